@@ -1,0 +1,1 @@
+"""The library: everything that is not Prefect."""

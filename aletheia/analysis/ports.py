@@ -1,0 +1,67 @@
+"""What the processors need from outside."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.errors import AletheiaError
+
+LongText: TypeAlias = Literal["truncate", "chunk", "fail"]
+"""What happens to a text longer than the model reads (SPEC §2, Long texts)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The vector of one text.
+
+    Attributes:
+        vector: `(d,)` float32, finite, not zero.
+        tokens: tokens the model read.
+        is_truncated: whether the text was longer than the model reads and its end was left out.
+    """
+
+    vector: NDArray[np.float32]
+    tokens: int
+    is_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What became of the text at `index` of a call: its embedding, or why there is none."""
+
+    index: int
+    result: Embedding | AletheiaError
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors with one kind of provider.
+
+    Attributes:
+        provider: what `provider` says in a result: `local` or `mock`.
+        is_mock: whether its vectors mean nothing.
+    """
+
+    provider: str
+    is_mock: bool
+
+    def canonical_model(self, model: str | None) -> str:
+        """Name the model that will run for the name a task gave, `None` being the default.
+
+        Raises:
+            InvalidTask: `unsupported_model`; this provider does not serve that name.
+        """
+        ...
+
+    def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
+        """Embed texts, each answered once, in groups as they are done, in any order.
+
+        Text-level faults (`input_too_long`, `bad_vector`, `model_crashed`) are answers, not
+        exceptions.
+
+        Raises:
+            ModelUnavailable: the model cannot be loaded; texts not answered yet were not embedded.
+        """
+        ...

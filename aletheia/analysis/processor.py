@@ -1,0 +1,140 @@
+"""Processors: what computes a task type, and how a type of one's own is added.
+
+A package of yours adds a type by an entry point in the group `aletheia.processors`, whose name is
+the task type and whose value is a class without constructor arguments that is a `Processor`:
+
+    [project.entry-points."aletheia.processors"]
+    word_count = "my_package.aletheia:WordCount"
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol
+
+from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Misconfigured
+
+ENTRY_POINT_GROUP = "aletheia.processors"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of the input at `index`.
+
+    Attributes:
+        index: which of the inputs.
+        result: the result's fields as the upstream gets them; `None` where there is an error.
+        record: what of the result stays in the ledger: model, provider, sizes.
+        usage: what it used; `tokens` is counted.
+        error: why there is no result.
+    """
+
+    index: int
+    result: Mapping[str, Any] | None = None
+    record: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    usage: Mapping[str, Any] | None = None
+    error: AletheiaError | None = None
+
+
+class Processor(Protocol):
+    """Computes the tasks of one type."""
+
+    def admit(self, task_input: Mapping[str, Any]) -> str:
+        """Check an input and name the group, such as a model, that it is computed with.
+
+        Called before a task is claimed, so it must not do any work.
+
+        Raises:
+            InvalidTask: the input is wrong.
+        """
+        ...
+
+    def process(
+        self, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> AsyncGenerator[Sequence[Finished]]:
+        """Compute inputs of one group, each answered once, in sets as they are done.
+
+        Raises:
+            Unavailable: something outside is down; the unanswered ones wait and lose no attempt.
+            AletheiaError: the unanswered ones are tried again if it is retryable.
+        """
+        ...
+
+
+class Processors:
+    """All processors, by task type.
+
+    Args:
+        built_in: those of this library.
+        plugins: entry points of those that users add; a built-in type cannot be replaced.
+    """
+
+    def __init__(
+        self, built_in: Mapping[str, Processor], plugins: Sequence[EntryPoint] | None = None
+    ) -> None:
+        self._processors = dict(built_in)
+        found = entry_points(group=ENTRY_POINT_GROUP) if plugins is None else plugins
+        for plugin in found:
+            task_type = plugin.name.strip().lower()
+            if task_type in self._processors:
+                raise Misconfigured(
+                    f"processor {plugin.value!r}", f"the type {task_type!r} is there already"
+                )
+            self._processors[task_type] = _load(plugin)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The task types that can be computed."""
+        return tuple(sorted(self._processors))
+
+    def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
+        """Check an input and name the group it is computed with.
+
+        Raises:
+            InvalidTask: unknown type or bad input.
+        """
+        processor = self._processors.get(task_type)
+        if processor is None:
+            known = ", ".join(self.types)
+            raise InvalidTask(
+                "unknown_type", f"the type {task_type[:60]!r} is none of those served: {known}"
+            )
+        try:
+            return processor.admit(task_input)
+        except AletheiaError:
+            raise
+        except Exception as fault:
+            log.exception("the processor of %r failed on checking an input", task_type)
+            raise InvalidTask("processor_error", f"{type(fault).__name__}: {fault}") from fault
+
+    async def process(
+        self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> AsyncGenerator[Sequence[Finished]]:
+        """Compute inputs of one type and group, each answered once, in sets as they are done.
+
+        Raises:
+            AletheiaError: what was not answered is not computed; a fault that is none of ours is
+                a `ComputeFailed`.
+        """
+        try:
+            async with aclosing(self._processors[task_type].process(group, inputs)) as results:
+                async for finished in results:
+                    yield finished
+        except AletheiaError:
+            raise
+        except Exception as fault:
+            log.exception("the processor of %r failed", task_type)
+            raise ComputeFailed("processor_error", f"{type(fault).__name__}: {fault}") from fault
+
+
+def _load(plugin: EntryPoint) -> Processor:
+    try:
+        return plugin.load()()
+    except Exception as fault:
+        raise Misconfigured(
+            f"processor {plugin.value!r}", f"cannot be loaded: {type(fault).__name__}: {fault}"
+        ) from fault

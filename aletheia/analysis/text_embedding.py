@@ -1,0 +1,74 @@
+"""The task type `text_embedding`: a text in, its vector out (SPEC §2)."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from aletheia.analysis.ports import Embedded, Embedder
+from aletheia.analysis.processor import Finished
+from aletheia.errors import AletheiaError, InvalidTask
+
+TASK_TYPE = "text_embedding"
+
+
+class TextEmbedding:
+    """Embeds texts; those of one model are computed together.
+
+    Args:
+        embedder: the provider.
+        max_text_bytes: a longer text is refused before it is tokenised, UTF-8 bytes.
+    """
+
+    def __init__(self, embedder: Embedder, *, max_text_bytes: int) -> None:
+        self._embedder = embedder
+        self._max_text_bytes = max_text_bytes
+
+    def admit(self, task_input: Mapping[str, Any]) -> str:
+        """Check text and model; the model is the group.
+
+        Raises:
+            InvalidTask: `missing_text`, `invalid_text`, `empty_text`, `input_too_long`,
+                `invalid_model`, `unsupported_model`.
+        """
+        text = task_input.get("text")
+        if text is None:
+            raise InvalidTask("missing_text", "the input has no text")
+        if not isinstance(text, str):
+            raise InvalidTask(
+                "invalid_text", f"the text is not a string but a JSON {type(text).__name__}"
+            )
+        if not text.strip():
+            raise InvalidTask("empty_text", "the text is empty")
+        if len(text) > self._max_text_bytes or len(text.encode()) > self._max_text_bytes:
+            raise InvalidTask(
+                "input_too_long", f"the text is longer than {self._max_text_bytes:,} bytes"
+            )
+        model = task_input.get("model")
+        if model is not None and (not isinstance(model, str) or not model.strip()):
+            raise InvalidTask("invalid_model", "the model is not a name")
+        return self._embedder.canonical_model(model.strip() if model else None)
+
+    async def process(
+        self, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> AsyncGenerator[Sequence[Finished]]:
+        """Embed the texts of some inputs with the model `group`."""
+        answers = self._embedder.embed(group, [one["text"] for one in inputs])
+        async with aclosing(answers):
+            async for embedded in answers:
+                yield [self._finish(group, one) for one in embedded]
+
+    def _finish(self, model: str, one: Embedded) -> Finished:
+        embedding = one.result
+        if isinstance(embedding, AletheiaError):
+            return Finished(one.index, error=embedding)
+        record: dict[str, Any] = {
+            "model": model,
+            "provider": self._embedder.provider,
+            "dimensions": len(embedding.vector),
+        }
+        if embedding.is_truncated:
+            record["truncated"] = True
+        if self._embedder.is_mock:
+            record["mock"] = True
+        result = {"embedding": embedding.vector, **record}
+        return Finished(one.index, result, record, {"tokens": embedding.tokens})

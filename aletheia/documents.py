@@ -1,0 +1,138 @@
+"""The document store every domain keeps its state in: one interface, several backends.
+
+A document is a JSON object with a string `_id`. It may carry one `payload` of opaque bytes that
+is kept apart, cannot be filtered on, and is read only when asked for. Filters and changes are the
+core that SQLite and every MongoDB-compatible service agree on; each change touches one document
+and is atomic there. There are no transactions over several documents.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+Document: TypeAlias = dict[str, Any]
+"""JSON values by name; `_id` is a string; `payload`, where present, is bytes."""
+
+Where: TypeAlias = Mapping[str, Any]
+"""Conditions that must all hold, in MongoDB's notation.
+
+A name, dotted for nested values (`dead.code`), maps to a value it must equal (`None` also matches
+a missing one) or to operators: `{"$in": [...]}`, `{"$lt": x}`, `{"$lte": x}`, `{"$gt": x}`,
+`{"$gte": x}`, `{"$ne": x}`. An ordering operator matches only values of its operand's own kind
+(numbers or strings); `$ne` also matches a missing value.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What to change in one document.
+
+    Attributes:
+        set: values by (dotted) name; `payload` sets the bytes.
+        unset: names to remove; `payload` removes the bytes.
+        increase: numbers to add by name; a missing one counts as 0.
+    """
+
+    set: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    unset: Sequence[str] = ()
+    increase: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A change of the document `id`, made only if `where` holds for it at that moment."""
+
+    id: str
+    change: Change
+    where: Where = field(default_factory=dict[str, Any])
+
+
+class Documents(Protocol):
+    """A document store. Every method raises `Unavailable("store", …)` when it cannot be reached.
+
+    An answer to a write means it is durable. Collection names match `[a-z][a-z0-9_]{0,62}`; a
+    collection exists as soon as it is used.
+    """
+
+    async def open(self) -> None:
+        """Connect, and create what the store needs. Idempotent."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of every resource. Idempotent."""
+        ...
+
+    async def ensure_index(self, collection: str, names: Sequence[str]) -> None:
+        """Make lookups by these (dotted) names fast. Idempotent."""
+        ...
+
+    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+        """Insert what is not there yet; what is there stays as it is.
+
+        Returns:
+            The ids that were inserted. Of two documents with one id in a call the first counts.
+        """
+        ...
+
+    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
+        """Change documents, each on its own.
+
+        Returns:
+            For each update, in order, whether its document was there and its condition held.
+        """
+        ...
+
+    async def upsert(self, collection: str, updates: Sequence[Update]) -> None:
+        """Change documents by id, creating those that are missing; `where` must be empty."""
+        ...
+
+    async def get(
+        self, collection: str, ids: Sequence[str], *, with_payload: bool = False
+    ) -> dict[str, Document]:
+        """Read documents by id; those that are not there are not in the answer."""
+        ...
+
+    async def find(
+        self,
+        collection: str,
+        where: Where,
+        *,
+        sort: str | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        with_payload: bool = False,
+    ) -> list[Document]:
+        """Read the documents for which `where` holds, in the order of one name, then of `_id`."""
+        ...
+
+    async def take(
+        self, collection: str, where: Where, change: Change, *, sort: str | None = None
+    ) -> Document | None:
+        """Change the first document for which `where` holds and return it as it is afterwards.
+
+        Two callers at once never take the same document if the change makes `where` false.
+        """
+        ...
+
+    async def delete(self, collection: str, where: Where, *, limit: int | None = None) -> int:
+        """Delete the documents for which `where` holds, and say how many there were."""
+        ...
+
+    async def count(self, collection: str, where: Where) -> int:
+        """Count the documents for which `where` holds."""
+        ...
+
+    async def count_by(self, collection: str, name: str, where: Where) -> dict[str, int]:
+        """Count the documents for which `where` holds by the string value of one top-level name.
+
+        Documents without it, or with something else there, are not counted.
+        """
+        ...
+
+    async def clock_skew_s(self) -> float | None:
+        """Measure how far the server's clock is ahead of ours, in seconds.
+
+        Returns:
+            `None` where the store has no clock of its own.
+        """
+        ...

@@ -1,0 +1,173 @@
+"""What can go wrong, as a small tree.
+
+Every error answers two questions: what do we report (`code`), and does it help to try again
+(`retryable`)? Adapters translate every library error at the edge; everything inside catches
+only these.
+
+    AletheiaError
+    ├── InvalidTask           the task itself is wrong; its code says how
+    ├── Unavailable           an outside system cannot be reached or answers 5xx or 429
+    │   └── BadAnswer         it answered, but not with what its protocol promises
+    ├── Refused               an outside system said no (4xx), and will say so again
+    │   ├── Unauthorized      401 or 403, after a fresh token
+    │   ├── NotFound          404
+    │   └── Conflict          409
+    ├── ModelUnavailable      a model cannot be had from any of its sources
+    ├── ComputeFailed         computing a task failed; another attempt may help
+    └── Misconfigured         a setting or a block is missing or makes no sense
+"""
+
+from typing import ClassVar
+
+
+class AletheiaError(Exception):
+    """Root of the tree."""
+
+    code: str = "internal_error"
+    retryable: ClassVar[bool] = False
+
+
+class InvalidTask(AletheiaError):
+    """A task that cannot be done as it stands.
+
+    Args:
+        code: stable, lower case with underscores, such as `unknown_type` or `empty_text`.
+        message: one sentence for whoever sent the task.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code, self.message = code, message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Unavailable(AletheiaError):
+    """An outside system is out of reach for now.
+
+    Args:
+        dependency: its name, such as `upstream` or `store`.
+        reason: what was seen, without secrets.
+        retry_after_s: seconds it asked us to wait, if it did.
+        status: its HTTP status, if it gave one.
+    """
+
+    code = "unavailable"
+    retryable = True
+
+    def __init__(
+        self,
+        dependency: str,
+        reason: str,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(dependency, reason, retry_after_s, status)
+        self.dependency, self.reason = dependency, reason
+        self.retry_after_s, self.status = retry_after_s, status
+
+    def __str__(self) -> str:
+        return f"{self.dependency} is unavailable: {self.reason}"
+
+
+class BadAnswer(Unavailable):
+    """An outside system answered with something its protocol does not promise."""
+
+    code = "bad_answer"
+
+    def __str__(self) -> str:
+        return f"{self.dependency} gave a bad answer: {self.reason}"
+
+
+class Refused(AletheiaError):
+    """An outside system said no and will say so again.
+
+    Args:
+        dependency: its name.
+        status: the HTTP status.
+        reason: the beginning of its answer, without secrets.
+    """
+
+    code = "refused"
+
+    def __init__(self, dependency: str, status: int, reason: str = "") -> None:
+        super().__init__(dependency, status, reason)
+        self.dependency, self.status, self.reason = dependency, status, reason
+
+    def __str__(self) -> str:
+        said = f": {self.reason}" if self.reason else ""
+        return f"{self.dependency} refused with {self.status}{said}"
+
+
+class Unauthorized(Refused):
+    """401 or 403, after a fresh token."""
+
+    code = "unauthorized"
+
+
+class NotFound(Refused):
+    """404."""
+
+    code = "not_found"
+
+
+class Conflict(Refused):
+    """409: what we ask for has been settled elsewhere."""
+
+    code = "conflict"
+
+
+class ModelUnavailable(AletheiaError):
+    """A model cannot be had from any of its sources.
+
+    Args:
+        model: its name.
+        reason: where it was looked for and what was found there.
+    """
+
+    code = "model_unavailable"
+    retryable = True
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(model, reason)
+        self.model, self.reason = model, reason
+
+    def __str__(self) -> str:
+        return f"model {self.model!r} is unavailable: {self.reason}"
+
+
+class ComputeFailed(AletheiaError):
+    """Computing a task failed in a way another attempt may mend.
+
+    Args:
+        code: stable, such as `model_crashed` or `bad_vector`.
+        message: what happened.
+    """
+
+    retryable = True
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code, self.message = code, message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Misconfigured(AletheiaError):
+    """A setting or a block is missing or makes no sense.
+
+    Args:
+        name: the setting or block.
+        reason: what is wrong and what to do about it.
+    """
+
+    code = "misconfigured"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"

@@ -1,0 +1,1 @@
+"""Tasks of the upstream: claimed, computed and reported exactly once."""

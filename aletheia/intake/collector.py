@@ -1,0 +1,271 @@
+"""Collecting batches: pages read, tasks checked, claimed, and taken off the pending list."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aletheia.documents import Document
+from aletheia.errors import (
+    AletheiaError,
+    Conflict,
+    InvalidTask,
+    NotFound,
+    Refused,
+    Unauthorized,
+)
+from aletheia.intake.concurrency import all_of
+from aletheia.intake.desk import Batch, Desk
+from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, RowState, Task
+from aletheia.intake.parsing import PROCESSING, failed, parse_entry, parse_page
+from aletheia.intake.ports import Processors, Upstream
+from aletheia.intake.reporter import Reporter
+
+SMALLEST_PAGE = 10
+"""Page size every upstream accepts (SPEC §1, Pages and batches)."""
+
+TOO_LARGE = (400, 422)
+"""What an upstream answers to a page size it will not serve."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What to do about the entries of a page."""
+
+    new: list[tuple[Entry, str, int]] = field(default_factory=list[tuple[Entry, str, int]])
+    faulty: list[tuple[Entry, InvalidTask, int]] = field(
+        default_factory=list[tuple[Entry, InvalidTask, int]]
+    )
+    again: list[tuple[Document, Entry, str]] = field(
+        default_factory=list[tuple[Document, Entry, str]]
+    )
+    superseded: list[Document] = field(default_factory=list[Document])
+
+
+class Collector:
+    """Fills batches from the ledger and from the upstream's pending list."""
+
+    def __init__(
+        self, upstream: Upstream, processors: Processors, reporter: Reporter, desk: Desk
+    ) -> None:
+        self._upstream, self._processors = upstream, processors
+        self._reporter, self._desk = reporter, desk
+        self._page = desk.pace.page
+        self._batches = 0
+
+    async def collect(self) -> Batch:
+        """Take over what nobody holds, then claim pages until the batch is full or nothing is new.
+
+        Raises:
+            Unauthorized: the upstream no longer lets us in; everything is given back.
+            Unavailable: the upstream is out of reach and there is nothing else to do.
+        """
+        self._batches += 1
+        batch = Batch(self._batches)
+        if self._desk.is_stopping:
+            return batch
+        try:
+            await self._take_over(batch)
+            await self._claim_pages(batch)
+        except AletheiaError as problem:
+            # What was claimed and did not make it into the batch is nobody's work now.
+            in_batch = {claim.row_id for claim in [*batch.work, *batch.ready]}
+            await self._desk.release(
+                [claim for claim in batch.taken if claim.row_id not in in_batch]
+            )
+            if not batch.size or isinstance(problem, Unauthorized):
+                raise
+            self._desk.trouble = problem
+            log.warning("%s; going on with the %d tasks there are", problem, batch.size)
+        return batch
+
+    async def _claim_pages(self, batch: Batch) -> None:
+        blocked = 0
+        while (room := self._desk.pace.batch - batch.size) > 0 and not self._desk.is_stopping:
+            limit = min(self._page, room) + blocked
+            page = await self._read_page(limit, is_wide=blocked > 0)
+            if await self._act_on(page, batch):
+                blocked = 0
+            elif not blocked and page.size >= limit:
+                # A full page with nothing to do hides what comes after it: look past it, once.
+                blocked = page.size
+            else:
+                self._desk.tally.blocked_head = max(blocked, page.size) if blocked else 0
+                return
+
+    async def _read_page(self, limit: int, *, is_wide: bool) -> Page:
+        try:
+            entries = await self._upstream.pending(limit)
+        except Refused as refusal:
+            if refusal.status not in TOO_LARGE or limit <= SMALLEST_PAGE:
+                raise
+            if is_wide:
+                return Page(0, (), (), ())
+            log.info("the upstream serves no pages of %d, asking for %d", limit, SMALLEST_PAGE)
+            self._page = SMALLEST_PAGE
+            entries = await self._upstream.pending(SMALLEST_PAGE)
+        self._desk.tally.pages += 1
+        return parse_page(entries, max_entry_bytes=self._desk.pace.max_entry_bytes)
+
+    async def _take_over(self, batch: Batch) -> None:
+        claims = await self._desk.ledger.take_over(self._desk.pace.batch)
+        self._desk.tally.taken_over += len(claims)
+        self._take(batch, claims)
+        unsent: list[Claim] = []
+        for claim in claims:
+            if claim.state is RowState.KEPT:
+                batch.ready.append(claim)
+                continue
+            # What could be computed when it was claimed may not be now.
+            problem, claim.group = self._check(claim.entry)
+            if problem is not None:
+                batch.ready += await self._fail(claim, problem)
+            elif claim.state is RowState.CLAIMED:
+                unsent.append(claim)
+            else:
+                batch.work.append(claim)
+        batch.work += await self._send_processing(unsent)
+
+    async def _act_on(self, page: Page, batch: Batch) -> int:
+        """Do what there is to do about a page; say for how many entries there was anything."""
+        ledger, tally = self._desk.ledger, self._desk.tally
+        tally.rejected += await ledger.reject(page.rejected)
+        plan = self._plan(page, await ledger.rows_of([entry.id for entry in page.entries]))
+        tally.superseded += await ledger.supersede(plan.superseded)
+        claims = await ledger.claim(plan.new)
+        failures = await ledger.claim_faulty(plan.faulty)
+        reopened = await ledger.reopen(plan.again)
+        self._take(batch, [*claims, *failures, *reopened])
+        tally.claimed += len(claims) + len(failures)
+        again = [claim for claim in reopened if claim.state is RowState.CLAIMED]
+        resent = [claim for claim in reopened if claim.state is RowState.KEPT]
+        tally.resent += len(resent)
+        # What cannot be done is reported at once, or it would stand on the next page again.
+        await self._reporter.send([*failures, *resent])
+        batch.work += await self._send_processing([*claims, *again])
+        return len(claims) + len(failures) + len(reopened)
+
+    def _take(self, batch: Batch, claims: Sequence[Claim]) -> None:
+        self._desk.take(claims)
+        batch.taken += claims
+
+    def _plan(self, page: Page, rows: dict[str, list[Document]]) -> _Plan:
+        plan = _Plan()
+        for entry in page.entries:
+            of_id = rows.get(entry.id, [])
+            same = next((row for row in of_id if row["_id"] == entry.row_id), None)
+            problem, group = self._check(entry)
+            is_unfinished = same is not None and same["state"] in UNFINISHED
+            if is_unfinished or (problem is None and self._is_held_up(entry, group)):
+                continue
+            if same is not None and self._desk.ledger.was_resent(same):
+                continue
+            plan.superseded += [
+                row for row in of_id if row is not same and row["state"] in UNFINISHED
+            ]
+            if same is not None:
+                plan.again.append((same, entry, group))
+            elif problem is not None:
+                plan.faulty.append((entry, problem, len(of_id) + 1))
+            else:
+                plan.new.append((entry, group, len(of_id) + 1))
+        return plan
+
+    def _check(self, entry: Entry) -> tuple[InvalidTask | None, str]:
+        """Say what is wrong with a task, and else what group it is computed with."""
+        if isinstance(entry.task, InvalidTask):
+            return entry.task, ""
+        try:
+            return None, self._processors.admit(entry.task.type, entry.task.input)
+        except InvalidTask as problem:
+            return problem, ""
+
+    def _is_held_up(self, entry: Entry, group: str) -> bool:
+        return isinstance(entry.task, Task) and self._desk.is_held_up(entry.task.type, group)
+
+    async def _fail(self, claim: Claim, problem: InvalidTask) -> list[Claim]:
+        kept = await self._desk.ledger.keep([(claim, failed(problem))])
+        return self._desk.keep_ours([claim], kept)
+
+    async def _send_processing(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Take tasks off the pending list; return those that are ours to compute."""
+        answers = await all_of([self._answer(claim) for claim in claims])
+        pairs = list(zip(claims, answers, strict=True))
+        accepted = [claim for claim, answer in pairs if answer is None]
+        acknowledged = await self._desk.ledger.acknowledge(accepted)
+        accepted = self._desk.keep_ours(accepted, acknowledged)
+        for claim, answer in pairs:
+            if answer is not None:
+                await self._settle(claim, answer)
+        denied = next((answer for answer in answers if isinstance(answer, Unauthorized)), None)
+        if denied is not None:
+            raise denied
+        return accepted
+
+    async def _answer(self, claim: Claim) -> AletheiaError | None:
+        try:
+            await self._upstream.report(claim.entry.id, PROCESSING)
+        except Conflict as conflict:
+            # Before a crash the acknowledgement may have been ours and gone unrecorded.
+            return None if claim.was_taken_over else conflict
+        except AletheiaError as problem:
+            return problem
+        return None
+
+    async def _settle(self, claim: Claim, answer: AletheiaError) -> None:
+        if isinstance(answer, Conflict | NotFound):
+            self._desk.tally.conflicts += 1
+            await self._desk.ledger.conflicted([claim])
+            self._desk.drop([claim])
+        elif isinstance(answer, Refused) and not isinstance(answer, Unauthorized):
+            self._desk.tally.dead += 1
+            await self._desk.ledger.refused(claim, "claim_refused", answer)
+            self._desk.drop([claim])
+            log.error("task %r: dead letter, %s", claim.entry.id, answer)
+        else:
+            await self._desk.release([claim], for_s=self._desk.pace.outage_s)
+            log.warning("task %r: %s", claim.entry.id, answer)
+
+    async def recall(self, letters: Sequence[str]) -> Batch:
+        """Send `processing` again for dead letters and collect those that are taken back.
+
+        Args:
+            letters: row ids; one that is no dead letter any more is passed over.
+
+        Raises:
+            Unauthorized: the upstream no longer lets us in; the letters stay.
+        """
+        self._batches += 1
+        batch = Batch(self._batches)
+        for letter in await self._desk.ledger.letters(letters):
+            entry = parse_entry(letter["task_json"])
+            problem, group = self._check(entry)
+            claim = await self._desk.ledger.revive(letter, entry, group)
+            if claim is None:
+                continue
+            self._take(batch, [claim])
+            if problem is not None and claim.body is None:
+                await self._desk.ledger.refuse_replay(claim, problem, None)
+                self._desk.drop([claim])
+            else:
+                await self._recall(claim, batch)
+        return batch
+
+    async def _recall(self, claim: Claim, batch: Batch) -> None:
+        try:
+            await self._upstream.report(claim.entry.id, PROCESSING)
+        except AletheiaError as answer:
+            status = answer.status if isinstance(answer, Refused) else None
+            await self._desk.ledger.refuse_replay(claim, answer, status)
+            self._desk.drop([claim])
+            log.warning("task %r: not replayed, %s", claim.entry.id, answer)
+            if isinstance(answer, Unauthorized):
+                raise
+            return
+        if not await self._desk.ledger.recall(claim):
+            self._desk.drop([claim])
+        elif claim.body is None:
+            batch.work.append(claim)
+        else:
+            batch.ready.append(claim)

@@ -1,0 +1,140 @@
+"""Computing batches: group by group, every result kept before it is reported."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Sequence
+
+from aletheia.errors import AletheiaError, ComputeFailed, ModelUnavailable, Unavailable
+from aletheia.intake.concurrency import all_of
+from aletheia.intake.desk import Batch, Desk
+from aletheia.intake.models import Claim, Outcome, RowState
+from aletheia.intake.parsing import failed, succeeded
+from aletheia.intake.ports import Finished, Processors
+
+log = logging.getLogger(__name__)
+
+OUTAGES = (Unavailable, ModelUnavailable)
+"""What makes a task wait rather than fail, and uses up none of its attempts."""
+
+
+class Computer:
+    """Computes claims with the processors of their types."""
+
+    def __init__(self, processors: Processors, desk: Desk) -> None:
+        self._processors, self._desk = processors, desk
+        self._calls = asyncio.Semaphore(desk.pace.calls)
+
+    async def compute(self, batch: Batch) -> int:
+        """Compute a batch and pass on what is kept.
+
+        Returns:
+            How many results were kept.
+        """
+        before = self._desk.tally.computed
+        try:
+            if batch.ready:
+                batch.kept.put_nowait(batch.ready)
+            groups: dict[tuple[str, str], list[Claim]] = {}
+            for claim in batch.work:
+                groups.setdefault((claim.task.type, claim.group), []).append(claim)
+            await all_of(
+                [
+                    self._compute_group(batch, task_type, group, claims)
+                    for (task_type, group), claims in groups.items()
+                ]
+            )
+        finally:
+            batch.kept.put_nowait(None)
+        return self._desk.tally.computed - before
+
+    async def _compute_group(
+        self, batch: Batch, task_type: str, group: str, claims: Sequence[Claim]
+    ) -> None:
+        sets, tries = [list(claims)], 0
+        while sets:
+            again = [
+                claim for one in sets for claim in await self._try(batch, task_type, group, one)
+            ]
+            # What failed in company is tried alone, so that one bad input fails alone.
+            sets = [[claim] for claim in again]
+            if sets:
+                longest = self._desk.pace.backoff_s * 2**tries
+                await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311
+                tries += 1
+
+    async def _try(
+        self, batch: Batch, task_type: str, group: str, claims: Sequence[Claim]
+    ) -> list[Claim]:
+        """Compute some claims once; return those to try again."""
+        again: list[Claim] = []
+        inputs = [claim.task.input for claim in claims]
+        try:
+            async with self._calls:
+                results = self._processors.process(task_type, group, inputs)
+                async with contextlib.aclosing(results):
+                    async for finished in results:
+                        done = [(claims[one.index], one) for one in finished]
+                        again += await self._keep(batch, done)
+            problem: AletheiaError = ComputeFailed("no_result", "the processor gave no result")
+        except AletheiaError as raised:
+            problem = raised
+        left = [
+            claim
+            for claim in claims
+            if claim in self._desk and claim.state is RowState.PROCESSING and claim not in again
+        ]
+        if not left:
+            return again
+        if isinstance(problem, OUTAGES):
+            await self._wait(task_type, group, left, problem)
+            return again
+        return again + await self._settle_failures(batch, [(claim, problem) for claim in left])
+
+    async def _keep(self, batch: Batch, done: Sequence[tuple[Claim, Finished]]) -> list[Claim]:
+        """Keep results, settle failures; return the claims to try again."""
+        good: list[tuple[Claim, Outcome]] = []
+        bad: list[tuple[Claim, AletheiaError]] = []
+        for claim, one in done:
+            if one.error is not None:
+                bad.append((claim, one.error))
+            else:
+                assert one.result is not None
+                good.append((claim, succeeded(one.result, one.usage, one.record)))
+                self._desk.tally.tokens += int((one.usage or {}).get("tokens", 0))
+        await self._keep_outcomes(batch, good)
+        self._desk.trouble = None if good else self._desk.trouble
+        return await self._settle_failures(batch, bad)
+
+    async def _settle_failures(
+        self, batch: Batch, failures: Sequence[tuple[Claim, AletheiaError]]
+    ) -> list[Claim]:
+        again = [claim for claim, problem in failures if self._may_try_again(claim, problem)]
+        await self._desk.ledger.count_attempts(again)
+        final = [(claim, failed(problem)) for claim, problem in failures if claim not in again]
+        await self._keep_outcomes(batch, final)
+        return again
+
+    async def _keep_outcomes(self, batch: Batch, outcomes: Sequence[tuple[Claim, Outcome]]) -> None:
+        if not outcomes:
+            return
+        ours = await self._desk.ledger.keep(outcomes)
+        kept = self._desk.keep_ours([claim for claim, _ in outcomes], ours)
+        self._desk.tally.computed += len(kept)
+        batch.kept.put_nowait(kept)
+
+    def _may_try_again(self, claim: Claim, problem: AletheiaError) -> bool:
+        task = claim.task
+        most = self._desk.pace.retries if task.max_retries is None else task.max_retries
+        return problem.retryable and claim.attempts < most - task.retry_count
+
+    async def _wait(
+        self, task_type: str, group: str, claims: Sequence[Claim], problem: AletheiaError
+    ) -> None:
+        until = self._desk.hold_up(task_type, group)
+        await self._desk.ledger.wait(claims, until, problem)
+        self._desk.drop(claims)
+        self._desk.tally.waiting += len(claims)
+        self._desk.trouble = problem
+        log.error("%d tasks wait for %s %r: %s", len(claims), task_type, group, problem)

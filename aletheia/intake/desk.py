@@ -1,0 +1,160 @@
+"""What a shift has on its desk: the claims it holds, what holds up others, what it has done."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from aletheia.errors import AletheiaError
+from aletheia.intake.ledger import Ledger
+from aletheia.intake.models import Claim, Tally
+from aletheia.settings import IntakeSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a shift works; the numbers come from the intake settings.
+
+    Attributes:
+        page: tasks asked for at once.
+        batch: tasks collected at most before they are computed.
+        calls: computations in flight at most.
+        retries: further tries of one task's computation after the first.
+        backoff_s: first pause between those tries, seconds.
+        outage_s: how long a task waits for something that is down, seconds.
+        max_entry_bytes: an entry longer than this is not worked on.
+    """
+
+    page: int = 10
+    batch: int = 256
+    calls: int = 5
+    retries: int = 3
+    backoff_s: float = 0.5
+    outage_s: float = 30
+    max_entry_bytes: int = 2_000_000
+
+    @classmethod
+    def from_settings(cls, settings: IntakeSettings) -> "Pace":
+        """Take the numbers from the settings."""
+        return cls(
+            page=settings.poll_limit,
+            batch=settings.batch_max_tasks,
+            calls=settings.concurrency_limit,
+            retries=settings.max_retries,
+            backoff_s=settings.retry_base_seconds,
+            outage_s=settings.polling_interval_seconds,
+            # A text in JSON takes up to six bytes a character, and there are other fields.
+            max_entry_bytes=6 * settings.max_text_bytes + 100_000,
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Claims that are computed together, and the channel from computing to reporting.
+
+    Attributes:
+        number: in this shift, from 1.
+        work: claims to compute.
+        ready: claims that have their report already.
+        taken: every claim that was made while the batch was collected.
+        kept: sets of claims whose reports are kept and may be sent; `None` is the end.
+    """
+
+    number: int
+    work: list[Claim] = field(default_factory=list[Claim])
+    ready: list[Claim] = field(default_factory=list[Claim])
+    taken: list[Claim] = field(default_factory=list[Claim])
+    kept: asyncio.Queue[list[Claim] | None] = field(
+        default_factory=asyncio.Queue[list[Claim] | None]
+    )
+
+    @property
+    def size(self) -> int:
+        """How many claims there are to compute or to report."""
+        return len(self.work) + len(self.ready)
+
+
+class Desk:
+    """The claims one shift holds.
+
+    Attributes:
+        ledger: where they are written down.
+        pace: how much at once, how often again.
+        tally: what was done so far.
+        is_stopping: nothing more is claimed.
+        trouble: the outage that is in the way now, if one is.
+    """
+
+    def __init__(self, ledger: Ledger, pace: Pace, clock: Callable[[], float]) -> None:
+        self.ledger, self.pace, self.tally = ledger, pace, Tally()
+        self.is_stopping = False
+        self.trouble: AletheiaError | None = None
+        self._clock = clock
+        self._held: dict[str, Claim] = {}
+        self._held_up: dict[tuple[str, str], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, claim: Claim) -> bool:
+        return self._held.get(claim.row_id) is claim
+
+    def take(self, claims: Sequence[Claim]) -> None:
+        """Hold claims from now on."""
+        self._held |= {claim.row_id: claim for claim in claims}
+
+    def drop(self, claims: Sequence[Claim]) -> None:
+        """Hold claims no longer; the ledger has them in a state of their own."""
+        for claim in claims:
+            self._held.pop(claim.row_id, None)
+
+    def keep_ours(self, claims: Sequence[Claim], ours: Sequence[Claim]) -> list[Claim]:
+        """Drop those of some claims that a write found to be somebody else's by now."""
+        still = {claim.row_id for claim in ours}
+        lost = [claim for claim in claims if claim.row_id not in still]
+        self._lose(lost)
+        return list(ours)
+
+    async def renew(self) -> None:
+        """Extend the lease on everything that is held, and drop what is lost."""
+        self._lose(await self.ledger.renew(list(self._held.values())))
+
+    async def confirm(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return those claims that are ours beyond doubt.
+
+        A lease that has run out by our own clock, after a process stood still for example, is
+        renewed first; the ledger refuses that if somebody has taken over.
+        """
+        doubtful = [claim for claim in claims if not self.ledger.is_held(claim)]
+        self._lose(await self.ledger.renew(doubtful))
+        return [claim for claim in claims if claim in self]
+
+    async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
+        """Give claims back to the ledger, for anybody to take over."""
+        held = [claim for claim in claims if claim in self]
+        self.drop(held)
+        await self.ledger.release(held, for_s=for_s)
+
+    async def release_all(self) -> int:
+        """Give back everything that is held; say how many claims that were."""
+        held = list(self._held.values())
+        await self.release(held)
+        return len(held)
+
+    def hold_up(self, task_type: str, group: str) -> float:
+        """Claim no more tasks of a group for a while; return until when, Unix time."""
+        until = self._clock() + self.pace.outage_s
+        self._held_up[task_type, group] = until
+        return until
+
+    def is_held_up(self, task_type: str, group: str) -> bool:
+        """Tell whether tasks of a group are to stay pending upstream."""
+        return self._held_up.get((task_type, group), 0) > self._clock()
+
+    def _lose(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            log.warning("task %r: somebody else has taken it over", claim.entry.id)
+        self.tally.lost_leases += len(claims)
+        self.drop(claims)

@@ -1,0 +1,236 @@
+"""The words of intake: task, page, claim, batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from aletheia.errors import InvalidTask
+
+
+class RowState(StrEnum):
+    """Where a task stands in the ledger. The last five are final until somebody acts."""
+
+    CLAIMED = "claimed"
+    """Ours; the upstream has not acknowledged `processing` yet."""
+    PROCESSING = "processing"
+    """The upstream acknowledged `processing`: only the ledger knows this task now."""
+    WAITING = "waiting"
+    """Held up after `processing` until `waiting_until`."""
+    KEPT = "kept"
+    """The report is written down, and not acknowledged yet."""
+    REPORTED = "reported"
+    """The upstream acknowledged the report."""
+    CONFLICT = "conflict"
+    """The upstream had it settled by somebody else."""
+    DEAD = "dead"
+    """The upstream refuses our report, or our claim, for good."""
+    SUPERSEDED = "superseded"
+    """The upstream handed out other content under this id before we were done."""
+    REJECTED = "rejected"
+    """An entry without a usable id."""
+
+
+UNFINISHED = (RowState.CLAIMED, RowState.PROCESSING, RowState.WAITING, RowState.KEPT)
+"""States in which the ledger still owes the upstream something."""
+
+
+class Task(BaseModel):
+    """One task of the upstream, whichever dialect it came in.
+
+    Attributes:
+        id: the upstream's id, as it goes into the path of a report.
+        type: lower case.
+        input: what to work on; the dialect's parameters are merged in below it.
+        callback_route: the upstream's own routing data, carried along unchanged.
+        callback_params: the same.
+        job_id: the upstream's own.
+        created_at: as it came.
+        retry_count: tries the upstream has counted already.
+        max_retries: tries the task allows after the first; `None` leaves it to the settings.
+        content_hash: SHA-256 of type and input, hexadecimal; equal content is equal work.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    type: Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1)]
+    input: dict[str, Any]
+    callback_route: Any = None
+    callback_params: Any = None
+    job_id: Any = None
+    created_at: Any = None
+    retry_count: int = Field(default=0, ge=0)
+    max_retries: int | None = Field(default=None, ge=0)
+    content_hash: str
+
+    @property
+    def row_id(self) -> str:
+        """The id of this content's row in the ledger."""
+        return f"{self.id}#{self.content_hash[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a page that has a usable id.
+
+    Attributes:
+        id: the upstream's id.
+        content_hash: of the content, or of the whole entry where the content cannot be made out.
+        json: the entry as it came, JSON.
+        task: the task, or what is wrong with it.
+    """
+
+    id: str
+    content_hash: str
+    json: str
+    task: Task | InvalidTask
+
+    @property
+    def row_id(self) -> str:
+        """The id of this content's row in the ledger."""
+        return f"{self.id}#{self.content_hash[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An entry that cannot be reported, since it has no usable id."""
+
+    content_hash: str
+    json: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of pending tasks, read.
+
+    Attributes:
+        size: entries that came.
+        entries: those to look at, in order, each id once.
+        rejected: those without a usable id.
+        not_pending: ids that came in another state than pending.
+    """
+
+    size: int
+    entries: tuple[Entry, ...]
+    rejected: tuple[Rejected, ...]
+    not_pending: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Claim:
+    """A row of the ledger that this poller holds.
+
+    Attributes:
+        row_id: the row.
+        entry: the task as it came.
+        token: fencing token; the ledger refuses a write that carries an older one.
+        state: of the row, as we last wrote it.
+        lease_until: Unix time, seconds.
+        group: model, or whatever else is computed together.
+        attempts: computations that failed so far.
+        report_tries: reports that failed so far.
+        body: the report, once there is one, byte for byte.
+        was_taken_over: somebody claimed it before.
+        was_reported: an earlier report of it was acknowledged.
+        is_resend: listed as pending again after its report.
+    """
+
+    row_id: str
+    entry: Entry
+    token: int
+    state: RowState
+    lease_until: float
+    group: str = ""
+    attempts: int = 0
+    report_tries: int = 0
+    body: bytes | None = None
+    was_taken_over: bool = False
+    was_reported: bool = False
+    is_resend: bool = False
+
+    @property
+    def task(self) -> Task:
+        """The task; only a claim whose entry is a good one is ever computed."""
+        assert isinstance(self.entry.task, Task)
+        return self.entry.task
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a shift has done so far; all counts are tasks unless their name says otherwise."""
+
+    pages: int = 0
+    claimed: int = 0
+    taken_over: int = 0
+    computed: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    conflicts: int = 0
+    dead: int = 0
+    waiting: int = 0
+    resent: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    deferred_reports: int = 0
+    lost_leases: int = 0
+    blocked_head: int = 0
+    tokens: int = 0
+    by_type: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    by_error: dict[str, int] = field(default_factory=dict[str, int])
+
+    def count_outcome(self, task_type: str, outcome: str, error: str | None = None) -> None:
+        """Count one acknowledged report."""
+        of_type = self.by_type.setdefault(task_type, {})
+        of_type[outcome] = of_type.get(outcome, 0) + 1
+        if outcome == "succeeded":
+            self.succeeded += 1
+        else:
+            self.failed += 1
+        if error is not None:
+            self.by_error[error] = self.by_error.get(error, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of a claim: the report to send and what stays in the ledger.
+
+    Attributes:
+        body: the report, JSON, byte for byte.
+        result: what stays of a success (model, provider, dimensions).
+        usage: what it used.
+        error: code, message and retryable of a failure.
+    """
+
+    body: bytes
+    result: Mapping[str, Any] | None = None
+    usage: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+
+
+class Collected(BaseModel):
+    """A batch, as the steps over it are told of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    size: int
+
+
+class ShiftReport(BaseModel):
+    """What a shift did.
+
+    Attributes:
+        ended: why it ended.
+        seconds: how long it took.
+        looks: how often it looked at the upstream.
+        tally: what it did; counts are tasks unless their name says otherwise.
+    """
+
+    ended: str
+    seconds: float
+    looks: int
+    tally: Tally

@@ -1,0 +1,88 @@
+"""What intake needs from outside."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Protocol
+
+from aletheia.errors import AletheiaError
+
+
+class Upstream(Protocol):
+    """The HTTP API that hands out tasks and takes their results.
+
+    Retries, back-off, sign-in and the bound on requests in flight are the adapter's.
+    """
+
+    async def pending(self, limit: int) -> list[object]:
+        """Read one page of pending tasks, oldest first, as the JSON values that came.
+
+        Raises:
+            Refused: status 400 or 422 when `limit` is too large, or another 4xx.
+            Unauthorized: 401 or 403 after a fresh token.
+            BadAnswer: it is not a page.
+            Unavailable: out of reach after all retries.
+        """
+        ...
+
+    async def report(self, task_id: str, body: bytes) -> None:
+        """Send one state change; `body` is the JSON object to send, byte for byte.
+
+        Raises:
+            Conflict: 409.
+            NotFound: 404.
+            Unauthorized: 401 or 403 after a fresh token.
+            Refused: another 4xx.
+            Unavailable: out of reach after all retries.
+        """
+        ...
+
+
+class Finished(Protocol):
+    """What became of one input of a computation: a result or an error."""
+
+    @property
+    def index(self) -> int:
+        """Which of the inputs."""
+        ...
+
+    @property
+    def result(self) -> Mapping[str, Any] | None:
+        """The result's fields, for the upstream."""
+        ...
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What of the result stays in the ledger: model, provider, sizes."""
+        ...
+
+    @property
+    def usage(self) -> Mapping[str, Any] | None:
+        """What it used, such as tokens."""
+        ...
+
+    @property
+    def error(self) -> AletheiaError | None:
+        """Why there is no result."""
+        ...
+
+
+class Processors(Protocol):
+    """Everything that can be computed, by task type."""
+
+    def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
+        """Check an input before it is claimed and name the group it is computed with.
+
+        Raises:
+            InvalidTask: unknown type or bad input.
+        """
+        ...
+
+    def process(
+        self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> AsyncGenerator[Sequence[Finished]]:
+        """Compute inputs of one type and group, each answered once, in sets as they are done.
+
+        Raises:
+            AletheiaError: what was not answered yet is not computed; `retryable` tells whether
+                the same may go well later.
+        """
+        ...

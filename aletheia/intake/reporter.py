@@ -1,0 +1,117 @@
+"""Sending reports: every kept one until the upstream has acknowledged it."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
+from aletheia.intake.concurrency import all_of
+from aletheia.intake.desk import Batch, Desk
+from aletheia.intake.models import Claim, Task
+from aletheia.intake.parsing import PROCESSING, failure_in
+from aletheia.intake.ports import Upstream
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Delivers kept reports and settles their claims."""
+
+    def __init__(self, upstream: Upstream, desk: Desk) -> None:
+        self._upstream, self._desk = upstream, desk
+
+    async def report(self, batch: Batch) -> int:
+        """Send the reports of a batch as they are kept, until its computation has ended.
+
+        Returns:
+            How many were acknowledged.
+
+        Raises:
+            Unauthorized: the upstream no longer lets us in; what is kept stays kept.
+        """
+        sending: list[asyncio.Task[int]] = []
+        try:
+            while (claims := await batch.kept.get()) is not None:
+                sending.append(asyncio.create_task(self.send(claims)))
+            return sum(await asyncio.gather(*sending))
+        finally:
+            for one in sending:
+                one.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+
+    async def send(self, claims: Sequence[Claim]) -> int:
+        """Send some kept reports and settle what came of each; say how many were acknowledged."""
+        claims = await self._desk.confirm(claims)
+        if not claims:
+            return 0
+        answers = await all_of([self._answer(claim) for claim in claims])
+        accepted = [c for c, answer in zip(claims, answers, strict=True) if answer is None]
+        await self._desk.ledger.reported(accepted)
+        for claim in accepted:
+            self._count(claim)
+        refused = [(c, a) for c, a in zip(claims, answers, strict=True) if a is not None]
+        for claim, answer in refused:
+            await self._settle(claim, answer)
+        self._desk.drop(claims)
+        denied = next((answer for _, answer in refused if isinstance(answer, Unauthorized)), None)
+        if denied is not None:
+            raise denied
+        return len(accepted)
+
+    async def _answer(self, claim: Claim) -> AletheiaError | None:
+        assert claim.body is not None
+        try:
+            await self._upstream.report(claim.entry.id, claim.body)
+        except Unauthorized as denial:
+            return denial
+        except Refused as refusal:
+            return await self._start_over(claim) if claim.is_resend else refusal
+        except AletheiaError as problem:
+            return problem
+        return None
+
+    async def _start_over(self, claim: Claim) -> AletheiaError | None:
+        """Report a task that is pending again to an upstream that wants `processing` first."""
+        assert claim.body is not None
+        try:
+            await self._upstream.report(claim.entry.id, PROCESSING)
+            await self._upstream.report(claim.entry.id, claim.body)
+        except AletheiaError as problem:
+            return problem
+        return None
+
+    async def _settle(self, claim: Claim, answer: AletheiaError) -> None:
+        ledger, tally = self._desk.ledger, self._desk.tally
+        if isinstance(answer, Unauthorized):
+            await ledger.release([claim])
+        elif isinstance(answer, Conflict) or (isinstance(answer, NotFound) and claim.was_reported):
+            tally.conflicts += 1
+            await ledger.conflicted([claim])
+            log.warning("task %r: delivered elsewhere (%s)", claim.entry.id, answer)
+        elif isinstance(answer, Refused):
+            tally.dead += 1
+            await ledger.refused(claim, "report_refused", answer)
+            log.error("task %r: dead letter, %s", claim.entry.id, answer)
+        else:
+            tally.deferred_reports += 1
+            pause = await ledger.defer_report(claim, answer)
+            log.warning("task %r: report again in %.0f s, %s", claim.entry.id, pause, answer)
+
+    def _count(self, claim: Claim) -> None:
+        task = claim.entry.task
+        task_type = task.type if isinstance(task, Task) else "invalid"
+        failure = failure_in(claim.body or b"")
+        if failure is None:
+            self._desk.tally.count_outcome(task_type, "succeeded")
+        else:
+            self._desk.tally.count_outcome(task_type, "failed", failure["code"])
+            log.warning(
+                "task %r failed: %s: %s", claim.entry.id, failure["code"], failure["message"]
+            )
+        if isinstance(task, Task) and log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "task %r reported; callback %r %r",
+                task.id,
+                task.callback_route,
+                task.callback_params,
+            )

@@ -1,0 +1,72 @@
+"""A poller's shift between an upstream and a ledger."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable
+
+from aletheia.errors import Unavailable
+from aletheia.intake.collector import Collector
+from aletheia.intake.computer import Computer
+from aletheia.intake.desk import Desk, Pace
+from aletheia.intake.ledger import Ledger
+from aletheia.intake.ports import Processors, Upstream
+from aletheia.intake.reporter import Reporter
+
+log = logging.getLogger(__name__)
+
+RENEWALS_PER_LEASE = 3
+"""A lease is renewed every third of it (SPEC §1, Claims)."""
+
+
+class Shift:
+    """One poller at work.
+
+    The three steps of a batch may run beside those of the batches around it: the collector
+    claims the next batch while one is computed, and the reporter sends what is kept as it is kept.
+
+    Attributes:
+        desk: the claims this shift holds, and what it has done.
+        collector: fills batches.
+        computer: computes them.
+        reporter: reports them.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        ledger: Ledger,
+        processors: Processors,
+        pace: Pace,
+        clock: Callable[[], float],
+    ) -> None:
+        self.desk = Desk(ledger, pace, clock)
+        self.reporter = Reporter(upstream, self.desk)
+        self.collector = Collector(upstream, processors, self.reporter, self.desk)
+        self.computer = Computer(processors, self.desk)
+
+    @contextlib.asynccontextmanager
+    async def holding(self) -> AsyncGenerator[None]:
+        """Renew the leases of what is held, and give back what is left at the end."""
+        renewing = asyncio.create_task(self._renew_for_ever())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            self.desk.is_stopping = True
+            # A cancelled run has to give its claims back all the same.
+            try:
+                released = await asyncio.shield(self.desk.release_all())
+                log.info("gave %d claims back", released)
+            except Unavailable as outage:
+                log.warning("claims not given back, their leases will run out: %s", outage)
+
+    async def _renew_for_ever(self) -> None:
+        pause = self.desk.ledger.lease_s / RENEWALS_PER_LEASE
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self.desk.renew()
+            except Unavailable as outage:
+                # The leases hold for two more tries; what they lose is found before it is sent.
+                log.warning("leases not renewed: %s", outage)

@@ -1,0 +1,140 @@
+"""How Aletheia behaves: one frozen settings class per area, names as the specification spells them.
+
+Read once at the edge, from the environment and from `.env` in the working directory, and passed
+on. Nothing here is a secret: credentials live in Prefect blocks.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+FROM_ENVIRONMENT = SettingsConfigDict(
+    frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True
+)
+
+
+class IntakeSettings(BaseSettings):
+    """How a poller behaves towards the upstream API and the ledger."""
+
+    model_config = FROM_ENVIRONMENT
+
+    poll_limit: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="Tasks asked for per page; falls back to 10 where the upstream refuses more.",
+    )
+    polling_interval_seconds: float = Field(
+        default=30, ge=0, description="Between two looks of one shift, seconds."
+    )
+    shift_seconds: float = Field(
+        default=570, ge=0, description="Length of a shift, seconds; 0 drains once."
+    )
+    batch_max_tasks: int = Field(
+        default=256, ge=1, le=2048, description="Tasks claimed and computed together."
+    )
+    lease_seconds: float = Field(
+        default=60, gt=0, description="How long a claim holds without renewal, seconds."
+    )
+    concurrency_limit: int = Field(
+        default=5,
+        ge=1,
+        le=256,
+        description="Provider calls in flight per poller, and separately upstream requests.",
+    )
+    max_retries: int = Field(
+        default=3,
+        ge=0,
+        le=20,
+        description="Further tries after the first, for one HTTP call and for computing one task.",
+    )
+    request_timeout: float = Field(default=30, gt=0, description="Per HTTP request, seconds.")
+    retry_base_seconds: float = Field(
+        default=0.5, ge=0, description="First back-off between tries of one HTTP call, seconds."
+    )
+    report_backoff_seconds: float = Field(
+        default=15,
+        ge=0,
+        description="First back-off of a report that failed after its tries, seconds; doubled up "
+        "to 10 minutes.",
+    )
+    clock_skew_seconds: float = Field(
+        default=5, ge=0, description="Difference of clocks that leases tolerate, seconds."
+    )
+    max_text_bytes: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="Longest text looked at, UTF-8 bytes; a longer one fails as `input_too_long`.",
+    )
+    result_cache_ttl: float = Field(
+        default=1800,
+        ge=0,
+        description="How long a reported result can still be sent again, seconds.",
+    )
+    ledger_retention_days: float = Field(
+        default=30, gt=0, description="How long finished rows stay in the ledger, days."
+    )
+
+
+class EmbeddingSettings(BaseSettings):
+    """Which provider embeds, with which model."""
+
+    model_config = FROM_ENVIRONMENT
+
+    environment: Literal["development", "staging", "production"] = Field(
+        default="development", description="`production` refuses the mock."
+    )
+    processing_mode: Literal["local", "mock"] = Field(
+        default="local", description="Which provider embeds texts."
+    )
+    default_embedding_model: str = Field(
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        description="Model for tasks that name none.",
+    )
+    supported_models: tuple[str, ...] = Field(
+        default=(),
+        description="JSON list of further models that tasks may name.",
+    )
+    long_text: Literal["truncate", "chunk", "fail"] = Field(
+        default="truncate", description="What happens to a text longer than the model reads."
+    )
+    local_model_dir: Path | None = Field(
+        default=None, description="Directory with a model's files, or with one directory a model."
+    )
+    local_model_processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that each load the model; 0 takes one per core, at most 4.",
+    )
+    local_batch_size: int = Field(
+        default=16, ge=1, le=1024, description="Texts in one forward pass."
+    )
+    model_load_timeout: float = Field(
+        default=60, gt=0, description="For loading a local model into one process, seconds."
+    )
+    task_timeout: float = Field(
+        default=300, gt=0, description="For computing one forward pass of texts, seconds."
+    )
+
+
+class StoreSettings(BaseSettings):
+    """Where the embedded store keeps its files."""
+
+    model_config = FROM_ENVIRONMENT
+
+    aletheia_data_dir: Path = Field(
+        default=Path(".aletheia"), description="Directory of the embedded store, on a local disk."
+    )
+
+
+class LogSettings(BaseSettings):
+    """What is logged."""
+
+    model_config = FROM_ENVIRONMENT
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe level that is logged."
+    )

@@ -1,0 +1,6 @@
+"""Credentials as Prefect blocks; each builds a client and holds no connection."""
+
+from blocks.store import StoreCredentials
+from blocks.upstream import UpstreamCredentials
+
+__all__ = ["StoreCredentials", "UpstreamCredentials"]

@@ -1,0 +1,28 @@
+"""The deployment `poll_tasks`: one shift of a poller."""
+
+from prefect import flow
+
+from aletheia.intake.models import ShiftReport
+from tasks.intake import (
+    close_shift,
+    collect_batch,
+    compute_batch,
+    next_look,
+    on_shift,
+    report_batch,
+)
+from tasks.pipeline import drain
+
+
+@flow(name="poll_tasks", persist_result=False)
+async def poll_tasks(shift_seconds: float | None = None) -> ShiftReport:
+    """Work off the upstream's pending tasks for one shift.
+
+    Each look takes over what nobody holds any more, then claims, computes and reports batches
+    until nothing is left. A shift looks again at intervals until its time is over; with
+    `shift_seconds=0` it looks once.
+    """
+    async with on_shift(shift_seconds):
+        while await next_look():
+            await drain(collect_batch, compute_batch, report_batch)
+        return await close_shift()

@@ -1,0 +1,30 @@
+"""The deployment `replay_dead_letters`: work that failed for good, once more."""
+
+from prefect import flow
+
+from aletheia.intake.models import ShiftReport
+from tasks.intake import (
+    close_shift,
+    compute_batch,
+    find_letters,
+    on_shift,
+    recall_batch,
+    report_batch,
+)
+from tasks.pipeline import drain
+
+
+@flow(name="replay_dead_letters", persist_result=False)
+async def replay_dead_letters(
+    ids: list[str] | None = None, code: str | None = None, limit: int = 1000
+) -> ShiftReport:
+    """Send dead letters through once more: all, those of some tasks, or those with one code.
+
+    The upstream is asked to take each task back with `processing`; a letter it refuses stays, with
+    what the upstream said. A report that was refused is sent again as it is; a task that failed is
+    computed again.
+    """
+    async with on_shift(shift_seconds=0):
+        await find_letters(ids, code, limit)
+        await drain(recall_batch, compute_batch, report_batch)
+        return await close_shift()

@@ -1,0 +1,1 @@
+"""Prefect tasks: thin skins over the library, and what stays open between them."""

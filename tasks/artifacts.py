@@ -1,0 +1,74 @@
+"""What a run leaves for an operator to look at."""
+
+from uuid import UUID
+
+from prefect.artifacts import (
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+
+from aletheia.intake.models import ShiftReport
+
+
+class Progress:
+    """A progress bar on the page of the run."""
+
+    def __init__(self, artifact: UUID) -> None:
+        self._artifact = artifact
+
+    @classmethod
+    async def begin(cls, what: str) -> "Progress":
+        """Put an empty bar on the page of the run."""
+        return cls(await acreate_progress_artifact(progress=0, description=what))
+
+    async def move(self, done: int, total: int) -> None:
+        """Set the bar to so many of so many."""
+        share = 100.0 * min(done, total) / total if total else 0.0
+        await aupdate_progress_artifact(self._artifact, progress=share)
+
+    async def finish(self) -> None:
+        """Fill the bar."""
+        await aupdate_progress_artifact(self._artifact, progress=100.0)
+
+
+async def shift_report(report: ShiftReport) -> None:
+    """Leave a table of what a shift did."""
+    tally = report.tally
+    rows = [
+        {"what": f"{task_type}: {outcome}", "tasks": count, "why": ""}
+        for task_type, outcomes in sorted(tally.by_type.items())
+        for outcome, count in sorted(outcomes.items())
+    ]
+    rows += [
+        {"what": "failed", "tasks": count, "why": code}
+        for code, count in sorted(tally.by_error.items())
+    ]
+    reasons = {
+        "taken_over": "left by an earlier shift",
+        "resent": "listed as pending again after their report",
+        "waiting": "a provider or model is down",
+        "deferred_reports": "the upstream did not take the report; sent again later",
+        "conflicts": "settled elsewhere",
+        "dead": "the upstream refuses the claim or the report",
+        "superseded": "the upstream changed the task meanwhile",
+        "rejected": "entries without a usable id",
+        "lost_leases": "somebody else took over",
+        "blocked_head": "pending tasks that must wait",
+    }
+    rows += [
+        {"what": name, "tasks": count, "why": why}
+        for name, why in reasons.items()
+        if (count := getattr(tally, name))
+    ]
+    done = tally.succeeded + tally.failed
+    pace = done / report.seconds if report.seconds else 0.0
+    await acreate_table_artifact(
+        table=rows or [{"what": "nothing was pending", "tasks": 0, "why": ""}],
+        key="shift-report",
+        description=(
+            f"**{done} tasks** in {report.seconds:.1f} s ({pace:.0f} a second), "
+            f"{tally.tokens:,} tokens, {tally.pages} pages in {report.looks} looks. "
+            f"Ended: {report.ended.replace('_', ' ')}."
+        ),
+    )

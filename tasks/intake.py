@@ -1,0 +1,200 @@
+"""The steps of a shift, as Prefect shows them."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+from prefect import get_run_logger, task
+from prefect.runtime import flow_run
+
+from aletheia.errors import Unavailable
+from aletheia.intake.desk import Batch, Pace
+from aletheia.intake.ledger import Ledger
+from aletheia.intake.models import Collected, ShiftReport
+from aletheia.intake.shift import Shift
+from aletheia.settings import IntakeSettings
+from tasks import artifacts, warm
+from tasks.policies import STEP
+
+LONGEST_REST_S = 15
+"""Longest sleep within one step, seconds: a suspended run ends at the next step."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """The shift of this process."""
+
+    shift: Shift
+    progress: artifacts.Progress
+    started_at: float
+    ends_at: float
+    interval_s: float
+    is_resumed: bool
+    began: float = field(default_factory=time.monotonic)
+    next_look_at: float = 0
+    looks: int = 0
+    ended: str = "drained"
+    batches: dict[int, Batch] = field(default_factory=dict[int, Batch])
+    letters: list[str] = field(default_factory=list[str])
+
+    def put(self, batch: Batch) -> Collected:
+        """Remember a batch for the steps that follow."""
+        if batch.size:
+            self.batches[batch.number] = batch
+        return Collected(number=batch.number, size=batch.size)
+
+
+_current: _Run | None = None
+
+
+def _run() -> _Run:
+    assert _current is not None, "outside on_shift()"
+    return _current
+
+
+@contextlib.asynccontextmanager
+async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
+    """Open what a shift needs; at the end, however it comes, give back what is held.
+
+    Args:
+        shift_seconds: length of the shift; `None` takes it from the settings. A run that was
+            started before, and resumed, keeps its first beginning.
+    """
+    global _current  # noqa: PLW0603
+    settings = IntakeSettings()
+    async with warm.kept_open():
+        ledger = Ledger.from_settings(await warm.store(), settings, owner=_poller_name())
+        await ledger.prepare()
+        now = time.time()
+        started_at = await ledger.shift_start(str(flow_run.id))
+        length = settings.shift_seconds if shift_seconds is None else shift_seconds
+        shift = Shift(
+            await warm.upstream(),
+            ledger,
+            await warm.processors(),
+            Pace.from_settings(settings),
+            time.time,
+        )
+        _current = _Run(
+            shift,
+            await artifacts.Progress.begin("tasks reported"),
+            started_at,
+            ends_at=started_at + length,
+            interval_s=settings.polling_interval_seconds,
+            is_resumed=started_at < now - 1,
+        )
+        try:
+            async with shift.holding():
+                yield
+        finally:
+            _current = None
+
+
+async def next_look() -> bool:
+    """Wait until it is time to look at the upstream; `False` when the shift is over."""
+    run = _run()
+    while True:
+        now = time.time()
+        is_over = now >= run.ends_at and (run.looks > 0 or run.is_resumed)
+        is_paused = await run.shift.desk.ledger.is_paused()
+        if is_over or (is_paused and now >= run.ends_at):
+            run.ended = "paused" if is_paused else ("time_over" if run.looks else "resumed_late")
+            return False
+        if now >= run.next_look_at and not is_paused:
+            run.looks += 1
+            run.next_look_at = now + run.interval_s
+            await run.shift.desk.ledger.purge()
+            return True
+        due = run.next_look_at if run.next_look_at > now else now + run.interval_s
+        await rest(min(due, run.ends_at) - now)
+
+
+@task(name="rest", task_run_name="rest", **STEP)
+async def rest(seconds: float) -> None:
+    """Wait for the next look, in pieces short enough for a suspension to take effect."""
+    await asyncio.sleep(max(0.0, min(seconds, LONGEST_REST_S)))
+
+
+@task(name="collect_batch", task_run_name="collect", **STEP)
+async def collect_batch() -> Collected:
+    """Claim the next batch; an upstream out of reach ends the look, not the shift."""
+    run = _run()
+    if await run.shift.desk.ledger.is_paused():
+        return Collected(number=0, size=0)
+    try:
+        batch = await run.shift.collector.collect()
+    except Unavailable as outage:
+        get_run_logger().warning("%s; looking again later", outage)
+        run.shift.desk.trouble = outage
+        return Collected(number=0, size=0)
+    return run.put(batch)
+
+
+@task(name="find_letters", task_run_name="find-letters", **STEP)
+async def find_letters(ids: list[str] | None, code: str | None, limit: int) -> int:
+    """Find the dead letters to send through once more; return how many there are."""
+    run = _run()
+    letters = await run.shift.desk.ledger.dead_letters(ids=ids, code=code, limit=limit)
+    run.letters = [letter["_id"] for letter in letters]
+    return len(run.letters)
+
+
+@task(name="recall_batch", task_run_name="recall", **STEP)
+async def recall_batch() -> Collected:
+    """Ask the upstream to take dead letters back, until a batch is full or none is left."""
+    run = _run()
+    most = run.shift.desk.pace.batch
+    while run.letters:
+        letters, run.letters = run.letters[:most], run.letters[most:]
+        batch = await run.shift.collector.recall(letters)
+        if batch.size:
+            return run.put(batch)
+    return Collected(number=0, size=0)
+
+
+@task(name="compute_batch", task_run_name="compute-{batch.number}", **STEP)
+async def compute_batch(batch: Collected) -> int:
+    """Compute a batch and keep every result; return how many were kept."""
+    run = _run()
+    kept = await run.shift.computer.compute(run.batches[batch.number])
+    get_run_logger().info("batch %d: %d of %d results kept", batch.number, kept, batch.size)
+    return kept
+
+
+@task(name="report_batch", task_run_name="report-{batch.number}", **STEP)
+async def report_batch(batch: Collected) -> int:
+    """Report a batch as its results are kept; return how many reports were acknowledged."""
+    run = _run()
+    acknowledged = await run.shift.reporter.report(run.batches.pop(batch.number))
+    tally = run.shift.desk.tally
+    await run.progress.move(tally.succeeded + tally.failed, tally.claimed + tally.taken_over)
+    return acknowledged
+
+
+@task(name="close_shift", task_run_name="close", **STEP)
+async def close_shift() -> ShiftReport:
+    """Write down what the shift did.
+
+    Raises:
+        AletheiaError: what was in the way at the end, so that the run shows as failed.
+    """
+    run = _run()
+    report = ShiftReport(
+        ended=run.ended,
+        seconds=round(time.monotonic() - run.began, 3),
+        looks=run.looks,
+        tally=run.shift.desk.tally,
+    )
+    await run.progress.finish()
+    await artifacts.shift_report(report)
+    if run.shift.desk.trouble is not None:
+        raise run.shift.desk.trouble
+    return report
+
+
+def _poller_name() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{flow_run.id}"

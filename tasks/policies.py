@@ -1,0 +1,27 @@
+"""How tasks behave towards Prefect, as one typed table.
+
+No task caches or keeps its result: what a resumed run needs is in the store, and a cached answer
+would be that of an earlier page or of before a pause.
+"""
+
+from typing import TypedDict
+
+from prefect.cache_policies import NO_CACHE, CachePolicy
+
+
+class TaskPolicy(TypedDict):
+    """The options of `@task` that are ours to set."""
+
+    retries: int
+    cache_policy: CachePolicy
+    persist_result: bool
+    log_prints: bool
+
+
+STEP: TaskPolicy = {
+    "retries": 0,  # a step retries its own calls, one by one, and leaves the rest to the ledger
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "log_prints": False,
+}
+"""One step over a batch."""
