@@ -8,6 +8,7 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 
+from aletheia.intake.ledger import Overview
 from aletheia.intake.models import ShiftReport
 
 
@@ -30,6 +31,24 @@ class Progress:
     async def finish(self) -> None:
         """Fill the bar."""
         await aupdate_progress_artifact(self._artifact, progress=100.0)
+
+
+async def intake_status(overview: Overview) -> None:
+    """Leave a table of how the ledger stands."""
+    rows = [
+        {"what": f"rows {state}", "count": count}
+        for state, count in sorted(overview.states.items())
+    ]
+    rows += [
+        {"what": "leases held", "count": overview.held},
+        {"what": "leases run out", "count": overview.expired},
+    ]
+    rows += [
+        {"what": f"dead letters {code}", "count": count}
+        for code, count in sorted(overview.dead.items())
+    ]
+    state = "**paused**" if overview.is_paused else "open"
+    await acreate_table_artifact(table=rows, key="intake-status", description=f"Intake is {state}.")
 
 
 async def shift_report(report: ShiftReport) -> None:

@@ -191,6 +191,7 @@ async def close_shift() -> ShiftReport:
     )
     await run.progress.finish()
     await artifacts.shift_report(report)
+    await artifacts.intake_status(await run.shift.desk.ledger.overview())
     if run.shift.desk.trouble is not None:
         raise run.shift.desk.trouble
     return report

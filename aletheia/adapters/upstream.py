@@ -264,7 +264,7 @@ class HttpUpstream:
         except Unavailable as error:
             failure = error
         async for attempt in stamina.retry_context(
-            on=_BackOff(self._retry_base_s, self._draw),
+            on=BackOff(self._retry_base_s, self._draw),
             attempts=1 + self._max_retries,
             timeout=None,
         ):
@@ -423,7 +423,7 @@ def _as_payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return body if body is None or len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
 
 
-class _BackOff:
+class BackOff:
     """Decides after each failure of one call whether to try again, and after how long.
 
     The delay is exponential with full jitter

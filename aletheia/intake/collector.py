@@ -1,8 +1,9 @@
 """Collecting batches: pages read, tasks checked, claimed, and taken off the pending list."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aletheia.documents import Document
 from aletheia.errors import (
@@ -109,9 +110,9 @@ class Collector:
         return parse_page(entries, max_entry_bytes=self._desk.pace.max_entry_bytes)
 
     async def _take_over(self, batch: Batch) -> None:
-        claims = await self._desk.ledger.take_over(self._desk.pace.batch)
+        ledger, most = self._desk.ledger, self._desk.pace.batch
+        claims = await self._take(batch, ledger.take_over(most))
         self._desk.tally.taken_over += len(claims)
-        self._take(batch, claims)
         unsent: list[Claim] = []
         for claim in claims:
             if claim.state is RowState.KEPT:
@@ -133,10 +134,9 @@ class Collector:
         tally.rejected += await ledger.reject(page.rejected)
         plan = self._plan(page, await ledger.rows_of([entry.id for entry in page.entries]))
         tally.superseded += await ledger.supersede(plan.superseded)
-        claims = await ledger.claim(plan.new)
-        failures = await ledger.claim_faulty(plan.faulty)
-        reopened = await ledger.reopen(plan.again)
-        self._take(batch, [*claims, *failures, *reopened])
+        claims = await self._take(batch, ledger.claim(plan.new))
+        failures = await self._take(batch, ledger.claim_faulty(plan.faulty))
+        reopened = await self._take(batch, ledger.reopen(plan.again))
         tally.claimed += len(claims) + len(failures)
         again = [claim for claim in reopened if claim.state is RowState.CLAIMED]
         resent = [claim for claim in reopened if claim.state is RowState.KEPT]
@@ -146,9 +146,12 @@ class Collector:
         batch.work += await self._send_processing([*claims, *again])
         return len(claims) + len(failures) + len(reopened)
 
-    def _take(self, batch: Batch, claims: Sequence[Claim]) -> None:
-        self._desk.take(claims)
+    async def _take(
+        self, batch: Batch, claiming: Coroutine[Any, Any, Sequence[Claim]]
+    ) -> Sequence[Claim]:
+        claims = await self._desk.take(claiming)
         batch.taken += claims
+        return claims
 
     def _plan(self, page: Page, rows: dict[str, list[Document]]) -> _Plan:
         plan = _Plan()
@@ -159,7 +162,7 @@ class Collector:
             is_unfinished = same is not None and same["state"] in UNFINISHED
             if is_unfinished or (problem is None and self._is_held_up(entry, group)):
                 continue
-            if same is not None and self._desk.ledger.was_resent(same):
+            if same is not None and self._desk.ledger.is_settled(same):
                 continue
             plan.superseded += [
                 row for row in of_id if row is not same and row["state"] in UNFINISHED
@@ -224,7 +227,8 @@ class Collector:
             self._desk.drop([claim])
             log.error("task %r: dead letter, %s", claim.entry.id, answer)
         else:
-            await self._desk.release([claim], for_s=self._desk.pace.outage_s)
+            is_down = not isinstance(answer, Unauthorized)
+            await self._desk.release([claim], for_s=self._desk.pace.outage_s if is_down else 0)
             log.warning("task %r: %s", claim.entry.id, answer)
 
     async def recall(self, letters: Sequence[str]) -> Batch:
@@ -241,15 +245,12 @@ class Collector:
         for letter in await self._desk.ledger.letters(letters):
             entry = parse_entry(letter["task_json"])
             problem, group = self._check(entry)
-            claim = await self._desk.ledger.revive(letter, entry, group)
-            if claim is None:
-                continue
-            self._take(batch, [claim])
-            if problem is not None and claim.body is None:
-                await self._desk.ledger.refuse_replay(claim, problem, None)
-                self._desk.drop([claim])
-            else:
-                await self._recall(claim, batch)
+            for claim in await self._take(batch, self._desk.ledger.revive(letter, entry, group)):
+                if problem is not None and claim.body is None:
+                    await self._desk.ledger.refuse_replay(claim, problem, None)
+                    self._desk.drop([claim])
+                else:
+                    await self._recall(claim, batch)
         return batch
 
     async def _recall(self, claim: Claim, batch: Batch) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aletheia.errors import AletheiaError
 from aletheia.intake.ledger import Ledger
@@ -93,6 +94,7 @@ class Desk:
         self.trouble: AletheiaError | None = None
         self._clock = clock
         self._held: dict[str, Claim] = {}
+        self._claiming: set[asyncio.Task[Sequence[Claim]]] = set()
         self._held_up: dict[tuple[str, str], float] = {}
 
     def __len__(self) -> int:
@@ -101,9 +103,18 @@ class Desk:
     def __contains__(self, claim: Claim) -> bool:
         return self._held.get(claim.row_id) is claim
 
-    def take(self, claims: Sequence[Claim]) -> None:
-        """Hold claims from now on."""
-        self._held |= {claim.row_id: claim for claim in claims}
+    async def take(self, claiming: Coroutine[Any, Any, Sequence[Claim]]) -> Sequence[Claim]:
+        """Hold what a write to the ledger claims, even if we are cancelled while it is written."""
+
+        async def hold() -> Sequence[Claim]:
+            claims = await claiming
+            self._held |= {claim.row_id: claim for claim in claims}
+            return claims
+
+        writing = asyncio.create_task(hold())
+        self._claiming.add(writing)
+        writing.add_done_callback(self._claiming.discard)
+        return await asyncio.shield(writing)
 
     def drop(self, claims: Sequence[Claim]) -> None:
         """Hold claims no longer; the ledger has them in a state of their own."""
@@ -139,6 +150,7 @@ class Desk:
 
     async def release_all(self) -> int:
         """Give back everything that is held; say how many claims that were."""
+        await asyncio.gather(*self._claiming, return_exceptions=True)
         held = list(self._held.values())
         await self.release(held)
         return len(held)

@@ -16,6 +16,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from aletheia.documents import Change, Document, Documents, Update
@@ -40,6 +41,31 @@ SECONDS_A_DAY = 86_400
 
 MAX_BACKOFF_S = 600
 """Longest pause between two tries of a report, seconds (SPEC §1, Reporting)."""
+
+LEASED = [RowState.CLAIMED, RowState.PROCESSING, RowState.KEPT]
+DEAD_NAMES = ("dead_code", "dead_message", "dead_at", "replay_refused")
+FAILURE_NAMES = ("error", "outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How the ledger stands.
+
+    Attributes:
+        is_paused: intake as a whole is paused.
+        states: rows by state.
+        held: rows under a lease that has not run out.
+        expired: rows whose lease has run out, for the next look to take over.
+        waiting: rows held up after `processing`.
+        dead: dead letters by code.
+    """
+
+    is_paused: bool
+    states: dict[str, int]
+    held: int
+    expired: int
+    waiting: int
+    dead: dict[str, int]
 
 
 class Ledger:
@@ -70,7 +96,7 @@ class Ledger:
     ) -> None:
         self._documents = documents
         self._owner = owner
-        self._clock = clock
+        self.clock = clock
         self.lease_s = lease_s
         self._skew_s = skew_s
         self._backoff_s = backoff_s
@@ -102,7 +128,7 @@ class Ledger:
         """Make the look-ups below fast."""
         await self._documents.ensure_index(ROWS, ["task_id"])
         await self._documents.ensure_index(ROWS, ["state", "lease_until"])
-        await self._documents.ensure_index(ROWS, ["dead.code"])
+        await self._documents.ensure_index(ROWS, ["dead_code"])
         await self._documents.ensure_index(ROWS, ["finished_at"])
         await self._documents.ensure_index(RESULTS, ["expires_at"])
 
@@ -122,7 +148,7 @@ class Ledger:
         Args:
             entries: entry, group, and number of the generation of work under its id, from 1.
         """
-        now = self._clock()
+        now = self.clock()
         rows = [self._new_row(entry, group, number, now) for entry, group, number in entries]
         new = await self._documents.insert(ROWS, rows)
         return [
@@ -133,7 +159,7 @@ class Ledger:
 
     async def claim_faulty(self, entries: Sequence[tuple[Entry, InvalidTask, int]]) -> list[Claim]:
         """Write down tasks that cannot be done together with the report of why."""
-        now = self._clock()
+        now = self.clock()
         rows: list[Document] = []
         claims: list[Claim] = []
         for entry, problem, number in entries:
@@ -150,7 +176,7 @@ class Ledger:
 
     async def reject(self, entries: Sequence[Rejected]) -> int:
         """Record entries without a usable id, each content once; say how many were new."""
-        now = self._clock()
+        now = self.clock()
         rows: list[Document] = [
             {
                 "_id": f"#{entry.content_hash}",
@@ -166,7 +192,7 @@ class Ledger:
 
     async def supersede(self, rows: Sequence[Document]) -> int:
         """Give up rows whose id the upstream hands out with other content."""
-        change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self._clock()})
+        change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self.clock()})
         states = {"state": {"$in": list(UNFINISHED)}}
         done = await self._documents.update(
             ROWS, [Update(row["_id"], change, states) for row in rows]
@@ -179,7 +205,7 @@ class Ledger:
         One whose report is still there is claimed to be sent again; one whose report is gone
         is claimed to be computed again, as a new generation of work.
         """
-        now = self._clock()
+        now = self.clock()
         bodies = await self._bodies_of([row for row, _, _ in rows])
         updates: list[Update] = []
         claims: list[Claim] = []
@@ -201,7 +227,7 @@ class Ledger:
 
     async def take_over(self, limit: int) -> list[Claim]:
         """Take what nobody holds any more: leases run out, waits over, reports due."""
-        now = self._clock()
+        now = self.clock()
         before = now - self._skew_s
         found: list[Document] = []
         for where in (
@@ -231,14 +257,14 @@ class Ledger:
 
     async def acknowledge(self, claims: Sequence[Claim]) -> list[Claim]:
         """Record that the upstream acknowledged `processing`; return what is still ours."""
-        now = self._clock()
+        now = self.clock()
         return await self._move(
             claims, RowState.PROCESSING, lambda _: Change(set={"processing_at": now})
         )
 
     async def keep(self, outcomes: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:
         """Write reports down before they are sent; return what is still ours."""
-        now = self._clock()
+        now = self.clock()
         by_row = {claim.row_id: outcome for claim, outcome in outcomes}
         kept = await self._move(
             [claim for claim, _ in outcomes],
@@ -272,12 +298,18 @@ class Ledger:
     async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
         """Let go of claims so that anybody may take them over, at once or after a while."""
         until = self._free_at(for_s) if for_s else 0
-        await self._write(claims, lambda _: Change(set={"lease_until": until, "owner": None}))
+        change = Change(set={"lease_until": until, "owner": None})
+        await self._documents.update(
+            ROWS, [Update(claim.row_id, change, self._lease_of(claim)) for claim in claims]
+        )
 
     async def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Extend the leases of claims; return those that are lost."""
-        until = self._clock() + self.lease_s
-        done = await self._write(claims, lambda _: Change(set={"lease_until": until}))
+        until = self.clock() + self.lease_s
+        change = Change(set={"lease_until": until})
+        done = await self._documents.update(
+            ROWS, [Update(claim.row_id, change, self._lease_of(claim)) for claim in claims]
+        )
         lost: list[Claim] = []
         for claim, is_ours in zip(claims, done, strict=True):
             if is_ours:
@@ -286,19 +318,26 @@ class Ledger:
                 lost.append(claim)
         return lost
 
-    def was_resent(self, row: Document) -> bool:
-        """Tell whether a row's report was sent again within the last lease time."""
-        return self._clock() < (row.get("resent_at") or 0) + self.lease_s
+    def is_settled(self, row: Document) -> bool:
+        """Tell whether a row that is listed as pending again is to be left alone for now.
+
+        Its report is sent again once per lease time; what the upstream has refused or settled
+        elsewhere has to be a lease time old.
+        """
+        last = row.get("resent_at") or 0
+        if row["state"] != RowState.REPORTED:
+            last = max(last, row.get("finished_at") or 0, row.get("dead_at") or 0)
+        return self.clock() < last + self.lease_s
 
     def is_held(self, claim: Claim) -> bool:
         """Tell whether the lease still holds by our own clock."""
-        return self._clock() < claim.lease_until
+        return self.clock() < claim.lease_until
 
     # Settling
 
     async def reported(self, claims: Sequence[Claim]) -> None:
         """Record acknowledged reports: the body moves to the results, which expire."""
-        now = self._clock()
+        now = self.clock()
         if self._result_ttl_s > 0:
             expires = now + self._result_ttl_s
             await self._documents.upsert(
@@ -319,9 +358,13 @@ class Ledger:
 
         A report that was written down stays with the row, so that a replay sends it again.
         """
-        now = self._clock()
-        dead = {"code": code, "message": str(why), "at": now}
-        values = {"state": RowState.DEAD, "lease_until": 0, "owner": None, "dead": dead}
+        now = self.clock()
+        values = {
+            "state": RowState.DEAD,
+            "lease_until": 0,
+            "owner": None,
+            **_dead_values(code, str(why), now),
+        }
         await self._write([claim], lambda _: Change(set=values))
         claim.state = RowState.DEAD
 
@@ -345,22 +388,22 @@ class Ledger:
         self, *, ids: Sequence[str] | None = None, code: str | None = None, limit: int
     ) -> list[Document]:
         """Read dead letters, oldest first, without their kept reports."""
-        where: dict[str, Any] = {"dead.code": {"$gt": ""} if code is None else code}
+        where: dict[str, Any] = {"dead_code": {"$gt": ""} if code is None else code}
         if ids is not None:
             where["task_id"] = {"$in": list(ids)}
-        return await self._documents.find(ROWS, where, sort="dead.at", limit=limit)
+        return await self._documents.find(ROWS, where, sort="dead_at", limit=limit)
 
     async def letters(self, row_ids: Sequence[str]) -> list[Document]:
         """Read those of some rows that are dead letters, with their kept reports, in order."""
         rows = await self._documents.get(ROWS, row_ids, with_payload=True)
-        return [rows[key] for key in row_ids if rows.get(key, {}).get("dead") is not None]
+        return [rows[key] for key in row_ids if rows.get(key, {}).get("dead_code") is not None]
 
-    async def revive(self, letter: Document, entry: Entry, group: str) -> Claim | None:
-        """Claim a dead letter; `None` if somebody else has done so meanwhile.
+    async def revive(self, letter: Document, entry: Entry, group: str) -> list[Claim]:
+        """Claim a dead letter; nothing if somebody else has done so meanwhile.
 
         The claim stays a dead letter until `recall` says the upstream takes the task back.
         """
-        now = self._clock()
+        now = self.clock()
         claim = self._claim_of(letter, entry, now)
         claim.group = group
         claim.body = letter.get("payload")
@@ -368,22 +411,20 @@ class Ledger:
         before = now - self._skew_s
         where = {"token": letter["token"], "state": letter["state"]}
         if letter["lease_until"] >= before:
-            return None
+            return []
         (is_ours,) = await self._documents.update(
             ROWS, [Update(letter["_id"], Change(set=values), where)]
         )
-        return claim if is_ours else None
+        return [claim] if is_ours else []
 
     async def recall(self, claim: Claim) -> bool:
         """Turn a revived letter into work: a kept report to send, or a task to compute."""
-        now = self._clock()
+        now = self.clock()
         state = RowState.PROCESSING if claim.body is None else RowState.KEPT
         claim.attempts = claim.report_tries = 0
         change = Change(
             set={"processing_at": now, "attempts": 0, "report_tries": 0},
-            unset=["dead", "replay_refused", "error", "outcome", "finished_at"]
-            if claim.body is None
-            else ["dead", "replay_refused", "finished_at"],
+            unset=[*DEAD_NAMES, "finished_at", *(FAILURE_NAMES if claim.body is None else ())],
         )
         return bool(await self._move([claim], state, lambda _: change))
 
@@ -393,30 +434,34 @@ class Ledger:
             "code": why.code,
             "status": status,
             "message": str(why),
-            "at": self._clock(),
+            "at": self.clock(),
         }
         values = {"replay_refused": said, "lease_until": 0, "owner": None}
         await self._write([claim], lambda _: Change(set=values))
 
     # Looking
 
-    async def count_states(self) -> dict[str, int]:
-        """Count rows by state."""
-        return await self._documents.count_by(ROWS, "state", {})
-
-    async def count_expired(self) -> int:
-        """Count rows whose lease has run out and that nobody has taken over yet."""
-        where = {
-            "state": {"$in": [RowState.CLAIMED, RowState.PROCESSING, RowState.KEPT]},
-            "lease_until": {"$lt": self._clock() - self._skew_s},
-        }
-        return await self._documents.count(ROWS, where)
+    async def overview(self) -> Overview:
+        """Count what an operator asks about first."""
+        before = self.clock() - self._skew_s
+        states = await self._documents.count_by(ROWS, "state", {})
+        expired = await self._documents.count(
+            ROWS, {"state": {"$in": LEASED}, "lease_until": {"$lt": before}}
+        )
+        return Overview(
+            is_paused=await self.is_paused(),
+            states=states,
+            held=sum(states.get(state, 0) for state in LEASED) - expired,
+            expired=expired,
+            waiting=states.get(RowState.WAITING, 0),
+            dead=await self._documents.count_by(ROWS, "dead_code", {}),
+        )
 
     # Housekeeping
 
     async def purge(self) -> int:
         """Delete what has outlived its use: results past their time, old finished rows."""
-        now = self._clock()
+        now = self.clock()
         gone = await self._documents.delete(RESULTS, {"expires_at": {"$lt": now}}, limit=10_000)
         old = {"finished_at": {"$lt": now - self._retention_s}}
         return gone + await self._documents.delete(ROWS, old, limit=10_000)
@@ -428,21 +473,25 @@ class Ledger:
 
     async def set_paused(self, *, is_paused: bool) -> None:
         """Pause or resume intake as a whole; every shift obeys within one tick."""
-        values = {"is_paused": is_paused, "at": self._clock()}
+        values = {"is_paused": is_paused, "at": self.clock()}
         await self._documents.upsert(FLAGS, [Update("intake", Change(set=values))])
 
     async def shift_start(self, run_id: str) -> float:
         """Say when a run's shift began; a resumed run gets its first answer again."""
-        now = self._clock()
+        now = self.clock()
         await self._documents.insert(SHIFTS, [{"_id": run_id, "started_at": now}])
         shifts = await self._documents.get(SHIFTS, [run_id])
         return float(shifts[run_id]["started_at"])
 
     # Inside
 
+    def _lease_of(self, claim: Claim) -> dict[str, Any]:
+        """Condition for a row to be ours, whatever state a write under way puts it in."""
+        return {"token": claim.token, "state": {"$in": [*LEASED, claim.state]}}
+
     def _free_at(self, pause_s: float) -> float:
         """When a lease must end for a takeover, which allows for skew, to come after a pause."""
-        return self._clock() + pause_s - self._skew_s
+        return self.clock() + pause_s - self._skew_s
 
     def _new_row(self, entry: Entry, group: str, number: int, now: float) -> Document:
         task = entry.task
@@ -556,12 +605,16 @@ class Ledger:
     async def _finish(
         self, claims: Sequence[Claim], state: RowState, values: Mapping[str, Any]
     ) -> None:
-        now = self._clock()
+        now = self.clock()
         rows = {"finished_at": now, "lease_until": 0, "owner": None, **values}
 
         def change_for(claim: Claim) -> Change:
             failure = failure_in(claim.body or b"") if state is RowState.REPORTED else None
-            dead = {"dead": {**failure, "at": now}} if failure else {}
+            dead = _dead_values(failure["code"], failure["message"], now) if failure else {}
             return Change(set={**rows, **dead}, unset=["payload"])
 
         await self._move(claims, state, change_for)
+
+
+def _dead_values(code: str, message: str, now: float) -> dict[str, Any]:
+    return {"dead_code": code, "dead_message": message, "dead_at": now}

@@ -91,6 +91,18 @@ def check_name(name: object) -> str:
     return cast("str", name)
 
 
+def check_names(names: Sequence[str]) -> list[str]:
+    """Return the (dotted) names an index is to have.
+
+    Raises:
+        ValueError: there is none, or one of them is no name.
+    """
+    _check_sequence(names, "names")
+    if not names:
+        raise ValueError("an index needs a name")
+    return [check_name(name) for name in names]
+
+
 def check_limit(limit: int | None) -> None:
     """Raise `ValueError` for a negative limit."""
     if limit is not None and limit < 0:
@@ -99,6 +111,7 @@ def check_limit(limit: int | None) -> None:
 
 def check_ids(ids: Sequence[str]) -> list[str]:
     """Return the different ids among these, in order."""
+    _check_sequence(ids, "ids")
     return list(dict.fromkeys(_check_id(id_) for id_ in ids))
 
 
@@ -123,6 +136,8 @@ def check_documents(documents: Iterable[Document]) -> list[Document]:
     for document in documents:
         id_ = _check_id(document.get(ID))
         for name, value in document.items():
+            if "." in name:
+                raise ValueError(f"{name!r} has a dot, which only leads to values inside others")
             _check_entry(name, value)
         first.setdefault(id_, document)
     return list(first.values())
@@ -142,6 +157,7 @@ def check_change(change: Change) -> None:
     for name, value in change.set.items():
         _check_changed(name)
         _check_entry(name, value)
+    _check_sequence(change.unset, "unset")
     for name in change.unset:
         _check_changed(name)
     for name, amount in change.increase.items():
@@ -179,6 +195,12 @@ def check_value(value: object, name: str, depth: int = 1) -> None:
             _check_nested(cast("dict[object, object] | Sequence[object]", value), name, depth)
         case _:
             raise ValueError(f"{name!r} holds a {type(value).__name__}, which JSON has no form for")
+
+
+def _check_sequence(names: Sequence[str], what: str) -> None:
+    """Refuse a string where strings are wanted: it would be taken letter by letter."""
+    if isinstance(names, str):
+        raise ValueError(f"{what} is the string {names!r}, not a list of strings")  # noqa: TRY004
 
 
 def _check_nested(value: dict[object, object] | Sequence[object], name: str, depth: int) -> None:
@@ -256,7 +278,7 @@ def _condition(name: str, operator: object, operand: object) -> Condition:
         return Equal(name, _scalar(name, operand), negated=True)
     if operator == "$in":
         if not isinstance(operand, list | tuple | set | frozenset):
-            raise ValueError(f"$in on {name!r} takes a list")  # noqa: TRY004 - a bad condition
+            raise ValueError(f"$in on {name!r} takes a list")
         operands = cast("Iterable[object]", operand)
         return Among(name, tuple(_scalar(name, one) for one in operands))
     if operator in _ORDERINGS:

@@ -1,0 +1,256 @@
+"""SQLite connections on threads of their own, which coroutines of any event loop can ask."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, ClassVar, TypeVar
+
+from aletheia.errors import Unavailable
+
+T = TypeVar("T")
+
+STORE = "store"
+
+_EAGER_TRIES, _EAGER_PAUSE_S, _PAUSE_S = 100, 0.001, 0.005
+"""How often another process's lock is looked at.
+
+Commits follow each other closely, and SQLite's own handler soon waits 100 ms between two looks:
+a writer could be kept out for seconds by a busy neighbour.
+"""
+
+
+@dataclass(eq=False, slots=True)
+class _Order:
+    """A job, and the coroutine that waits for its answer."""
+
+    job: Callable[[sqlite3.Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    answer: Any = None
+    error: Exception | None = None
+
+    def settle(self) -> None:
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.answer)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Lane(ABC):
+    """One thread that does, in order, what coroutines ask of its connection.
+
+    Args:
+        name: of the thread.
+        connection: in autocommit mode; the lane closes it.
+        check: raises `OSError` when the connection's file is not the store any more.
+    """
+
+    _group_size: ClassVar[int]
+    """How many orders are done before any of them is answered."""
+
+    def __init__(
+        self, name: str, connection: sqlite3.Connection, check: Callable[[], None]
+    ) -> None:
+        self._connection = connection
+        self._check = check
+        self._orders: SimpleQueue[_Order | None] = SimpleQueue()
+        self._gate = threading.Lock()
+        self._is_closed = False
+        # A daemon, so that a process that never closes its store can still end; whatever it
+        # was told is done has been committed.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    async def ask(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Have a job done and return its answer.
+
+        A cancelled caller's job is done completely or not at all. A job may be run a second
+        time after its first run was rolled back.
+
+        Raises:
+            Unavailable: SQLite failed, or the lane is closed.
+            ValueError: SQLite cannot hold a value, or the job said so.
+        """
+        loop = asyncio.get_running_loop()
+        order = _Order(job, loop, loop.create_future())
+        with self._gate:
+            if self._is_closed:
+                raise Unavailable(STORE, "it is closed")
+            self._orders.put(order)
+        try:
+            return await order.future
+        except sqlite3.DataError as error:
+            raise ValueError(f"SQLite cannot hold this: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            raise unavailable(error) from error
+
+    def close(self) -> None:
+        """Do what was asked so far, then end; blocks until then. Idempotent."""
+        with self._gate:
+            if not self._is_closed:
+                self._is_closed = True
+                self._orders.put(None)
+        self._thread.join()
+
+    @abstractmethod
+    def _serve(self, orders: list[_Order]) -> None:
+        """Do these orders and note each one's answer or error."""
+
+    def _run(self) -> None:
+        while self._take_turn():
+            pass
+        self._connection.close()
+
+    def _take_turn(self) -> bool:
+        orders, is_open = self._next_orders()
+        try:
+            self._check()
+            self._serve(orders)
+        except Exception as error:  # noqa: BLE001 - a thread that dies leaves callers waiting
+            for order in orders:
+                order.error = error
+        _settle(orders)
+        return is_open
+
+    def _next_orders(self) -> tuple[list[_Order], bool]:
+        """Wait for an order and take those queued behind it, and say whether more may come."""
+        orders: list[_Order] = []
+        entry = self._orders.get()
+        with suppress(Empty):
+            while entry is not None:
+                if not entry.future.cancelled():
+                    orders.append(entry)
+                if len(orders) == self._group_size:
+                    return orders, True
+                entry = self._orders.get_nowait()
+        return orders, entry is not None
+
+
+class Reader(Lane):
+    """A lane for jobs that change nothing; each sees what was committed before it began."""
+
+    _group_size = 1
+
+    def _serve(self, orders: list[_Order]) -> None:
+        for order in orders:
+            try:
+                order.answer = order.job(self._connection)
+            except Exception as error:  # noqa: BLE001 - its caller's business
+                order.error = error
+
+
+class Writer(Lane):
+    """A lane that does all jobs waiting for it in one transaction, answered after its commit.
+
+    Args:
+        name: of the thread.
+        connection: in autocommit mode, without a busy timeout; the lane closes it.
+        check: raises `OSError` when the connection's file is not the store any more.
+        lock_timeout_s: how long other processes' transactions are waited for.
+    """
+
+    _group_size = 256
+
+    def __init__(
+        self,
+        name: str,
+        connection: sqlite3.Connection,
+        check: Callable[[], None],
+        *,
+        lock_timeout_s: float,
+    ) -> None:
+        self._lock_timeout_s = lock_timeout_s
+        super().__init__(name, connection, check)
+
+    def _serve(self, orders: list[_Order]) -> None:
+        if not orders:
+            return
+        self._begin()
+        try:
+            for order in orders:
+                order.answer = order.job(self._connection)
+            self._connection.execute("COMMIT")
+        except Exception as error:
+            self._roll_back()
+            if len(orders) == 1:
+                raise
+            self._serve_singly(orders, error)
+
+    def _serve_singly(self, orders: list[_Order], first: Exception) -> None:
+        """Give each order of a failed group a transaction of its own, so that only bad ones fail.
+
+        Savepoints would cost two statements an order, and a full disk ends the transaction all
+        the same.
+        """
+        for order in orders:
+            if isinstance(first, sqlite3.OperationalError) and is_busy(first):
+                order.error = first
+                continue
+            try:
+                self._serve([order])
+            except Exception as error:  # noqa: BLE001 - its caller's business
+                order.error = first = error
+
+    def _begin(self) -> None:
+        self._roll_back()
+        retrying(
+            lambda: self._connection.execute("BEGIN IMMEDIATE"), timeout_s=self._lock_timeout_s
+        )
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def retrying(attempt: Callable[[], T], *, timeout_s: float) -> T:
+    """Try until no other process's lock is in the way.
+
+    Raises:
+        sqlite3.OperationalError: it still was after `timeout_s`, or something else is wrong.
+    """
+    deadline = time.monotonic() + timeout_s
+    tries = 0
+    while True:
+        try:
+            return attempt()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= deadline:
+                raise
+        tries += 1
+        time.sleep(_EAGER_PAUSE_S if tries < _EAGER_TRIES else _PAUSE_S)
+
+
+def is_busy(error: sqlite3.OperationalError) -> bool:
+    """Say whether a lock of another connection was in the way."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """Say in our words what SQLite or the file system said."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return Unavailable(STORE, f"{error} ({name})")
+
+
+def _settle(orders: list[_Order]) -> None:
+    """Wake each event loop once for all its answers."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Order]] = defaultdict(list)
+    for order in orders:
+        by_loop[order.loop].append(order)
+    for loop, answered in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_answer, answered)
+
+
+def _answer(orders: list[_Order]) -> None:
+    for order in orders:
+        order.settle()

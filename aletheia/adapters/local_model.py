@@ -1,0 +1,368 @@
+"""The process that runs local models, `python -m aletheia.adapters.local_model ANSWERS THREADS`.
+
+Requests come in on stdin, answers go out on the file descriptor ANSWERS, as `model_wire` says;
+stdout and stderr are free for what libraries print. When stdin ends, its parent is gone and the
+process ends at once, whatever it is doing.
+
+A model is loaded by sentence-transformers. On a CPU two things are then tried on it, each kept
+only if the vectors of some probe texts stay the same:
+
+- *unpadded*: the texts of a batch run as one sequence without padding, attention within each text;
+- *packed*: oneDNN's matrix kernels on weights laid out for them, where that is also faster.
+"""
+
+import math
+import os
+import queue
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NoReturn, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AttentionInterface, PreTrainedTokenizerBase
+
+from aletheia.adapters.model_wire import Header, pack_frame, read_frame, unpack_texts
+from aletheia.analysis.ports import LongText
+from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
+
+Vectors = NDArray[np.float32]
+
+TOKENS_PER_PASS: Final = 4096
+"""Most tokens in one forward pass, unless one text has more: what keeps its data in the caches."""
+
+TEXTS_PER_PADDED_PASS: Final = 8
+"""Padding grows with the number of texts, and so does its cost."""
+
+SAME_WITHIN: Final = 1e-5
+"""Largest difference of one component, of vectors scaled to length 1, that counts as the same."""
+
+PROBE_TOKENS: Final = 512
+"""Length of the longest probe text; long enough to notice attention that is only local."""
+
+SPLIT_SLACK: Final = 2
+"""Tokens left free in a window: its first word may be read differently without what precedes."""
+
+UNPADDED: Final = "aletheia_unpadded"
+"""Name of `unpadded_attention` in transformers."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of the texts of one request.
+
+    Attributes:
+        vectors: `(n, d)` by index; the rows of texts that failed mean nothing.
+        tokens: tokens the model read, by index.
+        truncated: indices of texts whose end was left out.
+        failed: why there is no vector, by index.
+    """
+
+    vectors: Vectors
+    tokens: list[int]
+    truncated: list[int] = field(default_factory=list[int])
+    failed: dict[int, AletheiaError] = field(default_factory=dict[int, AletheiaError])
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What the model reads in one go: a text, or a part of a long one, and its token ids."""
+
+    index: int
+    text: str
+    ids: list[int]
+
+
+class LocalModel:
+    """A sentence-transformers model, ready to embed.
+
+    Args:
+        model: the loaded model.
+        long_text: what happens to a text longer than it reads.
+
+    Attributes:
+        dimensions: length of its vectors.
+        max_tokens: most tokens it reads of a text; `None` if there is no limit.
+        kernels: which of `unpadded` and `packed` are in use.
+    """
+
+    def __init__(self, model: SentenceTransformer, long_text: LongText = "truncate") -> None:
+        self._model = model.eval()
+        self._long_text: LongText = long_text
+        self._tokenizer: Any = model.tokenizer
+        self._is_fast = isinstance(self._tokenizer, PreTrainedTokenizerBase) and bool(
+            self._tokenizer.is_fast
+        )
+        if long_text == "chunk" and not self._is_fast:
+            raise ValueError("LONG_TEXT=chunk needs a fast tokenizer, which this model has not")
+        name = model.default_prompt_name
+        self._prompt: str = model.prompts.get(name, "") if name else ""
+        self._is_unpadded = False
+        self.max_tokens = _max_tokens(model)
+        self.kernels: list[str] = []
+        self.dimensions = self._forward([self._window(0, "probe")]).shape[1]
+
+    @classmethod
+    def load(cls, path: Path, long_text: LongText = "truncate") -> "LocalModel":
+        """Load the model in a directory, from safetensors only and without code of its own."""
+        model = SentenceTransformer(
+            str(path),
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+        loaded = cls(model, long_text)
+        loaded.tune()
+        return loaded
+
+    def tune(self) -> None:
+        """Switch on what makes this model faster on this processor and changes nothing else."""
+        if self._model.device.type != "cpu":
+            return
+        probes = [self._window(index, text) for index, text in enumerate(self._probe_texts())]
+        expected = self._forward(probes)
+        for name, attempt in (("unpadded", self._use_unpadded), ("packed", self._use_packed)):
+            before = self._seconds(probes)
+            undo = attempt()
+            if undo is None:
+                continue
+            try:
+                is_kept = _same(self._forward(probes), expected) and (
+                    name == "unpadded" or self._seconds(probes) < before
+                )
+            except Exception as error:  # noqa: BLE001 - whatever it is, the model ran without
+                print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+                is_kept = False
+            if is_kept:
+                self.kernels.append(name)
+            else:
+                undo()
+
+    def embed(self, texts: Sequence[str]) -> Answer:
+        """Embed texts; one that cannot be embedded fails alone."""
+        try:
+            return self._embed(texts)
+        except Exception as error:  # noqa: BLE001 - a text's fault must not reach its neighbours
+            if len(texts) == 1:
+                return _failure(self.dimensions, error)
+            print(f"{type(error).__name__} in a batch: {error}", file=sys.stderr)  # noqa: T201
+        alone = [self.embed([text]) for text in texts]
+        return Answer(
+            np.concatenate([one.vectors for one in alone]),
+            [one.tokens[0] for one in alone],
+            [index for index, one in enumerate(alone) if one.truncated],
+            {index: one.failed[0] for index, one in enumerate(alone) if one.failed},
+        )
+
+    def _embed(self, texts: Sequence[str]) -> Answer:
+        answer = Answer(np.zeros((len(texts), self.dimensions), np.float32), [0] * len(texts))
+        windows: list[_Window] = []
+        for index, (text, ids) in enumerate(zip(texts, self._tokenise(texts), strict=True)):
+            if self.max_tokens is None or len(ids) <= self.max_tokens:
+                windows.append(_Window(index, text, ids))
+            elif self._long_text == "fail":
+                answer.failed[index] = InvalidTask(
+                    "input_too_long",
+                    f"the text has {len(ids):,} tokens, the model reads {self.max_tokens:,}",
+                )
+            elif self._long_text == "chunk":
+                windows.extend(self._window(index, part) for part in self._split(text))
+            else:
+                windows.append(self._window(index, text))
+                answer.truncated.append(index)
+        if not windows:
+            return answer
+        vectors = self._forward(windows)
+        for window in windows:
+            answer.tokens[window.index] += len(window.ids)
+        if len(windows) + len(answer.failed) == len(texts):
+            answer.vectors[[window.index for window in windows]] = vectors
+        else:
+            self._merge(answer, windows, vectors)
+        return answer
+
+    def _merge(self, answer: Answer, windows: Sequence[_Window], vectors: Vectors) -> None:
+        """Give each text the mean of its windows, weighted by their lengths.
+
+        A text of one window keeps its vector; the mean of several is scaled to length 1.
+        """
+        overhead = self._overhead
+        rows: dict[int, list[int]] = {}
+        for row, window in enumerate(windows):
+            rows.setdefault(window.index, []).append(row)
+        for index, own in rows.items():
+            if len(own) == 1:
+                answer.vectors[index] = vectors[own[0]]
+                continue
+            weights = np.array([max(1, len(windows[row].ids) - overhead) for row in own])
+            mean = np.average(vectors[own].astype(np.float64), axis=0, weights=weights)
+            answer.vectors[index] = mean / (np.linalg.norm(mean) or 1.0)
+
+    def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Turn texts into token ids, with the prompt and what the model adds, not cut off."""
+        if isinstance(self._tokenizer, PreTrainedTokenizerBase):
+            prompted = [self._prompt + text for text in texts] if self._prompt else list(texts)
+            tokenise = cast("Callable[..., Any]", self._tokenizer)
+            return tokenise(
+                prompted,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+        if isinstance(self._tokenizer, Tokenizer):
+            return [encoded.ids for encoded in self._tokenizer.encode_batch(list(texts))]
+        return [list(range(len(text.split()))) for text in texts]
+
+    def _window(self, index: int, text: str) -> _Window:
+        """Tokenise one text, cut off at what the model reads."""
+        if self.max_tokens is None or not isinstance(self._tokenizer, PreTrainedTokenizerBase):
+            return _Window(index, text, self._tokenise([text])[0])
+        tokenise = cast("Callable[..., Any]", self._tokenizer)
+        ids = tokenise(self._prompt + text, truncation=True, max_length=self.max_tokens)
+        return _Window(index, text, ids["input_ids"])
+
+    @property
+    def _overhead(self) -> int:
+        """Tokens that every window has beside those of its text."""
+        return len(self._tokenise([""])[0])
+
+    def _split(self, text: str) -> Iterator[str]:
+        """Cut a long text into parts that the model reads whole, between words where possible."""
+        assert self.max_tokens is not None
+        room = max(1, self.max_tokens - self._overhead - SPLIT_SLACK)
+        encoded = self._tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        starts = [start for start, _ in encoded["offset_mapping"]]
+        words = encoded.word_ids(0)
+        first = 0
+        while len(starts) - first > room:
+            cut = first + room
+            while cut > first + 1 and words[cut] is not None and words[cut] == words[cut - 1]:
+                cut -= 1
+            if cut == first + 1:
+                cut = first + room
+            yield text[starts[first] : starts[cut]]
+            first = cut
+        yield text[starts[first] :]
+
+    def _forward(self, windows: Sequence[_Window]) -> Vectors:
+        """Run windows through the model, of like length together; `(len(windows), d)`."""
+        order = sorted(range(len(windows)), key=lambda row: -len(windows[row].ids))
+        features = self._unpadded_features if self._is_unpadded else self._padded_features
+        limit = len(windows) if self._is_unpadded else TEXTS_PER_PADDED_PASS
+        done: Vectors | None = None
+        with torch.inference_mode():
+            for rows in _passes(order, [len(window.ids) for window in windows], limit):
+                output = self._model(features([windows[row] for row in rows]))
+                found = output["sentence_embedding"].float().cpu().numpy()
+                if done is None:
+                    done = np.empty((len(windows), found.shape[1]), np.float32)
+                done[rows] = found
+        assert done is not None
+        return done
+
+    def _padded_features(self, windows: Sequence[_Window]) -> dict[str, Any]:
+        """Prepare windows as `SentenceTransformer.encode` does."""
+        texts = [window.text for window in windows]
+        features = self._model.preprocess(texts, prompt=self._prompt or None)
+        return {
+            name: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
+            for name, value in features.items()
+        }
+
+    def _unpadded_features(self, windows: Sequence[_Window]) -> dict[str, Any]:
+        """Prepare windows as one sequence, in which positions start again with each window."""
+        lengths = [len(window.ids) for window in windows]
+        ids = np.concatenate([window.ids for window in windows])
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        ends = np.concatenate(([0], np.cumsum(lengths)))
+        return {
+            "input_ids": torch.from_numpy(ids)[None],
+            "position_ids": torch.from_numpy(positions + self._first_position)[None],
+            "cu_seq_lens_q": torch.from_numpy(ends),
+            "window_lengths": lengths,
+            "modality": "text",
+        }
+
+    @property
+    def _first_position(self) -> int:
+        """Number of the first position; the RoBERTa family counts from its padding's number on."""
+        for module in cast("nn.Module", self._model.transformers_model).modules():
+            padding = getattr(module, "padding_idx", None)
+            if isinstance(padding, int) and isinstance(
+                getattr(module, "position_embeddings", None), nn.Embedding
+            ):
+                return padding + 1
+        return 0
+
+    def _use_unpadded(self) -> Callable[[], None] | None:
+        """Switch to unpadded attention; returns how to switch back, or `None` if it cannot be."""
+        first, encoder = self._model[0], self._model.transformers_model
+        if (
+            not self._is_fast
+            or self._prompt
+            or encoder is None
+            or not isinstance(first, Transformer)
+            or set(first.modality_config) != {"text"}
+        ):
+            return None
+        before = encoder.config._attn_implementation  # noqa: SLF001
+        encoder.set_attn_implementation(UNPADDED)
+        self._is_unpadded = True
+
+        def undo() -> None:
+            encoder.set_attn_implementation(before)
+            self._is_unpadded = False
+
+        return undo
+
+    def _use_packed(self) -> Callable[[], None] | None:
+        """Pack the weights of linear layers; returns how to undo it, or `None` if it cannot be."""
+        if not torch.backends.mkldnn.is_available():
+            return None
+        replaced: list[tuple[nn.Module, str, nn.Module]] = []
+
+        def undo() -> None:
+            for parent, name, child in replaced:
+                setattr(parent, name, child)
+
+        try:
+            for parent in list(self._model.modules()):
+                for name, child in list(parent.named_children()):
+                    if type(child) is nn.Linear and child.weight.dtype is torch.float32:
+                        setattr(parent, name, PackedLinear(child))
+                        replaced.append((parent, name, child))
+        except (RuntimeError, AttributeError, NotImplementedError):
+            undo()
+            return None
+        return undo if replaced else None
+
+    def _probe_texts(self) -> list[str]:
+        words = "the quick brown fox jumps over a lazy dog, doesn't it? ".split(" ")
+        longest = min(self.max_tokens or PROBE_TOKENS, PROBE_TOKENS)
+        return [
+            "a",
+            " ".join(words[:5]),
+            " ".join(words),
+            " ".join(words * 4),
+            " ".join(words * (longest // len(words) + 1)),
+        ]
+
+    def _seconds(self, windows: Sequence[_Window]) -> float:
+        times: list[float] = []
+        for _ in range(3):
+            start = time.perf_counter()
+            self._forward(windows)
+            times.append(time.perf_counter() - start)
+        return min(times)

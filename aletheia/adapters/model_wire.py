@@ -1,0 +1,75 @@
+"""How a model process and its parent talk: frames over two pipes, answers in the order of requests.
+
+A frame is two little-endian uint32, the lengths of what follows: a JSON object (the header) and
+raw bytes (the body). Nothing is pickled.
+
+    request   {"op": "load", "model", "path", "long_text"}
+    answer    {"op": "loaded", "dimensions", "max_tokens", "kernels", "load_s", "resident_bytes"}
+              {"op": "failed", "reason"}
+    request   {"op": "embed", "model", "lengths"}                body: texts as UTF-8
+    answer    {"op": "embedded", "tokens", "truncated", "failed", "compute_s", "resident_bytes"}
+              body: float32 vectors of those that did not fail
+
+`lengths` are in bytes. `tokens` has one number a text, `truncated` the indices of texts whose end
+was left out, `failed` one `[index, kind, code, message]` a text without a vector, `kind` being the
+name of a class in `aletheia.errors`.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, BinaryIO, Final, TypeAlias
+
+import orjson
+
+Header: TypeAlias = dict[str, Any]
+
+PREFIX: Final = struct.Struct("<II")
+
+MAX_PART_BYTES: Final = 2**30
+"""A longer header or body is taken for a broken stream."""
+
+
+def pack_frame(header: Mapping[str, Any], body: bytes = b"") -> bytes:
+    """Write a frame."""
+    encoded = orjson.dumps(header)
+    return b"".join((PREFIX.pack(len(encoded), len(body)), encoded, body))
+
+
+def read_lengths(prefix: bytes) -> tuple[int, int]:
+    """Read the lengths of header and body.
+
+    Raises:
+        ValueError: this is not the beginning of a frame.
+    """
+    header, body = PREFIX.unpack(prefix)
+    if header > MAX_PART_BYTES or body > MAX_PART_BYTES:
+        raise ValueError(f"a frame of {header} + {body} bytes")
+    return header, body
+
+
+def read_frame(stream: BinaryIO) -> tuple[Header, bytes] | None:
+    """Read a frame, waiting for it; `None` when the stream ends."""
+    prefix = stream.read(PREFIX.size)
+    if len(prefix) < PREFIX.size:
+        return None
+    header_bytes, body_bytes = read_lengths(prefix)
+    header, body = stream.read(header_bytes), stream.read(body_bytes)
+    if len(header) < header_bytes or len(body) < body_bytes:
+        return None
+    return orjson.loads(header), body
+
+
+def pack_texts(texts: Iterable[str]) -> tuple[list[int], bytes]:
+    """Write texts one after another; lone surrogates are carried along as they are."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return [len(one) for one in encoded], b"".join(encoded)
+
+
+def unpack_texts(lengths: Sequence[int], body: bytes) -> list[str]:
+    """Read what `pack_texts` wrote."""
+    texts: list[str] = []
+    start = 0
+    for length in lengths:
+        texts.append(body[start : start + length].decode("utf-8", "surrogatepass"))
+        start += length
+    return texts

@@ -1,0 +1,84 @@
+"""Where the upstream is and how to sign in to it."""
+
+from typing import Literal
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import Field, SecretStr
+
+from aletheia.adapters.oauth2 import OAuth2SignIn, ory_token_url
+from aletheia.adapters.upstream import HttpUpstream, NoSignIn, SignIn, TokenSignIn
+from aletheia.errors import Misconfigured
+from aletheia.settings import IntakeSettings
+
+
+class UpstreamCredentials(CredentialsBlock):
+    """Where the upstream task API is and how to sign in to it."""
+
+    _block_type_slug = "aletheia-upstream"
+    _block_type_name = "Aletheia upstream"
+    _description = "Where the upstream task API is and how to sign in to it."
+
+    base_url: str = Field(description="Root of the API, without /api.")
+    auth: Literal["oauth2", "token", "none"] = Field(
+        default="none", description="How to sign in: OAuth2 client credentials, a token, or not."
+    )
+    token: SecretStr | None = Field(default=None, description="Bearer token, for `token`.")
+    ory_project_slug: str | None = Field(
+        default=None, description="Ory project whose token endpoint is used, for `oauth2`."
+    )
+    oauth2_token_url: str | None = Field(
+        default=None, description="Any other token endpoint, for `oauth2`; wins over Ory's."
+    )
+    oauth2_client_id: str | None = Field(default=None, description="Client id, for `oauth2`.")
+    oauth2_client_secret: SecretStr | None = Field(
+        default=None, description="Client secret, for `oauth2`."
+    )
+    oauth2_scope: str | None = Field(
+        default=None, description="Scopes to ask for, separated by spaces, for `oauth2`."
+    )
+    oauth2_audience: str | None = Field(
+        default=None, description="Whom the token is for, for `oauth2`."
+    )
+
+    def get_client(self) -> HttpUpstream:
+        """Build a client; the caller opens and closes it.
+
+        Raises:
+            Misconfigured: something that the chosen sign-in needs is missing.
+        """
+        settings = IntakeSettings()
+        return HttpUpstream(
+            self.base_url,
+            sign_in=self._build_sign_in(settings.request_timeout),
+            timeout_s=settings.request_timeout,
+            concurrency=settings.concurrency_limit,
+            max_retries=settings.max_retries,
+            retry_base_s=settings.retry_base_seconds,
+        )
+
+    def _build_sign_in(self, timeout_s: float) -> SignIn:
+        if self.auth == "none":
+            return NoSignIn()
+        if self.auth == "token":
+            return TokenSignIn(_required("API_TOKEN", _secret(self.token)))
+        url = self.oauth2_token_url or ory_token_url(
+            _required("OAUTH2_TOKEN_URL or ORY_PROJECT_SLUG", self.ory_project_slug)
+        )
+        return OAuth2SignIn(
+            url,
+            _required("OAUTH2_CLIENT_ID", self.oauth2_client_id),
+            _required("OAUTH2_CLIENT_SECRET", _secret(self.oauth2_client_secret)),
+            scope=self.oauth2_scope,
+            audience=self.oauth2_audience,
+            timeout_s=timeout_s,
+        )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+def _required(name: str, value: str | None) -> str:
+    if not value:
+        raise Misconfigured(name, "is needed for the chosen UPSTREAM_AUTH and is not set")
+    return value

@@ -1,0 +1,96 @@
+"""A poller between a strict upstream over HTTP and a real embedded store."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.upstream import HttpUpstream, NoSignIn
+from aletheia.intake.desk import Pace
+from aletheia.intake.ledger import ROWS, Ledger
+from aletheia.intake.shift import Shift
+from aletheia.settings import IntakeSettings
+from tasks.pipeline import drain
+from tests.fakes.processors import FakeProcessors
+from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
+
+
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """Everything around a shift.
+
+    Attributes:
+        upstream: what it polls.
+        processors: what it computes with.
+        documents: where its ledger is.
+        clock: what it lives by.
+    """
+
+    def __init__(self, upstream: FakeUpstream, documents: EmbeddedDocuments) -> None:
+        self.upstream, self.documents = upstream, documents
+        self.processors = FakeProcessors()
+        self.clock = Clock()
+        self.client = HttpUpstream(
+            upstream.url, sign_in=NoSignIn(), retry_base_s=0, max_retries=2, timeout_s=5
+        )
+
+    def add(self, task_id: str, text: str = "hello", **raw: Any) -> None:
+        """List a task of the type that the fake processors compute."""
+        self.upstream.add(task_id, text, **{"type": "echo", **raw})
+
+    def ledger(self, **changes: Any) -> Ledger:
+        """Open the books, with some settings changed."""
+        settings = IntakeSettings(_env_file=None, **changes)  # pyright: ignore[reportCallIssue]
+        return Ledger.from_settings(self.documents, settings, owner="a test", clock=self.clock)
+
+    def shift(self, ledger: Ledger | None = None, **pace: Any) -> Shift:
+        """Begin a shift, with some of its pace changed."""
+        return Shift(
+            self.client,
+            ledger or self.ledger(),
+            self.processors,
+            Pace(**{"backoff_s": 0, **pace}),
+            self.clock,
+        )
+
+    async def drain(self, shift: Shift | None = None, **pace: Any) -> Shift:
+        """Work a shift until nothing is left to do."""
+        shift = shift or self.shift(**pace)
+        await shift.desk.ledger.prepare()
+        async with shift.holding():
+            await drain(shift.collector.collect, shift.computer.compute, shift.reporter.report)
+        return shift
+
+    async def rows(self) -> dict[str, dict[str, Any]]:
+        """Read the ledger by task id; of several rows the one claimed last."""
+        rows = await self.documents.find(ROWS, {}, sort="claimed_at")
+        return {row.get("task_id", row["_id"]): row for row in rows}
+
+    async def states(self) -> dict[str, str]:
+        """Read the states in the ledger by task id."""
+        return {task_id: row["state"] for task_id, row in (await self.rows()).items()}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncGenerator[Bench]:
+    async with contextlib.AsyncExitStack() as stack:
+        upstream = await stack.enter_async_context(serve_fake_upstream())
+        documents = EmbeddedDocuments(tmp_path)
+        await documents.open()
+        stack.push_async_callback(documents.close)
+        bench = Bench(upstream, documents)
+        await bench.client.open()
+        stack.push_async_callback(bench.client.close)
+        yield bench

@@ -1,0 +1,338 @@
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+import pytest
+
+from deployments.example_upstream import (
+    ExampleUpstream,
+    example_tasks,
+    make_faulty_tasks,
+    read_report,
+    stdlib_texts,
+)
+
+PROCESSING = {"state": "processing"}
+RESULT = {"embedding": [0.5, -1.0], "model": "m", "provider": "local", "dimensions": 2}
+SUCCEEDED = {"state": "succeeded", "result": RESULT, "usage": {"tokens": 3}}
+ERROR = {"code": "empty_text", "message": "the text is empty", "retryable": False}
+FAILED = {"state": "failed", "error": ERROR}
+
+
+@pytest.fixture
+async def upstream() -> AsyncGenerator[ExampleUpstream]:
+    text = {"type": "text_embedding", "data": {"text": "hello"}}
+    example = ExampleUpstream(
+        [{"id": "t1", **text}, {"_id": "t2", **text}, {"id": "a/b", **text}, {"data": "nameless"}]
+    )
+    await example.start()
+    yield example
+    await example.stop()
+
+
+@pytest.fixture
+async def session() -> AsyncGenerator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+class Api:
+    """The upstream as a client sees it."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session, self.url = session, url
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        async with self.session.get(self.url + path) as response:
+            return response.status, await response.json()
+
+    async def pending(self, limit: object = 100) -> list[Any]:
+        status, page = await self.get(f"/api/ai-tasks/pending?limit={limit}")
+        assert status == 200
+        return page["data"]
+
+    async def report(self, task_id: str, body: object) -> int:
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        url = f"{self.url}/api/ai-tasks/{quote(task_id, safe='')}"
+        async with self.session.patch(url, data=data) as response:
+            await response.read()
+            return response.status
+
+
+@pytest.fixture
+def api(upstream: ExampleUpstream, session: aiohttp.ClientSession) -> Api:
+    return Api(session, upstream.url)
+
+
+async def test_pending_tasks_come_oldest_first_in_an_envelope(api: Api) -> None:
+    assert [entry.get("id", entry.get("_id")) for entry in await api.pending()] == [
+        "t1",
+        "t2",
+        "a/b",
+        None,
+    ]
+    assert len(await api.pending(2)) == 2
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "101", "ten", "", "1.5", "9" * 5000])
+async def test_a_limit_out_of_bounds_is_a_400(api: Api, limit: str) -> None:
+    status, said = await api.get(f"/api/ai-tasks/pending?limit={limit}")
+    assert status == 400
+    assert said["message"] == ["limit must be an integer from 1 to 100"]
+
+
+async def test_a_task_goes_from_pending_to_processing_to_succeeded(api: Api) -> None:
+    assert await api.report("t1", PROCESSING) == 200
+    assert [entry.get("id") for entry in await api.pending(1)] != ["t1"]
+    assert await api.report("t1", SUCCEEDED) == 200
+    assert await api.get("/api/ai-tasks/t1") == (
+        200,
+        {"id": "t1", "states": ["processing", "succeeded"], **SUCCEEDED},
+    )
+
+
+async def test_a_task_may_fail_without_being_processed(api: Api) -> None:
+    assert await api.report("t2", FAILED) == 200
+    assert (await api.get("/api/ai-tasks/t2"))[1]["error"] == ERROR
+
+
+async def test_an_id_with_a_slash_is_one_path_segment(api: Api) -> None:
+    assert await api.report("a/b", PROCESSING) == 200
+    assert (await api.get("/api/ai-tasks/a%2Fb"))[1]["state"] == "processing"
+    assert (await api.get("/api/ai-tasks/a/b"))[0] == 404
+
+
+async def test_a_repetition_is_accepted_and_not_counted(api: Api) -> None:
+    for body in (PROCESSING, PROCESSING, SUCCEEDED, SUCCEEDED):
+        assert await api.report("t1", body) == 200
+    assert (await api.get("/api/ai-tasks/t1"))[1]["states"] == ["processing", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("done", "then"),
+    [
+        ([], SUCCEEDED),
+        ([PROCESSING, SUCCEEDED], PROCESSING),
+        ([PROCESSING, SUCCEEDED], FAILED),
+        ([PROCESSING, SUCCEEDED], {**SUCCEEDED, "usage": {"tokens": 4}}),
+        ([FAILED], PROCESSING),
+        ([FAILED], {"state": "failed", "error": {**ERROR, "code": "another"}}),
+    ],
+)
+async def test_a_state_that_may_not_follow_is_a_conflict(
+    api: Api, done: list[object], then: object
+) -> None:
+    for body in done:
+        assert await api.report("t1", body) == 200
+    assert await api.report("t1", then) == 409
+
+
+async def test_an_unknown_id_is_a_404(api: Api) -> None:
+    assert await api.report("t9", PROCESSING) == 404
+    assert (await api.get("/api/ai-tasks/t9"))[0] == 404
+    assert (await api.get("/api/elsewhere"))[0] == 404
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in RESULT.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "the body is not JSON"),
+        (b"{", "the body is not JSON"),
+        ([], "the body must be an object"),
+        ({}, "state must be one of"),
+        ({"state": "pending"}, "state must be one of"),
+        ({"state": ["failed"]}, "state must be one of"),
+        ({**PROCESSING, "id": "t1"}, "property id should not exist"),
+        ({**PROCESSING, "result": RESULT}, "property result should not exist"),
+        ({**SUCCEEDED, "error": ERROR}, "property error should not exist"),
+        ({**FAILED, "usage": {}}, "property usage should not exist"),
+        ({"state": "succeeded"}, "result must be an object"),
+        ({**SUCCEEDED, "result": {**RESULT, "norm": 1}}, "property result.norm should not exist"),
+        ({**SUCCEEDED, "result": without("embedding")}, "result.embedding must be"),
+        ({**SUCCEEDED, "result": {**RESULT, "embedding": []}}, "result.embedding must be"),
+        ({**SUCCEEDED, "result": {**RESULT, "embedding": [1, "2"]}}, "result.embedding must be"),
+        ({**SUCCEEDED, "result": {**RESULT, "embedding": [1, True]}}, "result.embedding must be"),
+        ({**SUCCEEDED, "result": {**RESULT, "dimensions": 3}}, "result.dimensions must be"),
+        ({**SUCCEEDED, "result": {**RESULT, "dimensions": 2.0}}, "result.dimensions must be"),
+        ({**SUCCEEDED, "result": without("model")}, "result.model must be a string"),
+        ({**SUCCEEDED, "result": {**RESULT, "provider": 1}}, "result.provider must be a string"),
+        ({**SUCCEEDED, "result": {**RESULT, "mock": "yes"}}, "result.mock must be true or false"),
+        ({**SUCCEEDED, "usage": None}, "usage must be an object"),
+        ({**SUCCEEDED, "usage": {"tokens": "3"}}, "usage.tokens must be a number"),
+        ({"state": "failed"}, "error must be an object"),
+        ({"state": "failed", "error": {**ERROR, "at": 1}}, "property error.at should not exist"),
+        ({"state": "failed", "error": {**ERROR, "code": ""}}, "error.code must be a string"),
+        ({"state": "failed", "error": {**ERROR, "message": None}}, "error.message must be"),
+        ({"state": "failed", "error": {**ERROR, "retryable": 1}}, "error.retryable must be"),
+    ],
+)
+async def test_a_report_with_a_stranger_or_a_wrong_type_is_a_400(
+    api: Api, body: object, problem: str
+) -> None:
+    await api.report("t1", PROCESSING)
+    assert await api.report("t1", body) == 400
+    _, problems = read_report(
+        body if isinstance(body, bytes) else orjson.dumps(body), "text_embedding"
+    )
+    assert [said for said in problems if said.startswith(problem)]
+    assert (await api.get("/api/ai-tasks/t1"))[1]["state"] == "processing"
+
+
+@pytest.mark.parametrize("mark", [{}, {"truncated": True}, {"mock": True}])
+def test_a_result_may_say_how_it_came_about(mark: dict[str, bool]) -> None:
+    body = orjson.dumps({**SUCCEEDED, "result": {**RESULT, **mark}})
+    assert read_report(body, "text_embedding")[1] == []
+
+
+def test_a_result_of_another_type_is_any_object() -> None:
+    assert read_report(b'{"state": "succeeded", "result": {"summary": "x"}}', "summary")[1] == []
+
+
+async def test_a_token_is_asked_for_where_one_is_set(session: aiohttp.ClientSession) -> None:
+    upstream = ExampleUpstream(token="hunter2")
+    api = Api(session, await upstream.start())
+    assert (await api.get("/api/ai-tasks/pending"))[0] == 401
+    assert (await api.get("/stats"))[0] == 401
+    session.headers["Authorization"] = "Bearer hunter2"
+    assert (await api.get("/api/ai-tasks/pending"))[0] == 200
+    await upstream.stop()
+
+
+async def test_the_stats_say_what_became_of_the_tasks(api: Api) -> None:
+    await api.pending()
+    await api.report("t1", PROCESSING)
+    await api.report("t1", SUCCEEDED)
+    await api.report("t2", FAILED)
+    await api.report("t2", PROCESSING)
+    _, stats = await api.get("/stats")
+    assert 0 <= stats["elapsed_s"] < 10
+    assert stats["last_accepted_at"] - stats["first_listed_at"] == stats["elapsed_s"]
+    assert {key: stats[key] for key in ("tasks", "without_id", "by_state", "by_error_code")} == {
+        "tasks": 3,
+        "without_id": 1,
+        "by_state": {"succeeded": 1, "failed": 1, "pending": 1},
+        "by_error_code": {"empty_text": 1},
+    }
+    assert stats["requests"] == {"GET 200": 1, "PATCH 200": 3, "PATCH 409": 1}
+
+
+async def test_results_need_not_be_kept(session: aiohttp.ClientSession) -> None:
+    upstream = ExampleUpstream([{"id": "t1", "type": "text_embedding"}], keeps_results=False)
+    api = Api(session, await upstream.start())
+    for body in (PROCESSING, SUCCEEDED, SUCCEEDED):
+        assert await api.report("t1", body) == 200
+    shown = await api.get("/api/ai-tasks/t1")
+    assert shown == (200, {"id": "t1", "state": "succeeded", "states": ["processing", "succeeded"]})
+    await upstream.stop()
+
+
+@pytest.mark.parametrize(("n", "words"), [(2000, 20), (300, 200), (300, 30)])
+def test_texts_are_distinct_and_about_as_long_as_asked(n: int, words: int) -> None:
+    texts = stdlib_texts(n, words)
+    lengths = [len(text.split()) for text in texts]
+    assert len(set(texts)) == n
+    assert 0.95 * words <= min(lengths)
+    assert max(lengths) <= 1.2 * words
+    assert sum(lengths) / n == pytest.approx(words, rel=0.15)
+
+
+def test_texts_are_the_same_every_time() -> None:
+    assert stdlib_texts(50, 20) == stdlib_texts(100, 20)[:50]
+
+
+def test_more_texts_than_there_are_is_an_error() -> None:
+    with pytest.raises(ValueError, match="has only"):
+        stdlib_texts(10_000, 500)
+
+
+def test_tasks_come_in_all_dialects_with_one_of_each_fault() -> None:
+    tasks = example_tasks(60)
+    good = [task.entry for task in tasks if task.code is None and task.is_reportable]
+    assert len(good) == 60
+    for name in ("data", "content", "input_data"):
+        assert sum(name in entry for entry in good) == 20
+    ids = [entry.get("id", entry.get("_id")) for entry in good]
+    assert len(set(ids)) == 60
+    assert any("/" in task_id for task_id in ids)
+    codes = [task.code for task in tasks if task.code]
+    assert codes == [
+        "unknown_type",
+        "missing_text",
+        "empty_text",
+        "invalid_text",
+        "input_too_long",
+    ]
+    assert sum(not task.is_reportable for task in tasks) == 1
+    assert example_tasks(60) == tasks
+
+
+def test_faults_can_be_left_out() -> None:
+    assert all(task.code is None for task in example_tasks(10, with_faults=False))
+    assert max(len(orjson.dumps(task.entry)) for task in make_faulty_tasks()) > 1_200_000
+
+
+async def start_process(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deployments.example_upstream",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_the_process_says_where_it_listens_and_ends_when_told_to(
+    session: aiohttp.ClientSession, signum: signal.Signals
+) -> None:
+    process = await start_process("--tasks", "5", "--no-faults", "--max-limit", "10")
+    assert process.stdout is not None
+    told = json.loads(await process.stdout.readline())
+    assert told["url"] == f"http://127.0.0.1:{told['port']}"
+    api = Api(session, told["url"])
+    assert len(await api.pending(10)) == 5
+    assert (await api.get("/api/ai-tasks/pending?limit=11"))[0] == 400
+    process.send_signal(signum)
+    assert await process.communicate() == (b"", b"")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("source", ["-", "UPSTREAM_TOKEN"])
+async def test_the_process_reads_its_token_where_it_is_told_to(
+    session: aiohttp.ClientSession, source: str
+) -> None:
+    process = await start_process(
+        *("--tasks", "5", "--token", source),
+        stdin=asyncio.subprocess.PIPE,
+        env={**os.environ, "UPSTREAM_TOKEN": "hunter2"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"hunter2\n")
+    api = Api(session, json.loads(await process.stdout.readline())["url"])
+    assert (await api.get("/stats"))[0] == 401
+    session.headers["Authorization"] = "Bearer hunter2"
+    assert (await api.get("/stats"))[0] == 200
+    process.terminate()
+    await process.communicate()
+
+
+async def test_the_process_does_not_start_without_the_token_it_was_promised() -> None:
+    process = await start_process("--token", "NO_SUCH_VARIABLE")
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"there is none" in said
+    assert b"NO_SUCH_VARIABLE" not in said

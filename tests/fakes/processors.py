@@ -1,0 +1,66 @@
+"""Processors whose work is told in advance, as strict as the real ones about their answers."""
+
+import itertools
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from aletheia.analysis.processor import Finished
+from aletheia.errors import AletheiaError, InvalidTask
+
+
+class FakeProcessors:
+    """Computes the type `echo`: upper-cases `text`, with a serial number no two results share.
+
+    Attributes:
+        computed: the texts of every call, in order.
+        faults: by text, what the next computations of it answer.
+        outages: what the next calls raise before they answer anything.
+        in_flight: most calls that were under way at once.
+    """
+
+    def __init__(self, *, set_size: int = 4) -> None:
+        self.computed: list[list[str]] = []
+        self.faults: dict[str, list[AletheiaError]] = {}
+        self.outages: list[AletheiaError] = []
+        self.in_flight = 0
+        self._set_size = set_size
+        self._running = 0
+        self._serial = itertools.count()
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text computed, in order."""
+        return [text for call in self.computed for text in call]
+
+    def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
+        """Take `echo` with a text; the group is its `model`."""
+        if task_type != "echo":
+            raise InvalidTask("unknown_type", f"unknown type {task_type!r}")
+        if not isinstance(task_input.get("text"), str):
+            raise InvalidTask("missing_text", "the input has no text")
+        return str(task_input.get("model", "m"))
+
+    async def process(
+        self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> AsyncGenerator[Sequence[Finished]]:
+        """Answer in sets, the last input first."""
+        assert task_type == "echo"
+        self._running += 1
+        self.in_flight = max(self.in_flight, self._running)
+        try:
+            if self.outages:
+                raise self.outages.pop(0)
+            self.computed.append([one["text"] for one in inputs])
+            answers = [self._answer(group, index, one) for index, one in enumerate(inputs)]
+            for start in range(0, len(answers), self._set_size):
+                yield answers[::-1][start : start + self._set_size]
+        finally:
+            self._running -= 1
+
+    def _answer(self, group: str, index: int, one: Mapping[str, Any]) -> Finished:
+        text = one["text"]
+        if self.faults.get(text):
+            return Finished(index, error=self.faults[text].pop(0))
+        record = {"model": group, "provider": "fake"}
+        result = {"echo": text.upper(), "serial": next(self._serial), **record}
+        return Finished(index, result, record, {"tokens": len(text)})
