@@ -102,7 +102,7 @@ async def next_look() -> bool:
         is_over = now >= run.ends_at and (run.looks > 0 or run.is_resumed)
         is_paused = await run.shift.desk.ledger.is_paused()
         if is_over or (is_paused and now >= run.ends_at):
-            run.ended = "paused" if is_paused else ("time_over" if run.looks else "resumed_late")
+            run.ended = _why_over(run, is_paused=is_paused)
             return False
         if now >= run.next_look_at and not is_paused:
             run.looks += 1
@@ -195,6 +195,14 @@ async def close_shift() -> ShiftReport:
     if run.shift.desk.trouble is not None:
         raise run.shift.desk.trouble
     return report
+
+
+def _why_over(run: _Run, *, is_paused: bool) -> str:
+    if is_paused:
+        return "paused"
+    if not run.looks:
+        return "resumed_late"
+    return "time_over" if run.ends_at > run.started_at else "drained"
 
 
 def _poller_name() -> str:

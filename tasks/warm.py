@@ -10,9 +10,9 @@ from typing import Any, Protocol, TypeVar, cast
 
 from prefect.blocks.core import Block
 
-from aletheia.adapters.local_embedder import LocalEmbedder
 from aletheia.adapters.mock_embedder import MockEmbedder
 from aletheia.adapters.upstream import HttpUpstream
+from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.documents import Documents
@@ -79,16 +79,21 @@ async def upstream() -> HttpUpstream:
 async def processors() -> Processors:
     """Fetch everything that can be computed; a model is loaded when there is work for it."""
     if "processors" not in _open:
-        embedder = await _fetch("embedder", _build_embedder)
         limit = IntakeSettings().max_text_bytes
-        _open["processors"] = Processors({TASK_TYPE: TextEmbedding(embedder, max_text_bytes=limit)})
+        embedding = TextEmbedding(await _embedder(), max_text_bytes=limit)
+        _open["processors"] = Processors({TASK_TYPE: embedding})
     return cast("Processors", _open["processors"])
 
 
-async def _build_embedder() -> LocalEmbedder | MockEmbedder:
+async def _embedder() -> Embedder:
     settings = EmbeddingSettings()
     if settings.processing_mode == "local":
-        return LocalEmbedder.from_settings(settings)
+        from aletheia.adapters.local_embedder import LocalEmbedder
+
+        async def build() -> LocalEmbedder:
+            return LocalEmbedder.from_settings(settings)
+
+        return await _fetch("embedder", build)
     if settings.environment == "production":
         raise Misconfigured("PROCESSING_MODE", "'mock' is refused where ENVIRONMENT=production")
     return MockEmbedder(default_model=settings.default_embedding_model)

@@ -11,6 +11,7 @@ only if the vectors of some probe texts stay the same:
 - *packed*: oneDNN's matrix kernels on weights laid out for them, where that is also faster.
 """
 
+import logging
 import math
 import os
 import queue
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn, cast
+from typing import Any, BinaryIO, Final, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -31,12 +32,15 @@ from sentence_transformers.base.modules import Transformer
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import AttentionInterface, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from aletheia.adapters.model_wire import Header, pack_frame, read_frame, unpack_texts
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 
-Vectors = NDArray[np.float32]
+log = logging.getLogger(__name__)
+
+Vectors: TypeAlias = NDArray[np.float32]
 
 TOKENS_PER_PASS: Final = 4096
 """Most tokens in one forward pass, unless one text has more: what keeps its data in the caches."""
@@ -55,6 +59,10 @@ SPLIT_SLACK: Final = 2
 
 UNPADDED: Final = "aletheia_unpadded"
 """Name of `unpadded_attention` in transformers."""
+
+PACK: Final = "_reorder_linear_weight"
+MULTIPLY: Final = "_linear_pointwise"
+"""Operators of oneDNN in PyTorch, the ones its own compiler uses for frozen weights."""
 
 
 @dataclass(slots=True)
@@ -97,7 +105,7 @@ class LocalModel:
     """
 
     def __init__(self, model: SentenceTransformer, long_text: LongText = "truncate") -> None:
-        self._model = model.eval()
+        self._model: Any = model.eval()  # its own types are known in part only
         self._long_text: LongText = long_text
         self._tokenizer: Any = model.tokenizer
         self._is_fast = isinstance(self._tokenizer, PreTrainedTokenizerBase) and bool(
@@ -106,7 +114,8 @@ class LocalModel:
         if long_text == "chunk" and not self._is_fast:
             raise ValueError("LONG_TEXT=chunk needs a fast tokenizer, which this model has not")
         name = model.default_prompt_name
-        self._prompt: str = model.prompts.get(name, "") if name else ""
+        self._prompt: str = (model.prompts.get(name) if name else None) or ""
+        self._first_position = _first_position(model)
         self._is_unpadded = False
         self.max_tokens = _max_tokens(model)
         self.kernels: list[str] = []
@@ -131,17 +140,16 @@ class LocalModel:
             return
         probes = [self._window(index, text) for index, text in enumerate(self._probe_texts())]
         expected = self._forward(probes)
-        for name, attempt in (("unpadded", self._use_unpadded), ("packed", self._use_packed)):
-            before = self._seconds(probes)
-            undo = attempt()
+        for name, switch_on in (("unpadded", self._use_unpadded), ("packed", self._use_packed)):
+            before_s = self._seconds(probes)
+            undo = switch_on()
             if undo is None:
                 continue
             try:
-                is_kept = _same(self._forward(probes), expected) and (
-                    name == "unpadded" or self._seconds(probes) < before
-                )
-            except Exception as error:  # noqa: BLE001 - whatever it is, the model ran without
-                print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+                is_kept = _are_same(self._forward(probes), expected)
+                is_kept = is_kept and self._seconds(probes) < before_s
+            except Exception as error:  # noqa: BLE001 - whatever it is, the model runs without
+                log.info("%s cannot be used: %s", name, error)
                 is_kept = False
             if is_kept:
                 self.kernels.append(name)
@@ -155,7 +163,7 @@ class LocalModel:
         except Exception as error:  # noqa: BLE001 - a text's fault must not reach its neighbours
             if len(texts) == 1:
                 return _failure(self.dimensions, error)
-            print(f"{type(error).__name__} in a batch: {error}", file=sys.stderr)  # noqa: T201
+            log.warning("a batch of %d failed, each is tried alone: %r", len(texts), error)
         alone = [self.embed([text]) for text in texts]
         return Answer(
             np.concatenate([one.vectors for one in alone]),
@@ -260,7 +268,8 @@ class LocalModel:
         """Run windows through the model, of like length together; `(len(windows), d)`."""
         order = sorted(range(len(windows)), key=lambda row: -len(windows[row].ids))
         features = self._unpadded_features if self._is_unpadded else self._padded_features
-        limit = len(windows) if self._is_unpadded else TEXTS_PER_PADDED_PASS
+        is_padded_on_cpu = not self._is_unpadded and self._model.device.type == "cpu"
+        limit = TEXTS_PER_PADDED_PASS if is_padded_on_cpu else len(windows)
         done: Vectors | None = None
         with torch.inference_mode():
             for rows in _passes(order, [len(window.ids) for window in windows], limit):
@@ -288,23 +297,12 @@ class LocalModel:
         positions = np.concatenate([np.arange(length) for length in lengths])
         ends = np.concatenate(([0], np.cumsum(lengths)))
         return {
-            "input_ids": torch.from_numpy(ids)[None],
-            "position_ids": torch.from_numpy(positions + self._first_position)[None],
-            "cu_seq_lens_q": torch.from_numpy(ends),
+            "input_ids": torch.as_tensor(ids)[None],
+            "position_ids": torch.as_tensor(positions + self._first_position)[None],
+            "cu_seq_lens_q": torch.as_tensor(ends),
             "window_lengths": lengths,
             "modality": "text",
         }
-
-    @property
-    def _first_position(self) -> int:
-        """Number of the first position; the RoBERTa family counts from its padding's number on."""
-        for module in cast("nn.Module", self._model.transformers_model).modules():
-            padding = getattr(module, "padding_idx", None)
-            if isinstance(padding, int) and isinstance(
-                getattr(module, "position_embeddings", None), nn.Embedding
-            ):
-                return padding + 1
-        return 0
 
     def _use_unpadded(self) -> Callable[[], None] | None:
         """Switch to unpadded attention; returns how to switch back, or `None` if it cannot be."""
@@ -349,7 +347,20 @@ class LocalModel:
         return undo if replaced else None
 
     def _probe_texts(self) -> list[str]:
-        words = "the quick brown fox jumps over a lazy dog, doesn't it? ".split(" ")
+        words = [
+            "the",
+            "quick",
+            "brown",
+            "fox",
+            "jumps",
+            "over",
+            "a",
+            "lazy",
+            "dog,",
+            "doesn't",
+            "it?",
+            "Yes.",
+        ]
         longest = min(self.max_tokens or PROBE_TOKENS, PROBE_TOKENS)
         return [
             "a",
@@ -366,3 +377,191 @@ class LocalModel:
             self._forward(windows)
             times.append(time.perf_counter() - start)
         return min(times)
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weights are laid out once for oneDNN's matrix kernels.
+
+    PyTorch multiplies float32 matrices with MKL, which leaves half of some processors unused.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        pack = getattr(torch.ops.mkldnn, PACK)
+        self._packed = pack(linear.weight.detach())
+        self._bias = linear.bias
+        self._multiply: Callable[..., torch.Tensor] = getattr(torch.ops.mkldnn, MULTIPLY)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Multiply, `(…, in)` to `(…, out)`."""
+        return self._multiply(rows, self._packed, self._bias, "none", [], "")
+
+
+def unpadded_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    window_lengths: list[int],
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Let each window of a sequence attend to itself, for `AttentionInterface`.
+
+    Args:
+        module: the attention layer.
+        query: `(1, heads, tokens, d)`; key and value alike.
+        key: see `query`.
+        value: see `query`.
+        attention_mask: must be `None`.
+        window_lengths: tokens of each window, in order; their sum is `tokens`.
+        scaling: of the products of query and key.
+        sliding_window: must be `None`.
+
+    Returns:
+        `(1, tokens, heads, d)`, and no weights.
+    """
+    if attention_mask is not None or sliding_window or getattr(module, "is_causal", False):
+        raise NotImplementedError("only full attention within a text")
+    parts = zip(
+        torch.split_with_sizes(query, window_lengths, 2),
+        torch.split_with_sizes(key, window_lengths, 2),
+        torch.split_with_sizes(value, window_lengths, 2),
+        strict=True,
+    )
+    attended = [nn.functional.scaled_dot_product_attention(*p, scale=scaling) for p in parts]
+    return torch.cat(attended, 2).transpose(1, 2), None
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests one after another until the stream of requests ends, and the process too."""
+    waiting: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(requests, waiting), daemon=True).start()
+    models: dict[str, LocalModel] = {}
+    while True:
+        header, body = waiting.get()
+        frame = _load(models, header) if header["op"] == "load" else _embed(models, header, body)
+        answers.write(frame)
+        answers.flush()
+
+
+def _receive(requests: BinaryIO, waiting: "queue.SimpleQueue[tuple[Header, bytes]]") -> None:
+    while frame := read_frame(requests):
+        waiting.put(frame)
+    # The main thread may be in the middle of a long computation that nobody waits for any more.
+    os._exit(0)
+
+
+def _load(models: dict[str, LocalModel], header: Header) -> bytes:
+    started = time.monotonic()
+    try:
+        model = models.get(header["model"])
+        if model is None:
+            model = LocalModel.load(Path(header["path"]), header["long_text"])
+            models[header["model"]] = model
+    except Exception as error:
+        log.exception("loading %s failed", header["path"])
+        return pack_frame({"op": "failed", "reason": f"{type(error).__name__}: {error}"[:1000]})
+    return pack_frame(
+        {
+            "op": "loaded",
+            "dimensions": model.dimensions,
+            "max_tokens": model.max_tokens,
+            "kernels": model.kernels,
+            "load_s": time.monotonic() - started,
+            "resident_bytes": resident_bytes(),
+        }
+    )
+
+
+def _embed(models: dict[str, LocalModel], header: Header, body: bytes) -> bytes:
+    started = time.monotonic()
+    answer = models[header["model"]].embed(unpack_texts(header["lengths"], body))
+    good = [index for index in range(len(answer.tokens)) if index not in answer.failed]
+    return pack_frame(
+        {
+            "op": "embedded",
+            "tokens": answer.tokens,
+            "truncated": answer.truncated,
+            "failed": [
+                (index, type(error).__name__, error.code, str(error)[:1000])
+                for index, error in answer.failed.items()
+            ],
+            "compute_s": time.monotonic() - started,
+            "resident_bytes": resident_bytes(),
+        },
+        np.ascontiguousarray(answer.vectors[good], "<f4").tobytes(),
+    )
+
+
+def resident_bytes() -> int:
+    """Measure this process's resident memory; where there is no /proc, its peak so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * resource.getpagesize()
+
+
+def _max_tokens(model: SentenceTransformer) -> int | None:
+    limit = cast("float | None", model.max_seq_length)
+    # Tokenizers say "no limit" with infinity or with 10^30.
+    return None if limit is None or not math.isfinite(limit) or limit > 2**31 else int(limit)
+
+
+def _first_position(model: SentenceTransformer) -> int:
+    """Number of the first position; the RoBERTa family counts on from its padding's number."""
+    for module in model.modules():
+        padding = getattr(module, "padding_idx", None)
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(padding, int) and isinstance(table, nn.Embedding):
+            return padding + 1
+    return 0
+
+
+def _passes(order: Sequence[int], lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Cut `order`, longest first, into passes of at most `limit` windows and enough tokens."""
+    rows: list[int] = []
+    for row in order:
+        tokens = lengths[rows[0]] * (len(rows) + 1) if rows else 0
+        if len(rows) == limit or tokens > TOKENS_PER_PASS:
+            yield rows
+            rows = []
+        rows.append(row)
+    yield rows
+
+
+def _are_same(found: Vectors, expected: Vectors) -> bool:
+    norms = np.linalg.norm(expected, axis=1, keepdims=True)
+    return bool((np.abs(found - expected) <= SAME_WITHIN * norms).all())
+
+
+def _failure(dimensions: int, error: Exception) -> Answer:
+    """Answer for one text. What a tokenizer cannot read, it will not be able to read later."""
+    said = f"{type(error).__name__}: {error}"[:500]
+    reason: AletheiaError = (
+        InvalidTask("unreadable_text", f"the model's tokenizer cannot read the text ({said})")
+        if isinstance(error, (UnicodeError, TypeError))
+        else ComputeFailed("compute_failed", f"the model failed on the text ({said})")
+    )
+    return Answer(np.zeros((1, dimensions), np.float32), [0], failed={0: reason})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve on stdin and the given file descriptor with the given number of threads."""
+    answers, threads = arguments
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(int(threads))
+    with os.fdopen(int(answers), "wb") as stream:
+        serve(sys.stdin.buffer, stream)
+
+
+cast("Any", AttentionInterface).register(UNPADDED, unpadded_attention)
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

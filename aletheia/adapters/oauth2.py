@@ -257,11 +257,14 @@ def _check_token_url(token_url: str) -> None:
         raise Misconfigured("OAUTH2_TOKEN_URL", "must not hold credentials")
 
 
-def _read_life(expires_in: float | str | None) -> float:
-    """Read how long a token lives, seconds; for as long as it works where that is not said."""
-    if expires_in is None or expires_in == "":
+def _read_life(expires_in: Any) -> float:
+    """Read how long a token lives, seconds; for as long as it works where that is not said.
+
+    The library has refused everything but what is empty or can be made an integer.
+    """
+    if not expires_in and expires_in != 0:
         return inf
-    return float(min(max(int(expires_in), 0), LONGEST_LIFE_S))
+    return float(min(int(expires_in), LONGEST_LIFE_S))
 
 
 async def _bound_answer(response: httpx2.Response) -> None:

@@ -203,7 +203,6 @@ class HttpUpstream:
         self._tasks_url = read_base_url(base_url) + "/api/ai-tasks/"
         self._sign_in = sign_in
         self._timeout_s = timeout_s
-        self._concurrency = concurrency
         self._max_retries = max_retries
         self._retry_base_s = retry_base_s
         self._max_page_bytes = max_page_bytes
@@ -218,9 +217,8 @@ class HttpUpstream:
         """Make ready to send. Idempotent."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._concurrency, keepalive_timeout=IDLE_CONNECTION_S
-                ),
+                # No bound of its own: a wait for it would count as time of the request.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S),
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={hdrs.ACCEPT: "application/json", hdrs.USER_AGENT: "aletheia"},
@@ -240,7 +238,8 @@ class HttpUpstream:
 
     async def report(self, task_id: str, body: bytes) -> None:
         """See `aletheia.intake.ports.Upstream.report`."""
-        url = URL(self._tasks_url + quote_segment(task_id), encoded=True)
+        segment = quote(task_id, safe="", errors="surrogatepass")
+        url = URL(self._tasks_url + segment, encoded=True)
         await self._call(_Request("report", "PATCH", url, body), _ignore)
 
     def clock_skew_s(self) -> float | None:
@@ -329,9 +328,10 @@ class HttpUpstream:
             reason = f"no complete answer within {self._timeout_s:g} s"
             raise Unavailable(UPSTREAM, reason, status=status) from error
         except aiohttp.ClientConnectorError as error:
-            raise Unavailable(UPSTREAM, f"cannot connect: {error.os_error}") from error
+            raise Unavailable(UPSTREAM, excerpt(str(error).encode())) from error
         except aiohttp.ClientResponseError as error:
-            raise BadAnswer(UPSTREAM, f"not HTTP: {error.message}", status=status) from error
+            said = excerpt(error.message.encode(errors="replace"), header or "")
+            raise BadAnswer(UPSTREAM, f"not HTTP: {said}", status=status) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _lost(error, status) from error
         finally:
@@ -357,13 +357,6 @@ def read_base_url(base_url: str) -> str:
     if url.raw_query_string or url.raw_fragment:
         raise Misconfigured("API_BASE_URL", "must not have a query or a fragment")
     return str(url).rstrip("/")
-
-
-def quote_segment(task_id: str) -> str:
-    """Encode an id so that it arrives as one path segment, whatever it is made of."""
-    if task_id in (".", ".."):
-        return task_id.replace(".", "%2E")
-    return quote(task_id, safe="", errors="surrogatepass")
 
 
 def read_page(body: bytes) -> list[object]:

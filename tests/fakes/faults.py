@@ -13,12 +13,14 @@ Misbehaviour: TypeAlias = Literal[
     "loses_its_answer",
     "cuts_its_body",
     "stalls",
+    "drips",
     "never_ends",
 ]
 """What a server may do instead of answering.
 
 `hangs_up` before it has done anything; `loses_its_answer` after it has done what was asked;
-`cuts_its_body` halfway; `stalls` after the headers; `never_ends` sending a body of blanks.
+`cuts_its_body` halfway; `stalls` after the headers; `drips` a blank now and then; `never_ends`
+sending blanks as fast as they are taken.
 """
 
 
@@ -97,7 +99,7 @@ async def _show(
             transport.write(b"220 mail.example.com ESMTP\r\n\r\n")
             transport.close()
             raise asyncio.CancelledError
-        case "cuts_its_body" | "stalls" | "never_ends":
+        case "cuts_its_body" | "stalls" | "drips" | "never_ends":
             response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
             if fault.misbehaviour == "cuts_its_body":
                 response.content_length = 1000
@@ -105,6 +107,9 @@ async def _show(
             await response.write(b'{"data": [')
             if fault.misbehaviour == "stalls":
                 await asyncio.Event().wait()
+            while fault.misbehaviour == "drips":
+                await response.write(b" ")
+                await asyncio.sleep(0.01)
             while fault.misbehaviour == "never_ends":
                 await response.write(b" " * 2**16)
             transport.close()

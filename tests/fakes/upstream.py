@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from aiohttp import hdrs, web
 
-from deployments.example_upstream import ExampleUpstream, read_identity, refuse
+from deployments.example_upstream import TRANSITIONS, ExampleUpstream, read_identity, refuse
 from tests.fakes.faults import Faults
 
 
@@ -106,6 +106,10 @@ class FakeUpstream(ExampleUpstream, Faults):
         if text is not None or forgets:
             task = self.tasks[task_id]
             task.state, task.digest, task.report = "pending", b"", None
+
+    def reopen_failed(self) -> None:
+        """Take `processing` for a failed task from now on, so that it can be replayed."""
+        self.transitions = {**TRANSITIONS, "failed": {"processing"}}
 
     def refuse_reports(self, task_id: str, status: int | None) -> None:
         """Answer every report of a task with `status`; `None` ends that."""

@@ -8,6 +8,7 @@ array filters, compound `$group` ids or change streams; and no `_id` in compound
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from aletheia.adapters.documents.notation import (
     Among,
     Condition,
     Equal,
+    Ordered,
     check_change,
     check_collection,
     check_documents,
@@ -59,14 +61,6 @@ UPSERT_TRIES = 5
 
 CLOCK_PROBES = 3
 
-_TIMEOUTS_MS = {
-    "serverSelectionTimeoutMS": 5_000,
-    "connectTimeoutMS": 5_000,
-    "waitQueueTimeoutMS": 10_000,
-    "socketTimeoutMS": 30_000,
-    "wTimeoutMS": 10_000,
-}
-
 _DUPLICATE_KEY = 11000
 _BAD_DOCUMENT_CODES = frozenset(
     {
@@ -88,19 +82,23 @@ _BAD_DOCUMENT_CODES = frozenset(
 """Server errors that say what is wrong with a document or a change, not with the server."""
 
 
-class _PlainInt(TypeDecoder):  # pyright: ignore[reportMissingTypeArgument]
+class _PlainInt(TypeDecoder):
     """Reads 64-bit integers as what they were when written."""
 
-    bson_type = Int64
+    @property
+    def bson_type(self) -> type[Int64]:
+        return Int64
 
     def transform_bson(self, value: Any) -> Any:
         return int(value)
 
 
-class _PlainObject(TypeDecoder):  # pyright: ignore[reportMissingTypeArgument]
+class _PlainObject(TypeDecoder):
     """Reads an object with the keys `$ref` and `$id` as the JSON object it is."""
 
-    bson_type = DBRef
+    @property
+    def bson_type(self) -> type[DBRef]:
+        return DBRef
 
     def transform_bson(self, value: Any) -> Any:
         return dict(value.as_doc())
@@ -118,11 +116,13 @@ class MongoDocuments:
         uri: `mongodb://` or `mongodb+srv://` with whatever it takes to sign in. No part of it
             gets into a message of ours.
         database: its name.
+        timeout_s: how long a server is looked for before it counts as out of reach, seconds.
     """
 
-    def __init__(self, uri: str, database: str) -> None:
+    def __init__(self, uri: str, database: str, *, timeout_s: float = 5.0) -> None:
         self._uri = uri
         self._name = database
+        self._timeout_s = timeout_s
         self._client: AsyncMongoClient[Document] | None = None
         self._database: AsyncDatabase[Document] | None = None
 
@@ -333,7 +333,11 @@ class MongoDocuments:
                 maxPoolSize=2 * IN_FLIGHT,
                 w="majority",
                 journal=True,
-                **_TIMEOUTS_MS,
+                wTimeoutMS=10_000,
+                serverSelectionTimeoutMS=int(self._timeout_s * 1000),
+                connectTimeoutMS=int(self._timeout_s * 1000),
+                waitQueueTimeoutMS=10_000,
+                socketTimeoutMS=30_000,
             )
             return client, client.get_database(self._name, codec_options=_CODEC)
         except (PyMongoError, ValueError, TypeError) as error:
@@ -395,9 +399,10 @@ class MongoDocuments:
             raise Unavailable(STORE, reason) from None
         except PyMongoError as error:
             said = str(error)
-            redacted = self._redact(said)
-            raise Unavailable(STORE, f"{type(error).__name__}: {redacted}") from (
-                error if redacted == said else None
+            # What follows is the driver's view of every server, for as long as a screen.
+            brief, _, _ = said.partition(", Topology Description")
+            raise Unavailable(STORE, f"{type(error).__name__}: {self._redact(brief)}") from (
+                error if self._redact(said) == said else None
             )
 
     def _redact(self, text: str) -> str:
@@ -427,15 +432,81 @@ def _projection(*, with_payload: bool) -> dict[str, int] | None:
 
 def _filter_of(conditions: Sequence[Condition]) -> dict[str, Any]:
     """Write conditions that must all hold as a filter."""
-    flat: dict[str, Any] = {}
-    others: list[dict[str, Any]] = []
-    for condition in conditions:
-        wanted = _wanted_of(condition)
-        known = flat.setdefault(condition.name, wanted)
-        if known is wanted:
-            continue
-        if known.get("$type") == wanted.get("$type") and len(known | wanted) == len(known) + 1:
-            known.update(wanted)
-        else:
-            others.append({condition.name: wanted})
-    return {**flat, "$and": others} if others else flat
+    clauses = [{condition.name: _wanted_of(condition)} for condition in conditions]
+    flat = {name: wanted for clause in clauses for name, wanted in clause.items()}
+    return flat if len(flat) == len(clauses) else {"$and": clauses}
+
+
+def _wanted_of(condition: Condition) -> Any:
+    match condition:
+        case Equal():
+            return {"$ne": condition.operand} if condition.negated else condition.operand
+        case Among():
+            return {"$in": list(condition.operands)}
+        case Ordered():
+            # Not every compatible service keeps to the operand's own kind by itself.
+            kind = "string" if isinstance(condition.operand, str) else "number"
+            return {condition.operator: condition.operand, "$type": kind}
+
+
+def _filter_of_update(update: Update) -> dict[str, Any]:
+    chosen = _filter_of(read_where(update.where))
+    by_id = {ID: update.id}
+    return {"$and": [by_id, chosen]} if ID in chosen else by_id | chosen
+
+
+def _operators_of(change: Change) -> dict[str, Any]:
+    """Write a change as update operators; none at all is one without an effect."""
+    operators: dict[str, Any] = {
+        "$set": dict(change.set),
+        "$unset": dict.fromkeys(change.unset, ""),
+        "$inc": dict(change.increase),
+    }
+    given = {operator: names for operator, names in operators.items() if names}
+    return given or {"$unset": {"aletheia_nothing": ""}}
+
+
+def _rounds(ids: Sequence[str]) -> list[list[int]]:
+    """Part indices so that no id comes twice in a part, each id's in order."""
+    rounds: list[list[int]] = []
+    seen: Counter[str] = Counter()
+    for index, id_ in enumerate(ids):
+        if seen[id_] == len(rounds):
+            rounds.append([])
+        rounds[seen[id_]].append(index)
+        seen[id_] += 1
+    return rounds
+
+
+async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -> None:
+    """Do all, whatever becomes of each, then raise what went wrong, an outage before the rest."""
+    outcomes = await asyncio.gather(*map(make, indices), return_exceptions=True)
+    errors = [outcome for outcome in outcomes if outcome is not None]
+    complaints = [str(error) for error in errors if isinstance(error, ValueError)]
+    for error in errors:
+        if not isinstance(error, ValueError):
+            raise error
+    if complaints:
+        raise ValueError("; ".join(complaints))
+
+
+def _indices_of_duplicates(error: BulkWriteError) -> set[int]:
+    """Find which writes met an id that was there already; any other failure is raised."""
+    details = error.details
+    failed: list[Mapping[str, Any]] = details.get("writeErrors", [])
+    if details.get("writeConcernErrors") or any(one["code"] != _DUPLICATE_KEY for one in failed):
+        raise error
+    return {one["index"] for one in failed}
+
+
+def _told(error: OperationFailure) -> tuple[int | None, str]:
+    """Find the code and the words in which the server put what is wrong."""
+    details = error.details or {}
+    if not isinstance(error, BulkWriteError):
+        return error.code, details.get("errmsg", "")
+    failed: list[Mapping[str, Any]] = [
+        *(one for one in details.get("writeErrors", []) if one["code"] != _DUPLICATE_KEY),
+        *details.get("writeConcernErrors", []),
+        *details.get("writeErrors", []),
+    ]
+    return (failed[0]["code"], failed[0]["errmsg"]) if failed else (None, "")

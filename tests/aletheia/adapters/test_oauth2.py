@@ -101,6 +101,17 @@ async def test_a_token_without_a_lifetime_is_kept_until_it_is_refused(
     assert await sign_in.refresh("Bearer token-1") == "Bearer token-2"
 
 
+@pytest.mark.parametrize("lifetime", ["null", '""', "[]", "{}"])
+async def test_an_empty_lifetime_is_none(
+    endpoint: FakeTokenEndpoint, clock: Clock, lifetime: str
+) -> None:
+    endpoint.answer_next(f'{{"access_token": "t", "expires_in": {lifetime}}}'.encode())
+    sign_in = sign_in_to(endpoint, clock=clock)
+    await sign_in.header()
+    clock.now += 1e9
+    assert await sign_in.header() == "Bearer t"
+
+
 @pytest.mark.parametrize("lifetime_s", [0, -5])
 async def test_a_token_that_is_over_at_once_is_used_once(
     endpoint: FakeTokenEndpoint, clock: Clock, lifetime_s: int
@@ -110,10 +121,10 @@ async def test_a_token_that_is_over_at_once_is_used_once(
     assert [await sign_in.header() for _ in range(2)] == ["Bearer token-1", "Bearer token-2"]
 
 
-async def test_a_lifetime_beyond_all_dates_is_believed_for_ten_years(
+async def test_a_lifetime_beyond_all_numbers_does_no_harm(
     endpoint: FakeTokenEndpoint, clock: Clock
 ) -> None:
-    endpoint.answer_next(b'{"access_token": "long", "expires_in": 1' + b"0" * 300 + b"}")
+    endpoint.answer_next(b'{"access_token": "long", "expires_in": 1' + b"0" * 400 + b"}")
     sign_in = sign_in_to(endpoint, clock=clock)
     await sign_in.header()
     clock.now += 9 * 365 * 86_400
@@ -197,7 +208,7 @@ async def test_an_endpoint_that_is_down_is_unavailable(
     assert caught.value.retry_after_s == 7
 
 
-@pytest.mark.parametrize("fault", ["hangs_up", "cuts_its_body", "stalls", "is_not_http"])
+@pytest.mark.parametrize("fault", ["hangs_up", "cuts_its_body", "stalls", "drips", "is_not_http"])
 async def test_an_endpoint_that_breaks_off_is_unavailable(
     endpoint: FakeTokenEndpoint, fault: Misbehaviour
 ) -> None:
@@ -260,8 +271,9 @@ async def test_a_refusal_with_200_is_unauthorized(endpoint: FakeTokenEndpoint) -
         b'{"access_token": "t", "expires_in": "soon"}',
         b'{"access_token": "t", "expires_in": [1]}',
         b'{"access_token": "t", "expires_in": NaN}',
+        b'{"access_token": "t", "expires_in": Infinity}',
         b'{"access_token": "t", "expires_at": {}}',
-        b"[" * 100_000,
+        b"[" * 60_000,
         b"\xff\xfe",
     ],
 )

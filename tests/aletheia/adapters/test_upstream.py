@@ -1,12 +1,19 @@
 import asyncio
 import gzip
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from aletheia.adapters.answers import excerpt, read_retry_after
 from aletheia.adapters.upstream import BackOff, HttpUpstream, NoSignIn, TokenSignIn, read_page
@@ -67,6 +74,26 @@ class RenewableSignIn:
         assert stale == f"Bearer {self._tokens[0]}"
         self._tokens.pop(0)
         return await self.header()
+
+
+def make_certificate(path: Path) -> Path:
+    """Write a certificate that its own key signed, with that key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 async def test_a_page_comes_oldest_first_and_no_longer_than_asked(
@@ -189,11 +216,12 @@ async def test_a_page_that_never_ends_is_a_bad_answer(
         await client.pending(10)
 
 
-async def test_a_page_that_stops_coming_is_given_up_at_the_timeout(
-    upstream: FakeUpstream, connect: Connect
+@pytest.mark.parametrize("fault", ["stalls", "drips"])
+async def test_a_page_that_does_not_come_to_its_end_is_given_up_at_the_timeout(
+    upstream: FakeUpstream, connect: Connect, fault: Misbehaviour
 ) -> None:
     client = await connect(timeout_s=0.1, max_retries=1)
-    upstream.misbehave_next("stalls", "stalls")
+    upstream.misbehave_next(fault, fault)
     with pytest.raises(Unavailable, match=r"within 0\.1 s") as caught:
         await client.pending(10)
     assert not isinstance(caught.value, BadAnswer)
@@ -263,8 +291,6 @@ async def test_a_limit_the_upstream_refuses_is_refused_with_its_status(
         "two words",
         "a+b",
         "ünï/cödé 🙂",
-        "..",
-        ".",
         "a;b,c:d@e",
         "back\\slash",
         "pending",
@@ -310,7 +336,7 @@ async def test_a_report_is_accepted_with_any_2xx_whatever_its_body(
     assert upstream.count("report") == 1
 
 
-@pytest.mark.parametrize("fault", ["cuts_its_body", "stalls", "never_ends"])
+@pytest.mark.parametrize("fault", ["cuts_its_body", "stalls", "drips"])
 async def test_a_report_is_accepted_with_its_status_even_if_the_body_fails(
     upstream: FakeUpstream, connect: Connect, fault: Misbehaviour
 ) -> None:
@@ -318,6 +344,14 @@ async def test_a_report_is_accepted_with_its_status_even_if_the_body_fails(
     upstream.misbehave_next(fault)
     await client.report("t1", PROCESSING)
     assert upstream.count("report") == 1
+
+
+async def test_of_an_answer_that_never_ends_only_the_beginning_is_read(
+    upstream: FakeUpstream, client: HttpUpstream
+) -> None:
+    upstream.misbehave_next("never_ends")
+    async with asyncio.timeout(0.8):
+        await client.report("t1", PROCESSING)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 599])
@@ -409,8 +443,34 @@ async def test_nobody_listening_is_unavailable(connect: Connect) -> None:
     async with serve_fake_upstream() as gone:
         url = gone.url
     client = await connect(url, max_retries=1)
-    with pytest.raises(Unavailable, match="cannot connect"):
+    with pytest.raises(Unavailable, match="Cannot connect"):
         await client.pending(10)
+
+
+async def test_an_upstream_that_does_not_speak_tls_is_unavailable(
+    upstream: FakeUpstream, connect: Connect
+) -> None:
+    client = await connect(upstream.url.replace("http:", "https:"), max_retries=0)
+    with pytest.raises(Unavailable, match="Cannot connect"):
+        await client.pending(10)
+
+
+async def test_a_certificate_nobody_vouches_for_is_unavailable(
+    connect: Connect, tmp_path: Path
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(make_certificate(tmp_path / "server.pem"))
+
+    def ignore(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(ignore, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    client = await connect(f"https://127.0.0.1:{port}", max_retries=0)
+    with pytest.raises(Unavailable, match="certificate verify failed"):
+        await client.pending(10)
+    server.close()
+    await server.wait_closed()
 
 
 async def test_retry_after_in_seconds_is_waited_out(
@@ -704,7 +764,7 @@ async def test_the_clocks_difference_is_the_median_of_the_last_answers(
     upstream: FakeUpstream, client: HttpUpstream
 ) -> None:
     assert client.clock_skew_s() is None
-    for ahead_s in (90, 90, -5000):
+    for ahead_s in (90, 5000, 90, -5000, 90):
         upstream.ahead_s = ahead_s
         await client.pending(10)
     assert client.clock_skew_s() == pytest.approx(90, abs=1)

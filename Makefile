@@ -1,0 +1,69 @@
+# Aletheia. `make` lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down doctor test check lint format coverage services configuration \
+	constraints clean
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+TESTS ?= tests
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt deployments/install.sh
+	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' sh deployments/install.sh
+	@touch $@
+
+install: $(STAMP) ## Make .venv with everything (PYTHON=python3.12, TORCH=cpu)
+
+demo: $(STAMP) ## Poll, embed and report real tasks before your eyes (PROCESSING_MODE=mock, KEEP=1)
+	@$(BIN)/aletheia demo $(if $(KEEP),--keep)
+
+up: $(STAMP) ## Start server, worker and, unless API_BASE_URL is set, an example upstream
+	@$(BIN)/aletheia up
+
+down: $(STAMP) ## End what `make up` or `make demo KEEP=1` left running
+	@$(BIN)/aletheia down
+
+doctor: $(STAMP) ## Check a set-up end to end
+	@$(BIN)/aletheia doctor
+
+test: $(STAMP) ## Run the tests (TESTS=tests/aletheia)
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: lint test ## Everything before a commit: format, lint, types, layers, tests
+
+lint: $(STAMP) ## Format, lint, types and layers, without the tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m deployments.configuration --check
+
+format: $(STAMP) ## Format, and mend what ruff can mend
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+coverage: $(STAMP) ## Branch coverage of the library: 90 % in all, 80 % of each file
+	@$(BIN)/python -m pytest $(TESTS) --cov=aletheia --cov-branch --cov-report=term:skip-covered \
+		--cov-report=json:.coverage.json --cov-fail-under=90
+	@$(BIN)/python tests/policies/coverage.py .coverage.json 80
+
+services: $(STAMP) ## Install the test servers that PyPI and npm offer, into .services/
+	@sh tests/services/install_nx.sh
+	@sh tests/services/install_oauth2.sh
+
+configuration: $(STAMP) ## Write docs/configuration.md and .env.example from the settings
+	@$(BIN)/python -m deployments.configuration
+
+constraints: $(STAMP) ## Lock versions again after changing pyproject.toml (UPGRADE=1: all of them)
+	@printf 'uv\nhatchling\n' | $(BIN)/uv pip compile pyproject.toml - --extra dev --extra offline \
+		--universal --python-version 3.11 --no-header --no-annotate --system-certs \
+		$(if $(UPGRADE),--upgrade) --output-file constraints.txt >/dev/null
+	@echo "constraints.txt locks $$(grep -c == constraints.txt) packages"
+
+clean: ## Remove what can be made again; .venv and .aletheia stay
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.json .services dist build
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,638 @@
+"""Embeds texts with local models, in processes of their own beside a parent without torch.
+
+One coroutine tends each process: it starts it when there is work, keeps two requests in it so that
+it never waits for the parent, and replaces it when it dies or hangs. Processes take batches from
+all calls in turn; whichever is free takes the next, so they finish together.
+"""
+
+import asyncio
+import functools
+import math
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias, cast
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from aletheia.adapters.model_process import (
+    COMMAND,
+    LoadedModel,
+    ModelProcess,
+    ProcessStatus,
+)
+from aletheia.adapters.model_source import (
+    HUB_ORGANISATION,
+    HuggingFaceHub,
+    ModelFiles,
+    find_model,
+    full_name,
+    packaged_copy,
+)
+from aletheia.adapters.model_wire import Header, pack_frame, pack_texts
+from aletheia.analysis.ports import Embedded, Embedding, LongText
+from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, ModelUnavailable
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+MOST_PROCESSES: Final = 4
+"""How many processes are started where the number is left to us; each holds the model."""
+
+IN_FLIGHT: Final = 2
+"""Requests given to a process at a time: the one it works on and the next."""
+
+SMALLEST_BATCH: Final = 4
+"""The last batches of a call get smaller, down to this, so that all processes end together."""
+
+MOST_BATCH_CHARACTERS: Final = 65_536
+"""A batch of long texts ends here, so that it fits the time limit of a batch."""
+
+Answers: TypeAlias = "asyncio.Queue[Sequence[Embedded] | AletheiaError]"
+
+
+class LocalEmbedder:
+    """Embeds texts with sentence-transformers models in processes of its own.
+
+    Belongs to one event loop. Processes start with the first `embed` or `load` and stay until
+    `close`; each loads a model once. Several calls may run at the same time and share them.
+
+    Args:
+        default_model: what runs for tasks that name no model.
+        supported_models: further models that tasks may name.
+        model_dir: `LOCAL_MODEL_DIR`.
+        processes: how many; 0 is one a core, at most `MOST_PROCESSES`.
+        batch_size: most texts in one request to a process.
+        long_text: what happens to texts longer than the model reads.
+        load_timeout_s: for finding a model, and again for loading it into a process.
+        batch_timeout_s: for computing one batch.
+        max_retries: a text alone in a process that dies is tried that often again.
+        find: finds a model's files by full name; blocking; raises `ModelUnavailable`.
+        command: starts a process, see `COMMAND`.
+
+    Raises:
+        Misconfigured: the default or a supported model is not the name of a model.
+    """
+
+    provider: str = "local"
+    is_mock: bool = False
+
+    def __init__(
+        self,
+        *,
+        default_model: str,
+        supported_models: Iterable[str] = (),
+        model_dir: Path | None = None,
+        processes: int = 0,
+        batch_size: int = 16,
+        long_text: LongText = "truncate",
+        load_timeout_s: float = 60,
+        batch_timeout_s: float = 300,
+        max_retries: int = 3,
+        find: Callable[[str], ModelFiles] | None = None,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self._default_model = full_name(default_model)
+        allowed = (self._default_model, *map(full_name, supported_models))
+        self._allowed = {_key(name): name for name in reversed(allowed)}
+        self._find = find or functools.partial(_find_as_usual, model_dir, self._default_model)
+        cores = _cores()
+        self._count = processes or min(MOST_PROCESSES, cores)
+        self._threads = max(1, cores // self._count)
+        self._batch_size = batch_size
+        self._long_text: LongText = long_text
+        self._load_timeout_s = load_timeout_s
+        self._batch_timeout_s = batch_timeout_s
+        self._max_retries = max_retries
+        self._command = tuple(command)
+        self._is_open = False
+        self._models: dict[str, _Model] = {}
+        self._jobs: deque[_Job] = deque()
+        self._wakes = [asyncio.Event() for _ in range(self._count)]
+        self._processes: dict[int, _Process] = {}
+        self._tenders: list[asyncio.Task[None]] = []
+        self._deaths = 0
+
+    @property
+    def processes(self) -> tuple[ProcessStatus, ...]:
+        """The processes that are running."""
+        return tuple(process.describe() for process in self._processes.values())
+
+    @property
+    def models(self) -> tuple[LoadedModel, ...]:
+        """The models that were loaded."""
+        return tuple(model.loaded for model in self._models.values() if model.loaded)
+
+    @property
+    def deaths(self) -> int:
+        """How many processes have died or were ended because they hung."""
+        return self._deaths
+
+    async def open(self) -> None:
+        """Get ready; nothing is started yet. Idempotent."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """End all processes, within 5 s; calls under way get `ModelUnavailable`. Idempotent."""
+        self._is_open = False
+        for model in self._models.values():
+            self._fail(model, "the embedder was closed")
+        tenders, self._tenders = self._tenders, []
+        for tender in tenders:
+            tender.cancel()
+        await asyncio.gather(*tenders, return_exceptions=True)
+
+    def canonical_model(self, model: str | None) -> str:
+        """Name the model that will run: case and `sentence-transformers/` make no difference.
+
+        Raises:
+            InvalidTask: `unsupported_model`.
+        """
+        if model is None:
+            return self._default_model
+        known = self._allowed.get(_key(model))
+        if known is None:
+            raise InvalidTask(
+                "unsupported_model",
+                f"the model {model[:100]!r} is not served here; served are "
+                + ", ".join(sorted(self._allowed.values())),
+            )
+        return known
+
+    async def load(self, model: str) -> LoadedModel:
+        """Load a model into all processes, and say what was loaded.
+
+        Raises:
+            ModelUnavailable: no process can load it.
+        """
+        state = self._state(model)
+        waiter: asyncio.Future[LoadedModel] = asyncio.get_running_loop().create_future()
+        self._forgive(state)
+        state.waiters.append(waiter)
+        self._settle(state)
+        self._wake()
+        try:
+            await self._locate(state)
+            return await waiter
+        finally:
+            if not waiter.cancel() and not waiter.cancelled():
+                waiter.exception()  # seen, should nobody have waited for it
+            with suppress(ValueError):
+                state.waiters.remove(waiter)
+
+    async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
+        """Embed texts, equal ones once, in groups as they are done.
+
+        Raises:
+            ModelUnavailable: the model cannot be found or loaded.
+        """
+        if not texts:
+            return
+        state = self._state(model)
+        job = _Job(state, texts)
+        self._forgive(state)
+        self._jobs.append(job)
+        self._wake()
+        try:
+            await self._locate(state)
+            while job.unanswered:
+                answer = await job.answers.get()
+                if isinstance(answer, AletheiaError):
+                    raise answer
+                job.unanswered -= len(answer)
+                yield answer
+        finally:
+            job.is_over = True
+            with suppress(ValueError):
+                self._jobs.remove(job)
+
+    def _state(self, model: str) -> "_Model":
+        name = self.canonical_model(model)
+        if not self._is_open:
+            raise ModelUnavailable(name, "the embedder is not open")
+        return self._models.setdefault(name, _Model(name))
+
+    def _forgive(self, model: "_Model") -> None:
+        """Let processes that could not load a model try again, at the start of new work on it."""
+        if not self._is_wanted(model):
+            model.failures.clear()
+
+    def _is_wanted(self, model: "_Model") -> bool:
+        return bool(model.waiters) or any(job.model is model for job in self._jobs)
+
+    def _wake(self) -> None:
+        if not self._tenders:
+            self._tenders = [asyncio.create_task(self._tend(slot)) for slot in range(self._count)]
+        for wake in self._wakes:
+            wake.set()
+
+    async def _locate(self, model: "_Model") -> None:
+        """Find a model's files, in a thread that nobody has to wait for.
+
+        A download that takes longer than `load_timeout_s` goes on, and the next call finds it.
+        """
+        if model.files is not None:
+            return
+        if model.search is None:
+            model.search = _in_thread(functools.partial(_search, self._find, model.name))
+        search = model.search
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                found = await asyncio.shield(search)
+        except TimeoutError:
+            reason = (
+                f"its files were not there after {self._load_timeout_s:g} s; the search goes on"
+            )
+            raise ModelUnavailable(model.name, reason) from None
+        if model.search is search:
+            model.search = None
+        if isinstance(found, ModelUnavailable):
+            raise ModelUnavailable(model.name, found.reason)
+        model.files = found
+        self._wake()
+
+    async def _tend(self, slot: int) -> None:
+        """Keep one process at work, for ever."""
+        wake = self._wakes[slot]
+        while True:
+            wake.clear()
+            if not any(
+                self._is_wanted(model) and slot not in model.failures
+                for model in self._models.values()
+            ):
+                await wake.wait()
+                continue
+            try:
+                process = await _Process.start((*self._command, str(self._threads)), wake)
+            except OSError as error:
+                self._give_up(slot, f"the process does not start ({error})")
+                continue
+            self._processes[slot] = process
+            hung = None
+            try:
+                hung = await self._drive(slot, process)
+            except Exception as error:  # noqa: BLE001 - the calls would wait for ever
+                hung = f"it answered nonsense ({error!r})"
+            finally:
+                del self._processes[slot]
+                for name in process.loaded:
+                    self._models[name].ready.discard(slot)
+                await process.end(is_stuck=hung is not None)
+            self._recover(slot, process, hung or process.fate())
+
+    async def _drive(self, slot: int, process: "_Process") -> str | None:
+        """Give a process work and take its answers until it dies, or until it is seen to hang."""
+        while True:
+            process.wake.clear()
+            while process.inbox:
+                self._accept(slot, process, *process.inbox.popleft())
+            if process.is_over:
+                return None
+            while len(process.in_flight) < IN_FLIGHT:
+                request = self._next_request(slot, process)
+                if request is None:
+                    break
+                process.send(request, self._frame(request), self._limit_s(request))
+            try:
+                async with asyncio.timeout_at(process.deadline):
+                    await process.wake.wait()
+            except TimeoutError:
+                return f"it gave no answer for {self._limit_s(process.in_flight[0]):g} s"
+
+    def _limit_s(self, request: "_Request") -> float:
+        return self._load_timeout_s if isinstance(request, _Load) else self._batch_timeout_s
+
+    def _next_request(self, slot: int, process: "_Process") -> "_Request | None":
+        """Choose what a process does next; calls take turns, batch by batch."""
+        for model in self._models.values():
+            if (
+                model.files is not None
+                and slot not in model.failures
+                and model.name not in process.loaded
+                and self._is_wanted(model)
+                and not any(isinstance(r, _Load) and r.model is model for r in process.in_flight)
+            ):
+                return _Load(model)
+        for _ in range(len(self._jobs)):
+            job = self._jobs[0]
+            self._jobs.rotate(-1)
+            if job.model.name in process.loaded and (
+                rows := job.take(self._batch_size, self._count)
+            ):
+                return _Batch(job, rows)
+        return None
+
+    def _frame(self, request: "_Request") -> bytes:
+        if isinstance(request, _Load):
+            assert request.model.files is not None
+            return pack_frame(
+                {
+                    "op": "load",
+                    "model": request.model.name,
+                    "path": str(request.model.files.path),
+                    "long_text": self._long_text,
+                }
+            )
+        lengths, body = pack_texts(request.job.texts[row] for row in request.rows)
+        return pack_frame(
+            {"op": "embed", "model": request.job.model.name, "lengths": lengths}, body
+        )
+
+    def _accept(self, slot: int, process: "_Process", header: Header, body: bytes) -> None:
+        request = process.in_flight[0]
+        if isinstance(request, _Load):
+            self._accept_load(slot, process, request.model, header)
+        else:
+            if header["op"] != "embedded":
+                raise ValueError(header["op"])
+            dimensions = process.loaded[request.job.model.name].dimensions
+            answers = _read_vectors(header, body, len(request.rows), dimensions)
+            request.job.answer(zip(request.rows, answers, strict=True))
+            process.texts += len(request.rows)
+            process.compute_s += float(header["compute_s"])
+        process.resident_bytes = int(header.get("resident_bytes", process.resident_bytes))
+        process.in_flight.popleft()
+        if process.in_flight:
+            process.start_clock(self._limit_s(process.in_flight[0]))
+        else:
+            process.deadline = None
+
+    def _accept_load(self, slot: int, process: "_Process", model: "_Model", header: Header) -> None:
+        if header["op"] == "failed":
+            self._fail_slot(model, slot, str(header["reason"]))
+            return
+        if header["op"] != "loaded" or model.files is None:
+            raise ValueError(header["op"])
+        files = model.files
+        if model.loaded is None:
+            limit = header["max_tokens"]
+            model.loaded = LoadedModel(
+                name=model.name,
+                source=files.source,
+                path=files.path,
+                revision=files.revision,
+                weights_sha256=files.weights_sha256,
+                dimensions=int(header["dimensions"]),
+                max_tokens=None if limit is None else int(limit),
+                kernels=tuple(map(str, header["kernels"])),
+                load_s=float(header["load_s"]),
+            )
+            log.info(
+                "model_loaded",
+                model=model.name,
+                source=files.source,
+                path=str(files.path),
+                kernels=model.loaded.kernels,
+                load_s=round(model.loaded.load_s, 3),
+            )
+        process.loaded[model.name] = model.loaded
+        model.ready.add(slot)
+        self._settle(model)
+
+    def _settle(self, model: "_Model") -> None:
+        """Answer those who wait for a model once every process has loaded it or cannot."""
+        if model.loaded and model.ready and len(model.ready) + len(model.failures) == self._count:
+            for waiter in model.waiters:
+                if not waiter.done():
+                    waiter.set_result(model.loaded)
+
+    def _fail_slot(self, model: "_Model", slot: int, reason: str) -> None:
+        """Note that a process cannot load a model; when none can, its calls fail."""
+        log.warning("model_not_loaded", model=model.name, reason=reason)
+        model.failures[slot] = reason
+        if len(model.failures) == self._count:
+            self._fail(model, "; ".join(dict.fromkeys(model.failures.values())))
+        self._settle(model)
+
+    def _fail(self, model: "_Model", reason: str) -> None:
+        for job in [job for job in self._jobs if job.model is model]:
+            job.answers.put_nowait(ModelUnavailable(model.name, reason))
+            self._jobs.remove(job)
+        for waiter in model.waiters:
+            if not waiter.done():
+                waiter.set_exception(ModelUnavailable(model.name, reason))
+        model.waiters.clear()
+        model.failures.clear()
+        model.files = model.loaded = None
+
+    def _give_up(self, slot: int, reason: str) -> None:
+        for model in self._models.values():
+            if self._is_wanted(model):
+                self._fail_slot(model, slot, reason)
+
+    def _recover(self, slot: int, process: "_Process", reason: str) -> None:
+        """Have another process do what one did not finish."""
+        self._deaths += 1
+        log.warning("model_process_died", pid=process.pid, reason=reason, said=process.said())
+        said = process.said()
+        told = f"a process failed: {reason}" + (f"; it said {said!r}" if said else "")
+        if not process.in_flight:
+            if not process.has_answered:
+                self._give_up(slot, told)
+            return
+        # The first is what it was working on; what came after it is not to blame.
+        culprit, *innocent = process.in_flight
+        if isinstance(culprit, _Load):
+            self._fail_slot(culprit.model, slot, told)
+        else:
+            culprit.job.blame(culprit.rows, self._max_retries, reason)
+        for request in innocent:
+            if isinstance(request, _Batch):
+                request.job.again.append(request.rows)
+        self._wake()
+
+
+@dataclass(slots=True, eq=False)
+class _Model:
+    """A model, as far as it is known.
+
+    Attributes:
+        files: where it is, once found.
+        search: the search under way.
+        loaded: what it is, once a process has loaded it.
+        ready: the slots whose processes have it.
+        failures: why the process of a slot could not load it.
+        waiters: calls of `load`.
+    """
+
+    name: str
+    files: ModelFiles | None = None
+    search: "asyncio.Future[ModelFiles | ModelUnavailable] | None" = None
+    loaded: LoadedModel | None = None
+    ready: set[int] = field(default_factory=set[int])
+    failures: dict[int, str] = field(default_factory=dict[int, str])
+    waiters: "list[asyncio.Future[LoadedModel]]" = field(
+        default_factory=list["asyncio.Future[LoadedModel]"]
+    )
+
+
+class _Job:
+    """One call of `embed`.
+
+    Attributes:
+        model: what to embed with.
+        texts: the different texts; rows are indices into it.
+        answers: what the call yields, or why it ends.
+        unanswered: texts of the call, equal ones counted, that it has not yielded yet.
+        again: batches that a process did not finish.
+        is_over: whether anybody still wants the answers.
+    """
+
+    def __init__(self, model: _Model, texts: Sequence[str]) -> None:
+        places: dict[str, list[int]] = {}
+        for place, text in enumerate(texts):
+            places.setdefault(text, []).append(place)
+        self.model = model
+        self.texts = sorted(places, key=len, reverse=True)
+        self.answers: Answers = asyncio.Queue()
+        self.unanswered = len(texts)
+        self.again: deque[list[int]] = deque()
+        self.is_over = False
+        self._places = [places[text] for text in self.texts]
+        self._next = 0
+        self._crashes: dict[int, int] = {}
+
+    def take(self, batch_size: int, processes: int) -> list[int]:
+        """Take a batch, the longest texts first; empty if none is left."""
+        if self.again:
+            return self.again.popleft()
+        left = len(self.texts) - self._next
+        share = math.ceil(left / (IN_FLIGHT * processes))
+        wanted = min(left, batch_size, max(share, SMALLEST_BATCH))
+        rows: list[int] = []
+        characters = 0
+        while len(rows) < wanted:
+            characters += len(self.texts[self._next])
+            if rows and characters > MOST_BATCH_CHARACTERS:
+                break
+            rows.append(self._next)
+            self._next += 1
+        return rows
+
+    def answer(self, results: Iterable[tuple[int, Embedding | AletheiaError]]) -> None:
+        """Pass on what became of rows."""
+        if not self.is_over:
+            self.answers.put_nowait(
+                [Embedded(place, result) for row, result in results for place in self._places[row]]
+            )
+
+    def blame(self, rows: list[int], max_retries: int, reason: str) -> None:
+        """Note that a process died over rows: next time each is on its own, some day it fails."""
+        for row in rows:
+            crashes = self._crashes[row] = self._crashes.get(row, 0) + 1
+            if len(rows) > 1 or crashes <= max_retries:
+                self.again.append([row])
+                continue
+            message = f"the model's process failed {crashes} times over this text: {reason}"
+            self.answer([(row, ComputeFailed("model_crashed", message))])
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    model: _Model
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    job: _Job
+    rows: list[int]
+
+
+_Request: TypeAlias = _Load | _Batch
+_Process: TypeAlias = ModelProcess[_Request]
+
+
+def _read_vectors(
+    header: Header, body: bytes, texts: int, dimensions: int
+) -> list[Embedding | AletheiaError]:
+    """Read the answer to a batch, and check every vector.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not an answer to this batch.
+    """
+    tokens = cast("list[int]", header["tokens"])
+    if len(tokens) != texts:
+        raise ValueError(f"{len(tokens)} answers for {texts} texts")
+    failed = {int(one[0]): _read_error(*one[1:]) for one in header["failed"]}
+    truncated = set(cast("list[int]", header["truncated"]))
+    good = texts - len(failed)
+    numbers: NDArray[np.float32] = np.frombuffer(body, np.float32)
+    vectors = numbers.reshape(good, len(numbers) // good if good else dimensions)
+    if vectors.shape[1] == dimensions:
+        is_sound = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
+        fault = "it is zero, or not all of it is a finite number"
+    else:
+        is_sound = np.zeros(good, np.bool_)
+        fault = f"it has {vectors.shape[1]} dimensions instead of {dimensions}"
+    rows = iter(zip(vectors, cast("list[bool]", is_sound.tolist()), strict=True))
+    answers: list[Embedding | AletheiaError] = []
+    for index in range(texts):
+        if index in failed:
+            answers.append(failed[index])
+            continue
+        vector, sound = next(rows)
+        answers.append(
+            Embedding(vector, tokens[index], index in truncated)
+            if sound
+            else ComputeFailed("bad_vector", f"the model gave a vector that is none: {fault}")
+        )
+    return answers
+
+
+def _read_error(kind: str, code: str, message: str) -> AletheiaError:
+    return (InvalidTask if kind == "InvalidTask" else ComputeFailed)(code, message)
+
+
+def _find_as_usual(model_dir: Path | None, default_model: str, model: str) -> ModelFiles:
+    return find_model(
+        model,
+        hub=HuggingFaceHub(),
+        model_dir=model_dir,
+        is_default=model == default_model,
+        packaged=packaged_copy(),
+    )
+
+
+def _search(find: Callable[[str], ModelFiles], model: str) -> ModelFiles | ModelUnavailable:
+    try:
+        return find(model)
+    except ModelUnavailable as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - whatever stands in the way, there is no model
+        return ModelUnavailable(model, f"looking for it failed: {error!r}")
+
+
+def _in_thread(
+    work: Callable[[], ModelFiles | ModelUnavailable],
+) -> "asyncio.Future[ModelFiles | ModelUnavailable]":
+    """Run something in a thread that does not keep the interpreter from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[ModelFiles | ModelUnavailable] = loop.create_future()
+
+    def settle(result: ModelFiles | ModelUnavailable) -> None:
+        if not future.done():
+            future.set_result(result)
+
+    def run() -> None:
+        result = work()
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result)
+
+    threading.Thread(target=run, daemon=True, name="model-search").start()
+    return future
+
+
+def _cores() -> int:
+    affinity: Any = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _key(model: str) -> str:
+    """What is the same for all names of one model."""
+    return re.sub(rf"^{HUB_ORGANISATION}/", "", model.casefold())

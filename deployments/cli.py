@@ -1,0 +1,125 @@
+"""The `aletheia` command, to be run from the checkout."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from aletheia.errors import AletheiaError
+from deployments import up as servers
+from deployments.environment import choose_server, local_servers, read_environment
+from deployments.local import ProgramFailed
+from deployments.steps import Steps
+
+# Commands import what needs Prefect themselves: that takes a second, and Prefect reads its
+# settings once, when it is imported, which must be after `choose_server`.
+# ruff: noqa: PLC0415
+
+app = typer.Typer(
+    help="Set up, check, run and watch Aletheia.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+
+@app.command("setup")
+def set_up_server() -> None:
+    """Save blocks from the environment and .env, create work pools, deploy the flows."""
+    import asyncio
+
+    with explained():
+        choose_server(local_servers())
+        from deployments.setup import build_blocks, set_up
+
+        done = asyncio.run(set_up(build_blocks(read_environment())))
+    table = Table("what", "", box=None, padding=(0, 2, 0, 0))
+    table.add_column("name", no_wrap=True)
+    table.add_column("", overflow="fold")
+    colours = {"created": "green", "updated": "yellow", "unchanged": "dim"}
+    for it in done:
+        colour = colours[it.outcome]
+        table.add_row(it.kind, it.name, f"[{colour}]{it.outcome}[/]", f"[dim]{it.detail}[/]")
+    console.print(table)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
+) -> None:
+    """Check a set-up end to end, and say what to do about each failure."""
+    with explained():
+        choose_server(local_servers())
+        from deployments.doctor import examine, show
+
+        checkups = examine(console if not as_json else None)
+    show(checkups, console, as_json=as_json)
+    raise typer.Exit(any(checkup.state == "failed" for checkup in checkups))
+
+
+@app.command()
+def up() -> None:
+    """Start a Prefect server, a worker and the deployments on this machine; leave them running."""
+    with explained():
+        servers.up(Steps(console))
+
+
+@app.command()
+def down() -> None:
+    """End everything that `up` or `demo --keep` left running."""
+    with explained():
+        servers.down(Steps(console))
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="Leave everything running at the end.")] = False,
+    tasks: Annotated[int, typer.Option(min=10, max=5000, help="Good tasks.")] = 300,
+) -> None:
+    """Poll, embed and report real tasks from an example upstream, and show what happened."""
+    with explained():
+        from deployments.demo import run_demo
+
+        is_as_expected = run_demo(Steps(console), tasks=tasks, keep=keep)
+    raise typer.Exit(not is_as_expected)
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Turn our own errors into a message and exit code 1; anything else is a bug and stays."""
+    try:
+        yield
+    except ProgramFailed as failure:
+        _say(f"\n{failure.program} {failure.reason}:", style="bold red")
+        _say(failure.tail)
+        _say(f"\nThe rest is in {failure.log}")
+        _say("Mend what the last lines say and try again; `make down` ends what is left.")
+        raise typer.Exit(1) from None
+    except AletheiaError as failure:
+        _say(str(failure), style="bold red")
+        raise typer.Exit(1) from None
+    except ValidationError as invalid:
+        for problem in invalid.errors(include_input=False, include_url=False):
+            name = ".".join(map(str, problem["loc"])).upper()
+            _say(f"{name}: {problem['msg']}", style="bold red")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _say(text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command."""
+    app(prog_name="aletheia")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+"""`aletheia demo`: the whole pipeline on this machine, from nothing to a table of results.
+
+It has servers, a store and a database of its own, made anew each time, and touches no other.
+"""
+
+import json
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final, NoReturn, cast
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from aletheia.errors import Misconfigured
+from aletheia.settings import EmbeddingSettings
+from deployments.environment import demo_servers
+from deployments.example_upstream import ExampleTask, example_tasks
+from deployments.local import TITLES, Local, ProgramFailed, request
+from deployments.steps import Steps
+from deployments.up import POLL_TASKS, start_servers, start_shift
+
+RUN_TIMEOUT_S: Final = 300.0
+"""For the run, from its start to its end; it takes some 20 s."""
+
+LINE_EVERY_S: Final = 5.0
+"""How often a count is printed where no terminal shows one that changes."""
+
+NEIGHBOURS: Final = 3
+
+REPETITION_COSINE: Final = 0.95
+"""From here on two docstrings say the same in the same words, which would prove little."""
+
+FINAL_STATES: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+
+NOT_OURS: Final = (
+    "UPSTREAM_AUTH",
+    "API_TOKEN",
+    "MONGODB_URI",
+    "MONGODB_DATABASE",
+)
+"""What a checkout may be configured with, and the demo must not use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one task, as the upstream has it.
+
+    Attributes:
+        task: what was listed, and what should have become of it.
+        type: lower case.
+        state: the upstream's word; `rejected` for an entry that has no id.
+        code: why it failed.
+        result: of a task that succeeded.
+        usage: of a task that succeeded.
+    """
+
+    task: ExampleTask
+    type: str
+    state: str
+    code: str | None
+    result: Mapping[str, Any]
+    usage: Mapping[str, Any]
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether just that should have become of it."""
+        if not self.task.is_reportable:
+            return self.state == "rejected"
+        wanted = "succeeded" if self.task.code is None else "failed"
+        return self.state == wanted and self.code == self.task.code
+
+    @property
+    def text(self) -> str:
+        """The text it asked to embed, in whichever dialect."""
+        for name in ("data", "content", "input_data"):
+            if name in self.task.entry:
+                return cast("str", self.task.entry[name]["text"])
+        return ""
+
+
+def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
+    """Run the demo.
+
+    Args:
+        steps: told what happens.
+        tasks: how many good ones; the faulty ones come on top.
+        keep: leave everything running at the end.
+
+    Returns:
+        Whether every good task was reported succeeded and every faulty one failed with its code.
+
+    Raises:
+        ProgramFailed: something did not start, or the run did not do its work.
+        Misconfigured: the settings refuse what the demo needs.
+    """
+    settings = EmbeddingSettings()
+    is_mock = settings.processing_mode == "mock"
+    if is_mock and settings.environment == "production":
+        raise Misconfigured("PROCESSING_MODE", "'mock' is refused where ENVIRONMENT=production")
+    local = demo_servers(steps.say)
+    began = time.monotonic()
+    _introduce(steps.console, settings, tasks)
+    signal.signal(signal.SIGTERM, _end_orderly)
+    if local.processes():
+        with steps.step("Stop the demo before this one"):
+            local.stop()
+    shutil.rmtree(local.directory, ignore_errors=True)
+    try:
+        variables = dict.fromkeys(NOT_OURS, "") | {"ALETHEIA_DATA_DIR": str(local.directory)}
+        start_servers(local, steps, variables, upstream_options=["--tasks", str(tasks)])
+        with steps.step(f"Run {POLL_TASKS}, one look (shift_seconds=0)") as step:
+            run = start_shift(local, {"shift_seconds": 0})
+            step.detail = _watch(local, run, steps)
+        with steps.step("Ask the upstream what became of each task"):
+            outcomes = _collect(local, run, example_tasks(tasks))
+            stats = _upstream(local, "/stats")
+        is_as_expected = show(steps.console, outcomes, stats, is_mock=is_mock)
+        _show_links(steps.console, local, run, keep=keep)
+        steps.console.print(f"  The demo took {time.monotonic() - began:.0f} s.", highlight=False)
+        return is_as_expected
+    finally:
+        if not keep:
+            # A second Ctrl-C must not leave half of it running.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            with steps.step("Stop everything"):
+                local.stop()
+
+
+def show(
+    console: Console, outcomes: Sequence[Outcome], stats: Mapping[str, Any], *, is_mock: bool
+) -> bool:
+    """Print what was done, and whether that is what should have been.
+
+    Args:
+        console: where to.
+        outcomes: of all tasks.
+        stats: of the upstream; `elapsed_s` is the time between its first page and last report.
+        is_mock: whether the vectors mean nothing.
+
+    Returns:
+        Whether it is.
+    """
+    console.print(_tabulate(outcomes))
+    done = [outcome for outcome in outcomes if outcome.result]
+    if done:
+        seconds = float(stats.get("elapsed_s") or 0) or 1e-9
+        tokens = sum(int(outcome.usage.get("tokens", 0)) for outcome in done)
+        first = done[0].result
+        console.print(
+            f"  {len(outcomes)} tasks in {seconds:.1f} s, from the first page asked for to the "
+            f"last report taken: {len(outcomes) / seconds:.0f} a second"
+            f"{'' if is_mock else ', loading the model included'}.\n"
+            f"  {tokens:,} tokens, {first['dimensions']} dimensions, "
+            f"{first['provider']}: {first['model']}\n",
+            highlight=False,
+        )
+        if is_mock:
+            console.print("  [bold red]These vectors are a mock's and mean nothing.[/]\n")
+        else:
+            _show_neighbours(console, done)
+    return _judge(console, outcomes)
+
+
+def find_neighbours(
+    vectors: NDArray[np.float64], *, count: int = NEIGHBOURS
+) -> tuple[int, list[tuple[int, float]]]:
+    """Find a text that has close neighbours, and them.
+
+    Args:
+        vectors: `(n, d)`, not zero, `n > count`.
+        count: how many neighbours.
+
+    Returns:
+        Index of the text, and index and cosine of each neighbour, nearest first. Of all texts it is
+        the one whose last neighbour is nearest; repetitions are no neighbours.
+    """
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    cosines[cosines >= REPETITION_COSINE] = -1.0
+    nearest = np.argsort(-cosines, axis=1)[:, :count]
+    last = np.take_along_axis(cosines, nearest[:, -1:], axis=1)[:, 0]
+    chosen = int(np.argmax(last))
+    return chosen, [(int(index), float(cosines[chosen, index])) for index in nearest[chosen]]
+
+
+def _introduce(console: Console, settings: EmbeddingSettings, tasks: int) -> None:
+    console.print(
+        f"\nAn example upstream lists {tasks} texts and some broken tasks. A Prefect worker runs\n"
+        "the deployment poll_tasks: it polls them over HTTP, embeds them, reports back.\n",
+        highlight=False,
+    )
+    if settings.processing_mode == "mock":
+        console.print(
+            Panel(
+                "PROCESSING_MODE=mock: no model runs. Vectors are made up from the text, cost "
+                "nothing and mean nothing; every record says so.",
+                title="THIS IS A MOCK",
+                style="bold red",
+            )
+        )
+
+
+def _watch(local: Local, run: str, steps: Steps) -> str:
+    """Follow a run to its end, with a count; return what is to be said about it.
+
+    Raises:
+        ProgramFailed: it did not complete, or not in time.
+    """
+    began = time.monotonic()
+    said_at, started_at = began, None
+    while True:
+        now = time.monotonic()
+        found: dict[str, Any] = local.api("GET", f"/flow_runs/{run}") or {}
+        state = cast("str", found.get("state_type") or "?")
+        if state == "RUNNING" and started_at is None:
+            started_at = now
+            steps.say(f"the run has started, {now - began:.0f} s after it was asked for")
+        if state in FINAL_STATES:
+            break
+        if now - began > RUN_TIMEOUT_S or local.running("worker") is None:
+            raise _run_failed(local, f"is still {state.lower()}")
+        if steps.is_live or now - said_at >= LINE_EVERY_S:
+            said_at = now
+            steps.say(_count(local, state))
+        time.sleep(0.3)
+    if state != "COMPLETED":
+        raise _run_failed(local, f"ended as {state.lower()}")
+    return f"{found['name']}, {found['total_run_time']:.1f} s"
+
+
+def _count(local: Local, state: str) -> str:
+    stats = _upstream(local, "/stats")
+    states: dict[str, int] = stats.get("by_state", {})
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
+    return f"run {state.lower()}; upstream: {counts}"
+
+
+def _run_failed(local: Local, reason: str) -> ProgramFailed:
+    # The worker's log has what the run wrote to the end, which its log in the server may lack.
+    return ProgramFailed("run of poll_tasks", reason, local.log("worker"), local.tail("worker"))
+
+
+def _upstream(local: Local, path: str) -> dict[str, Any]:
+    upstream = local.running("upstream")
+    if upstream is None:
+        log, tail = local.log("upstream"), local.tail("upstream")
+        raise ProgramFailed(TITLES["upstream"], "has ended", log, tail)
+    return cast("dict[str, Any]", request("GET", f"{upstream.url}{path}") or {})
+
+
+def _collect(local: Local, run: str, tasks: Sequence[ExampleTask]) -> list[Outcome]:
+    """Read what became of each task from the upstream, and of nameless ones from the report."""
+    upstream = local.running("upstream")
+    url = f"{upstream.url if upstream is not None else ''}/api/ai-tasks/"
+    rejected = _rejected(local, run)
+    outcomes: list[Outcome] = []
+    with httpx.Client(trust_env=False, timeout=10) as client:
+        for task in tasks:
+            entry = task.entry
+            kind = str(entry.get("type", entry.get("task_type"))).lower()
+            if not task.is_reportable:
+                state = "rejected" if rejected > 0 else "pending"
+                rejected -= 1
+                outcomes.append(Outcome(task, kind, state, None, {}, {}))
+                continue
+            task_id = str(entry.get("id", entry.get("_id")))
+            shown: dict[str, Any] = client.get(url + quote(task_id, safe="")).json()
+            outcomes.append(
+                Outcome(
+                    task,
+                    kind,
+                    shown.get("state", "?"),
+                    shown.get("error", {}).get("code"),
+                    shown.get("result", {}),
+                    shown.get("usage", {}),
+                )
+            )
+    return outcomes
+
+
+def _rejected(local: Local, run: str) -> int:
+    """Read from the run's table how many entries without an id were recorded."""
+    for artifact in _artifacts(local, run):
+        if artifact["key"] == "shift-report":
+            rows = json.loads(artifact["data"])
+            return sum(row["tasks"] for row in rows if row["what"] == "rejected")
+    return 0
+
+
+def _artifacts(local: Local, run: str) -> list[dict[str, Any]]:
+    body = {"artifacts": {"flow_run_id": {"any_": [run]}}, "sort": "CREATED_DESC"}
+    return local.api_list("/artifacts/filter", body)
+
+
+def _tabulate(outcomes: Sequence[Outcome]) -> Table:
+    counts = Counter(
+        (outcome.type, outcome.state, outcome.code or "", outcome.is_expected)
+        for outcome in outcomes
+    )
+    table = Table(title="What became of the tasks", title_justify="left", title_style="bold")
+    for heading in ("type", "state", "code", "tasks", "as expected"):
+        table.add_column(heading, justify="right" if heading == "tasks" else "left")
+    for (kind, state, code, is_expected), count in sorted(counts.items()):
+        verdict = "[green]yes[/]" if is_expected else "[bold red]no[/]"
+        table.add_row(kind, state, code, str(count), verdict)
+    return table
+
+
+def _show_neighbours(console: Console, done: Sequence[Outcome]) -> None:
+    vectors = np.array([outcome.result["embedding"] for outcome in done], dtype=np.float64)
+    chosen, neighbours = find_neighbours(vectors)
+    table = Table(
+        title="Nearest neighbours of one text, by the cosine of the vectors the upstream received",
+        title_justify="left",
+        title_style="bold",
+        show_header=False,
+    )
+    table.add_row("text", _shorten(done[chosen].text))
+    table.add_section()
+    for index, cosine in neighbours:
+        table.add_row(f"{cosine:.2f}", _shorten(done[index].text))
+    farthest = int(np.argmin(vectors @ vectors[chosen]))
+    table.add_section()
+    cosine = float(_unit(vectors[farthest]) @ _unit(vectors[chosen]))
+    table.add_row(f"{cosine:.2f}", f"[dim]{_shorten(done[farthest].text)}[/]")
+    console.print(table)
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vector / np.linalg.norm(vector)
+
+
+def _shorten(text: str, length: int = 160) -> str:
+    text = " ".join(text.split()).replace("[", r"\[")
+    return text if len(text) <= length else f"{text[:length].rsplit(' ', 1)[0]} …"
+
+
+def _judge(console: Console, outcomes: Sequence[Outcome]) -> bool:
+    unexpected = [outcome for outcome in outcomes if not outcome.is_expected]
+    if not unexpected:
+        good = sum(outcome.task.code is None for outcome in outcomes if outcome.task.is_reportable)
+        console.print(
+            f"\n  [green]As it should be:[/] {good} good tasks were reported succeeded, "
+            f"{len(outcomes) - good} broken ones were told apart, each with its code.",
+            highlight=False,
+        )
+        return True
+    console.print(f"\n  [bold red]{len(unexpected)} tasks did not end as they should:[/]")
+    for outcome in unexpected[:10]:
+        task = outcome.task
+        wanted = "succeeded" if task.code is None else f"failed with {task.code}"
+        name = task.entry.get("id", task.entry.get("_id", "(no id)"))
+        console.print(
+            f"    {name}: {outcome.state} {outcome.code or ''}, expected {wanted}",
+            markup=False,
+            highlight=False,
+        )
+    return False
+
+
+def _show_links(console: Console, local: Local, run: str, *, keep: bool) -> None:
+    server = local.running("server")
+    if server is None:
+        return
+    lines = [("run", f"{server.url}/runs/flow-run/{run}")]
+    lines += [
+        (
+            artifact["key"] or artifact["description"] or artifact["type"],
+            f"{server.url}/artifacts/artifact/{artifact['id']}",
+        )
+        for artifact in _artifacts(local, run)
+    ]
+    console.print("\n  In the Prefect UI")
+    for name, url in lines:
+        console.print(f"    {name:<20}{url}", markup=False, highlight=False, soft_wrap=True)
+    if keep:
+        console.print("  It is left running: `make down` ends it.", highlight=False)
+    else:
+        console.print(
+            "  The servers stop now; `make demo KEEP=1` leaves them running to look around.",
+            highlight=False,
+        )
+
+
+def _end_orderly(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)

@@ -1,0 +1,483 @@
+"""The servers of one machine, as plain processes: Prefect, a worker, the example upstream.
+
+Everything of theirs lives below one directory:
+
+    DIRECTORY/
+      prefect/   home of the Prefect server, with its database
+      logs/      server.log  worker.log  upstream.log
+      run/       one file a program: its process and its address
+
+A process counts as ours only if its environment says so, so that a process id that has been given
+to another program since is never mistaken, and whatever our programs started is found and ended
+with them.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import httpx
+import psutil
+
+from aletheia.errors import AletheiaError, Unavailable
+from deployments import ROOT
+
+Name: TypeAlias = Literal["server", "worker", "upstream"]
+
+TITLES: Final[Mapping[Name, str]] = {
+    "server": "Prefect server",
+    "worker": "worker",
+    "upstream": "example upstream",
+}
+
+HOST: Final = "127.0.0.1"
+
+WORK_POOL: Final = "aletheia"
+
+WORKER: Final = "local"
+"""Name of the worker; one per server."""
+
+DIRECTORY_MARK: Final = "ALETHEIA_LOCAL_DIRECTORY"
+NAME_MARK: Final = "ALETHEIA_LOCAL_PROGRAM"
+"""Environment variables by which our processes, and theirs, are recognised."""
+
+START_TIMEOUT_S: Final = 120.0
+"""For a program to answer; a cold disk takes a minute to import Prefect."""
+
+RUN_END_TIMEOUT_S: Final = 40.0
+"""For cancelled runs to finish or release what they hold (30 s) and be recorded as cancelled."""
+
+STOP_TIMEOUT_S: Final = 15.0
+
+SAY_EVERY_S: Final = 10.0
+
+MAX_LOG_BYTES: Final = 10_000_000
+"""A log longer than this is put aside when its program starts."""
+
+Say: TypeAlias = Callable[[str], None]
+
+
+class ProgramFailed(AletheiaError):
+    """A program did not start, or ended before it should.
+
+    Args:
+        program: what it is called.
+        reason: what was seen.
+        log: where it wrote.
+        tail: the last lines of that.
+    """
+
+    code = "program_failed"
+
+    def __init__(self, program: str, reason: str, log: Path, tail: str) -> None:
+        super().__init__(program, reason, log, tail)
+        self.program, self.reason, self.log, self.tail = program, reason, log, tail
+
+    def __str__(self) -> str:
+        return f"the {self.program} {self.reason}; its log is {self.log}"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that was started: its process and, for a server, its address."""
+
+    name: Name
+    pid: int
+    url: str | None = None
+
+
+class Local:
+    """The servers below one directory.
+
+    Args:
+        directory: where their files are; made if it is missing.
+        say: told what is being waited for, about every ten seconds.
+    """
+
+    def __init__(self, directory: Path, say: Say = lambda _: None) -> None:
+        self.directory = directory.resolve()
+        self._say = say
+        self._children: dict[Name, subprocess.Popen[bytes]] = {}
+
+    def log(self, name: Name) -> Path:
+        """Name the file a program writes to."""
+        return self.directory / "logs" / f"{name}.log"
+
+    def tail(self, name: Name, lines: int = 25) -> str:
+        """Read the last lines a program wrote."""
+        try:
+            text = self.log(name).read_text(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def running(self, name: Name) -> Program | None:
+        """Look up a program; `None` unless it runs now."""
+        try:
+            record: dict[str, Any] = json.loads(self._record(name).read_text())
+            program = Program(**record)
+        except (OSError, ValueError, TypeError):
+            return None
+        mine = {DIRECTORY_MARK: str(self.directory), NAME_MARK: name}
+        return program if _is_alive(program.pid, mine) else None
+
+    def environment(self, server_url: str | None = None) -> dict[str, str]:
+        """Compose the environment in which everything that talks to this server runs.
+
+        Args:
+            server_url: root of the Prefect server; `None` looks up the running one.
+
+        Returns:
+            Our own environment, with every setting of Prefect's replaced: a server, a profile or
+            a database that is configured for something else is never touched.
+        """
+        if server_url is None and (server := self.running("server")) is not None:
+            server_url = server.url
+        home = self.directory / "prefect"
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+        # An HTTP proxy has no business between programs of one machine.
+        exempt = [ours.get("NO_PROXY") or ours.get("no_proxy"), HOST, "localhost"]
+        ours["NO_PROXY"] = ours["no_proxy"] = ",".join(name for name in exempt if name)
+        if server_url is not None:
+            ours["PREFECT_API_URL"] = f"{server_url}/api"
+        return ours | {
+            DIRECTORY_MARK: str(self.directory),
+            "PREFECT_HOME": str(home),
+            "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
+            "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_CLI_PROMPT": "false",
+            "DO_NOT_TRACK": "1",
+        }
+
+    def start_server(self, *, port: int | None = None) -> Program:
+        """Start the Prefect server, or find it running.
+
+        Args:
+            port: taken if it is free; otherwise, and for `None`, any free port.
+        """
+        with self._locked():
+            if (running := self.running("server")) is not None:
+                self._wait_for_answer(running)
+                return running
+            port = port if port is not None and _is_free(port) else _free_port()
+            url = f"http://{HOST}:{port}"
+            command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+            program = self._start("server", command, url=url, server_url=url)
+            self._wait_for_answer(program)
+            return program
+
+    def start_worker(self, settings: Mapping[str, str] | None = None) -> Program:
+        """Start a worker on the work pool, or find it running; wait until the server knows it.
+
+        Args:
+            settings: added to the environment of the runs it starts.
+        """
+        with self._locked():
+            if (running := self.running("worker")) is not None:
+                return running
+            self._settle_lost_runs()
+            began = time.time()
+            command = ["prefect", "worker", "start", "--pool", WORK_POOL]
+            command += ["--type", "process", "--name", WORKER]
+            program = self._start("worker", command, settings=settings)
+            self._wait(program, lambda: self._has_worker(since=began))
+            return program
+
+    def start_upstream(self, options: Sequence[str] = ()) -> Program:
+        """Start the example upstream, or find it running.
+
+        Args:
+            options: more of its command line.
+        """
+        with self._locked():
+            if (running := self.running("upstream")) is not None:
+                return running
+            log = self.log("upstream")
+            command = ["deployments.example_upstream", "--port", "0", *options]
+            # Its address is in the first line it prints, behind what earlier ones have written.
+            start = log.stat().st_size if log.exists() and not _is_long(log) else 0
+            program = self._start("upstream", command, cwd=ROOT)
+            self._wait(program, lambda: _first_json(log, start) is not None)
+            announced = _first_json(log, start) or {}
+            program = Program("upstream", program.pid, announced["url"])
+            self._write(program)
+            return program
+
+    def stop(self) -> list[str]:
+        """End every program and whatever they started.
+
+        Runs are cancelled first, so that they give back what they hold and are not shown as
+        running for ever.
+
+        Returns:
+            What was ended, in words.
+        """
+        with self._locked():
+            ended: list[str] = []
+            if cancelled := self._cancel_runs():
+                ended.append(f"{cancelled} runs")
+            for name in ("worker", "upstream", "server"):
+                program = self.running(name)
+                if program is not None:
+                    _end([psutil.Process(program.pid)], STOP_TIMEOUT_S)
+                    ended.append(TITLES[name])
+                self._record(name).unlink(missing_ok=True)
+            if left := self.processes():
+                _end(left, STOP_TIMEOUT_S)
+            for child in self._children.values():
+                child.wait()
+            self._children.clear()
+            return ended
+
+    def api(self, method: str, path: str, body: object = None) -> Any:
+        """Call the API of the Prefect server; `None` if it does not run or does not answer well."""
+        server = self.running("server")
+        if server is None:
+            return None
+        return request(method, f"{server.url}/api{path}", body)
+
+    def api_list(self, path: str, body: object) -> list[dict[str, Any]]:
+        """Read a list from the Prefect server by a filter; empty if it does not answer well."""
+        return cast("list[dict[str, Any]]", self.api("POST", path, body) or [])
+
+    def processes(self) -> list[psutil.Process]:
+        """Find every process that belongs to this directory, this one and its parents excepted."""
+        ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        mark = {DIRECTORY_MARK: str(self.directory)}
+        return [
+            process
+            for process in psutil.process_iter()
+            if process.pid not in ours and _is_alive(process.pid, mark)
+        ]
+
+    def _record(self, name: Name) -> Path:
+        return self.directory / "run" / f"{name}.json"
+
+    def _write(self, program: Program) -> None:
+        self._record(program.name).write_text(json.dumps(asdict(program)))
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        """Let one command at a time start and stop programs here."""
+        for name in ("prefect", "logs", "run"):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        with (self.directory / "run" / "lock").open("w") as lock:
+            waiting = _Waiting(self._say, "another start or stop to finish")
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not waiting.go_on(START_TIMEOUT_S + RUN_END_TIMEOUT_S):
+                        raise Unavailable("local servers", "another command holds them") from None
+            yield
+
+    def _start(
+        self,
+        name: Name,
+        command: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        url: str | None = None,
+        server_url: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Program:
+        log = self.log(name)
+        if _is_long(log):
+            log.replace(log.with_suffix(".log.old"))
+        # A shell that runs us in the background has us ignore Ctrl-C, and so would our children,
+        # and Prefect's worker turns the signal to end into just that one.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                # Outside the checkout, so that Prefect's settings in `.env` stay out of it.
+                cwd=cwd or self.directory / "prefect",
+                env=self.environment(server_url) | {NAME_MARK: name} | dict(settings or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._children[name] = child
+        program = Program(name, child.pid, url)
+        self._write(program)
+        return program
+
+    def _wait_for_answer(self, server: Program) -> None:
+        self._wait(server, lambda: request("GET", f"{server.url}/api/health") is True)
+
+    def _wait(self, program: Program, is_ready: Callable[[], bool]) -> None:
+        title = TITLES[program.name]
+        waiting = _Waiting(self._say, f"the {title}")
+        while not is_ready():
+            if self._is_gone(program.name):
+                raise self._failed(program.name, "ended at once")
+            if not waiting.go_on(START_TIMEOUT_S):
+                raise self._failed(program.name, f"gave no answer within {START_TIMEOUT_S:.0f} s")
+
+    def _is_gone(self, name: Name) -> bool:
+        # A process that has just been started has no environment yet that could be read.
+        child = self._children.get(name)
+        return self.running(name) is None if child is None else child.poll() is not None
+
+    def _failed(self, name: Name, reason: str) -> ProgramFailed:
+        return ProgramFailed(TITLES[name], reason, self.log(name), self.tail(name))
+
+    def _has_worker(self, *, since: float) -> bool:
+        body = {"workers": {"status": {"any_": ["ONLINE"]}}}
+        workers = self.api_list(f"/work_pools/{WORK_POOL}/workers/filter", body)
+        return any(
+            worker["name"] == WORKER and _timestamp(worker["last_heartbeat_time"]) >= since - 1
+            for worker in workers
+        )
+
+    def _runs(self, *state_types: str) -> list[str]:
+        body = {
+            "flow_runs": {"state": {"type": {"any_": list(state_types)}}},
+            "work_pools": {"name": {"any_": [WORK_POOL]}},
+        }
+        return [run["id"] for run in self.api_list("/flow_runs/filter", body)]
+
+    def _set_state(self, run: str, state: str, message: str) -> None:
+        body = {"state": {"type": state, "message": message}, "force": False}
+        self.api("POST", f"/flow_runs/{run}/set_state", body)
+
+    def _settle_lost_runs(self) -> None:
+        """Tidy up what was left while no worker ran.
+
+        A run whose process was killed would hold its deployment's only slot until its lease ends,
+        and shifts that were due meanwhile would all be made up for, one after the other.
+        """
+        for run in self._runs("RUNNING", "PENDING", "CANCELLING"):
+            self._set_state(run, "CRASHED", "Its process went away with its worker.")
+        body = {
+            "flow_runs": {
+                "state": {"type": {"any_": ["SCHEDULED"]}},
+                "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
+            },
+            "work_pools": {"name": {"any_": [WORK_POOL]}},
+        }
+        for run in self.api_list("/flow_runs/filter", body):
+            if run["auto_scheduled"]:
+                self.api("DELETE", f"/flow_runs/{run['id']}")
+
+    def _cancel_runs(self) -> int:
+        if self.running("worker") is None:
+            return 0
+        runs = self._runs("RUNNING", "PENDING")
+        for run in runs:
+            self._set_state(run, "CANCELLING", "The local servers are being stopped.")
+        waiting = _Waiting(self._say, "runs to finish or release what they hold")
+        while self._runs("RUNNING", "PENDING", "CANCELLING") and waiting.go_on(RUN_END_TIMEOUT_S):
+            pass
+        return len(runs)
+
+
+class _Waiting:
+    """Sleeps between two looks and says now and then what is being waited for."""
+
+    def __init__(self, say: Say, what: str) -> None:
+        self._say, self._what = say, what
+        self._began = self._said = time.monotonic()
+
+    def go_on(self, timeout_s: float, *, pause_s: float = 0.2) -> bool:
+        """Sleep a little; `False` when the time is over."""
+        now = time.monotonic()
+        if now - self._began >= timeout_s:
+            return False
+        if now - self._said >= SAY_EVERY_S:
+            self._say(f"waiting for {self._what}: {now - self._began:.0f} s")
+            self._said = now
+        time.sleep(pause_s)
+        return True
+
+
+def _is_alive(pid: int, marks: Mapping[str, str]) -> bool:
+    """Tell whether a process lives and carries these marks in its environment."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        environment = process.environ()
+    except (psutil.Error, OSError):
+        return False
+    return all(environment.get(name) == value for name, value in marks.items())
+
+
+def _end(processes: Sequence[psutil.Process], timeout_s: float) -> None:
+    """Ask processes to end, and kill those that have not after some seconds."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(list(processes), timeout=timeout_s)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=timeout_s)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return cast("int", probe.getsockname()[1])
+
+
+def _is_long(log: Path) -> bool:
+    return log.exists() and log.stat().st_size > MAX_LOG_BYTES
+
+
+def _first_json(log: Path, start: int) -> dict[str, Any] | None:
+    """Read the first complete line of a log, from an offset on, that is a JSON object."""
+    try:
+        lines = log.read_bytes()[start:].splitlines(keepends=True)
+    except OSError:
+        return None
+    for line in lines:
+        if line.endswith(b"\n"):
+            with suppress(ValueError):
+                value: object = json.loads(line)
+                if isinstance(value, dict):
+                    return cast("dict[str, Any]", value)
+    return None
+
+
+def _timestamp(moment: str | None) -> float:
+    return datetime.fromisoformat(moment).timestamp() if moment else 0.0
+
+
+def request(method: str, url: str, body: object = None) -> Any:
+    """Call a program of this machine; `None` where no good answer comes."""
+    try:
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            answer = client.request(method, url, json=body)
+        return answer.json() if answer.is_success and answer.content else None
+    except (httpx.HTTPError, ValueError):
+        return None

@@ -1,0 +1,134 @@
+"""The flow `poll_tasks` on a real Prefect server."""
+
+import asyncio
+import json
+from uuid import uuid4
+
+import pytest
+from prefect.blocks.core import Block
+
+from aletheia.errors import Misconfigured, Refused, Unauthorized, Unavailable
+from aletheia.intake.ledger import Ledger
+from flows.poll import poll_tasks
+from tests.fakes.upstream import FakeUpstream
+from tests.flows.conftest import artifacts, last_run
+
+DONE = ["processing", "succeeded"]
+
+
+async def test_a_shift_drains_and_says_what_it_did(upstream: FakeUpstream):
+    for number in range(12):
+        upstream.add(f"t{number}", f"text {number}")
+    upstream.add("bad", "")
+    report = await poll_tasks(shift_seconds=0)
+    assert (report.ended, report.looks) == ("drained", 1)
+    assert (report.tally.succeeded, report.tally.failed) == (12, 1)
+    assert report.tally.by_error == {"empty_text": 1}
+    assert upstream.states == {**{f"t{n}": DONE for n in range(12)}, "bad": ["failed"]}
+
+
+async def test_what_the_mock_made_says_so(upstream: FakeUpstream):
+    upstream.add("t1")
+    await poll_tasks(shift_seconds=0)
+    result = json.loads(upstream.bodies["t1"][-1])["result"]
+    assert (result["mock"], result["provider"], result["dimensions"]) == (True, "mock", 384)
+
+
+async def test_production_refuses_the_mock(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    upstream.add("t1")
+    with pytest.raises(Misconfigured, match="production"):
+        await poll_tasks(shift_seconds=0)
+    assert upstream.states == {}
+
+
+async def test_a_shift_leaves_a_table_and_the_state_of_the_ledger(upstream: FakeUpstream):
+    upstream.add("t1")
+    upstream.add("t2", type="no_such_type")
+    await poll_tasks(shift_seconds=0)
+    run = await last_run("poll_tasks")
+    (table,) = await artifacts("shift-report", run.id)
+    rows = {row["what"]: row["tasks"] for row in json.loads(str(table.data))}
+    assert rows["text_embedding: succeeded"] == 1
+    assert rows["no_such_type: failed"] == 1
+    assert "Ended: drained" in str(table.description)
+    assert len(await artifacts("intake-status", run.id)) == 1
+
+
+async def test_a_shift_looks_again_until_its_time_is_over(upstream: FakeUpstream):
+    upstream.add("t1")
+    running = asyncio.create_task(poll_tasks(shift_seconds=3))
+    while upstream.states.get("t1") != DONE:
+        await asyncio.sleep(0.05)
+    upstream.add("t2")
+    report = await running
+    assert upstream.states == {"t1": DONE, "t2": DONE}
+    assert report.ended == "time_over"
+    assert report.looks > 1
+
+
+async def test_a_paused_intake_claims_nothing_and_resumes(upstream: FakeUpstream, ledger: Ledger):
+    await ledger.set_paused(is_paused=True)
+    upstream.add("t1")
+    report = await poll_tasks(shift_seconds=0)
+    assert (report.ended, upstream.requests) == ("paused", [])
+    running = asyncio.create_task(poll_tasks(shift_seconds=4))
+    await asyncio.sleep(1)
+    assert upstream.requests == []
+    await ledger.set_paused(is_paused=False)
+    await running
+    assert upstream.states == {"t1": DONE}
+
+
+async def test_a_shift_that_is_locked_out_fails_and_loses_nothing(upstream: FakeUpstream):
+    upstream.add("t1")
+    upstream.tokens = {"secret"}
+    with pytest.raises(Unauthorized):
+        await poll_tasks(shift_seconds=0)
+    upstream.tokens = None
+    await poll_tasks(shift_seconds=0)
+    assert upstream.states == {"t1": DONE}
+
+
+async def test_a_shift_that_never_reaches_the_upstream_fails(upstream: FakeUpstream):
+    upstream.fail_next(503, 503, on="pending")
+    with pytest.raises(Unavailable):
+        await poll_tasks(shift_seconds=0)
+    run = await last_run("poll_tasks")
+    assert run.state
+    assert run.state.is_failed()
+    assert len(await artifacts("shift-report", run.id)) == 1
+
+
+async def test_an_outage_in_one_look_does_not_end_the_shift(upstream: FakeUpstream):
+    upstream.add("t1")
+    upstream.fail_next(503, 503, on="pending")
+    report = await poll_tasks(shift_seconds=2)
+    assert upstream.states == {"t1": DONE}
+    assert report.looks > 1
+
+
+async def test_a_wrong_address_fails_at_once(upstream: FakeUpstream):
+    upstream.fail_next(404, on="pending")
+    with pytest.raises(Refused):
+        await poll_tasks(shift_seconds=0)
+    assert upstream.count("pending") == 1
+
+
+async def test_a_resumed_shift_whose_time_is_over_ends_at_once(
+    upstream: FakeUpstream, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    upstream.add("t1")
+    run_id = str(uuid4())
+    ledger.clock = lambda: 1_000_000.0
+    await ledger.shift_start(run_id)
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", run_id)
+    report = await poll_tasks(shift_seconds=60)
+    assert (report.ended, upstream.requests) == ("resumed_late", [])
+
+
+@pytest.mark.usefixtures("upstream")
+async def test_blocks_that_are_missing_are_named():
+    await Block.adelete("aletheia-upstream/default")
+    with pytest.raises(Misconfigured, match="aletheia setup"):
+        await poll_tasks(shift_seconds=0)

@@ -1,0 +1,25 @@
+"""The flow `replay_dead_letters` on a real Prefect server."""
+
+from flows.poll import poll_tasks
+from flows.replay import replay_dead_letters
+from tests.fakes.upstream import FakeUpstream
+
+
+async def test_dead_letters_are_sent_through_once_more(upstream: FakeUpstream):
+    for task_id in ("t1", "t2", "t3"):
+        upstream.add(task_id)
+        upstream.fail_next(400, on="report")
+    upstream.add("t4", "")
+    first = await poll_tasks(shift_seconds=0)
+    assert (first.tally.dead, first.tally.failed) == (3, 1)
+    report = await replay_dead_letters(code="claim_refused", limit=2)
+    assert report.tally.succeeded == 2
+    report = await replay_dead_letters(ids=["t1", "t2", "t3"])
+    assert report.tally.succeeded == 1
+    assert {upstream.tasks[key].state for key in ("t1", "t2", "t3")} == {"succeeded"}
+
+
+async def test_nothing_to_replay_is_no_failure(upstream: FakeUpstream):
+    report = await replay_dead_letters()
+    assert report.tally.succeeded == 0
+    assert upstream.requests == []
