@@ -51,15 +51,72 @@ def set_up_server() -> None:
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
+    skip_run: Annotated[bool, typer.Option(help="Do not try a run, which takes longest.")] = False,
 ) -> None:
     """Check a set-up end to end, and say what to do about each failure."""
     with explained():
         choose_server(local_servers())
         from deployments.doctor import examine, show
 
-        checkups = examine(console if not as_json else None)
+        checkups = examine(None if as_json else console, skip_run=skip_run)
     show(checkups, console, as_json=as_json)
     raise typer.Exit(any(checkup.state == "failed" for checkup in checkups))
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Show how intake stands: tasks by state, leases, dead letters."""
+    with explained():
+        choose_server(local_servers())
+        from deployments.intake import read_overview, show_overview
+
+        show_overview(read_overview(), console, as_json=as_json)
+
+
+intake_app = typer.Typer(help="Stop intake as a whole, or let it go on.", no_args_is_help=True)
+app.add_typer(intake_app, name="intake")
+
+
+@intake_app.command()
+def pause() -> None:
+    """Claim nothing more; what is held is finished, and every shift obeys within one tick."""
+    _set_paused(is_paused=True)
+    _say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
+
+
+@intake_app.command()
+def resume() -> None:
+    """Let shifts claim tasks again."""
+    _set_paused(is_paused=False)
+    _say("Intake is open.")
+
+
+def _set_paused(*, is_paused: bool) -> None:
+    with explained():
+        choose_server(local_servers())
+        from deployments.intake import set_paused
+
+        set_paused(is_paused=is_paused)
+
+
+@app.command()
+def replay(
+    ids: Annotated[list[str] | None, typer.Argument(help="Tasks; without any: all.")] = None,
+    code: Annotated[str | None, typer.Option(help="Only letters with this code.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
+) -> None:
+    """Send dead letters through once more."""
+    with explained():
+        choose_server(local_servers())
+        from deployments.intake import replay as send_again
+
+        tally = send_again(ids, code, limit).tally
+    _say(
+        f"{tally.succeeded} succeeded, {tally.failed} failed again, "
+        f"{tally.refused_replays} were not taken back."
+    )
 
 
 @app.command()

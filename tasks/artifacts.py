@@ -70,6 +70,7 @@ async def shift_report(report: ShiftReport) -> None:
         "deferred_reports": "the upstream did not take the report; sent again later",
         "conflicts": "settled elsewhere",
         "dead": "the upstream refuses the claim or the report",
+        "refused_replays": "dead letters that stay; the ledger says why",
         "superseded": "the upstream changed the task meanwhile",
         "rejected": "entries without a usable id",
         "lost_leases": "somebody else took over",

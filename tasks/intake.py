@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -11,14 +12,17 @@ from dataclasses import dataclass, field
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
-from aletheia.errors import Unavailable
+from aletheia.errors import Unavailable, wait_asked_by
 from aletheia.intake.desk import Batch, Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
-from aletheia.settings import IntakeSettings
+from aletheia.settings import IntakeSettings, LogSettings
 from tasks import artifacts, warm
 from tasks.policies import STEP
+
+PROGRESS_EVERY_S = 2
+"""Between two looks at the bar, seconds."""
 
 LONGEST_REST_S = 15
 """Longest sleep within one step, seconds: a suspended run ends at the next step."""
@@ -38,8 +42,32 @@ class _Run:
     next_look_at: float = 0
     looks: int = 0
     ended: str = "drained"
+    is_written_down: bool = False
     batches: dict[int, Batch] = field(default_factory=dict[int, Batch])
     letters: list[str] = field(default_factory=list[str])
+
+    async def write_down(self) -> ShiftReport:
+        """Leave the artifacts of this shift, once."""
+        self.is_written_down = True
+        report = ShiftReport(
+            ended=self.ended,
+            seconds=round(time.monotonic() - self.began, 3),
+            looks=self.looks,
+            tally=self.shift.desk.tally,
+        )
+        await artifacts.shift_report(report)
+        await artifacts.intake_status(await self.shift.desk.ledger.overview())
+        return report
+
+    async def show_progress(self) -> None:
+        """Move the bar as long as the shift goes on."""
+        tally, shown = self.shift.desk.tally, 0
+        while True:
+            await asyncio.sleep(PROGRESS_EVERY_S)
+            done = tally.succeeded + tally.failed
+            if done != shown:
+                shown = done
+                await self.progress.move(done, tally.claimed + tally.taken_over)
 
     def put(self, batch: Batch) -> Collected:
         """Remember a batch for the steps that follow."""
@@ -66,6 +94,7 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
     """
     global _current  # noqa: PLW0603
     settings = IntakeSettings()
+    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
     async with warm.kept_open():
         ledger = Ledger.from_settings(await warm.store(), settings, owner=_poller_name())
         await ledger.prepare()
@@ -79,7 +108,7 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             Pace.from_settings(settings),
             time.time,
         )
-        _current = _Run(
+        _current = run = _Run(
             shift,
             await artifacts.Progress.begin("tasks reported"),
             started_at,
@@ -87,11 +116,27 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             interval_s=settings.polling_interval_seconds,
             is_resumed=started_at < now - 1,
         )
+        progress = asyncio.create_task(run.show_progress())
         try:
             async with shift.holding():
                 yield
+        except BaseException:
+            run.ended = "interrupted"
+            raise
         finally:
             _current = None
+            progress.cancel()
+            if not run.is_written_down:
+                # A run that is cancelled or suspended has to say what it did all the same.
+                await asyncio.shield(_write_down_at_last(run))
+
+
+async def _write_down_at_last(run: _Run) -> None:
+    try:
+        await run.write_down()
+    except Exception:
+        # Whatever ended the shift is what the run has to fail with, not this.
+        get_run_logger().exception("what the shift did could not be written down")
 
 
 async def next_look() -> bool:
@@ -130,6 +175,7 @@ async def collect_batch() -> Collected:
     except Unavailable as outage:
         get_run_logger().warning("%s; looking again later", outage)
         run.shift.desk.trouble = outage
+        run.next_look_at = max(run.next_look_at, time.time() + wait_asked_by(outage))
         return Collected(number=0, size=0)
     return run.put(batch)
 
@@ -169,10 +215,7 @@ async def compute_batch(batch: Collected) -> int:
 async def report_batch(batch: Collected) -> int:
     """Report a batch as its results are kept; return how many reports were acknowledged."""
     run = _run()
-    acknowledged = await run.shift.reporter.report(run.batches.pop(batch.number))
-    tally = run.shift.desk.tally
-    await run.progress.move(tally.succeeded + tally.failed, tally.claimed + tally.taken_over)
-    return acknowledged
+    return await run.shift.reporter.report(run.batches.pop(batch.number))
 
 
 @task(name="close_shift", task_run_name="close", **STEP)
@@ -183,15 +226,8 @@ async def close_shift() -> ShiftReport:
         AletheiaError: what was in the way at the end, so that the run shows as failed.
     """
     run = _run()
-    report = ShiftReport(
-        ended=run.ended,
-        seconds=round(time.monotonic() - run.began, 3),
-        looks=run.looks,
-        tally=run.shift.desk.tally,
-    )
     await run.progress.finish()
-    await artifacts.shift_report(report)
-    await artifacts.intake_status(await run.shift.desk.ledger.overview())
+    report = await run.write_down()
     if run.shift.desk.trouble is not None:
         raise run.shift.desk.trouble
     return report

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from prefect.blocks.core import Block
 
+from aletheia.adapters.local_embedder import LocalEmbedder
 from aletheia.adapters.mock_embedder import MockEmbedder
 from aletheia.adapters.upstream import HttpUpstream
 from aletheia.analysis.ports import Embedder
@@ -88,15 +89,28 @@ async def processors() -> Processors:
 async def _embedder() -> Embedder:
     settings = EmbeddingSettings()
     if settings.processing_mode == "local":
-        from aletheia.adapters.local_embedder import LocalEmbedder
 
         async def build() -> LocalEmbedder:
-            return LocalEmbedder.from_settings(settings)
+            return _build_local_embedder(settings)
 
         return await _fetch("embedder", build)
     if settings.environment == "production":
         raise Misconfigured("PROCESSING_MODE", "'mock' is refused where ENVIRONMENT=production")
     return MockEmbedder(default_model=settings.default_embedding_model)
+
+
+def _build_local_embedder(settings: EmbeddingSettings) -> LocalEmbedder:
+    return LocalEmbedder(
+        default_model=settings.default_embedding_model,
+        supported_models=settings.supported_models,
+        model_dir=settings.local_model_dir,
+        processes=settings.local_model_processes,
+        batch_size=settings.local_batch_size,
+        long_text=settings.long_text,
+        load_timeout_s=settings.model_load_timeout,
+        batch_timeout_s=settings.task_timeout,
+        max_retries=IntakeSettings().max_retries,
+    )
 
 
 async def _load(block: type[B]) -> B:

@@ -53,6 +53,11 @@ MAX_PAGE_BYTES: Final = 64 * 2**20
 IDLE_CONNECTION_S: Final = 4.0
 """A connection idle for longer is not used again: Node closes its side after 5 s by default."""
 
+MAX_DEPTH: Final = 200
+"""Levels of nesting in a page that are read; Python's parser gives up at about a thousand."""
+
+_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
 BEGINNING_BYTES: Final = 4096
 BEGINNING_TIMEOUT_S: Final = 1.0
 """How much of an answer is read where only its status matters, and for how long."""
@@ -364,6 +369,7 @@ def read_page(body: bytes) -> list[object]:
 
     A value that strict JSON does not allow (a lone surrogate, `NaN`, bytes that are not UTF-8)
     costs only the entry it stands in: it is let through, and what checks the entries refuses it.
+    So does nesting too deep to read, which ends at `MAX_DEPTH` levels with a `null`.
 
     Raises:
         ValueError: it is not a page of tasks.
@@ -381,9 +387,31 @@ def read_page(body: bytes) -> list[object]:
 def _read_tolerantly(body: bytes) -> object:
     try:
         text = body.decode("utf-8-sig", "surrogateescape")
-        return json.loads(text, strict=False, parse_int=_read_int)
-    except (ValueError, RecursionError):
+        try:
+            return json.loads(text, strict=False, parse_int=_read_int)
+        except RecursionError:
+            return json.loads(_cut_depths(text), strict=False, parse_int=_read_int)
+    except ValueError:
         raise ValueError("not JSON") from None
+
+
+def _cut_depths(text: str) -> str:
+    """Put `null` for whatever is nested deeper than `MAX_DEPTH`."""
+    pieces: list[str] = []
+    depth = start = 0
+    for token in _STRING_OR_BRACKET.finditer(text):
+        bracket = token.group()
+        if bracket in ("[", "{"):
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                pieces += (text[start : token.start()], "null")
+        elif bracket in ("]", "}"):
+            if depth == MAX_DEPTH + 1:
+                start = token.end()
+            depth -= 1
+    if depth:
+        raise ValueError("brackets do not match")
+    return "".join([*pieces, text[start:]])
 
 
 def _read_int(digits: str) -> float:

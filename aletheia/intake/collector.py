@@ -13,6 +13,7 @@ from aletheia.errors import (
     NotFound,
     Refused,
     Unauthorized,
+    wait_asked_by,
 )
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.desk import Batch, Desk
@@ -227,8 +228,9 @@ class Collector:
             self._desk.drop([claim])
             log.error("task %r: dead letter, %s", claim.entry.id, answer)
         else:
+            pause = max(self._desk.pace.outage_s, wait_asked_by(answer))
             is_down = not isinstance(answer, Unauthorized)
-            await self._desk.release([claim], for_s=self._desk.pace.outage_s if is_down else 0)
+            await self._desk.release([claim], for_s=pause if is_down else 0)
             log.warning("task %r: %s", claim.entry.id, answer)
 
     async def recall(self, letters: Sequence[str]) -> Batch:
@@ -248,6 +250,7 @@ class Collector:
             for claim in await self._take(batch, self._desk.ledger.revive(letter, entry, group)):
                 if problem is not None and claim.body is None:
                     await self._desk.ledger.refuse_replay(claim, problem, None)
+                    self._desk.tally.refused_replays += 1
                     self._desk.drop([claim])
                 else:
                     await self._recall(claim, batch)
@@ -259,6 +262,7 @@ class Collector:
         except AletheiaError as answer:
             status = answer.status if isinstance(answer, Refused) else None
             await self._desk.ledger.refuse_replay(claim, answer, status)
+            self._desk.tally.refused_replays += 1
             self._desk.drop([claim])
             log.warning("task %r: not replayed, %s", claim.entry.id, answer)
             if isinstance(answer, Unauthorized):

@@ -132,7 +132,7 @@ class Computer:
     async def _wait(
         self, task_type: str, group: str, claims: Sequence[Claim], problem: AletheiaError
     ) -> None:
-        until = self._desk.hold_up(task_type, group)
+        until = self._desk.hold_up(task_type, group, problem)
         await self._desk.ledger.wait(claims, until, problem)
         self._desk.drop(claims)
         self._desk.tally.waiting += len(claims)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aletheia.errors import AletheiaError
+from aletheia.errors import AletheiaError, wait_asked_by
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Claim, Tally
 from aletheia.settings import IntakeSettings
@@ -155,9 +155,9 @@ class Desk:
         await self.release(held)
         return len(held)
 
-    def hold_up(self, task_type: str, group: str) -> float:
+    def hold_up(self, task_type: str, group: str, problem: AletheiaError) -> float:
         """Claim no more tasks of a group for a while; return until when, Unix time."""
-        until = self._clock() + self.pace.outage_s
+        until = self._clock() + max(self.pace.outage_s, wait_asked_by(problem))
         self._held_up[task_type, group] = until
         return until
 

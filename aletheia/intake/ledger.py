@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.errors import AletheiaError, InvalidTask, wait_asked_by
 from aletheia.intake.models import (
     UNFINISHED,
     Claim,
@@ -373,6 +373,7 @@ class Ledger:
         claim.report_tries += 1
         longest = min(MAX_BACKOFF_S, self._backoff_s * 2 ** min(claim.report_tries - 1, 16))
         pause = longest * random.uniform(0.5, 1)  # noqa: S311
+        pause = max(pause, wait_asked_by(why))
         values = {
             "report_tries": claim.report_tries,
             "report_error": {"code": why.code, "message": str(why)},
@@ -460,11 +461,13 @@ class Ledger:
     # Housekeeping
 
     async def purge(self) -> int:
-        """Delete what has outlived its use: results past their time, old finished rows."""
+        """Delete what has outlived its use: results past their time, old rows and shifts."""
         now = self.clock()
         gone = await self._documents.delete(RESULTS, {"expires_at": {"$lt": now}}, limit=10_000)
         old = {"finished_at": {"$lt": now - self._retention_s}}
-        return gone + await self._documents.delete(ROWS, old, limit=10_000)
+        gone += await self._documents.delete(ROWS, old, limit=10_000)
+        long_over = {"started_at": {"$lt": now - self._retention_s}}
+        return gone + await self._documents.delete(SHIFTS, long_over, limit=10_000)
 
     async def is_paused(self) -> bool:
         """Tell whether intake as a whole is paused."""

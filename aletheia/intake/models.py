@@ -177,6 +177,7 @@ class Tally:
     superseded: int = 0
     deferred_reports: int = 0
     lost_leases: int = 0
+    refused_replays: int = 0
     blocked_head: int = 0
     tokens: int = 0
     by_type: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
+from aletheia.errors import AletheiaError, Conflict, InvalidTask, NotFound, Refused, Unauthorized
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.desk import Batch, Desk
 from aletheia.intake.models import Claim, Task
@@ -49,6 +49,8 @@ class Reporter:
         await self._desk.ledger.reported(accepted)
         for claim in accepted:
             self._count(claim)
+        if accepted:
+            log.info("reported %s", ", ".join(map(_name, accepted)))
         refused = [(c, a) for c, a in zip(claims, answers, strict=True) if a is not None]
         for claim, answer in refused:
             await self._settle(claim, answer)
@@ -103,15 +105,15 @@ class Reporter:
         failure = failure_in(claim.body or b"")
         if failure is None:
             self._desk.tally.count_outcome(task_type, "succeeded")
-        else:
-            self._desk.tally.count_outcome(task_type, "failed", failure["code"])
-            log.warning(
-                "task %r failed: %s: %s", claim.entry.id, failure["code"], failure["message"]
-            )
-        if isinstance(task, Task) and log.isEnabledFor(logging.DEBUG):
-            log.debug(
-                "task %r reported; callback %r %r",
-                task.id,
-                task.callback_route,
-                task.callback_params,
-            )
+            return
+        self._desk.tally.count_outcome(task_type, "failed", failure["code"])
+        log.warning("task %r failed: %s: %s", claim.entry.id, failure["code"], failure["message"])
+
+
+def _name(claim: Claim) -> str:
+    """Name a task for the log, with the upstream's own routing data."""
+    task = claim.entry.task
+    if isinstance(task, InvalidTask) or task.callback_route is None:
+        return repr(claim.entry.id)
+    params = "" if task.callback_params is None else f" {task.callback_params!r}"
+    return f"{task.id!r} (callback {task.callback_route!r}{params})"

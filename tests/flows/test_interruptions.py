@@ -72,7 +72,9 @@ class Runs:
                 flow_id=await client.create_flow_from_name("poll_tasks"),
                 name="poll_tasks",
                 entrypoint="flows/poll.py:poll_tasks",
-                path=str(ROOT),
+                pull_steps=[
+                    {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
+                ],
             )
             run = await client.create_flow_run_from_deployment(deployment, parameters=parameters)
         return await self.execute(run.id)

@@ -8,10 +8,12 @@ from tests.fakes.upstream import FakeUpstream
 async def test_dead_letters_are_sent_through_once_more(upstream: FakeUpstream):
     for task_id in ("t1", "t2", "t3"):
         upstream.add(task_id)
-        upstream.fail_next(400, on="report")
+        upstream.refuse_reports(task_id, 400)
     upstream.add("t4", "")
     first = await poll_tasks(shift_seconds=0)
     assert (first.tally.dead, first.tally.failed) == (3, 1)
+    for task_id in ("t1", "t2", "t3"):
+        upstream.refuse_reports(task_id, None)
     report = await replay_dead_letters(code="claim_refused", limit=2)
     assert report.tally.succeeded == 2
     report = await replay_dead_letters(ids=["t1", "t2", "t3"])

@@ -259,7 +259,12 @@ class EmbeddedDocuments:
                 return
             try:
                 place = self._create()
-                connections = [self._connect(), self._connect()]
+                writing = self._connect()
+                try:
+                    reading = self._connect()
+                except BaseException:
+                    writing.close()
+                    raise
             except (sqlite3.Error, OSError) as error:
                 raise unavailable(error) from error
 
@@ -267,7 +272,6 @@ class EmbeddedDocuments:
                 if _place_of(self._path) != place:
                     raise FileNotFoundError(f"{self._path} is not the file that was opened")
 
-            writing, reading = connections
             writing.execute("PRAGMA busy_timeout = 0")
             self._lanes = (
                 Writer("documents-writer", writing, check, lock_timeout_s=self._lock_timeout_s),

@@ -88,7 +88,7 @@ class Lane(ABC):
             self._orders.put(order)
         try:
             return await order.future
-        except sqlite3.DataError as error:
+        except (sqlite3.DataError, OverflowError) as error:
             raise ValueError(f"SQLite cannot hold this: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise unavailable(error) from error

@@ -147,7 +147,7 @@ async def test_a_page_may_be_empty(
         pytest.param(b'{"data": "none"}', "not a page of tasks", id="no list in it"),
         pytest.param(b'{"data": {"data": {"data": []}}}', "not a page", id="too many envelopes"),
         pytest.param(b"null", "not a page of tasks", id="null"),
-        pytest.param(b"[" * 100_000 + b"]" * 100_000, "not JSON", id="nested too deep"),
+        pytest.param(b"[" * 100_000 + b"]" * 99_999, "not JSON", id="deep and not closed"),
         pytest.param("[]".encode("utf-16"), "not JSON", id="utf-16"),
     ],
 )
@@ -181,6 +181,13 @@ async def test_a_value_that_strict_json_forbids_does_not_cost_its_page(
     page: list[Any] = await client.pending(10)
     assert [entry["id"] for entry in page] == ["t1", "t2", "t3"]
     assert page[1]["data"]["text"] == value
+
+
+@pytest.mark.parametrize(("left", "right"), [(b"[", b"]"), (b'{"a": ', b"}")])
+def test_nesting_too_deep_costs_only_its_entry(left: bytes, right: bytes) -> None:
+    deep = left * 50_000 + rb'"]\\\"}"' + right * 50_000
+    page = read_page(b'{"data": [{"id": "t1"}, {"id": "deep", "x": %s}, {"id": "t2"}]}' % deep)
+    assert [entry["id"] for entry in page if isinstance(entry, dict)] == ["t1", "deep", "t2"]  # pyright: ignore[reportUnknownVariableType]
 
 
 def test_nan_does_not_cost_its_page() -> None:

@@ -72,12 +72,12 @@ def test_conditions_become_bound_sql(where: Where, sql: str, parameters: list[st
     assert filter_of(read_where(where)) == (sql, parameters)
 
 
-@pytest.mark.parametrize("text", ["'", "' OR 1 --", '"; DROP TABLE x', "?", "%s", "{}"])
+@pytest.mark.parametrize("text", ["'", "' OR 1 --", '"; DROP TABLE x', "?", "%s", "a{}"])
 def test_operands_never_become_part_of_the_sql(text: str):
     sql, parameters = filter_of(read_where({"a": text, "b": {"$in": [text]}, "c": {"$gt": text}}))
     plain, _ = filter_of(read_where({"a": "x", "b": {"$in": ["x"]}, "c": {"$gt": "x"}}))
     assert len(parameters) == 3
-    assert sql.replace(" AND json_type(body, '$.a') = 'text'", "") == plain or text == "{}"
+    assert sql == plain
 
 
 def test_a_descending_order_turns_the_id_around_too():
