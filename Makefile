@@ -7,6 +7,7 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 TESTS ?= tests
+export UV_SYSTEM_CERTS ?= true
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 help: ## List the targets
@@ -48,8 +49,8 @@ format: $(STAMP) ## Format, and mend what ruff can mend
 
 coverage: $(STAMP) ## Branch coverage of the library: 90 % in all, 80 % of each file
 	@$(BIN)/python -m pytest $(TESTS) --cov=aletheia --cov-branch --cov-report=term:skip-covered \
-		--cov-report=json:.coverage.json --cov-fail-under=90
-	@$(BIN)/python tests/policies/coverage.py .coverage.json 80
+		--cov-report=json:.pytest_cache/coverage.json --cov-fail-under=90
+	@$(BIN)/python tests/policies/file_coverage.py .pytest_cache/coverage.json 80
 
 services: $(STAMP) ## Install the test servers that PyPI and npm offer, into .services/
 	@sh tests/services/install_nx.sh
@@ -65,5 +66,5 @@ constraints: $(STAMP) ## Lock versions again after changing pyproject.toml (UPGR
 	@echo "constraints.txt locks $$(grep -c == constraints.txt) packages"
 
 clean: ## Remove what can be made again; .venv and .aletheia stay
-	rm -rf .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.json .services dist build
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache .coverage .services dist build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

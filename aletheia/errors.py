@@ -7,16 +7,23 @@ only these.
     AletheiaError
     ├── InvalidTask           the task itself is wrong; its code says how
     ├── Unavailable           an outside system cannot be reached or answers 5xx or 429
-    │   └── BadAnswer         it answered, but not with what its protocol promises
+    │   ├── BadAnswer         it answered, but not with what its protocol promises
+    │   └── QuotaExhausted    what was paid for is used up; waiting alone does not help
     ├── Refused               an outside system said no (4xx), and will say so again
     │   ├── Unauthorized      401 or 403, after a fresh token
     │   ├── NotFound          404
     │   └── Conflict          409
     ├── ModelUnavailable      a model cannot be had from any of its sources
     ├── ComputeFailed         computing a task failed; another attempt may help
+    ├── HeldUp                not now, by our own rules; nothing was sent
+    │   ├── RateLimited       a provider is over one of its limits
+    │   ├── BudgetExceeded    a budget has no room for the call
+    │   └── BreakerOpen       a dependency failed too often to be asked for a while
     └── Misconfigured         a setting or a block is missing or makes no sense
 """
 
+from datetime import datetime
+from decimal import Decimal
 from typing import ClassVar
 
 
@@ -78,6 +85,15 @@ class BadAnswer(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.dependency} gave a bad answer: {self.reason}"
+
+
+class QuotaExhausted(Unavailable):
+    """A provider has nothing left that was paid for: its owner has to act."""
+
+    code = "quota_exhausted"
+
+    def __str__(self) -> str:
+        return f"the quota at {self.dependency} is used up: {self.reason}"
 
 
 class Refused(AletheiaError):
@@ -155,6 +171,94 @@ class ComputeFailed(AletheiaError):
         return self.message
 
 
+class HeldUp(AletheiaError):
+    """What is asked for is not allowed now; nothing was sent and nothing was charged.
+
+    Attributes:
+        until: when it may be asked for again, in UTC; `None` if waiting does not help this run.
+    """
+
+    code = "held_up"
+    retryable = True
+    until: datetime | None
+
+
+class RateLimited(HeldUp):
+    """A provider is over one of its limits.
+
+    Args:
+        provider: its name.
+        until: when a call of this weight is allowed, if no other one comes before it.
+        tiers: the limits that are reached, such as `minute`.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, provider: str, until: datetime, tiers: tuple[str, ...] = ()) -> None:
+        super().__init__(provider, until, tiers)
+        self.provider, self.until, self.tiers = provider, until, tiers
+
+    def __str__(self) -> str:
+        per = f" per {' and '.join(self.tiers)}" if self.tiers else ""
+        return f"{self.provider!r} is over its limit{per} until {self.until}"
+
+
+class BudgetExceeded(HeldUp):
+    """A budget has no room for a call.
+
+    Args:
+        budget: the setting, such as `BUDGET_USD_PER_DAY`.
+        limit: its value, USD or tokens.
+        spent: what is spent or reserved of it.
+        asked: what the call may take at most.
+        until: when the budget begins anew, in UTC; `None` for the budget of a run.
+    """
+
+    code = "budget_exceeded"
+
+    def __init__(
+        self,
+        budget: str,
+        limit: Decimal | int,
+        spent: Decimal | int,
+        asked: Decimal | int,
+        until: datetime | None,
+    ) -> None:
+        super().__init__(budget, limit, spent, asked, until)
+        self.budget, self.limit, self.spent, self.asked = budget, limit, spent, asked
+        self.until = until
+
+    def __str__(self) -> str:
+        unit = "USD" if "_USD_" in self.budget else "tokens"
+        begins = "with the next run" if self.until is None else f"at {self.until}"
+        limit, spent, asked = (
+            f"{one:,f}" if isinstance(one, Decimal) else f"{one:,}"
+            for one in (self.limit, self.spent, self.asked)
+        )
+        return (
+            f"{self.budget} is {limit} {unit}, of which {spent} are spent or reserved; the call may "
+            f"take {asked}; it begins anew {begins}"
+        )
+
+
+class BreakerOpen(HeldUp):
+    """A dependency failed too often to be asked for a while.
+
+    Args:
+        dependency: its name.
+        until: when it may be tried again, in UTC.
+    """
+
+    code = "breaker_open"
+
+    def __init__(self, dependency: str, until: datetime) -> None:
+        super().__init__(dependency, until)
+        self.dependency, self.until = dependency, until
+
+    def __str__(self) -> str:
+        return f"the breaker of {self.dependency!r} is open until {self.until}"
+
+
 class Misconfigured(AletheiaError):
     """A setting or a block is missing or makes no sense.
 
@@ -171,3 +275,8 @@ class Misconfigured(AletheiaError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+def wait_asked_by(error: AletheiaError) -> float:
+    """Say how long the outside system behind an error asked us to stay away, seconds; 0 if not."""
+    return (error.retry_after_s or 0.0) if isinstance(error, Unavailable) else 0.0

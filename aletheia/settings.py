@@ -138,3 +138,69 @@ class LogSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
     )
+
+
+class RateLimitSettings(BaseSettings):
+    """How much a remote provider is asked; each of them is counted on its own."""
+
+    model_config = FROM_ENVIRONMENT
+
+    rate_limit_enabled: bool = Field(
+        default=True, description="Whether calls to `openai` and `ollama` are limited."
+    )
+    rate_limit_per_minute: int = Field(default=20, ge=1, description="Per provider, at most.")
+    rate_limit_per_hour: int = Field(default=100, ge=1, description="Per provider, at most.")
+    rate_limit_per_day: int = Field(default=500, ge=1, description="Per provider, at most.")
+    rate_limit_per_week: int = Field(default=2000, ge=1, description="Per provider, at most.")
+    rate_limit_per_month: int = Field(default=7500, ge=1, description="Per provider, at most.")
+    rate_limit_strategy: Literal["rolling", "fixed"] = Field(
+        default="rolling",
+        description="Windows that end now (week 7 days, month 30), or those of the UTC calendar.",
+    )
+    rate_limit_unit: Literal["request", "task"] = Field(
+        default="request", description="What is counted: requests sent, or the texts in them."
+    )
+
+
+class BreakerSettings(BaseSettings):
+    """When a dependency that fails is left alone for a while."""
+
+    model_config = FROM_ENVIRONMENT
+
+    circuit_breaker_threshold: int = Field(
+        default=5, ge=1, description="Failures in a row, over all processes, that open a breaker."
+    )
+    circuit_breaker_cooldown_seconds: float = Field(
+        default=60, gt=0, description="How long it stays open before one call tries, seconds."
+    )
+
+
+class BudgetSettings(BaseSettings):
+    """How much may be spent on providers, and what they cost."""
+
+    model_config = FROM_ENVIRONMENT
+
+    budget_usd_per_day: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="Per UTC day; empty: no bound. USD."
+    )
+    budget_usd_per_run: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Per shift or gather run, with its retries and resumes; empty: no bound. USD.",
+    )
+    budget_tokens_per_day: int | None = Field(
+        default=None, ge=0, description="Tokens in and out per UTC day; empty: no bound."
+    )
+    budget_tokens_per_run: int | None = Field(
+        default=None, ge=0, description="Tokens in and out per run; empty: no bound."
+    )
+    price_table: Path | None = Field(
+        default=None,
+        description="JSON file of prices that are laid over the ones that come with Aletheia.",
+    )
+    unknown_model_price: Literal["dearest", "free", "refuse"] = Field(
+        default="dearest",
+        description="What a model without a price counts as: the dearest of its provider, nothing, "
+        "or an error.",
+    )

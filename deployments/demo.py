@@ -27,7 +27,7 @@ from deployments.environment import demo_servers
 from deployments.example_upstream import ExampleTask, example_tasks
 from deployments.local import TITLES, Local, ProgramFailed, request
 from deployments.steps import Steps
-from deployments.up import POLL_TASKS, start_servers, start_shift
+from deployments.up import POLL_TASKS, set_schedule, start_servers, start_shift
 
 RUN_TIMEOUT_S: Final = 300.0
 """For the run, from its start to its end; it takes some 20 s."""
@@ -37,8 +37,8 @@ LINE_EVERY_S: Final = 5.0
 
 NEIGHBOURS: Final = 3
 
-REPETITION_COSINE: Final = 0.95
-"""From here on two docstrings say the same in the same words, which would prove little."""
+REPETITION_COSINE: Final = 0.8
+"""From here on two docstrings say nearly the same in the same words, which would prove little."""
 
 FINAL_STATES: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
@@ -117,7 +117,13 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
     shutil.rmtree(local.directory, ignore_errors=True)
     try:
         variables = dict.fromkeys(NOT_OURS, "") | {"ALETHEIA_DATA_DIR": str(local.directory)}
-        start_servers(local, steps, variables, upstream_options=["--tasks", str(tasks)])
+        start_servers(
+            local,
+            steps,
+            variables,
+            upstream_options=["--tasks", str(tasks)],
+            is_scheduled=False,  # one shift at a time: ours would wait for the scheduled one
+        )
         with steps.step(f"Run {POLL_TASKS}, one look (shift_seconds=0)") as step:
             run = start_shift(local, {"shift_seconds": 0})
             step.detail = _watch(local, run, steps)
@@ -126,6 +132,8 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
             stats = _upstream(local, "/stats")
         is_as_expected = show(steps.console, outcomes, stats, is_mock=is_mock)
         _show_links(steps.console, local, run, keep=keep)
+        if keep:
+            set_schedule(local, is_active=True)
         steps.console.print(f"  The demo took {time.monotonic() - began:.0f} s.", highlight=False)
         return is_as_expected
     finally:
@@ -157,11 +165,11 @@ def show(
         tokens = sum(int(outcome.usage.get("tokens", 0)) for outcome in done)
         first = done[0].result
         console.print(
-            f"  {len(outcomes)} tasks in {seconds:.1f} s, from the first page asked for to the "
-            f"last report taken: {len(outcomes) / seconds:.0f} a second"
-            f"{'' if is_mock else ', loading the model included'}.\n"
-            f"  {tokens:,} tokens, {first['dimensions']} dimensions, "
-            f"{first['provider']}: {first['model']}\n",
+            f"  {len(outcomes)} tasks in {seconds:.1f} s, {len(outcomes) / seconds:.0f} a second, "
+            "from the first page to the last report;\n"
+            f"  {'' if is_mock else 'that includes loading the model. '}"
+            f"{tokens:,} tokens, {first['dimensions']} dimensions, by\n"
+            f"  {first['provider']}: {first['model']}\n",
             highlight=False,
         )
         if is_mock:
@@ -320,7 +328,7 @@ def _show_neighbours(console: Console, done: Sequence[Outcome]) -> None:
     vectors = np.array([outcome.result["embedding"] for outcome in done], dtype=np.float64)
     chosen, neighbours = find_neighbours(vectors)
     table = Table(
-        title="Nearest neighbours of one text, by the cosine of the vectors the upstream received",
+        title="Nearest neighbours of one text, by cosine, and the farthest",
         title_justify="left",
         title_style="bold",
         show_header=False,
@@ -350,8 +358,8 @@ def _judge(console: Console, outcomes: Sequence[Outcome]) -> bool:
     if not unexpected:
         good = sum(outcome.task.code is None for outcome in outcomes if outcome.task.is_reportable)
         console.print(
-            f"\n  [green]As it should be:[/] {good} good tasks were reported succeeded, "
-            f"{len(outcomes) - good} broken ones were told apart, each with its code.",
+            f"\n  [green]As it should be:[/] {good} good tasks were reported succeeded,\n"
+            f"  {len(outcomes) - good} broken ones told apart, each with its code.",
             highlight=False,
         )
         return True

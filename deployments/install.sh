@@ -76,6 +76,7 @@ install_with_uv() {
     if [ -n "$index" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"; fi
     set -- --constraint constraints.txt --build-constraints constraints.txt --compile-bytecode
     if [ -n "${TORCH:-}" ]; then set -- "$@" "--torch-backend=$TORCH"; fi
+    if [ ! -t 2 ]; then set -- "$@" --quiet; fi
     patiently "$venv" -m uv pip install --python "$venv" "$@" --editable '.[dev,offline]'
 }
 

@@ -60,6 +60,8 @@ RUN_END_TIMEOUT_S: Final = 40.0
 
 STOP_TIMEOUT_S: Final = 15.0
 
+REQUEST_TIMEOUT_S: Final = 20.0
+
 SAY_EVERY_S: Final = 10.0
 
 MAX_LOG_BYTES: Final = 10_000_000
@@ -305,6 +307,9 @@ class Local:
         # and Prefect's worker turns the signal to end into just that one.
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if (ended := self._children.pop(name, None)) is not None:
+            ended.kill()
+            ended.wait()
         with log.open("ab") as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -349,12 +354,17 @@ class Local:
             for worker in workers
         )
 
+    def has_run_due(self) -> bool:
+        """Tell whether a run is under way or should be by now."""
+        return bool(self._runs("RUNNING", "PENDING") or self._filter_runs(_due()))
+
     def _runs(self, *state_types: str) -> list[str]:
-        body = {
-            "flow_runs": {"state": {"type": {"any_": list(state_types)}}},
-            "work_pools": {"name": {"any_": [WORK_POOL]}},
-        }
-        return [run["id"] for run in self.api_list("/flow_runs/filter", body)]
+        wanted = {"state": {"type": {"any_": list(state_types)}}}
+        return [run["id"] for run in self._filter_runs(wanted)]
+
+    def _filter_runs(self, wanted: Mapping[str, object]) -> list[dict[str, Any]]:
+        pools = {"name": {"any_": [WORK_POOL]}}
+        return self.api_list("/flow_runs/filter", {"flow_runs": wanted, "work_pools": pools})
 
     def _set_state(self, run: str, state: str, message: str) -> None:
         body = {"state": {"type": state, "message": message}, "force": False}
@@ -368,14 +378,7 @@ class Local:
         """
         for run in self._runs("RUNNING", "PENDING", "CANCELLING"):
             self._set_state(run, "CRASHED", "Its process went away with its worker.")
-        body = {
-            "flow_runs": {
-                "state": {"type": {"any_": ["SCHEDULED"]}},
-                "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
-            },
-            "work_pools": {"name": {"any_": [WORK_POOL]}},
-        }
-        for run in self.api_list("/flow_runs/filter", body):
+        for run in self._filter_runs(_due()):
             if run["auto_scheduled"]:
                 self.api("DELETE", f"/flow_runs/{run['id']}")
 
@@ -469,6 +472,14 @@ def _first_json(log: Path, start: int) -> dict[str, Any] | None:
     return None
 
 
+def _due() -> dict[str, Any]:
+    """Filter for runs that should have started by now."""
+    return {
+        "state": {"type": {"any_": ["SCHEDULED"]}},
+        "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
+    }
+
+
 def _timestamp(moment: str | None) -> float:
     return datetime.fromisoformat(moment).timestamp() if moment else 0.0
 
@@ -476,7 +487,7 @@ def _timestamp(moment: str | None) -> float:
 def request(method: str, url: str, body: object = None) -> Any:
     """Call a program of this machine; `None` where no good answer comes."""
     try:
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S) as client:
             answer = client.request(method, url, json=body)
         return answer.json() if answer.is_success and answer.content else None
     except (httpx.HTTPError, ValueError):

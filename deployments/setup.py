@@ -147,15 +147,22 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
     """Save blocks, create work pools, deploy what `prefect.yaml` declares.
 
     Raises:
-        Unavailable: no Prefect server is configured, or it does not answer.
+        Misconfigured: no Prefect server is named. Prefect would start one of its own, for the
+            time of this command.
+        Unavailable: it does not answer.
         DeployFailed: Prefect does not accept `prefect.yaml`.
     """
     declared = read_declarations(root)
+    if get_current_settings().api.url is None:
+        reason = "is not set and no local server runs; set it, or start one with `make up`"
+        raise Misconfigured("PREFECT_API_URL", reason)
     async with get_client() as client:
         await _check_server(client)
         done = [await _save_block(block) for block in blocks]
         for pool in declared.definitions.work_pools:
             done += await _ensure_pool(client, pool)
+        if not declared.deployments:
+            return done
         before = await _read_deployments(client, declared.deployments)
         await _deploy(root)
         await _keep_paused(client, before, declared.deployments)
@@ -278,7 +285,7 @@ async def _keep_paused(
     before: Mapping[str, DeploymentResponse],
     declared: Sequence[Deployment],
 ) -> None:
-    """Pause again the schedules that were paused; Prefect replaces them by active ones."""
+    """Pause again what was paused; Prefect replaces schedules by active ones."""
     paused = {
         (name, schedule.slug)
         for name, deployment in before.items()
@@ -286,6 +293,8 @@ async def _keep_paused(
         if not schedule.active
     }
     for name, deployment in (await _read_deployments(client, declared)).items():
+        if name in before and before[name].paused and not deployment.paused:
+            await client.pause_deployment(deployment.id)
         for schedule in deployment.schedules:
             if schedule.active and (name, schedule.slug) in paused:
                 await client.update_deployment_schedule(deployment.id, schedule.id, active=False)
@@ -310,6 +319,7 @@ def _essence(deployment: DeploymentResponse) -> dict[str, Any]:
         "pull_steps",
         "entrypoint",
         "concurrency_options",
+        "paused",
     }
     essence = deployment.model_dump(include=names)
     limit = deployment.global_concurrency_limit
@@ -326,7 +336,8 @@ def _schedule_words(deployment: DeploymentResponse) -> str:
         f"{_rhythm(cast('Any', schedule.schedule))}{'' if schedule.active else ', paused'}"
         for schedule in deployment.schedules
     ]
-    return "; ".join(words) or "started by hand"
+    said = "; ".join(words) or "started by hand"
+    return f"{said}; paused" if deployment.paused else said
 
 
 def _rhythm(schedule: Any) -> str:

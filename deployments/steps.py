@@ -60,4 +60,4 @@ class Steps:
                 self._status.stop()
             took = f"[dim]{time.monotonic() - began:.1f} s[/]"
             detail = f"  {step.detail}" if step.detail else ""
-            self.console.print(f"  {mark} {title}{detail}  {took}", highlight=False)
+            self.console.print(f"  {mark} {title}{detail}  {took}", highlight=False, soft_wrap=True)

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import cast
+from uuid import uuid4
 
 from deployments import ROOT
 from deployments.environment import demo_servers, local_servers, read_environment
@@ -17,6 +19,9 @@ SET_UP_TIMEOUT_S = 180.0
 
 POLL_TASKS = "poll_tasks/poll_tasks"
 
+TRIES = 5
+"""Of one request to the Prefect server."""
+
 
 def start_servers(
     local: Local,
@@ -25,6 +30,7 @@ def start_servers(
     *,
     port: int | None = None,
     upstream_options: Sequence[str] = (),
+    is_scheduled: bool = True,
 ) -> None:
     """Start what does not run yet, and set it up.
 
@@ -35,6 +41,7 @@ def start_servers(
             among them, the example upstream is started and stands in for it.
         port: for the Prefect server, where it is free.
         upstream_options: command line of the example upstream.
+        is_scheduled: whether shifts start by their schedule.
     """
     variables = dict(variables)
     if "API_BASE_URL" not in variables:
@@ -46,29 +53,53 @@ def start_servers(
         step.detail = cast("str", local.start_server(port=port).url)
     with steps.step("Save blocks, create the work pool, deploy the flows"):
         _set_up(local, variables)
+        if not is_scheduled:
+            set_schedule(local, is_active=False)
     with steps.step("Start a worker"):
         local.start_worker(variables)
 
 
 def start_shift(local: Local, parameters: Mapping[str, object] | None = None) -> str:
     """Start a run of `poll_tasks` now; return its id."""
-    deployment = local.api("GET", f"/deployments/name/{POLL_TASKS}")
-    body = {"state": {"type": "SCHEDULED"}, "parameters": dict(parameters or {})}
-    run = deployment and local.api("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
-    if run is None:
-        log, tail = local.log("server"), local.tail("server")
-        raise ProgramFailed(TITLES["server"], "does not take a run of poll_tasks", log, tail)
-    return cast("str", run["id"])
+    path = f"/deployments/{_poll_tasks(local)}/create_flow_run"
+    body = {
+        "state": {"type": "SCHEDULED"},
+        "parameters": dict(parameters or {}),
+        "idempotency_key": str(uuid4()),
+    }
+    # On a machine with its hands full, the server is slow for a while after a start.
+    for _ in range(TRIES):
+        if (run := local.api("POST", path, body)) is not None:
+            return cast("str", run["id"])
+        time.sleep(1)
+    raise _refused(local, "does not take a run of poll_tasks")
+
+
+def set_schedule(local: Local, *, is_active: bool) -> None:
+    """Have shifts started by their schedule, or not."""
+    verb = "resume" if is_active else "pause"
+    local.api("POST", f"/deployments/{_poll_tasks(local)}/{verb}_deployment")
+
+
+def _poll_tasks(local: Local) -> str:
+    for _ in range(TRIES):
+        if (deployment := local.api("GET", f"/deployments/name/{POLL_TASKS}")) is not None:
+            return cast("str", deployment["id"])
+        time.sleep(1)
+    raise _refused(local, "does not know poll_tasks")
+
+
+def _refused(local: Local, reason: str) -> ProgramFailed:
+    return ProgramFailed(TITLES["server"], reason, local.log("server"), local.tail("server"))
 
 
 def up(steps: Steps) -> None:
     """Start everything that does not run yet, and leave it running."""
     local = local_servers(steps.say)
     configured = read_environment().get("API_BASE_URL")
-    is_polling = local.running("worker") is not None
     variables = {} if configured is None else {"API_BASE_URL": configured}
     start_servers(local, steps, variables, port=PREFERRED_PORT)
-    if not is_polling:
+    if not local.has_run_due():
         with steps.step("Start the first shift"):
             start_shift(local)
     server, upstream = local.running("server"), local.running("upstream")

@@ -7,6 +7,7 @@ all calls in turn; whichever is free takes the next, so they finish together.
 
 import asyncio
 import functools
+import logging
 import math
 import os
 import re
@@ -16,10 +17,9 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from aletheia.adapters.model_process import (
@@ -39,8 +39,9 @@ from aletheia.adapters.model_source import (
 from aletheia.adapters.model_wire import Header, pack_frame, pack_texts
 from aletheia.analysis.ports import Embedded, Embedding, LongText
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, ModelUnavailable
+from aletheia.settings import EmbeddingSettings
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 MOST_PROCESSES: Final = 4
 """How many processes are started where the number is left to us; each holds the model."""
@@ -118,6 +119,21 @@ class LocalEmbedder:
         self._processes: dict[int, _Process] = {}
         self._tenders: list[asyncio.Task[None]] = []
         self._deaths = 0
+
+    @classmethod
+    def from_settings(cls, settings: EmbeddingSettings, *, max_retries: int = 3) -> Self:
+        """Build the embedder that the settings describe."""
+        return cls(
+            default_model=settings.default_embedding_model,
+            supported_models=settings.supported_models,
+            model_dir=settings.local_model_dir,
+            processes=settings.local_model_processes,
+            batch_size=settings.local_batch_size,
+            long_text=settings.long_text,
+            load_timeout_s=settings.model_load_timeout,
+            batch_timeout_s=settings.task_timeout,
+            max_retries=max_retries,
+        )
 
     @property
     def processes(self) -> tuple[ProcessStatus, ...]:
@@ -227,6 +243,8 @@ class LocalEmbedder:
         return bool(model.waiters) or any(job.model is model for job in self._jobs)
 
     def _wake(self) -> None:
+        if not self._is_open:
+            return
         if not self._tenders:
             self._tenders = [asyncio.create_task(self._tend(slot)) for slot in range(self._count)]
         for wake in self._wakes:
@@ -353,10 +371,11 @@ class LocalEmbedder:
                 raise ValueError(header["op"])
             dimensions = process.loaded[request.job.model.name].dimensions
             answers = _read_vectors(header, body, len(request.rows), dimensions)
-            request.job.answer(zip(request.rows, answers, strict=True))
-            process.texts += len(request.rows)
             process.compute_s += float(header["compute_s"])
+            process.texts += len(request.rows)
+            request.job.answer(zip(request.rows, answers, strict=True))
         process.resident_bytes = int(header.get("resident_bytes", process.resident_bytes))
+        process.has_answered = True
         process.in_flight.popleft()
         if process.in_flight:
             process.start_clock(self._limit_s(process.in_flight[0]))
@@ -384,12 +403,12 @@ class LocalEmbedder:
                 load_s=float(header["load_s"]),
             )
             log.info(
-                "model_loaded",
-                model=model.name,
-                source=files.source,
-                path=str(files.path),
-                kernels=model.loaded.kernels,
-                load_s=round(model.loaded.load_s, 3),
+                "model %s loaded in %.1f s from %s (%s), kernels %s",
+                model.name,
+                model.loaded.load_s,
+                files.source,
+                files.path,
+                model.loaded.kernels,
             )
         process.loaded[model.name] = model.loaded
         model.ready.add(slot)
@@ -404,7 +423,7 @@ class LocalEmbedder:
 
     def _fail_slot(self, model: "_Model", slot: int, reason: str) -> None:
         """Note that a process cannot load a model; when none can, its calls fail."""
-        log.warning("model_not_loaded", model=model.name, reason=reason)
+        log.warning("model %s not loaded: %s", model.name, reason)
         model.failures[slot] = reason
         if len(model.failures) == self._count:
             self._fail(model, "; ".join(dict.fromkeys(model.failures.values())))
@@ -429,8 +448,8 @@ class LocalEmbedder:
     def _recover(self, slot: int, process: "_Process", reason: str) -> None:
         """Have another process do what one did not finish."""
         self._deaths += 1
-        log.warning("model_process_died", pid=process.pid, reason=reason, said=process.said())
         said = process.said()
+        log.warning("model process %d died: %s; it said %r", process.pid, reason, said)
         told = f"a process failed: {reason}" + (f"; it said {said!r}" if said else "")
         if not process.in_flight:
             if not process.has_answered:

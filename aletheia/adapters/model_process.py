@@ -1,6 +1,7 @@
 """One model process, seen from its parent: how it is started, spoken to and ended."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -12,12 +13,11 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 import orjson
-import structlog
 
 from aletheia.adapters.model_source import Source
 from aletheia.adapters.model_wire import PREFIX, Header, read_lengths
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -90,7 +90,7 @@ class ModelProcess(Generic[R]):
         in_flight: what it was asked and has not answered, in order.
         inbox: its answers that nobody has looked at.
         is_over: whether no further answer will come.
-        has_answered: whether one ever came.
+        has_answered: whether any of its answers made sense.
         deadline: when the first of `in_flight` must be answered, on the loop's clock.
         loaded: its models by name.
         resident_bytes: its resident memory when it last answered.
@@ -189,7 +189,8 @@ class ModelProcess(Generic[R]):
     async def end(self, *, is_stuck: bool) -> None:
         """Let it end, or make it; returns when it is gone."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        if not self.is_over:  # one that is failing already may still say why
+            self._process.stdin.close()
         try:
             async with asyncio.timeout(0 if is_stuck else GOODBYE_S):
                 await self._process.wait()
@@ -197,6 +198,7 @@ class ModelProcess(Generic[R]):
             with suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
+        self._process.stdin.close()
         # Its pipes end with it, unless something it started still holds them.
         _, late = await asyncio.wait(self._readers, timeout=LAST_WORDS_S)
         for reader in late:
@@ -209,12 +211,13 @@ class ModelProcess(Generic[R]):
                 header, body = read_lengths(await answers.readexactly(PREFIX.size))
                 frame = orjson.loads(await answers.readexactly(header))
                 self.inbox.append((frame, await answers.readexactly(body)))
-                self.has_answered = True
                 self.wake.set()
         except (asyncio.IncompleteReadError, OSError):
             pass
         except ValueError as error:
-            log.warning("model_process_spoke_nonsense", pid=self.pid, error=str(error))
+            log.warning("model process %d spoke nonsense: %s", self.pid, error)
+            with suppress(ProcessLookupError):
+                self._process.kill()
         finally:
             self.is_over = True
             self.wake.set()
@@ -233,6 +236,7 @@ def _environment(threads: int) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",  # kernels kept, of 0.7 MB each
         "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

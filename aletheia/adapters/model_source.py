@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
-import httpx
+import httpx2
 
 from aletheia.errors import Misconfigured, ModelUnavailable
 
@@ -292,9 +292,9 @@ class HuggingFaceHub:
 
         def ask() -> None:
             try:
-                httpx.head(endpoint, timeout=self._probe_timeout_s)
+                httpx2.head(endpoint, timeout=self._probe_timeout_s)
                 outcome.append(None)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 outcome.append(f"{endpoint}: {error or type(error).__name__}")
 
         # A name that does not resolve can hold a caller for much longer than any timeout.
@@ -311,7 +311,7 @@ class HuggingFaceHub:
         """
         try:
             return self._snapshot(model, is_offline=False)
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
 
     def _snapshot(self, model: str, *, is_offline: bool) -> Path:

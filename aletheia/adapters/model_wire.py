@@ -15,15 +15,20 @@ was left out, `failed` one `[index, kind, code, message]` a text without a vecto
 name of a class in `aletheia.errors`.
 """
 
+import os
+import queue
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, BinaryIO, Final, TypeAlias
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeAlias
 
 import orjson
 
 Header: TypeAlias = dict[str, Any]
 
 PREFIX: Final = struct.Struct("<II")
+
+READ_BYTES: Final = 2**20
 
 MAX_PART_BYTES: Final = 2**30
 """A longer header or body is taken for a broken stream."""
@@ -47,16 +52,51 @@ def read_lengths(prefix: bytes) -> tuple[int, int]:
     return header, body
 
 
-def read_frame(stream: BinaryIO) -> tuple[Header, bytes] | None:
+def read_frame(descriptor: int) -> tuple[Header, bytes] | None:
     """Read a frame, waiting for it; `None` when the stream ends."""
-    prefix = stream.read(PREFIX.size)
-    if len(prefix) < PREFIX.size:
+    prefix = _read_exactly(descriptor, PREFIX.size)
+    if prefix is None:
         return None
     header_bytes, body_bytes = read_lengths(prefix)
-    header, body = stream.read(header_bytes), stream.read(body_bytes)
-    if len(header) < header_bytes or len(body) < body_bytes:
+    header, body = _read_exactly(descriptor, header_bytes), _read_exactly(descriptor, body_bytes)
+    if header is None or body is None:
         return None
     return orjson.loads(header), body
+
+
+def _read_exactly(descriptor: int, wanted: int) -> bytes | None:
+    parts: list[bytes] = []
+    while wanted and (part := os.read(descriptor, min(wanted, READ_BYTES))):
+        parts.append(part)
+        wanted -= len(part)
+    return None if wanted else b"".join(parts)
+
+
+def serve(requests: int, answers: int, answer: Callable[[Header, bytes], bytes]) -> NoReturn:
+    """Answer requests one after another; the whole process ends with their stream.
+
+    Without its parent, which holds the other end, nobody waits for what it computes, so it ends
+    at once, whatever it is doing.
+
+    Args:
+        requests: descriptor that they come from.
+        answers: descriptor that the answers go to.
+        answer: makes of a request's header and body a frame, in the thread of the caller.
+    """
+    waiting: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
+
+    def receive() -> None:
+        # Not through `sys.stdin`: a thread that waits in it breaks the interpreter's end, and with
+        # it the report of what went wrong.
+        while frame := read_frame(requests):
+            waiting.put(frame)
+        os._exit(0)
+
+    threading.Thread(target=receive, daemon=True).start()
+    with os.fdopen(answers, "wb") as stream:
+        while True:
+            stream.write(answer(*waiting.get()))
+            stream.flush()
 
 
 def pack_texts(texts: Iterable[str]) -> tuple[list[int], bytes]:

@@ -40,7 +40,7 @@ class Embedder(Protocol):
     """Turns texts into vectors with one kind of provider.
 
     Attributes:
-        provider: what `provider` says in a result: `local` or `mock`.
+        provider: what `provider` says in a result: `local`, `mock`, `openai` or `ollama`.
         is_mock: whether its vectors mean nothing.
     """
 
@@ -62,6 +62,12 @@ class Embedder(Protocol):
         exceptions.
 
         Raises:
-            ModelUnavailable: the model cannot be loaded; texts not answered yet were not embedded.
+            ModelUnavailable: the model cannot be loaded.
+            InvalidTask: `model_not_found`, `unsupported_model`; it exists nowhere, or embeds no
+                texts.
+            Unavailable: the provider is out of reach, over a limit, or answers nonsense.
+            Refused: the provider refuses our credentials, or every request of this form.
+
+        Texts not answered before an exception were not embedded.
         """
         ...

@@ -87,11 +87,17 @@ class EmbeddedDocuments:
     Args:
         directory: created on opening if it is missing.
         lock_timeout_s: how long a write waits for those of other processes, seconds.
+        is_durable: whether an answer to a write means that it survives a power failure, too. If
+            not, the last writes before one may be lost, and a write takes a fraction of the time;
+            no crash of a process loses any.
     """
 
-    def __init__(self, directory: Path, *, lock_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, directory: Path, *, lock_timeout_s: float = 10.0, is_durable: bool = True
+    ) -> None:
         self._path = directory / FILE
         self._lock_timeout_s = lock_timeout_s
+        self._is_durable = is_durable
         self._opening = threading.Lock()
         self._lanes: tuple[Writer, Reader] | None = None
         self._known: set[str] = set()
@@ -303,7 +309,10 @@ class EmbeddedDocuments:
             cached_statements=256,
         )
         try:
-            retrying(lambda: _prepare(connection), timeout_s=self._lock_timeout_s)
+            retrying(
+                lambda: _prepare(connection, is_durable=self._is_durable),
+                timeout_s=self._lock_timeout_s,
+            )
         except BaseException:
             connection.close()
             raise
@@ -335,7 +344,7 @@ def _place_of(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection, *, is_durable: bool) -> None:
     """Set up a new connection, and the file if it is new.
 
     Raises:
@@ -345,7 +354,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if mode != "wal":
         raise OSError(f"no write-ahead log can be kept here, only {mode!r}")
     for pragma in (
-        "synchronous = FULL",
+        f"synchronous = {'FULL' if is_durable else 'NORMAL'}",
         f"journal_size_limit = {_WAL_LIMIT}",
         "cache_size = -16000",
         "temp_store = MEMORY",  # what tasks say goes into no other file

@@ -104,6 +104,20 @@ async def test_what_was_written_is_there_when_opened_again(directory: Path):
         assert await store.find("things", {}, with_payload=True) == [document]
 
 
+@pytest.mark.parametrize(("is_durable", "level"), [(True, 2), (False, 1)])
+async def test_a_store_may_do_without_a_flush_to_the_disk_per_commit(
+    directory: Path, *, is_durable: bool, level: int
+):
+    pragma = "PRAGMA synchronous"
+    for _ in range(2):
+        store = Watched(directory, is_durable=is_durable)
+        await store.open()
+        assert await store.write(lambda writing: writing.execute(pragma).fetchone()) == (level,)
+        await store.insert("things", [{"_id": "1"}])
+        assert await store.count("things", {}) == 1
+        await store.close()
+
+
 async def test_an_update_does_not_rewrite_the_payload(store: Watched, directory: Path):
     await store.insert("things", [{"_id": "1", "v": 1, "payload": bytes(2_000_000)}])
     log = directory / f"{FILE}-wal"

@@ -1,0 +1,113 @@
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from deployments import ROOT
+from deployments.demo import Outcome, find_neighbours, show
+from deployments.example_upstream import ExampleTask
+from deployments.local import Local
+
+ENTRY: dict[str, Any] = {"id": "t", "type": "TEXT_EMBEDDING", "data": {"text": "a text"}}
+RESULT = {"embedding": [1.0, 0.0], "dimensions": 2, "provider": "mock", "model": "m"}
+STATS = {"elapsed_s": 2.0}
+
+
+def good(state: str = "succeeded", result: Mapping[str, Any] = RESULT) -> Outcome:
+    code = "internal_error" if state == "failed" else None
+    return Outcome(ExampleTask(ENTRY), "text_embedding", state, code, result, {"tokens": 5})
+
+
+def faulty(state: str, code: str | None) -> Outcome:
+    return Outcome(ExampleTask(ENTRY, "empty_text"), "text_embedding", state, code, {}, {})
+
+
+def nameless(state: str) -> Outcome:
+    return Outcome(ExampleTask({}, is_reportable=False), "text_embedding", state, None, {}, {})
+
+
+def shown(*outcomes: Outcome) -> tuple[bool, str]:
+    output = io.StringIO()
+    verdict = show(Console(file=output, width=200), outcomes, STATS, is_mock=True)
+    return verdict, output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_expected"),
+    [
+        (good(), True),
+        (good("processing", {}), False),
+        (good("failed", {}), False),
+        (faulty("failed", "empty_text"), True),
+        (faulty("failed", "internal_error"), False),
+        (faulty("succeeded", None), False),
+        (nameless("rejected"), True),
+        (nameless("pending"), False),
+    ],
+)
+def test_only_what_should_have_become_of_a_task_is_accepted(outcome: Outcome, is_expected: bool):
+    assert outcome.is_expected is is_expected
+
+
+def test_all_as_expected_is_a_success():
+    verdict, text = shown(good(), faulty("failed", "empty_text"), nameless("rejected"))
+    assert verdict
+    assert "1 good tasks were reported succeeded" in text
+    assert "2 broken ones told apart" in text
+    assert "3 tasks in 2.0 s" in text
+
+
+def test_one_task_that_went_wrong_is_a_failure_and_named():
+    verdict, text = shown(good(), faulty("failed", "internal_error"))
+    assert not verdict
+    assert "internal_error, expected failed with empty_text" in text
+
+
+def test_a_mock_says_that_its_vectors_mean_nothing():
+    assert "mean nothing" in shown(good())[1]
+
+
+def test_neighbours_are_the_nearest_by_angle():
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 2], [-1, 0], [5, 12]], dtype=np.float64)
+    chosen, neighbours = find_neighbours(vectors, count=2)
+    assert chosen == 0
+    assert [index for index, _ in neighbours] == [1, 4]
+    assert [cosine for _, cosine in neighbours] == pytest.approx([0.6, 5 / 13])
+
+
+def test_a_repetition_is_no_neighbour():
+    vectors = np.array([[1, 0], [1, 0.01], [0.6, 0.8]], dtype=np.float64)
+    chosen, neighbours = find_neighbours(vectors, count=1)
+    assert {chosen, neighbours[0][0]} == {1, 2}
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_runs_from_nothing_and_leaves_nothing(tmp_path: Path):
+    variables = {
+        "ALETHEIA_DATA_DIR": str(tmp_path),
+        "PROCESSING_MODE": "mock",
+        "API_BASE_URL": "http://127.0.0.1:1",
+        "HOME": str(tmp_path / "home"),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "deployments.cli", "demo", "--tasks", "20"],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "THIS IS A MOCK" in ran.stdout
+    assert "20 good tasks were reported succeeded" in ran.stdout
+    assert "6 broken ones told apart" in ran.stdout
+    assert "/runs/flow-run/" in ran.stdout
+    assert Local(tmp_path / "demo").processes() == []

@@ -1,0 +1,127 @@
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+from rich.console import Console
+
+from blocks import StoreCredentials, UpstreamCredentials
+from deployments.doctor import (
+    CHECK_TIMEOUT_S,
+    NETWORK_FILE_SYSTEMS,
+    Checkup,
+    Unwell,
+    examine,
+    file_system,
+    run_check,
+    show,
+)
+from deployments.local import Local
+
+
+async def healthy() -> str:
+    return "well"
+
+
+async def unwell() -> str:
+    raise Unwell("ill", "rest")
+
+
+async def broken() -> str:
+    raise ValueError("password=hunter2")
+
+
+def printed(checkups: list[Checkup]) -> str:
+    output = io.StringIO()
+    show(checkups, Console(file=output, width=200))
+    return output.getvalue()
+
+
+async def test_a_check_says_what_it_found():
+    assert await run_check("x", healthy, CHECK_TIMEOUT_S) == Checkup("x", "ok", "well")
+
+
+async def test_a_failed_check_says_what_to_do():
+    checkup = await run_check("x", unwell, CHECK_TIMEOUT_S)
+    assert checkup == Checkup("x", "failed", "ill", "rest")
+    assert "→ rest" in printed([checkup])
+
+
+async def test_a_broken_check_fails_alone_and_repeats_no_secret():
+    checkup = await run_check("x", broken, CHECK_TIMEOUT_S)
+    assert checkup.state == "failed"
+    assert "ValueError" in checkup.found
+    assert "hunter2" not in printed([checkup])
+
+
+async def test_a_check_that_hangs_is_given_up():
+    async def hanging() -> str:
+        await asyncio.sleep(60)
+        return ""
+
+    assert (await run_check("x", hanging, 0.01)).state == "failed"
+
+
+def test_the_verdict_counts_failures():
+    well, ill = Checkup("a", "ok", ""), Checkup("b", "failed", "")
+    assert "All is well" in printed([well])
+    assert "1 checks failed" in printed([well, ill])
+
+
+def test_square_brackets_are_printed_as_they_are():
+    assert "[red]" in printed([Checkup("a", "failed", "[red]")])
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="not Linux")
+def test_the_kind_of_a_file_system_is_that_of_its_mount():
+    assert file_system(Path("/proc/self")) == "proc"
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse.sshfs"])
+def test_network_file_systems_are_known(kind: str):
+    assert kind in NETWORK_FILE_SYSTEMS
+
+
+def test_without_a_server_what_needs_it_is_skipped():
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        states = {checkup.check: checkup.state for checkup in examine()}
+    assert states["Python"] == "ok"
+    assert states["Prefect server"] == "failed"
+    assert states["deployments"] == "skipped"
+
+
+@pytest.mark.timeout(300)
+def test_a_set_up_is_examined_end_to_end(everything: Local, server: str):
+    del server
+    upstream = everything.running("upstream")
+    assert upstream is not None
+    UpstreamCredentials(base_url=f"{upstream.url}").save("default", overwrite=True)
+    StoreCredentials(data_dir=everything.directory).save("default", overwrite=True)
+    checkups = {checkup.check: checkup for checkup in examine()}
+    failed = [checkup for checkup in checkups.values() if checkup.state in ("failed", "skipped")]
+    assert failed == []
+    assert checkups["deployments"].found == "paused: poll_tasks/poll_tasks"
+    assert "cancelled after" in checkups["run scheduled, run, cancelled"].found
+    with get_client(sync_client=True) as client:
+        names = [deployment.name for deployment in client.read_deployments()]
+    assert not [name for name in names if name.startswith("doctor-")]
+
+
+@pytest.mark.timeout(300)
+def test_what_is_wrong_is_told_apart(everything: Local, server: str, tmp_path: Path):
+    del everything, server
+    UpstreamCredentials(
+        base_url="http://127.0.0.1:1", auth="token", token=SecretStr("hunter2")
+    ).save("default", overwrite=True)
+    (tmp_path / "file").write_text("in the way")
+    StoreCredentials(data_dir=tmp_path / "file" / "data").save("default", overwrite=True)
+    checkups = examine(skip_run=True)
+    states = {checkup.check: checkup.state for checkup in checkups}
+    assert states["upstream"] == states["store"] == states["data directory"] == "failed"
+    assert states["Prefect server"] == "ok"
+    assert "hunter2" not in json.dumps([checkup.found for checkup in checkups])
+    assert all(checkup.advice for checkup in checkups if checkup.state == "failed")

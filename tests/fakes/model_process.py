@@ -1,0 +1,106 @@
+"""Stands in for `python -m aletheia.adapters.local_model`: no model, but faults on demand.
+
+A path to load tells how loading goes, by its last part: `refused`, `deadly`, `endless`,
+`babbling`; anything else works. Some texts bring faults with them, see `embed` and `stumble`. A
+vector is `(1, length of the text, number of texts in the batch)`.
+"""
+
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from aletheia.adapters.model_wire import Header, pack_frame, serve, unpack_texts
+
+FOREVER_S = 3600
+
+
+def load(path: Path) -> bytes:
+    match path.name:
+        case "refused":
+            return pack_frame({"op": "failed", "reason": "ValueError: no such architecture"})
+        case "deadly":
+            sys.exit("cannot allocate memory")
+        case "endless":
+            time.sleep(FOREVER_S)
+        case "babbling":
+            return b"Loading weights: 100%"
+        case _:
+            pass
+    return pack_frame(
+        {
+            "op": "loaded",
+            "dimensions": 3,
+            "max_tokens": 8,
+            "kernels": ["stand-in"],
+            "load_s": 0.5,
+            "resident_bytes": 1000,
+        }
+    )
+
+
+def embed(texts: Sequence[str]) -> bytes:
+    if "short-answer" in texts:
+        return pack_frame({"op": "embedded", "tokens": []})
+    vectors: list[list[float]] = []
+    failed: list[tuple[int, str, str, str]] = []
+    for index, text in enumerate(texts):
+        stumble(text)
+        vector = [1.0, float(len(text)), float(len(texts))]
+        match text:
+            case "zero":
+                vector = [0.0, 0.0, 0.0]
+            case "nan":
+                vector[1] = float("nan")
+            case "wide":
+                vector.append(0.0)
+            case "unreadable":
+                failed.append((index, "InvalidTask", "unreadable_text", "it is not text"))
+                continue
+            case _:
+                pass
+        vectors.append(vector)
+    return pack_frame(
+        {
+            "op": "embedded",
+            "tokens": [len(text.split()) for text in texts],
+            "truncated": [index for index, text in enumerate(texts) if len(text.split()) > 8],
+            "failed": failed,
+            "compute_s": 0.001,
+            "resident_bytes": 2000,
+        },
+        b"".join(struct.pack(f"<{len(vector)}f", *vector) for vector in vectors),
+    )
+
+
+def stumble(text: str) -> None:
+    match text.split():
+        case ["die"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case ["die-once", flag] if not Path(flag).exists():
+            Path(flag).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        case ["hang"]:
+            time.sleep(FOREVER_S)
+        case ["slow", *_]:
+            time.sleep(0.05)
+        case _:
+            pass
+
+
+def answer(header: Header, body: bytes) -> bytes:
+    if header["op"] == "load":
+        return load(Path(header["path"]))
+    return embed(unpack_texts(header["lengths"], body))
+
+
+def main() -> None:
+    answers, _threads = sys.argv[1:]
+    serve(sys.stdin.fileno(), int(answers), answer)
+
+
+if __name__ == "__main__":
+    main()
