@@ -129,9 +129,22 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """409: what we ask for has been settled elsewhere."""
+    """409: what we ask for has been settled, elsewhere or by us.
+
+    Args:
+        dependency: its name.
+        status: the HTTP status.
+        reason: the beginning of its answer, without secrets.
+        may_be_ours: an earlier try got no definite answer and may be what settled it.
+    """
 
     code = "conflict"
+
+    def __init__(
+        self, dependency: str, status: int, reason: str = "", *, may_be_ours: bool = False
+    ) -> None:
+        super().__init__(dependency, status, reason)
+        self.may_be_ours = may_be_ours
 
 
 class ModelUnavailable(AletheiaError):
@@ -236,8 +249,8 @@ class BudgetExceeded(HeldUp):
             for one in (self.limit, self.spent, self.asked)
         )
         return (
-            f"{self.budget} is {limit} {unit}, of which {spent} are spent or reserved; the call may "
-            f"take {asked}; it begins anew {begins}"
+            f"{self.budget} is {limit} {unit}, of which {spent} are spent or reserved; the call "
+            f"may take {asked}; it begins anew {begins}"
         )
 
 

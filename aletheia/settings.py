@@ -27,7 +27,7 @@ class IntakeSettings(BaseSettings):
         description="Tasks asked for per page; falls back to 10 where the upstream refuses more.",
     )
     polling_interval_seconds: float = Field(
-        default=30, ge=0, description="Between two looks of one shift, seconds."
+        default=30, ge=0.1, description="Between two looks of one shift, seconds."
     )
     shift_seconds: float = Field(
         default=570, ge=0, description="Length of a shift, seconds; 0 drains once."

@@ -19,8 +19,8 @@ SHIFT_SECONDS = 3600.0
 
 async def main(base_url: str, data_dir: str) -> None:
     """Poll until the run is cancelled."""
-    await UpstreamCredentials(base_url=base_url, auth="none").save("default", overwrite=True)
-    await StoreCredentials(data_dir=Path(data_dir)).save("default", overwrite=True)
+    await UpstreamCredentials(base_url=base_url, auth="none").asave("default", overwrite=True)
+    await StoreCredentials(data_dir=Path(data_dir)).asave("default", overwrite=True)
     await poll_tasks(shift_seconds=SHIFT_SECONDS)
 
 

@@ -106,10 +106,9 @@ class Program:
         """Its process id."""
         return self._process.pid
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it has not ended."""
-        return self._process.returncode is None
+    async def wait(self) -> None:
+        """Wait until it has ended."""
+        await self._process.wait()
 
     async def ask(self, timeout_s: float, **request: Any) -> Message:
         """Send a request and wait for its answer.
@@ -160,7 +159,7 @@ class Program:
 
 def say(**message: Any) -> None:
     """Say something to the bench that started this program."""
-    print(json.dumps(message), flush=True)
+    print(json.dumps(message), file=sys.__stdout__, flush=True)
 
 
 def answer_requests(answer: Callable[[Message], Message]) -> None:

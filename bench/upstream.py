@@ -15,6 +15,7 @@ is accepted.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Round:
         arrived_at = time.perf_counter()
         response = await self.upstream.handle(request)
         if request.method == "PATCH":
-            if response.status == 200:  # noqa: PLR2004
+            if response.status == 200:
                 self._note_report()
         elif self.began_at is None and self.size and getattr(response, "body", EMPTY) != EMPTY:
             self.began_at = arrived_at
@@ -127,7 +128,7 @@ class Rounds:
             assert current.ended_at is not None
             return {"seconds": current.ended_at - current.began_at, "reports": current.reports}
         if request["op"] == "progress":
-            return {"reports": current.reports, "is_over": current.is_over.is_set()}
+            return {"done": current.count_final()}
         vectors, faults = current.read_vectors()
         np.save(Path(request["path"]), vectors)
         return {"faults": faults[:5], "faulty": len(faults)}
@@ -163,4 +164,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

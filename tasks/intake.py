@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from aletheia.errors import Unavailable, wait_asked_by
+from aletheia.intake.collector import UPSTREAM
 from aletheia.intake.desk import Batch, Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Collected, ShiftReport
@@ -45,6 +46,10 @@ class _Run:
     is_written_down: bool = False
     batches: dict[int, Batch] = field(default_factory=dict[int, Batch])
     letters: list[str] = field(default_factory=list[str])
+
+    def is_out_of_time(self) -> bool:
+        """Tell whether the shift has to claim nothing more; one of no length drains once."""
+        return self.ends_at > self.started_at and time.time() >= self.ends_at
 
     async def write_down(self) -> ShiftReport:
         """Leave the artifacts of this shift, once."""
@@ -134,7 +139,7 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
 async def _write_down_at_last(run: _Run) -> None:
     try:
         await run.write_down()
-    except Exception:
+    except Exception:  # noqa: BLE001
         # Whatever ended the shift is what the run has to fail with, not this.
         get_run_logger().exception("what the shift did could not be written down")
 
@@ -168,13 +173,13 @@ async def rest(seconds: float) -> None:
 async def collect_batch() -> Collected:
     """Claim the next batch; an upstream out of reach ends the look, not the shift."""
     run = _run()
-    if await run.shift.desk.ledger.is_paused():
+    if run.is_out_of_time() or await run.shift.desk.ledger.is_paused():
         return Collected(number=0, size=0)
     try:
         batch = await run.shift.collector.collect()
     except Unavailable as outage:
         get_run_logger().warning("%s; looking again later", outage)
-        run.shift.desk.trouble = outage
+        run.shift.desk.troubles[UPSTREAM] = outage
         run.next_look_at = max(run.next_look_at, time.time() + wait_asked_by(outage))
         return Collected(number=0, size=0)
     return run.put(batch)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from statistics import median
 from typing import Final, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import quote
@@ -266,7 +267,7 @@ class HttpUpstream:
             # The first try goes without stamina, whose machinery costs a fifth of a request.
             return await self._try(request, read)
         except Unavailable as error:
-            failure = error
+            failure, is_doubtful = error, _is_doubtful(error)
         async for attempt in stamina.retry_context(
             on=BackOff(self._retry_base_s, self._draw),
             attempts=1 + self._max_retries,
@@ -275,7 +276,17 @@ class HttpUpstream:
             with attempt:
                 if attempt.num == 1:
                     raise failure
-                return await self._try(request, read)
+                try:
+                    return await self._try(request, read)
+                except Unavailable as error:
+                    is_doubtful = is_doubtful or _is_doubtful(error)
+                    raise
+                except Conflict as conflict:
+                    if not is_doubtful:
+                        raise
+                    raise Conflict(
+                        UPSTREAM, conflict.status, conflict.reason, may_be_ours=True
+                    ) from None
         raise AssertionError("the last try returns or raises")
 
     async def _try(self, request: _Request, read: Callable[[bytes], T]) -> T:
@@ -343,6 +354,11 @@ class HttpUpstream:
             if self._on_request is not None:
                 seconds = time.perf_counter() - started
                 self._on_request(request.endpoint, request.method, status, seconds)
+
+
+def _is_doubtful(failure: Unavailable) -> bool:
+    """Tell whether a request that failed may have been carried out all the same."""
+    return failure.status != HTTPStatus.TOO_MANY_REQUESTS
 
 
 def read_base_url(base_url: str) -> str:

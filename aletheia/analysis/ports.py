@@ -67,6 +67,7 @@ class Embedder(Protocol):
                 texts.
             Unavailable: the provider is out of reach, over a limit, or answers nonsense.
             Refused: the provider refuses our credentials, or every request of this form.
+            HeldUp: our own limits, budgets or breakers hold a request back.
 
         Texts not answered before an exception were not embedded.
         """

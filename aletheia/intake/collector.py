@@ -13,9 +13,10 @@ from aletheia.errors import (
     NotFound,
     Refused,
     Unauthorized,
+    Unavailable,
     wait_asked_by,
 )
-from aletheia.intake.concurrency import all_of
+from aletheia.intake.concurrency import all_of, together
 from aletheia.intake.desk import Batch, Desk
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, RowState, Task
 from aletheia.intake.parsing import PROCESSING, failed, parse_entry, parse_page
@@ -24,6 +25,9 @@ from aletheia.intake.reporter import Reporter
 
 SMALLEST_PAGE = 10
 """Page size every upstream accepts (SPEC §1, Pages and batches)."""
+
+UPSTREAM = "upstream"
+"""Under what name the desk has the upstream's own trouble."""
 
 TOO_LARGE = (400, 422)
 """What an upstream answers to a page size it will not serve."""
@@ -65,28 +69,25 @@ class Collector:
         """
         self._batches += 1
         batch = Batch(self._batches)
-        if self._desk.is_stopping:
-            return batch
         try:
             await self._take_over(batch)
             await self._claim_pages(batch)
         except AletheiaError as problem:
             # What was claimed and did not make it into the batch is nobody's work now.
-            in_batch = {claim.row_id for claim in [*batch.work, *batch.ready]}
-            await self._desk.release(
-                [claim for claim in batch.taken if claim.row_id not in in_batch]
-            )
-            if not batch.size or isinstance(problem, Unauthorized):
+            is_over = not batch.size or isinstance(problem, Unauthorized)
+            in_batch = set[str]() if is_over else {c.row_id for c in [*batch.work, *batch.ready]}
+            await self._give_back([c for c in batch.taken if c.row_id not in in_batch])
+            if is_over:
                 raise
-            self._desk.trouble = problem
+            self._desk.troubles[UPSTREAM] = problem
             log.warning("%s; going on with the %d tasks there are", problem, batch.size)
         return batch
 
     async def _claim_pages(self, batch: Batch) -> None:
         blocked = 0
-        while (room := self._desk.pace.batch - batch.size) > 0 and not self._desk.is_stopping:
-            limit = min(self._page, room) + blocked
-            page = await self._read_page(limit, is_wide=blocked > 0)
+        while (room := self._desk.pace.batch - batch.size) > 0:
+            page, limit = await self._read_page(min(self._page, room) + blocked, blocked=blocked)
+            self._desk.troubles.pop(UPSTREAM, None)
             if await self._act_on(page, batch):
                 blocked = 0
             elif not blocked and page.size >= limit:
@@ -96,32 +97,44 @@ class Collector:
                 self._desk.tally.blocked_head = max(blocked, page.size) if blocked else 0
                 return
 
-    async def _read_page(self, limit: int, *, is_wide: bool) -> Page:
+    async def _read_page(self, limit: int, *, blocked: int) -> tuple[Page, int]:
+        """Read a page of so many tasks, or of what the upstream serves; say how many that is."""
         try:
             entries = await self._upstream.pending(limit)
         except Refused as refusal:
             if refusal.status not in TOO_LARGE or limit <= SMALLEST_PAGE:
                 raise
-            if is_wide:
-                return Page(0, (), (), ())
+            if blocked:
+                return Page(0, (), (), ()), limit
             log.info("the upstream serves no pages of %d, asking for %d", limit, SMALLEST_PAGE)
-            self._page = SMALLEST_PAGE
-            entries = await self._upstream.pending(SMALLEST_PAGE)
+            self._page = limit = SMALLEST_PAGE
+            entries = await self._upstream.pending(limit)
         self._desk.tally.pages += 1
-        return parse_page(entries, max_entry_bytes=self._desk.pace.max_entry_bytes)
+        page = parse_page(entries, max_entry_bytes=self._desk.pace.max_entry_bytes)
+        if page.not_pending:
+            log.info("listed as pending, and not pending: %s", ", ".join(page.not_pending[:10]))
+        return page, limit
 
     async def _take_over(self, batch: Batch) -> None:
         ledger, most = self._desk.ledger, self._desk.pace.batch
         claims = await self._take(batch, ledger.take_over(most))
         self._desk.tally.taken_over += len(claims)
         unsent: list[Claim] = []
+        superseded = await ledger.newer_work(claims)
+        self._desk.tally.superseded += await ledger.supersede(list(superseded))
         for claim in claims:
+            if claim.row_id in superseded:
+                self._desk.drop([claim])
+                continue
             if claim.state is RowState.KEPT:
                 batch.ready.append(claim)
                 continue
             # What could be computed when it was claimed may not be now.
-            problem, claim.group = self._check(claim.entry)
-            if problem is not None:
+            problem, group = self._check(claim.entry)
+            claim.group = group or ""
+            if problem is None and group is None:
+                await self._desk.release([claim], for_s=self._desk.pace.outage_s)
+            elif problem is not None:
                 batch.ready += await self._fail(claim, problem)
             elif claim.state is RowState.CLAIMED:
                 unsent.append(claim)
@@ -134,7 +147,6 @@ class Collector:
         ledger, tally = self._desk.ledger, self._desk.tally
         tally.rejected += await ledger.reject(page.rejected)
         plan = self._plan(page, await ledger.rows_of([entry.id for entry in page.entries]))
-        tally.superseded += await ledger.supersede(plan.superseded)
         claims = await self._take(batch, ledger.claim(plan.new))
         failures = await self._take(batch, ledger.claim_faulty(plan.faulty))
         reopened = await self._take(batch, ledger.reopen(plan.again))
@@ -143,9 +155,20 @@ class Collector:
         resent = [claim for claim in reopened if claim.state is RowState.KEPT]
         tally.resent += len(resent)
         # What cannot be done is reported at once, or it would stand on the next page again.
-        await self._reporter.send([*failures, *resent])
-        batch.work += await self._send_processing([*claims, *again])
+        sending = self._reporter.send([*failures, *resent])
+        accepted, _ = await together(self._send_processing([*claims, *again]), sending)
+        batch.work += accepted
+        # What an id was handed out for before is given up once the upstream has taken the new.
+        ids = {claim.entry.id for claim in [*accepted, *failures, *resent]}
+        old = [row["_id"] for row in plan.superseded if row["task_id"] in ids]
+        tally.superseded += await ledger.supersede(old)
         return len(claims) + len(failures) + len(reopened)
+
+    async def _give_back(self, claims: Sequence[Claim]) -> None:
+        try:
+            await self._desk.release(claims)
+        except Unavailable as outage:
+            log.warning("claims not given back, their leases will run out: %s", outage)
 
     async def _take(
         self, batch: Batch, claiming: Coroutine[Any, Any, Sequence[Claim]]
@@ -160,9 +183,11 @@ class Collector:
             of_id = rows.get(entry.id, [])
             same = next((row for row in of_id if row["_id"] == entry.row_id), None)
             problem, group = self._check(entry)
-            is_unfinished = same is not None and same["state"] in UNFINISHED
-            if is_unfinished or (problem is None and self._is_held_up(entry, group)):
+            if same is not None and same["state"] in UNFINISHED:
                 continue
+            if problem is None and (group is None or self._is_held_up(entry, group)):
+                continue
+            group = group or ""
             if same is not None and self._desk.ledger.is_settled(same):
                 continue
             plan.superseded += [
@@ -176,14 +201,21 @@ class Collector:
                 plan.new.append((entry, group, len(of_id) + 1))
         return plan
 
-    def _check(self, entry: Entry) -> tuple[InvalidTask | None, str]:
-        """Say what is wrong with a task, and else what group it is computed with."""
+    def _check(self, entry: Entry) -> tuple[InvalidTask | None, str | None]:
+        """Say what is wrong with a task, and else what group it is computed with.
+
+        Returns:
+            The fault, or the group; neither where that cannot be told for now.
+        """
         if isinstance(entry.task, InvalidTask):
-            return entry.task, ""
+            return entry.task, None
         try:
             return None, self._processors.admit(entry.task.type, entry.task.input)
         except InvalidTask as problem:
-            return problem, ""
+            return problem, None
+        except AletheiaError as outage:
+            log.warning("task %r has to wait: %s", entry.id, outage)
+            return None, None
 
     def _is_held_up(self, entry: Entry, group: str) -> bool:
         return isinstance(entry.task, Task) and self._desk.is_held_up(entry.task.type, group)
@@ -211,8 +243,8 @@ class Collector:
         try:
             await self._upstream.report(claim.entry.id, PROCESSING)
         except Conflict as conflict:
-            # Before a crash the acknowledgement may have been ours and gone unrecorded.
-            return None if claim.was_taken_over else conflict
+            # An acknowledgement may have been ours and gone unrecorded, in a crash or on the wire.
+            return None if claim.was_taken_over or conflict.may_be_ours else conflict
         except AletheiaError as problem:
             return problem
         return None
@@ -247,7 +279,8 @@ class Collector:
         for letter in await self._desk.ledger.letters(letters):
             entry = parse_entry(letter["task_json"])
             problem, group = self._check(entry)
-            for claim in await self._take(batch, self._desk.ledger.revive(letter, entry, group)):
+            reviving = self._desk.ledger.revive(letter, entry, group or "")
+            for claim in await self._take(batch, reviving):
                 if problem is not None and claim.body is None:
                     await self._desk.ledger.refuse_replay(claim, problem, None)
                     self._desk.tally.refused_replays += 1
@@ -257,16 +290,15 @@ class Collector:
         return batch
 
     async def _recall(self, claim: Claim, batch: Batch) -> None:
-        try:
-            await self._upstream.report(claim.entry.id, PROCESSING)
-        except AletheiaError as answer:
+        answer = await self._answer(claim)
+        if answer is not None:
             status = answer.status if isinstance(answer, Refused) else None
             await self._desk.ledger.refuse_replay(claim, answer, status)
             self._desk.tally.refused_replays += 1
             self._desk.drop([claim])
             log.warning("task %r: not replayed, %s", claim.entry.id, answer)
             if isinstance(answer, Unauthorized):
-                raise
+                raise answer
             return
         if not await self._desk.ledger.recall(claim):
             self._desk.drop([claim])

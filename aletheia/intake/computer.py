@@ -68,6 +68,9 @@ class Computer:
         self, batch: Batch, task_type: str, group: str, claims: Sequence[Claim]
     ) -> list[Claim]:
         """Compute some claims once; return those to try again."""
+        claims = [claim for claim in claims if claim in self._desk]
+        if not claims:
+            return []
         again: list[Claim] = []
         inputs = [claim.task.input for claim in claims]
         try:
@@ -75,15 +78,19 @@ class Computer:
                 results = self._processors.process(task_type, group, inputs)
                 async with contextlib.aclosing(results):
                     async for finished in results:
-                        done = [(claims[one.index], one) for one in finished]
-                        again += await self._keep(batch, done)
+                        again += await self._keep(batch, group, claims, finished)
             problem: AletheiaError = ComputeFailed("no_result", "the processor gave no result")
         except AletheiaError as raised:
+            if isinstance(raised, Unavailable) and raised.dependency == "store":
+                raise
             problem = raised
+        tried = {claim.row_id for claim in again}
         left = [
             claim
             for claim in claims
-            if claim in self._desk and claim.state is RowState.PROCESSING and claim not in again
+            if claim in self._desk
+            and claim.state is RowState.PROCESSING
+            and claim.row_id not in tried
         ]
         if not left:
             return again
@@ -92,19 +99,28 @@ class Computer:
             return again
         return again + await self._settle_failures(batch, [(claim, problem) for claim in left])
 
-    async def _keep(self, batch: Batch, done: Sequence[tuple[Claim, Finished]]) -> list[Claim]:
+    async def _keep(
+        self, batch: Batch, group: str, claims: Sequence[Claim], finished: Sequence[Finished]
+    ) -> list[Claim]:
         """Keep results, settle failures; return the claims to try again."""
-        good: list[tuple[Claim, Outcome]] = []
+        good: dict[str, tuple[Claim, Outcome]] = {}
         bad: list[tuple[Claim, AletheiaError]] = []
-        for claim, one in done:
-            if one.error is not None:
-                bad.append((claim, one.error))
-            else:
-                assert one.result is not None
-                good.append((claim, succeeded(one.result, one.usage, one.record)))
-                self._desk.tally.tokens += int((one.usage or {}).get("tokens", 0))
-        await self._keep_outcomes(batch, good)
-        self._desk.trouble = None if good else self._desk.trouble
+        for one in finished:
+            if not 0 <= one.index < len(claims):
+                raise ComputeFailed("bad_result", f"the processor answered input {one.index!r}")
+            claim = claims[one.index]
+            if claim.state is not RowState.PROCESSING or claim.row_id in good:
+                continue  # answered before; the first answer counts
+            try:
+                good[claim.row_id] = (claim, _outcome_of(one))
+            except AletheiaError as problem:
+                bad.append((claim, problem))
+        if good:
+            self._desk.troubles.pop(group, None)
+        await self._keep_outcomes(batch, list(good.values()))
+        for _, outcome in good.values():
+            tokens = (outcome.usage or {}).get("tokens")
+            self._desk.tally.tokens += tokens if isinstance(tokens, int) else 0
         return await self._settle_failures(batch, bad)
 
     async def _settle_failures(
@@ -136,5 +152,22 @@ class Computer:
         await self._desk.ledger.wait(claims, until, problem)
         self._desk.drop(claims)
         self._desk.tally.waiting += len(claims)
-        self._desk.trouble = problem
+        self._desk.troubles[group] = problem
         log.error("%d tasks wait for %s %r: %s", len(claims), task_type, group, problem)
+
+
+def _outcome_of(one: Finished) -> Outcome:
+    """Write the report of a result.
+
+    Raises:
+        ComputeFailed: `bad_result`; it cannot be written as JSON.
+        AletheiaError: there is an error in place of a result.
+    """
+    if one.error is not None:
+        raise one.error
+    if one.result is None:
+        raise ComputeFailed("bad_result", "the processor gave neither a result nor an error")
+    try:
+        return succeeded(one.result, one.usage, one.record)
+    except (TypeError, ValueError) as problem:
+        raise ComputeFailed("bad_result", f"the result is not JSON: {problem}") from problem

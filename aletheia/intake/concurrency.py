@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 
 
@@ -21,3 +23,9 @@ async def all_of(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
             one.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         raise
+
+
+async def together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """Run two coroutines at once, as `all_of` does, and return both results."""
+    results: list[Any] = await all_of([first, second])
+    return results[0], results[1]

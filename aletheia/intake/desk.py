@@ -46,8 +46,9 @@ class Pace:
             retries=settings.max_retries,
             backoff_s=settings.retry_base_seconds,
             outage_s=settings.polling_interval_seconds,
-            # A text in JSON takes up to six bytes a character, and there are other fields.
-            max_entry_bytes=6 * settings.max_text_bytes + 100_000,
+            # A text in JSON takes up to six bytes a character, and there are other fields; a
+            # document of MongoDB holds 16 MB.
+            max_entry_bytes=min(6 * settings.max_text_bytes + 100_000, 12_000_000),
         )
 
 
@@ -84,18 +85,21 @@ class Desk:
         ledger: where they are written down.
         pace: how much at once, how often again.
         tally: what was done so far.
-        is_stopping: nothing more is claimed.
-        trouble: the outage that is in the way now, if one is.
+        troubles: outages that are in the way now, by what is out of order.
     """
 
     def __init__(self, ledger: Ledger, pace: Pace, clock: Callable[[], float]) -> None:
         self.ledger, self.pace, self.tally = ledger, pace, Tally()
-        self.is_stopping = False
-        self.trouble: AletheiaError | None = None
+        self.troubles: dict[str, AletheiaError] = {}
         self._clock = clock
         self._held: dict[str, Claim] = {}
         self._claiming: set[asyncio.Task[Sequence[Claim]]] = set()
         self._held_up: dict[tuple[str, str], float] = {}
+
+    @property
+    def trouble(self) -> AletheiaError | None:
+        """The outage that is in the way now, if one is."""
+        return next(iter(self.troubles.values()), None)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -119,7 +123,8 @@ class Desk:
     def drop(self, claims: Sequence[Claim]) -> None:
         """Hold claims no longer; the ledger has them in a state of their own."""
         for claim in claims:
-            self._held.pop(claim.row_id, None)
+            if claim in self:
+                del self._held[claim.row_id]
 
     def keep_ours(self, claims: Sequence[Claim], ours: Sequence[Claim]) -> list[Claim]:
         """Drop those of some claims that a write found to be somebody else's by now."""
@@ -130,17 +135,21 @@ class Desk:
 
     async def renew(self) -> None:
         """Extend the lease on everything that is held, and drop what is lost."""
-        self._lose(await self.ledger.renew(list(self._held.values())))
+        held = list(self._held.values())
+        lost = await self.ledger.renew(held)
+        # What was settled while the leases were written is no longer held, and not lost.
+        self._lose([claim for claim in lost if claim in self])
 
     async def confirm(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Return those claims that are ours beyond doubt.
+        """Return those claims that are ours by the ledger, before their reports are sent.
 
         A lease that has run out by our own clock, after a process stood still for example, is
         renewed first; the ledger refuses that if somebody has taken over.
         """
         doubtful = [claim for claim in claims if not self.ledger.is_held(claim)]
         self._lose(await self.ledger.renew(doubtful))
-        return [claim for claim in claims if claim in self]
+        held = [claim for claim in claims if claim in self]
+        return self.keep_ours(held, await self.ledger.still_ours(held))
 
     async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
         """Give claims back to the ledger, for anybody to take over."""

@@ -13,6 +13,8 @@ old one changes nothing. A row whose lease has run out is taken over with the ne
 """
 
 import hashlib
+import json
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import AletheiaError, InvalidTask, wait_asked_by
+from aletheia.errors import AletheiaError, InvalidTask, Unavailable, wait_asked_by
 from aletheia.intake.models import (
     UNFINISHED,
     Claim,
@@ -28,6 +30,7 @@ from aletheia.intake.models import (
     Outcome,
     Rejected,
     RowState,
+    Task,
 )
 from aletheia.intake.parsing import body_of_failure, failed, failure_in, parse_entry
 from aletheia.settings import IntakeSettings
@@ -39,11 +42,22 @@ SHIFTS = "aletheia_shifts"
 
 SECONDS_A_DAY = 86_400
 
+TOO_MANY_REQUESTS = 429
+
 MAX_BACKOFF_S = 600
 """Longest pause between two tries of a report, seconds (SPEC §1, Reporting)."""
 
+log = logging.getLogger(__name__)
+
 LEASED = [RowState.CLAIMED, RowState.PROCESSING, RowState.KEPT]
-DEAD_NAMES = ("dead_code", "dead_message", "dead_at", "replay_refused")
+DEAD_NAMES = (
+    "dead_code",
+    "dead_message",
+    "dead_at",
+    "tried_at",
+    "replaying_at",
+    "replay_refused",
+)
 FAILURE_NAMES = ("error", "outcome")
 
 
@@ -190,12 +204,12 @@ class Ledger:
         ]
         return len(await self._documents.insert(ROWS, rows))
 
-    async def supersede(self, rows: Sequence[Document]) -> int:
+    async def supersede(self, row_ids: Sequence[str]) -> int:
         """Give up rows whose id the upstream hands out with other content."""
         change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self.clock()})
         states = {"state": {"$in": list(UNFINISHED)}}
         done = await self._documents.update(
-            ROWS, [Update(row["_id"], change, states) for row in rows]
+            ROWS, [Update(row_id, change, states) for row_id in row_ids]
         )
         return sum(done)
 
@@ -212,7 +226,7 @@ class Ledger:
         for row, entry, group in rows:
             claim = self._claim_of(row, entry, now)
             claim.group, claim.body = group, bodies.get(row["_id"])
-            values: dict[str, Any] = {"resent_at": now}
+            values: dict[str, Any] = {"resent_at": now, **_task_values(entry)}
             if claim.body is None:
                 claim.state, claim.attempts = RowState.CLAIMED, 0
                 values |= {"attempts": 0, "generation": row["generation"] + 1, "group": group}
@@ -220,7 +234,8 @@ class Ledger:
                 claim.state, claim.is_resend = RowState.KEPT, True
                 values |= {"payload": claim.body, "report_tries": 0}
             where = {"token": row["token"], "state": row["state"]}
-            updates.append(self._take(claim, values, where, now))
+            unset = (*DEAD_NAMES, *(FAILURE_NAMES if claim.body is None else ()))
+            updates.append(self._take(claim, values, where, now, unset))
             claims.append(claim)
         done = await self._documents.update(ROWS, updates)
         return [claim for claim, is_ours in zip(claims, done, strict=True) if is_ours]
@@ -243,7 +258,12 @@ class Ledger:
         updates: list[Update] = []
         claims: list[Claim] = []
         for row in found:
-            claim = self._claim_of(row, parse_entry(row["task_json"]), now)
+            try:
+                entry = parse_entry(row["task_json"])
+            except (KeyError, InvalidTask):
+                log.exception("the row %r cannot be read and is left alone", row["_id"])
+                continue
+            claim = self._claim_of(row, entry, now)
             claim.was_taken_over = True
             if claim.state is RowState.WAITING:
                 claim.state = RowState.PROCESSING
@@ -310,13 +330,18 @@ class Ledger:
         done = await self._documents.update(
             ROWS, [Update(claim.row_id, change, self._lease_of(claim)) for claim in claims]
         )
-        lost: list[Claim] = []
+        doubtful: list[Claim] = []
         for claim, is_ours in zip(claims, done, strict=True):
             if is_ours:
                 claim.lease_until = until
             else:
-                lost.append(claim)
-        return lost
+                doubtful.append(claim)
+        # A row that we settled meanwhile has no lease, and our token still.
+        rows = await self._documents.get(ROWS, [claim.row_id for claim in doubtful])
+        settled = {
+            (key, row["token"]) for key, row in rows.items() if row["state"] != RowState.SUPERSEDED
+        }
+        return [claim for claim in doubtful if (claim.row_id, claim.token) not in settled]
 
     def is_settled(self, row: Document) -> bool:
         """Tell whether a row that is listed as pending again is to be left alone for now.
@@ -324,10 +349,30 @@ class Ledger:
         Its report is sent again once per lease time; what the upstream has refused or settled
         elsewhere has to be a lease time old.
         """
+        if row["state"] == RowState.SUPERSEDED:
+            return False
+        if row["lease_until"] > self.clock():
+            return True
         last = row.get("resent_at") or 0
         if row["state"] != RowState.REPORTED:
             last = max(last, row.get("finished_at") or 0, row.get("dead_at") or 0)
         return self.clock() < last + self.lease_s
+
+    async def still_ours(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return those claims whose rows have our token and the state we left them in."""
+        rows = await self._documents.get(ROWS, [claim.row_id for claim in claims])
+        seen = {key: (row["token"], row["state"]) for key, row in rows.items()}
+        return [claim for claim in claims if seen.get(claim.row_id) == (claim.token, claim.state)]
+
+    async def newer_work(self, claims: Sequence[Claim]) -> set[str]:
+        """Name the rows among some claims whose id the upstream has handed out anew since."""
+        rows = await self.rows_of([claim.entry.id for claim in claims])
+        taken = (RowState.PROCESSING, RowState.WAITING, RowState.KEPT, RowState.REPORTED)
+        superseded: set[str] = set()
+        for of_id in rows.values():
+            newest = max((row["generation"] for row in of_id if row["state"] in taken), default=0)
+            superseded |= {row["_id"] for row in of_id if row["generation"] < newest}
+        return superseded
 
     def is_held(self, claim: Claim) -> bool:
         """Tell whether the lease still holds by our own clock."""
@@ -373,7 +418,7 @@ class Ledger:
         claim.report_tries += 1
         longest = min(MAX_BACKOFF_S, self._backoff_s * 2 ** min(claim.report_tries - 1, 16))
         pause = longest * random.uniform(0.5, 1)  # noqa: S311
-        pause = max(pause, wait_asked_by(why))
+        pause = max(pause, _wait_before_report(why))
         values = {
             "report_tries": claim.report_tries,
             "report_error": {"code": why.code, "message": str(why)},
@@ -388,11 +433,11 @@ class Ledger:
     async def dead_letters(
         self, *, ids: Sequence[str] | None = None, code: str | None = None, limit: int
     ) -> list[Document]:
-        """Read dead letters, oldest first, without their kept reports."""
+        """Read dead letters, the one tried longest ago first, without their kept reports."""
         where: dict[str, Any] = {"dead_code": {"$gt": ""} if code is None else code}
         if ids is not None:
             where["task_id"] = {"$in": list(ids)}
-        return await self._documents.find(ROWS, where, sort="dead_at", limit=limit)
+        return await self._documents.find(ROWS, where, sort="tried_at", limit=limit)
 
     async def letters(self, row_ids: Sequence[str]) -> list[Document]:
         """Read those of some rows that are dead letters, with their kept reports, in order."""
@@ -408,7 +453,15 @@ class Ledger:
         claim = self._claim_of(letter, entry, now)
         claim.group = group
         claim.body = letter.get("payload")
-        values = {"token": claim.token, "owner": self._owner, "lease_until": claim.lease_until}
+        claim.is_letter = True
+        # An earlier replay may have got as far as `processing` before it was killed.
+        claim.was_taken_over = letter.get("replaying_at") is not None
+        values = {
+            "token": claim.token,
+            "owner": self._owner,
+            "lease_until": claim.lease_until,
+            "replaying_at": now,
+        }
         before = now - self._skew_s
         where = {"token": letter["token"], "state": letter["state"]}
         if letter["lease_until"] >= before:
@@ -427,6 +480,7 @@ class Ledger:
             set={"processing_at": now, "attempts": 0, "report_tries": 0},
             unset=[*DEAD_NAMES, "finished_at", *(FAILURE_NAMES if claim.body is None else ())],
         )
+        claim.is_letter = False
         return bool(await self._move([claim], state, lambda _: change))
 
     async def refuse_replay(self, claim: Claim, why: AletheiaError, status: int | None) -> None:
@@ -437,8 +491,14 @@ class Ledger:
             "message": str(why),
             "at": self.clock(),
         }
-        values = {"replay_refused": said, "lease_until": 0, "owner": None}
-        await self._write([claim], lambda _: Change(set=values))
+        values = {
+            "replay_refused": said,
+            "tried_at": said["at"],
+            "lease_until": 0,
+            "owner": None,
+        }
+        change = Change(set=values, unset=["replaying_at"])
+        await self._write([claim], lambda _: change)
 
     # Looking
 
@@ -490,7 +550,8 @@ class Ledger:
 
     def _lease_of(self, claim: Claim) -> dict[str, Any]:
         """Condition for a row to be ours, whatever state a write under way puts it in."""
-        return {"token": claim.token, "state": {"$in": [*LEASED, claim.state]}}
+        states = [claim.state] if claim.is_letter else LEASED
+        return {"token": claim.token, "state": {"$in": states}}
 
     def _free_at(self, pause_s: float) -> float:
         """When a lease must end for a takeover, which allows for skew, to come after a pause."""
@@ -512,7 +573,7 @@ class Ledger:
             "claimed_at": now,
             "attempts": 0,
             "report_tries": 0,
-            "task_json": entry.json,
+            **_task_values(entry),
         }
 
     def _kept_values(self, outcome: Outcome, now: float) -> dict[str, Any]:
@@ -545,7 +606,12 @@ class Ledger:
         )
 
     def _take(
-        self, claim: Claim, values: Mapping[str, Any], where: Mapping[str, Any], now: float
+        self,
+        claim: Claim,
+        values: Mapping[str, Any],
+        where: Mapping[str, Any],
+        now: float,
+        unset: Sequence[str] = (),
     ) -> Update:
         taken = {
             "state": claim.state,
@@ -555,7 +621,7 @@ class Ledger:
             "taken_at": now,
             **values,
         }
-        return Update(claim.row_id, Change(set=taken, unset=["finished_at"]), where)
+        return Update(claim.row_id, Change(set=taken, unset=["finished_at", *unset]), where)
 
     async def _bodies_of(self, rows: Sequence[Document]) -> dict[str, bytes]:
         ids = [row["_id"] for row in rows]
@@ -614,10 +680,30 @@ class Ledger:
         def change_for(claim: Claim) -> Change:
             failure = failure_in(claim.body or b"") if state is RowState.REPORTED else None
             dead = _dead_values(failure["code"], failure["message"], now) if failure else {}
-            return Change(set={**rows, **dead}, unset=["payload"])
+            # Only what describes the result stays of a success; a letter may be replayed.
+            is_done = state is RowState.REPORTED and failure is None
+            unset = ["payload", "task_json"] if is_done else ["payload"]
+            return Change(set={**rows, **dead}, unset=unset)
 
         await self._move(claims, state, change_for)
 
 
 def _dead_values(code: str, message: str, now: float) -> dict[str, Any]:
-    return {"dead_code": code, "dead_message": message, "dead_at": now}
+    return {"dead_code": code, "dead_message": message, "dead_at": now, "tried_at": now}
+
+
+def _task_values(entry: Entry) -> dict[str, Any]:
+    """What a row holds of a task as it came, with the upstream's own routing data."""
+    values: dict[str, Any] = {"task_json": entry.json}
+    if isinstance(entry.task, Task) and entry.task.callback_route is not None:
+        values["callback_json"] = json.dumps(
+            {"route": entry.task.callback_route, "params": entry.task.callback_params}
+        )
+    return values
+
+
+def _wait_before_report(why: AletheiaError) -> float:
+    """Say how long the upstream asked us to wait; only with 429 may that be over ten minutes."""
+    asked = wait_asked_by(why)
+    is_limit = isinstance(why, Unavailable) and why.status == TOO_MANY_REQUESTS
+    return asked if is_limit else min(asked, MAX_BACKOFF_S)

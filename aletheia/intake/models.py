@@ -120,7 +120,7 @@ class Page:
     not_pending: tuple[str, ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Claim:
     """A row of the ledger that this poller holds.
 
@@ -136,6 +136,7 @@ class Claim:
         body: the report, once there is one, byte for byte.
         was_taken_over: somebody claimed it before.
         was_reported: an earlier report of it was acknowledged.
+        is_letter: a dead letter that the upstream has not taken back yet.
         is_resend: listed as pending again after its report.
     """
 
@@ -150,6 +151,7 @@ class Claim:
     body: bytes | None = None
     was_taken_over: bool = False
     was_reported: bool = False
+    is_letter: bool = False
     is_resend: bool = False
 
     @property

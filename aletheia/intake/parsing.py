@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
@@ -15,7 +15,11 @@ from aletheia.intake.models import Entry, Outcome, Page, Rejected, Task
 MAX_ID_LENGTH = 256
 """Longest id taken for one, characters; the upstream's own are 24 to 36."""
 
+MAX_REJECTED_LENGTH = 10_000
+"""How much is recorded of an entry that cannot be reported, characters."""
+
 _INPUT_NAMES = ("data", "content", "input_data")
+_STATE_NAMES = ("state", "status")
 _MAX_DEPTH = 100
 """Deepest nesting looked into; deeper input serves no task type."""
 
@@ -37,17 +41,16 @@ def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
     rejected: list[Rejected] = []
     not_pending: list[str] = []
     for entry in entries:
-        text = _to_json(entry)
         try:
             task_id = _usable_id(entry)
         except InvalidTask as problem:
-            cut = text[:max_entry_bytes]
-            content_hash = _sha256(_to_json(entry, is_canonical=True))
-            rejected.append(Rejected(content_hash, cut, problem.message))
+            canonical = _to_json(entry, is_canonical=True)
+            shown = canonical[:MAX_REJECTED_LENGTH]
+            rejected.append(Rejected(_sha256(canonical), shown, problem.message))
             continue
         fields = cast("Mapping[str, object]", entry)
         if _is_pending(fields):
-            good.setdefault(task_id, _read_entry(task_id, fields, text, max_entry_bytes))
+            good.setdefault(task_id, _read_entry(task_id, fields, max_entry_bytes))
         else:
             not_pending.append(task_id)
     return Page(len(entries), tuple(good.values()), tuple(rejected), tuple(not_pending))
@@ -56,7 +59,8 @@ def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
 def parse_entry(text: str) -> Entry:
     """Read an entry back from the JSON that the ledger kept."""
     entry = _from_json(text)
-    return _read_entry(_usable_id(entry), cast("Mapping[str, object]", entry), text, len(text) * 4)
+    task_id = _usable_id(entry)
+    return _read_entry(task_id, cast("Mapping[str, object]", entry), len(text) * 4)
 
 
 def succeeded(
@@ -73,7 +77,8 @@ def succeeded(
     if usage:
         report["usage"] = dict(usage)
     body = orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Outcome(body, result=dict(record), usage=dict(usage) if usage else None)
+    kept = orjson.loads(orjson.dumps([dict(record), dict(usage or {})]))
+    return Outcome(body, result=kept[0], usage=kept[1] or None)
 
 
 def failed(error: AletheiaError) -> Outcome:
@@ -118,27 +123,43 @@ def _usable_id(entry: object) -> str:
 
 
 def _is_pending(fields: Mapping[str, object]) -> bool:
-    state = _first(fields, ("state", "status"))
-    return state is None or (isinstance(state, str) and state.strip().lower() == "pending")
+    state = _first(fields, _STATE_NAMES)
+    return not isinstance(state, str) or state.strip().lower() == "pending"
 
 
-def _read_entry(
-    task_id: str, fields: Mapping[str, object], text: str, max_entry_bytes: int
-) -> Entry:
-    type_name = _first(fields, ("type", "task_type"))
-    found_input = _first(fields, _INPUT_NAMES)
-    parameters = fields.get("parameters")
-    content = _to_json([_lower(type_name), found_input, parameters], is_canonical=True)
-    content_hash = _sha256(content)
+def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int) -> Entry:
+    stub = {"id": task_id, "type": str(fields.get("type"))[:100]}
+    if _is_deeper(fields, _MAX_DEPTH):
+        problem = InvalidTask("invalid_input", f"the task is nested deeper than {_MAX_DEPTH}")
+        text = _to_json(stub)
+        return Entry(task_id, _sha256(f"nested too deep {text}"), text, problem)
+    text = _to_json(fields)
     try:
-        if len(text) > max_entry_bytes:
-            text = json.dumps({"id": task_id, "type": str(type_name)[:100]})
+        if len(text.encode(errors="surrogatepass")) > max_entry_bytes:
             raise InvalidTask(
                 "task_too_large", f"the task is larger than {max_entry_bytes:,} bytes"
             )
-        task: Task | InvalidTask = Task(
+        task = _read_task(task_id, fields)
+    except InvalidTask as problem:
+        # What makes a task faulty may be anywhere in it: whatever changes makes it another one.
+        whole = {name: value for name, value in fields.items() if name not in _STATE_NAMES}
+        content_hash = _sha256(_to_json(whole, is_canonical=True))
+        kept = _to_json(stub) if problem.code == "task_too_large" else text
+        return Entry(task_id, content_hash, kept, problem)
+    return Entry(task_id, task.content_hash, text, task)
+
+
+def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
+    if not isinstance(_first(fields, _STATE_NAMES), str | None):
+        raise InvalidTask("invalid_state", "the task's state is not a name")
+    task_type = _type_of(_first(fields, ("type", "task_type")))
+    found_input = _first(fields, _INPUT_NAMES)
+    parameters = fields.get("parameters")
+    content = _to_json([task_type.strip().lower(), found_input, parameters], is_canonical=True)
+    try:
+        return Task(
             id=task_id,
-            type=_type_of(type_name),
+            type=task_type,
             input=_input_of(found_input, parameters),
             callback_route=fields.get("callbackRoute"),
             callback_params=fields.get("callbackParams"),
@@ -146,15 +167,12 @@ def _read_entry(
             created_at=_first(fields, ("createdAt", "created_at")),
             retry_count=cast("int", fields.get("retry_count") or 0),
             max_retries=cast("int | None", fields.get("max_retries")),
-            content_hash=content_hash,
+            content_hash=_sha256(content),
         )
-    except InvalidTask as problem:
-        task = problem
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        task = InvalidTask("invalid_task", f"{name}: {first['msg']}")
-    return Entry(task_id, content_hash, text, task)
+        raise InvalidTask("invalid_task", f"{name}: {first['msg']}") from problem
 
 
 def _type_of(found: object) -> str:
@@ -181,26 +199,37 @@ def _input_of(found: object, parameters: object) -> dict[str, Any]:
     return merged
 
 
-def _leaves(value: object, depth: int = 0) -> Iterator[object]:
-    if depth > _MAX_DEPTH:
-        raise InvalidTask("invalid_input", f"the input is nested deeper than {_MAX_DEPTH}")
+def _leaves(value: object) -> Iterator[object]:
     if isinstance(value, Mapping):
         for name, inner in cast("Mapping[object, object]", value).items():
             yield name
-            yield from _leaves(inner, depth + 1)
+            yield from _leaves(inner)
     elif isinstance(value, list):
         for inner in cast("list[object]", value):
-            yield from _leaves(inner, depth + 1)
+            yield from _leaves(inner)
     else:
         yield value
 
 
+def _is_deeper(value: object, levels: int) -> bool:
+    """Tell whether a JSON value is nested deeper; without recursion, which ends too early."""
+    todo = [(value, 1)]
+    while todo:
+        one, depth = todo.pop()
+        if isinstance(one, Mapping):
+            inner: Iterable[object] = cast("Mapping[object, object]", one).values()
+        elif isinstance(one, list):
+            inner = cast("list[object]", one)
+        else:
+            continue
+        if depth > levels:
+            return True
+        todo += [(each, depth + 1) for each in inner]
+    return False
+
+
 def _first(fields: Mapping[str, object], names: Sequence[str]) -> object:
     return next((fields[name] for name in names if fields.get(name) is not None), None)
-
-
-def _lower(value: object) -> object:
-    return value.strip().lower() if isinstance(value, str) else value
 
 
 def _is_unicode(text: str) -> bool:

@@ -106,6 +106,8 @@ class Reporter:
         if failure is None:
             self._desk.tally.count_outcome(task_type, "succeeded")
             return
+        if failure["code"] == "unknown_type":
+            task_type = "unknown"  # the name is the upstream's, and there is no end of those
         self._desk.tally.count_outcome(task_type, "failed", failure["code"])
         log.warning("task %r failed: %s: %s", claim.entry.id, failure["code"], failure["message"])
 

@@ -53,7 +53,6 @@ class Shift:
             yield
         finally:
             renewing.cancel()
-            self.desk.is_stopping = True
             # A cancelled run has to give its claims back all the same.
             try:
                 released = await asyncio.shield(self.desk.release_all())

@@ -1,6 +1,6 @@
 """Reads pages, takes the tasks off the pending list and puts them into Celery's queue.
 
-    python -m bench.rivals.celery_poller http://127.0.0.1:PORT/NAME REDIS_URL
+python -m bench.rivals.celery_poller http://127.0.0.1:PORT/NAME REDIS_URL
 """
 
 import contextlib
@@ -9,9 +9,10 @@ import time
 from typing import Any
 
 import httpx
-from celery import Celery
+from celery import Celery  # pyright: ignore[reportMissingTypeStubs]
 
-from bench.rivals.celery_worker import TASK
+TASK = "bench.embed"
+"""Name of the worker's task."""
 
 PAGE = 10
 INTERVAL_S = 1.0

@@ -1,6 +1,6 @@
 """The model alone, as its documentation shows it: `encode` in batches of 32, two torch threads.
 
-    python -m bench.rivals.raw MODEL_DIR
+python -m bench.rivals.raw MODEL_DIR
 """
 
 import sys

@@ -50,7 +50,7 @@ async def test_a_shift_leaves_a_table_and_the_state_of_the_ledger(upstream: Fake
     (table,) = await artifacts("shift-report", run.id)
     rows = {row["what"]: row["tasks"] for row in json.loads(str(table.data))}
     assert rows["text_embedding: succeeded"] == 1
-    assert rows["no_such_type: failed"] == 1
+    assert rows["unknown: failed"] == 1
     assert "Ended: drained" in str(table.description)
     assert len(await artifacts("intake-status", run.id)) == 1
 
@@ -65,6 +65,20 @@ async def test_a_shift_looks_again_until_its_time_is_over(upstream: FakeUpstream
     assert upstream.states == {"t1": DONE, "t2": DONE}
     assert report.ended == "time_over"
     assert report.looks > 1
+
+
+async def test_a_shift_ends_although_tasks_keep_coming(upstream: FakeUpstream):
+    async def keep_listing() -> None:
+        for number in range(100_000):
+            upstream.add(f"t{number}")
+            await asyncio.sleep(0.005)
+
+    listing = asyncio.create_task(keep_listing())
+    async with asyncio.timeout(30):
+        report = await poll_tasks(shift_seconds=1)
+    listing.cancel()
+    assert report.ended == "time_over"
+    assert report.tally.succeeded > 0
 
 
 async def test_a_paused_intake_claims_nothing_and_resumes(upstream: FakeUpstream, ledger: Ledger):

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,6 +50,15 @@ def packaged() -> Path:
     found = packaged_copy()
     assert found is not None
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Generator[None]:
+    """Keep torch from waiting for cores that other tests are using."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

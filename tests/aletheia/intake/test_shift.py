@@ -1,15 +1,18 @@
 """What a shift does with tasks, good and bad, over a strict upstream and a real ledger."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import orjson
 import pytest
 
+from aletheia.analysis.processor import Finished
 from aletheia.documents import Change, Update
 from aletheia.errors import ComputeFailed, InvalidTask, ModelUnavailable, Unauthorized, Unavailable
 from aletheia.intake.ledger import RESULTS, ROWS
 from aletheia.intake.models import RowState
+from aletheia.intake.parsing import parse_entry
 from tasks.pipeline import drain
 from tests.aletheia.intake.conftest import Bench
 
@@ -216,11 +219,9 @@ async def test_while_a_provider_is_down_its_tasks_stay_pending_upstream(bench: B
     bench.add("t1")
     shift = await bench.drain()
     bench.add("late")
-    shift.desk.is_stopping = False
     await bench.drain(shift)
     assert bench.upstream.states == {"t1": ["processing"]}
     bench.clock.now += 31
-    shift.desk.is_stopping = False
     await bench.drain(shift)
     assert bench.upstream.states == {"t1": DONE, "late": DONE}
 
@@ -329,6 +330,7 @@ async def test_after_the_acknowledgement_only_what_describes_the_result_stays(be
     assert "payload" not in row
     assert row["result"] == {"model": "m", "provider": "fake"}
     assert row["usage"] == {"tokens": 5}
+    assert "task_json" not in row
     assert len(row["body_hash"]) == 64
 
 
@@ -534,14 +536,6 @@ async def test_a_cancelled_drain_ends_and_gives_everything_back(bench: Bench):
     assert all(task.state == "succeeded" for task in bench.upstream.tasks.values())
 
 
-async def test_a_stopping_shift_claims_nothing(bench: Bench):
-    bench.add("t1")
-    shift = bench.shift()
-    shift.desk.is_stopping = True
-    await bench.drain(shift)
-    assert bench.upstream.requests == []
-
-
 async def test_intake_is_paused_by_a_flag_in_the_store(bench: Bench):
     ledger = bench.ledger()
     assert not await ledger.is_paused()
@@ -640,6 +634,194 @@ async def test_only_the_letters_asked_for_are_replayed(bench: Bench):
     assert [row["task_id"] for row in await ledger.dead_letters(ids=["t2"], limit=9)] == ["t2"]
     assert await ledger.dead_letters(code="odd", limit=9) == []
     assert len(await ledger.dead_letters(code="unknown_type", limit=1)) == 1
+
+
+async def test_a_replay_killed_after_processing_is_taken_up_by_the_next(bench: Bench):
+    bench.add("t1")
+    await compute_only(bench, then=400, tries=1)
+    ledger = bench.ledger()
+    (letter,) = await ledger.dead_letters(limit=1)
+    (letter,) = await ledger.letters([letter["_id"]])
+    await ledger.revive(letter, parse_entry(letter["task_json"]), "m")
+    bench.clock.now += 66
+    bench.upstream.fail_next(409, on="report")
+    await replay(bench)
+    assert bench.upstream.tasks["t1"].state == "succeeded"
+
+
+async def test_a_letter_that_is_being_replayed_is_left_alone_by_pollers(bench: Bench):
+    bench.add("t1", type="no_such_type")
+    await bench.drain()
+    bench.clock.now += 61
+    ledger = bench.ledger()
+    (letter,) = await ledger.dead_letters(limit=1)
+    await ledger.revive(letter, parse_entry(letter["task_json"]), "m")
+    bench.upstream.relist("t1", forgets=True)
+    assert (await bench.drain()).desk.tally.resent == 0
+
+
+async def test_letters_that_are_never_taken_back_do_not_hide_the_others(bench: Bench):
+    for task_id in ("t1", "t2"):
+        bench.add(task_id)
+        bench.upstream.refuse_reports(task_id, 422)
+    await bench.drain()
+    ledger = bench.ledger()
+    (first,) = await ledger.dead_letters(limit=1)
+    bench.clock.now += 1
+    await replay(bench, ids=[first["task_id"]])
+    (second,) = await ledger.dead_letters(limit=1)
+    assert first["task_id"] != second["task_id"]
+
+
+# Faults that hide well
+
+
+async def test_a_lost_answer_to_processing_is_not_read_as_somebody_elses(bench: Bench):
+    bench.add("t1")
+    bench.upstream.misbehave_next("loses_its_answer", on="report")
+    bench.upstream.fail_next(409, on="report")
+    await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+
+
+async def test_a_dead_letter_that_is_delivered_after_all_is_none_any_more(bench: Bench):
+    bench.add("t1")
+    bench.upstream.refuse_reports("t1", 422)
+    await bench.drain()
+    bench.upstream.refuse_reports("t1", None)
+    bench.clock.now += 61
+    await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+    assert await bench.ledger().dead_letters(limit=9) == []
+
+
+@pytest.mark.parametrize("depth", [150, 900, 960, 1000, 20_000])
+@pytest.mark.parametrize("place", ["data", "callbackParams"])
+async def test_nesting_too_deep_fails_alone_even_across_a_crash(
+    bench: Bench, depth: int, place: str
+):
+    deep = b'{"x": ' * depth + b"1" + b"}" * depth
+    rest = b'"data": {"text": "x"}, ' if place != "data" else b""
+    encoded = b'{"id": "deep", "type": "echo", %s"callbackRoute": "r", "%s": %s}' % (
+        rest,
+        place.encode(),
+        deep,
+    )
+    bench.upstream.add_raw({"id": "deep", "type": "echo"}, encoded)
+    bench.upstream.fail_next(503, 503, 503, on="report")
+    await bench.drain()
+    bench.add("good")
+    bench.clock.now += 100
+    await bench.drain()
+    assert bench.upstream.states == {"deep": ["failed"], "good": DONE}
+
+
+@pytest.mark.parametrize("odd", ["a set", "no result", "an index too high", "an answer too many"])
+async def test_an_odd_answer_of_a_processor_costs_its_neighbours_nothing(bench: Bench, odd: str):
+    answer = {
+        "a set": Finished(1, {"x": {1, 2}}),
+        "no result": Finished(1),
+        "an index too high": Finished(99, {"x": 1}),
+        "an answer too many": Finished(0, {"x": "second"}),
+    }[odd]
+    real = bench.processors.process
+
+    async def process(
+        task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> AsyncGenerator[Sequence[Finished]]:
+        async for finished in real(task_type, group, inputs):
+            yield [one for one in finished if one.index != 1]
+        if len(inputs) > 1:
+            yield [answer]
+
+    bench.processors.process = process
+    bench.add("t0", "zero")
+    bench.add("t1", "one")
+    bench.add("t2", "two")
+    await bench.drain()
+    assert bench.upstream.states == {f"t{number}": DONE for number in range(3)}
+    assert all(
+        b"second" not in body for bodies in bench.upstream.bodies.values() for body in bodies
+    )
+
+
+async def test_content_that_comes_back_is_not_answered_with_what_came_between(bench: Bench):
+    bench.add("t1", "one")
+    first = bench.shift()
+    await first.desk.ledger.prepare()
+    await first.collector.collect()
+    bench.add("t1", "two")
+    second = bench.shift()
+    batch = await second.collector.collect()
+    bench.add("t1", "one")
+    await bench.drain()
+    await asyncio.gather(second.computer.compute(batch), second.reporter.report(batch))
+    assert told(bench, "t1")["result"]["echo"] == "ONE"
+    assert len({body for body in bench.upstream.bodies["t1"] if b"echo" in body}) == 1
+
+
+async def test_new_content_the_upstream_then_refuses_does_not_cost_the_work_under_way(bench: Bench):
+    bench.add("t1", "one")
+    working = bench.shift()
+    await working.desk.ledger.prepare()
+    batch = await working.collector.collect()
+    bench.add("t1", "two")
+    bench.upstream.fail_next(409, on="report")
+    other = bench.shift()
+    await other.collector.collect()
+    bench.upstream.tasks["t1"].state = "processing"
+    await asyncio.gather(working.computer.compute(batch), working.reporter.report(batch))
+    assert told(bench, "t1")["result"]["echo"] == "ONE"
+    assert bench.upstream.tasks["t1"].state == "succeeded"
+
+
+async def test_what_a_killed_poller_left_of_older_content_is_never_reported(bench: Bench):
+    bench.add("t1", "one")
+    killed = bench.shift()
+    await killed.desk.ledger.prepare()
+    await killed.collector.collect()
+    bench.add("t1", "two")
+    half_killed = bench.shift()
+    await half_killed.collector.collect()
+    changed = Change(set={"state": RowState.PROCESSING, "lease_until": 0})
+    rows = await bench.documents.find(ROWS, {})
+    await bench.documents.update(ROWS, [Update(row["_id"], changed) for row in rows])
+    await bench.drain()
+    assert bench.processors.texts == ["two"]
+    assert told(bench, "t1")["result"]["echo"] == "TWO"
+
+
+async def test_settling_beside_a_renewal_loses_no_lease(bench: Bench):
+    bench.add("t1")
+    shift = bench.shift()
+    await shift.desk.ledger.prepare()
+    batch = await shift.collector.collect()
+    await shift.computer.compute(batch)
+    await asyncio.gather(shift.desk.ledger.conflicted(batch.work), shift.desk.renew())
+    assert shift.desk.tally.lost_leases == 0
+    assert (await bench.rows())["t1"]["lease_until"] == 0
+
+
+async def test_a_blocked_head_is_looked_past_after_the_fall_back_to_small_pages(bench: Bench):
+    bench.upstream.max_limit = 20
+    for number in range(10):
+        bench.upstream.add_raw({"type": "echo", "number": number})
+    bench.add("good")
+    await bench.drain(page=50)
+    await bench.drain(page=50)
+    assert bench.upstream.states == {"good": DONE}
+
+
+async def test_a_wait_of_hours_that_comes_with_a_503_is_cut_to_ten_minutes(bench: Bench):
+    bench.add("t1")
+    shift = bench.shift()
+    await shift.desk.ledger.prepare()
+    async with shift.holding():
+        batch = await shift.collector.collect()
+        bench.upstream.fail_next(503, on="report", retry_after=86_400)
+        await asyncio.gather(shift.computer.compute(batch), shift.reporter.report(batch))
+    due = (await bench.rows())["t1"]["lease_until"] + 5
+    assert due - bench.clock.now == pytest.approx(600)
 
 
 # Housekeeping

@@ -1,0 +1,220 @@
+"""What models cost: a table that comes with Aletheia, and the user's own laid over it.
+
+`prices.json` has list prices in USD per million tokens, by provider and model, as they were in the
+middle of 2026. `PRICE_TABLE` names a file of the same form, of which every value replaces the one
+in the table:
+
+    {"openai": {"batch_factor": 0.5, "models": {"text-embedding-3-small": {"embedding": 0.02}}}}
+
+`*` is every model of a provider that is not listed. Costs are whole nano-dollars, rounded up once
+per call, so that sums are exact.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from importlib import resources
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from aletheia.errors import Misconfigured
+from aletheia.settings import BudgetSettings
+
+log = logging.getLogger(__name__)
+
+Kind: TypeAlias = Literal["embedding", "chat"]
+"""What a call is for: its price depends on it."""
+
+UnknownPrice: TypeAlias = Literal["dearest", "free", "refuse"]
+
+NANO: Final = 10**9
+"""Nano-dollars in a dollar."""
+
+_PER_TOKEN: Final = 1000
+"""Nano-dollars a token costs at one USD per million tokens."""
+
+_ANY: Final = "*"
+_DATE: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of a call: those it reads, and those it writes."""
+
+    input: int
+    output: int = 0
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.input + self.output
+
+
+class _ModelPrice(BaseModel):
+    """USD per million tokens; what is missing is not offered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Decimal | None = Field(default=None, ge=0)
+    output: Decimal | None = Field(default=None, ge=0)
+    embedding: Decimal | None = Field(default=None, ge=0)
+    batch_factor: Decimal | None = Field(default=None, ge=0, le=1)
+
+
+class _ProviderPrices(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_factor: Decimal = Field(default=Decimal(1), ge=0, le=1)
+    models: dict[str, _ModelPrice] = Field(default_factory=dict[str, _ModelPrice])
+
+
+_TABLE: Final = TypeAdapter(dict[str, _ProviderPrices])
+
+
+class PriceTable:
+    """What calls cost.
+
+    Args:
+        providers: JSON of the form above, by provider.
+        unknown: what a model without a price counts as: the dearest price of its provider (of
+            all, where the provider has none), nothing, or an error.
+
+    Raises:
+        Misconfigured: `providers` is not of that form.
+    """
+
+    def __init__(self, providers: Mapping[str, Any], *, unknown: UnknownPrice = "dearest") -> None:
+        try:
+            self._providers = _TABLE.validate_python(dict(providers))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise Misconfigured("PRICE_TABLE", f"{place}: {first['msg']}") from None
+        self._unknown: UnknownPrice = unknown
+        self._told: set[tuple[str, str, Kind]] = set()
+
+    @classmethod
+    def from_settings(cls, settings: BudgetSettings) -> "PriceTable":
+        """Read the table that comes with Aletheia and the user's.
+
+        Raises:
+            Misconfigured: the user's cannot be read.
+        """
+        packaged = resources.files("aletheia.llm").joinpath("prices.json")
+        table = _parse(packaged.read_text("utf-8"))
+        if settings.price_table is not None:
+            try:
+                own = _parse(settings.price_table.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise Misconfigured("PRICE_TABLE", f"it cannot be read: {error}") from error
+            table = _lay_over(table, own)
+        return cls(table, unknown=settings.unknown_model_price)
+
+    def cost(
+        self, provider: str, model: str, kind: Kind, tokens: Tokens, *, is_batch: bool = False
+    ) -> int:
+        """Compute what a call costs, in nano-dollars, rounded up.
+
+        Raises:
+            Misconfigured: the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
+        """
+        price = self._price_of(provider, model, kind)
+        usd_per_million = price[0] * tokens.input + price[1] * tokens.output
+        if is_batch:
+            usd_per_million *= self._batch_factor(provider, model)
+        return int((usd_per_million * _PER_TOKEN).to_integral_value(ROUND_CEILING))
+
+    def is_known(self, provider: str, model: str, kind: Kind) -> bool:
+        """Tell whether the table has a price for a model."""
+        return self._listed(provider, model, kind) is not None
+
+    def _price_of(self, provider: str, model: str, kind: Kind) -> tuple[Decimal, Decimal]:
+        """Find the price of a token read and of one written."""
+        listed = self._listed(provider, model, kind)
+        if listed is not None:
+            return listed
+        if self._unknown == "refuse":
+            raise Misconfigured(
+                "PRICE_TABLE", f"it has no price for {kind} by {model!r} of {provider!r}"
+            )
+        price = (
+            (Decimal(0), Decimal(0)) if self._unknown == "free" else self._dearest(provider, kind)
+        )
+        if (provider, model, kind) not in self._told:
+            self._told.add((provider, model, kind))
+            log.warning(
+                "no price for %s by %r of %r: counted at %s and %s USD per million tokens; "
+                "PRICE_TABLE can name it",
+                kind,
+                model,
+                provider,
+                *price,
+            )
+        return price
+
+    def _listed(self, provider: str, model: str, kind: Kind) -> tuple[Decimal, Decimal] | None:
+        models = self._models(provider)
+        for name in (model, _DATE.sub("", model), _ANY):
+            if name in models and (price := _of_kind(models[name], kind)) is not None:
+                return price
+        return None
+
+    def _dearest(self, provider: str, kind: Kind) -> tuple[Decimal, Decimal]:
+        for providers in ([provider], list(self._providers)):
+            prices = [
+                price
+                for name in providers
+                for one in self._models(name).values()
+                if (price := _of_kind(one, kind)) is not None
+            ]
+            if prices:
+                return max(price[0] for price in prices), max(price[1] for price in prices)
+        return Decimal(0), Decimal(0)
+
+    def _models(self, provider: str) -> Mapping[str, _ModelPrice]:
+        prices = self._providers.get(provider)
+        return {} if prices is None else prices.models
+
+    def _batch_factor(self, provider: str, model: str) -> Decimal:
+        models = self._models(provider)
+        for name in (model, _DATE.sub("", model), _ANY):
+            if name in models and (factor := models[name].batch_factor) is not None:
+                return factor
+        prices = self._providers.get(provider)
+        return Decimal(1) if prices is None else prices.batch_factor
+
+
+def usd_of(nanousd: int) -> Decimal:
+    """Write nano-dollars as dollars, exactly."""
+    return Decimal(nanousd) / NANO
+
+
+def _of_kind(price: _ModelPrice, kind: Kind) -> tuple[Decimal, Decimal] | None:
+    if kind == "embedding":
+        return None if price.embedding is None else (price.embedding, Decimal(0))
+    if price.input is None or price.output is None:
+        return None
+    return price.input, price.output
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Read JSON whose numbers stay what was written."""
+    table = json.loads(text, parse_float=Decimal)
+    if not isinstance(table, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - as for anything else in it
+    return cast("dict[str, Any]", table)
+
+
+def _lay_over(table: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(table)
+    for name, value in own.items():
+        below = merged.get(name)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[name] = _lay_over(cast("dict[str, Any]", below), cast("dict[str, Any]", value))
+        else:
+            merged[name] = value
+    return merged

@@ -1,0 +1,1 @@
+"""What keeps calls to outside systems within bounds, over all processes and across restarts."""

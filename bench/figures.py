@@ -1,0 +1,219 @@
+"""What a bench found, for people and for programs."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES: Final = (
+    "aiohttp",
+    "celery",
+    "httpx",
+    "numpy",
+    "prefect",
+    "sentence-transformers",
+    "torch",
+    "transformers",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure that was promised.
+
+    Attributes:
+        key: in the JSON object.
+        corpus: what it is measured on.
+        rival: whose texts a second the pipeline's are divided by.
+        must: the least it has to be.
+        aim: what it should be.
+    """
+
+    key: str
+    corpus: str
+    rival: str
+    must: float
+    aim: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One contender's way through one corpus.
+
+    Attributes:
+        contender: its name.
+        corpus: the corpus's name.
+        texts: how many.
+        seconds: how long it took.
+        cpu_s: CPU time of its own processes, the Prefect server's among the pipeline's, seconds.
+        upstream_cpu_s: CPU time of the upstream, seconds.
+        others: what programs outside the bench took, as a share of all processors.
+    """
+
+    contender: str
+    corpus: str
+    texts: int
+    seconds: float
+    cpu_s: float
+    upstream_cpu_s: float
+    others: float
+
+    @property
+    def pace(self) -> float:
+        """Texts a second."""
+        return self.texts / self.seconds
+
+
+class Figures:
+    """All measurements of a bench."""
+
+    def __init__(self, measurements: Sequence[Measurement]) -> None:
+        self._measurements = measurements
+
+    def rounds(self, corpus: str, contender: str) -> list[float]:
+        """Give the texts a second of each round, in order."""
+        return [one.pace for one in self._of(corpus, contender)]
+
+    def pace(self, corpus: str, contender: str) -> float | None:
+        """Give the median of the texts a second; `None` for a contender that did not run."""
+        rounds = self.rounds(corpus, contender)
+        return median(rounds) if rounds else None
+
+    def ratio(self, goal: Goal) -> float | None:
+        """Give the pipeline's texts a second as a multiple of a rival's."""
+        ours, theirs = self.pace(goal.corpus, "pipeline"), self.pace(goal.corpus, goal.rival)
+        return None if ours is None or theirs is None else ours / theirs
+
+    def table(self, corpus: str, goals: Sequence[Goal], titles: Mapping[str, str]) -> Table:
+        """Lay out one corpus."""
+        (texts,) = {one.texts for one in self._measurements if one.corpus == corpus}
+        table = Table(title=f"{corpus}: {texts:,} texts", title_justify="left")
+        table.add_column("contender")
+        for title in ("texts/s", "rounds", "CPU ms/text", "pipeline is", "must", "aim"):
+            table.add_column(title, justify="right")
+        for name, title in titles.items():
+            pace = self.pace(corpus, name)
+            if pace is None:
+                continue
+            goal = next((g for g in goals if (g.corpus, g.rival) == (corpus, name)), None)
+            ratio = None if goal is None else self.ratio(goal)
+            cpu = median(1000 * one.cpu_s / one.texts for one in self._of(corpus, name))
+            table.add_row(
+                title,
+                f"{pace:.1f}",
+                " ".join(f"{one:.0f}" for one in self.rounds(corpus, name)),
+                f"{cpu:.1f}",
+                "" if goal is None or ratio is None else _judge(ratio, goal),
+                "" if goal is None else f"{goal.must:.2f}",
+                "" if goal is None else f"{goal.aim:.2f}",
+            )
+        return table
+
+    def to_json(self, goals: Sequence[Goal]) -> dict[str, Any]:
+        """Give what was promised, and what it comes from."""
+        ratios = {goal.key: _round(self.ratio(goal)) for goal in goals}
+        corpora = list(dict.fromkeys(one.corpus for one in self._measurements))
+        contenders = list(dict.fromkeys(one.contender for one in self._measurements))
+        rounds = {
+            corpus: {
+                name: [round(pace, 2) for pace in paces]
+                for name in contenders
+                if (paces := self.rounds(corpus, name))
+            }
+            for corpus in corpora
+        }
+        return {
+            **ratios,
+            "missed": [g.key for g in goals if (r := self.ratio(g)) is not None and r < g.must],
+            "texts_per_second": {
+                corpus: {name: round(median(paces), 2) for name, paces in of_corpus.items()}
+                for corpus, of_corpus in rounds.items()
+            },
+            "rounds": rounds,
+            "cpu_s_per_1000_texts": {
+                corpus: {
+                    name: round(
+                        median(1000 * one.cpu_s / one.texts for one in self._of(corpus, name)), 2
+                    )
+                    for name in of_corpus
+                }
+                for corpus, of_corpus in rounds.items()
+            },
+            "upstream_cpu_s_per_1000_texts": {
+                corpus: {
+                    name: round(
+                        median(
+                            1000 * one.upstream_cpu_s / one.texts for one in self._of(corpus, name)
+                        ),
+                        2,
+                    )
+                    for name in of_corpus
+                }
+                for corpus, of_corpus in rounds.items()
+            },
+            "others_cpu_share": round(max(one.others for one in self._measurements), 3),
+        }
+
+    def _of(self, corpus: str, contender: str) -> list[Measurement]:
+        return [
+            one for one in self._measurements if one.corpus == corpus and one.contender == contender
+        ]
+
+
+def describe_machine() -> dict[str, Any]:
+    """Say what the figures were measured on, and with what."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in _read_lines(Path("/proc/cpuinfo"))
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        versions[package] = importlib.metadata.version(package)
+    return {
+        "machine": {
+            "processor": model,
+            "cores": psutil.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "system": platform.platform(),
+        },
+        "versions": versions,
+    }
+
+
+def print_json(figures: Mapping[str, Any]) -> None:
+    """Print what programs read, as the last line."""
+    print(json.dumps(figures), flush=True)
+
+
+def console() -> Console:
+    """Make a console whose tables are not folded where output goes to a file."""
+    found = Console()
+    return found if found.is_terminal else Console(width=120)
+
+
+def _judge(ratio: float, goal: Goal) -> str:
+    colour = "red" if ratio < goal.must else "yellow" if ratio < goal.aim else "green"
+    return f"[{colour}]{ratio:.2f}[/]"
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
