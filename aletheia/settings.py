@@ -141,7 +141,7 @@ class LogSettings(BaseSettings):
 
 
 class RateLimitSettings(BaseSettings):
-    """How much a remote provider is asked; each of them is counted on its own."""
+    """How much a remote provider is asked; `local` and `mock`, all there is so far, never are."""
 
     model_config = FROM_ENVIRONMENT
 
@@ -163,7 +163,7 @@ class RateLimitSettings(BaseSettings):
 
 
 class BreakerSettings(BaseSettings):
-    """When a dependency that fails is left alone for a while."""
+    """When a remote provider that fails is left alone for a while; there is none so far."""
 
     model_config = FROM_ENVIRONMENT
 
@@ -176,7 +176,7 @@ class BreakerSettings(BaseSettings):
 
 
 class BudgetSettings(BaseSettings):
-    """How much may be spent on providers, and what they cost."""
+    """How much may be spent on remote providers; there is none so far."""
 
     model_config = FROM_ENVIRONMENT
 
