@@ -91,26 +91,12 @@ async def _embedder() -> Embedder:
     if settings.processing_mode == "local":
 
         async def build() -> LocalEmbedder:
-            return _build_local_embedder(settings)
+            return LocalEmbedder.from_settings(settings, max_retries=IntakeSettings().max_retries)
 
         return await _fetch("embedder", build)
     if settings.environment == "production":
         raise Misconfigured("PROCESSING_MODE", "'mock' is refused where ENVIRONMENT=production")
     return MockEmbedder(default_model=settings.default_embedding_model)
-
-
-def _build_local_embedder(settings: EmbeddingSettings) -> LocalEmbedder:
-    return LocalEmbedder(
-        default_model=settings.default_embedding_model,
-        supported_models=settings.supported_models,
-        model_dir=settings.local_model_dir,
-        processes=settings.local_model_processes,
-        batch_size=settings.local_batch_size,
-        long_text=settings.long_text,
-        load_timeout_s=settings.model_load_timeout,
-        batch_timeout_s=settings.task_timeout,
-        max_retries=IntakeSettings().max_retries,
-    )
 
 
 async def _load(block: type[B]) -> B:

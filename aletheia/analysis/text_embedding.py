@@ -39,7 +39,9 @@ class TextEmbedding:
             )
         if not text.strip():
             raise InvalidTask("empty_text", "the text is empty")
-        if len(text) > self._max_text_bytes or len(text.encode()) > self._max_text_bytes:
+        # Half of a surrogate pair is a fault of its own, and not one of length.
+        length = len(text.encode(errors="surrogatepass"))
+        if length > self._max_text_bytes:
             raise InvalidTask(
                 "input_too_long", f"the text is longer than {self._max_text_bytes:,} bytes"
             )
