@@ -6,10 +6,9 @@ from aletheia.intake.models import ShiftReport
 from tasks.intake import (
     close_shift,
     collect_batch,
-    compute_batch,
     next_look,
     on_shift,
-    report_batch,
+    process_batch,
 )
 from tasks.pipeline import drain
 
@@ -24,5 +23,5 @@ async def poll_tasks(shift_seconds: float | None = None) -> ShiftReport:
     """
     async with on_shift(shift_seconds):
         while await next_look():
-            await drain(collect_batch, compute_batch, report_batch)
+            await drain(collect_batch, process_batch)
         return await close_shift()

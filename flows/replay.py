@@ -5,11 +5,10 @@ from prefect import flow
 from aletheia.intake.models import ShiftReport
 from tasks.intake import (
     close_shift,
-    compute_batch,
     find_letters,
     on_shift,
+    process_batch,
     recall_batch,
-    report_batch,
 )
 from tasks.pipeline import drain
 
@@ -26,5 +25,5 @@ async def replay_dead_letters(
     """
     async with on_shift(shift_seconds=0):
         await find_letters(ids, code, limit)
-        await drain(recall_batch, compute_batch, report_batch)
+        await drain(recall_batch, process_batch)
         return await close_shift()

@@ -207,20 +207,13 @@ async def recall_batch() -> Collected:
     return Collected(number=0, size=0)
 
 
-@task(name="compute_batch", task_run_name="compute-{batch.number}", **STEP)
-async def compute_batch(batch: Collected) -> int:
-    """Compute a batch and keep every result; return how many were kept."""
+@task(name="process_batch", task_run_name="process-{batch.number}", **STEP)
+async def process_batch(batch: Collected) -> int:
+    """Compute a batch and report every result as it is kept; return how many were acknowledged."""
     run = _run()
-    kept = await run.shift.computer.compute(run.batches[batch.number])
-    get_run_logger().info("batch %d: %d of %d results kept", batch.number, kept, batch.size)
-    return kept
-
-
-@task(name="report_batch", task_run_name="report-{batch.number}", **STEP)
-async def report_batch(batch: Collected) -> int:
-    """Report a batch as its results are kept; return how many reports were acknowledged."""
-    run = _run()
-    return await run.shift.reporter.report(run.batches.pop(batch.number))
+    kept, reported = await run.shift.process(run.batches.pop(batch.number))
+    get_run_logger().info("%d tasks: %d computed, %d reported", batch.size, kept, reported)
+    return reported
 
 
 @task(name="close_shift", task_run_name="close", **STEP)

@@ -1,7 +1,8 @@
 """The order in which the steps over batches overlap."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 
@@ -16,40 +17,36 @@ class Sized(Protocol):
 
 B = TypeVar("B", bound=Sized)
 
+MOST_AT_ONCE = 2
+"""Batches that are processed at once, beside the one that is collected."""
+
 
 async def drain(
-    collect: Callable[[], Coroutine[Any, Any, B]],
-    compute: Callable[[B], Awaitable[Any]],
-    report: Callable[[B], Coroutine[Any, Any, Any]],
+    collect: Callable[[], Awaitable[B]], process: Callable[[B], Awaitable[Any]]
 ) -> None:
-    """Collect, compute and report batches until one comes back empty.
+    """Collect and process batches until one comes back empty.
 
-    The next batch is collected while one is computed, and a batch is reported while it and the
-    next one are computed, so that whatever computes never waits for the network. No more than
-    three batches are under way at once.
+    The next batch is collected while others are processed, and two are processed at once, so that
+    whatever computes does not stand idle while one of them ends.
 
     Raises:
         BaseException: the first failure, bare, after everything else under way has ended.
             Prefect's own signals (a pause, a cancellation) pass through here.
     """
-    running: set[asyncio.Task[Any]] = set()
-
-    def start(step: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        task = asyncio.create_task(step)
-        running.add(task)
-        return task
-
+    under_way: deque[asyncio.Future[Any]] = deque()
+    collecting = asyncio.ensure_future(collect())
     try:
-        collecting, reporting = start(collect()), None
         while (batch := await collecting).size:
-            collecting = start(collect())
-            reported_before, reporting = reporting, start(report(batch))
-            await compute(batch)
-            if reported_before is not None:
-                await reported_before
-        if reporting is not None:
-            await reporting
+            collecting = asyncio.ensure_future(collect())
+            under_way.append(asyncio.ensure_future(process(batch)))
+            if len(under_way) == MOST_AT_ONCE:
+                await under_way[0]
+                under_way.popleft()
+        while under_way:
+            await under_way[0]
+            under_way.popleft()
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        left = [collecting, *under_way]
+        for one in left:
+            one.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from aletheia.errors import AletheiaError, Conflict, InvalidTask, NotFound, Refused, Unauthorized
+from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.desk import Batch, Desk
 from aletheia.intake.models import Claim, Task
@@ -49,8 +49,10 @@ class Reporter:
         await self._desk.ledger.reported(accepted)
         for claim in accepted:
             self._count(claim)
-        if accepted:
-            log.info("reported %s", ", ".join(map(_name, accepted)))
+        # The upstream's own routing data belongs in the log; what has none is in the ledger.
+        routed = [claim for claim in accepted if _has_route(claim)]
+        if routed:
+            log.info("reported %s", ", ".join(map(_name, routed)))
         refused = [(c, a) for c, a in zip(claims, answers, strict=True) if a is not None]
         for claim, answer in refused:
             await self._settle(claim, answer)
@@ -112,10 +114,13 @@ class Reporter:
         log.warning("task %r failed: %s: %s", claim.entry.id, failure["code"], failure["message"])
 
 
+def _has_route(claim: Claim) -> bool:
+    task = claim.entry.task
+    return isinstance(task, Task) and task.callback_route is not None
+
+
 def _name(claim: Claim) -> str:
     """Name a task for the log, with the upstream's own routing data."""
-    task = claim.entry.task
-    if isinstance(task, InvalidTask) or task.callback_route is None:
-        return repr(claim.entry.id)
+    task = claim.task
     params = "" if task.callback_params is None else f" {task.callback_params!r}"
     return f"{task.id!r} (callback {task.callback_route!r}{params})"

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 from aletheia.errors import Unavailable
 from aletheia.intake.collector import Collector
 from aletheia.intake.computer import Computer
-from aletheia.intake.desk import Desk, Pace
+from aletheia.intake.concurrency import together
+from aletheia.intake.desk import Batch, Desk, Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.ports import Processors, Upstream
 from aletheia.intake.reporter import Reporter
@@ -44,6 +45,14 @@ class Shift:
         self.reporter = Reporter(upstream, self.desk)
         self.collector = Collector(upstream, processors, self.reporter, self.desk)
         self.computer = Computer(processors, self.desk)
+
+    async def process(self, batch: Batch) -> tuple[int, int]:
+        """Compute a batch and report every result as it is kept.
+
+        Returns:
+            How many results were kept, and how many reports were acknowledged.
+        """
+        return await together(self.computer.compute(batch), self.reporter.report(batch))
 
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:

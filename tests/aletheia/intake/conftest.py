@@ -70,7 +70,7 @@ class Bench:
         shift = shift or self.shift(**pace)
         await shift.desk.ledger.prepare()
         async with shift.holding():
-            await drain(shift.collector.collect, shift.computer.compute, shift.reporter.report)
+            await drain(shift.collector.collect, shift.process)
         return shift
 
     async def rows(self) -> dict[str, dict[str, Any]]:

@@ -111,7 +111,7 @@ async def work_shift(order: dict[str, Any], steps: Steps) -> None:
     processors = LoggingProcessors(Path(order["log"]), steps)
     shift = Shift(upstream, ledger, processors, Pace(batch=4, backoff_s=0), ledger.clock)
     async with shift.holding():
-        await drain(shift.collector.collect, shift.computer.compute, shift.reporter.report)
+        await drain(shift.collector.collect, shift.process)
     await upstream.close()
     await documents.close()
 

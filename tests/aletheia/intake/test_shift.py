@@ -589,7 +589,7 @@ async def replay(bench: Bench, **which: Any) -> None:
         return batch
 
     async with shift.holding():
-        await drain(collect, shift.computer.compute, shift.reporter.report)
+        await drain(collect, shift.process)
 
 
 async def test_a_refused_report_is_replayed_as_it_was_kept(bench: Bench):
