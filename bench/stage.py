@@ -19,6 +19,9 @@ from deployments.local import Local
 START_TIMEOUT_S: Final = 180.0
 """For a program to be ready while all others start beside it."""
 
+POLL_LIMIT: Final = 100
+"""Tasks a page, for everybody who polls: what the example upstream serves at most."""
+
 POLLING_INTERVAL_S: Final = 3.0
 """How often the pipeline looks for a new round: soon, and not so often that it costs the others."""
 
@@ -94,8 +97,11 @@ class Stage:
     async def start_pipeline(self, name: str, **settings: str) -> Program:
         """Start one long shift of `poll_tasks`, with default settings but for these."""
         command = ["bench.pipeline", self.url(name), str(self.directory / "data")]
-        interval = {"POLLING_INTERVAL_SECONDS": f"{POLLING_INTERVAL_S:g}"}
-        return await self.start(name, command, **(interval | settings))
+        ours = {
+            "POLLING_INTERVAL_SECONDS": f"{POLLING_INTERVAL_S:g}",
+            "POLL_LIMIT": str(POLL_LIMIT),
+        }
+        return await self.start(name, command, **(ours | settings))
 
     async def ask_upstream(self, timeout_s: float, **request: Any) -> Message:
         """Ask the upstream something; see `bench.upstream`."""

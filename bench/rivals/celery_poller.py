@@ -14,7 +14,7 @@ from celery import Celery  # pyright: ignore[reportMissingTypeStubs]
 TASK = "bench.embed"
 """Name of the worker's task."""
 
-PAGE = 10
+PAGE = 100
 INTERVAL_S = 1.0
 
 

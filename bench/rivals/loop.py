@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from sentence_transformers import SentenceTransformer
 
-PAGE = 10
+PAGE = 100
 IN_FLIGHT = 5
 INTERVAL_S = 1.0
 
