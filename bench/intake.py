@@ -33,7 +33,7 @@ from bench.figures import (
     print_json,
 )
 from bench.programs import BenchFailed, Program
-from bench.stage import START_TIMEOUT_S, Stage, free_port, perform, tell
+from bench.stage import POLL_LIMIT, START_TIMEOUT_S, Stage, free_port, perform, tell
 
 TITLES: Final[Mapping[str, str]] = {
     "pipeline": "pipeline (poll_tasks)",
@@ -299,6 +299,7 @@ async def bench(options: argparse.Namespace) -> None:
         {
             **figures.to_json(GOALS),
             "repeated_turns": match.repeated,
+            "poll_limit": POLL_LIMIT,
             "note": note,
             "quick": options.quick,
             **describe_machine(),

@@ -105,6 +105,10 @@ class Rounds:
     def __init__(self) -> None:
         self._rounds: dict[str, Round] = {}
 
+    def current(self, name: str) -> Round:
+        """Give the round of a contender that is under way, or was the last."""
+        return self._rounds[name]
+
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Pass a request on to the upstream of the contender that its path begins with."""
         name = request.rel_url.raw_path.split("/", 2)[1]

@@ -1,8 +1,6 @@
 """The fastest way found to run the model alone: our own pool of model processes, without HTTP.
 
     python -m bench.rivals.best_raw
-
-README.md says what else was tried.
 """
 
 import asyncio
