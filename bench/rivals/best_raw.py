@@ -1,6 +1,8 @@
 """The fastest way found to run the model alone: our own pool of model processes, without HTTP.
 
     python -m bench.rivals.best_raw
+
+The pool takes all texts in one call, so that the longest ones of a corpus go together.
 """
 
 import asyncio
