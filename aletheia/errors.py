@@ -7,6 +7,7 @@ only these.
     AletheiaError
     ├── InvalidTask           the task itself is wrong; its code says how
     ├── Unavailable           an outside system cannot be reached or answers 5xx or 429
+    │   ├── Unreachable       no connection came about; nothing was sent
     │   ├── BadAnswer         it answered, but not with what its protocol promises
     │   └── QuotaExhausted    what was paid for is used up; waiting alone does not help
     ├── Refused               an outside system said no (4xx), and will say so again
@@ -76,6 +77,10 @@ class Unavailable(AletheiaError):
 
     def __str__(self) -> str:
         return f"{self.dependency} is unavailable: {self.reason}"
+
+
+class Unreachable(Unavailable):
+    """No connection to an outside system came about, so nothing was sent."""
 
 
 class BadAnswer(Unavailable):

@@ -4,8 +4,9 @@ Read once at the edge, from the environment and from `.env` in the working direc
 on. Nothing here is a secret: credentials live in Prefect blocks.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,8 +33,12 @@ class IntakeSettings(BaseSettings):
     shift_seconds: float = Field(
         default=570, ge=0, description="Length of a shift, seconds; 0 drains once."
     )
-    batch_max_tasks: int = Field(
-        default=256, ge=1, le=2048, description="Tasks claimed and computed together."
+    batch_max_tasks: int | None = Field(
+        default=None,
+        ge=1,
+        le=2048,
+        description="Tasks claimed and computed together; empty: 256, and 2048 for a remote "
+        "provider.",
     )
     lease_seconds: float = Field(
         default=60, gt=0, description="How long a claim holds without renewal, seconds."
@@ -78,6 +83,23 @@ class IntakeSettings(BaseSettings):
     )
 
 
+ProcessingMode: TypeAlias = Literal["local", "openai", "ollama", "hybrid", "mock"]
+"""Which provider computes (SPEC §2)."""
+
+DEFAULT_MODELS: Final[Mapping[ProcessingMode, str]] = {
+    "local": "sentence-transformers/all-MiniLM-L6-v2",
+    "openai": "text-embedding-3-small",
+    "ollama": "nomic-embed-text",
+    "hybrid": "nomic-embed-text",
+    "mock": "sentence-transformers/all-MiniLM-L6-v2",
+}
+"""What embeds where neither the task nor `DEFAULT_EMBEDDING_MODEL` names a model."""
+
+LOCAL_BATCH_TASKS: Final = 256
+REMOTE_BATCH_TASKS: Final = 2048
+"""`BATCH_MAX_TASKS` where it is not set (SPEC §1, Pages and batches)."""
+
+
 class EmbeddingSettings(BaseSettings):
     """Which provider embeds, with which model."""
 
@@ -86,19 +108,36 @@ class EmbeddingSettings(BaseSettings):
     environment: Literal["development", "staging", "production"] = Field(
         default="development", description="`production` refuses the mock."
     )
-    processing_mode: Literal["local", "mock"] = Field(
-        default="local", description="Which provider embeds texts."
+    processing_mode: ProcessingMode = Field(
+        default="local",
+        description="Which provider embeds texts; `hybrid` asks Ollama first, and OpenAI while "
+        "Ollama is down.",
     )
-    default_embedding_model: str = Field(
-        default="sentence-transformers/all-MiniLM-L6-v2",
-        description="Model for tasks that name none.",
+    default_embedding_model: str | None = Field(
+        default=None,
+        description="Model for tasks that name none; empty: "
+        "`sentence-transformers/all-MiniLM-L6-v2` (local), `text-embedding-3-small` (openai), "
+        "`nomic-embed-text` (ollama, hybrid).",
     )
     supported_models: tuple[str, ...] = Field(
         default=(),
-        description="JSON list of further models that tasks may name.",
+        description="JSON list of further models that tasks may name; `openai` takes any.",
     )
-    long_text: Literal["truncate", "chunk", "fail"] = Field(
-        default="truncate", description="What happens to a text longer than the model reads."
+    hybrid_model_map: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="JSON object from a model at Ollama to the one at OpenAI that may stand in for "
+        'it, such as `{"nomic-embed-text":"text-embedding-3-small"}`.',
+    )
+    embedding_dimensions: int | None = Field(
+        default=None,
+        ge=1,
+        le=16_384,
+        description="Length to ask of a remote model's vectors; empty: what the model gives.",
+    )
+    long_text: Literal["truncate", "chunk", "fail"] | None = Field(
+        default=None,
+        description="What happens to a text longer than the model reads; empty: `truncate`, and "
+        "`fail` at OpenAI.",
     )
     local_model_dir: Path | None = Field(
         default=None, description="Directory with a model's files, or with one directory a model."
@@ -115,8 +154,50 @@ class EmbeddingSettings(BaseSettings):
     model_load_timeout: float = Field(
         default=60, gt=0, description="For loading a local model into one process, seconds."
     )
+    model_memory_max: int = Field(
+        default=0,
+        ge=0,
+        description="What models may take in memory per provider, in all processes together and "
+        "beside the libraries, before the least recently used one is unloaded, bytes; 0: no "
+        "bound.",
+    )
     task_timeout: float = Field(
         default=300, gt=0, description="For computing one forward pass of texts, seconds."
+    )
+
+    @property
+    def default_model(self) -> str:
+        """The model for tasks that name none."""
+        return self.default_embedding_model or DEFAULT_MODELS[self.processing_mode]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether texts are sent to a provider behind an HTTP API."""
+        return self.processing_mode in {"openai", "ollama", "hybrid"}
+
+
+class OpenAISettings(BaseSettings):
+    """How OpenAI, or a server that speaks its API, is asked."""
+
+    model_config = FROM_ENVIRONMENT
+
+    openai_timeout: float = Field(default=60, gt=0, description="Per request, seconds.")
+
+
+class OllamaSettings(BaseSettings):
+    """Where Ollama is and how it is asked."""
+
+    model_config = FROM_ENVIRONMENT
+
+    ollama_base_url: str = Field(
+        default="http://localhost:11434", description="Root of Ollama's API, without /api."
+    )
+    ollama_timeout: float = Field(default=120, gt=0, description="Per request, seconds.")
+    ollama_model_download_timeout: float = Field(
+        default=600, gt=0, description="For the download of one model, seconds."
+    )
+    ollama_concurrency: int = Field(
+        default=1, ge=1, le=64, description="Requests for embeddings in flight."
     )
 
 
@@ -141,7 +222,7 @@ class LogSettings(BaseSettings):
 
 
 class RateLimitSettings(BaseSettings):
-    """How much a remote provider is asked; `local` and `mock`, all there is so far, never are."""
+    """How much `openai` and `ollama` are asked, each; `local` and `mock` are not limited."""
 
     model_config = FROM_ENVIRONMENT
 
@@ -163,7 +244,7 @@ class RateLimitSettings(BaseSettings):
 
 
 class BreakerSettings(BaseSettings):
-    """When a remote provider that fails is left alone for a while; there is none so far."""
+    """When a dependency that fails is left alone for a while."""
 
     model_config = FROM_ENVIRONMENT
 
@@ -176,7 +257,7 @@ class BreakerSettings(BaseSettings):
 
 
 class BudgetSettings(BaseSettings):
-    """How much may be spent on remote providers; there is none so far."""
+    """How much may be spent on remote providers."""
 
     model_config = FROM_ENVIRONMENT
 

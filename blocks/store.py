@@ -30,6 +30,13 @@ class StoreCredentials(CredentialsBlock):
 
     def get_client(self) -> Documents:
         """Build the store; the caller opens and closes it."""
-        if self.mongodb_uri is not None and self.mongodb_uri.get_secret_value():
-            return MongoDocuments(self.mongodb_uri.get_secret_value(), self.mongodb_database)
-        return EmbeddedDocuments(self.data_dir)
+        return self._mongodb() or EmbeddedDocuments(self.data_dir)
+
+    def get_passing_client(self) -> Documents:
+        """Build the store for what is written often and may be lost with the power."""
+        passing = self.data_dir / "passing"
+        return self._mongodb() or EmbeddedDocuments(passing, is_durable=False)
+
+    def _mongodb(self) -> Documents | None:
+        uri = "" if self.mongodb_uri is None else self.mongodb_uri.get_secret_value()
+        return MongoDocuments(uri, self.mongodb_database) if uri else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -117,6 +117,27 @@ def replay(
         f"{tally.succeeded} succeeded, {tally.failed} failed again, "
         f"{tally.refused_replays} were not taken back."
     )
+
+
+@app.command()
+def models(
+    action: Annotated[
+        Literal["list", "pull", "load", "unload"], typer.Argument(help="What to do.")
+    ] = "list",
+    model: Annotated[str | None, typer.Argument(help="With which model.")] = None,
+    provider: Annotated[
+        Literal["local", "ollama"] | None,
+        typer.Option(help="Whose models; by default those of PROCESSING_MODE."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
+) -> None:
+    """List the models that tasks may name, or pull, load or unload one."""
+    with explained():
+        choose_server(local_servers())
+        from deployments.models import act_on_model, read_models, show_models
+
+        rows = read_models(provider) if action == "list" else act_on_model(action, model, provider)
+    show_models(rows, console, as_json=as_json)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from aletheia import settings
-from blocks import StoreCredentials, UpstreamCredentials
+from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
 from deployments import ROOT
 
 BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
@@ -40,6 +40,10 @@ BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
         "MONGODB_URI": "mongodb_uri",
         "MONGODB_DATABASE": "mongodb_database",
         "ALETHEIA_DATA_DIR": "data_dir",
+    },
+    OpenAICredentials: {
+        "OPENAI_API_KEY": "api_key",
+        "OPENAI_BASE_URL": "base_url",
     },
 }
 """Which variable goes into which field of which block when the set-up saves them."""
@@ -162,7 +166,7 @@ def _section(
 
 
 def _variable(name: str, field: FieldInfo) -> Variable:
-    default = "" if field.is_required() else _as_set(field.default)
+    default = "" if field.is_required() else _as_set(field.get_default(call_default_factory=True))
     values = _values(field)
     if field.is_required():
         values += ", required"
@@ -177,7 +181,7 @@ def _as_set(value: object) -> str:
             return str(value).lower()
         case float():
             return f"{value:g}"
-        case tuple():
+        case tuple() | dict():
             return json.dumps(value)
         case _:
             return str(value)
@@ -199,6 +203,8 @@ def _kind(kind: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) is tuple:
         return "JSON list"
+    if get_origin(kind) is dict:
+        return "JSON object"
     names: dict[Any, str] = {
         bool: "`true`, `false`",
         int: "integer",

@@ -243,7 +243,7 @@ async def _check_model() -> str:
         raise Unwell(
             "PROCESSING_MODE=mock: vectors mean nothing", "unset it, to use a model", "warning"
         )
-    model, hub = full_name(settings.default_embedding_model), _OnlyLooking()
+    model, hub = full_name(settings.default_model), _OnlyLooking()
     try:
         files = await asyncio.to_thread(
             find_model,

@@ -75,11 +75,21 @@ async def shift_report(report: ShiftReport) -> None:
         "rejected": "entries without a usable id",
         "lost_leases": "somebody else took over",
         "blocked_head": "pending tasks that must wait",
+        "fallbacks": "made by another provider, as the first was down",
+        "cached": "made before, for no tokens",
     }
     rows += [
         {"what": name, "tasks": count, "why": why}
         for name, why in reasons.items()
         if (count := getattr(tally, name))
+    ]
+    rows += [
+        {"what": f"made by {name}", "tasks": count, "why": ""}
+        for name, count in sorted(tally.by_model.items())
+    ]
+    rows += [
+        {"what": f"held up: {group}", "tasks": 0, "why": reason}
+        for group, reason in sorted(tally.held_up.items())
     ]
     done = tally.succeeded + tally.failed
     pace = done / report.seconds if report.seconds else 0.0

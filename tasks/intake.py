@@ -12,18 +12,27 @@ from dataclasses import dataclass, field
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
-from aletheia.errors import Unavailable, wait_asked_by
+from aletheia.errors import BreakerOpen, InvalidTask, Unavailable, wait_asked_by
 from aletheia.intake.collector import UPSTREAM
 from aletheia.intake.desk import Batch, Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
-from aletheia.settings import IntakeSettings, LogSettings
-from tasks import artifacts, warm
+from aletheia.settings import (
+    LOCAL_BATCH_TASKS,
+    REMOTE_BATCH_TASKS,
+    EmbeddingSettings,
+    IntakeSettings,
+    LogSettings,
+)
+from tasks import artifacts, cancelling, warm
 from tasks.policies import STEP
 
 PROGRESS_EVERY_S = 2
 """Between two looks at the bar, seconds."""
+
+SHORTEST_USAGE_DAYS = 2
+"""Calls are remembered at least so long: today's budget counts them."""
 
 LONGEST_REST_S = 15
 """Longest sleep within one step, seconds: a suspended run ends at the next step."""
@@ -98,21 +107,24 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             started before, and resumed, keeps its first beginning.
     """
     global _current  # noqa: PLW0603
-    settings = IntakeSettings()
+    settings, run_id = IntakeSettings(), str(flow_run.id)
     logging.getLogger("aletheia").setLevel(LogSettings().log_level)
-    async with warm.kept_open():
+    async with cancelling.heard(), warm.kept_open():
         ledger = Ledger.from_settings(await warm.store(), settings, owner=_poller_name())
         await ledger.prepare()
         now = time.time()
-        started_at = await ledger.shift_start(str(flow_run.id))
+        started_at = await ledger.shift_start(run_id)
         length = settings.shift_seconds if shift_seconds is None else shift_seconds
+        embedding = EmbeddingSettings()
+        batch = REMOTE_BATCH_TASKS if embedding.is_remote else LOCAL_BATCH_TASKS
         shift = Shift(
             await warm.upstream(),
             ledger,
-            await warm.processors(),
-            Pace.from_settings(settings),
+            await warm.processors(run_id),
+            Pace.from_settings(settings, batch=batch),
             time.time,
         )
+        await _forget_old(settings)
         _current = run = _Run(
             shift,
             await artifacts.Progress.begin("tasks reported"),
@@ -123,6 +135,8 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
         )
         progress = asyncio.create_task(run.show_progress())
         try:
+            if embedding.processing_mode in {"ollama", "hybrid"}:
+                await pull_missing_models(run_id)
             async with shift.holding():
                 yield
         except BaseException:
@@ -134,6 +148,36 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             if not run.is_written_down:
                 # A run that is cancelled or suspended has to say what it did all the same.
                 await asyncio.shield(_write_down_at_last(run))
+
+
+@task(name="pull_missing_models", task_run_name="pull-missing-models", **STEP)
+async def pull_missing_models(run_id: str) -> None:
+    """Have Ollama download the supported models that it lacks, each with a bar of its own."""
+    embedder, bar, shown_at = await warm.ollama_embedder(run_id), None, 0.0
+    model = ""
+    try:
+        async with contextlib.aclosing(embedder.pull_missing()) as steps:
+            async for step in steps:
+                if bar is None or step.model != model:
+                    if bar is not None:
+                        await bar.finish()
+                    model = step.model
+                    bar = await artifacts.Progress.begin(f"download of {model}")
+                if time.monotonic() - shown_at >= PROGRESS_EVERY_S:
+                    shown_at = time.monotonic()
+                    await bar.move(step.completed_bytes, step.total_bytes)
+        if bar is not None:
+            await bar.finish()
+    except (InvalidTask, Unavailable) as problem:
+        # Whatever needs the model will say so itself; everything else goes on.
+        get_run_logger().error("not every model could be downloaded: %s", problem)
+
+
+async def _forget_old(settings: IntakeSettings) -> None:
+    """Delete what no limit counts any more, and calls as old as the ledger's oldest rows."""
+    await (await warm.limiter()).purge()
+    days = max(settings.ledger_retention_days, SHORTEST_USAGE_DAYS)
+    await (await warm.spending()).purge(days * 86_400)
 
 
 async def _write_down_at_last(run: _Run) -> None:
@@ -177,10 +221,13 @@ async def collect_batch() -> Collected:
         return Collected(number=0, size=0)
     try:
         batch = await run.shift.collector.collect()
-    except Unavailable as outage:
+    except (Unavailable, BreakerOpen) as outage:
         get_run_logger().warning("%s; looking again later", outage)
         run.shift.desk.troubles[UPSTREAM] = outage
-        run.next_look_at = max(run.next_look_at, time.time() + wait_asked_by(outage))
+        again_at = time.time() + wait_asked_by(outage)
+        if isinstance(outage, BreakerOpen) and outage.until is not None:
+            again_at = outage.until.timestamp()
+        run.next_look_at = max(run.next_look_at, again_at)
         return Collected(number=0, size=0)
     return run.put(batch)
 

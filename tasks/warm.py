@@ -6,20 +6,45 @@ argument or a result of a task. Opened on first use, closed when the outermost `
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from prefect.blocks.core import Block
 
+from aletheia.adapters.embedding_cache import EmbeddingCache
+from aletheia.adapters.guarded_upstream import GuardedUpstream
+from aletheia.adapters.hybrid_embedder import HybridEmbedder
 from aletheia.adapters.local_embedder import LocalEmbedder
+from aletheia.adapters.metering import Meter, Recorded
 from aletheia.adapters.mock_embedder import MockEmbedder
+from aletheia.adapters.ollama import OllamaClient
+from aletheia.adapters.ollama_embedder import MAX_INPUTS as OLLAMA_MAX_INPUTS
+from aletheia.adapters.ollama_embedder import OllamaEmbedder
 from aletheia.adapters.upstream import HttpUpstream
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Processors
+from aletheia.analysis.shelf import ModelRecords
 from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.documents import Documents
-from aletheia.errors import Misconfigured
-from aletheia.settings import EmbeddingSettings, IntakeSettings
-from blocks import StoreCredentials, UpstreamCredentials
+from aletheia.errors import InvalidTask, Misconfigured
+from aletheia.llm.usage import Spending
+from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.limits import RateLimiter
+from aletheia.settings import (
+    DEFAULT_MODELS,
+    BreakerSettings,
+    BudgetSettings,
+    EmbeddingSettings,
+    IntakeSettings,
+    OllamaSettings,
+    RateLimitSettings,
+)
+from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
+
+if TYPE_CHECKING:
+    from aletheia.adapters.openai_embedder import OpenAIEmbedder
+
+OPENAI_MAX_INPUTS = 2048
+"""Most texts in a request to OpenAI; its client, which says it too, takes a second to import."""
 
 BLOCK = "default"
 """Name of the block documents that the set-up saves."""
@@ -39,6 +64,7 @@ class Openable(Protocol):
 
 T = TypeVar("T", bound=Openable)
 B = TypeVar("B", bound=Block)
+K = TypeVar("K")
 
 _open: dict[str, Any] = {}
 _closing: contextlib.AsyncExitStack | None = None
@@ -68,35 +94,203 @@ async def store() -> Documents:
     return await _fetch("store", build)
 
 
-async def upstream() -> HttpUpstream:
+async def passing_store() -> Documents:
+    """Fetch the store for what is written often and may be lost with the power."""
+
+    async def build() -> Documents:
+        return (await _load(StoreCredentials)).get_passing_client()
+
+    return await _fetch("passing store", build)
+
+
+async def breakers() -> CircuitBreaker:
+    """Fetch the breakers of all dependencies."""
+    return CircuitBreaker.from_settings(await store(), BreakerSettings())
+
+
+async def limiter() -> RateLimiter:
+    """Fetch the limits of all providers."""
+
+    async def build() -> RateLimiter:
+        limiter = RateLimiter.from_settings(await passing_store(), RateLimitSettings())
+        await limiter.prepare()
+        return limiter
+
+    return await _keep("limiter", build)
+
+
+async def spending() -> Spending:
+    """Fetch budgets and usage."""
+
+    async def build() -> Spending:
+        spending = Spending.from_settings(await store(), BudgetSettings())
+        await spending.prepare()
+        return spending
+
+    return await _keep("spending", build)
+
+
+async def meter(run_id: str | None) -> Meter:
+    """Fetch what holds the requests of a run to breakers, limits and budgets."""
+
+    async def build() -> Meter:
+        intake = IntakeSettings()
+        return Meter(
+            await limiter(),
+            await breakers(),
+            await spending(),
+            unit=RateLimitSettings().rate_limit_unit,
+            run_id=run_id,
+            max_retries=intake.max_retries,
+            retry_base_s=intake.retry_base_seconds,
+        )
+
+    return await _keep("meter", build)
+
+
+async def upstream() -> GuardedUpstream:
     """Fetch the client of the upstream API."""
 
     async def build() -> HttpUpstream:
         return (await _load(UpstreamCredentials)).get_client()
 
-    return await _fetch("upstream", build)
+    return GuardedUpstream(await _fetch("upstream", build), await breakers())
 
 
-async def processors() -> Processors:
-    """Fetch everything that can be computed; a model is loaded when there is work for it."""
-    if "processors" not in _open:
+async def ollama() -> OllamaClient:
+    """Fetch the client of Ollama."""
+
+    async def build() -> OllamaClient:
+        settings = OllamaSettings()
+        return OllamaClient(
+            settings.ollama_base_url,
+            timeout_s=settings.ollama_timeout,
+            pull_timeout_s=settings.ollama_model_download_timeout,
+        )
+
+    return await _fetch("ollama", build)
+
+
+async def processors(run_id: str | None = None) -> Processors:
+    """Fetch everything that can be computed; a model is loaded when there is work for it.
+
+    Args:
+        run_id: the run that pays for it.
+    """
+
+    async def build() -> Processors:
         limit = IntakeSettings().max_text_bytes
-        embedding = TextEmbedding(await _embedder(), max_text_bytes=limit)
-        _open["processors"] = Processors({TASK_TYPE: embedding})
-    return cast("Processors", _open["processors"])
+        embedding = TextEmbedding(await embedder(run_id), max_text_bytes=limit)
+        return Processors({TASK_TYPE: embedding})
+
+    return await _keep("processors", build)
 
 
-async def _embedder() -> Embedder:
-    settings = EmbeddingSettings()
-    if settings.processing_mode == "local":
+async def embedder(run_id: str | None = None) -> Embedder:
+    """Fetch what embeds, as `PROCESSING_MODE` says.
 
-        async def build() -> LocalEmbedder:
-            return LocalEmbedder.from_settings(settings, max_retries=IntakeSettings().max_retries)
+    Args:
+        run_id: the run that pays for it.
 
-        return await _fetch("embedder", build)
+    Raises:
+        Misconfigured: what the mode needs is missing, or production would be given the mock.
+    """
+
+    async def build() -> Embedder:
+        settings = EmbeddingSettings()
+        match settings.processing_mode:
+            case "local":
+                return await _local(settings, run_id)
+            case "openai":
+                account = await _load(OpenAICredentials)
+                if account.is_placeholder:
+                    return await _mock(settings, run_id, "OPENAI_API_KEY", "the placeholder")
+                return await _openai(account, settings, run_id)
+            case "ollama":
+                return await _cached(await ollama_embedder(run_id), settings)
+            case "hybrid":
+                return await _hybrid(settings, run_id)
+            case "mock":
+                return await _mock(settings, run_id, "PROCESSING_MODE", "'mock'")
+
+    return await _keep("embedder", build)
+
+
+async def ollama_embedder(run_id: str | None = None) -> OllamaEmbedder:
+    """Fetch what embeds at Ollama, and can pull what it lacks."""
+
+    async def build() -> OllamaEmbedder:
+        settings, wrap = EmbeddingSettings(), await meter(run_id)
+        return OllamaEmbedder(
+            await ollama(),
+            default_model=settings.default_model,
+            supported_models=settings.supported_models,
+            dimensions=settings.embedding_dimensions,
+            long_text=settings.long_text or "truncate",
+            concurrency=OllamaSettings().ollama_concurrency,
+            max_inputs=wrap.most_texts(OLLAMA_MAX_INPUTS),
+            around=wrap,
+        )
+
+    return await _keep("ollama embedder", build)
+
+
+async def _local(settings: EmbeddingSettings, run_id: str | None) -> Embedder:
+    async def build() -> LocalEmbedder:
+        # The store is opened first, and so closed after the embedder that writes to it.
+        records = ModelRecords(await store())
+        return LocalEmbedder.from_settings(
+            settings,
+            max_retries=IntakeSettings().max_retries,
+            memory_max_bytes=settings.model_memory_max,
+            note=records.note,
+        )
+
+    return Recorded(await _fetch("local embedder", build), await spending(), run_id)
+
+
+async def _mock(settings: EmbeddingSettings, run_id: str | None, name: str, value: str) -> Embedder:
     if settings.environment == "production":
-        raise Misconfigured("PROCESSING_MODE", "'mock' is refused where ENVIRONMENT=production")
-    return MockEmbedder(default_model=settings.default_embedding_model)
+        reason = f"{value} means the mock, which is refused where ENVIRONMENT=production"
+        raise Misconfigured(name, reason)
+    mock = MockEmbedder(default_model=settings.default_model)
+    return Recorded(mock, await spending(), run_id)
+
+
+async def _openai(
+    account: OpenAICredentials, settings: EmbeddingSettings, run_id: str | None
+) -> Embedder:
+    async def build() -> "OpenAIEmbedder":
+        wrap = await meter(run_id)
+        return account.get_client(around=wrap, max_inputs=wrap.most_texts(OPENAI_MAX_INPUTS))
+
+    return await _cached(await _fetch("openai embedder", build), settings)
+
+
+async def _hybrid(settings: EmbeddingSettings, run_id: str | None) -> Embedder:
+    account = await _load(OpenAICredentials)
+    first = await _cached(await ollama_embedder(run_id), settings)
+    try:
+        return HybridEmbedder(
+            first,
+            await _openai(account, settings, run_id) if account.has_key else None,
+            default_model=settings.default_model,
+            default_stand_in=DEFAULT_MODELS["openai"],
+            stand_ins=settings.hybrid_model_map,
+        )
+    except InvalidTask as unknown:
+        raise Misconfigured("HYBRID_MODEL_MAP", f"{unknown}; add it to SUPPORTED_MODELS") from None
+
+
+async def _cached(inner: Embedder, settings: EmbeddingSettings) -> Embedder:
+    cache = EmbeddingCache(
+        inner,
+        await passing_store(),
+        ttl_s=IntakeSettings().result_cache_ttl,
+        variant=f"{settings.embedding_dimensions or ''} {settings.long_text or ''}",
+    )
+    await cache.prepare()
+    return cache
 
 
 async def _load(block: type[B]) -> B:
@@ -118,3 +312,10 @@ async def _fetch(name: str, build: Callable[[], Awaitable[T]]) -> T:
         await thing.open()
         _open[name] = thing
     return cast("T", _open[name])
+
+
+async def _keep(name: str, build: Callable[[], Awaitable[K]]) -> K:
+    """Fetch what holds nothing itself that would have to be closed."""
+    if name not in _open:
+        _open[name] = await build()
+    return cast("K", _open[name])

@@ -3,6 +3,8 @@
 One coroutine tends each process: it starts it when there is work, keeps two requests in it so that
 it never waits for the parent, and replaces it when it dies or hangs. Processes take batches from
 all calls in turn; whichever is free takes the next, so they finish together.
+
+A model stays in memory until its place is needed, see `ModelMemory`.
 """
 
 import asyncio
@@ -12,16 +14,19 @@ import math
 import os
 import re
 import threading
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aletheia.adapters.model_memory import ModelMemory, Place
 from aletheia.adapters.model_process import (
     COMMAND,
     LoadedModel,
@@ -38,6 +43,7 @@ from aletheia.adapters.model_source import (
 )
 from aletheia.adapters.model_wire import Header, pack_frame, pack_texts
 from aletheia.analysis.ports import Embedded, Embedding, LongText
+from aletheia.analysis.shelf import EventKind, ModelEvent, ModelRow
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, ModelUnavailable
 from aletheia.settings import EmbeddingSettings
 
@@ -55,7 +61,12 @@ SMALLEST_BATCH: Final = 4
 MOST_BATCH_CHARACTERS: Final = 65_536
 """A batch of long texts ends here, so that it fits the time limit of a batch."""
 
+LOCAL: Final = "local"
+"""What results and records call the provider."""
+
 Answers: TypeAlias = "asyncio.Queue[Sequence[Embedded] | AletheiaError]"
+Found: TypeAlias = tuple[ModelFiles, int] | ModelUnavailable
+"""A model's files and the size of its weights, bytes, or why there are none."""
 
 
 class LocalEmbedder:
@@ -74,6 +85,9 @@ class LocalEmbedder:
         load_timeout_s: for finding a model, and again for loading it into a process.
         batch_timeout_s: for computing one batch.
         max_retries: a text alone in a process that dies is tried that often again.
+        memory_max_bytes: what models may take in all processes together, beside the libraries,
+            before the least recently used one has to go; 0 is no bound.
+        note: writes down what became of a model; what it raises is logged.
         find: finds a model's files by full name; blocking; raises `ModelUnavailable`.
         command: starts a process, see `COMMAND`.
 
@@ -81,7 +95,7 @@ class LocalEmbedder:
         Misconfigured: the default or a supported model is not the name of a model.
     """
 
-    provider: str = "local"
+    provider: str = LOCAL
     is_mock: bool = False
 
     def __init__(
@@ -96,6 +110,8 @@ class LocalEmbedder:
         load_timeout_s: float = 60,
         batch_timeout_s: float = 300,
         max_retries: int = 3,
+        memory_max_bytes: int = 0,
+        note: Callable[[ModelEvent], Awaitable[None]] | None = None,
         find: Callable[[str], ModelFiles] | None = None,
         command: Sequence[str] = COMMAND,
     ) -> None:
@@ -113,6 +129,9 @@ class LocalEmbedder:
         self._max_retries = max_retries
         self._command = tuple(command)
         self._is_open = False
+        self._memory = ModelMemory(memory_max_bytes, self._evict)
+        self._write_down = note
+        self._notes: set[asyncio.Task[None]] = set()
         self._models: dict[str, _Model] = {}
         self._jobs: deque[_Job] = deque()
         self._wakes = [asyncio.Event() for _ in range(self._count)]
@@ -121,18 +140,27 @@ class LocalEmbedder:
         self._deaths = 0
 
     @classmethod
-    def from_settings(cls, settings: EmbeddingSettings, *, max_retries: int = 3) -> Self:
+    def from_settings(
+        cls,
+        settings: EmbeddingSettings,
+        *,
+        max_retries: int = 3,
+        memory_max_bytes: int = 0,
+        note: Callable[[ModelEvent], Awaitable[None]] | None = None,
+    ) -> Self:
         """Build the embedder that the settings describe."""
         return cls(
-            default_model=settings.default_embedding_model,
+            default_model=settings.default_model,
             supported_models=settings.supported_models,
             model_dir=settings.local_model_dir,
             processes=settings.local_model_processes,
             batch_size=settings.local_batch_size,
-            long_text=settings.long_text,
+            long_text=settings.long_text or "truncate",
             load_timeout_s=settings.model_load_timeout,
             batch_timeout_s=settings.task_timeout,
             max_retries=max_retries,
+            memory_max_bytes=memory_max_bytes,
+            note=note,
         )
 
     @property
@@ -141,9 +169,36 @@ class LocalEmbedder:
         return tuple(process.describe() for process in self._processes.values())
 
     @property
+    def is_open(self) -> bool:
+        """Whether models can be loaded."""
+        return self._is_open
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The full names of the models that tasks may name, the default one first."""
+        return tuple(dict.fromkeys((self._default_model, *sorted(self._allowed.values()))))
+
+    @property
     def models(self) -> tuple[LoadedModel, ...]:
-        """The models that were loaded."""
+        """The models that are loaded."""
         return tuple(model.loaded for model in self._models.values() if model.loaded)
+
+    def held(self) -> list[ModelRow]:
+        """List the models that are in memory, the least recently used first."""
+        return [
+            ModelRow(
+                LOCAL,
+                place.model,
+                "loaded",
+                size_bytes=model.weights_bytes,
+                memory_bytes=model.memory_bytes * len(model.ready),
+                load_s=model.loaded.load_s,
+                last_used=datetime.fromtimestamp(place.used_at, UTC),
+                detail=model.loaded.source,
+            )
+            for place in self._memory.places
+            if (model := self._models[place.model]).loaded and model.ready
+        ]
 
     @property
     def deaths(self) -> int:
@@ -157,12 +212,19 @@ class LocalEmbedder:
     async def close(self) -> None:
         """End all processes, within 5 s; calls under way get `ModelUnavailable`. Idempotent."""
         self._is_open = False
+        why = "the embedder was closed"
+        for place in self._memory.places:
+            if not place.is_leaving:
+                self._note(self._models[place.model], "unloaded", place)
         for model in self._models.values():
-            self._fail(model, "the embedder was closed")
+            self._fail(model, why)
+            model.is_leaving = False
+        self._memory.close(why)
         tenders, self._tenders = self._tenders, []
         for tender in tenders:
             tender.cancel()
         await asyncio.gather(*tenders, return_exceptions=True)
+        await asyncio.gather(*self._notes)
 
     def canonical_model(self, model: str | None) -> str:
         """Name the model that will run: case and `sentence-transformers/` make no difference.
@@ -185,28 +247,50 @@ class LocalEmbedder:
         """Load a model into all processes, and say what was loaded.
 
         Raises:
-            ModelUnavailable: no process can load it.
+            ModelUnavailable: no process can load it, or it is larger than the bound on memory.
         """
         state = self._state(model)
         waiter: asyncio.Future[LoadedModel] = asyncio.get_running_loop().create_future()
         self._forgive(state)
-        state.waiters.append(waiter)
-        self._settle(state)
+        state.waiters[waiter] = None
         self._wake()
+        place: Place | None = None
         try:
             await self._locate(state)
+            place = await self._memory.enter(state.name, self._cost(state))
+            if waiter in state.waiters:
+                state.waiters[waiter] = place
+            self._settle(state)
+            self._wake()
             return await waiter
         finally:
             if not waiter.cancel() and not waiter.cancelled():
                 waiter.exception()  # seen, should nobody have waited for it
-            with suppress(ValueError):
-                state.waiters.remove(waiter)
+            state.waiters.pop(waiter, None)
+            if place is not None:
+                self._memory.leave(place)
+
+    async def unload(self, model: str) -> None:
+        """Have all processes let go of a model once no call uses it, and wait for that.
+
+        Calls that come meanwhile load it again.
+
+        Raises:
+            InvalidTask: `unsupported_model`.
+            ModelUnavailable: the embedder is not open, or is closed meanwhile.
+        """
+        await self._memory.free(self._state(model).name)
+
+    async def room(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002
+        """See `aletheia.analysis.ports.Embedder.room`; nothing is limited here."""
+        return len(texts)
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """Embed texts, equal ones once, in groups as they are done.
 
         Raises:
-            ModelUnavailable: the model cannot be found or loaded.
+            ModelUnavailable: the model cannot be found or loaded, or is larger than the bound on
+                memory.
         """
         if not texts:
             return
@@ -217,6 +301,8 @@ class LocalEmbedder:
         self._wake()
         try:
             await self._locate(state)
+            job.place = await self._memory.enter(state.name, self._cost(state))
+            self._wake()
             while job.unanswered:
                 answer = await job.answers.get()
                 if isinstance(answer, AletheiaError):
@@ -227,6 +313,8 @@ class LocalEmbedder:
             job.is_over = True
             with suppress(ValueError):
                 self._jobs.remove(job)
+            if job.place is not None:
+                self._memory.leave(job.place)
 
     def _state(self, model: str) -> "_Model":
         name = self.canonical_model(model)
@@ -258,7 +346,7 @@ class LocalEmbedder:
         if model.files is not None:
             return
         if model.search is None:
-            model.search = _in_thread(functools.partial(_search, self._find, model.name))
+            model.search = in_thread(functools.partial(look_for, self._find, model.name))
         search = model.search
         try:
             async with asyncio.timeout(self._load_timeout_s):
@@ -272,8 +360,12 @@ class LocalEmbedder:
             model.search = None
         if isinstance(found, ModelUnavailable):
             raise ModelUnavailable(model.name, found.reason)
-        model.files = found
+        model.files, model.weights_bytes = found
         self._wake()
+
+    def _cost(self, model: "_Model") -> int:
+        """Say what a model takes in all processes: as measured, or else at least its weights."""
+        return self._count * max(model.memory_bytes, model.weights_bytes)
 
     async def _tend(self, slot: int) -> None:
         """Keep one process at work, for ever."""
@@ -301,6 +393,8 @@ class LocalEmbedder:
                 del self._processes[slot]
                 for name in process.loaded:
                     self._models[name].ready.discard(slot)
+                for model in self._models.values():
+                    self._note_gone(model)
                 await process.end(is_stuck=hung is not None)
             self._recover(slot, process, hung or process.fate())
 
@@ -329,34 +423,44 @@ class LocalEmbedder:
     def _next_request(self, slot: int, process: "_Process") -> "_Request | None":
         """Choose what a process does next; calls take turns, batch by batch."""
         for model in self._models.values():
+            if model.is_leaving:
+                if model.name in process.loaded and not any(
+                    isinstance(r, _Unload) and r.model is model for r in process.in_flight
+                ):
+                    return _Unload(model)
+                continue
             if (
                 model.files is not None
                 and slot not in model.failures
                 and model.name not in process.loaded
+                and self._memory.has(model.name)
                 and self._is_wanted(model)
                 and not any(isinstance(r, _Load) and r.model is model for r in process.in_flight)
             ):
-                return _Load(model)
+                return _Load(model, model.files)
         for _ in range(len(self._jobs)):
             job = self._jobs[0]
             self._jobs.rotate(-1)
-            if job.model.name in process.loaded and (
-                rows := job.take(self._batch_size, self._count)
+            if (
+                job.place is not None
+                and job.model.name in process.loaded
+                and (rows := job.take(self._batch_size, self._count))
             ):
                 return _Batch(job, rows)
         return None
 
     def _frame(self, request: "_Request") -> bytes:
         if isinstance(request, _Load):
-            assert request.model.files is not None
             return pack_frame(
                 {
                     "op": "load",
                     "model": request.model.name,
-                    "path": str(request.model.files.path),
+                    "path": str(request.files.path),
                     "long_text": self._long_text,
                 }
             )
+        if isinstance(request, _Unload):
+            return pack_frame({"op": "unload", "model": request.model.name})
         lengths, body = pack_texts(request.job.texts[row] for row in request.rows)
         return pack_frame(
             {"op": "embed", "model": request.job.model.name, "lengths": lengths}, body
@@ -365,7 +469,12 @@ class LocalEmbedder:
     def _accept(self, slot: int, process: "_Process", header: Header, body: bytes) -> None:
         request = process.in_flight[0]
         if isinstance(request, _Load):
-            self._accept_load(slot, process, request.model, header)
+            self._accept_load(slot, process, request, header)
+        elif isinstance(request, _Unload):
+            if header["op"] != "unloaded":
+                raise ValueError(header["op"])
+            process.loaded.pop(request.model.name, None)
+            request.model.ready.discard(slot)
         else:
             if header["op"] != "embedded":
                 raise ValueError(header["op"])
@@ -377,19 +486,26 @@ class LocalEmbedder:
         process.resident_bytes = int(header.get("resident_bytes", process.resident_bytes))
         process.has_answered = True
         process.in_flight.popleft()
+        if isinstance(request, _Unload):
+            self._note_gone(request.model)
         if process.in_flight:
             process.start_clock(self._limit_s(process.in_flight[0]))
         else:
             process.deadline = None
 
-    def _accept_load(self, slot: int, process: "_Process", model: "_Model", header: Header) -> None:
+    def _accept_load(
+        self, slot: int, process: "_Process", request: "_Load", header: Header
+    ) -> None:
+        model, files = request.model, request.files
         if header["op"] == "failed":
             self._fail_slot(model, slot, str(header["reason"]))
             return
-        if header["op"] != "loaded" or model.files is None:
+        if header["op"] != "loaded":
             raise ValueError(header["op"])
-        files = model.files
-        if model.loaded is None:
+        grown = int(header.get("memory_bytes", 0))
+        model.memory_bytes = max(model.memory_bytes, model.weights_bytes, grown)
+        is_first = model.loaded is None
+        if is_first:
             limit = header["max_tokens"]
             model.loaded = LoadedModel(
                 name=model.name,
@@ -401,24 +517,35 @@ class LocalEmbedder:
                 max_tokens=None if limit is None else int(limit),
                 kernels=tuple(map(str, header["kernels"])),
                 load_s=float(header["load_s"]),
+                memory_bytes=model.memory_bytes,
             )
             log.info(
-                "model %s loaded in %.1f s from %s (%s), kernels %s",
+                "model %s loaded in %.1f s from %s (%s), kernels %s, %d MB",
                 model.name,
                 model.loaded.load_s,
                 files.source,
                 files.path,
                 model.loaded.kernels,
+                model.memory_bytes // 1_000_000,
             )
+        assert model.loaded is not None
         process.loaded[model.name] = model.loaded
         model.ready.add(slot)
+        if is_first:
+            self._note(model, "loaded")
+        cost = self._cost(model)
+        self._memory.measure(model.name, cost)
+        try:
+            self._memory.check(model.name, cost)
+        except ModelUnavailable as too_large:
+            self._fail(model, too_large.reason)
         self._settle(model)
 
     def _settle(self, model: "_Model") -> None:
         """Answer those who wait for a model once every process has loaded it or cannot."""
         if model.loaded and model.ready and len(model.ready) + len(model.failures) == self._count:
-            for waiter in model.waiters:
-                if not waiter.done():
+            for waiter, place in model.waiters.items():
+                if place is not None and not waiter.done():
                     waiter.set_result(model.loaded)
 
     def _fail_slot(self, model: "_Model", slot: int, reason: str) -> None:
@@ -436,9 +563,61 @@ class LocalEmbedder:
         for waiter in model.waiters:
             if not waiter.done():
                 waiter.set_exception(ModelUnavailable(model.name, reason))
+        if not self._is_anywhere(model):
+            self._memory.gone(model.name)
         model.waiters.clear()
         model.failures.clear()
         model.files = model.loaded = None
+
+    def _evict(self, place: Place, *, is_for_room: bool) -> None:
+        """Have every process let go of a model."""
+        model = self._models[place.model]
+        model.is_leaving = True
+        log.info("model %s is unloaded%s", model.name, " to make room" if is_for_room else "")
+        self._note(model, "evicted" if is_for_room else "unloaded", place)
+        self._wake()
+        asyncio.get_running_loop().call_soon(self._note_gone, model)
+
+    def _note_gone(self, model: "_Model") -> None:
+        """Give a model's place away once no process has it."""
+        if model.is_leaving and not self._is_anywhere(model):
+            model.is_leaving = False
+            model.loaded = None
+            self._memory.gone(model.name)
+
+    def _is_anywhere(self, model: "_Model") -> bool:
+        """Tell whether a process has a model, or is loading it and has not failed."""
+        return any(
+            model.name in process.loaded
+            or (
+                slot not in model.failures
+                and any(isinstance(r, _Load) and r.model is model for r in process.in_flight)
+            )
+            for slot, process in self._processes.items()
+        )
+
+    def _note(
+        self,
+        model: "_Model",
+        kind: EventKind,
+        place: Place | None = None,
+    ) -> None:
+        """Write down what became of a model, beside the work."""
+        if self._write_down is None or model.loaded is None:
+            return
+        is_new = kind == "loaded"
+        event = ModelEvent(
+            LOCAL,
+            model.name,
+            kind,
+            load_s=model.loaded.load_s if is_new else None,
+            memory_bytes=self._cost(model) if is_new else None,
+            size_bytes=model.weights_bytes if is_new else None,
+            used_at=place.used_at if place else time.time(),
+        )
+        note = asyncio.create_task(_write(self._write_down, event))
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
 
     def _give_up(self, slot: int, reason: str) -> None:
         for model in self._models.values():
@@ -459,7 +638,7 @@ class LocalEmbedder:
         culprit, *innocent = process.in_flight
         if isinstance(culprit, _Load):
             self._fail_slot(culprit.model, slot, told)
-        else:
+        elif isinstance(culprit, _Batch):
             culprit.job.blame(culprit.rows, self._max_retries, reason)
         for request in innocent:
             if isinstance(request, _Batch):
@@ -473,21 +652,27 @@ class _Model:
 
     Attributes:
         files: where it is, once found.
+        weights_bytes: the size of its weights on disk, once found.
+        memory_bytes: the most that a process grew with it; 0 as long as none has loaded it.
+        is_leaving: whether the processes have to let go of it.
         search: the search under way.
         loaded: what it is, once a process has loaded it.
         ready: the slots whose processes have it.
         failures: why the process of a slot could not load it.
-        waiters: calls of `load`.
+        waiters: calls of `load`, each with its place once it has one.
     """
 
     name: str
     files: ModelFiles | None = None
-    search: "asyncio.Future[ModelFiles | ModelUnavailable] | None" = None
+    weights_bytes: int = 0
+    memory_bytes: int = 0
+    is_leaving: bool = False
+    search: "asyncio.Future[Found] | None" = None
     loaded: LoadedModel | None = None
     ready: set[int] = field(default_factory=set[int])
     failures: dict[int, str] = field(default_factory=dict[int, str])
-    waiters: "list[asyncio.Future[LoadedModel]]" = field(
-        default_factory=list["asyncio.Future[LoadedModel]"]
+    waiters: "dict[asyncio.Future[LoadedModel], Place | None]" = field(
+        default_factory=dict["asyncio.Future[LoadedModel]", Place | None]
     )
 
 
@@ -501,6 +686,7 @@ class _Job:
         unanswered: texts of the call, equal ones counted, that it has not yielded yet.
         again: batches that a process did not finish.
         is_over: whether anybody still wants the answers.
+        place: the model's place in memory, once the call has it.
     """
 
     def __init__(self, model: _Model, texts: Sequence[str]) -> None:
@@ -513,6 +699,7 @@ class _Job:
         self.unanswered = len(texts)
         self.again: deque[list[int]] = deque()
         self.is_over = False
+        self.place: Place | None = None
         self._places = [places[text] for text in self.texts]
         self._next = 0
         self._crashes: dict[int, int] = {}
@@ -555,6 +742,12 @@ class _Job:
 @dataclass(frozen=True, slots=True)
 class _Load:
     model: _Model
+    files: ModelFiles
+
+
+@dataclass(frozen=True, slots=True)
+class _Unload:
+    model: _Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,7 +756,7 @@ class _Batch:
     rows: list[int]
 
 
-_Request: TypeAlias = _Load | _Batch
+_Request: TypeAlias = _Load | _Unload | _Batch
 _Process: TypeAlias = ModelProcess[_Request]
 
 
@@ -618,23 +811,23 @@ def _find_as_usual(model_dir: Path | None, default_model: str, model: str) -> Mo
     )
 
 
-def _search(find: Callable[[str], ModelFiles], model: str) -> ModelFiles | ModelUnavailable:
+def look_for(find: Callable[[str], ModelFiles], model: str) -> Found:
+    """Look for a model, whatever happens on the way."""
     try:
-        return find(model)
+        files = find(model)
+        return files, weights_bytes(files.path)
     except ModelUnavailable as error:
         return error
     except Exception as error:  # noqa: BLE001 - whatever stands in the way, there is no model
         return ModelUnavailable(model, f"looking for it failed: {error!r}")
 
 
-def _in_thread(
-    work: Callable[[], ModelFiles | ModelUnavailable],
-) -> "asyncio.Future[ModelFiles | ModelUnavailable]":
+def in_thread(work: Callable[[], Found]) -> "asyncio.Future[Found]":
     """Run something in a thread that does not keep the interpreter from ending."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[ModelFiles | ModelUnavailable] = loop.create_future()
+    future: asyncio.Future[Found] = loop.create_future()
 
-    def settle(result: ModelFiles | ModelUnavailable) -> None:
+    def settle(result: Found) -> None:
         if not future.done():
             future.set_result(result)
 
@@ -645,6 +838,18 @@ def _in_thread(
 
     threading.Thread(target=run, daemon=True, name="model-search").start()
     return future
+
+
+def weights_bytes(directory: Path) -> int:
+    """Add up the sizes of a model's weights on disk."""
+    return sum(file.stat().st_size for file in directory.rglob("*.safetensors"))
+
+
+async def _write(write: Callable[[ModelEvent], Awaitable[None]], event: ModelEvent) -> None:
+    try:
+        await write(event)
+    except AletheiaError as error:
+        log.warning("what became of %s could not be written down: %s", event.model, error)
 
 
 def _cores() -> int:

@@ -10,6 +10,8 @@ only if the vectors of some probe texts stay the same:
 - *packed*: oneDNN's matrix kernels on weights laid out for them, where that is also faster.
 """
 
+import ctypes
+import gc
 import logging
 import math
 import resource
@@ -461,7 +463,7 @@ def unpadded_attention(
 
 
 def _load(models: dict[str, LocalModel], header: Header) -> bytes:
-    started = time.monotonic()
+    started, before = time.monotonic(), resident_bytes()
     try:
         model = models.get(header["model"])
         if model is None:
@@ -477,9 +479,25 @@ def _load(models: dict[str, LocalModel], header: Header) -> bytes:
             "max_tokens": model.max_tokens,
             "kernels": model.kernels,
             "load_s": time.monotonic() - started,
+            "memory_bytes": max(0, resident_bytes() - before),
             "resident_bytes": resident_bytes(),
         }
     )
+
+
+def unload(models: dict[str, LocalModel], header: Header) -> bytes:
+    """Let go of a model, and answer as the wire says."""
+    models.pop(header["model"], None)
+    gc.collect()  # a model holds references to itself
+    give_back_memory()
+    return pack_frame({"op": "unloaded", "resident_bytes": resident_bytes()})
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system at once, where the C library can be told to."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _embed(models: dict[str, LocalModel], header: Header, body: bytes) -> bytes:
@@ -572,7 +590,13 @@ def main(arguments: Sequence[str]) -> None:
     models: dict[str, LocalModel] = {}
 
     def answer(header: Header, body: bytes) -> bytes:
-        return _load(models, header) if header["op"] == "load" else _embed(models, header, body)
+        match header["op"]:
+            case "load":
+                return _load(models, header)
+            case "unload":
+                return unload(models, header)
+            case _:
+                return _embed(models, header, body)
 
     serve(sys.stdin.fileno(), int(answers), answer)
 

@@ -39,6 +39,10 @@ class MockEmbedder:
         """Give back the name as it came; `None` is the default. Every name is served."""
         return self._default_model if model is None else model
 
+    async def room(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002
+        """See `aletheia.analysis.ports.Embedder.room`; nothing is limited here."""
+        return len(texts)
+
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """Embed texts, in order, `GROUP` at a time."""
         for start in range(0, len(texts), GROUP):

@@ -49,6 +49,7 @@ class LoadedModel:
         kernels: what was found to make it faster on this machine.
         load_s: how long the process that was ready first took to load it, without importing
             libraries, seconds.
+        memory_bytes: how much that process grew with it; no less than the size of its weights.
     """
 
     name: str
@@ -60,6 +61,7 @@ class LoadedModel:
     max_tokens: int | None
     kernels: tuple[str, ...]
     load_s: float
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

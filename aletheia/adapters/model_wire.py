@@ -4,15 +4,19 @@ A frame is two little-endian uint32, the lengths of what follows: a JSON object 
 raw bytes (the body). Nothing is pickled.
 
     request   {"op": "load", "model", "path", "long_text"}
-    answer    {"op": "loaded", "dimensions", "max_tokens", "kernels", "load_s", "resident_bytes"}
+    answer    {"op": "loaded", "dimensions", "max_tokens", "kernels", "load_s", "memory_bytes",
+              "resident_bytes"}
               {"op": "failed", "reason"}
+    request   {"op": "unload", "model"}
+    answer    {"op": "unloaded", "resident_bytes"}
     request   {"op": "embed", "model", "lengths"}                body: texts as UTF-8
     answer    {"op": "embedded", "tokens", "truncated", "failed", "compute_s", "resident_bytes"}
               body: float32 vectors of those that did not fail
 
-`lengths` are in bytes. `tokens` has one number a text, `truncated` the indices of texts whose end
-was left out, `failed` one `[index, kind, code, message]` a text without a vector, `kind` being the
-name of a class in `aletheia.errors`.
+`lengths` are in bytes; `memory_bytes` is how much the process grew with the model. `tokens` has one
+number a text, `truncated` the indices of texts whose end was left out, `failed` one
+`[index, kind, code, message]` a text without a vector, `kind` being the name of a class in
+`aletheia.errors`.
 """
 
 import os

@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from aletheia.adapters.answers import excerpt, read_retry_after
 from aletheia.adapters.remote_embedder import TOO_LONG, Vector, read_base_url, read_vector
+from aletheia.analysis.shelf import PullProgress
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -24,6 +25,7 @@ from aletheia.errors import (
     Refused,
     Unauthorized,
     Unavailable,
+    Unreachable,
 )
 
 T = TypeVar("T")
@@ -37,6 +39,9 @@ MAX_ANSWER_BYTES: Final = 64 * 2**20
 """Longest answer that is read, bytes."""
 
 CONNECT_TIMEOUT_S: Final = 10.0
+
+UNLOAD_LOOK_S: Final = 0.05
+"""Between two looks whether a model is unloaded; the server answers before it is."""
 
 _DOWNLOADING: Final = ("pulling", "downloading")
 """How a status begins while bytes are expected; to verify them takes long and says nothing."""
@@ -83,6 +88,14 @@ class LoadedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """A model that was loaded, and how long that took, seconds: next to nothing if it was there."""
+
+    model: LoadedModel
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What the server says of a model; `None` where it does not say.
 
@@ -95,22 +108,6 @@ class ModelCard:
     context_length: int | None = None
     dimensions: int | None = None
     capabilities: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PullProgress:
-    """How far the download of a model has come.
-
-    Attributes:
-        status: the server's words; `success` is the last.
-        completed_bytes: there already, over all the layers that are known so far.
-        total_bytes: of those layers; it grows as the server gets to the next one.
-    """
-
-    model: str
-    status: str
-    completed_bytes: int
-    total_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +247,57 @@ class OllamaClient:
 
         return await self._ask("POST", "embed", body, read)
 
+    async def load(self, model: str, *, keep_alive_s: float | None = None) -> Loading:
+        """Bring a model for embeddings into the server's memory.
+
+        A request without texts does that. The server says how long it took only where there are
+        texts (https://github.com/ollama/ollama/blob/main/server/routes.go, `EmbedHandler`), so
+        the time is taken here.
+
+        Args:
+            model: the model's name.
+            keep_alive_s: how long it stays after each use; `None` leaves that to the server. The
+                server cuts off fractions.
+
+        Raises:
+            InvalidTask: `model_not_found`; it is not installed.
+            BadAnswer: the server does not list it among what is loaded.
+        """
+        started = time.monotonic()
+        await self.embed(model, [], keep_alive_s=keep_alive_s)
+        load_s = time.monotonic() - started
+        loaded = await self.find_loaded(model)
+        if loaded is None:
+            raise BadAnswer(OLLAMA, f"{model!r} was loaded, and is not listed in api/ps")
+        return Loading(loaded, load_s)
+
+    async def unload(self, model: str) -> None:
+        """Take a model out of the server's memory once its requests under way have ended.
+
+        Asked of `/api/generate`, as `ollama stop` does: `/api/embed` would first load a model
+        that is not there.
+
+        Raises:
+            InvalidTask: `model_not_found`; it is not installed.
+            Unavailable: it was still loaded when the time for one request was over.
+        """
+        body = {"model": model, "keep_alive": 0}
+        reason = await self._ask("POST", "generate", body, lambda answer: answer.get("done_reason"))
+        if reason != "unload":
+            raise BadAnswer(OLLAMA, f"asked to unload {model!r}, it says {str(reason)[:100]!r}")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while await self.find_loaded(model):  # noqa: ASYNC110 - a server tells nobody
+                    await asyncio.sleep(UNLOAD_LOOK_S)
+        except TimeoutError:
+            late = f"{model!r} is still loaded after {self._timeout_s:g} s"
+            raise Unavailable(OLLAMA, late) from None
+
+    async def find_loaded(self, model: str) -> LoadedModel | None:
+        """Find a model among those in the server's memory."""
+        wanted = model_key(model)
+        return next((one for one in await self.loaded() if model_key(one.name) == wanted), None)
+
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
         """Have the server download a model; one that broke off goes on from where it was.
 
@@ -336,9 +384,9 @@ class OllamaClient:
             )
         except aiohttp.ConnectionTimeoutError:
             reason = f"no connection within {CONNECT_TIMEOUT_S:g} s"
-            raise Unavailable(OLLAMA, reason) from None
+            raise Unreachable(OLLAMA, reason) from None
         except aiohttp.ClientConnectorError as error:
-            raise Unavailable(OLLAMA, excerpt(str(error).encode())) from error
+            raise Unreachable(OLLAMA, excerpt(str(error).encode())) from error
         if response.status == 200:  # noqa: PLR2004
             return response
         async with response:
@@ -402,6 +450,11 @@ class _Pull:
         self._last = progress
         self.expects_bytes = status.startswith(_DOWNLOADING)
         return progress
+
+
+def model_key(model: str) -> str:
+    """What is the same for all names of one model: case and `:latest` make no difference."""
+    return model.strip().removesuffix(":latest").lower()
 
 
 def _to_error(status: int, raw: bytes, wait_s: float | None) -> AletheiaError:

@@ -8,17 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from aletheia.adapters.ollama import OLLAMA, ModelCard, OllamaClient, PullProgress
-from aletheia.adapters.remote_embedder import (
-    TOO_LONG,
-    Around,
-    Called,
-    Part,
-    RemoteEmbedder,
-    halve,
-    just_send,
-)
+from aletheia.adapters.remote_embedder import TOO_LONG, Called, Part, RemoteEmbedder, halve
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.llm.calls import Around, just_send
 
 log = logging.getLogger(__name__)
 

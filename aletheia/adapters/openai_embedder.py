@@ -6,19 +6,15 @@ See https://platform.openai.com/docs/api-reference/embeddings/create.
 import asyncio
 import base64
 import binascii
-import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-import httpx2
 import numpy as np
-import openai
-import orjson
 from openai import AsyncOpenAI, omit
 
-from aletheia.adapters.answers import excerpt, read_retry_after
+from aletheia.adapters.answers import excerpt
 from aletheia.adapters.openai_tokens import (
     BYTES_PER_TOKEN,
     Encoding,
@@ -26,31 +22,27 @@ from aletheia.adapters.openai_tokens import (
     count_bytes,
     split_text,
 )
+from aletheia.adapters.openai_wire import (
+    ErrorAnswer,
+    as_object,
+    exchange,
+    load_object,
+    make_client,
+)
 from aletheia.adapters.remote_embedder import (
     TOO_LONG,
-    Around,
     Called,
     Part,
     RemoteEmbedder,
     Vector,
     halve,
-    just_send,
     read_base_url,
     read_vector,
 )
 from aletheia.adapters.upstream import is_token
 from aletheia.analysis.ports import LongText
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    InvalidTask,
-    Misconfigured,
-    NotFound,
-    QuotaExhausted,
-    Refused,
-    Unauthorized,
-    Unavailable,
-)
+from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured
+from aletheia.llm.calls import Around, just_send
 
 OPENAI: Final = "openai"
 """What results and errors call the provider, whoever runs the server."""
@@ -70,10 +62,9 @@ INLINE_BYTES: Final = 100_000
 
 _LONGEST_NAME: Final = 256
 
-_OUTAGES: Final = frozenset({402, 408, 429})
-"""Statuses below 500 that say nothing against the request: unpaid, too slow, too many."""
-
-_REFUSALS: Final = {403: Unauthorized, 404: NotFound}
+_CLIENT_ERRORS: Final = range(400, 500)
+_NOT_THE_TASKS: Final = frozenset({401, 402, 408, 429})
+"""Statuses below 500 that say nothing against the request: no key, unpaid, too slow, too many."""
 
 _TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "max_tokens_per_request"})
 
@@ -164,12 +155,12 @@ class OpenAIEmbedder(RemoteEmbedder):
     async def open(self) -> None:
         """Make ready to send. Idempotent."""
         if self._client is None:
-            self._client = AsyncOpenAI(
-                api_key=self._api_key,
-                base_url=self._base_url,
-                timeout=self._timeout_s,
-                max_retries=0,
-                http_client=httpx2.AsyncClient(event_hooks={"response": [self._bound_answer]}),
+            self._client = make_client(
+                self._api_key,
+                self._base_url,
+                timeout_s=self._timeout_s,
+                provider=OPENAI,
+                max_answer_bytes=self._max_answer_bytes,
             )
             self._tables.ready(self._default_model)
 
@@ -210,11 +201,13 @@ class OpenAIEmbedder(RemoteEmbedder):
             Refused: any other 4xx.
         """
         outcome = await self._post(model, texts, dimensions)
+        # Raised here, where no exception of the SDK, which holds the key, is its context.
+        if isinstance(outcome, ErrorAnswer):
+            raise self._translate(outcome)
         if isinstance(outcome, AletheiaError):
-            # Raised here, where no exception of the SDK, which holds the key, is its context.
             raise outcome
         try:
-            answer = _load(outcome)
+            answer = load_object(outcome)
             vectors = _read_vectors(answer, len(texts))
         except ValueError as error:
             reason = f"{error}: {excerpt(outcome[:4096], self._api_key)}"
@@ -223,7 +216,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         ran = answer.get("model")
         return Called(
             vectors=self._check_vectors(model, vectors),
-            tokens=sum(map(self._most_tokens, texts)) if tokens is None else tokens,
+            tokens=sum(map(self._bound, texts)) if tokens is None else tokens,
             is_estimate=tokens is None,
             model=ran if isinstance(ran, str) and ran else model,
         )
@@ -233,59 +226,34 @@ class OpenAIEmbedder(RemoteEmbedder):
 
     async def _post(
         self, model: str, texts: Sequence[str], dimensions: int | None
-    ) -> bytes | AletheiaError:
+    ) -> bytes | ErrorAnswer | AletheiaError:
         """Send one request and read its answer."""
         if self._client is None:
             raise RuntimeError("the client is not open")
-        status: int | None = None
-        try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.embeddings.with_streaming_response.create(
-                    input=list(texts),
-                    model=model,
-                    dimensions=omit if dimensions is None else dimensions,
-                    encoding_format="base64",
-                ) as response,
-            ):
-                status = response.status_code
-                return await response.read()
-        except (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException):
-            reason = f"no complete answer within {self._timeout_s:g} s"
-            return Unavailable(OPENAI, reason, status=status)
-        except openai.APIStatusError as error:
-            return self._translate(error)
-        except openai.APIConnectionError as error:
-            return _lost(error.__cause__ or error, status)
-        except httpx2.HTTPError as error:
-            return _lost(error, status)
-        except BadAnswer as error:
-            return error
+        create = self._client.embeddings.with_streaming_response.create
+        return await exchange(
+            lambda: create(
+                input=list(texts),
+                model=model,
+                dimensions=omit if dimensions is None else dimensions,
+                encoding_format="base64",
+            ),
+            provider=OPENAI,
+            timeout_s=self._timeout_s,
+            clock=self._clock,
+        )
 
-    async def _bound_answer(self, response: httpx2.Response) -> None:
-        stream = cast("httpx2.AsyncByteStream", response.stream)
-        response.stream = _BoundedStream(stream, self._max_answer_bytes)
+    def _translate(self, answer: ErrorAnswer) -> AletheiaError:
+        """Say what an error means: the task's own fault, or anything else."""
+        if code := _read_task_fault(answer):
+            said = answer.say(self._api_key)
+            return InvalidTask(code, said or f"{OPENAI} refused the text with {answer.status}")
+        return answer.to_error(OPENAI, self._api_key)
 
-    def _translate(self, error: openai.APIStatusError) -> AletheiaError:
-        """Say what a status that is no success means."""
-        status, body = error.status_code, _as_object(error.body)
-        message = str(body.get("message") or error.response.text)
-        said = excerpt(message.encode(errors="replace"), self._api_key)
-        if status < 400:  # noqa: PLR2004
-            return BadAnswer(OPENAI, f"{status}, which is not followed", status=status)
-        if status in _OUTAGES or status >= 500:  # noqa: PLR2004
-            is_quota = status == 402 or "insufficient_quota" in (error.code, error.type)  # noqa: PLR2004
-            kind = QuotaExhausted if is_quota else Unavailable
-            wait_s = _read_wait(error.response.headers, self._clock())
-            return kind(OPENAI, f"{status}: {said}" if said else str(status), wait_s, status)
-        if status == 401:  # noqa: PLR2004
-            # The message of a 401 has parts of the key in it.
-            return Unauthorized(OPENAI, status, error.code or "")
-        if code := _read_task_fault(error, message):
-            return InvalidTask(code, said or f"{OPENAI} refused the text with {status}")
-        return _REFUSALS.get(status, Refused)(OPENAI, status, said)
+    def _most_tokens(self, model: str, text: str) -> int:  # noqa: ARG002
+        return self._bound(text)
 
-    def _most_tokens(self, text: str) -> int:
+    def _bound(self, text: str) -> int:
         """Bound the tokens of a text that is accepted, without tables."""
         return min(count_bytes(text), self._max_text_tokens)
 
@@ -322,7 +290,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         )
 
     def _cut_uncounted(self, owner: int, text: str) -> list[Part]:
-        return [Part(owner, text, self._most_tokens(text))]
+        return [Part(owner, text, self._bound(text))]
 
     def _shorten(self, part: Part) -> list[Part]:
         """Give half of a part, or in windows both halves, as the limit is known to the server."""
@@ -332,31 +300,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         if self._long_text == "truncate":
             halves = halves[:1]
         is_truncated = self._long_text == "truncate"
-        return [Part(part.owner, half, self._most_tokens(half), is_truncated) for half in halves]
-
-
-def _as_object(value: object) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _load(body: bytes) -> dict[str, Any]:
-    """Read an answer's JSON object.
-
-    Servers written in Python may put `NaN` into it, which costs only the vector it stands in.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        try:
-            answer = json.loads(body)
-        except (ValueError, RecursionError):
-            raise ValueError("not JSON") from None
-    if not isinstance(answer, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004
-    return cast("dict[str, Any]", answer)
+        return [Part(part.owner, half, self._bound(half), is_truncated) for half in halves]
 
 
 def _read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
@@ -373,7 +317,7 @@ def _read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
         raise ValueError(f"{len(entries)} vectors for {count} texts")
     vectors: dict[int, Vector] = {}
     for entry in entries:
-        found = _as_object(entry)
+        found = as_object(entry)
         index = found.get("index")
         if type(index) is not int or not 0 <= index < count or index in vectors:
             raise ValueError(f"a vector with index {str(index)[:20]}")
@@ -399,7 +343,7 @@ def _read_embedding(embedding: object) -> Vector:
 
 
 def _read_tokens(answer: dict[str, Any]) -> int | None:
-    counts = _as_object(answer.get("usage"))
+    counts = as_object(answer.get("usage"))
     for name in ("prompt_tokens", "total_tokens"):
         tokens = counts.get(name)
         # Servers that count nothing say 0.
@@ -408,49 +352,22 @@ def _read_tokens(answer: dict[str, Any]) -> int | None:
     return None
 
 
-def _read_task_fault(error: openai.APIStatusError, message: str) -> str | None:
+def _read_task_fault(answer: ErrorAnswer) -> str | None:
     """Give the code of the task's fault that a refusal speaks of; `None` if it is no task's."""
-    if error.code == "model_not_found" or _SAYS_NO_MODEL.search(message):
-        return "model_not_found"
-    if _SAYS_NO_EMBEDDINGS.search(message):
-        return "unsupported_model"
-    if error.status_code == 413 or error.code in _TOO_LONG_CODES:  # noqa: PLR2004
-        return TOO_LONG
-    is_about_input = error.param is None or error.param.startswith("input")
-    if error.status_code not in (400, 422) or not is_about_input:
+    if answer.status not in _CLIENT_ERRORS or answer.status in _NOT_THE_TASKS:
         return None
-    if _SAYS_TOO_LONG.search(message):
+    if answer.code == "model_not_found" or _SAYS_NO_MODEL.search(answer.message):
+        return "model_not_found"
+    if _SAYS_NO_EMBEDDINGS.search(answer.message):
+        return "unsupported_model"
+    if answer.status == 413 or answer.code in _TOO_LONG_CODES:  # noqa: PLR2004
         return TOO_LONG
-    return "invalid_text" if _SAYS_BAD_INPUT.search(f"{error.param} {message}") else None
+    is_about_input = not answer.param or answer.param.startswith("input")
+    return _read_text_fault(answer) if answer.status in (400, 422) and is_about_input else None
 
 
-def _read_wait(headers: httpx2.Headers, now: float) -> float | None:
-    """Read how long to wait, seconds; OpenAI and Azure may say it in milliseconds."""
-    milliseconds = headers.get("retry-after-ms", "")
-    if re.fullmatch(r"[0-9]{1,8}", milliseconds, re.ASCII):
-        return int(milliseconds) / 1000
-    return read_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now)
-
-
-def _lost(error: BaseException, status: int | None) -> Unavailable:
-    if isinstance(error, httpx2.DecodingError):
-        return BadAnswer(OPENAI, "a body that cannot be unpacked", status=status)
-    return Unavailable(OPENAI, f"connection lost ({type(error).__name__})", status=status)
-
-
-class _BoundedStream(httpx2.AsyncByteStream):
-    """A body that breaks off with an error after so many bytes."""
-
-    def __init__(self, stream: httpx2.AsyncByteStream, max_bytes: int) -> None:
-        self._stream, self._max_bytes = stream, max_bytes
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._stream:
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise BadAnswer(OPENAI, f"longer than {self._max_bytes:,} bytes")
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+def _read_text_fault(answer: ErrorAnswer) -> str | None:
+    if _SAYS_TOO_LONG.search(answer.message):
+        return TOO_LONG
+    says_bad_input = _SAYS_BAD_INPUT.search(f"{answer.param} {answer.message}")
+    return "invalid_text" if says_bad_input else None

@@ -9,7 +9,7 @@ import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from yarl import URL
 
+from aletheia.adapters.metering import key_of
 from aletheia.analysis.ports import Embedded, Embedding, LongText
 from aletheia.errors import (
     AletheiaError,
@@ -25,6 +26,8 @@ from aletheia.errors import (
     InvalidTask,
     Misconfigured,
 )
+from aletheia.llm.calls import Around, CallPlan
+from aletheia.llm.prices import Tokens
 
 Vector: TypeAlias = NDArray[np.float32]
 
@@ -43,23 +46,6 @@ _BLANK: Final = re.compile(r"\s")
 
 
 @dataclass(frozen=True, slots=True)
-class CallPlan:
-    """A request that is about to be sent.
-
-    Attributes:
-        provider: `openai` or `ollama`.
-        model: the model asked for.
-        texts: how many texts it carries.
-        tokens: how many tokens the provider may count at most.
-    """
-
-    provider: str
-    model: str
-    texts: int
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Called:
     """What a request brought.
 
@@ -75,19 +61,10 @@ class Called:
     is_estimate: bool
     model: str
 
-
-Send: TypeAlias = Callable[[], Awaitable[Called]]
-Around: TypeAlias = Callable[[CallPlan, Send], Awaitable[Called]]
-"""Wraps every request that is really sent: limits, budget, breaker.
-
-It may raise an `AletheiaError` instead of sending; an `InvalidTask` or a `ComputeFailed` would be
-taken for the provider's word on a text.
-"""
-
-
-async def just_send(plan: CallPlan, send: Send) -> Called:  # noqa: ARG001
-    """Send a request without asking anything."""
-    return await send()
+    @property
+    def used(self) -> Tokens:
+        """The tokens, as all calls count them."""
+        return Tokens(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +126,15 @@ class RemoteEmbedder(ABC):
     @abstractmethod
     def canonical_model(self, model: str | None) -> str:
         """See `aletheia.analysis.ports.Embedder.canonical_model`."""
+
+    async def room(self, model: str, texts: Sequence[str]) -> int:
+        """See `aletheia.analysis.ports.Embedder.room`."""
+        tokens = [self._most_tokens(model, text) for text in texts]
+        return await self._around.room(self.provider, model, "embedding", tokens)
+
+    @abstractmethod
+    def _most_tokens(self, model: str, text: str) -> int:
+        """Bound the tokens of a text that is accepted, without asking anybody."""
 
     @abstractmethod
     async def _cut(
@@ -247,7 +233,14 @@ class RemoteEmbedder(ABC):
         return outcome
 
     async def _request_once(self, model: str, parts: Sequence[Part]) -> Called | AletheiaError:
-        plan = CallPlan(self.provider, model, len(parts), sum(part.tokens for part in parts))
+        plan = CallPlan(
+            self.provider,
+            model,
+            "embedding",
+            key_of(model, [part.text for part in parts]),
+            Tokens(sum(part.tokens for part in parts)),
+            texts=len(parts),
+        )
         async with self._slots:
             try:
                 return await self._around(plan, lambda: self._send(model, parts))

@@ -36,6 +36,7 @@ from aletheia.errors import (
     Unauthorized,
     Unavailable,
 )
+from aletheia.resilience.backoff import BackOff
 
 T = TypeVar("T")
 
@@ -44,9 +45,6 @@ UPSTREAM: Final = "upstream"
 
 ENVELOPES: Final = ("data", "tasks", "items", "docs")
 """Names under which an upstream may wrap its page."""
-
-LONGEST_WAIT_S: Final = 60.0
-"""Longest delay between two tries of one call. An upstream that asks for more is left alone."""
 
 MAX_PAGE_BYTES: Final = 64 * 2**20
 """Longest page that is read, bytes."""
@@ -458,30 +456,6 @@ def _ignore(body: bytes) -> None:
 
 def _as_payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return body if body is None or len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
-
-
-class BackOff:
-    """Decides after each failure of one call whether to try again, and after how long.
-
-    The delay is exponential with full jitter
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), on top of what
-    the other side asked for.
-    """
-
-    def __init__(self, base_s: float, draw: Callable[[], float]) -> None:
-        self._window_s = min(base_s, LONGEST_WAIT_S)
-        self._draw = draw
-
-    def __call__(self, error: Exception) -> bool | float:
-        """Give the delay in seconds, or `False` where another try is pointless."""
-        if not isinstance(error, Unavailable) or isinstance(error, BadAnswer):
-            return False
-        asked_s = error.retry_after_s or 0.0
-        if asked_s > LONGEST_WAIT_S:
-            return False
-        delay_s = asked_s + self._draw() * self._window_s
-        self._window_s = min(2 * self._window_s, LONGEST_WAIT_S)
-        return delay_s
 
 
 async def _send_once(

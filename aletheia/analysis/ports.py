@@ -21,11 +21,19 @@ class Embedding:
         vector: `(d,)` float32, finite, not zero.
         tokens: tokens the model read.
         is_truncated: whether the text was longer than the model reads and its end was left out.
+        model: what made it; `None` is the model that was asked for.
+        provider: who made it; `None` is the embedder's own.
+        is_fallback: whether that is not who was asked first.
+        is_cached: whether it had been made before, and so used no tokens now.
     """
 
     vector: NDArray[np.float32]
     tokens: int
     is_truncated: bool = False
+    model: str | None = None
+    provider: str | None = None
+    is_fallback: bool = False
+    is_cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,8 @@ class Embedder(Protocol):
     """Turns texts into vectors with one kind of provider.
 
     Attributes:
-        provider: what `provider` says in a result: `local`, `mock`, `openai` or `ollama`.
+        provider: what `provider` says in a result: `local`, `mock`, `openai` or `ollama`; of
+            `hybrid` each embedding says it.
         is_mock: whether its vectors mean nothing.
     """
 
@@ -50,8 +59,19 @@ class Embedder(Protocol):
     def canonical_model(self, model: str | None) -> str:
         """Name the model that will run for the name a task gave, `None` being the default.
 
+        Texts with the same answer are embedded together.
+
         Raises:
             InvalidTask: `unsupported_model`; this provider does not serve that name.
+        """
+        ...
+
+    async def room(self, model: str, texts: Sequence[str]) -> int:
+        """Say how many of some texts, from the first, may be embedded now; promises nothing.
+
+        Raises:
+            HeldUp: none of them; it says why, and until when.
+            Misconfigured: none of them, as things are set.
         """
         ...
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Misconfigured
 
@@ -65,6 +65,19 @@ class Processor(Protocol):
         ...
 
 
+@runtime_checkable
+class Limited(Protocol):
+    """A processor that cannot always do all that is asked; to be one is up to each."""
+
+    async def room(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+        """Say how many of some inputs, from the first, may be computed now; promises nothing.
+
+        Raises:
+            HeldUp: none of them; it says why, and until when.
+        """
+        ...
+
+
 class Processors:
     """All processors, by task type.
 
@@ -110,6 +123,17 @@ class Processors:
         except Exception as fault:
             log.exception("the processor of %r failed on checking an input", task_type)
             raise InvalidTask("processor_error", f"{type(fault).__name__}: {fault}") from fault
+
+    async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+        """Say how many of some admitted inputs, from the first, may be computed now.
+
+        Raises:
+            AletheiaError: none of them, and why.
+        """
+        processor = self._processors[task_type]
+        return (
+            await processor.room(group, inputs) if isinstance(processor, Limited) else len(inputs)
+        )
 
     async def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]

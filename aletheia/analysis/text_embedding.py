@@ -50,6 +50,15 @@ class TextEmbedding:
             raise InvalidTask("invalid_model", "the model is not a name")
         return self._embedder.canonical_model(model.strip() if model else None)
 
+    async def room(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+        """Say how many of some inputs, from the first, may be embedded now.
+
+        Raises:
+            HeldUp: none of them.
+            Misconfigured: none of them, as things are set.
+        """
+        return await self._embedder.room(group, [one["text"] for one in inputs])
+
     async def process(
         self, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:
@@ -63,14 +72,19 @@ class TextEmbedding:
         embedding = one.result
         if isinstance(embedding, AletheiaError):
             return Finished(one.index, error=embedding)
-        record: dict[str, Any] = {
-            "model": model,
-            "provider": self._embedder.provider,
+        said: dict[str, Any] = {
+            "model": embedding.model or model,
+            "provider": embedding.provider or self._embedder.provider,
             "dimensions": len(embedding.vector),
         }
         if embedding.is_truncated:
-            record["truncated"] = True
+            said["truncated"] = True
         if self._embedder.is_mock:
-            record["mock"] = True
-        result = {"embedding": embedding.vector, **record}
+            said["mock"] = True
+        record = dict(said)
+        if embedding.is_fallback:
+            record["fallback"] = True
+        if embedding.is_cached:
+            record["cached"] = True
+        result = {"embedding": embedding.vector, **said}
         return Finished(one.index, result, record, {"tokens": embedding.tokens})

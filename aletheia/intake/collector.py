@@ -1,7 +1,7 @@
 """Collecting batches: pages read, tasks checked, claimed, and taken off the pending list."""
 
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,9 @@ from aletheia.documents import Document
 from aletheia.errors import (
     AletheiaError,
     Conflict,
+    HeldUp,
     InvalidTask,
+    Misconfigured,
     NotFound,
     Refused,
     Unauthorized,
@@ -47,6 +49,19 @@ class _Plan:
         default_factory=list[tuple[Document, Entry, str]]
     )
     superseded: list[Document] = field(default_factory=list[Document])
+
+    def keep_first(self, task_type: str, group: str, count: int) -> None:
+        """Of the new tasks of a group, act on so many only, the oldest."""
+        kept: list[tuple[Entry, str, int]] = []
+        for one in self.new:
+            entry, its_group, _ = one
+            is_of_it = (
+                isinstance(entry.task, Task) and entry.task.type == task_type and its_group == group
+            )
+            count -= is_of_it
+            if not is_of_it or count >= 0:
+                kept.append(one)
+        self.new = kept
 
 
 class Collector:
@@ -147,6 +162,7 @@ class Collector:
         ledger, tally = self._desk.ledger, self._desk.tally
         tally.rejected += await ledger.reject(page.rejected)
         plan = self._plan(page, await ledger.rows_of([entry.id for entry in page.entries]))
+        await self._hold_back(plan, batch)
         claims = await self._take(batch, ledger.claim(plan.new))
         failures = await self._take(batch, ledger.claim_faulty(plan.faulty))
         reopened = await self._take(batch, ledger.reopen(plan.again))
@@ -163,6 +179,30 @@ class Collector:
         old = [row["_id"] for row in plan.superseded if row["task_id"] in ids]
         tally.superseded += await ledger.supersede(old)
         return len(claims) + len(failures) + len(reopened)
+
+    async def _hold_back(self, plan: _Plan, batch: Batch) -> None:
+        """Leave pending what there is no room for now: breakers, limits, budgets."""
+        groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for entry, group, _ in plan.new:
+            if isinstance(entry.task, Task):
+                groups.setdefault((entry.task.type, group), []).append(entry.task.input)
+        for (task_type, group), inputs in groups.items():
+            collected = [
+                claim.task.input
+                for claim in batch.work
+                if claim.task.type == task_type and claim.group == group
+            ]
+            room = await self._room(task_type, group, [*collected, *inputs]) - len(collected)
+            if room < len(inputs):
+                plan.keep_first(task_type, group, max(0, room))
+
+    async def _room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+        try:
+            return await self._processors.room(task_type, group, inputs)
+        except (HeldUp, Misconfigured) as problem:
+            self._desk.hold_up(task_type, group, problem)
+            log.warning("%s tasks for %r stay pending: %s", task_type, group, problem)
+            return 0
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
         try:

@@ -6,7 +6,15 @@ import logging
 import random
 from collections.abc import Sequence
 
-from aletheia.errors import AletheiaError, ComputeFailed, ModelUnavailable, Unavailable
+from aletheia.errors import (
+    AletheiaError,
+    ComputeFailed,
+    HeldUp,
+    Misconfigured,
+    ModelUnavailable,
+    Refused,
+    Unavailable,
+)
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.desk import Batch, Desk
 from aletheia.intake.models import Claim, Outcome, RowState
@@ -15,8 +23,11 @@ from aletheia.intake.ports import Finished, Processors
 
 log = logging.getLogger(__name__)
 
-OUTAGES = (Unavailable, ModelUnavailable)
-"""What makes a task wait rather than fail, and uses up none of its attempts."""
+OUTAGES = (Unavailable, ModelUnavailable, HeldUp, Refused, Misconfigured)
+"""What makes a task wait rather than fail, and uses up none of its attempts.
+
+A provider that refuses us, for a wrong key or a wrong setting, says nothing about the task.
+"""
 
 
 class Computer:
@@ -119,8 +130,7 @@ class Computer:
             self._desk.troubles.pop(group, None)
         await self._keep_outcomes(batch, list(good.values()))
         for _, outcome in good.values():
-            tokens = (outcome.usage or {}).get("tokens")
-            self._desk.tally.tokens += tokens if isinstance(tokens, int) else 0
+            self._desk.tally.count_use(outcome)
         return await self._settle_failures(batch, bad)
 
     async def _settle_failures(
@@ -152,7 +162,6 @@ class Computer:
         await self._desk.ledger.wait(claims, until, problem)
         self._desk.drop(claims)
         self._desk.tally.waiting += len(claims)
-        self._desk.troubles[group] = problem
         log.error("%d tasks wait for %s %r: %s", len(claims), task_type, group, problem)
 
 

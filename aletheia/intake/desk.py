@@ -6,10 +6,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aletheia.errors import AletheiaError, wait_asked_by
+from aletheia.errors import AletheiaError, BudgetExceeded, HeldUp, RateLimited, wait_asked_by
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Claim, Tally
-from aletheia.settings import IntakeSettings
+from aletheia.settings import LOCAL_BATCH_TASKS, IntakeSettings
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Pace:
     """
 
     page: int = 10
-    batch: int = 256
+    batch: int = LOCAL_BATCH_TASKS
     calls: int = 5
     retries: int = 3
     backoff_s: float = 0.5
@@ -37,11 +37,16 @@ class Pace:
     max_entry_bytes: int = 2_000_000
 
     @classmethod
-    def from_settings(cls, settings: IntakeSettings) -> "Pace":
-        """Take the numbers from the settings."""
+    def from_settings(cls, settings: IntakeSettings, *, batch: int = LOCAL_BATCH_TASKS) -> "Pace":
+        """Take the numbers from the settings.
+
+        Args:
+            settings: the settings.
+            batch: tasks collected together where `BATCH_MAX_TASKS` says nothing.
+        """
         return cls(
             page=settings.poll_limit,
-            batch=settings.batch_max_tasks,
+            batch=settings.batch_max_tasks or batch,
             calls=settings.concurrency_limit,
             retries=settings.max_retries,
             backoff_s=settings.retry_base_seconds,
@@ -165,9 +170,18 @@ class Desk:
         return len(held)
 
     def hold_up(self, task_type: str, group: str, problem: AletheiaError) -> float:
-        """Claim no more tasks of a group for a while; return until when, Unix time."""
+        """Claim no more tasks of a group for a while; return until when, Unix time.
+
+        A limit or a budget that is reached is as it should be; anything else is trouble.
+        """
         until = self._clock() + max(self.pace.outage_s, wait_asked_by(problem))
+        if isinstance(problem, HeldUp) and problem.until is not None:
+            until = problem.until.timestamp()
         self._held_up[task_type, group] = until
+        if isinstance(problem, RateLimited | BudgetExceeded):
+            self.tally.held_up[group] = str(problem)
+        else:
+            self.troubles[group] = problem
         return until
 
     def is_held_up(self, task_type: str, group: str) -> bool:

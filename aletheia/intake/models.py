@@ -163,7 +163,14 @@ class Claim:
 
 @dataclass(slots=True)
 class Tally:
-    """What a shift has done so far; all counts are tasks unless their name says otherwise."""
+    """What a shift has done so far; all counts are tasks unless their name says otherwise.
+
+    Attributes:
+        by_model: results by who made them, as `provider: model`.
+        fallbacks: results that another provider made than the one asked first.
+        cached: results that had been made before.
+        held_up: by group, the limit or budget that was last in the way.
+    """
 
     pages: int = 0
     claimed: int = 0
@@ -184,6 +191,20 @@ class Tally:
     tokens: int = 0
     by_type: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     by_error: dict[str, int] = field(default_factory=dict[str, int])
+    by_model: dict[str, int] = field(default_factory=dict[str, int])
+    fallbacks: int = 0
+    cached: int = 0
+    held_up: dict[str, str] = field(default_factory=dict[str, str])
+
+    def count_use(self, outcome: "Outcome") -> None:
+        """Count what one result that was kept is made of."""
+        tokens, made = (outcome.usage or {}).get("tokens"), outcome.result or {}
+        self.tokens += tokens if isinstance(tokens, int) else 0
+        self.fallbacks += bool(made.get("fallback"))
+        self.cached += bool(made.get("cached"))
+        if "provider" in made and "model" in made:
+            name = f"{made['provider']}: {made['model']}"
+            self.by_model[name] = self.by_model.get(name, 0) + 1
 
     def count_outcome(self, task_type: str, outcome: str, error: str | None = None) -> None:
         """Count one acknowledged report."""

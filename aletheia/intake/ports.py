@@ -76,6 +76,15 @@ class Processors(Protocol):
         """
         ...
 
+    async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+        """Say how many of some admitted inputs, from the first, may be computed now.
+
+        Raises:
+            HeldUp: none of them; it says why, and until when.
+            Misconfigured: none of them, as things are set.
+        """
+        ...
+
     def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:

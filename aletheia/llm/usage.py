@@ -10,6 +10,8 @@ least what was spent: a reservation nobody settled counts as spent.
 Money is whole nano-dollars.
 """
 
+import bisect
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -284,6 +286,41 @@ class Spending:
         for usage in await self.budgets(run_id):
             if usage.is_spent and usage.limit is not None:
                 raise BudgetExceeded(usage.name, usage.limit, usage.spent, 0, usage.until)
+
+    async def room(self, call: Call, tokens: Sequence[int]) -> int:
+        """Say for how many inputs of a call, from the first, every budget has room now.
+
+        Nothing is set aside; by the time the call is sent others may have spent it.
+
+        Args:
+            call: what would be sent.
+            tokens: of each input, at most.
+
+        Raises:
+            BudgetExceeded: not even for the first.
+            Misconfigured: the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
+        """
+        sums = list(itertools.accumulate(tokens))
+        self._cost(call, Tokens(0))
+        if self.limits == BudgetLimits() or not sums:
+            return len(sums)
+        room = len(sums)
+        for usage in await self.budgets(call.run_id):
+            if usage.limit is None:
+                continue
+            left = usage.limit - usage.spent
+            is_money = isinstance(usage.limit, Decimal)
+
+            def asked(total: int, *, is_money: bool = is_money) -> Decimal | int:
+                return usd_of(self._cost(call, Tokens(total))) if is_money else total
+
+            fitting = bisect.bisect_right(sums, left, key=asked)
+            if not fitting:
+                raise BudgetExceeded(
+                    usage.name, usage.limit, usage.spent, asked(sums[0]), usage.until
+                )
+            room = min(room, fitting)
+        return room
 
     async def reservations(self, key: str) -> list[Reservation]:
         """Read what is still set aside under a key, to settle after a crash, oldest first."""

@@ -157,15 +157,22 @@ class CircuitBreaker:
     async def guarding(self, dependency: str) -> AsyncGenerator[Permit]:
         """Admit one call, and take what becomes of it into account.
 
-        Only the call itself belongs inside. A verdict that cannot be written is logged; it
-        changes nothing about the call's own outcome.
-
         Raises:
             BreakerOpen: it was not admitted.
         """
         permit = await self.admit(dependency)
-        try:
+        async with self.judging(permit):
             yield permit
+
+    @asynccontextmanager
+    async def judging(self, permit: Permit) -> AsyncGenerator[None]:
+        """Take what becomes of an admitted call into account.
+
+        Only the call itself belongs inside. A verdict that cannot be written is logged; it
+        changes nothing about the call's own outcome.
+        """
+        try:
+            yield
         except BaseException as error:
             if is_breaker_failure(error):
                 await self._tell(permit, self.fail(permit, str(error)))
@@ -175,6 +182,16 @@ class CircuitBreaker:
                 await self._tell(permit, self.abandon(permit))
             raise
         await self._tell(permit, self.succeed(permit))
+
+    async def check(self, dependency: str) -> None:
+        """See whether a call may be admitted now, without admitting one.
+
+        Raises:
+            BreakerOpen: it is open, or half-open with a probe under way.
+        """
+        stands = self._state_of(await self._read(dependency), self._now())
+        if stands.until is not None:
+            raise BreakerOpen(dependency, stands.until)
 
     async def admit(self, dependency: str) -> Permit:
         """Admit a call; it has to end in `succeed`, `fail` or `abandon`.

@@ -42,7 +42,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def upstream(**values: str) -> UpstreamCredentials:
-    (first, _) = build_blocks({"API_BASE_URL": "http://127.0.0.1:1", **values})
+    (first, *_) = build_blocks({"API_BASE_URL": "http://127.0.0.1:1", **values})
     assert isinstance(first, UpstreamCredentials)
     return first
 

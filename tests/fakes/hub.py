@@ -61,7 +61,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json({"id": repository, "sha": COMMIT, "siblings": siblings})
 
     def list_files(self, repository: str) -> None:
-        files = self.hub.repositories[repository]
+        files = self.hub.repositories.get(repository)
+        if files is None:
+            self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            return
         self.send_json(
             [
                 {

@@ -1,8 +1,9 @@
 """Stands in for `python -m aletheia.adapters.local_model`: no model, but faults on demand.
 
 A path to load tells how loading goes, by its last part: `refused`, `deadly`, `endless`,
-`babbling`; anything else works. Some texts bring faults with them, see `embed` and `stumble`. A
-vector is `(1, length of the text, number of texts in the batch)`.
+`babbling`; anything else works, and `takes-N` brings N bytes of memory. Where the path's parent is
+a directory, loads and unloads are written down in its `log`. Some texts bring faults with them, see
+`embed` and `stumble`. A vector is `(1, length of the text, number of texts in the batch)`.
 """
 
 import os
@@ -18,7 +19,19 @@ from aletheia.adapters.model_wire import Header, pack_frame, serve, unpack_texts
 FOREVER_S = 3600
 
 
-def load(path: Path) -> bytes:
+loaded: dict[str, Path] = {}
+
+
+def write_down(what: str, model: str) -> None:
+    directory = loaded[model].parent
+    if directory.is_dir():
+        with (directory / "log").open("a") as log:
+            log.write(f"{what} {model}\n")
+
+
+def load(model: str, path: Path) -> bytes:
+    loaded[model] = path
+    write_down("load", model)
     match path.name:
         case "refused":
             return pack_frame({"op": "failed", "reason": "ValueError: no such architecture"})
@@ -37,9 +50,16 @@ def load(path: Path) -> bytes:
             "max_tokens": 8,
             "kernels": ["stand-in"],
             "load_s": 0.5,
+            "memory_bytes": int(path.name.removeprefix("takes-")) if "takes-" in path.name else 0,
             "resident_bytes": 1000,
         }
     )
+
+
+def unload(model: str) -> bytes:
+    write_down("unload", model)
+    del loaded[model]
+    return pack_frame({"op": "unloaded", "resident_bytes": 500})
 
 
 def embed(texts: Sequence[str]) -> bytes:
@@ -93,7 +113,9 @@ def stumble(text: str) -> None:
 
 def answer(header: Header, body: bytes) -> bytes:
     if header["op"] == "load":
-        return load(Path(header["path"]))
+        return load(header["model"], Path(header["path"]))
+    if header["op"] == "unload":
+        return unload(header["model"])
     return embed(unpack_texts(header["lengths"], body))
 
 

@@ -7,8 +7,10 @@ is stricter in one thing: Ollama overlooks properties that it does not know, thi
 import asyncio
 import contextlib
 import hashlib
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -30,11 +32,19 @@ _PROPERTIES: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
         "keep_alive": (str, int, float),
         "options": dict,
     },
+    "generate": {
+        "model": str,
+        "prompt": str,
+        "stream": bool,
+        "keep_alive": (str, int, float),
+        "options": dict,
+    },
     "pull": {"model": str, "insecure": bool, "stream": bool},
     "show": {"model": str, "verbose": bool},
 }
 _METHODS = {
     "embed": "POST",
+    "generate": "POST",
     "pull": "POST",
     "show": "POST",
     "tags": "GET",
@@ -57,12 +67,14 @@ class Model:
         context: most tokens of a text that it reads.
         layers: sizes of what is downloaded, bytes.
         gives_embeddings: whether it is good for that.
+        memory: what it takes in memory, bytes; as much as its layers if that is 0.
     """
 
     dimensions: int = 768
     context: int = 2048
     layers: Sequence[int] = (700, 250, 50)
     gives_embeddings: bool = True
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,12 @@ class FakeOllama(Faults):
         url: its root, once it is served.
         registry: what can be downloaded, by name without `:latest`.
         models: what is installed, by name without `:latest`.
-        loaded: names of what is in memory.
+        loaded: what is in memory, by name without `:latest`.
+        expires_at: Unix time at which a model is unloaded if nobody asks for it; what has none
+            stays for a moment in 2026 that the tests do not reach.
+        loads: names of the models that were loaded, in order; one that was there is not.
+        load_s: how long it takes to load a model.
+        unload_s: how long a model stays loaded that is to go.
         counts_tokens: whether it says how many tokens it has read; old versions do not.
         spoils: by text, what is wrong with its vector.
         partial: bytes of each layer that are there, by digest; a download goes on from them.
@@ -99,12 +116,17 @@ class FakeOllama(Faults):
         delay_s: how long every answer takes.
         requests: every request, in the order of arrival.
         most_in_flight: most requests for embeddings that were under way at one time.
+        embed_s: how long a request for embeddings uses its model.
     """
 
     url: str = ""
     registry: dict[str, Model] = field(default_factory=lambda: {"nomic-embed-text": Model()})
     models: dict[str, Model] = field(default_factory=dict[str, Model])
     loaded: dict[str, Model] = field(default_factory=dict[str, Model])
+    expires_at: dict[str, float] = field(default_factory=dict[str, float])
+    loads: list[str] = field(default_factory=list[str])
+    load_s: float = 0.0
+    unload_s: float = 0.0
     counts_tokens: bool = True
     spoils: dict[str, Spoil] = field(default_factory=dict[str, Spoil])
     partial: dict[str, int] = field(default_factory=dict[str, int])
@@ -116,6 +138,10 @@ class FakeOllama(Faults):
     requests: list[Request] = field(default_factory=list[Request])
     in_flight: int = 0
     most_in_flight: int = 0
+    embed_s: float = 0.0
+    _loading: dict[str, asyncio.Lock] = field(default_factory=dict[str, asyncio.Lock])
+    _keep: dict[str, int] = field(default_factory=dict[str, int])
+    _using: dict[str, int] = field(default_factory=dict[str, int])
     _runner: web.ServerRunner | None = None
 
     def __post_init__(self) -> None:
@@ -184,14 +210,53 @@ class FakeOllama(Faults):
             return refuse(400, checked)
         if endpoint == "pull":
             return await self._pull(request, checked)
-        return self._answer_about(endpoint, checked)
+        return await self._answer_about(endpoint, checked)
 
-    def _answer_about(self, endpoint: str, body: Mapping[str, Any]) -> web.Response:
+    async def _answer_about(self, endpoint: str, body: Mapping[str, Any]) -> web.Response:
         asked = body.get("model", "")
         model = short(asked)
         if model not in self.models:
             return refuse(404, f"model '{asked}' not found")
-        return self._embed(model, body) if endpoint == "embed" else self._show(model)
+        match endpoint:
+            case "embed":
+                return await self._embed(model, body)
+            case "generate":
+                return self._generate(model, body)
+            case _:
+                return self._show(model)
+
+    async def _load(self, name: str, keep_alive: float | None) -> None:
+        """Load a model if it is not there; once, however many requests come meanwhile."""
+        async with self._loading.setdefault(name, asyncio.Lock()):
+            if name not in self.loaded:
+                await asyncio.sleep(self.load_s)
+                self.loads.append(name)
+                self.loaded[name] = self.models[name]
+        if keep_alive is not None:
+            self._keep[name] = int(keep_alive)
+        if keep := self._keep.get(name):
+            self.expires_at[name] = time.time() + keep
+
+    def _unload(self, name: str) -> None:
+        """Let go of a model, after the answer and after its requests under way."""
+
+        def try_to() -> None:
+            if self._using.get(name):
+                asyncio.get_running_loop().call_later(0.01, try_to)
+            else:
+                for facts in (self.loaded, self.expires_at, self._keep):
+                    facts.pop(name, None)
+
+        asyncio.get_running_loop().call_later(self.unload_s, try_to)
+
+    def _generate(self, name: str, body: Mapping[str, Any]) -> web.Response:
+        """Unload a model; there is nothing here that generates."""
+        answer = {"model": body["model"], "created_at": "2026-11-21T11:00:00Z", "response": ""}
+        if not body.get("prompt") and body.get("keep_alive") == 0:
+            if name in self.loaded:
+                self._unload(name)
+            return respond({**answer, "done": True, "done_reason": "unload"})
+        return refuse(400, f'"{body["model"]}" does not support generate')
 
     def _list(self, endpoint: str) -> web.Response:
         if endpoint == "version":
@@ -203,17 +268,25 @@ class FakeOllama(Faults):
             entry: dict[str, Any] = {
                 "name": full,
                 "model": full,
-                "size": sum(model.layers),
+                "size": (listed is self.loaded and model.memory) or sum(model.layers),
                 "digest": hashlib.sha256(full.encode()).hexdigest(),
                 "details": {"format": "gguf", "family": "nomic-bert"},
             }
             if endpoint == "ps":
-                entry |= {"size_vram": 0, "expires_at": "2026-11-21T12:00:00Z"}
+                entry |= {"size_vram": 0, "expires_at": self._expiry(name)}
                 entry["context_length"] = model.context
             else:
                 entry["modified_at"] = "2026-11-21T11:00:00Z"
             entries.append(entry)
         return respond({"models": entries})
+
+    def _expiry(self, name: str) -> str:
+        """Write the moment as Go does, to the nanosecond."""
+        at = self.expires_at.get(name)
+        if at is None:
+            return "2026-11-21T12:00:00Z"
+        whole = datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{whole}.{int(at % 1 * 1e9):09d}Z"
 
     def _show(self, name: str) -> web.Response:
         model = self.models[name]
@@ -230,15 +303,26 @@ class FakeOllama(Faults):
             }
         )
 
-    def _embed(self, name: str, body: Mapping[str, Any]) -> web.Response:
+    async def _embed(self, name: str, body: Mapping[str, Any]) -> web.Response:
+        keep_alive = body.get("keep_alive")
+        await self._load(name, keep_alive if isinstance(keep_alive, int | float) else None)
+        self._using[name] = self._using.get(name, 0) + 1
+        try:
+            if self.embed_s:
+                await asyncio.sleep(self.embed_s)
+            return self._vectors(name, body)
+        finally:
+            self._using[name] -= 1
+            if body.get("keep_alive") == 0:
+                self._unload(name)
+
+    def _vectors(self, name: str, body: Mapping[str, Any]) -> web.Response:
         model, given = self.models[name], body.get("input", [])
         texts: list[Any] = [given] if isinstance(given, str) else given
         if not all(isinstance(text, str) for text in texts):
             return refuse(400, "invalid input type")
-        if body.get("keep_alive") == 0:
-            self.loaded.pop(name, None)
-        else:
-            self.loaded[name] = model
+        if not texts:  # with nothing else: durations are given only where there are texts
+            return respond({"model": body["model"], "embeddings": []})
         if not model.gives_embeddings:
             return refuse(501, "this model does not support embeddings")
         vectors: list[list[float]] = []
@@ -264,7 +348,7 @@ class FakeOllama(Faults):
             "total_duration": 14143917,
             "load_duration": 1019500,
         }
-        if texts and self.counts_tokens:
+        if self.counts_tokens:
             answer["prompt_eval_count"] = tokens
         return respond(answer)
 

@@ -16,6 +16,9 @@ class FakeProcessors:
         faults: by text, what the next computations of it answer.
         outages: what the next calls raise before they answer anything.
         in_flight: most calls that were under way at once.
+        holds: what is in the way of claiming anything, the next times it is asked.
+        most: how many inputs there is room for, each time it is asked.
+        rooms: how many inputs each question was about.
     """
 
     def __init__(self, *, set_size: int = 4) -> None:
@@ -23,6 +26,9 @@ class FakeProcessors:
         self.faults: dict[str, list[AletheiaError]] = {}
         self.outages: list[AletheiaError] = []
         self.in_flight = 0
+        self.holds: list[AletheiaError] = []
+        self.most: int | None = None
+        self.rooms: list[int] = []
         self._set_size = set_size
         self._running = 0
         self._serial = itertools.count()
@@ -39,6 +45,14 @@ class FakeProcessors:
         if not isinstance(task_input.get("text"), str):
             raise InvalidTask("missing_text", "the input has no text")
         return str(task_input.get("model", "m"))
+
+    async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+        """Have room as told."""
+        del task_type, group
+        self.rooms.append(len(inputs))
+        if self.holds:
+            raise self.holds.pop(0)
+        return len(inputs) if self.most is None else min(self.most, len(inputs))
 
     async def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]

@@ -10,7 +10,11 @@ from pydantic import SecretStr
 import blocks
 from deployments.configuration import BLOCK_FIELDS
 
-SLUGS = {"UpstreamCredentials": "aletheia-upstream", "StoreCredentials": "aletheia-store"}
+SLUGS = {
+    "OpenAICredentials": "aletheia-openai",
+    "StoreCredentials": "aletheia-store",
+    "UpstreamCredentials": "aletheia-upstream",
+}
 """Fixed for ever: saved documents are found by them."""
 
 BLOCKS: list[type[Block]] = [getattr(blocks, name) for name in blocks.__all__]

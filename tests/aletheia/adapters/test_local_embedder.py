@@ -17,7 +17,14 @@ import pytest_asyncio
 from aletheia.adapters.local_embedder import LocalEmbedder
 from aletheia.adapters.model_source import PACKAGED_MODEL, PACKAGED_SHA256, ModelFiles
 from aletheia.analysis.ports import Embedding
-from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, ModelUnavailable
+from aletheia.analysis.shelf import ModelEvent
+from aletheia.errors import (
+    AletheiaError,
+    InvalidTask,
+    Misconfigured,
+    ModelUnavailable,
+    Unavailable,
+)
 from aletheia.settings import EmbeddingSettings
 
 ROOT = Path(__file__).parents[3]
@@ -510,6 +517,212 @@ asyncio.run(main())
             await asyncio.sleep(0.02)
 
 
+# Memory
+
+
+def sized(directory: Path, **sizes: int) -> Callable[[str], ModelFiles]:
+    """Models of the organisation `acme` that take so many bytes, written down in `log`."""
+
+    def find(model: str) -> ModelFiles:
+        size = sizes[model.removeprefix("acme/")]
+        return ModelFiles(model, "local_model_dir", directory / f"takes-{size}")
+
+    return find
+
+
+@asynccontextmanager
+async def bounded(
+    directory: Path, bound: int, *, processes: int = 1, **sizes: int
+) -> AsyncGenerator[tuple[LocalEmbedder, list[ModelEvent]]]:
+    events: list[ModelEvent] = []
+
+    async def note(event: ModelEvent) -> None:
+        events.append(event)
+
+    names = [f"acme/{name}" for name in sizes]
+    async with opened(
+        default_model=names[0],
+        supported_models=names,
+        processes=processes,
+        memory_max_bytes=bound,
+        find=sized(directory, **sizes),
+        note=note,
+    ) as embedder:
+        yield embedder, events
+
+
+def told(directory: Path) -> list[str]:
+    return (directory / "log").read_text().splitlines()
+
+
+async def test_the_least_recently_used_model_makes_room(tmp_path: Path):
+    async with bounded(tmp_path, 100, a=40, b=40, c=40) as (embedder, events):
+        for name in ("a", "b", "a"):
+            await embed(embedder, ["x"], f"acme/{name}")
+        first, second = embedder.held()
+        assert (first.model, second.model) == ("acme/b", "acme/a")
+        assert (second.state, second.memory_bytes, second.load_s) == ("loaded", 40, 0.5)
+
+        assert lengths(await embed(embedder, ["xyz"], "acme/c")) == [3]
+
+        # What `c` takes is not known before it is loaded, as its weights are no files here.
+        await embedder.unload("acme/a")
+        assert [one.model for one in embedder.held()] == ["acme/c"]
+        assert embedder.processes[0].models == ("acme/c",)
+        assert embedder.deaths == 0
+    assert told(tmp_path) == [
+        "load acme/a",
+        "load acme/b",
+        "load acme/c",
+        "unload acme/b",
+        "unload acme/a",
+    ]
+    assert [(one.kind, one.model) for one in events] == [
+        ("loaded", "acme/a"),
+        ("loaded", "acme/b"),
+        ("loaded", "acme/c"),
+        ("evicted", "acme/b"),
+        ("unloaded", "acme/a"),
+        ("unloaded", "acme/c"),
+    ]
+    assert (events[0].load_s, events[0].memory_bytes) == (0.5, 40)
+    used = events[3].used_at
+    assert used is not None
+    assert abs(used - time.time()) < 30
+
+
+async def test_room_is_made_before_a_model_is_loaded_whose_size_is_known(tmp_path: Path):
+    async with bounded(tmp_path, 150, processes=2, a=40, b=40) as (embedder, _):
+        await embedder.load("acme/a")
+        await embedder.load("acme/b")
+        while len(embedder.held()) > 1:
+            await asyncio.sleep(0.01)
+        (tmp_path / "log").write_text("")
+
+        await embedder.load("acme/a")
+
+    assert told(tmp_path) == ["unload acme/b"] * 2 + ["load acme/a"] * 2
+
+
+async def test_weights_on_disk_say_what_a_model_takes_before_it_is_loaded(tmp_path: Path):
+    (tmp_path / "takes-10").mkdir()
+    (tmp_path / "takes-10" / "model.safetensors").write_bytes(bytes(60))
+
+    async with bounded(tmp_path, 100, processes=2, a=10) as (embedder, _):
+        with pytest.raises(ModelUnavailable, match=r"takes 120 bytes .* is 100"):
+            await embed(embedder, ["x"], "acme/a")
+
+    assert not (tmp_path / "log").exists()
+
+
+async def test_a_model_that_turns_out_too_large_is_unloaded_and_refused_from_then_on(
+    tmp_path: Path,
+):
+    async with bounded(tmp_path, 100, processes=2, a=30, b=51) as (embedder, _):
+        await embed(embedder, ["x"], "acme/a")
+        for call in (embed(embedder, ["x"], "acme/b"), embedder.load("acme/b")):
+            with pytest.raises(ModelUnavailable, match=r"takes 102 bytes .* is 100"):
+                await call
+        await embedder.unload("acme/b")
+
+        assert [one.model for one in embedder.held()] == ["acme/a"]
+        assert lengths(await embed(embedder, ["xy"], "acme/a")) == [2]
+        assert embedder.deaths == 0
+        assert all("acme/b" not in one.models for one in embedder.processes)
+    assert told(tmp_path).count("load acme/b") == told(tmp_path).count("unload acme/b")
+
+
+async def test_a_model_in_use_is_not_evicted_and_who_needs_its_room_waits(tmp_path: Path):
+    async with bounded(tmp_path, 50, a=40, b=40) as (embedder, _):
+        await embedder.load("acme/b")
+        await embedder.unload("acme/b")
+        slow = asyncio.create_task(
+            embed(embedder, [f"slow {index}" for index in range(20)], "acme/a")
+        )
+        while not embedder.held():
+            await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(embed(embedder, ["xy"], "acme/b"))
+        await asyncio.sleep(0.1)
+        assert "unload acme/a" not in told(tmp_path)
+
+        assert len(await slow) == 20
+        assert lengths(await waiting) == [2]
+
+    assert told(tmp_path)[-2:] == ["unload acme/a", "load acme/b"]
+
+
+async def test_calls_of_models_that_do_not_fit_together_take_turns(tmp_path: Path):
+    async with bounded(tmp_path, 90, processes=2, a=40, b=40, c=40) as (embedder, _):
+        calls = [embed(embedder, ["x" * n, "y"], f"acme/{'abc'[n % 3]}") for n in range(1, 13)]
+        answers = await asyncio.gather(*calls)
+        assert [lengths(one) for one in answers] == [[n, 1] for n in range(1, 13)]
+        while len(embedder.held()) > 1:
+            await asyncio.sleep(0.01)
+
+
+async def test_unloading_waits_for_the_calls_under_way(tmp_path: Path):
+    async with bounded(tmp_path, 0, a=40) as (embedder, events):
+        texts = [f"slow {index}" for index in range(10)]
+        slow = asyncio.create_task(embed(embedder, texts, "acme/a"))
+        while not embedder.held():
+            await asyncio.sleep(0.01)
+
+        await embedder.unload("acme/a")
+
+        assert slow.done()
+        assert len(await slow) == 10
+        assert embedder.held() == []
+        assert embedder.models == ()
+        assert lengths(await embed(embedder, ["xy"], "acme/a")) == [2]
+    assert [one.kind for one in events] == ["loaded", "unloaded", "loaded", "unloaded"]
+
+
+async def test_a_model_that_two_calls_load_at_once_is_loaded_once(tmp_path: Path):
+    async with bounded(tmp_path, 100, processes=2, a=40) as (embedder, events):
+        first, second = await asyncio.gather(embedder.load("acme/a"), embedder.load("acme/a"))
+        assert first == second
+    assert told(tmp_path) == ["load acme/a", "load acme/a"]  # once by each process
+    assert [one.kind for one in events] == ["loaded", "unloaded"]
+    assert events[0].memory_bytes == 80
+
+
+async def test_the_place_of_a_model_whose_process_died_can_be_had(tmp_path: Path):
+    async with bounded(tmp_path, 50, a=40, b=40) as (embedder, _):
+        await embedder.load("acme/a")
+        os.kill(embedder.processes[0].pid, signal.SIGKILL)
+        while embedder.processes:
+            await asyncio.sleep(0.01)
+
+        assert lengths(await embed(embedder, ["xy"], "acme/b")) == [2]
+        await embedder.unload("acme/a")
+        assert [one.model for one in embedder.held()] == ["acme/b"]
+
+
+async def test_a_call_that_waits_for_room_ends_when_the_embedder_is_closed(tmp_path: Path):
+    async with bounded(tmp_path, 50, a=40, b=40) as (embedder, _):
+        await embedder.load("acme/b")
+        await embedder.unload("acme/b")
+        using = asyncio.create_task(embed(embedder, ["hang"], "acme/a"))
+        while not embedder.held():
+            await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(embed(embedder, ["xy"], "acme/b"))
+        await asyncio.sleep(0.05)
+
+        await embedder.close()
+
+        for call in (using, waiting):
+            with pytest.raises(ModelUnavailable, match="closed"):
+                await call
+
+
+async def test_a_store_that_cannot_be_written_does_not_stop_a_model():
+    async def note(_event: ModelEvent) -> None:
+        raise Unavailable("store", "the disk is full")
+
+    async with opened(note=note) as embedder:
+        assert lengths(await embed(embedder, ["xy"])) == [2]
+
+
 # The real thing
 
 
@@ -550,3 +763,18 @@ async def test_the_real_process_notes_what_a_text_has_too_much(real: LocalEmbedd
     assert (long.tokens, long.is_truncated) == (256, True)
     assert isinstance(broken, InvalidTask)
     assert broken.code == "unreadable_text"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_real_process_gives_back_the_memory_of_a_model(real: LocalEmbedder):
+    loaded = await real.load(PACKAGED_MODEL)
+    (held,) = real.held()
+    (before,) = real.processes
+
+    await real.unload(PACKAGED_MODEL)
+
+    (after,) = real.processes
+    assert (before.pid, after.models, real.held()) == (after.pid, (), [])
+    assert held.size_bytes is not None
+    assert 80e6 < held.size_bytes <= loaded.memory_bytes < 1e9
+    assert before.resident_bytes - after.resident_bytes > held.size_bytes / 2

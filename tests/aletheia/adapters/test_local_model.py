@@ -1,4 +1,5 @@
 import math
+import weakref
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,7 @@ from aletheia.adapters.local_model import (
     LocalModel,
     PackedLinear,
     resident_bytes,
+    unload,
     unpadded_attention,
 )
 from aletheia.adapters.model_source import packaged_copy
@@ -382,6 +384,17 @@ def test_unpadded_attention_refuses_what_it_cannot_do():
             unpadded_attention(
                 module, heads, heads, heads, mask, window_lengths=[3], sliding_window=window
             )
+
+
+def test_an_unloaded_model_is_let_go_of_at_once():
+    models = {"a": LocalModel.load(packaged())}
+    watched = weakref.ref(models["a"])
+
+    answer = unload(models, {"op": "unload", "model": "a"})
+
+    assert (models, watched()) == ({}, None)
+    assert b'"op":"unloaded"' in answer
+    assert b"unloaded" in unload(models, {"op": "unload", "model": "a"})
 
 
 def test_resident_memory_is_measured_in_bytes():

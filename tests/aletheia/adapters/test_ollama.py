@@ -1,6 +1,8 @@
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -91,6 +93,87 @@ async def test_a_model_is_loaded_and_unloaded(ollama: FakeOllama, client: Ollama
     ]
     await client.embed(NOMIC, [], keep_alive_s=0)
     assert await client.loaded() == []
+
+
+async def test_loading_says_how_long_it_took_and_what_it_takes(
+    ollama: FakeOllama, client: OllamaClient
+) -> None:
+    ollama.install(layers=[7], memory=30)
+    ollama.load_s = 0.05
+    loading = await client.load(f"{NOMIC}:latest", keep_alive_s=90)
+    assert 0.05 <= loading.load_s < 2
+    assert (loading.model.name, loading.model.size_bytes) == ("nomic-embed-text:latest", 30)
+    assert datetime.fromisoformat(loading.model.expires_at).timestamp() - time.time() > 80
+    again = await client.load(NOMIC)
+    assert again.load_s < 0.05
+    assert ollama.loads == [NOMIC]
+    assert ollama.requests[0].body == {
+        "model": f"{NOMIC}:latest",
+        "input": [],
+        "truncate": False,
+        "keep_alive": 90,
+    }
+
+
+async def test_unloading_is_over_when_the_model_is_gone(
+    ollama: FakeOllama, client: OllamaClient
+) -> None:
+    ollama.install()
+    ollama.unload_s = 0.1
+    await client.load(NOMIC)
+    await client.unload(NOMIC)
+    assert ollama.loaded == {}
+
+
+async def test_unloading_does_not_load_what_is_not_there(
+    ollama: FakeOllama, client: OllamaClient
+) -> None:
+    ollama.install()
+    await client.unload(NOMIC)
+    assert ollama.loads == []
+
+
+async def test_unloading_waits_for_the_requests_under_way(
+    ollama: FakeOllama, client: OllamaClient
+) -> None:
+    ollama.install()
+    ollama.embed_s = 0.2
+    using = asyncio.create_task(client.embed(NOMIC, ["a"]))
+    while not ollama.loaded:
+        await asyncio.sleep(0.01)
+    await client.unload(NOMIC)
+    assert using.done()
+    assert len((await using).vectors) == 1
+
+
+async def test_a_model_that_does_not_go_is_an_outage(ollama: FakeOllama, connect: Connect) -> None:
+    client = await connect(timeout_s=0.2)
+    ollama.install()
+    ollama.unload_s = 60
+    await client.load(NOMIC)
+    with pytest.raises(Unavailable, match=r"is still loaded after 0\.2 s"):
+        await client.unload(NOMIC)
+
+
+@pytest.mark.parametrize("action", ["load", "unload"])
+async def test_a_model_that_is_not_there_is_neither_loaded_nor_unloaded(
+    client: OllamaClient, action: str
+) -> None:
+    with pytest.raises(InvalidTask) as raised:
+        await getattr(client, action)("no-such-model")
+    assert raised.value.code == "model_not_found"
+
+
+async def test_a_server_that_does_not_do_what_it_was_asked_gives_a_bad_answer(
+    ollama: FakeOllama, client: OllamaClient
+) -> None:
+    ollama.install()
+    ollama.answer_next(b'{"done": true, "done_reason": "load"}', on="generate")
+    with pytest.raises(BadAnswer, match="it says 'load'"):
+        await client.unload(NOMIC)
+    ollama.answer_next(b'{"models": []}', on="ps")
+    with pytest.raises(BadAnswer, match="not listed"):
+        await client.load(NOMIC)
 
 
 async def test_texts_are_embedded_in_order(ollama: FakeOllama, client: OllamaClient) -> None:
@@ -408,6 +491,9 @@ async def test_a_client_that_is_not_open_sends_nothing() -> None:
         ("show", {"model": "m"}, 404, "model 'm' not found"),
         ("pull", {"model": ""}, 400, "invalid model name"),
         ("pull", {"name": NOMIC}, 400, 'unknown field "name"'),
+        ("generate", {"model": "m", "keep_alive": 0}, 404, "model 'm' not found"),
+        ("generate", {"model": NOMIC, "keep_alive": 1}, 400, "does not support generate"),
+        ("generate", {"model": NOMIC, "keep_alive": 0}, 200, ""),
     ],
 )
 async def test_the_fake_is_strict(

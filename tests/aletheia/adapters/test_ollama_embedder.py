@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from aletheia.adapters.metering import key_of
 from aletheia.adapters.ollama import OllamaClient, PullProgress
 from aletheia.adapters.ollama_embedder import OllamaEmbedder
-from aletheia.adapters.remote_embedder import Called, CallPlan, Send
 from aletheia.analysis.ports import Embedder, Embedding, LongText
 from aletheia.errors import (
     AletheiaError,
@@ -17,6 +17,9 @@ from aletheia.errors import (
     Unauthorized,
     Unavailable,
 )
+from aletheia.llm.calls import CallPlan
+from aletheia.llm.prices import Tokens
+from tests.fakes.calls import Recorder
 from tests.fakes.ollama import FakeOllama, Model, Spoil, serve_fake_ollama
 
 NOMIC = "nomic-embed-text"
@@ -80,19 +83,6 @@ def truncated(results: Sequence[Embedding | AletheiaError]) -> list[bool]:
     return [one.is_truncated for one in results if isinstance(one, Embedding)]
 
 
-class Recorder:
-    """Lies around every request and keeps what it saw."""
-
-    def __init__(self) -> None:
-        self.plans: list[CallPlan] = []
-        self.called: list[Called] = []
-
-    async def __call__(self, plan: CallPlan, send: Send) -> Called:
-        self.plans.append(plan)
-        self.called.append(await send())
-        return self.called[-1]
-
-
 def test_it_is_an_embedder() -> None:
     embedder: Embedder = OllamaEmbedder(OllamaClient())
     assert (embedder.provider, embedder.is_mock) == ("ollama", False)
@@ -139,7 +129,15 @@ async def test_usage_is_recorded_or_estimated(ollama: FakeOllama, connect: Conne
     ollama.counts_tokens = False
     await embed(embedder, ["a b c", "d"])
     assert [(one.tokens, one.is_estimate) for one in recorder.called] == [(4, False), (10, True)]
-    assert recorder.plans == [CallPlan("ollama", NOMIC, 2, 10)] * 2
+    assert (
+        recorder.plans
+        == [
+            CallPlan(
+                "ollama", NOMIC, "embedding", key_of(NOMIC, ["a b c", "d"]), Tokens(10), texts=2
+            )
+        ]
+        * 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ import orjson
 import pytest
 import tiktoken
 
+from aletheia.adapters.metering import key_of
 from aletheia.adapters.openai_embedder import OpenAIEmbedder
 from aletheia.adapters.openai_tokens import Encoding, TokenTables
-from aletheia.adapters.remote_embedder import MOST_REFUSALS, Called, CallPlan, Send
+from aletheia.adapters.remote_embedder import MOST_REFUSALS
 from aletheia.analysis.ports import Embedder, Embedding, LongText
 from aletheia.errors import (
     AletheiaError,
@@ -29,6 +30,9 @@ from aletheia.errors import (
     Unauthorized,
     Unavailable,
 )
+from aletheia.llm.calls import CallPlan
+from aletheia.llm.prices import Tokens
+from tests.fakes.calls import Recorder
 from tests.fakes.faults import Misbehaviour
 from tests.fakes.openai import FakeOpenAI, Spoil, error_body, make_encoding, serve_fake_openai
 
@@ -107,23 +111,6 @@ def vectors(results: Sequence[Embedding | AletheiaError]) -> list[list[float]]:
     return [one.vector.tolist() for one in results if isinstance(one, Embedding)]
 
 
-class Recorder:
-    """Lies around every request and keeps what it saw."""
-
-    def __init__(self, *refusals: AletheiaError | None) -> None:
-        self.plans: list[CallPlan] = []
-        self.called: list[Called] = []
-        self._refusals = list(refusals)
-
-    async def __call__(self, plan: CallPlan, send: Send) -> Called:
-        self.plans.append(plan)
-        refusal = self._refusals.pop(0) if self._refusals else None
-        if refusal is not None:
-            raise refusal
-        self.called.append(await send())
-        return self.called[-1]
-
-
 async def test_vectors_come_in_the_order_of_the_texts(
     openai: FakeOpenAI, embedder: OpenAIEmbedder
 ) -> None:
@@ -184,7 +171,7 @@ async def test_counted_tokens_fill_a_request_better_than_bytes(
     counting = await connect(max_tokens=10, concurrency=1, tables=tables(encoding), around=recorder)
     results = await embed(counting, texts)
     assert openai.sent == [texts[:3], texts[3:]]
-    assert [plan.tokens for plan in recorder.plans] == [9, 5]
+    assert [plan.most.total for plan in recorder.plans] == [9, 5]
     assert [one.tokens for one in results if isinstance(one, Embedding)] == [2, 3, 4, 5]
 
 
@@ -256,7 +243,7 @@ async def test_without_tables_a_text_that_may_fit_is_sent_whole(
     assert isinstance(result, Embedding)
     assert (result.is_truncated, result.tokens) == (False, 16)
     assert openai.sent == [[text]]
-    assert [plan.tokens for plan in recorder.plans] == [16]
+    assert [plan.most.total for plan in recorder.plans] == [16]
 
 
 @pytest.mark.parametrize(
@@ -682,7 +669,9 @@ async def test_every_request_that_is_sent_is_announced(
     embedder = await connect(around=recorder)
     assert codes(await embed(embedder, ["good", "bad"])) == [None, "invalid_text"]
     assert [plan.texts for plan in recorder.plans] == [2, 1, 1]
-    assert recorder.plans[0] == CallPlan("openai", SMALL, 2, 7)
+    assert recorder.plans[0] == CallPlan(
+        "openai", SMALL, "embedding", key_of(SMALL, ["good", "bad"]), Tokens(7), texts=2
+    )
     assert len(openai.requests) == 3
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from aletheia.adapters.answers import excerpt, read_retry_after
-from aletheia.adapters.upstream import BackOff, HttpUpstream, NoSignIn, TokenSignIn, read_page
+from aletheia.adapters.upstream import HttpUpstream, NoSignIn, TokenSignIn, read_page
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -545,36 +545,6 @@ async def test_retry_after_of_more_than_a_minute_is_left_to_the_caller(
 )
 def test_retry_after_is_read(value: str | None, seconds: float | None) -> None:
     assert read_retry_after(value, date=None, now=1000) == seconds
-
-
-def test_back_off_doubles_up_to_a_minute() -> None:
-    delay = BackOff(0.5, lambda: 1.0)
-    failure = Unavailable("upstream", "down")
-    assert [delay(failure) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
-
-
-def test_back_off_is_a_random_share_of_its_window() -> None:
-    shares = iter([0.0, 0.25, 0.5])
-    delay = BackOff(1, lambda: next(shares))
-    failure = Unavailable("upstream", "down")
-    assert [delay(failure) for _ in range(3)] == [0, 0.5, 2]
-
-
-def test_back_off_comes_on_top_of_what_was_asked_for() -> None:
-    assert BackOff(1, lambda: 0.5)(Unavailable("upstream", "down", 60)) == 60.5
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        BadAnswer("upstream", "html"),
-        Refused("upstream", 400),
-        Unavailable("upstream", "down", 60.1),
-        ValueError(),
-    ],
-)
-def test_no_back_off_where_another_try_is_pointless(error: Exception) -> None:
-    assert BackOff(1, lambda: 0.5)(error) is False
 
 
 async def test_requests_in_flight_are_bounded(upstream: FakeUpstream, connect: Connect) -> None:

@@ -83,6 +83,10 @@ class LoggingProcessors:
         del task_type, task_input
         return "m"
 
+    async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+        del task_type, group
+        return len(inputs)
+
     async def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:

@@ -1,0 +1,181 @@
+"""Embeddings that need not be paid for twice: kept by text, model and dimensions for a while."""
+
+import hashlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from aletheia.analysis.ports import Embedded, Embedder, Embedding
+from aletheia.documents import Change, Document, Documents, Update
+from aletheia.errors import AletheiaError
+
+log = logging.getLogger(__name__)
+
+CACHE: Final = "aletheia_embedding_cache"
+LOOKUPS: Final = "aletheia_embedding_lookups"
+
+_PURGE_EVERY_S: Final = 60.0
+_PURGED_AT_ONCE: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class HitRate:
+    """How often the cache had what was asked for, since ever.
+
+    Attributes:
+        name: provider and model, as `openai: text-embedding-3-small`.
+        hits: texts it had.
+        misses: texts it had not.
+    """
+
+    name: str
+    hits: int
+    misses: int
+
+    @property
+    def share(self) -> float:
+        """Hits among all lookups, 0 to 1."""
+        return self.hits / (self.hits + self.misses) if self.hits + self.misses else 0.0
+
+
+class EmbeddingCache:
+    """An embedder that asks another one only for what it has not been given lately.
+
+    A fault of the cache's store costs the saving, never the embedding.
+
+    Args:
+        inner: the embedder.
+        documents: the store, open; its entries may be lost with the power.
+        ttl_s: how long an embedding is kept, seconds; 0 keeps none.
+        variant: whatever else the vectors depend on, such as dimensions asked for.
+        clock: Unix time, seconds.
+    """
+
+    def __init__(
+        self,
+        inner: Embedder,
+        documents: Documents,
+        *,
+        ttl_s: float,
+        variant: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._inner, self._documents = inner, documents
+        self._ttl_s, self._variant, self._clock = ttl_s, variant, clock
+        self._purged_at = 0.0
+        self.provider, self.is_mock = inner.provider, inner.is_mock
+
+    async def prepare(self) -> None:
+        """Make purging fast."""
+        await self._documents.ensure_index(CACHE, ["at"])
+
+    def canonical_model(self, model: str | None) -> str:
+        """See `aletheia.analysis.ports.Embedder.canonical_model`."""
+        return self._inner.canonical_model(model)
+
+    async def room(self, model: str, texts: Sequence[str]) -> int:
+        """See `aletheia.analysis.ports.Embedder.room`; what is kept always has room."""
+        found = await self._look_up(model, texts)
+        missing = [index for index in range(len(texts)) if index not in found]
+        if not missing:
+            return len(texts)
+        try:
+            room = await self._inner.room(model, [texts[index] for index in missing])
+        except AletheiaError:
+            if missing[0] == 0:
+                raise
+            room = 0
+        return len(texts) if room >= len(missing) else missing[room]
+
+    async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
+        """See `aletheia.analysis.ports.Embedder.embed`; what is kept comes first, for no tokens."""
+        found = await self._look_up(model, texts)
+        await self._count(model, hits=len(found), misses=len(texts) - len(found))
+        if found:
+            yield [Embedded(index, embedding) for index, embedding in sorted(found.items())]
+        missing = [index for index in range(len(texts)) if index not in found]
+        if not missing:
+            return
+        asked = [texts[index] for index in missing]
+        async with aclosing(self._inner.embed(model, asked)) as answers:
+            async for answered in answers:
+                await self._keep(model, asked, answered)
+                yield [Embedded(missing[one.index], one.result) for one in answered]
+
+    async def hit_rates(self) -> list[HitRate]:
+        """Read how often it had what was asked for, by provider and model."""
+        return [
+            HitRate(document["_id"], int(document["hits"]), int(document["misses"]))
+            for document in await self._documents.find(LOOKUPS, {})
+        ]
+
+    async def _look_up(self, model: str, texts: Sequence[str]) -> dict[int, Embedding]:
+        if self._ttl_s <= 0:
+            return {}
+        ids = [self._id(model, text) for text in texts]
+        try:
+            found = await self._documents.get(CACHE, list(dict.fromkeys(ids)), with_payload=True)
+        except AletheiaError as error:
+            log.warning("the cache of embeddings cannot be read: %s", error)
+            return {}
+        young = self._clock() - self._ttl_s
+        return {
+            index: _read(found[id_])
+            for index, id_ in enumerate(ids)
+            if id_ in found and found[id_]["at"] >= young
+        }
+
+    async def _keep(self, model: str, texts: Sequence[str], answered: Sequence[Embedded]) -> None:
+        if self._ttl_s <= 0:
+            return
+        now = self._clock()
+        changes = {
+            self._id(model, texts[one.index]): Change(set=_write(one.result, now))
+            for one in answered
+            if isinstance(one.result, Embedding)
+        }
+        try:
+            await self._documents.upsert(
+                CACHE, [Update(i, change) for i, change in changes.items()]
+            )
+            if now - self._purged_at >= _PURGE_EVERY_S:
+                self._purged_at = now
+                old = {"at": {"$lt": now - self._ttl_s}}
+                await self._documents.delete(CACHE, old, limit=_PURGED_AT_ONCE)
+        except AletheiaError as error:
+            log.warning("embeddings could not be kept for later: %s", error)
+
+    async def _count(self, model: str, *, hits: int, misses: int) -> None:
+        if self._ttl_s <= 0:
+            return
+        change = Change(increase={"hits": hits, "misses": misses})
+        try:
+            await self._documents.upsert(LOOKUPS, [Update(f"{self.provider}: {model}", change)])
+        except AletheiaError as error:
+            log.warning("lookups in the cache of embeddings could not be counted: %s", error)
+
+    def _id(self, model: str, text: str) -> str:
+        parts = (self.provider, model, self._variant, text)
+        digest = hashlib.sha256()
+        for part in parts:
+            raw = part.encode(errors="surrogatepass")
+            digest.update(len(raw).to_bytes(8) + raw)
+        return digest.hexdigest()
+
+
+def _write(embedding: Embedding, now: float) -> dict[str, Any]:
+    return {
+        "payload": embedding.vector.astype("<f4").tobytes(),
+        "truncated": embedding.is_truncated,
+        "at": now,
+    }
+
+
+def _read(document: Document) -> Embedding:
+    vector = np.frombuffer(document["payload"], "<f4").astype(np.float32)
+    return Embedding(vector, 0, is_truncated=document["truncated"], is_cached=True)

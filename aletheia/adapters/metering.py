@@ -1,0 +1,229 @@
+"""What stands between us and a provider: its breaker, its limits, the budgets, and a second try.
+
+Every request passes in this order, and what is refused at one gate is charged at none:
+
+    breaker admits → budget reserves the upper estimate → limits charge → the request is sent
+    → breaker hears how it went → budget settles what was used
+"""
+
+import hashlib
+import logging
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Final, Literal, TypeAlias
+
+import stamina
+
+from aletheia.analysis.ports import Embedded, Embedder, Embedding
+from aletheia.errors import (
+    AletheiaError,
+    BadAnswer,
+    ComputeFailed,
+    InvalidTask,
+    RateLimited,
+    Refused,
+    Unavailable,
+    Unreachable,
+)
+from aletheia.llm.calls import CallPlan, SentT
+from aletheia.llm.prices import Kind, Tokens
+from aletheia.llm.usage import Call, Reservation, Spending
+from aletheia.resilience.backoff import BackOff
+from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.limits import RateLimiter
+
+log = logging.getLogger(__name__)
+
+Unit: TypeAlias = Literal["request", "task"]
+
+LONGEST_PAUSE_S: Final = 5.0
+"""Longest wait between two tries of one request. A provider that asks for more is waited for in
+the ledger, where a task blocks nobody."""
+
+_CLIENT_ERROR: Final = 400
+
+
+class Meter:
+    """Holds the requests of one run to breakers, limits and budgets, and writes down their use.
+
+    Args:
+        limiter: counts requests, of all processes.
+        breakers: of all dependencies.
+        spending: budgets and usage.
+        unit: what a request counts with the limiter: itself, or the texts in it.
+        run_id: the run that pays.
+        max_retries: further tries of one request after the first; each passes all gates anew.
+        retry_base_s: first pause between two tries, seconds.
+        draw: gives a share of a pause, in `[0, 1]`.
+    """
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        breakers: CircuitBreaker,
+        spending: Spending,
+        *,
+        unit: Unit = "request",
+        run_id: str | None = None,
+        max_retries: int = 3,
+        retry_base_s: float = 0.5,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._limiter, self._breakers, self._spending = limiter, breakers, spending
+        self._unit: Unit = unit
+        self._run_id = run_id
+        self._max_retries, self._retry_base_s, self._draw = max_retries, retry_base_s, draw
+
+    def most_texts(self, provider_most: int) -> int:
+        """Say how many texts a request may carry, so that no limit forbids it for ever."""
+        limits = self._limiter.limits
+        if self._unit == "request" or limits is None:
+            return provider_most
+        return min(provider_most, limits.heaviest)
+
+    async def __call__(self, plan: CallPlan, send: Callable[[], Awaitable[SentT]]) -> SentT:
+        """Send a request, more than once if need be.
+
+        Raises:
+            HeldUp: a breaker, a limit or a budget is in the way; what was tried before failed.
+            AletheiaError: what the last try ended with.
+        """
+        async for attempt in stamina.retry_context(
+            on=BackOff(self._retry_base_s, self._draw, longest_s=LONGEST_PAUSE_S),
+            attempts=1 + self._max_retries,
+            timeout=None,
+        ):
+            with attempt:
+                return await self._try(plan, send)
+        raise AssertionError("the last try returns or raises")
+
+    async def room(self, provider: str, model: str, kind: Kind, tokens: Sequence[int]) -> int:
+        """Say for how many inputs, from the first, there would be room now; charges nothing.
+
+        Raises:
+            BreakerOpen: for none: the provider is left alone.
+            RateLimited: for none: it is over a limit.
+            BudgetExceeded: for none: not even for the first.
+            Misconfigured: for none, as things are set.
+        """
+        await self._breakers.check(provider)
+        until = await self._limiter.peek(provider)
+        if until is not None:
+            raise RateLimited(provider, until)
+        room = len(tokens)
+        if self._unit == "task":
+            usage = await self._limiter.usage(provider)
+            left = [tier.limit - tier.used for tier in usage.values() if tier.limit is not None]
+            room = min([room, *left])
+        call = Call(key="", provider=provider, model=model, kind=kind, run_id=self._run_id)
+        return await self._spending.room(call, tokens[:room])
+
+    async def _try(self, plan: CallPlan, send: Callable[[], Awaitable[SentT]]) -> SentT:
+        permit = await self._breakers.admit(plan.provider)
+        try:
+            reservation = await self._spending.reserve(_call_of(plan, self._run_id), plan.most)
+            await self._charge(plan, reservation)
+        except BaseException:
+            await self._breakers.abandon(permit)
+            raise
+        try:
+            async with self._breakers.judging(permit):
+                sent = await send()
+        except AletheiaError as error:
+            if is_free(error):
+                await _written(self._spending.release(reservation))
+            elif isinstance(error, BadAnswer):
+                await _written(self._spending.settle(reservation, plan.most))
+            # What became of any other call nobody knows: its estimate counts as spent.
+            raise
+        await _written(self._spending.settle(reservation, sent.used))
+        return sent
+
+    async def _charge(self, plan: CallPlan, reservation: Reservation) -> None:
+        """Charge the limits, or give back what the budgets have set aside."""
+        weight = plan.texts if self._unit == "task" else 1
+        try:
+            await self._limiter.acquire(plan.provider, weight)
+        except BaseException:
+            await self._spending.release(reservation)
+            raise
+
+
+def is_free(error: AletheiaError) -> bool:
+    """Tell whether a call that ended so surely cost nothing.
+
+    Nothing was sent, or the provider answered with an error, for which none charges. A call that
+    timed out or broke off may have been done and charged.
+    """
+    if isinstance(error, Unavailable):
+        return isinstance(error, Unreachable) or (error.status or 0) >= _CLIENT_ERROR
+    return isinstance(error, Refused | InvalidTask | ComputeFailed)
+
+
+class Recorded:
+    """An embedder whose use is written down; for those that cost nothing and have no limits.
+
+    Args:
+        inner: the embedder.
+        spending: where it is written down.
+        run_id: the run it belongs to.
+    """
+
+    def __init__(self, inner: Embedder, spending: Spending, run_id: str | None) -> None:
+        self._inner, self._spending, self._run_id = inner, spending, run_id
+        self.provider, self.is_mock = inner.provider, inner.is_mock
+
+    def canonical_model(self, model: str | None) -> str:
+        """See `aletheia.analysis.ports.Embedder.canonical_model`."""
+        return self._inner.canonical_model(model)
+
+    async def room(self, model: str, texts: Sequence[str]) -> int:
+        """See `aletheia.analysis.ports.Embedder.room`."""
+        return await self._inner.room(model, texts)
+
+    async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
+        """See `aletheia.analysis.ports.Embedder.embed`; the call is written down at its end."""
+        tokens = 0
+        try:
+            async with aclosing(self._inner.embed(model, texts)) as answers:
+                async for answered in answers:
+                    tokens += sum(
+                        one.result.tokens for one in answered if isinstance(one.result, Embedding)
+                    )
+                    yield answered
+        finally:
+            if tokens:
+                await self._spending.record(self._call(model, texts), Tokens(tokens))
+
+    def _call(self, model: str, texts: Sequence[str]) -> Call:
+        return Call(
+            key=key_of(model, texts),
+            provider=self.provider,
+            model=model,
+            kind="embedding",
+            run_id=self._run_id,
+            is_mock=self.is_mock,
+        )
+
+
+def key_of(model: str, texts: Sequence[str]) -> str:
+    """Hash what is asked of a model, so that a call that is repeated can be recognised."""
+    digest = hashlib.sha256(model.encode(errors="surrogatepass"))
+    for text in texts:
+        digest.update(b"\0" + text.encode(errors="surrogatepass"))
+    return digest.hexdigest()
+
+
+async def _written(writing: Awaitable[None]) -> None:
+    """Write how a call ended; where that fails its estimate counts, and its outcome stays."""
+    try:
+        await writing
+    except AletheiaError as error:
+        log.warning("what a call used could not be written down: %s", error)
+
+
+def _call_of(plan: CallPlan, run_id: str | None) -> Call:
+    return Call(
+        key=plan.key, provider=plan.provider, model=plan.model, kind=plan.kind, run_id=run_id
+    )

@@ -1,0 +1,98 @@
+"""The seam around every request to a model: limits, budget and breaker lie there.
+
+What sends a request describes it first, as a `CallPlan`, and hands over the sending itself.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from aletheia.llm.prices import Kind, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """A request that is about to be sent.
+
+    Attributes:
+        provider: such as `openrouter`.
+        model: the model asked for.
+        kind: what for.
+        key: hash of what is asked, so that a call that is repeated after a crash is recognised.
+        most: what the provider may count at most.
+        texts: how many texts it carries.
+    """
+
+    provider: str
+    model: str
+    kind: Kind
+    key: str
+    most: Tokens
+    texts: int = 1
+
+
+class Sent(Protocol):
+    """What a request brought, as far as the seam looks at it."""
+
+    @property
+    def used(self) -> Tokens:
+        """What the provider counted, or else our upper estimate."""
+        ...
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the provider counted nothing."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """What ran, in the provider's words."""
+        ...
+
+
+SentT = TypeVar("SentT", bound=Sent)
+
+
+class Around(Protocol):
+    """Wraps every request that is really sent."""
+
+    async def __call__(self, plan: CallPlan, send: Callable[[], Awaitable[SentT]]) -> SentT:
+        """Send a request, or raise an `AletheiaError` instead.
+
+        It raises no `InvalidTask` or `ComputeFailed` of its own: those would be taken for the
+        provider's word on an input.
+        """
+        ...
+
+    async def room(self, provider: str, model: str, kind: Kind, tokens: Sequence[int]) -> int:
+        """Say for how many inputs, from the first, there would be room now; charges nothing.
+
+        Args:
+            provider: who would be asked.
+            model: for which model.
+            kind: what for.
+            tokens: of each input, at most.
+
+        Raises:
+            HeldUp: for none of them; it says why, and until when.
+        """
+        ...
+
+
+class JustSend:
+    """Sends every request without asking anything."""
+
+    async def __call__(
+        self,
+        plan: CallPlan,  # noqa: ARG002
+        send: Callable[[], Awaitable[SentT]],
+    ) -> SentT:
+        """Send a request."""
+        return await send()
+
+    async def room(self, provider: str, model: str, kind: Kind, tokens: Sequence[int]) -> int:  # noqa: ARG002
+        """Have room for everything."""
+        return len(tokens)
+
+
+just_send: Final = JustSend()

@@ -1,0 +1,88 @@
+"""The account at OpenAI, or at a server that speaks its API."""
+
+from typing import TYPE_CHECKING, Final
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import Field, SecretStr
+
+from aletheia.errors import Misconfigured
+from aletheia.llm.calls import Around, just_send
+from aletheia.settings import (
+    DEFAULT_MODELS,
+    EmbeddingSettings,
+    IntakeSettings,
+    OpenAISettings,
+)
+
+if TYPE_CHECKING:
+    from aletheia.adapters.openai_embedder import OpenAIEmbedder
+
+PLACEHOLDER: Final = "your_openai_api_key_here"
+"""What examples have in place of a key; no account has it (SPEC §2)."""
+
+
+class OpenAICredentials(CredentialsBlock):
+    """The account at OpenAI, or at a server that speaks its API."""
+
+    _block_type_slug = "aletheia-openai"
+    _block_type_name = "Aletheia OpenAI"
+    _description = "The account at OpenAI, or at a server that speaks its API."
+
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="Key of the account; a server that asks for none takes any. The placeholder "
+        f"`{PLACEHOLDER}` means the mock in `openai` mode, and no OpenAI in `hybrid`.",
+    )
+    base_url: str = Field(
+        default="https://api.openai.com/v1",
+        description="Root of the API with its version, of OpenAI or of a server that speaks it.",
+    )
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether the key is the one that examples have."""
+        return self._key() == PLACEHOLDER
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a key that may open something."""
+        return bool(self._key()) and not self.is_placeholder
+
+    def get_client(
+        self, *, around: Around = just_send, max_inputs: int | None = None
+    ) -> "OpenAIEmbedder":
+        """Build an embedder; the caller opens and closes it.
+
+        Args:
+            around: wraps every request.
+            max_inputs: most texts in a request; `None` is OpenAI's own limit.
+
+        Raises:
+            Misconfigured: there is no key, or it cannot be sent, or the address is none.
+        """
+        # The SDK takes a second to import, which nobody else shall wait for.
+        from aletheia.adapters.openai_embedder import MAX_INPUTS, OpenAIEmbedder  # noqa: PLC0415
+
+        if not self.has_key:
+            raise Misconfigured(
+                "OPENAI_API_KEY",
+                "is needed for PROCESSING_MODE=openai; set it and run `aletheia "
+                "setup`. A server that asks for no key takes any",
+            )
+        settings = EmbeddingSettings()
+        return OpenAIEmbedder(
+            self._key(),
+            base_url=self.base_url,
+            default_model=settings.default_model
+            if settings.processing_mode == "openai"
+            else DEFAULT_MODELS["openai"],
+            dimensions=settings.embedding_dimensions,
+            long_text=settings.long_text or "fail",
+            timeout_s=OpenAISettings().openai_timeout,
+            concurrency=IntakeSettings().concurrency_limit,
+            max_inputs=max_inputs or MAX_INPUTS,
+            around=around,
+        )
+
+    def _key(self) -> str:
+        return "" if self.api_key is None else self.api_key.get_secret_value().strip()

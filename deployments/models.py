@@ -1,0 +1,55 @@
+"""What an operator asks of models: which there are, and to pull, load or unload one."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from aletheia.analysis.shelf import ModelRow
+from flows.models import manage_models
+from tasks import warm
+from tasks.models import Provider, choose_provider, describe, open_shelf
+
+
+def read_models(provider: Provider | None) -> list[ModelRow]:
+    """List a provider's models; by default those of the provider in use."""
+
+    async def read() -> list[ModelRow]:
+        holder = choose_provider(provider)
+        async with warm.kept_open():
+            return await (await open_shelf(holder)).rows(holder)
+
+    return asyncio.run(read())
+
+
+def act_on_model(
+    action: Literal["pull", "load", "unload"], model: str | None, provider: Provider | None
+) -> list[ModelRow]:
+    """Pull, load or unload a model, here and now, as a run; then list the provider's models."""
+    return asyncio.run(manage_models(action=action, provider=provider, model=model))
+
+
+def show_models(rows: Sequence[ModelRow], console: Console, *, as_json: bool) -> None:
+    """Print how models stand."""
+    if as_json:
+        console.print_json(json.dumps([dataclasses.asdict(row) for row in rows], default=str))
+        return
+    table = Table("provider", box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        described = describe(row)
+        if not table.rows:
+            for name in described:
+                table.add_column(name, overflow="fold")
+        table.add_row(row.provider, *(str(value) for value in described.values()))
+    console.print(table if rows else "There are no models.")
+    if any(row.provider == "local" for row in rows):
+        console.print(
+            "Local models are in memory only while a shift runs; memory, load and last use are "
+            "what the last one wrote down.",
+            style="dim",
+            highlight=False,
+        )

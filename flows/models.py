@@ -1,0 +1,39 @@
+"""The deployment `manage_models`: list, pull, load and unload models."""
+
+from typing import Literal
+
+from prefect import flow
+
+from aletheia.analysis.shelf import ModelRow
+from tasks.models import (
+    Provider,
+    choose_provider,
+    list_models,
+    load_model,
+    on_models,
+    pull_model,
+    require_model,
+    unload_model,
+)
+
+
+@flow(name="manage_models", persist_result=False)
+async def manage_models(
+    action: Literal["list", "pull", "load", "unload"] = "list",
+    provider: Provider | None = None,
+    model: str | None = None,
+) -> list[ModelRow]:
+    """Do something with a model, then list the provider's models.
+
+    Without a provider it is the one that PROCESSING_MODE works with. A local model stays in memory
+    only in a running shift; here it is loaded on trial, to see that it can be and what it takes.
+    """
+    async with on_models():
+        holder = choose_provider(provider)
+        if action == "pull":
+            await pull_model(holder, require_model(model))
+        elif action == "load":
+            await load_model(holder, require_model(model))
+        elif action == "unload":
+            await unload_model(holder, require_model(model))
+        return await list_models(holder)

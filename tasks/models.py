@@ -1,0 +1,153 @@
+"""The models of the providers that hold them, as Prefect shows them."""
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Literal, TypeAlias
+
+from prefect import get_run_logger, task
+from prefect.artifacts import acreate_table_artifact
+
+from aletheia.adapters.local_embedder import LocalEmbedder
+from aletheia.adapters.local_shelf import LocalShelf
+from aletheia.adapters.ollama_shelf import OllamaShelf
+from aletheia.analysis.shelf import ModelHolder, ModelRecords, ModelRow, ModelShelf
+from aletheia.errors import Misconfigured
+from aletheia.settings import EmbeddingSettings, LogSettings, ProcessingMode
+from tasks import artifacts, warm
+from tasks.policies import STEP
+
+Provider: TypeAlias = Literal["local", "ollama"]
+"""Who holds models itself."""
+
+HOLDERS: dict[ProcessingMode, Provider] = {
+    "local": "local",
+    "ollama": "ollama",
+    "hybrid": "ollama",
+}
+"""Whose models the settings name, by PROCESSING_MODE."""
+
+PROGRESS_EVERY_S = 1
+"""Between two moves of the bar, seconds; the end is always shown."""
+
+
+@contextlib.asynccontextmanager
+async def on_models() -> AsyncGenerator[None]:
+    """Keep open what the steps below need."""
+    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
+    async with warm.kept_open():
+        yield
+
+
+def choose_provider(provider: Provider | None) -> Provider:
+    """Take the provider that was named, or the one that PROCESSING_MODE works with.
+
+    Raises:
+        Misconfigured: none was named, and that one holds no models of its own.
+    """
+    if provider is not None:
+        return provider
+    mode = EmbeddingSettings().processing_mode
+    if mode in HOLDERS:
+        return HOLDERS[mode]
+    raise Misconfigured(
+        "provider", f"PROCESSING_MODE={mode} holds no models of its own; name local or ollama"
+    )
+
+
+def require_model(model: str | None) -> str:
+    """Take the model that was named.
+
+    Raises:
+        Misconfigured: none was.
+    """
+    if not model or not model.strip():
+        raise Misconfigured("model", "is not given; name the model to act on")
+    return model.strip()
+
+
+async def open_shelf(provider: Provider) -> ModelShelf:
+    """Build the shelf with the models of one provider, which is asked when there is a question."""
+    settings = EmbeddingSettings()
+    if HOLDERS.get(settings.processing_mode) != provider:
+        # The models that are named are those of another provider.
+        nothing = {"default_embedding_model": None, "supported_models": ()}
+        settings = settings.model_copy(update={"processing_mode": provider, **nothing})
+    records = ModelRecords(await warm.store())
+    holder: ModelHolder
+    if provider == "ollama":
+        wanted = (settings.default_model, *settings.supported_models)
+        holder = OllamaShelf(
+            await warm.ollama(),
+            records,
+            supported_models=wanted,
+            memory_max_bytes=settings.model_memory_max,
+        )
+    else:
+        embedder = LocalEmbedder.from_settings(
+            settings, memory_max_bytes=settings.model_memory_max, note=records.note
+        )
+        holder = LocalShelf.from_settings(settings, embedder)
+    return ModelShelf([holder], records)
+
+
+@task(name="list_models", task_run_name="list-{provider}", **STEP)
+async def list_models(provider: Provider) -> list[ModelRow]:
+    """List a provider's models, also as a table on the page of the run."""
+    rows = await (await open_shelf(provider)).rows(provider)
+    await acreate_table_artifact(
+        key="models",
+        table=[describe(row) for row in rows] or [{"model": "there are none"}],
+        description=f"Models of **{provider}**.",
+    )
+    return rows
+
+
+@task(name="pull_model", task_run_name="pull-{model}", **STEP)
+async def pull_model(provider: Provider, model: str) -> None:
+    """Download a model, with a bar on the page of the run."""
+    progress = await artifacts.Progress.begin(f"download of {model}")
+    shown_at = 0.0
+    shelf = await open_shelf(provider)
+    async with aclosing(shelf.pull(provider, model)) as steps:
+        async for step in steps:
+            if time.monotonic() - shown_at >= PROGRESS_EVERY_S:
+                shown_at = time.monotonic()
+                await progress.move(step.completed_bytes, step.total_bytes)
+    await progress.finish()
+    get_run_logger().info("%s has %s", provider, model)
+
+
+@task(name="load_model", task_run_name="load-{model}", **STEP)
+async def load_model(provider: Provider, model: str) -> None:
+    """Bring a model into memory; a local one on trial, as it ends with the run."""
+    await (await open_shelf(provider)).load(provider, model)
+    get_run_logger().info("%s loaded %s", provider, model)
+
+
+@task(name="unload_model", task_run_name="unload-{model}", **STEP)
+async def unload_model(provider: Provider, model: str) -> None:
+    """Take a model out of memory once its calls under way have ended."""
+    await (await open_shelf(provider)).unload(provider, model)
+    get_run_logger().info("%s let go of %s", provider, model)
+
+
+def describe(row: ModelRow) -> dict[str, str | int]:
+    """Write a row of the table for people."""
+    return {
+        "model": row.model,
+        "state": row.state,
+        "on disk": _megabytes(row.size_bytes),
+        "in memory": _megabytes(row.memory_bytes),
+        "load": "" if row.load_s is None else f"{row.load_s:.1f} s",
+        "last used": "" if row.last_used is None else f"{row.last_used:%Y-%m-%d %H:%M} UTC",
+        "loads": row.loads,
+        "evictions": row.evictions,
+        "where": row.detail,
+    }
+
+
+def _megabytes(size_bytes: int | None) -> str:
+    return "" if size_bytes is None else f"{size_bytes / 1e6:,.0f} MB"

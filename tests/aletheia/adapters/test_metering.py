@@ -1,0 +1,257 @@
+"""What stands between us and a provider."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pytest
+
+from aletheia.adapters.metering import Meter, Recorded, key_of
+from aletheia.adapters.mock_embedder import MockEmbedder
+from aletheia.documents import Documents
+from aletheia.errors import (
+    AletheiaError,
+    BadAnswer,
+    BreakerOpen,
+    BudgetExceeded,
+    InvalidTask,
+    Misconfigured,
+    QuotaExhausted,
+    RateLimited,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
+from aletheia.llm.calls import CallPlan
+from aletheia.llm.prices import PriceTable, Tokens
+from aletheia.llm.usage import BudgetLimits, Spending, UsageState
+from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
+from tests.aletheia.llm.spenders import PRICES
+from tests.aletheia.resilience.conftest import Clock, clock, documents, mongodb_uri
+
+__all__ = ["clock", "documents", "mongodb_uri"]
+
+USED = Tokens(40)
+PLAN = CallPlan("openai", "m", "embedding", "key", Tokens(100), texts=3)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a request brought."""
+
+    used: Tokens = USED
+    is_estimate: bool = False
+    model: str = "m"
+
+
+class Gates:
+    """A meter, and what it asks."""
+
+    def __init__(self, documents: Documents, clock: Clock, **options: object) -> None:
+        limits = RateLimits(minute=2, hour=100, day=100, week=100, month=100)
+        self.limiter = RateLimiter(documents, limits, clock=clock)
+        self.breakers = CircuitBreaker(documents, threshold=2, cooldown_s=60, clock=clock)
+        self.spending = Spending(
+            documents, PriceTable(PRICES), BudgetLimits(tokens_per_run=1000), clock=clock
+        )
+        self.meter = Meter(
+            self.limiter,
+            self.breakers,
+            self.spending,
+            run_id="run",
+            retry_base_s=0,
+            **options,  # pyright: ignore[reportArgumentType]
+        )
+
+    async def stands(self) -> tuple[int, int]:
+        """Say how many requests count this minute, and how many tokens count for the run."""
+        usage = await self.limiter.usage("openai")
+        budgets = {one.name: one.spent for one in await self.spending.budgets("run")}
+        return usage[Tier.MINUTE].used, int(budgets["BUDGET_TOKENS_PER_RUN"])
+
+
+@pytest.fixture
+def gates(documents: Documents, clock: Clock) -> Gates:
+    return Gates(documents, clock, max_retries=0)
+
+
+def ending(*outcomes: AletheiaError | Sent) -> Callable[[], Awaitable[Sent]]:
+    """Build a request that ends like this, one try after the other."""
+    left = list(outcomes)
+
+    async def send() -> Sent:
+        outcome = left.pop(0)
+        if isinstance(outcome, AletheiaError):
+            raise outcome
+        return outcome
+
+    return send
+
+
+async def test_a_request_is_charged_once_and_settled_at_what_it_used(gates: Gates):
+    assert await gates.meter(PLAN, ending(Sent())) == Sent()
+    assert await gates.stands() == (1, 40)
+    (record,) = await gates.spending.records("run")
+    assert (record.call.key, record.call.model, record.state) == ("key", "m", UsageState.SETTLED)
+
+
+async def test_over_a_limit_nothing_is_sent_and_nothing_else_charged(gates: Gates):
+    for _ in range(2):
+        await gates.meter(PLAN, ending(Sent()))
+    with pytest.raises(RateLimited) as caught:
+        await gates.meter(PLAN, ending())
+    assert caught.value.tiers == ("minute",)
+    assert await gates.stands() == (2, 80)
+
+
+async def test_over_budget_nothing_is_sent_and_no_limit_charged(gates: Gates):
+    gates.spending.limits = BudgetLimits(tokens_per_run=99)
+    with pytest.raises(BudgetExceeded):
+        await gates.meter(PLAN, ending())
+    assert await gates.stands() == (0, 0)
+
+
+async def test_an_open_breaker_charges_nothing(gates: Gates, clock: Clock):
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await gates.meter(PLAN, ending(Unreachable("openai", "down")))
+    clock.move(seconds=59)
+    before = await gates.stands()
+    with pytest.raises(BreakerOpen):
+        await gates.meter(PLAN, ending())
+    assert await gates.stands() == before
+    clock.move(seconds=2)
+    assert await gates.meter(PLAN, ending(Sent())) == Sent()
+
+
+async def test_a_probe_that_a_limit_holds_back_lets_another_one_try(gates: Gates, clock: Clock):
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await gates.meter(PLAN, ending(Unreachable("openai", "down")))
+    clock.move(seconds=61)
+    gates.spending.limits = BudgetLimits(tokens_per_run=1)
+    with pytest.raises(BudgetExceeded):
+        await gates.meter(PLAN, ending())
+    gates.spending.limits = BudgetLimits()
+    assert await gates.meter(PLAN, ending(Sent())) == Sent()
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        pytest.param(Unreachable("openai", "no route"), 0, id="nothing was sent"),
+        pytest.param(Unavailable("openai", "timeout"), 100, id="it may have been done"),
+        pytest.param(Unavailable("openai", "cut", status=200), 100, id="cut in the answer"),
+        pytest.param(Unavailable("openai", "busy", status=503), 0, id="an error is not charged"),
+        pytest.param(Unavailable("openai", "slow down", 9, 429), 0, id="429"),
+        pytest.param(Unauthorized("openai", 401), 0, id="wrong key"),
+        pytest.param(Refused("openai", 400), 0, id="refused"),
+        pytest.param(InvalidTask("input_too_long", "too long"), 0, id="the text's own fault"),
+        pytest.param(BadAnswer("openai", "html", status=200), 100, id="done, and of no use"),
+    ],
+)
+async def test_what_may_have_been_charged_counts_as_spent(
+    gates: Gates, error: AletheiaError, counted: int
+):
+    with pytest.raises(type(error)):
+        await gates.meter(PLAN, ending(error))
+    assert await gates.stands() == (1, counted)
+
+
+async def test_every_try_is_counted(documents: Documents, clock: Clock):
+    gates = Gates(documents, clock, max_retries=3)
+    busy = Unavailable("openai", "busy", status=500)
+    assert await gates.meter(PLAN, ending(busy, Sent())) == Sent()
+    assert await gates.stands() == (2, 40)
+
+
+async def test_tries_end_where_a_limit_ends_them(documents: Documents, clock: Clock):
+    gates = Gates(documents, clock, max_retries=5)
+    gates.breakers = CircuitBreaker(documents, threshold=9, cooldown_s=60, clock=clock)
+    with pytest.raises((RateLimited, BreakerOpen)):
+        await gates.meter(PLAN, ending(*[Unavailable("openai", "busy", status=500)] * 9))
+    assert (await gates.stands())[0] == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(Unavailable("openai", "slow down", 5.5, 429), id="asks for too long"),
+        pytest.param(QuotaExhausted("openai", "unpaid", None, 429), id="waiting does not help"),
+        pytest.param(Unauthorized("openai", 401), id="a wrong key stays wrong"),
+    ],
+)
+async def test_what_another_try_cannot_mend_is_tried_once(
+    documents: Documents, clock: Clock, error: AletheiaError
+):
+    gates = Gates(documents, clock, max_retries=3)
+    with pytest.raises(type(error)):
+        await gates.meter(PLAN, ending(error))
+    assert (await gates.stands())[0] == 1
+
+
+async def test_texts_can_be_what_counts(documents: Documents, clock: Clock):
+    gates = Gates(documents, clock, unit="task", max_retries=0)
+    with pytest.raises(Misconfigured, match="RATE_LIMIT_PER_MINUTE"):
+        await gates.meter(PLAN, ending())
+    assert gates.meter.most_texts(2048) == 2
+    assert await gates.meter.room("openai", "m", "embedding", [1, 1, 1]) == 2
+    gates.limiter.limits = RateLimits(minute=4, hour=9, day=9, week=9, month=9)
+    await gates.meter(PLAN, ending(Sent()))
+    assert await gates.meter.room("openai", "m", "embedding", [1, 1, 1]) == 1
+
+
+async def test_room_is_what_the_budget_has_left(gates: Gates):
+    assert await gates.meter.room("openai", "m", "embedding", [400, 400, 400]) == 2
+    assert await gates.meter.room("openai", "m", "embedding", [1000, 1]) == 1
+    with pytest.raises(BudgetExceeded) as caught:
+        await gates.meter.room("openai", "m", "embedding", [1001])
+    assert caught.value.asked == 1001
+    gates.spending.limits = BudgetLimits(nanousd_per_day=2_000_000)
+    assert await gates.meter.room("openai", "m", "embedding", [1000, 1000, 1]) == 2
+    assert await gates.stands() == (0, 0)
+
+
+async def test_there_is_no_room_over_a_limit_or_behind_an_open_breaker(gates: Gates):
+    for _ in range(2):
+        await gates.meter(PLAN, ending(Sent()))
+    with pytest.raises(RateLimited):
+        await gates.meter.room("openai", "m", "embedding", [1])
+    assert await gates.meter.room("ollama", "m", "embedding", [1]) == 1
+    for _ in range(2):
+        permit = await gates.breakers.admit("ollama")
+        await gates.breakers.fail(permit, "down")
+    with pytest.raises(BreakerOpen):
+        await gates.meter.room("ollama", "m", "embedding", [1])
+
+
+async def test_a_request_that_is_cancelled_counts_as_spent(gates: Gates):
+    started = asyncio.Event()
+
+    async def send() -> Sent:
+        started.set()
+        await asyncio.sleep(60)
+        return Sent()
+
+    calling = asyncio.create_task(gates.meter(PLAN, send))
+    await started.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert await gates.stands() == (1, 100)
+
+
+async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
+    embedder = Recorded(MockEmbedder(default_model="m"), gates.spending, "run")
+    model = embedder.canonical_model(None)
+    async for _ in embedder.embed(model, ["one two", "three"]):
+        pass
+    (record,) = await gates.spending.records("run")
+    assert (record.call.provider, record.call.is_mock, record.nanousd) == ("mock", True, 0)
+    assert record.call.key == key_of(model, ["one two", "three"])
+    assert record.tokens.total > 0
+    budgets = await gates.spending.budgets("run")
+    assert {one.spent for one in budgets} == {0, Decimal(0)}

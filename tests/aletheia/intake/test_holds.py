@@ -1,0 +1,104 @@
+"""Limits, budgets and breakers around a shift: nothing fails for them, and nothing is lost."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from aletheia.errors import (
+    AletheiaError,
+    BreakerOpen,
+    BudgetExceeded,
+    Misconfigured,
+    RateLimited,
+    Unauthorized,
+)
+from tests.aletheia.intake.conftest import Bench
+
+DONE = ["processing", "succeeded"]
+
+
+def at(bench: Bench, seconds: float) -> datetime:
+    return datetime.fromtimestamp(bench.clock.now, UTC) + timedelta(seconds=seconds)
+
+
+async def test_what_is_held_up_before_its_claim_stays_pending_upstream(bench: Bench):
+    bench.add("t1")
+    bench.processors.holds = [RateLimited("openai", at(bench, 40), ("minute",))]
+    shift = await bench.drain()
+    assert bench.upstream.states == {}
+    assert await bench.rows() == {}
+    assert "over its limit per minute" in shift.desk.tally.held_up["m"]
+    assert shift.desk.trouble is None
+
+
+async def test_a_group_that_is_held_up_is_not_asked_about_before_its_time(bench: Bench):
+    bench.add("t1")
+    bench.processors.holds = [RateLimited("openai", at(bench, 40))]
+    shift = await bench.drain()
+    bench.clock.now += 39
+    await bench.drain(shift)
+    assert (len(bench.processors.rooms), bench.upstream.states) == (1, {})
+    bench.clock.now += 2
+    await bench.drain(shift)
+    assert bench.upstream.states == {"t1": DONE}
+
+
+async def test_other_groups_go_on_beside_one_that_is_held_up(bench: Bench):
+    bench.add("slow", input_data={"text": "a", "model": "x"}, data=None)
+    bench.add("t1")
+    bench.processors.holds = [BreakerOpen("openai", at(bench, 60))]
+    shift = await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+    assert isinstance(shift.desk.trouble, BreakerOpen)
+
+
+async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(bench: Bench):
+    for number in range(5):
+        bench.add(f"t{number}")
+    bench.processors.most = 3
+    shift = bench.shift(page=10)
+    await shift.desk.ledger.prepare()
+    batch = await shift.collector.collect()
+    assert [claim.task.id for claim in batch.work] == ["t0", "t1", "t2"]
+    assert sorted(bench.upstream.states) == ["t0", "t1", "t2"]
+    # Those that were collected already count among those there is room for.
+    assert bench.processors.rooms[:2] == [5, 5]
+    await shift.desk.release_all()
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        RateLimited("openai", datetime(2030, 1, 1, tzinfo=UTC)),
+        BudgetExceeded("BUDGET_USD_PER_DAY", 1, 1, 1, datetime(2030, 1, 1, tzinfo=UTC)),
+        BreakerOpen("openai", datetime(2030, 1, 1, tzinfo=UTC)),
+    ],
+    ids=lambda problem: problem.code,
+)
+async def test_what_is_held_up_after_processing_waits_in_the_ledger_until_it_may_go_on(
+    bench: Bench, problem: AletheiaError
+):
+    bench.add("t1")
+    bench.processors.outages = [problem]
+    await bench.drain()
+    row = (await bench.rows())["t1"]
+    assert (row["state"], row["attempts"]) == ("waiting", 0)
+    assert row["waiting_until"] == datetime(2030, 1, 1, tzinfo=UTC).timestamp()
+    assert bench.upstream.states == {"t1": ["processing"]}
+    bench.clock.now = datetime(2030, 1, 1, 0, 0, 10, tzinfo=UTC).timestamp()
+    await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+
+
+@pytest.mark.parametrize(
+    "problem", [Unauthorized("openai", 401), Misconfigured("RATE_LIMIT_PER_MINUTE", "too low")]
+)
+async def test_a_provider_that_refuses_us_fails_no_task(bench: Bench, problem: AletheiaError):
+    bench.add("t1")
+    bench.processors.outages = [problem]
+    shift = await bench.drain()
+    assert (await bench.rows())["t1"]["state"] == "waiting"
+    assert shift.desk.trouble is problem
+    bench.clock.now += 100
+    await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}

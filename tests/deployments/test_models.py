@@ -1,0 +1,58 @@
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from aletheia.analysis.shelf import ModelRow
+from deployments.models import show_models
+
+ROWS = [
+    ModelRow("ollama", "all-minilm", "available", detail="supported, not pulled yet"),
+    ModelRow(
+        "ollama",
+        "nomic-embed-text",
+        "loaded",
+        size_bytes=274_302_450,
+        memory_bytes=565_000_000,
+        load_s=1.25,
+        last_used=datetime(2026, 11, 21, 12, 0, tzinfo=UTC),
+        loads=2,
+        evictions=1,
+    ),
+]
+
+
+def show(rows: list[ModelRow], *, as_json: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    show_models(rows, console, as_json=as_json)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_models_are_shown_with_their_figures():
+    head, first, second = show(ROWS).splitlines()
+    assert head.split()[:3] == ["provider", "model", "state"]
+    assert first.split() == [
+        *("ollama", "all-minilm", "available", "0", "0"),
+        *("supported,", "not", "pulled", "yet"),
+    ]
+    assert "274 MB" in second
+    assert "565 MB" in second
+    assert "1.2 s" in second
+    assert "2026-11-21 12:00 UTC" in second
+
+
+def test_models_can_be_had_as_json():
+    first, second = json.loads(show(ROWS, as_json=True))
+    assert first["load_s"] is None
+    assert (second["load_s"], second["last_used"]) == (1.25, "2026-11-21 12:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [([], "There are no models."), ([ModelRow("local", "m", "installed")], "the last one wrote")],
+)
+def test_what_there_is_to_know_is_said(rows: list[ModelRow], said: str):
+    assert said in " ".join(show(rows).split())

@@ -1,0 +1,60 @@
+"""An embedder whose answers are told in advance."""
+
+from collections.abc import AsyncGenerator, Sequence
+
+import numpy as np
+
+from aletheia.analysis.ports import Embedded, Embedding
+from aletheia.errors import AletheiaError, InvalidTask
+
+
+class FakeEmbedder:
+    """Embeds a text as its length, a token a character, in sets of two, the last text first.
+
+    Args:
+        provider: what it is called.
+        models: what it serves; the first one is its default.
+
+    Attributes:
+        asked: model and texts of every call.
+        breaks: what the next calls end with, and after how many texts.
+        holds: what is in the way the next times it is asked for room.
+        most: how many texts there is room for.
+    """
+
+    is_mock = False
+
+    def __init__(self, provider: str = "ollama", models: Sequence[str] = ("small", "big")) -> None:
+        self.provider, self._models = provider, models
+        self.asked: list[tuple[str, list[str]]] = []
+        self.breaks: list[tuple[AletheiaError, int]] = []
+        self.holds: list[AletheiaError] = []
+        self.most: int | None = None
+
+    def canonical_model(self, model: str | None) -> str:
+        """Take a name in any case."""
+        name = self._models[0] if model is None else model.lower()
+        if name not in self._models:
+            raise InvalidTask("unsupported_model", f"no model {model!r}")
+        return name
+
+    async def room(self, model: str, texts: Sequence[str]) -> int:
+        """Have room as told."""
+        assert model in self._models
+        if self.holds:
+            raise self.holds.pop(0)
+        return len(texts) if self.most is None else min(self.most, len(texts))
+
+    async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
+        """Embed texts, as far as told."""
+        assert model in self._models
+        self.asked.append((model, list(texts)))
+        error, most = self.breaks.pop(0) if self.breaks else (None, len(texts))
+        places = list(reversed(range(len(texts))))[:most]
+        for start in range(0, len(places), 2):
+            yield [
+                Embedded(i, Embedding(np.array([len(texts[i]), 1], np.float32), len(texts[i])))
+                for i in places[start : start + 2]
+            ]
+        if error is not None:
+            raise error
