@@ -19,7 +19,8 @@ only these.
     ├── HeldUp                not now, by our own rules; nothing was sent
     │   ├── RateLimited       a provider is over one of its limits
     │   ├── BudgetExceeded    a budget has no room for the call
-    │   └── BreakerOpen       a dependency failed too often to be asked for a while
+    │   ├── BreakerOpen       a dependency failed too often to be asked for a while
+    │   └── LaneTaken         another run works in the bulk lane
     └── Misconfigured         a setting or a block is missing or makes no sense
 """
 
@@ -275,6 +276,23 @@ class BreakerOpen(HeldUp):
 
     def __str__(self) -> str:
         return f"the breaker of {self.dependency!r} is open until {self.until}"
+
+
+class LaneTaken(HeldUp):
+    """Another run works in the bulk lane.
+
+    Args:
+        until: when its lease ends unless it renews it, in UTC.
+    """
+
+    code = "lane_taken"
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(until)
+        self.until = until
+
+    def __str__(self) -> str:
+        return f"another run works in the bulk lane, until {self.until} at least"
 
 
 class Misconfigured(AletheiaError):

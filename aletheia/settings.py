@@ -285,3 +285,18 @@ class BudgetSettings(BaseSettings):
         description="What a model without a price counts as: the dearest of its provider, nothing, "
         "or an error.",
     )
+
+
+class BulkSettings(BaseSettings):
+    """When and how large backlogs are sent as batches."""
+
+    model_config = FROM_ENVIRONMENT
+
+    openai_bulk_above: int | None = Field(
+        default=None,
+        ge=0,
+        description="Pending texts above which `bulk_embed` sends a batch; empty: never.",
+    )
+    openai_bulk_poll_seconds: float = Field(
+        default=60, ge=0, description="Between two looks at a batch that is under way, seconds."
+    )

@@ -15,6 +15,7 @@ from aletheia.settings import (
 )
 
 if TYPE_CHECKING:
+    from aletheia.adapters.openai_batches import OpenAIBatches
     from aletheia.adapters.openai_embedder import OpenAIEmbedder
 
 PLACEHOLDER: Final = "your_openai_api_key_here"
@@ -82,6 +83,27 @@ class OpenAICredentials(CredentialsBlock):
             concurrency=IntakeSettings().concurrency_limit,
             max_inputs=max_inputs or MAX_INPUTS,
             around=around,
+        )
+
+    def get_batches(self) -> "OpenAIBatches":
+        """Build a client of the Batch API; the caller opens and closes it.
+
+        Raises:
+            Misconfigured: there is no key, or it cannot be sent, or the address is none.
+        """
+        from aletheia.adapters.openai_batches import OpenAIBatches  # noqa: PLC0415
+
+        if not self.has_key:
+            raise Misconfigured(
+                "OPENAI_API_KEY", "is needed to send batches; set it and run `aletheia setup`"
+            )
+        settings = EmbeddingSettings()
+        return OpenAIBatches(
+            self._key(),
+            base_url=self.base_url,
+            default_model=settings.default_model,
+            dimensions=settings.embedding_dimensions,
+            timeout_s=OpenAISettings().openai_timeout,
         )
 
     def _key(self) -> str:

@@ -67,12 +67,12 @@ def doctor(
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Show how intake stands: tasks by state, leases, dead letters."""
+    """Show how intake stands (tasks, leases, dead letters) and what may hold up a request."""
     with explained():
         choose_server(local_servers())
-        from deployments.intake import read_overview, show_overview
+        from deployments.intake import read_status, show_status
 
-        show_overview(read_overview(), console, as_json=as_json)
+        show_status(*read_status(), console, as_json=as_json)
 
 
 intake_app = typer.Typer(help="Stop intake as a whole, or let it go on.", no_args_is_help=True)

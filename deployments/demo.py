@@ -22,7 +22,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from aletheia.errors import Misconfigured
-from aletheia.settings import EmbeddingSettings
+from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
 from deployments.environment import demo_servers
 from deployments.example_upstream import ExampleTask, example_tasks
 from deployments.local import TITLES, Local, ProgramFailed, request
@@ -34,6 +34,9 @@ RUN_TIMEOUT_S: Final = 300.0
 
 LINE_EVERY_S: Final = 5.0
 """How often a count is printed where no terminal shows one that changes."""
+
+STAND_INS: Final = {"nomic-embed-text": "text-embedding-3-small"}
+"""What stands in at OpenAI for the tasks that name a model, in `hybrid` mode."""
 
 NEIGHBOURS: Final = 3
 
@@ -47,6 +50,14 @@ NOT_OURS: Final = (
     "API_TOKEN",
     "MONGODB_URI",
     "MONGODB_DATABASE",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "OLLAMA_BASE_URL",
+    "DEFAULT_EMBEDDING_MODEL",
+    "SUPPORTED_MODELS",
+    "HYBRID_MODEL_MAP",
+    "EMBEDDING_DIMENSIONS",
+    "LONG_TEXT",
 )
 """What a checkout may be configured with, and the demo must not use."""
 
@@ -104,7 +115,8 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
         Misconfigured: the settings refuse what the demo needs.
     """
     settings = EmbeddingSettings()
-    is_mock = settings.processing_mode == "mock"
+    mode = settings.processing_mode
+    is_mock = mode == "mock"
     if is_mock and settings.environment == "production":
         raise Misconfigured("PROCESSING_MODE", "'mock' is refused where ENVIRONMENT=production")
     local = demo_servers(steps.say)
@@ -117,20 +129,29 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
     shutil.rmtree(local.directory, ignore_errors=True)
     try:
         variables = dict.fromkeys(NOT_OURS, "") | {"ALETHEIA_DATA_DIR": str(local.directory)}
+        if settings.is_remote:
+            with steps.step("Start fakes of OpenAI and Ollama"):
+                options = ["--ollama-fails-after", "1"] if mode == "hybrid" else []
+                variables |= local.start_providers(options)
+        if mode == "hybrid":
+            variables["HYBRID_MODEL_MAP"] = json.dumps(STAND_INS)
+        model = DEFAULT_MODELS[mode]
         start_servers(
             local,
             steps,
             variables,
-            upstream_options=["--tasks", str(tasks)],
+            upstream_options=["--tasks", str(tasks), "--model", model],
             is_scheduled=False,  # one shift at a time: ours would wait for the scheduled one
         )
         with steps.step(f"Run {POLL_TASKS}, one look (shift_seconds=0)") as step:
             run = start_shift(local, {"shift_seconds": 0})
             step.detail = _watch(local, run, steps)
         with steps.step("Ask the upstream what became of each task"):
-            outcomes = _collect(local, run, example_tasks(tasks))
+            outcomes = _collect(local, run, example_tasks(tasks, model=model))
             stats = _upstream(local, "/stats")
-        is_as_expected = show(steps.console, outcomes, stats, is_mock=is_mock)
+        is_as_expected = show(
+            steps.console, outcomes, stats, is_made_up=is_mock or settings.is_remote
+        )
         _show_links(steps.console, local, run, keep=keep)
         if keep:
             set_schedule(local, is_active=True)
@@ -145,7 +166,7 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
 
 
 def show(
-    console: Console, outcomes: Sequence[Outcome], stats: Mapping[str, Any], *, is_mock: bool
+    console: Console, outcomes: Sequence[Outcome], stats: Mapping[str, Any], *, is_made_up: bool
 ) -> bool:
     """Print what was done, and whether that is what should have been.
 
@@ -153,7 +174,7 @@ def show(
         console: where to.
         outcomes: of all tasks.
         stats: of the upstream; `elapsed_s` is the time between its first page and last report.
-        is_mock: whether the vectors mean nothing.
+        is_made_up: whether the vectors mean nothing, as they are a mock's or a fake's.
 
     Returns:
         Whether it is.
@@ -163,17 +184,20 @@ def show(
     if done:
         seconds = float(stats.get("elapsed_s") or 0) or 1e-9
         tokens = sum(int(outcome.usage.get("tokens", 0)) for outcome in done)
-        first = done[0].result
+        makers = Counter(
+            f"{made['provider']}: {made['model']}, {made['dimensions']} dimensions"
+            for made in (outcome.result for outcome in done)
+        )
+        by = "\n".join(f"  {count} by {maker}" for maker, count in makers.most_common())
         console.print(
             f"  {len(outcomes)} tasks in {seconds:.1f} s, {len(outcomes) / seconds:.0f} a second, "
             "from the first page to the last report;\n"
-            f"  {'' if is_mock else 'that includes loading the model. '}"
-            f"{tokens:,} tokens, {first['dimensions']} dimensions, by\n"
-            f"  {first['provider']}: {first['model']}\n",
+            f"  {'' if is_made_up else 'that includes loading the model. '}"
+            f"{tokens:,} tokens.\n{by}\n",
             highlight=False,
         )
-        if is_mock:
-            console.print("  [bold red]These vectors are a mock's and mean nothing.[/]\n")
+        if is_made_up:
+            console.print("  [bold red]These vectors are made up and mean nothing.[/]\n")
         else:
             _show_neighbours(console, done)
     return _judge(console, outcomes)
@@ -213,6 +237,22 @@ def _introduce(console: Console, settings: EmbeddingSettings, tasks: int) -> Non
                 "PROCESSING_MODE=mock: no model runs. Vectors are made up from the text, cost "
                 "nothing and mean nothing; every record says so.",
                 title="THIS IS A MOCK",
+                style="bold red",
+            )
+        )
+    elif settings.is_remote:
+        story = (
+            " The fake Ollama fails after its first request, so that you see the rest go to the "
+            "fake OpenAI."
+            if settings.processing_mode == "hybrid"
+            else ""
+        )
+        console.print(
+            Panel(
+                f"PROCESSING_MODE={settings.processing_mode}: no provider is asked. Fakes on this "
+                "machine speak the protocols of OpenAI and Ollama; their vectors are made up from "
+                f"the text and mean nothing. No key of yours is used.{story}",
+                title="THE PROVIDERS ARE FAKES",
                 style="bold red",
             )
         )

@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
@@ -33,6 +33,9 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import hdrs, web
 from yarl import URL
+
+EXAMPLE_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
+"""What tasks name that name a model."""
 
 MAX_LIMIT: Final = 100
 """Largest page that is given out, tasks."""
@@ -472,19 +475,23 @@ class ExampleTask:
     is_reportable: bool = True
 
 
-def example_tasks(n: int, *, words: int = 30, with_faults: bool = True) -> list[ExampleTask]:
+def example_tasks(
+    n: int, *, words: int = 30, with_faults: bool = True, model: str = EXAMPLE_MODEL
+) -> list[ExampleTask]:
     """Make tasks in all three dialects, with real texts.
 
     Args:
         n: how many good ones; every 50th has an id with a slash.
         words: about how long their texts are.
         with_faults: spread one task of each fault among them.
+        model: what a third of them ask to be embedded with; the others name none.
 
     Returns:
         The tasks, oldest first.
     """
+    dialects = (_make_s0, partial(_make_s1, model=model), _make_s2)
     tasks = [
-        ExampleTask(_DIALECTS[number % len(_DIALECTS)](number, text))
+        ExampleTask(dialects[number % len(dialects)](number, text))
         for number, text in enumerate(stdlib_texts(n, words))
     ]
     if with_faults:
@@ -516,12 +523,12 @@ def _make_s0(number: int, text: str) -> dict[str, Any]:
     return {"id": task_id, "type": "TEXT_EMBEDDING", "state": "PENDING", "data": data}
 
 
-def _make_s1(number: int, text: str) -> dict[str, Any]:
+def _make_s1(number: int, text: str, *, model: str) -> dict[str, Any]:
     return {
         "_id": f"{0x65A0_0000_0000_0000_0000_0000 + number:024x}",
         "type": "text_embedding",
         "state": "pending",
-        "content": {"text": text, "model": "sentence-transformers/all-MiniLM-L6-v2"},
+        "content": {"text": text, "model": model},
         "callbackRoute": "/documents/embedded",
         "callbackParams": {"document": number},
         "createdAt": _make_time(number),
@@ -540,9 +547,6 @@ def _make_s2(number: int, text: str) -> dict[str, Any]:
         "retry_count": 0,
         "max_retries": 3,
     }
-
-
-_DIALECTS: Final = (_make_s0, _make_s1, _make_s2)
 
 
 def _make_time(number: int) -> str:
@@ -568,6 +572,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--tasks", type=int, default=300, help="good tasks")
     parser.add_argument("--words", type=int, default=30, help="of a task's text, about")
+    parser.add_argument("--model", default=EXAMPLE_MODEL, help="that a third of the tasks name")
     parser.add_argument("--no-faults", action="store_true", help="leave out the faulty tasks")
     parser.add_argument("--max-limit", type=int, default=MAX_LIMIT, help="largest page")
     parser.add_argument("--forget-results", action="store_true", help="keep states only")
@@ -579,7 +584,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     token = None if options.token is None else _read_token(options.token)
-    tasks = example_tasks(options.tasks, words=options.words, with_faults=not options.no_faults)
+    tasks = example_tasks(
+        options.tasks,
+        words=options.words,
+        with_faults=not options.no_faults,
+        model=options.model,
+    )
     upstream = ExampleUpstream(
         [task.entry for task in tasks],
         token=token,

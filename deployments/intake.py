@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aletheia.intake.ledger import Ledger, Overview
@@ -14,6 +15,7 @@ from aletheia.intake.models import ShiftReport
 from aletheia.settings import IntakeSettings
 from flows.replay import replay_dead_letters
 from tasks import warm
+from tasks.providers import Standing, read_standing
 
 STATES = {
     "claimed": "ours; `processing` not acknowledged yet",
@@ -28,12 +30,12 @@ STATES = {
 }
 
 
-def read_overview() -> Overview:
-    """Count what is in the ledger of the saved store."""
+def read_status() -> tuple[Overview, Standing]:
+    """Count what is in the ledger of the saved store, and read what may hold up a request."""
 
-    async def read() -> Overview:
+    async def read() -> tuple[Overview, Standing]:
         async with _ledger() as ledger:
-            return await ledger.overview()
+            return await ledger.overview(), await read_standing()
 
     return asyncio.run(read())
 
@@ -55,10 +57,10 @@ def replay(ids: Sequence[str] | None, code: str | None, limit: int) -> ShiftRepo
     )
 
 
-def show_overview(overview: Overview, console: Console, *, as_json: bool) -> None:
-    """Print how intake stands."""
+def show_status(overview: Overview, standing: Standing, console: Console, *, as_json: bool) -> None:
+    """Print how intake and the providers stand."""
     if as_json:
-        console.print_json(json.dumps(dataclasses.asdict(overview)))
+        console.print_json(json.dumps(dataclasses.asdict(overview) | standing.as_json()))
         return
     state = "[yellow]paused[/]: `aletheia intake resume`" if overview.is_paused else "open"
     console.print(f"Intake is {state}.", highlight=False)
@@ -74,6 +76,14 @@ def show_overview(overview: Overview, console: Console, *, as_json: bool) -> Non
     console.print(f"Dead letters: {letters:,}.", highlight=False)
     for code, count in sorted(overview.dead.items()):
         console.print(f"  {count:,} {code}", highlight=False, markup=False)
+    if rows := standing.rows():
+        table = Table("what", "state", "", box=None, padding=(0, 2, 0, 0))
+        for row in rows:
+            table.add_row(
+                escape(row["what"]), escape(row["state"]), f"[dim]{escape(row['note'])}[/]"
+            )
+        console.print()
+        console.print(table)
 
 
 @contextlib.asynccontextmanager

@@ -33,12 +33,13 @@ import psutil
 from aletheia.errors import AletheiaError, Unavailable
 from deployments import ROOT
 
-Name: TypeAlias = Literal["server", "worker", "upstream"]
+Name: TypeAlias = Literal["server", "worker", "upstream", "providers"]
 
 TITLES: Final[Mapping[Name, str]] = {
     "server": "Prefect server",
     "worker": "worker",
     "upstream": "example upstream",
+    "providers": "fake providers",
 }
 
 HOST: Final = "127.0.0.1"
@@ -210,16 +211,43 @@ class Local:
         with self._locked():
             if (running := self.running("upstream")) is not None:
                 return running
-            log = self.log("upstream")
             command = ["deployments.example_upstream", "--port", "0", *options]
-            # Its address is in the first line it prints, behind what earlier ones have written.
-            start = log.stat().st_size if log.exists() and not _is_long(log) else 0
-            program = self._start("upstream", command, cwd=ROOT)
-            self._wait(program, lambda: _first_json(log, start) is not None)
-            announced = _first_json(log, start) or {}
-            program = Program("upstream", program.pid, announced["url"])
-            self._write(program)
+            program, _ = self._start_announced("upstream", command)
             return program
+
+    def start_providers(self, options: Sequence[str] = ()) -> dict[str, str]:
+        """Start protocol fakes of OpenAI and Ollama anew.
+
+        Args:
+            options: of their command line.
+
+        Returns:
+            The variables that lead to them.
+        """
+        with self._locked():
+            if (running := self.running("providers")) is not None:
+                _end([psutil.Process(running.pid)], STOP_TIMEOUT_S)
+            command = ["tests.fakes.providers", *options]
+            _, announced = self._start_announced("providers", command)
+            return {
+                "OLLAMA_BASE_URL": announced["url"],
+                "OPENAI_BASE_URL": announced["openai"],
+                "OPENAI_API_KEY": announced["api_key"],
+            }
+
+    def _start_announced(
+        self, name: Name, command: Sequence[str]
+    ) -> tuple[Program, dict[str, str]]:
+        """Start a program that says in the first line it prints where it is."""
+        log = self.log(name)
+        # Earlier ones have written before it.
+        start = log.stat().st_size if log.exists() and not _is_long(log) else 0
+        started = self._start(name, command, cwd=ROOT)
+        self._wait(started, lambda: _first_json(log, start) is not None)
+        announced = _first_json(log, start) or {}
+        program = Program(name, started.pid, announced["url"])
+        self._write(program)
+        return program, announced
 
     def stop(self) -> list[str]:
         """End every program and whatever they started.
@@ -234,7 +262,7 @@ class Local:
             ended: list[str] = []
             if cancelled := self._cancel_runs():
                 ended.append(f"{cancelled} runs")
-            for name in ("worker", "upstream", "server"):
+            for name in ("worker", "upstream", "providers", "server"):
                 program = self.running(name)
                 if program is not None:
                     _end([psutil.Process(program.pid)], STOP_TIMEOUT_S)

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
+from aletheia.analysis.text_embedding import TASK_TYPE
 from aletheia.errors import BreakerOpen, InvalidTask, Unavailable, wait_asked_by
+from aletheia.intake.bulk import is_for_bulk
 from aletheia.intake.collector import UPSTREAM
 from aletheia.intake.desk import Batch, Pace
 from aletheia.intake.ledger import Ledger
@@ -21,11 +23,12 @@ from aletheia.intake.shift import Shift
 from aletheia.settings import (
     LOCAL_BATCH_TASKS,
     REMOTE_BATCH_TASKS,
+    BulkSettings,
     EmbeddingSettings,
     IntakeSettings,
     LogSettings,
 )
-from tasks import artifacts, cancelling, warm
+from tasks import artifacts, cancelling, providers, warm
 from tasks.policies import STEP
 
 PROGRESS_EVERY_S = 2
@@ -71,6 +74,7 @@ class _Run:
         )
         await artifacts.shift_report(report)
         await artifacts.intake_status(await self.shift.desk.ledger.overview())
+        await providers.leave_standing(str(flow_run.id))
         return report
 
     async def show_progress(self) -> None:
@@ -173,6 +177,23 @@ async def pull_missing_models(run_id: str) -> None:
         get_run_logger().error("not every model could be downloaded: %s", problem)
 
 
+async def _leave_to_bulk_lane(run: _Run, now: float) -> None:
+    """Leave texts to the bulk lane as long as there are enough for it, and it comes for them."""
+    above = BulkSettings().openai_bulk_above
+    if above is None or EmbeddingSettings().processing_mode != "openai":
+        return
+    try:
+        is_for_bulk_lane = await is_for_bulk(
+            await warm.upstream(), await warm.store(), above=above, now=now
+        )
+    except (Unavailable, BreakerOpen) as outage:
+        get_run_logger().warning("how much is pending is not known: %s", outage)
+        return
+    run.shift.desk.left_alone = frozenset({TASK_TYPE} if is_for_bulk_lane else ())
+    if is_for_bulk_lane:
+        get_run_logger().info("more than %d tasks are pending: texts are left to bulk_embed", above)
+
+
 async def _forget_old(settings: IntakeSettings) -> None:
     """Delete what no limit counts any more, and calls as old as the ledger's oldest rows."""
     await (await warm.limiter()).purge()
@@ -202,6 +223,7 @@ async def next_look() -> bool:
             run.looks += 1
             run.next_look_at = now + run.interval_s
             await run.shift.desk.ledger.purge()
+            await _leave_to_bulk_lane(run, now)
             return True
         due = run.next_look_at if run.next_look_at > now else now + run.interval_s
         await rest(min(due, run.ends_at) - now)

@@ -41,6 +41,7 @@ from aletheia.settings import (
 from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
 
 if TYPE_CHECKING:
+    from aletheia.adapters.openai_batches import OpenAIBatches
     from aletheia.adapters.openai_embedder import OpenAIEmbedder
 
 OPENAI_MAX_INPUTS = 2048
@@ -233,6 +234,15 @@ async def ollama_embedder(run_id: str | None = None) -> OllamaEmbedder:
         )
 
     return await _keep("ollama embedder", build)
+
+
+async def batches() -> "OpenAIBatches":
+    """Fetch the client of OpenAI's Batch API."""
+
+    async def build() -> "OpenAIBatches":
+        return (await _load(OpenAICredentials)).get_batches()
+
+    return await _fetch("batches", build)
 
 
 async def _local(settings: EmbeddingSettings, run_id: str | None) -> Embedder:

@@ -107,13 +107,6 @@ class EmbeddingCache:
                 await self._keep(model, asked, answered)
                 yield [Embedded(missing[one.index], one.result) for one in answered]
 
-    async def hit_rates(self) -> list[HitRate]:
-        """Read how often it had what was asked for, by provider and model."""
-        return [
-            HitRate(document["_id"], int(document["hits"]), int(document["misses"]))
-            for document in await self._documents.find(LOOKUPS, {})
-        ]
-
     async def _look_up(self, model: str, texts: Sequence[str]) -> dict[int, Embedding]:
         if self._ttl_s <= 0:
             return {}
@@ -166,6 +159,14 @@ class EmbeddingCache:
             raw = part.encode(errors="surrogatepass")
             digest.update(len(raw).to_bytes(8) + raw)
         return digest.hexdigest()
+
+
+async def read_hit_rates(documents: Documents) -> list[HitRate]:
+    """Read how often caches in a store had what was asked for, by provider and model."""
+    return [
+        HitRate(document["_id"], int(document["hits"]), int(document["misses"]))
+        for document in await documents.find(LOOKUPS, {})
+    ]
 
 
 def _write(embedding: Embedding, now: float) -> dict[str, Any]:

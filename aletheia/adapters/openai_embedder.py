@@ -208,11 +208,11 @@ class OpenAIEmbedder(RemoteEmbedder):
             raise outcome
         try:
             answer = load_object(outcome)
-            vectors = _read_vectors(answer, len(texts))
+            vectors = read_vectors(answer, len(texts))
         except ValueError as error:
             reason = f"{error}: {excerpt(outcome[:4096], self._api_key)}"
             raise BadAnswer(OPENAI, reason, status=200) from None
-        tokens = _read_tokens(answer)
+        tokens = read_tokens(answer)
         ran = answer.get("model")
         return Called(
             vectors=self._check_vectors(model, vectors),
@@ -303,7 +303,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         return [Part(part.owner, half, self._bound(half), is_truncated) for half in halves]
 
 
-def _read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
+def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
     """Read the vectors and put them in the order of the texts, which theirs need not be.
 
     Raises:
@@ -342,7 +342,7 @@ def _read_embedding(embedding: object) -> Vector:
     return np.frombuffer(raw, "<f4").astype(np.float32)
 
 
-def _read_tokens(answer: dict[str, Any]) -> int | None:
+def read_tokens(answer: dict[str, Any]) -> int | None:
     counts = as_object(answer.get("usage"))
     for name in ("prompt_tokens", "total_tokens"):
         tokens = counts.get(name)

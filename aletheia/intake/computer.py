@@ -123,7 +123,7 @@ class Computer:
             if claim.state is not RowState.PROCESSING or claim.row_id in good:
                 continue  # answered before; the first answer counts
             try:
-                good[claim.row_id] = (claim, _outcome_of(one))
+                good[claim.row_id] = (claim, outcome_of(one))
             except AletheiaError as problem:
                 bad.append((claim, problem))
         if good:
@@ -165,7 +165,7 @@ class Computer:
         log.error("%d tasks wait for %s %r: %s", len(claims), task_type, group, problem)
 
 
-def _outcome_of(one: Finished) -> Outcome:
+def outcome_of(one: Finished) -> Outcome:
     """Write the report of a result.
 
     Raises:

@@ -91,11 +91,13 @@ class Desk:
         pace: how much at once, how often again.
         tally: what was done so far.
         troubles: outages that are in the way now, by what is out of order.
+        left_alone: task types that another lane takes; they are not claimed here.
     """
 
     def __init__(self, ledger: Ledger, pace: Pace, clock: Callable[[], float]) -> None:
         self.ledger, self.pace, self.tally = ledger, pace, Tally()
         self.troubles: dict[str, AletheiaError] = {}
+        self.left_alone: frozenset[str] = frozenset()
         self._clock = clock
         self._held: dict[str, Claim] = {}
         self._claiming: set[asyncio.Task[Sequence[Claim]]] = set()
@@ -186,6 +188,8 @@ class Desk:
 
     def is_held_up(self, task_type: str, group: str) -> bool:
         """Tell whether tasks of a group are to stay pending upstream."""
+        if task_type in self.left_alone:
+            return True
         return self._held_up.get((task_type, group), 0) > self._clock()
 
     def _lose(self, claims: Sequence[Claim]) -> None:

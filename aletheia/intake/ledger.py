@@ -19,7 +19,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, InvalidTask, Unavailable, wait_asked_by
@@ -125,7 +125,7 @@ class Ledger:
         *,
         owner: str,
         clock: Callable[[], float] = time.time,
-    ) -> "Ledger":
+    ) -> Self:
         """Build a ledger as the settings say."""
         return cls(
             documents,
@@ -255,6 +255,10 @@ class Ledger:
                 found += await self._documents.find(
                     ROWS, where, sort="lease_until", limit=limit - len(found), with_payload=True
                 )
+        return await self._take_rows(found, now)
+
+    async def _take_rows(self, found: Sequence[Document], now: float) -> list[Claim]:
+        """Claim rows as they were found; what somebody else has taken meanwhile is left out."""
         updates: list[Update] = []
         claims: list[Claim] = []
         for row in found:

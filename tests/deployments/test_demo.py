@@ -35,7 +35,7 @@ def nameless(state: str) -> Outcome:
 
 def shown(*outcomes: Outcome) -> tuple[bool, str]:
     output = io.StringIO()
-    verdict = show(Console(file=output, width=200), outcomes, STATS, is_mock=True)
+    verdict = show(Console(file=output, width=200), outcomes, STATS, is_made_up=True)
     return verdict, output.getvalue()
 
 

@@ -1,0 +1,120 @@
+"""What the bulk lane needs from a provider's batch API."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from aletheia.intake.ports import Finished
+
+Phase: TypeAlias = Literal["running", "ended", "failed"]
+"""`ended`: completed, expired or cancelled; what was done by then is there. `failed`: none was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderBatch:
+    """A batch, as its provider shows it.
+
+    Attributes:
+        id: the provider's.
+        phase: how far it has come.
+        status: the same in the provider's word, such as `expired`.
+        created_at: Unix time, seconds.
+        input_file: what was asked.
+        output_file: what was answered, once there is something.
+        error_file: what could not be done, once there is something.
+        reason: why it failed.
+    """
+
+    id: str
+    phase: Phase
+    status: str
+    created_at: float
+    input_file: str
+    output_file: str | None = None
+    error_file: str | None = None
+    reason: str = ""
+
+
+class Batches(Protocol):
+    """A provider's batch API. Nothing is retried here.
+
+    Attributes:
+        provider: such as `openai`.
+        max_lines: requests in one batch, at most.
+        max_bytes: bytes of one batch's input, at most.
+    """
+
+    provider: str
+    max_lines: int
+    max_bytes: int
+
+    def weigh(self, model: str, task_input: Mapping[str, Any]) -> int | None:
+        """Say how many tokens a task has at most; `None` where it is not one for a batch."""
+        ...
+
+    def body_of(self, model: str, task_input: Mapping[str, Any]) -> bytes:
+        """Write the request for a task; equal requests are sent once."""
+        ...
+
+    def size_of(self, body: bytes) -> int:
+        """Say how many bytes of a batch's input a request takes, at most."""
+        ...
+
+    async def check(self) -> None:
+        """See that the API lets us in.
+
+        Raises:
+            Unauthorized: the key is refused.
+            AletheiaError: it cannot be used for another reason.
+        """
+        ...
+
+    async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
+        """Upload requests by the number of their line; give the file's id.
+
+        Raises:
+            Unavailable: out of reach, 429 or 5xx.
+            Refused: 4xx.
+        """
+        ...
+
+    async def create(self, key: str, input_file: str) -> ProviderBatch:
+        """Submit an uploaded file as the batch `key`.
+
+        Raises:
+            Unavailable: the batch may have been created all the same.
+            Refused: 4xx; it was not.
+        """
+        ...
+
+    async def find(self, key: str) -> list[ProviderBatch]:
+        """Find the batches submitted as `key`, the oldest first."""
+        ...
+
+    async def look(self, batch_id: str) -> ProviderBatch:
+        """See how far a batch has come.
+
+        Raises:
+            NotFound: there is none any more.
+        """
+        ...
+
+    async def cancel(self, batch_id: str) -> None:
+        """Have a batch stopped; one that has ended stays as it is."""
+        ...
+
+    def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:
+        """Read what an ended batch brought, in sets, in any order; `index` is the line's number.
+
+        A line that is missing, or cannot be read at all, is not answered. An error that is
+        `Unavailable` says nothing against the task.
+
+        Raises:
+            NotFound: the files are gone.
+            Unavailable: they cannot be had now.
+        """
+        ...
+
+    async def forget(self, batch: ProviderBatch) -> None:
+        """Delete the files of an ended batch, as far as that is possible."""
+        ...

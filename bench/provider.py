@@ -1,0 +1,80 @@
+"""A server that speaks OpenAI's embeddings and does nothing but wait, on a port of 127.0.0.1.
+
+    python -m bench.provider LATENCY_S
+
+Vectors are chosen from a pool by the position of their text, so that an answer costs the server
+as little as it can. Its address is in the first line it prints; on every line it reads it says how
+many requests there were.
+"""
+
+import asyncio
+import base64
+import contextlib
+import sys
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from aiohttp import web
+
+from bench.programs import Message, answer_requests_async, say
+
+DIMENSIONS: Final = 1536
+"""Those of text-embedding-3-small."""
+
+POOL: Final = 64
+
+
+class Provider:
+    """Answers every request after the same time.
+
+    Args:
+        latency_s: from the last byte of a request to the first of its answer, seconds.
+    """
+
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
+        pool = np.random.default_rng(7).standard_normal((POOL, DIMENSIONS)).astype("<f4")
+        self._encoded = [base64.b64encode(vector.tobytes()).decode() for vector in pool]
+        self._answers: dict[int, bytes] = {}
+        self.requests = 0
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Answer a request for embeddings."""
+        due = asyncio.get_running_loop().time() + self._latency_s
+        body: dict[str, Any] = orjson.loads(await request.content.read())
+        self.requests += 1
+        count = len(body["input"])
+        if count not in self._answers:
+            self._answers[count] = self._write(count, body["model"])
+        await asyncio.sleep(due - asyncio.get_running_loop().time())
+        return web.Response(body=self._answers[count], content_type="application/json")
+
+    async def count(self, message: Message) -> Message:
+        """Say how many requests there were."""
+        del message
+        return {"requests": self.requests}
+
+    def _write(self, count: int, model: str) -> bytes:
+        data = [
+            {"object": "embedding", "index": i, "embedding": self._encoded[i % POOL]}
+            for i in range(count)
+        ]
+        usage = {"prompt_tokens": 20 * count, "total_tokens": 20 * count}
+        return orjson.dumps({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+async def main(latency_s: float) -> None:
+    """Serve until there are no more requests on standard input."""
+    provider = Provider(latency_s)
+    runner = web.ServerRunner(web.Server(provider.answer, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    say(url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
+    await answer_requests_async(provider.count)
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(float(sys.argv[1])))

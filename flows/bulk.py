@@ -1,0 +1,30 @@
+"""The deployment `bulk_embed`: large backlogs of texts, through OpenAI's Batch API."""
+
+from prefect import flow
+
+from aletheia.intake.bulk import BulkReport
+from tasks.bulk import (
+    attach_batches,
+    batches_under_way,
+    close_bulk_lane,
+    collect_backlog,
+    look_at_batches,
+    on_bulk_lane,
+)
+
+
+@flow(name="bulk_embed", persist_result=False)
+async def bulk_embed(limit: int | None = None) -> BulkReport:
+    """Embed a backlog of more than `OPENAI_BULK_ABOVE` texts at the batch price, within a day.
+
+    Batches of earlier runs come first; only without any is something claimed, at most `limit`
+    tasks. What a batch does not answer is left to the shifts of `poll_tasks`. A run that is
+    cancelled, suspended or killed leaves its batch under way, and its tasks claimed for 26 hours:
+    the next run takes both up again, and submits nothing twice.
+    """
+    async with on_bulk_lane():
+        if not await attach_batches():
+            await collect_backlog(limit)
+        while await batches_under_way():
+            await look_at_batches()
+        return await close_bulk_lane()

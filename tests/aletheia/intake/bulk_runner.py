@@ -1,0 +1,191 @@
+"""Works runs of the bulk lane in child processes that kill themselves at a chosen step.
+
+Reads one JSON object a line: `{"url", "api_url", "api_key", "directory", "kill_at", "lane_s",
+"is_shift"}`. Forks, works one run of the lane in the child, or one shift, and prints
+`{"steps", "signal", "exit"}`. A step is the moment after anything that another process may see: a
+write to the store, a report to the upstream, a file or a batch at the provider.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.openai_batches import OpenAIBatches
+from aletheia.adapters.openai_tokens import Encoding, TokenTables
+from aletheia.adapters.upstream import HttpUpstream, NoSignIn
+from aletheia.analysis.processor import Processors
+from aletheia.analysis.text_embedding import TextEmbedding
+from aletheia.documents import Document, Update
+from aletheia.intake.bulk import TASK_TYPE, BulkLane
+from aletheia.intake.bulk_ports import ProviderBatch
+from aletheia.intake.desk import Pace
+from aletheia.intake.ledger import Ledger
+from aletheia.intake.shift import Shift
+from aletheia.llm.prices import PriceTable
+from aletheia.llm.usage import BudgetLimits, Spending
+from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.limits import RateLimiter, RateLimits
+from aletheia.settings import BudgetSettings, IntakeSettings
+from tasks.pipeline import drain
+from tests.aletheia.intake.crash_runner import Steps
+
+
+class SteppedStore(EmbeddedDocuments):
+    """The real store, with a step after each write."""
+
+    def __init__(self, directory: Path, steps: Steps) -> None:
+        super().__init__(directory)
+        self._steps = steps
+
+    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+        done = await super().insert(collection, documents)
+        self._steps.pass_one()
+        return done
+
+    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
+        done = await super().update(collection, updates)
+        self._steps.pass_one()
+        return done
+
+
+class SteppedUpstream(HttpUpstream):
+    """The real client, with a step after each report."""
+
+    def __init__(self, url: str, steps: Steps) -> None:
+        super().__init__(url, sign_in=NoSignIn(), retry_base_s=0)
+        self._steps = steps
+
+    async def report(self, task_id: str, body: bytes) -> None:
+        await super().report(task_id, body)
+        self._steps.pass_one()
+
+
+class SteppedBatches(OpenAIBatches):
+    """The real client, with a step after each request that changes something."""
+
+    def __init__(self, url: str, api_key: str, steps: Steps) -> None:
+        super().__init__(api_key, base_url=url, tables=TokenTables(no_tables))
+        self._steps = steps
+
+    async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
+        stored = await super().upload(key, requests)
+        self._steps.pass_one()
+        return stored
+
+    async def create(self, key: str, input_file: str) -> ProviderBatch:
+        created = await super().create(key, input_file)
+        self._steps.pass_one()
+        return created
+
+    async def forget(self, batch: ProviderBatch) -> None:
+        await super().forget(batch)
+        self._steps.pass_one()
+
+
+def no_tables(name: str) -> Encoding:
+    raise OSError(f"{name} cannot be had")
+
+
+async def work(order: dict[str, Any], steps: Steps) -> None:
+    """Work one run of the lane to its end, or one shift."""
+    documents = SteppedStore(Path(order["directory"]), steps)
+    await documents.open()
+    upstream = SteppedUpstream(order["url"], steps)
+    await upstream.open()
+    batches = SteppedBatches(order["api_url"], order["api_key"], steps)
+    await batches.open()
+    settings = IntakeSettings(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        clock_skew_seconds=0,
+        poll_limit=100,
+        retry_base_seconds=0,
+    )
+    if order["is_shift"]:
+        await work_shift(documents, upstream, batches, settings)
+    else:
+        await work_lane(documents, upstream, batches, settings, order["lane_s"])
+    await batches.close()
+    await upstream.close()
+    await documents.close()
+
+
+async def work_lane(
+    documents: EmbeddedDocuments,
+    upstream: HttpUpstream,
+    batches: OpenAIBatches,
+    settings: IntakeSettings,
+    lane_s: float,
+) -> None:
+    """Work one run of the lane to its end."""
+    prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    lane = BulkLane(
+        upstream,
+        documents,
+        _processors(batches),
+        batches,
+        spending=Spending(documents, prices, BudgetLimits()),
+        prices=prices,
+        breakers=CircuitBreaker(documents, threshold=5, cooldown_s=60),
+        limiter=RateLimiter(documents, RateLimits(1000, 1000, 1000, 1000, 1000)),
+        settings=settings,
+        clock=time.time,
+        run_id=f"run {os.getpid()}",
+        lane_lease_s=lane_s,
+        listed_after_s=0,
+    )
+    async with lane.held():
+        if not await lane.attach():
+            await lane.collect(None, 2)
+        while await lane.under_way():
+            await lane.look()
+
+
+async def work_shift(
+    documents: EmbeddedDocuments,
+    upstream: HttpUpstream,
+    batches: OpenAIBatches,
+    settings: IntakeSettings,
+) -> None:
+    """Work one shift until nothing is left to do now."""
+    ledger = Ledger.from_settings(documents, settings, owner=str(os.getpid()))
+    await ledger.prepare()
+    shift = Shift(upstream, ledger, _processors(batches), Pace(backoff_s=0), ledger.clock)
+    async with shift.holding():
+        await drain(shift.collector.collect, shift.process)
+
+
+def _processors(batches: OpenAIBatches) -> Processors:
+    return Processors({TASK_TYPE: TextEmbedding(batches, max_text_bytes=100_000)}, plugins=[])
+
+
+def main() -> None:
+    """Serve orders until the input ends."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            steps = Steps(order["kill_at"])
+            asyncio.run(work(order, steps))
+            os.write(write_end, str(steps.count).encode())
+            os._exit(0)
+        os.close(write_end)
+        with os.fdopen(read_end) as answer:
+            counted = answer.read()
+        _, status = os.waitpid(child, 0)
+        told = {
+            "steps": int(counted or 0),
+            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
+        }
+        print(json.dumps(told), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The flow `bulk_embed` on a real Prefect server."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+
+import pytest
+from pydantic import SecretStr
+
+from aletheia.errors import Misconfigured, Unauthorized
+from aletheia.intake.ledger import Ledger
+from blocks import OpenAICredentials
+from flows.bulk import bulk_embed
+from tests.fakes.openai_batches import FakeBatchAPI, serve_fake_batches
+from tests.fakes.upstream import FakeUpstream
+from tests.flows.conftest import artifacts, last_run
+
+DONE = ["processing", "succeeded"]
+
+
+@pytest.fixture
+async def api(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[FakeBatchAPI]:
+    """A provider that the saved block leads to, and a backlog that is worth a batch."""
+    for name, value in {
+        "PROCESSING_MODE": "openai",
+        "OPENAI_BULK_ABOVE": "2",
+        "OPENAI_BULK_POLL_SECONDS": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for text in ("one", "two", "three"):
+        upstream.add(text, text)
+    async with serve_fake_batches() as api:
+        api.models = {"text-embedding-3-small": 8}
+        await OpenAICredentials(api_key=SecretStr(api.api_key), base_url=api.url).asave(
+            "default", overwrite=True
+        )
+        yield api
+
+
+async def test_a_run_sends_the_backlog_as_a_batch_and_says_so(
+    upstream: FakeUpstream, api: FakeBatchAPI
+):
+    report = await bulk_embed()
+    assert (report.ended, report.submitted, report.tally.succeeded) == ("done", 1, 3)
+    assert upstream.states == {"one": DONE, "two": DONE, "three": DONE}
+    assert len(api.batches) == 1
+    run = await last_run("bulk_embed")
+    (table,) = await artifacts("bulk-report", run.id)
+    rows = {row["what"]: row["count"] for row in json.loads(str(table.data))}
+    assert (rows["batches submitted"], rows["tasks succeeded"]) == (1, 3)
+
+
+async def test_a_small_backlog_stays_pending(
+    upstream: FakeUpstream, api: FakeBatchAPI, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_BULK_ABOVE", "3")
+    assert (await bulk_embed()).ended == "too_little"
+    assert (upstream.states, api.batches) == ({}, {})
+
+
+async def test_the_lane_is_off_by_default(
+    upstream: FakeUpstream, api: FakeBatchAPI, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("OPENAI_BULK_ABOVE")
+    assert (await bulk_embed()).ended == "off"
+    assert (upstream.states, api.batches) == ({}, {})
+
+
+async def test_a_run_that_is_cancelled_leaves_its_batch_to_the_next(
+    api: FakeBatchAPI, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_BULK_POLL_SECONDS", "30")
+    running = asyncio.create_task(bulk_embed())
+    while not api.batches:
+        await asyncio.sleep(0.05)
+    running.cancel()
+    async with asyncio.timeout(10):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert (await ledger.overview()).states == {"processing": 3}
+    monkeypatch.setenv("OPENAI_BULK_POLL_SECONDS", "0")
+    report = await bulk_embed()
+    assert (report.attached, report.submitted, report.tally.succeeded) == (1, 0, 3)
+    assert len(api.batches) == 1
+
+
+async def test_a_refused_batch_fails_the_run(upstream: FakeUpstream, api: FakeBatchAPI):
+    api.fail_next(401, on="files")
+    with pytest.raises(Unauthorized):
+        await bulk_embed()
+    assert set(map(tuple, upstream.states.values())) == {("processing",)}
+
+
+async def test_only_openai_takes_batches(
+    upstream: FakeUpstream, api: FakeBatchAPI, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PROCESSING_MODE", "mock")
+    with pytest.raises(Misconfigured, match="openai"):
+        await bulk_embed()
+    assert (upstream.states, api.batches) == ({}, {})
