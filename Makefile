@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt deployments/install.sh
 
 install: $(STAMP) ## Make .venv with everything (PYTHON=python3.12, TORCH=cpu)
 
-demo: $(STAMP) ## Poll, embed and report real tasks before your eyes (PROCESSING_MODE=mock, KEEP=1)
+demo: $(STAMP) ## Poll, embed and report real tasks before your eyes (PROCESSING_MODE=hybrid, KEEP=1)
 	@$(BIN)/aletheia demo $(if $(KEEP),--keep)
 
 up: $(STAMP) ## Start server, worker and, unless API_BASE_URL is set, an example upstream

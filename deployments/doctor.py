@@ -38,10 +38,12 @@ from rich.console import Console
 from rich.table import Table
 
 from aletheia.adapters.model_source import HuggingFaceHub, find_model, full_name, packaged_copy
+from aletheia.adapters.ollama import OllamaClient
+from aletheia.adapters.ollama_embedder import short_name
 from aletheia.errors import AletheiaError, ModelUnavailable
 from aletheia.intake.ledger import ROWS
-from aletheia.settings import EmbeddingSettings, IntakeSettings
-from blocks import StoreCredentials, UpstreamCredentials
+from aletheia.settings import EmbeddingSettings, IntakeSettings, OllamaSettings
+from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
 from deployments.setup import DOCUMENT, read_declarations
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
@@ -243,6 +245,8 @@ async def _check_model() -> str:
         raise Unwell(
             "PROCESSING_MODE=mock: vectors mean nothing", "unset it, to use a model", "warning"
         )
+    if settings.is_remote:
+        return await _check_providers(settings)
     model, hub = full_name(settings.default_model), _OnlyLooking()
     try:
         files = await asyncio.to_thread(
@@ -260,6 +264,40 @@ async def _check_model() -> str:
             str(unavailable), "set LOCAL_MODEL_DIR to a directory that holds it, or reach the hub"
         ) from None
     return f"{model} from {files.source.replace('_', ' ')}, {files.path}"
+
+
+async def _check_providers(settings: EmbeddingSettings) -> str:
+    """Ask Ollama what it has, and look at OpenAI's key without spending anything."""
+    found: list[str] = []
+    if settings.processing_mode in {"openai", "hybrid"}:
+        account = await _load(OpenAICredentials)
+        if account.has_key:
+            found.append(f"a key for {account.base_url}, not tried")
+        elif settings.processing_mode == "openai":
+            said = "the placeholder: the mock runs" if account.is_placeholder else "no key"
+            raise Unwell(f"OPENAI_API_KEY: {said}", "set it, then aletheia setup", "warning")
+        else:
+            found.append("no key for OpenAI: nothing stands in while Ollama is down")
+    if settings.processing_mode in {"ollama", "hybrid"}:
+        found.append(await _check_ollama(settings))
+    return "; ".join(found)
+
+
+async def _check_ollama(settings: EmbeddingSettings) -> str:
+    url = OllamaSettings().ollama_base_url
+    client = OllamaClient(url, timeout_s=CHECK_TIMEOUT_S)
+    await client.open()
+    try:
+        version = await client.version()
+        installed = {short_name(one.name) for one in await client.installed()}
+    except AletheiaError as error:
+        raise Unwell(f"{url}: {error}", "start Ollama, or mend OLLAMA_BASE_URL") from None
+    finally:
+        await client.close()
+    wanted = {short_name(name) for name in (settings.default_model, *settings.supported_models)}
+    missing = sorted(wanted - installed)
+    later = f", {', '.join(missing)} pulled when a shift starts" if missing else ""
+    return f"Ollama {version} at {url} with {len(wanted) - len(missing)} of its models{later}"
 
 
 async def _check_server() -> str:
