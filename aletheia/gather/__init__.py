@@ -1,0 +1,1 @@
+"""Filling departments with content: generate, deduplicate, gate, evaluate (SPEC §4)."""

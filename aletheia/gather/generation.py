@@ -1,0 +1,368 @@
+"""Having a model write a batch of items, and making the best of its answer.
+
+Every answer is kept before it is read, and a kept one is read instead of asking again: whoever
+repeats a generation after a crash pays for no answer twice.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from pydantic import ValidationError
+
+from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.gather.models import Batch, Department, Fault, Item, PromptContext
+from aletheia.gather.normalisation import normalise
+from aletheia.gather.ports import AnswerLog, ChatModel, LanguageGuess
+from aletheia.gather.prompts.generate_items import (
+    FORM,
+    MAX_ITEMS,
+    MIN_ITEMS,
+    Prompt,
+    Repair,
+    angle_of,
+    build_prompt,
+)
+from aletheia.llm.messages import ChatRequest, Completion, estimate_tokens
+from aletheia.llm.structured import (
+    MAX_ANSWER_CHARS,
+    MAX_ERROR_CHARS,
+    UnreadableAnswer,
+    explain,
+    find_json,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_REPAIRS: Final = 2
+"""Further rounds after the first; what two of them do not mend, a third does not either."""
+
+MODEL_FAULTS: Final = frozenset({"model_not_found", "unsupported_model"})
+"""Codes of an `InvalidTask` that say that there is no such model."""
+
+REFUSED: Final = "refused"
+"""Code of the fault of an answer in which a model, or a filter, declines."""
+
+_MAX_SHORTENINGS: Final = 2
+_MOST_FAULTS: Final = 3
+
+_SAYS_NO: Final = re.compile(
+    r"\s*(i['\u2019]?m ((very |so )?sorry|not able|unable)|sorry,|as an ai\b"
+    r"|i (can['\u2019]?t|cannot|can not|won['\u2019]?t|am unable)\b"
+    r"|es tut mir leid|ich kann (leider )?nicht|je suis désolé|lo siento)",
+    re.IGNORECASE,
+)
+"""How models begin when they decline in prose."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPlan:
+    """How batches are generated.
+
+    Attributes:
+        default_model: what writes for departments that name no model, or one that does not exist.
+        items: asked for in one batch, 5 to 10.
+        max_context_tokens: bound on what a prompt quotes of items, Brain and earlier departments.
+        max_answer_tokens: longest answer.
+        temperature: 0 to 2; `None` leaves it to the provider.
+        language: ISO 639-1 code the items are to be in; `None` is that of the department.
+    """
+
+    default_model: str
+    items: int = 8
+    max_context_tokens: int = 6000
+    max_answer_tokens: int = 4096
+    temperature: float | None = 0.8
+    language: str | None = None
+
+    def __post_init__(self) -> None:
+        if not MIN_ITEMS <= self.items <= MAX_ITEMS:
+            raise ValueError(f"a batch has {MIN_ITEMS} to {MAX_ITEMS} items, not {self.items}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadItems:
+    """What an answer holds.
+
+    Attributes:
+        items: valid ones, in order.
+        faults: what is wrong with the rest.
+    """
+
+    items: tuple[Item, ...]
+    faults: tuple[Fault, ...]
+
+
+async def generate_items(
+    chat: ChatModel,
+    answers: AnswerLog,
+    department: Department,
+    iteration: int,
+    context: PromptContext,
+    *,
+    plan: GenerationPlan,
+    language_of: LanguageGuess | None = None,
+    count_tokens: Callable[[str], int] = estimate_tokens,
+) -> Batch:
+    """Have a batch of 5 to 10 items written.
+
+    An answer with fewer than 5 valid items is repaired in at most two further rounds, each of
+    which is told what was wrong with the answer before it, and asks only for what is missing. A
+    refusal is not argued with.
+
+    Args:
+        chat: what writes.
+        answers: keeps the answers of this iteration.
+        department: who for.
+        iteration: from 1, in this department.
+        context: what is there already.
+        plan: how.
+        language_of: tells whether an item is in the wrong language; `None` does not look.
+        count_tokens: estimates the tokens of a text.
+
+    Returns:
+        What came of it; with no items at all, `failure` says why.
+
+    Raises:
+        AletheiaError: the model could not be asked, and there are no items from an earlier round.
+    """
+    writer = _Writer(chat, answers, department, iteration, context, plan, count_tokens)
+    if language_of is not None:
+        writer.expected = plan.language or language_of(department.description)
+        writer.language_of = language_of
+    repair: Repair | None = None
+    for round_ in range(1 + MAX_REPAIRS):
+        try:
+            completion = await writer.answer(round_, repair)
+        except AletheiaError as error:
+            if not writer.items:
+                raise
+            log.warning("a batch for %r stays short: %s", department.slug, error)
+            writer.faults.append(Fault(error.code, str(error)[:MAX_ERROR_CHARS]))
+            break
+        faults = writer.read(completion)
+        if len(writer.items) >= MIN_ITEMS or any(fault.code == REFUSED for fault in faults):
+            break
+        repair = Repair(_tell(faults, len(writer.items)), tuple(writer.items))
+    return writer.batch()
+
+
+@dataclass(slots=True)
+class _Writer:
+    """One generation under way."""
+
+    chat: ChatModel
+    answers: AnswerLog
+    department: Department
+    iteration: int
+    context: PromptContext
+    plan: GenerationPlan
+    count_tokens: Callable[[str], int]
+    language_of: LanguageGuess | None = None
+    expected: str | None = None
+    items: list[Item] = field(default_factory=list[Item])
+    faults: list[Fault] = field(default_factory=list[Fault])
+    completions: list[Completion] = field(default_factory=list[Completion])
+    sources: tuple[str, ...] = ()
+    model: str = ""
+    shortenings: int = 0
+
+    def __post_init__(self) -> None:
+        self.model = self.department.default_model or self.plan.default_model
+
+    async def answer(self, round_: int, repair: Repair | None) -> Completion:
+        """Give the answer of a round: the one that is kept, or else a new one, kept."""
+        step = f"repair-{round_}" if round_ else "generate"
+        completion = await self.answers.find(step)
+        if completion is None:
+            completion = await self._ask(repair)
+            await self.answers.keep(step, completion)
+        else:
+            self.sources = self._prompt(repair).sources
+        self.model = completion.asked
+        self.completions.append(completion)
+        return completion
+
+    def read(self, completion: Completion) -> tuple[Fault, ...]:
+        """Take the valid items of an answer; say what is wrong with the others."""
+        # The mock writes English, whatever it is asked for.
+        is_checked = self.language_of is not None and not completion.is_mock
+        found = read_items(
+            completion,
+            taken=self.items,
+            language=self.expected if is_checked else None,
+            language_of=self.language_of,
+        )
+        self.items += found.items
+        self.faults += found.faults
+        return found.faults
+
+    def batch(self) -> Batch:
+        """Sum up."""
+        last = self.completions[-1]
+        return Batch(
+            items=tuple(self.items),
+            faults=tuple(self.faults),
+            model=last.model,
+            asked=last.asked,
+            provider=last.provider,
+            is_mock=any(one.is_mock for one in self.completions),
+            is_fallback=last.asked != (self.department.default_model or self.plan.default_model),
+            rounds=len(self.completions),
+            tokens_in=sum(one.used.input for one in self.completions),
+            tokens_out=sum(one.used.output for one in self.completions),
+            angle=angle_of(self.department, self.iteration)[0].name,
+            sources=self.sources,
+        )
+
+    async def _ask(self, repair: Repair | None) -> Completion:
+        """Ask, and once more where the model or the length of the prompt is at fault."""
+        while True:
+            prompt = self._prompt(repair)
+            self.sources = prompt.sources
+            request = ChatRequest(
+                model=self.model,
+                messages=prompt.messages,
+                form=FORM,
+                max_tokens=self.plan.max_answer_tokens,
+                temperature=self.plan.temperature,
+            )
+            try:
+                return await self.chat.complete(request)
+            except InvalidTask as fault:
+                if not self._gives_way(fault):
+                    raise
+
+    def _gives_way(self, fault: InvalidTask) -> bool:
+        """Change what is asked so that a refused request may go through; `False` if nothing can."""
+        if fault.code in MODEL_FAULTS and self.model != self.plan.default_model:
+            log.warning(
+                "the model %r of department %r cannot be used, %r writes for it: %s",
+                self.model,
+                self.department.slug,
+                self.plan.default_model,
+                fault,
+            )
+            self.model = self.plan.default_model
+            return True
+        if fault.code == "input_too_long" and self.shortenings < _MAX_SHORTENINGS:
+            self.shortenings += 1
+            log.warning("%r reads less than was quoted, it is told half of it", self.model)
+            return True
+        return False
+
+    def _prompt(self, repair: Repair | None) -> Prompt:
+        return build_prompt(
+            self.department,
+            self.iteration,
+            self.context,
+            count=self.plan.items - len(self.items),
+            max_context_tokens=self.plan.max_context_tokens >> self.shortenings,
+            language=self.plan.language,
+            repair=repair,
+            count_tokens=self.count_tokens,
+        )
+
+
+def read_items(
+    completion: Completion,
+    *,
+    taken: Sequence[Item] = (),
+    language: str | None = None,
+    language_of: LanguageGuess | None = None,
+) -> ReadItems:
+    """Read the items of an answer.
+
+    Args:
+        completion: the answer.
+        taken: items there are already; none of them is given again.
+        language: ISO 639-1 code the items must be in; `None` takes every language.
+        language_of: tells languages apart.
+
+    Returns:
+        At most `MAX_ITEMS` with those of `taken`; faults have these codes: `refused`, those of an
+        `UnreadableAnswer`, `invalid_item`, `repeated_item`, `wrong_language`, `too_many_items`,
+        `too_few_items`, `cut_answer`.
+    """
+    if completion.finish == "refused":
+        said = completion.refusal or "the model, or a filter of its provider, refused to answer"
+        return ReadItems((), (Fault(REFUSED, said[:MAX_ERROR_CHARS]),))
+    faults: list[Fault] = []
+    text = completion.text
+    if len(text) > MAX_ANSWER_CHARS:
+        # Read like one that broke off: its first items may be as good as any.
+        said = f"{len(text):,} characters, of which {MAX_ANSWER_CHARS:,} are read"
+        faults.append(Fault("answer_too_large", said))
+        text = text[:MAX_ANSWER_CHARS]
+    try:
+        found = find_json(text, accept=_has_items)
+    except UnreadableAnswer as fault:
+        is_refusal = fault.code == "not_json" and _SAYS_NO.match(text)
+        code = REFUSED if is_refusal else fault.code
+        return ReadItems((), (*faults, Fault(code, fault.message[:MAX_ERROR_CHARS])))
+    items: list[Item] = []
+    seen = {normalise(item.content) for item in taken}
+    raw = _items_of(found.value) or []
+    for place, entry in enumerate(raw):
+        if len(taken) + len(items) == MAX_ITEMS:
+            said = f"{len(raw)} items, of which {place} were looked at"
+            faults.append(Fault("too_many_items", said))
+            break
+        item = _read_item(entry, place, language, language_of)
+        if isinstance(item, Fault):
+            faults.append(item)
+        elif (content := normalise(item.content)) in seen:
+            faults.append(Fault("repeated_item", f"items.{place} repeats another one"))
+        else:
+            seen.add(content)
+            items.append(item)
+    if found.is_cut:
+        faults.append(Fault("cut_answer", "the answer ended in the middle: write shorter items"))
+    if len(taken) + len(items) < MIN_ITEMS:
+        said = f"{len(items)} usable items of {len(raw)}"
+        faults.append(Fault("too_few_items", said))
+    return ReadItems(tuple(items), tuple(faults))
+
+
+def _items_of(value: object) -> list[object] | None:
+    """Find the list in an answer: below `items`, bare, or below the only name there is."""
+    if isinstance(value, dict):
+        found = cast("dict[str, object]", value)
+        value = found.get("items", next(iter(found.values())) if len(found) == 1 else None)
+    return cast("list[object]", value) if isinstance(value, list) else None
+
+
+def _has_items(value: object) -> bool:
+    """Tell whether a value may be the answer: a list of objects, maybe an empty one in `items`."""
+    entries = _items_of(value)
+    if entries is None:
+        return False
+    if isinstance(value, dict) and "items" in value:
+        return True
+    return bool(entries) and all(isinstance(one, dict) for one in entries)
+
+
+def _read_item(
+    entry: object, place: int, language: str | None, language_of: LanguageGuess | None
+) -> Item | Fault:
+    try:
+        item = Item.model_validate(entry)
+    except ValidationError as error:
+        return Fault("invalid_item", f"items.{place}: {explain(error)}"[:MAX_ERROR_CHARS])
+    if language is not None and language_of is not None:
+        guess = language_of(item.content)
+        if guess not in (None, language):
+            return Fault("wrong_language", f"items.{place} is in {guess!r}, not in {language!r}")
+    return item
+
+
+def _tell(faults: Sequence[Fault], kept: int) -> str:
+    """Write the one error that a repair round carries."""
+    said = [f"{fault.code}: {fault.message}" for fault in faults[:_MOST_FAULTS]]
+    if len(faults) > _MOST_FAULTS:
+        said.append(f"and {len(faults) - _MOST_FAULTS} more")
+    if kept:
+        said.append(f"{kept} items are accepted")
+    return "; ".join(said)[:MAX_ERROR_CHARS]

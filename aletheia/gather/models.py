@@ -1,0 +1,286 @@
+"""What a gather run is about: departments, and the items they are filled with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+from pydantic.alias_generators import to_camel
+
+from aletheia.llm.messages import clean_text
+
+DEFAULT_QUALITY_THRESHOLD: Final = 80.0
+"""Quality, 0 to 100, at which a department is done unless it says otherwise (SPEC §4)."""
+
+MAX_CONTENT_CHARS: Final = 6000
+MAX_SUMMARY_CHARS: Final = 1000
+MAX_CONTEXT_CHARS: Final = 2000
+"""Longest parts of an item that are taken from a model."""
+
+_MIN_CONTENT_CHARS: Final = 12
+"""A shorter content is a placeholder such as `string`, in any script."""
+
+_LONGEST_NAME: Final = 300
+_LONGEST_DESCRIPTION: Final = 100_000
+_LARGEST_NUMBER: Final = 10**9
+_DEEPEST_RICH_TEXT: Final = 20
+
+
+def _read_id(value: object) -> object:
+    """Take the number that Payload has as an id on PostgreSQL and SQLite."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _read_text(value: object) -> object:
+    """Read a text that may be missing, or be one of Payload's rich texts."""
+    return "" if value is None else "\n".join(_texts_of(value)) if _is_tree(value) else value
+
+
+def _is_tree(value: object) -> bool:
+    return isinstance(value, (dict, list))
+
+
+def _texts_of(node: object, depth: int = 0) -> list[str]:
+    """Collect the texts of a rich text; its editors nest `text` in `children`, below a `root`."""
+    if depth > _DEEPEST_RICH_TEXT:
+        return []
+    if isinstance(node, list):
+        nodes = cast("list[object]", node)
+        return [text for one in nodes for text in _texts_of(one, depth + 1)]
+    if not isinstance(node, dict):
+        return []
+    found = cast("dict[str, object]", node)
+    if isinstance(text := found.get("text"), str):
+        return [text]
+    return _texts_of(found.get("root") or found.get("children"), depth + 1)
+
+
+def _read_model(value: object) -> object:
+    """Take a model's name; a field that was left empty names none."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _refuse_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - what pydantic turns into a fault
+    return value
+
+
+def _read_object(value: object) -> object:
+    return {} if value is None else value
+
+
+_Cleaned: TypeAlias = Annotated[str, AfterValidator(clean_text)]
+
+
+def _require(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+_Required: TypeAlias = Annotated[_Cleaned, AfterValidator(_require)]
+
+
+class CoordinationSettings(BaseModel):
+    """What a department says about its own runs.
+
+    Attributes:
+        min_quality_threshold: quality at which it is done, 0 to 100; `None` is the default.
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    min_quality_threshold: float | None = Field(default=None, ge=0, le=100)
+
+
+class Department(BaseModel):
+    """A department of the application, with the fields and, by alias, the names it has there.
+
+    Attributes:
+        id: what the application calls it; numbers are written out.
+        slug: its name in addresses, in the Brain and in events.
+        name: for people.
+        description: what it does; a rich text's words.
+        code_dep_number: its place in the order of departments; `None` goes last.
+        gather_check: whether it takes part in gathering.
+        is_active: whether it exists any more.
+        default_model: the model that writes for it, if it has one of its own.
+        coordination_settings: what it says about its runs.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore"
+    )
+
+    id: Annotated[_Required, BeforeValidator(_read_id)] = Field(max_length=200)
+    slug: _Required = Field(max_length=_LONGEST_NAME)
+    name: _Required = Field(max_length=_LONGEST_NAME)
+    description: Annotated[_Cleaned, BeforeValidator(_read_text)] = Field(
+        default="", max_length=_LONGEST_DESCRIPTION
+    )
+    code_dep_number: Annotated[
+        int | None, Field(ge=-_LARGEST_NUMBER, le=_LARGEST_NUMBER), BeforeValidator(_refuse_flag)
+    ] = None
+    gather_check: bool = Field(strict=True)
+    is_active: bool = Field(strict=True)
+    default_model: Annotated[str | None, BeforeValidator(_read_model)] = None
+    coordination_settings: Annotated[CoordinationSettings, BeforeValidator(_read_object)] = Field(
+        default_factory=CoordinationSettings
+    )
+
+    @property
+    def quality_threshold(self) -> float:
+        """Quality at which it is done, 0 to 100."""
+        own = self.coordination_settings.min_quality_threshold
+        return DEFAULT_QUALITY_THRESHOLD if own is None else own
+
+
+@dataclass(frozen=True, slots=True)
+class DepartmentFault:
+    """A department that cannot be used.
+
+    Attributes:
+        department: its id, or its place in the answer if it has none.
+        code: `invalid_department`.
+        message: what is wrong with it.
+    """
+
+    department: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DepartmentList:
+    """The departments of a run, in the order they are worked through.
+
+    Attributes:
+        departments: those that can be used.
+        faults: those that cannot.
+        warnings: what is odd about the list and does not stop a run, each a sentence.
+    """
+
+    departments: tuple[Department, ...]
+    faults: tuple[DepartmentFault, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+_Content: TypeAlias = Annotated[_Cleaned, StringConstraints(max_length=MAX_CONTENT_CHARS)]
+
+
+def _require_words(text: str) -> str:
+    if len(text) < _MIN_CONTENT_CHARS:
+        raise ValueError("must be at least a sentence")
+    return text
+
+
+class Item(BaseModel):
+    """A piece of content, as a model writes it.
+
+    Attributes:
+        content: the content itself, some sentences.
+        summary: its gist, one sentence.
+        context: where it belongs: the situation it is for and what it rests on; may be empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    content: Annotated[_Content, AfterValidator(_require_words)] = Field(
+        description="The item itself: two to five full sentences."
+    )
+    summary: _Required = Field(
+        max_length=MAX_SUMMARY_CHARS, description="The gist of it in one sentence."
+    )
+    context: _Cleaned = Field(
+        max_length=MAX_CONTEXT_CHARS,
+        description="The situation it is for and what it rests on, in one sentence.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A text that others wrote, on its way into a prompt.
+
+    Attributes:
+        source: where it is from, such as `item:65f…`, `brain:7` or `department:legal`.
+        text: what it says.
+    """
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptContext:
+    """What a prompt may tell a model about what is there already; each most important first.
+
+    Attributes:
+        existing: items of the department.
+        gaps: what the Brain misses in it.
+        brain: what else the Brain knows.
+        earlier: what earlier departments came to.
+    """
+
+    existing: Sequence[Excerpt] = ()
+    gaps: Sequence[Excerpt] = ()
+    brain: Sequence[Excerpt] = ()
+    earlier: Sequence[Excerpt] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something of an answer was not used.
+
+    Attributes:
+        code: stable, such as `half_json` or `wrong_language`.
+        message: one sentence.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one iteration's generation brought.
+
+    Attributes:
+        items: valid items, none of them twice; fewer than asked for where the model gave no more.
+        faults: what was wrong with the answers, in the order it was found.
+        model: what ran last, in the provider's words; the model asked for if none answered.
+        asked: the model asked for last.
+        provider: who ran it.
+        is_mock: whether the items were made up.
+        is_fallback: whether the department's own model does not exist and the default ran.
+        rounds: answers that were read, 1 to 3.
+        tokens_in: tokens read by the models over all rounds.
+        tokens_out: tokens written.
+        angle: the point of view that was asked for.
+        sources: what the prompt quoted.
+    """
+
+    items: tuple[Item, ...]
+    faults: tuple[Fault, ...]
+    model: str
+    asked: str
+    provider: str
+    is_mock: bool
+    is_fallback: bool
+    rounds: int
+    tokens_in: int
+    tokens_out: int
+    angle: str
+    sources: tuple[str, ...]
+
+    @property
+    def failure(self) -> Fault | None:
+        """Why there are no items; `None` if there are some."""
+        return None if self.items else self.faults[-1]

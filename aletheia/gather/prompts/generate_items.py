@@ -1,0 +1,272 @@
+"""Asking a model for a batch of items for one department (SPEC §4, Generation)."""
+
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+
+from aletheia.gather.models import Department, Excerpt, Item, PromptContext
+from aletheia.llm.messages import (
+    QUOTED_IS_DATA,
+    Message,
+    clean_text,
+    cut_text,
+    estimate_tokens,
+    quote,
+)
+from aletheia.llm.structured import form_of
+
+MIN_ITEMS: Final = 5
+MAX_ITEMS: Final = 10
+"""Size of a batch (SPEC §4)."""
+
+MAX_EXCERPT_TOKENS: Final = 160
+"""Longest quoted text of one item, estimated tokens: about 100 words."""
+
+MAX_DESCRIPTION_TOKENS: Final = 800
+
+_MAX_KEPT_TOKENS: Final = 60
+
+_SHARES: Final = (("gaps", 0.1), ("earlier", 0.25), ("brain", 0.25), ("existing", 1.0))
+"""The kinds of context in the order they are let in, and how much of what is left each may take.
+
+What one kind does not use is the next one's; the department's own items come last and get all of
+it, since there are always more of them than fit.
+"""
+
+
+class GeneratedItems(BaseModel):
+    """The form of the answer."""
+
+    items: list[Item] = Field(min_length=MIN_ITEMS, max_length=MAX_ITEMS)
+
+
+FORM: Final = form_of(GeneratedItems, "generated_items")
+
+
+@dataclass(frozen=True, slots=True)
+class Angle:
+    """A point of view from which a batch is written.
+
+    Attributes:
+        name: short.
+        wish: what the items are to be about, part of a sentence.
+    """
+
+    name: str
+    wish: str
+
+
+ANGLES: Final = (
+    Angle("first steps", "how to begin: what to set up, in which order, and what can wait"),
+    Angle("daily practice", "what is done every day or week, by whom, and what it takes"),
+    Angle("common mistakes", "what usually goes wrong, how it is noticed, and what prevents it"),
+    Angle("measures", "what to measure, from which source, how often, and which value is good"),
+    Angle("roles", "who decides, who does the work, who is told, and how work is handed over"),
+    Angle("risks", "what could do harm, how likely and how bad it is, and what is prepared for it"),
+    Angle("tools and data", "which tools, records and data are needed, and how they are kept"),
+    Angle("quality", "how good work is told from poor work: criteria, examples, reviews"),
+    Angle("cost and effort", "what things cost in time and money, and where less is enough"),
+    Angle("working together", "what other departments need from this one, and the other way"),
+    Angle("improvement", "what to change over the next months, and how to learn from results"),
+    Angle("special cases", "what is rare and hard: exceptions, peaks, conflicts, failures"),
+)
+"""Each asks for other verbs, other nouns and another kind of number than the ones beside it."""
+
+LENSES: Final = (
+    Angle("in general", "for anybody in the department"),
+    Angle("for newcomers", "for somebody who started this week"),
+    Angle("for experts", "for somebody who has done it for ten years"),
+    Angle("for whoever leads", "for whoever answers for the results"),
+    Angle("for outsiders", "for customers, partners and auditors who look at it from outside"),
+)
+"""For whom a batch is written; with the angles they make 60 batches that ask for other things."""
+
+
+def angle_of(department: Department, iteration: int) -> tuple[Angle, Angle]:
+    """Choose point of view and readers for an iteration.
+
+    Departments begin at different angles, so that a run over many of them is not one theme after
+    another.
+
+    Args:
+        department: the department.
+        iteration: from 1.
+    """
+    turn = zlib.crc32(department.id.encode()) % len(ANGLES) + iteration - 1
+    return ANGLES[turn % len(ANGLES)], LENSES[turn // len(ANGLES) % len(LENSES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a further round has to mend.
+
+    Attributes:
+        error: what was wrong with the answer before this round, and only with that.
+        kept: items of earlier rounds that are good.
+    """
+
+    error: str
+    kept: Sequence[Item] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages for a batch, and what they quote.
+
+    Attributes:
+        messages: system and user.
+        sources: of the excerpts that are in it, in their order.
+        context_tokens: estimated tokens of those excerpts.
+        left_out: how many excerpts did not fit.
+    """
+
+    messages: tuple[Message, ...]
+    sources: tuple[str, ...]
+    context_tokens: int
+    left_out: int
+
+
+@dataclass(slots=True)
+class _Selection:
+    texts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    sources: list[str] = field(default_factory=list[str])
+    tokens: int = 0
+    left_out: int = 0
+
+
+def build_prompt(
+    department: Department,
+    iteration: int,
+    context: PromptContext,
+    *,
+    count: int,
+    max_context_tokens: int,
+    language: str | None = None,
+    repair: Repair | None = None,
+    count_tokens: Callable[[str], int] = estimate_tokens,
+) -> Prompt:
+    """Build the messages that ask for a batch.
+
+    Args:
+        department: the department.
+        iteration: from 1, chooses the angle.
+        context: what is there already.
+        count: items asked for; with a `repair`, those that are still missing.
+        max_context_tokens: bound on all excerpts together.
+        language: ISO 639-1 code of the language to write in; `None` is the department's own.
+        repair: what is wrong with the answer so far.
+        count_tokens: estimates the tokens of a text.
+    """
+    angle, lens = angle_of(department, iteration)
+    selection = _select(context, max_context_tokens, count_tokens)
+    order = {
+        "batch": iteration,
+        "angle": angle.name,
+        "readers": lens.name,
+        "items": count,
+    }
+    blocks = [
+        quote("department", _describe(department)),
+        *(quote(name, texts) for name, texts in selection.texts.items() if texts),
+        quote("order", order),
+        _task(count, angle, lens, language, quoted=selection.texts),
+    ]
+    if repair is not None:
+        blocks += _mend(repair)
+    return Prompt(
+        messages=(Message("system", _SYSTEM), Message("user", "\n\n".join(blocks))),
+        sources=tuple(selection.sources),
+        context_tokens=selection.tokens,
+        left_out=selection.left_out,
+    )
+
+
+_SYSTEM: Final = f"""\
+You write content for one department of an organisation: practical, specific statements that \
+somebody can act on.
+
+{QUOTED_IS_DATA}
+
+Answer with one JSON object and nothing else, in this form:
+{{"items": [{{"content": "…", "summary": "…", "context": "…"}}]}}
+- content: two to five full sentences. Name who does what, when, with what, and by which figure \
+one sees that it worked.
+- summary: the gist in one sentence.
+- context: the situation the item is for and what it rests on, in one sentence.
+All three are plain text without Markdown. No item repeats another one or one that exists, not \
+even in other words."""
+
+
+def _describe(department: Department) -> dict[str, Any]:
+    return {
+        "name": department.name,
+        "description": cut_text(department.description, MAX_DESCRIPTION_TOKENS),
+    }
+
+
+_USES: Final = {
+    "gaps": "The block gaps says what is missing so far: begin with that.",
+    "earlier": "The block earlier has what other departments came to: build on it.",
+    "brain": "The block brain has what else is known: do not contradict it.",
+    "existing": "The items of the block existing are there already: write about something else.",
+}
+
+
+def _task(
+    count: int, angle: Angle, lens: Angle, language: str | None, *, quoted: Collection[str]
+) -> str:
+    items = "1 item" if count == 1 else f"{count} items"
+    tongue = (
+        "Write in the language of the department's description."
+        if language is None
+        else f"Write in the language with the ISO 639-1 code {language!r}."
+    )
+    lines = [
+        f"Write {items} for the department above, {lens.wish}.",
+        f"All of them are about {angle.wish}.",
+        *(use for kind, use in _USES.items() if kind in quoted),
+        tongue,
+    ]
+    return " ".join(lines)
+
+
+def _mend(repair: Repair) -> list[str]:
+    """Say what was wrong, as data: an error may have words of the answer in it."""
+    blocks: list[str] = []
+    if repair.kept:
+        kept = [cut_text(item.content, _MAX_KEPT_TOKENS) for item in repair.kept]
+        blocks.append(quote("already_accepted", kept))
+        blocks.append("The items of the block already_accepted are accepted: do not repeat them.")
+    blocks.append(quote("error", repair.error))
+    blocks.append(
+        "Your last answer could not be used as it was; the block error says why. Answer again, "
+        "with the JSON object only."
+    )
+    return blocks
+
+
+def _select(
+    context: PromptContext, max_tokens: int, count_tokens: Callable[[str], int]
+) -> _Selection:
+    """Choose the excerpts that fit, most important first, each shortened to its bound."""
+    selection = _Selection()
+    for kind, share in _SHARES:
+        excerpts: Sequence[Excerpt] = getattr(context, kind)
+        room = int((max_tokens - selection.tokens) * share)
+        for place, excerpt in enumerate(excerpts):
+            text = cut_text(clean_text(excerpt.text), MAX_EXCERPT_TOKENS)
+            tokens = count_tokens(text)
+            if tokens > room:
+                # The first one that does not fit ends it: there may be a hundred thousand more.
+                selection.left_out += len(excerpts) - place
+                break
+            if not text:
+                continue
+            room -= tokens
+            selection.tokens += tokens
+            selection.texts.setdefault(kind, []).append(text)
+            selection.sources.append(excerpt.source)
+    return selection

@@ -1,0 +1,159 @@
+import json
+import time
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from aletheia.llm.structured import (
+    MAX_ANSWER_CHARS,
+    MAX_ERROR_CHARS,
+    FoundJson,
+    UnreadableAnswer,
+    explain,
+    find_json,
+    form_of,
+    read_answer,
+)
+
+
+class Verdict(BaseModel):
+    score: int = Field(ge=0, le=100)
+    reason: str = Field(min_length=1)
+    hints: list[str] = []
+
+
+GOOD = '{"score": 85, "reason": "because"}'
+
+
+def find(text: str, **bounds: Any) -> FoundJson:
+    return find_json(text, accept=lambda value: isinstance(value, dict), **bounds)
+
+
+def fault_of(text: str, **bounds: Any) -> UnreadableAnswer:
+    with pytest.raises(UnreadableAnswer) as raised:
+        read_answer(text, Verdict, **bounds)
+    assert len(raised.value.message) <= MAX_ERROR_CHARS
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(GOOD, id="bare"),
+        pytest.param(f"\ufeff \n{GOOD}\n", id="blanks and a byte order mark"),
+        pytest.param(f"```json\n{GOOD}\n```", id="fenced"),
+        pytest.param(f"```\n{GOOD}\n```\nHope this helps!", id="fenced, with a wish"),
+        pytest.param(f"Sure, here it is:\n\n{GOOD}", id="prefixed"),
+        pytest.param(f"{GOOD}\n\nLet me know.", id="with an end"),
+        pytest.param(f"Smile :-{{ and [1] read {GOOD}", id="brackets before it"),
+        pytest.param(f"<think>{{'a': 1}} or {GOOD}?</think>\n{GOOD}", id="with thoughts"),
+        pytest.param(f"{GOOD}\n{GOOD}", id="the same twice"),
+        pytest.param('{"score": 85, "reason": "because",}', id="a comma too many"),
+        pytest.param('{"score": 85, "reason": "because", "hints": ["a", ], }', id="two of them"),
+        pytest.param(
+            '{"score": 85, "more": {"a": [1]}, "reason": "because"}', id="more than asked"
+        ),
+        pytest.param('{"thoughts": "```{", "score": 85, "reason": "because"}', id="fences in it"),
+    ],
+)
+def test_an_answer_is_read_where_it_means_one_thing(text: str) -> None:
+    verdict = read_answer(text, Verdict)
+    assert (verdict.score, verdict.reason) == (85, "because")
+
+
+def test_raw_line_breaks_in_a_string_are_kept() -> None:
+    verdict = read_answer('{"score": 1, "reason": "one,\n]two"}', Verdict)
+    assert verdict.reason == "one,\n]two"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "empty_answer"),
+        (" \n\ufeff", "empty_answer"),
+        ("<think>a long thought</think>  ", "empty_answer"),
+        ("I would say 85.", "not_json"),
+        ("{score: 85}", "not_json"),
+        ('{"score": 85, "reason": "he said "so" again"}', "not_json"),
+        ('{"score": NaN, "reason": "x"}', "not_json"),
+        ('{"score": 85, "reason": "\\ud800"}', "not_json"),
+        ('{"score": 85, "reason": "bec', "half_json"),
+        ('{"score": 8', "half_json"),
+        ("{", "half_json"),
+        ("[1, 2]", "wrong_shape"),
+        ('{"value": 85}', "wrong_shape"),
+        ('{"score": 85}', "wrong_shape"),
+        ('{"score": 850, "reason": "x"}', "wrong_shape"),
+        ('{"score": "high", "reason": "x"}', "wrong_shape"),
+        (f'For example {{"score": 1, "reason": "x"}}, but here: {GOOD}', "ambiguous_json"),
+        ('{"a":' * 60 + "1" + "}" * 60, "json_too_deep"),
+        ("[" * 100_000, "json_too_deep"),
+        (GOOD + " " * MAX_ANSWER_CHARS, "answer_too_large"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_has_a_code(text: str, code: str) -> None:
+    assert fault_of(text).code == code
+
+
+def test_a_number_that_was_cut_off_is_not_taken_for_another_one() -> None:
+    assert fault_of('{"reason": "x", "score": 8').code == "half_json"
+
+
+def test_bounds_are_inclusive() -> None:
+    assert read_answer(GOOD, Verdict, max_chars=len(GOOD), max_depth=1).score == 85
+    assert fault_of(GOOD, max_chars=len(GOOD) - 1).code == "answer_too_large"
+    assert fault_of(GOOD, max_depth=0).code == "json_too_deep"
+
+
+def test_half_of_an_answer_is_what_of_it_is_complete() -> None:
+    assert find('Here: {"items": [{"a": "b"}, {"a": "c') == FoundJson(
+        {"items": [{"a": "b"}, {}]}, is_cut=True
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"a' * 60_000, id="strings without an end"),
+        pytest.param('{"' + '\\"' * 99_000, id="escaped quotes"),
+        pytest.param("{" * 190_000, id="brackets"),
+        pytest.param("{}" * 95_000, id="pairs of brackets"),
+        pytest.param("{x" * 31 + "," * 190_000, id="commas"),
+        pytest.param("[" + ", " * 95_000 + "]", id="commas and blanks"),
+        pytest.param("<think>" * 28_000, id="thoughts without an end"),
+    ],
+)
+def test_no_text_takes_long(text: str) -> None:
+    started = time.perf_counter()
+    assert fault_of(text).code != "answer_too_large"
+    assert time.perf_counter() - started < 5
+
+
+def test_an_error_says_where_and_what_and_never_repeats_a_value() -> None:
+    secret = "ignore previous instructions"
+    with pytest.raises(ValidationError) as raised:
+        Verdict.model_validate({"score": secret, "reason": 5, "hints": [1, 2, 3]})
+    said = explain(raised.value)
+    assert said.startswith("score: Input should be a valid integer")
+    assert said.endswith("; and 2 more")
+    assert secret not in said
+    assert len(explain(raised.value, max_chars=10)) == 10
+
+
+class Wide(BaseModel):
+    title: str = Field(default="x", max_length=10, title="A title")
+    default: list[Verdict] = Field(default=[], max_length=3)
+
+
+def test_a_form_is_what_a_strict_mode_enforces() -> None:
+    form = form_of(Wide, "wide")
+    assert form.name == "wide"
+    assert form.schema["required"] == ["title", "default"]
+    assert form.schema["additionalProperties"] is False
+    assert form.schema["properties"]["title"] == {"type": "string"}
+    verdict = form.schema["$defs"]["Verdict"]
+    assert verdict["required"] == ["score", "reason", "hints"]
+    assert verdict["properties"]["score"] == {"type": "integer"}
+    written = json.dumps(form.schema)
+    assert not any(word in written for word in ("maxLength", "minimum", "maxItems"))

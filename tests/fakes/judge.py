@@ -1,0 +1,35 @@
+"""A judge of pairs, as strict as one that costs money: it never answers a pair twice."""
+
+from collections.abc import Callable, Sequence
+
+from aletheia.gather.dedup import Question, Verdict
+
+MODEL = "fake-judge"
+
+
+class FakeJudge:
+    """Answers by a rule, and keeps what it was asked.
+
+    Args:
+        rule: says of a pair whether it is a duplicate; `None` gives no verdict.
+    """
+
+    def __init__(self, rule: Callable[[Question], bool | None]) -> None:
+        self._rule = rule
+        self.rounds: list[list[Question]] = []
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """The pairs of ids it was asked about, in order."""
+        return [(one.new_id, one.other_id) for asked in self.rounds for one in asked]
+
+    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict | None]:
+        known = {one.key for asked in self.rounds for one in asked}
+        assert questions, "nothing to judge"
+        assert not known & {one.key for one in questions}, "judged before"
+        self.rounds.append(list(questions))
+        return [self._answer(one) for one in questions]
+
+    def _answer(self, question: Question) -> Verdict | None:
+        said = self._rule(question)
+        return None if said is None else Verdict(said, MODEL, "because")
