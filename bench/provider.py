@@ -19,8 +19,9 @@ from aiohttp import web
 
 from bench.programs import Message, answer_requests_async, say
 
-DIMENSIONS: Final = 1536
-"""Those of text-embedding-3-small."""
+DIMENSIONS: Final = (384, 1536)
+"""What a small local model gives, and what text-embedding-3-small does; the first goes without
+being asked for."""
 
 POOL: Final = 64
 
@@ -34,9 +35,15 @@ class Provider:
 
     def __init__(self, latency_s: float) -> None:
         self._latency_s = latency_s
-        pool = np.random.default_rng(7).standard_normal((POOL, DIMENSIONS)).astype("<f4")
-        self._encoded = [base64.b64encode(vector.tobytes()).decode() for vector in pool]
-        self._answers: dict[int, bytes] = {}
+        random = np.random.default_rng(7)
+        self._encoded = {
+            dimensions: [
+                base64.b64encode(vector.tobytes()).decode()
+                for vector in random.standard_normal((POOL, dimensions)).astype("<f4")
+            ]
+            for dimensions in DIMENSIONS
+        }
+        self._answers: dict[tuple[int, int], bytes] = {}
         self.requests = 0
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
@@ -44,20 +51,21 @@ class Provider:
         due = asyncio.get_running_loop().time() + self._latency_s
         body: dict[str, Any] = orjson.loads(await request.content.read())
         self.requests += 1
-        count = len(body["input"])
-        if count not in self._answers:
-            self._answers[count] = self._write(count, body["model"])
+        key = len(body["input"]), body.get("dimensions", DIMENSIONS[0])
+        if key not in self._answers:
+            self._answers[key] = self._write(*key, body["model"])
         await asyncio.sleep(due - asyncio.get_running_loop().time())
-        return web.Response(body=self._answers[count], content_type="application/json")
+        return web.Response(body=self._answers[key], content_type="application/json")
 
     async def count(self, message: Message) -> Message:
         """Say how many requests there were."""
         del message
         return {"requests": self.requests}
 
-    def _write(self, count: int, model: str) -> bytes:
+    def _write(self, count: int, dimensions: int, model: str) -> bytes:
+        encoded = self._encoded[dimensions]
         data = [
-            {"object": "embedding", "index": i, "embedding": self._encoded[i % POOL]}
+            {"object": "embedding", "index": i, "embedding": encoded[i % POOL]}
             for i in range(count)
         ]
         usage = {"prompt_tokens": 20 * count, "total_tokens": 20 * count}

@@ -232,8 +232,11 @@ class OpenAIEmbedder(RemoteEmbedder):
             raise RuntimeError("the client is not open")
         create = self._client.embeddings.with_streaming_response.create
         return await exchange(
+            # The SDK looks at each text as it might be a parameter to rename, which takes longer
+            # than reading the answer; what stands in `extra_body` goes as it is.
             lambda: create(
-                input=list(texts),
+                input=[],
+                extra_body={"input": list(texts)},
                 model=model,
                 dimensions=omit if dimensions is None else dimensions,
                 encoding_format="base64",

@@ -305,6 +305,10 @@ class RemoteEmbedder(ABC):
             reason = f"vectors of {usual} dimensions for {model!r} in place of {expected or 'any'}"
             raise BadAnswer(self.provider, reason)
         self._seen_dimensions[model] = expected
+        if set(lengths) == {expected}:
+            stacked = np.stack(vectors)
+            if np.isfinite(stacked).all() and stacked.any(axis=1).all():
+                return tuple(vectors)
         return tuple(self._check_vector(vector, expected) for vector in vectors)
 
     def _check_vector(self, vector: Vector, expected: int) -> Vector | ComputeFailed:
