@@ -11,7 +11,12 @@ from rich.table import Table
 
 from aletheia.errors import AletheiaError
 from deployments import up as servers
-from deployments.environment import choose_server, local_servers, read_environment
+from deployments.environment import (
+    choose_server,
+    local_servers,
+    read_environment,
+    require_server,
+)
 from deployments.local import ProgramFailed
 from deployments.steps import Steps
 
@@ -68,8 +73,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Show how intake stands (tasks, leases, dead letters) and what may hold up a request."""
-    with explained():
-        choose_server(local_servers())
+    with on_server():
         from deployments.intake import read_status, show_status
 
         show_status(*read_status(), console, as_json=as_json)
@@ -94,8 +98,7 @@ def resume() -> None:
 
 
 def _set_paused(*, is_paused: bool) -> None:
-    with explained():
-        choose_server(local_servers())
+    with on_server():
         from deployments.intake import set_paused
 
         set_paused(is_paused=is_paused)
@@ -108,8 +111,7 @@ def replay(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
 ) -> None:
     """Send dead letters through once more."""
-    with explained():
-        choose_server(local_servers())
+    with on_server():
         from deployments.intake import replay as send_again
 
         tally = send_again(ids, code, limit).tally
@@ -132,8 +134,7 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
 ) -> None:
     """List the models that tasks may name, or pull, load or unload one."""
-    with explained():
-        choose_server(local_servers())
+    with on_server():
         from deployments.models import act_on_model, read_models, show_models
 
         rows = read_models(provider) if action == "list" else act_on_model(action, model, provider)
@@ -165,6 +166,15 @@ def demo(
 
         is_as_expected = run_demo(Steps(console), tasks=tasks, keep=keep)
     raise typer.Exit(not is_as_expected)
+
+
+@contextmanager
+def on_server() -> Generator[None]:
+    """Mean the Prefect server that is configured or runs here, and explain what goes wrong."""
+    with explained():
+        choose_server(local_servers())
+        require_server()
+        yield
 
 
 @contextmanager

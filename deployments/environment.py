@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from aletheia.errors import Misconfigured
 from aletheia.settings import StoreSettings
 from deployments import ROOT
 from deployments.local import Local, Say
@@ -40,3 +41,17 @@ def choose_server(local: Local) -> None:
         environment = local.environment()
         os.environ.clear()
         os.environ.update(environment)
+
+
+def require_server() -> None:
+    """See that a Prefect server is configured; Prefect would start one for the time of a command.
+
+    Raises:
+        Misconfigured: none is.
+    """
+    # Prefect reads its settings once, when it is imported: see `choose_server`.
+    from prefect.settings import get_current_settings  # noqa: PLC0415
+
+    if get_current_settings().api.url is None:
+        reason = "is not set and no local server runs; set it, or start one with `make up`"
+        raise Misconfigured("PREFECT_API_URL", reason)

@@ -26,6 +26,7 @@ from aletheia.errors import AletheiaError, Misconfigured, Unavailable
 from aletheia.settings import StoreSettings
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS
+from deployments.environment import require_server
 
 Outcome: TypeAlias = Literal["created", "updated", "unchanged"]
 
@@ -153,9 +154,7 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
         DeployFailed: Prefect does not accept `prefect.yaml`.
     """
     declared = read_declarations(root)
-    if get_current_settings().api.url is None:
-        reason = "is not set and no local server runs; set it, or start one with `make up`"
-        raise Misconfigured("PREFECT_API_URL", reason)
+    require_server()
     async with get_client() as client:
         await _check_server(client)
         done = [await _save_block(block) for block in blocks]

@@ -83,7 +83,7 @@ class Standing:
             _row(
                 f"{one.provider}: {one.model}{' (mock)' if one.is_mock else ''}",
                 f"{one.tokens.total:,} tokens",
-                f"{one.calls:,} calls, {usd_of(one.nanousd):.6f} USD",
+                f"calls: {one.calls:,}, {usd_of(one.nanousd):.6f} USD",
             )
             for one in self.usage
         ]

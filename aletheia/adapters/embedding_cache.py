@@ -95,17 +95,20 @@ class EmbeddingCache:
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """See `aletheia.analysis.ports.Embedder.embed`; what is kept comes first, for no tokens."""
         found = await self._look_up(model, texts)
-        if found:
-            yield [Embedded(index, embedding) for index, embedding in sorted(found.items())]
         missing = [index for index in range(len(texts)) if index not in found]
-        if missing:
+        try:
+            if found:
+                yield [Embedded(index, embedding) for index, embedding in sorted(found.items())]
+            if not missing:
+                return
             asked = [texts[index] for index in missing]
             async with aclosing(self._inner.embed(model, asked)) as answers:
                 async for answered in answers:
                     # Whoever waits for them need not wait until they are kept here, too.
                     yield [Embedded(missing[one.index], one.result) for one in answered]
                     await self._keep(model, asked, answered)
-        await self._count(model, hits=len(found), misses=len(missing))
+        finally:
+            await self._count(model, hits=len(found), misses=len(missing))
 
     async def _look_up(self, model: str, texts: Sequence[str]) -> dict[int, Embedding]:
         if self._ttl_s <= 0:

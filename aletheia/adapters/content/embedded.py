@@ -1,0 +1,91 @@
+"""A project's items in files, where there is no application to share them with."""
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.gather.content import COLLECTION, SavedItem, read_document, to_document
+from aletheia.gather.events import check_project_id
+
+_RUN, _DEPARTMENT = "run_id", "department"
+_SHORT: Final = 8
+
+
+class EmbeddedContent(EmbeddedDocuments):
+    """The items of one project, and our collections beside them, in a directory of its own.
+
+    What listing and counting take is in a document's body, the rest in its payload: it is read
+    only where it is asked for.
+
+    Args:
+        directory: of all data; each project has one below `gather`.
+        project_id: `[A-Za-z0-9_-]{1,48}`.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+    """
+
+    def __init__(self, directory: Path, project_id: str, *, lock_timeout_s: float = 10.0) -> None:
+        super().__init__(directory_of(directory, project_id), lock_timeout_s=lock_timeout_s)
+
+    async def open(self) -> None:
+        """Create the files if there are none, and connect. Idempotent."""
+        await super().open()
+        await self.ensure_index(COLLECTION, [_RUN])
+
+    async def mark(self) -> int:
+        """Count the documents."""
+        return await self.count(COLLECTION, {})
+
+    async def list_ids(self) -> AsyncGenerator[Sequence[str]]:
+        """Give the ids of all documents."""
+        yield [document["_id"] for document in await self.find(COLLECTION, {})]
+
+    async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
+        """Read documents by id."""
+        found = await self.get(COLLECTION, ids, with_payload=True)
+        items = {id_: read_document(id_, _unpack(one["payload"])) for id_, one in found.items()}
+        return {id_: item for id_, item in items.items() if item is not None}
+
+    async def insert_items(self, items: Sequence[SavedItem]) -> set[str]:
+        """Save new items, and return the ids of those that were not there."""
+        documents = [
+            {
+                "_id": one.id,
+                _RUN: None if one.automation is None else one.automation.run_id,
+                _DEPARTMENT: one.department,
+                "payload": orjson.dumps(to_document(one)),
+            }
+            for one in items
+        ]
+        return await self.insert(COLLECTION, documents)
+
+    async def count_created(self, run_id: str) -> dict[str, int]:
+        """Count the items of a run, by department."""
+        made = await self.find(COLLECTION, {_RUN: run_id})
+        return dict(Counter(one[_DEPARTMENT] for one in made))
+
+
+def directory_of(directory: Path, project_id: str) -> Path:
+    """Say where a project's files are; ids that differ in case only are kept apart everywhere.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+    """
+    name = check_project_id(project_id).lower()
+    if name != project_id:
+        name += f".{hashlib.sha256(project_id.encode()).hexdigest()[:_SHORT]}"
+    return directory / "gather" / name
+
+
+def _unpack(payload: bytes) -> dict[str, Any]:
+    document = orjson.loads(payload)
+    if document["created_at"] is not None:
+        document["created_at"] = datetime.fromisoformat(document["created_at"])
+    return document

@@ -1,0 +1,184 @@
+"""A project's items in a MongoDB that the application uses as well.
+
+The database is the project's own: beside `gather`, which is shared, it holds our `aletheia_*`
+collections, for which this is a document store like any other.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import UTC
+from typing import Any, Final, TypeAlias
+
+from bson import CodecOptions, DatetimeConversion, ObjectId, json_util
+from bson.errors import InvalidId
+from pymongo import UpdateOne
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import BulkWriteError, OperationFailure
+
+from aletheia.adapters.documents.mongodb import IDS_AT_ONCE, UPSERT_TRIES, MongoDocuments
+from aletheia.errors import Misconfigured
+from aletheia.gather.content import (
+    COLLECTION,
+    ID_DIGITS,
+    SavedItem,
+    read_document,
+    to_document,
+)
+from aletheia.gather.events import check_project_id
+
+_ID: Final = "_id"
+_READ: Final = dict.fromkeys(
+    ("content", "summary", "context", "user_id", "created_at", "automation"), 1
+)
+_IDS_LISTED_AT_ONCE: Final = 10_000
+_DUPLICATE_KEY: Final = 11000
+_DATABASE_DIFFERS_IN_CASE: Final = 13297
+
+_Raw: TypeAlias = dict[str, Any]
+
+_CODEC: Final[CodecOptions[_Raw]] = CodecOptions(
+    tz_aware=True,
+    tzinfo=UTC,
+    unicode_decode_error_handler="replace",
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
+"""Reads whatever others have written; what is odd about a value is found when it is looked at."""
+
+
+class MongoContent(MongoDocuments):
+    """The items of one project, and our collections beside them.
+
+    Args:
+        uri: see `MongoDocuments`.
+        project_id: `[A-Za-z0-9_-]{1,48}`.
+        timeout_s: how long a server is looked for before it counts as out of reach, seconds.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+    """
+
+    def __init__(self, uri: str, project_id: str, *, timeout_s: float = 5.0) -> None:
+        super().__init__(uri, database_of(project_id), timeout_s=timeout_s)
+        self._project_id = project_id
+
+    async def mark(self) -> int:
+        """Count the documents, as the server's books have it."""
+        with self._translating():
+            return await self._gather().estimated_document_count()
+
+    async def list_ids(self) -> AsyncGenerator[Sequence[str]]:
+        """Give the ids of all documents, some at a time."""
+        with self._translating():
+            async with self._gather().find({}, {_ID: 1}, batch_size=_IDS_LISTED_AT_ONCE) as cursor:
+                page: list[str] = []
+                async for document in cursor:
+                    page.append(write_id(document[_ID]))
+                    if len(page) == _IDS_LISTED_AT_ONCE:
+                        yield page
+                        page = []
+                if page:
+                    yield page
+
+    async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
+        """Read documents by id."""
+        found: dict[str, SavedItem] = {}
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            raw_ids = [read_id(one) for one in ids[start : start + IDS_AT_ONCE]]
+            with self._translating():
+                cursor = self._gather().find({_ID: {"$in": raw_ids}}, _READ)
+                documents = await cursor.to_list()
+            for document in documents:
+                id_ = write_id(document[_ID])
+                item = read_document(id_, document)
+                if item is not None:
+                    found[id_] = item
+        return found
+
+    async def insert_items(self, items: Sequence[SavedItem]) -> set[str]:
+        """Save new items in one request, and return the ids of those that were not there.
+
+        Raises:
+            Misconfigured: there is a database whose name differs in case only.
+        """
+        waiting = list({one.id: one for one in reversed(items)}.values())
+        inserted: set[str] = set()
+        with self._translating():
+            for tries_left in reversed(range(UPSERT_TRIES)):
+                if not waiting:
+                    break
+                try:
+                    result = await self._gather().bulk_write(
+                        [_upsert(one) for one in waiting], ordered=False
+                    )
+                    places, collided = set(result.upserted_ids or {}), set[int]()
+                except BulkWriteError as error:
+                    failed = error.details.get("writeErrors", [])
+                    self._check_case(one["code"] for one in failed)
+                    is_other = any(one["code"] != _DUPLICATE_KEY for one in failed)
+                    if not tries_left or is_other or error.details.get("writeConcernErrors"):
+                        raise
+                    # Two upserts of one new id can collide, and the loser has to try again.
+                    collided = {one["index"] for one in failed}
+                    places = {one["index"] for one in error.details.get("upserted", [])}
+                except OperationFailure as error:
+                    self._check_case([error.code])
+                    raise
+                inserted |= {waiting[place].id for place in places}
+                waiting = [waiting[place] for place in sorted(collided)]
+        return inserted
+
+    async def count_created(self, run_id: str) -> dict[str, int]:
+        """Count the items of a run, by department."""
+        counted: Counter[str] = Counter()
+        with self._translating():
+            # Grouping by a nested name is not the same on every service.
+            async with self._gather().find(
+                {"automation.run_id": run_id}, {"automation": 1}
+            ) as rows:
+                async for row in rows:
+                    counted[row["automation"]["department"]] += 1
+        return dict(counted)
+
+    def _gather(self) -> AsyncCollection[_Raw]:
+        _, database = self._opened()
+        return database.get_collection(COLLECTION, codec_options=_CODEC)
+
+    def _check_case(self, codes: Iterable[int | None]) -> None:
+        if _DATABASE_DIFFERS_IN_CASE in codes:
+            raise Misconfigured(
+                "project_id",
+                f"there is a project whose id differs from {self._project_id!r} only in upper and "
+                "lower case, which MongoDB does not tell apart",
+            )
+
+
+def database_of(project_id: str) -> str:
+    """Name a project's database.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+    """
+    return f"aladdin-gather-{check_project_id(project_id)}"
+
+
+def write_id(raw: Any) -> str:
+    """Write an `_id` of any type so that no two are the same."""
+    if isinstance(raw, ObjectId):
+        return str(raw)
+    return json_util.dumps(raw, json_options=json_util.CANONICAL_JSON_OPTIONS)
+
+
+def read_id(written: str) -> Any:
+    """Read what `write_id` wrote."""
+    if len(written) == ID_DIGITS:
+        try:
+            return ObjectId(written)
+        except InvalidId:
+            pass
+    return json_util.loads(written, json_options=json_util.CANONICAL_JSON_OPTIONS)
+
+
+def _upsert(item: SavedItem) -> UpdateOne:
+    id_ = ObjectId(item.id)
+    # `_id` is in both, as not every compatible service takes its type from the filter.
+    return UpdateOne({_ID: id_}, {"$setOnInsert": {_ID: id_, **to_document(item)}}, upsert=True)
