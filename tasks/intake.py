@@ -13,7 +13,7 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from aletheia.analysis.text_embedding import TASK_TYPE
-from aletheia.errors import BreakerOpen, InvalidTask, Unavailable, wait_asked_by
+from aletheia.errors import AletheiaError, BreakerOpen, Unavailable, wait_asked_by
 from aletheia.intake.bulk import is_for_bulk
 from aletheia.intake.collector import UPSTREAM
 from aletheia.intake.desk import Batch, Pace
@@ -137,10 +137,11 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             interval_s=settings.polling_interval_seconds,
             is_resumed=started_at < now - 1,
         )
-        progress = asyncio.create_task(run.show_progress())
+        progress, pulling = asyncio.create_task(run.show_progress()), None
         try:
             if embedding.processing_mode in {"ollama", "hybrid"}:
-                await pull_missing_models(run_id)
+                # Whatever is there already need not wait for a download.
+                pulling = asyncio.create_task(pull_missing_models(run_id))
             async with shift.holding():
                 yield
         except BaseException:
@@ -148,7 +149,9 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             raise
         finally:
             _current = None
-            progress.cancel()
+            for beside in (progress, pulling):
+                if beside is not None:
+                    beside.cancel()
             if not run.is_written_down:
                 # A run that is cancelled or suspended has to say what it did all the same.
                 await asyncio.shield(_write_down_at_last(run))
@@ -160,6 +163,7 @@ async def pull_missing_models(run_id: str) -> None:
     embedder, bar, shown_at = await warm.ollama_embedder(run_id), None, 0.0
     model = ""
     try:
+        await (await warm.breakers()).check(embedder.provider)
         async with contextlib.aclosing(embedder.pull_missing()) as steps:
             async for step in steps:
                 if bar is None or step.model != model:
@@ -172,7 +176,7 @@ async def pull_missing_models(run_id: str) -> None:
                     await bar.move(step.completed_bytes, step.total_bytes)
         if bar is not None:
             await bar.finish()
-    except (InvalidTask, Unavailable) as problem:
+    except AletheiaError as problem:
         # Whatever needs the model will say so itself; everything else goes on.
         get_run_logger().error("not every model could be downloaded: %s", problem)
 

@@ -27,7 +27,7 @@ from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.llm.usage import Spending
-from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.breaker import PROBE_LEASE_S, CircuitBreaker
 from aletheia.resilience.limits import RateLimiter
 from aletheia.settings import (
     DEFAULT_MODELS,
@@ -36,6 +36,7 @@ from aletheia.settings import (
     EmbeddingSettings,
     IntakeSettings,
     OllamaSettings,
+    OpenAISettings,
     RateLimitSettings,
 )
 from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
@@ -106,7 +107,10 @@ async def passing_store() -> Documents:
 
 async def breakers() -> CircuitBreaker:
     """Fetch the breakers of all dependencies."""
-    return CircuitBreaker.from_settings(await store(), BreakerSettings())
+    longest = max(OllamaSettings().ollama_timeout, OpenAISettings().openai_timeout)
+    return CircuitBreaker.from_settings(
+        await store(), BreakerSettings(), probe_lease_s=max(PROBE_LEASE_S, 2 * longest)
+    )
 
 
 async def limiter() -> RateLimiter:
@@ -208,7 +212,8 @@ async def embedder(run_id: str | None = None) -> Embedder:
                     return await _mock(settings, run_id, "OPENAI_API_KEY", "the placeholder")
                 return await _openai(account, settings, run_id)
             case "ollama":
-                return await _cached(await ollama_embedder(run_id), settings)
+                address = OllamaSettings().ollama_base_url
+                return await _cached(await ollama_embedder(run_id), settings, address)
             case "hybrid":
                 return await _hybrid(settings, run_id)
             case "mock":
@@ -274,12 +279,13 @@ async def _openai(
         wrap = await meter(run_id)
         return account.get_client(around=wrap, max_inputs=wrap.most_texts(OPENAI_MAX_INPUTS))
 
-    return await _cached(await _fetch("openai embedder", build), settings)
+    return await _cached(await _fetch("openai embedder", build), settings, account.base_url)
 
 
 async def _hybrid(settings: EmbeddingSettings, run_id: str | None) -> Embedder:
     account = await _load(OpenAICredentials)
-    first = await _cached(await ollama_embedder(run_id), settings)
+    address = OllamaSettings().ollama_base_url
+    first = await _cached(await ollama_embedder(run_id), settings, address)
     try:
         return HybridEmbedder(
             first,
@@ -292,12 +298,12 @@ async def _hybrid(settings: EmbeddingSettings, run_id: str | None) -> Embedder:
         raise Misconfigured("HYBRID_MODEL_MAP", f"{unknown}; add it to SUPPORTED_MODELS") from None
 
 
-async def _cached(inner: Embedder, settings: EmbeddingSettings) -> Embedder:
+async def _cached(inner: Embedder, settings: EmbeddingSettings, address: str) -> Embedder:
     cache = EmbeddingCache(
         inner,
         await passing_store(),
         ttl_s=IntakeSettings().result_cache_ttl,
-        variant=f"{settings.embedding_dimensions or ''} {settings.long_text or ''}",
+        variant=f"{address} {settings.embedding_dimensions or ''} {settings.long_text or ''}",
     )
     await cache.prepare()
     return cache

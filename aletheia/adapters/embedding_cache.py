@@ -1,5 +1,7 @@
 """Embeddings that need not be paid for twice: kept by text, model and dimensions for a while."""
 
+import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -80,6 +82,9 @@ class EmbeddingCache:
 
     async def room(self, model: str, texts: Sequence[str]) -> int:
         """See `aletheia.analysis.ports.Embedder.room`; what is kept always has room."""
+        with contextlib.suppress(AletheiaError):
+            if await self._inner.room(model, texts) >= len(texts):
+                return len(texts)
         found = await self._look_up(model, texts)
         missing = [index for index in range(len(texts)) if index not in found]
         if not missing:
@@ -105,8 +110,11 @@ class EmbeddingCache:
             async with aclosing(self._inner.embed(model, asked)) as answers:
                 async for answered in answers:
                     # Whoever waits for them need not wait until they are kept here, too.
-                    yield [Embedded(missing[one.index], one.result) for one in answered]
-                    await self._keep(model, asked, answered)
+                    keeping = asyncio.create_task(self._keep(model, asked, answered))
+                    try:
+                        yield [Embedded(missing[one.index], one.result) for one in answered]
+                    finally:
+                        await asyncio.shield(keeping)
         finally:
             await self._count(model, hits=len(found), misses=len(missing))
 

@@ -1,11 +1,10 @@
 """The upstream behind a circuit breaker that all pollers share."""
 
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 from aletheia.adapters.upstream import UPSTREAM
-from aletheia.errors import AletheiaError, BreakerOpen
+from aletheia.errors import AletheiaError
 from aletheia.intake.ports import Upstream
 from aletheia.resilience.breaker import CircuitBreaker, Permit, is_breaker_failure
 
@@ -13,26 +12,17 @@ from aletheia.resilience.breaker import CircuitBreaker, Permit, is_breaker_failu
 class GuardedUpstream:
     """Leaves an upstream alone that failed too often.
 
-    Reading a page asks the breaker; a report goes by what that, or an earlier report, has shown,
-    so that it costs no look into the store.
+    As long as all goes well only pages ask the breaker, so that a report costs no look into the
+    store; after a failure, and in the beginning, reports ask it, too.
 
     Args:
         inner: the upstream; what it raises is final, after its own retries.
         breakers: of all dependencies.
-        clock: Unix time, seconds.
     """
 
-    def __init__(
-        self,
-        inner: Upstream,
-        breakers: CircuitBreaker,
-        *,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._inner, self._breakers, self._clock = inner, breakers, clock
+    def __init__(self, inner: Upstream, breakers: CircuitBreaker) -> None:
+        self._inner, self._breakers = inner, breakers
         self._permit: Permit | None = None
-        self._has_failed = False
-        self._open: BreakerOpen | None = None
 
     async def pending(self, limit: int) -> list[object]:
         """See `aletheia.intake.ports.Upstream.pending`.
@@ -40,13 +30,8 @@ class GuardedUpstream:
         Raises:
             BreakerOpen: it is left alone for now.
         """
-        try:
-            async with self._breakers.guarding(UPSTREAM) as self._permit:
-                self._open = None
-                return await self._inner.pending(limit)
-        except BreakerOpen as refusal:
-            self._open = refusal
-            raise
+        async with self._guarding():
+            return await self._inner.pending(limit)
 
     async def report(self, task_id: str, body: bytes) -> None:
         """See `aletheia.intake.ports.Upstream.report`.
@@ -54,34 +39,24 @@ class GuardedUpstream:
         Raises:
             BreakerOpen: it is left alone for now.
         """
-        until = None if self._open is None else self._open.until
-        if until is not None and until.timestamp() > self._clock():
-            raise BreakerOpen(UPSTREAM, until)
+        permit = self._permit
+        if permit is None:
+            async with self._guarding():
+                await self._inner.report(task_id, body)
+            return
         try:
             await self._inner.report(task_id, body)
         except AletheiaError as error:
             if is_breaker_failure(error):
-                await self._tell_failure(error)
+                self._permit = None
+                await self._breakers.fail(permit, str(error))
             raise
-        if self._has_failed:
-            self._has_failed = False
-            with suppress(BreakerOpen):
-                await self._breakers.succeed(await self._last_permit())
 
-    async def _tell_failure(self, error: AletheiaError) -> None:
-        self._has_failed = True
-        try:
-            await self._breakers.fail(await self._last_permit(), str(error))
-            await self._breakers.check(UPSTREAM)
-        except BreakerOpen as refusal:
-            self._open = refusal
-
-    async def _last_permit(self) -> Permit:
-        """Give a permit that has a say: that of the last page, unless it was a probe's.
-
-        Raises:
-            BreakerOpen: nobody may call now.
-        """
-        if self._permit is None or self._permit.probe is not None:
-            self._permit = await self._breakers.admit(UPSTREAM)
-        return self._permit
+    @asynccontextmanager
+    async def _guarding(self) -> AsyncGenerator[None]:
+        """Ask the breaker, and know after a success that nobody has to for a while."""
+        self._permit = None
+        async with self._breakers.guarding(UPSTREAM) as permit:
+            yield
+        # What a probe has closed has another generation.
+        self._permit = permit if permit.probe is None else None

@@ -8,7 +8,15 @@ from dataclasses import replace
 from typing import Final
 
 from aletheia.analysis.ports import Embedded, Embedder, Embedding
-from aletheia.errors import AletheiaError, BreakerOpen, HeldUp, Refused, Unavailable, wait_asked_by
+from aletheia.errors import (
+    AletheiaError,
+    BreakerOpen,
+    HeldUp,
+    InvalidTask,
+    Refused,
+    Unavailable,
+    wait_asked_by,
+)
 from aletheia.resilience.breaker import is_breaker_failure
 
 log = logging.getLogger(__name__)
@@ -75,6 +83,8 @@ class HybridEmbedder:
                 return await second.room(stand_in, texts)
             except HeldUp as refusal:
                 log.info("%s; %s does not stand in: %s", problem, second.provider, refusal)
+                if refusal.until is None or refusal.until >= (problem.until or refusal.until):
+                    raise problem from refusal
                 raise refusal from problem
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
@@ -92,7 +102,7 @@ class HybridEmbedder:
                     yield [_signed(one, asked, self._first.provider) for one in answered]
                 return
         except AletheiaError as raised:
-            if not is_down(raised):
+            if not is_down(raised, self._first.provider):
                 raise
             problem = raised
         second, stand_in = self._second, self._stand_ins.get(model)
@@ -103,9 +113,12 @@ class HybridEmbedder:
             "%d texts for %s go to %s of %s: %s",
             *(len(places), asked, stand_in, second.provider, problem),
         )
+        too_long = 0
         try:
             async with aclosing(second.embed(stand_in, [texts[i] for i in places])) as answers:
                 async for answered in answers:
+                    fitting = [one for one in answered if not _is_too_long(one)]
+                    too_long += len(answered) - len(fitting)
                     yield [
                         _signed(
                             replace(one, index=places[one.index]),
@@ -113,35 +126,52 @@ class HybridEmbedder:
                             second.provider,
                             is_fallback=True,
                         )
-                        for one in answered
+                        for one in fitting
                     ]
-        except (HeldUp, Unavailable, Refused) as refusal:
+        except (HeldUp, Unavailable, Refused, InvalidTask) as refusal:
             raise self._both(problem, refusal, second.provider) from refusal
+        if too_long:
+            # The first may read them: what becomes of long texts there is another setting.
+            log.warning("%d texts are too long for %s and wait for the first", too_long, stand_in)
+            raise problem
 
     def _at_first(self, model: str) -> str:
         return self._default_model if model == ANY else model
 
     def _both(self, problem: AletheiaError, refusal: AletheiaError, second: str) -> Unavailable:
         """Say that neither can be had, and when to ask the one that is back first."""
-        waits = [wait for one in (problem, refusal) if (wait := self._wait_s(one))]
+        wait_s, other_s = self._wait_s(problem), self._wait_s(refusal)
         return Unavailable(
             self._first.provider,
             f"{problem}; {second} does not stand in: {refusal}",
-            retry_after_s=min(waits, default=None),
+            # The first may be back any moment unless it says when; then whoever is back sooner.
+            retry_after_s=None if wait_s is None else min(wait_s, other_s or wait_s),
         )
 
-    def _wait_s(self, error: AletheiaError) -> float:
+    def _wait_s(self, error: AletheiaError) -> float | None:
         if isinstance(error, HeldUp):
-            return 0.0 if error.until is None else max(0, error.until.timestamp() - self._clock())
-        return wait_asked_by(error)
+            until = error.until
+            return None if until is None else max(0.0, until.timestamp() - self._clock())
+        return wait_asked_by(error) or None
 
 
-def is_down(error: AletheiaError) -> bool:
-    """Tell whether an error of the first provider means that it is unavailable.
+def is_down(error: AletheiaError, provider: str) -> bool:
+    """Tell whether an error of a provider means that it is unavailable.
 
-    Limits and budgets of ours, its 429 and what it says against a model or a text do not.
+    Limits and budgets of ours, its 429 and what it says against a model or a text do not; nor does
+    a store of ours that is lost.
     """
-    return isinstance(error, BreakerOpen) or is_breaker_failure(error)
+    if isinstance(error, BreakerOpen):
+        return error.dependency == provider
+    return (
+        isinstance(error, Unavailable)
+        and error.dependency == provider
+        and is_breaker_failure(error)
+    )
+
+
+def _is_too_long(one: Embedded) -> bool:
+    return isinstance(one.result, InvalidTask) and one.result.code == "input_too_long"
 
 
 def _signed(one: Embedded, model: str, provider: str, *, is_fallback: bool = False) -> Embedded:

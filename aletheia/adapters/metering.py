@@ -7,6 +7,7 @@ Every request passes in this order, and what is refused at one gate is charged a
 """
 
 import hashlib
+import itertools
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -74,6 +75,7 @@ class Meter:
         self._unit: Unit = unit
         self._run_id = run_id
         self._max_retries, self._retry_base_s, self._draw = max_retries, retry_base_s, draw
+        self._lost: set[str] = set()
 
     def most_texts(self, provider_most: int) -> int:
         """Say how many texts a request may carry, so that no limit forbids it for ever."""
@@ -82,7 +84,13 @@ class Meter:
             return provider_most
         return min(provider_most, limits.heaviest)
 
-    async def __call__(self, plan: CallPlan, send: Callable[[], Awaitable[SentT]]) -> SentT:
+    async def __call__(
+        self,
+        plan: CallPlan,
+        send: Callable[[], Awaitable[SentT]],
+        *,
+        reach: Callable[[], Awaitable[None]] | None = None,
+    ) -> SentT:
         """Send a request, more than once if need be.
 
         Raises:
@@ -95,10 +103,12 @@ class Meter:
             timeout=None,
         ):
             with attempt:
-                return await self._try(plan, send)
+                return await self._try(plan, send, reach)
         raise AssertionError("the last try returns or raises")
 
-    async def room(self, provider: str, model: str, kind: Kind, tokens: Sequence[int]) -> int:
+    async def room(
+        self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
+    ) -> int:
         """Say for how many inputs, from the first, there would be room now; charges nothing.
 
         Raises:
@@ -111,16 +121,30 @@ class Meter:
         until = await self._limiter.peek(provider)
         if until is not None:
             raise RateLimited(provider, until)
-        room = len(tokens)
+        usage = await self._limiter.usage(provider) if self._limiter.limits is not None else {}
+        left = min(
+            (one.limit - one.used for one in usage.values() if one.limit is not None), default=None
+        )
+        if self._unit == "request":
+            requests = requests[:left]
+        tokens = list(itertools.chain.from_iterable(requests))
         if self._unit == "task":
-            usage = await self._limiter.usage(provider)
-            left = [tier.limit - tier.used for tier in usage.values() if tier.limit is not None]
-            room = min([room, *left])
+            tokens = tokens[:left]
         call = Call(key="", provider=provider, model=model, kind=kind, run_id=self._run_id)
-        return await self._spending.room(call, tokens[:room])
+        return await self._spending.room(call, tokens)
 
-    async def _try(self, plan: CallPlan, send: Callable[[], Awaitable[SentT]]) -> SentT:
+    async def _try(
+        self,
+        plan: CallPlan,
+        send: Callable[[], Awaitable[SentT]],
+        reach: Callable[[], Awaitable[None]] | None,
+    ) -> SentT:
         permit = await self._breakers.admit(plan.provider)
+        if reach is not None and (permit.probe is not None or plan.provider in self._lost):
+            # Limits count what is sent: while nobody is there, nothing is.
+            async with self._breakers.unless_failed(permit):
+                await reach()
+            self._lost.discard(plan.provider)
         try:
             reservation = await self._spending.reserve(_call_of(plan, self._run_id), plan.most)
             await self._charge(plan, reservation)
@@ -131,6 +155,8 @@ class Meter:
             async with self._breakers.judging(permit):
                 sent = await send()
         except AletheiaError as error:
+            if isinstance(error, Unreachable):
+                self._lost.add(plan.provider)
             if is_free(error):
                 await _written(self._spending.release(reservation))
             elif isinstance(error, BadAnswer):

@@ -154,6 +154,9 @@ class OllamaEmbedder(RemoteEmbedder):
             model=answer.model,
         )
 
+    async def _reach(self) -> None:
+        await self._client.version()
+
     async def _send(self, model: str, parts: Sequence[Part]) -> Called:
         texts = [part.text for part in parts]
         return await self.call(model, texts, truncate=parts[0].is_truncated)

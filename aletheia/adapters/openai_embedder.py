@@ -10,9 +10,11 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
+from urllib.request import getproxies
 
 import numpy as np
 from openai import AsyncOpenAI, omit
+from yarl import URL
 
 from aletheia.adapters.answers import excerpt
 from aletheia.adapters.openai_tokens import (
@@ -41,7 +43,7 @@ from aletheia.adapters.remote_embedder import (
 )
 from aletheia.adapters.upstream import is_token
 from aletheia.analysis.ports import LongText
-from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured
+from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured, Unreachable
 from aletheia.llm.calls import Around, just_send
 
 OPENAI: Final = "openai"
@@ -59,6 +61,9 @@ MAX_ANSWER_BYTES: Final = 256 * 2**20
 
 INLINE_BYTES: Final = 100_000
 """Texts of more bytes than this are tokenised in a thread."""
+
+REACH_TIMEOUT_S: Final = 10.0
+"""For a connection to a server that could not be reached before."""
 
 _LONGEST_NAME: Final = 256
 
@@ -221,6 +226,17 @@ class OpenAIEmbedder(RemoteEmbedder):
             model=ran if isinstance(ran, str) and ran else model,
         )
 
+    async def _reach(self) -> None:
+        url = URL(self._base_url)
+        if url.host is None or getproxies():
+            return  # a proxy says itself whether it reaches the server
+        try:
+            async with asyncio.timeout(REACH_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(url.host, url.port)
+        except (OSError, TimeoutError) as error:
+            raise Unreachable(OPENAI, f"no connection ({type(error).__name__})") from None
+        writer.close()
+
     async def _send(self, model: str, parts: Sequence[Part]) -> Called:
         return await self.call(model, [part.text for part in parts], self._asked_dimensions)
 
@@ -346,6 +362,7 @@ def _read_embedding(embedding: object) -> Vector:
 
 
 def read_tokens(answer: dict[str, Any]) -> int | None:
+    """Read how many tokens the server counted; `None` where it counts none."""
     counts = as_object(answer.get("usage"))
     for name in ("prompt_tokens", "total_tokens"):
         tokens = counts.get(name)

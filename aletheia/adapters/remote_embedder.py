@@ -25,6 +25,7 @@ from aletheia.errors import (
     ComputeFailed,
     InvalidTask,
     Misconfigured,
+    Refused,
 )
 from aletheia.llm.calls import Around, CallPlan
 from aletheia.llm.prices import Tokens
@@ -36,6 +37,13 @@ MOST_REFUSALS: Final = 64
 
 Finding one bad text among 2,048 takes 12.
 """
+
+MOST_UNEXPLAINED: Final = 12
+"""How many requests may be refused for no stated reason before one succeeds: as many as it takes
+to come from 2,048 texts down to one, which then either passes or does not."""
+
+_UNEXPLAINED: Final = frozenset({400, 413, 422})
+"""Statuses that may be due to what is in a request."""
 
 MODEL_FAULTS: Final = frozenset({"model_not_found", "unsupported_model"})
 """Codes of an `InvalidTask` that are the model's fault, not a text's."""
@@ -130,7 +138,13 @@ class RemoteEmbedder(ABC):
     async def room(self, model: str, texts: Sequence[str]) -> int:
         """See `aletheia.analysis.ports.Embedder.room`."""
         tokens = [self._most_tokens(model, text) for text in texts]
-        return await self._around.room(self.provider, model, "embedding", tokens)
+        requests = pack(tokens, max_inputs=self._max_inputs, max_tokens=self._max_tokens)
+        return await self._around.room(
+            self.provider,
+            model,
+            "embedding",
+            [[tokens[index] for index in request] for request in requests],
+        )
 
     @abstractmethod
     def _most_tokens(self, model: str, text: str) -> int:
@@ -165,6 +179,14 @@ class RemoteEmbedder(ABC):
         )
         return [[parts[index] for index in group] for group in groups]
 
+    @abstractmethod
+    async def _reach(self) -> None:
+        """See whether the provider can be reached.
+
+        Raises:
+            Unreachable: no connection comes about.
+        """
+
     async def _recover(self, model: str) -> bool:  # noqa: ARG002
         """Try to get hold of a model that was not found; `True` if it is there now."""
         return False
@@ -183,7 +205,7 @@ class RemoteEmbedder(ABC):
         requests: dict[asyncio.Task[Called | AletheiaError], list[Part]] = {}
         try:
             while True:
-                if answers := sheet.take_answers():
+                if answers := sheet.take_answers(is_last=not queue and not requests):
                     yield answers
                 while queue and len(requests) < self._concurrency:
                     if group := sheet.still_wanted(queue.popleft()):
@@ -243,7 +265,7 @@ class RemoteEmbedder(ABC):
         )
         async with self._slots:
             try:
-                return await self._around(plan, lambda: self._send(model, parts))
+                return await self._around(plan, lambda: self._send(model, parts), reach=self._reach)
             except AletheiaError as error:
                 return error
 
@@ -260,6 +282,11 @@ class RemoteEmbedder(ABC):
         elif _is_about_texts(outcome):
             sheet.refusals += 1
             return self._after_refusal(sheet, group, outcome)
+        elif _may_be_about_texts(outcome) and (
+            sheet.has_success or sheet.refusals < MOST_UNEXPLAINED
+        ):
+            sheet.refusals += 1
+            return self._after_unexplained(sheet, group, outcome)
         else:
             sheet.failure = sheet.failure or outcome
         return []
@@ -289,6 +316,19 @@ class RemoteEmbedder(ABC):
             return []
         sheet.expect(part.owner, len(shorter) - 1)
         return self._group(shorter)[::-1]
+
+    def _after_unexplained(
+        self, sheet: "_Sheet", group: Sequence[Part], refusal: AletheiaError
+    ) -> list[list[Part]]:
+        """Look for the text behind a refusal that speaks of none."""
+        if len(group) == 1:
+            sheet.suspect(group[0].owner, refusal)
+            return []
+        if sheet.refusals >= MOST_REFUSALS:
+            sheet.failure = sheet.failure or refusal
+            return []
+        middle = len(group) // 2
+        return [list(group[:middle]), list(group[middle:])]
 
     def _check_vectors(
         self, model: str, vectors: Sequence[Vector]
@@ -330,6 +370,7 @@ class _Sheet:
         texts: the different texts; their positions are what parts call owner.
         refusals: requests that were refused for a text in them.
         failure: why no further request is sent.
+        has_success: whether a request was answered with vectors.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -344,6 +385,8 @@ class _Sheet:
         self._answers: list[Embedded] = []
         self.refusals = 0
         self.failure: AletheiaError | None = None
+        self.has_success = False
+        self._suspects: dict[int, AletheiaError] = {}
 
     def expect(self, owner: int, parts: int) -> None:
         """Wait for so many further parts of a text."""
@@ -357,8 +400,22 @@ class _Sheet:
         """Answer a text with an error."""
         self._answer(owner, fault)
 
+    def suspect(self, owner: int, refusal: AletheiaError) -> None:
+        """Remember that a text was refused alone, for no stated fault of its own."""
+        self._suspects[owner] = refusal
+
+    def _judge_suspects(self) -> None:
+        """Blame texts for their refusal if others passed, and else whatever is refused in all."""
+        for owner, refusal in self._suspects.items():
+            if self.has_success:
+                self.fail(owner, InvalidTask("refused_input", str(refusal)))
+            else:
+                self.failure = self.failure or refusal
+        self._suspects.clear()
+
     def take(self, parts: Sequence[Part], called: Called) -> None:
         """Take in what a request for some parts brought."""
+        self.has_success = True
         tokens = share(called.tokens, [part.tokens for part in parts])
         for part, vector, count in zip(parts, called.vectors, tokens, strict=True):
             if isinstance(vector, ComputeFailed):
@@ -369,8 +426,10 @@ class _Sheet:
             if not self._missing[part.owner]:
                 self._answer(part.owner, _merge(self._found[part.owner]))
 
-    def take_answers(self) -> list[Embedded]:
+    def take_answers(self, *, is_last: bool) -> list[Embedded]:
         """Give the answers that came since the last time, one for each place of a text."""
+        if is_last:
+            self._judge_suspects()
         answers, self._answers = self._answers, []
         return answers
 
@@ -398,6 +457,11 @@ def _merge(found: Sequence[tuple[Part, Vector, int]]) -> Embedding | ComputeFail
 def _is_about_texts(error: AletheiaError) -> bool:
     """Tell whether a request failed because of what is in it."""
     return isinstance(error, (InvalidTask, ComputeFailed)) and error.code not in MODEL_FAULTS
+
+
+def _may_be_about_texts(error: AletheiaError) -> bool:
+    """Tell whether a refusal that names no text may be due to one all the same."""
+    return isinstance(error, Refused) and error.status in _UNEXPLAINED
 
 
 def fault_of(text: str, *, max_bytes: int) -> InvalidTask | None:

@@ -1,13 +1,14 @@
 """Collecting batches: pages read, tasks checked, claimed, and taken off the pending list."""
 
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aletheia.documents import Document
 from aletheia.errors import (
     AletheiaError,
+    BudgetExceeded,
     Conflict,
     HeldUp,
     InvalidTask,
@@ -50,18 +51,10 @@ class _Plan:
     )
     superseded: list[Document] = field(default_factory=list[Document])
 
-    def keep_first(self, task_type: str, group: str, count: int) -> None:
-        """Of the new tasks of a group, act on so many only, the oldest."""
-        kept: list[tuple[Entry, str, int]] = []
-        for one in self.new:
-            entry, its_group, _ = one
-            is_of_it = (
-                isinstance(entry.task, Task) and entry.task.type == task_type and its_group == group
-            )
-            count -= is_of_it
-            if not is_of_it or count >= 0:
-                kept.append(one)
-        self.new = kept
+    def leave(self, ids: set[str]) -> None:
+        """Leave some entries as they are for now, by task id."""
+        self.new = [one for one in self.new if one[0].id not in ids]
+        self.again = [one for one in self.again if one[1].id not in ids]
 
 
 class Collector:
@@ -155,7 +148,20 @@ class Collector:
                 unsent.append(claim)
             else:
                 batch.work.append(claim)
-        batch.work += await self._send_processing(unsent)
+        batch.work += await self._send_processing(await self._with_room(unsent, batch))
+
+    async def _with_room(self, claims: Sequence[Claim], batch: Batch) -> list[Claim]:
+        """Give back the claims for which there is no room now; they are still pending upstream."""
+        groups: dict[tuple[str, str], list[Task]] = {}
+        for claim in claims:
+            groups.setdefault((claim.task.type, claim.group), []).append(claim.task)
+        held: set[str] = set()
+        for (task_type, group), tasks in groups.items():
+            held |= await self._find_held(task_type, group, tasks, batch)
+        await self._desk.release(
+            [claim for claim in claims if claim.task.id in held], for_s=self._desk.pace.outage_s
+        )
+        return [claim for claim in claims if claim.task.id not in held]
 
     async def _act_on(self, page: Page, batch: Batch) -> int:
         """Do what there is to do about a page; say for how many entries there was anything."""
@@ -182,27 +188,56 @@ class Collector:
 
     async def _hold_back(self, plan: _Plan, batch: Batch) -> None:
         """Leave pending what there is no room for now: breakers, limits, budgets."""
-        groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-        for entry, group, _ in plan.new:
+        reports = await self._desk.ledger.bodies_of([row for row, _, _ in plan.again])
+        wanted = [
+            *((entry, group) for entry, group, _ in plan.new),
+            *((entry, group) for row, entry, group in plan.again if row["_id"] not in reports),
+        ]
+        groups: dict[tuple[str, str], list[Task]] = {}
+        for entry, group in wanted:
             if isinstance(entry.task, Task):
-                groups.setdefault((entry.task.type, group), []).append(entry.task.input)
-        for (task_type, group), inputs in groups.items():
-            collected = [
-                claim.task.input
-                for claim in batch.work
-                if claim.task.type == task_type and claim.group == group
-            ]
-            room = await self._room(task_type, group, [*collected, *inputs]) - len(collected)
-            if room < len(inputs):
-                plan.keep_first(task_type, group, max(0, room))
+                groups.setdefault((entry.task.type, group), []).append(entry.task)
+        held: set[str] = set()
+        for (task_type, group), tasks in groups.items():
+            if self._desk.is_held_up(task_type, group):
+                held.update(task.id for task in tasks)
+            else:
+                held |= await self._find_held(task_type, group, tasks, batch)
+        if held:
+            plan.leave(held)
 
-    async def _room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        try:
-            return await self._processors.room(task_type, group, inputs)
-        except (HeldUp, Misconfigured) as problem:
-            self._desk.hold_up(task_type, group, problem)
-            log.warning("%s tasks for %r stay pending: %s", task_type, group, problem)
-            return 0
+    async def _find_held(
+        self, task_type: str, group: str, tasks: Sequence[Task], batch: Batch
+    ) -> set[str]:
+        """Find those of some tasks, oldest first, for which there is no room beside a batch."""
+        collected = [
+            claim.task.input
+            for claim in batch.work
+            if claim.task.type == task_type and claim.group == group
+        ]
+        left, held = list(tasks), set[str]()
+        while left:
+            inputs = [*collected, *(task.input for task in left)]
+            try:
+                room = await self._processors.room(task_type, group, inputs) - len(collected)
+            except BudgetExceeded as problem:
+                if collected or problem.asked <= problem.limit:
+                    self._hold_up(task_type, group, problem)
+                    break
+                # No budget ever has room for this one, which is no reason for others to wait.
+                never = left.pop(0)
+                held.add(never.id)
+                self._desk.tally.held_up[f"task {never.id}"] = str(problem)
+                continue
+            except (HeldUp, Misconfigured) as problem:
+                self._hold_up(task_type, group, problem)
+                break
+            return held | {task.id for task in left[max(0, room) :]}
+        return held | {task.id for task in left}
+
+    def _hold_up(self, task_type: str, group: str, problem: AletheiaError) -> None:
+        self._desk.hold_up(task_type, group, problem)
+        log.warning("%s tasks for %r stay pending: %s", task_type, group, problem)
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
         try:
@@ -225,7 +260,7 @@ class Collector:
             problem, group = self._check(entry)
             if same is not None and same["state"] in UNFINISHED:
                 continue
-            if problem is None and (group is None or self._is_held_up(entry, group)):
+            if problem is None and group is None:
                 continue
             group = group or ""
             if same is not None and self._desk.ledger.is_settled(same):
@@ -256,9 +291,6 @@ class Collector:
         except AletheiaError as outage:
             log.warning("task %r has to wait: %s", entry.id, outage)
             return None, None
-
-    def _is_held_up(self, entry: Entry, group: str) -> bool:
-        return isinstance(entry.task, Task) and self._desk.is_held_up(entry.task.type, group)
 
     async def _fail(self, claim: Claim, problem: InvalidTask) -> list[Claim]:
         kept = await self._desk.ledger.keep([(claim, failed(problem))])

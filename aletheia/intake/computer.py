@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from aletheia.errors import (
     AletheiaError,
+    BadAnswer,
     ComputeFailed,
     HeldUp,
     Misconfigured,
@@ -28,6 +29,8 @@ OUTAGES = (Unavailable, ModelUnavailable, HeldUp, Refused, Misconfigured)
 
 A provider that refuses us, for a wrong key or a wrong setting, says nothing about the task.
 """
+
+_REFUSED_FOR_CONTENT = frozenset({400, 413, 422})
 
 
 class Computer:
@@ -105,6 +108,12 @@ class Computer:
         ]
         if not left:
             return again
+        if is_costly(problem):
+            # It may be the same next time, and each time costs something: so it counts.
+            final = [claim for claim in left if not self._has_attempts(claim)]
+            left = [claim for claim in left if self._has_attempts(claim)]
+            await self._desk.ledger.count_attempts(left)
+            await self._keep_outcomes(batch, [(claim, failed(problem)) for claim in final])
         if isinstance(problem, OUTAGES):
             await self._wait(task_type, group, left, problem)
             return again
@@ -151,9 +160,12 @@ class Computer:
         batch.kept.put_nowait(kept)
 
     def _may_try_again(self, claim: Claim, problem: AletheiaError) -> bool:
+        return problem.retryable and self._has_attempts(claim)
+
+    def _has_attempts(self, claim: Claim) -> bool:
         task = claim.task
         most = self._desk.pace.retries if task.max_retries is None else task.max_retries
-        return problem.retryable and claim.attempts < most - task.retry_count
+        return claim.attempts < most - task.retry_count
 
     async def _wait(
         self, task_type: str, group: str, claims: Sequence[Claim], problem: AletheiaError
@@ -163,6 +175,16 @@ class Computer:
         self._desk.drop(claims)
         self._desk.tally.waiting += len(claims)
         log.error("%d tasks wait for %s %r: %s", len(claims), task_type, group, problem)
+
+
+def is_costly(problem: AletheiaError) -> bool:
+    """Tell whether a provider did something about a request, and will again.
+
+    It answered with nothing of use, or refuses what is in the request without saying why.
+    """
+    if isinstance(problem, Refused):
+        return problem.status in _REFUSED_FOR_CONTENT
+    return isinstance(problem, BadAnswer)
 
 
 def outcome_of(one: Finished) -> Outcome:

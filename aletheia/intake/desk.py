@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from aletheia.errors import AletheiaError, BudgetExceeded, HeldUp, RateLimited, wait_asked_by
 from aletheia.intake.ledger import Ledger
@@ -12,6 +12,9 @@ from aletheia.intake.models import Claim, Tally
 from aletheia.settings import LOCAL_BATCH_TASKS, IntakeSettings
 
 log = logging.getLogger(__name__)
+
+LONGEST_HOLD_S: Final = 600.0
+"""How long a limit, a budget, a breaker or a provider is taken at its word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +179,11 @@ class Desk:
 
         A limit or a budget that is reached is as it should be; anything else is trouble.
         """
-        until = self._clock() + max(self.pace.outage_s, wait_asked_by(problem))
+        # To ask again costs nothing, and a limit may be raised meanwhile.
+        longest = self._clock() + LONGEST_HOLD_S
+        until = min(self._clock() + max(self.pace.outage_s, wait_asked_by(problem)), longest)
         if isinstance(problem, HeldUp) and problem.until is not None:
-            until = problem.until.timestamp()
+            until = min(problem.until.timestamp(), longest)
         self._held_up[task_type, group] = until
         if isinstance(problem, RateLimited | BudgetExceeded):
             self.tally.held_up[group] = str(problem)

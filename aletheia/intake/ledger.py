@@ -220,7 +220,7 @@ class Ledger:
         is claimed to be computed again, as a new generation of work.
         """
         now = self.clock()
-        bodies = await self._bodies_of([row for row, _, _ in rows])
+        bodies = await self.bodies_of([row for row, _, _ in rows])
         updates: list[Update] = []
         claims: list[Claim] = []
         for row, entry, group in rows:
@@ -627,7 +627,8 @@ class Ledger:
         }
         return Update(claim.row_id, Change(set=taken, unset=["finished_at", *unset]), where)
 
-    async def _bodies_of(self, rows: Sequence[Document]) -> dict[str, bytes]:
+    async def bodies_of(self, rows: Sequence[Document]) -> dict[str, bytes]:
+        """Read the reports of finished rows, by row id; those that are gone are left out."""
         ids = [row["_id"] for row in rows]
         bodies: dict[str, bytes] = {
             row["_id"]: body_of_failure(row["error"])

@@ -101,7 +101,7 @@ def failure_in(body: bytes) -> Mapping[str, Any] | None:
 
 
 def _usable_id(entry: object) -> str:
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         raise InvalidTask("invalid_task", "the entry is not an object")
     fields = cast("Mapping[str, object]", entry)
     found = fields.get("id")
@@ -200,8 +200,8 @@ def _input_of(found: object, parameters: object) -> dict[str, Any]:
 
 
 def _leaves(value: object) -> Iterator[object]:
-    if isinstance(value, Mapping):
-        for name, inner in cast("Mapping[object, object]", value).items():
+    if isinstance(value, dict):
+        for name, inner in cast("dict[object, object]", value).items():
             yield name
             yield from _leaves(inner)
     elif isinstance(value, list):
@@ -213,23 +213,25 @@ def _leaves(value: object) -> Iterator[object]:
 
 def _is_deeper(value: object, levels: int) -> bool:
     """Tell whether a JSON value is nested deeper; without recursion, which ends too early."""
-    todo = [(value, 1)]
+    todo = [(value, 1)] if isinstance(value, dict | list) else []
     while todo:
         one, depth = todo.pop()
-        if isinstance(one, Mapping):
-            inner: Iterable[object] = cast("Mapping[object, object]", one).values()
-        elif isinstance(one, list):
-            inner = cast("list[object]", one)
-        else:
-            continue
         if depth > levels:
             return True
-        todo += [(each, depth + 1) for each in inner]
+        inner: Iterable[object] = (
+            cast("dict[object, object]", one).values()
+            if isinstance(one, dict)
+            else cast("list[object]", one)
+        )
+        todo += [(each, depth + 1) for each in inner if isinstance(each, dict | list)]
     return False
 
 
 def _first(fields: Mapping[str, object], names: Sequence[str]) -> object:
-    return next((fields[name] for name in names if fields.get(name) is not None), None)
+    for name in names:
+        if (value := fields.get(name)) is not None:
+            return value
+    return None
 
 
 def _is_unicode(text: str) -> bool:

@@ -56,22 +56,36 @@ SentT = TypeVar("SentT", bound=Sent)
 class Around(Protocol):
     """Wraps every request that is really sent."""
 
-    async def __call__(self, plan: CallPlan, send: Callable[[], Awaitable[SentT]]) -> SentT:
+    async def __call__(
+        self,
+        plan: CallPlan,
+        send: Callable[[], Awaitable[SentT]],
+        *,
+        reach: Callable[[], Awaitable[None]] | None = None,
+    ) -> SentT:
         """Send a request, or raise an `AletheiaError` instead.
+
+        Args:
+            plan: the request.
+            send: sends it.
+            reach: sees whether the provider can be reached at all, without asking it anything; it
+                raises `Unreachable` if not.
 
         It raises no `InvalidTask` or `ComputeFailed` of its own: those would be taken for the
         provider's word on an input.
         """
         ...
 
-    async def room(self, provider: str, model: str, kind: Kind, tokens: Sequence[int]) -> int:
+    async def room(
+        self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
+    ) -> int:
         """Say for how many inputs, from the first, there would be room now; charges nothing.
 
         Args:
             provider: who would be asked.
             model: for which model.
             kind: what for.
-            tokens: of each input, at most.
+            requests: by request that would be sent, tokens of each input in it, at most.
 
         Raises:
             HeldUp: for none of them; it says why, and until when.
@@ -86,13 +100,21 @@ class JustSend:
         self,
         plan: CallPlan,  # noqa: ARG002
         send: Callable[[], Awaitable[SentT]],
+        *,
+        reach: Callable[[], Awaitable[None]] | None = None,  # noqa: ARG002
     ) -> SentT:
         """Send a request."""
         return await send()
 
-    async def room(self, provider: str, model: str, kind: Kind, tokens: Sequence[int]) -> int:  # noqa: ARG002
+    async def room(
+        self,
+        provider: str,  # noqa: ARG002
+        model: str,  # noqa: ARG002
+        kind: Kind,  # noqa: ARG002
+        requests: Sequence[Sequence[int]],
+    ) -> int:
         """Have room for everything."""
-        return len(tokens)
+        return sum(map(len, requests))
 
 
 just_send: Final = JustSend()

@@ -38,10 +38,13 @@ log = logging.getLogger(__name__)
 BREAKERS = "aletheia_breakers"
 
 PROBE_LEASE_S: Final = 180.0
-"""How long a probe may say nothing; longer than any single provider call may take."""
+"""How long a probe may say nothing; to be longer than any single call may take."""
 
 _S: Final = 1_000_000
 """Microseconds, as all times in the store are: since 1970 in UTC."""
+
+PROBE_LOOK: Final = 5 * _S
+"""How soon whoever is refused because of a probe under way may ask again."""
 
 _NO_PROBE: Final[dict[str, Any]] = {"probe": "", "probe_at": 0}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -143,6 +146,7 @@ class CircuitBreaker:
         documents: Documents,
         settings: BreakerSettings,
         *,
+        probe_lease_s: float = PROBE_LEASE_S,
         clock: Callable[[], float] = time.time,
     ) -> "CircuitBreaker":
         """Build breakers as the settings say."""
@@ -150,6 +154,7 @@ class CircuitBreaker:
             documents,
             threshold=settings.circuit_breaker_threshold,
             cooldown_s=settings.circuit_breaker_cooldown_seconds,
+            probe_lease_s=probe_lease_s,
             clock=clock,
         )
 
@@ -183,15 +188,27 @@ class CircuitBreaker:
             raise
         await self._tell(permit, self.succeed(permit))
 
+    @asynccontextmanager
+    async def unless_failed(self, permit: Permit) -> AsyncGenerator[None]:
+        """Take a failure into account; without one, the call it is for is still to come."""
+        try:
+            yield
+        except BaseException as error:
+            failed = is_breaker_failure(error)
+            telling = self.fail(permit, str(error)) if failed else self.abandon(permit)
+            await self._tell(permit, telling)
+            raise
+
     async def check(self, dependency: str) -> None:
         """See whether a call may be admitted now, without admitting one.
 
         Raises:
             BreakerOpen: it is open, or half-open with a probe under way.
         """
-        stands = self._state_of(await self._read(dependency), self._now())
+        now = self._now()
+        stands = self._state_of(await self._read(dependency), now)
         if stands.until is not None:
-            raise BreakerOpen(dependency, stands.until)
+            raise BreakerOpen(dependency, _ask_again_at(stands, now))
 
     async def admit(self, dependency: str) -> Permit:
         """Admit a call; it has to end in `succeed`, `fail` or `abandon`.
@@ -206,7 +223,7 @@ class CircuitBreaker:
             if stands.state is State.CLOSED:
                 return Permit(dependency, document["generation"])
             if stands.until is not None:
-                raise BreakerOpen(dependency, stands.until)
+                raise BreakerOpen(dependency, _ask_again_at(stands, now))
             token = uuid.uuid4().hex
             seen = {name: document[name] for name in ("generation", "failed_at", "probe")}
             change = Change(set={"probe": token, "probe_at": now})
@@ -299,6 +316,14 @@ class CircuitBreaker:
 def _new_document(dependency: str) -> Document:
     counts = {"failures": 0, "generation": 0, "failed_at": 0, "reason": ""}
     return {"_id": dependency, **counts, **_NO_PROBE}
+
+
+def _ask_again_at(stands: BreakerState, now: int) -> datetime:
+    """Say when to ask again: a probe under way is done long before its lease runs out."""
+    assert stands.until is not None
+    if stands.state is State.HALF_OPEN:
+        return min(stands.until, _moment(now + PROBE_LOOK))
+    return stands.until
 
 
 def _moment(at: int) -> datetime:

@@ -23,7 +23,13 @@ class Recorder(JustSend):
         self.called: list[Any] = []
         self._refusals = list(refusals)
 
-    async def __call__(self, plan: CallPlan, send: Callable[[], Awaitable[SentT]]) -> SentT:
+    async def __call__(
+        self,
+        plan: CallPlan,
+        send: Callable[[], Awaitable[SentT]],
+        *,
+        reach: Callable[[], Awaitable[None]] | None = None,  # noqa: ARG002
+    ) -> SentT:
         """Send a request, or refuse it."""
         self.plans.append(plan)
         refusal = self._refusals.pop(0) if self._refusals else None

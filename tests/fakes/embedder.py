@@ -20,6 +20,7 @@ class FakeEmbedder:
         breaks: what the next calls end with, and after how many texts.
         holds: what is in the way the next times it is asked for room.
         most: how many texts there is room for.
+        faults: by text, what it is answered with.
     """
 
     is_mock = False
@@ -30,6 +31,7 @@ class FakeEmbedder:
         self.breaks: list[tuple[AletheiaError, int]] = []
         self.holds: list[AletheiaError] = []
         self.most: int | None = None
+        self.faults: dict[str, AletheiaError] = {}
 
     def canonical_model(self, model: str | None) -> str:
         """Take a name in any case."""
@@ -52,9 +54,10 @@ class FakeEmbedder:
         error, most = self.breaks.pop(0) if self.breaks else (None, len(texts))
         places = list(reversed(range(len(texts))))[:most]
         for start in range(0, len(places), 2):
-            yield [
-                Embedded(i, Embedding(np.array([len(texts[i]), 1], np.float32), len(texts[i])))
-                for i in places[start : start + 2]
-            ]
+            yield [Embedded(i, self._answer(texts[i])) for i in places[start : start + 2]]
         if error is not None:
             raise error
+
+    def _answer(self, text: str) -> Embedding | AletheiaError:
+        vector = np.array([len(text), 1], np.float32)
+        return self.faults.get(text) or Embedding(vector, len(text))

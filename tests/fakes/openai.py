@@ -69,6 +69,7 @@ class FakeOpenAI(Faults):
         counts_usage: whether it says how many tokens it has read.
         spoils: by text, what is wrong with its vector.
         refuses: texts that it calls invalid.
+        refuses_quietly: texts that it refuses with `quiet_refusal`, a 400 that names none.
         delay_s: how long every answer takes.
         requests: every request, in the order of arrival.
         most_in_flight: most requests that were under way at one time.
@@ -87,6 +88,8 @@ class FakeOpenAI(Faults):
         self.counts_usage = True
         self.spoils: dict[str, Spoil] = {}
         self.refuses: set[str] = set()
+        self.refuses_quietly: set[str] = set()
+        self.quiet_refusal = b"{}"
         self.delay_s = 0.0
         self.requests: list[Request] = []
         self.in_flight = 0
@@ -148,6 +151,10 @@ class FakeOpenAI(Faults):
             return refusal
         given, model = body["input"], body["model"]
         texts: list[str] = [given] if isinstance(given, str) else given
+        if not self.refuses_quietly.isdisjoint(texts):
+            return web.Response(
+                status=400, body=self.quiet_refusal, content_type="application/json"
+            )
         is_base64 = self.knows_base64 and body.get("encoding_format") == "base64"
         data = [
             {

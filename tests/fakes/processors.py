@@ -1,11 +1,12 @@
 """Processors whose work is told in advance, as strict as the real ones about their answers."""
 
+import bisect
 import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from aletheia.analysis.processor import Finished
-from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.errors import AletheiaError, BudgetExceeded, InvalidTask
 
 
 class FakeProcessors:
@@ -19,6 +20,7 @@ class FakeProcessors:
         holds: what is in the way of claiming anything, the next times it is asked.
         most: how many inputs there is room for, each time it is asked.
         rooms: how many inputs each question was about.
+        budget: how many characters there is room for, together.
     """
 
     def __init__(self, *, set_size: int = 4) -> None:
@@ -29,6 +31,7 @@ class FakeProcessors:
         self.holds: list[AletheiaError] = []
         self.most: int | None = None
         self.rooms: list[int] = []
+        self.budget: int | None = None
         self._set_size = set_size
         self._running = 0
         self._serial = itertools.count()
@@ -52,6 +55,11 @@ class FakeProcessors:
         self.rooms.append(len(inputs))
         if self.holds:
             raise self.holds.pop(0)
+        if self.budget is not None:
+            sums = list(itertools.accumulate(len(one["text"]) for one in inputs))
+            if sums[0] > self.budget:
+                raise BudgetExceeded("BUDGET_TOKENS_PER_DAY", self.budget, 0, sums[0], None)
+            return bisect.bisect_right(sums, self.budget)
         return len(inputs) if self.most is None else min(self.most, len(inputs))
 
     async def process(

@@ -40,8 +40,11 @@ class EmbeddedContent(EmbeddedDocuments):
         await self.ensure_index(COLLECTION, [_RUN])
 
     async def mark(self) -> int:
-        """Count the documents."""
-        return await self.count(COLLECTION, {})
+        """Give the key of the newest document: counting them takes as long as there are many."""
+        table = await self._table(COLLECTION)
+        newest = f"SELECT coalesce(max(key), 0) FROM {table.documents}"  # noqa: S608 - our own name
+        ((key,),) = await self._reader().ask(lambda connection: list(connection.execute(newest)))
+        return int(key)
 
     async def list_ids(self) -> AsyncGenerator[Sequence[str]]:
         """Give the ids of all documents."""

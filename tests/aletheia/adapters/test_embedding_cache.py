@@ -95,10 +95,10 @@ async def test_what_is_kept_needs_no_room(documents: Documents, clock: Clock):
     embedder = cache(inner, documents, clock)
     await embed(embedder, ["a", "bb"])
     limited = RateLimited("ollama", datetime.now(UTC))
-    inner.holds = [limited]
+    inner.holds = [limited] * 3
     assert await embedder.room("small", ["a", "bb"]) == 2
     assert await embedder.room("small", ["a", "new", "bb"]) == 1
-    inner.holds = [limited]
+    inner.holds = [limited] * 2
     with pytest.raises(RateLimited):
         await embedder.room("small", ["new", "a"])
     inner.most = 1

@@ -40,9 +40,7 @@ class Scene:
     def __init__(self, documents: Documents, clock: Clock) -> None:
         self.upstream = Told()
         self.breakers = CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock)
-        self.one, self.other = (
-            GuardedUpstream(self.upstream, self.breakers, clock=clock) for _ in range(2)
-        )
+        self.one, self.other = (GuardedUpstream(self.upstream, self.breakers) for _ in range(2))
 
     async def fail(self, guarded: GuardedUpstream, times: int) -> None:
         for _ in range(times):
@@ -107,3 +105,32 @@ async def test_a_report_that_goes_well_looks_nowhere(scene: Scene, documents: Do
     await scene.one.pending(1)
     await documents.close()
     await scene.one.report("t", b"{}")
+
+
+async def test_after_the_cooldown_one_report_tries_and_the_others_wait(scene: Scene, clock: Clock):
+    await scene.fail(scene.one, 3)
+    clock.move(seconds=61)
+    calls = scene.upstream.calls
+    await scene.fail(scene.one, 1)
+    for guarded in (scene.one, scene.other):
+        with pytest.raises(BreakerOpen):
+            await guarded.report("t", b"{}")
+    assert scene.upstream.calls == calls + 1
+
+
+async def test_a_poller_that_has_just_started_asks_before_its_first_report(scene: Scene):
+    await scene.fail(scene.one, 3)
+    calls = scene.upstream.calls
+    with pytest.raises(BreakerOpen):
+        await scene.other.report("t", b"{}")
+    assert scene.upstream.calls == calls
+
+
+async def test_a_probe_page_that_fails_keeps_reports_away(scene: Scene, clock: Clock):
+    await scene.fail(scene.one, 3)
+    clock.move(seconds=61)
+    scene.upstream.answers = [DOWN]
+    with pytest.raises(Unavailable):
+        await scene.one.pending(1)
+    with pytest.raises(BreakerOpen):
+        await scene.one.report("t", b"{}")

@@ -136,6 +136,42 @@ async def test_when_neither_can_be_had_both_are_named_and_the_sooner_one_awaited
     assert caught.value.retry_after_s == wait_s
 
 
+async def test_a_first_that_may_be_back_any_moment_is_not_waited_for_longer_than_usual():
+    pair = Pair()
+    pair.first.breaks = [(DOWN, 0)]
+    pair.second.breaks = [(RateLimited("openai", NOW + timedelta(days=25)), 0)]
+    with pytest.raises(Unavailable) as caught:
+        await pair.embed(None, ["a"])
+    assert caught.value.retry_after_s is None
+
+
+async def test_a_store_that_is_lost_is_no_outage_of_the_first():
+    pair = Pair()
+    pair.first.breaks = [(Unavailable("store", "disk full"), 0)]
+    with pytest.raises(Unavailable, match="store"):
+        await pair.embed(None, ["a"])
+    assert pair.second.asked == []
+
+
+async def test_a_stand_in_that_does_not_exist_fails_nobody():
+    pair = Pair()
+    pair.first.breaks = [(DOWN, 0)]
+    pair.second.breaks = [(InvalidTask("model_not_found", "no such model"), 0)]
+    with pytest.raises(Unavailable, match="no such model"):
+        await pair.embed(None, ["a"])
+
+
+async def test_a_text_too_long_for_the_stand_in_waits_for_the_first():
+    pair = Pair()
+    pair.first.breaks = [(DOWN, 0)]
+    pair.second.faults = {"long": InvalidTask("input_too_long", "too long")}
+    found: list[int] = []
+    with pytest.raises(Unavailable, match="connection lost"):
+        async for answered in pair.hybrid.embed(ANY, ["a", "long", "b"]):
+            found += [one.index for one in answered]
+    assert sorted(found) == [0, 2]
+
+
 async def test_without_a_second_everything_waits():
     pair = Pair(has_second=False)
     pair.first.breaks = [(DOWN, 0)]
@@ -154,6 +190,10 @@ async def test_room_is_the_seconds_while_the_firsts_breaker_is_open():
         await pair.hybrid.room("small", ["a"])
     pair.first.holds, pair.second.holds = [OPEN], [RateLimited("openai", NOW)]
     with pytest.raises(RateLimited):
+        await pair.hybrid.room(ANY, ["a"])
+    later = RateLimited("openai", NOW + timedelta(hours=20))
+    pair.first.holds, pair.second.holds = [OPEN], [later]
+    with pytest.raises(BreakerOpen):
         await pair.hybrid.room(ANY, ["a"])
     pair.first.holds = [RateLimited("ollama", NOW)]
     with pytest.raises(RateLimited, match="ollama"):

@@ -198,20 +198,20 @@ async def test_texts_can_be_what_counts(documents: Documents, clock: Clock):
     with pytest.raises(Misconfigured, match="RATE_LIMIT_PER_MINUTE"):
         await gates.meter(PLAN, ending())
     assert gates.meter.most_texts(2048) == 2
-    assert await gates.meter.room("openai", "m", "embedding", [1, 1, 1]) == 2
+    assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 2
     gates.limiter.limits = RateLimits(minute=4, hour=9, day=9, week=9, month=9)
     await gates.meter(PLAN, ending(Sent()))
-    assert await gates.meter.room("openai", "m", "embedding", [1, 1, 1]) == 1
+    assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 1
 
 
 async def test_room_is_what_the_budget_has_left(gates: Gates):
-    assert await gates.meter.room("openai", "m", "embedding", [400, 400, 400]) == 2
-    assert await gates.meter.room("openai", "m", "embedding", [1000, 1]) == 1
+    assert await gates.meter.room("openai", "m", "embedding", [[400, 400, 400]]) == 2
+    assert await gates.meter.room("openai", "m", "embedding", [[1000, 1]]) == 1
     with pytest.raises(BudgetExceeded) as caught:
-        await gates.meter.room("openai", "m", "embedding", [1001])
+        await gates.meter.room("openai", "m", "embedding", [[1001]])
     assert caught.value.asked == 1001
     gates.spending.limits = BudgetLimits(nanousd_per_day=2_000_000)
-    assert await gates.meter.room("openai", "m", "embedding", [1000, 1000, 1]) == 2
+    assert await gates.meter.room("openai", "m", "embedding", [[1000, 1000, 1]]) == 2
     assert await gates.stands() == (0, 0)
 
 
@@ -219,13 +219,13 @@ async def test_there_is_no_room_over_a_limit_or_behind_an_open_breaker(gates: Ga
     for _ in range(2):
         await gates.meter(PLAN, ending(Sent()))
     with pytest.raises(RateLimited):
-        await gates.meter.room("openai", "m", "embedding", [1])
-    assert await gates.meter.room("ollama", "m", "embedding", [1]) == 1
+        await gates.meter.room("openai", "m", "embedding", [[1]])
+    assert await gates.meter.room("ollama", "m", "embedding", [[1]]) == 1
     for _ in range(2):
         permit = await gates.breakers.admit("ollama")
         await gates.breakers.fail(permit, "down")
     with pytest.raises(BreakerOpen):
-        await gates.meter.room("ollama", "m", "embedding", [1])
+        await gates.meter.room("ollama", "m", "embedding", [[1]])
 
 
 async def test_a_request_that_is_cancelled_counts_as_spent(gates: Gates):
@@ -255,3 +255,40 @@ async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
     assert record.tokens.total > 0
     budgets = await gates.spending.budgets("run")
     assert {one.spent for one in budgets} == {0, Decimal(0)}
+
+
+async def test_room_counts_the_requests_that_would_be_sent(gates: Gates):
+    requests = [[10, 10], [10], [10, 10]]
+    assert await gates.meter.room("openai", "m", "embedding", requests) == 3
+    await gates.meter(PLAN, ending(Sent()))
+    assert await gates.meter.room("openai", "m", "embedding", requests) == 2
+
+
+async def test_while_nobody_is_there_no_limit_is_charged(gates: Gates, clock: Clock):
+    reached: list[bool] = []
+
+    async def reach() -> None:
+        reached.append(False)
+        raise Unreachable("openai", "no route")
+
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await gates.meter(PLAN, ending(Unreachable("openai", "no route")), reach=reach)
+    # The first one had to be sent to find out; from then on somebody looks first.
+    assert (await gates.stands(), len(reached)) == ((1, 0), 1)
+    for _ in range(3):
+        clock.move(seconds=61)
+        with pytest.raises(Unreachable):
+            await gates.meter(PLAN, ending(), reach=reach)
+        with pytest.raises(BreakerOpen):
+            await gates.meter(PLAN, ending(), reach=reach)
+    assert len(reached) == 4
+    assert (await gates.limiter.usage("openai"))[Tier.DAY].used == 1
+
+    async def find() -> None:
+        reached.append(True)
+
+    clock.move(seconds=61)
+    assert await gates.meter(PLAN, ending(Sent()), reach=find) == Sent()
+    assert await gates.meter(PLAN, ending(Sent()), reach=find) == Sent()
+    assert reached.count(True) == 1

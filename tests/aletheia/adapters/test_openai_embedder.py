@@ -801,3 +801,25 @@ async def test_the_fake_is_strict(
     assert said in answered.get("error", {}).get("message", "")
     if status == 200:
         assert np.linalg.norm(answered["data"][0]["embedding"]) == pytest.approx(1, abs=1e-6)
+
+
+async def test_a_text_that_is_refused_without_a_reason_fails_alone_where_others_pass(
+    openai: FakeOpenAI, connect: Connect
+) -> None:
+    embedder = await connect(max_inputs=8)
+    body = b'{"error":{"message":"violates our policy","param":"prompt","code":"content_filter"}}'
+    texts = [f"text {n}" for n in range(8)]
+    openai.refuses_quietly = {"text 5"}
+    openai.quiet_refusal = body
+    results = await embed(embedder, texts)
+    assert codes(results) == [None] * 5 + ["refused_input"] + [None] * 2
+
+
+async def test_what_is_refused_in_all_texts_is_nobodys_own_fault(
+    openai: FakeOpenAI, connect: Connect
+) -> None:
+    embedder = await connect()
+    openai.fail_next(*[400] * 50, body=b'{"error":{"message":"no dimensions here"}}')
+    with pytest.raises(Refused):
+        await embed(embedder, [f"text {n}" for n in range(100)])
+    assert len(openai.requests) <= 20

@@ -6,10 +6,12 @@ import pytest
 
 from aletheia.errors import (
     AletheiaError,
+    BadAnswer,
     BreakerOpen,
     BudgetExceeded,
     Misconfigured,
     RateLimited,
+    Refused,
     Unauthorized,
 )
 from tests.aletheia.intake.conftest import Bench
@@ -83,9 +85,10 @@ async def test_what_is_held_up_after_processing_waits_in_the_ledger_until_it_may
     await bench.drain()
     row = (await bench.rows())["t1"]
     assert (row["state"], row["attempts"]) == ("waiting", 0)
-    assert row["waiting_until"] == datetime(2030, 1, 1, tzinfo=UTC).timestamp()
+    # Not until then, as a limit may be raised and a breaker close meanwhile.
+    assert row["waiting_until"] == bench.clock.now + 600
     assert bench.upstream.states == {"t1": ["processing"]}
-    bench.clock.now = datetime(2030, 1, 1, 0, 0, 10, tzinfo=UTC).timestamp()
+    bench.clock.now += 610
     await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
 
@@ -102,3 +105,57 @@ async def test_a_provider_that_refuses_us_fails_no_task(bench: Bench, problem: A
     bench.clock.now += 100
     await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
+
+
+async def test_what_is_listed_again_and_has_to_be_computed_again_needs_room_like_new_work(
+    bench: Bench,
+):
+    bench.add("t1")
+    await bench.drain()
+    bench.upstream.relist("t1", forgets=True)
+    bench.clock.now += 100_000
+    await bench.documents.delete("aletheia_results", {})
+    bench.processors.holds = [BreakerOpen("openai", at(bench, 60))]
+    await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+    bench.clock.now += 61
+    await bench.drain()
+    assert bench.upstream.states == {"t1": [*DONE, *DONE]}
+
+
+async def test_a_kept_result_is_sent_again_although_its_group_is_held_up(bench: Bench):
+    bench.add("t1")
+    shift = await bench.drain()
+    bench.upstream.relist("t1", forgets=True)
+    bench.clock.now += 100
+    bench.add("t2")
+    bench.processors.holds = [BreakerOpen("openai", at(bench, 600))]
+    await bench.drain(shift)
+    assert bench.upstream.bodies["t1"][-1] == bench.upstream.bodies["t1"][1]
+    assert bench.upstream.states.get("t2") is None
+    assert len(bench.processors.texts) == 1
+
+
+async def test_a_task_that_no_budget_ever_has_room_for_is_in_nobodys_way(bench: Bench):
+    bench.add("huge", "x" * 100)
+    bench.add("t1")
+    bench.processors.budget = 50
+    shift = await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+    assert "BUDGET_TOKENS_PER_DAY is 50" in shift.desk.tally.held_up["task huge"]
+
+
+@pytest.mark.parametrize(
+    "problem", [BadAnswer("openai", "html", status=200), Refused("openai", 400, "no")]
+)
+async def test_what_costs_something_each_time_is_not_tried_for_ever(
+    bench: Bench, problem: AletheiaError
+):
+    bench.add("t1")
+    bench.processors.outages = [problem] * 9
+    shift = bench.shift(retries=2)
+    for _ in range(5):
+        await bench.drain(shift)
+        bench.clock.now += 100
+    assert bench.upstream.states == {"t1": ["processing", "failed"]}
+    assert len(bench.processors.outages) == 6
