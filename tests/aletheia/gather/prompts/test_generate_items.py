@@ -1,3 +1,4 @@
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def test_batches_ask_for_other_things_each_time() -> None:
     about = department()
     chosen = [angle_of(about, iteration) for iteration in range(1, 61)]
     assert len(set(chosen)) == len(ANGLES) * len(LENSES) == 60
-    assert all(one[0] != other[0] for one, other in zip(chosen, chosen[1:], strict=False))
+    assert all(one[0] != other[0] for one, other in itertools.pairwise(chosen))
     assert angle_of(about, 61) == angle_of(about, 1)
 
 

@@ -1,0 +1,515 @@
+"""The steps of a department's turn, one function each (SPEC §4).
+
+Each step is told the run and the department's position and reads everything else where it is
+kept, so that it can be done again after a kill: an answer that is kept is not asked for again, a
+decision that is kept is not taken again, items are saved by their content, and an iteration is
+written down once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from pydantic import TypeAdapter
+
+from aletheia.errors import BudgetExceeded, HeldUp, InvalidTask, Unavailable
+from aletheia.gather.content import Automation, ProjectItems, SavedItem, item_id, make_item
+from aletheia.gather.dedup import Decision, Deduplicator, DistinctPairs, Judge, NewItem
+from aletheia.gather.generation import MODEL_FAULTS, GenerationPlan, generate_items
+from aletheia.gather.item_index import ItemIndex
+from aletheia.gather.models import Batch, Department, Excerpt, Fault, Item, PromptContext
+from aletheia.gather.normalisation import content_hash
+from aletheia.gather.ports import AnswerLog, ChatModel, LanguageGuess
+from aletheia.gather.progress import DepartmentProgress, Iteration, StopReason, allowance, judge
+from aletheia.gather.quality import QualityItem, score_quality
+from aletheia.gather.quality_judge import JudgePlan, JudgeState, refine_quality
+from aletheia.gather.runs import GatherRuns, Run
+from aletheia.llm.structured import MAX_ERROR_CHARS
+from aletheia.llm.usage import BudgetUsage
+
+log = logging.getLogger(__name__)
+
+BATCH_STEP: Final = "batch"
+DEDUP_STEP: Final = "dedup"
+"""Steps of an iteration that are kept beside the answers of models."""
+
+_BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)
+
+MOST_QUOTED: Final = 200
+"""Items of a department that a prompt may choose from, newest first."""
+
+_EARLIER_SUMMARIES: Final = 5
+_NOT_MOVED: Final = 0.005
+"""Scores are rounded to two digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrainNotes:
+    """What the Brain knows of a department.
+
+    Attributes:
+        gaps: what it misses.
+        items: what else it has.
+    """
+
+    gaps: Sequence[Excerpt] = ()
+    items: Sequence[Excerpt] = ()
+
+
+class Brain(Protocol):
+    """The index beside the store; while it is out of reach, work goes on without it."""
+
+    async def context(self, department: Department, previous: Sequence[str]) -> BrainNotes:
+        """Tell what it knows, given the slugs of earlier departments.
+
+        Raises:
+            Unavailable: it is out of reach.
+        """
+        ...
+
+    async def index(self, department: Department, items: Sequence[SavedItem]) -> None:
+        """Take saved items in; the same ones again change nothing.
+
+        Raises:
+            Unavailable: it is out of reach.
+        """
+        ...
+
+
+class DecisionLedger(Protocol):
+    """Keeps what became of every item of every batch."""
+
+    async def distinct_pairs(self) -> DistinctPairs:
+        """Give the pairs of ids that an operator told apart."""
+        ...
+
+    async def keep(
+        self,
+        run: Run,
+        position: int,
+        number: int,
+        items: Sequence[Item],
+        decisions: Sequence[Decision],
+    ) -> None:
+        """Keep the decisions about a batch, in its order; a second time changes nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How good a department is.
+
+    Attributes:
+        score: 0 to 100.
+        details: what it rests on, as JSON.
+        notes: what the next scoring wants to know, as JSON.
+    """
+
+    score: float
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Scorer(Protocol):
+    """Scores departments."""
+
+    async def score(
+        self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+    ) -> Scored:
+        """Score a department over its own saved items, oldest first.
+
+        Args:
+            run: with the notes of earlier scorings in its progress.
+            position: of the department.
+            items: the department's own.
+            answers: keeps what models say.
+        """
+        ...
+
+
+class QualityScorer:
+    """Counts, and asks a judge where one is due.
+
+    Args:
+        chat: what judges; `None` leaves it at counting.
+        plan: how it is asked.
+    """
+
+    def __init__(self, chat: ChatModel | None = None, plan: JudgePlan | None = None) -> None:
+        self._chat, self._plan = chat, plan
+
+    async def score(
+        self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+    ) -> Scored:
+        """See `Scorer.score`."""
+        one = run.progress.departments[position]
+        rows = [QualityItem(item.id, item.content, item.summary) for item in items]
+        counted = score_quality(one.department, rows)
+        state = _judge_state(run, position)
+        notes: dict[str, Any] = {"counted": counted.total}
+        if self._chat is None or self._plan is None:
+            return Scored(counted.total, counted.to_document(), notes)
+        refined = await refine_quality(
+            self._chat,
+            answers,
+            one.department,
+            rows,
+            counted,
+            threshold=one.threshold,
+            stalled_iterations=_stalled([*_counted(one), counted.total]),
+            state=state,
+            plan=self._plan,
+        )
+        notes["judge"] = refined.state.to_document()
+        return Scored(refined.total, refined.to_document(), notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What the steps work with.
+
+    Attributes:
+        runs: where runs are kept.
+        items: those of the project.
+        chat: what writes.
+        plan: how.
+        deduplicator: of the items' embedding model.
+        scorer: says how good a department is.
+        budgets: tells how the budgets of a run stand.
+        judge: decides about pairs in the grey zone.
+        decisions: keeps what became of each item.
+        brain: the index beside the store.
+        language_of: tells whether an item is in the wrong language.
+        now: the time, in UTC.
+        sleep: waits for some seconds.
+    """
+
+    runs: GatherRuns
+    items: ProjectItems
+    chat: ChatModel
+    plan: GenerationPlan
+    deduplicator: Deduplicator
+    scorer: Scorer
+    budgets: Callable[[str], Awaitable[Sequence[BudgetUsage]]]
+    judge: Judge | None = None
+    decisions: DecisionLedger | None = None
+    brain: Brain | None = None
+    language_of: LanguageGuess | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class FreshItems:
+    """What is left of a batch.
+
+    Attributes:
+        items: those that repeat nothing, in the batch's order.
+        decisions: about all of them, in the batch's order.
+    """
+
+    items: tuple[Item, ...]
+    decisions: tuple[Decision, ...]
+
+
+async def find_verdict(shop: Workshop, run: Run, position: int) -> tuple[Run, StopReason | None]:
+    """Say whether a department stops, by what an operator and the budgets say by now.
+
+    Scores the department if it has not been, and anything may be begun.
+
+    Returns:
+        The run as it is now, and the reason, which is written down; `None` to go on.
+
+    Raises:
+        LockLost: another attempt is at the run.
+    """
+    run = await shop.runs.refresh(run)
+    known = run.progress.departments[position]
+    if known.reason is not None:
+        return run, known.reason
+    budgets = await shop.budgets(run.id)
+    circumstances = shop.runs.circumstances(run, budgets)
+    is_over = circumstances.reason is not None or not allowance(run.progress, position)
+    if known.first_score is None and not is_over:
+        await shop.items.refresh()
+        scored = await _score(shop, run, position, 0)
+        run = await shop.runs.start_department(run, position, scored.score, scored.notes)
+    reason = judge(run.progress, position, circumstances)
+    if reason is not None:
+        run = await shop.runs.finish_department(run, position, reason)
+    return run, reason
+
+
+async def work_iteration(shop: Workshop, run: Run, position: int) -> Run:
+    """Generate, deduplicate, save, score and write down.
+
+    Where a budget has no room for it, the department is done instead.
+
+    Raises:
+        LockLost: another attempt is at the run.
+        HeldUp: generation has to wait for longer than this attempt may go on.
+        AletheiaError: what a model, or a store, cannot be had for.
+    """
+    context = await read_context(shop, run, position)
+    try:
+        batch = await write_batch(shop, run, position, context)
+    except BudgetExceeded as spent:
+        log.warning("no more is generated: %s", spent)
+        is_money = "_USD_" in spent.budget
+        reason = StopReason.COST_BUDGET if is_money else StopReason.TOKEN_BUDGET
+        return await shop.runs.finish_department(run, position, reason)
+    fresh = await drop_duplicates(shop, run, position, batch)
+    saved = await save_items(shop, run, position, batch, fresh)
+    return await score_department(shop, run, position, batch, fresh=fresh, saved=saved)
+
+
+async def read_context(shop: Workshop, run: Run, position: int) -> PromptContext:
+    """Read what a prompt may tell a model about what is there already."""
+    await shop.items.refresh()
+    one = run.progress.departments[position]
+    before = run.progress.departments[:position]
+    existing = reversed(shop.items.of_department(one.department.slug)[-MOST_QUOTED:])
+    notes = BrainNotes()
+    if shop.brain is not None:
+        try:
+            slugs = [earlier.department.slug for earlier in before]
+            notes = await shop.brain.context(one.department, slugs)
+        except Unavailable as outage:
+            log.warning("the prompt for %r goes without the Brain: %s", one.department.slug, outage)
+    return PromptContext(
+        existing=[Excerpt(f"item:{item.id}", item.content) for item in existing],
+        gaps=notes.gaps,
+        brain=notes.items,
+        earlier=[
+            Excerpt(f"department:{earlier.department.slug}", _sum_up(shop, earlier))
+            for earlier in reversed(before)
+            if earlier.is_processed
+        ],
+    )
+
+
+async def write_batch(shop: Workshop, run: Run, position: int, context: PromptContext) -> Batch:
+    """Have a batch written, waiting where that is allowed before this attempt's time is over.
+
+    A batch that is kept is given again, be it one that came to nothing.
+
+    Raises:
+        BudgetExceeded: a budget has no room.
+        HeldUp: the wait would be longer than what is left; the attempt's end is written down.
+        Unavailable: the same, or the model is out of reach.
+        AletheiaError: the model cannot be used as things are set.
+    """
+    one = run.progress.departments[position]
+    number = len(one.iterations) + 1
+    steps = shop.runs.answers(run, position, number)
+    kept = await steps.find_values(BATCH_STEP)
+    if kept is not None:
+        return _BATCH.validate_python(kept)
+    try:
+        batch = await _generate(shop, run, position, context, steps)
+    except InvalidTask as fault:
+        # Neither another model nor a setting would help: it is about the department's own words.
+        if fault.code in MODEL_FAULTS:
+            raise
+        batch = _fail(shop, one.department, fault)
+    # A repair that failed may succeed in a second pass: what is decided is about this one.
+    standing = await steps.keep_values(BATCH_STEP, _BATCH.dump_python(batch, mode="json"))
+    return _BATCH.validate_python(standing)
+
+
+async def drop_duplicates(shop: Workshop, run: Run, position: int, batch: Batch) -> FreshItems:
+    """Decide which items of a batch repeat something; a decision that is kept stands."""
+    if not batch.items:
+        return FreshItems((), ())
+    number = len(run.progress.departments[position].iterations) + 1
+    steps = shop.runs.answers(run, position, number)
+    kept = await steps.find_values(DEDUP_STEP)
+    if kept is None:
+        decisions = await _deduplicate(shop, batch)
+        # Before anything is saved: afterwards an item would repeat itself.
+        kept = await steps.keep_values(DEDUP_STEP, [asdict(one) for one in decisions])
+    decisions = [Decision(**one) for one in kept]
+    if shop.decisions is not None:
+        await shop.decisions.keep(run, position, number, batch.items, decisions)
+    pairs = zip(batch.items, decisions, strict=True)
+    return FreshItems(tuple(item for item, one in pairs if one.is_kept), tuple(decisions))
+
+
+async def save_items(
+    shop: Workshop, run: Run, position: int, batch: Batch, fresh: FreshItems
+) -> list[SavedItem]:
+    """Save what is left of a batch, and have the Brain index it.
+
+    Returns:
+        The items that this iteration has made.
+    """
+    one = run.progress.departments[position]
+    created_at = shop.now()
+    items = [
+        make_item(
+            item,
+            Automation(
+                run_id=run.id,
+                iteration=len(one.iterations) + 1,
+                department=one.department.slug,
+                department_number=one.department.code_dep_number,
+                model=batch.model,
+                quality_at_creation=one.score,
+                content_hash=content_hash(item.content),
+                mock=batch.is_mock,
+            ),
+            run.user_id,
+            created_at,
+        )
+        for item in fresh.items
+    ]
+    saved = await shop.items.save(items)
+    if shop.brain is not None and saved:
+        try:
+            await shop.brain.index(one.department, saved)
+        except Unavailable as outage:
+            log.warning("%d items are not in the Brain yet: %s", len(saved), outage)
+    return saved
+
+
+async def score_department(
+    shop: Workshop,
+    run: Run,
+    position: int,
+    batch: Batch,
+    *,
+    fresh: FreshItems,
+    saved: Sequence[SavedItem],
+) -> Run:
+    """Score a department after an iteration, and write the iteration down.
+
+    Raises:
+        LockLost: another attempt is at the run.
+    """
+    number = len(run.progress.departments[position].iterations) + 1
+    scored = await _score(shop, run, position, number)
+    failure = batch.failure
+    done = Iteration(
+        number=number,
+        generated=len(batch.items),
+        kept=len(fresh.items),
+        item_ids=tuple(one.id for one in saved),
+        score=scored.score,
+        failure="" if failure is None else failure.code,
+        notes=scored.notes,
+    )
+    return await shop.runs.record(run, position, done)
+
+
+async def _generate(
+    shop: Workshop, run: Run, position: int, context: PromptContext, answers: AnswerLog
+) -> Batch:
+    one = run.progress.departments[position]
+    while True:
+        try:
+            return await generate_items(
+                shop.chat,
+                answers,
+                one.department,
+                len(one.iterations) + 1,
+                context,
+                plan=shop.plan,
+                language_of=shop.language_of,
+            )
+        except BudgetExceeded:
+            raise
+        except (HeldUp, Unavailable) as held_up:
+            wait_s = _wait_of(held_up, shop.now())
+            if wait_s is None:
+                raise
+            if wait_s > shop.runs.time_left_s(run):
+                await shop.runs.end_attempt(run, StopReason.RATE_LIMITED)
+                raise
+            log.info("generation waits %.0f s: %s", wait_s, held_up)
+            await shop.sleep(wait_s)
+
+
+async def _score(shop: Workshop, run: Run, position: int, number: int) -> Scored:
+    items = shop.items.of_department(run.progress.departments[position].department.slug)
+    answers = shop.runs.answers(run, position, number)
+    scored = await shop.scorer.score(run, position, items, answers)
+    await shop.runs.keep_quality(run, position, number, scored.details)
+    return scored
+
+
+async def _deduplicate(shop: Workshop, batch: Batch) -> list[Decision]:
+    contents = [item.content for item in batch.items]
+    vectors = await shop.items.embed(contents)
+    index = shop.items.index
+    if index is None:
+        index = ItemIndex(shop.items.model, vectors.shape[1])
+    distinct = frozenset[frozenset[str]]()
+    if shop.decisions is not None:
+        distinct = await shop.decisions.distinct_pairs()
+    new = [
+        NewItem(item_id(content), content, vector)
+        for content, vector in zip(contents, vectors, strict=True)
+    ]
+    return await shop.deduplicator.deduplicate(new, index, shop.judge, distinct=distinct)
+
+
+def _sum_up(shop: Workshop, earlier: DepartmentProgress) -> str:
+    """Tell in some sentences what an earlier department has come to."""
+    newest = shop.items.of_department(earlier.department.slug)[-_EARLIER_SUMMARIES:]
+    points = [item.summary or item.content for item in reversed(newest)]
+    return " ".join([f"{earlier.department.name}:", *points])
+
+
+def _wait_of(held_up: HeldUp | Unavailable, now: datetime) -> float | None:
+    """Say how long generation has to wait, seconds; `None` if nobody said."""
+    if isinstance(held_up, Unavailable):
+        return held_up.retry_after_s
+    return None if held_up.until is None else max(0.0, (held_up.until - now).total_seconds())
+
+
+def _fail(shop: Workshop, department: Department, fault: InvalidTask) -> Batch:
+    """Make a batch of a generation that came to nothing."""
+    asked = department.default_model or shop.plan.default_model
+    return Batch(
+        items=(),
+        faults=(Fault(fault.code, str(fault)[:MAX_ERROR_CHARS]),),
+        model=asked,
+        asked=asked,
+        provider=shop.chat.provider,
+        is_mock=shop.chat.is_mock,
+        is_fallback=False,
+        rounds=0,
+        tokens_in=0,
+        tokens_out=0,
+        angle="",
+        sources=(),
+    )
+
+
+def _judge_state(run: Run, position: int) -> JudgeState:
+    """Find what the last judgement of the run handed on."""
+    for place in range(position, -1, -1):
+        for notes in reversed(run.progress.departments[place].notes):
+            if "judge" in notes:
+                state = JudgeState.from_document(notes["judge"])
+                return state if place == position else state.for_department()
+    return JudgeState()
+
+
+def _counted(one: DepartmentProgress) -> list[float]:
+    return [float(notes["counted"]) for notes in one.notes if "counted" in notes]
+
+
+def _stalled(counted: Sequence[float]) -> int:
+    """Say for how many scorings in a row the last score has not moved."""
+    return next(
+        (
+            steps
+            for steps, score in enumerate(reversed(counted[:-1]))
+            if abs(score - counted[-1]) > _NOT_MOVED
+        ),
+        len(counted) - 1,
+    )

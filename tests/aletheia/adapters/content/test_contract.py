@@ -1,0 +1,413 @@
+"""What both stores of a project's items promise (SPEC §4, MongoDB)."""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bson import Binary, Decimal128, Int64, ObjectId
+from numpy.typing import NDArray
+from pymongo.asynchronous.collection import AsyncCollection
+
+from aletheia.adapters.content.embedded import EmbeddedContent, directory_of
+from aletheia.adapters.content.mongodb import MongoContent, database_of, read_id, write_id
+from aletheia.errors import InvalidTask, Unavailable
+from aletheia.gather.content import (
+    Automation,
+    ProjectItems,
+    SavedItem,
+    VectorShelf,
+    item_id,
+    make_item,
+    name_vectors,
+)
+from aletheia.gather.models import Item
+from aletheia.gather.normalisation import content_hash
+from tests.aletheia.adapters.content.conftest import AnyContent
+
+NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
+
+
+def make(
+    content: str, *, run_id: str = "r1", department: str = "legal", iteration: int = 1
+) -> SavedItem:
+    automation = Automation(
+        run_id=run_id,
+        iteration=iteration,
+        department=department,
+        department_number=3,
+        model="m-2026",
+        quality_at_creation=41.5,
+        content_hash=content_hash(content),
+        mock=True,
+    )
+    item = Item(content=content, summary="A gist.", context="Where it belongs.")
+    return make_item(item, automation, "user-1", NOON)
+
+
+def raw_of(content: MongoContent) -> AsyncCollection[dict[str, Any]]:
+    """The collection as the application sees it."""
+    return content._gather()  # pyright: ignore[reportPrivateUsage]
+
+
+async def delete(content: AnyContent, item: str) -> None:
+    if isinstance(content, MongoContent):
+        await raw_of(content).delete_one({"_id": read_id(item)})
+    else:
+        await content.delete("gather", {"_id": item})
+
+
+async def ids_of(content: AnyContent) -> list[str]:
+    return [one async for page in content.list_ids() for one in page]
+
+
+class CountingEmbed:
+    """Embeds a text by its letters, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.error: Unavailable | None = None
+
+    async def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        assert texts, "nothing to embed"
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        self.asked += texts
+        rows = [[text.count(one) + 0.01 for one in "abcdefghijklmnop"] for text in texts]
+        return np.array(rows, np.float32)
+
+
+def items_of(content: AnyContent, embed: CountingEmbed, **options: Any) -> ProjectItems:
+    return ProjectItems(content, VectorShelf(content, "model/A"), embed, "model/A", **options)
+
+
+async def test_an_item_is_read_as_it_was_saved(content: AnyContent):
+    one = make("Contracts over 10,000 € need two signatures.")
+    assert await content.insert_items([one]) == {one.id}
+    read = await content.read_items([one.id, "0" * 24])
+    assert read == {one.id: one}
+    assert read[one.id].created_at == NOON.replace(microsecond=123000)
+
+
+async def test_the_id_is_the_beginning_of_the_hash_of_the_normalised_content():
+    one = make("The  Contract, once signed, binds!")
+    assert one.id == item_id("the contract once signed binds") == content_hash(one.content)[:24]
+    assert str(ObjectId(one.id)) == one.id
+
+
+async def test_a_moment_in_another_time_zone_is_saved_in_utc(content: AnyContent):
+    elsewhere = NOON.astimezone(timezone(timedelta(hours=5)))
+    made = make("A contract needs a signature.")
+    assert made.automation
+    again = make_item(
+        Item(content=made.content, summary="s", context=""), made.automation, "u", elsewhere
+    )
+    await content.insert_items([again])
+    read = (await content.read_items([again.id]))[again.id]
+    assert read.created_at == made.created_at
+
+
+async def test_what_is_there_is_neither_replaced_nor_counted_twice(content: AnyContent):
+    first = make("Contracts are reviewed within five days.")
+    second = make("CONTRACTS are reviewed, within five days", run_id="r2")
+    assert second.id == first.id
+    assert await content.insert_items([first, second]) == {first.id}
+    assert await content.insert_items([second]) == set()
+    assert await content.read_items([first.id]) == {first.id: first}
+    assert await content.count_created("r1") == {"legal": 1}
+    assert await content.count_created("r2") == {}
+
+
+async def test_of_many_that_save_the_same_items_at_once_each_item_is_one_s(content: AnyContent):
+    made = [make(f"What everybody says, in its form {n}.") for n in range(20)]
+    claimed = await asyncio.gather(*(content.insert_items(made) for _ in range(4)))
+    assert sorted(one for ids in claimed for one in ids) == sorted(one.id for one in made)
+    assert sorted(await ids_of(content)) == sorted(one.id for one in made)
+
+
+async def test_items_are_counted_by_run_and_department(content: AnyContent):
+    made = [
+        make("The first thing to say of it.", department="legal"),
+        make("The second thing to say of it.", department="legal", iteration=2),
+        make("The third thing to say of it.", department="hr.europe"),
+        make("The fourth thing to say of it.", run_id="r2"),
+    ]
+    await content.insert_items(made)
+    assert await content.count_created("r1") == {"legal": 2, "hr.europe": 1}
+
+
+async def test_the_mark_goes_up_with_each_new_document(content: AnyContent):
+    before = await content.mark()
+    made = [make(f"What is said for the time number {n}.") for n in range(3)]
+    await content.insert_items(made)
+    assert await content.mark() == before + 3
+    await content.insert_items(made)
+    assert await content.mark() == before + 3
+    assert sorted(await ids_of(content)) == sorted(one.id for one in made)
+
+
+async def test_nothing_is_saved_or_read_of_nothing(content: AnyContent):
+    assert await content.insert_items([]) == set()
+    assert await content.read_items([]) == {}
+    assert await ids_of(content) == []
+
+
+async def test_more_items_than_a_page_are_read_once_and_embedded_once(content: AnyContent):
+    made = [make(f"Thing number {n} of department {n % 7}, said once.") for n in range(2300)]
+    for start in range(0, len(made), 500):
+        await content.insert_items(made[start : start + 500])
+    embed = CountingEmbed()
+    items = items_of(content, embed)
+    seen = await items.refresh()
+    assert set(seen.added) == {one.id for one in made}
+    assert seen.embedded == len(embed.asked) == 2300
+    assert items.index is not None
+    assert len(items.index) == len(items) == 2300
+
+    again = CountingEmbed()
+    later = items_of(content, again)
+    seen = await later.refresh()
+    assert (len(seen.added), seen.embedded, again.asked) == (2300, 0, [])
+
+
+async def test_a_second_look_reads_only_what_is_new(content: AnyContent):
+    embed = CountingEmbed()
+    items = items_of(content, embed)
+    await content.insert_items([make("An item that is there from the start.")])
+    await items.refresh()
+    assert await items.refresh() == await items.refresh()
+    assert (await items.refresh()).added == ()
+    theirs = make("An item that somebody adds meanwhile.", run_id="other")
+    await content.insert_items([theirs])
+    assert (await items.refresh()).added == (theirs.id,)
+    assert len(embed.asked) == 2
+
+
+async def test_own_items_are_known_without_another_look(content: AnyContent):
+    embed = CountingEmbed()
+    items = items_of(content, embed)
+    await items.refresh()
+    made = [make("A thing to say."), make("Another thing to say.")]
+    assert await items.save(made) == made
+    assert (await items.refresh()).added == ()
+    assert items.of_department("legal") == sorted(made, key=lambda one: one.id)
+    assert items.index is not None
+    assert all(one.id in items.index for one in made)
+
+
+async def test_a_second_pass_claims_its_own_items_and_nobody_elses(content: AnyContent):
+    embed = CountingEmbed()
+    theirs = make("What somebody else has saved.", run_id="other")
+    await content.insert_items([theirs])
+    mine = [make("What is mine."), make(theirs.content), make("What is mine as well.")]
+    await content.insert_items(mine[:1])
+    items = items_of(content, embed)
+    assert await items.save(mine) == [mine[0], mine[2]]
+    assert await content.read_items([theirs.id]) == {theirs.id: theirs}
+    await items.refresh()
+    assert len(items) == 3
+
+
+async def test_what_could_not_be_embedded_is_embedded_by_the_next_look(content: AnyContent):
+    embed = CountingEmbed()
+    embed.error = Unavailable("model", "gone")
+    items = items_of(content, embed)
+    one = make("An item of somebody else.", run_id="other")
+    await content.insert_items([one])
+    with pytest.raises(Unavailable):
+        await items.refresh()
+    assert len(items) == 0
+    assert (await items.refresh()).added == (one.id,)
+    embed.error = Unavailable("model", "gone")
+    with pytest.raises(Unavailable):
+        await items.save([make("An item of ours.")])
+    assert await content.count_created("r1") == {}
+
+
+async def test_a_deleted_item_is_forgotten(content: AnyContent):
+    items = items_of(content, CountingEmbed(), monotonic=lambda: 0.0)
+    made = [make("What stays where it is."), make("What is deleted.")]
+    await items.save(made)
+    await items.refresh()
+    await delete(content, made[1].id)
+    assert (await items.refresh(is_thorough=True)).removed == (made[1].id,)
+    assert items.index is not None
+    assert made[1].id not in items.index
+    assert items.of_department("legal") == made[:1]
+
+
+async def test_a_swap_that_leaves_the_number_is_found_by_a_thorough_look(content: AnyContent):
+    items = items_of(content, CountingEmbed(), monotonic=lambda: 0.0)
+    gone, new = make("What is deleted."), make("What is added.")
+    await items.save([gone])
+    await items.refresh()
+    await delete(content, gone.id)
+    await content.insert_items([new])
+    assert (await items.refresh()).added == ()
+    seen = await items.refresh(is_thorough=True)
+    assert (seen.added, seen.removed) == ((new.id,), (gone.id,))
+
+
+async def test_models_have_vectors_of_their_own(content: AnyContent):
+    one, other = VectorShelf(content, "model/A"), VectorShelf(content, "Model_a")
+    assert one.collection != other.collection
+    vectors = np.array([[1.0, 2.0], [3.0, 4.0]], np.float64)
+    await one.keep(["x", "y\ud800"], vectors)
+    found = await one.find(["y\ud800", "z", "x"])
+    assert {at: row.tolist() for at, row in found.items()} == {0: [3.0, 4.0], 2: [1.0, 2.0]}
+    assert await other.find(["x"]) == {}
+
+
+@pytest.mark.parametrize(
+    "model", ["x" * 300, "ünïcode/模型", "sentence-transformers/all-MiniLM-L6-v2", ""]
+)
+def test_every_model_has_a_collection_that_stores_accept(model: str):
+    assert len(name_vectors(model)) <= 63
+    assert name_vectors(model).isascii()
+    assert name_vectors(model).replace("_", "").isalnum()
+
+
+HOSTILE = ["", "a" * 49, "a b", "../x", "a/b", "a.b", "a$b", "ä", "a\n", "a\0", "admin\\x", '"']
+
+
+@pytest.mark.parametrize("project_id", HOSTILE)
+def test_a_hostile_project_id_is_refused(project_id: str, tmp_path: Path):
+    with pytest.raises(InvalidTask):
+        MongoContent("mongodb://127.0.0.1:1", project_id)
+    with pytest.raises(InvalidTask):
+        EmbeddedContent(tmp_path, project_id)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_project_has_the_database_that_the_application_uses():
+    assert database_of("Shop_1-b") == "aladdin-gather-Shop_1-b"
+
+
+def test_projects_that_differ_in_case_have_different_directories(tmp_path: Path):
+    names = {directory_of(tmp_path, one).name.casefold() for one in ("shop", "Shop", "SHOP")}
+    assert len(names) == 3
+
+
+async def test_projects_share_nothing(tmp_path: Path):
+    one, other = EmbeddedContent(tmp_path, "a"), EmbeddedContent(tmp_path, "b")
+    for content in (one, other):
+        await content.open()
+    await one.insert_items([make("Only in the first of them.")])
+    assert await ids_of(other) == []
+    for content in (one, other):
+        await content.close()
+
+
+async def test_a_store_that_is_not_open_says_so(tmp_path: Path):
+    for content in (EmbeddedContent(tmp_path, "a"), MongoContent("mongodb://127.0.0.1:1", "a")):
+        with pytest.raises(Unavailable):
+            await content.mark()
+        with pytest.raises(Unavailable):
+            await ids_of(content)
+
+
+FOREIGN_IDS = [
+    ObjectId(),
+    "plain",
+    "65f0c0ffee",
+    7,
+    Int64(2**40),
+    2.5,
+    True,
+    {"b": 1, "a": "x"},
+    datetime(2020, 1, 1, tzinfo=UTC),
+    uuid.UUID(int=5).hex,
+]
+
+
+@pytest.mark.parametrize(
+    "raw", [*FOREIGN_IDS, None, Decimal128("1.5"), Binary(b"\0\1", 0), "a" * 24]
+)
+def test_every_id_is_told_back(raw: Any):
+    written = write_id(raw)
+    read = read_id(written)
+    assert write_id(read) == written
+    if isinstance(raw, str):
+        assert read == raw
+
+
+def test_ids_of_different_types_are_different():
+    alike = [
+        ObjectId("a" * 24),
+        "a" * 24,
+        5,
+        "5",
+        5.0,
+        True,
+        "true",
+        None,
+        "null",
+        {"$oid": "a" * 24},
+    ]
+    assert len({write_id(one) for one in alike[:9]}) == 9
+
+
+async def test_foreign_documents_are_read_and_never_changed(
+    mongo_content: MongoContent,
+):
+    raw = raw_of(mongo_content)
+    foreign: list[dict[str, Any]] = [
+        {"_id": id_, "content": f"What the application says, in its place {at}."}
+        for at, id_ in enumerate(FOREIGN_IDS)
+    ]
+    foreign += [
+        {"_id": "odd-1", "content": {"rich": "text"}},
+        {"_id": "odd-2", "title": "no content"},
+        {"_id": "odd-3", "content": "   "},
+        {"_id": "odd-4", "content": "Said by the application.", "summary": 5, "automation": "x"},
+        {"_id": ObjectId(item_id("Taken by them.")), "content": "taken by them", "owner": {"a": 1}},
+    ]
+    for document in foreign:
+        await raw.insert_one(document)
+    items = items_of(mongo_content, CountingEmbed())
+    seen = await items.refresh()
+    assert len(seen.added) == len(foreign)
+    assert seen.unreadable == 3
+    assert len(items) == len(FOREIGN_IDS) + 2
+
+    read = await mongo_content.read_items([write_id(one) for one in FOREIGN_IDS])
+    assert len(read) == len(FOREIGN_IDS)
+    assert all(one.automation is None for one in read.values())
+    assert await items.save([make("Taken by them."), make("What is new.")]) == [
+        make("What is new.")
+    ]
+    kept = await raw.find({"automation.run_id": {"$exists": False}}).to_list()
+    by_id = {write_id(one["_id"]): one for one in kept}
+    for document in foreign:
+        assert by_id[write_id(document["_id"])] == document
+
+
+async def test_a_document_has_the_fields_that_the_application_reads(
+    mongo_content: MongoContent,
+):
+    one = make("Contracts over 10,000 € need two signatures.")
+    await mongo_content.insert_items([one])
+    (document,) = await raw_of(mongo_content).find({}).to_list()
+    assert document == {
+        "_id": ObjectId(one.id),
+        "content": one.content,
+        "summary": "A gist.",
+        "context": "Where it belongs.",
+        "user_id": "user-1",
+        "created_at": NOON.replace(microsecond=123000),
+        "automation": {
+            "run_id": "r1",
+            "iteration": 1,
+            "department": "legal",
+            "department_number": 3,
+            "model": "m-2026",
+            "quality_at_creation": 41.5,
+            "content_hash": content_hash(one.content),
+            "mock": True,
+        },
+    }

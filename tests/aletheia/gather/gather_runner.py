@@ -1,0 +1,204 @@
+"""Works gather runs, also in child processes that kill themselves at a chosen step.
+
+Reads one JSON object a line: `{"directory", "kill_at", "max_iterations"}`. Forks, works one run in
+the child, and prints `{"steps", "signal", "exit"}`. A step is the moment before a write to a
+store or a question to a model; each answer is logged, as it is paid for.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.adapters.content.mongodb import MongoContent
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.mock_llm import MockChat
+from aletheia.documents import Document, Documents, Update
+from aletheia.gather.calibration import identity
+from aletheia.gather.content import ProjectItems, VectorShelf
+from aletheia.gather.dedup import Deduplicator
+from aletheia.gather.generation import GenerationPlan
+from aletheia.gather.loop import QualityScorer, Workshop, find_verdict, work_iteration
+from aletheia.gather.normalisation import normalise
+from aletheia.gather.ports import ChatModel, DepartmentSource
+from aletheia.gather.progress import GatherReport, StopReason
+from aletheia.gather.runs import GatherRuns, HolderState, Run, RunOrder
+from aletheia.llm.messages import ChatRequest, Completion
+from aletheia.llm.usage import BudgetUsage
+from tests.fakes.departments import FakeDepartments, make_department
+
+MODEL = "words"
+PROJECT = "shop"
+DIMENSIONS = 256
+
+
+async def embed_words(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Embed a text as the words it has."""
+    rows = np.zeros((len(texts), DIMENSIONS), np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        for word in normalise(text).split():
+            row[zlib.crc32(word.encode()) % DIMENSIONS] += 1
+    return rows
+
+
+async def no_budgets(run_id: str) -> Sequence[BudgetUsage]:
+    """Have no budget at all."""
+    del run_id
+    return ()
+
+
+async def holder_ended(run_id: str) -> HolderState:
+    """Say that a run is over."""
+    del run_id
+    return HolderState.ENDED
+
+
+def three_departments() -> FakeDepartments:
+    """Make departments of which the first is never filled and the second easily."""
+    hard = {"coordination_settings": {"min_quality_threshold": 100}}
+    easy = {"coordination_settings": {"min_quality_threshold": 20}}
+    return FakeDepartments(
+        [
+            make_department("legal", 1, **hard),
+            make_department("support", 2, **easy),
+            make_department("finance", 3),
+        ]
+    )
+
+
+def make_shop(
+    documents: Documents, content: EmbeddedContent | MongoContent, chat: ChatModel
+) -> Workshop:
+    """Put together what the steps work with."""
+    items = ProjectItems(content, VectorShelf(content, MODEL), embed_words, MODEL)
+    return Workshop(
+        runs=GatherRuns(documents),
+        items=items,
+        chat=chat,
+        plan=GenerationPlan("default-model", items=6),
+        deduplicator=Deduplicator(identity(MODEL)),
+        scorer=QualityScorer(),
+        budgets=no_budgets,
+    )
+
+
+async def work_run(
+    shop: Workshop, order: RunOrder, source: DepartmentSource
+) -> tuple[Run, GatherReport]:
+    """Work a run to its end, as the flow does."""
+    run = await shop.runs.open(order, source, holder_ended)
+    if run.report is not None:
+        return run, run.report
+    async with shop.runs.holding(run):
+        while (position := run.progress.position) is not None:
+            run, reason = await find_verdict(shop, run, position)
+            if reason is None:
+                run = await work_iteration(shop, run, position)
+    reasons = {one.reason for one in run.progress.departments}
+    status = "cancelled" if StopReason.CANCELLED in reasons else "completed"
+    created = await shop.items.count_created(run.id)
+    return run, await shop.runs.close(run, status, created)
+
+
+class Steps:
+    """Counts steps, and ends the process, hard, at one of them."""
+
+    def __init__(self, kill_at: int) -> None:
+        self._kill_at = kill_at
+        self._counter = itertools.count(1)
+        self.count = 0
+
+    def pass_one(self) -> None:
+        self.count = next(self._counter)
+        if self.count == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SteppedDocuments(EmbeddedDocuments):
+    """The real store, with a step before each write, which is after the one before it."""
+
+    steps: Steps
+
+    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+        self.steps.pass_one()
+        return await super().insert(collection, documents)
+
+    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
+        self.steps.pass_one()
+        return await super().update(collection, updates)
+
+    async def upsert(self, collection: str, updates: Sequence[Update]) -> None:
+        self.steps.pass_one()
+        await super().upsert(collection, updates)
+
+
+class SteppedContent(SteppedDocuments, EmbeddedContent):
+    """The real store of items, with the same steps."""
+
+
+class PaidChat(MockChat):
+    """Writes down each answer in a file before it gives it."""
+
+    def __init__(self, log: Path, steps: Steps) -> None:
+        super().__init__()
+        self._log, self._steps = log, steps
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        self._steps.pass_one()
+        completion = await super().complete(request)
+        with self._log.open("a") as log:
+            log.write(f"{zlib.crc32(completion.text.encode()):08x}\n")
+        return completion
+
+
+async def work(order: dict[str, Any], steps: Steps) -> None:
+    """Work one run."""
+    directory = Path(order["directory"])
+    documents, content = SteppedDocuments(directory), SteppedContent(directory, PROJECT)
+    documents.steps = content.steps = steps
+    await documents.open()
+    await content.open()
+    shop = make_shop(documents, content, PaidChat(directory / "paid", steps))
+    shop = replace(shop, runs=GatherRuns(documents, lease_s=3600))
+    run_order = RunOrder("run-1", PROJECT, "user-1", order["max_iterations"])
+    await work_run(shop, run_order, three_departments())
+    await content.close()
+    await documents.close()
+
+
+def main() -> None:
+    """Serve orders until the input ends."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            steps = Steps(order["kill_at"])
+            asyncio.run(work(order, steps))
+            os.write(write_end, str(steps.count).encode())
+            os._exit(0)
+        os.close(write_end)
+        with os.fdopen(read_end) as answer:
+            counted = answer.read()
+        _, status = os.waitpid(child, 0)
+        told = {
+            "steps": int(counted or 0),
+            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
+        }
+        print(json.dumps(told), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

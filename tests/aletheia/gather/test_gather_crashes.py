@@ -1,0 +1,147 @@
+"""A run killed at every step, and another attempt that finds what it left (SPEC §4)."""
+
+import asyncio
+import json
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.gather.content import SavedItem
+from aletheia.gather.runs import GatherRuns, Run
+from tests.aletheia.gather.gather_runner import PROJECT
+
+
+class Runner:
+    """The process that forks runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def work(self, directory: Path, kill_at: int, max_iterations: int = 3) -> dict[str, Any]:
+        """Work a run, killed at a step (0: never)."""
+        order = {
+            "directory": str(directory),
+            "kill_at": kill_at,
+            "max_iterations": max_iterations,
+        }
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        return json.loads(await self._process.stdout.readline())
+
+
+@pytest.fixture
+async def runner() -> AsyncGenerator[Runner]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.aletheia.gather.gather_runner",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    yield Runner(process)
+    assert process.stdin
+    process.stdin.close()
+    await process.wait()
+
+
+@dataclass
+class Left:
+    """What a run has left behind."""
+
+    run: Run
+    items: dict[str, SavedItem]
+    paid: Counter[str]
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """What must be the same, whatever happened on the way."""
+        assert self.run.report is not None
+        report = self.run.report.model_dump(exclude={"processing_time_ms"})
+        reasons = [one.reason for one in self.run.progress.departments]
+        return {"report": report, "reasons": reasons, "items": sorted(self.items)}
+
+
+async def look(directory: Path) -> Left:
+    documents, content = EmbeddedDocuments(directory), EmbeddedContent(directory, PROJECT)
+    await documents.open()
+    await content.open()
+    run = await GatherRuns(documents).load("run-1")
+    ids = [one async for page in content.list_ids() for one in page]
+    items = await content.read_items(ids)
+    await content.close()
+    await documents.close()
+    log = directory / "paid"
+    return Left(run, items, Counter(log.read_text().splitlines()))
+
+
+def check_counts(left: Left, where: str) -> None:
+    """See that every item is there once, and counted once."""
+    report = left.run.report
+    assert report is not None, where
+    counted = [
+        one
+        for department in left.run.progress.departments
+        for iteration in department.iterations
+        for one in iteration.item_ids
+    ]
+    assert sorted(counted) == sorted(left.items), where
+    assert report.items_created == len(left.items), where
+    assert sum(row.items_created for row in report.summary) == len(left.items), where
+    assert all(one.automation and one.automation.mock for one in left.items.values()), where
+
+
+@pytest.mark.timeout(300)
+async def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(runner: Runner, tmp_path: Path):
+    told = await runner.work(tmp_path / "whole", kill_at=0)
+    assert told["exit"] == 0
+    assert told["steps"] > 30, "the steps of a whole run"
+    whole = await look(tmp_path / "whole")
+    check_counts(whole, "never killed")
+    assert len(whole.items) > 10
+    assert set(whole.paid.values()) == {1}
+
+    for kill_at in range(1, told["steps"] + 1):
+        directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
+        killed = await runner.work(directory, kill_at)
+        assert killed["signal"] == signal.SIGKILL, where
+        assert (await runner.work(directory, kill_at=0))["exit"] == 0, where
+        left = await look(directory)
+        check_counts(left, where)
+        assert left.outcome == whole.outcome, where
+        assert left.paid.keys() == whole.paid.keys(), where
+        assert left.paid.total() <= whole.paid.total() + 1, f"{where}: a kept answer was paid again"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_run_killed_again_and_again_gets_to_its_end(
+    runner: Runner, tmp_path: Path, seed: int
+):
+    whole_told = await runner.work(tmp_path / "whole", kill_at=0, max_iterations=8)
+    whole = await look(tmp_path / "whole")
+    check_counts(whole, "never killed")
+    draw = random.Random(seed)
+    kills = 0
+    while True:
+        kill_at = draw.randint(12, whole_told["steps"] // 2)
+        told = await runner.work(tmp_path / "killed", kill_at, max_iterations=8)
+        if told["signal"] != signal.SIGKILL:
+            break
+        kills += 1
+        assert kills < 60, "it gets nowhere"
+    assert told["exit"] == 0
+    assert kills >= 2
+    left = await look(tmp_path / "killed")
+    check_counts(left, f"seed {seed}")
+    assert left.outcome == whole.outcome
+    assert left.paid.total() <= whole.paid.total() + kills

@@ -1,0 +1,430 @@
+"""A department's turn, step by step (SPEC §4)."""
+
+import json
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.adapters.content.mongodb import MongoContent, database_of
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.mock_llm import MockChat
+from aletheia.errors import (
+    AletheiaError,
+    BudgetExceeded,
+    InvalidTask,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
+from aletheia.gather.content import SavedItem
+from aletheia.gather.dedup import Decision
+from aletheia.gather.loop import BrainNotes, QualityScorer, Scored, Workshop, find_verdict
+from aletheia.gather.loop import work_iteration as work
+from aletheia.gather.models import Department, Excerpt, Item
+from aletheia.gather.ports import AnswerLog, ChatModel
+from aletheia.gather.progress import Overrides, StopReason
+from aletheia.gather.prompts.judge_quality import FORM as JUDGE_FORM
+from aletheia.gather.quality_judge import JudgePlan
+from aletheia.gather.runs import QUALITY, GatherRuns, Run, RunOrder
+from aletheia.llm.messages import ChatRequest, Completion, read_quoted
+from aletheia.llm.usage import BudgetUsage
+from tests.aletheia.gather.gather_runner import (
+    PROJECT,
+    holder_ended,
+    make_shop,
+    three_departments,
+    work_run,
+)
+from tests.fakes.chat import ScriptedChat
+from tests.fakes.departments import FakeDepartments, make_department
+from tests.fakes.openai_chat import items_text
+from tests.services.fixtures import mongodb_uri
+
+__all__ = ["mongodb_uri"]
+
+ORDER = RunOrder("run-1", PROJECT, "user-1", 6)
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+class FlakyChat(MockChat):
+    """The mock, which now and then cannot be had.
+
+    Attributes:
+        errors: raised by the next questions, one each.
+        prompts: what it was asked.
+    """
+
+    def __init__(self, *errors: AletheiaError, **options: Any) -> None:
+        super().__init__(**options)
+        self.errors, self.prompts = list(errors), list[str]()
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        self.prompts.append(request.messages[-1].text)
+        if self.errors:
+            raise self.errors.pop(0)
+        return await super().complete(request)
+
+
+@dataclass
+class Scores:
+    """A scorer that gives its scores one after another, the last one for ever."""
+
+    scores: list[float]
+    seen: list[int] = field(default_factory=list[int])
+
+    async def score(
+        self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+    ) -> Scored:
+        del run, position, answers
+        self.seen.append(len(items))
+        return Scored(self.scores.pop(0) if len(self.scores) > 1 else self.scores[0])
+
+
+class FakeBrain:
+    """Knows one gap and remembers what it is given; may be down."""
+
+    def __init__(self) -> None:
+        self.is_down = False
+        self.indexed: list[str] = []
+        self.asked: list[tuple[str, list[str]]] = []
+
+    async def context(self, department: Department, previous: Sequence[str]) -> BrainNotes:
+        if self.is_down:
+            raise Unavailable("brain", "no answer")
+        self.asked.append((department.slug, list(previous)))
+        return BrainNotes(gaps=[Excerpt("brain:gaps", "Nothing on licences.")])
+
+    async def index(self, department: Department, items: Sequence[SavedItem]) -> None:
+        del department
+        if self.is_down:
+            raise Unavailable("brain", "no answer")
+        self.indexed += [one.id for one in items]
+
+
+class Ledger:
+    """Keeps decisions by item, and pairs that were told apart."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, int], list[Decision]] = {}
+        self.pairs: set[frozenset[str]] = set()
+
+    async def distinct_pairs(self) -> set[frozenset[str]]:
+        return self.pairs
+
+    async def keep(
+        self,
+        run: Run,
+        position: int,
+        number: int,
+        items: Sequence[Item],
+        decisions: Sequence[Decision],
+    ) -> None:
+        del run
+        assert len(items) == len(decisions)
+        self.kept.setdefault((position, number), list(decisions))
+
+
+@pytest.fixture
+async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., Workshop]]:
+    documents, content = EmbeddedDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)
+    await documents.open()
+    await content.open()
+
+    def make(chat: ChatModel | None = None, **parts: Any) -> Workshop:
+        clock = parts.pop("clock", None)
+        shop = make_shop(documents, content, chat or MockChat())
+        if clock is not None:
+            shop = replace(shop, runs=GatherRuns(documents, clock=clock))
+        return replace(shop, **parts)
+
+    yield make
+    await content.close()
+    await documents.close()
+
+
+async def begin(shop: Workshop, source: FakeDepartments | None = None) -> Run:
+    run = await shop.runs.open(ORDER, source or three_departments(), holder_ended)
+    run, reason = await find_verdict(shop, run, 0)
+    assert reason is None
+    return run
+
+
+async def test_three_departments_are_worked_to_their_end(build: Callable[..., Workshop]):
+    shop = build(decisions=(ledger := Ledger()), brain=(brain := FakeBrain()))
+    run, report = await work_run(shop, ORDER, three_departments())
+    assert report.status == "completed"
+    assert report.iterations == run.progress.iterations <= 6
+    assert [row.department for row in report.summary] == ["legal", "support", "finance"]
+    legal, support, finance = run.progress.departments
+    assert legal.reason == StopReason.MAX_ITERATIONS_REACHED
+    assert len(legal.iterations) == 4, "one is left to each of the others"
+    assert support.reason == StopReason.THRESHOLD_REACHED
+    assert finance.iterations
+    assert report.departments_processed == 3
+
+    saved = [
+        one for slug in ("legal", "support", "finance") for one in shop.items.of_department(slug)
+    ]
+    assert report.items_created == len(saved) == sum(row.items_created for row in report.summary)
+    assert sorted(brain.indexed) == sorted(one.id for one in saved)
+    assert brain.asked[-1] == ("finance", ["legal", "support"])
+    decisions = [one for batch in ledger.kept.values() for one in batch]
+    assert sum(one.is_kept for one in decisions) == len(saved)
+    assert len(ledger.kept) == report.iterations
+    for one in saved:
+        assert one.automation is not None
+        assert (one.user_id, one.automation.mock, one.automation.run_id) == (
+            "user-1",
+            True,
+            "run-1",
+        )
+        assert one.automation.model == "mock-llm"
+
+
+async def test_a_run_on_mongodb_comes_to_the_same(build: Callable[..., Workshop], mongodb_uri: str):
+    run, report = await work_run(build(), ORDER, three_departments())
+    project_id = f"test-{uuid.uuid4().hex}"
+    # One database for all: a run's own state may lie anywhere.
+    content = MongoContent(mongodb_uri, project_id)
+    await content.open()
+    there, other = await work_run(
+        make_shop(content, content, MockChat()),
+        replace(ORDER, project_id=project_id),
+        three_departments(),
+    )
+    await content.close()
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as client:
+        await client.drop_database(database_of(project_id))
+    assert there.progress == run.progress
+    timeless = {"processing_time_ms"}
+    assert other.model_dump(exclude=timeless) == report.model_dump(exclude=timeless)
+
+
+async def test_a_second_run_goes_on_over_what_the_first_has_saved(build: Callable[..., Workshop]):
+    _, first = await work_run(build(), ORDER, three_departments())
+    order = replace(ORDER, run_id="run-2")
+    run, second = await work_run(build(), order, three_departments())
+    support = run.progress.departments[1]
+    assert (support.reason, support.iterations) == (StopReason.THRESHOLD_REACHED, ())
+    assert second.summary[1].quality_score == first.summary[1].quality_score
+    assert second.summary[1].items_created == 0
+
+
+async def test_what_is_told_a_model_names_its_sources(build: Callable[..., Workshop]):
+    chat = FlakyChat()
+    shop = build(chat, brain=FakeBrain())
+    await work_run(shop, replace(ORDER, max_iterations=4), three_departments())
+    blocks = [read_quoted(prompt) for prompt in chat.prompts]
+    assert "Nothing on licences." in json.dumps(blocks[0])
+    assert all("item:" not in json.dumps(one) for one in blocks[:1])
+    assert "item:" in json.dumps(blocks[1]) or "existing" in json.dumps(blocks[1])
+    assert "Legal:" in json.dumps(blocks[-1])
+
+
+async def test_work_goes_on_without_the_brain(build: Callable[..., Workshop]):
+    brain = FakeBrain()
+    brain.is_down = True
+    shop = build(brain=brain)
+    run = await work(shop, await begin(shop), 0)
+    assert run.progress.departments[0].iterations[0].item_ids
+
+
+async def test_a_generation_that_comes_to_nothing_counts_as_an_iteration(
+    build: Callable[..., Workshop],
+):
+    shop = build(ScriptedChat("no JSON", "none either", "nor here"), scorer=Scores([10.0]))
+    run = await work(shop, await begin(shop), 0)
+    (done,) = run.progress.departments[0].iterations
+    assert (done.failure, done.generated, done.kept, done.item_ids) == ("not_json", 0, 0, ())
+    assert done.score == 10.0
+
+
+async def test_a_department_that_cannot_be_written_for_counts_its_iteration(
+    build: Callable[..., Workshop],
+):
+    refused = InvalidTask("content_refused", "the filter says no")
+    shop = build(FlakyChat(refused))
+    run = await work(shop, await begin(shop), 0)
+    assert run.progress.departments[0].iterations[0].failure == "content_refused"
+
+
+async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., Workshop]):
+    missing = InvalidTask("model_not_found", "no such model")
+    shop = build(FlakyChat(missing))
+    run = await begin(shop)
+    with pytest.raises(InvalidTask, match="no such model"):
+        await work(shop, run, 0)
+    assert (await shop.runs.load("run-1")).progress.iterations == 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        ("BUDGET_USD_PER_DAY", StopReason.COST_BUDGET),
+        ("BUDGET_TOKENS_PER_RUN", StopReason.TOKEN_BUDGET),
+    ],
+)
+async def test_a_budget_without_room_ends_the_department(
+    build: Callable[..., Workshop], budget: str, reason: StopReason
+):
+    spent = BudgetExceeded(budget, Decimal(1), Decimal(1), Decimal(1), None)
+    shop = build(FlakyChat(spent))
+    run = await work(shop, await begin(shop), 0)
+    assert run.progress.departments[0].reason == reason
+    assert (await shop.runs.load("run-1")).progress.position == 1
+
+
+async def test_a_spent_budget_ends_every_department_as_completed(build: Callable[..., Workshop]):
+    async def spent(run_id: str) -> Sequence[BudgetUsage]:
+        del run_id
+        return [BudgetUsage("BUDGET_TOKENS_PER_RUN", 10, 10, None)]
+
+    scorer = Scores([10.0])
+    shop = build(budgets=spent, scorer=scorer)
+    run, report = await work_run(shop, ORDER, three_departments())
+    assert not scorer.seen, "a judge would have to be paid"
+    assert {one.reason for one in run.progress.departments} == {StopReason.TOKEN_BUDGET}
+    assert (report.status, report.iterations, report.departments_processed) == ("completed", 0, 0)
+
+
+async def test_a_rate_limit_is_waited_for(build: Callable[..., Workshop]):
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    limited = RateLimited("openrouter", NOON + timedelta(seconds=40))
+    busy = Unavailable("openrouter", "429", retry_after_s=7.0)
+    shop = build(FlakyChat(limited, busy), now=lambda: NOON, sleep=sleep)
+    run = await work(shop, await begin(shop), 0)
+    assert waits == [40.0, 7.0]
+    assert run.progress.iterations == 1
+
+
+async def test_a_wait_that_is_longer_than_what_is_left_ends_the_attempt(
+    build: Callable[..., Workshop],
+):
+    limited = RateLimited("openrouter", NOON + timedelta(seconds=571))
+    shop = build(FlakyChat(limited), now=lambda: NOON)
+    run = await begin(shop)
+    with pytest.raises(RateLimited):
+        await work(shop, run, 0)
+    resumed = await shop.runs.open(ORDER, three_departments(), holder_ended)
+    assert resumed.progress.position == 0, "the run is not over"
+
+
+@pytest.mark.parametrize("error", [Unavailable("llm", "503"), Refused("llm", 402, "no money")])
+async def test_what_waiting_does_not_mend_is_raised(
+    build: Callable[..., Workshop], error: AletheiaError
+):
+    shop = build(FlakyChat(error))
+    run = await begin(shop)
+    with pytest.raises(type(error)):
+        await work(shop, run, 0)
+
+
+async def test_a_cancelled_run_keeps_what_it_has_and_begins_nothing(build: Callable[..., Workshop]):
+    shop = build()
+    run = await work(shop, await begin(shop), 0)
+    await shop.runs.request_cancel("run-1")
+    run, report = await work_run(shop, ORDER, three_departments())
+    assert report.status == "cancelled"
+    assert {one.reason for one in run.progress.departments} == {StopReason.CANCELLED}
+    assert report.items_created == len(run.progress.departments[0].iterations[0].item_ids) > 0
+
+
+async def test_an_attempt_ends_when_its_time_is_over(build: Callable[..., Workshop]):
+    moments = [0.0]
+    shop = build(clock=lambda: moments[0])
+    run = await shop.runs.open(ORDER, three_departments(), holder_ended)
+    run, reason = await find_verdict(shop, run, 0)
+    run = await work(shop, run, 0)
+    moments[0] = 570.0
+    run, reason = await find_verdict(shop, run, 0)
+    assert reason == StopReason.TIME_BUDGET
+
+
+async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[..., Workshop]):
+    shop = build(scorer=Scores([10.0, 50.0]))
+    run = await work(shop, await begin(shop), 0)
+    _, reason = await find_verdict(shop, run, 0)
+    assert reason is None
+    await shop.runs.override("run-1", Overrides(thresholds={"legal": 50}))
+    run, reason = await find_verdict(shop, run, 0)
+    assert reason == StopReason.THRESHOLD_REACHED
+
+
+async def test_departments_without_an_iteration_left_are_not_scored(build: Callable[..., Workshop]):
+    scorer = Scores([10.0])
+    order = replace(ORDER, max_iterations=1)
+    run, report = await work_run(build(scorer=scorer), order, three_departments())
+    reasons = [one.reason for one in run.progress.departments]
+    assert reasons[1:] == [StopReason.NO_ITERATIONS_LEFT] * 2
+    assert len(scorer.seen) == 2
+    assert [row.quality_score for row in report.summary] == [10.0, None, None]
+    assert report.departments_processed == 1
+
+
+async def test_a_batch_that_stayed_short_is_the_same_in_a_second_pass(
+    build: Callable[..., Workshop],
+):
+    class DyingScores(Scores):
+        async def score(
+            self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+        ) -> Scored:
+            del items, answers
+            if run.progress.departments[position].first_score is not None and self.scores:
+                self.scores.clear()
+                raise Unavailable("store", "lost")
+            return Scored(1.0)
+
+    short = items_text(3)
+    chat = ScriptedChat(short, Unavailable("scripted", "503"))
+    shop = build(chat, scorer=DyingScores([1.0]))
+    run = await begin(shop)
+    with pytest.raises(Unavailable, match="lost"):
+        await work(shop, run, 0)
+    run = await work(shop, await shop.runs.open(ORDER, three_departments(), holder_ended), 0)
+    (done,) = run.progress.departments[0].iterations
+    assert (done.generated, len(done.item_ids)) == (3, 3)
+    assert len(chat.requests) == 2, "nothing was asked for again"
+
+
+async def test_what_a_score_rests_on_is_kept(build: Callable[..., Workshop], tmp_path: Path):
+    shop = build()
+    await work(shop, await begin(shop), 0)
+    documents = EmbeddedDocuments(tmp_path)
+    await documents.open()
+    rows = await documents.find(QUALITY, {"run_id": "run-1"}, sort="iteration")
+    await documents.close()
+    assert [row["iteration"] for row in rows] == [0, 1]
+    assert set(rows[1]["quality"]["parts"]) == {"coverage", "depth", "coherence", "actionability"}
+
+
+def judging(score: float) -> Callable[[Any], object]:
+    part = {"score": score, "reason": "because"}
+    names = ("coverage", "depth", "coherence", "actionability")
+    return lambda _: dict.fromkeys(names, part)
+
+
+async def test_a_judge_remembers_its_rounds_from_one_department_to_the_next(
+    build: Callable[..., Workshop],
+):
+    chat = FlakyChat(writers={JUDGE_FORM.name: judging(50)})
+    low = {"coordination_settings": {"min_quality_threshold": 30}}
+    source = FakeDepartments(
+        [make_department("legal", 1, **low), make_department("support", 2, **low)]
+    )
+    shop = build(chat, scorer=QualityScorer(chat, JudgePlan("judge")))
+    run, _ = await work_run(shop, ORDER, source)
+    rounds = [notes["judge"]["rounds"] for one in run.progress.departments for notes in one.notes]
+    assert rounds == sorted(rounds), "they are counted over the whole run"
+    assert rounds[-1] >= 1

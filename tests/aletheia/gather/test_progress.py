@@ -1,0 +1,275 @@
+"""Stop rules, and the run's iterations (SPEC §4)."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aletheia.gather.models import Department
+from aletheia.gather.progress import (
+    Circumstances,
+    DepartmentProgress,
+    Iteration,
+    Overrides,
+    RunProgress,
+    StopReason,
+    allowance,
+    is_saturated,
+    is_stalled,
+    judge,
+    report,
+)
+
+
+def department(number: int = 1) -> Department:
+    return Department(
+        id=str(number),
+        slug=f"d{number}",
+        name=f"Department {number}",
+        code_dep_number=number,
+        gather_check=True,
+        is_active=True,
+    )
+
+
+def iterations(*scores: float, generated: int = 8, kept: int = 8) -> tuple[Iteration, ...]:
+    return tuple(
+        Iteration(number, generated, kept, (), score) for number, score in enumerate(scores, 1)
+    )
+
+
+def progress(
+    *scores: float, first: float | None = 0.0, max_iterations: int = 50, to_come: int = 0
+) -> RunProgress:
+    one = DepartmentProgress(department(), 80.0, first, iterations=iterations(*scores))
+    others = (DepartmentProgress(department(n), 80.0) for n in range(2, 2 + to_come))
+    return RunProgress(max_iterations, (one, *others))
+
+
+ALL_AT_ONCE = Circumstances(
+    is_cancelled=True, is_token_budget_spent=True, is_cost_budget_spent=True, is_time_spent=True
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "circumstances", "reason"),
+    [
+        pytest.param(progress(), Circumstances(), None, id="goes on"),
+        pytest.param(
+            progress(first=80), ALL_AT_ONCE, StopReason.THRESHOLD_REACHED, id="filled already"
+        ),
+        pytest.param(progress(first=79.999), Circumstances(), None, id="just below"),
+        pytest.param(
+            progress(80.0), ALL_AT_ONCE, StopReason.THRESHOLD_REACHED, id="threshold comes first"
+        ),
+        pytest.param(progress(1), ALL_AT_ONCE, StopReason.CANCELLED, id="then cancellation"),
+        pytest.param(
+            progress(1),
+            replace(ALL_AT_ONCE, is_cancelled=False),
+            StopReason.TOKEN_BUDGET,
+            id="then tokens",
+        ),
+        pytest.param(
+            progress(1),
+            Circumstances(is_cost_budget_spent=True, is_time_spent=True),
+            StopReason.COST_BUDGET,
+            id="then cost",
+        ),
+        pytest.param(
+            progress(0, 0, 0, max_iterations=3),
+            Circumstances(is_time_spent=True),
+            StopReason.TIME_BUDGET,
+            id="then time",
+        ),
+        pytest.param(
+            progress(0, 0, 0, max_iterations=3),
+            Circumstances(),
+            StopReason.MAX_ITERATIONS_REACHED,
+            id="then its iterations",
+        ),
+        pytest.param(
+            progress(0, 0, 0), Circumstances(), StopReason.NO_IMPROVEMENT, id="then no improvement"
+        ),
+        pytest.param(
+            progress(first=None),
+            Circumstances(is_time_spent=True),
+            StopReason.TIME_BUDGET,
+            id="over before it was scored",
+        ),
+        pytest.param(
+            progress(first=None, max_iterations=0),
+            Circumstances(is_cancelled=True),
+            StopReason.NO_ITERATIONS_LEFT,
+            id="none left",
+        ),
+    ],
+)
+def test_reasons_are_checked_in_order(
+    state: RunProgress, circumstances: Circumstances, reason: StopReason | None
+):
+    assert judge(state, 0, circumstances) == reason
+
+
+def test_saturation_is_checked_last():
+    one = DepartmentProgress(
+        department(), 80.0, 0.0, iterations=iterations(10, 20, generated=10, kept=0)
+    )
+    assert judge(RunProgress(50, (one,)), 0) == StopReason.SATURATION
+    stalled = replace(one, iterations=iterations(0, 0, 0, generated=10, kept=0))
+    assert judge(RunProgress(50, (stalled,)), 0) == StopReason.NO_IMPROVEMENT
+
+
+def test_a_department_is_not_judged_before_it_was_scored():
+    with pytest.raises(ValueError, match="has not been scored"):
+        judge(progress(first=None), 0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "stalled"),
+    [
+        ((50.0, 50.0, 50.0), False),
+        ((50.0, 50.9, 50.9, 50.9), True),
+        ((50.0, 50.0, 50.0, 51.0), False),
+        ((50.0, 51.0, 40.0, 40.0), False),
+        ((50.0, 51.0, 40.0, 40.0, 40.0), True),
+        ((90.0, 10.0, 20.0, 30.0), True),
+        ((10.0, 20.0, 30.0, 40.0), False),
+    ],
+)
+def test_a_department_stalls_when_three_iterations_do_not_beat_its_best_by_one(
+    scores: tuple[float, ...], stalled: bool
+):
+    assert is_stalled(scores) is stalled
+
+
+@pytest.mark.parametrize(
+    ("batches", "saturated"),
+    [
+        ([(10, 0)], False),
+        ([(10, 0), (10, 0)], True),
+        ([(10, 1), (10, 0)], False),
+        ([(11, 1), (10, 0)], True),
+        ([(10, 0), (10, 5), (10, 0)], False),
+        ([(10, 0), (0, 0), (10, 0)], True),
+        ([(0, 0), (0, 0)], False),
+    ],
+)
+def test_a_department_is_saturated_when_two_batches_in_a_row_keep_under_a_tenth(
+    batches: list[tuple[int, int]], saturated: bool
+):
+    made = tuple(
+        Iteration(number, generated, kept, (), 0.0)
+        for number, (generated, kept) in enumerate(batches, 1)
+    )
+    assert is_saturated(made) is saturated
+
+
+def test_a_department_may_use_what_those_to_come_do_not_need():
+    assert allowance(progress(to_come=6), 0) == 44
+    assert allowance(progress(1, 2, to_come=6), 0) == 44, "what it has used is part of it"
+    assert allowance(progress(1, 2, to_come=6), 1) == 43
+    assert allowance(progress(max_iterations=3, to_come=6), 0) == 1
+    assert allowance(progress(1, max_iterations=1, to_come=6), 1) == 0
+
+
+def test_an_override_out_of_its_range_is_refused():
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        Overrides(max_iterations=0)
+    with pytest.raises(ValueError, match=r"'legal' must be in 0\.\.100"):
+        Overrides(thresholds={"legal": 100.5})
+
+
+def test_a_report_has_the_fields_and_the_order_that_were_promised():
+    state = progress(50.0, first=20.0, to_come=2, max_iterations=1)
+    stopped = replace(state.departments[0], reason=StopReason.MAX_ITERATIONS_REACHED)
+    state = state.with_department(0, stopped)
+    for position in (1, 2):
+        rest = replace(state.departments[position], reason=StopReason.NO_ITERATIONS_LEFT)
+        state = state.with_department(position, rest)
+    made = report(state, status="completed", created={"d1": 7}, worked_s=1.2345)
+    rest_of: list[dict[str, Any]] = [
+        {
+            "department": f"d{n}",
+            "name": f"Department {n}",
+            "quality_score": None,
+            "iterations": 0,
+            "items_created": 0,
+        }
+        for n in (2, 3)
+    ]
+    assert made.model_dump(mode="json") == {
+        "status": "completed",
+        "iterations": 1,
+        "departments_processed": 1,
+        "items_created": 7,
+        "processing_time_ms": 1234,
+        "summary": [
+            {
+                "department": "d1",
+                "name": "Department 1",
+                "quality_score": 50.0,
+                "iterations": 1,
+                "items_created": 7,
+            },
+            *rest_of,
+        ],
+    }
+    assert list(made.model_dump()) == [
+        "status",
+        "iterations",
+        "departments_processed",
+        "items_created",
+        "processing_time_ms",
+        "summary",
+    ]
+
+
+SCORES = st.floats(0, 100, allow_nan=False)
+BATCHES = st.tuples(st.integers(0, 10), st.floats(0, 1), SCORES)
+
+
+@given(
+    departments=st.integers(1, 8),
+    max_iterations=st.integers(0, 30),
+    firsts=st.lists(SCORES, min_size=8, max_size=8),
+    outcomes=st.lists(BATCHES, max_size=40),
+    happens=st.lists(st.builds(Circumstances, is_time_spent=st.booleans()), max_size=40),
+)
+def test_every_run_ends_within_its_iterations_and_leaves_one_to_each_department(
+    departments: int,
+    max_iterations: int,
+    firsts: list[float],
+    outcomes: list[tuple[int, float, float]],
+    happens: list[Circumstances],
+):
+    state = RunProgress(
+        max_iterations,
+        tuple(DepartmentProgress(department(n), 80.0) for n in range(1, departments + 1)),
+    )
+    steps = 0
+    while (position := state.position) is not None:
+        one = state.departments[position]
+        if one.first_score is None and allowance(state, position):
+            one = replace(one, first_score=firsts[position])
+            state = state.with_department(position, one)
+        circumstances = happens[steps] if steps < len(happens) else Circumstances()
+        reason = judge(state, position, circumstances)
+        if reason is None:
+            generated, share, score = outcomes.pop() if outcomes else (8, 1.0, 0.0)
+            done = Iteration(
+                len(one.iterations) + 1, generated, int(share * generated), (), min(score, 79.0)
+            )
+            one = replace(one, iterations=(*one.iterations, done))
+        else:
+            one = replace(one, reason=reason)
+        state = state.with_department(position, one)
+        steps += 1
+        assert steps <= max_iterations + departments, "each step is an iteration or a verdict"
+
+    assert state.iterations <= max_iterations
+    for position, one in enumerate(state.departments):
+        assert len(one.iterations) <= allowance(state, position)
+        had_a_chance = position < max_iterations
+        assert (one.reason is not StopReason.NO_ITERATIONS_LEFT) or not had_a_chance

@@ -1,0 +1,417 @@
+"""Locks, progress and resumes of gather runs (SPEC §4, State and resume)."""
+
+import asyncio
+import contextlib
+import pickle
+from collections.abc import AsyncGenerator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Document, Documents, Update
+from aletheia.errors import AletheiaError, InvalidTask, Unavailable
+from aletheia.gather.models import DepartmentList
+from aletheia.gather.progress import Iteration, Overrides, StopReason
+from aletheia.gather.runs import (
+    ANSWERS,
+    LOCKS,
+    GatherRuns,
+    HolderState,
+    LockLost,
+    ProjectBusy,
+    Run,
+    RunOrder,
+    RunSuperseded,
+    UnknownRun,
+)
+from aletheia.llm.messages import Completion
+from aletheia.llm.prices import Tokens
+from aletheia.llm.structured import MAX_ANSWER_CHARS
+from aletheia.llm.usage import BudgetUsage
+from tests.aletheia.adapters.documents.conftest import BACKENDS, opened
+from tests.fakes.departments import FakeDepartments, make_department
+from tests.services.fixtures import mongodb_uri
+
+__all__ = ["mongodb_uri"]
+
+ORDER = RunOrder("run-a", "shop", "user-1", 10)
+OTHER = RunOrder("run-b", "shop", "user-2", 10)
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Prefect:
+    """Knows the states of runs."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, HolderState] = {}
+
+    async def __call__(self, run_id: str) -> HolderState:
+        return self.states.get(run_id, HolderState.UNKNOWN)
+
+
+class Desk:
+    """All it takes to open runs."""
+
+    def __init__(self, documents: Documents) -> None:
+        self.documents, self.clock, self.prefect = documents, Clock(), Prefect()
+        self.source = FakeDepartments([make_department("legal", 1), make_department("hr.eu", 2)])
+        self.runs = GatherRuns(documents, clock=self.clock)
+
+    async def open(self, order: RunOrder = ORDER) -> Run:
+        return await self.runs.open(order, self.source, self.prefect)
+
+
+@pytest.fixture(params=BACKENDS)
+async def desk(request: pytest.FixtureRequest) -> AsyncGenerator[Desk]:
+    async with opened(request.param, request) as documents:
+        made = Desk(documents)
+        await made.runs.prepare()
+        yield made
+
+
+def iteration(number: int, score: float = 10.0) -> Iteration:
+    return Iteration(number, 8, 7, (f"item-{number}",), score, notes={"counted": score})
+
+
+async def test_a_run_begins_with_the_departments_as_they_are(desk: Desk):
+    run = await desk.open()
+    assert [one.department.slug for one in run.progress.departments] == ["legal", "hr.eu"]
+    assert (run.attempt, run.progress.max_iterations, run.progress.position) == (1, 10, 0)
+
+
+async def test_the_departments_are_frozen_when_a_run_begins(desk: Desk):
+    await desk.open()
+    desk.source.departments = (make_department("new", 1),)
+    run = await desk.open()
+    assert [one.department.slug for one in run.progress.departments] == ["legal", "hr.eu"]
+    assert desk.source.listed == 1
+
+
+async def test_a_resumed_run_goes_on_from_where_it_was(desk: Desk):
+    run = await desk.open()
+    run = await desk.runs.start_department(run, 0, 5.5, {"counted": 5.5})
+    run = await desk.runs.record(run, 0, iteration(1, 20.0))
+    run = await desk.runs.record(run, 0, iteration(2, 30.0))
+    run = await desk.runs.finish_department(run, 0, StopReason.SATURATION)
+    resumed = await desk.open()
+    assert resumed.progress == run.progress
+    assert resumed.progress.departments[0].scores == (5.5, 20.0, 30.0)
+    assert resumed.progress.departments[0].notes[1] == {"counted": 20.0}
+    assert (resumed.attempt, resumed.progress.position) == (2, 1)
+
+
+async def test_an_iteration_is_counted_once_however_often_it_is_recorded(desk: Desk):
+    run = await desk.open()
+    first = await desk.runs.record(run, 0, iteration(1, 20.0))
+    again = await desk.runs.record(run, 0, iteration(1, 99.0))
+    assert again.progress == first.progress
+    assert (await desk.runs.load("run-a")).progress.iterations == 1
+
+
+async def test_an_iteration_is_never_left_out(desk: Desk):
+    run = await desk.open()
+    after = await desk.runs.record(run, 0, iteration(2))
+    assert after.progress.iterations == 0
+
+
+async def test_an_attempt_that_was_overtaken_by_another_writes_nothing(desk: Desk):
+    old = await desk.open()
+    new = await desk.open()
+    for writing in (
+        desk.runs.start_department(old, 0, 50.0),
+        desk.runs.record(old, 0, iteration(1)),
+        desk.runs.finish_department(old, 0, StopReason.CANCELLED),
+        desk.runs.close(old, "completed", {}),
+        desk.runs.end_attempt(old, StopReason.RATE_LIMITED),
+        desk.runs.renew(old),
+    ):
+        with pytest.raises(LockLost, match="run-a"):
+            await writing
+    with pytest.raises(LockLost):
+        await desk.runs.refresh(old)
+    assert (await desk.runs.load("run-a")).progress == new.progress
+
+
+@pytest.mark.parametrize(
+    ("state", "waited_s", "is_free"),
+    [
+        (HolderState.RUNNING, 0, False),
+        (HolderState.RUNNING, 64, False),
+        (HolderState.RUNNING, 65, True),
+        (HolderState.UNKNOWN, 0, False),
+        (HolderState.UNKNOWN, 65, True),
+        (HolderState.SUSPENDED, 10**6, False),
+        (HolderState.WAITING, 10**6, False),
+        (HolderState.ENDED, 0, True),
+    ],
+)
+async def test_another_run_takes_a_project_over_only_from_one_that_is_gone(
+    desk: Desk, state: HolderState, waited_s: float, is_free: bool
+):
+    held = await desk.open()
+    held = await desk.runs.record(held, 0, iteration(1))
+    desk.prefect.states["run-a"] = state
+    desk.clock.now += waited_s
+    if not is_free:
+        with pytest.raises(ProjectBusy, match=rf"'shop' is held by run 'run-a', which is {state}"):
+            await desk.open(OTHER)
+        assert await desk.runs.record(held, 0, iteration(2))
+        return
+    taken = await desk.open(OTHER)
+    assert taken.progress.iterations == 0, "its budget is its own"
+    with pytest.raises(LockLost):
+        await desk.runs.record(held, 0, iteration(2))
+    with pytest.raises(RunSuperseded, match="'run-a' cannot be resumed: run 'run-b'"):
+        await desk.open()
+    await desk.runs.close(taken, "completed", {})
+    with pytest.raises(RunSuperseded, match="run-b"):
+        await desk.open()
+
+
+async def test_a_renewed_lock_holds_for_another_lease(desk: Desk):
+    run = await desk.open()
+    desk.prefect.states["run-a"] = HolderState.RUNNING
+    for _ in range(3):
+        desk.clock.now += 50
+        await desk.runs.renew(run)
+    with pytest.raises(ProjectBusy):
+        await desk.open(OTHER)
+
+
+async def test_a_lock_is_renewed_while_it_is_held(desk: Desk):
+    runs = GatherRuns(desk.documents, clock=desk.clock, lease_s=0.03)
+    run = await runs.open(ORDER, desk.source, desk.prefect)
+    desk.clock.now += 1000
+    async with runs.holding(run):
+        async with asyncio.timeout(5):
+            while True:
+                lock = (await desk.documents.get(LOCKS, ["shop"]))["shop"]
+                if lock["lease_until"] > desk.clock.now:
+                    break
+                await asyncio.sleep(0.005)
+
+
+async def test_of_many_runs_that_open_at_once_one_gets_the_project(desk: Desk):
+    orders = [RunOrder(f"run-{n}", "shop", "u", 5) for n in range(8)]
+    outcomes = await asyncio.gather(*map(desk.open, orders), return_exceptions=True)
+    assert sum(isinstance(one, Run) for one in outcomes) == 1
+    assert sum(isinstance(one, ProjectBusy) for one in outcomes) == 7
+
+
+async def test_a_closed_run_frees_its_project_and_tells_its_report_again(desk: Desk):
+    run = await desk.open()
+    run = await desk.runs.record(run, 0, iteration(1, 30.0))
+    desk.clock.now += 12.5
+    report = await desk.runs.close(run, "completed", {"legal": 1})
+    assert (report.iterations, report.items_created, report.processing_time_ms) == (1, 1, 12500)
+    again = await desk.open()
+    assert again.report == report
+    assert await desk.runs.close(again, "cancelled", {}) == report
+    assert (await desk.open(OTHER)).report is None
+
+
+async def test_time_is_counted_while_a_run_is_at_work(desk: Desk):
+    run = await desk.open()
+    desk.clock.now += 100
+    await desk.runs.record(run, 0, iteration(1))
+    desk.clock.now += 5000
+    run = await desk.open()
+    assert desk.runs.time_left_s(run) == 570
+    desk.clock.now += 11
+    assert desk.runs.worked_s(run) == 111
+    assert desk.runs.time_left_s(run) == 559
+
+
+async def test_a_run_whose_departments_cannot_be_read_keeps_the_project_and_begins_later(
+    desk: Desk,
+):
+    desk.source.error = Unavailable("payload", "503")
+    with pytest.raises(Unavailable):
+        await desk.open()
+    with pytest.raises(ProjectBusy):
+        await desk.open(OTHER)
+    assert (await desk.open()).attempt == 1
+
+
+async def test_a_run_that_is_overtaken_while_it_begins_does_not_begin(desk: Desk):
+    class SlowDepartments(FakeDepartments):
+        async def list_departments(self) -> DepartmentList:
+            desk.prefect.states["run-a"] = HolderState.ENDED
+            await desk.open(OTHER)
+            return await super().list_departments()
+
+    slow = SlowDepartments(desk.source.departments)
+    with pytest.raises(LockLost):
+        await desk.runs.open(ORDER, slow, desk.prefect)
+    with pytest.raises(RunSuperseded):
+        await desk.open()
+    assert (await desk.open(OTHER)).attempt == 2
+
+
+async def test_overrides_are_read_by_the_next_look(desk: Desk):
+    run = await desk.open()
+    await desk.runs.override("run-a", Overrides(max_iterations=3))
+    await desk.runs.override("run-a", Overrides(thresholds={"hr.eu": 55.5}))
+    run = await desk.runs.refresh(run)
+    assert run.progress.max_iterations == 3
+    assert [one.threshold for one in run.progress.departments] == [80.0, 55.5]
+    assert (await desk.open()).progress == run.progress
+
+
+async def test_an_override_for_nobody_is_refused(desk: Desk):
+    with pytest.raises(UnknownRun, match="'run-a'"):
+        await desk.runs.override("run-a", Overrides(max_iterations=3))
+    run = await desk.open()
+    with pytest.raises(ValueError, match="no department 'sales'"):
+        await desk.runs.override("run-a", Overrides(thresholds={"sales": 5}))
+    await desk.runs.close(run, "completed", {})
+    with pytest.raises(UnknownRun):
+        await desk.runs.override("run-a", Overrides(max_iterations=3))
+
+
+async def test_a_cancelled_run_learns_of_it(desk: Desk):
+    run = await desk.open()
+    assert not desk.runs.circumstances(run).is_cancelled
+    await desk.runs.request_cancel("run-a")
+    run = await desk.runs.refresh(run)
+    assert desk.runs.circumstances(run).is_cancelled
+
+
+async def test_budgets_and_time_are_circumstances(desk: Desk):
+    run = await desk.open()
+    usd = BudgetUsage("BUDGET_USD_PER_DAY", Decimal(5), Decimal(5), None)
+    tokens = BudgetUsage("BUDGET_TOKENS_PER_RUN", 100, 99, None)
+    seen = desk.runs.circumstances(run, [usd, tokens])
+    assert (seen.is_cost_budget_spent, seen.is_token_budget_spent) == (True, False)
+    assert not seen.is_time_spent
+    desk.clock.now += 570
+    assert desk.runs.circumstances(run).is_time_spent
+
+
+async def test_an_answer_is_kept_as_it_came(desk: Desk):
+    run = await desk.open()
+    answers = desk.runs.answers(run, 0, 1)
+    said = Completion(
+        text='{"items": ["half a \ud83d and a \0"',
+        finish="length",
+        provider="p",
+        asked="a",
+        model="m",
+        used=Tokens(5, 6),
+        is_mock=True,
+        refusal="no",
+    )
+    assert await answers.find("generate") is None
+    await answers.keep("generate", said)
+    await answers.keep("generate", Completion("other", "stop", "p", "a", "m", Tokens(1)))
+    assert await answers.find("generate") == said
+    assert await desk.runs.answers(run, 0, 2).find("generate") is None
+    assert await desk.runs.answers(run, 1, 1).find("generate") is None
+
+
+async def test_of_two_passes_the_first_ones_decision_stands(desk: Desk):
+    answers = desk.runs.answers(await desk.open(), 0, 1)
+    assert await answers.keep_values("dedup", [1]) == [1]
+    assert await answers.keep_values("dedup", [2]) == [1]
+    assert await answers.find_values("dedup") == [1]
+
+
+async def test_of_an_endless_answer_as_much_is_kept_as_is_read(desk: Desk):
+    answers = desk.runs.answers(await desk.open(), 0, 1)
+    text = "x" * (3 * MAX_ANSWER_CHARS)
+    await answers.keep("generate", Completion(text, "stop", "p", "a", "m", Tokens(1)))
+    kept = await answers.find("generate")
+    assert kept is not None
+    assert len(kept.text) == MAX_ANSWER_CHARS + 1
+
+
+async def test_old_answers_are_purged(desk: Desk):
+    answers = desk.runs.answers(await desk.open(), 0, 1)
+    await answers.keep_values("dedup", [1])
+    desk.clock.now += 100
+    assert await desk.runs.purge(100) == 0
+    assert await desk.runs.purge(99) == 1
+    assert await desk.documents.count(ANSWERS, {}) == 0
+
+
+@pytest.mark.parametrize("project_id", ["", "a/b", "x" * 49])
+async def test_a_hostile_project_is_refused_before_anything_is_written(desk: Desk, project_id: str):
+    with pytest.raises(InvalidTask):
+        await desk.open(RunOrder("run-a", project_id, "u"))
+    assert await desk.documents.count(LOCKS, {}) == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ProjectBusy("p", "r", "running"), RunSuperseded("a", "b"), LockLost("a"), UnknownRun("a")],
+)
+def test_errors_survive_the_way_to_another_process(error: AletheiaError):
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert not error.retryable
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+class DyingDocuments(EmbeddedDocuments):
+    """The real store, which a process does not come back from at a chosen write."""
+
+    def __init__(self, directory: Path, kill_at: int) -> None:
+        super().__init__(directory)
+        self.left = kill_at
+
+    def _pass_one(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+        self._pass_one()
+        return await super().insert(collection, documents)
+
+    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
+        self._pass_one()
+        return await super().update(collection, updates)
+
+
+@pytest.mark.parametrize("kill_at", range(1, 13))
+async def test_a_takeover_that_dies_anywhere_leaves_one_run_that_can_go_on(
+    tmp_path: Path, kill_at: int
+):
+    store = EmbeddedDocuments(tmp_path)
+    await store.open()
+    desk = Desk(store)
+    old = await desk.open()
+    old = await desk.runs.record(old, 0, iteration(1))
+    desk.prefect.states["run-a"] = HolderState.ENDED
+
+    dying = DyingDocuments(tmp_path, kill_at)
+    await dying.open()
+    with contextlib.suppress(Killed):
+        await GatherRuns(dying, clock=desk.clock).open(OTHER, desk.source, desk.prefect)
+    await dying.close()
+
+    lock = (await store.get(LOCKS, ["shop"]))["shop"]
+    if lock["run_id"] == "run-a":
+        assert (await desk.open()).progress.iterations == 1
+    else:
+        with pytest.raises(RunSuperseded):
+            await desk.open()
+        taken = await desk.open(OTHER)
+        taken = await desk.runs.record(taken, 0, iteration(1))
+        with pytest.raises(LockLost):
+            await desk.runs.record(old, 0, iteration(2))
+        assert taken.progress.iterations == 1
+    await store.close()

@@ -1,0 +1,92 @@
+"""Stores that are lost for a while, and processes that die between two steps of one."""
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.errors import Unavailable
+
+_METHODS = ("insert", "update", "upsert", "get", "find", "take", "delete", "count", "count_by")
+
+
+class _Observed(EmbeddedDocuments):
+    """The embedded store, with something before and after each call."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return _surround(self, found) if name in _METHODS else found
+
+    def before(self) -> None:
+        """Do something before a call."""
+
+    def after(self) -> None:
+        """Do something after a call."""
+
+
+def _surround(
+    store: _Observed, method: Callable[..., Awaitable[Any]]
+) -> Callable[..., Awaitable[Any]]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        store.before()
+        answer = await method(*args, **kwargs)
+        store.after()
+        return answer
+
+    return call
+
+
+class LosableDocuments(_Observed):
+    """The embedded store, out of reach on demand.
+
+    Attributes:
+        is_lost: every call fails.
+        loses_answers: every call is done and fails.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.is_lost = False
+        self.loses_answers = False
+
+    def before(self) -> None:
+        if self.is_lost:
+            raise Unavailable("store", "made to be lost")
+
+    def after(self) -> None:
+        if self.loses_answers:
+            raise Unavailable("store", "made to lose its answer")
+
+
+class Steps:
+    """Counts steps, and ends the process, hard, at one of them (0: at none).
+
+    Attributes:
+        count: steps so far.
+    """
+
+    def __init__(self, kill_at: int) -> None:
+        self._kill_at = kill_at
+        self.count = 0
+
+    def pass_one(self) -> None:
+        """Come to the next step."""
+        self.count += 1
+        if self.count == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SteppedDocuments(_Observed):
+    """The embedded store, with a step before and after each call."""
+
+    def __init__(self, directory: Path, steps: Steps) -> None:
+        super().__init__(directory)
+        self._steps = steps
+
+    def before(self) -> None:
+        self._steps.pass_one()
+
+    def after(self) -> None:
+        self._steps.pass_one()
