@@ -10,6 +10,8 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 from prefect.runtime import flow_run
 
+from aletheia.adapters.guarded_batches import GuardedBatches
+from aletheia.analysis.processor import Processors
 from aletheia.errors import Misconfigured
 from aletheia.intake.bulk import BulkLane, BulkReport
 from aletheia.llm.prices import PriceTable
@@ -27,10 +29,18 @@ from tasks.policies import STEP
 
 @dataclass(slots=True)
 class _Run:
-    """The lane as this process works in it."""
+    """The lane as this process works in it.
+
+    Attributes:
+        lane: the lane.
+        settings: when something is sent.
+        misfit: why nothing can be sent, if so; what is under way can be finished all the same.
+        next_look_at: Unix time, seconds.
+    """
 
     lane: BulkLane
     settings: BulkSettings
+    misfit: Misconfigured | None
     next_look_at: float = 0
 
 
@@ -47,31 +57,38 @@ async def on_bulk_lane() -> AsyncGenerator[None]:
     """Open what the lane needs and keep other runs out of it.
 
     Raises:
-        Misconfigured: texts are not embedded by OpenAI.
+        Misconfigured: there is no key.
         LaneTaken: another run works in the lane.
     """
     global _current  # noqa: PLW0603
     mode = EmbeddingSettings().processing_mode
+    misfit: Misconfigured | None = None
     if mode != "openai":
-        raise Misconfigured("PROCESSING_MODE", f"batches are sent with 'openai', not with {mode!r}")
+        reason = f"batches are sent with 'openai', not with {mode!r}"
+        misfit = Misconfigured("PROCESSING_MODE", reason)
     logging.getLogger("aletheia").setLevel(LogSettings().log_level)
     run_id = str(flow_run.id)
     async with cancelling.heard(), warm.kept_open():
+        try:
+            batches = await warm.batches()
+        except Misconfigured as no_key:
+            raise misfit or no_key from None
+        breakers = await warm.breakers()
         lane = BulkLane(
             await warm.upstream(),
             await warm.store(),
-            await warm.processors(run_id),
-            await warm.batches(),
+            await warm.processors(run_id) if misfit is None else Processors({}, plugins=[]),
+            GuardedBatches(batches, breakers),
             spending=await warm.spending(),
             prices=PriceTable.from_settings(BudgetSettings()),
             limiter=await warm.limiter(),
-            breakers=await warm.breakers(),
+            breakers=breakers,
             settings=IntakeSettings(),
             clock=time.time,
             run_id=run_id,
         )
         async with lane.held():
-            _current = _Run(lane, BulkSettings())
+            _current = _Run(lane, BulkSettings(), misfit)
             try:
                 yield
             finally:
@@ -89,8 +106,16 @@ async def attach_batches() -> int:
 
 @task(name="collect_backlog", task_run_name="collect", **STEP)
 async def collect_backlog(limit: int | None) -> int:
-    """Claim the backlog and write down the batches it makes; return how many these are."""
+    """Claim the backlog and write down the batches it makes; return how many these are.
+
+    Raises:
+        Misconfigured: texts are not embedded by OpenAI.
+    """
     run = _run()
+    if run.misfit is not None:
+        # What an earlier run has claimed is the shifts' now.
+        await run.lane.collect(limit, above=None)
+        raise run.misfit
     return await run.lane.collect(limit, run.settings.openai_bulk_above)
 
 

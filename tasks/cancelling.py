@@ -1,4 +1,4 @@
-"""A cancellation that nobody heard is said once more.
+"""A run ends when it is told to: a cancellation that nobody heard is said once more.
 
 The process that runs a flow learns of a cancellation by an event, and misses one that comes while
 it is still subscribing; it would then look only minutes later. The run itself sees its own state.
@@ -6,13 +6,16 @@ it is still subscribing; it would then look only minutes later. The run itself s
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import signal
+import threading
+from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
@@ -25,14 +28,52 @@ UNHEARD_AFTER_S: Final = 3.0
 
 @contextlib.asynccontextmanager
 async def heard() -> AsyncGenerator[None]:
-    """See to it that the run of this process is told when it is cancelled."""
+    """See to it that the run of this process ends when it is cancelled or terminated.
+
+    Raises:
+        TerminationSignal: Prefect's own, after a SIGTERM.
+    """
     watching = asyncio.create_task(_watch(UUID(str(flow_run.id))))
     try:
-        yield
+        with _orderly_termination():
+            yield
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
+
+
+@contextlib.contextmanager
+def _orderly_termination() -> Generator[None]:
+    """End the current task on SIGTERM, rather than whatever code happens to run.
+
+    Prefect's handler raises where the signal finds the process. That may be in a callback of the
+    event loop, which logs it and goes on: the run would never end.
+    """
+    task, previous = asyncio.current_task(), signal.getsignal(signal.SIGTERM)
+    is_prefects = callable(previous) and threading.current_thread() is threading.main_thread()
+    if task is None or not is_prefects:
+        yield
+        return
+    is_told = False
+
+    def end() -> None:
+        nonlocal is_told
+        if not is_told:
+            is_told = True
+            task.cancel()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not is_told:
+            raise
+        raise TerminationSignal(signal=signal.SIGTERM) from None
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, previous)
 
 
 async def _watch(run_id: UUID) -> None:

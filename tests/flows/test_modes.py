@@ -215,7 +215,7 @@ async def test_over_its_budget_work_stays_pending_and_the_run_says_why(
     assert upstream.states == {"short": DONE}
     again = await poll_tasks(shift_seconds=0)
     assert upstream.states == {"short": DONE}
-    assert "BUDGET_TOKENS_PER_DAY is 20" in again.tally.held_up["text-embedding-3-small"]
+    assert "BUDGET_TOKENS_PER_DAY is 20" in again.tally.held_up["task long"]
     assert report.tally.failed == again.tally.failed == 0
     assert providers.openai.sent == [["ten bytes!"]]
 
