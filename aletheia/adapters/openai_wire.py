@@ -71,7 +71,7 @@ class ErrorAnswer:
             return kind(provider, f"{status}: {said}" if said else str(status), self.wait_s, status)
         if status == 401:  # noqa: PLR2004
             # The message of a 401 has parts of the key in it.
-            return Unauthorized(provider, status, self.code)
+            return Unauthorized(provider, status, excerpt(self.code.encode(), secret))
         return _REFUSALS.get(status, Refused)(provider, status, said)
 
 

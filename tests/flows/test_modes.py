@@ -1,6 +1,7 @@
 """Every mode passes the same test over HTTP; what is special about each comes after it."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aletheia.errors import Misconfigured, Unauthorized, Unavailable
+from aletheia.errors import AletheiaError, Misconfigured, Unauthorized, Unavailable
 from aletheia.intake.ledger import ROWS, Ledger
 from blocks import OpenAICredentials, StoreCredentials
 from flows.poll import poll_tasks
@@ -249,20 +250,36 @@ async def test_an_open_breaker_leaves_tasks_pending_for_every_later_run(
     assert len(providers.openai.requests) == 1
 
 
-async def test_no_secret_reaches_the_store(
+@pytest.mark.parametrize("status", [None, 400, 401, 429, 500])
+async def test_no_secret_reaches_store_logs_or_artifacts(  # noqa: PLR0917
     upstream: FakeUpstream,
     providers: Providers,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    status: int | None,
 ):
     monkeypatch.setenv("PROCESSING_MODE", "openai")
+    key = providers.openai.api_key
     upstream.add("t1")
-    await poll_tasks(shift_seconds=0)
+    if status is not None:
+        # A server that is careless with what it was sent.
+        error = {"error": {"message": f"no: {key}", "code": key}}
+        providers.openai.fail_next(*[status] * 9, body=json.dumps(error).encode())
+    with contextlib.suppress(AletheiaError):
+        await poll_tasks(shift_seconds=0)
+    assert len(providers.openai.requests) == 1
     documents = StoreCredentials(data_dir=tmp_path).get_client()
     await documents.open()
     assert await documents.count(ROWS, {}) == 1
     await documents.close()
-    key = providers.openai.api_key.encode()
     written = await asyncio.to_thread(lambda: [f.read_bytes() for f in tmp_path.rglob("*.*")])
     assert written
-    assert not [content for content in written if key in content]
+    assert not [content for content in written if key.encode() in content]
+    run = await last_run("poll_tasks")
+    shown = [await artifacts(name, run.id) for name in ("shift-report", "provider-status")]
+    assert all(shown)
+    assert key not in f"{shown} {run.state} {caplog.text}"
+    assert not [
+        body for bodies in upstream.bodies.values() for body in bodies if key.encode() in body
+    ]
