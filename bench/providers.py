@@ -14,6 +14,7 @@ in a shift, where the reports are sent meanwhile: `seconds_until_cached` has tha
 
 import argparse
 import asyncio
+import gc
 import math
 import tempfile
 import time
@@ -88,6 +89,7 @@ class Pipeline:
         await self._passing.open()
         await self._embedder.open()
         await self._cache.prepare()
+        gc.freeze()  # as a shift does
 
     async def close(self) -> None:
         """Close everything."""

@@ -20,7 +20,8 @@ async def bulk_embed(limit: int | None = None) -> BulkReport:
     Batches of earlier runs come first; only without any is something claimed, at most `limit`
     tasks. What a batch does not answer is left to the shifts of `poll_tasks`. A run that is
     cancelled, suspended or killed leaves its batch under way, and its tasks claimed for 26 hours:
-    the next run takes both up again, and submits nothing twice.
+    the next run takes both up again, and submits nothing twice. It does so in any
+    `PROCESSING_MODE`, as long as there is a key.
     """
     async with on_bulk_lane():
         if not await attach_batches():

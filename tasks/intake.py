@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -129,6 +130,9 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             time.time,
         )
         await _forget_old(settings)
+        # What has been imported so far stays for ever: no collection of garbage, which stops
+        # everything, need look through it again.
+        gc.freeze()
         _current = run = _Run(
             shift,
             await artifacts.Progress.begin("tasks reported"),

@@ -55,10 +55,13 @@ MAX_INPUT_BYTES: Final = 200_000_000
 """Bytes of a batch's input file."""
 
 MAX_OUTPUT_BYTES: Final = 4 * 2**30
-"""Longest file of answers that is read, bytes; 50,000 vectors of 3,072 written out are 3.4 GB."""
+"""How much of a file of answers is read, bytes; 50,000 vectors of 3,072 written out are 3.4 GB."""
 
 MAX_LINE_BYTES: Final = 2 * 2**20
-"""Longest line of answers that is read, bytes."""
+"""Longest line of answers that is read, bytes; longer ones are passed over."""
+
+_CHUNK_BYTES: Final = 2**20
+"""More than a connection gives at once."""
 
 LINES_AT_ONCE: Final = 256
 """Answers that are handed on together."""
@@ -108,7 +111,7 @@ class OpenAIBatches(OpenAIEmbedder):
         timeout_s: bound on one call, seconds.
         transfer_timeout_s: bound on sending or fetching one file, seconds.
         max_text_tokens: most tokens in a text.
-        max_output_bytes: longest file of answers that is read.
+        max_output_bytes: how much of a file of answers is read; what lies beyond is left out.
         tables: where encodings come from.
         clock: seconds since the epoch.
 
@@ -179,7 +182,7 @@ class OpenAIBatches(OpenAIEmbedder):
                 self._base_url,
                 timeout_s=self._timeout_s,
                 provider=OPENAI,
-                max_answer_bytes=self._max_output_bytes,
+                max_answer_bytes=self._max_output_bytes + _CHUNK_BYTES,
             )
 
     async def close(self) -> None:
@@ -265,7 +268,7 @@ class OpenAIBatches(OpenAIEmbedder):
             log.info("batch %s is not cancelled: %s", batch_id, refusal)
 
     async def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:
-        """Fetch the files of an ended batch one after the other and read them line by line.
+        """Fetch the files of a batch one after the other and read them line by line.
 
         A file is fetched whole before it is read, so that nobody's slowness holds a connection.
         """
@@ -281,18 +284,23 @@ class OpenAIBatches(OpenAIEmbedder):
     async def forget(self, batch: ProviderBatch) -> None:
         """Delete the files of a batch, which hold the texts and their vectors."""
         for file_id in (batch.input_file, batch.output_file, batch.error_file):
-            if not file_id:
-                continue
-            try:
-                await self._ask(partial(_delete_file, file_id=file_id))
-            except AletheiaError as problem:
-                log.warning("the file %s stays where it is: %s", file_id, problem)
+            if file_id:
+                await self.discard(file_id)
+
+    async def discard(self, file_id: str) -> None:
+        """Delete a file; where that fails, OpenAI does so after 30 days."""
+        try:
+            await self._ask(partial(_delete_file, file_id=file_id))
+        except AletheiaError as problem:
+            log.warning("the file %s stays where it is: %s", file_id, problem)
 
     async def _download(self, file_id: str, into: IO[bytes]) -> None:
         if self._downloads is None:
             raise RuntimeError("the client is not open")
         opening = self._downloads.files.with_streaming_response.content(file_id)
-        await self._exchange(lambda: _saving(opening, into), self._transfer_timeout_s)
+        await self._exchange(
+            lambda: _saving(opening, into, self._max_output_bytes), self._transfer_timeout_s
+        )
 
     async def _ask(self, begin: Begin, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Send one request and read the JSON object it is answered with."""
@@ -319,7 +327,7 @@ class OpenAIBatches(OpenAIEmbedder):
     def _read_batch(self, found: dict[str, Any]) -> ProviderBatch:
         status = _read_text(found, "status", "batch")
         if status not in _PHASES:
-            raise BadAnswer(OPENAI, f"a batch with status {status!r}"[:100], status=200)
+            log.warning("a batch with status %.100r, which is taken to be running", status)
         created_at = found.get("created_at")
         problems = as_object(found.get("errors")).get("data")
         said = "; ".join(
@@ -328,8 +336,8 @@ class OpenAIBatches(OpenAIEmbedder):
         )
         return ProviderBatch(
             id=_read_text(found, "id", "batch"),
-            phase=_PHASES[status],
-            status=status,
+            phase=_PHASES.get(status, "running"),
+            status=status[:100],
             created_at=float(created_at) if isinstance(created_at, int | float) else 0.0,
             input_file=found.get("input_file_id") or "",
             output_file=found.get("output_file_id") or None,
@@ -410,10 +418,10 @@ class _Streamed(Protocol):
 
 
 class _Saved:
-    """A response whose body goes into a file when it is read."""
+    """A response whose body goes into a file when it is read, as far as there is room."""
 
-    def __init__(self, response: _Streamed, into: IO[bytes]) -> None:
-        self._response, self._into = response, into
+    def __init__(self, response: _Streamed, into: IO[bytes], room: int) -> None:
+        self._response, self._into, self._room = response, into, room
 
     @property
     def status_code(self) -> int:
@@ -421,16 +429,20 @@ class _Saved:
 
     async def read(self) -> bytes:
         async for chunk in self._response.iter_bytes():
-            self._into.write(chunk)
+            self._into.write(chunk[: self._room])
+            self._room -= len(chunk)
+            if self._room < 0:
+                log.error("a file of answers is too long, and is not read to its end")
+                break
         return b""
 
 
 @asynccontextmanager
 async def _saving(
-    opening: AbstractAsyncContextManager[_Streamed], into: IO[bytes]
+    opening: AbstractAsyncContextManager[_Streamed], into: IO[bytes], room: int
 ) -> AsyncGenerator[_Saved]:
     async with opening as response:
-        yield _Saved(response, into)
+        yield _Saved(response, into, room)
 
 
 def _read_text(found: Mapping[str, Any], name: str, what: str) -> str:
@@ -448,19 +460,17 @@ def _write_lines(file: IO[bytes], requests: Mapping[int, bytes]) -> None:
 
 
 def _read_lines(file: IO[bytes]) -> list[bytes]:
-    """Read the next lines that are not blank; none at the end.
-
-    Raises:
-        BadAnswer: a line is too long to be one.
-    """
+    """Read the next lines that are neither blank nor too long to be one; none at the end."""
     return list(itertools.islice(_lines_of(file), LINES_AT_ONCE))
 
 
 def _lines_of(file: IO[bytes]) -> Iterator[bytes]:
     while line := file.readline(MAX_LINE_BYTES + 1):
         if len(line) > MAX_LINE_BYTES:
-            raise BadAnswer(OPENAI, f"a line of more than {MAX_LINE_BYTES:,} bytes", status=200)
-        if line.strip():
+            log.error("a line of more than %s bytes is passed over", f"{MAX_LINE_BYTES:,}")
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE_BYTES)
+        elif line.strip():
             yield line
 
 

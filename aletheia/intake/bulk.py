@@ -8,7 +8,8 @@ It names every row it is about with its token, so whoever comes after a killed r
 under way. The order's id goes with the batch as metadata: a batch whose id was not written down
 any more is found by it. The rows stay claimed, under one name for all runs of the lane and a lease
 that outlasts the batch, so that no shift takes them over meanwhile. Where nobody comes back, the
-lease runs out, and a shift computes them as if there had been no batch.
+lease runs out, and a shift computes them as if there had been no batch. An order as old as that is
+closed, whatever has become of its batch.
 
 Only one run works in the lane at a time; another one waits for it to be left.
 """
@@ -29,10 +30,12 @@ from pydantic import BaseModel, ConfigDict
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import (
     AletheiaError,
+    BreakerOpen,
     HeldUp,
     InvalidTask,
     LaneTaken,
     NotFound,
+    QuotaExhausted,
     RateLimited,
     Refused,
     Unauthorized,
@@ -41,10 +44,19 @@ from aletheia.errors import (
 from aletheia.intake.bulk_ports import Batches, ProviderBatch
 from aletheia.intake.collector import Collector
 from aletheia.intake.computer import OUTAGES, outcome_of
-from aletheia.intake.desk import Desk, Pace
+from aletheia.intake.desk import Batch, Desk, Pace
 from aletheia.intake.ledger import LEASED, ROWS, Ledger
-from aletheia.intake.models import Claim, Entry, Outcome, RowState, Tally, Task
-from aletheia.intake.parsing import failed, parse_entry
+from aletheia.intake.models import (
+    UNFINISHED,
+    Claim,
+    Entry,
+    Outcome,
+    Page,
+    RowState,
+    Tally,
+    Task,
+)
+from aletheia.intake.parsing import failed, parse_entry, parse_page
 from aletheia.intake.ports import Finished, Processors, Upstream
 from aletheia.intake.reporter import Reporter
 from aletheia.llm.prices import PriceTable, Tokens
@@ -72,13 +84,24 @@ LANE_LEASE_S: Final = 60.0
 LISTED_AFTER_S: Final = 60.0
 """How long after a submission without an answer its batch may yet turn up in the list, seconds."""
 
+LONGEST_PAUSE_S: Final = 3600.0
+"""Longest pause between two submissions of an order, or two readings of its answers, seconds."""
+
+READS_AT_ONCE: Final = 3
+"""Readings of a batch's answers, which may be gigabytes, before there are pauses between them."""
+
 AWAKE_FOR_S: Final = 7200.0
 """How long after a run of the lane another one is expected, seconds; it is started hourly."""
 
 ROWS_AT_ONCE: Final = 500
 
+PASSED_OVER: Final = 1000
+"""How many texts that the lane has passed over are remembered, the oldest."""
+
 MAX_ROWS_BYTES: Final = 8_000_000
 """Names of the rows of one order, bytes; a document of MongoDB holds 16 MB."""
+
+_UNKNOWN_KEY: Final = 401
 
 UNDER_WAY: Final = {"state": {"$in": ["intended", "submitted"]}}
 """What orders are not done."""
@@ -186,7 +209,11 @@ class Room:
 
 
 class BulkCollector(Collector):
-    """Collects texts to embed that fit a batch, and leaves everything else to the shifts."""
+    """Collects texts to embed that fit a batch, and leaves everything else to the shifts.
+
+    Attributes:
+        passed_over: ids of the texts that are left, in the order they were seen.
+    """
 
     def __init__(
         self,
@@ -199,6 +226,7 @@ class BulkCollector(Collector):
     ) -> None:
         super().__init__(upstream, processors, reporter, desk)
         self._fits = fits
+        self.passed_over: dict[str, None] = {}
 
     def _check(self, entry: Entry) -> tuple[InvalidTask | None, str | None]:
         task = entry.task
@@ -206,14 +234,26 @@ class BulkCollector(Collector):
             return None, None
         problem, group = super()._check(entry)
         if problem is not None or group is None or not self._fits(entry, task, group):
+            self.passed_over[entry.id] = None
             return None, None
         return None, group
 
-    async def _room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+    async def _act_on(self, page: Page, batch: Batch) -> int:
+        done = await super()._act_on(page, batch)
+        # What somebody else has claimed only a shift takes over.
+        rows = await self._desk.ledger.rows_of([entry.id for entry in page.entries])
+        for task_id, of_id in rows.items():
+            if any(row["state"] in UNFINISHED and row["owner"] != OWNER for row in of_id):
+                self.passed_over[task_id] = None
+        return done
+
+    async def _find_held(
+        self, task_type: str, group: str, tasks: Sequence[Task], batch: Batch
+    ) -> set[str]:
         # Budgets are asked text by text in `fits`, at the price of a batch; the limits of single
         # requests are none of a batch's.
-        del task_type, group
-        return len(inputs)
+        del task_type, group, tasks, batch
+        return set()
 
 
 @dataclass(slots=True)
@@ -249,7 +289,8 @@ class BulkLane:
         spending: the budgets.
         prices: what spending is counted with.
         limiter: the provider's limits.
-        breakers: the provider's among them; while it is open nothing is claimed.
+        breakers: the provider's among them; while it is open nothing is claimed. What calls of
+            `batches` show is told to them by `aletheia.adapters.guarded_batches`.
         settings: how intake behaves.
         clock: Unix time, seconds.
         run_id: whose budget is charged.
@@ -298,6 +339,7 @@ class BulkLane:
         self._ended: Literal["done", "off", "paused", "too_little", "held_up"] = "done"
         self._why = ""
         self._attached = self._submitted = self._handed_back = 0
+        self._is_useful = False
         self.trouble: AletheiaError | None = None
 
     @property
@@ -347,7 +389,8 @@ class BulkLane:
         while True:
             now = self._clock()
             until = now + self._lane_lease_s
-            values = {"holder": self._holder, "until": until, "seen_at": now}
+            # A run that ends without a word, however it ends, has been of no use.
+            values = {"holder": self._holder, "until": until, "seen_at": now, "is_useful": False}
             free = {"until": {"$lt": now - skew_s}}
             for where in ({"holder": None}, free):
                 change = Update(LANE, Change(set=values), where)
@@ -377,6 +420,11 @@ class BulkLane:
             # Whoever has lost the lane finds out before anything is sent.
             with contextlib.suppress(LaneTaken, Unavailable):
                 await self._confirm()
+
+    async def _note(self, **values: Any) -> None:
+        """Write down what `is_for_bulk` goes by."""
+        change = Update(LANE, Change(set=values), {"holder": self._holder})
+        await self._documents.update(BULK, [change])
 
     async def _leave(self) -> None:
         if self._collecting is not None:
@@ -418,8 +466,10 @@ class BulkLane:
             self._ended = "off"
         elif await self._ledger.is_paused():
             self._ended = "paused"
+            await self._note(is_useful=True, above=above)
         elif await self._is_too_little(above):
             self._ended = "too_little"
+            await self._note(is_useful=True, above=above, passed_over=[])
         else:
             most = self._batches.max_lines
             return await self._collect(most if limit is None else min(limit, most), above)
@@ -429,16 +479,16 @@ class BulkLane:
     async def _collect(self, limit: int, above: int) -> int:
         try:
             room = await self._room()
+            await self._batches.check()
         except HeldUp as problem:
             self._hold_up(problem)
             await self._hand_back_left()
             return 0
-        try:
-            await self._batches.check()
         except AletheiaError:
             await self._hand_back_left()
             raise
-        claims = await self._claim(limit, room)
+        claims, passed_over = await self._claim(limit, room)
+        await self._note(above=above, passed_over=passed_over[:PASSED_OVER])
         if room.is_full:
             self._why = f"a budget has room for {len(claims)} tasks only; the rest stays pending"
             log.warning("%s", self._why)
@@ -483,7 +533,8 @@ class BulkLane:
                 left[is_usd].append(int((budget.limit - budget.spent) * unit))
         return Room(tokens=min(left[False], default=None), nanousd=min(left[True], default=None))
 
-    async def _claim(self, limit: int, room: Room) -> list[Claim]:
+    async def _claim(self, limit: int, room: Room) -> tuple[list[Claim], list[str]]:
+        """Claim texts that fit; name the others that were seen, too."""
         pace = replace(self._desk.pace, batch=limit)
         desk = self._collecting = Desk(self._ledger, pace, self._clock)
         desk.tally = self.tally
@@ -500,7 +551,7 @@ class BulkLane:
         collector = BulkCollector(self._upstream, self._processors, reporter, desk, fits=fits)
         batch = await collector.collect()
         await reporter.send(batch.ready)
-        return batch.work
+        return batch.work, list(collector.passed_over)
 
     def _orders(self, claims: Sequence[Claim]) -> Iterator[tuple[str, _Order]]:
         """Divide claims by model, and by what a batch takes."""
@@ -595,13 +646,25 @@ class BulkLane:
         for order in await self._open_orders():
             try:
                 await self._advance(order)
-            except (Unavailable, RateLimited) as outage:
+            except (Unavailable, RateLimited, BreakerOpen) as outage:
                 if isinstance(outage, Unavailable) and outage.dependency == "store":
                     raise
                 log.warning("the batch for order %s has to wait: %s", order["_id"], outage)
         return await self.under_way()
 
     async def _advance(self, order: Document) -> None:
+        since = order.get("submitted_at") or order.get("tried_at") or order["created_at"]
+        is_overdue = self._clock() > since + LEASE_S
+        try:
+            await self._step(order, is_overdue=is_overdue)
+        except (Unavailable, Refused) as problem:
+            # The leases have run out: there is nothing left to wait for.
+            if not is_overdue or problem.dependency != self._batches.provider:
+                raise
+            log.error("order %s is given up: %s", order["_id"], problem)  # noqa: TRY400
+            await self._close(order, "overdue", reason=str(problem))
+
+    async def _step(self, order: Document, *, is_overdue: bool) -> None:
         batch_id: str | None = order.get("batch_id")
         if batch_id is None:
             batch = await self._submit(order)
@@ -615,31 +678,42 @@ class BulkLane:
                 await self._close(order, "gone")
                 return
         if batch.phase == "running":
-            if self._clock() > order.get("submitted_at", self._clock()) + LEASE_S:
-                await self._batches.cancel(batch.id)
-                await self._close(order, "overdue")
-            return
-        await self._take_in(order, batch)
+            if not is_overdue:
+                return
+            await self._batches.cancel(batch.id)
+        await self._take_in(order, batch, is_overdue=is_overdue)
 
     async def _submit(self, order: Document) -> ProviderBatch | None:
         """Submit an order once; `None` where there is nothing to submit, or not yet."""
         key, tried_at = order["_id"], order.get("tried_at")
         batch = None if tried_at is None else await self._find(key)
         if batch is None:
+            pause = self._listed_after_s * 2 ** (order.get("tries", 1) - 1)
+            if tried_at is not None and self._clock() < tried_at + min(pause, LONGEST_PAUSE_S):
+                return None
+            if self._clock() > order["created_at"] + LEASE_S:
+                await self._close(order, "overdue", is_free=True, reason="it was never accepted")
+                return None
             if tried_at is not None:
-                if self._clock() < tried_at + self._listed_after_s:
-                    return None
                 await self._limiter.acquire(self._batches.provider, 1)
             try:
                 batch = await self._send(order)
-            except Refused as refusal:
+            except (Refused, QuotaExhausted) as refusal:
+                if refusal.status == _UNKNOWN_KEY:
+                    raise  # with the right key there is a batch yet
                 # There is no batch and there will be none; nothing was spent.
                 self.trouble = refusal
                 await self._close(order, "refused", is_free=True, reason=str(refusal))
                 return None
         if batch is not None:
             self._submitted += order["run_id"] == self._run_id
-            values = {"state": "submitted", "batch_id": batch.id, "submitted_at": self._clock()}
+            # The leases were extended before it was sent.
+            order |= {"batch_id": batch.id, "submitted_at": order["tried_at"]}
+            values = {
+                "state": "submitted",
+                "batch_id": batch.id,
+                "submitted_at": order["submitted_at"],
+            }
             await self._documents.update(BULK, [Update(key, Change(set=values))])
             log.info("order %s is batch %s: %d texts", key, batch.id, order["lines"])
         return batch
@@ -657,12 +731,22 @@ class BulkLane:
         if not requests:
             await self._close(order, "lost", is_free=True)
             return None
-        input_file = await self._batches.upload(order["_id"], requests)
+        # A row that is lost stays lost: as many lines as were uploaded are the same ones.
+        if order.get("uploaded") != len(requests):
+            await self._discard_input(order)
+            order["input_file"] = await self._batches.upload(order["_id"], requests)
+            order["uploaded"] = len(requests)
         await self._confirm()
+        order |= {"tried_at": self._clock(), "tries": order.get("tries", 0) + 1}
         # From here on a batch may exist that nobody has heard of.
-        change = Change(set={"tried_at": self._clock(), "input_file": input_file})
+        names = ("input_file", "uploaded", "tried_at", "tries")
+        change = Change(set={name: order[name] for name in names})
         await self._documents.update(BULK, [Update(order["_id"], change)])
-        return await self._batches.create(order["_id"], input_file)
+        return await self._batches.create(order["_id"], order["input_file"])
+
+    async def _discard_input(self, order: Document) -> None:
+        if order.get("input_file"):
+            await self._batches.discard(order["input_file"])
 
     async def _requests_of(self, order: Document) -> dict[int, bytes]:
         """Write the requests for those rows of an order that are ours, and extend their leases."""
@@ -694,16 +778,20 @@ class BulkLane:
 
     # Answers
 
-    async def _take_in(self, order: Document, batch: ProviderBatch) -> None:
-        """Keep and report what an ended batch brought, and give the shifts the rest."""
+    async def _take_in(self, order: Document, batch: ProviderBatch, *, is_overdue: bool) -> None:
+        """Keep and report what a batch brought, and give the shifts the rest."""
+        if self._clock() < order.get("read_again_at", 0) and not is_overdue:
+            return
         rows = await self._rows_of(order)
         used, is_counted = 0, True
+        seen: set[int] = set()
         try:
             answers = self._batches.answers(batch, order["model"])
             async with aclosing(answers):
                 async for some in answers:
                     answered = [one for one in some if one.index < len(rows)]
                     await self._take_in_some(rows, answered)
+                    seen.update(one.index for one in answered)
                     used += sum(_tokens_of(one) or 0 for one in answered)
                     # Servers that count nothing say so of every line.
                     is_counted = is_counted and all(
@@ -711,17 +799,32 @@ class BulkLane:
                     )
         except NotFound as missing:
             log.error("the answers of batch %s are gone: %s", batch.id, missing)  # noqa: TRY400
-            is_counted = False
+        except Unavailable as outage:
+            if outage.dependency == self._batches.provider:
+                await self._read_later(order)
+            raise
         if batch.phase == "failed":
             log.error("batch %s was not begun: %s", batch.id, batch.reason)
+        if self._is_useful:
+            await self._note(is_useful=True)
+        # What is said of some lines only is not what the batch has cost.
+        is_counted = is_counted and len(seen) >= order.get("uploaded", order["lines"])
         await self._close(
             order,
-            batch.status,
+            "overdue" if batch.phase == "running" else batch.status,
             used=used if is_counted else None,
             is_free=batch.phase == "failed",
             reason=batch.reason,
+            batch=batch,
         )
-        await self._batches.forget(batch)
+
+    async def _read_later(self, order: Document) -> None:
+        """Put a pause between readings that break off, the longer the more there were."""
+        reads = order.get("reads", 0) + 1
+        further = reads - READS_AT_ONCE
+        pause = 0 if further < 0 else min(60.0 * 2**further, LONGEST_PAUSE_S)
+        values = {"reads": reads, "read_again_at": self._clock() + pause}
+        await self._documents.update(BULK, [Update(order["_id"], Change(set=values))])
 
     async def _take_in_some(
         self, rows: Sequence[Sequence[tuple[str, int]]], some: Sequence[Finished]
@@ -749,6 +852,7 @@ class BulkLane:
             [claim for claim, _ in outcomes], await self._ledger.keep(outcomes)
         )
         self.tally.computed += len(kept)
+        self._is_useful = self._is_useful or bool(kept)
         made = {claim.row_id: outcome for claim, outcome in outcomes}
         for claim in kept:
             self.tally.count_use(made[claim.row_id])
@@ -773,6 +877,7 @@ class BulkLane:
         used: int | None = None,
         is_free: bool = False,
         reason: str = "",
+        batch: ProviderBatch | None = None,
     ) -> None:
         """Finish an order: what has no answer goes to the shifts, and what was spent is written.
 
@@ -782,6 +887,7 @@ class BulkLane:
             used: tokens; where it is not known, the estimate counts as spent.
             is_free: whether nothing can have been spent.
             reason: why, where it failed.
+            batch: what it was, if its files may go.
         """
         async for lines in self._lines_of(order):
             claims = await self._desk.take(self._resume(lines))
@@ -801,6 +907,10 @@ class BulkLane:
         }
         change = Change(set=values, unset=["payload"])
         await self._documents.update(BULK, [Update(order["_id"], change)])
+        if batch is not None:
+            await self._batches.forget(batch)
+        else:
+            await self._discard_input(order)
 
 
 async def is_for_bulk(
@@ -808,8 +918,17 @@ async def is_for_bulk(
 ) -> bool:
     """Tell whether a shift should leave what is pending to the lane.
 
-    That is so while more than `above` tasks are pending, no batch is under way that the next one
-    would have to wait for, and a run of the lane was there not long ago, so that one will come.
+    A text is left alone until the next run of the lane has seen it, and no longer: a run either
+    claims it, or it is the shifts'. So all of this has to be the case:
+
+    - A run was there not long ago, so that one will come.
+    - No batch is under way that the next one would have to wait for.
+    - The last run was of use: it found too little to do, or some batch of it brought answers.
+      Otherwise one has to be at work. A run that fails, is killed, is held up, finds nothing that
+      fits, or is refused by the provider leaves everything to the shifts until a later run is of
+      use, or finds the backlog gone.
+    - More tasks than `above` are pending, by the lane's count and by ours, and most of the first
+      are texts, none of which the last run has passed over.
 
     Args:
         upstream: what the shift polls.
@@ -820,14 +939,25 @@ async def is_for_bulk(
     if above is None or await documents.count(BULK, UNDER_WAY):
         return False
     lane = (await documents.get(BULK, [LANE])).get(LANE, {})
-    if now > lane.get("seen_at", float("-inf")) + AWAKE_FOR_S:
+    # A moment far ahead of the clock is none to go by: the clock has been moved back.
+    if abs(now - lane.get("seen_at", float("-inf"))) > AWAKE_FOR_S:
         return False
+    is_at_work = lane["holder"] is not None and now < lane["until"]
+    if not is_at_work and not lane.get("is_useful", False):
+        return False
+    above = max(above, lane.get("above", above))
     try:
-        return len(await upstream.pending(above + 1)) > above
+        pending = await upstream.pending(above + 1)
     except Refused as refusal:
         if isinstance(refusal, Unauthorized):
             raise
         return False  # it serves no page of that size
+    if len(pending) <= above:
+        return False
+    page = parse_page(pending[:PASSED_OVER], max_entry_bytes=Pace().max_entry_bytes)
+    tasks = {one.id: one.task for one in page.entries if isinstance(one.task, Task)}
+    texts = {task_id for task_id, task in tasks.items() if task.type == TASK_TYPE}
+    return 2 * len(texts) > page.size and texts.isdisjoint(lane.get("passed_over", ()))
 
 
 def _tokens_of(one: Finished) -> int | None:

@@ -16,7 +16,7 @@ class ProviderBatch:
 
     Attributes:
         id: the provider's.
-        phase: how far it has come.
+        phase: how far it has come; `running` where that cannot be told.
         status: the same in the provider's word, such as `expired`.
         created_at: Unix time, seconds.
         input_file: what was asked.
@@ -74,8 +74,13 @@ class Batches(Protocol):
 
         Raises:
             Unavailable: out of reach, 429 or 5xx.
+            QuotaExhausted: what was paid for is used up.
             Refused: 4xx.
         """
+        ...
+
+    async def discard(self, file_id: str) -> None:
+        """Delete a file, as far as that is possible."""
         ...
 
     async def create(self, key: str, input_file: str) -> ProviderBatch:
@@ -83,6 +88,7 @@ class Batches(Protocol):
 
         Raises:
             Unavailable: the batch may have been created all the same.
+            QuotaExhausted: what was paid for is used up; it was not.
             Refused: 4xx; it was not.
         """
         ...
@@ -104,9 +110,10 @@ class Batches(Protocol):
         ...
 
     def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:
-        """Read what an ended batch brought, in sets, in any order; `index` is the line's number.
+        """Read what a batch brought, in sets, in any order; `index` is the line's number.
 
-        A line that is missing, or cannot be read at all, is not answered. An error that is
+        A line that is missing, or cannot be read at all, is not answered, nor is what lies beyond
+        the longest file that is read: neither would be better another time. An error that is
         `Unavailable` says nothing against the task.
 
         Raises:
@@ -116,5 +123,5 @@ class Batches(Protocol):
         ...
 
     async def forget(self, batch: ProviderBatch) -> None:
-        """Delete the files of an ended batch, as far as that is possible."""
+        """Delete the files of a batch, as far as that is possible."""
         ...

@@ -3,8 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.states import Scheduled, Suspended
 from pydantic import SecretStr
 
 from aletheia.errors import Misconfigured, Unauthorized
@@ -14,6 +18,7 @@ from flows.bulk import bulk_embed
 from tests.fakes.openai_batches import FakeBatchAPI, serve_fake_batches
 from tests.fakes.upstream import FakeUpstream
 from tests.flows.conftest import artifacts, last_run
+from tests.flows.test_interruptions import ROOT, Process, Runs
 
 DONE = ["processing", "succeeded"]
 
@@ -37,6 +42,30 @@ async def api(
             "default", overwrite=True
         )
         yield api
+
+
+@asynccontextmanager
+async def started(run_id: UUID | None = None) -> AsyncGenerator[Process]:
+    """Execute a run in a process of its own, a new one or one that is there."""
+    if run_id is None:
+        async with get_client() as client:
+            deployment = await client.create_deployment(
+                flow_id=await client.create_flow_from_name("bulk_embed"),
+                name="bulk_embed",
+                entrypoint="flows/bulk.py:bulk_embed",
+                pull_steps=[
+                    {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
+                ],
+            )
+            run_id = (await client.create_flow_run_from_deployment(deployment)).id
+    runs = Runs()
+    try:
+        yield await runs.execute(run_id)
+    finally:
+        for process in runs.processes:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
 
 async def test_a_run_sends_the_backlog_as_a_batch_and_says_so(
@@ -86,17 +115,69 @@ async def test_a_run_that_is_cancelled_leaves_its_batch_to_the_next(
     assert len(api.batches) == 1
 
 
+@pytest.mark.timeout(200)
+async def test_a_run_that_is_suspended_goes_on_with_its_batch_when_resumed(
+    upstream: FakeUpstream,
+    api: FakeBatchAPI,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("OPENAI_BULK_POLL_SECONDS", "0.2")
+    api.is_held = True
+    async with started() as process:
+        async with asyncio.timeout(60):
+            while not any(batch.status == "in_progress" for batch in api.batches.values()):
+                await asyncio.sleep(0.05)
+        await process.set_state(Suspended())
+        await process.wait(60)
+        assert (await process.state()).name == "Suspended"
+        assert (await ledger.overview()).states == {"processing": 3}
+        assert (await ledger.overview()).held == 3
+    api.is_held = False
+    await process.set_state(Scheduled(name="Resuming"))
+    async with started(process.run_id) as resumed:
+        await resumed.wait(60)
+        assert (await resumed.state()).is_completed()
+    assert upstream.states == {"one": DONE, "two": DONE, "three": DONE}
+    assert len(api.batches) == 1
+
+
 async def test_a_refused_batch_fails_the_run(upstream: FakeUpstream, api: FakeBatchAPI):
-    api.fail_next(401, on="files")
+    api.fail_next(403, on="files")
     with pytest.raises(Unauthorized):
         await bulk_embed()
     assert set(map(tuple, upstream.states.values())) == {("processing",)}
+
+
+@pytest.mark.parametrize("mode", ["mock", "local"])
+async def test_a_batch_under_way_is_finished_in_any_mode(
+    upstream: FakeUpstream, api: FakeBatchAPI, monkeypatch: pytest.MonkeyPatch, mode: str
+):
+    api.fail_next(401, on="files")
+    with pytest.raises(Unauthorized):
+        await bulk_embed()
+    monkeypatch.setenv("PROCESSING_MODE", mode)
+    for text in ("four", "five", "six"):
+        upstream.add(text, text)
+    report = await bulk_embed()
+    assert (report.attached, report.tally.succeeded) == (1, 3)
+    assert upstream.states == {"one": DONE, "two": DONE, "three": DONE}
 
 
 async def test_only_openai_takes_batches(
     upstream: FakeUpstream, api: FakeBatchAPI, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PROCESSING_MODE", "mock")
-    with pytest.raises(Misconfigured, match="openai"):
+    with pytest.raises(Misconfigured, match="PROCESSING_MODE"):
+        await bulk_embed()
+    assert (upstream.states, api.batches) == ({}, {})
+    await OpenAICredentials(base_url=api.url).asave("default", overwrite=True)
+    with pytest.raises(Misconfigured, match="PROCESSING_MODE"):
+        await bulk_embed()
+
+
+async def test_without_a_key_there_are_no_batches(upstream: FakeUpstream, api: FakeBatchAPI):
+    await OpenAICredentials(base_url=api.url).asave("default", overwrite=True)
+    with pytest.raises(Misconfigured, match="OPENAI_API_KEY"):
         await bulk_embed()
     assert (upstream.states, api.batches) == ({}, {})

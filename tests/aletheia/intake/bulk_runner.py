@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.guarded_batches import GuardedBatches
 from aletheia.adapters.openai_batches import OpenAIBatches
 from aletheia.adapters.openai_tokens import Encoding, TokenTables
 from aletheia.adapters.upstream import HttpUpstream, NoSignIn
@@ -124,14 +125,15 @@ async def work_lane(
 ) -> None:
     """Work one run of the lane to its end."""
     prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
     lane = BulkLane(
         upstream,
         documents,
         _processors(batches),
-        batches,
+        GuardedBatches(batches, breakers),
         spending=Spending(documents, prices, BudgetLimits()),
         prices=prices,
-        breakers=CircuitBreaker(documents, threshold=5, cooldown_s=60),
+        breakers=breakers,
         limiter=RateLimiter(documents, RateLimits(1000, 1000, 1000, 1000, 1000)),
         settings=settings,
         clock=time.time,

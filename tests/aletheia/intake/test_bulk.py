@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import pickle
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,25 +12,37 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aletheia.adapters.openai_batches import OpenAIBatches
+from aletheia.adapters.guarded_batches import GuardedBatches
+from aletheia.adapters.metering import Meter
+from aletheia.adapters.openai_batches import MAX_LINE_BYTES, OpenAIBatches
+from aletheia.adapters.openai_embedder import OpenAIEmbedder
 from aletheia.adapters.openai_tokens import Encoding, TokenTables
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
-from aletheia.errors import LaneTaken, Misconfigured, Unauthorized
+from aletheia.errors import (
+    AletheiaError,
+    LaneTaken,
+    Misconfigured,
+    NotFound,
+    QuotaExhausted,
+    Unauthorized,
+)
 from aletheia.intake.bulk import (
     AWAKE_FOR_S,
     BULK,
     LEASE_S,
+    READS_AT_ONCE,
     TASK_TYPE,
     BulkLane,
     BulkReport,
     is_for_bulk,
 )
 from aletheia.intake.desk import Pace
+from aletheia.intake.parsing import parse_page
 from aletheia.intake.shift import Shift
 from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import BudgetLimits, Spending, UsageState
-from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.breaker import CircuitBreaker, State
 from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
 from aletheia.settings import BudgetSettings, IntakeSettings
 from tests.aletheia.intake.conftest import Bench
@@ -38,6 +50,7 @@ from tests.fakes.openai_batches import FakeBatch, FakeBatchAPI, serve_fake_batch
 
 SMALL = "text-embedding-3-small"
 LARGE = "text-embedding-3-large"
+NO_QUOTA = b'{"error": {"message": "You exceeded your quota.", "code": "insufficient_quota"}}'
 DONE = ["processing", "succeeded"]
 FAILED = ["processing", "failed"]
 
@@ -67,7 +80,7 @@ class Lanes:
             bench.documents, RateLimits(100, 100, 100, 100, 100), clock=bench.clock
         )
         self.breakers = CircuitBreaker(
-            bench.documents, threshold=1, cooldown_s=60, clock=bench.clock
+            bench.documents, threshold=5, cooldown_s=60, clock=bench.clock
         )
         self.processors = Processors(
             {TASK_TYPE: TextEmbedding(client, max_text_bytes=100_000)}, plugins=[]
@@ -90,7 +103,7 @@ class Lanes:
             self.bench.client,
             self.bench.documents,
             self.processors,
-            self.client,
+            GuardedBatches(self.client, self.breakers),
             spending=self.spending,
             prices=self.prices,
             limiter=self.limiter,
@@ -120,11 +133,17 @@ class Lanes:
                 await lane.look()
         return lane.report()
 
-    async def shift(self) -> Shift:
-        """Work a shift, one that embeds one request at a time."""
+    async def shift(self, *, above: int | None = None) -> Shift:
+        """Work a shift, one that embeds one request at a time.
+
+        Args:
+            above: with more than this it may leave texts to the lane.
+        """
         pace = Pace(backoff_s=0, page=100)
         ledger = self.bench.ledger(clock_skew_seconds=0)
         shift = Shift(self.bench.client, ledger, self.processors, pace, self.clock)
+        if await is_for_bulk_now(self, above):
+            shift.desk.left_alone = frozenset({TASK_TYPE})
         return await self.bench.drain(shift)
 
     def result(self, task_id: str) -> dict[str, Any]:
@@ -134,6 +153,10 @@ class Lanes:
     def error(self, task_id: str) -> dict[str, Any]:
         """The error that was reported for a task."""
         return json.loads(self.upstream.bodies[task_id][-1])["error"]
+
+    def count(self, end: str) -> int:
+        """Count the requests to addresses that end so."""
+        return sum(request.path.endswith(end) for request in self.api.requests)
 
     @property
     def batch(self) -> FakeBatch:
@@ -145,6 +168,11 @@ class Lanes:
     def single(self) -> list[list[str]]:
         """The texts of requests outside batches."""
         return [texts for texts in self.api.sent if texts]
+
+    async def trip(self) -> None:
+        """Open the provider's breaker."""
+        for _ in range(5):
+            await self.breakers.fail(await self.breakers.admit("openai"), "it is down")
 
     async def orders(self) -> list[dict[str, Any]]:
         """The orders, oldest first, without what names the lane."""
@@ -457,6 +485,104 @@ async def test_a_batch_that_never_ends_is_given_up(lanes: Lanes):
     assert lanes.batch.status == "cancelling"
 
 
+@pytest.mark.parametrize("what", ["503", "401", "403", "not JSON", "an unknown status"])
+async def test_a_batch_is_given_up_when_its_leases_are_over_whatever_is_said_of_it(
+    lanes: Lanes, what: str
+):
+    lanes.api.is_held = True
+    lanes.add("one", "two", "three")
+    await lanes.work(looks=2)
+
+    def fail() -> None:
+        if what == "not JSON":
+            lanes.api.answer_next(b"{", on="batches")
+        elif what == "an unknown status":
+            lanes.batch.status = "asleep"
+        else:
+            lanes.api.fail_next(int(what), on="batches")
+
+    lanes.clock.now += LEASE_S - 60
+    fail()
+    with contextlib.suppress(Unauthorized):
+        await lanes.work(lanes.open("run 2"), looks=1)
+    assert [order["state"] for order in await lanes.orders()] == ["submitted"]
+    lanes.clock.now += 61
+    fail()
+    report = await lanes.work(lanes.open("run 3"), looks=1)
+    assert report.handed_back == 3
+    assert [order["outcome"] for order in await lanes.orders()] == ["overdue"]
+    assert len(await lanes.spending.unsettled()) == 1, "nobody knows what it has cost"
+
+
+async def test_what_a_batch_given_up_has_answered_is_taken_in(lanes: Lanes):
+    lanes.api.is_held, lanes.api.answers = True, 2
+    lanes.add("one", "two", "three")
+    await lanes.work(looks=2)
+    lanes.api.is_held = False
+    for _ in range(2):
+        await lanes.client.look(lanes.batch.id)
+    lanes.batch.status = "asleep"
+    assert (await lanes.work(lanes.open("run 2"))).tally.succeeded == 0
+    lanes.clock.now += LEASE_S + 1
+    report = await lanes.work(lanes.open("run 3"))
+    assert (report.tally.succeeded, report.handed_back) == (2, 1)
+    assert lanes.api.files == {}
+
+
+async def test_an_order_that_is_never_accepted_is_given_up(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    lanes.api.fail_next(*[503] * 3, on="files")
+    await lanes.work(looks=1)
+    lanes.clock.now += LEASE_S - 60
+    await lanes.work(lanes.open("run 2"), looks=1)
+    lanes.clock.now += 61
+    report = await lanes.work(lanes.open("run 3"), looks=1)
+    assert report.handed_back == 3
+    (record,) = await lanes.spending.records("run 1")
+    assert record.state is UsageState.RELEASED
+    await lanes.shift()
+    assert lanes.upstream.states == {"one": DONE, "two": DONE, "three": DONE}
+    assert lanes.api.batches == {}
+
+
+async def test_of_answers_that_are_too_long_what_can_be_read_is_taken_in(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    async with contextlib.AsyncExitStack() as stack:
+        lanes.client = OpenAIBatches(
+            lanes.api.api_key,
+            base_url=lanes.api.url,
+            max_output_bytes=700,
+            tables=TokenTables(no_tables),
+        )
+        await lanes.client.open()
+        stack.push_async_callback(lanes.client.close)
+        report = await lanes.work()
+    assert (report.tally.succeeded, report.handed_back) == (2, 1)
+    assert lanes.count("/content") == 1
+    assert [order["state"] for order in await lanes.orders()] == ["done"]
+    assert len(await lanes.spending.unsettled()) == 1, "nobody knows what it has cost"
+
+
+async def test_a_line_that_is_too_long_leaves_its_task_to_the_shifts(lanes: Lanes):
+    lanes.api.spoils_lines = {"two": b"x" * (2 * MAX_LINE_BYTES)}
+    lanes.add("one", "two", "three")
+    report = await lanes.work()
+    assert (report.tally.succeeded, report.handed_back) == (2, 1)
+    assert lanes.count("/content") == 1
+
+
+async def test_between_readings_that_break_off_there_are_pauses(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    lanes.api.fail_next(*[429] * (READS_AT_ONCE + 1), on="content")
+    await lanes.work(looks=10)
+    assert lanes.count("/content") == READS_AT_ONCE
+    lanes.clock.now += 61
+    await lanes.work(lanes.open("run 2"), looks=10)
+    assert lanes.count("/content") == READS_AT_ONCE + 1
+    lanes.clock.now += 121
+    assert (await lanes.work(lanes.open("run 3"))).tally.succeeded == 3
+
+
 # Budgets, limits, keys
 
 
@@ -493,11 +619,56 @@ async def test_a_rate_limit_leaves_everything_pending(lanes: Lanes):
 
 
 async def test_an_open_breaker_leaves_everything_pending(lanes: Lanes):
-    await lanes.breakers.fail(await lanes.breakers.admit("openai"), "it is down")
+    await lanes.trip()
     lanes.add("one", "two", "three")
     report = await lanes.work()
     assert (report.ended, "breaker" in report.why) == ("held_up", True)
     assert lanes.upstream.states == {}
+
+
+async def test_the_limits_of_single_requests_are_none_of_a_batchs(lanes: Lanes):
+    lanes.limiter.limits = RateLimits(2, 2, 2, 2, 2)
+    meter = Meter(lanes.limiter, lanes.breakers, lanes.spending)
+    async with contextlib.AsyncExitStack() as stack:
+        single = OpenAIEmbedder(
+            lanes.api.api_key, base_url=lanes.api.url, max_inputs=1, around=meter
+        )
+        await single.open()
+        stack.push_async_callback(single.close)
+        lanes.processors = Processors(
+            {TASK_TYPE: TextEmbedding(single, max_text_bytes=100_000)}, plugins=[]
+        )
+        lanes.add("one", "two", "three")
+        report = await lanes.work()
+    assert (report.submitted, report.tally.succeeded) == (1, 3)
+    assert await lanes.grants() == 1
+
+
+async def test_calls_that_fail_open_the_breaker_that_all_calls_share(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    lanes.api.fail_next(*[503] * 5, on="files")
+    await lanes.work(looks=10)
+    (breaker,) = await lanes.breakers.states()
+    assert (breaker.dependency, breaker.state) == ("openai", State.OPEN)
+    assert lanes.count("/v1/files") == 5
+    lanes.clock.now += 61
+    assert (await lanes.work(lanes.open("run 2"))).tally.succeeded == 3
+    (breaker,) = await lanes.breakers.states()
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "looks"), [("batches", 0), ("create", 1), ("batches", 2), ("content", 4)]
+)
+async def test_every_call_is_told_to_the_breaker(lanes: Lanes, endpoint: str, looks: int):
+    lanes.add("one", "two", "three")
+    if looks:
+        await lanes.work(looks=looks - 1)
+    lanes.api.fail_next(503, on=endpoint)
+    with contextlib.suppress(AletheiaError):
+        await lanes.work(lanes.open("run 2"), looks=1)
+    (breaker,) = await lanes.breakers.states()
+    assert breaker.failures == 1
 
 
 async def test_what_is_held_up_after_it_was_claimed_waits_in_the_ledger(lanes: Lanes):
@@ -523,16 +694,78 @@ async def test_a_wrong_key_is_found_before_anything_is_claimed(lanes: Lanes):
     assert lanes.upstream.states == {}
 
 
-async def test_a_key_refused_on_submission_leaves_the_tasks_to_the_shifts(lanes: Lanes):
+@pytest.mark.parametrize("endpoint", ["files", "create"])
+async def test_a_wrong_key_on_submission_loses_nothing(lanes: Lanes, endpoint: str):
     lanes.add("one", "two", "three")
-    lanes.api.fail_next(401, on="files")
+    lanes.api.fail_next(401, on=endpoint)
+    with pytest.raises(Unauthorized):
+        await lanes.work()
+    await lanes.shift()
+    assert lanes.upstream.states["one"] == ["processing"]
+    lanes.clock.now += 61
+    report = await lanes.work(lanes.open("run 2"))
+    assert (report.attached, report.tally.succeeded) == (1, 3)
+    assert len(lanes.api.batches) == 1
+    assert lanes.count("/v1/files") == (2 if endpoint == "files" else 1)
+
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_what_may_not_be_submitted_is_left_to_the_shifts(lanes: Lanes, status: int):
+    lanes.add("one", "two", "three")
+    lanes.api.fail_next(status, on="create")
     lane = lanes.open()
     report = await lanes.work(lane)
-    assert isinstance(lane.trouble, Unauthorized)
+    assert lane.trouble is not None
     assert report.handed_back == 3
     assert lanes.api.batches == {}
+    assert lanes.api.files == {}
     (record,) = await lanes.spending.records("run 1")
     assert record.state is UsageState.RELEASED
+    await lanes.shift()
+    assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
+
+
+async def test_a_spent_quota_leaves_the_tasks_to_whoever_can_pay(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    lanes.api.fail_next(429, on="create", body=NO_QUOTA)
+    lane = lanes.open()
+    report = await lanes.work(lane)
+    assert isinstance(lane.trouble, QuotaExhausted)
+    assert report.handed_back == 3
+    assert (lanes.api.batches, lanes.api.files) == ({}, {})
+    assert await lanes.grants() == 1
+    (record,) = await lanes.spending.records("run 1")
+    assert record.state is UsageState.RELEASED
+    (order,) = await lanes.orders()
+    assert (order["state"], order["outcome"]) == ("done", "refused")
+
+
+async def test_a_file_is_uploaded_once_however_often_its_batch_is_put_off(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    lanes.api.fail_next(429, 429, 429, on="create")
+    submissions: list[int] = []
+    for minute in range(8):
+        await lanes.work(lanes.open(f"run {minute}"), looks=3)
+        submissions.append(await lanes.grants())
+        lanes.clock.now += 61
+    await lanes.work(lanes.open("the last run"))
+    # After the first, the pauses are of one minute, two and four.
+    assert submissions == [1, 2, 2, 3, 3, 3, 3, 4]
+    assert lanes.count("/v1/files") == 1
+    assert lanes.upstream.states == {"one": DONE, "two": DONE, "three": DONE}
+    assert lanes.api.files == {}
+
+
+async def test_a_file_that_names_lost_rows_is_uploaded_anew(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    lanes.api.fail_next(429, on="create")
+    await lanes.work(looks=1)
+    await lanes.bench.ledger().supersede([(await lanes.bench.rows())["two"]["_id"]])
+    lanes.clock.now += 61
+    await lanes.work(lanes.open("run 2"))
+    assert sorted(lanes.api.worked_on) == ["one", "three"]
+    assert lanes.count("/v1/files") == 2
+    assert lanes.api.files == {}
 
 
 async def test_a_key_refused_while_a_batch_is_under_way_leaves_the_batch_alone(lanes: Lanes):
@@ -694,8 +927,8 @@ async def test_an_order_whose_rows_others_have_taken_is_not_submitted(lanes: Lan
     lanes.add("one", "two", "three")
     lanes.api.fail_next(503, on="files")
     await lanes.work(looks=1)
-    lanes.clock.now += LEASE_S + 1
-    await lanes.shift()
+    rows = await lanes.bench.rows()
+    await lanes.bench.ledger().supersede([row["_id"] for row in rows.values()])
     await lanes.work(lanes.open("run 2"))
     assert lanes.api.batches == {}
     (order,) = await lanes.orders()
@@ -731,13 +964,163 @@ async def test_a_large_backlog_is_the_lanes_while_a_run_may_be_expected(lanes: L
     lanes.add("one", "two", "three")
     assert not await is_for_bulk_now(lanes), "nobody was ever in the lane"
     async with lanes.open().held():
-        pass
+        assert await is_for_bulk_now(lanes), "a run is at work"
+    await lanes.work(lanes.open("run 2"))
+    lanes.add("four", "five", "six")
     assert await is_for_bulk_now(lanes)
     assert not await is_for_bulk_now(lanes, above=3)
     assert not await is_for_bulk_now(lanes, above=None)
     assert not await is_for_bulk_now(lanes, above=1000), "the upstream serves no such page"
     lanes.clock.now += AWAKE_FOR_S + 1
     assert not await is_for_bulk_now(lanes), "nobody comes any more"
+
+
+async def test_a_clock_moved_back_leaves_nothing_to_the_lane(lanes: Lanes):
+    await lanes.work()
+    lanes.add("one", "two", "three")
+    assert await is_for_bulk_now(lanes)
+    lanes.clock.now -= 86_400
+    assert not await is_for_bulk_now(lanes)
+
+
+async def test_a_run_that_finds_too_little_gets_the_next_backlog(lanes: Lanes):
+    lanes.add("one")
+    assert (await lanes.work()).ended == "too_little"
+    await lanes.shift(above=2)
+    lanes.add("two", "three", "four")
+    await lanes.shift(above=2)
+    assert lanes.upstream.states == {"one": DONE}
+
+
+async def test_what_is_too_little_for_the_lane_is_never_left_to_it(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    assert (await lanes.work(above=5)).ended == "too_little"
+    assert not await is_for_bulk_now(lanes, above=2)
+
+
+async def test_a_backlog_of_other_tasks_keeps_no_text_waiting(lanes: Lanes):
+    await lanes.work()
+    for number in range(3):
+        lanes.upstream.add(f"t{number}", type="sentiment_analysis")
+    lanes.add("one", "two")
+    assert not await is_for_bulk_now(lanes)
+
+
+async def test_what_a_run_has_passed_over_is_the_shifts(lanes: Lanes):
+    lanes.upstream.add("long", "word " * 2000)
+    lanes.add("one", "two", "three")
+    assert (await lanes.work()).tally.succeeded == 3
+    lanes.add("four", "five", "six")
+    assert not await is_for_bulk_now(lanes)
+    await lanes.shift(above=2)
+    assert lanes.upstream.states["long"] == DONE
+    lanes.add("seven", "eight", "nine")
+    assert await is_for_bulk_now(lanes)
+
+
+async def test_what_a_killed_shift_had_claimed_is_the_shifts(lanes: Lanes):
+    lanes.add("claimed")
+    ledger = lanes.bench.ledger()
+    page = parse_page(await lanes.bench.client.pending(10), max_entry_bytes=10_000)
+    await ledger.claim([(page.entries[0], SMALL, 1)])
+    lanes.add("one", "two", "three")
+    assert (await lanes.work()).tally.succeeded == 3
+    lanes.add("four", "five", "six")
+    assert not await is_for_bulk_now(lanes)
+    lanes.clock.now += 61
+    await lanes.shift(above=2)
+    assert lanes.upstream.states["claimed"] == DONE
+
+
+async def none_fits(lanes: Lanes) -> None:
+    for number in range(30):
+        lanes.upstream.add(f"long {number}", "word " * 2000 + str(number))
+    await lanes.work()
+
+
+async def too_few_fit(lanes: Lanes) -> None:
+    lanes.upstream.add("long", "word " * 2000)
+    await lanes.work(above=3)
+
+
+async def it_is_held_up(lanes: Lanes) -> None:
+    await lanes.trip()
+    await lanes.work()
+    lanes.clock.now += 61
+
+
+async def there_is_no_such_api(lanes: Lanes) -> None:
+    lanes.api.fail_next(404, on="batches")
+    with pytest.raises(NotFound):
+        await lanes.work()
+
+
+async def the_batch_is_not_begun(lanes: Lanes) -> None:
+    lanes.api.validation_error = "token_limit_exceeded"
+    await lanes.work()
+
+
+async def the_batch_is_not_accepted(lanes: Lanes) -> None:
+    lanes.api.fail_next(400, on="create")
+    await lanes.work()
+
+
+async def nothing_is_answered(lanes: Lanes) -> None:
+    lanes.api.ends, lanes.api.answers = "expired", 0
+    await lanes.work()
+
+
+async def it_is_killed(lanes: Lanes) -> None:
+    dead = lanes.open().held()
+    await dead.__aenter__()
+    lanes.clock.now += 61
+    assert not await is_for_bulk_now(lanes)
+    lanes.clock.now -= 61
+    await dead.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        none_fits,
+        too_few_fit,
+        it_is_held_up,
+        there_is_no_such_api,
+        the_batch_is_not_begun,
+        the_batch_is_not_accepted,
+        nothing_is_answered,
+        it_is_killed,
+    ],
+)
+async def test_after_a_run_that_was_of_no_use_everything_is_the_shifts(
+    lanes: Lanes, fail: Callable[[Lanes], Awaitable[None]]
+):
+    await lanes.work()
+    lanes.add("one", "two", "three")
+    assert await is_for_bulk_now(lanes)
+    await fail(lanes)
+    lanes.add("four", "five", "six", "seven")
+    assert not await is_for_bulk_now(lanes, above=3)
+    await lanes.shift(above=3)
+    assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
+    assert len(lanes.upstream.states) == len(lanes.upstream.tasks)
+    await lanes.work(lanes.open("run 2"))
+    lanes.add("eight", "nine", "ten")
+    assert await is_for_bulk_now(lanes), "the next backlog is another one"
+
+
+async def test_lane_and_shifts_together_leave_nothing_behind(lanes: Lanes):
+    for number in range(25):
+        lanes.upstream.add(f"long {number}", "word " * 2000 + str(number))
+    for number in range(5):
+        lanes.upstream.add(f"other {number}", type="sentiment_analysis")
+    lanes.add(*[f"text {number}" for number in range(30)])
+    for hour in range(3):
+        await lanes.work(lanes.open(f"run {hour}"), above=10)
+        await lanes.shift(above=10)
+        lanes.clock.now += 3600
+    assert len(lanes.upstream.states) == 60
+    assert {states[-1] for states in lanes.upstream.states.values()} == {"succeeded", "failed"}
 
 
 async def test_a_backlog_beside_a_batch_that_is_under_way_is_the_shifts(lanes: Lanes):
