@@ -410,7 +410,8 @@ async def _check_deployments() -> str:
                 found = await client.read_deployment_by_name(deployment.full_name)
             except ObjectNotFound:
                 raise Unwell(f"{deployment.full_name} is missing", "aletheia setup") from None
-            if found.paused or any(not schedule.active for schedule in found.schedules):
+            off = {schedule.slug for schedule in deployment.schedules if not schedule.active}
+            if found.paused or any(not it.active and it.slug not in off for it in found.schedules):
                 paused.append(deployment.full_name)
     if paused:
         raise Unwell(

@@ -1,7 +1,7 @@
 """Set-up of a Prefect server: blocks from the environment, work pools, deployments.
 
 Running it again changes what has changed and nothing else. A schedule that an operator has paused
-stays paused.
+or switched on stays so.
 """
 
 import asyncio
@@ -89,12 +89,20 @@ class _Definitions(_Declared):
     work_pools: tuple[WorkPool, ...] = ()
 
 
+class Schedule(_Declared):
+    """When a declared deployment starts by itself."""
+
+    slug: str
+    active: bool = True
+
+
 class Deployment(_Declared):
     """What the set-up and its checks need of a declared deployment; the rest is Prefect's."""
 
     name: str
     entrypoint: str
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    schedules: tuple[Schedule, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -164,7 +172,7 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
             return done
         before = await _read_deployments(client, declared.deployments)
         await _deploy(root)
-        await _keep_paused(client, before, declared.deployments)
+        await _keep_schedules(client, before, declared.deployments)
         after = await _read_deployments(client, declared.deployments)
         return done + [
             Done("deployment", name, _compare(before.get(name), now), _schedule_words(now))
@@ -279,24 +287,24 @@ async def _deploy(root: Path) -> None:
         raise DeployFailed(output.decode(errors="replace").strip())
 
 
-async def _keep_paused(
+async def _keep_schedules(
     client: PrefectClient,
     before: Mapping[str, DeploymentResponse],
     declared: Sequence[Deployment],
 ) -> None:
-    """Pause again what was paused; Prefect replaces schedules by active ones."""
-    paused = {
-        (name, schedule.slug)
+    """Pause again what was paused, and switch on what was; Prefect replaces schedules."""
+    was_active = {
+        (name, schedule.slug): schedule.active
         for name, deployment in before.items()
         for schedule in deployment.schedules
-        if not schedule.active
     }
     for name, deployment in (await _read_deployments(client, declared)).items():
         if name in before and before[name].paused and not deployment.paused:
             await client.pause_deployment(deployment.id)
         for schedule in deployment.schedules:
-            if schedule.active and (name, schedule.slug) in paused:
-                await client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+            wanted = was_active.get((name, schedule.slug), schedule.active)
+            if schedule.active is not wanted:
+                await client.update_deployment_schedule(deployment.id, schedule.id, active=wanted)
 
 
 def _compare(before: DeploymentResponse | None, after: DeploymentResponse) -> Outcome:

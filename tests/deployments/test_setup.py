@@ -115,6 +115,23 @@ async def test_a_block_is_saved_when_it_has_changed(server: str, project: Path):
 
 
 @pytest.mark.timeout(180)
+async def test_what_an_operator_has_switched_on_stays_on(server: str, project: Path):
+    del server
+    declared = (project / "prefect.yaml").read_text()
+    (project / "prefect.yaml").write_text(
+        declared.replace("interval: 600", "interval: 600, active: false")
+    )
+    await set_up([], project)
+    async with get_client() as client:
+        deployment = await client.read_deployment_by_name("greet/greet")
+        (schedule,) = deployment.schedules
+        await client.update_deployment_schedule(deployment.id, schedule.id, active=True)
+        await set_up([], project)
+        (schedule,) = (await client.read_deployment_by_name("greet/greet")).schedules
+    assert schedule.active
+
+
+@pytest.mark.timeout(180)
 async def test_what_an_operator_has_paused_stays_paused(server: str, project: Path):
     del server
     await set_up([], project)
