@@ -300,3 +300,55 @@ class BulkSettings(BaseSettings):
     openai_bulk_poll_seconds: float = Field(
         default=60, ge=0, description="Between two looks at a batch that is under way, seconds."
     )
+
+
+class LLMSettings(BaseSettings):
+    """Which chat model writes and judges."""
+
+    model_config = FROM_ENVIRONMENT
+
+    default_llm_model: str = Field(
+        default="anthropic/claude-sonnet-4.5",
+        min_length=1,
+        description="Model that judges, and that writes for departments that name none or one "
+        "that does not exist.",
+    )
+    llm_timeout: float = Field(default=60, gt=0, description="Per request, seconds.")
+
+
+class GatherSettings(BaseSettings):
+    """How departments are filled."""
+
+    model_config = FROM_ENVIRONMENT
+
+    gather_batch_items: int = Field(
+        default=8, ge=5, le=10, description="Items asked for in one iteration."
+    )
+    guarded_pairs: Literal["keep", "judge"] = Field(
+        default="keep",
+        description="Items that differ in a number, a unit or a negation: kept without asking, or "
+        "left to a judge.",
+    )
+    gather_retry_base_seconds: float = Field(
+        default=60,
+        ge=0,
+        description="Longest first wait before a failed gather run is tried again, seconds; "
+        "doubled with each retry up to 10 minutes.",
+    )
+
+
+class EventSettings(BaseSettings):
+    """Where events of gather runs may be sent."""
+
+    model_config = FROM_ENVIRONMENT
+
+    webhook_allowed_hosts: str = Field(
+        default="",
+        description="Hosts, with commas between them, that a webhook may have although they are "
+        "private or speak plain http.",
+    )
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """The hosts that are allowed by name."""
+        return tuple(one.strip() for one in self.webhook_allowed_hosts.split(",") if one.strip())

@@ -1,7 +1,17 @@
 """Credentials as Prefect blocks; each builds a client and holds no connection."""
 
+from blocks.departments import PayloadCredentials
+from blocks.events import EventCredentials
+from blocks.llm_account import LLMCredentials
 from blocks.openai_account import OpenAICredentials
 from blocks.store import StoreCredentials
 from blocks.upstream import UpstreamCredentials
 
-__all__ = ["OpenAICredentials", "StoreCredentials", "UpstreamCredentials"]
+__all__ = [
+    "EventCredentials",
+    "LLMCredentials",
+    "OpenAICredentials",
+    "PayloadCredentials",
+    "StoreCredentials",
+    "UpstreamCredentials",
+]

@@ -5,6 +5,8 @@ from pathlib import Path
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr
 
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.adapters.content.mongodb import MongoContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.documents.mongodb import MongoDocuments
 from aletheia.documents import Documents
@@ -37,6 +39,20 @@ class StoreCredentials(CredentialsBlock):
         passing = self.data_dir / "passing"
         return self._mongodb() or EmbeddedDocuments(passing, is_durable=False)
 
+    def get_content_client(self, project_id: str) -> EmbeddedContent | MongoContent:
+        """Build the store of a project's items; the caller opens and closes it.
+
+        Raises:
+            InvalidTask: `invalid_project_id`.
+        """
+        uri = self._uri()
+        if uri:
+            return MongoContent(uri, project_id)
+        return EmbeddedContent(self.data_dir, project_id)
+
     def _mongodb(self) -> Documents | None:
-        uri = "" if self.mongodb_uri is None else self.mongodb_uri.get_secret_value()
+        uri = self._uri()
         return MongoDocuments(uri, self.mongodb_database) if uri else None
+
+    def _uri(self) -> str:
+        return "" if self.mongodb_uri is None else self.mongodb_uri.get_secret_value()

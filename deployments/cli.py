@@ -122,6 +122,31 @@ def replay(
 
 
 @app.command()
+def gather(
+    project: Annotated[str, typer.Argument(help="Letters, digits, _ and -; at most 48.")],
+    user: Annotated[str, typer.Option(help="Whose items they will be.")] = "operator",
+    max_iterations: Annotated[int, typer.Option(min=1, help="Of the whole run.")] = 50,
+    evaluate: Annotated[
+        bool, typer.Option(help="Evaluate departments that reach their threshold.")
+    ] = True,
+    webhook: Annotated[str | None, typer.Option(help="Where its events go too.")] = None,
+) -> None:
+    """Fill the departments of a project with items: start a run, and follow it to its end."""
+    with on_server():
+        from deployments.gather import gather as start
+
+        is_complete = start(
+            project,
+            user,
+            console,
+            max_iterations=max_iterations,
+            is_evaluated=evaluate,
+            webhook_url=webhook,
+        )
+    raise typer.Exit(not is_complete)
+
+
+@app.command()
 def models(
     action: Annotated[
         Literal["list", "pull", "load", "unload"], typer.Argument(help="What to do.")

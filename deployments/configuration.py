@@ -21,7 +21,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from aletheia import settings
-from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
+from blocks import (
+    EventCredentials,
+    LLMCredentials,
+    OpenAICredentials,
+    PayloadCredentials,
+    StoreCredentials,
+    UpstreamCredentials,
+)
 from deployments import ROOT
 
 BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
@@ -44,6 +51,19 @@ BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
     OpenAICredentials: {
         "OPENAI_API_KEY": "api_key",
         "OPENAI_BASE_URL": "base_url",
+    },
+    LLMCredentials: {
+        "OPENROUTER_API_KEY": "openrouter_api_key",
+        "OPENROUTER_BASE_URL": "base_url",
+    },
+    PayloadCredentials: {
+        "NEXT_PUBLIC_APP_URL": "base_url",
+        "PAYLOAD_API_KEY": "api_key",
+        "PAYLOAD_API_KEY_COLLECTION": "collection",
+    },
+    EventCredentials: {
+        "REDIS_URL": "redis_url",
+        "WEBHOOK_SECRET": "webhook_secret",
     },
 }
 """Which variable goes into which field of which block when the set-up saves them."""

@@ -10,22 +10,31 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from prefect.blocks.core import Block
 
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.adapters.content.mongodb import MongoContent
 from aletheia.adapters.embedding_cache import EmbeddingCache
 from aletheia.adapters.guarded_upstream import GuardedUpstream
 from aletheia.adapters.hybrid_embedder import HybridEmbedder
 from aletheia.adapters.local_embedder import LocalEmbedder
 from aletheia.adapters.metering import Meter, Recorded
 from aletheia.adapters.mock_embedder import MockEmbedder
+from aletheia.adapters.mock_judge import WRITERS
+from aletheia.adapters.mock_llm import MockChat
 from aletheia.adapters.ollama import OllamaClient
 from aletheia.adapters.ollama_embedder import MAX_INPUTS as OLLAMA_MAX_INPUTS
 from aletheia.adapters.ollama_embedder import OllamaEmbedder
+from aletheia.adapters.payload_cms import PayloadDepartments
+from aletheia.adapters.redis_events import REDIS, RedisEvents
 from aletheia.adapters.upstream import HttpUpstream
+from aletheia.adapters.webhook import WEBHOOK, Webhooks
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.shelf import ModelRecords
 from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured
+from aletheia.gather.fanout import EventSink
+from aletheia.gather.ports import ChatModel
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import PROBE_LEASE_S, CircuitBreaker
 from aletheia.resilience.limits import RateLimiter
@@ -39,10 +48,18 @@ from aletheia.settings import (
     OpenAISettings,
     RateLimitSettings,
 )
-from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
+from blocks import (
+    EventCredentials,
+    LLMCredentials,
+    OpenAICredentials,
+    PayloadCredentials,
+    StoreCredentials,
+    UpstreamCredentials,
+)
 
 if TYPE_CHECKING:
     from aletheia.adapters.openai_batches import OpenAIBatches
+    from aletheia.adapters.openai_chat import OpenAIChat
     from aletheia.adapters.openai_embedder import OpenAIEmbedder
 
 OPENAI_MAX_INPUTS = 2048
@@ -335,3 +352,99 @@ async def _keep(name: str, build: Callable[[], Awaitable[K]]) -> K:
     if name not in _open:
         _open[name] = await build()
     return cast("K", _open[name])
+
+
+async def departments() -> PayloadDepartments:
+    """Fetch the client of the application that has the departments."""
+
+    async def build() -> PayloadDepartments:
+        return (await _load(PayloadCredentials)).get_client()
+
+    return await _fetch("departments", build)
+
+
+async def content(project_id: str) -> EmbeddedContent | MongoContent:
+    """Fetch the store of a project's items."""
+
+    async def build() -> EmbeddedContent | MongoContent:
+        return (await _load(StoreCredentials)).get_content_client(project_id)
+
+    return await _fetch(f"content of {project_id}", build)
+
+
+async def chat(run_id: str) -> ChatModel:
+    """Fetch what writes and judges; without a key that is the mock.
+
+    Args:
+        run_id: the run that pays for it.
+
+    Raises:
+        Misconfigured: the key or the address cannot be right, or production would be given the
+            mock.
+    """
+
+    async def build() -> ChatModel:
+        account = await _load(LLMCredentials)
+        if account.has_key:
+            return await _fetch("llm client", lambda: _llm_client(account, run_id))
+        if EmbeddingSettings().environment == "production":
+            reason = "is not set, which means the mock, refused where ENVIRONMENT=production"
+            raise Misconfigured("OPENROUTER_API_KEY", reason)
+        return MockChat(writers=WRITERS)
+
+    return await _keep("chat", build)
+
+
+async def _llm_client(account: LLMCredentials, run_id: str) -> "OpenAIChat":
+    return account.get_client(around=await meter(run_id))
+
+
+async def item_embedder(run_id: str) -> Embedder:
+    """Fetch what embeds items, full texts and each by the one model that was asked for.
+
+    Args:
+        run_id: the run that pays for it.
+
+    Raises:
+        Misconfigured: what the mode needs is missing, or production would be given the mock.
+    """
+
+    async def build() -> Embedder:
+        settings = EmbeddingSettings()
+        if settings.processing_mode == "local" and settings.long_text is None:
+            return await _local(settings.model_copy(update={"long_text": "chunk"}), run_id)
+        if settings.processing_mode == "hybrid":
+            # What stands in has vectors of its own, that compare with no others.
+            address = OllamaSettings().ollama_base_url
+            return await _cached(await ollama_embedder(run_id), settings, address)
+        return await embedder(run_id)
+
+    return await _keep("item embedder", build)
+
+
+async def event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
+    """Fetch what sends events, by kind: Redis where there is one, webhooks where one is named.
+
+    Raises:
+        InvalidTask: `invalid_webhook_url`.
+        Misconfigured: Redis's address cannot be right, or there is no key for signatures.
+    """
+    account = await _load(EventCredentials)
+    sinks: dict[str, EventSink] = {}
+
+    async def build_redis() -> RedisEvents | None:
+        client = account.get_client()
+        if client is not None and _closing is not None:
+            _closing.push_async_callback(client.close)
+        return client
+
+    async def build_webhooks() -> Webhooks:
+        return account.get_webhooks()
+
+    if (published := await _keep("redis events", build_redis)) is not None:
+        sinks[REDIS] = published
+    if webhook_url:
+        webhooks = await _fetch("webhooks", build_webhooks)
+        webhooks.check(webhook_url)
+        sinks[WEBHOOK] = webhooks
+    return sinks

@@ -11,7 +11,10 @@ import blocks
 from deployments.configuration import BLOCK_FIELDS
 
 SLUGS = {
+    "EventCredentials": "aletheia-events",
+    "LLMCredentials": "aletheia-llm",
     "OpenAICredentials": "aletheia-openai",
+    "PayloadCredentials": "aletheia-payload",
     "StoreCredentials": "aletheia-store",
     "UpstreamCredentials": "aletheia-upstream",
 }

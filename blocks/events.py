@@ -1,0 +1,45 @@
+"""Where events of gather runs are sent, and how they are signed."""
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import Field, SecretStr
+
+from aletheia.adapters.redis_events import RedisEvents
+from aletheia.adapters.webhook import Webhooks
+from aletheia.settings import EventSettings
+
+
+class EventCredentials(CredentialsBlock):
+    """Where events of gather runs are sent, and how they are signed."""
+
+    _block_type_slug = "aletheia-events"
+    _block_type_name = "Aletheia events"
+    _description = "Where events of gather runs are sent, and how they are signed."
+
+    redis_url: SecretStr | None = Field(
+        default=None, description="Address of Redis; without one nothing is published there."
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="Key of the signatures of webhooks, which need one."
+    )
+
+    def get_client(self) -> RedisEvents | None:
+        """Build what publishes on Redis, if there is one; the caller closes it.
+
+        Raises:
+            Misconfigured: the address cannot be right.
+        """
+        url = _value_of(self.redis_url)
+        return RedisEvents(url) if url else None
+
+    def get_webhooks(self) -> Webhooks:
+        """Build what posts to webhooks; the caller opens and closes it.
+
+        Raises:
+            Misconfigured: there is no secret, or what is allowed are not hosts.
+        """
+        secret = _value_of(self.webhook_secret)
+        return Webhooks(secret, allowed_hosts=EventSettings().allowed_hosts)
+
+
+def _value_of(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value().strip()

@@ -1,0 +1,369 @@
+"""The steps of a gather run, as Prefect shows them."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from prefect import get_run_logger, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRunPolicy, StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+
+from aletheia.adapters.item_embedding import embed_with
+from aletheia.adapters.language import guess_language
+from aletheia.adapters.mock_llm import MOCK_MODEL
+from aletheia.adapters.webhook import WEBHOOK
+from aletheia.errors import AletheiaError, BudgetExceeded, wait_asked_by
+from aletheia.gather import loop
+from aletheia.gather.calibration import shipped_calibration
+from aletheia.gather.chronicle import Chronicle, deduplicating
+from aletheia.gather.content import ProjectItems, VectorShelf
+from aletheia.gather.dedup import Deduplicator
+from aletheia.gather.duplicate_judge import DuplicateJudge
+from aletheia.gather.evaluation import EvaluationStore
+from aletheia.gather.events import EventLog, check_project_id
+from aletheia.gather.fanout import EventSink, FanOut
+from aletheia.gather.generation import GenerationPlan
+from aletheia.gather.loop import QualityScorer, Workshop
+from aletheia.gather.models import Batch, DepartmentList
+from aletheia.gather.progress import GatherReport, RunStatus, StopReason
+from aletheia.gather.quality_judge import JudgePlan
+from aletheia.gather.runs import GatherRuns, HolderState, KeptSteps, ProjectBusy, Run, RunOrder
+from aletheia.settings import EmbeddingSettings, GatherSettings, LLMSettings, LogSettings
+from tasks import cancelling, gather_artifacts, warm
+from tasks.policies import STEP
+
+RETRIES: Final = 3
+LONGEST_RETRY_S: Final = 600.0
+"""Further attempts at a run, and the longest wait before one, seconds (SPEC §4)."""
+
+_HOLDER_STATES: Final = {
+    StateType.RUNNING: HolderState.RUNNING,
+    StateType.CANCELLING: HolderState.RUNNING,
+    StateType.PAUSED: HolderState.SUSPENDED,
+    StateType.SCHEDULED: HolderState.WAITING,
+    StateType.PENDING: HolderState.WAITING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A department's turn in a run.
+
+    Attributes:
+        position: its place in the run, from 0.
+        department: its slug.
+    """
+
+    position: int
+    department: str
+
+
+@dataclass(slots=True)
+class _Gather:
+    """The run of this process."""
+
+    shop: Workshop
+    run: Run
+    chronicle: Chronicle
+    fan_out: FanOut
+    evaluations: EvaluationStore
+    batch: Batch | None = None
+
+    async def tell(self) -> None:
+        """Add the events that the run has come to imply."""
+        if await self.chronicle.tell(self.run):
+            self.fan_out.nudge()
+
+    async def end(self, status: RunStatus) -> GatherReport:
+        """Close the run, once, and leave what an operator looks at."""
+        if self.run.report is None:
+            created = await self.shop.items.count_created(self.run.id)
+            report = await self.shop.runs.close(self.run, status, created)
+            self.run = replace(self.run, report=report)
+        assert self.run.report is not None
+        await self.tell()
+        await gather_artifacts.gather_report(self.run, self.run.report)
+        content = await warm.content(self.run.project_id)
+        await gather_artifacts.dropped_duplicates(self.run, self.shop.runs, content)
+        return self.run.report
+
+
+_current: _Gather | None = None
+
+
+def _gather() -> _Gather:
+    assert _current is not None, "outside opened_run()"
+    return _current
+
+
+@contextlib.asynccontextmanager
+async def opened_run(
+    project_id: str,
+    user_id: str,
+    max_iterations: int,
+    webhook_url: str | None,
+    *,
+    is_evaluated: bool,
+) -> AsyncGenerator[str | None]:
+    """Open a run, or go on with it where it was; while it is open, its events are sent.
+
+    A run that is cancelled is closed; one that is suspended, or fails, keeps its project until
+    another run may take it.
+
+    Args:
+        project_id: the project.
+        user_id: whose items they will be.
+        max_iterations: of the whole run.
+        webhook_url: where its events go too.
+        is_evaluated: whether departments that reach their threshold are to be evaluated.
+
+    Yields:
+        Why the run may not begin; `None` if it may.
+    """
+    global _current  # noqa: PLW0603
+    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
+    async with cancelling.heard():
+        try:
+            order = RunOrder(
+                str(flow_run.id), check_project_id(project_id), user_id, max_iterations
+            )
+            async with warm.kept_open():
+                events = EventLog(await warm.store())
+                sinks = await warm.event_sinks(webhook_url)
+                shop = await _furnish(order)
+                try:
+                    run = await shop.runs.open(order, _Departments(), read_state)
+                except ProjectBusy as busy:
+                    yield str(busy)
+                    return
+                fan_out = await _subscribe(run, events, sinks, webhook_url)
+                evaluations = EvaluationStore(await warm.store(), project_id, clock=_now)
+                await evaluations.open()
+                mock = MOCK_MODEL if shop.chat.is_mock else None
+                chronicle = Chronicle(events, shop.plan.default_model, mock=mock)
+                gather = _Gather(shop, run, chronicle, fan_out, evaluations)
+                async with fan_out.feeding(project_id), _holding(gather):
+                    _current = gather
+                    await gather.tell()
+                    if run.attempt > 1 and run.report is None and is_evaluated:
+                        await _request_missed(gather)
+                    yield None
+        except Exception as error:
+            await _plan_retry(error)
+            raise
+        finally:
+            _current = None
+
+
+@contextlib.asynccontextmanager
+async def _holding(gather: _Gather) -> AsyncGenerator[None]:
+    """Hold the project, and close the run if it is cancelled."""
+    if gather.run.report is not None:
+        yield
+        return
+    async with gather.shop.runs.holding(gather.run):
+        try:
+            yield
+        except asyncio.CancelledError:
+            await asyncio.shield(_close_if_cancelled(gather))
+            raise
+
+
+async def _close_if_cancelled(gather: _Gather) -> None:
+    """Close a run that somebody cancels; one that is out of time goes on in its next attempt."""
+    try:
+        async with get_client() as client:
+            state = (await client.read_flow_run(UUID(gather.run.id))).state
+        if state is not None and (state.is_cancelling() or state.is_cancelled()):
+            await gather.end("cancelled")
+    except Exception:  # noqa: BLE001
+        # The run ends as cancelled all the same, and whoever wants the project next takes it over.
+        get_run_logger().exception("the cancelled run could not be closed")
+
+
+async def _subscribe(
+    run: Run, events: EventLog, sinks: Mapping[str, EventSink], webhook_url: str | None
+) -> FanOut:
+    """See that whoever wants this run's events gets them, from the first on."""
+    fan_out = FanOut(await warm.store(), events, sinks)
+    await events.prepare()
+    await fan_out.prepare()
+    if run.report is None:
+        for kind in sinks:
+            address = webhook_url if kind == WEBHOOK else None
+            await fan_out.subscribe(run.project_id, run.id, kind, address or "")
+    return fan_out
+
+
+async def _furnish(order: RunOrder) -> Workshop:
+    """Put together what the steps work with."""
+    settings, llm, embedding = GatherSettings(), LLMSettings(), EmbeddingSettings()
+    store, content = await warm.store(), await warm.content(order.project_id)
+    chat, embedder = await warm.chat(order.run_id), await warm.item_embedder(order.run_id)
+    asked = embedder.canonical_model(None)
+    # Vectors that mean nothing are never taken for those of the model itself.
+    model = f"mock {asked}" if embedder.is_mock else asked
+    variant = (model, embedding.embedding_dimensions, embedding.long_text)
+    shelf = VectorShelf(content, " ".join(str(part) for part in variant if part))
+    runs = GatherRuns(store)
+    await runs.prepare()
+    plan = JudgePlan(llm.default_llm_model)
+    verdicts = KeptSteps(store, f"{order.project_id}:duplicates", clock=time.time)
+    spending = await warm.spending()
+    return Workshop(
+        runs=runs,
+        items=ProjectItems(content, shelf, embed_with(embedder, asked), model),
+        chat=chat,
+        plan=GenerationPlan(llm.default_llm_model, items=settings.gather_batch_items),
+        deduplicator=Deduplicator(shipped_calibration(model), guarded_pairs=settings.guarded_pairs),
+        scorer=QualityScorer(chat, plan),
+        budgets=spending.budgets,
+        judge=DuplicateJudge(chat, verdicts, plan=plan),
+        language_of=guess_language,
+    )
+
+
+class _Departments:
+    """The departments, read by a step of their own."""
+
+    async def list_departments(self) -> DepartmentList:
+        """See `DepartmentSource`."""
+        return await list_departments()
+
+
+@task(name="list_departments", task_run_name="list-departments", **STEP)
+async def list_departments() -> DepartmentList:
+    """Read the departments that take part, in the order of their numbers."""
+    return await (await warm.departments()).list_departments()
+
+
+def next_department() -> Turn | None:
+    """Say whose turn it is; `None` after the last one."""
+    run = _gather().run
+    position = run.progress.position if run.report is None else None
+    if position is None:
+        return None
+    return Turn(position, run.progress.departments[position].department.slug)
+
+
+async def goes_on(turn: Turn) -> bool:
+    """Say whether a department has another iteration; if not, its reason is written down."""
+    gather = _gather()
+    gather.run, reason = await loop.find_verdict(gather.shop, gather.run, turn.position)
+    await gather.tell()
+    if reason is not None:
+        get_run_logger().info("%s is done: %s", turn.department, reason.replace("_", " "))
+    return reason is None
+
+
+def has_reached(turn: Turn) -> bool:
+    """Tell whether a department is done because it is good enough."""
+    return _gather().run.progress.departments[turn.position].reason is StopReason.THRESHOLD_REACHED
+
+
+@task(name="generate_items", task_run_name="generate-{turn.department}", **STEP)
+async def generate_items(turn: Turn) -> int | None:
+    """Have a batch written; return how many items it has, `None` where no budget has room."""
+    gather = _gather()
+    context = await loop.read_context(gather.shop, gather.run, turn.position)
+    try:
+        batch = await loop.write_batch(gather.shop, gather.run, turn.position, context)
+    except BudgetExceeded as spent:
+        get_run_logger().warning("no more is generated: %s", spent)
+        is_money = "_USD_" in spent.budget
+        reason = StopReason.COST_BUDGET if is_money else StopReason.TOKEN_BUDGET
+        gather.run = await gather.shop.runs.finish_department(gather.run, turn.position, reason)
+        return None
+    gather.batch = batch
+    return len(batch.items)
+
+
+@task(name="save_iteration", task_run_name="save-{turn.department}", **STEP)
+async def save_iteration(turn: Turn) -> int:
+    """Drop what repeats something, save the rest, score; return how many items were saved."""
+    gather, batch = _gather(), _gather().batch
+    assert batch is not None, "before generate_items()"
+    shop, position = gather.shop, turn.position
+    if batch.items:
+        await gather.chronicle.tell_one(gather.run, deduplicating(gather.run, position))
+        gather.fan_out.nudge()
+    fresh = await loop.drop_duplicates(shop, gather.run, position, batch)
+    saved = await loop.save_items(shop, gather.run, position, batch, fresh)
+    gather.run = await loop.score_department(
+        shop, gather.run, position, batch, fresh=fresh, saved=saved
+    )
+    gather.batch = None
+    await gather.tell()
+    return len(saved)
+
+
+@task(name="request_evaluation", task_run_name="evaluate-{turn.department}", **STEP)
+async def request_evaluation(turn: Turn) -> str:
+    """Write down that a department is to be evaluated as it is now; return the request's key."""
+    return await _request(_gather(), turn.position)
+
+
+@task(name="close_run", task_run_name="close", **STEP)
+async def close_run() -> GatherReport:
+    """Sum the run up, free its project, and leave its artifacts."""
+    gather = _gather()
+    reasons = {one.reason for one in gather.run.progress.departments}
+    return await gather.end("cancelled" if StopReason.CANCELLED in reasons else "completed")
+
+
+async def read_state(run_id: str) -> HolderState:
+    """Say what Prefect says of another run."""
+    try:
+        async with get_client() as client:
+            state = (await client.read_flow_run(UUID(run_id))).state
+    except (ObjectNotFound, ValueError):
+        return HolderState.UNKNOWN
+    if state is None:
+        return HolderState.UNKNOWN
+    return _HOLDER_STATES.get(state.type, HolderState.ENDED)
+
+
+async def _request(gather: _Gather, position: int) -> str:
+    department = gather.run.progress.departments[position].department
+    await gather.shop.items.refresh()
+    ids = [item.id for item in gather.shop.items.of_department(department.slug)]
+    asked = await gather.evaluations.request(
+        department, ids, user_id=gather.run.user_id, is_auto=True
+    )
+    return asked.request.key
+
+
+async def _request_missed(gather: _Gather) -> None:
+    """Request what an attempt that ended in between may not have requested any more."""
+    for position, one in enumerate(gather.run.progress.departments):
+        if one.reason is StopReason.THRESHOLD_REACHED:
+            await _request(gather, position)
+
+
+async def _plan_retry(error: Exception) -> None:
+    """Tell Prefect whether another attempt helps, and after how long."""
+    policy = FlowRunPolicy(retries=0)
+    if isinstance(error, AletheiaError) and error.retryable:
+        retries_before = int(flow_run.run_count or 1) - 1
+        base_s = GatherSettings().gather_retry_base_seconds
+        window_s = min(base_s * 2**retries_before, LONGEST_RETRY_S)
+        delay_s = max(random.random() * window_s, wait_asked_by(error))  # noqa: S311
+        policy = FlowRunPolicy(retries=RETRIES, retry_delay=round(min(delay_s, LONGEST_RETRY_S)))
+    try:
+        async with get_client() as client:
+            await client.update_flow_run(UUID(str(flow_run.id)), empirical_policy=policy)
+    except Exception as outage:  # noqa: BLE001 - what failed is what the run has to fail with
+        get_run_logger().warning("retries could not be planned: %s", outage)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

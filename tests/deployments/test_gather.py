@@ -1,0 +1,51 @@
+"""How a gather run is followed on the command line."""
+
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from aletheia.gather.events import KeptEvent
+from deployments.gather import describe
+from tests.fakes.webhook import FIELDS
+
+SAID: dict[str, Any] = {
+    "department": "legal",
+    "department_name": "Legal [red]and[/red] risk",
+    "threshold": 80.0,
+    "model": "some/model",
+    "iteration": 2,
+    "total_iterations": 7,
+    "quality_score": 61.25,
+    "final_quality_score": 61.25,
+    "items_created": 5,
+    "items_created_so_far": 5,
+    "iterations_used": 3,
+    "departments_processed": 1,
+    "summary": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("department_started", "Legal [red]and[/red] risk  to 80, by some/model"),
+        ("deduplicating", "  legal: comparing a batch with what is saved"),
+        ("iteration_complete", "  iteration 2 (7 in all): 5 items, quality 61.2"),
+        ("max_iterations_reached", "  its iterations are spent at 61.2"),
+        ("department_complete", "  done at 61.2 after 3 iterations"),
+        ("automation_complete", "Complete: 5 items in 7 iterations"),
+        ("automation_cancelled", "Cancelled: 5 items stay"),
+    ],
+)
+def test_each_event_is_a_line_of_plain_words(kind: str, line: str):
+    body = {name: SAID[name] for name in FIELDS[kind]} | {"type": kind}
+    event = KeptEvent(
+        "shop", 1, datetime(2026, 1, 1, tzinfo=UTC), "r", json.dumps(body).encode(), is_last=False
+    )
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(describe(event), highlight=False)
+    assert shown.getvalue() == f"{line}\n"

@@ -1,0 +1,292 @@
+"""The flow `automated_gather_creation` on a real Prefect server."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import CancelledRun
+from prefect.states import Cancelling, Completed, Running
+
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.documents import Documents
+from aletheia.errors import InvalidTask, Misconfigured, Refused
+from aletheia.gather.content import SavedItem
+from aletheia.gather.evaluation import REQUESTS
+from aletheia.gather.events import EventLog, IterationComplete, KeptEvent
+from aletheia.gather.fanout import CURSORS
+from aletheia.gather.progress import GatherReport
+from aletheia.gather.runs import LOCKS, GatherRuns, HolderState, RunOrder
+from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
+from flows.gather import automated_gather_creation
+from tests.fakes.departments import FakeDepartments
+from tests.fakes.payload_cms import FakePayload, serve_fake_payload
+from tests.fakes.webhook import serve_fake_webhook
+from tests.flows.conftest import artifacts, last_run
+
+NAME = "automated_gather_creation"
+EASY = {"coordinationSettings": {"minQualityThreshold": 20}}
+HARD = {"coordinationSettings": {"minQualityThreshold": 100}}
+
+
+@dataclass
+class Shop:
+    """What the saved blocks lead to, seen from outside."""
+
+    payload: FakePayload
+    documents: Documents
+    content: EmbeddedContent
+
+    async def gather(self, **parameters: Any) -> GatherReport:
+        """Run the flow."""
+        running = automated_gather_creation(project_id="shop", user_id="user-1", **parameters)
+        found = await cast("Awaitable[object]", running)
+        assert isinstance(found, GatherReport)
+        return found
+
+    async def events(self) -> list[KeptEvent]:
+        """Read all events of the project."""
+        return await EventLog(self.documents).read("shop")
+
+    async def items(self) -> list[SavedItem]:
+        """Read all items of the project."""
+        ids = [one async for page in self.content.list_ids() for one in page]
+        return list((await self.content.read_items(ids)).values())
+
+
+@pytest.fixture
+async def shop(
+    prefect_server: None,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncGenerator[Shop]:
+    """Three departments: one that is never filled, one that easily is, one in between."""
+    for name, value in {
+        "PROCESSING_MODE": "mock",
+        "MAX_RETRIES": "0",
+        "GATHER_RETRY_BASE_SECONDS": "0",
+        "WEBHOOK_ALLOWED_HOSTS": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    async with serve_fake_payload() as payload:
+        payload.add("support", 2, description="Answers customers and collects feedback.", **EASY)
+        payload.add("legal", 1, description="Reviews contracts and licences.", **HARD)
+        payload.add("closed", 3, isActive=False)
+        store = StoreCredentials(data_dir=tmp_path)
+        await store.asave("default", overwrite=True)
+        await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
+        await LLMCredentials().asave("default", overwrite=True)
+        events = EventCredentials(webhook_secret="s3cret")  # pyright: ignore[reportArgumentType]
+        await events.asave("default", overwrite=True)
+        documents, content = store.get_client(), store.get_content_client("shop")
+        assert isinstance(content, EmbeddedContent)
+        await documents.open()
+        await content.open()
+        yield Shop(payload, documents, content)
+        await content.close()
+        await documents.close()
+
+
+async def test_a_run_fills_its_departments_and_says_what_it_did(shop: Shop):
+    report = await shop.gather(max_iterations=6)
+    assert report.status == "completed"
+    assert [row.department for row in report.summary] == ["legal", "support"]
+    assert report.iterations == sum(row.iterations for row in report.summary) <= 6
+    items = await shop.items()
+    assert report.items_created == len(items) > 0
+    for row in report.summary:
+        own = [one for one in items if one.department == row.department]
+        assert row.items_created == len(own) > 0
+    assert all(one.automation is not None and one.automation.mock for one in items)
+    run = await last_run(NAME)
+    assert {one.automation.run_id for one in items if one.automation} == {str(run.id)}
+    (page,) = await artifacts("gather-report", run.id)
+    assert f"**{len(items)} items**" in str(page.data)
+    assert "| Support |" in str(page.data)
+    (table,) = await artifacts("gather-duplicates", run.id)
+    assert str(table.description).startswith("**0 items**")
+
+
+async def test_what_repeats_a_document_of_the_application_is_dropped_and_listed(
+    shop: Shop, tmp_path: Path
+):
+    await cast("Awaitable[object]", automated_gather_creation("other", "user-1", 2))
+    other = EmbeddedContent(tmp_path, "other")
+    await other.open()
+    ids = [one async for page in other.list_ids() for one in page]
+    made = (await other.read_items(ids)).values()
+    await other.close()
+    theirs = [replace(one, id=f"theirs-{at}", automation=None) for at, one in enumerate(made)]
+    await shop.content.insert_items(theirs)
+    report = await shop.gather(max_iterations=2)
+    contents = [one.content for one in await shop.items()]
+    assert len(set(contents)) == len(contents) == len(theirs) + report.items_created
+    (table,) = await artifacts("gather-duplicates", (await last_run(NAME)).id)
+    rows = json.loads(str(table.data))
+    assert len(rows) >= len(theirs) > 0
+    assert str(table.description).startswith(f"**{len(rows)} items**")
+    assert {row["found by"] for row in rows} == {"exact"}
+    assert all(row["dropped"] == row["repeats"] for row in rows)
+
+
+async def test_events_are_numbered_without_gaps_and_tell_the_run_in_order(shop: Shop):
+    report = await shop.gather(max_iterations=4)
+    events = await shop.events()
+    assert [one.seq for one in events] == list(range(1, len(events) + 1))
+    told: list[tuple[Any, ...]] = []
+    for one in events:
+        body = json.loads(one.body)
+        told.append((body["type"], body.get("department"), body.get("iteration")))
+    expected: list[tuple[Any, ...]] = []
+    for row in report.summary:
+        expected.append(("department_started", row.department, None))
+        for number in range(1, row.iterations + 1):
+            expected.append(("deduplicating", row.department, None))
+            expected.append(("iteration_complete", row.department, number))
+        if row.department == "legal":
+            expected.append(("max_iterations_reached", row.department, None))
+        expected.append(("department_complete", row.department, None))
+    assert told == [*expected, ("automation_complete", None, None)]
+    assert json.loads(events[0].body)["model"] == "mock-llm"
+    last = json.loads(events[-1].body)
+    assert last["items_created"] == report.items_created
+    made = [json.loads(one.body) for one in events]
+    saved = sum(one["items_created"] for one in made if one["type"] == "iteration_complete")
+    assert saved == report.items_created
+
+
+async def test_a_project_that_is_done_has_no_iteration_and_is_evaluated_once(shop: Shop):
+    shop.payload.documents = [one for one in shop.payload.documents if one["slug"] == "support"]
+    first = await shop.gather()
+    second = await shop.gather()
+    assert first.iterations > 0
+    assert (second.status, second.iterations, second.items_created) == ("completed", 0, 0)
+    assert second.departments_processed == 1
+    assert len(await shop.items()) == first.items_created
+    (request,) = await shop.documents.find(REQUESTS, {})
+    assert (request["department"], request["run_id"]) == ("support", None)
+
+
+async def test_no_evaluation_is_requested_where_none_is_wanted(shop: Shop):
+    await shop.gather(max_iterations=4, enable_auto_evaluation=False)
+    assert await shop.documents.find(REQUESTS, {}) == []
+
+
+async def test_a_second_run_is_refused_while_the_first_holds_the_project(shop: Shop):
+    async with get_client() as client:
+        holder = await client.create_flow_run(automated_gather_creation, state=Running())
+        order = RunOrder(str(holder.id), "shop", "somebody else")
+        await GatherRuns(shop.documents).open(order, FakeDepartments([]), _never_asked)
+        with pytest.raises(CancelledRun, match=str(holder.id)):
+            await shop.gather(webhook_url="http://127.0.0.1:1/hook")
+        refused = await last_run(NAME)
+        assert refused.state is not None
+        assert refused.state.is_cancelled()
+        assert str(holder.id) in str(refused.state.message)
+        assert shop.payload.requests == []
+        assert await shop.documents.find(CURSORS, {}) == []
+        await client.set_flow_run_state(holder.id, Completed(), force=True)
+    assert (await shop.gather(max_iterations=2)).status == "completed"
+
+
+async def test_a_run_that_is_cancelled_keeps_what_it_made_and_says_so(shop: Shop):
+    running = asyncio.create_task(shop.gather(max_iterations=50))
+    while not any(b"iteration_complete" in one.body for one in await shop.events()):
+        await asyncio.sleep(0.02)
+    async with get_client() as client:
+        run = await last_run(NAME)
+        await client.set_flow_run_state(run.id, Cancelling(), force=True)
+    running.cancel()
+    with pytest.raises((asyncio.CancelledError, CancelledRun)):
+        await running
+    last = (await shop.events())[-1]
+    body = json.loads(last.body)
+    created = len(await shop.items())
+    assert (body["type"], body["items_created_so_far"]) == ("automation_cancelled", created)
+    assert created > 0
+    assert not (await shop.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
+    assert len(await artifacts("gather-report", run.id)) == 1
+
+
+async def test_an_attempt_that_breaks_off_is_gone_on_with_and_repeats_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    async with get_client() as client:
+        run_id = (await client.create_flow_run(automated_gather_creation)).id
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run_id))
+    first = asyncio.create_task(shop.gather(max_iterations=8))
+    while not any(b"iteration_complete" in one.body for one in await shop.events()):
+        await asyncio.sleep(0.02)
+    first.cancel()
+    with pytest.raises((asyncio.CancelledError, CancelledRun)):
+        await first
+    before = await shop.events()
+    assert not any(one.is_last for one in before)
+    assert (await shop.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
+    report = await shop.gather(max_iterations=8)
+    events = await shop.events()
+    assert events[: len(before)] == before
+    assert [one.seq for one in events] == list(range(1, len(events) + 1))
+    told = [one.read() for one in events]
+    done = [(one.department, one.iteration) for one in told if isinstance(one, IterationComplete)]
+    assert done == [
+        (row.department, number)
+        for row in report.summary
+        for number in range(1, row.iterations + 1)
+    ]
+    assert report.iterations <= 8
+    assert report.items_created == len(await shop.items())
+    assert (await shop.gather(max_iterations=8)) == report
+    assert await shop.events() == events
+
+
+async def test_a_run_goes_on_after_an_outage_of_the_application(shop: Shop):
+    shop.payload.fail_next(503, on="departments")
+    report = await shop.gather(max_iterations=2)
+    assert report.status == "completed"
+    assert (await last_run(NAME)).run_count == 2
+
+
+async def test_what_no_retry_helps_is_not_tried_again(shop: Shop):
+    shop.payload.authorization = "users API-Key wanted"
+    with pytest.raises(Refused):
+        await shop.gather()
+    assert (await last_run(NAME)).run_count == 1
+    assert len(shop.payload.requests) == 1
+
+
+async def test_events_reach_the_webhook_in_order(shop: Shop):
+    async with serve_fake_webhook() as webhook:
+        await shop.gather(max_iterations=2, webhook_url=webhook.url)
+    assert webhook.refused == []
+    assert webhook.ids == [one.id for one in await shop.events()]
+
+
+async def test_a_webhook_that_may_not_be_asked_is_refused_before_anything_is_done(shop: Shop):
+    with pytest.raises(InvalidTask, match="https"):
+        await shop.gather(webhook_url="http://example.com/hook")
+    assert shop.payload.requests == []
+
+
+async def test_production_refuses_a_gather_without_a_key(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(Misconfigured, match="OPENROUTER_API_KEY"):
+        await shop.gather()
+    assert await shop.items() == []
+
+
+async def test_a_hostile_project_id_is_refused(shop: Shop):
+    with pytest.raises(InvalidTask, match="project id"):
+        await cast("Awaitable[object]", automated_gather_creation("../shop", "user-1"))
+    assert shop.payload.requests == []
+    assert (await last_run(NAME)).run_count == 1
+
+
+async def _never_asked(run_id: str) -> HolderState:
+    raise AssertionError(run_id)
