@@ -70,6 +70,7 @@ class EmbeddingCache:
         self._inner, self._documents = inner, documents
         self._ttl_s, self._variant, self._clock = ttl_s, variant, clock
         self._purged_at = 0.0
+        self._prefixes: dict[str, Any] = {}
         self.provider, self.is_mock = inner.provider, inner.is_mock
 
     async def prepare(self) -> None:
@@ -164,11 +165,14 @@ class EmbeddingCache:
             log.warning("lookups in the cache of embeddings could not be counted: %s", error)
 
     def _id(self, model: str, text: str) -> str:
-        parts = (self.provider, model, self._variant, text)
-        digest = hashlib.sha256()
-        for part in parts:
-            raw = part.encode(errors="surrogatepass")
-            digest.update(len(raw).to_bytes(8) + raw)
+        if model not in self._prefixes:
+            prefix = hashlib.sha256()
+            for part in (self.provider, model, self._variant):
+                raw = part.encode(errors="surrogatepass")
+                prefix.update(len(raw).to_bytes(8) + raw)
+            self._prefixes[model] = prefix
+        digest = self._prefixes[model].copy()
+        digest.update(text.encode(errors="surrogatepass"))
         return digest.hexdigest()
 
 

@@ -358,7 +358,7 @@ def _read_embedding(embedding: object) -> Vector:
         raise ValueError("a vector that is not base64") from None
     if len(raw) % 4:
         raise ValueError("a vector of broken numbers")
-    return np.frombuffer(raw, "<f4").astype(np.float32)
+    return np.frombuffer(raw, "<f4").astype(np.float32, copy=False)
 
 
 def read_tokens(answer: dict[str, Any]) -> int | None:
