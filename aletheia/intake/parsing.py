@@ -213,7 +213,7 @@ def _leaves(value: object) -> Iterator[object]:
 
 def _is_deeper(value: object, levels: int) -> bool:
     """Tell whether a JSON value is nested deeper; without recursion, which ends too early."""
-    todo = [(value, 1)] if isinstance(value, dict | list) else []
+    todo: list[tuple[object, int]] = [(value, 1)] if isinstance(value, dict | list) else []
     while todo:
         one, depth = todo.pop()
         if depth > levels:

@@ -24,6 +24,10 @@ class FakeEmbedder:
             raise InvalidTask("unsupported_model", f"{model!r} is not served")
         return "m"
 
+    async def room(self, model: str, texts: Sequence[str]) -> int:
+        assert model == "m"
+        return len(texts)
+
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         assert model == "m"
         for index, text in reversed(list(enumerate(texts))):

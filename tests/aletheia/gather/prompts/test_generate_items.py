@@ -164,7 +164,11 @@ def test_the_most_important_come_in_first_and_long_ones_are_shortened() -> None:
 
 def test_tokens_can_be_counted_otherwise() -> None:
     context = PromptContext(existing=excerpts("item", "a b c", "d e f", "g h i"))
-    prompt = build(context, max_context_tokens=7, count_tokens=lambda text: len(text.split()))
+
+    def count_words(text: str) -> int:
+        return len(text.split())
+
+    prompt = build(context, max_context_tokens=7, count_tokens=count_words)
     assert blocks(prompt)["existing"] == ["a b c", "d e f"]
     assert (prompt.context_tokens, prompt.left_out) == (6, 1)
 
