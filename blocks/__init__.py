@@ -1,5 +1,6 @@
 """Credentials as Prefect blocks; each builds a client and holds no connection."""
 
+from blocks.brain import BrainCredentials
 from blocks.departments import PayloadCredentials
 from blocks.events import EventCredentials
 from blocks.llm_account import LLMCredentials
@@ -8,6 +9,7 @@ from blocks.store import StoreCredentials
 from blocks.upstream import UpstreamCredentials
 
 __all__ = [
+    "BrainCredentials",
     "EventCredentials",
     "LLMCredentials",
     "OpenAICredentials",

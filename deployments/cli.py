@@ -2,12 +2,13 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from aletheia.errors import AletheiaError
 from deployments import up as servers
@@ -121,9 +122,31 @@ def replay(
     )
 
 
-@app.command()
-def gather(
-    project: Annotated[str, typer.Argument(help="Letters, digits, _ and -; at most 48.")],
+class ProjectOrCommand(TyperGroup):
+    """A group whose first word, where it names no command, is what `start` is told."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `start` before arguments that name no command and ask for no help."""
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+gather_app = typer.Typer(
+    cls=ProjectOrCommand,
+    help="Fill the departments of a project with items: `gather PROJECT`, short for `gather start "
+    "PROJECT`, starts a run and follows it.",
+    no_args_is_help=True,
+    subcommand_metavar="PROJECT | COMMAND [ARGS]...",
+)
+app.add_typer(gather_app, name="gather")
+
+ProjectArgument = Annotated[str, typer.Argument(help="Letters, digits, _ and -; at most 48.")]
+
+
+@gather_app.command("start")
+def start_gather(
+    project: ProjectArgument,
     user: Annotated[str, typer.Option(help="Whose items they will be.")] = "operator",
     max_iterations: Annotated[int, typer.Option(min=1, help="Of the whole run.")] = 50,
     evaluate: Annotated[
@@ -131,11 +154,11 @@ def gather(
     ] = True,
     webhook: Annotated[str | None, typer.Option(help="Where its events go too.")] = None,
 ) -> None:
-    """Fill the departments of a project with items: start a run, and follow it to its end."""
+    """Start a run, and follow it to its end; also for a project that is named like a command."""
     with on_server():
-        from deployments.gather import gather as start
+        from deployments.gather import gather
 
-        is_complete = start(
+        is_complete = gather(
             project,
             user,
             console,
@@ -144,6 +167,83 @@ def gather(
             webhook_url=webhook,
         )
     raise typer.Exit(not is_complete)
+
+
+@gather_app.command("resume")
+def resume_gather(
+    run: Annotated[str, typer.Argument(help="Id of the flow run.")],
+    max_iterations: Annotated[
+        int | None, typer.Option(min=1, help="Of the whole run, those that are done included.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DEPARTMENT=X", help="Quality at which a department is done; 0..100."),
+    ] = None,
+) -> None:
+    """Let a run go on that is suspended, failed or lost its process; change what it may do."""
+    with on_server():
+        from deployments.gather import read_thresholds, resume
+
+        said = resume(run, max_iterations, read_thresholds(threshold or []))
+    _say(said)
+
+
+@gather_app.command("duplicates")
+def list_duplicates(
+    project: ProjectArgument,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
+) -> None:
+    """List what was dropped as a duplicate of what, newest first, with ids to undo it by."""
+    with on_server():
+        from deployments.decisions import read_duplicates, show_duplicates
+
+        dropped, matches = read_duplicates(project, limit)
+    show_duplicates(dropped, matches, console, as_json=as_json)
+
+
+@gather_app.command("undo")
+def undo_duplicate(
+    project: ProjectArgument,
+    decision: Annotated[str, typer.Argument(help="From `gather duplicates` or a run's table.")],
+    user: Annotated[str, typer.Option(help="Who undoes it.")] = "operator",
+) -> None:
+    """Save an item that was dropped as a duplicate; the two are distinct from now on."""
+    with on_server():
+        from deployments.decisions import undo
+
+        undone = undo(project, decision, user)
+    _say(f"{undone.department} has it now, as {undone.item_id}: {undone.content}")
+
+
+@app.command()
+def evaluate(
+    project: ProjectArgument,
+    number: Annotated[
+        int | None, typer.Argument(help="codeDepNumber of the department, if it has one.")
+    ] = None,
+    department: Annotated[
+        str | None, typer.Option(help="Its slug, where the number does not tell.")
+    ] = None,
+    *,
+    user: Annotated[str, typer.Option(help="Who asks.")] = "operator",
+    force: Annotated[bool, typer.Option("--force", help="Again, if it was evaluated.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Have a department evaluated as it is now, wait for the result and print it."""
+    with on_server():
+        from deployments.evaluation import evaluate as start
+        from deployments.evaluation import show
+
+        report = start(
+            project,
+            number,
+            user,
+            Console(stderr=True),
+            department=department,
+            is_forced=force,
+        )
+    show(report, console, as_json=as_json)
 
 
 @app.command()
@@ -167,6 +267,21 @@ def models(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="By default METRICS_PORT.")
+    ] = None,
+) -> None:
+    """Serve the Brain to other programs, until SIGTERM or Ctrl-C."""
+    with on_server():
+        from aletheia.settings import ServiceSettings
+        from deployments.serve import serve as serve_until_ended
+
+        serve_until_ended(host, port or ServiceSettings().metrics_port)
+
+
+@app.command()
 def up() -> None:
     """Start a Prefect server, a worker and the deployments on this machine; leave them running."""
     with explained():
@@ -185,7 +300,7 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Leave everything running at the end.")] = False,
     tasks: Annotated[int, typer.Option(min=10, max=5000, help="Good tasks.")] = 300,
 ) -> None:
-    """Poll, embed and report real tasks from an example upstream, and show what happened."""
+    """Poll, embed and report tasks of an example upstream, gather items; show what happened."""
     with explained():
         from deployments.demo import run_demo
 

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings
 
 from aletheia import settings
 from blocks import (
+    BrainCredentials,
     EventCredentials,
     LLMCredentials,
     OpenAICredentials,
@@ -60,6 +61,15 @@ BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
         "NEXT_PUBLIC_APP_URL": "base_url",
         "PAYLOAD_API_KEY": "api_key",
         "PAYLOAD_API_KEY_COLLECTION": "collection",
+    },
+    BrainCredentials: {
+        "BRAIN_SERVICE_BASE_URL": "service_base_url",
+        "BRAIN_SERVICE_API_KEY": "service_api_key",
+        "NEO4J_URI": "neo4j_uri",
+        "NEO4J_USERNAME": "neo4j_username",
+        "NEO4J_PASSWORD": "neo4j_password",
+        "NEO4J_DATABASE": "neo4j_database",
+        "ALETHEIA_DATA_DIR": "data_dir",
     },
     EventCredentials: {
         "REDIS_URL": "redis_url",

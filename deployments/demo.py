@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import quote
@@ -23,17 +24,16 @@ from rich.table import Table
 
 from aletheia.errors import Misconfigured
 from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
+from deployments.demo_gather import run_gather
+from deployments.demo_runs import artifacts_of, show_links, watch
 from deployments.environment import demo_servers
 from deployments.example_upstream import ExampleTask, example_tasks
 from deployments.local import TITLES, Local, ProgramFailed, request
 from deployments.steps import Steps
 from deployments.up import POLL_TASKS, set_schedule, start_servers, start_shift
 
-RUN_TIMEOUT_S: Final = 300.0
-"""For the run, from its start to its end; it takes some 20 s."""
-
-LINE_EVERY_S: Final = 5.0
-"""How often a count is printed where no terminal shows one that changes."""
+FAKE_LIMITS: Final = {"RATE_LIMIT_PER_MINUTE": "1000", "RATE_LIMIT_PER_HOUR": "1000"}
+"""For the fakes: shift and gather together ask more often than is allowed by default."""
 
 STAND_INS: Final = {"nomic-embed-text": "text-embedding-3-small"}
 """What stands in at OpenAI for the tasks that name a model, in `hybrid` mode."""
@@ -43,13 +43,32 @@ NEIGHBOURS: Final = 3
 REPETITION_COSINE: Final = 0.8
 """From here on two docstrings say nearly the same in the same words, which would prove little."""
 
-FINAL_STATES: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
-
 NOT_OURS: Final = (
     "UPSTREAM_AUTH",
     "API_TOKEN",
+    "ORY_PROJECT_SLUG",
+    "OAUTH2_TOKEN_URL",
+    "OAUTH2_CLIENT_ID",
+    "OAUTH2_CLIENT_SECRET",
+    "OAUTH2_SCOPE",
+    "OAUTH2_AUDIENCE",
+    "PAYLOAD_API_KEY",
+    "PAYLOAD_API_KEY_COLLECTION",
     "MONGODB_URI",
     "MONGODB_DATABASE",
+    "BRAIN_SERVICE_BASE_URL",
+    "BRAIN_SERVICE_API_KEY",
+    "NEO4J_URI",
+    "NEO4J_USERNAME",
+    "NEO4J_PASSWORD",
+    "NEO4J_DATABASE",
+    "REDIS_URL",
+    "WEBHOOK_SECRET",
+    "OPENROUTER_API_KEY",
+    "OPENROUTER_BASE_URL",
+    "DEFAULT_LLM_MODEL",
+    "GATHER_BATCH_ITEMS",
+    "GUARDED_PAIRS",
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
     "OLLAMA_BASE_URL",
@@ -117,8 +136,8 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
     settings = EmbeddingSettings()
     mode = settings.processing_mode
     is_mock = mode == "mock"
-    if is_mock and settings.environment == "production":
-        raise Misconfigured("PROCESSING_MODE", "'mock' is refused where ENVIRONMENT=production")
+    if settings.environment == "production":
+        raise Misconfigured("ENVIRONMENT", "'production' refuses the mock that the demo needs")
     local = demo_servers(steps.say)
     began = time.monotonic()
     _introduce(steps.console, settings, tasks)
@@ -132,7 +151,7 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
         if settings.is_remote:
             with steps.step("Start fakes of OpenAI and Ollama"):
                 options = ["--ollama-fails-after", "1"] if mode == "hybrid" else []
-                variables |= local.start_providers(options)
+                variables |= local.start_providers(options) | FAKE_LIMITS
         if mode == "hybrid":
             variables["HYBRID_MODEL_MAP"] = json.dumps(STAND_INS)
         model = DEFAULT_MODELS[mode]
@@ -145,17 +164,25 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
         )
         with steps.step(f"Run {POLL_TASKS}, one look (shift_seconds=0)") as step:
             run = start_shift(local, {"shift_seconds": 0})
-            step.detail = _watch(local, run, steps)
+            step.detail = watch(local, run, POLL_TASKS, steps, lambda state: _count(local, state))
         with steps.step("Ask the upstream what became of each task"):
             outcomes = _collect(local, run, example_tasks(tasks, model=model))
             stats = _upstream(local, "/stats")
-        is_as_expected = show(
-            steps.console, outcomes, stats, is_made_up=is_mock or settings.is_remote
-        )
-        _show_links(steps.console, local, run, keep=keep)
+        is_made_up = is_mock or settings.is_remote
+        is_as_expected = show(steps.console, outcomes, stats, is_made_up=is_made_up)
+        show_links(steps.console, local, run, "The shift")
+        if mode == "hybrid":
+            steps.console.print(
+                "\n  A gather is left out in this mode: items are embedded by Ollama alone, and "
+                "the fake one is down.",
+                highlight=False,
+            )
+        else:
+            is_as_expected &= run_gather(local, steps, is_made_up=is_made_up)
         if keep:
             set_schedule(local, is_active=True)
-        steps.console.print(f"  The demo took {time.monotonic() - began:.0f} s.", highlight=False)
+        seconds = time.monotonic() - began
+        _say_goodbye(steps.console, local.directory, seconds=seconds, keep=keep)
         return is_as_expected
     finally:
         if not keep:
@@ -227,7 +254,8 @@ def find_neighbours(
 
 def _introduce(console: Console, settings: EmbeddingSettings, tasks: int) -> None:
     console.print(
-        f"\nAn example upstream lists {tasks} texts and some broken tasks. A Prefect worker runs\n"
+        f"\n[bold]1. Tasks[/]\n\nAn example upstream lists {tasks} texts and some broken tasks. A "
+        "Prefect worker runs\n"
         "the deployment poll_tasks: it polls them over HTTP, embeds them, reports back.\n",
         highlight=False,
     )
@@ -258,44 +286,11 @@ def _introduce(console: Console, settings: EmbeddingSettings, tasks: int) -> Non
         )
 
 
-def _watch(local: Local, run: str, steps: Steps) -> str:
-    """Follow a run to its end, with a count; return what is to be said about it.
-
-    Raises:
-        ProgramFailed: it did not complete, or not in time.
-    """
-    began = time.monotonic()
-    said_at, started_at = began, None
-    while True:
-        now = time.monotonic()
-        found: dict[str, Any] = local.api("GET", f"/flow_runs/{run}") or {}
-        state = cast("str", found.get("state_type") or "?")
-        if state == "RUNNING" and started_at is None:
-            started_at = now
-            steps.say(f"the run has started, {now - began:.0f} s after it was asked for")
-        if state in FINAL_STATES:
-            break
-        if now - began > RUN_TIMEOUT_S or local.running("worker") is None:
-            raise _run_failed(local, f"is still {state.lower()}")
-        if steps.is_live or now - said_at >= LINE_EVERY_S:
-            said_at = now
-            steps.say(_count(local, state))
-        time.sleep(0.3)
-    if state != "COMPLETED":
-        raise _run_failed(local, f"ended as {state.lower()}")
-    return f"{found['name']}, {found['total_run_time']:.1f} s"
-
-
 def _count(local: Local, state: str) -> str:
     stats = _upstream(local, "/stats")
     states: dict[str, int] = stats.get("by_state", {})
     counts = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
     return f"run {state.lower()}; upstream: {counts}"
-
-
-def _run_failed(local: Local, reason: str) -> ProgramFailed:
-    # The worker's log has what the run wrote to the end, which its log in the server may lack.
-    return ProgramFailed("run of poll_tasks", reason, local.log("worker"), local.tail("worker"))
 
 
 def _upstream(local: Local, path: str) -> dict[str, Any]:
@@ -338,16 +333,11 @@ def _collect(local: Local, run: str, tasks: Sequence[ExampleTask]) -> list[Outco
 
 def _rejected(local: Local, run: str) -> int:
     """Read from the run's table how many entries without an id were recorded."""
-    for artifact in _artifacts(local, run):
+    for artifact in artifacts_of(local, run):
         if artifact["key"] == "shift-report":
             rows = json.loads(artifact["data"])
             return sum(row["tasks"] for row in rows if row["what"] == "rejected")
     return 0
-
-
-def _artifacts(local: Local, run: str) -> list[dict[str, Any]]:
-    body = {"artifacts": {"flow_run_id": {"any_": [run]}}, "sort": "CREATED_DESC"}
-    return local.api_list("/artifacts/filter", body)
 
 
 def _tabulate(outcomes: Sequence[Outcome]) -> Table:
@@ -416,28 +406,20 @@ def _judge(console: Console, outcomes: Sequence[Outcome]) -> bool:
     return False
 
 
-def _show_links(console: Console, local: Local, run: str, *, keep: bool) -> None:
-    server = local.running("server")
-    if server is None:
-        return
-    lines = [("run", f"{server.url}/runs/flow-run/{run}")]
-    lines += [
-        (
-            artifact["key"] or artifact["description"] or artifact["type"],
-            f"{server.url}/artifacts/artifact/{artifact['id']}",
-        )
-        for artifact in _artifacts(local, run)
-    ]
-    console.print("\n  In the Prefect UI")
-    for name, url in lines:
-        console.print(f"    {name:<20}{url}", markup=False, highlight=False, soft_wrap=True)
+def _say_goodbye(console: Console, directory: Path, *, seconds: float, keep: bool) -> None:
     if keep:
-        console.print("  It is left running: `make down` ends it.", highlight=False)
+        console.print(
+            f"\n  It is left running: `make down` ends it. Commands such as `aletheia status` ask "
+            f"it with\n  ALETHEIA_DATA_DIR={directory}",
+            highlight=False,
+            soft_wrap=True,
+        )
     else:
         console.print(
-            "  The servers stop now; `make demo KEEP=1` leaves them running to look around.",
+            "\n  The servers stop now; `make demo KEEP=1` leaves them running to look around.",
             highlight=False,
         )
+    console.print(f"  The demo took {seconds:.0f} s.", highlight=False)
 
 
 def _end_orderly(_signum: int, _frame: FrameType | None) -> NoReturn:

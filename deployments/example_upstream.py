@@ -11,11 +11,8 @@ import argparse
 import ast
 import asyncio
 import hashlib
-import json
 import os
 import re
-import signal
-import sys
 import sysconfig
 import time
 import uuid
@@ -32,7 +29,8 @@ from urllib.parse import unquote
 
 import orjson
 from aiohttp import hdrs, web
-from yarl import URL
+
+from deployments.loopback import LoopbackServer, answer, read_secret, serve
 
 EXAMPLE_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 """What tasks name that name a model."""
@@ -99,7 +97,7 @@ class Task:
     listed: list[int] = field(default_factory=list[int])
 
 
-class ExampleUpstream:
+class ExampleUpstream(LoopbackServer):
     """The upstream's task API, served from memory on the loopback interface.
 
     It is as strict as an application that validates with whitelists: a report with an unknown
@@ -123,38 +121,20 @@ class ExampleUpstream:
         keeps_results: bool = True,
         prefix: str = "",
     ) -> None:
+        super().__init__(prefix=prefix)
         self.tasks: dict[str, Task] = {}
         self.max_limit = max_limit
         self.transitions = TRANSITIONS
         self._authorization = None if token is None else f"Bearer {token}"
         self._keeps_results = keeps_results
-        self.prefix = prefix
         self._pending: dict[int, bytes] = {}
         self._entries = 0
         self._without_id = 0
         self._answers: Counter[str] = Counter()
         self._first_listed_at: float | None = None
         self._last_accepted_at: float | None = None
-        self._runner: web.ServerRunner | None = None
-        self.url = ""
         for entry in entries:
             self.add_entry(entry)
-
-    async def start(self, port: int = 0) -> str:
-        """Listen on 127.0.0.1 and give the base URL; port 0 takes a free one."""
-        server = web.Server(self._answer, access_log=None)
-        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}{self.prefix}"
-        return self.url
-
-    async def stop(self) -> None:
-        """Close all connections. Idempotent."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
 
     def add_entry(self, entry: object, encoded: bytes | None = None) -> None:
         """List one more entry as pending, behind all others.
@@ -216,7 +196,8 @@ class ExampleUpstream:
             return answer(orjson.dumps(self.read_stats()))
         return refuse(404, f"Cannot {method} {path}")
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, and count it."""
         response = await self.handle(request)
         self._answers[f"{request.method} {response.status}"] += 1
         return response
@@ -261,11 +242,6 @@ class ExampleUpstream:
             self._pending.pop(key, None)
         task.listed.clear()
         return answer(b'{"ok":true}')
-
-
-def answer(body: bytes, status: int = 200) -> web.Response:
-    """Answer with JSON."""
-    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: "application/json"})
 
 
 def refuse(status: int, *messages: str) -> web.Response:
@@ -553,19 +529,6 @@ def _make_time(number: int) -> str:
     return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)).isoformat()
 
 
-async def serve(upstream: ExampleUpstream, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; print one JSON line once it listens."""
-    ended = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, ended.set)
-    url = await upstream.start(port)
-    print(json.dumps({"url": url, "port": URL(url).port, "pid": os.getpid()}), flush=True)
-    try:
-        await ended.wait()
-    finally:
-        await upstream.stop()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Start the example upstream as a process of its own."""
     parser = argparse.ArgumentParser(prog="example_upstream", description=__doc__)
@@ -583,7 +546,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "first line of standard input where this is -",
     )
     options = parser.parse_args(arguments)
-    token = None if options.token is None else _read_token(options.token)
+    token = None if options.token is None else read_secret("--token", options.token)
     tasks = example_tasks(
         options.tasks,
         words=options.words,
@@ -597,13 +560,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keeps_results=not options.forget_results,
     )
     asyncio.run(serve(upstream, options.port))
-
-
-def _read_token(source: str) -> str:
-    token = sys.stdin.readline().strip() if source == "-" else os.environ.get(source, "")
-    if not token:
-        sys.exit("example_upstream: --token names where to read a token, and there is none")
-    return token
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What an operator asks of gathering: to start a run, and to see how it goes."""
+"""What an operator asks of gathering: to start a run, to see how it goes, to let it go on."""
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
 from uuid import UUID
@@ -13,11 +13,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
-from rich.markup import escape
 
-from aletheia.errors import AletheiaError, Misconfigured
-from aletheia.gather.events import EventLog, KeptEvent, check_project_id
+from aletheia.errors import AletheiaError, InvalidTask, Misconfigured
+from aletheia.gather.events import EventLog, check_project_id
+from deployments.event_lines import describe
 from tasks import warm
+from tasks.gather_operators import let_go_on
 
 DEPLOYMENT: Final = "automated_gather_creation/automated_gather_creation"
 
@@ -72,6 +73,38 @@ def gather(
         "webhook_url": webhook_url,
     }
     return asyncio.run(_start_and_follow(project_id, parameters, console))
+
+
+def resume(run_id: str, max_iterations: int | None, thresholds: Mapping[str, float]) -> str:
+    """Let a run go on, here and now; say what becomes of it.
+
+    Args:
+        run_id: of the flow run.
+        max_iterations: of the whole run; `None` leaves them.
+        thresholds: quality, 0 to 100, by a department's slug.
+
+    Raises:
+        AletheiaError: it cannot go on, or not with these.
+    """
+    return asyncio.run(let_go_on(run_id, max_iterations, thresholds))
+
+
+def read_thresholds(words: Sequence[str]) -> dict[str, float]:
+    """Read thresholds from words such as `legal=85`.
+
+    Raises:
+        InvalidTask: `invalid_override`.
+    """
+    thresholds: dict[str, float] = {}
+    for word in words:
+        slug, is_given, number = word.rpartition("=")
+        try:
+            thresholds[slug] = float(number)
+        except ValueError:
+            is_given = ""
+        if not slug or not is_given:
+            raise InvalidTask("invalid_override", f"--threshold takes DEPARTMENT=X, not {word!r}")
+    return thresholds
 
 
 async def _start_and_follow(
@@ -129,32 +162,3 @@ async def _await_end(following: asyncio.Task[bool], run_id: UUID) -> bool:
             seconds = time.monotonic() - began
             reason = state.message or f"no reason was given; it took {seconds:.0f} s"
             raise GatherEnded(str(run_id), state.type.value.lower(), reason)
-
-
-def describe(event: KeptEvent) -> str:
-    """Write an event as a line for a terminal."""
-    said = orjson.loads(event.body)
-    name = escape(str(said.get("department_name") or said.get("department") or ""))
-    match said["type"]:
-        case "department_started":
-            line = f"[bold]{name}[/]  to {said['threshold']:g}, by {escape(said['model'])}"
-        case "deduplicating":
-            line = f"  [dim]{name}: comparing a batch with what is saved[/]"
-        case "iteration_complete":
-            line = (
-                f"  iteration {said['iteration']} ({said['total_iterations']} in all): "
-                f"{said['items_created']} items, quality {said['quality_score']:.1f}"
-            )
-        case "max_iterations_reached":
-            line = f"  [yellow]its iterations are spent[/] at {said['final_quality_score']:.1f}"
-        case "department_complete":
-            iterations = said["iterations_used"]
-            line = f"  done at {said['quality_score']:.1f} after {iterations} iterations"
-        case "automation_complete":
-            line = (
-                f"[green]Complete[/]: {said['items_created']} items in "
-                f"{said['total_iterations']} iterations"
-            )
-        case _:
-            line = f"[yellow]Cancelled[/]: {said['items_created_so_far']} items stay"
-    return line

@@ -1,10 +1,10 @@
-"""The servers of one machine, as plain processes: Prefect, a worker, the example upstream.
+"""The servers of one machine, as plain processes: Prefect, a worker, the example servers.
 
 Everything of theirs lives below one directory:
 
     DIRECTORY/
       prefect/   home of the Prefect server, with its database
-      logs/      server.log  worker.log  upstream.log
+      logs/      server.log  worker.log  upstream.log  payload.log
       run/       one file a program: its process and its address
 
 A process counts as ours only if its environment says so, so that a process id that has been given
@@ -33,12 +33,13 @@ import psutil
 from aletheia.errors import AletheiaError, Unavailable
 from deployments import ROOT
 
-Name: TypeAlias = Literal["server", "worker", "upstream", "providers"]
+Name: TypeAlias = Literal["server", "worker", "upstream", "payload", "providers"]
 
 TITLES: Final[Mapping[Name, str]] = {
     "server": "Prefect server",
     "worker": "worker",
     "upstream": "example upstream",
+    "payload": "example application",
     "providers": "fake providers",
 }
 
@@ -215,6 +216,19 @@ class Local:
             program, _ = self._start_announced("upstream", command)
             return program
 
+    def start_payload(self, options: Sequence[str] = ()) -> Program:
+        """Start the example application, or find it running.
+
+        Args:
+            options: more of its command line.
+        """
+        with self._locked():
+            if (running := self.running("payload")) is not None:
+                return running
+            command = ["deployments.example_payload", "--port", "0", *options]
+            program, _ = self._start_announced("payload", command)
+            return program
+
     def start_providers(self, options: Sequence[str] = ()) -> dict[str, str]:
         """Start protocol fakes of OpenAI and Ollama anew.
 
@@ -262,7 +276,7 @@ class Local:
             ended: list[str] = []
             if cancelled := self._cancel_runs():
                 ended.append(f"{cancelled} runs")
-            for name in ("worker", "upstream", "providers", "server"):
+            for name in ("worker", "upstream", "payload", "providers", "server"):
                 program = self.running(name)
                 if program is not None:
                     _end([psutil.Process(program.pid)], STOP_TIMEOUT_S)

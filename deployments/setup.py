@@ -247,7 +247,9 @@ async def _ensure_queue(client: PrefectClient, pool: str, queue: WorkQueue) -> D
         if changed:
             await client.update_work_queue(found.id, **changed)
         outcome = "updated" if changed else "unchanged"
-    return Done("work queue", f"{pool}/{queue.name}", outcome, f"priority {queue.priority}")
+    limit = queue.concurrency_limit
+    detail = f"priority {queue.priority}{'' if limit is None else f', {limit} at once'}"
+    return Done("work queue", f"{pool}/{queue.name}", outcome, detail)
 
 
 async def _read_deployments(

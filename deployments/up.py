@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from deployments import ROOT
 from deployments.environment import demo_servers, local_servers, read_environment
-from deployments.local import TITLES, Local, ProgramFailed
+from deployments.local import TITLES, Local, Name, ProgramFailed
 from deployments.steps import Steps
 
 PREFERRED_PORT = 4200
@@ -18,6 +18,9 @@ PREFERRED_PORT = 4200
 SET_UP_TIMEOUT_S = 180.0
 
 POLL_TASKS = "poll_tasks/poll_tasks"
+
+PAYLOAD_URL = "NEXT_PUBLIC_APP_URL"
+"""Variable with the address of the application that has the departments."""
 
 TRIES = 5
 """Of one request to the Prefect server."""
@@ -37,8 +40,9 @@ def start_servers(
     Args:
         local: where it lives.
         steps: told what happens.
-        variables: added to the environment of the set-up and of the runs; unless `API_BASE_URL` is
-            among them, the example upstream is started and stands in for it.
+        variables: added to the environment of the set-up and of the runs. Unless `API_BASE_URL` is
+            among them, the example upstream is started and stands in for it, and unless
+            `NEXT_PUBLIC_APP_URL` is, the example application.
         port: for the Prefect server, where it is free.
         upstream_options: command line of the example upstream.
         is_scheduled: whether shifts start by their schedule.
@@ -49,6 +53,11 @@ def start_servers(
             upstream = local.start_upstream(upstream_options)
             step.detail = variables["API_BASE_URL"] = cast("str", upstream.url)
             variables["UPSTREAM_AUTH"] = "none"
+    if PAYLOAD_URL not in variables:
+        with steps.step("Start the example application, which has departments") as step:
+            step.detail = variables[PAYLOAD_URL] = cast("str", local.start_payload().url)
+            # A key of the real one is none of its business.
+            variables["PAYLOAD_API_KEY"] = ""
     with steps.step("Start the Prefect server") as step:
         step.detail = cast("str", local.start_server(port=port).url)
     with steps.step("Save blocks, create the work pool, deploy the flows"):
@@ -61,7 +70,18 @@ def start_servers(
 
 def start_shift(local: Local, parameters: Mapping[str, object] | None = None) -> str:
     """Start a run of `poll_tasks` now; return its id."""
-    path = f"/deployments/{_poll_tasks(local)}/create_flow_run"
+    return start_run(local, POLL_TASKS, parameters)
+
+
+def start_run(local: Local, name: str, parameters: Mapping[str, object] | None = None) -> str:
+    """Start a run of a deployment now; return its id.
+
+    Args:
+        local: where.
+        name: of flow and deployment.
+        parameters: those that differ from the deployment's own.
+    """
+    path = f"/deployments/{_find_deployment(local, name)}/create_flow_run"
     body = {
         "state": {"type": "SCHEDULED"},
         "parameters": dict(parameters or {}),
@@ -72,21 +92,21 @@ def start_shift(local: Local, parameters: Mapping[str, object] | None = None) ->
         if (run := local.api("POST", path, body)) is not None:
             return cast("str", run["id"])
         time.sleep(1)
-    raise _refused(local, "does not take a run of poll_tasks")
+    raise _refused(local, f"does not take a run of {name}")
 
 
 def set_schedule(local: Local, *, is_active: bool) -> None:
     """Have shifts started by their schedule, or not."""
     verb = "resume" if is_active else "pause"
-    local.api("POST", f"/deployments/{_poll_tasks(local)}/{verb}_deployment")
+    local.api("POST", f"/deployments/{_find_deployment(local, POLL_TASKS)}/{verb}_deployment")
 
 
-def _poll_tasks(local: Local) -> str:
+def _find_deployment(local: Local, name: str) -> str:
     for _ in range(TRIES):
-        if (deployment := local.api("GET", f"/deployments/name/{POLL_TASKS}")) is not None:
+        if (deployment := local.api("GET", f"/deployments/name/{name}")) is not None:
             return cast("str", deployment["id"])
         time.sleep(1)
-    raise _refused(local, "does not know poll_tasks")
+    raise _refused(local, f"does not know {name}")
 
 
 def _refused(local: Local, reason: str) -> ProgramFailed:
@@ -96,22 +116,31 @@ def _refused(local: Local, reason: str) -> ProgramFailed:
 def up(steps: Steps) -> None:
     """Start everything that does not run yet, and leave it running."""
     local = local_servers(steps.say)
-    configured = read_environment().get("API_BASE_URL")
-    variables = {} if configured is None else {"API_BASE_URL": configured}
+    known = read_environment()
+    variables = {name: known[name] for name in ("API_BASE_URL", PAYLOAD_URL) if name in known}
     start_servers(local, steps, variables, port=PREFERRED_PORT)
     if not local.has_run_due():
         with steps.step("Start the first shift"):
             start_shift(local)
-    server, upstream = local.running("server"), local.running("upstream")
+    examples = {
+        "API_BASE_URL": f"{_address(local, 'upstream')}/stats (the example)",
+        PAYLOAD_URL: f"{_address(local, 'payload')}/api/departments (the example)",
+    }
     lines = {
-        "Prefect UI": server.url if server is not None else "gone",
-        "upstream": f"{upstream.url}/stats (the example)" if upstream is not None else configured,
+        "Prefect UI": _address(local, "server"),
+        "upstream": variables.get("API_BASE_URL", examples["API_BASE_URL"]),
+        "departments": variables.get(PAYLOAD_URL, examples[PAYLOAD_URL]),
         "logs": local.log("worker").parent,
         "end it": "make down",
     }
     steps.console.print()
     for name, value in lines.items():
         steps.console.print(f"  {name:<12}{value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _address(local: Local, name: Name) -> str:
+    program = local.running(name)
+    return "gone" if program is None else f"{program.url}"
 
 
 def down(steps: Steps) -> None:

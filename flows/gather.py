@@ -8,7 +8,6 @@ from prefect.states import Cancelled
 
 from aletheia.gather.progress import GatherReport
 from tasks.gather import (
-    RETRIES,
     close_run,
     generate_items,
     goes_on,
@@ -18,9 +17,17 @@ from tasks.gather import (
     request_evaluation,
     save_iteration,
 )
+from tasks.gather_operators import close_cancelled
+from tasks.retrying import RETRIES
 
 
-@flow(name="automated_gather_creation", timeout_seconds=600, retries=RETRIES, persist_result=False)
+@flow(
+    name="automated_gather_creation",
+    timeout_seconds=600,
+    retries=RETRIES,
+    persist_result=False,
+    on_cancellation=[close_cancelled],
+)
 async def automated_gather_creation(
     project_id: str,
     user_id: str,

@@ -1,5 +1,8 @@
 """What a run leaves for an operator to look at."""
 
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -7,6 +10,8 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 
 from aletheia.intake.ledger import Overview
 from aletheia.intake.models import ShiftReport
@@ -31,6 +36,26 @@ class Progress:
     async def finish(self) -> None:
         """Fill the bar."""
         await aupdate_progress_artifact(self._artifact, progress=100.0)
+
+
+async def leave_markdown(run_id: str, key: str, markdown: str, description: str) -> None:
+    """Put a text on the page of a run, of whatever process."""
+    await _leave(run_id, "markdown", key, markdown, description)
+
+
+async def leave_table(
+    run_id: str, key: str, rows: Sequence[Mapping[str, Any]], description: str
+) -> None:
+    """Put a table on the page of a run, of whatever process."""
+    await _leave(run_id, "table", key, json.dumps(rows), description)
+
+
+async def _leave(run_id: str, kind: str, key: str, data: str, description: str) -> None:
+    artifact = ArtifactCreate(
+        type=kind, key=key, data=data, description=description, flow_run_id=UUID(run_id)
+    )
+    async with get_client() as client:
+        await client.create_artifact(artifact)
 
 
 async def intake_status(overview: Overview) -> None:

@@ -3,27 +3,23 @@
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from prefect import get_run_logger, task
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRunPolicy, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
-from aletheia.adapters.item_embedding import embed_with
 from aletheia.adapters.language import guess_language
 from aletheia.adapters.mock_llm import MOCK_MODEL
 from aletheia.adapters.webhook import WEBHOOK
-from aletheia.errors import AletheiaError, BudgetExceeded, wait_asked_by
+from aletheia.errors import BudgetExceeded
 from aletheia.gather import loop
-from aletheia.gather.calibration import shipped_calibration
 from aletheia.gather.chronicle import Chronicle, deduplicating
 from aletheia.gather.content import ProjectItems, VectorShelf
 from aletheia.gather.dedup import Deduplicator
@@ -32,18 +28,18 @@ from aletheia.gather.evaluation import EvaluationStore
 from aletheia.gather.events import EventLog, check_project_id
 from aletheia.gather.fanout import EventSink, FanOut
 from aletheia.gather.generation import GenerationPlan
+from aletheia.gather.knowledge import Knowledge
 from aletheia.gather.loop import QualityScorer, Workshop
 from aletheia.gather.models import Batch, DepartmentList
 from aletheia.gather.progress import GatherReport, RunStatus, StopReason
 from aletheia.gather.quality_judge import JudgePlan
 from aletheia.gather.runs import GatherRuns, HolderState, KeptSteps, ProjectBusy, Run, RunOrder
-from aletheia.settings import EmbeddingSettings, GatherSettings, LLMSettings, LogSettings
-from tasks import cancelling, gather_artifacts, warm
+from aletheia.settings import GatherSettings, LLMSettings, LogSettings
+from tasks import cancelling, warm
+from tasks.evaluation import ensure_evaluation, open_evaluations, start_waiting
+from tasks.gather_views import leave_views, moving_bar
 from tasks.policies import STEP
-
-RETRIES: Final = 3
-LONGEST_RETRY_S: Final = 600.0
-"""Further attempts at a run, and the longest wait before one, seconds (SPEC §4)."""
+from tasks.retrying import plan_retry
 
 _HOLDER_STATES: Final = {
     StateType.RUNNING: HolderState.RUNNING,
@@ -91,9 +87,8 @@ class _Gather:
             self.run = replace(self.run, report=report)
         assert self.run.report is not None
         await self.tell()
-        await gather_artifacts.gather_report(self.run, self.run.report)
         content = await warm.content(self.run.project_id)
-        await gather_artifacts.dropped_duplicates(self.run, self.shop.runs, content)
+        await leave_views(self.run, content, is_mock=self.shop.chat.is_mock)
         return self.run.report
 
 
@@ -146,22 +141,30 @@ async def opened_run(
                     yield str(busy)
                     return
                 fan_out = await _subscribe(run, events, sinks, webhook_url)
-                evaluations = EvaluationStore(await warm.store(), project_id, clock=_now)
-                await evaluations.open()
+                evaluations = await open_evaluations(project_id)
                 mock = MOCK_MODEL if shop.chat.is_mock else None
                 chronicle = Chronicle(events, shop.plan.default_model, mock=mock)
                 gather = _Gather(shop, run, chronicle, fan_out, evaluations)
-                async with fan_out.feeding(project_id), _holding(gather):
+                async with fan_out.feeding(project_id), _indexing(run), _holding(gather):
                     _current = gather
                     await gather.tell()
-                    if run.attempt > 1 and run.report is None and is_evaluated:
+                    if run.report is None and is_evaluated:
                         await _request_missed(gather)
                     yield None
         except Exception as error:
-            await _plan_retry(error)
+            await plan_retry(error)
             raise
         finally:
             _current = None
+
+
+@contextlib.asynccontextmanager
+async def _indexing(run: Run) -> AsyncGenerator[None]:
+    """Have the Brain index what is saved, beside the run; what it lacks at the end waits."""
+    access, outbox = await warm.brain_access(run.id), await warm.outbox()
+    items = await warm.brain_items(run.project_id, run.id)
+    async with outbox.feeding(run.project_id, access, items):
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -170,7 +173,7 @@ async def _holding(gather: _Gather) -> AsyncGenerator[None]:
     if gather.run.report is not None:
         yield
         return
-    async with gather.shop.runs.holding(gather.run):
+    async with gather.shop.runs.holding(gather.run), moving_bar(lambda: gather.run.progress):
         try:
             yield
         except asyncio.CancelledError:
@@ -206,28 +209,28 @@ async def _subscribe(
 
 async def _furnish(order: RunOrder) -> Workshop:
     """Put together what the steps work with."""
-    settings, llm, embedding = GatherSettings(), LLMSettings(), EmbeddingSettings()
+    settings, llm = GatherSettings(), LLMSettings()
     store, content = await warm.store(), await warm.content(order.project_id)
-    chat, embedder = await warm.chat(order.run_id), await warm.item_embedder(order.run_id)
-    asked = embedder.canonical_model(None)
-    # Vectors that mean nothing are never taken for those of the model itself.
-    model = f"mock {asked}" if embedder.is_mock else asked
-    variant = (model, embedding.embedding_dimensions, embedding.long_text)
-    shelf = VectorShelf(content, " ".join(str(part) for part in variant if part))
+    chat, model = await warm.chat(order.run_id), await warm.item_model(order.run_id)
+    items = ProjectItems(content, VectorShelf(content, model.vectors), model.embed, model.name)
+    access, outbox = await warm.brain_access(order.run_id), await warm.outbox()
     runs = GatherRuns(store)
     await runs.prepare()
     plan = JudgePlan(llm.default_llm_model)
     verdicts = KeptSteps(store, f"{order.project_id}:duplicates", clock=time.time)
     spending = await warm.spending()
+    chosen = await (await warm.calibrations()).choose(order.run_id, model.name)
     return Workshop(
         runs=runs,
-        items=ProjectItems(content, shelf, embed_with(embedder, asked), model),
+        items=items,
         chat=chat,
         plan=GenerationPlan(llm.default_llm_model, items=settings.gather_batch_items),
-        deduplicator=Deduplicator(shipped_calibration(model), guarded_pairs=settings.guarded_pairs),
+        deduplicator=Deduplicator(chosen.calibration, guarded_pairs=settings.guarded_pairs),
         scorer=QualityScorer(chat, plan),
         budgets=spending.budgets,
         judge=DuplicateJudge(chat, verdicts, plan=plan),
+        decisions=await warm.decisions(order.project_id),
+        brain=Knowledge(access, outbox, order.project_id, items),
         language_of=guess_language,
     )
 
@@ -308,7 +311,7 @@ async def save_iteration(turn: Turn) -> int:
 
 @task(name="request_evaluation", task_run_name="evaluate-{turn.department}", **STEP)
 async def request_evaluation(turn: Turn) -> str:
-    """Write down that a department is to be evaluated as it is now; return the request's key."""
+    """Have a department evaluated as it is now, by a run of its own; return the request's key."""
     return await _request(_gather(), turn.position)
 
 
@@ -336,34 +339,15 @@ async def _request(gather: _Gather, position: int) -> str:
     department = gather.run.progress.departments[position].department
     await gather.shop.items.refresh()
     ids = [item.id for item in gather.shop.items.of_department(department.slug)]
-    asked = await gather.evaluations.request(
-        department, ids, user_id=gather.run.user_id, is_auto=True
-    )
-    return asked.request.key
+    return await ensure_evaluation(gather.evaluations, department, ids, gather.run.user_id)
 
 
 async def _request_missed(gather: _Gather) -> None:
-    """Request what an attempt that ended in between may not have requested any more."""
+    """Request what an attempt that ended in between may not have requested any more.
+
+    What earlier runs requested without starting it is started first.
+    """
+    await start_waiting(gather.evaluations)
     for position, one in enumerate(gather.run.progress.departments):
         if one.reason is StopReason.THRESHOLD_REACHED:
             await _request(gather, position)
-
-
-async def _plan_retry(error: Exception) -> None:
-    """Tell Prefect whether another attempt helps, and after how long."""
-    policy = FlowRunPolicy(retries=0)
-    if isinstance(error, AletheiaError) and error.retryable:
-        retries_before = int(flow_run.run_count or 1) - 1
-        base_s = GatherSettings().gather_retry_base_seconds
-        window_s = min(base_s * 2**retries_before, LONGEST_RETRY_S)
-        delay_s = max(random.random() * window_s, wait_asked_by(error))  # noqa: S311
-        policy = FlowRunPolicy(retries=RETRIES, retry_delay=round(min(delay_s, LONGEST_RETRY_S)))
-    try:
-        async with get_client() as client:
-            await client.update_flow_run(UUID(str(flow_run.id)), empirical_policy=policy)
-    except Exception as outage:  # noqa: BLE001 - what failed is what the run has to fail with
-        get_run_logger().warning("retries could not be planned: %s", outage)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

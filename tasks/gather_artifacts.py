@@ -2,12 +2,13 @@
 
 from typing import Any, Final
 
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
-
+from aletheia.gather.calibration import DUPLICATE_AT
+from aletheia.gather.calibration_store import ChosenCalibration
 from aletheia.gather.content import ContentStore
-from aletheia.gather.loop import BATCH_STEP, DEDUP_STEP
 from aletheia.gather.progress import WARNINGS, GatherReport
-from aletheia.gather.runs import GatherRuns, Run
+from aletheia.gather.runs import Run
+from tasks import warm
+from tasks.artifacts import leave_markdown, leave_table
 
 MOST_ROWS: Final = 200
 """Duplicates in a table."""
@@ -36,50 +37,57 @@ async def gather_report(run: Run, report: GatherReport) -> None:
         "|---|---|---|---|---|---|",
         *rows,
     ]
-    await acreate_markdown_artifact(
-        markdown="\n".join(page), key="gather-report", description="What the run came to."
+    chosen = await (await warm.calibrations()).find_chosen(run.id)
+    if chosen is not None:
+        page += ["", describe_calibration(chosen)]
+    await leave_markdown(run.id, "gather-report", "\n".join(page), "What the run came to.")
+
+
+async def dropped_duplicates(run: Run, content: ContentStore) -> None:
+    """Leave a table of what was dropped, as the duplicate of what, and how to undo it."""
+    decisions = await warm.decisions(run.project_id)
+    dropped = sorted(
+        await decisions.list_dropped(run_id=run.id),
+        key=lambda one: (one.position, one.iteration, one.place),
     )
-
-
-async def dropped_duplicates(run: Run, runs: GatherRuns, content: ContentStore) -> None:
-    """Leave a table of what was dropped, as the duplicate of what."""
-    dropped: list[tuple[str, int, str, dict[str, Any]]] = []
-    for position, one in enumerate(run.progress.departments):
-        for done in one.iterations:
-            if done.kept == done.generated:
-                continue
-            steps = runs.answers(run, position, done.number)
-            batch = await steps.find_values(BATCH_STEP)
-            decisions = await steps.find_values(DEDUP_STEP)
-            if batch is None or decisions is None:
-                continue
-            dropped += [
-                (one.department.name, done.number, item["content"], decision)
-                for item, decision in zip(batch["items"], decisions, strict=True)
-                if not decision["is_kept"]
-            ]
     shown = dropped[-MOST_ROWS:]
-    ids = list({found["match_id"] for *_, found in shown if found["match_id"] is not None})
+    ids = list({one.decision.match_id for one in shown if one.decision.match_id is not None})
     matches = await content.read_items(ids) if ids else {}
     rows = [
         {
-            "department": name,
-            "iteration": number,
-            "dropped": _short(text),
+            "department": one.department_name,
+            "iteration": one.iteration,
+            "dropped": _short(one.item.content),
             "repeats": _short(matches[match].content)
-            if (match := found["match_id"]) in matches
+            if (match := one.decision.match_id) in matches
             else str(match),
-            "found by": found["tier"].replace("_", " "),
-            "similarity": "" if found["score"] is None else f"{found['score']:.3f}",
-            "why": found["reason"],
+            "found by": one.decision.tier.replace("_", " "),
+            "similarity": "" if one.decision.score is None else f"{one.decision.score:.3f}",
+            "why": one.decision.reason,
+            "decision": one.id,
         }
-        for name, number, text, found in shown
+        for one in shown
     ]
     left_out = f" The last {MOST_ROWS} are shown." if len(dropped) > MOST_ROWS else ""
-    await acreate_table_artifact(
-        table=rows or [{"dropped": "nothing was dropped"}],
-        key="gather-duplicates",
-        description=f"**{len(dropped)} items** repeated others and were dropped.{left_out}",
+    undo = f" `aletheia gather undo {run.project_id} DECISION` saves one." if rows else ""
+    await leave_table(
+        run.id,
+        "gather-duplicates",
+        rows or [{"dropped": "nothing was dropped"}],
+        f"**{len(dropped)} items** repeated others and were dropped.{left_out}{undo}",
+    )
+
+
+def describe_calibration(chosen: ChosenCalibration) -> str:
+    """Say in a sentence when two items are the same."""
+    source = {
+        "stored": "by the calibration that is stored for",
+        "shipped": "by the calibration that comes with Aletheia for",
+        "identity": "⚠ as nothing is known of",
+    }[chosen.source]
+    return (
+        f"Two items are the same at a similarity of {DUPLICATE_AT:.2f}, which is a raw cosine of "
+        f"{chosen.duplicate_at_cosine:.4f} {source} `{chosen.calibration.model}`."
     )
 
 

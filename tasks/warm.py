@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from prefect.blocks.core import Block
 
+from aletheia.adapters.brain.service import BrainService
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent
 from aletheia.adapters.embedding_cache import EmbeddingCache
 from aletheia.adapters.guarded_upstream import GuardedUpstream
 from aletheia.adapters.hybrid_embedder import HybridEmbedder
+from aletheia.adapters.item_embedding import ItemModel, embed_with, name_vectors_of
 from aletheia.adapters.local_embedder import LocalEmbedder
 from aletheia.adapters.metering import Meter, Recorded
 from aletheia.adapters.mock_embedder import MockEmbedder
@@ -33,7 +35,17 @@ from aletheia.analysis.shelf import ModelRecords
 from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured
+from aletheia.gather.brain import BrainGraph
+from aletheia.gather.brain_access import BrainAccess
+from aletheia.gather.brain_index import IndexedBrain
+from aletheia.gather.brain_items import BrainItems
+from aletheia.gather.calibration import GREY_FROM, shipped_calibration
+from aletheia.gather.calibration_store import CalibrationStore
+from aletheia.gather.catalogue import RunCatalogue
+from aletheia.gather.content import VectorShelf
+from aletheia.gather.decisions import ProjectDecisions
 from aletheia.gather.fanout import EventSink
+from aletheia.gather.outbox import Outbox
 from aletheia.gather.ports import ChatModel
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import PROBE_LEASE_S, CircuitBreaker
@@ -49,6 +61,7 @@ from aletheia.settings import (
     RateLimitSettings,
 )
 from blocks import (
+    BrainCredentials,
     EventCredentials,
     LLMCredentials,
     OpenAICredentials,
@@ -56,6 +69,7 @@ from blocks import (
     StoreCredentials,
     UpstreamCredentials,
 )
+from tasks.prefect_events import PREFECT, PrefectEvents
 
 if TYPE_CHECKING:
     from aletheia.adapters.openai_batches import OpenAIBatches
@@ -354,6 +368,14 @@ async def _keep(name: str, build: Callable[[], Awaitable[K]]) -> K:
     return cast("K", _open[name])
 
 
+def _closed_in_the_end(thing: T) -> T:
+    """Have something closed with everything else; whoever uses it opens it."""
+    if _closing is None:
+        raise RuntimeError("nothing stays open outside kept_open()")
+    _closing.push_async_callback(thing.close)
+    return thing
+
+
 async def departments() -> PayloadDepartments:
     """Fetch the client of the application that has the departments."""
 
@@ -370,6 +392,115 @@ async def content(project_id: str) -> EmbeddedContent | MongoContent:
         return (await _load(StoreCredentials)).get_content_client(project_id)
 
     return await _fetch(f"content of {project_id}", build)
+
+
+async def decisions(project_id: str) -> ProjectDecisions:
+    """Fetch what is kept of what was dropped in a project."""
+
+    async def build() -> ProjectDecisions:
+        decisions = ProjectDecisions(await store(), project_id)
+        await decisions.prepare()
+        return decisions
+
+    return await _keep(f"decisions of {project_id}", build)
+
+
+async def calibrations() -> CalibrationStore:
+    """Fetch the calibrations that are stored here."""
+    return CalibrationStore(await store(), dimensions=EmbeddingSettings().embedding_dimensions)
+
+
+async def brain(run_id: str) -> BrainService | IndexedBrain:
+    """Fetch the Brain that is configured: a service, else what is kept here. Not open yet.
+
+    Args:
+        run_id: the run that pays for what is embedded.
+
+    Raises:
+        Misconfigured: an address or a key cannot be right, or see `item_embedder`.
+    """
+
+    async def build() -> BrainService | None:
+        service = (await _load(BrainCredentials)).get_service()
+        return None if service is None else _closed_in_the_end(service)
+
+    return await _keep("brain service", build) or await indexed_brain(run_id)
+
+
+async def indexed_brain(run_id: str | None) -> IndexedBrain:
+    """Fetch the Brain that is kept here, never a client of a service. Not open yet.
+
+    Args:
+        run_id: the run that pays for what is embedded.
+
+    Raises:
+        Misconfigured: the address of Neo4j cannot be right, or see `item_embedder`.
+    """
+
+    async def build() -> IndexedBrain:
+        model = await item_model(run_id)
+        return IndexedBrain(
+            await brain_graph(), model.embed, model.vectors, catalogue=RunCatalogue(await store())
+        )
+
+    return await _keep("indexed brain", build)
+
+
+async def brain_graph() -> BrainGraph:
+    """Fetch what keeps the Brain here. Not open yet: it may be out of reach.
+
+    Raises:
+        Misconfigured: the address of Neo4j cannot be right.
+    """
+
+    async def build() -> BrainGraph:
+        return _closed_in_the_end((await _load(BrainCredentials)).get_graph())
+
+    return await _keep("brain graph", build)
+
+
+async def brain_access(run_id: str) -> BrainAccess:
+    """Fetch the way to the Brain, which may be away.
+
+    Args:
+        run_id: the run that pays for what is embedded.
+    """
+
+    async def build() -> BrainAccess:
+        model = (await item_model(run_id)).name
+        known = await (await calibrations()).find(model) or shipped_calibration(model)
+        return BrainAccess(
+            lambda: brain(run_id), await breakers(), link_from=known.to_cosine(GREY_FROM)
+        )
+
+    return await _keep("brain access", build)
+
+
+async def brain_items(project_id: str, run_id: str) -> BrainItems:
+    """Fetch a project's items as the Brain is given them.
+
+    Args:
+        project_id: the project.
+        run_id: the run that pays for what is embedded.
+    """
+    items, model = await content(project_id), await item_model(run_id)
+    return BrainItems(items, VectorShelf(items, model.vectors), model.embed)
+
+
+async def outbox() -> Outbox:
+    """Fetch what the Brain has still to be told."""
+
+    async def build() -> Outbox:
+        outbox = Outbox(await store())
+        await outbox.prepare()
+        return outbox
+
+    return await _keep("outbox", build)
+
+
+async def brain_key() -> str:
+    """Fetch what callers of the Brain that is served have to send; empty if there is nothing."""
+    return (await _load(BrainCredentials)).api_key
 
 
 async def chat(run_id: str) -> ChatModel:
@@ -399,7 +530,7 @@ async def _llm_client(account: LLMCredentials, run_id: str) -> "OpenAIChat":
     return account.get_client(around=await meter(run_id))
 
 
-async def item_embedder(run_id: str) -> Embedder:
+async def item_embedder(run_id: str | None) -> Embedder:
     """Fetch what embeds items, full texts and each by the one model that was asked for.
 
     Args:
@@ -422,29 +553,74 @@ async def item_embedder(run_id: str) -> Embedder:
     return await _keep("item embedder", build)
 
 
+async def item_model(run_id: str | None) -> ItemModel:
+    """Fetch the model that embeds items.
+
+    Args:
+        run_id: the run that pays for it.
+
+    Raises:
+        Misconfigured: see `item_embedder`.
+    """
+    embedder, settings = await item_embedder(run_id), EmbeddingSettings()
+    asked = embedder.canonical_model(None)
+    # Vectors that mean nothing are never taken for those of the model itself.
+    name = name_vectors_of(embedder, asked)
+    parts = (name, settings.embedding_dimensions, settings.long_text)
+    vectors = " ".join(str(part) for part in parts if part)
+    return ItemModel(name, vectors, embed_with(embedder, asked))
+
+
 async def event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
-    """Fetch what sends events, by kind: Redis where there is one, webhooks where one is named.
+    """Fetch what sends events, by kind: Prefect, Redis where there is one, webhooks where named.
 
     Raises:
         InvalidTask: `invalid_webhook_url`.
         Misconfigured: Redis's address cannot be right, or there is no key for signatures.
     """
-    account = await _load(EventCredentials)
-    sinks: dict[str, EventSink] = {}
+    sinks: dict[str, EventSink] = {PREFECT: await prefect_events()}
+    if (published := await redis_events()) is not None:
+        sinks[REDIS] = published
+    if webhook_url:
+        sender = await webhooks()
+        sender.check(webhook_url)
+        sinks[WEBHOOK] = sender
+    return sinks
 
-    async def build_redis() -> RedisEvents | None:
-        client = account.get_client()
+
+async def prefect_events() -> PrefectEvents:
+    """Fetch what makes events of Prefect of them."""
+
+    async def build() -> PrefectEvents:
+        return PrefectEvents()
+
+    return await _fetch("prefect events", build)
+
+
+async def redis_events() -> RedisEvents | None:
+    """Fetch what publishes events on Redis, where there is one.
+
+    Raises:
+        Misconfigured: Redis's address cannot be right.
+    """
+
+    async def build() -> RedisEvents | None:
+        client = (await _load(EventCredentials)).get_client()
         if client is not None and _closing is not None:
             _closing.push_async_callback(client.close)
         return client
 
-    async def build_webhooks() -> Webhooks:
-        return account.get_webhooks()
+    return await _keep("redis events", build)
 
-    if (published := await _keep("redis events", build_redis)) is not None:
-        sinks[REDIS] = published
-    if webhook_url:
-        webhooks = await _fetch("webhooks", build_webhooks)
-        webhooks.check(webhook_url)
-        sinks[WEBHOOK] = webhooks
-    return sinks
+
+async def webhooks() -> Webhooks:
+    """Fetch what posts events to webhooks.
+
+    Raises:
+        Misconfigured: there is no key for signatures.
+    """
+
+    async def build() -> Webhooks:
+        return (await _load(EventCredentials)).get_webhooks()
+
+    return await _fetch("webhooks", build)

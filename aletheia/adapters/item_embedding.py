@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,31 @@ from numpy.typing import NDArray
 from aletheia.analysis.ports import Embedder
 from aletheia.errors import AletheiaError
 from aletheia.gather.calibration import Embed
+
+
+@dataclass(frozen=True, slots=True)
+class ItemModel:
+    """What embeds items.
+
+    Attributes:
+        name: of the model, which its calibration goes by.
+        vectors: name of its vectors: the model, and whatever else they depend on.
+        embed: embeds full texts.
+    """
+
+    name: str
+    vectors: str
+    embed: Embed
+
+
+def name_vectors_of(embedder: Embedder, model: str) -> str:
+    """Name a model's vectors: what means nothing is never taken for the model's own.
+
+    Args:
+        embedder: what embeds.
+        model: in its own words.
+    """
+    return f"mock {model}" if embedder.is_mock else model
 
 
 def embed_with(embedder: Embedder, model: str) -> Embed:

@@ -124,6 +124,10 @@ class ContentStore(Protocol):
         """Count the items that a run has made, by their department's slug."""
         ...
 
+    async def list_department(self, slug: str) -> list[str]:
+        """Give the ids of a department's own items, in no particular order."""
+        ...
+
 
 class VectorShelf:
     """Vectors of texts, each model's in a collection of its own.
@@ -163,6 +167,20 @@ class VectorShelf:
         updates = [Update(key, change) for key, change in changes.items()]
         for start in range(0, len(updates), _UPDATED_AT_ONCE):
             await self._documents.upsert(self.collection, updates[start : start + _UPDATED_AT_ONCE])
+
+    async def fill(self, texts: Sequence[str], embed: Embed) -> tuple[NDArray[np.float32], int]:
+        """Give the vectors of texts, `(n, d)`, and say how many had none and were embedded."""
+        if not texts:
+            return np.empty((0, 0), np.float32), 0
+        known = await self.find(texts)
+        missing = list(dict.fromkeys(text for at, text in enumerate(texts) if at not in known))
+        if not missing:
+            return np.stack([known[at] for at in range(len(texts))]), 0
+        made = np.asarray(await embed(missing), np.float32)
+        await self.keep(missing, made)
+        rows = dict(zip(missing, made, strict=True))
+        vectors = [known[at] if at in known else rows[text] for at, text in enumerate(texts)]
+        return np.stack(vectors), len(missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +240,7 @@ class ProjectItems:
 
     def of_department(self, slug: str) -> list[SavedItem]:
         """Give a department's own items, oldest first."""
-        return sorted(self._own.get(slug, {}).values(), key=lambda one: (_moment(one), one.id))
+        return oldest_first(self._own.get(slug, {}).values())
 
     async def refresh(self, *, is_thorough: bool = False) -> Refreshed:
         """Take in what has been added to the collection, and let go of what was deleted.
@@ -255,7 +273,7 @@ class ProjectItems:
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Give the vectors of texts, `(n, d)`; those that are new are kept."""
-        vectors, _ = await self._vectors_of(texts)
+        vectors, _ = await self._vectors.fill(texts, self._embed)
         return vectors
 
     async def save(
@@ -296,25 +314,13 @@ class ProjectItems:
     async def _take_in(self, ids: Sequence[str]) -> int:
         found = await self._content.read_items(ids)
         items = [found[one] for one in ids if one in found and found[one].content.strip()]
-        vectors, embedded = await self._vectors_of([one.content for one in items])
+        texts = [one.content for one in items]
+        vectors, embedded = await self._vectors.fill(texts, self._embed)
         self._add(items, vectors)
         unreadable = set(ids).difference(one.id for one in items)
         self._unreadable |= unreadable
         self._known |= unreadable
         return embedded
-
-    async def _vectors_of(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
-        if not texts:
-            return np.empty((0, 0), np.float32), 0
-        known = await self._vectors.find(texts)
-        missing = list(dict.fromkeys(text for at, text in enumerate(texts) if at not in known))
-        if not missing:
-            return np.stack([known[at] for at in range(len(texts))]), 0
-        made = np.asarray(await self._embed(missing), np.float32)
-        await self._vectors.keep(missing, made)
-        rows = dict(zip(missing, made, strict=True))
-        vectors = [known[at] if at in known else rows[text] for at, text in enumerate(texts)]
-        return np.stack(vectors), len(missing)
 
     def _add(self, items: Sequence[SavedItem], vectors: NDArray[np.floating[Any]]) -> None:
         if not items:
@@ -407,8 +413,10 @@ def name_vectors(model: str) -> str:
     return f"aletheia_vectors_{plain[-_LONGEST_NAME + 9 :]}_{hash_text(model)[:8]}"
 
 
-def _moment(item: SavedItem) -> datetime:
-    return item.created_at or datetime.min.replace(tzinfo=UTC)
+def oldest_first(items: Iterable[SavedItem]) -> list[SavedItem]:
+    """Put items in the order in which they were saved; of one moment, in that of their ids."""
+    first = datetime.min.replace(tzinfo=UTC)
+    return sorted(items, key=lambda one: (one.created_at or first, one.id))
 
 
 def _is_same_origin(one: SavedItem, other: SavedItem) -> bool:

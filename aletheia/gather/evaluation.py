@@ -5,13 +5,16 @@ what was counted and, where a model answers, from it; each names the items it re
 aspect that has none, and what names anything else is dropped.
 
 A request is written down before anything runs, so that one that never got a run can be found. Each
-version of a department, that is each set of item ids, is evaluated once, unless it is forced.
+version of a department, that is each set of item ids, is evaluated once, unless it is forced. One
+run at a time is at work on a request; if it dies, its lease runs out.
 """
 
+import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
@@ -19,7 +22,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 from pydantic import ValidationError
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import AletheiaError
+from aletheia.errors import AletheiaError, Unavailable
 from aletheia.gather.models import Department, Fault
 from aletheia.gather.ports import AnswerLog, ChatModel
 from aletheia.gather.prompts.evaluate_department import (
@@ -56,6 +59,13 @@ REQUESTS: Final = "aletheia_evaluation_requests"
 
 REMARKS_STEP: Final = "findings"
 """Under which the answer with findings and suggestions is kept."""
+
+LEASE_S: Final = 60.0
+"""How long a request stays that of a run that died, seconds; as a project does (SPEC §4)."""
+
+RENEWALS_PER_LEASE: Final = 3
+LOOK_EVERY_S: Final = 1.0
+"""Between two looks at a request that another run holds, seconds."""
 
 _RemarkT = TypeVar("_RemarkT", bound=Remark)
 
@@ -101,20 +111,28 @@ class Evaluation:
     Attributes:
         project_id: the project.
         department: its slug.
+        department_name: for people.
+        threshold: quality at which it is done, 0 to 100.
+        items: how many were evaluated.
         version: of its items.
         quality: the scores, with what they rest on.
         findings: what is wrong, the weightiest first.
         suggestions: what would help.
         faults: why something of a model's answer is not in it.
+        is_mock: whether something in it was made up.
     """
 
     project_id: str
     department: str
+    department_name: str
+    threshold: float
+    items: int
     version: str
     quality: RefinedQuality
     findings: tuple[Finding, ...]
     suggestions: tuple[Suggestion, ...]
     faults: tuple[Fault, ...]
+    is_mock: bool
 
     def to_document(self) -> Document:
         """Write it as JSON, under the `_id` of its version."""
@@ -122,7 +140,11 @@ class Evaluation:
             "_id": evaluation_id(self.project_id, self.department, self.version),
             "project_id": self.project_id,
             "department": self.department,
+            "department_name": self.department_name,
+            "threshold": self.threshold,
+            "items": self.items,
             "version": self.version,
+            "mock": self.is_mock,
             **self.quality.to_document(),
             "findings": [
                 {
@@ -200,11 +222,15 @@ async def evaluate_items(
     return Evaluation(
         project_id=project_id,
         department=department.slug,
+        department_name=department.name,
+        threshold=department.quality_threshold,
+        items=len(items),
         version=version or version_of([one.id for one in items]),
         quality=quality,
         findings=remarks.ranked_findings(),
         suggestions=tuple(remarks.suggestions),
         faults=tuple(remarks.faults),
+        is_mock=remarks.is_mock or any(vote.is_mock for vote in quality.votes),
     )
 
 
@@ -219,6 +245,7 @@ class _Remarks:
         self.findings: list[Finding] = []
         self.suggestions: list[Suggestion] = []
         self.faults: list[Fault] = []
+        self.is_mock = False
 
     def ranked_findings(self) -> tuple[Finding, ...]:
         return tuple(sorted(self.findings, key=lambda one: _RANKS[one.severity]))
@@ -258,6 +285,7 @@ class _Remarks:
         try:
             if isinstance(outcome, AletheiaError):
                 raise outcome
+            self.is_mock = outcome.is_mock
             check_finish(outcome)
             found = find_json(outcome.text, accept=_has_remarks)
             if found.is_cut:
@@ -340,6 +368,21 @@ class EvaluationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationOrder:
+    """All that a run has to know in order to do a request.
+
+    Attributes:
+        request: the request.
+        department: as it was when it was asked for.
+        item_ids: of its items by then, sorted; some may have been deleted since.
+    """
+
+    request: EvaluationRequest
+    department: Department
+    item_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Requested:
     """What became of a request.
 
@@ -359,18 +402,26 @@ class EvaluationStore:
         documents: where they are kept.
         project_id: the project.
         clock: tells the time in UTC.
+        lease_s: how long a request stays that of a run that died.
     """
 
     def __init__(
-        self, documents: Documents, project_id: str, *, clock: Callable[[], datetime]
+        self,
+        documents: Documents,
+        project_id: str,
+        *,
+        clock: Callable[[], datetime],
+        lease_s: float = LEASE_S,
     ) -> None:
         self._documents = documents
         self._project_id = project_id
         self._clock = clock
+        self._lease_s = lease_s
 
     async def open(self) -> None:
         """Make the lookups fast. Idempotent."""
         await self._documents.ensure_index(REQUESTS, ["project_id", "run_id"])
+        await self._documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
         await self._documents.ensure_index(EVALUATIONS, ["project_id", "department"])
 
     async def request(
@@ -381,6 +432,7 @@ class EvaluationStore:
         user_id: str,
         is_auto: bool,
         is_forced: bool = False,
+        run_id: str | None = None,
     ) -> Requested:
         """Write down that a department is to be evaluated as it is now, before anything runs.
 
@@ -393,6 +445,7 @@ class EvaluationStore:
             user_id: who asks.
             is_auto: whether a gather run asks.
             is_forced: whether a version that was evaluated is to be evaluated again.
+            run_id: the run that asks and will do it; a request that has none yet becomes its own.
 
         Raises:
             Unavailable: the store is out of reach.
@@ -403,6 +456,8 @@ class EvaluationStore:
         done = 0 if stored is None else int(stored["attempt"])
         is_begun = last is not None and (last.run_id is not None or last.attempt <= done)
         if last is not None and not (is_forced and is_begun):
+            if run_id is not None:
+                await self.mark_started(last, run_id)
             return Requested(last, stored if last.attempt <= done else None)
         request = EvaluationRequest(
             project_id=self._project_id,
@@ -413,40 +468,96 @@ class EvaluationStore:
             is_auto=is_auto,
             attempt=1 + (0 if last is None else last.attempt),
             requested_at=self._clock(),
+            run_id=run_id,
         )
-        written = json.dumps(sorted(set(item_ids))).encode()
-        await self._documents.insert(REQUESTS, [{**_document_of(request), "payload": written}])
+        ordered = {
+            "department": department.model_dump(mode="json"),
+            "item_ids": sorted(set(item_ids)),
+        }
+        document = {**_document_of(request), "payload": json.dumps(ordered).encode()}
+        await self._documents.insert(REQUESTS, [document])
         # Somebody else may have written the same attempt meanwhile: theirs is the one that counts.
         kept = (await self._documents.get(REQUESTS, [request.key]))[request.key]
         return Requested(_request_of(kept), None)
 
-    async def find_request(self, key: str) -> tuple[EvaluationRequest, list[str]] | None:
-        """Give a request by its key, with the ids of the items it is about; `None` if unknown."""
+    async def find_order(self, key: str) -> EvaluationOrder | None:
+        """Give a request of this project by its key, with all it is about; `None` if unknown."""
         found = await self._documents.get(REQUESTS, [key], with_payload=True)
-        if (document := found.get(key)) is None:
+        document = found.get(key)
+        if document is None or document["project_id"] != self._project_id:
             return None
-        return _request_of(document), json.loads(document["payload"])
+        ordered = json.loads(document["payload"])
+        department = Department.model_validate(ordered["department"])
+        return EvaluationOrder(_request_of(document), department, tuple(ordered["item_ids"]))
+
+    async def find_key(self, run_id: str) -> str | None:
+        """Give the key of the request that a run is known to do."""
+        where = {"project_id": self._project_id, "run_id": run_id}
+        found = await self._documents.find(REQUESTS, where, limit=1)
+        return found[0]["_id"] if found else None
 
     async def mark_started(self, request: EvaluationRequest, run_id: str) -> None:
         """Note which run does a request. A second time changes nothing."""
         change = Change(set={"run_id": run_id})
         await self._documents.update(REQUESTS, [Update(request.key, change, {"run_id": None})])
 
-    async def list_without_run(
-        self, *, before: datetime | None = None, limit: int = 100
-    ) -> list[EvaluationRequest]:
-        """List requests no run is known for, oldest first.
-
-        Args:
-            before: only those made before this time, so that none is taken from somebody who is
-                just starting its run.
-            limit: at most so many.
-        """
+    async def list_without_run(self, *, limit: int = 100) -> list[EvaluationRequest]:
+        """List the oldest requests no run is known for, in the order of their departments."""
         where: dict[str, Any] = {"project_id": self._project_id, "run_id": None}
-        if before is not None:
-            where["requested_at"] = {"$lt": before.isoformat()}
         found = await self._documents.find(REQUESTS, where, sort="requested_at", limit=limit)
-        return [_request_of(one) for one in found]
+        return in_order([_request_of(one) for one in found])
+
+    @asynccontextmanager
+    async def holding(
+        self, request: EvaluationRequest, run_id: str, *, look_every_s: float = LOOK_EVERY_S
+    ) -> AsyncGenerator[Document | None]:
+        """Be the one run that is at work on a request, as soon as no other one is.
+
+        A further attempt of the run that holds it may go on at once; another run waits until there
+        is a result, or the lease has run out.
+
+        Yields:
+            The evaluation, if it is there by now; then nothing is left to do.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        while not await self._take(request, run_id):
+            if (stored := await self.find_result(request)) is not None:
+                yield stored
+                return
+            await asyncio.sleep(look_every_s)
+        renewing = asyncio.create_task(self._renew_for_ever(request, run_id))
+        try:
+            yield await self.find_result(request)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            free = Change(set={"holder": "", "lease_until": 0.0})
+            with suppress(Unavailable):
+                update = Update(request.key, free, {"holder": run_id})
+                await self._documents.update(REQUESTS, [update])
+
+    async def _take(self, request: EvaluationRequest, run_id: str) -> bool:
+        """Hold a request for another lease, if nobody else does; say whether it is ours."""
+        now = self._clock().timestamp()
+        change = Change(set={"holder": run_id, "lease_until": now + self._lease_s})
+        conditions: list[dict[str, Any]] = [{"holder": run_id}, {"lease_until": {"$lt": now}}]
+        for where in conditions:
+            if (await self._documents.update(REQUESTS, [Update(request.key, change, where)]))[0]:
+                return True
+        return False
+
+    async def _renew_for_ever(self, request: EvaluationRequest, run_id: str) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
+            try:
+                if not await self._take(request, run_id):
+                    log.warning("request %r was taken over by another run", request.key)
+                    return
+            except Unavailable as outage:
+                # The lease holds for two more tries.
+                log.warning("the lease of %r was not renewed: %s", request.key, outage)
 
     async def save(self, request: EvaluationRequest, evaluation: Evaluation) -> Document:
         """Keep the result of a request; a result of the same or a later attempt stays as it is.
@@ -462,6 +573,7 @@ class EvaluationStore:
         if document["_id"] != asked:
             raise ValueError(f"{document['_id']!r} was evaluated, {asked!r} was asked for")
         document |= {
+            "department_number": request.department_number,
             "attempt": request.attempt,
             "user_id": request.user_id,
             "auto": request.is_auto,
@@ -477,6 +589,11 @@ class EvaluationStore:
         """Give the evaluation of a version of a department, by its slug."""
         name = evaluation_id(self._project_id, department, version)
         return (await self._documents.get(EVALUATIONS, [name])).get(name)
+
+    async def find_result(self, request: EvaluationRequest) -> Document | None:
+        """Give what a request, or a later one for the same version, has come to."""
+        stored = await self.find(request.department, request.version)
+        return None if stored is None or int(stored["attempt"]) < request.attempt else stored
 
     async def find_latest(self, department: str) -> Document | None:
         """Give the newest evaluation of a department, by its slug."""
@@ -494,6 +611,40 @@ class EvaluationStore:
         return _request_of(found[0]) if found else None
 
 
+def in_order(requests: Sequence[EvaluationRequest]) -> list[EvaluationRequest]:
+    """Put the requests of a project in the order of departments, a missing number last."""
+
+    def place_of(one: EvaluationRequest) -> tuple[bool, int, datetime]:
+        number = one.department_number
+        return number is None, number or 0, one.requested_at
+
+    return sorted(requests, key=place_of)
+
+
+async def list_lost_requests(
+    documents: Documents, *, before: datetime, limit: int = 100
+) -> list[EvaluationRequest]:
+    """List the oldest requests of all projects no run is known for.
+
+    Args:
+        documents: the store.
+        before: only those made before this time, so that none is taken from somebody who is just
+            starting its run.
+        limit: at most so many.
+
+    Returns:
+        Project by project, the one that has waited longest first; each in the order of
+        departments.
+    """
+    await documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
+    where = {"run_id": None, "requested_at": {"$lt": before.isoformat()}}
+    found = await documents.find(REQUESTS, where, sort="requested_at", limit=limit)
+    projects: dict[str, list[EvaluationRequest]] = {}
+    for one in map(_request_of, found):
+        projects.setdefault(one.project_id, []).append(one)
+    return [one for requests in projects.values() for one in in_order(requests)]
+
+
 def _document_of(request: EvaluationRequest) -> Document:
     return {
         "_id": request.key,
@@ -506,6 +657,8 @@ def _document_of(request: EvaluationRequest) -> Document:
         "attempt": request.attempt,
         "requested_at": request.requested_at.isoformat(),
         "run_id": request.run_id,
+        "holder": "",
+        "lease_until": 0.0,
     }
 
 

@@ -22,12 +22,13 @@ from typing import Annotated, Final, Literal, TypeAlias
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from aletheia.documents import Document, Documents
+from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import InvalidTask, Unavailable
 
 log = logging.getLogger(__name__)
 
 EVENTS: Final = "aletheia_gather_events"
+PURGED: Final = "aletheia_gather_purged"
 
 PAGE: Final = 500
 """Events read at once, unless a caller asks for fewer."""
@@ -38,6 +39,7 @@ _S: Final = 1_000_000
 """Microseconds, as all times in the store are: since 1970 in UTC."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PURGED_AT_ONCE: Final = 10_000
 _PAUSE_S: Final = 0.001
 _LONGEST_PAUSE_S: Final = 0.05
 
@@ -261,8 +263,9 @@ class EventLog:
         self._ends: dict[str, int] = {}
 
     async def prepare(self) -> None:
-        """Make appending fast."""
+        """Make appending and purging fast."""
         await self._documents.ensure_index(EVENTS, ["project", "key"])
+        await self._documents.ensure_index(EVENTS, ["at"])
 
     async def append(
         self, event: Event, *, run_id: str, department_id: str = "", iteration: int = 0
@@ -318,6 +321,8 @@ class EventLog:
     async def read(self, project_id: str, *, after: int = 0, limit: int = PAGE) -> list[KeptEvent]:
         """Read the events that follow a number, in order and without a gap.
 
+        What was purged is passed over.
+
         Args:
             project_id: whose.
             after: the last number that is known; 0 for none.
@@ -330,6 +335,10 @@ class EventLog:
         found = await self._documents.find(
             EVENTS, _after(project_id, after), sort="_id", limit=limit
         )
+        if found and found[0]["seq"] > after + 1:
+            purged = await self._purged(project_id)
+            if purged > after:
+                return await self.read(project_id, after=purged, limit=limit)
         # A store that scans while others insert may show an event and not the one before it.
         return [
             _read(document)
@@ -363,6 +372,46 @@ class EventLog:
                 after = event.seq
             if len(events) < PAGE:
                 await asyncio.sleep(interval_s)
+
+    async def purge(self, older_than_s: float) -> int:
+        """Delete events that are older than that, from the first of each project on; say how many.
+
+        Of each project the last event stays, since the next number follows from it.
+
+        Raises:
+            Unavailable: the store is out of reach; what is deleted by then is gone.
+        """
+        before = round((self._clock() - older_than_s) * _S)
+        old = await self._documents.count_by(EVENTS, "project", {"at": {"$lt": before}})
+        # One that is alone may be the last of its project, which is left for ever.
+        projects = [project_id for project_id, count in old.items() if count > 1]
+        return sum([await self._purge_project(one, before) for one in projects])
+
+    async def _purge_project(self, project_id: str, before: int) -> int:
+        everything = _after(project_id, 0)
+        (first, *_), end = (
+            await self._documents.find(EVENTS, everything, sort="_id", limit=1),
+            await self.end(project_id),
+        )
+        young = await self._documents.find(
+            EVENTS, {**everything, "at": {"$gte": before}}, sort="_id", limit=1
+        )
+        last = min(
+            young[0]["seq"] - 1 if young else end - 1, int(first["seq"]) - 1 + _PURGED_AT_ONCE
+        )
+        if last < first["seq"]:
+            return 0
+        # Said first: a reader that meets the gap finds out that it is one.
+        await self._documents.insert(PURGED, [{"_id": project_id, "seq": last}])
+        further = Update(project_id, Change(set={"seq": last}), {"seq": {"$lt": last}})
+        await self._documents.update(PURGED, [further])
+        gone = {"$gt": _id(project_id, 0), "$lte": _id(project_id, last)}
+        return await self._documents.delete(EVENTS, {"_id": gone})
+
+    async def _purged(self, project_id: str) -> int:
+        """Give the number up to which events may have been deleted; 0 if none was."""
+        found = await self._documents.get(PURGED, [project_id])
+        return int(found[project_id]["seq"]) if project_id in found else 0
 
     async def _find(self, project_id: str, key: str) -> KeptEvent | None:
         where = {"project": project_id, "key": key}

@@ -41,6 +41,7 @@ CURSORS: Final = "aletheia_gather_cursors"
 DEAD_EVENTS: Final = "aletheia_gather_dead_events"
 
 _PAGE: Final = 100
+_PURGED_AT_ONCE: Final = 10_000
 _AT_ONCE: Final = 16
 """Receivers that one process feeds at the same time."""
 
@@ -170,9 +171,11 @@ class FanOut:
         self._nudged = asyncio.Event()
 
     async def prepare(self) -> None:
-        """Make looking for receivers fast."""
+        """Make looking for receivers, and purging, fast."""
         await self._documents.ensure_index(CURSORS, ["is_open", "project"])
+        await self._documents.ensure_index(CURSORS, ["at"])
         await self._documents.ensure_index(DEAD_EVENTS, ["project", "at"])
+        await self._documents.ensure_index(DEAD_EVENTS, ["at"])
 
     async def subscribe(self, project_id: str, run_id: str, kind: str, address: str = "") -> None:
         """Have a receiver fed with the events of a run; to be called before its first. Idempotent.
@@ -191,26 +194,31 @@ class FanOut:
             raise ValueError(f"{kind!r} is not a kind of sink: {_KIND.pattern}")
         receiver = name_receiver(kind, address)
         id_ = f"{project_id}:{receiver}"
-        if not await self._documents.get(CURSORS, [id_]):
-            document: Document = {
-                "_id": id_,
-                "project": project_id,
-                "receiver": receiver,
-                "kind": kind,
-                "address": address,
-                "runs": {},
-                "subscriptions": 0,
-                "is_open": True,
-                "sent": await self._events.end(project_id),
-                "due_at": 0,
-                **_FREE,
-                **_HEALTHY,
-            }
-            await self._documents.insert(CURSORS, [document])
         change = Change(
-            set={"is_open": True, f"runs.{_name_run(run_id)}": True}, increase={"subscriptions": 1}
+            set={"is_open": True, "at": self._now(), f"runs.{_name_run(run_id)}": True},
+            increase={"subscriptions": 1},
         )
-        await self._documents.update(CURSORS, [Update(id_, change)])
+        is_there = False
+        while not is_there:
+            # Between these steps an old one may be purged.
+            if not await self._documents.get(CURSORS, [id_]):
+                document: Document = {
+                    "_id": id_,
+                    "project": project_id,
+                    "receiver": receiver,
+                    "kind": kind,
+                    "address": address,
+                    "runs": {},
+                    "subscriptions": 0,
+                    "is_open": True,
+                    "at": self._now(),
+                    "sent": await self._events.end(project_id),
+                    "due_at": 0,
+                    **_FREE,
+                    **_HEALTHY,
+                }
+                await self._documents.insert(CURSORS, [document])
+            (is_there,) = await self._documents.update(CURSORS, [Update(id_, change)])
 
     async def feed(self, project_id: str | None = None) -> int:
         """Feed all receivers (of a project) that can be fed now; return how many events were sent.
@@ -289,6 +297,20 @@ class FanOut:
             )
             for one in found
         ]
+
+    async def count_open(self) -> dict[str, int]:
+        """Count the receivers that may still have to be fed, by the kind of their sink."""
+        return await self._documents.count_by(CURSORS, "kind", {"is_open": True})
+
+    async def purge(self, older_than_s: float) -> tuple[int, int]:
+        """Delete dead letters, and receivers that neither asked nor were sent anything for so long.
+
+        Returns:
+            How many dead letters and how many receivers there were.
+        """
+        old = {"at": {"$lt": self._now() - round(older_than_s * _S)}}
+        letters = await self._documents.delete(DEAD_EVENTS, old, limit=_PURGED_AT_ONCE)
+        return letters, await self._documents.delete(CURSORS, old, limit=_PURGED_AT_ONCE)
 
     def _running_for(self, project_id: str) -> list[asyncio.Task[int]]:
         return [task for id_, task in self._running.items() if id_.startswith(f"{project_id}:")]
@@ -491,7 +513,8 @@ class FanOut:
         if passed:
             turn.sent = passed[-1].seq
         over = [f"runs.{_name_run(event.run_id)}" for event in passed if event.is_last]
-        return await self._write(turn, {"sent": turn.sent, **change}, unset=over)
+        change = {"sent": turn.sent, "at": self._now(), **change}
+        return await self._write(turn, change, unset=over)
 
     async def _write(
         self,

@@ -8,7 +8,7 @@ written down once.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from pydantic import TypeAdapter
 
 from aletheia.errors import BudgetExceeded, HeldUp, InvalidTask, Unavailable
+from aletheia.gather.brain_index import sum_up
 from aletheia.gather.content import Automation, ProjectItems, SavedItem, item_id, make_item
 from aletheia.gather.dedup import Decision, Deduplicator, DistinctPairs, Judge, NewItem
 from aletheia.gather.generation import MODEL_FAULTS, GenerationPlan, generate_items
@@ -41,7 +42,6 @@ _BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)
 MOST_QUOTED: Final = 200
 """Items of a department that a prompt may choose from, newest first."""
 
-_EARLIER_SUMMARIES: Final = 5
 _NOT_MOVED: Final = 0.005
 """Scores are rounded to two digits."""
 
@@ -62,20 +62,33 @@ class BrainNotes:
 class Brain(Protocol):
     """The index beside the store; while it is out of reach, work goes on without it."""
 
-    async def context(self, department: Department, previous: Sequence[str]) -> BrainNotes:
-        """Tell what it knows, given the slugs of earlier departments.
+    async def context(
+        self, department: Department, own_ids: Collection[str], previous: Sequence[str]
+    ) -> BrainNotes:
+        """Tell what it knows; nothing while it is out of reach, and never for long.
 
-        Raises:
-            Unavailable: it is out of reach.
+        Args:
+            department: the department.
+            own_ids: of its items, which are known.
+            previous: slugs of earlier departments.
         """
         ...
 
-    async def index(self, department: Department, items: Sequence[SavedItem]) -> None:
-        """Take saved items in; the same ones again change nothing.
+    async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
+        """Write down that items are about to be saved, so that they are indexed some time.
+
+        Args:
+            key: of the iteration; a second time changes nothing.
+            department: the department.
+            ids: of the items.
 
         Raises:
-            Unavailable: it is out of reach.
+            Unavailable: the store is out of reach.
         """
+        ...
+
+    def index(self) -> None:
+        """Say that what was announced is saved, and go on."""
         ...
 
 
@@ -91,10 +104,18 @@ class DecisionLedger(Protocol):
         run: Run,
         position: int,
         number: int,
-        items: Sequence[Item],
+        items: Sequence[SavedItem],
         decisions: Sequence[Decision],
     ) -> None:
-        """Keep the decisions about a batch, in its order; a second time changes nothing."""
+        """Keep the decisions about a batch, in its order; a second time changes nothing.
+
+        Args:
+            run: the run.
+            position: of the department.
+            number: of the iteration, from 1.
+            items: the batch, each as it would be saved.
+            decisions: about them.
+        """
         ...
 
 
@@ -271,14 +292,12 @@ async def read_context(shop: Workshop, run: Run, position: int) -> PromptContext
     await shop.items.refresh()
     one = run.progress.departments[position]
     before = run.progress.departments[:position]
-    existing = reversed(shop.items.of_department(one.department.slug)[-MOST_QUOTED:])
+    own = shop.items.of_department(one.department.slug)
+    existing = reversed(own[-MOST_QUOTED:])
     notes = BrainNotes()
     if shop.brain is not None:
-        try:
-            slugs = [earlier.department.slug for earlier in before]
-            notes = await shop.brain.context(one.department, slugs)
-        except Unavailable as outage:
-            log.warning("the prompt for %r goes without the Brain: %s", one.department.slug, outage)
+        slugs = [earlier.department.slug for earlier in before]
+        notes = await shop.brain.context(one.department, {item.id for item in own}, slugs)
     return PromptContext(
         existing=[Excerpt(f"item:{item.id}", item.content) for item in existing],
         gaps=notes.gaps,
@@ -333,7 +352,8 @@ async def drop_duplicates(shop: Workshop, run: Run, position: int, batch: Batch)
         kept = await steps.keep_values(DEDUP_STEP, [asdict(one) for one in decisions])
     decisions = [Decision(**one) for one in kept]
     if shop.decisions is not None:
-        await shop.decisions.keep(run, position, number, batch.items, decisions)
+        items = _make_items(shop, run, position, batch, batch.items)
+        await shop.decisions.keep(run, position, number, items, decisions)
     pairs = zip(batch.items, decisions, strict=True)
     return FreshItems(tuple(item for item, one in pairs if one.is_kept), tuple(decisions))
 
@@ -341,37 +361,19 @@ async def drop_duplicates(shop: Workshop, run: Run, position: int, batch: Batch)
 async def save_items(
     shop: Workshop, run: Run, position: int, batch: Batch, fresh: FreshItems
 ) -> list[SavedItem]:
-    """Save what is left of a batch, and have the Brain index it.
+    """Save what is left of a batch, and see that the Brain indexes it some time.
 
     Returns:
         The items that this iteration has made.
     """
     one = run.progress.departments[position]
-    created_at = shop.now()
-    items = [
-        make_item(
-            item,
-            Automation(
-                run_id=run.id,
-                iteration=len(one.iterations) + 1,
-                department=one.department.slug,
-                department_number=one.department.code_dep_number,
-                model=batch.model,
-                quality_at_creation=one.score,
-                content_hash=content_hash(item.content),
-                mock=batch.is_mock,
-            ),
-            run.user_id,
-            created_at,
-        )
-        for item in fresh.items
-    ]
+    items = _make_items(shop, run, position, batch, fresh.items)
+    if shop.brain is None or not items:
+        return await shop.items.save(items)
+    key = f"{run.id}:{position}:{len(one.iterations) + 1}"
+    await shop.brain.announce(key, one.department, [item.id for item in items])
     saved = await shop.items.save(items)
-    if shop.brain is not None and saved:
-        try:
-            await shop.brain.index(one.department, saved)
-        except Unavailable as outage:
-            log.warning("%d items are not in the Brain yet: %s", len(saved), outage)
+    shop.brain.index()
     return saved
 
 
@@ -440,6 +442,32 @@ async def _score(shop: Workshop, run: Run, position: int, number: int) -> Scored
     return scored
 
 
+def _make_items(
+    shop: Workshop, run: Run, position: int, batch: Batch, items: Sequence[Item]
+) -> list[SavedItem]:
+    """Make what is saved of items of a batch."""
+    one = run.progress.departments[position]
+    created_at = shop.now()
+    return [
+        make_item(
+            item,
+            Automation(
+                run_id=run.id,
+                iteration=len(one.iterations) + 1,
+                department=one.department.slug,
+                department_number=one.department.code_dep_number,
+                model=batch.model,
+                quality_at_creation=one.score,
+                content_hash=content_hash(item.content),
+                mock=batch.is_mock,
+            ),
+            run.user_id,
+            created_at,
+        )
+        for item in items
+    ]
+
+
 async def _deduplicate(shop: Workshop, batch: Batch) -> list[Decision]:
     contents = [item.content for item in batch.items]
     vectors = await shop.items.embed(contents)
@@ -458,9 +486,8 @@ async def _deduplicate(shop: Workshop, batch: Batch) -> list[Decision]:
 
 def _sum_up(shop: Workshop, earlier: DepartmentProgress) -> str:
     """Tell in some sentences what an earlier department has come to."""
-    newest = shop.items.of_department(earlier.department.slug)[-_EARLIER_SUMMARIES:]
-    points = [item.summary or item.content for item in reversed(newest)]
-    return " ".join([f"{earlier.department.name}:", *points])
+    newest = shop.items.of_department(earlier.department.slug)[::-1]
+    return sum_up(earlier.department.name, newest)
 
 
 def _wait_of(held_up: HeldUp | Unavailable, now: datetime) -> float | None:

@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from aletheia.errors import InvalidTask
 from aletheia.llm.messages import clean_text
 
 DEFAULT_QUALITY_THRESHOLD: Final = 80.0
@@ -171,6 +172,41 @@ class DepartmentList:
     departments: tuple[Department, ...]
     faults: tuple[DepartmentFault, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def choose(self, number: int | None, slug: str | None = None) -> Department:
+        """Give the one department that is meant.
+
+        Args:
+            number: its `codeDepNumber`; `None` means those without one, unless there is a slug.
+            slug: its slug, where several have that number; the number has to agree.
+
+        Raises:
+            InvalidTask: `unknown_department`, `ambiguous_department`.
+        """
+        found = [
+            one
+            for one in self.departments
+            if (slug is None or one.slug == slug)
+            and (one.code_dep_number == number or (number is None and slug is not None))
+        ]
+        words = [
+            *([] if slug is None else [f"slug {slug!r}"]),
+            *([] if number is None else [f"number {number}"]),
+        ]
+        meant = " and ".join(words) or "no number"
+        if not found:
+            known = ", ".join(_name_department(one) for one in self.departments) or "none"
+            message = f"no department has {meant}; there are: {known}"
+            raise InvalidTask("unknown_department", message)
+        if len(found) > 1:
+            slugs = ", ".join(repr(one.slug) for one in found)
+            message = f"{len(found)} departments have {meant}: {slugs}; name one by its slug"
+            raise InvalidTask("ambiguous_department", message)
+        return found[0]
+
+
+def _name_department(one: Department) -> str:
+    return f"{'-' if one.code_dep_number is None else one.code_dep_number} {one.slug!r}"
 
 
 _Content: TypeAlias = Annotated[_Cleaned, StringConstraints(max_length=MAX_CONTENT_CHARS)]

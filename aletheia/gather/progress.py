@@ -171,6 +171,9 @@ class RunProgress:
 class Overrides:
     """What an operator has changed of a run; read by every iteration.
 
+    A department that was announced as complete stays so, whatever is changed. More iterations are
+    for those to come, those among them for which none were left.
+
     Attributes:
         max_iterations: of the whole run, at least 1; `None` leaves it.
         thresholds: quality, 0 to 100, by a department's slug.
@@ -248,6 +251,24 @@ def is_saturated(iterations: tuple[Iteration, ...]) -> bool:
     return len(batches) == SATURATED_AFTER and all(
         one.kept < SATURATED_BELOW * one.generated for one in batches
     )
+
+
+def share_done(progress: RunProgress) -> float:
+    """Say how much of a run is done, 0 to 1.
+
+    Each department is an equal part, and of the one under way, each iteration that it may have: it
+    may well need fewer.
+    """
+    if not progress.departments:
+        return 1.0
+    done = sum(one.reason is not None for one in progress.departments)
+    position = progress.position
+    if position is None:
+        return 1.0
+    allowed = allowance(progress, position)
+    used = len(progress.departments[position].iterations)
+    part = min(used / allowed, 1.0) if allowed else 0.0
+    return (done + part) / len(progress.departments)
 
 
 class GatherReport(BaseModel):

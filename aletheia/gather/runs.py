@@ -153,7 +153,28 @@ class UnknownRun(AletheiaError):
         self.run_id = run_id
 
     def __str__(self) -> str:
-        return f"there is no gather run {self.run_id!r}, or it is over"
+        return f"there is no gather run {self.run_id!r}, or it has not begun"
+
+
+class RunOver(AletheiaError):
+    """A run is over and stays as it is.
+
+    Args:
+        run_id: the run.
+        status: how it ended.
+    """
+
+    code = "run_over"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(run_id, status)
+        self.run_id, self.status = run_id, status
+
+    def __str__(self) -> str:
+        return (
+            f"run {self.run_id!r} is over ({self.status}): start another one, which goes on from "
+            "the items that are saved"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +289,7 @@ class GatherRuns:
         await self._write(LOCKS, order.project_id, lease, order.run_id, token)
         change = Change(set={"attempt_reason": None}, increase={"attempt": 1})
         await self._write(RUNS, order.run_id, change, order.run_id, token)
-        return await self._load(await self._known(order.run_id))
+        return await self._reopen(await self._load(await self._known(order.run_id)))
 
     async def load(self, run_id: str) -> Run:
         """Read a run as it stands, for whoever looks at it, or closes it for a killed one.
@@ -276,6 +297,41 @@ class GatherRuns:
         Raises:
             UnknownRun: there is none.
         """
+        return await self._load(await self._known(run_id))
+
+    async def load_open(self, run_id: str) -> Run:
+        """Read a run that is neither over nor taken over.
+
+        Raises:
+            UnknownRun: there is none.
+            RunOver: it is over.
+            RunSuperseded: another run has taken its project over.
+        """
+        return await self._load(await self._known_open(run_id))
+
+    async def list_open(self) -> list[str]:
+        """List the runs that are neither over nor taken over, oldest first."""
+        found = await self._documents.find(RUNS, {"state": _OPEN}, sort="opened_at")
+        return [one["_id"] for one in found]
+
+    async def overtake(self, run_id: str) -> Run:
+        """Take a run from an attempt that has ended, or is to end, in order to close it.
+
+        What that attempt still writes changes nothing any more.
+
+        Returns:
+            The run; if it is over already, with its report.
+
+        Raises:
+            UnknownRun: there is none.
+            RunSuperseded: another run has taken its project over.
+        """
+        found = await self._known(run_id)
+        if found["state"] not in (_OPEN, _SUPERSEDED):
+            return await self._load(found)
+        order = RunOrder(run_id, found["project_id"], found["user_id"])
+        lock = await self._take_lock(order, found, _never_asked)
+        await self._stamp(run_id, int(lock["token"]))
         return await self._load(await self._known(run_id))
 
     async def close(self, run: Run, status: RunStatus, created: Mapping[str, int]) -> GatherReport:
@@ -347,6 +403,15 @@ class GatherRuns:
             except LockLost as lost:
                 log.warning("%s", lost)
                 return
+
+    async def is_abandoned(self, run_id: str) -> bool:
+        """Tell whether nobody has renewed a run's lock for longer than its lease."""
+        found = await self._known(run_id)
+        locks = await self._documents.get(LOCKS, [found["project_id"]])
+        lock = locks.get(found["project_id"])
+        if lock is None or lock["run_id"] != run_id:
+            return True
+        return lock["lease_until"] + self._skew_s <= self._clock()
 
     # Progress
 
@@ -445,33 +510,36 @@ class GatherRuns:
         """Change what a run that is not over may do; what is not named stays.
 
         Raises:
-            UnknownRun: there is none, or it is over.
-            ValueError: it has no such department.
+            UnknownRun: there is none.
+            RunOver: it is over.
+            RunSuperseded: another run has taken its project over.
+            ValueError: it has no such department, or that is done and was announced as such.
         """
-        found = await self._known(run_id)
+        run = await self.load_open(run_id)
         values: dict[str, Any] = {}
         if overrides.max_iterations is not None:
             values["overrides.max_iterations"] = overrides.max_iterations
-        places = {one.slug: place for place, one in enumerate(_departments_of(found))}
+        places = {one.department.slug: at for at, one in enumerate(run.progress.departments)}
         for slug, threshold in overrides.thresholds.items():
             if slug not in places:
                 raise ValueError(f"no department {slug!r} in this run, only {sorted(places)}")
+            reason = run.progress.departments[places[slug]].reason
+            if reason not in (None, StopReason.NO_ITERATIONS_LEFT):
+                said = reason.replace("_", " ")
+                raise ValueError(f"department {slug!r} is done in this run ({said})")
             values[f"overrides.thresholds.d{places[slug]}"] = float(threshold)
-        if not values:
-            return
-        update = Update(run_id, Change(set=values), {"state": _OPEN})
-        if not (await self._documents.update(RUNS, [update]))[0]:
-            raise UnknownRun(run_id)
+        if values:
+            await self._change_open(run_id, Change(set=values))
 
     async def request_cancel(self, run_id: str) -> None:
         """Ask for the end of a run after the iteration under way.
 
         Raises:
-            UnknownRun: there is none, or it is over.
+            UnknownRun: there is none.
+            RunOver: it is over.
+            RunSuperseded: another run has taken its project over.
         """
-        update = Update(run_id, Change(set={"is_cancel_requested": True}), {"state": _OPEN})
-        if not (await self._documents.update(RUNS, [update]))[0]:
-            raise UnknownRun(run_id)
+        await self._change_open(run_id, Change(set={"is_cancel_requested": True}))
 
     async def purge(self, older_than_s: float) -> int:
         """Delete kept answers that are older than that; say how many."""
@@ -601,6 +669,31 @@ class GatherRuns:
             raise UnknownRun(run_id)
         return found
 
+    async def _known_open(self, run_id: str) -> Document:
+        found = await self._known(run_id)
+        if found["state"] == _SUPERSEDED:
+            raise RunSuperseded(run_id, found["superseded_by"])
+        if found["state"] != _OPEN:
+            raise RunOver(run_id, found["state"])
+        return found
+
+    async def _change_open(self, run_id: str, change: Change) -> None:
+        if not (await self._documents.update(RUNS, [Update(run_id, change, {"state": _OPEN})]))[0]:
+            await self._known_open(run_id)
+
+    async def _reopen(self, run: Run) -> Run:
+        """Let departments go on for which no iteration was left, if by now some are.
+
+        Nothing was announced of them. Those that were announced as complete stay so.
+        """
+        if run.progress.iterations >= run.progress.max_iterations:
+            return run
+        for position, one in enumerate(run.progress.departments):
+            if one.reason is StopReason.NO_ITERATIONS_LEFT and not one.iterations:
+                left = {"reason": StopReason.NO_ITERATIONS_LEFT}
+                run = await self._advance(run, position, {"reason": None}, left)
+        return run
+
     async def _load(self, found: Document) -> Run:
         departments = _departments_of(found)
         places = [_place_of(found["_id"], place) for place in range(len(departments))]
@@ -669,6 +762,10 @@ class KeptSteps:
         document: Document = {"_id": id_, "at": self._clock(), "payload": payload}
         is_first = id_ in await self._documents.insert(ANSWERS, [document])
         return values if is_first else await self.find_values(step)
+
+
+async def _never_asked(run_id: str) -> HolderState:
+    raise AssertionError(run_id)
 
 
 def _place_of(run_id: str, position: int) -> str:

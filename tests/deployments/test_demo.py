@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from aletheia.errors import Misconfigured
 from deployments import ROOT
-from deployments.demo import Outcome, find_neighbours, show
+from deployments.configuration import BLOCK_FIELDS
+from deployments.demo import NOT_OURS, Outcome, find_neighbours, run_demo, show
 from deployments.example_upstream import ExampleTask
 from deployments.local import Local
+from deployments.steps import Steps
 
 ENTRY: dict[str, Any] = {"id": "t", "type": "TEXT_EMBEDDING", "data": {"text": "a text"}}
 RESULT = {"embedding": [1.0, 0.0], "dimensions": 2, "provider": "mock", "model": "m"}
@@ -88,12 +91,28 @@ def test_a_repetition_is_no_neighbour():
     assert {chosen, neighbours[0][0]} == {1, 2}
 
 
+def test_nothing_that_a_checkout_unlocks_is_used_by_the_demo():
+    unlocked = {name for fields in BLOCK_FIELDS.values() for name in fields}
+    of_its_own = {"API_BASE_URL", "NEXT_PUBLIC_APP_URL", "ALETHEIA_DATA_DIR"}
+    assert unlocked - set(NOT_OURS) == of_its_own
+
+
+def test_the_demo_is_refused_in_production(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("ALETHEIA_DATA_DIR", str(tmp_path))
+    with pytest.raises(Misconfigured, match="production"):
+        run_demo(Steps(Console(file=io.StringIO())), tasks=10, keep=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.timeout(300)
 def test_the_demo_runs_from_nothing_and_leaves_nothing(tmp_path: Path):
     variables = {
         "ALETHEIA_DATA_DIR": str(tmp_path),
         "PROCESSING_MODE": "mock",
         "API_BASE_URL": "http://127.0.0.1:1",
+        "NEXT_PUBLIC_APP_URL": "http://127.0.0.1:1",
+        "OPENROUTER_API_KEY": "a key that must not be used",
         "HOME": str(tmp_path / "home"),
     }
     ran = subprocess.run(
@@ -109,5 +128,8 @@ def test_the_demo_runs_from_nothing_and_leaves_nothing(tmp_path: Path):
     assert "THIS IS A MOCK" in ran.stdout
     assert "20 good tasks were reported succeeded" in ran.stdout
     assert "6 broken ones told apart" in ran.stdout
-    assert "/runs/flow-run/" in ran.stdout
+    assert "store, report and events agree" in ran.stdout
+    for line in ("Rider support", "threshold reached", "exact", "Scooter rental, closed"):
+        assert line in ran.stdout
+    assert ran.stdout.count("/runs/flow-run/") == 2
     assert Local(tmp_path / "demo").processes() == []

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from aletheia.errors import InvalidTask
 from aletheia.gather.events import KeptEvent
-from deployments.gather import describe
+from deployments.event_lines import describe
+from deployments.gather import read_thresholds
 from tests.fakes.webhook import FIELDS
 
 SAID: dict[str, Any] = {
@@ -49,3 +51,17 @@ def test_each_event_is_a_line_of_plain_words(kind: str, line: str):
     shown = io.StringIO()
     Console(file=shown, width=200).print(describe(event), highlight=False)
     assert shown.getvalue() == f"{line}\n"
+
+
+def test_thresholds_are_read_from_words():
+    assert read_thresholds(["legal=85", "hr.eu=0", "a=b=70.5"]) == {
+        "legal": 85.0,
+        "hr.eu": 0.0,
+        "a=b": 70.5,
+    }
+
+
+@pytest.mark.parametrize("word", ["legal", "legal=", "=80", "legal=much", ""])
+def test_a_word_that_is_no_threshold_is_refused(word: str):
+    with pytest.raises(InvalidTask, match="--threshold takes DEPARTMENT=X"):
+        read_thresholds([word])

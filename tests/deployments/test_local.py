@@ -28,7 +28,18 @@ def test_a_started_program_answers_at_its_address(local: Local):
 
 def test_starting_a_program_twice_starts_it_once(local: Local):
     assert local.start_upstream(FEW) == local.start_upstream(FEW)
-    assert len(local.processes()) == 1
+    assert local.start_payload() == local.start_payload()
+    assert len(local.processes()) == 2
+
+
+def test_the_example_application_answers_at_its_address_and_is_stopped_with_the_others(
+    local: Local,
+):
+    local.start_upstream(FEW)
+    program = local.start_payload()
+    assert request("GET", f"{program.url}/api/departments")["totalDocs"] > 3
+    assert local.stop() == ["example upstream", "example application"]
+    assert not psutil.pid_exists(program.pid)
 
 
 def test_another_command_finds_what_runs(local: Local):

@@ -14,7 +14,9 @@ definitions:
   work_pools:
     - name: {pool}
       type: process
-      queues: [{{name: urgent, priority: 1}}, {{name: default, priority: 5}}]
+      queues:
+        - {{name: urgent, priority: 1, concurrency_limit: 1}}
+        - {{name: default, priority: 5}}
 deployments:
   - name: greet
     entrypoint: flows/greet.py:greet
@@ -93,12 +95,50 @@ async def test_a_second_set_up_changes_nothing(server: str, project: Path):
     async with get_client() as client:
         queue = await client.read_work_queue_by_name("urgent", project.name)
         deployment = await client.read_deployment_by_name("greet/greet")
-    assert queue.priority == 1
+    assert (queue.priority, queue.concurrency_limit) == (1, 1)
     assert deployment.work_queue_name == "urgent"
     assert deployment.parameters == {"name": "you"}
     assert deployment.pull_steps == [
         {"prefect.deployments.steps.set_working_directory": {"directory": str(project)}}
     ]
+
+
+@pytest.mark.timeout(180)
+async def test_a_queue_is_made_again_what_it_is_declared_as(server: str, project: Path):
+    del server
+    (project / "prefect.yaml").write_text(
+        (project / "prefect.yaml").read_text().partition("deployments:")[0]
+    )
+    await set_up([], project)
+    async with get_client() as client:
+        queue = await client.read_work_queue_by_name("urgent", project.name)
+        await client.update_work_queue(queue.id, concurrency_limit=7)
+        done = {one.name: one for one in await set_up([], project)}
+        assert done[f"{project.name}/urgent"].outcome == "updated"
+        assert done[f"{project.name}/urgent"].detail == "priority 1, 1 at once"
+        assert done[f"{project.name}/default"].detail == "priority 5"
+        queue = await client.read_work_queue_by_name("urgent", project.name)
+    assert queue.concurrency_limit == 1
+
+
+@pytest.mark.timeout(180)
+async def test_a_queue_that_is_put_before_another_takes_its_place_once(server: str, project: Path):
+    del server
+    declared = (project / "prefect.yaml").read_text().partition("deployments:")[0]
+    (project / "prefect.yaml").write_text(declared)
+    await set_up([], project)
+    (project / "prefect.yaml").write_text(
+        declared.replace(
+            "- {name: urgent, priority: 1, concurrency_limit: 1}",
+            "- {name: first, priority: 1}\n        - {name: urgent, priority: 2}",
+        )
+    )
+    await set_up([], project)
+    second = await set_up([], project)
+    assert {one.outcome for one in second} == {"unchanged"}
+    async with get_client() as client:
+        queues = await client.read_work_queues(project.name)
+    assert {one.name: one.priority for one in queues} == {"first": 1, "urgent": 2, "default": 5}
 
 
 @pytest.mark.timeout(180)

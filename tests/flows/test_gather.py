@@ -21,7 +21,13 @@ from aletheia.gather.events import EventLog, IterationComplete, KeptEvent
 from aletheia.gather.fanout import CURSORS
 from aletheia.gather.progress import GatherReport
 from aletheia.gather.runs import LOCKS, GatherRuns, HolderState, RunOrder
-from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
+from blocks import (
+    BrainCredentials,
+    EventCredentials,
+    LLMCredentials,
+    PayloadCredentials,
+    StoreCredentials,
+)
 from flows.gather import automated_gather_creation
 from tests.fakes.departments import FakeDepartments
 from tests.fakes.payload_cms import FakePayload, serve_fake_payload
@@ -80,6 +86,7 @@ async def shop(
         await store.asave("default", overwrite=True)
         await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
         await LLMCredentials().asave("default", overwrite=True)
+        await BrainCredentials(data_dir=tmp_path).asave("default", overwrite=True)
         events = EventCredentials(webhook_secret="s3cret")  # pyright: ignore[reportArgumentType]
         await events.asave("default", overwrite=True)
         documents, content = store.get_client(), store.get_content_client("shop")

@@ -11,6 +11,7 @@ import blocks
 from deployments.configuration import BLOCK_FIELDS
 
 SLUGS = {
+    "BrainCredentials": "aletheia-brain",
     "EventCredentials": "aletheia-events",
     "LLMCredentials": "aletheia-llm",
     "OpenAICredentials": "aletheia-openai",

@@ -74,6 +74,10 @@ class EmbeddedContent(EmbeddedDocuments):
         made = await self.find(COLLECTION, {_RUN: run_id})
         return dict(Counter(one[_DEPARTMENT] for one in made))
 
+    async def list_department(self, slug: str) -> list[str]:
+        """Give the ids of a department's own items."""
+        return [one["_id"] for one in await self.find(COLLECTION, {_DEPARTMENT: slug})]
+
 
 def directory_of(directory: Path, project_id: str) -> Path:
     """Say where a project's files are; ids that differ in case only are kept apart everywhere.

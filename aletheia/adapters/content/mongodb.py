@@ -139,6 +139,12 @@ class MongoContent(MongoDocuments):
                     counted[row["automation"]["department"]] += 1
         return dict(counted)
 
+    async def list_department(self, slug: str) -> list[str]:
+        """Give the ids of a department's own items."""
+        with self._translating():
+            async with self._gather().find({"automation.department": slug}, {_ID: 1}) as rows:
+                return [write_id(row[_ID]) async for row in rows]
+
     def _gather(self) -> AsyncCollection[_Raw]:
         _, database = self._opened()
         return database.get_collection(COLLECTION, codec_options=_CODEC)

@@ -1,26 +1,21 @@
 """The document store in files: SQLite, shared by the processes of one machine.
 
 A collection is two tables with a common key: `documents:NAME` with the JSON and `payloads:NAME`
-with the bytes, so that reading or changing the one never touches the other. One thread writes,
-in groups with one `synchronous=FULL` commit each; another one reads beside it, which SQLite's
-write-ahead log allows.
+with the bytes, so that reading or changing the one never touches the other.
 """
 
 # Names of tables and of values are checked against patterns before they become part of a
 # statement (`notation`), everything else is bound.
 # ruff: noqa: S608
 
-import asyncio
-import os
 import sqlite3
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from aletheia.adapters.documents.lane import STORE, Reader, Writer, retrying, unavailable
+from aletheia.adapters.documents.file import SqliteFile
+from aletheia.adapters.documents.lane import Reader, Writer
 from aletheia.adapters.documents.notation import (
     ID,
     PAYLOAD,
@@ -48,22 +43,11 @@ from aletheia.adapters.documents.sql import (
     value_of,
 )
 from aletheia.documents import Change, Document, Update, Where
-from aletheia.errors import Misconfigured, Unavailable
 
 FILE = "documents.sqlite3"
 
 _FORMAT = 1
 """Of the tables; kept in the file, so that an older program does not touch a newer store."""
-
-_WAL_LIMIT = 64 * 2**20
-"""Bytes the write-ahead log keeps on disk after a burst."""
-
-_creation = threading.Lock()
-"""Held while a file is created by hand.
-
-Closing any descriptor of a file drops all locks the process has on it, so this must not happen
-while SQLite has the same file open.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +79,9 @@ class EmbeddedDocuments:
     def __init__(
         self, directory: Path, *, lock_timeout_s: float = 10.0, is_durable: bool = True
     ) -> None:
-        self._path = directory / FILE
-        self._lock_timeout_s = lock_timeout_s
-        self._is_durable = is_durable
-        self._opening = threading.Lock()
-        self._lanes: tuple[Writer, Reader] | None = None
+        self._file = SqliteFile(
+            directory / FILE, _FORMAT, lock_timeout_s=lock_timeout_s, is_durable=is_durable
+        )
         self._known: set[str] = set()
 
     async def open(self) -> None:
@@ -109,11 +91,12 @@ class EmbeddedDocuments:
             Unavailable: the files cannot be made or read, or are not a store.
             Misconfigured: a newer version of this program wrote them.
         """
-        await asyncio.to_thread(self._open)
+        await self._file.open()
 
     async def close(self) -> None:
         """Do what was asked so far, then disconnect. Idempotent."""
-        await asyncio.to_thread(self._close)
+        await self._file.close()
+        self._known.clear()
 
     async def ensure_index(self, collection: str, names: Sequence[str]) -> None:
         """Index the values of these names, in this order. Idempotent."""
@@ -259,75 +242,11 @@ class EmbeddedDocuments:
         """Return `None`: the clock is ours."""
         return None
 
-    def _open(self) -> None:
-        with self._opening:
-            if self._lanes is not None:
-                return
-            try:
-                place = self._create()
-                writing = self._connect()
-                try:
-                    reading = self._connect()
-                except BaseException:
-                    writing.close()
-                    raise
-            except (sqlite3.Error, OSError) as error:
-                raise unavailable(error) from error
-
-            def check() -> None:
-                if _place_of(self._path) != place:
-                    raise FileNotFoundError(f"{self._path} is not the file that was opened")
-
-            writing.execute("PRAGMA busy_timeout = 0")
-            self._lanes = (
-                Writer("documents-writer", writing, check, lock_timeout_s=self._lock_timeout_s),
-                Reader("documents-reader", reading, check),
-            )
-
-    def _close(self) -> None:
-        with self._opening:
-            lanes, self._lanes = self._lanes or (), None
-            self._known.clear()
-            for lane in lanes:
-                lane.close()
-
-    def _create(self) -> tuple[int, int]:
-        """Make directory and file if they are missing, and return the file's identity."""
-        with _creation:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        return _place_of(self._path)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=self._lock_timeout_s,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-        try:
-            retrying(
-                lambda: _prepare(connection, is_durable=self._is_durable),
-                timeout_s=self._lock_timeout_s,
-            )
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     def _writer(self) -> Writer:
-        return self._open_lanes()[0]
+        return self._file.writer
 
     def _reader(self) -> Reader:
-        return self._open_lanes()[1]
-
-    def _open_lanes(self) -> tuple[Writer, Reader]:
-        if self._lanes is None:
-            raise Unavailable(STORE, "it is not open")
-        return self._lanes
+        return self._file.reader
 
     async def _table(self, collection: str) -> _Table:
         """Return the tables of a collection, made on its first use."""
@@ -337,37 +256,6 @@ class EmbeddedDocuments:
             await self._writer().ask(lambda connection: _create_tables(connection, table))
             self._known.add(collection)
         return table
-
-
-def _place_of(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _prepare(connection: sqlite3.Connection, *, is_durable: bool) -> None:
-    """Set up a new connection, and the file if it is new.
-
-    Raises:
-        Misconfigured: a newer version of this program wrote the file.
-    """
-    ((mode,),) = _fetch(connection, "PRAGMA journal_mode = WAL")
-    if mode != "wal":
-        raise OSError(f"no write-ahead log can be kept here, only {mode!r}")
-    for pragma in (
-        f"synchronous = {'FULL' if is_durable else 'NORMAL'}",
-        f"journal_size_limit = {_WAL_LIMIT}",
-        "cache_size = -16000",
-        "temp_store = MEMORY",  # what tasks say goes into no other file
-        "secure_delete = FAST",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-    ((written,),) = _fetch(connection, "PRAGMA user_version")
-    if written > _FORMAT:
-        raise Misconfigured(
-            "ALETHEIA_DATA_DIR", f"its store has format {written}; this version reads {_FORMAT}"
-        )
-    if written < _FORMAT:
-        connection.execute(f"PRAGMA user_version = {_FORMAT}")
 
 
 def _fetch(

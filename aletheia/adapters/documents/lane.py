@@ -49,7 +49,7 @@ class Lane(ABC):
     """One thread that does, in order, what coroutines ask of its connection.
 
     Args:
-        name: of the thread.
+        name: of what the file is, for errors and the thread's name.
         connection: in autocommit mode; the lane closes it.
         check: raises `OSError` when the connection's file is not the store any more.
     """
@@ -60,6 +60,7 @@ class Lane(ABC):
     def __init__(
         self, name: str, connection: sqlite3.Connection, check: Callable[[], None]
     ) -> None:
+        self._name = name
         self._connection = connection
         self._check = check
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
@@ -67,7 +68,8 @@ class Lane(ABC):
         self._is_closed = False
         # A daemon, so that a process that never closes its store can still end; whatever it
         # was told is done has been committed.
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        thread = f"{name}-{type(self).__name__.lower()}"
+        self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
         self._thread.start()
 
     async def ask(self, job: Callable[[sqlite3.Connection], T]) -> T:
@@ -84,14 +86,14 @@ class Lane(ABC):
         order = _Order(job, loop, loop.create_future())
         with self._gate:
             if self._is_closed:
-                raise Unavailable(STORE, "it is closed")
+                raise Unavailable(self._name, "it is closed")
             self._orders.put(order)
         try:
             return await order.future
         except (sqlite3.DataError, OverflowError) as error:
             raise ValueError(f"SQLite cannot hold this: {error}") from error
         except (sqlite3.Error, OSError) as error:
-            raise unavailable(error) from error
+            raise unavailable(error, self._name) from error
 
     def close(self) -> None:
         """Do what was asked so far, then end; blocks until then. Idempotent."""
@@ -152,7 +154,7 @@ class Writer(Lane):
     """A lane that does all jobs waiting for it in one transaction, answered after its commit.
 
     Args:
-        name: of the thread.
+        name: see `Lane`.
         connection: in autocommit mode, without a busy timeout; the lane closes it.
         check: raises `OSError` when the connection's file is not the store any more.
         lock_timeout_s: how long other processes' transactions are waited for.
@@ -235,10 +237,10 @@ def is_busy(error: sqlite3.OperationalError) -> bool:
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def unavailable(error: Exception) -> Unavailable:
+def unavailable(error: Exception, dependency: str = STORE) -> Unavailable:
     """Say in our words what SQLite or the file system said."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return Unavailable(STORE, f"{error} ({name})")
+    return Unavailable(dependency, f"{error} ({name})")
 
 
 def _settle(orders: list[_Order]) -> None:

@@ -25,17 +25,23 @@ from aletheia.adapters.content.mongodb import MongoContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock_llm import MockChat
 from aletheia.documents import Document, Documents, Update
+from aletheia.errors import Misconfigured
+from aletheia.gather.brain import Brain
+from aletheia.gather.brain_access import BrainAccess
 from aletheia.gather.calibration import identity
 from aletheia.gather.content import ProjectItems, VectorShelf
 from aletheia.gather.dedup import Deduplicator
 from aletheia.gather.generation import GenerationPlan
+from aletheia.gather.knowledge import Knowledge
 from aletheia.gather.loop import QualityScorer, Workshop, find_verdict, work_iteration
 from aletheia.gather.normalisation import normalise
+from aletheia.gather.outbox import Outbox
 from aletheia.gather.ports import ChatModel, DepartmentSource
 from aletheia.gather.progress import GatherReport, StopReason
 from aletheia.gather.runs import GatherRuns, HolderState, Run, RunOrder
 from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.usage import BudgetUsage
+from aletheia.resilience.breaker import CircuitBreaker
 from tests.fakes.departments import FakeDepartments, make_department
 
 MODEL = "words"
@@ -56,6 +62,11 @@ async def no_budgets(run_id: str) -> Sequence[BudgetUsage]:
     """Have no budget at all."""
     del run_id
     return ()
+
+
+async def lose_brain() -> Brain:
+    """Have no Brain, so that all it is to be told waits."""
+    raise Misconfigured("NEO4J_URI", "leads nowhere")
 
 
 async def holder_ended(run_id: str) -> HolderState:
@@ -170,7 +181,10 @@ async def work(order: dict[str, Any], steps: Steps) -> None:
     await documents.open()
     await content.open()
     shop = make_shop(documents, content, PaidChat(directory / "paid", steps))
-    shop = replace(shop, runs=GatherRuns(documents, lease_s=3600))
+    breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
+    access = BrainAccess(lose_brain, breakers, link_from=0.9)
+    brain = Knowledge(access, Outbox(documents), PROJECT, shop.items)
+    shop = replace(shop, runs=GatherRuns(documents, lease_s=3600), brain=brain)
     run_order = RunOrder("run-1", PROJECT, "user-1", order["max_iterations"])
     await work_run(shop, run_order, three_departments())
     await content.close()

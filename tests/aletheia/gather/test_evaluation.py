@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,21 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Change, Update
 from aletheia.errors import BudgetExceeded, Unavailable
 from aletheia.gather.evaluation import (
     EVALUATIONS,
     REMARKS_STEP,
     REQUESTS,
     Evaluation,
+    EvaluationOrder,
+    EvaluationRequest,
     EvaluationStore,
     evaluate_items,
+    list_lost_requests,
     version_of,
 )
+from aletheia.gather.evaluation_report import EvaluationReport
 from aletheia.gather.prompts.evaluate_department import MOST_REMARKS, build_prompt
 from aletheia.gather.quality import PARTS, QualityItem
 from aletheia.gather.quality_judge import JudgePlan
@@ -229,8 +235,9 @@ async def test_a_request_is_there_before_any_run_and_has_its_key(
     assert asked.request.department_number == 3
     assert await documents.count(REQUESTS, {"_id": asked.request.key}) == 1
     assert await store.list_without_run() == [asked.request]
-    assert await store.find_request(asked.request.key) == (asked.request, sorted(IDS))
-    assert await store.find_request("eval:p1:legal:other") is None
+    order = EvaluationOrder(asked.request, LEGAL, tuple(sorted(IDS)))
+    assert await store.find_order(asked.request.key) == order
+    assert await store.find_order("eval:p1:legal:other") is None
 
 
 async def test_the_same_version_is_asked_for_once(store: EvaluationStore) -> None:
@@ -256,11 +263,168 @@ async def test_a_request_with_a_run_is_not_swept(store: EvaluationStore) -> None
     assert (await ask(store)).request.run_id == "run-1"
 
 
-async def test_a_sweep_leaves_young_requests_alone(store: EvaluationStore) -> None:
+async def test_a_sweep_leaves_young_requests_alone(
+    store: EvaluationStore, documents: EmbeddedDocuments
+) -> None:
     old = (await ask(store)).request
     young = (await ask(store, ids=["a"])).request
-    assert await store.list_without_run(before=young.requested_at) == [old]
+    assert await list_lost_requests(documents, before=young.requested_at) == [old]
     assert await store.list_without_run(limit=1) == [old]
+
+
+async def test_requests_are_started_in_the_order_of_departments(
+    store: EvaluationStore, documents: EmbeddedDocuments
+) -> None:
+    others = EvaluationStore(documents, "p0", clock=lambda: START + timedelta(minutes=1))
+    for number in (7, None, 2, 7, -1):
+        one = department(code_dep_number=number)
+        await store.request(one, [f"{number}"], user_id="u1", is_auto=True)
+        await others.request(one, [f"{number}"], user_id="u1", is_auto=True)
+    ordered = [one.department_number for one in await store.list_without_run()]
+    assert ordered == [-1, 2, 7, None]
+    lost = await list_lost_requests(documents, before=START + timedelta(hours=1))
+    assert [one.project_id for one in lost] == ["p1"] * 4 + ["p0"] * 4
+    assert [one.department_number for one in lost] == ordered * 2
+
+
+async def test_a_run_that_asks_for_itself_has_its_request_from_the_first_write_on(
+    store: EvaluationStore, documents: EmbeddedDocuments
+) -> None:
+    asked = await store.request(LEGAL, IDS, user_id="u1", is_auto=False, run_id="run-1")
+    assert await store.find_key("run-1") == asked.request.key
+    assert await store.find_key("run-2") is None
+    assert await list_lost_requests(documents, before=START + timedelta(hours=1)) == []
+
+
+async def test_a_run_that_asks_for_what_has_no_run_takes_it(store: EvaluationStore) -> None:
+    lost = (await ask(store)).request
+    await store.request(LEGAL, IDS, user_id="u2", is_auto=False, run_id="run-1")
+    assert await store.find_key("run-1") == lost.key
+    assert await store.list_without_run() == []
+
+
+async def test_an_order_has_the_department_as_it_was(store: EvaluationStore) -> None:
+    await ask(store)
+    renamed = department(code_dep_number=3, name="Law", description="Something else.")
+    asked = await store.request(renamed, IDS, user_id="u1", is_auto=True)
+    order = await store.find_order(asked.request.key)
+    assert order is not None
+    assert order.department == LEGAL
+
+
+async def test_an_order_of_another_project_is_none_of_ours(
+    store: EvaluationStore, documents: EmbeddedDocuments
+) -> None:
+    key = (await ask(store)).request.key
+    other = EvaluationStore(documents, "p2", clock=Clock())
+    assert await other.find_order(key) is None
+
+
+@dataclass(frozen=True)
+class Held:
+    store: EvaluationStore
+    request: EvaluationRequest
+    holding: asyncio.Task[None]
+    now: list[datetime]
+
+
+async def test_one_run_at_a_time_is_at_work_on_a_request(store: EvaluationStore) -> None:
+    request = (await ask(store)).request
+    seen: list[str] = []
+
+    async def work(run_id: str) -> None:
+        async with store.holding(request, run_id, look_every_s=0.01) as stored:
+            seen.append(f"{run_id} {stored is None}")
+            if stored is None:
+                await asyncio.sleep(0.05)
+                await store.save(request, await evaluate())
+
+    await asyncio.gather(work("a"), work("b"), work("c"))
+    assert seen == ["a True", "b False", "c False"]
+
+
+@pytest.fixture
+async def held(documents: EmbeddedDocuments) -> AsyncGenerator[Held]:
+    """A request that the run `first` holds; it renews its lease ten times a second."""
+    now = [START]
+    store = EvaluationStore(documents, "p1", clock=lambda: now[0], lease_s=0.3)
+    request = (await ask(store)).request
+    is_held = asyncio.Event()
+
+    async def hold() -> None:
+        async with store.holding(request, "first"):
+            is_held.set()
+            await asyncio.Event().wait()
+
+    holding = asyncio.create_task(hold())
+    await is_held.wait()
+    yield Held(store, request, holding, now)
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+
+
+async def test_the_lease_of_a_run_that_died_runs_out(documents: EmbeddedDocuments) -> None:
+    now = [START]
+    store = EvaluationStore(documents, "p1", clock=lambda: now[0], lease_s=60)
+    request = (await ask(store)).request
+    dead = {"holder": "dead", "lease_until": START.timestamp() + 60}
+    await documents.update(REQUESTS, [Update(request.key, Change(set=dead))])
+    waiting = asyncio.create_task(hold(store, request, "other"))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    now[0] += timedelta(seconds=61)
+    assert await waiting == "other"
+
+
+async def test_a_further_attempt_of_the_same_run_need_not_wait(held: Held) -> None:
+    assert await asyncio.wait_for(hold(held.store, held.request, "first"), 5) == "first"
+
+
+async def test_a_lease_is_renewed_while_the_work_goes_on(
+    held: Held, documents: EmbeddedDocuments
+) -> None:
+    waiting = asyncio.create_task(hold(held.store, held.request, "other"))
+    for _ in range(5):
+        held.now[0] += timedelta(seconds=0.2)
+        wanted = held.now[0].timestamp() + 0.3
+        while (await documents.get(REQUESTS, [held.request.key]))[held.request.key][
+            "lease_until"
+        ] < wanted:
+            await asyncio.sleep(0.01)
+    assert not waiting.done()
+    held.holding.cancel()
+    assert await waiting == "other"
+
+
+async def hold(store: EvaluationStore, request: EvaluationRequest, run_id: str) -> str:
+    async with store.holding(request, run_id, look_every_s=0.01) as stored:
+        assert stored is None
+        return run_id
+
+
+async def test_what_the_mock_said_marks_the_whole() -> None:
+    assert (await evaluate()).to_document()["mock"] is False
+    mocked = [replace(completion(text), is_mock=True) for text in (SCORES, remarks())]
+    for replies in (
+        [mocked[0], SCORES, SCORES, remarks()],
+        [SCORES, SCORES, SCORES, mocked[1]],
+    ):
+        assert (await evaluate(chat=ScriptedChat(*replies))).to_document()["mock"] is True
+    assert (await evaluate(texts=[], chat=ScriptedChat())).is_mock is False
+
+
+async def test_a_report_reads_what_is_stored(store: EvaluationStore) -> None:
+    asked = await ask(store)
+    kept = await store.save(asked.request, await evaluate(remarks([finding("i0")], ["odd"])))
+    report = EvaluationReport.from_document(kept, was_stored=True)
+    assert report.score == kept["score"]
+    assert (report.department_name, report.department_number) == (LEGAL.name, 3)
+    assert (report.items, report.judges, report.judges_asked) == (len(ITEMS), 3, 3)
+    assert report.threshold == LEGAL.quality_threshold
+    assert ("judge", ("i0",)) in [(one.source, one.item_ids) for one in report.findings]
+    assert [one.code for one in report.faults] == ["invalid_remark"]
+    assert report.was_stored
+    assert EvaluationReport.model_validate_json(report.model_dump_json()) == report
 
 
 async def test_requests_of_another_project_are_not_seen(

@@ -12,6 +12,7 @@ from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Unavailable
 from aletheia.gather.events import (
     EVENTS,
+    PURGED,
     AutomationCancelled,
     AutomationComplete,
     Deduplicating,
@@ -23,6 +24,7 @@ from aletheia.gather.events import (
 )
 from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.aletheia.gather.event_processes import (
+    PROJECT,
     finished,
     iterated,
     started,
@@ -350,3 +352,64 @@ async def test_the_last_event_of_a_run_is_marked(documents: Documents):
     assert (await log.append(cancelled, run_id="r1")).is_last
     assert (await log.append(finished(), run_id="r2")).is_last
     assert not (await log.append(started(), run_id="r3")).is_last
+
+
+DAY_S = 86_400.0
+
+
+async def test_old_events_are_purged_but_for_the_last_of_a_project(
+    documents: Documents, clock: Clock
+):
+    log = EventLog(documents, clock=clock)
+    await log.prepare()
+    for iteration in range(1, 6):
+        await log.append(iterated(iteration), run_id="r")
+    await log.append(iterated(1, "p2"), run_id="r")
+    clock.move(days=31)
+    assert await log.purge(30 * DAY_S) == 4
+    assert await log.purge(30 * DAY_S) == 0
+    assert [one.seq for one in await log.read(PROJECT)] == [5]
+    assert [one.seq for one in await log.read("p2")] == [1]
+    kept = await log.append(iterated(6), run_id="r")
+    assert kept.seq == 6
+
+
+async def test_only_what_is_old_from_the_first_event_on_is_purged(
+    documents: Documents, clock: Clock
+):
+    log = EventLog(documents, clock=clock)
+    for iteration, days in enumerate((0, 0, 20, -15, 0), start=1):
+        # The clock is moved back once: the fourth event seems older than the third.
+        clock.move(days=days)
+        await log.append(iterated(iteration), run_id="r")
+    clock.move(days=26)
+    assert await log.purge(30 * DAY_S) == 2
+    assert [one.seq for one in await log.read(PROJECT)] == [3, 4, 5]
+
+
+async def test_a_reader_passes_over_what_was_purged(documents: Documents, clock: Clock):
+    log = EventLog(documents, clock=clock)
+    for iteration in range(1, 5):
+        await log.append(iterated(iteration), run_id="r")
+    clock.move(days=31)
+    for iteration in range(5, 8):
+        await log.append(iterated(iteration), run_id="r")
+    assert await log.purge(30 * DAY_S) == 4
+    for after in (0, 2, 4):
+        assert [one.seq for one in await log.read(PROJECT, after=after)] == [5, 6, 7]
+    assert [one.seq for one in await log.read(PROJECT, after=0, limit=2)] == [5, 6]
+    assert [one.seq for one in await log.read(PROJECT, after=6)] == [7]
+
+
+async def test_a_purge_that_was_killed_is_finished_by_the_next_one(
+    documents: Documents, clock: Clock
+):
+    log = EventLog(documents, clock=clock)
+    for iteration in range(1, 7):
+        await log.append(iterated(iteration), run_id="r")
+    clock.move(days=31)
+    await documents.insert(PURGED, [{"_id": PROJECT, "seq": 5}])
+    await documents.delete(EVENTS, {"seq": {"$in": [1, 2, 4]}})
+    assert [one.seq for one in await log.read(PROJECT)] == [6]
+    assert await log.purge(30 * DAY_S) == 2
+    assert [one.seq for one in await log.read(PROJECT)] == [6]

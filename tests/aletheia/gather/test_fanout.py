@@ -493,3 +493,79 @@ async def test_a_letter_of_an_event_that_reaches_its_receiver_after_all_is_taken
     clock.move(minutes=10)
     assert await house.another().feed() == 1
     assert await house.fan_out.dead_events() == []
+
+
+DAYS_30_S = 30 * 86_400.0
+
+
+async def test_old_dead_letters_and_receivers_are_purged(house: House):
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    await house.tell(1, 2)
+    house.webhook.fail_next(Refused("webhook", 410))
+    assert await house.fan_out.feed() == 1
+    house.clock.move(days=20)
+    await house.fan_out.subscribe("p1", "r2", "redis")
+    assert await house.fan_out.purge(DAYS_30_S) == (0, 0)
+    house.clock.move(days=11)
+    assert await house.fan_out.purge(DAYS_30_S) == (1, 1)
+    assert await house.fan_out.dead_events() == []
+    assert [one.receiver for one in await house.fan_out.states()] == ["redis"]
+
+
+async def test_a_receiver_that_is_tried_in_vain_is_not_forgotten(house: House):
+    await house.fan_out.subscribe("p1", "r", "webhook")
+    await house.tell(1, 1)
+    house.webhook.fault = DOWN
+    await house.fan_out.feed()
+    house.clock.move(days=29)
+    await house.tell(2, 2)
+    await house.fan_out.feed()
+    house.clock.move(days=2)
+    assert await house.fan_out.purge(DAYS_30_S) == (0, 0)
+    house.webhook.fault = None
+    assert await house.fan_out.feed() >= 1
+
+
+async def test_a_receiver_goes_on_behind_what_was_purged(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 3)
+    house.clock.move(days=31)
+    await house.tell(4, 5)
+    assert await house.log.purge(DAYS_30_S) == 3
+    assert await house.fan_out.feed() == 2
+    assert house.redis.numbers == [4, 5]
+
+
+async def test_receivers_that_may_have_to_be_fed_are_counted_by_kind(house: House):
+    assert await house.fan_out.count_open() == {}
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    await house.fan_out.subscribe("p2", "r", "webhook", "https://a.example")
+    await house.fan_out.subscribe("p1", "r", "redis")
+    assert await house.fan_out.count_open() == {"webhook": 2, "redis": 1}
+    await house.log.append(finished(), run_id="r")
+    await house.fan_out.feed("p1")
+    assert await house.fan_out.count_open() == {"webhook": 1}
+
+
+async def test_a_run_that_asks_as_its_old_receiver_is_purged_is_fed(tmp_path: Path, clock: Clock):
+    class PurgedMeanwhile(LosableDocuments):
+        house: House | None = None
+
+        async def update(self, collection: str, updates: Any) -> list[bool]:
+            house = self.house
+            if house and collection == CURSORS:
+                self.house = None
+                assert await house.fan_out.purge(DAYS_30_S) == (0, 1)
+            return await super().update(collection, updates)
+
+    store = PurgedMeanwhile(tmp_path)
+    await store.open()
+    house = House(store, clock)
+    await house.fan_out.subscribe("p1", "r1", "redis")
+    clock.move(days=31)
+    store.house = house
+    await house.fan_out.subscribe("p1", "r2", "redis")
+    assert store.house is None, "it was purged"
+    await house.tell(1, 1, "r2")
+    assert await house.fan_out.feed() == 1
+    await store.close()

@@ -13,11 +13,17 @@ from typing import Any
 
 import pytest
 
+from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.gather.content import SavedItem
+from aletheia.gather.brain_access import BrainAccess
+from aletheia.gather.brain_index import IndexedBrain
+from aletheia.gather.brain_items import BrainItems
+from aletheia.gather.content import SavedItem, VectorShelf
+from aletheia.gather.outbox import DeliveryPace, Outbox
 from aletheia.gather.runs import GatherRuns, Run
-from tests.aletheia.gather.gather_runner import PROJECT
+from aletheia.resilience.breaker import CircuitBreaker
+from tests.aletheia.gather.gather_runner import DIMENSIONS, MODEL, PROJECT, embed_words
 
 
 class Runner:
@@ -61,6 +67,7 @@ class Left:
     run: Run
     items: dict[str, SavedItem]
     paid: Counter[str]
+    indexed: dict[str, str]
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -78,10 +85,31 @@ async def look(directory: Path) -> Left:
     run = await GatherRuns(documents).load("run-1")
     ids = [one async for page in content.list_ids() for one in page]
     items = await content.read_items(ids)
+    indexed = await deliver(documents, content, directory)
     await content.close()
     await documents.close()
     log = directory / "paid"
-    return Left(run, items, Counter(log.read_text().splitlines()))
+    return Left(run, items, Counter(log.read_text().splitlines()), indexed)
+
+
+async def deliver(
+    documents: EmbeddedDocuments, content: EmbeddedContent, directory: Path
+) -> dict[str, str]:
+    """Tell a Brain what the run left in the outbox; return the departments of its items."""
+    graph = EmbeddedGraph(directory)
+
+    async def fetch() -> IndexedBrain:
+        return IndexedBrain(graph, embed_words, MODEL, DIMENSIONS)
+
+    breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
+    access = BrainAccess(fetch, breakers, link_from=0.9)
+    items = BrainItems(content, VectorShelf(content, MODEL), embed_words)
+    outbox = Outbox(documents, pace=DeliveryPace(settle_s=0))
+    await outbox.deliver(PROJECT, access, items)
+    assert await outbox.states() == []
+    found = {one.id: one.department for one in await graph.list_items(PROJECT)}
+    await graph.close()
+    return found
 
 
 def check_counts(left: Left, where: str) -> None:
@@ -96,6 +124,7 @@ def check_counts(left: Left, where: str) -> None:
     ]
     assert sorted(counted) == sorted(left.items), where
     assert report.items_created == len(left.items), where
+    assert left.indexed == {one.id: one.department for one in left.items.values()}, where
     assert sum(row.items_created for row in report.summary) == len(left.items), where
     assert all(one.automation and one.automation.mock for one in left.items.values()), where
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -28,7 +28,7 @@ from aletheia.gather.content import SavedItem
 from aletheia.gather.dedup import Decision
 from aletheia.gather.loop import BrainNotes, QualityScorer, Scored, Workshop, find_verdict
 from aletheia.gather.loop import work_iteration as work
-from aletheia.gather.models import Department, Excerpt, Item
+from aletheia.gather.models import Department, Excerpt
 from aletheia.gather.ports import AnswerLog, ChatModel
 from aletheia.gather.progress import Overrides, StopReason
 from aletheia.gather.prompts.judge_quality import FORM as JUDGE_FORM
@@ -89,24 +89,26 @@ class Scores:
 
 
 class FakeBrain:
-    """Knows one gap and remembers what it is given; may be down."""
+    """Knows one gap, and remembers what it is asked and told."""
 
     def __init__(self) -> None:
-        self.is_down = False
-        self.indexed: list[str] = []
+        self.announced: dict[str, list[str]] = {}
+        self.nudges = 0
         self.asked: list[tuple[str, list[str]]] = []
+        self.own: list[int] = []
 
-    async def context(self, department: Department, previous: Sequence[str]) -> BrainNotes:
-        if self.is_down:
-            raise Unavailable("brain", "no answer")
+    async def context(
+        self, department: Department, own_ids: Collection[str], previous: Sequence[str]
+    ) -> BrainNotes:
         self.asked.append((department.slug, list(previous)))
+        self.own.append(len(own_ids))
         return BrainNotes(gaps=[Excerpt("brain:gaps", "Nothing on licences.")])
 
-    async def index(self, department: Department, items: Sequence[SavedItem]) -> None:
-        del department
-        if self.is_down:
-            raise Unavailable("brain", "no answer")
-        self.indexed += [one.id for one in items]
+    async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
+        self.announced[key] = [department.slug, *ids]
+
+    def index(self) -> None:
+        self.nudges += 1
 
 
 class Ledger:
@@ -124,7 +126,7 @@ class Ledger:
         run: Run,
         position: int,
         number: int,
-        items: Sequence[Item],
+        items: Sequence[SavedItem],
         decisions: Sequence[Decision],
     ) -> None:
         del run
@@ -174,7 +176,12 @@ async def test_three_departments_are_worked_to_their_end(build: Callable[..., Wo
         one for slug in ("legal", "support", "finance") for one in shop.items.of_department(slug)
     ]
     assert report.items_created == len(saved) == sum(row.items_created for row in report.summary)
-    assert sorted(brain.indexed) == sorted(one.id for one in saved)
+    announced = [one for _, *ids in brain.announced.values() for one in ids]
+    assert sorted(announced) == sorted(one.id for one in saved)
+    assert {slug for slug, *_ in brain.announced.values()} == {"legal", "support", "finance"}
+    assert brain.nudges == len(brain.announced)
+    assert brain.own[0] == 0
+    assert max(brain.own) > 0
     assert brain.asked[-1] == ("finance", ["legal", "support"])
     decisions = [one for batch in ledger.kept.values() for one in batch]
     assert sum(one.is_kept for one in decisions) == len(saved)
@@ -229,12 +236,18 @@ async def test_what_is_told_a_model_names_its_sources(build: Callable[..., Works
     assert "Legal:" in json.dumps(blocks[-1])
 
 
-async def test_work_goes_on_without_the_brain(build: Callable[..., Workshop]):
-    brain = FakeBrain()
-    brain.is_down = True
-    shop = build(brain=brain)
+async def test_items_are_announced_before_they_are_saved(build: Callable[..., Workshop]):
+    class Witness(FakeBrain):
+        async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
+            await super().announce(key, department, ids)
+            seen.append(len(shop.items))
+
+    seen: list[int] = []
+    shop = build(brain=(brain := Witness()))
     run = await work(shop, await begin(shop), 0)
-    assert run.progress.departments[0].iterations[0].item_ids
+    (done,) = run.progress.departments[0].iterations
+    assert seen == [0]
+    assert brain.announced == {f"{run.id}:0:1": ["legal", *done.item_ids]}
 
 
 async def test_a_generation_that_comes_to_nothing_counts_as_an_iteration(

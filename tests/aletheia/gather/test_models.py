@@ -1,9 +1,11 @@
+import re
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from aletheia.gather.models import Department, Item
+from aletheia.errors import InvalidTask
+from aletheia.gather.models import Department, DepartmentList, Item
 
 GOOD: dict[str, Any] = {
     "id": "d1",
@@ -123,3 +125,47 @@ def test_an_item_is_cleaned_and_may_lack_a_context() -> None:
         {"content": " Check the\x00 list daily. ", "summary": "s", "context": "", "id": 5}
     )
     assert item == Item(content="Check the list daily.", summary="s", context="")
+
+
+NUMBERS = {"legal": 1, "support": 2, "sales": 2, "board": None}
+LISTED = DepartmentList(
+    tuple(read(id=slug, slug=slug, codeDepNumber=number) for slug, number in NUMBERS.items())
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "slug", "chosen"),
+    [
+        (1, None, "legal"),
+        (None, None, "board"),
+        (2, "sales", "sales"),
+        (None, "support", "support"),
+        (None, "board", "board"),
+    ],
+)
+def test_a_department_is_chosen_by_its_number_or_its_slug(
+    number: int | None, slug: str | None, chosen: str
+) -> None:
+    assert LISTED.choose(number, slug).slug == chosen
+
+
+@pytest.mark.parametrize(
+    ("number", "slug", "code", "said"),
+    [
+        (2, None, "ambiguous_department", "2 departments have number 2: 'support', 'sales'"),
+        (3, None, "unknown_department", "no department has number 3; there are: 1 'legal', 2 "),
+        (1, "sales", "unknown_department", "no department has slug 'sales' and number 1"),
+        (None, "hr", "unknown_department", "no department has slug 'hr'"),
+    ],
+)
+def test_no_department_is_guessed(
+    number: int | None, slug: str | None, code: str, said: str
+) -> None:
+    with pytest.raises(InvalidTask, match=re.escape(said)) as refused:
+        LISTED.choose(number, slug)
+    assert refused.value.code == code
+
+
+def test_without_departments_none_is_chosen() -> None:
+    with pytest.raises(InvalidTask, match="no department has no number; there are: none"):
+        DepartmentList(()).choose(None)

@@ -20,6 +20,7 @@ from aletheia.gather.progress import (
     is_stalled,
     judge,
     report,
+    share_done,
 )
 
 
@@ -273,3 +274,26 @@ def test_every_run_ends_within_its_iterations_and_leaves_one_to_each_department(
         assert len(one.iterations) <= allowance(state, position)
         had_a_chance = position < max_iterations
         assert (one.reason is not StopReason.NO_ITERATIONS_LEFT) or not had_a_chance
+
+
+@pytest.mark.parametrize(
+    ("state", "share"),
+    [
+        pytest.param(progress(to_come=3), 0.0, id="nothing yet"),
+        pytest.param(progress(5, 10, max_iterations=7, to_come=3), 2 / 4 / 4, id="2 of 4"),
+        pytest.param(progress(5, max_iterations=1, to_come=3), 1 / 4, id="no iteration left"),
+        pytest.param(progress(*range(9), max_iterations=4), 1.0, id="a lowered budget"),
+        pytest.param(RunProgress(50, ()), 1.0, id="nobody to work for"),
+    ],
+)
+def test_how_much_of_a_run_is_done_is_counted_by_departments(state: RunProgress, share: float):
+    assert share_done(state) == pytest.approx(share)
+
+
+def test_a_run_whose_departments_are_done_is_done():
+    state = progress(5, to_come=1)
+    for position, one in enumerate(state.departments):
+        assert share_done(state) < 1
+        done = replace(one, reason=StopReason.SATURATION)
+        state = state.with_department(position, done)
+    assert share_done(state) == 1

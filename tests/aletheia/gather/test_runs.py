@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import pickle
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from aletheia.gather.runs import (
     ProjectBusy,
     Run,
     RunOrder,
+    RunOver,
     RunSuperseded,
     UnknownRun,
 )
@@ -276,8 +278,84 @@ async def test_an_override_for_nobody_is_refused(desk: Desk):
     with pytest.raises(ValueError, match="no department 'sales'"):
         await desk.runs.override("run-a", Overrides(thresholds={"sales": 5}))
     await desk.runs.close(run, "completed", {})
-    with pytest.raises(UnknownRun):
+    with pytest.raises(RunOver, match="completed"):
         await desk.runs.override("run-a", Overrides(max_iterations=3))
+
+
+async def test_a_department_that_was_announced_as_done_is_not_changed(desk: Desk):
+    run = await desk.open()
+    run = await desk.runs.start_department(run, 0, 82.0)
+    run = await desk.runs.finish_department(run, 0, StopReason.THRESHOLD_REACHED)
+    with pytest.raises(ValueError, match=r"'legal' is done in this run \(threshold reached\)"):
+        await desk.runs.override("run-a", Overrides(5, {"hr.eu": 10, "legal": 90}))
+    assert (await desk.runs.refresh(run)).progress == run.progress
+
+
+async def test_a_raised_budget_is_for_departments_that_had_no_iteration_left(desk: Desk):
+    run = await desk.open(replace(ORDER, max_iterations=1))
+    run = await desk.runs.start_department(run, 0, 5.0)
+    run = await desk.runs.record(run, 0, iteration(1))
+    run = await desk.runs.finish_department(run, 0, StopReason.MAX_ITERATIONS_REACHED)
+    run = await desk.runs.finish_department(run, 1, StopReason.NO_ITERATIONS_LEFT)
+    assert (await desk.open()).progress.position is None
+    await desk.runs.override("run-a", Overrides(3, {"hr.eu": 10}))
+    run = await desk.open()
+    reasons = [one.reason for one in run.progress.departments]
+    assert reasons == [StopReason.MAX_ITERATIONS_REACHED, None]
+    assert run.progress.position == 1
+    run = await desk.runs.finish_department(run, 1, StopReason.THRESHOLD_REACHED)
+    assert (await desk.open()).progress.departments[1].reason is StopReason.THRESHOLD_REACHED
+
+
+async def test_a_run_that_was_overtaken_in_order_to_close_it_writes_nothing_more(desk: Desk):
+    run = await desk.runs.record(await desk.open(), 0, iteration(1))
+    taken = await desk.runs.overtake("run-a")
+    assert taken.progress == run.progress
+    with pytest.raises(LockLost):
+        await desk.runs.record(run, 0, iteration(2))
+    report = await desk.runs.close(taken, "cancelled", {"legal": 7})
+    assert (report.status, report.iterations, report.items_created) == ("cancelled", 1, 7)
+    assert (await desk.runs.overtake("run-a")).report == report
+    assert (await desk.open(OTHER)).attempt == 1
+
+
+async def test_what_is_not_open_is_not_overtaken(desk: Desk):
+    with pytest.raises(UnknownRun):
+        await desk.runs.overtake("run-a")
+    await desk.open()
+    desk.prefect.states["run-a"] = HolderState.ENDED
+    other = await desk.open(OTHER)
+    with pytest.raises(RunSuperseded, match="'run-b'"):
+        await desk.runs.overtake("run-a")
+    assert (await desk.runs.refresh(other)).token == other.token
+
+
+async def test_the_open_runs_are_those_that_nobody_has_closed_or_taken_over(desk: Desk):
+    assert await desk.runs.list_open() == []
+    await desk.open()
+    desk.clock.now += 1
+    elsewhere = await desk.open(RunOrder("run-c", "other", "user-1", 10))
+    assert await desk.runs.list_open() == ["run-a", "run-c"]
+    desk.prefect.states["run-a"] = HolderState.ENDED
+    await desk.open(OTHER)
+    await desk.runs.close(elsewhere, "completed", {})
+    assert await desk.runs.list_open() == ["run-b"]
+    with pytest.raises(RunSuperseded, match="'run-b'"):
+        await desk.runs.load_open("run-a")
+
+
+async def test_a_run_is_abandoned_when_nobody_renews_its_lock(desk: Desk):
+    run = await desk.open()
+    assert not await desk.runs.is_abandoned("run-a")
+    desk.clock.now += 64.9
+    assert not await desk.runs.is_abandoned("run-a")
+    desk.clock.now += 0.1
+    assert await desk.runs.is_abandoned("run-a")
+    await desk.runs.renew(run)
+    assert not await desk.runs.is_abandoned("run-a")
+    desk.prefect.states["run-a"] = HolderState.ENDED
+    await desk.open(OTHER)
+    assert await desk.runs.is_abandoned("run-a")
 
 
 async def test_a_cancelled_run_learns_of_it(desk: Desk):
@@ -354,7 +432,13 @@ async def test_a_hostile_project_is_refused_before_anything_is_written(desk: Des
 
 @pytest.mark.parametrize(
     "error",
-    [ProjectBusy("p", "r", "running"), RunSuperseded("a", "b"), LockLost("a"), UnknownRun("a")],
+    [
+        ProjectBusy("p", "r", "running"),
+        RunSuperseded("a", "b"),
+        LockLost("a"),
+        UnknownRun("a"),
+        RunOver("a", "completed"),
+    ],
 )
 def test_errors_survive_the_way_to_another_process(error: AletheiaError):
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

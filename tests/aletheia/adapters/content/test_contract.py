@@ -141,6 +141,18 @@ async def test_items_are_counted_by_run_and_department(content: AnyContent):
     assert await content.count_created("r1") == {"legal": 2, "hr.europe": 1}
 
 
+async def test_a_department_s_own_items_are_listed(content: AnyContent):
+    made = [
+        make("The first thing to say of it.", department="legal"),
+        make("The second thing to say of it.", department="legal", run_id="r2"),
+        make("The third thing to say of it.", department="hr.europe"),
+    ]
+    await content.insert_items(made)
+    listed = await content.list_department("legal")
+    assert sorted(listed) == sorted(one.id for one in made[:2])
+    assert await content.list_department("none") == []
+
+
 async def test_the_mark_goes_up_with_each_new_document(content: AnyContent):
     before = await content.mark()
     made = [make(f"What is said for the time number {n}.") for n in range(3)]

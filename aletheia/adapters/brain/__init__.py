@@ -1,0 +1,1 @@
+"""Backends of the Brain, and the client of one that is served over HTTP."""

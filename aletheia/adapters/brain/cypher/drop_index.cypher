@@ -1,0 +1,1 @@
+DROP INDEX aletheia_item_vector IF EXISTS

@@ -1,0 +1,4 @@
+MATCH (:Item)-[edge:SIMILAR]->(:Item)
+CALL (edge) {
+  DELETE edge
+} IN TRANSACTIONS OF 5000 ROWS

@@ -1,0 +1,5 @@
+CALL db.index.vector.queryNodes('aletheia_item_vector', $most, $vector) YIELD node, score
+RETURN
+  node.id AS id,
+  score,
+  node.project_id = $project_id AND node.model = $model AS is_ours

@@ -1,0 +1,103 @@
+"""What it takes to have a gather run go on (SPEC §4, State and resume)."""
+
+from enum import StrEnum
+from typing import Final
+
+from aletheia.errors import AletheiaError
+from aletheia.gather.progress import Overrides, StopReason
+from aletheia.gather.runs import Run
+
+
+class Step(StrEnum):
+    """What is to be done about a run.
+
+    `leave` is one that goes on by itself, `resume` one that is suspended, `restart` one that has
+    lost its process or failed for good, and goes on from the store once it is scheduled.
+    """
+
+    LEAVE = "leave"
+    RESUME = "resume"
+    RESTART = "restart"
+
+
+_STEPS: Final = {
+    "SCHEDULED": Step.LEAVE,
+    "PENDING": Step.LEAVE,
+    "RUNNING": Step.LEAVE,
+    "PAUSED": Step.RESUME,
+    "FAILED": Step.RESTART,
+    "CRASHED": Step.RESTART,
+}
+
+
+_WORDS: Final = {"awaitingretry": "waiting for its retry"}
+
+
+class NotResumable(AletheiaError):
+    """A run cannot go on.
+
+    Args:
+        run_id: the run.
+        reason: why, and what to do.
+    """
+
+    code = "not_resumable"
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, reason)
+        self.run_id, self.reason = run_id, reason
+
+    def __str__(self) -> str:
+        return f"run {self.run_id!r} cannot be resumed: {self.reason}"
+
+
+def choose_step(run_id: str, state: str, *, is_abandoned: bool) -> Step:
+    """Say what it takes to have a run go on that is neither over nor taken over.
+
+    Args:
+        run_id: the run.
+        state: the type of its state, in Prefect's words.
+        is_abandoned: whether its lock has run out.
+
+    Raises:
+        NotResumable: it cannot go on.
+    """
+    if state == "RUNNING" and is_abandoned:
+        return Step.RESTART
+    if state in _STEPS:
+        return _STEPS[state]
+    verb = "is being cancelled" if state == "CANCELLING" else f"is {state.lower()}"
+    raise NotResumable(run_id, f"it {verb}; start another one")
+
+
+def describe_step(run: Run, step: Step, overrides: Overrides, *, state: str) -> str:
+    """Tell an operator what becomes of a run, in some sentences.
+
+    Args:
+        run: as it is now, with the overrides.
+        step: what is done about it.
+        overrides: what was changed.
+        state: the name of its state before that, in Prefect's words, in lower case.
+    """
+    match step:
+        case Step.RESUME:
+            said = [f"Run {run.id} goes on from where it was."]
+        case Step.RESTART:
+            said = [f"Run {run.id} was {state}; it is started again and goes on from the store."]
+        case Step.LEAVE if state == "running":
+            said = [f"Run {run.id} is at work; there is nothing to resume."]
+            if overrides != Overrides():
+                said = [f"Run {run.id} is at work; the change holds from its next iteration on."]
+        case Step.LEAVE:
+            said = [f"Run {run.id} is {_WORDS.get(state, state)} and starts by itself."]
+    progress = run.progress
+    said.append(f"{progress.iterations} of {progress.max_iterations} iterations are used.")
+    spent = [
+        one.department.slug
+        for one in progress.departments
+        if one.reason is StopReason.MAX_ITERATIONS_REACHED
+    ]
+    if overrides.max_iterations is not None and spent:
+        names = ", ".join(spent)
+        said.append(f"Announced as complete, and left to another run: {names}.")
+    return " ".join(said)

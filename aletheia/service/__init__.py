@@ -1,0 +1,1 @@
+"""What Aletheia offers over HTTP."""

@@ -1,0 +1,179 @@
+"""The Brain API: the four endpoints of the specification, and two that `reconcile` needs."""
+
+from dataclasses import replace
+from typing import Annotated, Final, Protocol
+
+import numpy as np
+from fastapi import APIRouter, Query, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from numpy.typing import NDArray
+
+from aletheia.gather.brain import Brain, BrainDepartment, BrainItem, FailedItem, Listing
+from aletheia.service.brain_models import (
+    CONTEXT_TOKENS,
+    MAX_CONTEXT_TOKENS,
+    MAX_ITEMS,
+    MAX_PREVIOUS_CHARS,
+    MAX_TEXT_CHARS,
+    ContextFound,
+    CoverageFound,
+    CoverageQuery,
+    DuplicatesFound,
+    DuplicatesQuery,
+    NewItem,
+    NodesBatch,
+    NodesDeleted,
+    NodesFound,
+    NodesIndexed,
+    NodesToDelete,
+    ProjectId,
+    Slug,
+)
+from aletheia.service.refusals import describe_refusals
+
+TAG: Final = "brain"
+
+_SCHEME: Final = HTTPBearer(
+    auto_error=False,
+    scheme_name="key",
+    description="The key of the service, `BRAIN_SERVICE_API_KEY`.",
+)
+"""Documents the key; the routes themselves ask for it, before they read anything."""
+
+
+class OpenedBrain(Protocol):
+    """Gives a Brain and what it holds, once both can be used."""
+
+    async def brain(self) -> Brain:
+        """Give the Brain, open.
+
+        Raises:
+            Unavailable: it is out of reach.
+        """
+        ...
+
+    async def listing(self) -> Listing:
+        """Give what the Brain holds.
+
+        Raises:
+            Unavailable: it is out of reach.
+        """
+        ...
+
+
+def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRouter:
+    """Make the routes of the Brain API.
+
+    Args:
+        source: what answers.
+        route_class: kind of the routes, which guards them.
+    """
+    router = APIRouter(
+        prefix="/api/v1",
+        tags=[TAG],
+        route_class=route_class,
+        dependencies=[Security(_SCHEME)],
+        responses=describe_refusals(401, 422, 500, 502, 503),
+        strict_content_type=False,
+    )
+    with_body = describe_refusals(400, 408, 413, 415)
+    of_vectors = describe_refusals(409)
+
+    @router.post("/nodes/batch", responses=with_body | of_vectors)
+    async def index_nodes(batch: NodesBatch) -> NodesIndexed:
+        """Index items of a department. The same ones again change nothing.
+
+        An item that cannot be indexed fails alone. One that was indexed for another department
+        moves to this one.
+        """
+        brain = await source.brain()
+        short = [one for one in batch.items if len(one.content) <= MAX_TEXT_CHARS]
+        done = await brain.upsert(
+            batch.project_id, batch.department.to_department(), [_to_item(one) for one in short]
+        )
+        codes = {one.id: one.code for one in done.failed}
+        codes |= {
+            one.id: "input_too_long" for one in batch.items if len(one.content) > MAX_TEXT_CHARS
+        }
+        order = dict.fromkeys(one.id for one in batch.items)
+        failed = tuple(FailedItem(one, codes[one]) for one in order if one in codes)
+        return NodesIndexed.of(replace(done, failed=failed))
+
+    @router.post("/search/duplicates", responses=with_body | of_vectors)
+    async def find_duplicates(query: DuplicatesQuery) -> DuplicatesFound:
+        """Find the items of a project that are near to a text."""
+        brain = await source.brain()
+        found = await brain.find_duplicates(
+            query.project_id,
+            content=query.content,
+            vector=None if query.embedding is None else _to_vector(query.embedding),
+            threshold=query.threshold,
+            limit=query.limit,
+        )
+        return DuplicatesFound.of(found)
+
+    @router.get("/context/department", responses=of_vectors)
+    async def read_context(
+        project_id: ProjectId,
+        department: Slug,
+        previous: Annotated[
+            str,
+            Query(
+                max_length=MAX_PREVIOUS_CHARS,
+                description="Slugs of earlier departments, with commas between them.",
+                examples=["sales,hr"],
+            ),
+        ] = "",
+        max_tokens: Annotated[
+            int,
+            Query(ge=0, le=MAX_CONTEXT_TOKENS, description="Of all texts together, at most."),
+        ] = CONTEXT_TOKENS,
+    ) -> ContextFound:
+        """Tell what is known of a department and of those before it."""
+        brain = await source.brain()
+        slugs = [slug for slug in previous.split(",") if slug]
+        known = await brain.read_context(
+            project_id, BrainDepartment(department, department), slugs, max_tokens=max_tokens
+        )
+        return ContextFound.of(known)
+
+    @router.post("/analyze/coverage", responses=with_body | of_vectors)
+    async def analyze_coverage(query: CoverageQuery) -> CoverageFound:
+        """Say how well items cover the aspects of a department.
+
+        The aspects are named by the department's description, as the project's newest gather run
+        has it.
+        """
+        brain = await source.brain()
+        items = None if query.items is None else [one.to_item() for one in query.items]
+        department = query.department.to_department()
+        return CoverageFound.of(await brain.measure_coverage(query.project_id, department, items))
+
+    @router.get("/nodes")
+    async def list_nodes(
+        project_id: ProjectId,
+        after: Annotated[str, Query(description="Only items with a later id.")] = "",
+        limit: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="Items at most.")] = MAX_ITEMS,
+    ) -> NodesFound:
+        """List what is indexed of a project, so that it can be compared with the store."""
+        listing = await source.listing()
+        return NodesFound.of(await listing.list_items(project_id, after=after, limit=limit))
+
+    @router.post("/nodes/delete", responses=with_body)
+    async def delete_nodes(query: NodesToDelete) -> NodesDeleted:
+        """Delete items from the index."""
+        listing = await source.listing()
+        return NodesDeleted(deleted=await listing.delete(query.project_id, query.ids))
+
+    return router
+
+
+def _to_item(item: NewItem) -> BrainItem:
+    vector = None if item.embedding is None else _to_vector(item.embedding)
+    return BrainItem(item.id, item.content, item.summary, item.context, vector)
+
+
+def _to_vector(numbers: list[float]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return np.array(numbers, np.float32)

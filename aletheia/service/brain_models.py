@@ -1,0 +1,326 @@
+"""What goes into the Brain API and what comes out (SPEC §4, Brain).
+
+Names that are not known are ignored, so that a caller may say more than we read.
+"""
+
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from aletheia.gather.brain import (
+    DUPLICATES,
+    MOST_DUPLICATES,
+    BrainDepartment,
+    Coverage,
+    DepartmentContext,
+    Duplicate,
+    IndexedItem,
+    KnownItem,
+    Upserted,
+)
+
+MAX_ITEMS: Final = 1000
+"""Items, or ids, in one request."""
+
+MAX_DIMENSIONS: Final = 16_384
+"""Longest embedding."""
+
+MAX_TEXT_CHARS: Final = 1_000_000
+"""Longest text of an item or a question; a longer item fails alone, as `input_too_long`."""
+
+MAX_NAME_CHARS: Final = 300
+"""Longest name or slug of a department."""
+
+MAX_PREVIOUS_CHARS: Final = 30_000
+"""Longest list of earlier departments."""
+
+MAX_CONTEXT_TOKENS: Final = 1_000_000
+CONTEXT_TOKENS: Final = 4000
+"""Tokens of a context, at most and unless somebody says otherwise."""
+
+THRESHOLD: Final = 0.90
+"""Raw cosine from which an item is a duplicate unless somebody says otherwise (SPEC §4)."""
+
+_LARGEST_NUMBER: Final = 10**9
+
+
+def _read_text(value: object) -> object:
+    return "" if value is None else value
+
+
+Text: TypeAlias = Annotated[str, BeforeValidator(_read_text)]
+ProjectId: TypeAlias = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_-]{1,48}$",
+        description="The project; nothing of another one is ever seen.",
+        examples=["shop-2026"],
+    ),
+]
+Slug: TypeAlias = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_NAME_CHARS,
+        description="Slug of the department.",
+        examples=["legal"],
+    ),
+]
+Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Vector: TypeAlias = Annotated[list[Number], Field(max_length=MAX_DIMENSIONS)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+class Department(_Model):
+    """A department."""
+
+    slug: Slug
+    name: Annotated[Text, Field(max_length=MAX_NAME_CHARS)] = Field(
+        default="", description="For people; the slug if it is empty.", examples=["Legal"]
+    )
+    code_dep_number: int | None = Field(
+        default=None,
+        alias="codeDepNumber",
+        ge=-_LARGEST_NUMBER,
+        le=_LARGEST_NUMBER,
+        description="Its place in the order of departments; without one it goes last.",
+        examples=[3],
+    )
+
+    def to_department(self) -> BrainDepartment:
+        """Make it what the Brain knows."""
+        return BrainDepartment(self.slug, self.name or self.slug, self.code_dep_number)
+
+
+class Item(_Model):
+    """An item."""
+
+    id: str = Field(description="Of the saved item.", examples=["65f00000000000000000abcd"])
+    content: str = Field(
+        description="The full text.",
+        examples=["Review supplier contracts every quarter and file the changes."],
+    )
+    summary: Text = Field(default="", description="Its gist.")
+    context: Text = Field(default="", description="Where it belongs.")
+
+    @classmethod
+    def of(cls, item: KnownItem) -> "Item":
+        """Show an item."""
+        return cls(id=item.id, content=item.content, summary=item.summary, context=item.context)
+
+    def to_item(self) -> KnownItem:
+        """Make it what the Brain knows."""
+        return KnownItem(self.id, self.content, self.summary, self.context)
+
+
+class NewItem(Item):
+    """An item to be indexed."""
+
+    embedding: Vector | None = Field(
+        default=None,
+        description="Of the full text, by the model that the service embeds with; of any length "
+        "but zero. Without one the service embeds the item.",
+    )
+
+
+class NodesBatch(_Model):
+    """Items of a department to be indexed."""
+
+    project_id: ProjectId
+    department: Department
+    items: list[NewItem] = Field(
+        max_length=MAX_ITEMS, description="Of two items with one id the last counts."
+    )
+
+
+class FailedNode(_Model):
+    """An item that was not indexed."""
+
+    id: str = Field(description="Of the item.")
+    code: str = Field(
+        description="Why: `wrong_dimensions`, `invalid_vector`, `invalid_id`, `input_too_long`, or "
+        "what embedding it came to.",
+        examples=["wrong_dimensions"],
+    )
+
+
+class NodesIndexed(_Model):
+    """What became of a batch."""
+
+    created: int = Field(ge=0, description="Items that are new.")
+    updated: int = Field(ge=0, description="Items that were there, changed or not.")
+    failed: list[FailedNode] = Field(description="Those that were not taken; the rest was.")
+
+    @classmethod
+    def of(cls, done: Upserted) -> "NodesIndexed":
+        """Show what became of a batch."""
+        failed = [FailedNode(id=one.id, code=one.code) for one in done.failed]
+        return cls(created=done.created, updated=done.updated, failed=failed)
+
+
+class DuplicatesQuery(_Model):
+    """What near items are wanted for: a text, or its embedding, which counts if both are there."""
+
+    project_id: ProjectId
+    content: str | None = Field(
+        default=None,
+        max_length=MAX_TEXT_CHARS,
+        description="The service embeds it.",
+        examples=["Go through the contracts with suppliers each quarter."],
+    )
+    embedding: Vector | None = Field(default=None, description="Any length but zero.")
+    threshold: Number = Field(default=THRESHOLD, ge=-1, le=1, description="Raw cosine, inclusive.")
+    limit: int = Field(default=DUPLICATES, ge=1, le=MOST_DUPLICATES, description="Hits at most.")
+
+
+class DuplicateFound(_Model):
+    """An item that is near."""
+
+    id: str = Field(description="Of the item.")
+    score: float = Field(ge=-1, le=1, description="Raw cosine.", examples=[0.962511])
+    content: str = Field(description="The full text.")
+
+
+class DuplicatesFound(_Model):
+    """Items that are near."""
+
+    duplicates: list[DuplicateFound] = Field(description="In falling order of score, then by id.")
+
+    @classmethod
+    def of(cls, found: list[Duplicate]) -> "DuplicatesFound":
+        """Show hits."""
+        return cls(
+            duplicates=[
+                DuplicateFound(id=one.id, score=one.score, content=one.content) for one in found
+            ]
+        )
+
+
+class Earlier(_Model):
+    """What an earlier department came to."""
+
+    department: str = Field(description="Its slug.", examples=["sales"])
+    summary: str = Field(description="Some sentences.")
+    items: list[Item] = Field(description="Its newest ones, newest first.")
+
+
+class ContextFound(_Model):
+    """What there is to know before something is written for a department."""
+
+    department: str = Field(description="Its slug.", examples=["legal"])
+    items: list[Item] = Field(description="Its own, newest first.")
+    previous: list[Earlier] = Field(
+        description="Earlier departments, in the order asked for, without those that have no items."
+    )
+    gaps: list[str] = Field(
+        description="Aspects that are not covered yet.", examples=[["data protection"]]
+    )
+
+    @classmethod
+    def of(cls, known: DepartmentContext) -> "ContextFound":
+        """Show a context."""
+        return cls(
+            department=known.department,
+            items=[Item.of(one) for one in known.items],
+            previous=[
+                Earlier(
+                    department=one.department,
+                    summary=one.summary,
+                    items=[Item.of(item) for item in one.items],
+                )
+                for one in known.previous
+            ],
+            gaps=list(known.gaps),
+        )
+
+
+def _read_department(value: Any) -> Any:
+    return {"slug": value} if isinstance(value, str) else value
+
+
+class CoverageQuery(_Model):
+    """What is to be measured."""
+
+    project_id: ProjectId
+    department: Annotated[
+        Department,
+        BeforeValidator(_read_department, json_schema_input_type=Slug | Department),
+    ] = Field(description="Its slug, or an object that has it.")
+    items: list[Item] | None = Field(
+        default=None,
+        max_length=MAX_ITEMS,
+        description="Oldest first; without them all that are indexed count.",
+    )
+
+
+class AspectFound(_Model):
+    """How well an aspect of a department is covered."""
+
+    name: str = Field(
+        description="In the words of the department's description.", examples=["contracts"]
+    )
+    covered: float = Field(ge=0, le=1, description="Share of the items it takes.", examples=[0.5])
+    evidence: list[str] = Field(description="Ids of the items that cover it.")
+
+
+class CoverageFound(_Model):
+    """How well a department is covered."""
+
+    score: float = Field(ge=0, le=100, examples=[62.5])
+    aspects: list[AspectFound] = Field(
+        description="In the order of the department's description, the department as a whole last."
+    )
+
+    @classmethod
+    def of(cls, coverage: Coverage) -> "CoverageFound":
+        """Show coverage."""
+        aspects = [
+            AspectFound(name=one.name, covered=one.covered, evidence=list(one.evidence))
+            for one in coverage.aspects
+        ]
+        return cls(score=coverage.score, aspects=aspects)
+
+
+class NodeFound(_Model):
+    """An item as it is indexed."""
+
+    id: str = Field(description="Of the item.")
+    department: str = Field(description="Slug of its department.")
+    fingerprint: str = Field(description="Hash of all that is indexed of it, the vector aside.")
+    has_vector: bool = Field(description="Whether it can be found.")
+
+
+class NodesFound(_Model):
+    """Items as they are indexed."""
+
+    items: list[NodeFound] = Field(description="In the order of their ids.")
+
+    @classmethod
+    def of(cls, listed: list[IndexedItem]) -> "NodesFound":
+        """Show what is indexed."""
+        items = [
+            NodeFound(
+                id=one.id,
+                department=one.department,
+                fingerprint=one.fingerprint,
+                has_vector=one.has_vector,
+            )
+            for one in listed
+        ]
+        return cls(items=items)
+
+
+class NodesToDelete(_Model):
+    """Items to be deleted."""
+
+    project_id: ProjectId
+    ids: list[str] = Field(max_length=MAX_ITEMS, description="Unknown ones are passed over.")
+
+
+class NodesDeleted(_Model):
+    """What became of items to be deleted."""
+
+    deleted: int = Field(ge=0, description="How many were there.")

@@ -1,0 +1,136 @@
+"""What happens to a request before it is read: who sends it, and how long it may be."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import orjson
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message, Receive, Scope
+
+from aletheia.service.auth import BearerKey
+from aletheia.service.refusals import ServiceError
+
+MAX_BODY_BYTES: Final = 16 * 2**20
+"""Longest body that is read: a thousand items with 1,000 numbers each, and more."""
+
+BODY_TIMEOUT_S: Final = 30.0
+"""How long a body may take to arrive."""
+
+
+def guarded_by(
+    key: BearerKey,
+    *,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    body_timeout_s: float = BODY_TIMEOUT_S,
+) -> type[APIRoute]:
+    """Make a kind of route that asks for a key before it reads anything, and reads within bounds.
+
+    Args:
+        key: what callers have to send.
+        max_body_bytes: longest body that is read.
+        body_timeout_s: how long it may take to arrive.
+    """
+
+    class GuardedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def guard(request: Request) -> Response:
+                bounded = _BoundedRequest(
+                    request.scope, request.receive, max_body_bytes, body_timeout_s
+                )
+                try:
+                    key.check(request.headers)
+                    _check_form(request)
+                    return await handle(bounded)
+                except ServiceError:
+                    # A caller that is still sending would lose the answer with the connection.
+                    await bounded.pass_over()
+                    raise
+
+            return guard
+
+    return GuardedRoute
+
+
+class _BoundedRequest(Request):
+    """A request whose body is read within bounds, as strict JSON."""
+
+    def __init__(self, scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> None:
+        async def note_end() -> Message:
+            message = await receive()
+            self._has_come = message["type"] != "http.request" or not message.get("more_body")
+            return message
+
+        super().__init__(scope, note_end)
+        self._max_bytes, self._timeout_s = max_bytes, timeout_s
+        self._has_come = False
+        self._read: bytes | None = None
+
+    async def body(self) -> bytes:
+        """Read the body.
+
+        Raises:
+            ServiceError: 413 `body_too_large`, 408 `body_too_slow`.
+        """
+        if self._read is not None:
+            return self._read
+        length = self.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > self._max_bytes:
+            raise self._too_large()
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                async for chunk in self.stream():
+                    size += len(chunk)
+                    if size > self._max_bytes:
+                        raise self._too_large()
+                    chunks.append(chunk)
+        except TimeoutError:
+            message = f"no complete body within {self._timeout_s:g} s"
+            raise ServiceError(408, "body_too_slow", message) from None
+        self._read = b"".join(chunks)
+        return self._read
+
+    async def json(self) -> Any:
+        """Read the body as JSON.
+
+        Raises:
+            ServiceError: 400 `invalid_json`.
+        """
+        try:
+            return orjson.loads(await self.body())
+        except orjson.JSONDecodeError as error:
+            raise ServiceError(400, "invalid_json", f"the body is not JSON: {error}") from None
+
+    async def pass_over(self) -> None:
+        """Let the rest of the body come, within the same bounds, and forget it."""
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                while not self._has_come and size <= self._max_bytes:
+                    size += len((await self.receive()).get("body", b""))
+
+    def _too_large(self) -> ServiceError:
+        message = f"a body has at most {self._max_bytes:,} bytes"
+        return ServiceError(413, "body_too_large", message)
+
+
+def _check_form(request: Request) -> None:
+    """See that a body, if there is one, is plain JSON.
+
+    Raises:
+        ServiceError: 415 `unsupported_media_type`.
+    """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    is_json = kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
+    if request.method in ("POST", "PUT", "PATCH") and not (is_json and encoding == "identity"):
+        message = "send the body as application/json, not compressed"
+        raise ServiceError(415, "unsupported_media_type", message)

@@ -1,0 +1,161 @@
+"""How the service says that something went wrong: always as JSON, with a stable code."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from aletheia.errors import AletheiaError, HeldUp, InvalidTask, ModelUnavailable, Unavailable
+from aletheia.gather.brain import ModelChanged
+
+log = logging.getLogger(__name__)
+
+_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+_MEANINGS: Final = {
+    400: "`invalid_json`: the body is not JSON. NaN and Infinity are not, nor is deeper nesting "
+    "than 1,000 levels.",
+    401: "`missing_key` or `wrong_key`.",
+    408: "`body_too_slow`: the body did not arrive in time.",
+    409: "`embedding_model_changed`: what is indexed was embedded by another model, named in "
+    "`details`; a `reconcile` run indexes it anew.",
+    413: "`body_too_large`.",
+    415: "`unsupported_media_type`: the body must be application/json, not compressed.",
+    422: "`invalid_request`, or what is wrong in particular: `invalid_project_id`, "
+    "`missing_query`, `wrong_dimensions`, `invalid_vector`, `input_too_long`.",
+    500: "`internal_error`.",
+    502: "`backend_refused`: what the service itself depends on refuses it; its configuration "
+    "has to be mended.",
+    503: "`no_key_configured`; or, for now, `unavailable`, `bad_answer`, `model_unavailable`, "
+    "`rate_limited`, `budget_exceeded`, `breaker_open`. Try again after `Retry-After`.",
+}
+_MOST_FAULTS: Final = 5
+_LONGEST_MESSAGE: Final = 500
+_SHORTEST_WAIT_S: Final = 1
+
+
+class Refusal(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="Stable; programs may rely on it.", examples=["wrong_key"])
+    message: str = Field(
+        description="For people.", examples=["the key is not the one of this service"]
+    )
+    details: dict[str, str] | None = Field(
+        default=None,
+        description="Further values, with some codes.",
+        exclude_if=lambda it: it is None,
+    )
+
+
+class Refused(BaseModel):
+    """The body of every answer that is no success."""
+
+    error: Refusal
+
+
+class ServiceError(HTTPException):
+    """An answer that is no success.
+
+    Args:
+        status: of HTTP.
+        code: stable, lower case with underscores.
+        message: one sentence for whoever called.
+        headers: of the answer.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, message, headers)
+        self.code = code
+
+
+def describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Say in the OpenAPI document what these statuses mean."""
+    return {one: {"model": Refused, "description": _MEANINGS[one]} for one in statuses}
+
+
+def install_refusals(app: FastAPI) -> None:
+    """Have everything that goes wrong in an application answered in our form."""
+    handlers: Mapping[type[Exception], Any] = {
+        HTTPException: _answer_http,
+        RequestValidationError: _answer_invalid,
+        AletheiaError: _answer_ours,
+        Exception: _answer_bug,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _answer(
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    details: dict[str, str] | None = None,
+) -> JSONResponse:
+    shown = message.encode(errors="replace").decode()[:_LONGEST_MESSAGE]
+    body = Refused(error=Refusal(code=code, message=shown, details=details))
+    return JSONResponse(body.model_dump(), status, dict(headers or {}))
+
+
+async def _answer_http(_: Request, error: HTTPException) -> JSONResponse:
+    if isinstance(error, ServiceError):
+        code = error.code
+    else:
+        code = _CODES.get(error.status_code, "refused")
+    return _answer(error.status_code, code, str(error.detail), error.headers)
+
+
+async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    faults = cast("Sequence[Mapping[str, Any]]", error.errors())
+    is_project = any(
+        fault["loc"][-1] == "project_id" and fault["type"] != "missing" for fault in faults
+    )
+    # Of the value itself nothing is said: it may hold anything.
+    said = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
+    if len(faults) > _MOST_FAULTS:
+        said.append(f"and {len(faults) - _MOST_FAULTS} more")
+    return _answer(422, "invalid_project_id" if is_project else "invalid_request", "; ".join(said))
+
+
+async def _answer_ours(request: Request, error: AletheiaError) -> JSONResponse:
+    match error:
+        case InvalidTask():
+            return _answer(422, error.code, str(error))
+        case ModelChanged():
+            details = {"kept": error.kept, "asked": error.asked}
+            return _answer(409, error.code, str(error), details=details)
+        case HeldUp():
+            now = datetime.now(UTC)
+            wait_s = 0.0 if error.until is None else (error.until - now).total_seconds()
+            return _answer(503, error.code, str(error), _retry_after(wait_s))
+        case Unavailable():
+            return _answer(503, error.code, str(error), _retry_after(error.retry_after_s or 0.0))
+        case ModelUnavailable():
+            return _answer(503, error.code, str(error), _retry_after(0.0))
+        case _:
+            log.error("%s %s failed: %s", request.method, request.url.path, error)
+            return _answer(502, "backend_refused", f"the service itself was refused: {error}")
+
+
+async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
+    del request, error  # the server logs it, with its traceback
+    message = "something went wrong here; the log has more"
+    # The server hangs up after an error, which whoever uses the connection next should know.
+    return _answer(500, "internal_error", message, {"Connection": "close"})
+
+
+def _retry_after(wait_s: float) -> dict[str, str]:
+    return {"Retry-After": str(max(_SHORTEST_WAIT_S, math.ceil(wait_s)))}
+
+
+def _place(location: Sequence[int | str]) -> str:
+    return ".".join(map(str, location[1:])) or str(location[0])

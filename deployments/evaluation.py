@@ -1,0 +1,143 @@
+"""What an operator asks of evaluation: to have a department evaluated, and to see the result."""
+
+import asyncio
+import json
+from typing import Final
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aletheia.errors import AletheiaError
+from aletheia.gather.evaluation_report import EvaluationReport
+from aletheia.gather.events import check_project_id
+from aletheia.gather.quality import PARTS, WEIGHTS
+from tasks import warm
+from tasks.evaluation import ask_for_evaluation, open_evaluations, start_run
+
+STATE_EVERY_S: Final = 1.0
+"""Between two looks at the run, seconds."""
+
+
+class EvaluationEnded(AletheiaError):
+    """The run of an evaluation ended without a result.
+
+    Args:
+        run_id: the run.
+        state: how it ended.
+        reason: what Prefect says about it.
+    """
+
+    code = "evaluation_ended"
+
+    def __init__(self, run_id: str, state: str, reason: str) -> None:
+        super().__init__(run_id, state, reason)
+        self.run_id, self.state, self.reason = run_id, state, reason
+
+    def __str__(self) -> str:
+        return (
+            f"run {self.run_id} is {self.state} without a result: {self.reason}; `--force` starts "
+            "another one"
+        )
+
+
+def evaluate(
+    project_id: str,
+    number: int | None,
+    user_id: str,
+    console: Console,
+    *,
+    department: str | None,
+    is_forced: bool,
+) -> EvaluationReport:
+    """Have a department evaluated at the workers, wait for it, and give the result.
+
+    A version that was evaluated answers at once, unless it is forced.
+
+    Raises:
+        InvalidTask: `invalid_project_id`, `unknown_department`, `ambiguous_department`.
+        Misconfigured: the flow is not deployed.
+        EvaluationEnded: the run ended without a result.
+    """
+    check_project_id(project_id)
+    return asyncio.run(
+        _start_and_wait(
+            project_id, number, user_id, console, department=department, is_forced=is_forced
+        )
+    )
+
+
+async def _start_and_wait(
+    project_id: str,
+    number: int | None,
+    user_id: str,
+    console: Console,
+    *,
+    department: str | None,
+    is_forced: bool,
+) -> EvaluationReport:
+    async with warm.kept_open():
+        store = await open_evaluations(project_id)
+        asked = await ask_for_evaluation(
+            store,
+            project_id,
+            number,
+            user_id,
+            department=department,
+            is_auto=False,
+            is_forced=is_forced,
+        )
+        if asked.stored is not None:
+            return EvaluationReport.from_document(asked.stored, was_stored=True)
+        run_id = await start_run(store, asked.request)
+        console.print(f"Run {run_id}", highlight=False, markup=False)
+        state = await _await_end(run_id)
+        stored = await store.find_result(asked.request)
+        if stored is None:
+            reason = state.message or "no reason was given"
+            raise EvaluationEnded(str(run_id), state.type.value.lower(), reason)
+        return EvaluationReport.from_document(stored)
+
+
+async def _await_end(run_id: UUID) -> State[object]:
+    async with get_client() as client:
+        while True:
+            state = (await client.read_flow_run(run_id)).state
+            if state is not None and state.is_final():
+                return state
+            await asyncio.sleep(STATE_EVERY_S)
+
+
+def show(report: EvaluationReport, console: Console, *, as_json: bool) -> None:
+    """Print an evaluation."""
+    if as_json:
+        console.print_json(json.dumps(report.model_dump(mode="json")))
+        return
+    colour = "green" if report.score >= report.threshold else "yellow"
+    console.print(
+        f"[bold]{escape(report.department_name)}[/]: [{colour}]{report.score:.1f}[/] of 100, "
+        f"threshold {report.threshold:g}, {report.items} items, "
+        f"{report.judges} of {report.judges_asked} judges",
+        highlight=False,
+    )
+    if report.mock:
+        console.print("[yellow]mock[/]: its judges were made up", highlight=False)
+    if report.was_stored:
+        console.print(f"[dim]evaluated at {report.evaluated_at}; --force does it again[/]")
+    table = Table("part", "weight", "score", "counted", box=None, padding=(0, 2, 0, 0))
+    for part in PARTS:
+        score, counted = f"{report.scores[part]:.1f}", f"{report.counted[part]:.1f}"
+        table.add_row(part, f"{WEIGHTS[part]:.0%}", score, counted)
+    console.print(table)
+    remarks = Table("", "part", "", box=None, padding=(0, 2, 0, 0))
+    for finding in report.findings:
+        remarks.add_row(finding.severity, finding.part, escape(finding.text))
+    for suggestion in report.suggestions:
+        remarks.add_row("suggestion", suggestion.part, escape(suggestion.text))
+    if remarks.row_count:
+        console.print(remarks)
+    for fault in report.faults:
+        console.print(f"not used: {fault.code}: {fault.message}", highlight=False, markup=False)

@@ -1,0 +1,83 @@
+"""HTTP servers of the bundled examples: on this machine only, one process each, all in memory."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from aiohttp import hdrs, web
+from yarl import URL
+
+HOST = "127.0.0.1"
+
+
+class LoopbackServer:
+    """An HTTP server on 127.0.0.1; what it answers is a subclass's `handle`.
+
+    Args:
+        prefix: path that stands before all others, such as `/gateway`.
+
+    Attributes:
+        prefix: the same.
+        url: where it is, once it listens.
+    """
+
+    def __init__(self, *, prefix: str = "") -> None:
+        self.prefix = prefix
+        self.url = ""
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self, port: int = 0) -> str:
+        """Listen and give the base URL; port 0 takes a free one."""
+        server = web.Server(self.respond, access_log=None)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, port).start()
+        self.url = f"http://{HOST}:{self._runner.addresses[0][1]}{self.prefix}"
+        return self.url
+
+    async def stop(self) -> None:
+        """Close all connections. Idempotent."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, with whatever else is done about each."""
+        return await self.handle(request)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        raise NotImplementedError
+
+
+def answer(body: bytes, status: int = 200) -> web.Response:
+    """Answer with JSON."""
+    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: "application/json"})
+
+
+async def serve(server: LoopbackServer, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; print one JSON line once it listens."""
+    ended = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, ended.set)
+    url = await server.start(port)
+    print(json.dumps({"url": url, "port": URL(url).port, "pid": os.getpid()}), flush=True)
+    try:
+        await ended.wait()
+    finally:
+        await server.stop()
+
+
+def read_secret(option: str, source: str) -> str:
+    """Read a secret that a command line only names.
+
+    Args:
+        option: that names it, for the message if there is none.
+        source: a variable of the environment; `-` is the first line of standard input.
+    """
+    secret = sys.stdin.readline().strip() if source == "-" else os.environ.get(source, "")
+    if not secret:
+        sys.exit(f"{option} names where to read a secret, and there is none")
+    return secret

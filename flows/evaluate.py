@@ -1,0 +1,37 @@
+"""The deployment `evaluate_department`: what a department's items are worth, in detail."""
+
+from prefect import flow
+
+from aletheia.gather.evaluation_report import EvaluationReport
+from tasks.evaluation import evaluate_request, find_request, opened_evaluation, show_evaluation
+from tasks.retrying import RETRIES
+
+
+@flow(name="evaluate_department", timeout_seconds=600, retries=RETRIES, persist_result=False)
+async def evaluate_department(
+    project_id: str,
+    department_number: int | None,
+    user_id: str,
+    auto_triggered: bool = False,
+    *,
+    force: bool = False,
+    department: str | None = None,
+) -> EvaluationReport:
+    """Score a department with all judges, say what is wrong with it and what would help.
+
+    A run that was started for a request evaluates the items that this is about. Any other run
+    asks for the department with that number, or that slug, as it is now; a version that was
+    evaluated answers with what is stored, unless it is forced.
+    """
+    async with opened_evaluation(project_id):
+        key = await find_request(
+            project_id,
+            department_number,
+            user_id,
+            is_auto=auto_triggered,
+            is_forced=force,
+            department=department,
+        )
+        report = await evaluate_request(project_id, key)
+        await show_evaluation(report)
+        return report

@@ -1,0 +1,23 @@
+"""The deployment `reconcile`: the Brain made to agree with what is saved."""
+
+from prefect import flow
+
+from tasks.reconcile import (
+    ReconcileReport,
+    list_projects,
+    opened_reconciliation,
+    reconcile_project,
+    show_differences,
+)
+
+
+@flow(name="reconcile", timeout_seconds=3600, persist_result=False)
+async def reconcile(project_id: str | None = None) -> ReconcileReport:
+    """Compare the Brain with the store, project by project, and repair what differs.
+
+    Without a project all are compared that ever had a gather run. What cannot be done for one
+    does not stop the others; the run fails at its end then.
+    """
+    async with opened_reconciliation():
+        outcomes = [await reconcile_project(one) for one in await list_projects(project_id)]
+        return await show_differences(outcomes)

@@ -1,0 +1,115 @@
+"""How an embedding model is calibrated, as Prefect shows it."""
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+
+from prefect import get_run_logger, task
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.runtime import flow_run
+
+from aletheia.adapters.item_embedding import embed_with
+from aletheia.analysis.ports import Embedder
+from aletheia.errors import InvalidTask, Misconfigured
+from aletheia.gather.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration, calibrate
+from aletheia.settings import LogSettings
+from tasks import warm
+from tasks.policies import STEP
+
+MEANINGS = {
+    GREY_FROM: "the grey zone begins",
+    DUPLICATE_AT: "two items are the same",
+    GREY_TO: "the grey zone ends",
+}
+"""What places on the scale are there for."""
+
+
+@contextlib.asynccontextmanager
+async def on_calibration() -> AsyncGenerator[None]:
+    """Keep open what the steps below need."""
+    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
+    async with warm.kept_open():
+        yield
+
+
+async def choose_model(model: str | None) -> str:
+    """Take the model that was named, or the one that embeds items as things are set.
+
+    Raises:
+        Misconfigured: the mock embeds, whose vectors mean nothing.
+        InvalidTask: `unsupported_model`.
+    """
+    embedder = await _embedder()
+    if embedder.is_mock:
+        reason = "the mock embeds, and nothing can be fitted to vectors that mean nothing"
+        raise Misconfigured("PROCESSING_MODE", reason)
+    return embedder.canonical_model(model)
+
+
+@task(name="fit_model", task_run_name="fit-{model}", **STEP)
+async def fit_model(model: str) -> Calibration:
+    """Embed the labelled pairs and fit the scale to one half of them, and test it on the other.
+
+    Raises:
+        InvalidTask: `not_calibrated`; its vectors cannot tell the pairs apart.
+    """
+    try:
+        return await calibrate(model, embed_with(await _embedder(), model))
+    except ValueError as hopeless:
+        message = f"{model} cannot tell the labelled pairs apart: {hopeless}"
+        raise InvalidTask("not_calibrated", message) from hopeless
+
+
+@task(name="keep_calibration", task_run_name="keep-{calibration.model}", **STEP)
+async def keep_calibration(calibration: Calibration) -> None:
+    """Store a calibration for the runs to come."""
+    await (await warm.calibrations()).keep(calibration)
+    at = calibration.to_cosine(DUPLICATE_AT)
+    get_run_logger().info("%s: duplicates from a raw cosine of %.4f", calibration.model, at)
+
+
+@task(name="leave_calibration", task_run_name="report", **STEP)
+async def leave_calibration(calibration: Calibration) -> None:
+    """Leave a page with the scale, and how well it tells duplicates apart."""
+    await acreate_markdown_artifact(
+        key="calibration",
+        markdown=describe(calibration),
+        description=f"The scale of similarity of {calibration.model}.",
+    )
+
+
+def describe(calibration: Calibration) -> str:
+    """Write a fitted calibration for people."""
+    at = calibration.to_cosine(DUPLICATE_AT)
+    splits = [("fitted on", calibration.fitted), ("tested on", calibration.tested)]
+    head = (
+        f"Items that `{calibration.model}` embeds are the same from a raw cosine of **{at:.4f}**, "
+        f"which is {DUPLICATE_AT:.2f} on the scale. Gather runs that begin from now on take it."
+    )
+    return "\n".join(
+        [
+            head,
+            "",
+            "| split | pairs | duplicates | precision | recall | F1 |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| {name} | {one.pairs} | {one.duplicates} | {one.precision:.3f} "
+                f"| {one.recall:.3f} | {one.f1:.3f} |"
+                for name, one in splits
+                if one is not None
+            ),
+            "",
+            "| similarity | raw cosine | |",
+            "|---|---|---|",
+            *(
+                f"| {score:.2f} | {cosine:.4f} | {MEANINGS.get(score, '')} |"
+                for cosine, score in calibration.knots
+            ),
+            "",
+            f"Labelled pairs: `{calibration.labels[:12]}`.",
+        ]
+    )
+
+
+async def _embedder() -> Embedder:
+    return await warm.item_embedder(str(flow_run.id))

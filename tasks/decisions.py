@@ -1,0 +1,65 @@
+"""What an operator does to decisions about duplicates, as Prefect shows it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from prefect import get_run_logger, task
+
+from aletheia.gather.brain import BrainDepartment
+from tasks import warm
+from tasks.policies import STEP
+
+
+@dataclass(frozen=True, slots=True)
+class UndoneItem:
+    """An item that was dropped, and is saved.
+
+    Attributes:
+        decision_id: that dropped it.
+        item_id: what it is saved as.
+        match_id: what it is distinct from.
+        department: slug of the department that has it.
+        content: what it says.
+        undone_by: who undid the decision.
+        undone_at: when, in UTC.
+    """
+
+    decision_id: str
+    item_id: str
+    match_id: str | None
+    department: str
+    content: str
+    undone_by: str
+    undone_at: datetime
+
+
+@task(name="undo_decision", task_run_name="undo-{decision_id}", **STEP)
+async def undo_decision(project_id: str, decision_id: str, user_id: str) -> UndoneItem:
+    """Save an item that was dropped, and remember that it and its match are distinct.
+
+    The Brain is told when it is next told anything.
+
+    Raises:
+        UndoRefused: see `ProjectDecisions.undo`.
+        InvalidTask: `invalid_project_id`.
+    """
+    async with warm.kept_open():
+        decisions, content = await warm.decisions(project_id), await warm.content(project_id)
+        undone = await decisions.undo(decision_id, user_id, content)
+        department = BrainDepartment(
+            undone.department, undone.department_name, undone.department_number
+        )
+        outbox = await warm.outbox()
+        await outbox.announce(project_id, f"undo:{undone.id}", department, [undone.item.id])
+    assert undone.undone_by is not None
+    assert undone.undone_at is not None
+    get_run_logger().info("item %s of %s is saved", undone.item.id, undone.department)
+    return UndoneItem(
+        decision_id=undone.id,
+        item_id=undone.item.id,
+        match_id=undone.decision.match_id,
+        department=undone.department,
+        content=undone.item.content,
+        undone_by=undone.undone_by,
+        undone_at=undone.undone_at,
+    )

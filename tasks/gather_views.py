@@ -1,0 +1,86 @@
+"""What a gather run shows: how far it is while it works, and all it came to at the end."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.logging import get_logger
+
+from aletheia.adapters.quality_picture import draw_quality
+from aletheia.gather.content import ContentStore
+from aletheia.gather.progress import RunProgress, share_done
+from aletheia.gather.runs import Run
+from tasks.artifacts import leave_markdown
+from tasks.gather_artifacts import dropped_duplicates, gather_report
+
+MOVED_EVERY_S: Final = 2.0
+"""Between two moves of a progress bar, seconds: each costs about what an iteration does."""
+
+log = get_logger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def moving_bar(read: Callable[[], RunProgress]) -> AsyncGenerator[None]:
+    """Show how far a run is, beside whatever the block does, which it never holds up or fails.
+
+    Args:
+        read: gives the progress as it is.
+    """
+    moving = asyncio.create_task(_move_bar(read))
+    try:
+        yield
+    finally:
+        moving.cancel()
+        await asyncio.gather(moving, return_exceptions=True)
+
+
+async def _move_bar(read: Callable[[], RunProgress]) -> None:
+    bar: UUID | None = None
+    shown: float | None = None
+    while True:
+        share = round(100 * share_done(read()), 1)
+        try:
+            if bar is None:
+                bar = await acreate_progress_artifact(
+                    share, description="Departments that are done, and iterations of the next one."
+                )
+            elif share != shown:
+                await aupdate_progress_artifact(bar, share)
+            shown = share
+        except Exception as error:  # noqa: BLE001 - the work goes on without Prefect's server
+            log.debug("the progress bar could not be moved: %s", error)
+        await asyncio.sleep(MOVED_EVERY_S)
+
+
+async def leave_views(run: Run, content: ContentStore, *, is_mock: bool) -> None:
+    """Leave all there is to see of a run that is over; what cannot be left is logged.
+
+    Args:
+        run: with its report.
+        content: the items of its project.
+        is_mock: whether the mock wrote them.
+    """
+    assert run.report is not None
+    await _try("report", gather_report(run, run.report))
+    await _try("table of duplicates", dropped_duplicates(run, content))
+    await _try("picture of its quality", _leave_picture(run, is_mock=is_mock))
+
+
+async def _leave_picture(run: Run, *, is_mock: bool) -> None:
+    # In a thread, since it takes a second, in which leases are renewed and events are sent.
+    picture = await asyncio.to_thread(draw_quality, run.progress, run.project_id, is_mock=is_mock)
+    # Not as an image artifact: below that, the page spells out the whole address.
+    url = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+    page = f"![Quality over iterations]({url})"
+    await leave_markdown(run.id, "gather-quality", page, "Quality over iterations.")
+
+
+async def _try(what: str, leaving: Awaitable[None]) -> None:
+    try:
+        await leaving
+    except Exception as error:  # noqa: BLE001 - the run is over, and stays as it is
+        log.warning("the %s of the run could not be left: %s", what, error)

@@ -1,0 +1,81 @@
+"""Events of gather runs as events of Prefect, for its automations (SPEC §4, Events)."""
+
+import contextlib
+import uuid
+from typing import Any, Final
+
+import httpx
+import orjson
+from prefect.client.orchestration import PrefectClient, get_client
+
+from aletheia.errors import Refused, Unavailable
+from aletheia.gather.events import KeptEvent
+
+PREFECT: Final = "prefect"
+"""What errors call it, and the kind of sink it is."""
+
+_IDS: Final = uuid.uuid5(uuid.NAMESPACE_URL, "aletheia.gather")
+
+
+class PrefectEvents:
+    """Sends events to Prefect's server, which takes each of them once.
+
+    Not by `emit_event`, which gives what it is told to a thread and never says what became of it.
+    """
+
+    def __init__(self) -> None:
+        self._stack = contextlib.AsyncExitStack()
+        self._client: PrefectClient | None = None
+
+    async def open(self) -> None:
+        """Do nothing: what a run needs of Prefect must not keep it from beginning."""
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        self._client = None
+        await self._stack.aclose()
+
+    async def send(self, address: str, event: KeptEvent) -> None:
+        """Send one event.
+
+        Args:
+            address: not looked at; there is one Prefect.
+            event: what to send.
+
+        Raises:
+            Unavailable: the server is out of reach, or does not take it for now.
+            Refused: it will never take this event.
+        """
+        del address
+        try:
+            if self._client is None:
+                self._client = await self._stack.enter_async_context(get_client())
+            await self._client.request("POST", "/events", json=[describe_event(event)])
+        except httpx.HTTPStatusError as error:
+            status = error.response.status_code
+            if 400 <= status < 500 and status not in (401, 403, 408, 429):  # noqa: PLR2004 - HTTP
+                raise Refused(PREFECT, status, error.response.text[:200]) from None
+            raise Unavailable(PREFECT, f"it answered {status}", status=status) from None
+        except (httpx.HTTPError, RuntimeError, OSError) as error:
+            raise Unavailable(PREFECT, f"{type(error).__name__}: {error}"[:200]) from None
+
+
+def describe_event(event: KeptEvent) -> dict[str, Any]:
+    """Write an event as Prefect takes it; a second time it has the same id."""
+    said: dict[str, Any] = orjson.loads(event.body)
+    return {
+        "id": str(uuid.uuid5(_IDS, event.id)),
+        "event": f"aletheia.gather.{said['type']}",
+        "occurred": event.at.isoformat(),
+        "resource": {
+            "prefect.resource.id": f"aletheia.project.{event.project_id}",
+            "prefect.resource.name": event.project_id,
+        },
+        "related": [
+            {
+                "prefect.resource.id": f"prefect.flow-run.{event.run_id}",
+                "prefect.resource.role": "flow-run",
+            }
+        ],
+        "payload": said,
+    }

@@ -1,0 +1,214 @@
+"""The steps of a reconciliation, as Prefect shows them (SPEC §4, Brain)."""
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Sequence
+
+from prefect import get_run_logger, task
+from prefect.artifacts import acreate_table_artifact
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict
+
+from aletheia.errors import AletheiaError
+from aletheia.gather.catalogue import RunCatalogue
+from aletheia.gather.evaluation import EVALUATIONS
+from aletheia.gather.events import check_project_id
+from aletheia.gather.reconciliation import EXAMPLES, Differences, Kind, Reconciled, Reconciler
+from aletheia.gather.runs import RUNS
+from aletheia.settings import LogSettings
+from tasks import warm
+from tasks.policies import STEP
+
+_CELL: dict[Kind, str] = {
+    Kind.MISSING: "missing",
+    Kind.EXTRA: "not saved any more",
+    Kind.OTHER_DEPARTMENT: "in another department",
+    Kind.STALE: "stale",
+    Kind.WITHOUT_VECTOR: "without a vector",
+}
+
+
+class ProjectOutcome(BaseModel):
+    """What became of a project.
+
+    Attributes:
+        project_id: the project.
+        is_compared: whether the Brain tells what it holds; if not, everything was sent again.
+        in_store: items that should be indexed, where they were compared.
+        before: how many items differed, by kind.
+        after: how many still do.
+        examples: ids of some that differed, by kind.
+        upserted: items that were written.
+        deleted: items that were deleted.
+        failed: code of the refusal, by item, of those that the Brain refused.
+        is_new_model: whether everything was indexed anew, with another embedding model.
+        evaluations: how many are kept beside the items.
+        error: why it was not done, or not to its end; empty if it was.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    project_id: str
+    is_compared: bool = True
+    in_store: int = 0
+    before: dict[str, int] = {}
+    after: dict[str, int] = {}
+    examples: dict[str, tuple[str, ...]] = {}
+    upserted: int = 0
+    deleted: int = 0
+    failed: dict[str, str] = {}
+    is_new_model: bool = False
+    evaluations: int = 0
+    error: str = ""
+
+
+class ReconcileReport(BaseModel):
+    """What a reconciliation came to.
+
+    Attributes:
+        differences_before: items that differed, over all projects that could be compared.
+        differences_after: items that still do.
+        projects: one by one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    differences_before: int
+    differences_after: int
+    projects: tuple[ProjectOutcome, ...]
+
+
+class ReconcileFailed(AletheiaError):
+    """Some projects could not be reconciled; the others were.
+
+    Args:
+        failures: each a project and what was wrong.
+    """
+
+    code = "reconcile_failed"
+
+    def __init__(self, failures: tuple[str, ...]) -> None:
+        super().__init__(failures)
+        self.failures = failures
+
+    def __str__(self) -> str:
+        return "; ".join(self.failures)
+
+
+@contextlib.asynccontextmanager
+async def opened_reconciliation() -> AsyncGenerator[None]:
+    """Keep open what is compared."""
+    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
+    async with warm.kept_open():
+        yield
+
+
+@task(name="list_projects", task_run_name="list-projects", **STEP)
+async def list_projects(project_id: str | None) -> list[str]:
+    """List the projects to be compared: the one that is named, or all that had a gather run.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+    """
+    if project_id is not None:
+        return [check_project_id(project_id)]
+    return sorted(await (await warm.store()).count_by(RUNS, "project_id", {}))
+
+
+@task(name="reconcile_project", task_run_name="reconcile-{project_id}", **STEP)
+async def reconcile_project(project_id: str) -> ProjectOutcome:
+    """Compare a project, repair what differs, and compare it again."""
+    run_id, store = str(flow_run.id), await warm.store()
+    try:
+        reconciler = Reconciler(
+            await warm.brain_access(run_id), await warm.outbox(), RunCatalogue(store)
+        )
+        items = await warm.brain_items(project_id, run_id)
+        done = await reconciler.reconcile(project_id, items)
+        evaluations = await store.find(EVALUATIONS, {"project_id": project_id})
+        kept = await reconciler.keep_evaluations(project_id, evaluations)
+    except AletheiaError as error:
+        get_run_logger().error("%s is not reconciled: %s", project_id, error)
+        return ProjectOutcome(project_id=project_id, error=str(error))
+    return _outcome(done, kept)
+
+
+@task(name="show_differences", task_run_name="show", **STEP)
+async def show_differences(outcomes: Sequence[ProjectOutcome]) -> ReconcileReport:
+    """Leave a table of what differed and still does, and fail if a project could not be done.
+
+    Raises:
+        ReconcileFailed: it could not.
+    """
+    before = sum(sum(one.before.values()) for one in outcomes)
+    after = sum(sum(one.after.values()) for one in outcomes)
+    await acreate_table_artifact(
+        table=[row for one in outcomes for row in _rows(one)],
+        key="reconcile",
+        description=f"**{before} differences between the Brain and the store were found in "
+        f"{len(outcomes)} projects, {after} are left.**",
+    )
+    failures = tuple(f"{one.project_id}: {one.error}" for one in outcomes if one.error)
+    if failures:
+        raise ReconcileFailed(failures)
+    return ReconcileReport(
+        differences_before=before, differences_after=after, projects=tuple(outcomes)
+    )
+
+
+def _outcome(done: Reconciled, evaluations: int) -> ProjectOutcome:
+    before = done.before
+    return ProjectOutcome(
+        project_id=done.project_id,
+        is_compared=before is not None,
+        in_store=0 if before is None else before.in_store,
+        before=_count(before),
+        after=_count(done.after),
+        examples={}
+        if before is None
+        else {kind: tuple(ids[:EXAMPLES]) for kind, ids in before.ids.items() if ids},
+        upserted=done.upserted,
+        deleted=done.deleted,
+        failed={one.id: one.code for one in done.failed},
+        is_new_model=done.is_new_model,
+        evaluations=evaluations,
+    )
+
+
+def _count(found: Differences | None) -> dict[str, int]:
+    return {} if found is None else {str(kind): len(ids) for kind, ids in found.ids.items() if ids}
+
+
+def _rows(one: ProjectOutcome) -> list[dict[str, str | int]]:
+    """Write a project's part of the table."""
+
+    def row(what: str, before: int | str, after: int | str, examples: str) -> dict[str, str | int]:
+        return {
+            "project": one.project_id,
+            "what": what,
+            "before": before,
+            "after": after,
+            "examples": examples,
+        }
+
+    if one.error:
+        return [row("failed", "", "", one.error)]
+    if not one.is_compared:
+        said = "this Brain service does not list what it holds: everything was sent again"
+        return [row("not compared", "", "", f"{said} ({one.upserted} items)")]
+    rows = [
+        row(
+            _CELL[Kind(kind)],
+            one.before.get(kind, 0),
+            one.after.get(kind, 0),
+            ", ".join(one.examples.get(kind, ())),
+        )
+        for kind in Kind
+        if one.before.get(kind) or one.after.get(kind)
+    ]
+    if one.is_new_model:
+        rows.append(row("another embedding model", 1, 0, "everything was indexed anew"))
+    refused = [f"{item_id} ({code})" for item_id, code in list(one.failed.items())[:EXAMPLES]]
+    if refused:
+        rows.append(row("refused by the Brain", "", len(one.failed), ", ".join(refused)))
+    return rows or [row("nothing differs", 0, 0, f"{one.in_store} items")]

@@ -1,0 +1,277 @@
+"""The parts of a sweep: what is left when no run does it (SPEC §4, §7).
+
+Each part looks first whether there is anything to do. To add one, write a function that counts what
+it does, and put it into `PARTS`.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+
+from prefect import get_run_logger, task
+from prefect.artifacts import acreate_table_artifact
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict
+
+from aletheia.adapters.redis_events import REDIS
+from aletheia.adapters.webhook import WEBHOOK
+from aletheia.errors import AletheiaError
+from aletheia.gather.evaluation import list_lost_requests
+from aletheia.gather.events import EventLog
+from aletheia.gather.fanout import EventSink, FanOut
+from aletheia.gather.runs import GatherRuns
+from aletheia.settings import IntakeSettings, LogSettings
+from tasks import warm
+from tasks.evaluation import open_evaluations, start_run
+from tasks.gather_operators import close_cancelled_runs
+from tasks.policies import STEP
+from tasks.prefect_events import PREFECT
+
+LOST_AFTER_S: Final = 60.0
+"""A request that is older has nobody who is just starting its run, seconds (SPEC §4)."""
+
+PART_WITHIN_S: Final = 60.0
+"""For one part, seconds, so that one that hangs leaves time for the others."""
+
+FEED_FOR_S: Final = 40.0
+"""Longest feeding of one kind of receivers, seconds; the next sweep goes on."""
+
+Act: TypeAlias = Callable[[Counter[str]], Awaitable[None]]
+"""Does its part, and counts what it does as it goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that a sweep looks after.
+
+    Attributes:
+        name: what an operator reads.
+        act: does it.
+    """
+
+    name: str
+    act: Act
+
+
+class PartOutcome(BaseModel):
+    """What became of a part.
+
+    Attributes:
+        part: its name.
+        done: what it did, counted, also if it failed after that.
+        error: why it failed; empty if it did not.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    part: str
+    done: dict[str, int]
+    error: str = ""
+
+
+class SweepReport(BaseModel):
+    """What a sweep did, part by part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parts: tuple[PartOutcome, ...]
+
+
+class SweepFailed(AletheiaError):
+    """Some parts of a sweep failed; the others were done.
+
+    Args:
+        failures: each a part's name and what was wrong.
+    """
+
+    code = "sweep_failed"
+
+    def __init__(self, failures: tuple[str, ...]) -> None:
+        super().__init__(failures)
+        self.failures = failures
+
+    def __str__(self) -> str:
+        return "; ".join(self.failures)
+
+
+@contextlib.asynccontextmanager
+async def opened_sweep() -> AsyncGenerator[None]:
+    """Keep open what the parts use."""
+    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
+    async with warm.kept_open():
+        yield
+
+
+@task(name="sweep_part", task_run_name="{name}", **STEP)
+async def sweep_part(name: str) -> PartOutcome:
+    """Do one part; what goes wrong with it is told, and stops no other one."""
+    (act,) = [one.act for one in PARTS if one.name == name]
+    done: Counter[str] = Counter()
+    error = ""
+    try:
+        async with asyncio.timeout(PART_WITHIN_S):
+            await act(done)
+    except TimeoutError:
+        error = f"not done within {PART_WITHIN_S:g} s"
+    except AletheiaError as failure:
+        error = str(failure)
+    except Exception as failure:  # noqa: BLE001 - a bug in one part, and its trace is logged
+        get_run_logger().exception("%s went wrong", name)
+        error = f"{type(failure).__name__}: {failure}"
+    return PartOutcome(
+        part=name, done={what: count for what, count in done.items() if count}, error=error
+    )
+
+
+@task(name="close_sweep", task_run_name="close", **STEP)
+async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
+    """Leave a table of what was done, and fail if a part did.
+
+    Raises:
+        SweepFailed: a part failed.
+    """
+    rows: list[dict[str, str | int]] = []
+    for one in outcomes:
+        rows += [
+            {"part": one.part, "what": w, "count": n, "error": ""} for w, n in one.done.items()
+        ]
+        if one.error:
+            rows.append({"part": one.part, "what": "failed", "count": 1, "error": one.error})
+        elif not one.done:
+            rows.append({"part": one.part, "what": "nothing to do", "count": 0, "error": ""})
+    failures = tuple(f"{one.part}: {one.error}" for one in outcomes if one.error)
+    await acreate_table_artifact(
+        table=rows,
+        key="sweep",
+        description=f"**{len(failures)} of {len(outcomes)} parts failed.**"
+        if failures
+        else "Every part was done.",
+    )
+    if failures:
+        raise SweepFailed(failures)
+    return SweepReport(parts=tuple(outcomes))
+
+
+async def start_lost_evaluations(done: Counter[str]) -> None:
+    """Start evaluations that were requested and never got a run, of all projects.
+
+    A project whose next one cannot be started waits; the others go on.
+    """
+    before = datetime.now(UTC) - timedelta(seconds=LOST_AFTER_S)
+    failures: dict[str, AletheiaError] = {}
+    for request in await list_lost_requests(await warm.store(), before=before):
+        if request.project_id in failures:
+            continue
+        try:
+            await start_run(await open_evaluations(request.project_id), request)
+        except AletheiaError as error:
+            failures[request.project_id] = error
+        else:
+            done["evaluations started"] += 1
+    if failures:
+        raise next(iter(failures.values()))
+
+
+async def close_cancelled(done: Counter[str]) -> None:
+    """Close gather runs whose process ended with their cancellation and did not close them."""
+    done["cancelled runs closed"] += len(await close_cancelled_runs())
+
+
+async def feed_prefect(done: Counter[str]) -> None:
+    """Make events of Prefect of those that wait for its server."""
+    await _feed(PREFECT, warm.prefect_events, done)
+
+
+async def feed_redis(done: Counter[str]) -> None:
+    """Publish events that wait for Redis."""
+    await _feed(REDIS, warm.redis_events, done)
+
+
+async def feed_webhooks(done: Counter[str]) -> None:
+    """Send events that wait for a webhook, which may be tried for longer than a run lives."""
+    await _feed(WEBHOOK, warm.webhooks, done)
+
+
+async def deliver_to_brain(done: Counter[str]) -> None:
+    """Have the Brain index what was saved while it was away; while it still is, that waits."""
+    outbox = await warm.outbox()
+    access, run_id = None, str(flow_run.id)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FEED_FOR_S):
+            for project_id in await outbox.projects():
+                access = access or await warm.brain_access(run_id)
+                items = await warm.brain_items(project_id, run_id)
+                done["items indexed"] += await outbox.deliver(project_id, access, items)
+    for one in await outbox.states():
+        done["batches that wait for the Brain"] += one.waiting
+        done["items that the Brain refused"] += one.dead
+
+
+async def purge_events(done: Counter[str]) -> None:
+    """Delete old events, dead letters, and receivers nobody asked for any more."""
+    store, oldest_s = await warm.store(), _retention_s()
+    events = EventLog(store)
+    fan_out = FanOut(store, events, {})
+    await events.prepare()
+    await fan_out.prepare()
+    done["events deleted"] += await events.purge(oldest_s)
+    letters, receivers = await fan_out.purge(oldest_s)
+    done["dead letters deleted"] += letters
+    done["receivers forgotten"] += receivers
+
+
+async def purge_answers(done: Counter[str]) -> None:
+    """Delete old answers of models, verdicts on duplicates among them."""
+    runs = GatherRuns(await warm.store())
+    await runs.prepare()
+    done["answers deleted"] += await runs.purge(_retention_s())
+
+
+async def purge_refused(done: Counter[str]) -> None:
+    """Delete what is known of items that the Brain refused long ago."""
+    done["refusals deleted"] += await (await warm.outbox()).purge(_retention_s())
+
+
+PARTS: Final[list[Part]] = [
+    Part("start lost evaluations", start_lost_evaluations),
+    Part("close cancelled gather runs", close_cancelled),
+    Part("send events to Prefect", feed_prefect),
+    Part("send events to Redis", feed_redis),
+    Part("send events to webhooks", feed_webhooks),
+    Part("deliver items to the Brain", deliver_to_brain),
+    Part("delete old events", purge_events),
+    Part("delete old answers", purge_answers),
+    Part("delete old refusals of the Brain", purge_refused),
+]
+"""What every sweep does, in this order."""
+
+
+def part_names() -> list[str]:
+    """Name the parts, in their order."""
+    return [one.name for one in PARTS]
+
+
+async def _feed(
+    kind: str, sink_of: Callable[[], Awaitable[EventSink | None]], done: Counter[str]
+) -> None:
+    """Feed the receivers of one kind, if there is one that may have to be fed."""
+    store = await warm.store()
+    events = EventLog(store)
+    if not (await FanOut(store, events, {}).count_open()).get(kind):
+        return
+    sink = await sink_of()
+    if sink is None:
+        # They were open when there was a Redis, and are forgotten when they are old.
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FEED_FOR_S):
+            done["events sent"] += await FanOut(store, events, {kind: sink}).feed()
+
+
+def _retention_s() -> float:
+    return IntakeSettings().ledger_retention_days * 86_400

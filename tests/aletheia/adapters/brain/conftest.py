@@ -1,0 +1,93 @@
+"""Every backend of the Brain, each test with an empty one.
+
+A further backend is a further name in `GRAPHS` or `BRAINS` and a branch of `opened_graph` or
+`opened_brain`; one whose server cannot be had skips with the reason.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from aletheia.adapters.brain.embedded import EmbeddedGraph
+from aletheia.adapters.brain.neo4j import Neo4jGraph
+from aletheia.adapters.brain.service import BrainService
+from aletheia.gather.brain import Brain, BrainGraph
+from aletheia.gather.brain_index import IndexedBrain
+from aletheia.service.app import ServiceParts, create_app
+from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, find_department
+from tests.fakes.serving import serving
+from tests.services.fixtures import neo4j_address, own_neo4j
+from tests.services.neo4j_server import Neo4jAddress, empty
+
+__all__ = ["neo4j_address", "own_neo4j"]
+
+GRAPHS = ["embedded", "neo4j"]
+"""What keeps items, by name."""
+
+OVER_HTTP = "http over "
+
+BRAINS = [*GRAPHS, *(OVER_HTTP + name for name in GRAPHS)]
+"""What answers the four calls, by name."""
+
+
+@asynccontextmanager
+async def opened_graph(name: str, request: pytest.FixtureRequest) -> AsyncGenerator[BrainGraph]:
+    if name == "neo4j":
+        async with opened_neo4j(request.getfixturevalue("neo4j_address")) as graph:
+            yield graph
+        return
+    directory: Path = request.getfixturevalue("tmp_path")
+    graph = EmbeddedGraph(directory)
+    await graph.open()
+    yield graph
+    await graph.close()
+
+
+@asynccontextmanager
+async def opened_neo4j(address: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
+    graph = Neo4jGraph(address.uri, address.username, address.password)
+    await graph.open()
+    yield graph
+    await graph.close()
+    empty(address)
+
+
+@asynccontextmanager
+async def opened_brain(
+    name: str, embed: FakeEmbed, request: pytest.FixtureRequest
+) -> AsyncGenerator[Brain]:
+    async with opened_graph(name.removeprefix(OVER_HTTP), request) as graph:
+        brain = IndexedBrain(graph, embed, MODEL, DIMENSIONS, catalogue=find_department)
+        if not name.startswith(OVER_HTTP):
+            yield brain
+            return
+        async with serving(create_app(ServiceParts(brain, graph, "a-key"))) as url:
+            client = BrainService(url, api_key="a-key", max_retries=0)
+            await client.open()
+            yield client
+            await client.close()
+
+
+@pytest.fixture
+def embed() -> FakeEmbed:
+    return FakeEmbed()
+
+
+@pytest.fixture(params=GRAPHS)
+async def graph(request: pytest.FixtureRequest) -> AsyncGenerator[BrainGraph]:
+    async with opened_graph(request.param, request) as graph:
+        yield graph
+
+
+@pytest.fixture
+def indexed(graph: BrainGraph, embed: FakeEmbed) -> IndexedBrain:
+    """A Brain over the graph of the same test."""
+    return IndexedBrain(graph, embed, MODEL, DIMENSIONS, catalogue=find_department)
+
+
+@pytest.fixture(params=BRAINS)
+async def brain(request: pytest.FixtureRequest, embed: FakeEmbed) -> AsyncGenerator[Brain]:
+    async with opened_brain(request.param, embed, request) as brain:
+        yield brain

@@ -1,0 +1,385 @@
+"""The Brain on a real Neo4j: what goes wrong, and what no other backend has."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+import neo4j
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aletheia.adapters.brain.neo4j import Neo4jGraph, read_cypher
+from aletheia.errors import InvalidTask, Misconfigured, Unauthorized, Unavailable, Unreachable
+from aletheia.gather.brain import BrainDepartment, GraphItem
+from tests.fakes.brain import LEGAL, vector_of
+from tests.services.neo4j_server import Neo4jAddress, Neo4jServer, empty
+from tests.services.nx import free_port
+
+pytestmark = pytest.mark.timeout(300)  # a server of our own is started, more than once
+
+DIMENSIONS = 8
+MODEL = "tests/model"
+PROJECT = "project-1"
+
+
+def unit_of(text: str) -> NDArray[np.float32]:
+    vector = vector_of(text)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def items_of(prefix: str, n: int, *, first: int = 0) -> list[GraphItem]:
+    return [
+        GraphItem(f"{prefix}{at}", f"Content {at}.", "", "", unit_of(f"{prefix}{at}"), "f", at)
+        for at in range(first, first + n)
+    ]
+
+
+def connect(address: Neo4jAddress, **settings: Any) -> Neo4jGraph:
+    given: dict[str, Any] = {"retry_s": 2.0, "connect_timeout_s": 2.0} | settings
+    return Neo4jGraph(address.uri, address.username, address.password, **given)
+
+
+@pytest.fixture
+async def graph(neo4j_address: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
+    graph = connect(neo4j_address)
+    await graph.open()
+    await graph.set_model(MODEL, DIMENSIONS)
+    yield graph
+    await graph.close()
+    empty(neo4j_address)
+
+
+@pytest.fixture
+async def other(neo4j_address: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
+    """The same graph as another process has it."""
+    other = connect(neo4j_address)
+    yield other
+    await other.close()
+
+
+@pytest.fixture
+async def frail(own_neo4j: Neo4jServer) -> AsyncGenerator[Neo4jGraph]:
+    """A graph on the server that is killed."""
+    graph = connect(own_neo4j.address)
+    await graph.open()
+    await graph.set_model(MODEL, DIMENSIONS)
+    yield graph
+    await graph.close()
+    empty(own_neo4j.address)
+
+
+async def list_ids(graph: Neo4jGraph, project_id: str = PROJECT) -> set[str]:
+    return {one.id for one in await graph.list_items(project_id, limit=20_000)}
+
+
+async def find_ids(graph: Neo4jGraph, vector: NDArray[np.float32], threshold: float) -> list[str]:
+    found = await graph.search(PROJECT, vector, threshold=threshold, limit=10)
+    return [one.id for one in found]
+
+
+# Out of reach
+
+
+async def test_a_server_that_is_not_there_is_unreachable_at_once():
+    graph = connect(Neo4jAddress(f"bolt://127.0.0.1:{free_port()}"))
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await graph.list_items(PROJECT)
+    assert time.monotonic() - began < 10
+    await graph.close()
+
+
+async def test_a_server_that_hangs_holds_nobody_up():
+    is_over = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        is_over.set()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        graph = connect(Neo4jAddress(f"bolt://127.0.0.1:{port}"), timeout_s=0.5)
+        with pytest.raises(Unavailable):
+            await graph.open()
+        await graph.close()
+        await is_over.wait()
+
+
+@pytest.mark.parametrize("uri", ["", "http://127.0.0.1", "nonsense", "bolt+x://127.0.0.1"])
+async def test_an_address_that_cannot_be_right_is_said_to_be(uri: str):
+    with pytest.raises(Misconfigured, match="NEO4J_URI"):
+        await connect(Neo4jAddress(uri)).open()
+
+
+async def test_a_host_that_nobody_knows_is_unreachable():
+    graph = connect(Neo4jAddress("bolt://127.0.0.1:99999"))
+    with pytest.raises(Unreachable):
+        await graph.open()
+
+
+async def test_wrong_credentials_are_refused_without_a_word_of_the_password(
+    neo4j_address: Neo4jAddress,
+):
+    graph = connect(Neo4jAddress(neo4j_address.uri, "nobody", "hunter2"))
+    with pytest.raises(Unauthorized) as refused:
+        await graph.open()
+    assert "hunter2" not in str(refused.value)
+
+
+async def test_a_database_that_is_not_there_is_said_to_be_missing(neo4j_address: Neo4jAddress):
+    graph = connect(neo4j_address, database="no-such-database")
+    with pytest.raises(Misconfigured, match="no-such-database"):
+        await graph.open()
+
+
+async def test_a_server_killed_in_mid_batch_loses_and_doubles_nothing(
+    own_neo4j: Neo4jServer, frail: Neo4jGraph
+):
+    items = items_of("i", 5000)
+    await frail.upsert(PROJECT, LEGAL, items[:600])
+    writing = asyncio.create_task(frail.upsert(PROJECT, LEGAL, items))
+    while len(await list_ids(frail)) < 1100:
+        await asyncio.sleep(0.01)
+    own_neo4j.kill()
+    with pytest.raises(Unavailable):
+        await writing
+    with pytest.raises(Unreachable):
+        await frail.search(PROJECT, items[0].vector, threshold=0.9, limit=1)
+    await asyncio.to_thread(own_neo4j.start)
+
+    there = await list_ids(frail)
+    assert len(there) >= 1100
+    assert len(there) % 100 == 0
+    created, updated = await frail.upsert(PROJECT, LEGAL, items)
+    assert (created, updated) == (5000 - len(there), len(there))
+    assert await list_ids(frail) == {one.id for one in items}
+    assert await find_ids(frail, items[4999].vector, 0.999999) == ["i4999"]
+
+
+async def test_a_database_that_is_read_only_can_be_searched_and_says_that_it_is(
+    own_neo4j: Neo4jServer, frail: Neo4jGraph
+):
+    items = items_of("i", 3)
+    await frail.upsert(PROJECT, LEGAL, items)
+    settings = {"server.databases.default_to_read_only": "true"}
+    await asyncio.to_thread(own_neo4j.restart, settings)
+    late = connect(own_neo4j.address)
+    try:
+        for one in (frail, late):
+            assert await find_ids(one, items[1].vector, 0.999999) == ["i1"]
+            with pytest.raises(Unavailable, match="read-only"):
+                await one.upsert(PROJECT, LEGAL, items)
+    finally:
+        await late.close()
+        await asyncio.to_thread(own_neo4j.restart)
+    assert await frail.upsert(PROJECT, LEGAL, items) == (0, 3)
+
+
+# At the same time
+
+
+async def test_writers_of_the_same_items_wait_for_each_other(graph: Neo4jGraph, other: Neo4jGraph):
+    items = items_of("i", 60)
+    calls = [
+        one.upsert(PROJECT, BrainDepartment(slug, slug), order)
+        for slug in ("a", "b", "c")
+        for one, order in ((graph, items), (other, items[::-1]))
+    ]
+    await other.read_model()
+    answers = await asyncio.gather(*calls)
+    assert sum(created for created, _ in answers) == 60
+    held = [len(await graph.list_newest(PROJECT, slug, 100)) for slug in ("a", "b", "c")]
+    assert sorted(held) == [0, 0, 60]
+
+
+async def test_edges_drawn_at_once_between_the_same_items_are_all_drawn(
+    graph: Neo4jGraph, other: Neo4jGraph
+):
+    items = items_of("i", 40)
+    ids = [one.id for one in items]
+    await graph.upsert(PROJECT, LEGAL, items)
+    calls = [
+        one.link(PROJECT, order, threshold=-1.0, limit=5)
+        for one in (graph, other)
+        for order in (ids, ids[::-1], ids[20:] + ids[:20])
+    ]
+    assert await asyncio.gather(*calls) == [200] * 6
+
+
+# Searching
+
+
+async def test_what_another_process_has_written_or_deleted_counts_at_once(
+    graph: Neo4jGraph, other: Neo4jGraph
+):
+    items = items_of("i", 3)
+    await graph.upsert(PROJECT, LEGAL, items[:2])
+    assert await find_ids(other, items[0].vector, 0.999999) == ["i0"]
+    await graph.upsert(PROJECT, LEGAL, items[2:])
+    assert await find_ids(other, items[2].vector, 0.999999) == ["i2"]
+    assert await graph.delete(PROJECT, ["i0"]) == 1
+    assert await find_ids(other, items[0].vector, 0.999999) == []
+
+
+async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    items = items_of("i", 1500)
+    await graph.upsert("project-2", LEGAL, items_of("x", 1500))
+    await graph.upsert(PROJECT, LEGAL, items)
+    by_index = connect(neo4j_address, exact_up_to=0)
+    for at, threshold in ((0, 0.5), (7, 0.8), (90, -1.0)):
+        vector = items[at].vector
+        expected = await graph.search(PROJECT, vector, threshold=threshold, limit=10)
+        assert len(expected) > 1
+        assert await by_index.search(PROJECT, vector, threshold=threshold, limit=10) == expected
+    ids = [one.id for one in items[:20]]
+    edges = await graph.link(PROJECT, ids, threshold=0.5)
+    drawn = [await graph.list_neighbours(PROJECT, one) for one in ids]
+    assert await by_index.link(PROJECT, ids, threshold=0.5) == edges
+    for one, expected in zip(ids, drawn, strict=True):
+        again = await graph.list_neighbours(PROJECT, one)
+        assert {near.id: near.score for near in again} == pytest.approx(
+            {near.id: near.score for near in expected}, abs=0.00001
+        )
+    await by_index.close()
+
+
+async def test_all_are_compared_while_the_index_is_not_ready(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    items = items_of("i", 50)
+    await graph.upsert(PROJECT, LEGAL, items)
+    by_index = connect(neo4j_address, exact_up_to=0)
+    await by_index.open()
+    await run(neo4j_address, read_cypher("drop_index"))
+    assert await find_ids(by_index, items[3].vector, 0.999999) == ["i3"]
+    assert await by_index.link(PROJECT, ["i3"], threshold=-1.0, limit=4) == 4
+    await by_index.close()
+
+
+async def test_every_duplicate_among_five_items_beside_ten_thousand_is_found(graph: Neo4jGraph):
+    many = items_of("i", 10_000)
+    near = np.stack([one.vector for one in many]) @ unit_of("query")
+    order: list[int] = np.argsort(-near).tolist()
+    nearest = [many[at] for at in order[:5]]
+    await graph.upsert("large", LEGAL, many)
+    await graph.upsert("small", LEGAL, nearest)
+    found = await graph.search("small", unit_of("query"), threshold=0.5, limit=10)
+    assert [one.id for one in found] == [one.id for one in nearest]
+
+
+async def test_a_vector_of_another_length_is_neither_kept_nor_compared(graph: Neo4jGraph):
+    (good,) = items_of("good", 1)
+    long = np.full(9, 1 / 3, np.float32)
+    bad = GraphItem("bad", "", "", "", long, "f", 1)
+    with pytest.raises(InvalidTask) as refused:
+        await graph.upsert(PROJECT, LEGAL, [good, bad])
+    assert refused.value.code == "wrong_dimensions"
+    await graph.upsert(PROJECT, LEGAL, [good])
+    assert await list_ids(graph) == {"good0"}
+    with pytest.raises(InvalidTask):
+        await graph.search(PROJECT, long, threshold=0.5, limit=1)
+
+
+# The embedding model
+
+
+async def test_a_change_of_model_that_was_cut_short_is_finished_by_the_next_one(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    await graph.upsert(PROJECT, LEGAL, items_of("i", 3))
+    begun = {"model": "tests/new", "dimensions": DIMENSIONS, "is_alone": False}
+    await run(neo4j_address, read_cypher("write_model"), begun)
+    assert await find_ids(graph, unit_of("i0"), -1.0) == []
+    await graph.set_model("tests/new", DIMENSIONS)
+    left = await run(neo4j_address, "MATCH (i:Item) WHERE i.vector IS NOT NULL RETURN i")
+    assert left.records == []
+
+
+async def test_a_writer_that_has_not_heard_of_a_new_model_adds_nothing_to_compare(
+    graph: Neo4jGraph, other: Neo4jGraph
+):
+    await other.read_model()
+    await graph.set_model("tests/new", DIMENSIONS)
+    await other.upsert(PROJECT, LEGAL, items_of("i", 1))
+    assert await find_ids(graph, unit_of("i0"), -1.0) == []
+    assert [one.has_vector for one in await graph.list_items(PROJECT)] == [False]
+
+
+# What the server is asked
+
+
+async def run(
+    address: Neo4jAddress, statement: str, parameters: dict[str, Any] | None = None
+) -> neo4j.EagerResult:
+    database: Any = neo4j.AsyncGraphDatabase
+    auth = (address.username, address.password)
+    async with database.driver(address.uri, auth=auth, notifications_min_severity="OFF") as driver:
+        return await driver.execute_query(statement, parameters, database_="neo4j")
+
+
+GIVEN: dict[str, Any] = {
+    "project_id": PROJECT,
+    "id": "i1",
+    "ids": ["i1", "i2"],
+    "slug": "legal",
+    "name": "Legal",
+    "code_dep_number": 1,
+    "version": "v1",
+    "properties": {"project_id": PROJECT, "department": "legal", "version": "v1", "body": "{}"},
+    "model": MODEL,
+    "dimensions": DIMENSIONS,
+    "is_alone": True,
+    "vector": unit_of("i1").tolist(),
+    "items": [{"id": "i1", "order": 1, "properties": {"content": "x"}}],
+    "links": [{"id": "i1", "near": [{"id": "i2", "cosine": 0.5}]}],
+    "most": 10,
+    "least": 0.5,
+    "limit": 10,
+    "after": "",
+    "revision": 0,
+}
+
+
+def operators_of(plan: dict[str, Any]) -> set[str]:
+    kind = plan["operatorType"].partition("@")[0]
+    return {kind}.union(*(operators_of(one) for one in plan.get("children", ())))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "delete",
+        "find_neighbours",
+        "keep_evaluation",
+        "link",
+        "list_items",
+        "list_neighbours",
+        "list_newest",
+        "read_chosen",
+        "read_contents",
+        "read_evaluation",
+        "read_model",
+        "read_state",
+        "read_vectors",
+        "search",
+        "upsert",
+        "write_model",
+    ],
+)
+async def test_no_statement_scans_for_what_an_index_finds(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress, name: str
+):
+    await graph.upsert(PROJECT, LEGAL, items_of("i", 200))
+    await graph.link(PROJECT, ["i1"], threshold=-1.0)
+    answer = await run(neo4j_address, "PROFILE\n" + read_cypher(name), GIVEN)
+    plan: Any = cast("Any", answer.summary).profile
+    scans = {"AllNodesScan", "NodeByLabelScan"}
+    assert operators_of(plan)
+    assert not operators_of(plan) & scans

@@ -1,0 +1,258 @@
+"""What the Brain has still to be told (SPEC §4, Brain)."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+import pytest
+
+from aletheia.adapters.brain.embedded import EmbeddedGraph
+from aletheia.errors import InvalidTask, Refused, Unavailable
+from aletheia.gather.brain import BrainDepartment, BrainItem, Upserted
+from aletheia.gather.brain_access import BrainAccess
+from aletheia.gather.brain_index import IndexedBrain
+from aletheia.gather.outbox import OUTBOX
+from tests.fakes.brain import LEGAL, NOT_EMBEDDABLE, PROJECT, SALES, BrainWorld
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
+    world = BrainWorld(tmp_path)
+    await world.open()
+    yield world
+    await world.close()
+
+
+async def test_what_is_saved_is_delivered_and_then_forgotten(world: BrainWorld):
+    ids = await world.save("first", "second")
+    assert await world.outbox.projects() == [PROJECT]
+    assert await world.deliver() == 2
+    assert await world.known() == ids[::-1]
+    assert await world.outbox.projects() == []
+    assert await world.deliver() == 0
+    assert world.graph.upserts == [ids]
+
+
+async def test_nothing_is_embedded_a_second_time(world: BrainWorld):
+    await world.save("first", "second")
+    asked = list(world.embed.texts)
+    await world.deliver()
+    # Once more for the length of a vector, which nobody has told this Brain.
+    assert len(world.embed.texts) == len(asked) + 1
+
+
+async def test_intents_are_delivered_in_their_order(world: BrainWorld):
+    legal = await world.save("first")
+    sales = await world.save("second", department=SALES)
+    legal += await world.save("third") + await world.save("fourth")
+    assert await world.deliver() == 4
+    assert world.graph.upserts == [legal[:1], sales, legal[1:]]
+    assert await world.known() == legal[::-1]
+
+
+async def test_what_is_delivered_is_linked(world: BrainWorld):
+    await world.save("first", "second", "third")
+    world.access = BrainAccess(world.fetch, world.breakers, link_from=-1.0)
+    await world.deliver()
+    (newest, *_) = await world.known()
+    assert len(await world.graph.list_neighbours(PROJECT, newest)) == 2
+
+
+async def test_what_waits_while_the_brain_is_away_is_delivered_afterwards(
+    world: BrainWorld, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "aletheia")
+    world.graph.is_away = True
+    ids = await world.save("first")
+    assert await world.deliver() == 0
+    ids += await world.save("second")
+    assert await world.deliver() == 0
+    (state,) = await world.outbox.states()
+    assert (state.waiting, state.failures) == (2, 1)
+    assert state.next_try_at is not None
+    assert "made to fail" in state.reason
+    world.graph.is_away = False
+    assert await world.deliver() == 0, "the pause is not over"
+    world.now += 11
+    assert await world.deliver() == 2
+    assert await world.known() == ids[::-1]
+    assert await world.outbox.states() == []
+    assert caplog.text.count("the Brain is away") == 1
+    assert "the Brain is back" in caplog.text
+
+
+async def test_pauses_grow_and_the_breaker_spares_a_brain_that_stays_away(world: BrainWorld):
+    world.graph.is_away = True
+    await world.save("first")
+    pauses: list[float] = []
+    for _ in range(6):
+        await world.deliver()
+        (state,) = await world.outbox.states()
+        assert state.next_try_at is not None
+        pauses.append(state.next_try_at.timestamp() - world.now)
+        world.now += pauses[-1]
+    assert pauses == pytest.approx([10, 20, 40, 80, 160, 320])
+    (breaker,) = await world.breakers.states()
+    assert breaker.failures == 5
+
+
+async def test_a_brain_lost_in_mid_batch_is_given_the_rest_later(world: BrainWorld):
+    names = [f"item {n}" for n in range(600)]
+    ids = await world.save(*names[:300]) + await world.save(*names[300:])
+    # To open, to see which model, to set it, one batch, to see the model again, to link it.
+    world.graph.calls_left = 6
+    delivered = await world.deliver()
+    assert 0 < delivered < 600
+    world.graph.calls_left, world.graph.is_away = None, False
+    world.now += 11
+    assert delivered + await world.deliver() == 600
+    assert sorted(await world.known()) == sorted(ids)
+
+
+async def test_ids_that_were_never_saved_are_passed_over_after_a_while(world: BrainWorld):
+    await world.outbox.announce(PROJECT, "killed", LEGAL, ["0" * 24])
+    ids = await world.save("second")
+    assert await world.deliver() == 0, "a run may be just about to save them"
+    world.now += 61
+    assert await world.deliver() == 1
+    assert await world.known() == ids
+    assert await world.outbox.projects() == []
+
+
+async def test_an_intent_that_is_written_twice_waits_once(world: BrainWorld):
+    await world.save("first")
+    await world.save("first")
+    assert await world.documents.count(OUTBOX, {}) == 1
+    await world.deliver()
+    await world.save("first")
+    assert await world.deliver() == 1, "the same items again change nothing"
+    assert len(await world.known()) == 1
+
+
+async def test_an_item_that_another_department_has_saved_stays_there(world: BrainWorld):
+    ids = await world.save("first", department=SALES)
+    await world.outbox.announce(PROJECT, "the same text", LEGAL, ids)
+    world.now += 61
+    await world.deliver()
+    assert await world.known("sales") == ids
+    assert await world.known("legal") == []
+
+
+async def test_one_process_at_a_time_delivers(world: BrainWorld):
+    await world.save("first")
+    world.graph.wait_s = 0.05
+    other = world.make_outbox()
+    answers = await asyncio.gather(
+        world.deliver(), other.deliver(PROJECT, world.access, world.items)
+    )
+    assert sorted(answers) == [0, 1]
+    assert len(world.graph.upserts) == 1
+
+
+async def test_a_process_that_died_holds_a_project_no_longer_than_its_lease(world: BrainWorld):
+    ids = await world.save("first")
+    world.graph.wait_s = 30
+    dying = asyncio.create_task(world.deliver())
+    await asyncio.sleep(0.1)
+    world.outbox = world.make_outbox()
+    world.access = BrainAccess(world.fetch, world.breakers, link_from=0.5)
+    assert await world.deliver() == 0
+    world.graph.wait_s = 0
+    world.now += 181
+    assert await world.deliver() == 1
+    assert await world.known() == ids
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+
+
+async def test_an_item_that_is_refused_for_what_it_is_becomes_a_dead_letter(world: BrainWorld):
+    good = await world.save("good")
+    (bad,) = await world.save("bad")
+    changed = world.make(NOT_EMBEDDABLE)[0]
+    await world.content.insert_items([changed])
+    await world.outbox.announce(PROJECT, "unembeddable", LEGAL, [changed.id])
+    assert await world.deliver() == 2
+    assert await world.known() == [bad, *good]
+    (dead,) = await world.outbox.dead_items(PROJECT)
+    assert (dead.item_id, dead.department, dead.code) == (changed.id, "legal", "input_too_long")
+    (state,) = await world.outbox.states()
+    assert (state.waiting, state.dead) == (0, 1)
+    assert await world.outbox.forget_dead(PROJECT, [changed.id, bad]) == 1
+    assert await world.outbox.states() == []
+
+
+class Refusing(IndexedBrain):
+    """Refuses whole requests with some department in them."""
+
+    error: Exception = Refused("brain", 422, "no such department")
+
+    async def upsert(
+        self, project_id: str, department: BrainDepartment, items: Sequence[BrainItem]
+    ) -> Upserted:
+        if any("odd" in one.content for one in items):
+            raise self.error
+        return await super().upsert(project_id, department, items)
+
+
+@pytest.mark.parametrize(
+    "error", [Refused("brain", 422, "no"), InvalidTask("wrong_dimensions", "no")]
+)
+async def test_a_request_that_is_refused_holds_nobody_else_up(world: BrainWorld, error: Exception):
+    world.brain = Refusing(world.graph, world.embed, "m", 8)
+    world.brain.error = error
+    first, odd, last = [(await world.save(name))[0] for name in ("first", "odd", "last")]
+    assert await world.deliver() == 2
+    assert await world.known() == [last, first]
+    (dead,) = await world.outbox.dead_items()
+    assert (dead.item_id, dead.code) == (odd, getattr(error, "code", ""))
+
+
+async def test_wrong_credentials_lose_nothing(world: BrainWorld):
+    world.brain = Refusing(world.graph, world.embed, "m", 8)
+    world.brain.error = Refused("brain", 401, "no")
+    await world.save("odd")
+    assert await world.deliver() == 0
+    (state,) = await world.outbox.states()
+    assert (state.waiting, state.dead) == (1, 0)
+    assert "401" in state.reason
+
+
+async def test_items_are_delivered_beside_a_run(world: BrainWorld):
+    async with world.outbox.feeding(PROJECT, world.access, world.items):
+        ids = await world.save("first")
+        world.outbox.nudge()
+        async with asyncio.timeout(10):
+            while await world.outbox.projects():
+                await asyncio.sleep(0.01)
+        ids += await world.save("second")
+    assert await world.known() == ids[::-1]
+
+
+async def test_a_brain_that_hangs_does_not_hold_up_the_end_of_a_run(world: BrainWorld):
+    world.graph.wait_s = 60
+    began = asyncio.get_running_loop().time()
+    async with world.outbox.feeding(PROJECT, world.access, world.items):
+        await world.save("first")
+    assert asyncio.get_running_loop().time() - began < 5
+    world.graph.wait_s = 0
+    assert await world.deliver() == 1
+
+
+async def test_a_store_that_is_away_is_no_fault_of_the_brain(world: BrainWorld):
+    await world.save("first")
+    await world.documents.close()
+    with pytest.raises(Unavailable, match="store"):
+        await world.deliver()
+    await world.documents.open()
+    assert await world.deliver() == 1
+    assert isinstance(world.graph, EmbeddedGraph)
+
+
+async def test_old_refusals_are_deleted(world: BrainWorld):
+    await world.content.insert_items(odd := world.make(NOT_EMBEDDABLE))
+    await world.outbox.announce(PROJECT, "odd", LEGAL, [one.id for one in odd])
+    await world.deliver()
+    assert await world.outbox.purge(100) == 0
+    world.now += 200
+    assert await world.outbox.purge(100) == 1

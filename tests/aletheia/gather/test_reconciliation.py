@@ -1,0 +1,229 @@
+"""The Brain made to agree with the store (SPEC §4, Brain)."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aletheia.errors import NotFound, Unavailable
+from aletheia.gather.brain import BrainItem, IndexedItem, ModelChanged
+from aletheia.gather.brain_access import BrainAccess
+from aletheia.gather.brain_index import IndexedBrain
+from aletheia.gather.brain_items import BrainItems
+from aletheia.gather.content import VectorShelf
+from aletheia.gather.reconciliation import Kind, Reconciled, Reconciler
+from tests.fakes.brain import (
+    LEGAL,
+    NOT_EMBEDDABLE,
+    PROJECT,
+    SALES,
+    BrainWorld,
+    find_department,
+    item_of,
+    vector_of,
+)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
+    world = BrainWorld(tmp_path)
+    await world.open()
+    yield world
+    await world.close()
+
+
+async def reconcile(world: BrainWorld) -> Reconciled:
+    reconciler = Reconciler(world.access, world.outbox, find_department)
+    return await reconciler.reconcile(PROJECT, world.items)
+
+
+def found(done: Reconciled) -> dict[Kind, list[str]]:
+    assert done.before is not None
+    return {kind: list(ids) for kind, ids in done.before.ids.items() if ids}
+
+
+def assert_none_left(done: Reconciled, items: int) -> None:
+    assert done.after is not None
+    assert (done.after.total, done.after.in_store, done.after.in_brain) == (0, items, items)
+
+
+async def test_a_brain_that_knows_nothing_is_given_everything_in_its_order(world: BrainWorld):
+    legal = await world.save(*(f"legal {n}" for n in range(3)))
+    sales = await world.save("sales", department=SALES)
+    legal += await world.save("newest")
+    done = await reconcile(world)
+    assert found(done) == {Kind.MISSING: sorted([*legal, *sales])}
+    assert (done.upserted, done.deleted, done.failed) == (5, 0, ())
+    assert_none_left(done, 5)
+    assert await world.known("legal") == legal[::-1]
+    assert await world.known("sales") == sales
+
+
+async def test_every_kind_of_difference_is_found_and_repaired(world: BrainWorld):
+    right, stale, moved, missing = [
+        (await world.save(name))[0] for name in ("right", "stale", "moved", "missing")
+    ]
+    await world.deliver()
+    await world.brain.upsert(PROJECT, LEGAL, [item_of(stale, "Another text."), item_of("extra")])
+    saved = (await world.content.read_items([moved]))[moved]
+    there = BrainItem(moved, saved.content, saved.summary, saved.context, vector_of(saved.content))
+    await world.brain.upsert(PROJECT, SALES, [there])
+    await world.graph.delete(PROJECT, [missing])
+    done = await reconcile(world)
+    assert found(done) == {
+        Kind.MISSING: [missing],
+        Kind.EXTRA: ["extra"],
+        Kind.OTHER_DEPARTMENT: [moved],
+        Kind.STALE: [stale],
+    }
+    assert (done.upserted, done.deleted) == (3, 1)
+    assert_none_left(done, 4)
+    assert sorted(await world.known("legal")) == sorted([right, stale, moved, missing])
+    assert found(await reconcile(world)) == {}
+
+
+async def test_what_agrees_is_not_written_again(world: BrainWorld):
+    await world.save("first", "second")
+    await world.deliver()
+    writes = len(world.graph.upserts)
+    asked = len(world.embed.texts)
+    done = await reconcile(world)
+    assert (found(done), done.upserted) == ({}, 0)
+    assert_none_left(done, 2)
+    assert (len(world.graph.upserts), len(world.embed.texts)) == (writes, asked)
+
+
+async def test_another_embedding_model_has_everything_indexed_anew(world: BrainWorld):
+    ids = await world.save("first", "second")
+    await world.deliver()
+    other = VectorShelf(world.content, "another")
+    world.items = BrainItems(world.content, other, world.embed)
+    world.brain = IndexedBrain(world.graph, world.embed, "another")
+    with pytest.raises(ModelChanged):
+        await world.brain.find_duplicates(PROJECT, content="first", threshold=0.5)
+    done = await reconcile(world)
+    assert done.is_new_model
+    assert found(done) == {Kind.WITHOUT_VECTOR: sorted(ids)}
+    assert_none_left(done, 2)
+    assert len(await other.find([one.content for one in world.make("first", "second")])) == 2
+    kept = await world.graph.read_model()
+    assert kept is not None
+    assert kept[0] == "another"
+    assert len(await world.brain.find_duplicates(PROJECT, content="x", threshold=-1.0)) == 2
+    again = await reconcile(world)
+    assert (again.is_new_model, found(again)) == (False, {})
+
+
+async def test_documents_of_the_application_are_not_indexed(world: BrainWorld):
+    (theirs,) = world.make("theirs")
+    await world.content.insert_items([replace(theirs, automation=None)])
+    ids = await world.save("ours")
+    await world.brain.open()
+    await world.brain.upsert(PROJECT, LEGAL, [item_of(theirs.id)])
+    done = await reconcile(world)
+    assert found(done) == {Kind.MISSING: ids, Kind.EXTRA: [theirs.id]}
+    assert_none_left(done, 1)
+
+
+async def test_an_item_that_the_brain_refuses_is_shown_and_tried_again_next_time(
+    world: BrainWorld,
+):
+    (odd,) = world.make(NOT_EMBEDDABLE)
+    await world.content.insert_items([odd])
+    (good,) = await world.save("good")
+    done = await reconcile(world)
+    assert [(one.id, one.code) for one in done.failed] == [(odd.id, "input_too_long")]
+    assert done.after is not None
+    assert list(done.after.ids[Kind.MISSING]) == [odd.id]
+    assert await world.known() == [good]
+    assert [one.item_id for one in await world.outbox.dead_items()] == [odd.id]
+
+    world.embed.refused = ""
+    done = await reconcile(world)
+    assert_none_left(done, 2)
+    assert await world.outbox.dead_items() == []
+
+
+async def test_what_is_saved_while_it_compares_is_not_deleted(world: BrainWorld):
+    await world.save("first")
+    await world.deliver()
+
+    late: list[str] = []
+
+    async def save_one() -> None:
+        if not late:
+            late.extend(await world.save("late"))
+            await world.deliver()
+
+    world.graph.after_listing = save_one
+    done = await reconcile(world)
+    assert (found(done).get(Kind.EXTRA), done.deleted) == (None, 0)
+    assert late[0] in await world.known()
+
+
+async def test_a_brain_that_goes_away_leaves_what_is_repaired(world: BrainWorld):
+    await world.save(*(f"item {n}" for n in range(700)))
+    world.graph.calls_left = 8
+    with pytest.raises(Unavailable):
+        await reconcile(world)
+    assert 0 < len(await world.known()) < 700
+    world.graph.calls_left, world.graph.is_away = None, False
+    done = await reconcile(world)
+    assert done.before is not None
+    assert done.before.total < 700
+    assert_none_left(done, 700)
+
+
+class Service:
+    """A Brain service of others: it answers the four calls, and lists nothing."""
+
+    def __init__(self, brain: IndexedBrain) -> None:
+        self._brain = brain
+        self.open, self.close = brain.open, brain.close
+        self.upsert, self.find_duplicates = brain.upsert, brain.find_duplicates
+        self.read_context, self.measure_coverage = brain.read_context, brain.measure_coverage
+
+
+class OddService(Service):
+    """One that would list, but answers 404."""
+
+    async def list_items(
+        self, project_id: str, *, after: str = "", limit: int = 1000
+    ) -> list[IndexedItem]:
+        raise NotFound("brain", 404, f"{project_id} {after} {limit}")
+
+    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
+        raise NotFound("brain", 404, f"{project_id} {ids}")
+
+
+@pytest.mark.parametrize("kind", [Service, OddService])
+async def test_a_service_that_lists_nothing_is_sent_everything_again(
+    world: BrainWorld, kind: type[Service]
+):
+    ids = await world.save("first", "second")
+    service = kind(world.brain)
+
+    async def fetch() -> Service:
+        return service
+
+    world.access = BrainAccess(fetch, world.breakers, link_from=0.5)
+    done = await reconcile(world)
+    assert (done.before, done.after, done.upserted) == (None, None, 2)
+    assert sorted(await world.known()) == sorted(ids)
+
+
+async def test_evaluations_are_kept_beside_the_items(world: BrainWorld):
+    reconciler = Reconciler(world.access, world.outbox, find_department)
+    evaluation = {
+        "_id": "x",
+        "department": "legal",
+        "version": "v1",
+        "score": 81.0,
+        "threshold": 80.0,
+        "findings": [{"text": "not plain"}],
+        "mock": True,
+    }
+    assert await reconciler.keep_evaluations(PROJECT, [evaluation]) == 1
+    kept = await world.graph.read_evaluation(PROJECT, "legal", "v1")
+    assert kept == {"score": 81.0, "threshold": 80.0, "mock": True}

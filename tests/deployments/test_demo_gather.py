@@ -1,0 +1,207 @@
+"""What the demo shows of a gather, and how it tells a good one from a bad one."""
+
+import asyncio
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.mock_judge import WRITERS
+from aletheia.adapters.mock_llm import MOCK_MODEL, MockChat
+from aletheia.adapters.payload_cms import read_departments
+from aletheia.gather.chronicle import Chronicle
+from aletheia.gather.evaluation import EVALUATIONS, EvaluationStore
+from aletheia.gather.events import EventLog
+from aletheia.gather.loop import QualityScorer
+from aletheia.gather.models import DepartmentList
+from aletheia.gather.progress import GatherReport
+from aletheia.gather.quality_judge import JudgePlan
+from aletheia.gather.runs import RunOrder
+from deployments.demo_gather import (
+    MAX_ITERATIONS,
+    PROJECT,
+    Outcome,
+    draw_bars,
+    find_problems,
+    read_outcome,
+    save_documents,
+    show,
+)
+from deployments.example_payload import EXAMPLE_TEXTS, example_departments
+from tests.aletheia.gather.gather_runner import make_shop, work_run
+
+DEPARTMENTS = example_departments()
+RUN = "run-1"
+REPEAT = {
+    "department": "Rider support",
+    "dropped": "Something [bold] that was said.",
+    "repeats": EXAMPLE_TEXTS[0][:200] + "…",
+    "found by": "exact",
+    "similarity": "1.000",
+    "decision": "0123456789ab",
+}
+
+
+class ListedDepartments:
+    """Those that the example application would list."""
+
+    async def list_departments(self) -> DepartmentList:
+        return read_departments([one.document for one in DEPARTMENTS if one.is_listed])
+
+
+async def gather(directory: Path) -> Outcome:
+    """Work a run over the example's departments, with the mock that the demo has."""
+    await save_documents(directory)
+    documents, content = EmbeddedDocuments(directory), EmbeddedContent(directory, PROJECT)
+    await documents.open()
+    await content.open()
+    chat = MockChat(writers=WRITERS)
+    shop = make_shop(documents, content, chat)
+    shop = replace(
+        shop,
+        plan=replace(shop.plan, items=8),
+        scorer=QualityScorer(chat, JudgePlan("a-model")),
+    )
+    run, _ = await work_run(
+        shop, RunOrder(RUN, PROJECT, "demo", MAX_ITERATIONS), ListedDepartments()
+    )
+    run = await shop.runs.load(run.id)
+    await Chronicle(EventLog(documents), "a-model", mock=MOCK_MODEL).tell(run)
+    evaluations = EvaluationStore(documents, PROJECT, clock=lambda: datetime.now(UTC))
+    for one in run.progress.departments[:2]:
+        await evaluations.request(one.department, ["a"], user_id="demo", is_auto=True)
+    done = {"_id": "e", "project_id": PROJECT, "department": "support", "score": 71.25}
+    await documents.insert(EVALUATIONS, [done])
+    await content.close()
+    await documents.close()
+    return await read_outcome(directory, RUN, [REPEAT])
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What came of one run; the tests change copies of it."""
+    return asyncio.run(gather(tmp_path_factory.mktemp("demo")))
+
+
+def shown(outcome: Outcome, *, is_made_up: bool = False) -> tuple[bool, str]:
+    output = io.StringIO()
+    console = Console(file=output, width=100)
+    verdict = show(console, outcome, DEPARTMENTS, is_made_up=is_made_up)
+    return verdict, output.getvalue()
+
+
+def report_of(outcome: Outcome) -> GatherReport:
+    assert outcome.run.report is not None
+    return outcome.run.report
+
+
+def with_report(outcome: Outcome, **changes: Any) -> Outcome:
+    report = report_of(outcome).model_copy(update=changes)
+    return replace(outcome, run=replace(outcome.run, report=report))
+
+
+def row_without(outcome: Outcome, slug: str) -> Sequence[Any]:
+    return tuple(row for row in report_of(outcome).summary if row.department != slug)
+
+
+def test_a_run_over_the_examples_departments_is_as_it_should_be(kept: Outcome):
+    assert find_problems(kept, DEPARTMENTS) == []
+    assert sum(kept.made.values()) == report_of(kept).items_created > 50
+    assert kept.theirs == len(EXAMPLE_TEXTS)
+
+
+def test_its_departments_end_in_different_ways(kept: Outcome):
+    assert {one.department.slug: str(one.reason) for one in kept.departments} == {
+        "support": "threshold_reached",
+        "onboarding": "threshold_reached",
+        "safety": "no_improvement",
+        "dispatch": "max_iterations_reached",
+    }
+    assert len(kept.departments[0].iterations) < len(kept.departments[1].iterations)
+
+
+def test_all_of_it_is_shown_within_a_hundred_columns(kept: Outcome):
+    verdict, text = shown(kept)
+    assert verdict
+    assert max(map(len, text.splitlines())) <= 100
+    for words in (
+        "Rider support",
+        "threshold reached",
+        "no improvement",
+        "max iterations reached",
+        "Passed over: 66e000000000000000000028",
+        "Something [bold] that",
+        "* a document of the application.",
+        "0123456789ab",
+        "71.2",
+        "asked for",
+        "Charging stations was reported as faulty",
+        "Scooter rental, closed, does not appear",
+        "2 evaluations were asked for, 1 of them is done",
+        "These items are made up by a mock and mean nothing",
+        "1.000",
+    ):
+        assert words in text
+
+
+def test_similarities_of_made_up_vectors_are_not_shown(kept: Outcome):
+    _, text = shown(kept, is_made_up=True)
+    assert "1.000" not in text
+    assert "These items and vectors are made up" in text
+
+
+def test_of_many_repetitions_the_first_are_shown(kept: Outcome):
+    _, text = shown(replace(kept, repeats=[REPEAT] * 9))
+    assert text.count("0123456789ab") == 6
+    assert "3 more stand in the artifact gather-duplicates" in text
+
+
+WRONG: list[tuple[Callable[[Outcome], Outcome], str]] = [
+    (lambda one: with_report(one, status="cancelled"), "the run is cancelled"),
+    (lambda one: replace(one, run=replace(one.run, report=None)), "the run is open"),
+    (lambda one: with_report(one, items_created=1), "it reports 1 items"),
+    (lambda one: replace(one, made={**one.made, "support": 1}), "it reports"),
+    (lambda one: with_report(one, summary=row_without(one, "safety")), "it worked on"),
+    (lambda one: replace(one, mocks=0), "not marked as mock"),
+    (lambda one: replace(one, theirs=4), "4 documents of 5 are left"),
+    (lambda one: replace(one, faults=[]), "nothing is said of charging"),
+    (lambda one: replace(one, repeats=[]), "nothing was dropped"),
+    (lambda one: replace(one, events=one.events[1:]), "the events are numbered [2, 3"),
+    (lambda one: replace(one, events=one.events[:-1]), "the last event is not"),
+    (lambda one: replace(one, events=one.events[:3]), "the events tell of"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), WRONG, ids=[problem for _, problem in WRONG])
+def test_what_is_wrong_is_a_failure_and_named(
+    kept: Outcome, change: Callable[[Outcome], Outcome], problem: str
+):
+    verdict, text = shown(change(kept))
+    assert not verdict
+    assert problem in text
+
+
+async def test_the_documents_are_saved_once_and_belong_to_the_application(tmp_path: Path):
+    await save_documents(tmp_path)
+    await save_documents(tmp_path)
+    content = EmbeddedContent(tmp_path, PROJECT)
+    await content.open()
+    ids = [one async for page in content.list_ids() for one in page]
+    found = (await content.read_items(ids)).values()
+    await content.close()
+    assert sorted(one.content for one in found) == sorted(EXAMPLE_TEXTS)
+    assert all(one.automation is None for one in found)
+
+
+@pytest.mark.parametrize(
+    ("scores", "bars"), [([], ""), ([0.0, 100.0], "▁█"), ([12.4, 12.5, 87.4, 87.5], "▁▂▇█")]
+)
+def test_a_bar_is_an_eighth_of_the_scale(scores: list[float], bars: str):
+    assert draw_bars(scores) == bars

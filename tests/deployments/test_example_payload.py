@@ -1,0 +1,213 @@
+"""The bundled example application, read by the client that gather runs use."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+
+from aletheia.adapters.mock_llm import MockChat
+from aletheia.adapters.payload_cms import PayloadDepartments, read_departments
+from aletheia.errors import Unauthorized
+from aletheia.gather.generation import GenerationPlan, generate_items
+from aletheia.gather.item_index import Entry, make_entry
+from aletheia.gather.models import PromptContext
+from aletheia.llm.messages import Completion
+from deployments.example_payload import EXAMPLE_TEXTS, ExamplePayload, example_departments
+
+DOCUMENTS = [one.document for one in example_departments()]
+GOOD = [one.slug for one in example_departments() if one.is_listed and one.is_good]
+
+
+@pytest.fixture
+async def payload() -> AsyncGenerator[ExamplePayload]:
+    example = ExamplePayload(DOCUMENTS)
+    await example.start()
+    yield example
+    await example.stop()
+
+
+async def read(url: str, **query: str) -> tuple[int, Any]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/api/departments", params=query) as response,
+    ):
+        return response.status, await response.json()
+
+
+async def slugs(payload: ExamplePayload, **query: str) -> list[str]:
+    status, page = await read(payload.url, **query)
+    assert status == 200
+    return [one["slug"] for one in page["docs"]]
+
+
+async def test_the_client_reads_the_good_departments_and_tells_of_the_faulty_one(
+    payload: ExamplePayload,
+) -> None:
+    source = PayloadDepartments(payload.url)
+    await source.open()
+    listed = await source.list_departments()
+    await source.close()
+    assert [one.slug for one in listed.departments] == GOOD
+    (fault,) = listed.faults
+    (faulty,) = [one for one in example_departments() if one.is_listed and not one.is_good]
+    assert fault.department == faulty.document["id"]
+    assert "minQualityThreshold" in fault.message
+    assert listed.warnings == ()
+
+
+async def test_the_client_asks_for_what_is_active_and_gets_nothing_else(
+    payload: ExamplePayload,
+) -> None:
+    (closed,) = [one.slug for one in example_departments() if not one.is_listed]
+    assert closed in await slugs(payload)
+    assert closed not in await slugs(payload, **{"where[isActive][equals]": "true"})
+    assert await slugs(payload, **{"where[isActive][equals]": "false"}) == [closed]
+
+
+async def test_conditions_hold_together_and_numbers_and_texts_are_compared_as_written(
+    payload: ExamplePayload,
+) -> None:
+    number, slug = {"where[codeDepNumber][equals]": "31"}, {"where[slug][equals]": "safety"}
+    assert await slugs(payload, **number) == await slugs(payload, **slug) == ["safety"]
+    assert await slugs(payload, **{**number, "where[slug][equals]": "support"}) == []
+    assert await slugs(payload, **{"where[nothing][equals]": "x"}) == []
+
+
+async def test_documents_are_sorted_and_what_lacks_the_field_comes_first() -> None:
+    payload = ExamplePayload([{"slug": "b", "n": 2}, {"slug": "a", "n": 10}, {"slug": "c"}])
+    await payload.start()
+    assert await slugs(payload, sort="n") == ["c", "b", "a"]
+    assert await slugs(payload, sort="-n") == ["a", "b", "c"]
+    assert await slugs(payload, sort="slug") == ["a", "b", "c"]
+    assert await slugs(payload) == ["b", "a", "c"]
+    await payload.stop()
+
+
+async def test_pages_are_as_long_as_asked_and_say_whether_another_one_follows(
+    payload: ExamplePayload,
+) -> None:
+    _, first = await read(payload.url, limit="4")
+    _, last = await read(payload.url, limit="4", page="2")
+    assert first["docs"] + last["docs"] == DOCUMENTS
+    about = ("page", "totalDocs", "totalPages", "limit", "pagingCounter", "nextPage", "prevPage")
+    assert [first[name] for name in about] == [1, 6, 2, 4, 1, 2, None]
+    assert [last[name] for name in about] == [2, 6, 2, 4, 5, None, 1]
+    assert (first["hasNextPage"], first["hasPrevPage"]) == (True, False)
+    assert (last["hasNextPage"], last["hasPrevPage"]) == (False, True)
+
+
+async def test_a_page_is_never_longer_than_the_most_it_may_have() -> None:
+    payload = ExamplePayload([{"slug": f"d{number}"} for number in range(150)])
+    await payload.start()
+    for limit, length in {"0": 100, "1000": 100, "99": 99}.items():
+        assert len(await slugs(payload, limit=limit)) == length
+    assert len(await slugs(payload)) == 10
+    await payload.stop()
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ({"where[name][like]": "x"}, "where[name][like]"),
+        ({"colour": "red"}, "colour"),
+        ({"limit": "many"}, "limit must be a number"),
+        ({"page": "0"}, "page must be a number"),
+        ({"page": "\N{SUPERSCRIPT TWO}"}, "page must be a number"),
+    ],
+)
+async def test_what_it_does_not_understand_is_a_400(
+    payload: ExamplePayload, query: Mapping[str, str], problem: str
+) -> None:
+    status, said = await read(payload.url, **query)
+    assert status == 400
+    assert problem in said["errors"][0]["message"]
+
+
+async def test_there_is_nothing_else(payload: ExamplePayload) -> None:
+    async with aiohttp.ClientSession() as session:
+        for method, path in (("GET", "/api/users"), ("POST", "/api/departments")):
+            async with session.request(method, payload.url + path) as response:
+                assert response.status == 404
+
+
+async def test_a_key_is_asked_for_where_one_is_set() -> None:
+    payload = ExamplePayload(DOCUMENTS, authorization="users API-Key hunter2")
+    await payload.start()
+    with_key = PayloadDepartments(payload.url, api_key="hunter2")
+    without = PayloadDepartments(payload.url)
+    await with_key.open()
+    await without.open()
+    assert len((await with_key.list_departments()).departments) == len(GOOD)
+    with pytest.raises(Unauthorized):
+        await without.list_departments()
+    await with_key.close()
+    await without.close()
+    await payload.stop()
+
+
+async def start_process(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "deployments.example_payload", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_the_process_says_where_it_listens_and_ends_when_told_to(
+    signum: signal.Signals,
+) -> None:
+    process = await start_process("--api-key", "KEY", env={**os.environ, "KEY": "hunter2"})
+    assert process.stdout is not None
+    told = json.loads(await process.stdout.readline())
+    assert told["url"] == f"http://127.0.0.1:{told['port']}"
+    assert (await read(told["url"]))[0] == 403
+    process.send_signal(signum)
+    assert await process.communicate() == (b"", b"")
+    assert process.returncode == 0
+
+
+class NothingKept:
+    """Keeps no answers."""
+
+    async def find(self, step: str) -> Completion | None:
+        del step
+        return None
+
+    async def keep(self, step: str, completion: Completion) -> None:
+        del step, completion
+
+
+async def test_the_mock_repeats_what_people_of_the_company_have_written() -> None:
+    """The first text word for word, the second nearly, the third in other words."""
+    departments = read_departments(DOCUMENTS).departments
+    written: list[str] = []
+    for department in departments[:2]:
+        batch = await generate_items(
+            MockChat(),
+            NothingKept(),
+            department,
+            1,
+            PromptContext(),
+            plan=GenerationPlan("a-model", items=8),
+        )
+        written += [item.content for item in batch.items]
+    exact, near, reworded, *others = (_entry(text) for text in EXAMPLE_TEXTS)
+    mocks = [_entry(text) for text in written]
+    assert any(one.key == exact.key for one in mocks)
+    assert any(one.key != near.key and one.is_near_exact(near) for one in mocks)
+    assert not any(one.is_near_exact(reworded) for one in mocks)
+    assert max(one.jaccard(reworded) for one in mocks) > 0.2
+    assert max(one.jaccard(other) for one in mocks for other in others) < 0.05
+
+
+def _entry(text: str) -> Entry:
+    return make_entry(text[:20], text, np.ones(1), 1)

@@ -1,0 +1,124 @@
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from aletheia.adapters.brain.service import BrainService
+from aletheia.gather.brain import BrainDepartment, BrainItem, Upserted
+from blocks import BrainCredentials, StoreCredentials
+from deployments import ROOT
+from deployments.cli import app
+from deployments.local import Local
+from deployments.serve import main
+
+KEY = "key-of-the-service"
+LEGAL = BrainDepartment("legal", "Legal", 1)
+START_WITHIN_S = 120
+"""For a busy machine to import Prefect, and for Prefect to start."""
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def serving(
+    shared: Local, server: str, tmp_path: Path, port: int
+) -> Generator[subprocess.Popen[bytes]]:
+    """`aletheia serve` as a process of its own, over a Brain of this test."""
+    key = {"service_api_key": KEY, "service_base_url": "http://127.0.0.1:9/never-asked"}
+    asyncio.run(_save(BrainCredentials.model_validate({"data_dir": tmp_path, **key})))
+    asyncio.run(_save(StoreCredentials(data_dir=tmp_path)))
+    environment = shared.environment(server) | {"PROCESSING_MODE": "mock"}
+    command = [sys.executable, "-m", "deployments.cli", "serve", "--port", str(port)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        began = time.monotonic()
+        while not _answers(port):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() - began < START_WITHIN_S
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _save(block: BrainCredentials | StoreCredentials) -> None:
+    await block.asave("default", overwrite=True)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.timeout(300)
+async def test_it_serves_the_brain_until_it_is_ended(
+    serving: subprocess.Popen[bytes], port: int, tmp_path: Path
+):
+    client = BrainService(f"http://127.0.0.1:{port}", api_key=KEY, max_retries=0)
+    await client.open()
+    items = [BrainItem("a", "Contracts are reviewed."), BrainItem("b", "Another one.")]
+    assert await client.upsert("p", LEGAL, items) == Upserted(2, 0)
+    found = await client.find_duplicates("p", content="Contracts are reviewed.", threshold=0.99)
+    assert [one.id for one in found] == ["a"]
+    assert [one.id for one in await client.list_items("p")] == ["a", "b"]
+    await client.close()
+    assert (tmp_path / "brain.sqlite3").exists()
+    serving.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(serving.wait, 20) == 0
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log, log
+    assert KEY not in log
+
+
+@pytest.mark.usefixtures("server")
+def test_without_a_key_it_does_not_start(tmp_path: Path, port: int):
+    asyncio.run(_save(BrainCredentials(data_dir=tmp_path)))
+    asyncio.run(_save(StoreCredentials(data_dir=tmp_path)))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        result = CliRunner().invoke(app, ["serve", "--port", str(port)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == 1
+    assert "BRAIN_SERVICE_API_KEY: is needed to serve the Brain" in result.output
+
+
+@pytest.mark.usefixtures("server")
+def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PROCESSING_MODE", "mock")
+    block = BrainCredentials.model_validate({"data_dir": tmp_path, "service_api_key": KEY})
+    asyncio.run(_save(block))
+    asyncio.run(_save(StoreCredentials(data_dir=tmp_path)))
+    before = signal.getsignal(signal.SIGTERM)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        try:
+            result = CliRunner().invoke(app, ["serve", "--port", str(port)])
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == 1
+    assert f"127.0.0.1:{port} cannot be listened on" in result.output
+
+
+def test_the_document_can_be_checked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["serve", "--openapi", "--check"])
+    main()
+    monkeypatch.setattr(sys, "argv", ["serve"])
+    with pytest.raises(SystemExit, match="usage"):
+        main()

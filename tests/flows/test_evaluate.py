@@ -1,0 +1,447 @@
+"""The flow `evaluate_department` on a real Prefect server, and the runs that gathering starts."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import get_current_settings
+from prefect.states import Completed, Crashed, Running, Scheduled
+
+from aletheia.errors import InvalidTask, Misconfigured
+from aletheia.gather.evaluation import EVALUATIONS, REQUESTS, evaluate_items, version_of
+from aletheia.gather.progress import GatherReport
+from aletheia.gather.quality import PARTS, QualityItem
+from aletheia.gather.quality_judge import JudgePlan
+from aletheia.gather.runs import KeptSteps
+from deployments.setup import read_declarations
+from flows.gather import automated_gather_creation
+from tasks.evaluation import start_run
+from tests.fakes.chat import ScriptedChat
+from tests.fakes.departments import make_department
+from tests.flows.conftest import artifacts, last_run
+from tests.flows.evaluation_studio import (
+    ASKED,
+    NAME,
+    ROOT,
+    Studio,
+    deployed,
+    judge,
+    started_runs,
+    studio,
+    with_model,
+)
+
+__all__ = ["studio"]
+
+TEXTS = [
+    "The counsel checks every licence within 5 days and notes the risk in the register.",
+    "The clerk files each contract by Friday, since 3 of 10 were lost last year.",
+    "Support answers 95 % of complaints within 24 hours and reports what repeats.",
+]
+EASY = {"coordinationSettings": {"minQualityThreshold": 20}}
+
+
+async def request_for(
+    studio: Studio, slug: str, number: int, ids: list[str], **options: Any
+) -> FlowRun:
+    """Do what a gather run does: a request first, then a run with its key."""
+    department = make_department(slug, number)
+    asked = await studio.store().request(department, ids, user_id="auto", is_auto=True, **options)
+    async with get_client() as client:
+        run = await client.create_flow_run_from_deployment(
+            (await client.read_deployment_by_name(f"{NAME}/{NAME}")).id,
+            parameters={
+                "project_id": studio.project_id,
+                "department_number": number,
+                "user_id": "auto",
+                "auto_triggered": True,
+            },
+            idempotency_key=asked.request.key,
+        )
+    return await read_run(run)
+
+
+async def read_run(run: FlowRun) -> FlowRun:
+    async with get_client() as client:
+        return await client.read_flow_run(run.id)
+
+
+async def test_a_department_is_scored_by_all_judges_and_the_result_is_kept(studio: Studio):
+    ids = await studio.add_items("legal", *TEXTS[:2])
+    await studio.add_items("support", TEXTS[2])
+    finding = {"part": "depth", "text": "A|B <i>", "item_ids": [ids[0]], "severity": "high"}
+
+    def write(body: Mapping[str, Any]) -> str:
+        found = json.loads(judge(body))
+        return json.dumps(found if "findings" not in found else found | {"findings": [finding]})
+
+    studio.chat.write = write
+    report = await studio.evaluate(1)
+    assert (report.department, report.department_number) == ("legal", 1)
+    assert (report.items, report.version) == (2, version_of(ids))
+    assert (report.judges, report.judges_asked, report.attempt) == (3, 3, 1)
+    assert set(report.scores) == set(PARTS)
+    assert ("judge", "A|B <i>") in [(one.source, one.text) for one in report.findings]
+    assert report.suggestions
+    assert not report.mock
+    assert not report.auto
+    assert not report.was_stored
+    assert len(studio.chat.requests) == ASKED
+    (kept,) = await studio.evaluations()
+    assert (kept["score"], kept["user_id"]) == (report.score, "user-1")
+    (page,) = await artifacts("evaluation", (await last_run(NAME)).id)
+    shown = str(page.data)
+    assert f"# Legal: {report.score:.1f} of 100" in shown
+    assert "A\\|B \\<i\\>" in shown
+    assert all(f"| {part} |" in shown for part in PARTS)
+    assert "mock" not in shown
+    assert not await studio.store().list_without_run()
+
+
+async def test_what_the_mock_judged_is_marked(studio: Studio):
+    await with_model(None)
+    await studio.add_items("legal", *TEXTS)
+    report = await studio.evaluate(1)
+    assert report.mock
+    (kept,) = await studio.evaluations()
+    assert kept["mock"] is True
+    (page,) = await artifacts("evaluation", (await last_run(NAME)).id)
+    assert "**⚠ mock**" in str(page.data)
+
+
+async def test_production_refuses_the_mock(studio: Studio, monkeypatch: pytest.MonkeyPatch):
+    await with_model(None)
+    await studio.add_items("legal", *TEXTS)
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(Misconfigured, match="OPENROUTER_API_KEY"):
+        await studio.evaluate(1)
+    assert await studio.evaluations() == []
+    assert (await last_run(NAME)).run_count == 1
+
+
+async def test_the_same_version_answers_with_what_is_stored_unless_it_is_forced(studio: Studio):
+    await studio.add_items("legal", *TEXTS)
+    first = await studio.evaluate(1)
+    again = await studio.evaluate(1)
+    assert again == first.model_copy(update={"was_stored": True})
+    assert len(studio.chat.requests) == ASKED
+    forced = await studio.evaluate(1, force=True)
+    assert (forced.attempt, forced.was_stored) == (2, False)
+    assert forced.version == first.version
+    assert len(studio.chat.requests) == 2 * ASKED
+    assert len(await studio.evaluations()) == 1
+    await studio.add_items("legal", "The auditor samples 20 files a month and lists what is late.")
+    assert (await studio.evaluate(1)).version != first.version
+    assert len(await studio.evaluations()) == 2
+
+
+async def test_a_started_run_evaluates_what_was_asked_for_then(studio: Studio):
+    ids = await studio.add_items("legal", *TEXTS)
+    async with deployed():
+        run = await request_for(studio, "legal", 1, ids)
+        await studio.add_items("legal", "The auditor samples 20 files a month and counts them.")
+        await studio.content.delete("gather", {"_id": ids[0]})
+        report = await studio.execute(run)
+    assert (report.version, report.items) == (version_of(ids), 2)
+    assert (report.auto, report.user_id) == (True, "auto")
+    assert not any(ids[0] in seen.text for seen in studio.chat.requests)
+    (request,) = await studio.requests()
+    assert request["run_id"] == str(run.id)
+    assert studio.payload.requests == []
+
+
+async def test_of_two_departments_with_one_number_the_request_says_which(studio: Studio):
+    studio.payload.add("sales", 1)
+    ids = await studio.add_items("sales", *TEXTS)
+    await studio.add_items("legal", "The clerk files each contract by Friday, all of them.")
+    async with deployed():
+        report = await studio.execute(await request_for(studio, "sales", 1, ids))
+    assert (report.department, report.version) == ("sales", version_of(ids))
+
+
+async def test_by_hand_no_department_is_guessed(studio: Studio):
+    studio.payload.add("sales", 1)
+    with pytest.raises(InvalidTask, match="'legal', 'sales'") as refused:
+        await studio.evaluate(1)
+    assert refused.value.code == "ambiguous_department"
+    assert (await last_run(NAME)).run_count == 1
+    with pytest.raises(InvalidTask, match="no department has number 7") as refused:
+        await studio.evaluate(7)
+    assert refused.value.code == "unknown_department"
+    assert await studio.requests() == []
+    assert (await studio.evaluate(1, department="sales")).department == "sales"
+
+
+async def test_a_department_without_a_number_can_be_evaluated(studio: Studio):
+    studio.payload.add("board", None)
+    ids = await studio.add_items("board", *TEXTS)
+    report = await studio.evaluate(None)
+    assert (report.department, report.department_number) == ("board", None)
+    assert report.version == version_of(ids)
+
+
+async def test_two_runs_for_one_request_evaluate_it_once(studio: Studio):
+    ids = await studio.add_items("legal", *TEXTS)
+    studio.chat.delay_s = 0.1
+    async with deployed():
+        run = await request_for(studio, "legal", 1, ids)
+        by_hand, started = await asyncio.gather(studio.evaluate(1), studio.execute(run))
+    assert by_hand.score == started.score
+    assert sorted([by_hand.was_stored, started.was_stored]) == [False, True]
+    assert len(studio.chat.requests) == ASKED
+    assert len(await studio.evaluations()) == 1
+    assert len(await studio.requests()) == 1
+
+
+async def test_answers_that_were_paid_for_before_a_kill_are_not_asked_for_again(studio: Studio):
+    ids = await studio.add_items("legal", *TEXTS)
+    department = make_department("legal", 1)
+    async with deployed():
+        run = await request_for(studio, "legal", 1, ids)
+        key = (await studio.requests())[0]["_id"]
+        scores = json.dumps({part: {"score": 70, "reason": "So."} for part in PARTS})
+        remarks = json.dumps({"findings": [], "suggestions": []})
+        await evaluate_items(
+            ScriptedChat(scores, scores, scores, remarks),
+            KeptSteps(studio.documents, key, clock=lambda: datetime.now(UTC).timestamp()),
+            department,
+            [QualityItem(id_, text) for id_, text in zip(ids, TEXTS, strict=True)],
+            project_id=studio.project_id,
+            plan=JudgePlan("m"),
+        )
+        report = await studio.execute(run)
+    assert studio.chat.requests == []
+    assert (report.judges, report.was_stored) == (3, False)
+
+
+async def test_a_run_that_is_retried_asks_only_for_what_it_did_not_get(studio: Studio):
+    await studio.add_items("legal", *TEXTS)
+    studio.chat.fail_next(503)
+    report = await studio.evaluate(1)
+    assert (report.judges, report.faults) == (3, ())
+    assert len(studio.chat.requests) == ASKED + 1
+    assert (await last_run(NAME)).run_count == 2
+    assert len(await studio.requests()) == 1
+
+
+async def test_a_forced_run_that_is_retried_is_one_attempt(studio: Studio):
+    await studio.add_items("legal", *TEXTS)
+    await studio.evaluate(1)
+    studio.chat.fail_next(503, 503)
+    report = await studio.evaluate(1, force=True)
+    assert report.attempt == 2
+    assert len(await studio.requests()) == 2
+    assert (await last_run(NAME)).run_count == 2
+
+
+async def test_without_a_model_what_was_counted_is_kept_and_says_why(studio: Studio):
+    await studio.add_items("legal", *TEXTS)
+    studio.chat.fail_next(*[503] * 50)
+    report = await studio.evaluate(1)
+    assert (await last_run(NAME)).run_count == 4
+    assert (report.judges, report.judges_asked) == (0, 3)
+    assert report.scores == report.counted
+    assert {one.code for one in report.faults} == {"unavailable"}
+    assert report.findings
+
+
+async def test_a_key_that_is_refused_is_not_tried_again(studio: Studio):
+    await studio.add_items("legal", *TEXTS)
+    studio.chat.api_key = "another"
+    report = await studio.evaluate(1)
+    assert (await last_run(NAME)).run_count == 1
+    assert {one.code for one in report.faults} == {"unauthorized"}
+    assert "What could not be used" in str(
+        (await artifacts("evaluation", (await last_run(NAME)).id))[0].data
+    )
+
+
+async def test_a_hostile_project_id_is_refused(studio: Studio):
+    with pytest.raises(InvalidTask, match="project id"):
+        await studio.evaluate(1, "../shop")
+    assert (await last_run(NAME)).run_count == 1
+    assert await studio.requests() == []
+
+
+async def test_a_request_of_another_project_is_left_alone(studio: Studio):
+    ids = await studio.add_items("legal", *TEXTS)
+    async with deployed():
+        run = await request_for(studio, "legal", 1, ids)
+        other = run.model_copy(update={"parameters": {**run.parameters, "project_id": "other"}})
+        report = await studio.execute(other)
+    assert (report.project_id, report.items) == ("other", 0)
+    ours, theirs = await studio.requests()
+    assert (ours["project_id"], ours["run_id"]) == (studio.project_id, None)
+    assert (theirs["project_id"], theirs["run_id"]) == ("other", str(run.id))
+
+
+@pytest.mark.timeout(180)
+async def test_a_run_that_is_killed_goes_on_with_the_answers_it_had(studio: Studio):
+    ids = await studio.add_items("legal", *TEXTS)
+
+    def slow_at_last(body: Mapping[str, Any]) -> str:
+        studio.chat.delay_s = 30.0 if len(studio.chat.requests) >= 3 else 0.0
+        return judge(body)
+
+    studio.chat.write = slow_at_last
+    async with deployed():
+        run = await request_for(studio, "legal", 1, ids)
+        async with worker(run) as process:
+            async with asyncio.timeout(60):
+                while len(studio.chat.requests) < ASKED:
+                    await asyncio.sleep(0.02)
+            os.kill(flow_pid(process), signal.SIGKILL)
+            await process.wait()
+        assert await studio.evaluations() == []
+        studio.chat.delay_s, studio.chat.write = 0.0, judge
+        async with get_client() as client:
+            await client.set_flow_run_state(run.id, Scheduled(), force=True)
+        async with worker(run) as process, asyncio.timeout(60):
+            await process.wait()
+        state = (await read_run(run)).state
+    assert state is not None
+    assert state.is_completed(), state.message
+    (kept,) = await studio.evaluations()
+    assert (kept["version"], kept["attempt"]) == (version_of(ids), 1)
+    assert len(kept["judge"]["votes"]) == 3
+    assert len(studio.chat.requests) == ASKED + 1
+
+
+@contextlib.asynccontextmanager
+async def worker(run: FlowRun) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Execute a run in a process of its own."""
+    environment = {**os.environ, **get_current_settings().to_environment_variables()}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "prefect", "flow-run", "execute", str(run.id)),
+        cwd=ROOT,
+        env={key: str(value) for key, value in environment.items()},
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def flow_pid(process: asyncio.subprocess.Process) -> int:
+    """The process that works the flow, below the one that watches it."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return int(children.split()[0])
+
+
+# What a gather run starts
+
+
+async def gather(studio: Studio, **parameters: Any) -> GatherReport:
+    running = automated_gather_creation(
+        project_id=studio.project_id, user_id="user-1", **parameters
+    )
+    found = await cast("Awaitable[object]", running)
+    assert isinstance(found, GatherReport)
+    return found
+
+
+@pytest.fixture
+async def easy(studio: Studio) -> Studio:
+    """Four departments that are soon good enough; the one without a number comes last."""
+    await with_model(None)
+    studio.payload.documents.clear()
+    for slug, number in {"board": None, "sales": 3, "legal": 1, "support": 2}.items():
+        studio.payload.add(slug, number, description=f"Looks after {slug} and reports.", **EASY)
+    return studio
+
+
+ORDER = ["legal", "support", "sales", "board"]
+
+
+async def test_a_gather_run_starts_evaluations_in_the_order_of_departments(easy: Studio):
+    async with deployed() as deployment:
+        report = await gather(easy)
+        assert [one.department for one in report.summary] == ORDER
+        runs = await started_runs(deployment)
+        assert [run.parameters["department"] for run in runs] == ORDER
+        requests = {one["department"]: one for one in await easy.requests()}
+        assert [requests[slug]["run_id"] for slug in ORDER] == [str(run.id) for run in runs]
+        assert [requests[slug]["_id"] for slug in ORDER] == [run.idempotency_key for run in runs]
+        assert await easy.evaluations() == []
+        for run in runs:
+            done = await easy.execute(run)
+            assert (done.auto, done.was_stored, done.mock) == (True, False, True)
+        await gather(easy)
+        assert len(await started_runs(deployment)) == len(ORDER)
+    assert len(await easy.evaluations()) == len(ORDER)
+
+
+async def test_a_queue_hands_out_one_after_another_in_that_order(studio: Studio):
+    declared = {
+        queue.name: queue
+        for pool in read_declarations().definitions.work_pools
+        for queue in pool.queues
+    }["evaluation"]
+    pool, store = studio.project_id, studio.store()
+    async with get_client() as client:
+        await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+        wanted = declared.model_dump()
+        await client.create_work_queue(work_pool_name=pool, **wanted)
+        async with deployed(pool, declared.name):
+            for number, slug in enumerate(("sales", "legal", "support"), start=1):
+                department = make_department(slug, 4 - number)
+                await store.request(department, [slug], user_id="auto", is_auto=True)
+            for request in await store.list_without_run():
+                await start_run(store, request)
+            handed_out: list[str] = []
+            while due := await client.get_scheduled_flow_runs_for_work_pool(
+                pool, [declared.name], scheduled_before=datetime.now(UTC) + timedelta(seconds=10)
+            ):
+                # Others wait until this one is over.
+                (one,) = due
+                handed_out.append(one.flow_run.parameters["department"])
+                await client.set_flow_run_state(one.flow_run.id, Running(), force=True)
+                assert not await client.get_scheduled_flow_runs_for_work_pool(pool)
+                await client.set_flow_run_state(one.flow_run.id, Completed(), force=True)
+        await client.delete_work_pool(pool)
+    assert handed_out == ["support", "legal", "sales"]
+
+
+async def test_requests_wait_where_the_flow_is_not_deployed_and_the_next_run_starts_them(
+    easy: Studio,
+):
+    await gather(easy)
+    assert [one["run_id"] for one in await easy.requests()] == [None] * len(ORDER)
+    easy.payload.documents.clear()
+    easy.payload.add("board", None, description="Looks after board and reports.", **EASY)
+    async with deployed() as deployment:
+        await gather(easy)
+        runs = await started_runs(deployment)
+        assert [run.parameters["department"] for run in runs] == ORDER
+    assert all(one["run_id"] for one in await easy.requests())
+
+
+async def test_an_evaluation_that_crashed_is_asked_for_anew_by_the_next_run(easy: Studio):
+    async with deployed() as deployment:
+        await gather(easy)
+        first, *others = await started_runs(deployment)
+        for run in others:
+            await easy.execute(run)
+        async with get_client() as client:
+            await client.set_flow_run_state(first.id, Crashed(), force=True)
+        await gather(easy)
+        *_, again = await started_runs(deployment)
+        assert again.idempotency_key == f"{first.idempotency_key}:2"
+        assert (await easy.execute(again)).attempt == 2
+        await gather(easy)
+        assert len(await started_runs(deployment)) == len(ORDER) + 1
+    assert await easy.documents.count(EVALUATIONS, {}) == len(ORDER)
+    assert await easy.documents.count(REQUESTS, {}) == len(ORDER) + 1

@@ -1,0 +1,105 @@
+"""`aletheia evaluate`, with somebody in a worker's place."""
+
+import asyncio
+import io
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Completed, Crashed
+from rich.console import Console
+
+from aletheia.errors import InvalidTask, Misconfigured
+from aletheia.gather.evaluation import evaluate_items
+from aletheia.gather.evaluation_report import EvaluationReport
+from aletheia.gather.quality import PARTS
+from aletheia.gather.quality_judge import JudgePlan
+from deployments.evaluation import EvaluationEnded, evaluate
+from tests.fakes.chat import MemoryAnswers, ScriptedChat
+from tests.flows.evaluation_studio import Studio, deployed, started_runs, studio
+
+__all__ = ["studio"]
+
+SCORES = json.dumps({part: {"score": 85, "reason": "So."} for part in PARTS})
+REMARKS = json.dumps({"findings": [], "suggestions": []})
+TEXT = "The counsel checks every licence within 5 days and notes the risk in the register."
+
+
+async def command(studio: Studio, number: int | None = 1, **options: Any) -> EvaluationReport:
+    chosen: dict[str, Any] = {"department": None, "is_forced": False, **options}
+    console = Console(file=io.StringIO())
+    return await asyncio.to_thread(
+        evaluate, studio.project_id, number, "operator", console, **chosen
+    )
+
+
+async def next_run(deployment: UUID, count: int) -> FlowRun:
+    """Wait until so many runs were started, and give the last."""
+    async with asyncio.timeout(30):
+        while len(runs := await started_runs(deployment)) < count:
+            await asyncio.sleep(0.05)
+    return runs[-1]
+
+
+async def end(run: FlowRun, state: State[Any]) -> None:
+    async with get_client() as client:
+        await client.set_flow_run_state(run.id, state, force=True)
+
+
+async def do_work(studio: Studio, run: FlowRun) -> None:
+    order = await studio.store().find_order(str(run.idempotency_key))
+    assert order is not None
+    evaluation = await evaluate_items(
+        ScriptedChat(SCORES, SCORES, SCORES, REMARKS),
+        MemoryAnswers(),
+        order.department,
+        [],
+        project_id=studio.project_id,
+        plan=JudgePlan("m"),
+        version=order.request.version,
+    )
+    await studio.store().save(order.request, evaluation)
+    await end(run, Completed())
+
+
+async def test_a_run_is_started_and_waited_for_and_later_the_result_is_there(studio: Studio):
+    await studio.add_items("legal", TEXT)
+    async with deployed() as deployment:
+        waiting = asyncio.create_task(command(studio))
+        run = await next_run(deployment, 1)
+        assert run.parameters["department_number"] == 1
+        assert run.parameters["auto_triggered"] is False
+        assert not waiting.done()
+        await do_work(studio, run)
+        first = await waiting
+        assert (first.department, first.user_id) == ("legal", "operator")
+        assert not first.was_stored
+        assert (await command(studio, None, department="legal")).was_stored
+        assert len(await started_runs(deployment)) == 1
+        waiting = asyncio.create_task(command(studio, is_forced=True))
+        await do_work(studio, await next_run(deployment, 2))
+        assert (await waiting).attempt == 2
+
+
+async def test_a_run_that_ends_without_a_result_is_said_and_can_be_forced(studio: Studio):
+    async with deployed() as deployment:
+        waiting = asyncio.create_task(command(studio))
+        await end(await next_run(deployment, 1), Crashed(message="it was killed"))
+        with pytest.raises(EvaluationEnded, match=r"crashed .*it was killed; `--force`"):
+            await waiting
+        with pytest.raises(EvaluationEnded):
+            await command(studio)
+        assert len(await started_runs(deployment)) == 1
+        waiting = asyncio.create_task(command(studio, is_forced=True))
+        await do_work(studio, await next_run(deployment, 2))
+        assert (await waiting).attempt == 2
+
+
+async def test_what_cannot_be_started_is_said(studio: Studio):
+    with pytest.raises(Misconfigured, match="run `aletheia setup`"):
+        await command(studio)
+    with pytest.raises(InvalidTask, match="no department has number 9"):
+        await command(studio, 9)

@@ -1,0 +1,410 @@
+"""Gather runs in processes of their own that are killed, suspended, terminated and cancelled.
+
+Where a run is stopped is drawn from a seed, which is printed, and which `INTERRUPTION_SEED` sets.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.settings import get_current_settings
+from prefect.states import Cancelled, Cancelling, Crashed, Scheduled, Suspended
+
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.documents import Documents
+from aletheia.gather.content import SavedItem
+from aletheia.gather.events import EVENTS, EventLog, IterationComplete, KeptEvent
+from aletheia.gather.prompts.generate_items import FORM
+from aletheia.gather.runs import LOCKS, RUNS, GatherRuns, Run, RunOver
+from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
+from flows.gather import automated_gather_creation
+from flows.resume import resume_gather
+from tasks import warm
+from tasks.gather_operators import close_cancelled, close_cancelled_runs
+from tests.fakes.openai_chat import FakeChatServer, serve_fake_chat
+from tests.fakes.payload_cms import serve_fake_payload
+from tests.flows.conftest import artifacts
+
+ROOT = Path(__file__).parents[2]
+FLOW = "automated_gather_creation"
+ITEMS = 6
+MAX_ITERATIONS = 40
+INTERRUPTIONS = 14
+
+ANSWER_S = 0.15
+"""How long the model takes: about half of an iteration, so that half of the stops are in it."""
+
+LATEST_S = 2.0
+"""After its start a process is stopped at a moment up to here; it is at work after about 0.5 s."""
+
+WORDS = """
+answer archive audit budget calendar chart clause client copy court customer deadline draft
+expense feedback file folder forecast goal guide handover invoice journal ledger letter list
+loan manual market meeting memo notice offer order owner page partner payment plan policy
+price project question quote receipt record refund release report request review risk rule
+salary sample schedule sheet signature source summary supplier survey tax team template
+ticket tool total training update vendor version visit voucher warning week workshop
+"""
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@dataclass
+class Process:
+    """A run that is worked in a process of its own."""
+
+    run_id: UUID
+    pid: int
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not ended."""
+        return Path(f"/proc/{self.pid}").exists()
+
+    def kill(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    async def wait(self, seconds: float = 60) -> None:
+        """Wait for its end."""
+        async with asyncio.timeout(seconds):
+            while self.is_there:
+                await asyncio.sleep(0.01)
+
+
+@dataclass
+class Shop:
+    """What the saved blocks lead to, seen from outside."""
+
+    chat: FakeChatServer
+    documents: Documents
+    content: EmbeddedContent
+    starter: asyncio.subprocess.Process
+    environment: Mapping[str, str]
+    log: Path
+
+    async def create(self, **parameters: Any) -> UUID:
+        """Create a run of the deployment."""
+        async with get_client() as client:
+            deployment = await client.create_deployment(
+                flow_id=await client.create_flow_from_name(FLOW), name=FLOW
+            )
+            given = {"project_id": "shop", "user_id": "u", "max_iterations": MAX_ITERATIONS}
+            run = await client.create_flow_run_from_deployment(
+                deployment, parameters=given | parameters
+            )
+        return run.id
+
+    async def execute(self, run_id: UUID) -> Process:
+        """Start working a run."""
+        order = {
+            "run_id": str(run_id),
+            "environment": dict(self.environment),
+            "log": str(self.log),
+        }
+        assert self.starter.stdin
+        assert self.starter.stdout
+        self.starter.stdin.write(json.dumps(order).encode() + b"\n")
+        return Process(run_id, int(await self.starter.stdout.readline()))
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something that comes about in another process."""
+        async with asyncio.timeout(60):
+            while not is_so():
+                await asyncio.sleep(0.01)
+
+    async def run(self, run_id: UUID) -> Run:
+        """Read a run as it stands in the store."""
+        return await GatherRuns(self.documents).load(str(run_id))
+
+    async def events(self) -> list[KeptEvent]:
+        """Read all events of the project."""
+        return await EventLog(self.documents).read("shop")
+
+    async def items(self) -> dict[str, SavedItem]:
+        """Read all items of the project."""
+        ids = [one async for page in self.content.list_ids() for one in page]
+        assert len(ids) == len(set(ids))
+        return await self.content.read_items(ids)
+
+    async def is_held(self) -> bool:
+        """Tell whether a run holds the project."""
+        return (await self.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
+
+    def prompts(self) -> Counter[str]:
+        """Count the questions for items, by what they say."""
+        return Counter(
+            json.dumps(one.body["messages"])
+            for one in self.chat.requests
+            if one.body["response_format"]["json_schema"]["name"] == FORM.name
+        )
+
+
+def write_items(body: Mapping[str, Any]) -> str:
+    """Make items of a question: the same ones of the same question, and others of another one."""
+    draw = random.Random(json.dumps(body["messages"]))
+    items: list[dict[str, str]] = []
+    for _ in range(ITEMS):
+        words = draw.sample(WORDS.split(), 9)
+        content = (
+            f"Check the {words[0]} and the {words[1]} every Monday, compare the {words[2]} with "
+            f"the {words[3]}, and send the {words[4]} to the {words[5]} before the {words[6]}."
+        )
+        items.append(
+            {"content": content, "summary": f"Check the {words[0]}.", "context": "For the week."}
+        )
+    return json.dumps({"items": items})
+
+
+@asynccontextmanager
+async def forking() -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Start what runs are forked from; in the end nothing of it is left."""
+    environment = {**os.environ, **get_current_settings().to_environment_variables()}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.flows.gather_processes"),
+        cwd=ROOT,
+        env={key: str(value) for key, value in environment.items()},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+@pytest.fixture
+async def shop(
+    prefect_server: None,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncGenerator[Shop]:
+    """Eight departments that are never filled, and a model that takes its time."""
+    environment = {
+        "PROCESSING_MODE": "mock",
+        "MAX_RETRIES": "0",
+        "RATE_LIMIT_ENABLED": "false",
+        "GATHER_BATCH_ITEMS": str(ITEMS),
+        "GATHER_RETRY_BASE_SECONDS": "0",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    async with serve_fake_payload() as payload, serve_fake_chat() as chat, forking() as starter:
+        chat.write, chat.delay_s = write_items, ANSWER_S
+        for number in range(8):
+            slug = f"department-{number}"
+            payload.add(slug, number, coordinationSettings={"minQualityThreshold": 100})
+        store = StoreCredentials(data_dir=tmp_path)
+        await store.asave("default", overwrite=True)
+        await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
+        account = LLMCredentials.model_validate(
+            {"base_url": chat.url, "openrouter_api_key": chat.api_key}
+        )
+        await account.asave("default", overwrite=True)
+        await EventCredentials().asave("default", overwrite=True)
+        documents, content = store.get_client(), store.get_content_client("shop")
+        assert isinstance(content, EmbeddedContent)
+        await documents.open()
+        await content.open()
+        yield Shop(chat, documents, content, starter, environment, tmp_path / "log")
+        await content.close()
+        await documents.close()
+
+
+async def set_state(run_id: UUID, state: State, *, force: bool = False) -> bool:
+    """Do what the buttons of the Prefect UI do; tell whether the server takes it."""
+    async with get_client() as client:
+        result = await client.set_flow_run_state(run_id, state, force=force)
+    return result.status is SetStateStatus.ACCEPT
+
+
+async def read_run(run_id: UUID) -> FlowRun:
+    async with get_client() as client:
+        return await client.read_flow_run(run_id)
+
+
+async def resume(run_id: UUID, **changes: Any) -> str:
+    resuming = resume_gather(run_id=str(run_id), **changes)
+    return str(await cast("Awaitable[object]", resuming))
+
+
+async def cancel(run_id: UUID) -> None:
+    """Call the hook, as whoever watched the process of the run does after its end."""
+    run = await read_run(run_id)
+    await close_cancelled(flow=automated_gather_creation, flow_run=run, state=Cancelling())
+
+
+async def check(shop: Shop, run_id: UUID) -> Run:
+    """See that everything is there once, and counted once."""
+    run, items, events = await shop.run(run_id), await shop.items(), await shop.events()
+    assert run.report is not None
+    iterations = [
+        (one.department.slug, done) for one in run.progress.departments for done in one.iterations
+    ]
+    counted = [item for _, done in iterations for item in done.item_ids]
+    assert len(counted) == len(set(counted))
+    assert run.report.items_created == len(items)
+    assert run.report.iterations == len(iterations)
+    assert all(one.automation and one.automation.run_id == str(run_id) for one in items.values())
+    assert set(counted) <= set(items)
+    assert [one.seq for one in events] == list(range(1, len(events) + 1))
+    keys = [one["key"] for one in await shop.documents.find(EVENTS, {})]
+    assert len(keys) == len(set(keys)) == len(events)
+    told = [one.read() for one in events]
+    said = [one for one in told if isinstance(one, IterationComplete)]
+    assert [(one.department, one.iteration, one.items_created) for one in said] == [
+        (slug, done.number, len(done.item_ids)) for slug, done in iterations
+    ]
+    assert [one.total_iterations for one in said] == list(range(1, len(said) + 1))
+    assert [one.is_last for one in events].count(True) == 1
+    assert events[-1].is_last
+    assert not await shop.is_held()
+    return run
+
+
+async def test_a_run_that_is_stopped_at_random_points_ends_as_if_it_had_not_been(shop: Shop):
+    seed = int(os.environ.get("INTERRUPTION_SEED", "0")) or random.SystemRandom().randrange(10**6)
+    sys.stdout.write(f"INTERRUPTION_SEED={seed}\n")
+    draw, stops = random.Random(seed), Counter[str]()
+    run_id = await shop.create()
+    process = await shop.execute(run_id)
+    while stops.total() < INTERRUPTIONS:
+        await asyncio.sleep(draw.uniform(0, LATEST_S))
+        stop = draw.choice(["kill", "kill", "kill", "suspend", "terminate"])
+        if not process.is_there:
+            break
+        if stop == "suspend" and not await set_state(run_id, Suspended()):
+            stop = "kill"
+        if stop != "suspend":
+            process.kill(signal.SIGKILL if stop == "kill" else signal.SIGTERM)
+        await process.wait()
+        state = (await read_run(run_id)).state
+        assert state is not None
+        if state.is_final() and not state.is_crashed():
+            break
+        stops[stop] += 1
+        if stop != "suspend":
+            # What whoever watched the process says of it.
+            await set_state(run_id, Crashed(), force=True)
+        if not await shop.documents.get(RUNS, [str(run_id)]):
+            await set_state(run_id, Scheduled(), force=True)
+        else:
+            await resume(run_id)
+        process = await shop.execute(run_id)
+    await process.wait(120)
+    state = (await read_run(run_id)).state
+    assert state is not None
+    assert state.is_completed(), state
+    run = await check(shop, run_id)
+    assert run.progress.iterations > 20
+    counted = [
+        item for one in run.progress.departments for d in one.iterations for item in d.item_ids
+    ]
+    assert sorted(counted) == sorted(await shop.items())
+    assert stops.total() > 5, stops
+    sys.stdout.write(f"{stops}\n")
+    prompts = shop.prompts()
+    assert len(prompts) == run.progress.iterations
+    assert prompts.total() <= len(prompts) + stops["kill"] + stops["terminate"]
+
+
+async def test_a_cancelled_run_that_was_killed_is_closed_and_counted(shop: Shop):
+    run_id = await shop.create()
+    process = await shop.execute(run_id)
+    await shop.until(lambda: len(shop.chat.requests) >= 4)
+    await set_state(run_id, Cancelling())
+    process.kill(signal.SIGKILL)
+    await process.wait()
+    assert await shop.is_held()
+    await cancel(run_id)
+    run = await check(shop, run_id)
+    assert run.report is not None
+    assert run.report.status == "cancelled"
+    assert run.report.items_created > 0
+    last = json.loads((await shop.events())[-1].body)
+    assert last["type"] == "automation_cancelled"
+    assert last["items_created_so_far"] == run.report.items_created
+    before = await shop.events()
+    await cancel(run_id)
+    assert await shop.events() == before
+    assert len(await artifacts("gather-report", run_id)) == 1
+
+
+async def test_a_cancelled_run_that_nobody_closed_is_closed_by_the_sweep(shop: Shop):
+    run_id = await shop.create()
+    process = await shop.execute(run_id)
+    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    process.kill(signal.SIGKILL)
+    await process.wait()
+    async with warm.kept_open():
+        assert await close_cancelled_runs() == []
+    assert await shop.is_held()
+    await set_state(run_id, Cancelled(), force=True)
+    async with warm.kept_open():
+        assert await close_cancelled_runs() == [str(run_id)]
+        assert await close_cancelled_runs() == []
+    assert (await check(shop, run_id)).report is not None
+
+
+async def test_a_run_that_closes_itself_when_it_is_cancelled_is_not_closed_again(shop: Shop):
+    run_id = await shop.create()
+    process = await shop.execute(run_id)
+    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    await set_state(run_id, Cancelling())
+    process.kill(signal.SIGTERM)
+    await process.wait()
+    before = await check(shop, run_id)
+    await cancel(run_id)
+    assert (await check(shop, run_id)).report == before.report
+    assert len(await artifacts("gather-report", run_id)) == 1
+
+
+async def test_of_two_runs_at_once_the_second_ends_and_names_the_first(shop: Shop):
+    run_ids = [await shop.create(max_iterations=8) for _ in range(2)]
+    processes = [await shop.execute(run_id) for run_id in run_ids]
+    for process in processes:
+        await process.wait()
+    states = {run_id: (await read_run(run_id)).state for run_id in run_ids}
+    (winner,) = [one for one, state in states.items() if state and state.is_completed()]
+    (loser,) = [one for one in run_ids if one != winner]
+    refused = states[loser]
+    assert refused is not None
+    assert refused.is_cancelled()
+    assert str(winner) in str(refused.message)
+    await check(shop, winner)
+
+
+async def test_on_resume_the_budget_and_a_threshold_can_be_changed(shop: Shop):
+    run_id = await shop.create(max_iterations=9)
+    process = await shop.execute(run_id)
+    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    assert "at work" in await resume(run_id)
+    assert await set_state(run_id, Suspended())
+    await process.wait()
+    done = (await shop.run(run_id)).progress.iterations
+    said = await resume(run_id, max_iterations=12, thresholds={"department-7": 0})
+    assert said.startswith(f"Run {run_id} goes on from where it was. {done} of 12")
+    assert "starts by itself" in await resume(run_id)
+    await (await shop.execute(run_id)).wait()
+    run = await check(shop, run_id)
+    assert run.progress.max_iterations == 12
+    assert 9 < run.progress.iterations <= 12
+    assert len(run.progress.departments[-1].iterations) == 0
+    with pytest.raises(RunOver, match="completed"):
+        await resume(run_id, max_iterations=50)

@@ -1,0 +1,135 @@
+"""The flow `reconcile`, and what a gather run leaves to it, on a real Prefect server."""
+
+import json
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pydantic import SecretStr
+
+from aletheia.adapters.brain.embedded import EmbeddedGraph
+from aletheia.errors import InvalidTask
+from aletheia.gather.brain import BrainDepartment, Listing
+from aletheia.gather.outbox import Outbox
+from blocks import BrainCredentials
+from flows.reconcile import reconcile
+from flows.sweep import sweep
+from tasks.reconcile import ReconcileFailed, ReconcileReport
+from tasks.sweep import SweepReport
+from tests.flows.conftest import artifacts, last_run
+from tests.flows.test_gather import Shop, shop
+
+__all__ = ["shop"]
+
+PART = "deliver items to the Brain"
+
+
+async def run_reconcile(project_id: str | None = None) -> ReconcileReport:
+    found = await cast("Awaitable[object]", reconcile(project_id))
+    assert isinstance(found, ReconcileReport)
+    return found
+
+
+async def swept() -> dict[str, int]:
+    """What a sweep did for the Brain."""
+    found = await cast("Awaitable[object]", sweep())
+    assert isinstance(found, SweepReport)
+    (done,) = [one.done for one in found.parts if one.part == PART]
+    return done
+
+
+async def rows_of_last_run() -> list[dict[str, Any]]:
+    (table,) = await artifacts("reconcile", (await last_run("reconcile")).id)
+    return json.loads(str(table.data))
+
+
+async def use_embedded(directory: Path) -> None:
+    await BrainCredentials(data_dir=directory).asave("default", overwrite=True)
+
+
+async def lose_the_brain() -> None:
+    """Have nobody listen where the Brain is."""
+    lost = BrainCredentials(service_base_url="http://127.0.0.1:9", service_api_key=SecretStr("k"))
+    await lost.asave("default", overwrite=True)
+
+
+async def indexed(graph: Listing) -> dict[str, str]:
+    return {one.id: one.department for one in await graph.list_items("shop")}
+
+
+async def test_a_run_leaves_nothing_to_be_reconciled(shop: Shop, tmp_path: Path):
+    await use_embedded(tmp_path)
+    report = await shop.gather(max_iterations=4)
+    graph = EmbeddedGraph(tmp_path)
+    await graph.open()
+    assert await indexed(graph) == {one.id: one.department for one in await shop.items()}
+    assert await Outbox(shop.documents).projects() == []
+    done = await run_reconcile()
+    (project,) = done.projects
+    assert (project.project_id, project.in_store) == ("shop", report.items_created)
+    assert (done.differences_before, done.differences_after, project.upserted) == (0, 0, 0)
+    assert [row["what"] for row in await rows_of_last_run()] == ["nothing differs"]
+
+    gone, *_ = await indexed(graph)
+    await graph.delete("shop", [gone])
+    done = await run_reconcile("shop")
+    assert (done.differences_before, done.differences_after) == (1, 0)
+    assert done.projects[0].examples == {"missing": (gone,)}
+    (row,) = await rows_of_last_run()
+    assert (row["what"], row["before"], row["after"], row["examples"]) == ("missing", 1, 0, gone)
+    assert gone in await indexed(graph)
+    await graph.close()
+
+
+async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
+    shop: Shop, tmp_path: Path
+):
+    await lose_the_brain()
+    report = await shop.gather(max_iterations=3)
+    assert report.status == "completed"
+    waiting = (await swept())["batches that wait for the Brain"]
+    assert waiting > 0
+    await use_embedded(tmp_path)
+    # As if the pause were over.
+    await shop.documents.delete("aletheia_brain_cursors", {})
+    await shop.documents.delete("aletheia_breakers", {})
+    assert await swept() == {"items indexed": report.items_created}
+    assert (await run_reconcile()).differences_before == 0
+
+
+async def test_what_never_reached_the_brain_is_repaired(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await lose_the_brain()
+    report = await shop.gather(max_iterations=2)
+    with pytest.raises(ReconcileFailed, match="shop: "):
+        await run_reconcile()
+    (row,) = await rows_of_last_run()
+    assert row["what"] == "failed"
+
+    await use_embedded(tmp_path)
+    await shop.documents.delete("aletheia_breakers", {})
+    done = await run_reconcile()
+    assert (done.differences_before, done.differences_after) == (report.items_created, 0)
+
+    monkeypatch.setenv("DEFAULT_EMBEDDING_MODEL", "sentence-transformers/another")
+    done = await run_reconcile()
+    (project,) = done.projects
+    assert (project.is_new_model, project.upserted) == (True, report.items_created)
+    assert done.differences_after == 0
+    assert "another embedding model" in [row["what"] for row in await rows_of_last_run()]
+
+
+async def test_a_project_that_is_none_is_refused(shop: Shop, tmp_path: Path):
+    del shop
+    await use_embedded(tmp_path)
+    with pytest.raises(InvalidTask):
+        await run_reconcile("../etc")
+
+
+async def test_without_any_run_there_is_nothing_to_compare(shop: Shop, tmp_path: Path):
+    await use_embedded(tmp_path)
+    await Outbox(shop.documents).announce("nobody", "k", BrainDepartment("a", "A"), ["1" * 24])
+    done = await run_reconcile()
+    assert done == ReconcileReport(differences_before=0, differences_after=0, projects=())

@@ -1,0 +1,176 @@
+"""The flow `sweep` on a real Prefect server."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+
+from aletheia.gather.evaluation import REQUESTS, EvaluationStore
+from aletheia.gather.events import EventLog
+from aletheia.gather.fanout import CURSORS, DEAD_EVENTS, FanOut
+from aletheia.gather.runs import ANSWERS, KeptSteps
+from blocks import EventCredentials
+from flows.sweep import sweep
+from tasks.sweep import SweepFailed, SweepReport, part_names
+from tests.aletheia.gather.event_processes import finished, iterated, started
+from tests.fakes.departments import make_department
+from tests.fakes.event_sink import FakeSink
+from tests.fakes.webhook import serve_fake_webhook
+from tests.flows.conftest import artifacts, last_run
+from tests.flows.evaluation_studio import ROOT, Studio, deployed, started_runs, studio
+
+__all__ = ["studio"]
+
+DAY_S = 86_400.0
+
+
+async def run_sweep() -> dict[str, dict[str, int]]:
+    """Sweep; give what each part did, without those that did nothing."""
+    report = await cast("Awaitable[object]", sweep())
+    assert isinstance(report, SweepReport)
+    assert [one.part for one in report.parts] == part_names()
+    return {one.part: one.done for one in report.parts if one.done}
+
+
+async def table(run: FlowRun) -> list[dict[str, Any]]:
+    (found,) = await artifacts("sweep", run.id)
+    return json.loads(str(found.data))
+
+
+async def request(
+    studio: Studio, slug: str, number: int, *, project_id: str, age_s: float = 120
+) -> None:
+    """Leave a request whose run was never started."""
+    asked_at = datetime.now(UTC) - timedelta(seconds=age_s)
+    store = EvaluationStore(studio.documents, project_id, clock=lambda: asked_at)
+    await store.request(make_department(slug, number), [slug], user_id="u", is_auto=True)
+
+
+async def test_with_nothing_to_do_every_part_says_so(studio: Studio):
+    del studio
+    assert await run_sweep() == {}
+    rows = await table(await last_run("sweep"))
+    assert [(row["part"], row["what"]) for row in rows] == [
+        (name, "nothing to do") for name in part_names()
+    ]
+
+
+async def test_requests_that_never_got_a_run_are_started(studio: Studio):
+    ours, other = studio.project_id, f"{studio.project_id}-2"
+    await request(studio, "support", 2, project_id=ours, age_s=900)
+    await request(studio, "legal", 1, project_id=ours, age_s=800)
+    await request(studio, "legal", 1, project_id=other, age_s=700)
+    await request(studio, "young", 3, project_id=ours, age_s=1)
+    async with deployed() as deployment:
+        assert await run_sweep() == {"start lost evaluations": {"evaluations started": 3}}
+        runs = await started_runs(deployment)
+        assert [(run.parameters["project_id"], run.parameters["department"]) for run in runs] == [
+            (ours, "legal"),
+            (ours, "support"),
+            (other, "legal"),
+        ]
+        assert await run_sweep() == {}
+        assert len(await started_runs(deployment)) == 3
+    known = {one["_id"]: one["run_id"] for one in await studio.requests()}
+    assert [known[str(run.idempotency_key)] for run in runs] == [str(run.id) for run in runs]
+    assert list(known.values()).count(None) == 1
+    rows = await table(await last_run("sweep"))
+    assert {row["what"] for row in rows} == {"nothing to do"}
+
+
+async def test_a_run_whose_starter_died_before_it_was_noted_is_not_started_twice(studio: Studio):
+    await request(studio, "legal", 1, project_id=studio.project_id)
+    async with deployed() as deployment:
+        await run_sweep()
+        (run,) = await started_runs(deployment)
+        (known,) = await studio.requests()
+        await studio.documents.delete(REQUESTS, {"_id": known["_id"]})
+        await request(studio, "legal", 1, project_id=studio.project_id)
+        assert await run_sweep() == {"start lost evaluations": {"evaluations started": 1}}
+        assert [one.id for one in await started_runs(deployment)] == [run.id]
+        (known,) = await studio.requests()
+        assert known["run_id"] == str(run.id)
+
+
+async def test_a_part_fails_alone_and_the_run_says_which(studio: Studio):
+    await request(studio, "legal", 1, project_id=studio.project_id)
+    old = KeptSteps(studio.documents, "r:0:1", clock=lambda: time.time() - 40 * DAY_S)
+    await old.keep_values("batch", [1])
+    with pytest.raises(SweepFailed, match=r"^start lost evaluations: .* is not deployed"):
+        await run_sweep()
+    run = await last_run("sweep")
+    assert run.state is not None
+    assert run.state.is_failed()
+    rows = {row["part"]: row for row in await table(run)}
+    assert rows["start lost evaluations"]["what"] == "failed"
+    assert "aletheia setup" in rows["start lost evaluations"]["error"]
+    assert rows["delete old answers"] == {
+        "part": "delete old answers",
+        "what": "answers deleted",
+        "count": 1,
+        "error": "",
+    }
+
+
+async def test_events_that_wait_for_a_webhook_are_sent(studio: Studio):
+    log = EventLog(studio.documents)
+    async with serve_fake_webhook() as webhook:
+        fan_out = FanOut(studio.documents, log, {})
+        await fan_out.subscribe("p1", "r", "webhook", webhook.url)
+        await log.append(started(), run_id="r")
+        await log.append(finished(), run_id="r")
+        assert await run_sweep() == {"send events to webhooks": {"events sent": 2}}
+        assert webhook.refused == []
+        assert webhook.ids == ["p1:1", "p1:2"]
+        assert await run_sweep() == {}
+    (cursor,) = await studio.documents.find(CURSORS, {})
+    assert not cursor["is_open"]
+
+
+async def test_a_receiver_that_cannot_be_served_fails_no_other_part(studio: Studio):
+    await EventCredentials().asave("default", overwrite=True)
+    fan_out = FanOut(studio.documents, EventLog(studio.documents), {})
+    await fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    await fan_out.subscribe("p1", "r", "redis")
+    with pytest.raises(SweepFailed, match=r"^send events to webhooks: WEBHOOK_SECRET") as failed:
+        await run_sweep()
+    assert len(failed.value.failures) == 1
+
+
+async def test_what_is_old_is_deleted(studio: Studio):
+    documents, then = studio.documents, time.time() - 40 * DAY_S
+    log = EventLog(documents, clock=lambda: then)
+    for number in range(1, 4):
+        await log.append(iterated(number), run_id="r")
+    sink = FakeSink()
+    old = FanOut(documents, log, {"redis": sink}, clock=lambda: then)
+    await old.subscribe("p2", "r", "redis")
+    await documents.insert(DEAD_EVENTS, [{"_id": "x", "project": "p1", "at": int(then * 1e6)}])
+    for clock in (lambda: then, time.time):
+        await KeptSteps(documents, f"r:{clock():.0f}", clock=clock).keep_values("batch", [1])
+    assert await run_sweep() == {
+        "delete old events": {
+            "events deleted": 2,
+            "dead letters deleted": 1,
+            "receivers forgotten": 1,
+        },
+        "delete old answers": {"answers deleted": 1},
+    }
+    assert [one.seq for one in await log.read("p1")] == [3]
+    assert await documents.count(ANSWERS, {}) == 1
+    assert await run_sweep() == {}
+
+
+def test_a_sweep_loads_no_model_and_no_provider():
+    heavy = ("torch", "sentence_transformers", "openai")
+    code = f"import sys, flows.sweep; print([one for one in {heavy!r} if one in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout == "[]\n"

@@ -1,0 +1,195 @@
+"""The flow `undo_duplicate` on a real Prefect server."""
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import AsyncGenerator, Awaitable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.documents import Document
+from aletheia.errors import InvalidTask
+from aletheia.gather.calibration import identity
+from aletheia.gather.calibration_store import CHOSEN, CalibrationStore
+from aletheia.gather.content import SavedItem
+from aletheia.gather.decisions import UndoRefused
+from aletheia.gather.outbox import OUTBOX
+from aletheia.gather.progress import GatherReport
+from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
+from deployments.cli import app
+from deployments.decisions import read_duplicates, show_duplicates
+from flows.gather import automated_gather_creation
+from flows.undo import undo_duplicate
+from tests.fakes.payload_cms import serve_fake_payload
+from tests.flows.conftest import artifacts, last_run
+
+NAME = "automated_gather_creation"
+HARD = {"coordinationSettings": {"minQualityThreshold": 100}}
+MODEL = "mock sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture
+async def store(
+    prefect_server: None,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncGenerator[StoreCredentials]:
+    """What the saved blocks lead to: one department, and the mock."""
+    for name, value in {
+        "PROCESSING_MODE": "mock",
+        "MAX_RETRIES": "0",
+        "GATHER_RETRY_BASE_SECONDS": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    async with serve_fake_payload() as payload:
+        payload.add("legal", 1, description="Reviews contracts and licences.", **HARD)
+        await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
+        store = StoreCredentials(data_dir=tmp_path)
+        await store.asave("default", overwrite=True)
+        await LLMCredentials().asave("default", overwrite=True)
+        await EventCredentials().asave("default", overwrite=True)
+        yield store
+
+
+async def gather(project_id: str) -> GatherReport:
+    """Work three iterations."""
+    running = automated_gather_creation(project_id, "user-1", 3)
+    found = await cast("Awaitable[object]", running)
+    assert isinstance(found, GatherReport)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def opened(store: StoreCredentials, project_id: str) -> AsyncGenerator[EmbeddedContent]:
+    """The collection of a project, seen from outside."""
+    content = store.get_content_client(project_id)
+    assert isinstance(content, EmbeddedContent)
+    await content.open()
+    yield content
+    await content.close()
+
+
+async def read(store: StoreCredentials, project_id: str) -> list[SavedItem]:
+    """Read all items of a project."""
+    async with opened(store, project_id) as content:
+        ids = [one async for page in content.list_ids() for one in page]
+        return list((await content.read_items(ids)).values())
+
+
+async def read_outbox(store: StoreCredentials) -> list[Document]:
+    """Read what the Brain has still to be told of decisions."""
+    documents = store.get_client()
+    await documents.open()
+    found = await documents.find(OUTBOX, {"project": "shop"})
+    await documents.close()
+    return [one for one in found if ":undo:" in one["_id"]]
+
+
+async def drop_some(store: StoreCredentials, *, end: str = " Too.") -> list[dict[str, Any]]:
+    """Have a run drop what repeats documents of the application; give the rows of its table.
+
+    Args:
+        store: what the blocks lead to.
+        end: what those documents say beside it.
+    """
+    await gather("other")
+    made = await read(store, "other")
+    theirs = [
+        replace(one, id=f"theirs-{at}", content=one.content + end, automation=None)
+        for at, one in enumerate(made)
+    ]
+    async with opened(store, "shop") as content:
+        await content.insert_items(theirs)
+    await gather("shop")
+    (table,) = await artifacts("gather-duplicates", (await last_run(NAME)).id)
+    assert "`aletheia gather undo shop DECISION`" in str(table.description)
+    return json.loads(str(table.data))
+
+
+async def test_what_was_dropped_is_saved_after_all_and_stays(store: StoreCredentials):
+    rows = await drop_some(store)
+    row = next(one for one in rows if one["found by"] == "near exact")
+    before = await read(store, "shop")
+
+    undone = await undo_duplicate("shop", row["decision"], "anna")
+    assert (undone.undone_by, undone.department) == ("anna", "legal")
+    assert undone.match_id is not None
+    assert undone.match_id.startswith("theirs-")
+    assert undone.item_id not in {one.id for one in before}
+    added = [one for one in await read(store, "shop") if one not in before]
+    assert [(one.id, one.content) for one in added] == [(undone.item_id, undone.content)]
+    assert added[0].automation is not None
+    assert added[0].automation.run_id == str((await last_run(NAME)).id)
+
+    waiting = await read_outbox(store)
+    assert [(one["name"], one["ids"]) for one in waiting] == [("Legal", [undone.item_id])]
+
+    assert await undo_duplicate("shop", row["decision"], "ben") == undone
+    assert len(await read_outbox(store)) == 1
+    report = await gather("shop")
+    after = await read(store, "shop")
+    assert sum(one.content == undone.content for one in after) == 1
+    assert len(after) == len(before) + 1 + report.items_created
+
+
+async def test_the_command_lists_what_was_dropped_and_has_it_back(store: StoreCredentials):
+    rows = await drop_some(store)
+    dropped, matches = await asyncio.to_thread(read_duplicates, "shop", 1000)
+    assert {one.id for one in dropped} == {row["decision"] for row in rows}
+    chosen = dropped[0].id
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["gather", "undo", "shop", chosen])
+    assert result.exit_code == 0, result.output
+    assert dropped[0].item.id in result.output
+    again, _ = await asyncio.to_thread(read_duplicates, "shop", 1)
+    assert [(one.id, one.undone_by) for one in again] == [(chosen, "operator")]
+    shown = io.StringIO()
+    show_duplicates(again, matches, Console(file=shown, width=160), as_json=False)
+    assert chosen in shown.getvalue()
+    assert "undone by operator" in shown.getvalue()
+    listed = await asyncio.to_thread(
+        CliRunner().invoke, app, ["gather", "duplicates", "shop", "--limit", "3", "--json"]
+    )
+    assert [one["decision"] for one in json.loads(listed.output)] == [one.id for one in dropped[:3]]
+
+
+async def test_what_cannot_be_undone_fails_its_run_with_a_code(store: StoreCredentials):
+    rows = await drop_some(store, end="")
+    with pytest.raises(UndoRefused, match="saved already") as refused:
+        await undo_duplicate("shop", rows[0]["decision"], "anna")
+    assert refused.value.code == "exact_duplicate"
+    with pytest.raises(UndoRefused, match="none of this id"):
+        await undo_duplicate("other", rows[0]["decision"], "anna")
+    with pytest.raises(InvalidTask, match="project id"):
+        await undo_duplicate("../shop", rows[0]["decision"], "anna")
+    run = await last_run("undo_duplicate")
+    assert run.state is not None
+    assert run.state.is_failed()
+    result = await asyncio.to_thread(
+        CliRunner().invoke, app, ["gather", "undo", "shop", rows[0]["decision"]]
+    )
+    assert result.exit_code == 1
+    assert "the same text is saved already" in result.output
+
+
+async def test_a_run_says_which_calibration_it_works_with(store: StoreCredentials):
+    await gather("shop")
+    first = await last_run(NAME)
+    (page,) = await artifacts("gather-report", first.id)
+    assert f"0.9000 ⚠ as nothing is known of `{MODEL}`" in str(page.data)
+
+    documents = store.get_client()
+    await documents.open()
+    fitted = replace(identity(MODEL), knots=((0.0, 0.0), (0.625, 0.9), (1.0, 1.0)))
+    await CalibrationStore(documents).keep(fitted)
+    assert (await documents.get(CHOSEN, [str(first.id)]))[str(first.id)]["source"] == "identity"
+    await documents.close()
+    await gather("shop")
+    (page,) = await artifacts("gather-report", (await last_run(NAME)).id)
+    assert f"0.6250 by the calibration that is stored for `{MODEL}`" in str(page.data)
