@@ -2,9 +2,19 @@
 
 import numpy as np
 
+from aletheia.gather.calibration import Calibration, identity
 from aletheia.gather.dedup import Question
 from aletheia.gather.labelled import LabelledText
-from bench.dedup import LabelJudge, make_corpus, search_brute_force
+from bench.dedup import (
+    DEMO_ITERATIONS,
+    MODEL,
+    LabelJudge,
+    make_corpus,
+    measure_demo_share,
+    search_brute_force,
+    write_demo,
+)
+from deployments.example_payload import EXAMPLE_TEXTS, example_departments
 
 
 def question(new_id: str, other_id: str) -> Question:
@@ -40,3 +50,23 @@ def test_brute_force_finds_neighbours_nearest_first():
     existing = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
     ((first, second),) = search_brute_force(existing, np.array([[0, 1]], np.float32), 0.5)
     assert (first[0], second[0]) == (1, 2)
+
+
+async def test_the_demo_is_written_batch_by_batch_for_those_who_take_part():
+    batches = await write_demo()
+    departments = [one for one in example_departments() if one.is_listed and one.is_good]
+    assert len(batches) == DEMO_ITERATIONS * len(departments)
+    assert min(map(len, batches)) >= 5
+    assert batches == await write_demo()
+
+
+async def test_of_the_demo_what_is_near_is_judged_and_nothing_else():
+    batches = [["One thing is said here.", "Another is said there."], ["A third is said anywhere."]]
+    texts = [*EXAMPLE_TEXTS, *(text for batch in batches for text in batch)]
+    apart = dict(zip(texts, np.eye(len(texts), dtype=np.float32), strict=True))
+    assert await measure_demo_share(batches, apart, identity(MODEL)) == 0
+    near = dict(apart)
+    near[batches[1][0]] = (apart[batches[0][0]] + 0.5 * apart[texts[0]]).astype(np.float32)
+    scale = Calibration(MODEL, ((0.0, 0.0), (0.8, 0.8), (0.95, 0.9), (1.0, 1.0)))
+    saved = len(EXAMPLE_TEXTS)
+    assert await measure_demo_share(batches, near, scale) == 1 / (2 * saved + saved + 2)
