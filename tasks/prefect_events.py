@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 import httpx
@@ -46,11 +47,16 @@ class PrefectEvents:
             Unavailable: the server is out of reach, or does not take it for now.
             Refused: it will never take this event.
         """
+        await self.send_all(address, [event])
+
+    async def send_all(self, address: str, events: Sequence[KeptEvent]) -> None:
+        """Send some events in one request; see `send`."""
         del address
+        body = [describe_event(one) for one in events]
         try:
             if self._client is None:
                 self._client = await self._stack.enter_async_context(get_client())
-            await self._client.request("POST", "/events", json=[describe_event(event)])
+            await self._client.request("POST", "/events", json=body)
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             if 400 <= status < 500 and status not in (401, 403, 408, 429):  # noqa: PLR2004 - HTTP

@@ -1,9 +1,15 @@
 """What is known of departments beside the Brain, which keeps no descriptions."""
 
+import time
+from typing import Final
+
 from aletheia.documents import Documents
 from aletheia.gather.brain import BrainDepartment
 from aletheia.gather.models import Department
 from aletheia.gather.runs import RUNS
+
+KEPT_FOR_S: Final = 10.0
+"""How long what was read of a project is taken for what there is, seconds."""
 
 
 class RunCatalogue:
@@ -11,20 +17,29 @@ class RunCatalogue:
 
     Args:
         documents: the store, open.
+        kept_for_s: how long what was read is not read again; an unknown department always is.
     """
 
-    def __init__(self, documents: Documents) -> None:
-        self._documents = documents
+    def __init__(self, documents: Documents, *, kept_for_s: float = KEPT_FOR_S) -> None:
+        self._documents, self._kept_for_s = documents, kept_for_s
+        self._project, self._read_at = "", -kept_for_s
+        self._departments: dict[str, BrainDepartment] = {}
 
     async def __call__(self, project_id: str, slug: str) -> BrainDepartment | None:
         """Find a department by project and slug; `None` where the run has none of that name."""
+        is_old = time.monotonic() - self._read_at >= self._kept_for_s
+        if is_old or project_id != self._project or slug not in self._departments:
+            departments = await self._read(project_id)
+            self._project, self._departments = project_id, departments
+            self._read_at = time.monotonic()
+            return departments.get(slug)
+        return self._departments[slug]
+
+    async def _read(self, project_id: str) -> dict[str, BrainDepartment]:
         where = {"project_id": project_id}
         newest = await self._documents.find(RUNS, where, sort="opened_at", descending=True, limit=1)
-        for document in newest:
-            for one in document["departments"]:
-                if one["slug"] == slug:
-                    found = Department.model_validate(one)
-                    return BrainDepartment(
-                        found.slug, found.name, found.code_dep_number, found.description
-                    )
-        return None
+        frozen = [Department.model_validate(one) for run in newest for one in run["departments"]]
+        return {
+            one.slug: BrainDepartment(one.slug, one.name, one.code_dep_number, one.description)
+            for one in reversed(frozen)
+        }

@@ -1,9 +1,10 @@
 """Feeds what is kept of a gather run's events to whoever asked for it (SPEC §4, Events).
 
 A receiver of a project has one document, its cursor: how far it has been fed, which runs it asked
-for, and who feeds it now. Whoever holds the cursor's lease sends the events after `sent`, one by
-one and in order, and moves `sent` after each. If the holder dies, the lease runs out and the next
-one begins at `sent`: an event may be sent twice, and is never left out.
+for, and who feeds it now. Whoever holds the cursor's lease sends the events after `sent` in order,
+one by one or, to a sink that takes several, page by page, and moves `sent` after each. If the
+holder dies, the lease runs out and the next one begins at `sent`: an event may be sent twice, and
+is never left out.
 
 An event that cannot be sent holds up those behind it, with growing pauses, for as long as it may
 take the receiver to come back. What has waited for that long becomes a dead letter: of an outage,
@@ -23,7 +24,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import (
@@ -73,6 +74,15 @@ class EventSink(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchSink(EventSink, Protocol):
+    """Sends several events at once, and lets them gather for a while, since each sending costs."""
+
+    async def send_all(self, address: str, events: Sequence[KeptEvent]) -> None:
+        """Send some events, and return when the receiver has all of them; see `send`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How patient feeding is; all in seconds.
@@ -85,6 +95,7 @@ class Pace:
         lease_s: how long a cursor stays taken by a process that died; more than one sending and
             what the store takes.
         interval_s: between two looks for new events beside a run.
+        gather_s: between two sendings to a `BatchSink` beside a run.
         grace_s: how long the end of a run waits for its last events to be sent.
     """
 
@@ -94,6 +105,7 @@ class Pace:
     send_timeout_s: float = 15.0
     lease_s: float = 60.0
     interval_s: float = 0.5
+    gather_s: float = 2.0
     grace_s: float = 3.0
 
 
@@ -168,6 +180,7 @@ class FanOut:
         self._draw = draw
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._running: dict[str, asyncio.Task[int]] = {}
+        self._fed_at: dict[str, float] = {}
         self._nudged = asyncio.Event()
 
     async def prepare(self) -> None:
@@ -264,8 +277,9 @@ class FanOut:
                 await asyncio.gather(*left, return_exceptions=True)
 
     def nudge(self) -> None:
-        """Say that there may be new events, so that the next look is now."""
-        self._nudged.set()
+        """Say that there may be new events, so that the next look is now; those gather for some."""
+        if not all(isinstance(sink, BatchSink) for sink in self._sinks.values()):
+            self._nudged.set()
 
     async def states(self, project_id: str | None = None) -> list[CursorState]:
         """List the receivers (of a project), by project and name."""
@@ -320,15 +334,20 @@ class FanOut:
         while not is_over.is_set():
             self._nudged.clear()
             try:
-                await self._start(project_id)
+                await self._start(project_id, gather_s=self._pace.gather_s)
             except Unavailable as error:
                 log.warning("no event of %s can be sent for now: %s", project_id, error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._pace.interval_s):
                     await self._nudged.wait()
 
-    async def _start(self, project_id: str | None) -> list[asyncio.Task[int]]:
-        """Start feeding every receiver that can be fed now and is not being fed by us."""
+    async def _start(
+        self, project_id: str | None, *, gather_s: float = 0.0
+    ) -> list[asyncio.Task[int]]:
+        """Start feeding every receiver that can be fed now and is not being fed by us.
+
+        One whose sink takes several events at once is passed over for `gather_s` after a feeding.
+        """
         where: dict[str, Any] = {"is_open": True}
         if project_id is not None:
             where["project"] = check_project_id(project_id)
@@ -338,14 +357,23 @@ class FanOut:
             id_, project = cursor["_id"], cursor["project"]
             if id_ in self._running or not self._is_free(cursor):
                 continue
+            if self._is_gathering(cursor, gather_s):
+                continue
             if project not in ends:
                 ends[project] = await self._events.end(project)
             if ends[project] > cursor["sent"] or not cursor["runs"]:
+                self._fed_at[id_] = time.monotonic()
                 task = asyncio.create_task(self._feed_one(cursor))
                 self._running[id_] = task
                 task.add_done_callback(lambda done, id_=id_: self._forget(id_, done))
                 started.append(task)
         return started
+
+    def _is_gathering(self, cursor: Document, gather_s: float) -> bool:
+        fed_at = self._fed_at.get(cursor["_id"])
+        if fed_at is None or not isinstance(self._sinks.get(cursor["kind"]), BatchSink):
+            return False
+        return time.monotonic() - fed_at < gather_s
 
     def _forget(self, id_: str, task: asyncio.Task[int]) -> None:
         self._running.pop(id_, None)
@@ -378,23 +406,32 @@ class FanOut:
     async def _take_turn(self, turn: "_Turn") -> int:
         count = 0
         while events := await self._events.read(turn.project_id, after=turn.sent, limit=_PAGE):
-            for index, event in enumerate(events):
-                if not await self._is_wanted(turn, event):
-                    turn.sent = event.seq
+            waiting = [event for event in events if await self._is_wanted(turn, event)]
+            if not waiting:
+                turn.sent = events[-1].seq
+            size = _PAGE if isinstance(self._sinks[turn.cursor["kind"]], BatchSink) else 1
+            while waiting:
+                some = waiting[:size]
+                error = await self._try(turn, some)
+                is_refused = isinstance(error, Refused | InvalidTask)
+                if is_refused and len(some) > 1:
+                    # Which of them is at fault shows when each is sent alone.
+                    size = 1
                     continue
-                error = await self._try(turn, event)
                 if error is None:
-                    count += 1
-                    await self._forgive(turn, event)
-                elif isinstance(error, Refused | InvalidTask):
-                    await self._give_up(turn, [event], str(error))
+                    count += len(some)
+                    await self._forgive(turn, some)
+                elif is_refused:
+                    await self._give_up(turn, some, str(error))
                 else:
-                    await self._wait(turn, events[index:], error)
+                    await self._wait(turn, waiting, error)
                     return count
                 change = {"due_at": 0, "lease_until": self._lease_end(), **_HEALTHY}
-                if not await self._move(turn, [event], change):
+                if not await self._move(turn, some, change):
                     return count
                 turn.cursor |= _HEALTHY
+                waiting = waiting[len(some) :]
+            turn.sent = events[-1].seq
         await self._close(turn)
         return count
 
@@ -420,30 +457,36 @@ class FanOut:
             turn.unwanted.add(run)
         return False
 
-    async def _try(self, turn: "_Turn", event: KeptEvent) -> AletheiaError | None:
-        """Send an event; return what went wrong."""
+    async def _try(self, turn: "_Turn", events: Sequence[KeptEvent]) -> AletheiaError | None:
+        """Send an event, or several at once; return what went wrong."""
         limit_s = self._pace.send_timeout_s
         kind, address = turn.cursor["kind"], turn.cursor["address"]
         try:
             async with asyncio.timeout(limit_s):
-                await self._sinks[kind].send(address, event)
+                sink = self._sinks[kind]
+                if len(events) > 1 and isinstance(sink, BatchSink):
+                    await sink.send_all(address, events)
+                else:
+                    (event,) = events
+                    await sink.send(address, event)
         except TimeoutError:
             return Unavailable(kind, f"not sent within {limit_s:g} s")
         except AletheiaError as error:
             return error
         except Exception as error:
             # A sink that is wrong is not asked again without a pause, and stops no other one.
-            log.exception("sending event %s by %s went wrong", event.id, kind)
+            log.exception("sending event %s by %s went wrong", events[0].id, kind)
             return Unavailable(kind, type(error).__name__)
         return None
 
-    async def _forgive(self, turn: "_Turn", event: KeptEvent) -> None:
-        """Delete the dead letter of an event that was sent after all.
+    async def _forgive(self, turn: "_Turn", events: Sequence[KeptEvent]) -> None:
+        """Delete the dead letters of events that were sent after all.
 
-        A holder that died may have written it without moving the cursor.
+        A holder that died may have written them without moving the cursor.
         """
         if turn.cursor["failing_since"]:
-            await self._documents.delete(DEAD_EVENTS, {"_id": _letter_id(turn.cursor, event)})
+            letters = [_letter_id(turn.cursor, event) for event in events]
+            await self._documents.delete(DEAD_EVENTS, {"_id": {"$in": letters}})
 
     async def _wait(
         self, turn: "_Turn", waiting: Sequence[KeptEvent], error: AletheiaError
@@ -452,7 +495,7 @@ class FanOut:
 
         Args:
             turn: whose turn.
-            waiting: the event that could not be sent, and those read behind it.
+            waiting: the events that could not be sent, and those the receiver wants behind them.
             error: why.
         """
         now, reason = self._now(), str(error)
@@ -463,8 +506,7 @@ class FanOut:
                 lambda event: now - max(_microseconds(event.at), since) >= give_up, waiting
             )
         )
-        wanted = [event for event in old if await self._is_wanted(turn, event)]
-        await self._give_up(turn, wanted, reason)
+        await self._give_up(turn, old, reason)
         failures = int(turn.cursor["failures"]) + 1
         wait_s = max(self._pause_s(failures), wait_asked_by(error))
         wait_s = min(wait_s, self._pace.longest_backoff_s)

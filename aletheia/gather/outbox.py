@@ -63,6 +63,7 @@ class DeliveryPace:
         timeout_s: bound on delivering one batch.
         lease_s: how long a project stays that of a process that died; more than one batch takes.
         interval_s: between two looks beside a run.
+        gather_s: between a delivery beside a run and the next, so that intents go together.
         grace_s: how long the end of a run waits for its last items to be delivered.
     """
 
@@ -72,6 +73,7 @@ class DeliveryPace:
     timeout_s: float = 60.0
     lease_s: float = 180.0
     interval_s: float = 5.0
+    gather_s: float = 1.0
     grace_s: float = 5.0
 
 
@@ -336,9 +338,13 @@ class Outbox:
             except Exception:
                 # Whatever it is, the run goes on; reconciling finds what is missing.
                 log.exception("delivering items of %s to the Brain went wrong", project_id)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0 if is_over.is_set() else self._pace.interval_s):
-                    await self._nudged.wait()
+            for change, seconds in (
+                (is_over, self._pace.gather_s),
+                (self._nudged, self._pace.interval_s),
+            ):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0 if is_over.is_set() else seconds):
+                        await change.wait()
 
     async def _take(self, project_id: str) -> Document | None:
         """Hold a project for delivering; `None` while it is held, or a pause is not over."""

@@ -1,9 +1,10 @@
 """A sink that remembers what it was given, and fails on demand."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
-from aletheia.errors import AletheiaError
+from aletheia.errors import AletheiaError, Refused
 from aletheia.gather.events import KeptEvent
 
 
@@ -42,6 +43,32 @@ class FakeSink:
         if fault is not None:
             raise fault
         self.given.append((address, event.seq))
+
+
+class FakeBatchSink(FakeSink):
+    """Takes several events at once, all of them or none.
+
+    Attributes:
+        sizes: how many events each sending had that was taken.
+        refused: numbers of events that it never takes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.refused: set[int] = set()
+
+    async def send(self, address: str, event: KeptEvent) -> None:
+        """Take an event."""
+        await self.send_all(address, [event])
+
+    async def send_all(self, address: str, events: Sequence[KeptEvent]) -> None:
+        """Take some events."""
+        if not self.refused.isdisjoint(event.seq for event in events):
+            raise Refused("batches", 422, "one of them is wrong")
+        for event in events:
+            await super().send(address, event)
+        self.sizes.append(len(events))
 
 
 class FileSink:

@@ -19,7 +19,7 @@ from tests.aletheia.gather.event_processes import PROJECT, feed, finished, itera
 from tests.aletheia.resilience.conftest import Clock, clock
 from tests.aletheia.resilience.contenders import compete
 from tests.fakes.documents import LosableDocuments
-from tests.fakes.event_sink import FakeSink
+from tests.fakes.event_sink import FakeBatchSink, FakeSink
 
 __all__ = ["clock", "documents", "mongodb_uri"]
 
@@ -85,6 +85,48 @@ async def test_more_events_than_a_page_are_sent_in_one_go(house: House):
     await house.tell(1, 230)
     assert await house.fan_out.feed() == 230
     assert house.redis.numbers == list(range(1, 231))
+
+
+async def test_a_sink_that_takes_several_gets_pages(house: House):
+    batches = FakeBatchSink()
+    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock)
+    await fan_out.subscribe("p1", "r", "prefect")
+    await house.tell(1, 230)
+    assert await fan_out.feed() == 230
+    assert batches.numbers == list(range(1, 231))
+    assert batches.sizes == [100, 100, 30]
+
+
+async def test_of_several_at_once_the_one_that_is_refused_is_given_up_alone(house: House):
+    batches = FakeBatchSink()
+    batches.refused = {2}
+    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock)
+    await fan_out.subscribe("p1", "r", "prefect")
+    await house.tell(1, 4)
+    assert await fan_out.feed() == 3
+    assert batches.numbers == [1, 3, 4]
+    assert [letter.seq for letter in await fan_out.dead_events("p1")] == [2]
+
+
+async def test_events_gather_beside_a_run_and_are_all_sent_at_its_end(house: House):
+    batches = FakeBatchSink()
+    fan_out = FanOut(
+        house.documents,
+        house.log,
+        {"prefect": batches, "redis": house.redis},
+        pace=Pace(interval_s=0.01, gather_s=60),
+        clock=house.clock,
+    )
+    await fan_out.subscribe("p1", "r", "prefect")
+    await fan_out.subscribe("p1", "r", "redis")
+    async with fan_out.feeding("p1"):
+        for number in range(1, 6):
+            await house.tell(number, number)
+            fan_out.nudge()
+            while house.redis.numbers[-1:] != [number]:
+                await asyncio.sleep(0.001)
+    assert batches.numbers == [1, 2, 3, 4, 5]
+    assert len(batches.sizes) <= 2
 
 
 async def test_a_receiver_gets_nothing_of_before_it_asked_nor_of_runs_it_did_not_ask_for(
