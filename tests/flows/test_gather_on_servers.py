@@ -1,0 +1,100 @@
+"""A gather run on real servers: a MongoDB wire server, Redis, and Neo4j."""
+
+import json
+import uuid
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any, cast
+
+import pytest
+import redis
+from pydantic import SecretStr
+from pymongo import AsyncMongoClient
+
+from aletheia.adapters.brain.neo4j import Neo4jGraph
+from aletheia.gather.events import EventLog
+from aletheia.gather.progress import GatherReport
+from blocks import (
+    BrainCredentials,
+    EventCredentials,
+    LLMCredentials,
+    PayloadCredentials,
+    StoreCredentials,
+)
+from flows.gather import automated_gather_creation
+from tests.fakes.payload_cms import serve_fake_payload
+from tests.services.fixtures import mongodb_uri, neo4j_address
+from tests.services.neo4j_server import Neo4jAddress, empty
+from tests.services.redis_server import running_redis
+
+__all__ = ["mongodb_uri", "neo4j_address"]
+
+pytestmark = pytest.mark.timeout(180)
+
+PROJECT = "Shop_1"
+
+
+@pytest.fixture
+async def store(mongodb_uri: str) -> AsyncGenerator[StoreCredentials]:
+    """A store in databases of its own."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield StoreCredentials(mongodb_uri=SecretStr(mongodb_uri), mongodb_database=name)
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as client:
+        await client.drop_database(name)
+        await client.drop_database(f"aladdin-gather-{PROJECT}")
+
+
+async def test_a_run_on_real_servers_leaves_the_same_in_all_of_them(
+    prefect_server: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    store: StoreCredentials,
+    mongodb_uri: str,
+    neo4j_address: Neo4jAddress,
+):
+    monkeypatch.setenv("PROCESSING_MODE", "mock")
+    await store.asave("default", overwrite=True)
+    await LLMCredentials().asave("default", overwrite=True)
+    brain = BrainCredentials(
+        neo4j_uri=SecretStr(neo4j_address.uri),
+        neo4j_username=neo4j_address.username,
+        neo4j_password=SecretStr(neo4j_address.password),
+    )
+    await brain.asave("default", overwrite=True)
+    async with serve_fake_payload() as payload:
+        payload.add("legal", 1, description="Reviews contracts and licences.")
+        payload.add("support", 2, description="Answers customers and collects feedback.")
+        await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
+        with running_redis() as server, redis.Redis.from_url(server.url) as client:  # pyright: ignore[reportUnknownMemberType]
+            events = EventCredentials(redis_url=SecretStr(server.url))
+            await events.asave("default", overwrite=True)
+            channel = client.pubsub()  # pyright: ignore[reportUnknownMemberType]
+            channel.subscribe(f"automated-gather:{PROJECT}")  # pyright: ignore[reportUnknownMemberType]
+            running = automated_gather_creation(PROJECT, "user-1", 3)
+            report = await cast("Awaitable[object]", running)
+            heard: list[bytes] = []
+            while (message := cast("Any", channel).get_message(timeout=1)) is not None:
+                if message["type"] == "message":
+                    heard.append(message["data"])
+    assert isinstance(report, GatherReport)
+    assert report.iterations == 3
+
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as mongo:
+        found = await mongo[f"aladdin-gather-{PROJECT}"]["gather"].find().to_list()
+    assert report.items_created == len(found) > 0
+    assert {one["user_id"] for one in found} == {"user-1"}
+    assert all(one["automation"]["mock"] for one in found)
+
+    documents = store.get_client()
+    await documents.open()
+    kept = await EventLog(documents).read(PROJECT)
+    await documents.close()
+    assert [json.loads(one) for one in heard] == [json.loads(one.body) for one in kept]
+    assert [one.seq for one in kept] == list(range(1, len(kept) + 1))
+
+    graph = Neo4jGraph(neo4j_address.uri, neo4j_address.username, neo4j_address.password)
+    try:
+        indexed = await graph.list_items(PROJECT)
+    finally:
+        await graph.close()
+        empty(neo4j_address)
+    assert {one.id for one in indexed} == {str(one["_id"]) for one in found}
+    assert all(one.has_vector for one in indexed)
