@@ -7,6 +7,7 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 TESTS ?= tests
+WORKERS ?= 2
 export UV_SYSTEM_CERTS ?= true
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -31,8 +32,8 @@ down: $(STAMP) ## End what `make up` or `make demo KEEP=1` left running
 doctor: $(STAMP) ## Check a set-up end to end
 	@$(BIN)/aletheia doctor
 
-test: $(STAMP) ## Run the tests (TESTS=tests/aletheia)
-	@$(BIN)/python -m pytest $(TESTS)
+test: $(STAMP) ## Run the tests (TESTS=tests/aletheia, WORKERS=2 processes)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 check: lint test ## Everything before a commit: format, lint, types, layers, tests
 

@@ -20,11 +20,13 @@ from itertools import count
 from statistics import median
 from typing import Any, Final
 
+import yaml
 from rich.table import Table
 
 from bench.figures import console, describe_machine, print_json
 from bench.programs import Message, Program
 from bench.stage import START_TIMEOUT_S, Stage, perform, tell
+from deployments import ROOT
 
 ITERATIONS: Final = 50
 ROUNDS: Final = 3
@@ -93,10 +95,16 @@ async def bench(existing: int) -> None:
 async def start_gatherer(stage: Stage, name: str, payload_url: str, llm_url: str) -> Program:
     """Start a process and let it work a first run, so that everything is imported."""
     command = ["bench.gatherer", payload_url, llm_url, str(stage.directory / "data")]
-    program = await stage.start(name, command, PROCESSING_MODE="mock")
+    program = await stage.start(name, command, PROCESSING_MODE="mock", **read_job_environment())
     await program.listen(START_TIMEOUT_S)
     await gather(program, SHORT)
     return program
+
+
+def read_job_environment() -> dict[str, str]:
+    """Read what `prefect.yaml` puts into the environment of every run."""
+    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+    return declared["definitions"]["job_variables"]["env"]
 
 
 async def gather(program: Program, iterations: int, project: str | None = None) -> Message:

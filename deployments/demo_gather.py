@@ -5,6 +5,7 @@ The project holds some documents of the application before the run begins. A moc
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -289,8 +290,16 @@ def _read_repeats(local: Local, run: str) -> list[dict[str, Any]]:
     for artifact in artifacts_of(local, run):
         if artifact["key"] == "gather-duplicates":
             rows = cast("list[dict[str, Any]]", json.loads(artifact["data"]))
-            return [row for row in rows if "repeats" in row]
+            return [read_row(row) for row in rows if "repeats" in row]
     return []
+
+
+def read_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Take back what makes texts stand as they are in markdown."""
+    return {
+        name: re.sub(r"\\([^0-9A-Za-z\s])", r"\1", value) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 def _follow(local: Local, run: str, steps: Steps) -> str:
@@ -340,26 +349,24 @@ def _table(title: str) -> Table:
 
 
 def _tabulate_departments(outcome: Outcome) -> Table:
-    table = _table("What became of the departments")
+    iterations = outcome.run.progress.iterations
+    table = _table(f"What became of the departments in {iterations} iterations")
     table.add_column("department")
-    for heading in ("quality", "threshold", "iterations", "items"):
-        table.add_column(heading, justify="right")
-    table.add_column("why it ended")
-    table.add_column("evaluation")
+    for heading in ("quality", "items"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("why it ended", no_wrap=True)
+    table.add_column("evaluated", no_wrap=True)
     for one in outcome.departments:
         slug = one.department.slug
         table.add_row(
             escape(one.department.name),
-            _score(one.score),
-            f"{one.threshold:g}",
-            str(len(one.iterations)),
+            f"{_score(one.score)} of {one.threshold:g}",
             str(outcome.made.get(slug, 0)),
             _reason(one.reason),
             _say_evaluation(outcome.evaluations.get(slug)),
         )
     table.add_section()
-    iterations = outcome.run.progress.iterations
-    table.add_row("all", "", "", str(iterations), str(sum(outcome.made.values())), "", "")
+    table.add_row("all", "", str(sum(outcome.made.values())), "", "")
     return table
 
 

@@ -19,7 +19,7 @@ async def evaluation_page(report: EvaluationReport) -> None:
     await acreate_markdown_artifact(
         markdown=describe(report),
         key=KEY,
-        description=f"Evaluation of {report.department_name}: {report.score:.1f}",
+        description=f"Evaluation of {plain(report.department_name)}: {report.score:.1f}",
     )
 
 

@@ -12,12 +12,11 @@ from uuid import UUID
 from prefect import get_run_logger, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import Abort, ObjectNotFound
 from prefect.runtime import flow_run
 
 from aletheia.adapters.language import guess_language
 from aletheia.adapters.mock_llm import MOCK_MODEL
-from aletheia.adapters.webhook import WEBHOOK
 from aletheia.errors import BudgetExceeded
 from aletheia.gather import loop
 from aletheia.gather.chronicle import Chronicle, deduplicating
@@ -33,10 +32,20 @@ from aletheia.gather.loop import QualityScorer, Workshop
 from aletheia.gather.models import Batch, DepartmentList
 from aletheia.gather.progress import GatherReport, RunStatus, StopReason
 from aletheia.gather.quality_judge import JudgePlan
-from aletheia.gather.runs import GatherRuns, HolderState, KeptSteps, ProjectBusy, Run, RunOrder
+from aletheia.gather.runs import (
+    GatherRuns,
+    HolderState,
+    KeptSteps,
+    LockLost,
+    ProjectBusy,
+    Run,
+    RunOrder,
+    RunOver,
+)
 from aletheia.settings import GatherSettings, LLMSettings, LogSettings
 from tasks import cancelling, warm
 from tasks.evaluation import ensure_evaluation, open_evaluations, start_waiting
+from tasks.gather_operators import close_if_cancelled, subscribe
 from tasks.gather_views import leave_views, moving_bar
 from tasks.policies import STEP
 from tasks.retrying import plan_retry
@@ -87,6 +96,7 @@ class _Gather:
             self.run = replace(self.run, report=report)
         assert self.run.report is not None
         await self.tell()
+        await self.shop.runs.mark_told(self.run.id)
         content = await warm.content(self.run.project_id)
         await leave_views(self.run, content, is_mock=self.shop.chat.is_mock)
         return self.run.report
@@ -131,12 +141,12 @@ async def opened_run(
             order = RunOrder(
                 str(flow_run.id), check_project_id(project_id), user_id, max_iterations
             )
-            async with warm.kept_open():
+            async with warm.kept_open(), _standing_back(order.run_id):
                 events = EventLog(await warm.store())
                 sinks = await warm.event_sinks(webhook_url)
                 shop = await _furnish(order)
                 try:
-                    run = await shop.runs.open(order, _Departments(), read_state)
+                    run = await shop.runs.open(order, _Departments(), _settle)
                 except ProjectBusy as busy:
                     yield str(busy)
                     return
@@ -156,6 +166,22 @@ async def opened_run(
             raise
         finally:
             _current = None
+
+
+@contextlib.asynccontextmanager
+async def _standing_back(run_id: str) -> AsyncGenerator[None]:
+    """End without a word to Prefect where another attempt has the run, or somebody has closed it.
+
+    Raises:
+        Abort: so that the run's state stays what whoever has it makes of it.
+        RunSuperseded: another run has taken its project over.
+    """
+    try:
+        yield
+    except LockLost as lost:
+        with contextlib.suppress(RunOver):
+            await GatherRuns(await warm.store()).load_open(run_id)
+        raise Abort(str(lost)) from lost
 
 
 @contextlib.asynccontextmanager
@@ -187,6 +213,10 @@ async def _close_if_cancelled(gather: _Gather) -> None:
         async with get_client() as client:
             state = (await client.read_flow_run(UUID(gather.run.id))).state
         if state is not None and (state.is_cancelling() or state.is_cancelled()):
+            # What was on its way to the store when the run was told to end may be there.
+            taken = await gather.shop.runs.overtake(gather.run.id)
+            known = {"token": taken.token, "progress": taken.progress, "report": taken.report}
+            gather.run = replace(gather.run, **known)
             await gather.end("cancelled")
     except Exception:  # noqa: BLE001
         # The run ends as cancelled all the same, and whoever wants the project next takes it over.
@@ -201,9 +231,7 @@ async def _subscribe(
     await events.prepare()
     await fan_out.prepare()
     if run.report is None:
-        for kind in sinks:
-            address = webhook_url if kind == WEBHOOK else None
-            await fan_out.subscribe(run.project_id, run.id, kind, address or "")
+        await subscribe(fan_out, run, sinks, webhook_url)
     return fan_out
 
 
@@ -275,15 +303,14 @@ def has_reached(turn: Turn) -> bool:
 
 @task(name="generate_items", task_run_name="generate-{turn.department}", **STEP)
 async def generate_items(turn: Turn) -> int | None:
-    """Have a batch written; return how many items it has, `None` where no budget has room."""
+    """Have a batch written; return how many items it has, `None` where nothing may be spent."""
     gather = _gather()
     context = await loop.read_context(gather.shop, gather.run, turn.position)
     try:
         batch = await loop.write_batch(gather.shop, gather.run, turn.position, context)
-    except BudgetExceeded as spent:
+    except (BudgetExceeded, loop.TimeIsUp) as spent:
         get_run_logger().warning("no more is generated: %s", spent)
-        is_money = "_USD_" in spent.budget
-        reason = StopReason.COST_BUDGET if is_money else StopReason.TOKEN_BUDGET
+        reason = loop.reason_of(spent)
         gather.run = await gather.shop.runs.finish_department(gather.run, turn.position, reason)
         return None
     gather.batch = batch
@@ -321,6 +348,17 @@ async def close_run() -> GatherReport:
     gather = _gather()
     reasons = {one.reason for one in gather.run.progress.departments}
     return await gather.end("cancelled" if StopReason.CANCELLED in reasons else "completed")
+
+
+async def _settle(run_id: str) -> HolderState:
+    """Say what Prefect says of the run that holds the project.
+
+    One that was cancelled and has not said so does it now: once it is taken over, nobody does.
+    """
+    state = await read_state(run_id)
+    if state is HolderState.ENDED:
+        await close_if_cancelled(run_id)
+    return state
 
 
 async def read_state(run_id: str) -> HolderState:

@@ -9,6 +9,7 @@ from aletheia.gather.progress import WARNINGS, GatherReport
 from aletheia.gather.runs import Run
 from tasks import warm
 from tasks.artifacts import leave_markdown, leave_table
+from tasks.evaluation_artifacts import plain
 
 MOST_ROWS: Final = 200
 """Duplicates in a table."""
@@ -21,7 +22,7 @@ async def gather_report(run: Run, report: GatherReport) -> None:
     """Leave a page with what became of each department."""
     seconds = report.processing_time_ms / 1000
     rows = [
-        f"| {_cell(one.name)} | {_score(one.quality_score)} | {known.threshold:g} "
+        f"| {plain(one.name)} | {_score(one.quality_score)} | {known.threshold:g} "
         f"| {one.iterations} | {one.items_created} | {_reason(known.reason)} |"
         for one, known in zip(report.summary, run.progress.departments, strict=True)
     ]
@@ -55,15 +56,16 @@ async def dropped_duplicates(run: Run, content: ContentStore) -> None:
     matches = await content.read_items(ids) if ids else {}
     rows = [
         {
-            "department": one.department_name,
+            "department": plain(one.department_name),
             "iteration": one.iteration,
-            "dropped": _short(one.item.content),
-            "repeats": _short(matches[match].content)
+            # Prefect shows the cells of a table as markdown.
+            "dropped": plain(_short(one.item.content)),
+            "repeats": plain(_short(matches[match].content))
             if (match := one.decision.match_id) in matches
-            else str(match),
+            else plain(str(match)),
             "found by": one.decision.tier.replace("_", " "),
             "similarity": "" if one.decision.score is None else f"{one.decision.score:.3f}",
-            "why": one.decision.reason,
+            "why": plain(one.decision.reason),
             "decision": one.id,
         }
         for one in shown
@@ -100,10 +102,6 @@ def _reason(reason: Any) -> str:
         return "the run was cancelled"
     words = str(reason).replace("_", " ")
     return f"⚠ {words}" if reason in WARNINGS else words
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _short(text: str) -> str:

@@ -1,8 +1,9 @@
 """What is done to gather runs from outside: they are let go on, or closed after their process."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from prefect import task
@@ -15,19 +16,25 @@ from prefect.logging import get_logger
 from prefect.states import AwaitingRetry
 
 from aletheia.adapters.mock_llm import MOCK_MODEL
+from aletheia.adapters.webhook import WEBHOOK
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.gather.chronicle import Chronicle
 from aletheia.gather.events import EventLog
-from aletheia.gather.fanout import FanOut
+from aletheia.gather.fanout import EventSink, FanOut
 from aletheia.gather.progress import Overrides
 from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
-from aletheia.gather.runs import GatherRuns, RunSuperseded, UnknownRun
+from aletheia.gather.runs import GatherRuns, Run, RunSuperseded, UnknownRun
 from aletheia.settings import LLMSettings
 from tasks import warm
 from tasks.gather_views import leave_views
 from tasks.policies import STEP
 
 log = get_logger(__name__)
+
+UNTOLD_AFTER_S: Final = 60.0
+"""A run that ended before that and has not said so has no process any more, seconds."""
+
+_one_at_a_time: Final = asyncio.Lock()
 
 
 @task(name="resume_run", task_run_name="resume-{run_id}", **STEP)
@@ -63,15 +70,15 @@ async def let_go_on(
         if found is None or found.state is None:
             raise NotResumable(run_id, "Prefect does not know it any more; start another one")
         state = found.state
+        is_abandoned = await runs.is_abandoned(run_id)
+        is_lost = state.is_running() and is_abandoned
         # One that lost its process at its very end has only to say so.
-        is_unsaid = run.report is not None and (state.is_failed() or state.is_crashed())
+        is_unsaid = run.report is not None and (state.is_failed() or state.is_crashed() or is_lost)
         if not is_unsaid or overrides != Overrides():
             await runs.load_open(run_id)
-        is_abandoned = await runs.is_abandoned(run_id)
         step = choose_step(run_id, state.type.value, is_abandoned=is_abandoned)
         await _override(runs, run_id, overrides)
         await _take(client, found, step)
-        is_lost = step is Step.RESTART and state.is_running()
         name = "lost" if is_lost else str(state.name).lower()
         return describe_step(await runs.load(run_id), step, overrides, state=name)
 
@@ -82,7 +89,8 @@ async def close_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[
     A hook of its flow, which Prefect calls once the run's process has ended, in another process.
     """
     del flow, state
-    async with warm.kept_open():
+    # A worker calls this for every run that it watches.
+    async with _one_at_a_time, warm.kept_open():
         await _close(str(flow_run.id), flow_run.parameters.get("webhook_url"))
 
 
@@ -91,18 +99,37 @@ async def close_cancelled_runs() -> list[str]:
 
     To be called while the store is kept open.
     """
-    closed: list[str] = []
+    listed = await GatherRuns(await warm.store()).list_open()
+    return [run_id for run_id in listed if await close_if_cancelled(run_id)]
+
+
+async def close_if_cancelled(run_id: str) -> bool:
+    """Close a run if Prefect says that it is cancelled; tell whether the store had it open.
+
+    To be called while the store is kept open.
+    """
     async with get_client() as client:
-        for run_id in await GatherRuns(await warm.store()).list_open():
-            found = await _read_run(client, run_id)
-            if found is None or found.state is None or not found.state.is_cancelled():
-                continue
-            try:
-                if await _close(run_id, found.parameters.get("webhook_url")):
-                    closed.append(run_id)
-            except AletheiaError as error:
-                log.warning("the cancelled run %s could not be closed: %s", run_id, error)
-    return closed
+        found = await _read_run(client, run_id)
+    if found is None or found.state is None or not found.state.is_cancelled():
+        return False
+    try:
+        return await _close(run_id, found.parameters.get("webhook_url"))
+    except AletheiaError as error:
+        log.warning("the cancelled run %s could not be closed: %s", run_id, error)
+        return False
+
+
+async def tell_ended_runs() -> list[str]:
+    """Say what runs that are over had no time to say; return their ids.
+
+    To be called while the store is kept open.
+    """
+    runs = GatherRuns(await warm.store())
+    listed = await runs.list_untold(UNTOLD_AFTER_S)
+    for run_id in listed:
+        await (await _chronicle(run_id)).tell(await runs.load(run_id))
+        await runs.mark_told(run_id)
+    return listed
 
 
 async def _close(run_id: str, webhook_url: str | None) -> bool:
@@ -120,14 +147,32 @@ async def _close(run_id: str, webhook_url: str | None) -> bool:
         report = await runs.close(run, "cancelled", await content.count_created(run_id))
         run = replace(run, report=report)
     # The run itself may have been killed after it was closed and before it said so.
-    events = EventLog(store)
-    mock = MOCK_MODEL if (await warm.chat(run_id)).is_mock else None
-    fan_out = FanOut(store, events, await warm.event_sinks(webhook_url))
-    async with fan_out.feeding(run.project_id):
-        await Chronicle(events, LLMSettings().default_llm_model, mock=mock).tell(run)
+    sinks = await warm.event_sinks(webhook_url)
+    fan_out = FanOut(store, EventLog(store), sinks)
     if was_open:
-        await leave_views(run, content, is_mock=mock is not None)
+        # Or even before anybody was to be told of it.
+        await subscribe(fan_out, run, sinks, webhook_url)
+    async with fan_out.feeding(run.project_id):
+        await (await _chronicle(run_id)).tell(run)
+    await runs.mark_told(run_id)
+    if was_open:
+        await leave_views(run, content, is_mock=(await warm.chat(run_id)).is_mock)
     return was_open
+
+
+async def subscribe(
+    fan_out: FanOut, run: Run, sinks: Mapping[str, EventSink], webhook_url: str | None
+) -> None:
+    """See that whoever wants a run's events gets them, from the first on. Idempotent."""
+    for kind in sinks:
+        address = webhook_url if kind == WEBHOOK else None
+        await fan_out.subscribe(run.project_id, run.id, kind, address or "")
+
+
+async def _chronicle(run_id: str) -> Chronicle:
+    mock = MOCK_MODEL if (await warm.chat(run_id)).is_mock else None
+    events = EventLog(await warm.store())
+    return Chronicle(events, LLMSettings().default_llm_model, mock=mock)
 
 
 def _read_overrides(max_iterations: int | None, thresholds: Mapping[str, float]) -> Overrides:

@@ -130,6 +130,8 @@ async def reconcile_project(project_id: str) -> ProjectOutcome:
     except AletheiaError as error:
         get_run_logger().error("%s is not reconciled: %s", project_id, error)
         return ProjectOutcome(project_id=project_id, error=str(error))
+    finally:
+        await warm.close_content(project_id)
     return _outcome(done, kept)
 
 

@@ -28,7 +28,8 @@ from aletheia.gather.runs import GatherRuns
 from aletheia.settings import IntakeSettings, LogSettings
 from tasks import warm
 from tasks.evaluation import open_evaluations, start_run
-from tasks.gather_operators import close_cancelled_runs
+from tasks.evaluation_artifacts import plain
+from tasks.gather_operators import close_cancelled_runs, tell_ended_runs
 from tasks.policies import STEP
 from tasks.prefect_events import PREFECT
 
@@ -141,7 +142,7 @@ async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
             {"part": one.part, "what": w, "count": n, "error": ""} for w, n in one.done.items()
         ]
         if one.error:
-            rows.append({"part": one.part, "what": "failed", "count": 1, "error": one.error})
+            rows.append({"part": one.part, "what": "failed", "count": 1, "error": plain(one.error)})
         elif not one.done:
             rows.append({"part": one.part, "what": "nothing to do", "count": 0, "error": ""})
     failures = tuple(f"{one.part}: {one.error}" for one in outcomes if one.error)
@@ -178,8 +179,12 @@ async def start_lost_evaluations(done: Counter[str]) -> None:
 
 
 async def close_cancelled(done: Counter[str]) -> None:
-    """Close gather runs whose process ended with their cancellation and did not close them."""
+    """Close gather runs whose process ended with their cancellation and did not close them.
+
+    Of those that were closed and could not say so any more, it is said.
+    """
     done["cancelled runs closed"] += len(await close_cancelled_runs())
+    done["ends of runs said"] += len(await tell_ended_runs())
 
 
 async def feed_prefect(done: Counter[str]) -> None:
@@ -198,18 +203,29 @@ async def feed_webhooks(done: Counter[str]) -> None:
 
 
 async def deliver_to_brain(done: Counter[str]) -> None:
-    """Have the Brain index what was saved while it was away; while it still is, that waits."""
+    """Have the Brain index what was saved while it was away; while it still is, that waits.
+
+    A project whose items cannot be read waits, too; the others are delivered.
+    """
     outbox = await warm.outbox()
     access, run_id = None, str(flow_run.id)
+    failures: list[AletheiaError] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FEED_FOR_S):
             for project_id in await outbox.projects():
-                access = access or await warm.brain_access(run_id)
-                items = await warm.brain_items(project_id, run_id)
-                done["items indexed"] += await outbox.deliver(project_id, access, items)
+                try:
+                    access = access or await warm.brain_access(run_id)
+                    items = await warm.brain_items(project_id, run_id)
+                    done["items indexed"] += await outbox.deliver(project_id, access, items)
+                except AletheiaError as error:
+                    failures.append(error)
+                finally:
+                    await warm.close_content(project_id)
     for one in await outbox.states():
         done["batches that wait for the Brain"] += one.waiting
         done["items that the Brain refused"] += one.dead
+    if failures:
+        raise failures[0]
 
 
 async def purge_events(done: Counter[str]) -> None:

@@ -394,6 +394,13 @@ async def content(project_id: str) -> EmbeddedContent | MongoContent:
     return await _fetch(f"content of {project_id}", build)
 
 
+async def close_content(project_id: str) -> None:
+    """Let go of a project's items, for whoever goes through many projects."""
+    client = _open.pop(f"content of {project_id}", None)
+    if client is not None:
+        await client.close()
+
+
 async def decisions(project_id: str) -> ProjectDecisions:
     """Fetch what is kept of what was dropped in a project."""
 

@@ -197,6 +197,8 @@ class IndexedBrain:
             log.warning("%s", changed)
             await self.graph.set_model(self.model, await self._known_dimensions())
             return True
+        # What an earlier call began, and did not get to the end of, is finished.
+        await self.graph.set_model(*kept)
         return False
 
     async def upsert(

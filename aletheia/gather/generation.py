@@ -99,7 +99,7 @@ async def generate_items(
     chat: ChatModel,
     answers: AnswerLog,
     department: Department,
-    iteration: int,
+    number: int,
     context: PromptContext,
     *,
     plan: GenerationPlan,
@@ -116,7 +116,7 @@ async def generate_items(
         chat: what writes.
         answers: keeps the answers of this iteration.
         department: who for.
-        iteration: from 1, in this department.
+        number: of the batch, from 1, among all of this department's.
         context: what is there already.
         plan: how.
         language_of: tells whether an item is in the wrong language; `None` does not look.
@@ -128,7 +128,7 @@ async def generate_items(
     Raises:
         AletheiaError: the model could not be asked, and there are no items from an earlier round.
     """
-    writer = _Writer(chat, answers, department, iteration, context, plan, count_tokens)
+    writer = _Writer(chat, answers, department, number, context, plan, count_tokens)
     if language_of is not None:
         writer.expected = plan.language or language_of(department.description)
         writer.language_of = language_of
@@ -156,7 +156,7 @@ class _Writer:
     chat: ChatModel
     answers: AnswerLog
     department: Department
-    iteration: int
+    number: int
     context: PromptContext
     plan: GenerationPlan
     count_tokens: Callable[[str], int]
@@ -213,7 +213,7 @@ class _Writer:
             rounds=len(self.completions),
             tokens_in=sum(one.used.input for one in self.completions),
             tokens_out=sum(one.used.output for one in self.completions),
-            angle=angle_of(self.department, self.iteration)[0].name,
+            angle=angle_of(self.department, self.number)[0].name,
             sources=self.sources,
         )
 
@@ -256,7 +256,7 @@ class _Writer:
     def _prompt(self, repair: Repair | None) -> Prompt:
         return build_prompt(
             self.department,
-            self.iteration,
+            self.number,
             self.context,
             count=self.plan.items - len(self.items),
             max_context_tokens=self.plan.max_context_tokens >> self.shortenings,

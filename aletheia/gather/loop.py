@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from pydantic import TypeAdapter
 
-from aletheia.errors import BudgetExceeded, HeldUp, InvalidTask, Unavailable
+from aletheia.errors import AletheiaError, BudgetExceeded, HeldUp, InvalidTask, Unavailable
 from aletheia.gather.brain_index import sum_up
 from aletheia.gather.content import Automation, ProjectItems, SavedItem, item_id, make_item
 from aletheia.gather.dedup import Decision, Deduplicator, DistinctPairs, Judge, NewItem
@@ -44,6 +44,23 @@ MOST_QUOTED: Final = 200
 
 _NOT_MOVED: Final = 0.005
 """Scores are rounded to two digits."""
+
+
+GRACE_S: Final = 10.0
+"""How much longer than its time an attempt may be at a generation, seconds; what is left until
+Prefect ends it is for saving, scoring and closing (SPEC §4, Time)."""
+
+
+class TimeIsUp(AletheiaError):
+    """A generation has not ended in the time that an attempt has."""
+
+    code = "time_is_up"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __str__(self) -> str:
+        return "the time of this attempt was over before the model had answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +223,7 @@ class Workshop:
         language_of: tells whether an item is in the wrong language.
         now: the time, in UTC.
         sleep: waits for some seconds.
+        grace_s: see `GRACE_S`.
     """
 
     runs: GatherRuns
@@ -221,6 +239,7 @@ class Workshop:
     language_of: LanguageGuess | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    grace_s: float = GRACE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +286,7 @@ async def find_verdict(shop: Workshop, run: Run, position: int) -> tuple[Run, St
 async def work_iteration(shop: Workshop, run: Run, position: int) -> Run:
     """Generate, deduplicate, save, score and write down.
 
-    Where a budget has no room for it, the department is done instead.
+    Where a budget has no room for it, or time is up, the department is done instead.
 
     Raises:
         LockLost: another attempt is at the run.
@@ -277,14 +296,19 @@ async def work_iteration(shop: Workshop, run: Run, position: int) -> Run:
     context = await read_context(shop, run, position)
     try:
         batch = await write_batch(shop, run, position, context)
-    except BudgetExceeded as spent:
+    except (BudgetExceeded, TimeIsUp) as spent:
         log.warning("no more is generated: %s", spent)
-        is_money = "_USD_" in spent.budget
-        reason = StopReason.COST_BUDGET if is_money else StopReason.TOKEN_BUDGET
-        return await shop.runs.finish_department(run, position, reason)
+        return await shop.runs.finish_department(run, position, reason_of(spent))
     fresh = await drop_duplicates(shop, run, position, batch)
     saved = await save_items(shop, run, position, batch, fresh)
     return await score_department(shop, run, position, batch, fresh=fresh, saved=saved)
+
+
+def reason_of(spent: BudgetExceeded | TimeIsUp) -> StopReason:
+    """Say why a department is done for which nothing more can be written."""
+    if isinstance(spent, TimeIsUp):
+        return StopReason.TIME_BUDGET
+    return StopReason.COST_BUDGET if "_USD_" in spent.budget else StopReason.TOKEN_BUDGET
 
 
 async def read_context(shop: Workshop, run: Run, position: int) -> PromptContext:
@@ -317,6 +341,7 @@ async def write_batch(shop: Workshop, run: Run, position: int, context: PromptCo
 
     Raises:
         BudgetExceeded: a budget has no room.
+        TimeIsUp: the time of this attempt was over before the model had answered.
         HeldUp: the wait would be longer than what is left; the attempt's end is written down.
         Unavailable: the same, or the model is out of reach.
         AletheiaError: the model cannot be used as things are set.
@@ -411,16 +436,22 @@ async def _generate(
 ) -> Batch:
     one = run.progress.departments[position]
     while True:
+        bound = asyncio.timeout(shop.runs.time_left_s(run) + shop.grace_s)
         try:
-            return await generate_items(
-                shop.chat,
-                answers,
-                one.department,
-                len(one.iterations) + 1,
-                context,
-                plan=shop.plan,
-                language_of=shop.language_of,
-            )
+            async with bound:
+                return await generate_items(
+                    shop.chat,
+                    answers,
+                    one.department,
+                    _count_earlier(shop, run, one) + len(one.iterations) + 1,
+                    context,
+                    plan=shop.plan,
+                    language_of=shop.language_of,
+                )
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise TimeIsUp from None
         except BudgetExceeded:
             raise
         except (HeldUp, Unavailable) as held_up:
@@ -432,6 +463,12 @@ async def _generate(
                 raise
             log.info("generation waits %.0f s: %s", wait_s, held_up)
             await shop.sleep(wait_s)
+
+
+def _count_earlier(shop: Workshop, run: Run, one: DepartmentProgress) -> int:
+    """Count the batches of other runs, so that points of view go on where those ended."""
+    origins = [item.automation for item in shop.items.of_department(one.department.slug)]
+    return len({(of.run_id, of.iteration) for of in origins if of and of.run_id != run.id})
 
 
 async def _score(shop: Workshop, run: Run, position: int, number: int) -> Scored:

@@ -14,6 +14,9 @@ LEAST_GAIN: Final = 1.0
 STALLED_AFTER: Final = 3
 """A department stalls when so many iterations in a row do not beat its best score by so much."""
 
+MOST_ITERATIONS: Final = 1_000_000
+"""Of a run, whoever sets them; far more than there is time for."""
+
 SATURATED_BELOW: Final = 0.10
 SATURATED_AFTER: Final = 2
 """A department is saturated when so many batches in a row keep less than this share."""
@@ -175,7 +178,7 @@ class Overrides:
     for those to come, those among them for which none were left.
 
     Attributes:
-        max_iterations: of the whole run, at least 1; `None` leaves it.
+        max_iterations: of the whole run, 1 to `MOST_ITERATIONS`; `None` leaves it.
         thresholds: quality, 0 to 100, by a department's slug.
 
     Raises:
@@ -188,6 +191,10 @@ class Overrides:
     def __post_init__(self) -> None:
         if self.max_iterations is not None and self.max_iterations < 1:
             raise ValueError(f"max_iterations must be at least 1, not {self.max_iterations}")
+        if self.max_iterations is not None and self.max_iterations > MOST_ITERATIONS:
+            raise ValueError(
+                f"max_iterations must be at most {MOST_ITERATIONS:,}, not {self.max_iterations}"
+            )
         for slug, threshold in self.thresholds.items():
             if not 0 <= threshold <= 100:  # noqa: PLR2004 - the scale of quality
                 raise ValueError(f"the threshold of {slug!r} must be in 0..100, not {threshold!r}")

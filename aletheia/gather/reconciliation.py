@@ -202,9 +202,11 @@ class Reconciler:
                     page = await listing.list_items(project_id, after=after, limit=_PAGE)
                 except NotFound:
                     return None
-            found |= {one.id: one for one in page}
-            if not page:
+            # A service of others may not know `after`, and answer with the same page for ever.
+            new = {one.id: one for one in page if one.id not in found}
+            if not new:
                 return found
+            found |= new
             after = page[-1].id
 
     async def _delete(self, project_id: str, ids: Sequence[str]) -> int:

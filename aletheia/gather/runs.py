@@ -23,11 +23,12 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import AletheiaError, Unavailable
+from aletheia.errors import AletheiaError, InvalidTask, Unavailable
 from aletheia.gather.events import check_project_id
 from aletheia.gather.models import Department
 from aletheia.gather.ports import DepartmentSource
 from aletheia.gather.progress import (
+    MOST_ITERATIONS,
     Circumstances,
     DepartmentProgress,
     GatherReport,
@@ -185,7 +186,7 @@ class RunOrder:
         run_id: of the Prefect flow run; the same for its retries and resumes.
         project_id: `[A-Za-z0-9_-]{1,48}`.
         user_id: whose items they will be.
-        max_iterations: of the whole run.
+        max_iterations: of the whole run, 0 to `MOST_ITERATIONS`.
     """
 
     run_id: str
@@ -252,6 +253,8 @@ class GatherRuns:
         await self._documents.ensure_index(ANSWERS, ["at"])
         await self._documents.ensure_index(QUALITY, ["run_id"])
         await self._documents.ensure_index(RUNS, ["project_id", "opened_at"])
+        await self._documents.ensure_index(RUNS, ["state", "opened_at"])
+        await self._documents.ensure_index(RUNS, ["is_told", "closed_at"])
 
     # Opening and closing
 
@@ -267,12 +270,15 @@ class GatherRuns:
             ProjectBusy: another run holds the project.
             RunSuperseded: another run has taken the project over from this one.
             LockLost: another attempt, or run, has begun meanwhile.
-            InvalidTask: `invalid_project_id`.
+            InvalidTask: `invalid_project_id`, `invalid_max_iterations`.
             Misconfigured: see `DepartmentSource`.
             Unavailable: see `DepartmentSource`.
             Refused: see `DepartmentSource`.
         """
         check_project_id(order.project_id)
+        if not 0 <= order.max_iterations <= MOST_ITERATIONS:
+            message = f"max_iterations must be 0 to {MOST_ITERATIONS:,}, not {order.max_iterations}"
+            raise InvalidTask("invalid_max_iterations", message)
         found = await self._document(order.run_id)
         if found is not None and found["state"] not in (_OPEN, _SUPERSEDED):
             await self._free(order.project_id, order.run_id)
@@ -314,6 +320,16 @@ class GatherRuns:
         found = await self._documents.find(RUNS, {"state": _OPEN}, sort="opened_at")
         return [one["_id"] for one in found]
 
+    async def list_untold(self, older_than_s: float) -> list[str]:
+        """List the runs that ended so long ago and have not said so, oldest first."""
+        where = {"is_told": False, "closed_at": {"$lt": self._clock() - older_than_s}}
+        return [one["_id"] for one in await self._documents.find(RUNS, where, sort="closed_at")]
+
+    async def mark_told(self, run_id: str) -> None:
+        """Note that all events of a run that is over are in the log. Idempotent."""
+        change = Change(set={"is_told": True})
+        await self._documents.update(RUNS, [Update(run_id, change, {"is_told": False})])
+
     async def overtake(self, run_id: str) -> Run:
         """Take a run from an attempt that has ended, or is to end, in order to close it.
 
@@ -351,6 +367,7 @@ class GatherRuns:
                 "state": status,
                 "report": made.model_dump(mode="json"),
                 "closed_at": self._clock(),
+                "is_told": False,
                 "worked_s": self.worked_s(run),
             }
         )

@@ -98,16 +98,15 @@ class _Opening:
 
     def __init__(self, parts: ServiceParts) -> None:
         self._parts = parts
-        self._lock = asyncio.Lock()
-        self._is_open = False
+        self._attempt: asyncio.Task[None] | None = None
 
     async def brain(self) -> Brain:
         """See `OpenedBrain.brain`."""
-        if not self._is_open:
-            async with self._lock:
-                if not self._is_open:
-                    await self._parts.brain.open()
-                    self._is_open = True
+        # All that wait share an attempt: one after the other they would wait for each one's end.
+        attempt = self._attempt
+        if attempt is None or (attempt.done() and (attempt.cancelled() or attempt.exception())):
+            attempt = self._attempt = asyncio.create_task(self._parts.brain.open())
+        await asyncio.shield(attempt)
         return self._parts.brain
 
     async def listing(self) -> Listing:

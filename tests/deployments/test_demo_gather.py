@@ -31,10 +31,12 @@ from deployments.demo_gather import (
     draw_bars,
     find_problems,
     read_outcome,
+    read_row,
     save_documents,
     show,
 )
 from deployments.example_payload import EXAMPLE_TEXTS, example_departments
+from tasks.evaluation_artifacts import plain
 from tests.aletheia.gather.gather_runner import make_shop, work_run
 
 DEPARTMENTS = example_departments()
@@ -205,3 +207,8 @@ async def test_the_documents_are_saved_once_and_belong_to_the_application(tmp_pa
 )
 def test_a_bar_is_an_eighth_of_the_scale(scores: list[float], bars: str):
     assert draw_bars(scores) == bars
+
+
+def test_a_row_of_the_table_is_read_as_it_was_written():
+    text = "Set-up (5 %): a|b, _c_ \\d."
+    assert read_row({"dropped": plain(text), "iteration": 2}) == {"dropped": text, "iteration": 2}

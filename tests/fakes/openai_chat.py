@@ -7,7 +7,7 @@ https://openrouter.ai/docs/api-reference/errors.
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
@@ -81,6 +81,7 @@ class FakeChatServer(Faults):
         write: makes the text of an answer to a request's body.
         counts_usage: whether it says how many tokens were used.
         delay_s: how long every answer takes.
+        meanwhile: what happens before an answer is given.
         requests: every request, in the order of arrival.
         most_in_flight: most requests that were under way at one time.
     """
@@ -97,6 +98,7 @@ class FakeChatServer(Faults):
         self.write: Callable[[Mapping[str, Any]], str] = lambda _: items_text(8)
         self.counts_usage = True
         self.delay_s = 0.0
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.requests: list[ChatSeen] = []
         self.in_flight = 0
         self.most_in_flight = 0
@@ -135,6 +137,8 @@ class FakeChatServer(Faults):
         try:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
+            if self.meanwhile is not None:
+                await self.meanwhile()
             return await self.show_or(request, "chat", lambda: self._answer(request, body))
         finally:
             self.in_flight -= 1

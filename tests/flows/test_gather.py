@@ -140,6 +140,26 @@ async def test_what_repeats_a_document_of_the_application_is_dropped_and_listed(
     assert all(row["dropped"] == row["repeats"] for row in rows)
 
 
+async def test_what_others_wrote_stands_in_artifacts_as_it_is(shop: Shop):
+    for document in shop.payload.documents:
+        document["name"] = "![x](//a.example/x.png) |"
+    await shop.gather(max_iterations=2)
+    written = [
+        replace(one, automation=None, id=f"x{at}") for at, one in enumerate(await shop.items())
+    ]
+    run = await last_run(NAME)
+    (page,) = await artifacts("gather-report", run.id)
+    assert str(page.data).count(r"| \!\[x\]\(//a.example/x.png\) \| |") == 2
+    ids = [one.id for one in await shop.items()]
+    await shop.content.delete("gather", {"_id": {"$in": ids}})
+    await shop.content.insert_items(written)
+    await shop.gather(max_iterations=2)
+    (table,) = await artifacts("gather-duplicates", (await last_run(NAME)).id)
+    rows = json.loads(str(table.data))
+    assert {row["department"] for row in rows} == {r"\!\[x\]\(//a.example/x.png\) \|"}
+    assert all("-" not in row["dropped"].replace(r"\-", "") for row in rows)
+
+
 async def test_events_are_numbered_without_gaps_and_tell_the_run_in_order(shop: Shop):
     report = await shop.gather(max_iterations=4)
     events = await shop.events()

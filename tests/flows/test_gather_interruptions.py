@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,19 +23,22 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.settings import get_current_settings
-from prefect.states import Cancelled, Cancelling, Crashed, Scheduled, Suspended
+from prefect.states import Cancelled, Cancelling, Crashed, Running, Scheduled, Suspended
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Documents
 from aletheia.gather.content import SavedItem
 from aletheia.gather.events import EVENTS, EventLog, IterationComplete, KeptEvent
+from aletheia.gather.fanout import CURSORS
+from aletheia.gather.progress import Iteration
 from aletheia.gather.prompts.generate_items import FORM
-from aletheia.gather.runs import LOCKS, RUNS, GatherRuns, Run, RunOver
+from aletheia.gather.runs import LOCKS, RUNS, GatherRuns, HolderState, Run, RunOrder, RunOver
 from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
 from flows.gather import automated_gather_creation
 from flows.resume import resume_gather
 from tasks import warm
-from tasks.gather_operators import close_cancelled, close_cancelled_runs
+from tasks.gather_operators import close_cancelled, close_cancelled_runs, tell_ended_runs
+from tests.fakes.departments import FakeDepartments
 from tests.fakes.openai_chat import FakeChatServer, serve_fake_chat
 from tests.fakes.payload_cms import serve_fake_payload
 from tests.flows.conftest import artifacts
@@ -375,6 +379,110 @@ async def test_a_run_that_closes_itself_when_it_is_cancelled_is_not_closed_again
     assert len(await artifacts("gather-report", run_id)) == 1
 
 
+async def test_what_was_on_its_way_to_the_store_is_counted_by_a_run_that_is_cancelled(shop: Shop):
+    run_id = await shop.create()
+    process = await shop.execute(run_id)
+    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    shop.chat.delay_s = 30
+    asked = len(shop.chat.requests)
+    await shop.until(lambda: len(shop.chat.requests) > asked)
+    # As if the run had been told to end before the store's answer came back.
+    run = await shop.run(run_id)
+    position = run.progress.position
+    assert position is not None
+    number = len(run.progress.departments[position].iterations) + 1
+    await GatherRuns(shop.documents).record(run, position, Iteration(number, 0, 0, (), 1.0))
+    await set_state(run_id, Cancelling())
+    process.kill(signal.SIGTERM)
+    await process.wait()
+    assert (await check(shop, run_id)).progress.departments[position].iterations[-1].score == 1.0
+
+
+async def test_a_cancelled_run_says_so_before_another_one_takes_its_project(shop: Shop):
+    run_id = await shop.create()
+    process = await shop.execute(run_id)
+    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    process.kill(signal.SIGKILL)
+    await process.wait()
+    await set_state(run_id, Cancelled(), force=True)
+    other_id = await shop.create(max_iterations=1)
+    await (await shop.execute(other_id)).wait()
+    run = await shop.run(run_id)
+    assert run.report is not None
+    assert run.report.status == "cancelled"
+    ends = [(one.run_id, one.read().type) for one in await shop.events() if one.is_last]
+    assert ends == [(str(run_id), "automation_cancelled"), (str(other_id), "automation_complete")]
+    assert len(await artifacts("gather-report", run_id)) == 1
+
+
+async def test_an_attempt_that_is_overtaken_leaves_the_state_of_its_run_alone(shop: Shop):
+    run_id = await shop.create()
+    process = await shop.execute(run_id)
+    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    await GatherRuns(shop.documents).overtake(str(run_id))
+    await process.wait()
+    state = (await read_run(run_id)).state
+    assert state is not None
+    assert state.is_running(), state
+
+
+async def test_whoever_is_to_hear_of_a_run_hears_that_it_was_cancelled_while_it_began(shop: Shop):
+    run_id = await shop.create()
+    order = RunOrder(str(run_id), "shop", "u")
+    await GatherRuns(shop.documents).open(order, FakeDepartments([]), _never_asked)
+    await set_state(run_id, Cancelling(), force=True)
+    await cancel(run_id)
+    (event,) = await shop.events()
+    assert event.is_last
+    (cursor,) = await shop.documents.find(CURSORS, {})
+    assert (cursor["kind"], cursor["sent"]) == ("prefect", 1)
+
+
+async def test_two_runs_that_are_cancelled_at_once_are_both_closed(shop: Shop):
+    runs, run_ids = GatherRuns(shop.documents), list[UUID]()
+    for project_id in ("shop", "other"):
+        run_id = await shop.create(project_id=project_id)
+        order = RunOrder(str(run_id), project_id, "u")
+        await runs.open(order, FakeDepartments([]), _never_asked)
+        await set_state(run_id, Cancelling(), force=True)
+        run_ids.append(run_id)
+    # One worker watches both.
+    await asyncio.gather(*map(cancel, run_ids))
+    assert await runs.list_open() == []
+
+
+async def test_the_end_of_a_run_that_was_killed_before_it_said_so_is_said_by_the_sweep(shop: Shop):
+    run_id, now = await shop.create(), time.time()
+    order = RunOrder(str(run_id), "shop", "u")
+    runs = GatherRuns(shop.documents, clock=lambda: now - 120)
+    run = await runs.open(order, FakeDepartments([]), _never_asked)
+    await runs.close(run, "completed", {})
+    async with warm.kept_open():
+        assert await tell_ended_runs() == [str(run_id)]
+        assert await tell_ended_runs() == []
+    (event,) = await shop.events()
+    assert (event.run_id, event.read().type) == (str(run_id), "automation_complete")
+
+
+async def test_a_run_that_lost_its_process_after_it_was_closed_can_end(shop: Shop):
+    run_id, now = await shop.create(), time.time()
+    order = RunOrder(str(run_id), "shop", "u")
+    runs = GatherRuns(shop.documents, clock=lambda: now - 120)
+    run = await runs.open(order, FakeDepartments([]), _never_asked)
+    await runs.close(run, "completed", {})
+    await set_state(run_id, Running(), force=True)
+    assert "was lost" in await resume(run_id)
+    await (await shop.execute(run_id)).wait()
+    state = (await read_run(run_id)).state
+    assert state is not None
+    assert state.is_completed(), state
+    await check(shop, run_id)
+
+
+async def _never_asked(run_id: str) -> HolderState:
+    raise AssertionError(run_id)
+
+
 async def test_of_two_runs_at_once_the_second_ends_and_names_the_first(shop: Shop):
     run_ids = [await shop.create(max_iterations=8) for _ in range(2)]
     processes = [await shop.execute(run_id) for run_id in run_ids]
@@ -394,9 +502,11 @@ async def test_on_resume_the_budget_and_a_threshold_can_be_changed(shop: Shop):
     run_id = await shop.create(max_iterations=9)
     process = await shop.execute(run_id)
     await shop.until(lambda: len(shop.chat.requests) >= 3)
+    delay_s, shop.chat.delay_s = shop.chat.delay_s, 3.0
     assert "at work" in await resume(run_id)
     assert await set_state(run_id, Suspended())
     await process.wait()
+    shop.chat.delay_s = delay_s
     done = (await shop.run(run_id)).progress.iterations
     said = await resume(run_id, max_iterations=12, thresholds={"department-7": 0})
     assert said.startswith(f"Run {run_id} goes on from where it was. {done} of 12")

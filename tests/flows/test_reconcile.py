@@ -1,22 +1,30 @@
 """The flow `reconcile`, and what a gather run leaves to it, on a real Prefect server."""
 
 import json
+import threading
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prefect import flow
 from pydantic import SecretStr
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
+from aletheia.adapters.content.embedded import directory_of
 from aletheia.errors import InvalidTask
 from aletheia.gather.brain import BrainDepartment, Listing
 from aletheia.gather.outbox import Outbox
 from blocks import BrainCredentials
 from flows.reconcile import reconcile
 from flows.sweep import sweep
-from tasks.reconcile import ReconcileFailed, ReconcileReport
-from tasks.sweep import SweepReport
+from tasks.reconcile import (
+    ReconcileFailed,
+    ReconcileReport,
+    opened_reconciliation,
+    reconcile_project,
+)
+from tasks.sweep import SweepFailed, SweepReport
 from tests.flows.conftest import artifacts, last_run
 from tests.flows.test_gather import Shop, shop
 
@@ -96,6 +104,39 @@ async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
     await shop.documents.delete("aletheia_breakers", {})
     assert await swept() == {"items indexed": report.items_created}
     assert (await run_reconcile()).differences_before == 0
+
+
+async def test_a_project_that_cannot_be_read_holds_up_no_other_one(shop: Shop, tmp_path: Path):
+    await lose_the_brain()
+    await shop.gather(max_iterations=1)
+    directory_of(tmp_path, "a-broken").write_text("no directory")
+    await Outbox(shop.documents).announce("a-broken", "k", BrainDepartment("a", "A"), ["1" * 24])
+    await use_embedded(tmp_path)
+    await shop.documents.delete("aletheia_brain_cursors", {})
+    await shop.documents.delete("aletheia_breakers", {})
+    with pytest.raises(SweepFailed, match=PART):
+        await swept()
+    assert await Outbox(shop.documents).projects() == ["a-broken"]
+
+
+async def test_a_project_that_is_compared_is_let_go_of(shop: Shop, tmp_path: Path):
+    await use_embedded(tmp_path)
+    await shop.gather(max_iterations=1)
+
+    def count_files() -> int:
+        return sum(one.name.startswith("store-") for one in threading.enumerate())
+
+    @flow
+    async def compare() -> list[int]:
+        counts: list[int] = []
+        async with opened_reconciliation():
+            for name in ("shop", "second", "third"):
+                assert not (await reconcile_project(name)).error
+                counts.append(count_files())
+        return counts
+
+    first, *more = await cast("Awaitable[list[int]]", compare())
+    assert more == [first, first]
 
 
 async def test_what_never_reached_the_brain_is_repaired(

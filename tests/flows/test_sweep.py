@@ -109,7 +109,7 @@ async def test_a_part_fails_alone_and_the_run_says_which(studio: Studio):
     assert run.state.is_failed()
     rows = {row["part"]: row for row in await table(run)}
     assert rows["start lost evaluations"]["what"] == "failed"
-    assert "aletheia setup" in rows["start lost evaluations"]["error"]
+    assert r"\`aletheia setup\`" in rows["start lost evaluations"]["error"]
     assert rows["delete old answers"] == {
         "part": "delete old answers",
         "what": "answers deleted",

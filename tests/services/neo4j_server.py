@@ -146,7 +146,7 @@ class Neo4jServer:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
-            if b"Started." in output.read_bytes():
+            if b"Started." in output.read_bytes() and self._answers():
                 return
             time.sleep(0.05)
         self.kill()
@@ -180,6 +180,14 @@ class Neo4jServer:
         if process is not None:
             process.kill()
             process.wait()
+
+    def _answers(self) -> bool:
+        """Tell whether the database takes queries; after a kill it recovers behind "Started."."""
+        try:
+            is_empty(self.address)
+        except (neo4j.exceptions.Neo4jError, neo4j.exceptions.DriverError):
+            return False
+        return True
 
     def _java(self) -> list[str]:
         java = find_java()

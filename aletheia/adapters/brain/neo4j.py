@@ -102,7 +102,12 @@ _READ_ONLY: Final = frozenset(
     }
 )
 _LOCKED_OUT: Final = "Neo.ClientError.Security.AuthenticationRateLimit"
-_FORBIDDEN: Final = "Neo.ClientError.Security.Forbidden"
+_SECURITY: Final = "Neo.ClientError.Security."
+_IS_THERE: Final = "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists"
+_REFUSED: Final = 409
+"""What a refused statement counts as: all of them are ours, and items were checked before, so that
+the state of the server is at fault, never an item."""
+
 _NO_DATABASE: Final = "Neo.ClientError.Database.DatabaseNotFound"
 
 
@@ -158,7 +163,7 @@ class Neo4jGraph:
             driver = self._make_driver()
             try:
                 async with self._translating(self._timeout_s):
-                    await _verify(driver)
+                    await driver.verify_connectivity()  # pyright: ignore[reportUnknownMemberType]
                     await self._prepare(driver)
             except BaseException:
                 await driver.close()
@@ -193,7 +198,7 @@ class Neo4jGraph:
                 await self._ask(driver, read_cypher("drop_index"), {})
                 async with self._session(driver) as session:
                     for name in ("forget_edges", "forget_vectors"):
-                        result = await session.run(_query(read_cypher(name)), {"model": model})
+                        result = await session.run(_query(read_cypher(name)), chosen)
                         await result.consume()
                 await self._ensure_index(driver, dimensions)
                 await self._ask(driver, read_cypher("write_model"), chosen | {"is_alone": True})
@@ -248,8 +253,9 @@ class Neo4jGraph:
             near = await self._search_index(state, vector, threshold, limit)
             if near is not None:
                 return near
-        async with self._searching:
+        async with self._translating(self._timeout_s), self._searching:
             matrix = await self._bring_up(state)
+            _check_length(vector, matrix.dimensions)
             (found,) = await asyncio.to_thread(
                 matrix.find_near, vector[np.newaxis], threshold, limit
             )
@@ -343,6 +349,9 @@ class Neo4jGraph:
     async def _bring_up(self, state: "_State") -> "_Matrix":
         """Give a project's matrix, brought up to a state; the caller holds `_searching`."""
         matrix = self._matrices.get(state.project_id)
+        if matrix is not None and (matrix.kind != state.kind or matrix.revision > state.revision):
+            # Somebody who looked later was here first: what they brought up is not made anew.
+            state = await self._read_state(state.project_id) or state
         if matrix is None or matrix.kind != state.kind or matrix.revision > state.revision:
             matrix = self._matrices[state.project_id] = _Matrix(state)
         self._matrices.move_to_end(state.project_id)
@@ -449,7 +458,7 @@ class Neo4jGraph:
                 ]
                 for row in rows
             }
-        async with self._searching:
+        async with self._translating(self._timeout_s), self._searching:
             matrix = await self._bring_up(state)
             return await asyncio.to_thread(matrix.find_neighbours, ids, threshold, limit)
 
@@ -471,14 +480,16 @@ class Neo4jGraph:
                 telemetry_disabled=True,
                 user_agent="aletheia",
             )
-        except (ConfigurationError, ValueError) as error:
-            raise Misconfigured(ADDRESS, f"is no address of a Neo4j: {error}") from None
+        except (ConfigurationError, ValueError):
+            # What the driver says repeats the address, and with it the password somebody put there.
+            reason = "is no address of a Neo4j; it has a host and a port, and no credentials"
+            raise Misconfigured(ADDRESS, reason) from None
 
     async def _prepare(self, driver: neo4j.AsyncDriver) -> None:
         """Create constraints and indexes."""
         try:
             for statement in read_cypher("schema").split(";"):
-                await self._ask(driver, statement, {})
+                await self._create(driver, statement, {})
             self._model, is_alone = await self._read_kept(driver)
             if self._model is not None and is_alone:
                 await self._ensure_index(driver, self._model[1])
@@ -489,7 +500,9 @@ class Neo4jGraph:
 
     async def _connected(self) -> neo4j.AsyncDriver:
         if self._driver is None:
-            await self.open()
+            # Whoever waits for others that try it, too, waits no longer than they do.
+            async with self._translating(self._timeout_s):
+                await self.open()
         assert self._driver is not None
         return self._driver
 
@@ -521,6 +534,16 @@ class Neo4jGraph:
         # Not `Record.data`, which goes through every number of a vector.
         return [dict(cast("Any", row).items()) for row in answer.records]
 
+    async def _create(
+        self, driver: neo4j.AsyncDriver, statement: str, parameters: Mapping[str, Any]
+    ) -> None:
+        """Create a constraint or an index; that another process was just faster is as good."""
+        try:
+            await self._ask(driver, statement, parameters)
+        except ClientError as error:
+            if error.code != _IS_THERE:
+                raise
+
     def _session(self, driver: neo4j.AsyncDriver) -> neo4j.AsyncSession:
         return driver.session(  # pyright: ignore[reportUnknownMemberType]
             database=self._database
@@ -542,7 +565,7 @@ class Neo4jGraph:
             "vector.quantization.enabled": False,
         }
         options = {"indexConfig": config}
-        await self._ask(driver, read_cypher("create_index"), {"options": options})
+        await self._create(driver, read_cypher("create_index"), {"options": options})
         while await self._read_index_state(driver) == "POPULATING":  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.05)
 
@@ -565,6 +588,9 @@ class Neo4jGraph:
             raise Unavailable(BRAIN, f"no answer within {timeout_s:g} s") from None
         except (Neo4jError, DriverError) as error:
             raise self._translate(error) from None
+        except (OSError, ValueError) as error:
+            # The driver lets these through where it looks an address up, with every connection.
+            raise Unreachable(BRAIN, f"{type(error).__name__}: {error}"[:300]) from None
 
     def _translate(self, error: Neo4jError | DriverError) -> Exception:  # noqa: PLR0911 - a table
         said = f"{type(error).__name__}: {error}"[:300]
@@ -578,10 +604,10 @@ class Neo4jGraph:
                 return Unavailable(BRAIN, "the database is read-only")
             case Neo4jError(code=code) if code == _NO_DATABASE:
                 return Misconfigured("NEO4J_DATABASE", f"there is no {self._database!r}")
-            case ClientError(code=code) if code == _FORBIDDEN:
+            case ClientError(code=code) if code and code.startswith(_SECURITY):
                 return Unauthorized(BRAIN, 403, said)
             case ClientError():
-                return Refused(BRAIN, 400, said)
+                return Refused(BRAIN, _REFUSED, said)
             case ServiceUnavailable() if _was_never_there(said):
                 return Unreachable(BRAIN, said)
             case ConfigurationError():
@@ -631,11 +657,12 @@ class _Matrix:
 
     Attributes:
         kind: of the state it was made for.
+        dimensions: length of a vector.
         revision: up to which it is.
     """
 
     def __init__(self, state: _State) -> None:
-        self.kind, self.revision = state.kind, 0
+        self.kind, self.dimensions, self.revision = state.kind, state.dimensions, 0
         self._vectors = np.empty((_FIRST_ROWS, state.dimensions), np.float32)
         self._ids: list[str] = []
         self._rows: dict[str, int] = {}
@@ -728,15 +755,6 @@ class _Rows(list[Any]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} rows>"
-
-
-async def _verify(driver: neo4j.AsyncDriver) -> None:
-    """See that the server answers."""
-    try:
-        await driver.verify_connectivity()  # pyright: ignore[reportUnknownMemberType]
-    except (OSError, ValueError) as error:
-        # The driver lets these through where it looks an address up.
-        raise Unreachable(BRAIN, f"{type(error).__name__}: {error}"[:300]) from None
 
 
 def _row_of(item: GraphItem) -> dict[str, Any]:

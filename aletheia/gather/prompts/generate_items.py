@@ -85,17 +85,17 @@ LENSES: Final = (
 """For whom a batch is written; with the angles they make 60 batches that ask for other things."""
 
 
-def angle_of(department: Department, iteration: int) -> tuple[Angle, Angle]:
-    """Choose point of view and readers for an iteration.
+def angle_of(department: Department, number: int) -> tuple[Angle, Angle]:
+    """Choose point of view and readers for a batch.
 
     Departments begin at different angles, so that a run over many of them is not one theme after
     another.
 
     Args:
         department: the department.
-        iteration: from 1.
+        number: of the batch, from 1.
     """
-    turn = zlib.crc32(department.id.encode()) % len(ANGLES) + iteration - 1
+    turn = zlib.crc32(department.id.encode()) % len(ANGLES) + number - 1
     return ANGLES[turn % len(ANGLES)], LENSES[turn // len(ANGLES) % len(LENSES)]
 
 
@@ -139,7 +139,7 @@ class _Selection:
 
 def build_prompt(
     department: Department,
-    iteration: int,
+    number: int,
     context: PromptContext,
     *,
     count: int,
@@ -152,7 +152,7 @@ def build_prompt(
 
     Args:
         department: the department.
-        iteration: from 1, chooses the angle.
+        number: of the batch, from 1; chooses the angle.
         context: what is there already.
         count: items asked for; with a `repair`, those that are still missing.
         max_context_tokens: bound on all excerpts together.
@@ -160,10 +160,10 @@ def build_prompt(
         repair: what is wrong with the answer so far.
         count_tokens: estimates the tokens of a text.
     """
-    angle, lens = angle_of(department, iteration)
+    angle, lens = angle_of(department, number)
     selection = _select(context, max_context_tokens, count_tokens)
     order = {
-        "batch": iteration,
+        "batch": number,
         "angle": angle.name,
         "readers": lens.name,
         "items": count,

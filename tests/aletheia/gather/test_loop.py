@@ -1,5 +1,6 @@
 """A department's turn, step by step (SPEC §4)."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -225,6 +226,17 @@ async def test_a_second_run_goes_on_over_what_the_first_has_saved(build: Callabl
     assert second.summary[1].items_created == 0
 
 
+async def test_batches_of_a_second_run_differ_from_those_of_the_first(
+    build: Callable[..., Workshop],
+):
+    await work_run(build(), replace(ORDER, max_iterations=3), three_departments())
+    order = replace(ORDER, run_id="run-2", max_iterations=3)
+    run, _ = await work_run(build(), order, three_departments())
+    legal = run.progress.departments[0]
+    assert legal.iterations
+    assert all(one.kept > one.generated / 2 for one in legal.iterations)
+
+
 async def test_what_is_told_a_model_names_its_sources(build: Callable[..., Workshop]):
     chat = FlakyChat()
     shop = build(chat, brain=FakeBrain())
@@ -363,6 +375,27 @@ async def test_an_attempt_ends_when_its_time_is_over(build: Callable[..., Worksh
     moments[0] = 570.0
     run, reason = await find_verdict(shop, run, 0)
     assert reason == StopReason.TIME_BUDGET
+
+
+class SilentChat(MockChat):
+    """A model that never answers."""
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        del request
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+
+async def test_a_model_that_stalls_past_the_time_of_an_attempt_ends_the_department(
+    build: Callable[..., Workshop],
+):
+    moments = [0.0]
+    shop = build(SilentChat(), clock=lambda: moments[0], grace_s=0.05)
+    run = await begin(shop)
+    moments[0] = 569.95
+    run = await work(shop, run, 0)
+    assert run.progress.departments[0].reason == StopReason.TIME_BUDGET
+    assert run.progress.iterations == 0
 
 
 async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[..., Workshop]):

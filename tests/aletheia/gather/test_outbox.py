@@ -120,6 +120,16 @@ async def test_ids_that_were_never_saved_are_passed_over_after_a_while(world: Br
     assert await world.outbox.projects() == []
 
 
+async def test_a_clock_that_is_behind_takes_no_intent_for_an_old_one(world: BrainWorld):
+    (late,) = world.make("late")
+    await world.outbox.announce(PROJECT, "about to be saved", LEGAL, [late.id])
+    world.now -= 5
+    assert await world.deliver() == 0
+    await world.content.insert_items([late])
+    assert await world.deliver() == 1
+    assert await world.known() == [late.id]
+
+
 async def test_an_intent_that_is_written_twice_waits_once(world: BrainWorld):
     await world.save("first")
     await world.save("first")

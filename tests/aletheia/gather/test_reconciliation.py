@@ -1,5 +1,6 @@
 """The Brain made to agree with the store (SPEC §4, Brain)."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,38 @@ class OddService(Service):
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
         raise NotFound("brain", 404, f"{project_id} {ids}")
+
+
+class ForgetfulService(Service):
+    """One that answers with the same page whatever comes after."""
+
+    def __init__(self, brain: IndexedBrain) -> None:
+        super().__init__(brain)
+        self._graph = brain.graph
+
+    async def list_items(
+        self, project_id: str, *, after: str = "", limit: int = 1000
+    ) -> list[IndexedItem]:
+        del after, limit
+        return await self._graph.list_items(project_id, limit=1)
+
+    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
+        return await self._graph.delete(project_id, ids)
+
+
+async def test_a_service_that_lists_one_page_for_ever_is_not_listed_for_ever(world: BrainWorld):
+    ids = await world.save("first", "second")
+    await world.deliver()
+    service = ForgetfulService(world.brain)
+
+    async def fetch() -> Service:
+        return service
+
+    world.access = BrainAccess(fetch, world.breakers, link_from=0.5)
+    async with asyncio.timeout(5):
+        done = await reconcile(world)
+    assert found(done) == {Kind.MISSING: [max(ids)]}
+    assert sorted(await world.known()) == sorted(ids)
 
 
 @pytest.mark.parametrize("kind", [Service, OddService])

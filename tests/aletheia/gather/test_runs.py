@@ -223,6 +223,28 @@ async def test_a_closed_run_frees_its_project_and_tells_its_report_again(desk: D
     assert (await desk.open(OTHER)).report is None
 
 
+async def test_a_run_that_ended_without_saying_so_is_listed_until_it_has(desk: Desk):
+    run = await desk.open()
+    assert await desk.runs.list_untold(60) == []
+    await desk.runs.close(run, "completed", {})
+    assert await desk.runs.list_untold(60) == []
+    desk.clock.now += 61
+    assert await desk.runs.list_untold(60) == [run.id]
+    await desk.runs.mark_told(run.id)
+    await desk.runs.mark_told(run.id)
+    assert await desk.runs.list_untold(60) == []
+
+
+@pytest.mark.parametrize("most", [-1, 1_000_001, 2**80])
+async def test_a_number_of_iterations_that_makes_no_sense_is_refused_at_once(desk: Desk, most: int):
+    with pytest.raises(InvalidTask, match="0 to 1,000,000"):
+        await desk.open(replace(ORDER, max_iterations=most))
+    assert await desk.documents.find(LOCKS, {}) == []
+    assert desk.source.listed == 0
+    with pytest.raises(ValueError, match=r"at (least 1|most 1,000,000), not"):
+        Overrides(max_iterations=most)
+
+
 async def test_time_is_counted_while_a_run_is_at_work(desk: Desk):
     run = await desk.open()
     desk.clock.now += 100

@@ -502,6 +502,29 @@ async def test_a_limit_says_how_long_it_holds(caller: Caller, brain: ShakyBrain)
     assert 30 < int(caller.answered["retry-after"]) <= 40
 
 
+class HangingBrain(ShakyBrain):
+    """Takes a while to find out that it is down."""
+
+    async def open(self) -> None:
+        """Wait, and fail."""
+        self.opened += 1
+        await asyncio.sleep(0.2)
+        raise Unavailable("neo4j", "no answer")
+
+
+async def test_callers_of_a_brain_that_hangs_wait_together(graph: EmbeddedGraph):
+    brain = HangingBrain(graph, FakeEmbed(), MODEL, DIMENSIONS)
+    brain.failures = []
+    async with (
+        serving(create_app(ServiceParts(brain, graph, KEY))) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        caller = Caller(session, url)
+        answers = await asyncio.gather(*(caller.call("GET", LIST_PATH) for _ in range(10)))
+    assert [status for status, _ in answers] == [503] * 10
+    assert brain.opened <= 4
+
+
 async def test_a_brain_that_is_down_at_the_start_is_opened_once_it_is_there(
     brain: ShakyBrain, graph: EmbeddedGraph, caplog: pytest.LogCaptureFixture
 ):

@@ -45,6 +45,8 @@ from tests.fakes.brain import (
     vector_of,
 )
 
+pytestmark = pytest.mark.timeout(180)  # the start of a Neo4j counts towards the first test
+
 HOSTILE = [
     "'; DROP TABLE items; --",
     'x"}) DETACH DELETE (n) //',
@@ -513,7 +515,8 @@ async def test_another_length_of_vectors_is_another_model(
     item = replace(item_of("a"), vector=vector_of("a", 12))
     with pytest.raises(ModelChanged):
         await longer.upsert(PROJECT, LEGAL, [item])
-    await longer.adopt_model()
+    assert await longer.adopt_model()
+    assert [one.has_vector for one in await graph.list_items(PROJECT)] == [False]
     assert await longer.upsert(PROJECT, LEGAL, [item]) == Upserted(0, 1)
     assert await find_ids(longer, vector_of("a", 12), 0.99) == ["a"]
 

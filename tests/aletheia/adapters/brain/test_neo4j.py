@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any, cast
 
 import neo4j
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from aletheia.adapters.brain.neo4j import Neo4jGraph, read_cypher
 from aletheia.errors import InvalidTask, Misconfigured, Unauthorized, Unavailable, Unreachable
 from aletheia.gather.brain import BrainDepartment, GraphItem
-from tests.fakes.brain import LEGAL, vector_of
+from aletheia.gather.brain_index import IndexedBrain
+from tests.fakes.brain import LEGAL, BrainWorld, FakeEmbed, vector_of
 from tests.services.neo4j_server import Neo4jAddress, Neo4jServer, empty
 from tests.services.nx import free_port
 
@@ -106,6 +108,11 @@ async def test_a_server_that_hangs_holds_nobody_up():
         graph = connect(Neo4jAddress(f"bolt://127.0.0.1:{port}"), timeout_s=0.5)
         with pytest.raises(Unavailable):
             await graph.open()
+        began = time.monotonic()
+        calls = [graph.list_items(PROJECT) for _ in range(8)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(one) for one in answers] == [Unavailable] * 8
+        assert time.monotonic() - began < 2, "one waited for the other"
         await graph.close()
         await is_over.wait()
 
@@ -114,6 +121,13 @@ async def test_a_server_that_hangs_holds_nobody_up():
 async def test_an_address_that_cannot_be_right_is_said_to_be(uri: str):
     with pytest.raises(Misconfigured, match="NEO4J_URI"):
         await connect(Neo4jAddress(uri)).open()
+
+
+@pytest.mark.parametrize("uri", ["bolt://me:hunter2@127.0.0.1", "bolt://127.0.0.1?key=hunter2"])
+async def test_what_is_secret_in_an_address_is_not_said(uri: str):
+    with pytest.raises(Misconfigured, match="NEO4J_URI") as refused:
+        await connect(Neo4jAddress(uri)).open()
+    assert "hunter2" not in str(refused.value)
 
 
 async def test_a_host_that_nobody_knows_is_unreachable():
@@ -129,6 +143,36 @@ async def test_wrong_credentials_are_refused_without_a_word_of_the_password(
     with pytest.raises(Unauthorized) as refused:
         await graph.open()
     assert "hunter2" not in str(refused.value)
+
+
+async def test_a_password_that_has_to_be_changed_first_is_no_good(neo4j_address: Neo4jAddress):
+    await run(neo4j_address, "CREATE USER fresh SET PASSWORD 'at-first-1'", database="system")
+    graph = connect(Neo4jAddress(neo4j_address.uri, "fresh", "at-first-1"))
+    try:
+        with pytest.raises(Unauthorized, match="must be changed"):
+            await graph.open()
+    finally:
+        await run(neo4j_address, "DROP USER fresh", database="system")
+
+
+async def test_what_the_server_refuses_is_no_fault_of_the_items(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress, tmp_path: Path
+):
+    world = BrainWorld(tmp_path)
+    world.brain = IndexedBrain(graph, world.embed, MODEL, DIMENSIONS)
+    await world.open()
+    await world.save("first", "second")
+    odd = "CREATE CONSTRAINT odd FOR (item:Item) REQUIRE item.department IS UNIQUE"
+    await run(neo4j_address, odd)
+    try:
+        assert await world.deliver() == 0
+    finally:
+        await run(neo4j_address, "DROP CONSTRAINT odd")
+    (state,) = await world.outbox.states()
+    assert (state.waiting, state.dead) == (1, 0)
+    world.now += 700
+    assert await world.deliver() == 2
+    await world.close()
 
 
 async def test_a_database_that_is_not_there_is_said_to_be_missing(neo4j_address: Neo4jAddress):
@@ -183,6 +227,23 @@ async def test_a_database_that_is_read_only_can_be_searched_and_says_that_it_is(
 # At the same time
 
 
+async def test_processes_that_begin_at_once_all_find_what_they_need(neo4j_address: Neo4jAddress):
+    found = await run(neo4j_address, "SHOW CONSTRAINTS YIELD name")
+    for name in [row["name"] for row in found.records]:
+        await run(neo4j_address, f"DROP CONSTRAINT {name}")
+    await run(neo4j_address, "DROP INDEX aletheia_item_revision IF EXISTS")
+    graphs = [connect(neo4j_address, retry_s=15.0) for _ in range(8)]
+    await asyncio.gather(*(one.open() for one in graphs))
+    await asyncio.gather(*(one.set_model(MODEL, DIMENSIONS) for one in graphs))
+    items = items_of("i", 3)
+    await graphs[0].upsert(PROJECT, LEGAL, items)
+    assert await find_ids(graphs[-1], items[1].vector, 0.999999) == ["i1"]
+    for one in graphs:
+        await one.close()
+    assert len((await run(neo4j_address, "SHOW CONSTRAINTS")).records) == 5
+    empty(neo4j_address)
+
+
 async def test_writers_of_the_same_items_wait_for_each_other(graph: Neo4jGraph, other: Neo4jGraph):
     items = items_of("i", 60)
     calls = [
@@ -224,6 +285,50 @@ async def test_what_another_process_has_written_or_deleted_counts_at_once(
     assert await find_ids(other, items[2].vector, 0.999999) == ["i2"]
     assert await graph.delete(PROJECT, ["i0"]) == 1
     assert await find_ids(other, items[0].vector, 0.999999) == []
+
+
+class Late(Neo4jGraph):
+    """Lets others go first between its first look at a project and its search.
+
+    Attributes:
+        has_looked: whether it waits for them.
+        goes_on: set it to have it go on.
+        read: how many vectors it has read.
+    """
+
+    def __init__(self, address: Neo4jAddress) -> None:
+        super().__init__(address.uri, address.username, address.password)
+        self.has_looked, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.read = 0
+
+    async def _read_state(self, project_id: str) -> Any:
+        state = await super()._read_state(project_id)
+        if not self.has_looked.is_set():
+            self.has_looked.set()
+            await self.goes_on.wait()
+        return state
+
+    async def _read_vectors(self, state: Any, revision: int) -> Any:
+        ids, vectors = await super()._read_vectors(state, revision)
+        self.read += len(ids)
+        return ids, vectors
+
+
+async def test_whoever_is_overtaken_while_it_looks_reads_nothing_again(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    items = items_of("i", 30)
+    late = Late(neo4j_address)
+    await graph.upsert(PROJECT, LEGAL, items[:20])
+    overtaken = asyncio.create_task(find_ids(late, items[5].vector, 0.999999))
+    await late.has_looked.wait()
+    await graph.upsert(PROJECT, LEGAL, items[20:])
+    assert await find_ids(late, items[25].vector, 0.999999) == ["i25"]
+    late.goes_on.set()
+    assert await overtaken == ["i5"]
+    assert await find_ids(late, items[25].vector, 0.999999) == ["i25"]
+    assert late.read == 30
+    await late.close()
 
 
 async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
@@ -302,6 +407,20 @@ async def test_a_change_of_model_that_was_cut_short_is_finished_by_the_next_one(
     assert left.records == []
 
 
+async def test_reconciling_finishes_a_change_of_model_that_was_cut_short(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    await graph.upsert(PROJECT, LEGAL, items_of("i", 3))
+    begun = {"model": "tests/new", "dimensions": DIMENSIONS, "is_alone": False}
+    await run(neo4j_address, read_cypher("write_model"), begun)
+    await run(neo4j_address, read_cypher("drop_index"))
+    assert not await IndexedBrain(graph, FakeEmbed(), "tests/new").adopt_model()
+    (index,) = (await run(neo4j_address, read_cypher("read_index"))).records
+    assert (index["state"], index["dimensions"]) == ("ONLINE", DIMENSIONS)
+    left = await run(neo4j_address, "MATCH (i:Item) WHERE i.vector IS NOT NULL RETURN i")
+    assert left.records == []
+
+
 async def test_a_writer_that_has_not_heard_of_a_new_model_adds_nothing_to_compare(
     graph: Neo4jGraph, other: Neo4jGraph
 ):
@@ -316,12 +435,16 @@ async def test_a_writer_that_has_not_heard_of_a_new_model_adds_nothing_to_compar
 
 
 async def run(
-    address: Neo4jAddress, statement: str, parameters: dict[str, Any] | None = None
+    address: Neo4jAddress,
+    statement: str,
+    parameters: dict[str, Any] | None = None,
+    *,
+    database: str = "neo4j",
 ) -> neo4j.EagerResult:
-    database: Any = neo4j.AsyncGraphDatabase
+    server: Any = neo4j.AsyncGraphDatabase
     auth = (address.username, address.password)
-    async with database.driver(address.uri, auth=auth, notifications_min_severity="OFF") as driver:
-        return await driver.execute_query(statement, parameters, database_="neo4j")
+    async with server.driver(address.uri, auth=auth, notifications_min_severity="OFF") as driver:
+        return await driver.execute_query(statement, parameters, database_=database)
 
 
 GIVEN: dict[str, Any] = {

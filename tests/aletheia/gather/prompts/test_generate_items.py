@@ -35,10 +35,10 @@ def department(**parts: Any) -> Department:
     )
 
 
-def build(context: PromptContext | None = None, iteration: int = 1, **options: Any) -> Prompt:
+def build(context: PromptContext | None = None, number: int = 1, **options: Any) -> Prompt:
     about = options.pop("department", department())
     defaults: dict[str, Any] = {"count": 8, "max_context_tokens": 6000}
-    return build_prompt(about, iteration, context or PromptContext(), **{**defaults, **options})
+    return build_prompt(about, number, context or PromptContext(), **{**defaults, **options})
 
 
 def blocks(prompt: Prompt) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def test_tokens_can_be_counted_otherwise() -> None:
 
 def test_batches_ask_for_other_things_each_time() -> None:
     about = department()
-    chosen = [angle_of(about, iteration) for iteration in range(1, 61)]
+    chosen = [angle_of(about, number) for number in range(1, 61)]
     assert len(set(chosen)) == len(ANGLES) * len(LENSES) == 60
     assert all(one[0] != other[0] for one, other in itertools.pairwise(chosen))
     assert angle_of(about, 61) == angle_of(about, 1)
@@ -188,7 +188,7 @@ def test_departments_begin_at_different_angles() -> None:
 
 def test_a_prompt_names_its_angle_its_readers_and_the_number_of_items() -> None:
     angle, lens = angle_of(department(), 15)
-    prompt = build(iteration=15, count=3)
+    prompt = build(number=15, count=3)
     assert f"Write 3 items for the department above, {lens.wish}." in prompt.messages[1].text
     assert f"All of them are about {angle.wish}." in prompt.messages[1].text
     assert blocks(prompt)["order"] == {
