@@ -13,7 +13,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Awaitable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -65,28 +64,35 @@ class Gatherer:
             "seconds": seconds,
             "iterations": report.iterations,
             "items": report.items_created,
-            "iteration_ms": await self._measure_iterations(request["project"]),
+            **await self._measure_iterations(request["project"]),
         }
 
-    async def _measure_iterations(self, project: str) -> list[float]:
-        """Take the times between two iterations of a department, by the events, milliseconds."""
+    async def _measure_iterations(self, project: str) -> Message:
+        """Measure, by the events of the run, how long it was at its departments.
+
+        Returns:
+            `worked_ms`, from the first event to that of the last department, and `iteration_ms`,
+            the times between two iterations of a department.
+        """
         documents = self._store.get_client()
         await documents.open()
         try:
             events = await EventLog(documents).read(project)
         finally:
             await documents.close()
-        before: tuple[str, datetime] | None = None
+        began = events[0].at
+        ended, before, department = began, began, ""
         times: list[float] = []
         for event in events:
             said: dict[str, Any] = orjson.loads(event.body)
+            if said["type"] == "department_complete":
+                ended = event.at
             if said["type"] != "iteration_complete":
                 continue
-            at = datetime.fromisoformat(said["timestamp"])
-            if before is not None and before[0] == said["department"]:
-                times.append(1000 * (at - before[1]).total_seconds())
-            before = said["department"], at
-        return times
+            if department == said["department"]:
+                times.append(1000 * (event.at - before).total_seconds())
+            before, department = event.at, said["department"]
+        return {"worked_ms": 1000 * (ended - began).total_seconds(), "iteration_ms": times}
 
     async def _fill(self, project: str, items: int) -> Message:
         """Save items of the application's own, and their vectors, so that all are warm."""

@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 
 Unit: TypeAlias = Literal["request", "task"]
 
+LIMITED: Final = frozenset({"openai", "ollama"})
+"""Providers that the limits hold for (SPEC §1); chat models of others have those of their own, and
+the budgets."""
+
 LONGEST_PAUSE_S: Final = 5.0
 """Longest wait between two tries of one request. A provider that asks for more is waited for in
 the ledger, where a task blocks nobody."""
@@ -168,6 +172,8 @@ class Meter:
 
     async def _charge(self, plan: CallPlan, reservation: Reservation) -> None:
         """Charge the limits, or give back what the budgets have set aside."""
+        if plan.provider not in LIMITED:
+            return
         weight = plan.texts if self._unit == "task" else 1
         try:
             await self._limiter.acquire(plan.provider, weight)

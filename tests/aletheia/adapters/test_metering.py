@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
@@ -105,6 +105,13 @@ async def test_over_a_limit_nothing_is_sent_and_nothing_else_charged(gates: Gate
         await gates.meter(PLAN, ending())
     assert caught.value.tiers == ("minute",)
     assert await gates.stands() == (2, 80)
+
+
+async def test_a_provider_that_the_limits_are_not_for_is_held_to_budgets_alone(gates: Gates):
+    plan = replace(PLAN, provider="openrouter")
+    for _ in range(3):
+        assert await gates.meter(plan, ending(Sent())) == Sent()
+    assert await gates.stands() == (0, 120)
 
 
 async def test_over_budget_nothing_is_sent_and_no_limit_charged(gates: Gates):
