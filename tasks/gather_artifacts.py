@@ -14,6 +14,8 @@ from tasks.evaluation_artifacts import plain
 MOST_ROWS: Final = 200
 """Duplicates in a table."""
 
+MOST_WARNINGS: Final = 50
+
 _SHOWN: Final = 200
 """Characters of an item in a table."""
 
@@ -38,6 +40,9 @@ async def gather_report(run: Run, report: GatherReport) -> None:
         "|---|---|---|---|---|---|",
         *rows,
     ]
+    if run.warnings:
+        odd = [f"- {plain(one)}" for one in run.warnings[:MOST_WARNINGS]]
+        page += ["", "Odd about the departments, or passed over:", "", *odd]
     chosen = await (await warm.calibrations()).find_chosen(run.id)
     if chosen is not None:
         page += ["", describe_calibration(chosen)]

@@ -49,7 +49,7 @@ class ModelChanged(AletheiaError):
     def __str__(self) -> str:
         return (
             f"the Brain holds vectors of {self.kept!r}, not of {self.asked!r}: "
-            "run `reconcile` to index all items anew"
+            "run `reconcile` where it is kept, without BRAIN_SERVICE_BASE_URL, to index all anew"
         )
 
 

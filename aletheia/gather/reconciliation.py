@@ -7,13 +7,13 @@ application have no department and are not indexed.
 
 import logging
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from aletheia.errors import NotFound
+from aletheia.errors import NotFound, Refused
 from aletheia.gather.brain import (
     Brain,
     BrainDepartment,
@@ -126,8 +126,9 @@ class Reconciler:
 
         Raises:
             Unavailable: the Brain or the store is out of reach; what was repaired stays.
+            ModelChanged: a service holds vectors of another model than it embeds with.
         """
-        is_new_model = await self._adopt_model()
+        is_new_model = await self._adopt_model(project_id)
         before, stored = await self._compare(project_id, items)
         wanted = list(stored)
         deleted = 0
@@ -167,9 +168,14 @@ class Reconciler:
                 kept += 1
         return kept
 
-    async def _adopt_model(self) -> bool:
+    async def _adopt_model(self, project_id: str) -> bool:
         async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-            return isinstance(brain, IndexedBrain) and await brain.adopt_model()
+            if isinstance(brain, IndexedBrain):
+                return await brain.adopt_model()
+            # The model is a service's own business; any answer shows that it has changed.
+            with suppress(Refused):
+                await brain.measure_coverage(project_id, BrainDepartment("-", "-"), ())
+            return False
 
     async def _compare(
         self, project_id: str, items: BrainItems

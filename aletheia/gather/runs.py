@@ -210,6 +210,7 @@ class Run:
         worked_before_s: how long it had been at work by then, seconds.
         is_cancel_requested: whether somebody asked for its end.
         report: what it came to, once it is closed.
+        warnings: what was odd about the departments, those that were passed over among it.
     """
 
     id: str
@@ -222,6 +223,7 @@ class Run:
     worked_before_s: float
     is_cancel_requested: bool = False
     report: GatherReport | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class GatherRuns:
@@ -735,6 +737,7 @@ class GatherRuns:
             worked_before_s=worked_s,
             is_cancel_requested=found["is_cancel_requested"],
             report=None if made is None else GatherReport.model_validate(made),
+            warnings=tuple(found["warnings"]),
         )
 
 

@@ -82,6 +82,7 @@ async def shop(
         payload.add("support", 2, description="Answers customers and collects feedback.", **EASY)
         payload.add("legal", 1, description="Reviews contracts and licences.", **HARD)
         payload.add("closed", 3, isActive=False)
+        payload.add("wrong", 4, coordinationSettings={"minQualityThreshold": 850})
         store = StoreCredentials(data_dir=tmp_path)
         await store.asave("default", overwrite=True)
         await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
@@ -114,6 +115,8 @@ async def test_a_run_fills_its_departments_and_says_what_it_did(shop: Shop):
     (page,) = await artifacts("gather-report", run.id)
     assert f"**{len(items)} items**" in str(page.data)
     assert "| Support |" in str(page.data)
+    assert "passed over" in str(page.data)
+    assert "minQualityThreshold" in str(page.data)
     (table,) = await artifacts("gather-duplicates", run.id)
     assert str(table.description).startswith("**0 items**")
 

@@ -246,6 +246,19 @@ async def test_a_service_that_lists_nothing_is_sent_everything_again(
     assert sorted(await world.known()) == sorted(ids)
 
 
+async def test_a_service_whose_model_has_changed_is_not_called_in_order(world: BrainWorld):
+    await world.save("first", "second")
+    await world.deliver()
+    service = ForgetfulService(IndexedBrain(world.graph, world.embed, "another"))
+
+    async def fetch() -> Service:
+        return service
+
+    world.access = BrainAccess(fetch, world.breakers, link_from=0.5)
+    with pytest.raises(ModelChanged, match="without BRAIN_SERVICE_BASE_URL"):
+        await reconcile(world)
+
+
 async def test_evaluations_are_kept_beside_the_items(world: BrainWorld):
     reconciler = Reconciler(world.access, world.outbox, find_department)
     evaluation = {
