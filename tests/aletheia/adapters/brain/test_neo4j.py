@@ -211,7 +211,9 @@ async def test_a_database_that_is_read_only_can_be_searched_and_says_that_it_is(
     items = items_of("i", 3)
     await frail.upsert(PROJECT, LEGAL, items)
     settings = {"server.databases.default_to_read_only": "true"}
-    await asyncio.to_thread(own_neo4j.restart, settings)
+    # In order: what a killed one has to recover cannot be recovered by one that may not write.
+    await asyncio.to_thread(own_neo4j.stop)
+    await asyncio.to_thread(own_neo4j.start, settings)
     late = connect(own_neo4j.address)
     try:
         for one in (frail, late):
