@@ -46,6 +46,7 @@ from tests.aletheia.gather.gather_runner import (
 )
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.departments import FakeDepartments, make_department
+from tests.fakes.documents import LosableDocuments
 from tests.fakes.openai_chat import items_text
 from tests.services.fixtures import mongodb_uri
 
@@ -235,6 +236,36 @@ async def test_batches_of_a_second_run_differ_from_those_of_the_first(
     legal = run.progress.departments[0]
     assert legal.iterations
     assert all(one.kept > one.generated / 2 for one in legal.iterations)
+
+
+@pytest.mark.parametrize("loss", ["is_lost", "loses_answers"])
+async def test_a_store_that_is_lost_costs_an_attempt_and_nothing_else(tmp_path: Path, loss: str):
+    documents, content = LosableDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)
+    await documents.open()
+    await content.open()
+
+    class Unlucky(FlakyChat):
+        async def complete(self, request: ChatRequest) -> Completion:
+            answer = await super().complete(request)
+            if len(self.prompts) == 3:
+                setattr(documents, loss, True)
+            return answer
+
+    chat = Unlucky()
+    with pytest.raises(Unavailable, match="store"):
+        await work_run(make_shop(documents, content, chat), ORDER, three_departments())
+    setattr(documents, loss, False)
+    shop = make_shop(documents, content, chat)
+    run, report = await work_run(shop, ORDER, three_departments())
+    assert report.status == "completed"
+    iterations = [done for one in run.progress.departments for done in one.iterations]
+    saved = [one for done in iterations for one in done.item_ids]
+    assert report.items_created == len(saved) == len(set(saved))
+    # The answer on its way when the store went is paid for again, and none that was kept.
+    again = 1 if loss == "is_lost" else 0
+    assert len(chat.prompts) == report.iterations + again
+    await content.close()
+    await documents.close()
 
 
 async def test_what_is_told_a_model_names_its_sources(build: Callable[..., Workshop]):
