@@ -35,7 +35,9 @@ from tests.services.neo4j_server import Neo4jAddress, running_neo4j
 
 MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 DIMENSIONS: Final = 384
-WORDS: Final = 20
+WORDS: Final = 8
+"""Of a text; of longer ones the standard library has too few."""
+
 SMALL: Final = 10_000
 LARGE: Final = 100_000
 QUERIES: Final = 200
