@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from yarl import URL
 
 from aletheia.adapters.answers import excerpt, read_retry_after
+from aletheia.adapters.connections import connection_lost, send_once
 from aletheia.adapters.remote_embedder import read_base_url
 from aletheia.adapters.upstream import is_token
 from aletheia.errors import (
@@ -64,6 +65,7 @@ _LOGIN: Final = re.compile(
 )
 _WEB_PAGE: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 
+_SEND_ONCE: Final = (send_once(PAYLOAD),)
 _SHOWN_BYTES: Final = 4096
 _SHOWN_NAMES: Final = 5
 
@@ -206,7 +208,7 @@ class PayloadDepartments:
         status: int | None = None
         try:
             async with self._session.get(
-                url, headers=self._headers, allow_redirects=False, middlewares=(_send_once,)
+                url, headers=self._headers, allow_redirects=False, middlewares=_SEND_ONCE
             ) as response:
                 status = response.status
                 body = await self._read_body(response)
@@ -220,7 +222,7 @@ class PayloadDepartments:
             said = excerpt(error.message.encode(errors="replace"), self._key)
             raise BadAnswer(PAYLOAD, f"not HTTP: {said}", status=status) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _lost(error, status) from error
+            raise connection_lost(PAYLOAD, error, status) from error
         if status != 200:  # noqa: PLR2004
             raise self._to_error(status, body, headers)
         try:
@@ -387,19 +389,3 @@ def _first_error(body: bytes) -> str:
     first = cast("list[Any]", errors)[0] if isinstance(errors, list) and errors else None
     message = cast("dict[str, Any]", first).get("message") if isinstance(first, dict) else None
     return message if isinstance(message, str) else ""
-
-
-async def _send_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET by itself, which no policy has decided on."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _lost(error, None) from error
-
-
-def _lost(error: Exception, status: int | None) -> Unavailable:
-    return Unavailable(PAYLOAD, f"connection lost ({type(error).__name__})", status=status)

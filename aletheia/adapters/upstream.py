@@ -26,6 +26,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from aletheia.adapters.answers import excerpt, read_date, read_retry_after
+from aletheia.adapters.connections import connection_lost, send_once
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -72,6 +73,7 @@ raise.
 """
 
 
+_SEND_ONCE: Final = (send_once(UPSTREAM),)
 _REFUSALS: Final = {401: Unauthorized, 403: Unauthorized, 404: NotFound, 409: Conflict}
 
 
@@ -347,7 +349,7 @@ class HttpUpstream:
             said = excerpt(error.message.encode(errors="replace"), header or "")
             raise BadAnswer(UPSTREAM, f"not HTTP: {said}", status=status) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise _lost(error, status) from error
+            raise connection_lost(UPSTREAM, error, status) from error
         finally:
             if self._on_request is not None:
                 seconds = time.perf_counter() - started
@@ -456,28 +458,6 @@ def _ignore(body: bytes) -> None:
 
 def _as_payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return body if body is None or len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
-
-
-async def _send_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET by itself when a kept connection turns out to be lost.
-
-    It would be a try that no policy decided on and nobody counts.
-    """
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _lost(error) from error
-
-
-_SEND_ONCE: Final = (_send_once,)
-
-
-def _lost(error: Exception, status: int | None = None) -> Unavailable:
-    return Unavailable(UPSTREAM, f"connection lost ({type(error).__name__})", status=status)
 
 
 async def _read_all(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from aletheia.adapters.brain.nearest import find_near
 from aletheia.adapters.documents.file import SqliteFile
 from aletheia.gather.brain import (
     NEIGHBOURS,
@@ -27,7 +28,6 @@ from aletheia.gather.brain import (
     IndexedItem,
     KnownItem,
 )
-from aletheia.gather.brain_index import SCORE_DIGITS, measure_cosines
 
 FILE: Final = "brain.sqlite3"
 
@@ -41,7 +41,6 @@ MOST_BYTES: Final = 2**30
 """Of all matrices of a process: 700,000 vectors of 384 numbers."""
 
 _FIRST_ROWS: Final = 1024
-_QUERIES_AT_ONCE: Final = 64
 _READ_AT_ONCE: Final = 4096
 
 _SCHEMA: Final = """
@@ -309,36 +308,14 @@ class _Matrix:
         *,
         without: Sequence[int] = (),
     ) -> list[list[_Near]]:
-        """Find the rows near to each of some vectors.
-
-        Candidates are found in float32, and measured in float64.
-
-        Args:
-            queries: `(m, d)` of unit length.
-            threshold: raw cosine, inclusive.
-            limit: of one vector's.
-            without: for each vector a row that does not count.
-        """
+        """Find the rows near to each of some vectors; see `nearest.find_near`."""
         size = len(self._keys)
-        if not size:
-            return [[] for _ in queries]
-        # What rounding may take from a product of unit vectors: half a unit in the last place a
-        # term (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and of the score.
-        slack = (self.dimensions + 8) * 2.0**-24 + 10.0**-SCORE_DIGITS
-        found: list[list[_Near]] = []
-        for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            some = queries[start : start + _QUERIES_AT_ONCE]
-            cosines = some @ self._vectors[:size].T
-            for place, row in enumerate(without[start : start + _QUERIES_AT_ONCE]):
-                cosines[place, row] = -np.inf
-            for query, row in zip(some, cosines, strict=True):
-                near = np.flatnonzero(row >= threshold - slack)
-                if len(near) > limit:
-                    # All that may have the score of the last one, so that ids decide about ties.
-                    last = np.partition(row[near], -limit)[-limit]
-                    near = near[row[near] >= last - 2 * slack]
-                found.append(self._measure(query, near, threshold, limit))
-        return found
+        found = find_near(
+            self._vectors[:size], self._ids, queries, threshold, limit, without=without
+        )
+        return [
+            [_Near(score, self._ids[row], self._keys[row]) for row, score in near] for near in found
+        ]
 
     def find_neighbours(
         self, keys: Sequence[int], threshold: float, limit: int
@@ -348,20 +325,6 @@ class _Matrix:
         rows = [self._rows[key] for key in there]
         near = self.find_near(self._vectors[rows], threshold, limit, without=rows)
         return dict(zip(there, near, strict=True))
-
-    def _measure(
-        self, query: NDArray[np.float32], rows: NDArray[np.intp], threshold: float, limit: int
-    ) -> list[_Near]:
-        near: list[_Near] = []
-        for start in range(0, len(rows), _READ_AT_ONCE):
-            part: list[int] = rows[start : start + _READ_AT_ONCE].tolist()
-            scores: list[float] = measure_cosines(self._vectors[part], query).tolist()
-            near += [
-                _Near(score, self._ids[row], self._keys[row])
-                for row, score in zip(part, scores, strict=True)
-                if score >= threshold
-            ]
-        return sorted(near, key=lambda one: (-one.score, one.id))[:limit]
 
     def _put(self, keys: Sequence[int], ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
         self._reserve(len(self._keys) + len(keys))

@@ -36,6 +36,7 @@ from neo4j.exceptions import (
 )
 from numpy.typing import NDArray
 
+from aletheia.adapters.brain.nearest import find_near
 from aletheia.errors import (
     BadAnswer,
     InvalidTask,
@@ -92,7 +93,6 @@ _SCORE_SLACK: Final = 1e-5
 _MOST_BYTES: Final = 2**30
 """Of all matrices of a process; the project that was searched longest ago goes first."""
 
-_QUERIES_AT_ONCE: Final = 64
 _FIRST_ROWS: Final = 1024
 
 _READ_ONLY: Final = frozenset(
@@ -695,34 +695,12 @@ class _Matrix:
         limit: int,
         without: Sequence[int] = (),
     ) -> list[list[_Near]]:
-        """Find the rows near to each of some vectors: candidates in float32, measured in float64.
-
-        Args:
-            queries: `(m, d)` of unit length.
-            threshold: raw cosine, inclusive.
-            limit: of one vector's.
-            without: for each vector a row that does not count.
-        """
+        """Find the rows near to each of some vectors; see `nearest.find_near`."""
         size = len(self._ids)
-        if not size:
-            return [[] for _ in queries]
-        # What rounding may take from a product of unit vectors: half a unit in the last place a
-        # term (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and of the score.
-        slack = (self._vectors.shape[1] + 8) * 2.0**-24 + 10.0**-SCORE_DIGITS
-        found: list[list[_Near]] = []
-        for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            some = queries[start : start + _QUERIES_AT_ONCE]
-            cosines = some @ self._vectors[:size].T
-            for place, row in enumerate(without[start : start + _QUERIES_AT_ONCE]):
-                cosines[place, row] = -np.inf
-            for query, row in zip(some, cosines, strict=True):
-                near = np.flatnonzero(row >= threshold - slack)
-                if len(near) > limit:
-                    # All that may have the score of the last one, so that ids decide about ties.
-                    last = np.partition(row[near], -limit)[-limit]
-                    near = near[row[near] >= last - 2 * slack]
-                found.append(self._measure(query, near, threshold, limit))
-        return found
+        found = find_near(
+            self._vectors[:size], self._ids, queries, threshold, limit, without=without
+        )
+        return [[_Near(score, self._ids[row]) for row, score in near] for near in found]
 
     def find_neighbours(
         self, ids: Sequence[str], threshold: float, limit: int
@@ -732,18 +710,6 @@ class _Matrix:
         rows = [self._rows[one] for one in there]
         near = self.find_near(self._vectors[rows], threshold, limit, rows)
         return dict(zip(there, near, strict=True))
-
-    def _measure(
-        self, query: NDArray[np.float32], rows: NDArray[np.intp], threshold: float, limit: int
-    ) -> list[_Near]:
-        scores: list[float] = measure_cosines(self._vectors[rows], query).tolist()
-        places: list[int] = rows.tolist()
-        near = [
-            _Near(score, self._ids[row])
-            for row, score in zip(places, scores, strict=True)
-            if score >= threshold
-        ]
-        return sorted(near, key=lambda one: (-one.cosine, one.id))[:limit]
 
 
 class _Rows(list[Any]):

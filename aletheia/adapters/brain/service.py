@@ -20,6 +20,7 @@ from yarl import URL
 
 from aletheia.adapters.answers import excerpt, read_retry_after
 from aletheia.adapters.brain.wire import INVALID, MODEL_CHANGED, Call, Dialect, Said
+from aletheia.adapters.connections import connection_lost, send_once
 from aletheia.adapters.remote_embedder import read_base_url
 from aletheia.adapters.upstream import IDLE_CONNECTION_S, LARGE_BODY_BYTES, is_token
 from aletheia.errors import (
@@ -74,6 +75,7 @@ MAX_ANSWER_BYTES: Final = 64 * 2**20
 TOO_LONG: Final = "input_too_long"
 """Code of an item that is longer than the service takes."""
 
+_SEND_ONCE: Final = (send_once(BRAIN),)
 _SHOWN_BYTES: Final = 4096
 _WEB_PAGE: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _TOO_LARGE: Final = 413
@@ -342,7 +344,7 @@ class BrainService:
                 data=io.BytesIO(call.body) if is_large and call.body else call.body,
                 headers=headers,
                 allow_redirects=False,
-                middlewares=(_send_once,),
+                middlewares=_SEND_ONCE,
             ) as response:
                 status = response.status
                 return status, await self._read_body(response), response.headers
@@ -355,7 +357,7 @@ class BrainService:
             said = excerpt(error.message.encode(errors="replace"), self._key)
             raise BadAnswer(BRAIN, f"not HTTP: {said}", status=status) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _lost(error, status) from error
+            raise connection_lost(BRAIN, error, status) from error
 
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         """Read an answer; of one that is no success, the beginning."""
@@ -408,19 +410,3 @@ def _to_our_own(status: int, error: Said) -> AletheiaError | None:
     if status in (400, 422) and error.code in INVALID:
         return InvalidTask(error.code, excerpt(error.message.encode(errors="replace")))
     return None
-
-
-async def _send_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET by itself, which no policy has decided on."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _lost(error, None) from error
-
-
-def _lost(error: Exception, status: int | None) -> Unavailable:
-    return Unavailable(BRAIN, f"connection lost ({type(error).__name__})", status=status)
