@@ -1,13 +1,12 @@
 """Stores that are lost for a while, and processes that die between two steps of one."""
 
-import os
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.errors import Unavailable
+from tests.fakes.killing import Steps
 
 _METHODS = ("insert", "update", "upsert", "get", "find", "take", "delete", "count", "count_by")
 
@@ -58,24 +57,6 @@ class LosableDocuments(_Observed):
     def after(self) -> None:
         if self.loses_answers:
             raise Unavailable("store", "made to lose its answer")
-
-
-class Steps:
-    """Counts steps, and ends the process, hard, at one of them (0: at none).
-
-    Attributes:
-        count: steps so far.
-    """
-
-    def __init__(self, kill_at: int) -> None:
-        self._kill_at = kill_at
-        self.count = 0
-
-    def pass_one(self) -> None:
-        """Come to the next step."""
-        self.count += 1
-        if self.count == self._kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class SteppedDocuments(_Observed):

@@ -22,8 +22,9 @@ from aletheia.gather.events import (
     IterationComplete,
 )
 from aletheia.gather.fanout import FanOut, Pace
-from tests.fakes.documents import SteppedDocuments, Steps
+from tests.fakes.documents import SteppedDocuments
 from tests.fakes.event_sink import FileSink
+from tests.fakes.killing import Steps
 
 PROJECT = "p1"
 LEASE_S = 0.1

@@ -5,12 +5,6 @@ the child, and prints `{"steps", "signal", "exit"}`. A step is the moment before
 store or a question to a model; each answer is logged, as it is paid for.
 """
 
-import asyncio
-import itertools
-import json
-import os
-import signal
-import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,6 +37,7 @@ from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.usage import BudgetUsage
 from aletheia.resilience.breaker import CircuitBreaker
 from tests.fakes.departments import FakeDepartments, make_department
+from tests.fakes.killing import Steps, serve_orders
 
 MODEL = "words"
 PROJECT = "shop"
@@ -122,20 +117,6 @@ async def work_run(
     return run, await shop.runs.close(run, status, created)
 
 
-class Steps:
-    """Counts steps, and ends the process, hard, at one of them."""
-
-    def __init__(self, kill_at: int) -> None:
-        self._kill_at = kill_at
-        self._counter = itertools.count(1)
-        self.count = 0
-
-    def pass_one(self) -> None:
-        self.count = next(self._counter)
-        if self.count == self._kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 class SteppedDocuments(EmbeddedDocuments):
     """The real store, with a step before each write, which is after the one before it."""
 
@@ -191,28 +172,5 @@ async def work(order: dict[str, Any], steps: Steps) -> None:
     await documents.close()
 
 
-def main() -> None:
-    """Serve orders until the input ends."""
-    for line in sys.stdin:
-        order = json.loads(line)
-        read_end, write_end = os.pipe()
-        child = os.fork()
-        if child == 0:
-            steps = Steps(order["kill_at"])
-            asyncio.run(work(order, steps))
-            os.write(write_end, str(steps.count).encode())
-            os._exit(0)
-        os.close(write_end)
-        with os.fdopen(read_end) as answer:
-            counted = answer.read()
-        _, status = os.waitpid(child, 0)
-        told = {
-            "steps": int(counted or 0),
-            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
-            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
-        }
-        print(json.dumps(told), flush=True)  # noqa: T201
-
-
 if __name__ == "__main__":
-    main()
+    serve_orders(work)

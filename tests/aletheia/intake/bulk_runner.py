@@ -6,10 +6,7 @@ Reads one JSON object a line: `{"url", "api_url", "api_key", "directory", "kill_
 write to the store, a report to the upstream, a file or a batch at the provider.
 """
 
-import asyncio
-import json
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +31,7 @@ from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
 from aletheia.settings import BudgetSettings, IntakeSettings
 from tasks.pipeline import drain
-from tests.aletheia.intake.crash_runner import Steps
+from tests.fakes.killing import Steps, serve_orders
 
 
 class SteppedStore(EmbeddedDocuments):
@@ -166,28 +163,5 @@ def _processors(batches: OpenAIBatches) -> Processors:
     return Processors({TASK_TYPE: TextEmbedding(batches, max_text_bytes=100_000)}, plugins=[])
 
 
-def main() -> None:
-    """Serve orders until the input ends."""
-    for line in sys.stdin:
-        order = json.loads(line)
-        read_end, write_end = os.pipe()
-        child = os.fork()
-        if child == 0:
-            steps = Steps(order["kill_at"])
-            asyncio.run(work(order, steps))
-            os.write(write_end, str(steps.count).encode())
-            os._exit(0)
-        os.close(write_end)
-        with os.fdopen(read_end) as answer:
-            counted = answer.read()
-        _, status = os.waitpid(child, 0)
-        told = {
-            "steps": int(counted or 0),
-            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
-            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
-        }
-        print(json.dumps(told), flush=True)  # noqa: T201
-
-
 if __name__ == "__main__":
-    main()
+    serve_orders(work)

@@ -5,12 +5,7 @@ shift in the child, and prints `{"steps", "signal"}`. A step is any moment befor
 that leaves the process: a write to the store, a request to the upstream, a computation.
 """
 
-import asyncio
-import itertools
-import json
 import os
-import signal
-import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,20 +19,7 @@ from aletheia.intake.ledger import Ledger
 from aletheia.intake.shift import Shift
 from aletheia.settings import IntakeSettings
 from tasks.pipeline import drain
-
-
-class Steps:
-    """Counts steps, and ends the process, hard, at one of them."""
-
-    def __init__(self, kill_at: int) -> None:
-        self._kill_at = kill_at
-        self._counter = itertools.count(1)
-        self.count = 0
-
-    def pass_one(self) -> None:
-        self.count = next(self._counter)
-        if self.count == self._kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+from tests.fakes.killing import Steps, serve_orders
 
 
 class SteppedDocuments(EmbeddedDocuments):
@@ -120,28 +102,5 @@ async def work_shift(order: dict[str, Any], steps: Steps) -> None:
     await documents.close()
 
 
-def main() -> None:
-    """Serve orders until the input ends."""
-    for line in sys.stdin:
-        order = json.loads(line)
-        read_end, write_end = os.pipe()
-        child = os.fork()
-        if child == 0:
-            steps = Steps(order["kill_at"])
-            asyncio.run(work_shift(order, steps))
-            os.write(write_end, str(steps.count).encode())
-            os._exit(0)
-        os.close(write_end)
-        with os.fdopen(read_end) as answer:
-            counted = answer.read()
-        _, status = os.waitpid(child, 0)
-        told = {
-            "steps": int(counted or 0),
-            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
-            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
-        }
-        print(json.dumps(told), flush=True)  # noqa: T201
-
-
 if __name__ == "__main__":
-    main()
+    serve_orders(work_shift)
