@@ -100,6 +100,7 @@ class Neo4jServer:
     Args:
         home: an empty directory.
         heap: of the process, as Java writes it.
+        page_cache: for what is on disk, as Neo4j writes it.
         is_short_lived: whether it is better up soon than fast.
 
     Attributes:
@@ -107,9 +108,16 @@ class Neo4jServer:
         browser: address of its web pages.
     """
 
-    def __init__(self, home: Path, *, heap: str = "512m", is_short_lived: bool = True) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        heap: str = "512m",
+        page_cache: str = "256m",
+        is_short_lived: bool = True,
+    ) -> None:
         self._home = home
-        self._heap = heap
+        self._heap, self._page_cache = heap, page_cache
         self._is_short_lived = is_short_lived
         self._bolt, self._http = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -203,7 +211,7 @@ class Neo4jServer:
             "server.bolt.listen_address": f"127.0.0.1:{self._bolt}",
             "server.http.listen_address": f"127.0.0.1:{self._http}",
             "server.https.enabled": "false",
-            "server.memory.pagecache.size": "256m",
+            "server.memory.pagecache.size": self._page_cache,
             "dbms.usage_report.enabled": "false",
             **settings,
         }
@@ -237,7 +245,9 @@ class Neo4jServer:
 
 
 @contextmanager
-def running_neo4j(*, heap: str = "512m", is_short_lived: bool = True) -> Generator[Neo4jServer]:
+def running_neo4j(
+    *, heap: str = "512m", page_cache: str = "256m", is_short_lived: bool = True
+) -> Generator[Neo4jServer]:
     """Run a server of one's own, which may be killed and started again.
 
     Raises:
@@ -247,7 +257,9 @@ def running_neo4j(*, heap: str = "512m", is_short_lived: bool = True) -> Generat
     if missing is not None:
         raise RuntimeError(missing)
     with tempfile.TemporaryDirectory(prefix="neo4j-", ignore_cleanup_errors=True) as home:
-        server = Neo4jServer(Path(home), heap=heap, is_short_lived=is_short_lived)
+        server = Neo4jServer(
+            Path(home), heap=heap, page_cache=page_cache, is_short_lived=is_short_lived
+        )
         try:
             server.start()
             yield server

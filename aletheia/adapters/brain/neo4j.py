@@ -11,10 +11,12 @@ so that a writer that has not heard of another model adds nothing that searches 
 A vector index ranks the items of all projects before it can be asked for those of one. Searches of
 a project of up to `EXACT_UP_TO` items compare them all: their vectors are in a matrix in memory,
 which takes in what was written since (`Project.revision`) and is made anew after something was
-deleted (`Project.epoch`). Above that the index names candidates, which are measured here.
+deleted (`Project.epoch`). Above that the index names candidates, which are measured here, while
+the vectors are read beside; once they are in memory, all are compared there, too.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -38,6 +40,7 @@ from numpy.typing import NDArray
 
 from aletheia.adapters.brain.nearest import find_near
 from aletheia.errors import (
+    AletheiaError,
     BadAnswer,
     InvalidTask,
     Misconfigured,
@@ -58,6 +61,8 @@ from aletheia.gather.brain import (
     ModelChanged,
 )
 from aletheia.gather.brain_index import SCORE_DIGITS, measure_cosines, rank_duplicates
+
+log = logging.getLogger(__name__)
 
 BRAIN: Final = "brain"
 """What errors call it."""
@@ -90,10 +95,18 @@ _NEIGHBOUR_CANDIDATES: Final = 100
 _SCORE_SLACK: Final = 1e-5
 """What the index's float32 arithmetic may take from a cosine."""
 
-_MOST_BYTES: Final = 2**30
-"""Of all matrices of a process; the project that was searched longest ago goes first."""
+MOST_BYTES: Final = 2**30
+"""Of all vectors in memory: 700,000 of 384 numbers."""
 
-_FIRST_ROWS: Final = 1024
+READ_TIMEOUT_S: Final = 300.0
+"""Bound on reading the vectors of a large project; 100,000 of 384 numbers take 6 s."""
+
+_LEAST_ROOM: Final = 1024
+_ROOM_SHARE: Final = 4
+"""Of the rows of a matrix, one in so many is for items to come."""
+
+_WRITES_UNCOUNTED: Final = EXACT_UP_TO // WRITTEN_AT_ONCE
+"""After so many writes at most, no more than `EXACT_UP_TO` items can be new."""
 
 _READ_ONLY: Final = frozenset(
     {
@@ -125,7 +138,9 @@ class Neo4jGraph:
         connect_timeout_s: bound on connecting, seconds.
         retry_s: for how long what fails for the moment (a deadlock, a lost connection) is tried
             again, seconds.
-        exact_up_to: items of a project up to which all are compared.
+        exact_up_to: items of a project up to which all are compared, whatever reading them takes.
+        most_bytes: of the vectors in memory; the project that was searched longest ago goes first,
+            and a larger one is searched by the index alone.
     """
 
     def __init__(
@@ -139,14 +154,16 @@ class Neo4jGraph:
         connect_timeout_s: float = 5.0,
         retry_s: float = 5.0,
         exact_up_to: int = EXACT_UP_TO,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self._uri, self._auth, self._database = uri, (username, password), database
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
-        self._retry_s, self._exact_up_to = retry_s, exact_up_to
+        self._retry_s, self._exact_up_to, self._most_bytes = retry_s, exact_up_to, most_bytes
         self._driver: neo4j.AsyncDriver | None = None
         self._opening = asyncio.Lock()
         self._model: tuple[str, int] | None = None
         self._matrices = OrderedDict[str, _Matrix]()
+        self._readings: dict[str, asyncio.Task[None]] = {}
         self._searching = asyncio.Lock()
 
     async def open(self) -> None:
@@ -173,6 +190,10 @@ class Neo4jGraph:
     async def close(self) -> None:
         """See `BrainGraph.close`."""
         driver, self._driver = self._driver, None
+        readings = list(self._readings.values())
+        for reading in readings:
+            reading.cancel()
+        await asyncio.gather(*readings, return_exceptions=True)
         self._matrices.clear()
         if driver is not None:
             await driver.close()
@@ -249,9 +270,10 @@ class Neo4jGraph:
         if state is None:
             return []
         _check_length(vector, state.dimensions)
-        if state.items > self._exact_up_to:
+        if not await self._is_at_hand(state):
             near = await self._search_index(state, vector, threshold, limit)
             if near is not None:
+                self._read_beside(state)
                 return near
         async with self._translating(self._timeout_s), self._searching:
             matrix = await self._bring_up(state)
@@ -340,11 +362,46 @@ class Neo4jGraph:
         )
         return orjson.loads(rows[0]["body"]) if rows else None
 
+    def holds(self, project_id: str) -> bool:
+        """Tell whether a project's vectors are in memory."""
+        return project_id in self._matrices
+
     # Searching
 
     async def _read_state(self, project_id: str) -> "_State | None":
         rows = await self._read("read_state", project_id=project_id)
         return _State(project_id, **rows[0]) if rows else None
+
+    async def _is_at_hand(self, state: "_State") -> bool:
+        """Tell whether few enough vectors have to be read before all of a project's are there."""
+        if state.items <= self._exact_up_to:
+            return True
+        matrix = self._matrices.get(state.project_id)
+        if matrix is None or matrix.kind != state.kind:
+            return False
+        if state.revision - matrix.revision <= _WRITES_UNCOUNTED:
+            return True
+        (newer,) = await self._read(
+            "count_newer", project_id=state.project_id, revision=matrix.revision
+        )
+        return newer["items"] <= self._exact_up_to
+
+    def _read_beside(self, state: "_State") -> None:
+        """Have a project's vectors read while the index is searched, if there is room for them."""
+        if state.project_id in self._readings or state.bytes > self._most_bytes:
+            return
+
+        async def read() -> None:
+            try:
+                matrix = _Matrix(state)
+                await self._read_vectors(matrix, state, READ_TIMEOUT_S)
+                async with self._searching:
+                    self._keep(state.project_id, matrix)
+            except AletheiaError as error:
+                log.warning("the vectors of %s are not in memory: %s", state.project_id, error)
+
+        reading = self._readings[state.project_id] = asyncio.create_task(read())
+        reading.add_done_callback(lambda _: self._readings.pop(state.project_id))
 
     async def _bring_up(self, state: "_State") -> "_Matrix":
         """Give a project's matrix, brought up to a state; the caller holds `_searching`."""
@@ -353,43 +410,41 @@ class Neo4jGraph:
             # Somebody who looked later was here first: what they brought up is not made anew.
             state = await self._read_state(state.project_id) or state
         if matrix is None or matrix.kind != state.kind or matrix.revision > state.revision:
-            matrix = self._matrices[state.project_id] = _Matrix(state)
-        self._matrices.move_to_end(state.project_id)
+            matrix = _Matrix(state)
         if matrix.revision < state.revision:
-            ids, vectors = await self._read_vectors(state, matrix.revision)
-            matrix.take_in(ids, vectors, state.revision)
-            while len(self._matrices) > 1 and self._bytes() > _MOST_BYTES:
-                self._matrices.popitem(last=False)
+            await self._read_vectors(matrix, state, self._timeout_s)
+        self._keep(state.project_id, matrix)
         return matrix
+
+    def _keep(self, project_id: str, matrix: "_Matrix") -> None:
+        """Keep a matrix, and let go of others that there is no room for any more."""
+        self._matrices[project_id] = matrix
+        self._matrices.move_to_end(project_id)
+        while len(self._matrices) > 1 and self._bytes() > self._most_bytes:
+            self._matrices.popitem(last=False)
 
     def _bytes(self) -> int:
         return sum(matrix.bytes for matrix in self._matrices.values())
 
-    async def _read_vectors(
-        self, state: "_State", revision: int
-    ) -> tuple[list[str], list[NDArray[np.float32]]]:
-        """Read what was written to a project after a revision, a row at a time."""
-        given = {"project_id": state.project_id, "revision": revision, "model": state.model}
+    async def _read_vectors(self, matrix: "_Matrix", state: "_State", timeout_s: float) -> None:
+        """Put what was written to a project since into its matrix, a row at a time."""
+        given = {
+            "project_id": state.project_id,
+            "revision": matrix.revision,
+            "model": state.model,
+        }
 
-        async def read(
-            transaction: neo4j.AsyncManagedTransaction,
-        ) -> tuple[list[str], list[NDArray[np.float32]]]:
-            ids: list[str] = []
-            vectors: list[NDArray[np.float32]] = []
+        async def read(transaction: neo4j.AsyncManagedTransaction) -> None:
             result = await transaction.run(_text(read_cypher("read_vectors")), given)
             async for row in result:
                 item_id, vector = cast("tuple[str, list[float]]", tuple(row))
                 if len(vector) == state.dimensions:
-                    ids.append(item_id)
-                    vectors.append(np.array(vector, np.float32))
-            return ids, vectors
+                    matrix.put(item_id, vector)
 
         driver = await self._connected()
-        async with (
-            self._translating(self._timeout_s),
-            self._session(driver) as session,
-        ):
-            return await session.execute_read(read)
+        async with self._translating(timeout_s), self._session(driver) as session:
+            await session.execute_read(read)
+        matrix.revision = state.revision
 
     async def _search_index(
         self, state: "_State", vector: NDArray[np.float32], threshold: float, limit: int
@@ -442,7 +497,7 @@ class Neo4jGraph:
         self, state: "_State", ids: Sequence[str], threshold: float, limit: int
     ) -> "dict[str, list[_Near]]":
         """Find what is near to some of a project's items, by their ids."""
-        if state.items > self._exact_up_to and await self._is_index_ready():
+        if not await self._is_at_hand(state) and await self._is_index_ready():
             rows = await self._read(
                 "find_neighbours",
                 project_id=state.project_id,
@@ -643,6 +698,16 @@ class _State:
         """What a matrix has to be of, to be brought up to date."""
         return self.model, self.dimensions, self.epoch
 
+    @property
+    def bytes(self) -> int:
+        """How large its matrix is at first."""
+        return self.room * self.dimensions * np.dtype(np.float32).itemsize
+
+    @property
+    def room(self) -> int:
+        """How many rows its matrix has at first: some more than there are items."""
+        return self.items + self.items // _ROOM_SHARE + _LEAST_ROOM
+
 
 @dataclass(frozen=True, slots=True)
 class _Near:
@@ -663,30 +728,30 @@ class _Matrix:
 
     def __init__(self, state: _State) -> None:
         self.kind, self.dimensions, self.revision = state.kind, state.dimensions, 0
-        self._vectors = np.empty((_FIRST_ROWS, state.dimensions), np.float32)
+        self._vectors = np.empty((state.room, state.dimensions), np.float32)
         self._ids: list[str] = []
         self._rows: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
     @property
     def bytes(self) -> int:
         """How large it is."""
         return self._vectors.nbytes
 
-    def take_in(
-        self, ids: Sequence[str], vectors: Sequence[NDArray[np.float32]], revision: int
-    ) -> None:
-        """Take in what was written up to a revision."""
-        for one in ids:
-            if one not in self._rows:
-                self._rows[one] = len(self._ids)
-                self._ids.append(one)
-        if len(self._ids) > len(self._vectors):
-            grown = np.empty((2 * len(self._ids), self._vectors.shape[1]), np.float32)
-            grown[: len(self._vectors)] = self._vectors
-            self._vectors = grown
-        for one, vector in zip(ids, vectors, strict=True):
-            self._vectors[self._rows[one]] = vector
-        self.revision = revision
+    def put(self, item_id: str, vector: Sequence[float]) -> None:
+        """Put an item's vector in the place of an earlier one, or behind the last one."""
+        row = self._rows.get(item_id)
+        if row is None:
+            row = self._rows[item_id] = len(self._ids)
+            self._ids.append(item_id)
+            if row == len(self._vectors):
+                room = row + row // _ROOM_SHARE + _LEAST_ROOM
+                grown = np.empty((room, self.dimensions), np.float32)
+                grown[:row] = self._vectors
+                self._vectors = grown
+        self._vectors[row] = vector
 
     def find_near(
         self,

@@ -310,10 +310,10 @@ class Late(Neo4jGraph):
             await self.goes_on.wait()
         return state
 
-    async def _read_vectors(self, state: Any, revision: int) -> Any:
-        ids, vectors = await super()._read_vectors(state, revision)
-        self.read += len(ids)
-        return ids, vectors
+    async def _read_vectors(self, matrix: Any, state: Any, timeout_s: float) -> None:
+        before = len(matrix)
+        await super()._read_vectors(matrix, state, timeout_s)
+        self.read += len(matrix) - before
 
 
 async def test_whoever_is_overtaken_while_it_looks_reads_nothing_again(
@@ -339,7 +339,7 @@ async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
     items = items_of("i", 1500)
     await graph.upsert("project-2", LEGAL, items_of("x", 1500))
     await graph.upsert(PROJECT, LEGAL, items)
-    by_index = connect(neo4j_address, exact_up_to=0)
+    by_index = connect(neo4j_address, exact_up_to=0, most_bytes=0)
     for at, threshold in ((0, 0.5), (7, 0.8), (90, -1.0)):
         vector = items[at].vector
         expected = await graph.search(PROJECT, vector, threshold=threshold, limit=10)
@@ -354,7 +354,65 @@ async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
         assert {near.id: near.score for near in again} == pytest.approx(
             {near.id: near.score for near in expected}, abs=0.00001
         )
+    assert not by_index.holds(PROJECT)
     await by_index.close()
+
+
+async def until_held(graph: Neo4jGraph) -> None:
+    async with asyncio.timeout(20):
+        while not graph.holds(PROJECT):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_large_project_is_compared_in_full_once_its_vectors_are_in_memory(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    items = items_of("i", 60)
+    await graph.upsert(PROJECT, LEGAL, items[:40])
+    large = connect(neo4j_address, exact_up_to=10)
+    assert await find_ids(large, items[7].vector, 0.999999) == ["i7"]
+    await until_held(large)
+    expected = await graph.search(PROJECT, items[3].vector, threshold=-1.0, limit=40)
+    assert await large.search(PROJECT, items[3].vector, threshold=-1.0, limit=40) == expected
+    # What comes later, and what goes.
+    for one in items[40:]:
+        await graph.upsert(PROJECT, LEGAL, [one])
+    assert await find_ids(large, items[55].vector, 0.999999) == ["i55"]
+    await graph.delete(PROJECT, ["i3"])
+    assert await find_ids(large, items[3].vector, 0.999999) == []
+    assert await find_ids(large, items[55].vector, 0.999999) == ["i55"]
+    await large.close()
+
+
+async def test_many_writes_to_a_large_project_are_read_beside_the_search(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    items = items_of("i", 120)
+    await graph.upsert(PROJECT, LEGAL, items[:40])
+    large = connect(neo4j_address, exact_up_to=10)
+    await find_ids(large, items[7].vector, 0.999999)
+    await until_held(large)
+    for one in items[40:]:
+        await graph.upsert(PROJECT, LEGAL, [one])
+    assert await find_ids(large, items[110].vector, 0.999999) == ["i110"]
+    expected = await graph.search(PROJECT, items[3].vector, threshold=-1.0, limit=120)
+    async with asyncio.timeout(20):
+        while await large.search(PROJECT, items[3].vector, threshold=-1.0, limit=120) != expected:
+            await asyncio.sleep(0.01)
+    await large.close()
+
+
+async def test_a_graph_that_is_closed_while_it_reads_vectors_stops_reading(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    await graph.upsert(PROJECT, LEGAL, items_of("i", 2000))
+    large = connect(neo4j_address, exact_up_to=10)
+    assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
+    await large.close()
+    assert not large.holds(PROJECT)
+    assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
+    await until_held(large)
+    await large.close()
 
 
 async def test_all_are_compared_while_the_index_is_not_ready(
@@ -480,6 +538,7 @@ def operators_of(plan: dict[str, Any]) -> set[str]:
 @pytest.mark.parametrize(
     "name",
     [
+        "count_newer",
         "delete",
         "find_neighbours",
         "keep_evaluation",
