@@ -4,6 +4,7 @@ python -m tests.services.neo4j_server     a server to play with, until Ctrl-C
 """
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -188,6 +189,12 @@ class Neo4jServer:
         if process is not None:
             process.kill()
             process.wait()
+
+    def limit_files(self, most_bytes: int) -> None:
+        """Let no file grow beyond a size, as if the disk were full, until the server ends."""
+        assert self._process is not None
+        limits = (most_bytes, resource.RLIM_INFINITY)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, limits)
 
     def _answers(self) -> bool:
         """Tell whether the database takes queries; after a kill it recovers behind "Started."."""

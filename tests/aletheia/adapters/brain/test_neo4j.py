@@ -226,6 +226,24 @@ async def test_a_database_that_is_read_only_can_be_searched_and_says_that_it_is(
     assert await frail.upsert(PROJECT, LEGAL, items) == (0, 3)
 
 
+async def test_a_server_without_room_on_its_disk_loses_nothing_it_has_taken(
+    own_neo4j: Neo4jServer, frail: Neo4jGraph
+):
+    items = items_of("i", 100)
+    await frail.upsert(PROJECT, LEGAL, items[:10])
+    own_neo4j.limit_files(1000)
+    with pytest.raises(Unavailable):
+        for at in range(10, 100, 10):
+            await frail.upsert(PROJECT, LEGAL, items[at : at + 10])
+    with pytest.raises(Unavailable, match="restarted"):
+        await frail.upsert(PROJECT, LEGAL, items[:10])
+    # A database that could not write its log wants to be started anew, with room.
+    await asyncio.to_thread(own_neo4j.restart)
+    assert {one.id for one in items[:10]} <= await list_ids(frail)
+    await frail.upsert(PROJECT, LEGAL, items)
+    assert await list_ids(frail) == {one.id for one in items}
+
+
 # At the same time
 
 
@@ -474,7 +492,7 @@ async def test_reconciling_finishes_a_change_of_model_that_was_cut_short(
     begun = {"model": "tests/new", "dimensions": DIMENSIONS, "is_alone": False}
     await run(neo4j_address, read_cypher("write_model"), begun)
     await run(neo4j_address, read_cypher("drop_index"))
-    assert not await IndexedBrain(graph, FakeEmbed(), "tests/new").adopt_model()
+    assert not await IndexedBrain(graph, FakeEmbed(), "tests/new").adopt_model("tests/new")
     (index,) = (await run(neo4j_address, read_cypher("read_index"))).records
     assert (index["state"], index["dimensions"]) == ("ONLINE", DIMENSIONS)
     left = await run(neo4j_address, "MATCH (i:Item) WHERE i.vector IS NOT NULL RETURN i")
