@@ -73,7 +73,7 @@ def doctor(
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Show how intake stands (tasks, leases, dead letters) and what may hold up a request."""
+    """Show how intake stands, what may hold up a request, and what waits for the Brain."""
     with on_server():
         from deployments.intake import read_status, show_status
 

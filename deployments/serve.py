@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 import uvicorn
 
 from aletheia.errors import Misconfigured, Unavailable
-from aletheia.gather.brain import Brain, Listing
+from aletheia.gather.brain import Brain
 from aletheia.service.app import ServiceParts, create_app
 from aletheia.settings import LogSettings
 from deployments import ROOT
@@ -79,16 +79,14 @@ async def build_parts() -> ServiceParts:
     if not key:
         reason = "is needed to serve the Brain; set it and run `aletheia setup`"
         raise Misconfigured("BRAIN_SERVICE_API_KEY", reason)
-    brain = await warm.indexed_brain(None)
-    return ServiceParts(brain, brain.graph, key)
+    return ServiceParts(await warm.indexed_brain(None), key)
 
 
 def write_document() -> str:
     """Write the OpenAPI document."""
     nothing: Any = None
     brain: Brain = nothing
-    listing: Listing = nothing
-    app = create_app(ServiceParts(brain, listing, None))
+    app = create_app(ServiceParts(brain, None))
     return json.dumps(app.openapi(), indent=2) + "\n"
 
 

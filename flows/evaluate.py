@@ -3,7 +3,13 @@
 from prefect import flow
 
 from aletheia.gather.evaluation_report import EvaluationReport
-from tasks.evaluation import evaluate_request, find_request, opened_evaluation, show_evaluation
+from tasks.evaluation import (
+    evaluate_request,
+    find_request,
+    opened_evaluation,
+    show_evaluation,
+    tell_brain,
+)
 from tasks.retrying import RETRIES
 
 
@@ -34,4 +40,6 @@ async def evaluate_department(
         )
         report = await evaluate_request(project_id, key)
         await show_evaluation(report)
+        if not report.was_stored:
+            await tell_brain(project_id)
         return report

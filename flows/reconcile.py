@@ -4,6 +4,7 @@ from prefect import flow
 
 from tasks.reconcile import (
     ReconcileReport,
+    list_other_projects,
     list_projects,
     opened_reconciliation,
     reconcile_project,
@@ -15,9 +16,13 @@ from tasks.reconcile import (
 async def reconcile(project_id: str | None = None) -> ReconcileReport:
     """Compare the Brain with the store, project by project, and repair what differs.
 
-    Without a project all are compared that ever had a gather run. What cannot be done for one
-    does not stop the others; the run fails at its end then.
+    Without a project all are compared that ever had a gather run; so they are after a change of
+    the embedding model, whatever was asked for. What cannot be done for one does not stop the
+    others; the run fails at its end then.
     """
     async with opened_reconciliation():
         outcomes = [await reconcile_project(one) for one in await list_projects(project_id)]
+        if any(one.shows_new_model for one in outcomes):
+            others = await list_other_projects(outcomes)
+            outcomes += [await reconcile_project(one) for one in others]
         return await show_differences(outcomes)

@@ -111,6 +111,18 @@ async def evaluate_request(project_id: str, key: str) -> EvaluationReport:
         return EvaluationReport.from_document(await store.save(order.request, evaluation))
 
 
+@task(name="tell_brain", task_run_name="tell-brain", **STEP)
+async def tell_brain(project_id: str) -> None:
+    """Have the Brain keep what was evaluated, if it answers soon; the sweep does it otherwise."""
+    run_id = str(flow_run.id)
+    try:
+        access, items = await warm.brain_access(run_id), await warm.brain_items(project_id, run_id)
+        async with (await warm.outbox()).feeding(project_id, access, items):
+            pass
+    except AletheiaError as error:
+        get_run_logger().warning("the Brain is told by the sweep: %s", error)
+
+
 @task(name="show_evaluation", task_run_name="show", **STEP)
 async def show_evaluation(report: EvaluationReport) -> None:
     """Leave a page with the result."""
@@ -119,7 +131,8 @@ async def show_evaluation(report: EvaluationReport) -> None:
 
 async def open_evaluations(project_id: str) -> EvaluationStore:
     """Give the requests and results of a project."""
-    store = EvaluationStore(await warm.store(), project_id, clock=_now)
+    announce = (await warm.outbox()).announce_evaluation
+    store = EvaluationStore(await warm.store(), project_id, clock=_now, announce=announce)
     await store.open()
     return store
 

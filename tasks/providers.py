@@ -1,4 +1,4 @@
-"""How breakers, limits, budgets and providers stand, for whoever asks."""
+"""How breakers, limits, budgets, providers and the Brain stand, for whoever asks."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from prefect.artifacts import acreate_table_artifact
 
 from aletheia.adapters.embedding_cache import HitRate, read_hit_rates
+from aletheia.gather.outbox import OutboxState
 from aletheia.llm.prices import usd_of
 from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.resilience.breaker import BreakerState
@@ -23,6 +24,7 @@ class Standing:
         budgets: of today, and of a run if one was named.
         usage: of every model, since ever.
         cache: how often embeddings were kept from before, since ever.
+        brain: what the Brain has still to be told, by project that lacks something there.
     """
 
     breakers: list[BreakerState]
@@ -30,6 +32,7 @@ class Standing:
     budgets: list[BudgetUsage]
     usage: list[UsageTotal]
     cache: list[HitRate]
+    brain: list[OutboxState]
 
     def as_json(self) -> dict[str, Any]:
         """Write it as JSON values; money as strings of dollars, moments in ISO 8601."""
@@ -53,6 +56,7 @@ class Standing:
                 for one in self.usage
             ],
             "cache": [asdict(one) | {"share": round(one.share, 4)} for one in self.cache],
+            "brain": [_plain(asdict(one)) for one in self.brain],
         }
 
     def rows(self) -> list[dict[str, str]]:
@@ -91,6 +95,16 @@ class Standing:
             _row(f"cache, {one.name}", f"{one.share:.0%} hits", f"{one.hits + one.misses:,} asked")
             for one in self.cache
         ]
+        rows += [
+            _row(
+                f"Brain, {one.project_id}",
+                f"{one.waiting:,} batches wait, {one.dead:,} items refused",
+                f"{one.reason}; next try at {one.next_try_at:%H:%M:%S} UTC"
+                if one.next_try_at
+                else one.reason,
+            )
+            for one in self.brain
+        ]
         return rows
 
 
@@ -104,6 +118,7 @@ async def read_standing(run_id: str | None = None) -> Standing:
         budgets=await spending.budgets(run_id),
         usage=await spending.totals(),
         cache=await read_hit_rates(await warm.passing_store()),
+        brain=await (await warm.outbox()).states(),
     )
 
 
@@ -113,7 +128,7 @@ async def leave_standing(run_id: str) -> None:
     await acreate_table_artifact(
         key="provider-status",
         table=rows or [_row("nothing was asked so far", "", "")],
-        description="Breakers, limits, budgets, usage, cache.",
+        description="Breakers, limits, budgets, usage, cache, and what waits for the Brain.",
     )
 
 

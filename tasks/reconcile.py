@@ -41,7 +41,8 @@ class ProjectOutcome(BaseModel):
         upserted: items that were written.
         deleted: items that were deleted.
         failed: code of the refusal, by item, of those that the Brain refused.
-        is_new_model: whether everything was indexed anew, with another embedding model.
+        is_new_model: whether it was the one at which the Brain went over to another embedding
+            model.
         evaluations: how many are kept beside the items.
         error: why it was not done, or not to its end; empty if it was.
     """
@@ -60,6 +61,14 @@ class ProjectOutcome(BaseModel):
     is_new_model: bool = False
     evaluations: int = 0
     error: str = ""
+
+    @property
+    def shows_new_model(self) -> bool:
+        """Whether vectors went with an earlier model, now or in a run that was cut short.
+
+        Nothing else takes vectors from items, so that those of every project are gone.
+        """
+        return self.is_new_model or bool(self.before.get(Kind.WITHOUT_VECTOR))
 
 
 class ReconcileReport(BaseModel):
@@ -112,6 +121,21 @@ async def list_projects(project_id: str | None) -> list[str]:
     """
     if project_id is not None:
         return [check_project_id(project_id)]
+    return await _all_projects()
+
+
+@task(name="list_other_projects", task_run_name="list-other-projects", **STEP)
+async def list_other_projects(outcomes: Sequence[ProjectOutcome]) -> list[str]:
+    """List the projects that lack vectors since the Brain went over to another model."""
+    done = {one.project_id for one in outcomes}
+    others = [one for one in await _all_projects() if one not in done]
+    if others:
+        said = "the embedding model has changed: %d other projects are indexed anew, too"
+        get_run_logger().warning(said, len(others))
+    return others
+
+
+async def _all_projects() -> list[str]:
     return sorted(await (await warm.store()).count_by(RUNS, "project_id", {}))
 
 
@@ -119,20 +143,23 @@ async def list_projects(project_id: str | None) -> list[str]:
 async def reconcile_project(project_id: str) -> ProjectOutcome:
     """Compare a project, repair what differs, and compare it again."""
     run_id, store = str(flow_run.id), await warm.store()
+    is_new_model = False
     try:
         reconciler = Reconciler(
             await warm.brain_access(run_id), await warm.outbox(), RunCatalogue(store)
         )
+        model = (await warm.item_model(run_id)).vectors
+        is_new_model = await reconciler.adopt_model(project_id, model)
         items = await warm.brain_items(project_id, run_id)
         done = await reconciler.reconcile(project_id, items)
         evaluations = await store.find(EVALUATIONS, {"project_id": project_id})
         kept = await reconciler.keep_evaluations(project_id, evaluations)
     except AletheiaError as error:
         get_run_logger().error("%s is not reconciled: %s", project_id, error)
-        return ProjectOutcome(project_id=project_id, error=str(error))
+        return ProjectOutcome(project_id=project_id, is_new_model=is_new_model, error=str(error))
     finally:
         await warm.close_content(project_id)
-    return _outcome(done, kept)
+    return _outcome(done, kept, is_new_model=is_new_model)
 
 
 @task(name="show_differences", task_run_name="show", **STEP)
@@ -144,11 +171,14 @@ async def show_differences(outcomes: Sequence[ProjectOutcome]) -> ReconcileRepor
     """
     before = sum(sum(one.before.values()) for one in outcomes)
     after = sum(sum(one.after.values()) for one in outcomes)
+    said = (
+        f"**{before} differences between the Brain and the store were found in "
+        f"{len(outcomes)} projects, {after} are left.**"
+    )
+    if any(one.shows_new_model for one in outcomes):
+        said += " The embedding model has changed: every project is indexed anew."
     await acreate_table_artifact(
-        table=[row for one in outcomes for row in _rows(one)],
-        key="reconcile",
-        description=f"**{before} differences between the Brain and the store were found in "
-        f"{len(outcomes)} projects, {after} are left.**",
+        table=[row for one in outcomes for row in _rows(one)], key="reconcile", description=said
     )
     failures = tuple(f"{one.project_id}: {one.error}" for one in outcomes if one.error)
     if failures:
@@ -158,7 +188,7 @@ async def show_differences(outcomes: Sequence[ProjectOutcome]) -> ReconcileRepor
     )
 
 
-def _outcome(done: Reconciled, evaluations: int) -> ProjectOutcome:
+def _outcome(done: Reconciled, evaluations: int, *, is_new_model: bool) -> ProjectOutcome:
     before = done.before
     return ProjectOutcome(
         project_id=done.project_id,
@@ -172,7 +202,7 @@ def _outcome(done: Reconciled, evaluations: int) -> ProjectOutcome:
         upserted=done.upserted,
         deleted=done.deleted,
         failed={one.id: one.code for one in done.failed},
-        is_new_model=done.is_new_model,
+        is_new_model=is_new_model,
         evaluations=evaluations,
     )
 

@@ -203,7 +203,7 @@ async def feed_webhooks(done: Counter[str]) -> None:
 
 
 async def deliver_to_brain(done: Counter[str]) -> None:
-    """Have the Brain index what was saved while it was away; while it still is, that waits.
+    """Have the Brain take what was saved while it was away; while it still is, that waits.
 
     A project whose items cannot be read waits, too; the others are delivered.
     """
@@ -216,7 +216,9 @@ async def deliver_to_brain(done: Counter[str]) -> None:
                 try:
                     access = access or await warm.brain_access(run_id)
                     items = await warm.brain_items(project_id, run_id)
-                    done["items indexed"] += await outbox.deliver(project_id, access, items)
+                    done["items and evaluations sent"] += await outbox.deliver(
+                        project_id, access, items
+                    )
                 except AletheiaError as error:
                     failures.append(error)
                 finally:
@@ -259,7 +261,7 @@ PARTS: Final[list[Part]] = [
     Part("send events to Prefect", feed_prefect),
     Part("send events to Redis", feed_redis),
     Part("send events to webhooks", feed_webhooks),
-    Part("deliver items to the Brain", deliver_to_brain),
+    Part("deliver to the Brain", deliver_to_brain),
     Part("delete old events", purge_events),
     Part("delete old answers", purge_answers),
     Part("delete old refusals of the Brain", purge_refused),

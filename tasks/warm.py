@@ -446,8 +446,13 @@ async def indexed_brain(run_id: str | None) -> IndexedBrain:
 
     async def build() -> IndexedBrain:
         model = await item_model(run_id)
+        known = await (await calibrations()).find(model.name) or shipped_calibration(model.name)
         return IndexedBrain(
-            await brain_graph(), model.embed, model.vectors, catalogue=RunCatalogue(await store())
+            await brain_graph(),
+            model.embed,
+            model.vectors,
+            catalogue=RunCatalogue(await store()),
+            link_from=known.to_cosine(GREY_FROM),
         )
 
     return await _keep("indexed brain", build)
@@ -474,11 +479,7 @@ async def brain_access(run_id: str) -> BrainAccess:
     """
 
     async def build() -> BrainAccess:
-        model = (await item_model(run_id)).name
-        known = await (await calibrations()).find(model) or shipped_calibration(model)
-        return BrainAccess(
-            lambda: brain(run_id), await breakers(), link_from=known.to_cosine(GREY_FROM)
-        )
+        return BrainAccess(lambda: brain(run_id), await breakers())
 
     return await _keep("brain access", build)
 

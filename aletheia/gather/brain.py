@@ -5,14 +5,13 @@ to, and says what a department misses. Whatever it holds can be made again from 
 
     Brain         what gathering asks, and what the HTTP API offers
     BrainGraph    what a backend keeps: the embedded one, or Neo4j
-    Listing       what it holds, to be compared with the store
 
 All similarities in here are raw cosines in [-1, 1]; vectors are those of one embedding model.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,9 @@ EXACT_UP_TO: Final = 20_000
 NEIGHBOURS: Final = 10
 """Similarity edges of an item at most, to its nearest neighbours."""
 
+ADOPT_TIMEOUT_S: Final = 660.0
+"""Bound on going over to another embedding model, seconds; a backend takes ten minutes at most."""
+
 
 class ModelChanged(AletheiaError):
     """The Brain holds vectors of another embedding model; a `reconcile` run makes it anew.
@@ -48,8 +50,29 @@ class ModelChanged(AletheiaError):
 
     def __str__(self) -> str:
         return (
-            f"the Brain holds vectors of {self.kept!r}, not of {self.asked!r}: "
-            "run `reconcile` where it is kept, without BRAIN_SERVICE_BASE_URL, to index all anew"
+            f"the Brain holds vectors of {self.kept!r}, not of {self.asked!r}: run `reconcile` "
+            "to index all anew; of a service that cannot be told to, on its side"
+        )
+
+
+class OtherModel(AletheiaError):
+    """A Brain embeds with another model than whoever wants it to go over to theirs.
+
+    Args:
+        own: the model it embeds with.
+        asked: theirs.
+    """
+
+    code = "other_embedding_model"
+
+    def __init__(self, own: str, asked: str) -> None:
+        super().__init__(own, asked)
+        self.own, self.asked = own, asked
+
+    def __str__(self) -> str:
+        return (
+            f"the Brain embeds with {self.own!r}, not with {self.asked!r}: "
+            "give both sides the same settings"
         )
 
 
@@ -202,11 +225,30 @@ class Coverage:
     aspects: tuple[AspectCoverage, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedItem:
+    """An item as a backend lists it, to be compared with the store.
+
+    Attributes:
+        id: of the item.
+        department: its slug.
+        fingerprint: see `fingerprint_of`.
+        has_vector: whether it can be found.
+    """
+
+    id: str
+    department: str
+    fingerprint: str
+    has_vector: bool
+
+
 class Brain(Protocol):
-    """What gathering asks of the Brain; the four calls are those of its HTTP API.
+    """What gathering asks of the Brain: the four calls of the specification, and its upkeep.
 
     Every call raises `Unavailable` when it is out of reach, `Refused` when it refuses our
     credentials or the request, and `ModelChanged` while its vectors are those of another model.
+    Listing, deleting, evaluations and going over to another model are our own: a service of others
+    may not offer them, and `NotFound` is raised then.
     """
 
     async def open(self) -> None:
@@ -220,10 +262,11 @@ class Brain(Protocol):
     async def upsert(
         self, project_id: str, department: BrainDepartment, items: Sequence[BrainItem]
     ) -> Upserted:
-        """Index a department's items; the same ones again change nothing.
+        """Index a department's items, and link them to their neighbours where it is a graph.
 
-        Of two items with one id in a call the last counts. An item belongs to one department: that
-        of the last call.
+        The same ones again change nothing; after an error all of them are to be given again. Of
+        two items with one id in a call the last counts. An item belongs to one department: that of
+        the last call.
         """
         ...
 
@@ -273,31 +316,6 @@ class Brain(Protocol):
         """Say how well items cover a department's aspects; `None` takes all it has indexed."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class IndexedItem:
-    """An item as a backend lists it, to be compared with the store.
-
-    Attributes:
-        id: of the item.
-        department: its slug.
-        fingerprint: see `fingerprint_of`.
-        has_vector: whether it can be found.
-    """
-
-    id: str
-    department: str
-    fingerprint: str
-    has_vector: bool
-
-
-@runtime_checkable
-class Listing(Protocol):
-    """What comparing the Brain with the store takes; every backend offers it, and our HTTP API.
-
-    A Brain service of others may not: it raises `NotFound` then.
-    """
-
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
@@ -306,6 +324,28 @@ class Listing(Protocol):
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
         """Delete items with their edges; say how many were there."""
+        ...
+
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        """See `BrainGraph.keep_evaluation`."""
+        ...
+
+    async def adopt_model(self, model: str) -> bool:
+        """Keep vectors of this model from now on; those of another one are forgotten.
+
+        Takes `ADOPT_TIMEOUT_S` at most. What was begun and not got to the end of is finished.
+
+        Args:
+            model: the one it has to embed with, with whatever else the vectors depend on.
+
+        Returns:
+            Whether vectors of another one went, so that every project is to be indexed anew.
+
+        Raises:
+            OtherModel: it embeds with another one.
+        """
         ...
 
 

@@ -4,13 +4,12 @@ It is opened when somebody needs it, and left alone while its breaker is open (S
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from aletheia.errors import Unavailable
 from aletheia.gather.brain import Brain
-from aletheia.gather.brain_index import IndexedBrain
 from aletheia.resilience.breaker import CircuitBreaker
 
 BRAIN: Final = "brain"
@@ -23,17 +22,10 @@ class BrainAccess:
     Args:
         fetch: gives the Brain; it need not be open.
         breakers: those of all dependencies.
-        link_from: raw cosine, inclusive, from which two items are linked in a graph.
     """
 
-    def __init__(
-        self,
-        fetch: Callable[[], Awaitable[Brain]],
-        breakers: CircuitBreaker,
-        *,
-        link_from: float,
-    ) -> None:
-        self._fetch, self._breakers, self._link_from = fetch, breakers, link_from
+    def __init__(self, fetch: Callable[[], Awaitable[Brain]], breakers: CircuitBreaker) -> None:
+        self._fetch, self._breakers = fetch, breakers
         self._opening = asyncio.Lock()
         self._is_open = False
 
@@ -56,11 +48,6 @@ class BrainAccess:
                     yield brain
             except TimeoutError:
                 raise Unavailable(BRAIN, f"no answer within {timeout_s:g} s") from None
-
-    async def link(self, brain: Brain, project_id: str, ids: Sequence[str]) -> None:
-        """Draw the edges of items that were indexed, where it is a graph of ours."""
-        if isinstance(brain, IndexedBrain) and ids:
-            await brain.graph.link(project_id, ids, threshold=self._link_from)
 
     async def _open(self, brain: Brain) -> None:
         async with self._opening:

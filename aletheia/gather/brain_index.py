@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -32,8 +32,10 @@ from aletheia.gather.brain import (
     EarlierDepartment,
     FailedItem,
     GraphItem,
+    IndexedItem,
     KnownItem,
     ModelChanged,
+    OtherModel,
     Upserted,
 )
 from aletheia.gather.calibration import Embed
@@ -154,6 +156,8 @@ class IndexedBrain:
         model: the embedding model that `embed` and all vectors are of, by its full name.
         dimensions: `d`, length of its vectors; `None` has it found out when it has to be known.
         catalogue: finds the description of a department that comes without one.
+        link_from: raw cosine, inclusive, from which items that are indexed are linked; `None`
+            leaves that to whoever has the graph.
         count_tokens: counts the tokens of a text.
         clock: nanoseconds since 1970.
 
@@ -170,12 +174,14 @@ class IndexedBrain:
         dimensions: int | None = None,
         *,
         catalogue: Catalogue | None = None,
+        link_from: float | None = None,
         count_tokens: Callable[[str], int] = estimate_tokens,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.graph, self.model = graph, model
         self._embed, self._dimensions = embed, dimensions
-        self._catalogue, self._count, self._clock = catalogue, count_tokens, clock
+        self._catalogue, self._link_from = catalogue, link_from
+        self._count, self._clock = count_tokens, clock
         self._last_order = 0
 
     async def open(self) -> None:
@@ -186,8 +192,10 @@ class IndexedBrain:
         """See `Brain.close`."""
         await self.graph.close()
 
-    async def adopt_model(self) -> bool:
-        """Keep vectors of the model in use from now on; say whether those of another one went."""
+    async def adopt_model(self, model: str) -> bool:
+        """See `Brain.adopt_model`."""
+        if model != self.model:
+            raise OtherModel(self.model, model)
         kept = await self.graph.read_model()
         if kept is None:
             return False
@@ -229,6 +237,9 @@ class IndexedBrain:
             new, there = await self.graph.upsert(project_id, known, ready)
             created, updated = created + new, updated + there
             await self._see_that_model_stays(project_id, ready, dimensions)
+        taken = [one.id for one in waiting if one.id not in failed]
+        if self._link_from is not None and taken:
+            await self.graph.link(project_id, taken, threshold=self._link_from)
         faults = [FailedItem(one.id, failed[one.id]) for one in waiting if one.id in failed]
         return Upserted(created, updated, tuple(faults))
 
@@ -318,6 +329,27 @@ class IndexedBrain:
         if items is None:
             items = (await self.graph.list_newest(project_id, own.slug, MOST_ITEMS))[::-1]
         return await self._measure(project_id, own, items)
+
+    async def list_items(
+        self, project_id: str, *, after: str = "", limit: int = 1000
+    ) -> list[IndexedItem]:
+        """See `Brain.list_items`."""
+        return await self.graph.list_items(project_id, after=after, limit=limit)
+
+    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
+        """See `Brain.delete`."""
+        return await self.graph.delete(project_id, ids)
+
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        """See `Brain.keep_evaluation`.
+
+        Raises:
+            InvalidTask: `invalid_project_id`.
+        """
+        check_project_id(project_id)
+        await self.graph.keep_evaluation(project_id, _text_of(department), version, values)
 
     # Inside
 

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,6 +62,9 @@ REMARKS_STEP: Final = "findings"
 
 LEASE_S: Final = 60.0
 """How long a request stays that of a run that died, seconds; as a project does (SPEC §4)."""
+
+PLAIN_VALUES: Final = ("score", "threshold", "items", "evaluated_at", "attempt", "mock")
+"""What of an evaluation is plain enough for the Brain."""
 
 RENEWALS_PER_LEASE: Final = 3
 LOOK_EVERY_S: Final = 1.0
@@ -179,6 +182,11 @@ def version_of(item_ids: Sequence[str]) -> str:
 def evaluation_id(project_id: str, department: str, version: str) -> str:
     """Name the evaluation of a version; with `eval:` before it, it is the idempotency key."""
     return f"{project_id}:{department}:{version}"
+
+
+def choose_plain(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose what the Brain keeps of an evaluation, as `EvaluationStore` has it."""
+    return {name: evaluation[name] for name in PLAIN_VALUES if evaluation.get(name) is not None}
 
 
 async def evaluate_items(
@@ -403,6 +411,8 @@ class EvaluationStore:
         project_id: the project.
         clock: tells the time in UTC.
         lease_s: how long a request stays that of a run that died.
+        announce: writes down that the result of a request is to be kept by the Brain; done before
+            it is saved, so that whoever dies in between leaves that behind.
     """
 
     def __init__(
@@ -412,11 +422,13 @@ class EvaluationStore:
         *,
         clock: Callable[[], datetime],
         lease_s: float = LEASE_S,
+        announce: Callable[[EvaluationRequest], Awaitable[None]] | None = None,
     ) -> None:
         self._documents = documents
         self._project_id = project_id
         self._clock = clock
         self._lease_s = lease_s
+        self._announce = announce
 
     async def open(self) -> None:
         """Make the lookups fast. Idempotent."""
@@ -579,6 +591,8 @@ class EvaluationStore:
             "auto": request.is_auto,
             "evaluated_at": self._clock().isoformat(),
         }
+        if self._announce is not None:
+            await self._announce(request)
         if not await self._documents.insert(EVALUATIONS, [document]):
             change = Change(set={name: value for name, value in document.items() if name != "_id"})
             earlier = {"attempt": {"$lt": request.attempt}}

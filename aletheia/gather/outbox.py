@@ -1,14 +1,16 @@
 """What the Brain has still to be told, in the order in which it came about (SPEC §4, Brain).
 
-An iteration writes down which items it is about to save. What it wrote is an intent: it names the
-items, and whoever delivers it reads them from the store, so that nothing is kept twice and what
-was never saved is never delivered. An intent stays until the Brain has taken its items. A project's
-intents are delivered by one process at a time, which holds a lease, in their order.
+An iteration writes down which items it is about to save, an evaluation which result. What is
+written is an intent: it names the items, or the evaluation, and whoever delivers it reads them from
+the store, so that nothing is kept twice and what was never saved is never delivered. An intent
+stays until the Brain has taken what it names. A project's intents are delivered by one process at a
+time, which holds a lease, in their order.
 
-    announced → saved → upserted → linked → the intent is deleted
+    announced → saved → upserted and linked, or kept → the intent is deleted
 
-A kill in between has the same items delivered again, which changes nothing. While the Brain is
-away, pauses grow. Items that it refuses for what they are become dead letters with their code.
+A kill in between has the same delivered again, which changes nothing. While the Brain is away,
+pauses grow. Items that it refuses for what they are become dead letters with their code; such an
+evaluation is left to reconciling, and a service of others that keeps none is not asked again.
 """
 
 import asyncio
@@ -23,10 +25,24 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import AletheiaError, HeldUp, InvalidTask, Refused, Unavailable, wait_asked_by
+from aletheia.errors import (
+    AletheiaError,
+    HeldUp,
+    InvalidTask,
+    NotFound,
+    Refused,
+    Unavailable,
+    wait_asked_by,
+)
 from aletheia.gather.brain import BrainDepartment, FailedItem
 from aletheia.gather.brain_access import BrainAccess
 from aletheia.gather.brain_items import BrainItems
+from aletheia.gather.evaluation import (
+    EVALUATIONS,
+    EvaluationRequest,
+    choose_plain,
+    evaluation_id,
+)
 from aletheia.gather.events import check_project_id
 
 log = logging.getLogger(__name__)
@@ -59,7 +75,7 @@ class DeliveryPace:
     Attributes:
         backoff_s: pause after the first failure in a row; doubled up to `longest_backoff_s`.
         longest_backoff_s: longest pause.
-        settle_s: how long an intent waits for its items to be saved.
+        settle_s: how long an intent waits for what it names to be saved.
         timeout_s: bound on delivering one batch.
         lease_s: how long a project stays that of a process that died; more than one batch takes.
         interval_s: between two looks beside a run.
@@ -83,7 +99,7 @@ class OutboxState:
 
     Attributes:
         project_id: the project.
-        waiting: batches of items that are not delivered yet.
+        waiting: batches of items, and evaluations, that are not delivered yet.
         dead: items that were refused.
         failures: tries in a row that failed.
         next_try_at: when the next one may be; `None` where nothing holds it up.
@@ -119,10 +135,19 @@ class DeadItem:
 
 @dataclass(frozen=True, slots=True)
 class _Intent:
+    """What is to be delivered: items, or the evaluation of a version, this attempt or later."""
+
     key: str
     department: BrainDepartment
     ids: tuple[str, ...]
     seq: int
+    version: str | None
+    attempt: int
+
+    def goes_with(self, other: "_Intent") -> bool:
+        """Tell whether both may be delivered at once."""
+        is_of_items = self.version is None and other.version is None
+        return is_of_items and self.department == other.department
 
 
 class Outbox:
@@ -166,6 +191,25 @@ class Outbox:
         Raises:
             Unavailable: the store is out of reach.
         """
+        await self._announce(project_id, key, department, {"ids": list(ids)})
+
+    async def announce_evaluation(self, request: EvaluationRequest) -> None:
+        """Write down that an evaluation is to be kept; to be done before it is saved.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        department = BrainDepartment(
+            request.department, request.department, request.department_number
+        )
+        named: Document = {"ids": [], "version": request.version, "attempt": request.attempt}
+        # A key of its own: one that a killed run left is given up while this one's result is saved.
+        key = f"evaluation:{uuid.uuid4().hex}"
+        await self._announce(request.project_id, key, department, named)
+
+    async def _announce(
+        self, project_id: str, key: str, department: BrainDepartment, named: Document
+    ) -> None:
         self._last_seq = max(self._last_seq + 1, self._now())
         document: Document = {
             "_id": f"{check_project_id(project_id)}:{key}",
@@ -174,7 +218,7 @@ class Outbox:
             "department": department.slug,
             "name": department.name,
             "number": department.code_dep_number,
-            "ids": list(ids),
+            **named,
         }
         await self._documents.insert(OUTBOX, [document])
 
@@ -192,7 +236,7 @@ class Outbox:
         Nothing is done while another process is at it, or a pause is not over.
 
         Returns:
-            How many items the Brain took.
+            How many items and evaluations the Brain took.
 
         Raises:
             Unavailable: the store is out of reach.
@@ -364,15 +408,22 @@ class Outbox:
         return await self._documents.take(CURSORS, {name: seen[name] for name in names}, change)
 
     async def _read(self, project_id: str) -> list[_Intent]:
-        """Read the oldest intents, as many as go into one batch: those of one department."""
+        """Read the oldest intents, as many as go into one batch: a department's, or one."""
         rows = await self._documents.find(OUTBOX, {"project": project_id}, sort="seq", limit=_PAGE)
         chosen: list[_Intent] = []
         size = 0
         for row in rows:
             department = BrainDepartment(row["department"], row["name"], row["number"])
-            intent = _Intent(row["_id"], department, tuple(row["ids"]), int(row["seq"]))
+            intent = _Intent(
+                row["_id"],
+                department,
+                tuple(row["ids"]),
+                int(row["seq"]),
+                row.get("version"),
+                int(row.get("attempt", 0)),
+            )
             size += len(intent.ids)
-            if chosen and (chosen[0].department != department or size > MOST_ITEMS):
+            if chosen and (not chosen[0].goes_with(intent) or size > MOST_ITEMS):
                 break
             chosen.append(intent)
         return chosen
@@ -380,14 +431,16 @@ class Outbox:
     async def _send(
         self, project_id: str, intents: list[_Intent], access: BrainAccess, items: BrainItems
     ) -> int | None:
-        """Deliver intents of one department.
+        """Deliver intents that go together.
 
         Returns:
-            How many items the Brain took; `None` if the first intent's are not saved yet.
+            How much the Brain took; `None` if what the first one names is not saved yet.
 
         Raises:
             AletheiaError: the Brain did not take them, for now.
         """
+        if intents[0].version is not None:
+            return await self._send_evaluation(project_id, intents[0], access)
         department = intents[0].department
         ids = list(dict.fromkeys(one for intent in intents for one in intent.ids))
         own, unsaved = await items.read(ids, department.slug)
@@ -401,32 +454,60 @@ class Outbox:
             prepared = await items.prepare(own)
             try:
                 async with access.using(timeout_s=self._pace.timeout_s) as brain:
-                    done = await brain.upsert(project_id, department, prepared)
-                    failed = done.failed
-                    refused = {one.id for one in failed}
-                    taken = [one.id for one in own if one.id not in refused]
-                    await access.link(brain, project_id, taken)
+                    failed = (await brain.upsert(project_id, department, prepared)).failed
             except (Refused, InvalidTask) as error:
-                if isinstance(error, Refused) and error.status not in _OUR_FAULT:
+                if not _is_our_fault(error):
                     raise
                 if len(intents) > 1:
                     return await self._send(project_id, intents[:1], access, items)
                 failed = [FailedItem(one.id, error.code) for one in own]
         await self.bury(project_id, department.slug, failed)
+        await self._forget(intents)
+        return len(own) - len(failed)
+
+    async def _send_evaluation(
+        self, project_id: str, intent: _Intent, access: BrainAccess
+    ) -> int | None:
+        """Deliver an evaluation as it is by now; see `_send`."""
+        slug, version = intent.department.slug, intent.version or ""
+        name = evaluation_id(project_id, slug, version)
+        stored = (await self._documents.get(EVALUATIONS, [name])).get(name)
+        if stored is None or int(stored["attempt"]) < intent.attempt:
+            if self._is_young(intent):
+                return None
+            stored = None
+        kept = 0
+        if stored is not None:
+            try:
+                async with access.using(timeout_s=self._pace.timeout_s) as brain:
+                    await brain.keep_evaluation(project_id, slug, version, choose_plain(stored))
+                kept = 1
+            except (Refused, InvalidTask) as error:
+                if not isinstance(error, NotFound) and not _is_our_fault(error):
+                    raise
+                log.warning(
+                    "the Brain keeps no evaluation of %s in %s: %s", slug, project_id, error
+                )
+        await self._forget([intent])
+        return kept
+
+    async def _forget(self, intents: Sequence[_Intent]) -> None:
         done_with = {"_id": {"$in": [intent.key for intent in intents]}}
         await self._documents.delete(OUTBOX, done_with)
-        return len(own) - len(failed)
 
     def _settled(self, intents: Sequence[_Intent], unsaved: set[str]) -> list[_Intent]:
         """Choose the first ones whose items are saved, or will never be."""
         ready: list[_Intent] = []
         for intent in intents:
-            age = self._now() - intent.seq
-            # Clocks of two machines may differ: what is still to come is young, too.
-            if not unsaved.isdisjoint(intent.ids) and abs(age) < self._pace.settle_s * _S:
+            if not unsaved.isdisjoint(intent.ids) and self._is_young(intent):
                 break
             ready.append(intent)
         return ready
+
+    def _is_young(self, intent: _Intent) -> bool:
+        """Tell whether what an intent names may be just about to be saved."""
+        # Clocks of two machines may differ: what is still to come is young, too.
+        return abs(self._now() - intent.seq) < self._pace.settle_s * _S
 
     async def _wait(self, cursor: Document, error: AletheiaError) -> None:
         """Write down that the Brain is away, and when to try again."""
@@ -463,6 +544,10 @@ class Outbox:
 
     def _now(self) -> int:
         return round(self._clock() * _S)
+
+
+def _is_our_fault(error: Refused | InvalidTask) -> bool:
+    return isinstance(error, InvalidTask) or error.status in _OUR_FAULT
 
 
 def _letter_of(project_id: str, item_id: str) -> str:

@@ -15,26 +15,23 @@ from typing import Any, Final
 
 from aletheia.errors import NotFound, Refused
 from aletheia.gather.brain import (
-    Brain,
+    ADOPT_TIMEOUT_S,
     BrainDepartment,
     FailedItem,
     IndexedItem,
     KnownItem,
-    Listing,
 )
 from aletheia.gather.brain_access import BrainAccess
-from aletheia.gather.brain_index import Catalogue, IndexedBrain, fingerprint_of
+from aletheia.gather.brain_index import Catalogue, fingerprint_of
 from aletheia.gather.brain_items import BrainItems
 from aletheia.gather.content import SavedItem
+from aletheia.gather.evaluation import choose_plain
 from aletheia.gather.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
 EXAMPLES: Final = 5
 """Ids that are named of each kind of difference."""
-
-_EVALUATION_VALUES: Final = ("score", "threshold", "items", "evaluated_at", "attempt", "mock")
-"""What of an evaluation is plain enough for a graph."""
 
 _AT_ONCE: Final = 500
 _PAGE: Final = 1000
@@ -84,7 +81,6 @@ class Reconciled:
         upserted: items that were written.
         deleted: items that were deleted.
         failed: items that the Brain does not take, with the reason.
-        is_new_model: whether vectors of another model went.
     """
 
     project_id: str
@@ -93,7 +89,6 @@ class Reconciled:
     upserted: int
     deleted: int
     failed: tuple[FailedItem, ...]
-    is_new_model: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +113,40 @@ class Reconciler:
     def __init__(self, access: BrainAccess, outbox: Outbox, catalogue: Catalogue) -> None:
         self._access, self._outbox, self._catalogue = access, outbox, catalogue
 
+    async def adopt_model(self, project_id: str, model: str) -> bool:
+        """Have the Brain go over to a model, where its vectors are still those of another one.
+
+        Args:
+            project_id: a project, to ask about where a service has to be asked about one.
+            model: the one in use, with whatever else its vectors depend on.
+
+        Returns:
+            Whether it went over, so that no project has vectors until it is reconciled.
+
+        Raises:
+            Unavailable: the Brain is out of reach.
+            OtherModel: it embeds with another model itself.
+            ModelChanged: a service of others holds vectors of another model than it embeds with.
+        """
+        async with self._access.using(timeout_s=ADOPT_TIMEOUT_S) as brain:
+            try:
+                return await brain.adopt_model(model)
+            except NotFound:
+                # The model is such a service's own business; any answer shows that it has changed.
+                with suppress(Refused):
+                    await brain.measure_coverage(project_id, BrainDepartment("-", "-"), ())
+                return False
+
     async def reconcile(self, project_id: str, items: BrainItems) -> Reconciled:
-        """Compare, repair, and compare again.
+        """Compare, repair, and compare again; the model is to be adopted before.
 
         May be done while a run saves items: what it saves meanwhile is indexed twice at most,
         which changes nothing, and never taken for something to be deleted.
 
         Raises:
             Unavailable: the Brain or the store is out of reach; what was repaired stays.
-            ModelChanged: a service holds vectors of another model than it embeds with.
+            ModelChanged: the Brain holds vectors of another model than it embeds with.
         """
-        is_new_model = await self._adopt_model(project_id)
         before, stored = await self._compare(project_id, items)
         wanted = list(stored)
         deleted = 0
@@ -141,14 +159,14 @@ class Reconciler:
             ]
         upserted, failed = await self._upsert(project_id, items, wanted, stored)
         after = before
-        if before is not None and (before.total or is_new_model):
+        if before is not None and before.total:
             after, _ = await self._compare(project_id, items)
-        return Reconciled(project_id, before, after, upserted, deleted, tuple(failed), is_new_model)
+        return Reconciled(project_id, before, after, upserted, deleted, tuple(failed))
 
     async def keep_evaluations(
         self, project_id: str, evaluations: Sequence[Mapping[str, Any]]
     ) -> int:
-        """Keep evaluations beside the items they are of, where the Brain is a graph of ours.
+        """Keep evaluations beside the items they are of, where the Brain keeps any.
 
         Args:
             project_id: the project.
@@ -159,23 +177,14 @@ class Reconciler:
         """
         kept = 0
         for one in evaluations:
-            values = {name: one[name] for name in _EVALUATION_VALUES if one.get(name) is not None}
+            slug, version = one["department"], one["version"]
             async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                if not isinstance(brain, IndexedBrain):
+                try:
+                    await brain.keep_evaluation(project_id, slug, version, choose_plain(one))
+                except NotFound:
                     return 0
-                graph, slug, version = brain.graph, one["department"], one["version"]
-                await graph.keep_evaluation(project_id, slug, version, values)
                 kept += 1
         return kept
-
-    async def _adopt_model(self, project_id: str) -> bool:
-        async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-            if isinstance(brain, IndexedBrain):
-                return await brain.adopt_model()
-            # The model is a service's own business; any answer shows that it has changed.
-            with suppress(Refused):
-                await brain.measure_coverage(project_id, BrainDepartment("-", "-"), ())
-            return False
 
     async def _compare(
         self, project_id: str, items: BrainItems
@@ -201,11 +210,8 @@ class Reconciler:
         after = ""
         while True:
             async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                listing = _listing_of(brain)
-                if listing is None:
-                    return None
                 try:
-                    page = await listing.list_items(project_id, after=after, limit=_PAGE)
+                    page = await brain.list_items(project_id, after=after, limit=_PAGE)
                 except NotFound:
                     return None
             # A service of others may not know `after`, and answer with the same page for ever.
@@ -219,9 +225,7 @@ class Reconciler:
         deleted = 0
         for some in _batches(ids):
             async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                listing = _listing_of(brain)
-                assert listing is not None, "it was listed"
-                deleted += await listing.delete(project_id, some)
+                deleted += await brain.delete(project_id, some)
         return deleted
 
     async def _upsert(
@@ -245,20 +249,13 @@ class Reconciler:
                 prepared = await items.prepare(saved)
                 async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
                     done = await brain.upsert(project_id, department, prepared)
-                    refused = {one.id for one in done.failed}
-                    taken = [one.id for one in saved if one.id not in refused]
-                    await self._access.link(brain, project_id, taken)
+                refused = {one.id for one in done.failed}
+                taken = [one.id for one in saved if one.id not in refused]
                 await self._outbox.bury(project_id, slug, done.failed)
                 await self._outbox.forget_dead(project_id, taken)
                 upserted += len(taken)
                 failed += done.failed
         return upserted, failed
-
-
-def _listing_of(brain: Brain) -> Listing | None:
-    if isinstance(brain, IndexedBrain):
-        return brain.graph
-    return brain if isinstance(brain, Listing) else None
 
 
 def _differ(one: _Stored, indexed: IndexedItem | None) -> Kind | None:

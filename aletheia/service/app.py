@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from aletheia.errors import Unavailable
-from aletheia.gather.brain import Brain, Listing
+from aletheia.gather.brain import Brain
 from aletheia.service.auth import BearerKey
 from aletheia.service.brain import make_brain_router
 from aletheia.service.guarding import BODY_TIMEOUT_S, MAX_BODY_BYTES, guarded_by
@@ -34,14 +34,12 @@ class ServiceParts:
 
     Attributes:
         brain: answers; opened and closed by the service.
-        listing: what that Brain holds.
         api_key: what callers have to send; `None` lets nobody in.
         max_body_bytes: longest body that is read.
         body_timeout_s: how long a body may take to arrive, seconds.
     """
 
     brain: Brain
-    listing: Listing
     api_key: str | None
     max_body_bytes: int = MAX_BODY_BYTES
     body_timeout_s: float = BODY_TIMEOUT_S
@@ -108,8 +106,3 @@ class _Opening:
             attempt = self._attempt = asyncio.create_task(self._parts.brain.open())
         await asyncio.shield(attempt)
         return self._parts.brain
-
-    async def listing(self) -> Listing:
-        """See `OpenedBrain.listing`."""
-        await self.brain()
-        return self._parts.listing

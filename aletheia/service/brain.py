@@ -1,5 +1,6 @@
-"""The Brain API: the four endpoints of the specification, and two that `reconcile` needs."""
+"""The Brain API: the four endpoints of the specification, and what a client of our own asks for."""
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated, Final, Protocol
 
@@ -9,7 +10,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
 
-from aletheia.gather.brain import Brain, BrainDepartment, BrainItem, FailedItem, Listing
+from aletheia.gather.brain import Brain, BrainDepartment, BrainItem, FailedItem
 from aletheia.service.brain_models import (
     CONTEXT_TOKENS,
     MAX_CONTEXT_TOKENS,
@@ -21,6 +22,10 @@ from aletheia.service.brain_models import (
     CoverageQuery,
     DuplicatesFound,
     DuplicatesQuery,
+    EvaluationKept,
+    EvaluationToKeep,
+    ModelAdopted,
+    ModelToAdopt,
     NewItem,
     NodesBatch,
     NodesDeleted,
@@ -43,18 +48,10 @@ _SCHEME: Final = HTTPBearer(
 
 
 class OpenedBrain(Protocol):
-    """Gives a Brain and what it holds, once both can be used."""
+    """Gives a Brain, once it can be used."""
 
     async def brain(self) -> Brain:
         """Give the Brain, open.
-
-        Raises:
-            Unavailable: it is out of reach.
-        """
-        ...
-
-    async def listing(self) -> Listing:
-        """Give what the Brain holds.
 
         Raises:
             Unavailable: it is out of reach.
@@ -79,10 +76,13 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
     )
     with_body = describe_refusals(400, 408, 413, 415)
     of_vectors = describe_refusals(409)
+    adopting = _Adopting()
 
     @router.post("/nodes/batch", responses=with_body | of_vectors)
     async def index_nodes(batch: NodesBatch) -> NodesIndexed:
-        """Index items of a department. The same ones again change nothing.
+        """Index items of a department, and link them to their neighbours where it is a graph.
+
+        The same ones again change nothing; after a 503 all of them are to be sent again.
 
         An item that cannot be indexed fails alone. One that was indexed for another department
         moves to this one.
@@ -157,16 +157,51 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
         limit: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="Items at most.")] = MAX_ITEMS,
     ) -> NodesFound:
         """List what is indexed of a project, so that it can be compared with the store."""
-        listing = await source.listing()
-        return NodesFound.of(await listing.list_items(project_id, after=after, limit=limit))
+        brain = await source.brain()
+        return NodesFound.of(await brain.list_items(project_id, after=after, limit=limit))
 
     @router.post("/nodes/delete", responses=with_body)
     async def delete_nodes(query: NodesToDelete) -> NodesDeleted:
         """Delete items from the index."""
-        listing = await source.listing()
-        return NodesDeleted(deleted=await listing.delete(query.project_id, query.ids))
+        brain = await source.brain()
+        return NodesDeleted(deleted=await brain.delete(query.project_id, query.ids))
+
+    @router.post("/evaluations", responses=with_body)
+    async def keep_evaluation(query: EvaluationToKeep) -> EvaluationKept:
+        """Keep an evaluation of a version of a department, in place of an earlier one of it."""
+        brain = await source.brain()
+        await brain.keep_evaluation(
+            query.project_id, query.department, query.version, query.values_by_name
+        )
+        return EvaluationKept()
+
+    @router.post("/model/adopt", responses=with_body | of_vectors)
+    async def adopt_model(query: ModelToAdopt) -> ModelAdopted:
+        """Keep vectors of the model that the service embeds with, if it is the one named here.
+
+        Vectors of another model, and edges, are forgotten; the items stay, and cannot be found
+        until they are indexed again. May take ten minutes; whoever asks again meanwhile waits for
+        the same end, and gets the same answer.
+        """
+        brain = await source.brain()
+        return ModelAdopted(adopted=await adopting.join(brain, query.model))
 
     return router
+
+
+class _Adopting:
+    """Goes over to another model once for all that ask for it at a time."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[str, asyncio.Task[bool]] = {}
+
+    async def join(self, brain: Brain, model: str) -> bool:
+        """See `Brain.adopt_model`; it goes on where whoever asked for it is gone."""
+        attempt = self._attempts.get(model)
+        if attempt is None:
+            attempt = self._attempts[model] = asyncio.create_task(brain.adopt_model(model))
+            attempt.add_done_callback(lambda _: self._attempts.pop(model, None))
+        return await asyncio.shield(attempt)
 
 
 def _to_item(item: NewItem) -> BrainItem:

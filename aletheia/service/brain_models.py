@@ -3,7 +3,7 @@
 Names that are not known are ignored, so that a caller may say more than we read.
 """
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -34,6 +34,16 @@ MAX_NAME_CHARS: Final = 300
 MAX_PREVIOUS_CHARS: Final = 30_000
 """Longest list of earlier departments."""
 
+MAX_VERSION_CHARS: Final = 200
+"""Longest name of a version."""
+
+MAX_VALUES: Final = 50
+MAX_VALUE_CHARS: Final = 1000
+"""Values of an evaluation, and the longest text among them."""
+
+MAX_MODEL_CHARS: Final = 500
+"""Longest name of an embedding model."""
+
 MAX_CONTEXT_TOKENS: Final = 1_000_000
 CONTEXT_TOKENS: Final = 4000
 """Tokens of a context, at most and unless somebody says otherwise."""
@@ -42,6 +52,8 @@ THRESHOLD: Final = 0.90
 """Raw cosine from which an item is a duplicate unless somebody says otherwise (SPEC §4)."""
 
 _LARGEST_NUMBER: Final = 10**9
+_LARGEST_INTEGER: Final = 2**53
+"""Up to here every backend, and every reader of JSON, has an integer exactly."""
 
 
 def _read_text(value: object) -> object:
@@ -68,6 +80,14 @@ Slug: TypeAlias = Annotated[
 ]
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Vector: TypeAlias = Annotated[list[Number], Field(max_length=MAX_DIMENSIONS)]
+Integer: TypeAlias = Annotated[int, Field(strict=True, ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
+ValueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Value: TypeAlias = (
+    Annotated[bool, Field(strict=True)]
+    | Integer
+    | Number
+    | Annotated[str, Field(max_length=MAX_VALUE_CHARS)]
+)
 
 
 class _Model(BaseModel):
@@ -324,3 +344,47 @@ class NodesDeleted(_Model):
     """What became of items to be deleted."""
 
     deleted: int = Field(ge=0, description="How many were there.")
+
+
+class EvaluationToKeep(_Model):
+    """An evaluation of a version of a department."""
+
+    project_id: ProjectId
+    department: Slug
+    version: str = Field(
+        min_length=1,
+        max_length=MAX_VERSION_CHARS,
+        description="Of the items that were evaluated.",
+        examples=["5f70bf18a086007016e948b04aed3b82"],
+    )
+    values_by_name: dict[ValueName, Value] = Field(
+        alias="values",
+        max_length=MAX_VALUES,
+        description="Texts, numbers and truths by name.",
+        examples=[{"score": 81.5, "attempt": 1, "mock": False}],
+    )
+
+
+class EvaluationKept(_Model):
+    """What became of an evaluation."""
+
+    kept: Literal[True] = True
+
+
+class ModelToAdopt(_Model):
+    """The embedding model that vectors are to be of."""
+
+    model: str = Field(
+        min_length=1,
+        max_length=MAX_MODEL_CHARS,
+        description="By its full name, with whatever else its vectors depend on.",
+        examples=["sentence-transformers/all-MiniLM-L6-v2"],
+    )
+
+
+class ModelAdopted(_Model):
+    """What became of the vectors."""
+
+    adopted: bool = Field(
+        description="Whether those of another model went, so that all items are to be sent again."
+    )

@@ -12,8 +12,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from aletheia.errors import AletheiaError, HeldUp, InvalidTask, ModelUnavailable, Unavailable
-from aletheia.gather.brain import ModelChanged
+from aletheia.errors import (
+    AletheiaError,
+    ComputeFailed,
+    HeldUp,
+    InvalidTask,
+    ModelUnavailable,
+    Unavailable,
+    wait_asked_by,
+)
+from aletheia.gather.brain import ModelChanged, OtherModel
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +32,8 @@ _MEANINGS: Final = {
     401: "`missing_key` or `wrong_key`.",
     408: "`body_too_slow`: the body did not arrive in time.",
     409: "`embedding_model_changed`: what is indexed was embedded by another model, named in "
-    "`details`; a `reconcile` run indexes it anew.",
+    "`details`; a `reconcile` run indexes it anew. `other_embedding_model`: the model to adopt is "
+    "not the one that the service embeds with; `details` has both.",
     413: "`body_too_large`.",
     415: "`unsupported_media_type`: the body must be application/json, not compressed.",
     422: "`invalid_request`, or what is wrong in particular: `invalid_project_id`, "
@@ -33,7 +42,8 @@ _MEANINGS: Final = {
     502: "`backend_refused`: what the service itself depends on refuses it; its configuration "
     "has to be mended.",
     503: "`no_key_configured`; or, for now, `unavailable`, `bad_answer`, `model_unavailable`, "
-    "`rate_limited`, `budget_exceeded`, `breaker_open`. Try again after `Retry-After`.",
+    "`rate_limited`, `budget_exceeded`, `breaker_open`, or what embedding came to, such as "
+    "`model_crashed`. Try again after `Retry-After`.",
 }
 _MOST_FAULTS: Final = 5
 _LONGEST_MESSAGE: Final = 500
@@ -133,14 +143,15 @@ async def _answer_ours(request: Request, error: AletheiaError) -> JSONResponse:
         case ModelChanged():
             details = {"kept": error.kept, "asked": error.asked}
             return _answer(409, error.code, str(error), details=details)
+        case OtherModel():
+            details = {"own": error.own, "asked": error.asked}
+            return _answer(409, error.code, str(error), details=details)
         case HeldUp():
             now = datetime.now(UTC)
             wait_s = 0.0 if error.until is None else (error.until - now).total_seconds()
             return _answer(503, error.code, str(error), _retry_after(wait_s))
-        case Unavailable():
-            return _answer(503, error.code, str(error), _retry_after(error.retry_after_s or 0.0))
-        case ModelUnavailable():
-            return _answer(503, error.code, str(error), _retry_after(0.0))
+        case Unavailable() | ModelUnavailable() | ComputeFailed():
+            return _answer(503, error.code, str(error), _retry_after(wait_asked_by(error)))
         case _:
             log.error("%s %s failed: %s", request.method, request.url.path, error)
             return _answer(502, "backend_refused", f"the service itself was refused: {error}")

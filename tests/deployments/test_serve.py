@@ -11,8 +11,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.service import BrainService
 from aletheia.gather.brain import BrainDepartment, BrainItem, Upserted
+from aletheia.settings import DEFAULT_MODELS
 from blocks import BrainCredentials, StoreCredentials
 from deployments import ROOT
 from deployments.cli import app
@@ -73,12 +75,19 @@ async def test_it_serves_the_brain_until_it_is_ended(
     client = BrainService(f"http://127.0.0.1:{port}", api_key=KEY, max_retries=0)
     await client.open()
     items = [BrainItem("a", "Contracts are reviewed."), BrainItem("b", "Another one.")]
-    assert await client.upsert("p", LEGAL, items) == Upserted(2, 0)
+    items.append(BrainItem("c", items[0].content))
+    assert await client.upsert("p", LEGAL, items) == Upserted(3, 0)
     found = await client.find_duplicates("p", content="Contracts are reviewed.", threshold=0.99)
-    assert [one.id for one in found] == ["a"]
-    assert [one.id for one in await client.list_items("p")] == ["a", "b"]
+    assert [one.id for one in found] == ["a", "c"]
+    assert [one.id for one in await client.list_items("p")] == ["a", "b", "c"]
+    await client.keep_evaluation("p", "legal", "v1", {"score": 81.5})
+    assert not await client.adopt_model(f"mock {DEFAULT_MODELS['local']}")
     await client.close()
-    assert (tmp_path / "brain.sqlite3").exists()
+    graph = EmbeddedGraph(tmp_path)
+    await graph.open()
+    assert [one.id for one in await graph.list_neighbours("p", "a")] == ["c"]
+    assert await graph.read_evaluation("p", "legal", "v1") == {"score": 81.5}
+    await graph.close()
     serving.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(serving.wait, 20) == 0
     log = (tmp_path / "log").read_text()

@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,6 +174,13 @@ class FlakyGraph(EmbeddedGraph):
         await self._reach()
         return await super().link(project_id, ids, threshold=threshold, limit=limit)
 
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        """Keep it, if it is there."""
+        await self._reach()
+        await super().keep_evaluation(project_id, department, version, values)
+
 
 class BrainWorld:
     """A project beside a Brain that may be away.
@@ -196,14 +204,16 @@ class BrainWorld:
         self.content = EmbeddedContent(directory, PROJECT)
         self.graph = FlakyGraph(directory)
         self.embed = FakeEmbed()
-        self.brain = IndexedBrain(self.graph, self.embed, MODEL, catalogue=find_department)
+        self.brain = IndexedBrain(
+            self.graph, self.embed, MODEL, catalogue=find_department, link_from=0.5
+        )
         shelf = VectorShelf(self.content, MODEL)
         self.items = BrainItems(self.content, shelf, self.embed)
         self.project_items = ProjectItems(self.content, shelf, self.embed, MODEL)
         self.breakers = CircuitBreaker(
             self.documents, threshold=5, cooldown_s=60, clock=lambda: self.now
         )
-        self.access = BrainAccess(self.fetch, self.breakers, link_from=0.5)
+        self.access = BrainAccess(self.fetch, self.breakers)
         self.outbox = self.make_outbox()
 
     async def fetch(self) -> IndexedBrain:

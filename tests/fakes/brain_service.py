@@ -1,5 +1,6 @@
 """A strict Brain service of somebody else: the four endpoints of SPEC §4, and nothing beyond."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class FakeBrainService(Faults):
         url: its root, once it is served.
         key: what it asks for.
         most_bytes: longest body it takes.
+        wait_s: how long every answer takes.
         items: by project and id.
         requests: every request, in the order of arrival.
     """
@@ -42,6 +44,7 @@ class FakeBrainService(Faults):
         self.url = ""
         self.key = "a-brain-key-0123456789"
         self.most_bytes = 2**30
+        self.wait_s = 0.0
         self.items: dict[tuple[str, str], dict[str, Any]] = {}
         self.requests: list[BrainSeen] = []
         self._runner: web.ServerRunner | None = None
@@ -68,6 +71,7 @@ class FakeBrainService(Faults):
         self.requests.append(
             BrainSeen(request.method, request.path, query, headers, body, len(raw))
         )
+        await asyncio.sleep(self.wait_s)
         endpoint = request.path.rpartition("/")[2]
         return await self.show_or(request, endpoint, lambda: self._answer(request, raw, body))
 

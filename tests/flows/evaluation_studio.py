@@ -27,7 +27,13 @@ from aletheia.gather.evaluation_report import EvaluationReport
 from aletheia.gather.models import Item
 from aletheia.gather.normalisation import content_hash
 from aletheia.gather.quality import PARTS
-from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
+from blocks import (
+    BrainCredentials,
+    EventCredentials,
+    LLMCredentials,
+    PayloadCredentials,
+    StoreCredentials,
+)
 from flows.evaluate import evaluate_department
 from tests.fakes.openai_chat import FakeChatServer, serve_fake_chat
 from tests.fakes.payload_cms import FakePayload, serve_fake_payload
@@ -134,6 +140,7 @@ async def studio(
         store = StoreCredentials(data_dir=tmp_path)
         await store.asave("default", overwrite=True)
         await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
+        await BrainCredentials(data_dir=tmp_path).asave("default", overwrite=True)
         await with_model(chat)
         events = EventCredentials(webhook_secret="s3cret")  # pyright: ignore[reportArgumentType]
         await events.asave("default", overwrite=True)

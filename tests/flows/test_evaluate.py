@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +19,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Crashed, Running, Scheduled
 
+from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.gather.evaluation import EVALUATIONS, REQUESTS, evaluate_items, version_of
+from aletheia.gather.outbox import Outbox
 from aletheia.gather.progress import GatherReport
 from aletheia.gather.quality import PARTS, QualityItem
 from aletheia.gather.quality_judge import JudgePlan
@@ -27,6 +30,7 @@ from aletheia.gather.runs import KeptSteps
 from deployments.setup import read_declarations
 from flows.gather import automated_gather_creation
 from tasks.evaluation import start_run
+from tests.fakes.brain_service import serve_fake_brain
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.departments import make_department
 from tests.flows.conftest import artifacts, last_run
@@ -41,6 +45,7 @@ from tests.flows.evaluation_studio import (
     studio,
     with_model,
 )
+from tests.flows.test_reconcile import lose_the_brain, swept, use_embedded, use_service
 
 __all__ = ["studio"]
 
@@ -353,6 +358,58 @@ def flow_pid(process: asyncio.subprocess.Process) -> int:
     """The process that works the flow, below the one that watches it."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     return int(children.split()[0])
+
+
+# What the Brain is told
+
+
+async def known_score(studio: Studio, directory: Path, version: str) -> tuple[float, int] | None:
+    """The score that the Brain has of a version, and its attempt."""
+    graph = EmbeddedGraph(directory)
+    await graph.open()
+    found = await graph.read_evaluation(studio.project_id, "legal", version)
+    await graph.close()
+    return None if found is None else (found["score"], found["attempt"])
+
+
+async def test_the_brain_has_an_evaluation_as_soon_as_it_is_made(studio: Studio, tmp_path: Path):
+    await studio.add_items("legal", *TEXTS)
+    report = await studio.evaluate(1)
+    assert await known_score(studio, tmp_path, report.version) == (report.score, 1)
+    assert await Outbox(studio.documents).states() == []
+    forced = await studio.evaluate(1, force=True)
+    assert await known_score(studio, tmp_path, report.version) == (forced.score, 2)
+    await studio.evaluate(1)
+    assert await Outbox(studio.documents).states() == []
+
+
+async def test_an_evaluation_ends_without_the_brain_and_the_sweep_tells_it_later(
+    studio: Studio, tmp_path: Path
+):
+    await lose_the_brain()
+    await studio.add_items("legal", *TEXTS)
+    report = await studio.evaluate(1)
+    (state,) = await Outbox(studio.documents).states()
+    assert (state.project_id, state.waiting, state.failures) == (studio.project_id, 1, 1)
+    await use_embedded(tmp_path)
+    # As if the pause were over.
+    await studio.documents.delete("aletheia_brain_cursors", {})
+    assert await swept() == {"items and evaluations sent": 1}
+    assert await known_score(studio, tmp_path, report.version) == (report.score, 1)
+
+
+async def test_a_brain_that_hangs_does_not_hold_up_an_evaluation_for_long(studio: Studio):
+    async with serve_fake_brain() as service:
+        service.wait_s = 60.0
+        await use_service(service.url, service.key)
+        await studio.add_items("legal", *TEXTS)
+        began = time.monotonic()
+        await studio.evaluate(1)
+        # 5 s of patience, and the run itself.
+        assert time.monotonic() - began < 20
+        assert [one.path for one in service.requests] == ["/api/v1/evaluations"]
+    (state,) = await Outbox(studio.documents).states()
+    assert state.waiting == 1
 
 
 # What a gather run starts

@@ -1,8 +1,9 @@
 """The flow `reconcile`, and what a gather run leaves to it, on a real Prefect server."""
 
+import contextlib
 import json
 import threading
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,12 +13,20 @@ from pydantic import SecretStr
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import directory_of
+from aletheia.adapters.item_embedding import embed_with, name_vectors_of
+from aletheia.adapters.mock_embedder import MockEmbedder
 from aletheia.errors import InvalidTask
-from aletheia.gather.brain import BrainDepartment, Listing
+from aletheia.gather.brain import BrainDepartment, BrainGraph
+from aletheia.gather.brain_index import IndexedBrain
 from aletheia.gather.outbox import Outbox
+from aletheia.service.app import ServiceParts, create_app
+from aletheia.settings import EmbeddingSettings
 from blocks import BrainCredentials
+from flows.gather import automated_gather_creation
 from flows.reconcile import reconcile
 from flows.sweep import sweep
+from tasks import warm
+from tasks.providers import read_standing
 from tasks.reconcile import (
     ReconcileFailed,
     ReconcileReport,
@@ -25,12 +34,13 @@ from tasks.reconcile import (
     reconcile_project,
 )
 from tasks.sweep import SweepFailed, SweepReport
+from tests.fakes.serving import serving
 from tests.flows.conftest import artifacts, last_run
 from tests.flows.test_gather import Shop, shop
 
 __all__ = ["shop"]
 
-PART = "deliver items to the Brain"
+PART = "deliver to the Brain"
 
 
 async def run_reconcile(project_id: str | None = None) -> ReconcileReport:
@@ -58,11 +68,15 @@ async def use_embedded(directory: Path) -> None:
 
 async def lose_the_brain() -> None:
     """Have nobody listen where the Brain is."""
-    lost = BrainCredentials(service_base_url="http://127.0.0.1:9", service_api_key=SecretStr("k"))
-    await lost.asave("default", overwrite=True)
+    await use_service("http://127.0.0.1:9", "k")
 
 
-async def indexed(graph: Listing) -> dict[str, str]:
+async def use_service(url: str, key: str) -> None:
+    service = BrainCredentials(service_base_url=url, service_api_key=SecretStr(key))
+    await service.asave("default", overwrite=True)
+
+
+async def indexed(graph: BrainGraph) -> dict[str, str]:
     return {one.id: one.department for one in await graph.list_items("shop")}
 
 
@@ -98,12 +112,27 @@ async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
     assert report.status == "completed"
     waiting = (await swept())["batches that wait for the Brain"]
     assert waiting > 0
+    (row,) = await rows_of_brain()
+    assert (row["what"], row["state"]) == (
+        "Brain, shop",
+        f"{waiting} batches wait, 0 items refused",
+    )
+    assert "is unavailable" in row["note"]
     await use_embedded(tmp_path)
     # As if the pause were over.
     await shop.documents.delete("aletheia_brain_cursors", {})
     await shop.documents.delete("aletheia_breakers", {})
-    assert await swept() == {"items indexed": report.items_created}
+    assert await swept() == {"items and evaluations sent": report.items_created}
     assert (await run_reconcile()).differences_before == 0
+    assert await rows_of_brain() == []
+
+
+async def rows_of_brain() -> list[dict[str, str]]:
+    """What `aletheia status` says about the Brain."""
+    async with warm.kept_open():
+        standing = await read_standing()
+    assert len(standing.as_json()["brain"]) == len(standing.brain)
+    return [row for row in standing.rows() if row["what"].startswith("Brain, ")]
 
 
 async def test_a_project_that_cannot_be_read_holds_up_no_other_one(shop: Shop, tmp_path: Path):
@@ -160,6 +189,96 @@ async def test_what_never_reached_the_brain_is_repaired(
     assert (project.is_new_model, project.upserted) == (True, report.items_created)
     assert done.differences_after == 0
     assert "another embedding model" in [row["what"] for row in await rows_of_last_run()]
+
+
+async def gather_in(project_id: str) -> None:
+    gathering = automated_gather_creation(project_id, "user-1", 2)
+    await cast("Awaitable[object]", gathering)
+
+
+async def test_after_a_change_of_model_no_project_is_left_without_vectors(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await use_embedded(tmp_path)
+    report = await shop.gather(max_iterations=2)
+    await gather_in("another")
+    assert [one.project_id for one in (await run_reconcile("shop")).projects] == ["shop"]
+    monkeypatch.setenv("DEFAULT_EMBEDDING_MODEL", "sentence-transformers/another")
+    # The one that was asked for comes first, and cannot even be read.
+    directory_of(tmp_path, "broken").write_text("no directory")
+    with pytest.raises(ReconcileFailed, match=r"^broken: "):
+        await run_reconcile("broken")
+    graph = EmbeddedGraph(tmp_path)
+    await graph.open()
+    for project_id, items in (("shop", report.items_created), ("another", None)):
+        listed = await graph.list_items(project_id)
+        assert all(one.has_vector for one in listed)
+        assert len(listed) == (items or len(listed)) > 0
+    await graph.close()
+    (table,) = await artifacts("reconcile", (await last_run("reconcile")).id)
+    assert "every project is indexed anew" in str(table.description)
+    assert {row["project"] for row in json.loads(str(table.data))} == {"broken", "shop", "another"}
+
+
+async def test_a_change_of_model_that_was_cut_short_is_finished_for_all_projects(
+    shop: Shop, tmp_path: Path
+):
+    await use_embedded(tmp_path)
+    await shop.gather(max_iterations=2)
+    await gather_in("another")
+    graph = EmbeddedGraph(tmp_path)
+    await graph.open()
+    model = await graph.read_model()
+    assert model is not None
+    # A run that went over to the model of now, and was killed.
+    await graph.set_model("before", model[1])
+    await graph.set_model(*model)
+    assert {one.project_id for one in (await run_reconcile("shop")).projects} == {"shop", "another"}
+    for project_id in ("shop", "another"):
+        assert all(one.has_vector for one in await graph.list_items(project_id))
+    await graph.close()
+
+
+# Behind our own service
+
+
+@contextlib.asynccontextmanager
+async def own_service(directory: Path) -> AsyncGenerator[EmbeddedGraph]:
+    """Have our own service, with the settings of now, be the Brain."""
+    embedder = MockEmbedder(default_model=EmbeddingSettings().default_model)
+    model = embedder.canonical_model(None)
+    graph = EmbeddedGraph(directory)
+    brain = IndexedBrain(
+        graph, embed_with(embedder, model), name_vectors_of(embedder, model), link_from=-1.0
+    )
+    async with serving(create_app(ServiceParts(brain, "the-key"))) as url:
+        await use_service(url, "the-key")
+        yield graph
+
+
+async def test_behind_our_own_service_the_brain_has_all_it_has_here(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with own_service(tmp_path / "there") as graph:
+        report = await shop.gather(max_iterations=3)
+        found = await indexed(graph)
+        assert len(found) == report.items_created > 1
+        assert await graph.list_neighbours("shop", max(found))
+        assert (await run_reconcile()).differences_before == 0
+
+    monkeypatch.setenv("DEFAULT_EMBEDDING_MODEL", "sentence-transformers/another")
+    async with own_service(tmp_path / "there") as graph:
+        done = await run_reconcile("shop")
+        (project,) = done.projects
+        assert (project.is_new_model, project.upserted) == (True, report.items_created)
+        assert done.differences_after == 0
+        assert all(one.has_vector for one in await graph.list_items("shop"))
+        assert await graph.list_neighbours("shop", max(found))
+        # Somebody here has forgotten to change the setting.
+        monkeypatch.delenv("DEFAULT_EMBEDDING_MODEL")
+        with pytest.raises(ReconcileFailed, match="give both sides the same settings"):
+            await run_reconcile("shop")
+        assert all(one.has_vector for one in await graph.list_items("shop"))
 
 
 async def test_a_project_that_is_none_is_refused(shop: Shop, tmp_path: Path):

@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import aiohttp
 import numpy as np
@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from yarl import URL
 
 from aletheia.adapters.answers import excerpt, read_retry_after
-from aletheia.adapters.brain.wire import INVALID, MODEL_CHANGED, Call, Dialect, Said
+from aletheia.adapters.brain.wire import (
+    INVALID,
+    MODEL_CHANGED,
+    OTHER_MODEL,
+    Call,
+    Dialect,
+    Said,
+)
 from aletheia.adapters.connections import connection_lost, send_once
 from aletheia.adapters.remote_embedder import read_base_url
 from aletheia.adapters.upstream import IDLE_CONNECTION_S, LARGE_BODY_BYTES, is_token
@@ -36,6 +43,7 @@ from aletheia.errors import (
     Unreachable,
 )
 from aletheia.gather.brain import (
+    ADOPT_TIMEOUT_S,
     DUPLICATES,
     MOST_DUPLICATES,
     BrainDepartment,
@@ -47,6 +55,7 @@ from aletheia.gather.brain import (
     IndexedItem,
     KnownItem,
     ModelChanged,
+    OtherModel,
     Upserted,
 )
 from aletheia.gather.brain_index import rank_duplicates
@@ -84,12 +93,13 @@ _NOT_THERE: Final = (404, 405, 501)
 
 
 class BrainService:
-    """A client of a Brain service; also a `Listing`, where the service offers that.
+    """A client of a Brain service, ours or one that knows the four calls only.
 
     Args:
         base_url: root of the service, without `/api`; it may have a path prefix.
         api_key: what it knows us by, printable ASCII without spaces.
-        timeout_s: bound on one request, to the last byte of its answer, seconds.
+        timeout_s: bound on one request, to the last byte of its answer, seconds; going over to
+            another model has `ADOPT_TIMEOUT_S`.
         max_retries: further tries after the first, for timeouts, connection errors, 429 and 5xx.
         retry_base_s: upper end of the first back-off; doubled with each try up to 60 s.
         batch_items: most items in one request.
@@ -138,7 +148,6 @@ class BrainService:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={hdrs.ACCEPT: "application/json", hdrs.USER_AGENT: "aletheia"},
             )
@@ -230,27 +239,41 @@ class BrainService:
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
-        """See `Listing.list_items`.
-
-        Raises:
-            NotFound: the service offers no such thing.
-        """
+        """See `Brain.list_items`."""
         check_project_id(project_id)
         call = self._dialect.list_items(project_id, after=after, limit=limit)
         return await self._call(call, self._dialect.read_listed, extra="list what it holds")
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """See `Listing.delete`.
-
-        Raises:
-            NotFound: the service offers no such thing.
-        """
+        """See `Brain.delete`."""
         check_project_id(project_id)
         deleted = 0
         for start in range(0, len(ids), DELETED_AT_ONCE):
             call = self._dialect.delete(project_id, ids[start : start + DELETED_AT_ONCE])
             deleted += await self._call(call, self._dialect.read_deleted, extra="delete items")
         return deleted
+
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        """See `Brain.keep_evaluation`."""
+        check_project_id(project_id)
+        call = self._dialect.keep_evaluation(project_id, department, version, values)
+        await self._call(call, lambda _: None, extra="keep evaluations")
+
+    async def adopt_model(self, model: str) -> bool:
+        """See `Brain.adopt_model`.
+
+        Where the answer got lost, and the service was ready by the time it was asked again, nothing
+        counts as gone.
+        """
+        call = self._dialect.adopt_model(model)
+        return await self._call(
+            call,
+            self._dialect.read_adopted,
+            extra="go over to another model",
+            timeout_s=max(self._timeout_s, ADOPT_TIMEOUT_S),
+        )
 
     def _pack(self, written: Mapping[str, bytes]) -> Iterator[list[str]]:
         """Divide items into requests."""
@@ -294,13 +317,21 @@ class BrainService:
             raise BadAnswer(BRAIN, f"of {len(ids)} items {said}")
         return done
 
-    async def _call(self, call: Call, read: Callable[[bytes], T], *, extra: str = "") -> T:
+    async def _call(
+        self,
+        call: Call,
+        read: Callable[[bytes], T],
+        *,
+        extra: str = "",
+        timeout_s: float | None = None,
+    ) -> T:
         """Send a request, trying again as long as that may help.
 
         Args:
             call: the request.
             read: reads its answer; raises `ValueError` where it is none.
             extra: what is asked for beyond the specification, in words.
+            timeout_s: bound on each try, where it is not the usual one.
         """
         url = URL(self._base_url + call.path).with_query(call.query)
         async for attempt in stamina.retry_context(
@@ -309,11 +340,13 @@ class BrainService:
             timeout=None,
         ):
             with attempt:
-                return await self._try(call, url, read, extra)
+                return await self._try(call, url, read, extra, timeout_s or self._timeout_s)
         raise AssertionError("the last try returns or raises")
 
-    async def _try(self, call: Call, url: URL, read: Callable[[bytes], T], extra: str) -> T:
-        status, body, headers = await self._exchange(call, url)
+    async def _try(
+        self, call: Call, url: URL, read: Callable[[bytes], T], extra: str, timeout_s: float
+    ) -> T:
+        status, body, headers = await self._exchange(call, url, timeout_s)
         if status != 200:  # noqa: PLR2004
             self._refuse(status, body, headers, extra)
         if _WEB_PAGE.match(body):
@@ -328,7 +361,9 @@ class BrainService:
             said = excerpt(body[:_SHOWN_BYTES], self._key)
             raise BadAnswer(BRAIN, f"{error}: {said}", status=status) from None
 
-    async def _exchange(self, call: Call, url: URL) -> tuple[int, bytes, Mapping[str, str]]:
+    async def _exchange(
+        self, call: Call, url: URL, timeout_s: float
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         """Send a request once and read what matters of its answer."""
         if self._session is None:
             raise RuntimeError("the client is not open")
@@ -344,12 +379,13 @@ class BrainService:
                 data=io.BytesIO(call.body) if is_large and call.body else call.body,
                 headers=headers,
                 allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
                 middlewares=_SEND_ONCE,
             ) as response:
                 status = response.status
                 return status, await self._read_body(response), response.headers
         except TimeoutError:
-            reason = f"no complete answer within {self._timeout_s:g} s"
+            reason = f"no complete answer within {timeout_s:g} s"
             raise Unavailable(BRAIN, reason, status=status) from None
         except aiohttp.ClientConnectorError as error:
             raise Unreachable(BRAIN, excerpt(str(error).encode())) from error
@@ -404,9 +440,10 @@ class BrainService:
 
 def _to_our_own(status: int, error: Said) -> AletheiaError | None:
     """Find the error that a service of ours has translated into an answer."""
-    if status == 409 and error.code == MODEL_CHANGED:  # noqa: PLR2004
-        kept, asked = (str(error.details.get(name, ""))[:200] for name in ("kept", "asked"))
-        return ModelChanged(kept, asked)
+    if status == 409 and error.code in (MODEL_CHANGED, OTHER_MODEL):  # noqa: PLR2004
+        kept, own, asked = (str(error.details.get(x, ""))[:200] for x in ("kept", "own", "asked"))
+        is_changed = error.code == MODEL_CHANGED
+        return ModelChanged(kept, asked) if is_changed else OtherModel(own, asked)
     if status in (400, 422) and error.code in INVALID:
         return InvalidTask(error.code, excerpt(error.message.encode(errors="replace")))
     return None

@@ -33,6 +33,9 @@ from aletheia.llm.structured import explain
 MODEL_CHANGED: Final = "embedding_model_changed"
 """Code of an error that carries, in `details`, the model that is `kept` and the one `asked`."""
 
+OTHER_MODEL: Final = "other_embedding_model"
+"""Code of an error that carries, in `details`, the service's `own` model and the one `asked`."""
+
 INVALID: Final = frozenset(
     {
         *("missing_query", "wrong_dimensions", "invalid_vector", "invalid_id", "empty_text"),
@@ -174,6 +177,10 @@ class _Deleted(_Answer):
     deleted: _Count
 
 
+class _Adopted(_Answer):
+    adopted: bool
+
+
 class Dialect:
     """What requests and answers look like: as the specification has it, and as we serve it.
 
@@ -307,6 +314,29 @@ class Dialect:
         """Read how many items were there."""
         return _load(_Deleted, body).deleted
 
+    def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> Call:
+        """Ask to keep an evaluation; not of the specification, and only our own service knows it.
+
+        Raises:
+            InvalidTask: JSON has no form for it.
+        """
+        about = {"project_id": project_id, "department": _text_of(department), "version": version}
+        return Call("POST", "/api/v1/evaluations", body=_dump({**about, "values": dict(values)}))
+
+    def adopt_model(self, model: str) -> Call:
+        """Ask to go over to a model; not of the specification, and only our own service knows it.
+
+        Raises:
+            InvalidTask: JSON has no form for it.
+        """
+        return Call("POST", "/api/v1/model/adopt", body=_dump({"model": model}))
+
+    def read_adopted(self, body: bytes) -> bool:
+        """Read whether vectors of another model went."""
+        return _load(_Adopted, body).adopted
+
     def read_error(self, body: bytes) -> Said:
         """Read what is said against a request, in any of the forms that are usual."""
         try:
@@ -355,7 +385,7 @@ def _dump(values: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:
-        raise InvalidTask("invalid_id", "an id has half a character in it") from None
+        raise InvalidTask("invalid_id", "a name or a value has no form in JSON") from None
 
 
 def _load(model: type[_T], body: bytes) -> _T:

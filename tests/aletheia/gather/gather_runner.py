@@ -163,7 +163,7 @@ async def work(order: dict[str, Any], steps: Steps) -> None:
     await content.open()
     shop = make_shop(documents, content, PaidChat(directory / "paid", steps))
     breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
-    access = BrainAccess(lose_brain, breakers, link_from=0.9)
+    access = BrainAccess(lose_brain, breakers)
     brain = Knowledge(access, Outbox(documents), PROJECT, shop.items)
     shop = replace(shop, runs=GatherRuns(documents, lease_s=3600), brain=brain)
     run_order = RunOrder("run-1", PROJECT, "user-1", order["max_iterations"])

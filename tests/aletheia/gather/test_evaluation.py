@@ -460,6 +460,28 @@ async def test_forced_it_is_evaluated_again_under_another_key(store: EvaluationS
     assert kept["attempt"] == 2
 
 
+async def test_a_result_is_announced_before_it_is_saved_or_not_saved_at_all(
+    documents: EmbeddedDocuments,
+) -> None:
+    announced: list[EvaluationRequest] = []
+    error: list[Exception] = [Unavailable("store", "made to fail")]
+
+    async def announce(request: EvaluationRequest) -> None:
+        assert await store.find(request.department, request.version) is None
+        announced.append(request)
+        if error:
+            raise error.pop()
+
+    store = EvaluationStore(documents, "p1", clock=Clock(), announce=announce)
+    request = (await ask(store)).request
+    with pytest.raises(Unavailable):
+        await store.save(request, await evaluate())
+    assert await documents.count(EVALUATIONS, {}) == 0
+    kept = await store.save(request, await evaluate())
+    assert kept["attempt"] == 1
+    assert announced == [request, request]
+
+
 async def test_a_result_is_kept_once_and_a_late_one_of_an_earlier_attempt_is_not(
     store: EvaluationStore, documents: EmbeddedDocuments
 ) -> None:

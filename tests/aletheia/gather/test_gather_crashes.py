@@ -102,7 +102,7 @@ async def deliver(
         return IndexedBrain(graph, embed_words, MODEL, DIMENSIONS)
 
     breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
-    access = BrainAccess(fetch, breakers, link_from=0.9)
+    access = BrainAccess(fetch, breakers)
     items = BrainItems(content, VectorShelf(content, MODEL), embed_words)
     outbox = Outbox(documents, pace=DeliveryPace(settle_s=0))
     await outbox.deliver(PROJECT, access, items)

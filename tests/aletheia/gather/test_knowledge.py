@@ -132,7 +132,7 @@ async def test_a_brain_that_cannot_even_be_built_stops_nothing(world: BrainWorld
     async def fetch() -> IndexedBrain:
         raise Misconfigured("NEO4J_URI", "is none")
 
-    access = BrainAccess(fetch, world.breakers, link_from=0.5)
+    access = BrainAccess(fetch, world.breakers)
     knowledge = Knowledge(access, world.outbox, PROJECT, world.project_items)
     assert await knowledge.context(SUPPORT, set(), []) == BrainNotes()
 

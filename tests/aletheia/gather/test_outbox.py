@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
-from aletheia.errors import InvalidTask, Refused, Unavailable
+from aletheia.errors import InvalidTask, NotFound, Refused, Unavailable
 from aletheia.gather.brain import BrainDepartment, BrainItem, Upserted
 from aletheia.gather.brain_access import BrainAccess
 from aletheia.gather.brain_index import IndexedBrain
+from aletheia.gather.evaluation import EVALUATIONS, EvaluationRequest, evaluation_id
 from aletheia.gather.outbox import OUTBOX
-from tests.fakes.brain import LEGAL, NOT_EMBEDDABLE, PROJECT, SALES, BrainWorld
+from tests.fakes.brain import LEGAL, MODEL, NOT_EMBEDDABLE, PROJECT, SALES, BrainWorld
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ async def test_intents_are_delivered_in_their_order(world: BrainWorld):
 
 async def test_what_is_delivered_is_linked(world: BrainWorld):
     await world.save("first", "second", "third")
-    world.access = BrainAccess(world.fetch, world.breakers, link_from=-1.0)
+    world.brain = IndexedBrain(world.graph, world.embed, MODEL, link_from=-1.0)
     await world.deliver()
     (newest, *_) = await world.known()
     assert len(await world.graph.list_neighbours(PROJECT, newest)) == 2
@@ -166,7 +169,7 @@ async def test_a_process_that_died_holds_a_project_no_longer_than_its_lease(worl
     dying = asyncio.create_task(world.deliver())
     await asyncio.sleep(0.1)
     world.outbox = world.make_outbox()
-    world.access = BrainAccess(world.fetch, world.breakers, link_from=0.5)
+    world.access = BrainAccess(world.fetch, world.breakers)
     assert await world.deliver() == 0
     world.graph.wait_s = 0
     world.now += 181
@@ -266,3 +269,156 @@ async def test_old_refusals_are_deleted(world: BrainWorld):
     assert await world.outbox.purge(100) == 0
     world.now += 200
     assert await world.outbox.purge(100) == 1
+
+
+async def test_a_link_that_is_not_drawn_is_drawn_later(world: BrainWorld):
+    world.brain = IndexedBrain(world.graph, world.embed, MODEL, link_from=-1.0)
+    first, second = await world.save("first", "second")
+    # To open, to see which model, to write, to see the model again.
+    world.graph.calls_left = 4
+    assert await world.deliver() == 0
+    assert sorted(await world.known()) == sorted([first, second])
+    assert await world.graph.list_neighbours(PROJECT, first) == []
+    world.graph.calls_left, world.graph.is_away = None, False
+    world.now += 11
+    assert await world.deliver() == 2
+    assert [one.id for one in await world.graph.list_neighbours(PROJECT, first)] == [second]
+
+
+async def test_an_intent_of_an_earlier_version_of_this_program_is_delivered(world: BrainWorld):
+    ids = await world.save("first")
+    (intent,) = await world.documents.find(OUTBOX, {})
+    assert set(intent) == {"_id", "project", "seq", "department", "name", "number", "ids"}
+    assert await world.deliver() == 1
+    assert await world.known() == ids
+
+
+# Evaluations
+
+
+def ask_for(version: str, attempt: int = 1) -> EvaluationRequest:
+    asked_at = datetime(2026, 1, 1, tzinfo=UTC)
+    return EvaluationRequest(
+        PROJECT, "legal", 1, version, "user-1", is_auto=True, attempt=attempt, requested_at=asked_at
+    )
+
+
+async def save_evaluation(world: BrainWorld, version: str, score: float, attempt: int = 1) -> None:
+    name = evaluation_id(PROJECT, "legal", version)
+    values = {"score": score, "attempt": attempt, "findings": [{"text": "not plain"}]}
+    await world.documents.delete(EVALUATIONS, {"_id": name})
+    await world.documents.insert(EVALUATIONS, [{"_id": name, "project_id": PROJECT, **values}])
+
+
+async def kept(world: BrainWorld, version: str) -> float | None:
+    """The score that the Brain has."""
+    await EmbeddedGraph.open(world.graph)
+    found = await EmbeddedGraph.read_evaluation(world.graph, PROJECT, "legal", version)
+    return None if found is None else found["score"]
+
+
+async def test_an_evaluation_is_delivered_after_the_items_that_came_before(world: BrainWorld):
+    # An evaluation's intent names its department by its slug, as these do.
+    legal = BrainDepartment("legal", "legal", 1)
+    before = await world.save("before", department=legal)
+    await world.outbox.announce_evaluation(ask_for("v1"))
+    await save_evaluation(world, "v1", 81.5)
+    after = await world.save("after", department=legal)
+    assert await world.deliver() == 3
+    # In one batch they would have gone past it.
+    assert world.graph.upserts == [before, after]
+    found = await world.graph.read_evaluation(PROJECT, "legal", "v1")
+    assert found == {"score": 81.5, "attempt": 1}
+    assert await world.outbox.projects() == []
+
+
+async def test_an_evaluation_waits_while_the_brain_is_away(world: BrainWorld):
+    world.graph.is_away = True
+    await world.outbox.announce_evaluation(ask_for("v1"))
+    await save_evaluation(world, "v1", 81.5)
+    assert await world.deliver() == 0
+    (state,) = await world.outbox.states()
+    assert (state.waiting, state.failures) == (1, 1)
+    world.graph.is_away = False
+    world.now += 11
+    assert await world.deliver() == 1
+    assert await kept(world, "v1") == 81.5
+
+
+async def test_an_evaluation_that_was_never_saved_is_given_up_after_a_while(world: BrainWorld):
+    await world.outbox.announce_evaluation(ask_for("v1"))
+    ids = await world.save("second")
+    assert await world.deliver() == 0, "a run may be just about to save it"
+    world.now += 61
+    assert await world.deliver() == 1
+    assert (await world.known(), await kept(world, "v1")) == (ids, None)
+    assert await world.outbox.projects() == []
+
+
+async def test_what_a_killed_evaluation_left_does_not_take_along_that_of_the_next_attempt(
+    world: BrainWorld,
+):
+    await world.outbox.announce_evaluation(ask_for("v1"))
+    world.now += 61
+    await world.outbox.announce_evaluation(ask_for("v1"))
+    assert await world.deliver() == 0
+    await save_evaluation(world, "v1", 81.5)
+    assert await world.deliver() == 1
+    assert await kept(world, "v1") == 81.5
+
+
+async def test_a_forced_evaluation_is_not_taken_for_the_one_before(world: BrainWorld):
+    await world.outbox.announce_evaluation(ask_for("v1"))
+    await save_evaluation(world, "v1", 70.0)
+    await world.deliver()
+    await world.outbox.announce_evaluation(ask_for("v1", attempt=2))
+    assert await world.deliver() == 0, "the second one is about to be saved"
+    await save_evaluation(world, "v1", 90.0, attempt=2)
+    assert await world.deliver() == 1
+    assert await kept(world, "v1") == 90.0
+
+
+async def test_of_two_attempts_that_waited_the_later_one_is_kept(world: BrainWorld):
+    for attempt in (1, 2):
+        await world.outbox.announce_evaluation(ask_for("v1", attempt))
+    await save_evaluation(world, "v1", 90.0, attempt=2)
+    assert await world.deliver() == 2
+    assert await kept(world, "v1") == 90.0
+
+
+class Fussy(IndexedBrain):
+    """Keeps no evaluation."""
+
+    error: Exception = NotFound("brain", 404, "the service does not offer to keep evaluations")
+
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        del project_id, department, version, values
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Fussy.error, Refused("brain", 422, "no such version"), InvalidTask("invalid_id", "no")],
+)
+async def test_an_evaluation_that_nobody_wants_holds_nobody_up(world: BrainWorld, error: Exception):
+    world.brain = Fussy(world.graph, world.embed, MODEL)
+    world.brain.error = error
+    await world.outbox.announce_evaluation(ask_for("v1"))
+    await save_evaluation(world, "v1", 81.5)
+    ids = await world.save("after")
+    assert await world.deliver() == 1
+    assert await world.known() == ids
+    assert await world.outbox.states() == []
+
+
+async def test_an_evaluation_that_is_refused_for_our_key_is_not_lost(world: BrainWorld):
+    world.brain = Fussy(world.graph, world.embed, MODEL)
+    world.brain.error = Refused("brain", 401, "no")
+    await world.outbox.announce_evaluation(ask_for("v1"))
+    await save_evaluation(world, "v1", 81.5)
+    assert await world.deliver() == 0
+    (state,) = await world.outbox.states()
+    assert state.waiting == 1
+    assert "401" in state.reason

@@ -1,21 +1,22 @@
 """The Brain made to agree with the store (SPEC §4, Brain)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aletheia.errors import NotFound, Unavailable
-from aletheia.gather.brain import BrainItem, IndexedItem, ModelChanged
-from aletheia.gather.brain_access import BrainAccess
+from aletheia.gather.brain import BrainItem, IndexedItem, ModelChanged, OtherModel
 from aletheia.gather.brain_index import IndexedBrain
 from aletheia.gather.brain_items import BrainItems
 from aletheia.gather.content import VectorShelf
 from aletheia.gather.reconciliation import Kind, Reconciled, Reconciler
 from tests.fakes.brain import (
     LEGAL,
+    MODEL,
     NOT_EMBEDDABLE,
     PROJECT,
     SALES,
@@ -35,8 +36,11 @@ async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
 
 
 async def reconcile(world: BrainWorld) -> Reconciled:
-    reconciler = Reconciler(world.access, world.outbox, find_department)
-    return await reconciler.reconcile(PROJECT, world.items)
+    return await make_reconciler(world).reconcile(PROJECT, world.items)
+
+
+def make_reconciler(world: BrainWorld) -> Reconciler:
+    return Reconciler(world.access, world.outbox, find_department)
 
 
 def found(done: Reconciled) -> dict[Kind, list[str]]:
@@ -103,8 +107,10 @@ async def test_another_embedding_model_has_everything_indexed_anew(world: BrainW
     world.brain = IndexedBrain(world.graph, world.embed, "another")
     with pytest.raises(ModelChanged):
         await world.brain.find_duplicates(PROJECT, content="first", threshold=0.5)
+    with pytest.raises(OtherModel, match="'another', not with 'tests/eight-numbers'"):
+        await make_reconciler(world).adopt_model(PROJECT, MODEL)
+    assert await make_reconciler(world).adopt_model(PROJECT, "another")
     done = await reconcile(world)
-    assert done.is_new_model
     assert found(done) == {Kind.WITHOUT_VECTOR: sorted(ids)}
     assert_none_left(done, 2)
     assert len(await other.find([one.content for one in world.make("first", "second")])) == 2
@@ -112,8 +118,8 @@ async def test_another_embedding_model_has_everything_indexed_anew(world: BrainW
     assert kept is not None
     assert kept[0] == "another"
     assert len(await world.brain.find_duplicates(PROJECT, content="x", threshold=-1.0)) == 2
-    again = await reconcile(world)
-    assert (again.is_new_model, found(again)) == (False, {})
+    assert not await make_reconciler(world).adopt_model(PROJECT, "another")
+    assert found(await reconcile(world)) == {}
 
 
 async def test_documents_of_the_application_are_not_indexed(world: BrainWorld):
@@ -165,7 +171,7 @@ async def test_what_is_saved_while_it_compares_is_not_deleted(world: BrainWorld)
 
 async def test_a_brain_that_goes_away_leaves_what_is_repaired(world: BrainWorld):
     await world.save(*(f"item {n}" for n in range(700)))
-    world.graph.calls_left = 8
+    world.graph.calls_left = 7
     with pytest.raises(Unavailable):
         await reconcile(world)
     assert 0 < len(await world.known()) < 700
@@ -176,18 +182,8 @@ async def test_a_brain_that_goes_away_leaves_what_is_repaired(world: BrainWorld)
     assert_none_left(done, 700)
 
 
-class Service:
-    """A Brain service of others: it answers the four calls, and lists nothing."""
-
-    def __init__(self, brain: IndexedBrain) -> None:
-        self._brain = brain
-        self.open, self.close = brain.open, brain.close
-        self.upsert, self.find_duplicates = brain.upsert, brain.find_duplicates
-        self.read_context, self.measure_coverage = brain.read_context, brain.measure_coverage
-
-
-class OddService(Service):
-    """One that would list, but answers 404."""
+class ServiceOfOthers(IndexedBrain):
+    """Answers the four calls, and nothing else."""
 
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
@@ -197,79 +193,71 @@ class OddService(Service):
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
         raise NotFound("brain", 404, f"{project_id} {ids}")
 
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        raise NotFound("brain", 404, f"{project_id} {department} {version} {values}")
 
-class ForgetfulService(Service):
-    """One that answers with the same page whatever comes after."""
+    async def adopt_model(self, model: str) -> bool:
+        raise NotFound("brain", 404, model)
 
-    def __init__(self, brain: IndexedBrain) -> None:
-        super().__init__(brain)
-        self._graph = brain.graph
+
+class ForgetfulService(ServiceOfOthers):
+    """Lists the same page whatever comes after."""
 
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
         del after, limit
-        return await self._graph.list_items(project_id, limit=1)
-
-    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        return await self._graph.delete(project_id, ids)
+        return await self.graph.list_items(project_id, limit=1)
 
 
 async def test_a_service_that_lists_one_page_for_ever_is_not_listed_for_ever(world: BrainWorld):
     ids = await world.save("first", "second")
     await world.deliver()
-    service = ForgetfulService(world.brain)
-
-    async def fetch() -> Service:
-        return service
-
-    world.access = BrainAccess(fetch, world.breakers, link_from=0.5)
+    world.brain = ForgetfulService(world.graph, world.embed, MODEL)
     async with asyncio.timeout(5):
         done = await reconcile(world)
     assert found(done) == {Kind.MISSING: [max(ids)]}
     assert sorted(await world.known()) == sorted(ids)
 
 
-@pytest.mark.parametrize("kind", [Service, OddService])
-async def test_a_service_that_lists_nothing_is_sent_everything_again(
-    world: BrainWorld, kind: type[Service]
-):
+async def test_a_service_that_lists_nothing_is_sent_everything_again(world: BrainWorld):
     ids = await world.save("first", "second")
-    service = kind(world.brain)
-
-    async def fetch() -> Service:
-        return service
-
-    world.access = BrainAccess(fetch, world.breakers, link_from=0.5)
+    world.brain = ServiceOfOthers(world.graph, world.embed, MODEL)
+    assert not await make_reconciler(world).adopt_model(PROJECT, MODEL)
     done = await reconcile(world)
     assert (done.before, done.after, done.upserted) == (None, None, 2)
     assert sorted(await world.known()) == sorted(ids)
 
 
-async def test_a_service_whose_model_has_changed_is_not_called_in_order(world: BrainWorld):
+async def test_a_service_of_others_whose_model_has_changed_is_not_called_in_order(
+    world: BrainWorld,
+):
     await world.save("first", "second")
     await world.deliver()
-    service = ForgetfulService(IndexedBrain(world.graph, world.embed, "another"))
+    world.brain = ServiceOfOthers(world.graph, world.embed, "another")
+    with pytest.raises(ModelChanged, match="of a service that cannot be told to, on its side"):
+        await make_reconciler(world).adopt_model(PROJECT, "another")
 
-    async def fetch() -> Service:
-        return service
 
-    world.access = BrainAccess(fetch, world.breakers, link_from=0.5)
-    with pytest.raises(ModelChanged, match="without BRAIN_SERVICE_BASE_URL"):
-        await reconcile(world)
+EVALUATION = {
+    "_id": "x",
+    "department": "legal",
+    "version": "v1",
+    "score": 81.0,
+    "threshold": 80.0,
+    "findings": [{"text": "not plain"}],
+    "mock": True,
+}
 
 
 async def test_evaluations_are_kept_beside_the_items(world: BrainWorld):
-    reconciler = Reconciler(world.access, world.outbox, find_department)
-    evaluation = {
-        "_id": "x",
-        "department": "legal",
-        "version": "v1",
-        "score": 81.0,
-        "threshold": 80.0,
-        "findings": [{"text": "not plain"}],
-        "mock": True,
-    }
-    assert await reconciler.keep_evaluations(PROJECT, [evaluation]) == 1
+    assert await make_reconciler(world).keep_evaluations(PROJECT, [EVALUATION]) == 1
     kept = await world.graph.read_evaluation(PROJECT, "legal", "v1")
     assert kept == {"score": 81.0, "threshold": 80.0, "mock": True}
+
+
+async def test_a_service_that_keeps_no_evaluations_is_no_fault(world: BrainWorld):
+    world.brain = ServiceOfOthers(world.graph, world.embed, MODEL)
+    assert await make_reconciler(world).keep_evaluations(PROJECT, [EVALUATION]) == 0

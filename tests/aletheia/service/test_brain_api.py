@@ -13,6 +13,7 @@ from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.errors import (
     AletheiaError,
     BreakerOpen,
+    ComputeFailed,
     Misconfigured,
     ModelUnavailable,
     RateLimited,
@@ -22,7 +23,14 @@ from aletheia.errors import (
 from aletheia.gather.brain import BrainDepartment, BrainItem, ModelChanged, Upserted
 from aletheia.gather.brain_index import IndexedBrain
 from aletheia.service.app import ServiceParts, create_app
-from tests.fakes.brain import DIMENSIONS, MODEL, PROJECT, FakeEmbed, find_department
+from tests.fakes.brain import (
+    DIMENSIONS,
+    MODEL,
+    PROJECT,
+    FakeEmbed,
+    FlakyGraph,
+    find_department,
+)
 from tests.fakes.serving import serving
 
 KEY = "a-key-of-the-service"
@@ -41,6 +49,14 @@ CONTEXT_PATH = f"/api/v1/context/department?project_id={PROJECT}&department=lega
 COVERAGE_PATH = "/api/v1/analyze/coverage"
 LIST_PATH = f"/api/v1/nodes?project_id={PROJECT}"
 DELETE_PATH = "/api/v1/nodes/delete"
+EVALUATION_PATH = "/api/v1/evaluations"
+ADOPT_PATH = "/api/v1/model/adopt"
+EVALUATION: dict[str, Any] = {
+    "project_id": PROJECT,
+    "department": "legal",
+    "version": "v1",
+    "values": {"score": 81.5, "attempt": 2, "mock": False, "evaluated_at": "2026-01-01"},
+}
 GUARDED = [
     ("POST", BATCH_PATH),
     ("POST", SEARCH_PATH),
@@ -48,6 +64,8 @@ GUARDED = [
     ("POST", COVERAGE_PATH),
     ("GET", LIST_PATH),
     ("POST", DELETE_PATH),
+    ("POST", EVALUATION_PATH),
+    ("POST", ADOPT_PATH),
 ]
 
 
@@ -57,11 +75,13 @@ class ShakyBrain(IndexedBrain):
     Attributes:
         failures: what its next calls, or attempts to open it, end with.
         opened: how often it was opened.
+        adoptions: how often it was told to go over to a model.
         is_closed: whether it was closed.
     """
 
     failures: list[Exception]
     opened = 0
+    adoptions = 0
     is_closed = False
 
     async def open(self) -> None:
@@ -81,6 +101,12 @@ class ShakyBrain(IndexedBrain):
         """Upsert, unless it is to fail."""
         self._fail()
         return await super().upsert(project_id, department, items)
+
+    async def adopt_model(self, model: str) -> bool:
+        """Take a while."""
+        self.adoptions += 1
+        await asyncio.sleep(0.2)
+        return await super().adopt_model(model)
 
     def _fail(self) -> None:
         if self.failures:
@@ -138,8 +164,8 @@ def brain(graph: EmbeddedGraph) -> ShakyBrain:
 
 
 @pytest.fixture
-async def caller(brain: ShakyBrain, graph: EmbeddedGraph) -> AsyncGenerator[Caller]:
-    parts = ServiceParts(brain, graph, KEY, max_body_bytes=300_000, body_timeout_s=0.3)
+async def caller(brain: ShakyBrain) -> AsyncGenerator[Caller]:
+    parts = ServiceParts(brain, KEY, max_body_bytes=300_000, body_timeout_s=0.3)
     async with (
         serving(create_app(parts)) as url,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
@@ -191,6 +217,73 @@ async def test_what_is_indexed_can_be_listed_and_deleted(caller: Caller):
     assert (await caller.call("GET", LIST_PATH))[1] == rest
 
 
+async def test_an_evaluation_is_kept_beside_the_items(caller: Caller, graph: EmbeddedGraph):
+    first = {**EVALUATION, "values": {"score": 1}}
+    assert await caller.post(EVALUATION_PATH, first) == (200, {"kept": True})
+    assert await caller.post(EVALUATION_PATH, EVALUATION) == (200, {"kept": True})
+    kept = await graph.read_evaluation(PROJECT, "legal", "v1")
+    assert kept == EVALUATION["values"]
+    assert kept is not None
+    assert isinstance(kept["mock"], bool)
+    assert isinstance(kept["attempt"], int)
+
+
+async def test_what_is_indexed_is_linked_or_is_to_be_sent_again(tmp_path: Path):
+    graph = FlakyGraph(tmp_path)
+    brain = IndexedBrain(graph, FakeEmbed(), MODEL, DIMENSIONS, link_from=-1.0)
+    async with (
+        serving(create_app(ServiceParts(brain, KEY))) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        caller = Caller(session, url)
+        # To see which model, to write, to see the model again.
+        graph.calls_left = 3
+        status, code, _ = await caller.refused(BATCH_PATH, BATCH)
+        assert (status, code, caller.answered["retry-after"]) == (503, "unavailable", "1")
+        graph.calls_left, graph.is_away = None, False
+        assert await graph.list_neighbours(PROJECT, "a") == []
+        again: dict[str, Any] = {"created": 0, "updated": 2, "failed": []}
+        assert await caller.post(BATCH_PATH, BATCH) == (200, again)
+        assert [one.id for one in await graph.list_neighbours(PROJECT, "a")] == ["b"]
+
+
+# Another embedding model
+
+
+async def test_a_service_goes_over_to_its_own_model_when_it_is_named(
+    caller: Caller, graph: EmbeddedGraph
+):
+    await graph.open()
+    await IndexedBrain(graph, FakeEmbed(), "before", DIMENSIONS).upsert(
+        PROJECT, BrainDepartment("legal", "Legal"), [BrainItem("a", "First.")]
+    )
+    status, code, _ = await caller.refused(BATCH_PATH, BATCH)
+    assert (status, code) == (409, "embedding_model_changed")
+    status, answer = await caller.post(ADOPT_PATH, {"model": "another"})
+    assert (status, answer["error"]["code"]) == (409, "other_embedding_model")
+    assert answer["error"]["details"] == {"own": MODEL, "asked": "another"}
+    assert (await caller.post(BATCH_PATH, BATCH))[0] == 409
+    assert await caller.post(ADOPT_PATH, {"model": MODEL}) == (200, {"adopted": True})
+    assert await caller.post(ADOPT_PATH, {"model": MODEL}) == (200, {"adopted": False})
+    assert await caller.post(BATCH_PATH, BATCH) == (200, {"created": 1, "updated": 1, "failed": []})
+
+
+async def test_whoever_asks_again_meanwhile_gets_the_same_answer(
+    caller: Caller, brain: ShakyBrain, graph: EmbeddedGraph
+):
+    await graph.open()
+    await graph.set_model("before", DIMENSIONS)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await caller.post(ADOPT_PATH, {"model": MODEL})
+    others = (caller.post(ADOPT_PATH, {"model": MODEL}) for _ in range(3))
+    wrong, *answers = await asyncio.gather(caller.post(ADOPT_PATH, {"model": "x"}), *others)
+    assert answers == [(200, {"adopted": True})] * 3
+    assert wrong[0] == 409
+    assert brain.adoptions == 2
+    assert await caller.post(ADOPT_PATH, {"model": MODEL}) == (200, {"adopted": False})
+
+
 # Who may call
 
 
@@ -232,11 +325,9 @@ async def test_nothing_is_read_of_a_caller_without_the_key(caller: Caller):
 
 
 @pytest.mark.parametrize("key", [None, ""])
-async def test_a_service_without_a_key_lets_nobody_in(
-    brain: ShakyBrain, graph: EmbeddedGraph, key: str | None
-):
+async def test_a_service_without_a_key_lets_nobody_in(brain: ShakyBrain, key: str | None):
     async with (
-        serving(create_app(ServiceParts(brain, graph, key))) as url,
+        serving(create_app(ServiceParts(brain, key))) as url,
         aiohttp.ClientSession() as session,
     ):
         caller = Caller(session, url)
@@ -281,6 +372,10 @@ def with_item(**values: Any) -> dict[str, Any]:
     return changed(items=[{"id": "a", "content": "x", **values}])
 
 
+def with_values(values: Any) -> dict[str, Any]:
+    return {**EVALUATION, "values": values}
+
+
 NONSENSE: list[tuple[str, Any, str]] = [
     (BATCH_PATH, [], "body"),
     (BATCH_PATH, "text", "body"),
@@ -318,18 +413,33 @@ NONSENSE: list[tuple[str, Any, str]] = [
     (COVERAGE_PATH, {"project_id": "p", "department": "x", "items": [{}]}, "items.0.id"),
     (DELETE_PATH, {"project_id": "p", "ids": "x"}, "ids"),
     (DELETE_PATH, {"project_id": "p", "ids": ["x"] * 1001}, "ids"),
+    (EVALUATION_PATH, with_values({}) | {"department": ""}, "department"),
+    (EVALUATION_PATH, with_values({}) | {"version": ""}, "version"),
+    (EVALUATION_PATH, with_values({}) | {"version": "x" * 201}, "version"),
+    (EVALUATION_PATH, with_values([]), "values"),
+    (EVALUATION_PATH, with_values({f"v{n}": n for n in range(51)}), "values"),
+    (EVALUATION_PATH, with_values({"a b": 1}), "values.a b"),
+    (EVALUATION_PATH, with_values({"x" * 65: 1}), f"values.{'x' * 65}"),
+    (EVALUATION_PATH, with_values({"score": None}), "values.score"),
+    (EVALUATION_PATH, with_values({"score": [1]}), "values.score"),
+    (EVALUATION_PATH, with_values({"score": {"x": 1}}), "values.score"),
+    (EVALUATION_PATH, with_values({"score": "x" * 1001}), "values.score"),
+    (ADOPT_PATH, {}, "model"),
+    (ADOPT_PATH, {"model": ""}, "model"),
+    (ADOPT_PATH, {"model": "x" * 501}, "model"),
+    (ADOPT_PATH, {"model": 7}, "model"),
 ]
 """What makes no sense, with the place where."""
 
 
-@pytest.mark.parametrize("path", [BATCH_PATH, SEARCH_PATH, COVERAGE_PATH, DELETE_PATH])
+@pytest.mark.parametrize("path", sorted({path for path, _, _ in NONSENSE}))
 async def test_a_request_that_makes_no_sense_is_refused_with_its_place(caller: Caller, path: str):
     cases = [(body, place) for to, body, place in NONSENSE if to == path]
     assert cases
     for body, place in cases:
         status, code, message = await caller.refused(path, body)
         assert (status, code) == (422, "invalid_request"), place
-        assert message.startswith(f"{place}: "), message
+        assert message.startswith((f"{place}: ", f"{place}.")), message
         assert len(message) <= 500
 
 
@@ -388,10 +498,10 @@ async def test_items_that_cannot_be_indexed_fail_alone_and_in_order(caller: Call
     ]
 
 
-async def test_an_item_that_is_too_long_fails_alone(brain: ShakyBrain, graph: EmbeddedGraph):
+async def test_an_item_that_is_too_long_fails_alone(brain: ShakyBrain):
     long = {"id": "long", "content": "x" * 1_000_001}
     async with (
-        serving(create_app(ServiceParts(brain, graph, KEY))) as url,
+        serving(create_app(ServiceParts(brain, KEY))) as url,
         aiohttp.ClientSession() as session,
     ):
         caller = Caller(session, url)
@@ -468,6 +578,7 @@ async def test_what_is_not_there_is_said_in_the_same_form(
         (Unavailable("neo4j", "no route"), (503, "unavailable", "1")),
         (Unavailable("neo4j", "busy", 6.5), (503, "unavailable", "7")),
         (ModelUnavailable("m", "not found"), (503, "model_unavailable", "1")),
+        (ComputeFailed("model_crashed", "out of memory"), (503, "model_crashed", "1")),
         (BreakerOpen("openai", datetime(2020, 1, 1, tzinfo=UTC)), (503, "breaker_open", "1")),
         (Refused("neo4j", 403, "read only"), (502, "backend_refused", None)),
         (Misconfigured("NEO4J_URI", "is not an address"), (502, "backend_refused", None)),
@@ -516,7 +627,7 @@ async def test_callers_of_a_brain_that_hangs_wait_together(graph: EmbeddedGraph)
     brain = HangingBrain(graph, FakeEmbed(), MODEL, DIMENSIONS)
     brain.failures = []
     async with (
-        serving(create_app(ServiceParts(brain, graph, KEY))) as url,
+        serving(create_app(ServiceParts(brain, KEY))) as url,
         aiohttp.ClientSession() as session,
     ):
         caller = Caller(session, url)
@@ -526,12 +637,12 @@ async def test_callers_of_a_brain_that_hangs_wait_together(graph: EmbeddedGraph)
 
 
 async def test_a_brain_that_is_down_at_the_start_is_opened_once_it_is_there(
-    brain: ShakyBrain, graph: EmbeddedGraph, caplog: pytest.LogCaptureFixture
+    brain: ShakyBrain, caplog: pytest.LogCaptureFixture
 ):
     brain.failures = [Unavailable("neo4j", "no route"), Unavailable("neo4j", "no route")]
     with caplog.at_level(logging.WARNING):
         async with (
-            serving(create_app(ServiceParts(brain, graph, KEY))) as url,
+            serving(create_app(ServiceParts(brain, KEY))) as url,
             aiohttp.ClientSession() as session,
         ):
             caller = Caller(session, url)

@@ -1,12 +1,14 @@
 """Every backend of the Brain, each test with an empty one.
 
-A further backend is a further name in `GRAPHS` or `BRAINS` and a branch of `opened_graph` or
-`opened_brain`; one whose server cannot be had skips with the reason.
+A further backend is a further name in `GRAPHS` and a branch of `opened_graph`; one whose server
+cannot be had skips with the reason.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -30,6 +32,8 @@ OVER_HTTP = "http over "
 
 BRAINS = [*GRAPHS, *(OVER_HTTP + name for name in GRAPHS)]
 """What answers the four calls, by name."""
+
+Reach: TypeAlias = Callable[[IndexedBrain], AbstractAsyncContextManager[Brain]]
 
 
 @asynccontextmanager
@@ -55,19 +59,16 @@ async def opened_neo4j(address: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
 
 
 @asynccontextmanager
-async def opened_brain(
-    name: str, embed: FakeEmbed, request: pytest.FixtureRequest
-) -> AsyncGenerator[Brain]:
-    async with opened_graph(name.removeprefix(OVER_HTTP), request) as graph:
-        brain = IndexedBrain(graph, embed, MODEL, DIMENSIONS, catalogue=find_department)
-        if not name.startswith(OVER_HTTP):
-            yield brain
-            return
-        async with serving(create_app(ServiceParts(brain, graph, "a-key"))) as url:
-            client = BrainService(url, api_key="a-key", max_retries=0)
-            await client.open()
-            yield client
-            await client.close()
+async def reached(brain: IndexedBrain, *, is_over_http: bool) -> AsyncGenerator[Brain]:
+    """A Brain as it is, or as a client of our own service has it."""
+    if not is_over_http:
+        yield brain
+        return
+    async with serving(create_app(ServiceParts(brain, "a-key"))) as url:
+        client = BrainService(url, api_key="a-key", max_retries=0)
+        await client.open()
+        yield client
+        await client.close()
 
 
 @pytest.fixture
@@ -89,5 +90,14 @@ def indexed(graph: BrainGraph, embed: FakeEmbed) -> IndexedBrain:
 
 @pytest.fixture(params=BRAINS)
 async def brain(request: pytest.FixtureRequest, embed: FakeEmbed) -> AsyncGenerator[Brain]:
-    async with opened_brain(request.param, embed, request) as brain:
-        yield brain
+    name: str = request.param
+    async with opened_graph(name.removeprefix(OVER_HTTP), request) as graph:
+        brain = IndexedBrain(graph, embed, MODEL, DIMENSIONS, catalogue=find_department)
+        async with reached(brain, is_over_http=name.startswith(OVER_HTTP)) as client:
+            yield client
+
+
+@pytest.fixture(params=["directly", "over http"])
+def reach(request: pytest.FixtureRequest) -> Reach:
+    """Reaches a Brain over the graph of the same test."""
+    return partial(reached, is_over_http=request.param == "over http")

@@ -25,12 +25,14 @@ from aletheia.gather.brain import (
     IndexedItem,
     KnownItem,
     ModelChanged,
+    OtherModel,
     Upserted,
 )
 from aletheia.gather.brain_index import IndexedBrain, fingerprint_of
 from aletheia.gather.models import Department
 from aletheia.gather.quality import QualityItem, score_quality
 from aletheia.llm.messages import estimate_tokens
+from tests.aletheia.adapters.brain.conftest import Reach
 from tests.fakes.brain import (
     DIMENSIONS,
     FIRST_AXIS,
@@ -458,6 +460,21 @@ async def test_edges_are_drawn_anew(indexed: IndexedBrain, graph: BrainGraph):
     assert await graph.link(PROJECT, ["a"], threshold=-1.0) == 2
 
 
+async def test_what_is_upserted_is_linked(graph: BrainGraph, embed: FakeEmbed, reach: Reach):
+    async with reach(IndexedBrain(graph, embed, MODEL, DIMENSIONS, link_from=0.9)) as brain:
+        await brain.upsert(PROJECT, LEGAL, [item_of("old", vector=vector_at(0.99))])
+        bad = item_of("bad", vector=np.zeros(DIMENSIONS, np.float32))
+        near = [item_of("a", vector=FIRST_AXIS), bad, item_of("b", vector=vector_at(0.95))]
+        await brain.upsert(PROJECT, SALES, [*near, item_of("far", vector=vector_at(0.5))])
+        assert [one.id for one in await graph.list_neighbours(PROJECT, "a")] == ["old", "b"]
+        assert [one.id for one in await graph.list_neighbours(PROJECT, "b")] == ["old", "a"]
+        assert await graph.list_neighbours(PROJECT, "far") == []
+        # An edge leads from what is indexed to what is there by then.
+        assert await graph.list_neighbours(PROJECT, "old") == []
+        nothing = Upserted(0, 0, (FailedItem("bad", "invalid_vector"),))
+        assert await brain.upsert(PROJECT, LEGAL, [bad]) == nothing
+
+
 async def test_edges_stay_within_the_project(indexed: IndexedBrain, graph: BrainGraph):
     await indexed.upsert(PROJECT, LEGAL, [item_of("a")])
     await indexed.upsert("project-2", LEGAL, [item_of("a"), item_of("b")])
@@ -475,7 +492,49 @@ async def test_evaluations_are_kept_by_version(graph: BrainGraph):
     assert await graph.read_evaluation("project-2", "legal", "v1") is None
 
 
+async def test_an_evaluation_reaches_the_graph(
+    graph: BrainGraph, indexed: IndexedBrain, reach: Reach
+):
+    async with reach(indexed) as brain:
+        values = {"score": 81.5, "attempt": 2, "at": "2026-01-01T00:00:00+00:00", "mock": False}
+        for slug in ("legal", *HOSTILE):
+            await brain.keep_evaluation(PROJECT, slug, "v1", {"score": 1.0})
+            await brain.keep_evaluation(PROJECT, slug, "v1", values)
+            assert await graph.read_evaluation(PROJECT, slug, "v1") == values, slug
+        assert await graph.read_evaluation(PROJECT, "legal", "v2") is None
+        with pytest.raises(InvalidTask) as refused:
+            await brain.keep_evaluation("a/b", "legal", "v1", values)
+    assert refused.value.code == "invalid_project_id"
+
+
+async def test_what_is_indexed_can_be_listed_and_deleted(indexed: IndexedBrain, reach: Reach):
+    async with reach(indexed) as brain:
+        await brain.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b"), item_of("c")])
+        assert [one.id for one in await brain.list_items(PROJECT, after="a", limit=1)] == ["b"]
+        assert await brain.delete(PROJECT, ["a", "c", "unknown"]) == 2
+        assert [one.id for one in await brain.list_items(PROJECT)] == ["b"]
+
+
 # Another embedding model
+
+
+async def test_only_the_model_that_a_brain_embeds_with_is_adopted(
+    graph: BrainGraph, indexed: IndexedBrain, embed: FakeEmbed, reach: Reach
+):
+    await indexed.upsert(PROJECT, LEGAL, [item_of("a")])
+    async with reach(IndexedBrain(graph, embed, "tests/another", DIMENSIONS)) as changed:
+        with pytest.raises(ModelChanged):
+            await changed.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.5)
+        with pytest.raises(OtherModel) as other:
+            await changed.adopt_model(MODEL)
+        assert (other.value.own, other.value.asked) == ("tests/another", MODEL)
+        assert await graph.read_model() == (MODEL, DIMENSIONS)
+        assert await changed.adopt_model("tests/another")
+        assert not await changed.adopt_model("tests/another")
+        assert await graph.read_model() == ("tests/another", DIMENSIONS)
+        assert await find_ids(changed, FIRST_AXIS, -1.0) == []
+        assert await changed.upsert(PROJECT, LEGAL, [item_of("a")]) == Upserted(0, 1)
+        assert await find_ids(changed, FIRST_AXIS, -1.0) == ["a"]
 
 
 async def test_vectors_of_another_model_are_refused_until_all_is_made_anew(
@@ -494,8 +553,8 @@ async def test_vectors_of_another_model_are_refused_until_all_is_made_anew(
         await changed.read_context(PROJECT, LEGAL, max_tokens=100)
     assert len(await find_ids(indexed, FIRST_AXIS, -1.0)) == 2
 
-    assert await changed.adopt_model()
-    assert not await changed.adopt_model()
+    assert await changed.adopt_model("tests/another")
+    assert not await changed.adopt_model("tests/another")
     assert await graph.read_model() == ("tests/another", DIMENSIONS)
     assert await find_ids(changed, FIRST_AXIS, -1.0) == []
     assert [one.has_vector for one in await graph.list_items(PROJECT)] == [False, False]
@@ -515,7 +574,7 @@ async def test_another_length_of_vectors_is_another_model(
     item = replace(item_of("a"), vector=vector_of("a", 12))
     with pytest.raises(ModelChanged):
         await longer.upsert(PROJECT, LEGAL, [item])
-    assert await longer.adopt_model()
+    assert await longer.adopt_model(MODEL)
     assert [one.has_vector for one in await graph.list_items(PROJECT)] == [False]
     assert await longer.upsert(PROJECT, LEGAL, [item]) == Upserted(0, 1)
     assert await find_ids(longer, vector_of("a", 12), 0.99) == ["a"]

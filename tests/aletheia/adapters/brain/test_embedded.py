@@ -69,7 +69,7 @@ async def test_another_model_is_noticed_by_all_processes(graphs: list[EmbeddedGr
     await here.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b")])
     assert await find_ids(here) == {"a", "b"}
     changed = brain_over(graphs[1], "another")
-    await changed.adopt_model()
+    await changed.adopt_model("another")
     await changed.upsert(PROJECT, LEGAL, [item_of("b")])
     assert await find_ids(brain_over(graphs[0], "another")) == {"b"}
 

@@ -34,8 +34,8 @@ from aletheia.gather.brain import (
     EarlierDepartment,
     FailedItem,
     KnownItem,
-    Listing,
     ModelChanged,
+    OtherModel,
     Upserted,
 )
 from tests.fakes.brain import FIRST_AXIS, LEGAL, PROJECT, SALES, item_of, vector_at
@@ -527,18 +527,46 @@ async def test_a_way_elsewhere_is_not_followed(
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-async def test_a_service_that_lists_nothing_is_said_not_to(
+async def test_a_service_that_offers_no_more_than_the_four_calls_is_said_not_to(
     service: FakeBrainService, brain: BrainService, status: int
 ):
-    listing: Listing = brain
-    service.fail_next(status, status)
+    service.fail_next(*[status] * 4)
     with pytest.raises(NotFound, match="does not offer to list what it holds"):
-        await listing.list_items(PROJECT)
+        await brain.list_items(PROJECT)
     with pytest.raises(NotFound, match="does not offer to delete items, which only Aletheia's own"):
-        await listing.delete(PROJECT, ["a"])
+        await brain.delete(PROJECT, ["a"])
+    with pytest.raises(NotFound, match="does not offer to keep evaluations, which only"):
+        await brain.keep_evaluation(PROJECT, "legal", "v1", {"score": 1.0})
+    with pytest.raises(NotFound, match="does not offer to go over to another model, which only"):
+        await brain.adopt_model("m")
     with pytest.raises(NotFound):
-        await listing.list_items(PROJECT)
-    assert len(service.requests) == 3
+        await brain.list_items(PROJECT)
+    assert [one.path for one in service.requests][2:4] == [
+        "/api/v1/evaluations",
+        "/api/v1/model/adopt",
+    ]
+    assert len(service.requests) == 5
+
+
+async def test_the_model_of_a_service_may_be_another_than_ours(
+    service: FakeBrainService, brain: BrainService
+):
+    details = {"own": "small", "asked": "large"}
+    error = {"code": "other_embedding_model", "message": "…", "details": details}
+    service.fail_next(409, body=orjson.dumps({"error": error}))
+    with pytest.raises(OtherModel) as other:
+        await brain.adopt_model("large")
+    assert (other.value.own, other.value.asked) == ("small", "large")
+
+
+async def test_going_over_to_another_model_may_take_longer_than_a_request(
+    service: FakeBrainService, connect: Connect
+):
+    brain = await connect(timeout_s=0.2, max_retries=0)
+    service.wait_s = 0.4
+    with pytest.raises(NotFound):
+        await brain.adopt_model("m")
+    assert "no complete answer within 0.2 s" in str(await failure(brain))
 
 
 # Outages
