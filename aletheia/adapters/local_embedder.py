@@ -61,6 +61,11 @@ SMALLEST_BATCH: Final = 4
 MOST_BATCH_CHARACTERS: Final = 65_536
 """A batch of long texts ends here, so that it fits the time limit of a batch."""
 
+TOGETHER: Final = 128
+TOGETHER_S: Final = 0.5
+"""So many answers of a call are passed on at once, or as many as come in that time, seconds: each
+time costs whoever keeps them a transaction or two, however many there are."""
+
 LOCAL: Final = "local"
 """What results and records call the provider."""
 
@@ -304,11 +309,9 @@ class LocalEmbedder:
             job.place = await self._memory.enter(state.name, self._cost(state))
             self._wake()
             while job.unanswered:
-                answer = await job.answers.get()
-                if isinstance(answer, AletheiaError):
-                    raise answer
-                job.unanswered -= len(answer)
-                yield answer
+                answers = await job.next_answers()
+                job.unanswered -= len(answers)
+                yield answers
         finally:
             job.is_over = True
             with suppress(ValueError):
@@ -703,6 +706,7 @@ class _Job:
         self._places = [places[text] for text in self.texts]
         self._next = 0
         self._crashes: dict[int, int] = {}
+        self._ending: AletheiaError | None = None
 
     def take(self, batch_size: int, processes: int) -> list[int]:
         """Take a batch, the longest texts first; empty if none is left."""
@@ -720,6 +724,29 @@ class _Job:
             rows.append(self._next)
             self._next += 1
         return rows
+
+    async def next_answers(self) -> list[Embedded]:
+        """Wait for answers, and for some more that come soon after: they are kept together.
+
+        Raises:
+            AletheiaError: why the call ends.
+        """
+        together: list[Embedded] = []
+        until: float | None = None
+        while self._ending is None and len(together) < min(TOGETHER, self.unanswered):
+            try:
+                async with asyncio.timeout_at(until):
+                    answers = await self.answers.get()
+            except TimeoutError:
+                break
+            if isinstance(answers, AletheiaError):
+                self._ending = answers
+            else:
+                together += answers
+                until = until or asyncio.get_running_loop().time() + TOGETHER_S
+        if self._ending is not None and not together:
+            raise self._ending
+        return together
 
     def answer(self, results: Iterable[tuple[int, Embedding | AletheiaError]]) -> None:
         """Pass on what became of rows."""

@@ -1,9 +1,10 @@
 """Stands in for `python -m aletheia.adapters.local_model`: no model, but faults on demand.
 
-A path to load tells how loading goes, by its last part: `refused`, `deadly`, `endless`,
-`babbling`; anything else works, and `takes-N` brings N bytes of memory. Where the path's parent is
-a directory, loads and unloads are written down in its `log`. Some texts bring faults with them, see
-`embed` and `stumble`. A vector is `(1, length of the text, number of texts in the batch)`.
+A path to load tells how loading goes, by its last part: `refused`, `deadly`, `endless`, `babbling`;
+`once` loads the first time only; anything else works, and `takes-N` brings N bytes of memory. Where
+the path's parent is a directory, loads and unloads are written down in its `log`. Some texts bring
+faults with them, see `embed` and `stumble`. A vector is `(1, length of the text, number of texts in
+the batch)`.
 """
 
 import os
@@ -35,6 +36,8 @@ def load(model: str, path: Path) -> bytes:
     match path.name:
         case "refused":
             return pack_frame({"op": "failed", "reason": "ValueError: no such architecture"})
+        case "once" if (path.parent / "log").read_text().count("load ") > 1:
+            return pack_frame({"op": "failed", "reason": "FileNotFoundError: it is gone"})
         case "deadly":
             sys.exit("cannot allocate memory")
         case "endless":

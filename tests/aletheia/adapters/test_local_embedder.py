@@ -198,6 +198,38 @@ async def test_long_texts_come_in_smaller_batches():
     assert {int(one.vector[2]) for one in answers if isinstance(one, Embedding)} == {2}
 
 
+async def test_answers_that_come_soon_after_each_other_are_passed_on_at_once():
+    async with opened(batch_size=4) as embedder:
+        await embedder.load(MODEL)
+        groups = [len(group) async for group in embedder.embed(MODEL, [str(n) for n in range(150)])]
+
+    assert sum(groups) == 150
+    assert len(groups) <= 6
+
+
+async def test_answers_do_not_wait_long_for_those_behind_them():
+    async with opened(processes=1, batch_size=1) as embedder:
+        await embedder.load(MODEL)
+        began = time.monotonic()
+        async with aclosing(embedder.embed(MODEL, [f"slow {n}" for n in range(60)])) as answers:
+            first = await anext(answers)
+
+    assert 0 < len(first) < 60
+    assert time.monotonic() - began < 2
+
+
+async def test_what_was_answered_before_a_model_gave_out_is_passed_on_first(tmp_path: Path):
+    find = found_at(str(tmp_path / "once"))
+    async with opened(processes=1, batch_size=1, max_retries=0, find=find) as embedder:
+        await embedder.load(MODEL)
+        answered = 0
+        with pytest.raises(ModelUnavailable):
+            async for group in embedder.embed(MODEL, ["first", "then", "die", "d"]):
+                answered += len(group)
+
+    assert answered == 3
+
+
 async def test_tokens_and_truncation_are_passed_on():
     async with opened() as embedder:
         short, long = await embed(embedder, ["one two", "a b c d e f g h i"])
