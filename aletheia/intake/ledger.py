@@ -651,12 +651,12 @@ class Ledger:
         self, claims: Sequence[Claim], change_for: Callable[[Claim], Change]
     ) -> list[bool]:
         """Change rows of ours; a row somebody else has taken since stays as it is."""
+        seen = {(claim.token, claim.state) for claim in claims}
+        still_ours = {(token, state): {"token": token, "state": state} for token, state in seen}
         return await self._documents.update(
             ROWS,
             [
-                Update(
-                    claim.row_id, change_for(claim), {"token": claim.token, "state": claim.state}
-                )
+                Update(claim.row_id, change_for(claim), still_ours[claim.token, claim.state])
                 for claim in claims
             ],
         )

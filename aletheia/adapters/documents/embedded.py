@@ -127,9 +127,12 @@ class EmbeddedDocuments:
         """
         check_collection(collection)
         check_updates(updates)
-        steps = [(update, filter_of(read_where(update.where))) for update in updates]
-        if not steps:
+        if not updates:
             return []
+        # Updates of a batch mostly share a condition, which is read once.
+        conditions = {id(update.where): update.where for update in updates}
+        clauses = {key: filter_of(read_where(where)) for key, where in conditions.items()}
+        steps = [(update, clauses[id(update.where)]) for update in updates]
         table = await self._table(collection)
         answers, complaints = await self._writer().ask(
             lambda connection: _update(connection, table, steps)
