@@ -11,7 +11,8 @@ so that a writer that has not heard of another model adds nothing that searches 
 A vector index ranks the items of all projects before it can be asked for those of one. Searches of
 a project of up to `EXACT_UP_TO` items compare them all: their vectors are in a matrix in memory,
 which takes in what was written since (`Project.revision`) and is made anew after something was
-deleted (`Project.epoch`). Above that the index names candidates, which are measured here, while
+deleted (`Project.epoch`, which begins anywhere, so that no project is taken for one that was there
+before). Above that the index names candidates, which are measured here, while
 the vectors are read beside; once they are in memory, all are compared there, too.
 """
 
@@ -96,10 +97,18 @@ _SCORE_SLACK: Final = 1e-5
 """What the index's float32 arithmetic may take from a cosine."""
 
 MOST_BYTES: Final = 2**30
-"""Of all vectors in memory: 700,000 of 384 numbers."""
+"""Of all vectors in memory: 550,000 of 384 numbers, with room for some more."""
 
 READ_TIMEOUT_S: Final = 300.0
 """Bound on reading the vectors of a large project; 100,000 of 384 numbers take 6 s."""
+
+_REST_SHARE: Final = 4
+"""Reading is followed by a rest that takes so many times as long: projects that do not fit into
+memory together, or lose items all the time, must not have a process do nothing else."""
+
+_LINKED_BY_INDEX: Final = 50
+"""Neighbours of so many items are found in one query of the index; for more of them at once it is
+faster to read all vectors."""
 
 _LEAST_ROOM: Final = 1024
 _ROOM_SHARE: Final = 4
@@ -163,7 +172,8 @@ class Neo4jGraph:
         self._opening = asyncio.Lock()
         self._model: tuple[str, int] | None = None
         self._matrices = OrderedDict[str, _Matrix]()
-        self._readings: dict[str, asyncio.Task[None]] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._reads_again_at = 0.0
         self._searching = asyncio.Lock()
 
     async def open(self) -> None:
@@ -190,10 +200,10 @@ class Neo4jGraph:
     async def close(self) -> None:
         """See `BrainGraph.close`."""
         driver, self._driver = self._driver, None
-        readings = list(self._readings.values())
-        for reading in readings:
+        reading, self._reading = self._reading, None
+        if reading is not None:
             reading.cancel()
-        await asyncio.gather(*readings, return_exceptions=True)
+            await asyncio.gather(reading, return_exceptions=True)
         self._matrices.clear()
         if driver is not None:
             await driver.close()
@@ -213,6 +223,9 @@ class Neo4jGraph:
         driver = await self._connected()
         async with self._translating(REBUILD_TIMEOUT_S):
             kept, is_alone = await self._read_kept(driver)
+            if kept is None:
+                # It may have been emptied since we connected.
+                await self._prepare(driver)
             if kept != (model, dimensions) or not is_alone:
                 chosen = {"model": model, "dimensions": dimensions}
                 await self._ask(driver, read_cypher("write_model"), chosen | {"is_alone": False})
@@ -275,8 +288,7 @@ class Neo4jGraph:
             if near is not None:
                 self._read_beside(state)
                 return near
-        async with self._translating(self._timeout_s), self._searching:
-            matrix = await self._bring_up(state)
+        async with self._comparing(state) as matrix:
             _check_length(vector, matrix.dimensions)
             (found,) = await asyncio.to_thread(
                 matrix.find_near, vector[np.newaxis], threshold, limit
@@ -379,49 +391,76 @@ class Neo4jGraph:
         matrix = self._matrices.get(state.project_id)
         if matrix is None or matrix.kind != state.kind:
             return False
-        if state.revision - matrix.revision <= _WRITES_UNCOUNTED:
+        if abs(state.revision - matrix.revision) <= _WRITES_UNCOUNTED:
             return True
+        if state.revision < matrix.revision:
+            return False
         (newer,) = await self._read(
             "count_newer", project_id=state.project_id, revision=matrix.revision
         )
         return newer["items"] <= self._exact_up_to
 
-    def _read_beside(self, state: "_State") -> None:
-        """Have a project's vectors read while the index is searched, if there is room for them."""
-        if state.project_id in self._readings or state.bytes > self._most_bytes:
-            return
+    def _read_beside(self, state: "_State") -> "asyncio.Task[None] | None":
+        """Have a project's vectors read while the index is searched.
+
+        Returns:
+            What reads them, or others just now; `None` where nobody does, as there is no room for
+            them, or reading has to rest.
+        """
+        loop = asyncio.get_running_loop()
+        if self._reading is not None:
+            return self._reading
+        if state.bytes > self._most_bytes or loop.time() < self._reads_again_at:
+            return None
 
         async def read() -> None:
+            began = loop.time()
             try:
+                self._make_room(state.bytes)
                 matrix = _Matrix(state)
                 await self._read_vectors(matrix, state, READ_TIMEOUT_S)
                 async with self._searching:
                     self._keep(state.project_id, matrix)
             except AletheiaError as error:
                 log.warning("the vectors of %s are not in memory: %s", state.project_id, error)
+            finally:
+                now = loop.time()
+                self._reads_again_at = now + _REST_SHARE * (now - began)
+                self._reading = None
 
-        reading = self._readings[state.project_id] = asyncio.create_task(read())
-        reading.add_done_callback(lambda _: self._readings.pop(state.project_id))
+        self._reading = asyncio.create_task(read())
+        return self._reading
+
+    @asynccontextmanager
+    async def _comparing(self, state: "_State") -> AsyncGenerator["_Matrix"]:
+        """Give a project's matrix, brought up to a state, to nobody else meanwhile."""
+        async with self._translating(self._timeout_s), self._searching:
+            yield await self._bring_up(state)
 
     async def _bring_up(self, state: "_State") -> "_Matrix":
-        """Give a project's matrix, brought up to a state; the caller holds `_searching`."""
         matrix = self._matrices.get(state.project_id)
         if matrix is not None and (matrix.kind != state.kind or matrix.revision > state.revision):
             # Somebody who looked later was here first: what they brought up is not made anew.
             state = await self._read_state(state.project_id) or state
         if matrix is None or matrix.kind != state.kind or matrix.revision > state.revision:
+            self._matrices.pop(state.project_id, None)
+            self._make_room(state.bytes)
             matrix = _Matrix(state)
         if matrix.revision < state.revision:
             await self._read_vectors(matrix, state, self._timeout_s)
         self._keep(state.project_id, matrix)
         return matrix
 
-    def _keep(self, project_id: str, matrix: "_Matrix") -> None:
-        """Keep a matrix, and let go of others that there is no room for any more."""
-        self._matrices[project_id] = matrix
-        self._matrices.move_to_end(project_id)
-        while len(self._matrices) > 1 and self._bytes() > self._most_bytes:
+    def _make_room(self, needed: int) -> None:
+        """Let go of the matrices searched longest ago, until there is room for another one."""
+        while self._matrices and self._bytes() + needed > self._most_bytes:
             self._matrices.popitem(last=False)
+
+    def _keep(self, project_id: str, matrix: "_Matrix") -> None:
+        """Keep a matrix as the one searched last; others go if it has grown too large."""
+        self._matrices.pop(project_id, None)
+        self._make_room(matrix.bytes)
+        self._matrices[project_id] = matrix
 
     def _bytes(self) -> int:
         return sum(matrix.bytes for matrix in self._matrices.values())
@@ -497,25 +536,33 @@ class Neo4jGraph:
         self, state: "_State", ids: Sequence[str], threshold: float, limit: int
     ) -> "dict[str, list[_Near]]":
         """Find what is near to some of a project's items, by their ids."""
-        if not await self._is_at_hand(state) and await self._is_index_ready():
+        is_at_hand = await self._is_at_hand(state)
+        if not is_at_hand and len(ids) > _LINKED_BY_INDEX:
+            reading = self._read_beside(state)
+            if reading is not None:
+                await asyncio.wait({reading})
+                is_at_hand = await self._is_at_hand(state)
+        if is_at_hand or not await self._is_index_ready():
+            async with self._comparing(state) as matrix:
+                return await asyncio.to_thread(matrix.find_neighbours, ids, threshold, limit)
+        near: dict[str, list[_Near]] = {}
+        for start in range(0, len(ids), _LINKED_BY_INDEX):
             rows = await self._read(
                 "find_neighbours",
                 project_id=state.project_id,
                 model=state.model,
-                ids=ids,
+                ids=ids[start : start + _LINKED_BY_INDEX],
                 most=max(_NEIGHBOUR_CANDIDATES, _WIDENED * limit),
                 least=threshold - _SCORE_SLACK,
                 limit=limit,
             )
-            return {
+            near |= {
                 row["id"]: [
                     _Near(round(one["cosine"], SCORE_DIGITS), one["id"]) for one in row["near"]
                 ]
                 for row in rows
             }
-        async with self._translating(self._timeout_s), self._searching:
-            matrix = await self._bring_up(state)
-            return await asyncio.to_thread(matrix.find_neighbours, ids, threshold, limit)
+        return near
 
     # Talking to the server
 

@@ -1,6 +1,6 @@
 // The project is locked from here to the end, so that writers of one project follow each other.
 MERGE (project:Project {id: $project_id})
-ON CREATE SET project.revision = 0, project.epoch = 0
+ON CREATE SET project.revision = 0, project.epoch = toInteger(rand() * 1000000000)
 SET project.revision = project.revision + 1
 MERGE (department:Department {project_id: $project_id, slug: $slug})
 SET department.name = $name, department.code_dep_number = $code_dep_number

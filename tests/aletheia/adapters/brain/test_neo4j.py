@@ -25,6 +25,8 @@ DIMENSIONS = 8
 MODEL = "tests/model"
 PROJECT = "project-1"
 
+SHOW_CONSTRAINTS = "SHOW CONSTRAINTS YIELD name"
+
 
 def unit_of(text: str) -> NDArray[np.float32]:
     vector = vector_of(text)
@@ -248,8 +250,7 @@ async def test_a_server_without_room_on_its_disk_loses_nothing_it_has_taken(
 
 
 async def test_processes_that_begin_at_once_all_find_what_they_need(neo4j_address: Neo4jAddress):
-    found = await run(neo4j_address, "SHOW CONSTRAINTS YIELD name")
-    for name in [row["name"] for row in found.records]:
+    for name in [row["name"] for row in (await run(neo4j_address, SHOW_CONSTRAINTS)).records]:
         await run(neo4j_address, f"DROP CONSTRAINT {name}")
     await run(neo4j_address, "DROP INDEX aletheia_item_revision IF EXISTS")
     graphs = [connect(neo4j_address, retry_s=15.0) for _ in range(8)]
@@ -260,7 +261,7 @@ async def test_processes_that_begin_at_once_all_find_what_they_need(neo4j_addres
     assert await find_ids(graphs[-1], items[1].vector, 0.999999) == ["i1"]
     for one in graphs:
         await one.close()
-    assert len((await run(neo4j_address, "SHOW CONSTRAINTS")).records) == 5
+    assert len((await run(neo4j_address, SHOW_CONSTRAINTS)).records) == 5
     empty(neo4j_address)
 
 
@@ -431,6 +432,90 @@ async def test_a_graph_that_is_closed_while_it_reads_vectors_stops_reading(
     assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
     await until_held(large)
     await large.close()
+
+
+class Counting(Neo4jGraph):
+    """Counts how often it reads vectors."""
+
+    readings = 0
+
+    async def _read_vectors(self, matrix: Any, state: Any, timeout_s: float) -> None:
+        self.readings += 1
+        await super()._read_vectors(matrix, state, timeout_s)
+
+
+def count(address: Neo4jAddress, **settings: Any) -> Counting:
+    return Counting(address.uri, address.username, address.password, **settings)
+
+
+async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_and_over(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    projects = [f"project-{at}" for at in range(4)]
+    for project in projects:
+        await graph.upsert(project, LEGAL, items_of("i", 400))
+    one_bytes = 4 * DIMENSIONS * (400 + 100 + 1024)
+    narrow = count(neo4j_address, exact_up_to=10, most_bytes=one_bytes)
+    for _ in range(10):
+        for project in projects:
+            found = await narrow.search(project, unit_of("i7"), threshold=0.999999, limit=5)
+            assert [one.id for one in found] == ["i7"]
+            assert sum(map(narrow.holds, projects)) <= 1
+    assert 1 <= narrow.readings < 15
+    await narrow.close()
+
+
+async def test_deleting_what_is_not_there_has_nothing_read_anew(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    await graph.upsert(PROJECT, LEGAL, items_of("i", 20))
+    other = count(neo4j_address)
+    for _ in range(3):
+        assert await find_ids(other, unit_of("i7"), 0.999999) == ["i7"]
+        assert await graph.delete(PROJECT, ["nobody"]) == 0
+    assert other.readings == 1
+    await other.close()
+
+
+async def test_many_items_of_a_large_project_are_linked_from_memory_and_few_by_the_index(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    items = items_of("i", 300)
+    await graph.upsert(PROJECT, LEGAL, items)
+    large = count(neo4j_address, exact_up_to=10)
+    assert await large.link(PROJECT, ["i1", "i2"], threshold=-1.0, limit=5) == 10
+    assert not large.holds(PROJECT)
+    ids = [one.id for one in items]
+    assert await large.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
+    assert large.holds(PROJECT)
+    drawn = [await graph.list_neighbours(PROJECT, one) for one in ids[:20]]
+    narrow = count(neo4j_address, exact_up_to=10, most_bytes=0)
+    assert await narrow.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
+    assert narrow.readings == 0
+    for one, expected in zip(ids[:20], drawn, strict=True):
+        again = await graph.list_neighbours(PROJECT, one)
+        assert [near.score for near in again] == pytest.approx(
+            [near.score for near in expected], abs=0.00001
+        )
+    await large.close()
+    await narrow.close()
+
+
+async def test_a_database_that_was_emptied_meanwhile_is_made_ready_and_read_again(
+    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+):
+    await graph.upsert(PROJECT, LEGAL, items_of("old", 3))
+    assert await find_ids(graph, unit_of("old1"), 0.999999) == ["old1"]
+    for name in [row["name"] for row in (await run(neo4j_address, SHOW_CONSTRAINTS)).records]:
+        await run(neo4j_address, f"DROP CONSTRAINT {name}")
+    empty(neo4j_address)
+    assert await graph.read_model() is None
+    await graph.set_model(MODEL, DIMENSIONS)
+    assert len((await run(neo4j_address, SHOW_CONSTRAINTS)).records) == 5
+    # As many writes as before, so that only the project itself tells that it is another one.
+    await graph.upsert(PROJECT, LEGAL, items_of("new", 3))
+    assert await find_ids(graph, unit_of("new1"), 0.999999) == ["new1"]
+    assert await find_ids(graph, unit_of("old1"), 0.999999) == []
 
 
 async def test_all_are_compared_while_the_index_is_not_ready(
