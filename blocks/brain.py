@@ -50,19 +50,25 @@ class BrainCredentials(CredentialsBlock):
         """The key of the service, empty if there is none."""
         return _value_of(self.service_api_key)
 
-    def get_client(self, index: Callable[["EmbeddedGraph | Neo4jGraph"], Brain]) -> Brain:
+    def get_client(
+        self, index: Callable[["EmbeddedGraph | Neo4jGraph"], Brain], model: str = ""
+    ) -> Brain:
         """Build what is configured; the caller opens and closes it.
 
         Args:
             index: makes a Brain of what keeps it, where no service does.
+            model: see `get_service`.
 
         Raises:
             Misconfigured: an address or a key cannot be right.
         """
-        return self.get_service() or index(self.get_graph())
+        return self.get_service(model) or index(self.get_graph())
 
-    def get_service(self) -> BrainService | None:
+    def get_service(self, model: str = "") -> BrainService | None:
         """Build the client of the service, if there is one; the caller opens and closes it.
+
+        Args:
+            model: the embedding model of vectors that it will be given; empty says nothing.
 
         Raises:
             Misconfigured: its address or key cannot be right.
@@ -73,6 +79,7 @@ class BrainCredentials(CredentialsBlock):
         return BrainService(
             self.service_base_url,
             api_key=self.api_key,
+            model=model,
             timeout_s=BrainSettings().brain_timeout,
             max_retries=intake.max_retries,
             retry_base_s=intake.retry_base_seconds,

@@ -247,6 +247,23 @@ def evaluate(
 
 
 @app.command()
+def reconcile(
+    project: Annotated[
+        str | None, typer.Argument(help="Without one: all that had a gather run.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Have the Brain compared with what is saved and repaired; wait, and print what differed."""
+    with on_server():
+        from deployments.reconcile import reconcile as start
+        from deployments.reconcile import show
+
+        end = start(project, Console(stderr=True))
+    show(end, console, as_json=as_json)
+    raise typer.Exit(not end.is_completed)
+
+
+@app.command()
 def models(
     action: Annotated[
         Literal["list", "pull", "load", "unload"], typer.Argument(help="What to do.")

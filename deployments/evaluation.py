@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-from typing import Final
-from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,11 +11,9 @@ from aletheia.errors import AletheiaError
 from aletheia.gather.evaluation_report import EvaluationReport
 from aletheia.gather.events import check_project_id
 from aletheia.gather.quality import PARTS, WEIGHTS
+from deployments.runs import await_end
 from tasks import warm
 from tasks.evaluation import ask_for_evaluation, open_evaluations, start_run
-
-STATE_EVERY_S: Final = 1.0
-"""Between two looks at the run, seconds."""
 
 
 class EvaluationEnded(AletheiaError):
@@ -94,21 +88,12 @@ async def _start_and_wait(
             return EvaluationReport.from_document(asked.stored, was_stored=True)
         run_id = await start_run(store, asked.request)
         console.print(f"Run {run_id}", highlight=False, markup=False)
-        state = await _await_end(run_id)
+        state = await await_end(run_id)
         stored = await store.find_result(asked.request)
         if stored is None:
             reason = state.message or "no reason was given"
             raise EvaluationEnded(str(run_id), state.type.value.lower(), reason)
         return EvaluationReport.from_document(stored)
-
-
-async def _await_end(run_id: UUID) -> State[object]:
-    async with get_client() as client:
-        while True:
-            state = (await client.read_flow_run(run_id)).state
-            if state is not None and state.is_final():
-                return state
-            await asyncio.sleep(STATE_EVERY_S)
 
 
 def show(report: EvaluationReport, console: Console, *, as_json: bool) -> None:

@@ -119,7 +119,7 @@ async def tell_brain(project_id: str) -> None:
         access, items = await warm.brain_access(run_id), await warm.brain_items(project_id, run_id)
         async with (await warm.outbox()).feeding(project_id, access, items):
             pass
-    except AletheiaError as error:
+    except Exception as error:  # noqa: BLE001 - the result is kept, whatever it was
         get_run_logger().warning("the Brain is told by the sweep: %s", error)
 
 

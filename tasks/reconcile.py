@@ -154,6 +154,7 @@ async def reconcile_project(project_id: str) -> ProjectOutcome:
         done = await reconciler.reconcile(project_id, items)
         evaluations = await store.find(EVALUATIONS, {"project_id": project_id})
         kept = await reconciler.keep_evaluations(project_id, evaluations)
+        await reconciler.deliver_waiting(project_id, items)
     except AletheiaError as error:
         get_run_logger().error("%s is not reconciled: %s", project_id, error)
         return ProjectOutcome(project_id=project_id, is_new_model=is_new_model, error=str(error))

@@ -428,7 +428,8 @@ async def brain(run_id: str) -> BrainService | IndexedBrain:
     """
 
     async def build() -> BrainService | None:
-        service = (await _load(BrainCredentials)).get_service()
+        model = await item_model(run_id)
+        service = (await _load(BrainCredentials)).get_service(model.vectors)
         return None if service is None else _closed_in_the_end(service)
 
     return await _keep("brain service", build) or await indexed_brain(run_id)

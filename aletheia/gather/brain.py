@@ -24,6 +24,9 @@ DUPLICATES: Final = 10
 MOST_DUPLICATES: Final = 2_000
 """Hits of a search at most; also how far an approximate search is widened (SPEC §4)."""
 
+MOST_PREVIOUS: Final = 100
+"""Earlier departments that a context is made of at most; each takes a query or two."""
+
 EXACT_UP_TO: Final = 20_000
 """Items of a project up to which all of them are compared (SPEC §4)."""
 
@@ -251,6 +254,11 @@ class Brain(Protocol):
     may not offer them, and `NotFound` is raised then.
     """
 
+    @property
+    def model(self) -> str:
+        """The embedding model its vectors are of, by its full name; empty if nobody says."""
+        ...
+
     async def open(self) -> None:
         """Connect, and create what it needs. Idempotent."""
         ...
@@ -304,7 +312,10 @@ class Brain(Protocol):
         *,
         max_tokens: int,
     ) -> DepartmentContext:
-        """Tell what is known of a department and of those before it, in so many tokens at most."""
+        """Tell what is known of a department and of those before it, in so many tokens at most.
+
+        Of `previous` the last `MOST_PREVIOUS` count.
+        """
         ...
 
     async def measure_coverage(

@@ -22,6 +22,7 @@ from aletheia.errors import ComputeFailed, InvalidTask
 from aletheia.gather.brain import (
     DUPLICATES,
     MOST_DUPLICATES,
+    MOST_PREVIOUS,
     AspectCoverage,
     BrainDepartment,
     BrainGraph,
@@ -129,6 +130,11 @@ def rank_duplicates(found: Sequence[Duplicate], *, threshold: float, limit: int)
     return sorted(near, key=lambda one: (-one.score, one.id))[:limit]
 
 
+def choose_previous(slugs: Sequence[str]) -> list[str]:
+    """Choose the earlier departments that count: the last ones, each of them once."""
+    return list(dict.fromkeys(slugs))[-MOST_PREVIOUS:]
+
+
 def make_unit(vector: Any) -> NDArray[np.float32]:
     """Make a vector `(d,)` float32 and of unit length.
 
@@ -202,7 +208,12 @@ class IndexedBrain:
         try:
             self._check_kept(kept)
         except ModelChanged as changed:
-            log.warning("%s", changed)
+            log.warning(
+                "going over from %r to %r: until they are indexed anew, nothing is found in any "
+                "project, whoever's it is",
+                changed.kept,
+                changed.asked,
+            )
             await self.graph.set_model(self.model, await self._known_dimensions())
             return True
         # What an earlier call began, and did not get to the end of, is finished.
@@ -214,8 +225,8 @@ class IndexedBrain:
     ) -> Upserted:
         """See `Brain.upsert`.
 
-        An item fails alone with `invalid_id` (empty, too long, or no text), `wrong_dimensions`,
-        `invalid_vector`, or what embedding it says.
+        An item fails alone with `invalid_id` (empty, too long, or no text), `empty_text`,
+        `wrong_dimensions`, `invalid_vector`, or what embedding it says.
 
         Raises:
             InvalidTask: `invalid_project_id`.
@@ -298,7 +309,7 @@ class IndexedBrain:
         short = [one for one in coverage.aspects if one.covered < 1 and one.name != WHOLE]
         gaps = [one.name for one in sorted(short, key=lambda one: one.covered)]
         earlier: list[EarlierDepartment] = []
-        for slug in dict.fromkeys(map(_text_of, previous)):
+        for slug in choose_previous([_text_of(one) for one in previous]):
             items = await self.graph.list_newest(project_id, slug, EARLIER_ITEMS)
             if items:
                 known = await self._look_up(project_id, slug)
@@ -401,10 +412,12 @@ class IndexedBrain:
         """Make ready what can be written, and note why the rest cannot."""
         usable: list[BrainItem] = []
         for one in items:
-            if _is_id(one.id):
-                usable.append(one)
-            else:
+            if not _is_id(one.id):
                 failed[one.id] = "invalid_id"
+            elif not one.content.strip():
+                failed[one.id] = "empty_text"
+            else:
+                usable.append(one)
         made = await self._embed_missing([one for one in usable if one.vector is None], failed)
         ready: list[GraphItem] = []
         for one in usable:

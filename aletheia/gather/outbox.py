@@ -1,10 +1,10 @@
 """What the Brain has still to be told, in the order in which it came about (SPEC §4, Brain).
 
-An iteration writes down which items it is about to save, an evaluation which result. What is
-written is an intent: it names the items, or the evaluation, and whoever delivers it reads them from
-the store, so that nothing is kept twice and what was never saved is never delivered. An intent
-stays until the Brain has taken what it names. A project's intents are delivered by one process at a
-time, which holds a lease, in their order.
+An iteration writes down which items it is about to save, an evaluation which result, reconciling
+which items it is about to index. What is written is an intent: it names the items, or the
+evaluation, and whoever delivers it reads them from the store, so that nothing is kept twice and
+what was never saved is never delivered. An intent stays until the Brain has taken what it names. A
+project's intents are delivered by one process at a time, which holds a lease, in their order.
 
     announced → saved → upserted and linked, or kept → the intent is deleted
 
@@ -35,7 +35,7 @@ from aletheia.errors import (
     wait_asked_by,
 )
 from aletheia.gather.brain import BrainDepartment, FailedItem
-from aletheia.gather.brain_access import BrainAccess
+from aletheia.gather.brain_access import BRAIN, BrainAccess
 from aletheia.gather.brain_items import BrainItems
 from aletheia.gather.evaluation import (
     EVALUATIONS,
@@ -180,11 +180,11 @@ class Outbox:
     async def announce(
         self, project_id: str, key: str, department: BrainDepartment, ids: Sequence[str]
     ) -> None:
-        """Write down that items are to be indexed; to be done before they are saved.
+        """Write down that items are to be indexed; to be done before they are saved or indexed.
 
         Args:
             project_id: the project.
-            key: of the iteration; one that waits already stays as it is.
+            key: of the iteration or batch; one that waits already stays as it is.
             department: the items' own.
             ids: of the items.
 
@@ -192,6 +192,10 @@ class Outbox:
             Unavailable: the store is out of reach.
         """
         await self._announce(project_id, key, department, {"ids": list(ids)})
+
+    async def withdraw(self, project_id: str, key: str) -> None:
+        """Delete an intent of items that whoever announced them has indexed."""
+        await self._documents.delete(OUTBOX, {"_id": _name_intent(project_id, key)})
 
     async def announce_evaluation(self, request: EvaluationRequest) -> None:
         """Write down that an evaluation is to be kept; to be done before it is saved.
@@ -212,7 +216,7 @@ class Outbox:
     ) -> None:
         self._last_seq = max(self._last_seq + 1, self._now())
         document: Document = {
-            "_id": f"{check_project_id(project_id)}:{key}",
+            "_id": _name_intent(check_project_id(project_id), key),
             "project": project_id,
             "seq": self._last_seq,
             "department": department.slug,
@@ -230,10 +234,19 @@ class Outbox:
         """List the projects that have something to deliver, by name."""
         return sorted(await self._documents.count_by(OUTBOX, "project", {}))
 
-    async def deliver(self, project_id: str, access: BrainAccess, items: BrainItems) -> int:
+    async def deliver(
+        self, project_id: str, access: BrainAccess, items: BrainItems, *, is_back: bool = False
+    ) -> int:
         """Deliver what waits in a project, as far as that can be done now.
 
-        Nothing is done while another process is at it, or a pause is not over.
+        Nothing is done while another process is at it, or a pause is not over. One that is
+        cancelled counts as a try that failed, so that what it left has a reason.
+
+        Args:
+            project_id: the project.
+            access: the way to the Brain.
+            items: the project's.
+            is_back: whether the Brain has just answered, so that no pause is waited for.
 
         Returns:
             How many items and evaluations the Brain took.
@@ -243,7 +256,7 @@ class Outbox:
         """
         if not await self._documents.find(OUTBOX, {"project": project_id}, limit=1):
             return 0
-        cursor = await self._take(project_id)
+        cursor = await self._take(project_id, is_back=is_back)
         if cursor is None:
             return 0
         token: str = cursor["holder"]
@@ -264,6 +277,11 @@ class Outbox:
             if isinstance(error, Unavailable) and error.dependency == _STORE:
                 raise
             await self._wait(cursor, error)
+        except asyncio.CancelledError:
+            late = Unavailable(BRAIN, "no answer within the time there was for it")
+            with suppress(Unavailable):
+                await self._wait(cursor, late)
+            raise
         finally:
             with suppress(Unavailable):
                 await self._write(project_id, token, _FREE)
@@ -390,8 +408,8 @@ class Outbox:
                     async with asyncio.timeout(0 if is_over.is_set() else seconds):
                         await change.wait()
 
-    async def _take(self, project_id: str) -> Document | None:
-        """Hold a project for delivering; `None` while it is held, or a pause is not over."""
+    async def _take(self, project_id: str, *, is_back: bool) -> Document | None:
+        """Hold a project for delivering; `None` while it is held, or a pause has to be kept."""
         now = self._now()
         fresh: Document = {"_id": project_id, **_FREE, **_HEALTHY}
         cursors = await self._documents.get(CURSORS, [project_id])
@@ -401,7 +419,8 @@ class Outbox:
         # A moment further ahead than there can be is none to wait for: the clock was moved back.
         longest = round(self._pace.longest_backoff_s * _S)
         is_leased = seen["holder"] and 0 < seen["lease_until"] - now <= self._lease()
-        if is_leased or 0 < seen["due_at"] - now <= longest:
+        is_paused = not is_back and 0 < seen["due_at"] - now <= longest
+        if is_leased or is_paused:
             return None
         names = ("_id", "holder", "lease_until", "due_at")
         change = Change(set={"holder": uuid.uuid4().hex, "lease_until": self._lease_end()})
@@ -548,6 +567,10 @@ class Outbox:
 
 def _is_our_fault(error: Refused | InvalidTask) -> bool:
     return isinstance(error, InvalidTask) or error.status in _OUR_FAULT
+
+
+def _name_intent(project_id: str, key: str) -> str:
+    return f"{project_id}:{key}"
 
 
 def _letter_of(project_id: str, item_id: str) -> str:

@@ -5,7 +5,9 @@ in its department, as it is written, and with a vector of the model in use. Docu
 application have no department and are not indexed.
 """
 
+import asyncio
 import logging
+import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -38,6 +40,9 @@ _PAGE: Final = 1000
 
 CALL_TIMEOUT_S: Final = 120.0
 """Bound on one batch, or one page, seconds."""
+
+DELIVER_FOR_S: Final = 60.0
+"""Bound on delivering what waits of a project, seconds; the sweep goes on."""
 
 
 class Kind(StrEnum):
@@ -106,12 +111,21 @@ class Reconciler:
 
     Args:
         access: the way to the Brain.
-        outbox: where items are kept that it does not take.
+        outbox: where items are kept that it does not take, and what is being written.
         catalogue: finds the names of departments.
+        deliver_for_s: bound on delivering what waits of a project, seconds.
     """
 
-    def __init__(self, access: BrainAccess, outbox: Outbox, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        access: BrainAccess,
+        outbox: Outbox,
+        catalogue: Catalogue,
+        *,
+        deliver_for_s: float = DELIVER_FOR_S,
+    ) -> None:
         self._access, self._outbox, self._catalogue = access, outbox, catalogue
+        self._deliver_for_s = deliver_for_s
 
     async def adopt_model(self, project_id: str, model: str) -> bool:
         """Have the Brain go over to a model, where its vectors are still those of another one.
@@ -162,6 +176,18 @@ class Reconciler:
         if before is not None and before.total:
             after, _ = await self._compare(project_id, items)
         return Reconciled(project_id, before, after, upserted, deleted, tuple(failed))
+
+    async def deliver_waiting(self, project_id: str, items: BrainItems) -> None:
+        """Deliver what waits of a project, as the Brain answers; to be done after reconciling.
+
+        Most of it is there by now; until it is delivered, it counts as waiting all the same.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._deliver_for_s):
+                await self._outbox.deliver(project_id, self._access, items, is_back=True)
 
     async def keep_evaluations(
         self, project_id: str, evaluations: Sequence[Mapping[str, Any]]
@@ -235,7 +261,11 @@ class Reconciler:
         ids: Sequence[str],
         stored: Mapping[str, _Stored],
     ) -> tuple[int, list[FailedItem]]:
-        """Write items, department by department, the oldest first."""
+        """Write items, department by department, the oldest first.
+
+        Each batch is in the outbox until it is done: edges that are not drawn are no difference
+        that could be found.
+        """
         by_department: dict[str, list[str]] = {}
         for one in sorted(ids, key=lambda one: (stored[one].moment, one)):
             by_department.setdefault(stored[one].department, []).append(one)
@@ -247,12 +277,15 @@ class Reconciler:
             for some in _batches(own):
                 saved, _ = await items.read(some, slug)
                 prepared = await items.prepare(saved)
+                key = f"reconcile:{uuid.uuid4().hex}"
+                await self._outbox.announce(project_id, key, department, some)
                 async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
                     done = await brain.upsert(project_id, department, prepared)
                 refused = {one.id for one in done.failed}
                 taken = [one.id for one in saved if one.id not in refused]
                 await self._outbox.bury(project_id, slug, done.failed)
                 await self._outbox.forget_dead(project_id, taken)
+                await self._outbox.withdraw(project_id, key)
                 upserted += len(taken)
                 failed += done.failed
         return upserted, failed

@@ -25,6 +25,12 @@ Aletheia's Brain: an index of what was gathered.
 
 Every answer that is no success is `{"error": {"code", "message"}}`. Names in a request that are \
 not known are ignored. A body is strict JSON.
+
+Whoever sends embeddings says by `X-Aletheia-Model` which model they are of, so that vectors of \
+two models never meet. Answers carry `X-Aletheia: brain`, by which a client knows that it may ask \
+for more than the four endpoints of the specification. One model serves all projects: when the \
+service goes over to another one (`/api/v1/model/adopt`), nothing of any project is found until \
+whoever has it sends it again.
 """
 
 

@@ -2,22 +2,33 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final, Protocol, TypeAlias
+from urllib.parse import unquote
 
 import numpy as np
-from fastapi import APIRouter, Query, Security
+from fastapi import APIRouter, Depends, Header, Query, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
-from aletheia.gather.brain import Brain, BrainDepartment, BrainItem, FailedItem
+from aletheia.gather.brain import (
+    MOST_PREVIOUS,
+    Brain,
+    BrainDepartment,
+    BrainItem,
+    FailedItem,
+    OtherModel,
+)
 from aletheia.service.brain_models import (
     CONTEXT_TOKENS,
     MAX_CONTEXT_TOKENS,
     MAX_ITEMS,
+    MAX_MODEL_CHARS,
     MAX_PREVIOUS_CHARS,
     MAX_TEXT_CHARS,
     ContextFound,
+    ContextQuery,
     CoverageFound,
     CoverageQuery,
     DuplicatesFound,
@@ -34,6 +45,8 @@ from aletheia.service.brain_models import (
     NodesToDelete,
     ProjectId,
     Slug,
+    check_slugs,
+    split_slugs,
 )
 from aletheia.service.refusals import describe_refusals
 
@@ -45,6 +58,18 @@ _SCHEME: Final = HTTPBearer(
     description="The key of the service, `BRAIN_SERVICE_API_KEY`.",
 )
 """Documents the key; the routes themselves ask for it, before they read anything."""
+
+
+_ModelNamed: TypeAlias = Annotated[
+    str | None,
+    Header(
+        alias="X-Aletheia-Model",
+        max_length=4 * MAX_MODEL_CHARS,
+        description="The model that embeddings in the request are of, by its full name, with "
+        "whatever else its vectors depend on; percent-encoded. If the service embeds with another "
+        "one, it refuses them. Without it they are taken for those of the service's own model.",
+    ),
+]
 
 
 class OpenedBrain(Protocol):
@@ -70,7 +95,7 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
         prefix="/api/v1",
         tags=[TAG],
         route_class=route_class,
-        dependencies=[Security(_SCHEME)],
+        dependencies=[Security(_SCHEME), Depends(_say_whose)],
         responses=describe_refusals(401, 422, 500, 502, 503),
         strict_content_type=False,
     )
@@ -79,7 +104,7 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
     adopting = _Adopting()
 
     @router.post("/nodes/batch", responses=with_body | of_vectors)
-    async def index_nodes(batch: NodesBatch) -> NodesIndexed:
+    async def index_nodes(batch: NodesBatch, model: _ModelNamed = None) -> NodesIndexed:
         """Index items of a department, and link them to their neighbours where it is a graph.
 
         The same ones again change nothing; after a 503 all of them are to be sent again.
@@ -88,22 +113,28 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
         moves to this one.
         """
         brain = await source.brain()
-        short = [one for one in batch.items if len(one.content) <= MAX_TEXT_CHARS]
+        _check_model(brain, model)
+        last = {one.id: one for one in batch.items}
+        short = [one for one in last.values() if len(one.content) <= MAX_TEXT_CHARS]
         done = await brain.upsert(
             batch.project_id, batch.department.to_department(), [_to_item(one) for one in short]
         )
         codes = {one.id: one.code for one in done.failed}
         codes |= {
-            one.id: "input_too_long" for one in batch.items if len(one.content) > MAX_TEXT_CHARS
+            one.id: "input_too_long" for one in last.values() if len(one.content) > MAX_TEXT_CHARS
         }
-        order = dict.fromkeys(one.id for one in batch.items)
-        failed = tuple(FailedItem(one, codes[one]) for one in order if one in codes)
+        failed = tuple(FailedItem(one, codes[one]) for one in last if one in codes)
         return NodesIndexed.of(replace(done, failed=failed))
 
     @router.post("/search/duplicates", responses=with_body | of_vectors)
-    async def find_duplicates(query: DuplicatesQuery) -> DuplicatesFound:
-        """Find the items of a project that are near to a text."""
+    async def find_duplicates(query: DuplicatesQuery, model: _ModelNamed = None) -> DuplicatesFound:
+        """Find the items of a project that are near to a text.
+
+        Nothing is found of items that were indexed before the service went over to another model,
+        until they are indexed again.
+        """
         brain = await source.brain()
+        _check_model(brain, model)
         found = await brain.find_duplicates(
             query.project_id,
             content=query.content,
@@ -119,9 +150,11 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
         department: Slug,
         previous: Annotated[
             str,
+            AfterValidator(check_slugs),
             Query(
                 max_length=MAX_PREVIOUS_CHARS,
-                description="Slugs of earlier departments, with commas between them.",
+                description=f"Slugs of earlier departments, {MOST_PREVIOUS} at most, with commas "
+                "between them.",
                 examples=["sales,hr"],
             ),
         ] = "",
@@ -132,9 +165,23 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
     ) -> ContextFound:
         """Tell what is known of a department and of those before it."""
         brain = await source.brain()
-        slugs = [slug for slug in previous.split(",") if slug]
         known = await brain.read_context(
-            project_id, BrainDepartment(department, department), slugs, max_tokens=max_tokens
+            project_id,
+            BrainDepartment(department, department),
+            split_slugs(previous),
+            max_tokens=max_tokens,
+        )
+        return ContextFound.of(known)
+
+    @router.post("/context/department", responses=with_body | of_vectors)
+    async def read_described_context(query: ContextQuery) -> ContextFound:
+        """Tell the same of a department whose description comes along, and names its aspects."""
+        brain = await source.brain()
+        known = await brain.read_context(
+            query.project_id,
+            query.department.to_department(),
+            query.previous,
+            max_tokens=query.max_tokens,
         )
         return ContextFound.of(known)
 
@@ -142,8 +189,9 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
     async def analyze_coverage(query: CoverageQuery) -> CoverageFound:
         """Say how well items cover the aspects of a department.
 
-        The aspects are named by the department's description, as the project's newest gather run
-        has it.
+        The aspects are named by the department's description: the one that comes along, else that
+        of the project's newest gather run where the service keeps runs of its own, else there is
+        but the department as a whole.
         """
         brain = await source.brain()
         items = None if query.items is None else [one.to_item() for one in query.items]
@@ -179,9 +227,10 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
     async def adopt_model(query: ModelToAdopt) -> ModelAdopted:
         """Keep vectors of the model that the service embeds with, if it is the one named here.
 
-        Vectors of another model, and edges, are forgotten; the items stay, and cannot be found
-        until they are indexed again. May take ten minutes; whoever asks again meanwhile waits for
-        the same end, and gets the same answer.
+        Vectors of another model, and edges, are forgotten in all projects, whoever indexed them;
+        the items stay, and cannot be found until they are indexed again: until then a search
+        answers 200 with nothing. May take ten minutes; whoever asks again meanwhile waits for the
+        same end, and gets the same answer.
         """
         brain = await source.brain()
         return ModelAdopted(adopted=await adopting.join(brain, query.model))
@@ -202,6 +251,21 @@ class _Adopting:
             attempt = self._attempts[model] = asyncio.create_task(brain.adopt_model(model))
             attempt.add_done_callback(lambda _: self._attempts.pop(model, None))
         return await asyncio.shield(attempt)
+
+
+def _say_whose(response: Response) -> None:
+    """Tell our own client that it may ask for more than the specification has."""
+    response.headers["X-Aletheia"] = "brain"
+
+
+def _check_model(brain: Brain, named: str | None) -> None:
+    """See that vectors are of the model that the service embeds with.
+
+    Raises:
+        OtherModel: they are not.
+    """
+    if named and (asked := unquote(named)) != brain.model:
+        raise OtherModel(brain.model, asked)
 
 
 def _to_item(item: NewItem) -> BrainItem:

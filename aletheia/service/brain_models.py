@@ -3,6 +3,7 @@
 Names that are not known are ignored, so that a caller may say more than we read.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from aletheia.gather.brain import (
     DUPLICATES,
     MOST_DUPLICATES,
+    MOST_PREVIOUS,
     BrainDepartment,
     Coverage,
     DepartmentContext,
@@ -31,8 +33,8 @@ MAX_TEXT_CHARS: Final = 1_000_000
 MAX_NAME_CHARS: Final = 300
 """Longest name or slug of a department."""
 
-MAX_PREVIOUS_CHARS: Final = 30_000
-"""Longest list of earlier departments."""
+MAX_PREVIOUS_CHARS: Final = 31_000
+"""Longest list of earlier departments, of which there are `MOST_PREVIOUS` at most."""
 
 MAX_VERSION_CHARS: Final = 200
 """Longest name of a version."""
@@ -60,6 +62,29 @@ def _read_text(value: object) -> object:
     return "" if value is None else value
 
 
+def split_slugs(text: str) -> list[str]:
+    """Read slugs with commas between them, each of them once."""
+    return list(dict.fromkeys(slug for slug in text.split(",") if slug))
+
+
+def check_slugs(text: str) -> str:
+    """See that slugs with commas between them are not too many.
+
+    Raises:
+        ValueError: they are more than `MOST_PREVIOUS`.
+    """
+    if len(split_slugs(text)) > MOST_PREVIOUS:
+        raise ValueError(f"at most {MOST_PREVIOUS} departments")
+    return text
+
+
+def _refuse_large(value: object) -> object:
+    # Else it would pass for a number with a fraction, and be rounded.
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        raise ValueError("integers go from -2^53 to 2^53")
+    return value
+
+
 Text: TypeAlias = Annotated[str, BeforeValidator(_read_text)]
 ProjectId: TypeAlias = Annotated[
     str,
@@ -82,12 +107,13 @@ Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Vector: TypeAlias = Annotated[list[Number], Field(max_length=MAX_DIMENSIONS)]
 Integer: TypeAlias = Annotated[int, Field(strict=True, ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
 ValueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Value: TypeAlias = (
+Value: TypeAlias = Annotated[
     Annotated[bool, Field(strict=True)]
     | Integer
     | Number
-    | Annotated[str, Field(max_length=MAX_VALUE_CHARS)]
-)
+    | Annotated[str, Field(max_length=MAX_VALUE_CHARS)],
+    BeforeValidator(_refuse_large),
+]
 
 
 class _Model(BaseModel):
@@ -113,6 +139,21 @@ class Department(_Model):
     def to_department(self) -> BrainDepartment:
         """Make it what the Brain knows."""
         return BrainDepartment(self.slug, self.name or self.slug, self.code_dep_number)
+
+
+class DescribedDepartment(Department):
+    """A department to be asked about."""
+
+    description: Annotated[Text, Field(max_length=MAX_TEXT_CHARS)] = Field(
+        default="",
+        description="Names its aspects. Without one that of the project's newest gather run "
+        "counts, where the service has runs of its own.",
+        examples=["Reviews contracts and advises on data protection."],
+    )
+
+    def to_department(self) -> BrainDepartment:
+        """Make it what the Brain knows."""
+        return replace(super().to_department(), description=self.description)
 
 
 class Item(_Model):
@@ -161,8 +202,8 @@ class FailedNode(_Model):
 
     id: str = Field(description="Of the item.")
     code: str = Field(
-        description="Why: `wrong_dimensions`, `invalid_vector`, `invalid_id`, `input_too_long`, or "
-        "what embedding it came to.",
+        description="Why: `wrong_dimensions`, `invalid_vector`, `invalid_id`, `empty_text`, "
+        "`input_too_long`, or what embedding it came to.",
         examples=["wrong_dimensions"],
     )
 
@@ -193,7 +234,9 @@ class DuplicatesQuery(_Model):
     )
     embedding: Vector | None = Field(default=None, description="Any length but zero.")
     threshold: Number = Field(default=THRESHOLD, ge=-1, le=1, description="Raw cosine, inclusive.")
-    limit: int = Field(default=DUPLICATES, ge=1, le=MOST_DUPLICATES, description="Hits at most.")
+    limit: int = Field(
+        default=DUPLICATES, strict=True, ge=1, le=MOST_DUPLICATES, description="Hits at most."
+    )
 
 
 class DuplicateFound(_Model):
@@ -217,6 +260,33 @@ class DuplicatesFound(_Model):
                 DuplicateFound(id=one.id, score=one.score, content=one.content) for one in found
             ]
         )
+
+
+def _read_department(value: Any) -> Any:
+    return {"slug": value} if isinstance(value, str) else value
+
+
+AskedDepartment: TypeAlias = Annotated[
+    DescribedDepartment,
+    BeforeValidator(_read_department, json_schema_input_type=Slug | DescribedDepartment),
+]
+
+
+class ContextQuery(_Model):
+    """What a context is wanted for."""
+
+    project_id: ProjectId
+    department: AskedDepartment = Field(description="Its slug, or an object that has it.")
+    previous: list[str] = Field(
+        default=[], max_length=MOST_PREVIOUS, description="Slugs of earlier departments."
+    )
+    max_tokens: int = Field(
+        default=CONTEXT_TOKENS,
+        strict=True,
+        ge=0,
+        le=MAX_CONTEXT_TOKENS,
+        description="Of all texts together, at most.",
+    )
 
 
 class Earlier(_Model):
@@ -257,18 +327,11 @@ class ContextFound(_Model):
         )
 
 
-def _read_department(value: Any) -> Any:
-    return {"slug": value} if isinstance(value, str) else value
-
-
 class CoverageQuery(_Model):
     """What is to be measured."""
 
     project_id: ProjectId
-    department: Annotated[
-        Department,
-        BeforeValidator(_read_department, json_schema_input_type=Slug | Department),
-    ] = Field(description="Its slug, or an object that has it.")
+    department: AskedDepartment = Field(description="Its slug, or an object that has it.")
     items: list[Item] | None = Field(
         default=None,
         max_length=MAX_ITEMS,

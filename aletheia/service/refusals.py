@@ -32,8 +32,9 @@ _MEANINGS: Final = {
     401: "`missing_key` or `wrong_key`.",
     408: "`body_too_slow`: the body did not arrive in time.",
     409: "`embedding_model_changed`: what is indexed was embedded by another model, named in "
-    "`details`; a `reconcile` run indexes it anew. `other_embedding_model`: the model to adopt is "
-    "not the one that the service embeds with; `details` has both.",
+    "`details`; a `reconcile` run indexes it anew. `other_embedding_model`: the model named (to "
+    "be adopted, or in `X-Aletheia-Model`) is not the one that the service embeds with; "
+    "`details` has both.",
     413: "`body_too_large`.",
     415: "`unsupported_media_type`: the body must be application/json, not compressed.",
     422: "`invalid_request`, or what is wrong in particular: `invalid_project_id`, "

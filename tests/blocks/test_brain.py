@@ -33,6 +33,13 @@ def test_a_service_goes_before_neo4j_and_neo4j_before_a_file(tmp_path: Path):
     assert isinstance(over_file.graph, EmbeddedGraph)
 
 
+def test_a_service_hears_which_model_vectors_are_of(tmp_path: Path):
+    block = build(tmp_path, **SERVICE)
+    for service in (block.get_service("tests/m 384"), block.get_client(index, "tests/m 384")):
+        assert service is not None
+        assert service.model == "tests/m 384"
+
+
 def test_what_is_served_is_never_kept_by_a_service(tmp_path: Path):
     assert isinstance(build(tmp_path, **SERVICE).get_graph(), EmbeddedGraph)
     assert isinstance(build(tmp_path, **SERVICE, **NEO4J).get_graph(), Neo4jGraph)

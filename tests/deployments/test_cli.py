@@ -16,7 +16,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_command_is_explained():
     output = CliRunner().invoke(app, ["--help"]).output
-    for command in ("setup", "doctor", "up", "down", "demo"):
+    for command in ("setup", "doctor", "reconcile", "up", "down", "demo"):
         assert f" {command} " in output
 
 

@@ -109,11 +109,13 @@ class FlakyGraph(EmbeddedGraph):
         wait_s: how long every call takes.
         upserts: ids of each call that wrote.
         after_listing: what happens as soon as a page was listed.
+        before_linking: what happens before edges are drawn.
     """
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.after_listing: Callable[[], Awaitable[None]] | None = None
+        self.before_linking: Callable[[], Awaitable[None]] | None = None
         self.is_away = False
         self.calls_left: int | None = None
         self.wait_s = 0.0
@@ -171,6 +173,8 @@ class FlakyGraph(EmbeddedGraph):
         self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
     ) -> int:
         """Draw edges, if it is there."""
+        if self.before_linking is not None:
+            await self.before_linking()
         await self._reach()
         return await super().link(project_id, ids, threshold=threshold, limit=limit)
 

@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import get_current_settings
+from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from prefect.states import Completed, Crashed, Running, Scheduled
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
@@ -29,7 +31,8 @@ from aletheia.gather.quality_judge import JudgePlan
 from aletheia.gather.runs import KeptSteps
 from deployments.setup import read_declarations
 from flows.gather import automated_gather_creation
-from tasks.evaluation import start_run
+from tasks import warm
+from tasks.evaluation import start_run, tell_brain
 from tests.fakes.brain_service import serve_fake_brain
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.departments import make_department
@@ -409,7 +412,19 @@ async def test_a_brain_that_hangs_does_not_hold_up_an_evaluation_for_long(studio
         assert time.monotonic() - began < 20
         assert [one.path for one in service.requests] == ["/api/v1/evaluations"]
     (state,) = await Outbox(studio.documents).states()
-    assert state.waiting == 1
+    assert (state.waiting, state.failures) == (1, 1)
+    assert "no answer within the time" in state.reason
+
+
+async def test_an_evaluation_does_not_fail_for_prefect_that_gives_no_block_any_more(
+    studio: Studio,
+):
+    nowhere = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"})
+    async with warm.kept_open():
+        with nowhere, disable_run_logger():
+            with pytest.raises(httpx.ConnectError):
+                await warm.store()
+            await tell_brain.fn(studio.project_id)
 
 
 # What a gather run starts

@@ -173,6 +173,7 @@ async def test_what_never_reached_the_brain_is_repaired(
 ):
     await lose_the_brain()
     report = await shop.gather(max_iterations=2)
+    assert await Outbox(shop.documents).projects() == ["shop"]
     with pytest.raises(ReconcileFailed, match="shop: "):
         await run_reconcile()
     (row,) = await rows_of_last_run()
@@ -182,6 +183,7 @@ async def test_what_never_reached_the_brain_is_repaired(
     await shop.documents.delete("aletheia_breakers", {})
     done = await run_reconcile()
     assert (done.differences_before, done.differences_after) == (report.items_created, 0)
+    assert await rows_of_brain() == [], "nothing waits, whatever pause there was"
 
     monkeypatch.setenv("DEFAULT_EMBEDDING_MODEL", "sentence-transformers/another")
     done = await run_reconcile()
@@ -276,6 +278,10 @@ async def test_behind_our_own_service_the_brain_has_all_it_has_here(
         assert await graph.list_neighbours("shop", max(found))
         # Somebody here has forgotten to change the setting.
         monkeypatch.delenv("DEFAULT_EMBEDDING_MODEL")
+        before = await indexed(graph)
+        again = await shop.gather(max_iterations=1)
+        assert again.items_created > 0
+        assert await indexed(graph) == before
         with pytest.raises(ReconcileFailed, match="give both sides the same settings"):
             await run_reconcile("shop")
         assert all(one.has_vector for one in await graph.list_items("shop"))

@@ -9,6 +9,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NoReturn, TypeVar
 
 import aiohttp
@@ -98,6 +99,8 @@ class BrainService:
     Args:
         base_url: root of the service, without `/api`; it may have a path prefix.
         api_key: what it knows us by, printable ASCII without spaces.
+        model: the embedding model that vectors given here are of, with whatever else they depend
+            on; a service of ours that embeds with another one refuses them. Empty says nothing.
         timeout_s: bound on one request, to the last byte of its answer, seconds; going over to
             another model has `ADOPT_TIMEOUT_S`.
         max_retries: further tries after the first, for timeouts, connection errors, 429 and 5xx.
@@ -111,6 +114,9 @@ class BrainService:
 
     Raises:
         Misconfigured: the address or the key cannot be right.
+
+    Attributes:
+        model: the embedding model that vectors given here are of.
     """
 
     def __init__(
@@ -118,6 +124,7 @@ class BrainService:
         base_url: str,
         *,
         api_key: str,
+        model: str = "",
         timeout_s: float = 30.0,
         max_retries: int = 3,
         retry_base_s: float = 0.5,
@@ -131,7 +138,8 @@ class BrainService:
         if not is_token(api_key):
             raise Misconfigured(API_KEY, "must be set, as printable ASCII without spaces")
         self._base_url = read_base_url(ADDRESS, base_url)
-        self._key = api_key
+        self._key, self.model = api_key, model
+        self._is_ours = False
         self._timeout_s = timeout_s
         self._max_retries, self._retry_base_s = max_retries, retry_base_s
         self._batch_items, self._batch_bytes = batch_items, batch_bytes
@@ -165,6 +173,9 @@ class BrainService:
 
         After an error the items of earlier requests are indexed. Where an answer got lost and the
         request was sent again, items that are new count as updated.
+
+        Raises:
+            OtherModel: the service is ours, and embeds with another model.
         """
         check_project_id(project_id)
         written: dict[str, bytes] = {}
@@ -175,8 +186,10 @@ class BrainService:
             except InvalidTask as invalid:
                 failed[item.id] = invalid.code
         created = updated = 0
+        # What the service embeds itself may be of any model.
+        model = self.model if any(item.vector is not None for item in items) else ""
         for ids in self._pack(written):
-            done = await self._upsert(project_id, department, ids, written)
+            done = await self._upsert(project_id, department, ids, written, model)
             created, updated = created + done.created, updated + done.updated
             failed |= {one.id: one.code for one in done.failed}
         order = dict.fromkeys((*(item.id for item in items), *failed))
@@ -195,6 +208,7 @@ class BrainService:
         """See `Brain.find_duplicates`; what a service sends beyond that is left out.
 
         Raises:
+            OtherModel: the service is ours, and embeds with another model.
             ValueError: threshold or limit are out of range.
         """
         check_project_id(project_id)
@@ -205,6 +219,8 @@ class BrainService:
         call = self._dialect.find_duplicates(
             project_id, content=content, vector=vector, threshold=threshold, limit=limit
         )
+        if vector is not None:
+            call = self._dialect.name_model(call, self.model)
         found = await self._call(call, self._dialect.read_duplicates)
         return rank_duplicates(found, threshold=threshold, limit=limit)
 
@@ -216,13 +232,18 @@ class BrainService:
         *,
         max_tokens: int,
     ) -> DepartmentContext:
-        """See `Brain.read_context`; earlier departments with a comma in their slug are left out."""
+        """See `Brain.read_context`.
+
+        A service of others names gaps as it can without the description, and does not hear of
+        earlier departments with a comma in their slug.
+        """
         check_project_id(project_id)
-        call = self._dialect.read_context_of(
-            project_id, department, previous, max_tokens=max_tokens
-        )
-        return await self._call(
-            call, lambda body: self._dialect.read_context(body, department.slug)
+        return await self._ask_about(
+            department,
+            lambda one: self._dialect.read_context_of(
+                project_id, one, previous, max_tokens=max_tokens
+            ),
+            lambda body: self._dialect.read_context(body, department.slug),
         )
 
     async def measure_coverage(
@@ -231,10 +252,13 @@ class BrainService:
         department: BrainDepartment,
         items: Sequence[KnownItem] | None = None,
     ) -> Coverage:
-        """See `Brain.measure_coverage`; the aspects are those of the service's own description."""
+        """See `Brain.measure_coverage`; a service of others has aspects of its own."""
         check_project_id(project_id)
-        call = self._dialect.measure_coverage(project_id, department, items)
-        return await self._call(call, self._dialect.read_coverage)
+        return await self._ask_about(
+            department,
+            lambda one: self._dialect.measure_coverage(project_id, one, items),
+            self._dialect.read_coverage,
+        )
 
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
@@ -275,6 +299,22 @@ class BrainService:
             timeout_s=max(self._timeout_s, ADOPT_TIMEOUT_S),
         )
 
+    async def _ask_about(
+        self,
+        department: BrainDepartment,
+        ask: Callable[[BrainDepartment], Call],
+        read: Callable[[bytes], T],
+    ) -> T:
+        """Ask about a department: a service of ours with its description, others never.
+
+        Whose a service is shows in its answers, so that the first of all questions is put twice.
+        """
+        if not (department.description and self._is_ours):
+            answer = await self._call(ask(replace(department, description="")), read)
+            if not (department.description and self._is_ours):
+                return answer
+        return await self._call(ask(department), read)
+
     def _pack(self, written: Mapping[str, bytes]) -> Iterator[list[str]]:
         """Divide items into requests."""
         batch: list[str] = []
@@ -294,9 +334,11 @@ class BrainService:
         department: BrainDepartment,
         ids: Sequence[str],
         written: Mapping[str, bytes],
+        model: str,
     ) -> Upserted:
         """Send a batch, in halves where it is longer than the service takes."""
         call = self._dialect.upsert(project_id, department, [written[one] for one in ids])
+        call = self._dialect.name_model(call, model)
         try:
             done = await self._call(call, self._dialect.read_upserted)
         except Refused as refused:
@@ -305,8 +347,8 @@ class BrainService:
             if len(ids) == 1:
                 return Upserted(0, 0, (FailedItem(ids[0], TOO_LONG),))
             middle = len(ids) // 2
-            first = await self._upsert(project_id, department, ids[:middle], written)
-            second = await self._upsert(project_id, department, ids[middle:], written)
+            first = await self._upsert(project_id, department, ids[:middle], written, model)
+            second = await self._upsert(project_id, department, ids[middle:], written, model)
             return Upserted(
                 first.created + second.created,
                 first.updated + second.updated,
@@ -349,6 +391,7 @@ class BrainService:
         status, body, headers = await self._exchange(call, url, timeout_s)
         if status != 200:  # noqa: PLR2004
             self._refuse(status, body, headers, extra)
+        self._is_ours = self._dialect.is_ours(headers)
         if _WEB_PAGE.match(body):
             reason = f"a web page in place of JSON; is {ADDRESS} the root of the service?"
             raise BadAnswer(BRAIN, reason, status=status)
@@ -367,7 +410,7 @@ class BrainService:
         """Send a request once and read what matters of its answer."""
         if self._session is None:
             raise RuntimeError("the client is not open")
-        headers = {hdrs.AUTHORIZATION: f"Bearer {self._key}"}
+        headers = {**call.headers, hdrs.AUTHORIZATION: f"Bearer {self._key}"}
         if call.body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json"
         is_large = call.body is not None and len(call.body) > LARGE_BODY_BYTES

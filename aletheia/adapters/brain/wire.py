@@ -4,8 +4,9 @@ A service with other names is another `Dialect`: a subclass that writes and read
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -26,7 +27,7 @@ from aletheia.gather.brain import (
     KnownItem,
     Upserted,
 )
-from aletheia.gather.brain_index import make_unit
+from aletheia.gather.brain_index import choose_previous, make_unit
 from aletheia.gather.quality import MOST_ITEMS
 from aletheia.llm.structured import explain
 
@@ -35,6 +36,12 @@ MODEL_CHANGED: Final = "embedding_model_changed"
 
 OTHER_MODEL: Final = "other_embedding_model"
 """Code of an error that carries, in `details`, the service's `own` model and the one `asked`."""
+
+OURS: Final = ("X-Aletheia", "brain")
+"""The header, and its value, by which a service of ours is known."""
+
+MODEL_HEADER: Final = "X-Aletheia-Model"
+"""Names the model that the vectors of a request are of; percent-encoded."""
 
 INVALID: Final = frozenset(
     {
@@ -59,12 +66,14 @@ class Call:
         path: below the root of the service.
         query: names and values.
         body: JSON.
+        headers: further ones.
     """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,19 @@ class Dialect:
     Methods that read an answer raise `ValueError` where it is not one.
     """
 
+    def is_ours(self, headers: Mapping[str, str]) -> bool:
+        """Tell by an answer whether the service is one of ours."""
+        name, value = OURS
+        return headers.get(name) == value
+
+    def name_model(self, call: Call, model: str) -> Call:
+        """Say which model the vectors of a request are of.
+
+        In a header, which whoever does not know it passes over: the bodies are SPEC §4's.
+        """
+        named = {MODEL_HEADER: quote(model, errors="replace")} if model else {}
+        return replace(call, headers={**call.headers, **named})
+
     def write_item(self, item: BrainItem) -> bytes:
         """Write an item of a batch.
 
@@ -255,11 +277,23 @@ class Dialect:
         *,
         max_tokens: int,
     ) -> Call:
-        """Ask what is known of a department; a name with a comma in it cannot be asked about."""
+        """Ask what is known of a department; a name with a comma in it cannot be asked about.
+
+        One with a description can, of our own service alone.
+        """
+        slugs = [_text_of(slug) for slug in choose_previous(previous)]
+        if department.description:
+            values = {
+                "project_id": project_id,
+                "department": _describe_department(department),
+                "previous": slugs,
+                "max_tokens": max_tokens,
+            }
+            return Call("POST", "/api/v1/context/department", body=_dump(values))
         query = {
             "project_id": project_id,
             "department": _text_of(department.slug),
-            "previous": ",".join(_text_of(slug) for slug in previous if "," not in slug),
+            "previous": ",".join(slug for slug in slugs if "," not in slug),
             "max_tokens": str(max_tokens),
         }
         return Call("GET", "/api/v1/context/department", query=query)
@@ -278,11 +312,14 @@ class Dialect:
     ) -> Call:
         """Ask how well items, the newest that count, or all that are indexed, cover a department.
 
+        Of a department with a description only our own service can be asked.
+
         Raises:
             InvalidTask: `invalid_id`; JSON has no form for it.
         """
-        slug = _text_of(department.slug)
-        values: dict[str, Any] = {"project_id": project_id, "department": slug}
+        is_described = bool(department.description)
+        asked = _describe_department(department) if is_described else _text_of(department.slug)
+        values: dict[str, Any] = {"project_id": project_id, "department": asked}
         if items is not None:
             values["items"] = [_describe(item) for item in items[-MOST_ITEMS:]]
         return Call("POST", "/api/v1/analyze/coverage", body=_dump(values))
@@ -320,7 +357,7 @@ class Dialect:
         """Ask to keep an evaluation; not of the specification, and only our own service knows it.
 
         Raises:
-            InvalidTask: JSON has no form for it.
+            InvalidTask: JSON has no form for it, as for an integer of 2^53 or more.
         """
         about = {"project_id": project_id, "department": _text_of(department), "version": version}
         return Call("POST", "/api/v1/evaluations", body=_dump({**about, "values": dict(values)}))
@@ -370,6 +407,13 @@ def _describe(item: BrainItem | KnownItem) -> dict[str, Any]:
     }
 
 
+def _describe_department(department: BrainDepartment) -> dict[str, str]:
+    return {
+        "slug": _text_of(department.slug),
+        "description": _text_of(department.description),
+    }
+
+
 def _text_of(text: str) -> str:
     """Write a text so that JSON can hold it: half surrogates become question marks."""
     return text if text.isascii() else text.encode(errors="replace").decode()
@@ -383,7 +427,8 @@ def _plain(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _dump(values: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
+        # Many readers take an integer for a float64, which has not all of the larger ones.
+        return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_STRICT_INTEGER)
     except orjson.JSONEncodeError:
         raise InvalidTask("invalid_id", "a name or a value has no form in JSON") from None
 

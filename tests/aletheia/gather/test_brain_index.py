@@ -152,6 +152,20 @@ async def test_items_that_do_not_fit_make_room_for_those_that_do(
     assert (nothing.items, nothing.previous, nothing.gaps) == ((), (), ())
 
 
+async def test_the_last_of_many_earlier_departments_count(brain: IndexedBrain):
+    for slug in ("d0", "d7", "d103"):
+        await brain.upsert(PROJECT, BrainDepartment(slug, slug), [item_of(f"in {slug}")])
+    slugs = [f"d{n}" for n in range(104)]
+    context = await brain.read_context(PROJECT, LEGAL, slugs, max_tokens=9000)
+    assert [one.department for one in context.previous] == ["d7", "d103"]
+
+
+async def test_items_without_a_text_fail_alone(brain: IndexedBrain):
+    items = [item_of("a"), item_of("blank", " \n\t"), BrainItem("empty", "")]
+    codes = (FailedItem("blank", "empty_text"), FailedItem("empty", "empty_text"))
+    assert await brain.upsert(PROJECT, LEGAL, items) == Upserted(1, 0, codes)
+
+
 async def test_the_first_item_may_fill_all_there_is(brain: IndexedBrain, graph: Overtaken):
     counted = IndexedBrain(graph, FakeEmbed(), MODEL, DIMENSIONS, count_tokens=len)
     await brain.upsert(PROJECT, LEGAL, [BrainItem("id", "x" * 98, vector=FIRST_AXIS)])

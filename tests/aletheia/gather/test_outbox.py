@@ -248,8 +248,33 @@ async def test_a_brain_that_hangs_does_not_hold_up_the_end_of_a_run(world: Brain
     async with world.outbox.feeding(PROJECT, world.access, world.items):
         await world.save("first")
     assert asyncio.get_running_loop().time() - began < 5
+    (state,) = await world.outbox.states()
+    assert (state.waiting, state.failures) == (1, 1)
+    assert state.next_try_at is not None
+    assert "no answer within the time" in state.reason
     world.graph.wait_s = 0
+    world.now += 11
     assert await world.deliver() == 1
+    assert await world.outbox.states() == []
+
+
+async def test_whoever_knows_that_the_brain_is_back_need_not_wait(world: BrainWorld):
+    world.graph.is_away = True
+    ids = await world.save("first")
+    await world.deliver()
+    world.graph.is_away = False
+    assert await world.deliver() == 0
+    items, access = world.items, world.access
+    assert await world.outbox.deliver(PROJECT, access, items, is_back=True) == 1
+    assert await world.known() == ids
+
+
+async def test_an_intent_that_is_withdrawn_is_not_delivered(world: BrainWorld):
+    await world.save("first")
+    kept = await world.save("second")
+    await world.outbox.withdraw(PROJECT, "first")
+    assert await world.deliver() == 1
+    assert await world.known() == kept
 
 
 async def test_a_store_that_is_away_is_no_fault_of_the_brain(world: BrainWorld):

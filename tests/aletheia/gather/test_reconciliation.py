@@ -13,6 +13,7 @@ from aletheia.gather.brain import BrainItem, IndexedItem, ModelChanged, OtherMod
 from aletheia.gather.brain_index import IndexedBrain
 from aletheia.gather.brain_items import BrainItems
 from aletheia.gather.content import VectorShelf
+from aletheia.gather.outbox import OUTBOX
 from aletheia.gather.reconciliation import Kind, Reconciled, Reconciler
 from tests.fakes.brain import (
     LEGAL,
@@ -180,6 +181,80 @@ async def test_a_brain_that_goes_away_leaves_what_is_repaired(world: BrainWorld)
     assert done.before is not None
     assert done.before.total < 700
     assert_none_left(done, 700)
+
+
+async def save_for_edges(world: BrainWorld) -> tuple[str, str]:
+    """Save two items that are to be linked, and that nobody but reconciling will index."""
+    world.brain = IndexedBrain(world.graph, world.embed, MODEL, link_from=-1.0)
+    first, second = await world.save("first", "second")
+    await world.documents.delete(OUTBOX, {})
+    return first, second
+
+
+async def test_edges_that_it_could_not_draw_are_drawn_later(world: BrainWorld):
+    first, second = await save_for_edges(world)
+    # To open, to list, to see which model, to write, to see the model again.
+    world.graph.calls_left = 5
+    with pytest.raises(Unavailable):
+        await reconcile(world)
+    assert sorted(await world.known()) == sorted([first, second])
+    assert await world.graph.list_neighbours(PROJECT, first) == []
+    world.graph.calls_left, world.graph.is_away = None, False
+    assert found(await reconcile(world)) == {}, "edges are no difference"
+    assert await world.deliver() == 2
+    assert [one.id for one in await world.graph.list_neighbours(PROJECT, first)] == [second]
+    assert await world.outbox.states() == []
+
+
+async def test_edges_are_drawn_later_if_it_is_killed_before(world: BrainWorld):
+    first, second = await save_for_edges(world)
+    is_linking = asyncio.Event()
+
+    async def hang() -> None:
+        is_linking.set()
+        await asyncio.sleep(60)
+
+    world.graph.before_linking = hang
+    dying = asyncio.create_task(reconcile(world))
+    await asyncio.wait_for(is_linking.wait(), 10)
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    world.graph.before_linking = None
+    assert await world.graph.list_neighbours(PROJECT, first) == []
+    assert await world.deliver() == 2
+    assert [one.id for one in await world.graph.list_neighbours(PROJECT, first)] == [second]
+
+
+async def test_what_it_has_written_waits_no_more_also_if_some_was_refused(world: BrainWorld):
+    (odd,) = world.make(NOT_EMBEDDABLE)
+    await world.content.insert_items([odd])
+    await save_for_edges(world)
+    done = await reconcile(world)
+    assert (done.upserted, len(done.failed)) == (2, 1)
+    assert await world.documents.count(OUTBOX, {}) == 0
+
+
+async def test_what_waits_is_delivered_after_it_and_no_pause_is_kept(world: BrainWorld):
+    world.graph.is_away = True
+    await world.save("first")
+    await world.deliver()
+    world.graph.is_away = False
+    reconciler = make_reconciler(world)
+    await reconciler.reconcile(PROJECT, world.items)
+    (state,) = await world.outbox.states()
+    assert state.waiting == 1
+    await reconciler.deliver_waiting(PROJECT, world.items)
+    assert await world.outbox.states() == []
+
+
+async def test_a_brain_that_hangs_afterwards_does_not_hold_it_up(world: BrainWorld):
+    await world.save("first")
+    world.graph.wait_s = 30
+    reconciler = Reconciler(world.access, world.outbox, find_department, deliver_for_s=0.2)
+    async with asyncio.timeout(5):
+        await reconciler.deliver_waiting(PROJECT, world.items)
+    (state,) = await world.outbox.states()
+    assert (state.waiting, state.failures) == (1, 1)
 
 
 class ServiceOfOthers(IndexedBrain):

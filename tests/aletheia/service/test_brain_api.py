@@ -46,6 +46,7 @@ BATCH: dict[str, Any] = {
 BATCH_PATH = "/api/v1/nodes/batch"
 SEARCH_PATH = "/api/v1/search/duplicates"
 CONTEXT_PATH = f"/api/v1/context/department?project_id={PROJECT}&department=legal"
+CONTEXT_OF_PATH = "/api/v1/context/department"
 COVERAGE_PATH = "/api/v1/analyze/coverage"
 LIST_PATH = f"/api/v1/nodes?project_id={PROJECT}"
 DELETE_PATH = "/api/v1/nodes/delete"
@@ -61,6 +62,7 @@ GUARDED = [
     ("POST", BATCH_PATH),
     ("POST", SEARCH_PATH),
     ("GET", CONTEXT_PATH),
+    ("POST", CONTEXT_OF_PATH),
     ("POST", COVERAGE_PATH),
     ("GET", LIST_PATH),
     ("POST", DELETE_PATH),
@@ -205,6 +207,24 @@ async def test_the_four_endpoints_answer_as_the_specification_says(caller: Calle
     assert better["aspects"][0]["evidence"] == ["z"]
 
 
+async def test_a_description_that_comes_along_names_the_aspects(caller: Caller):
+    await caller.post(BATCH_PATH, BATCH)
+    described = {"slug": "legal", "description": "Waters the flowers and feeds the birds."}
+    asked = {"project_id": PROJECT, "department": described}
+    _, coverage = await caller.post(COVERAGE_PATH, asked)
+    names = [one["name"] for one in coverage["aspects"]]
+    assert "birds" in str(names)
+    previous = ["legal", "", "x" * 301]
+    status, context = await caller.post(CONTEXT_OF_PATH, {**asked, "previous": previous})
+    assert (status, set(context["gaps"])) == (200, set(names[:-1]))
+    assert [one["id"] for one in context["items"]] == ["b", "a"]
+    assert [one["department"] for one in context["previous"]] == ["legal"]
+    asked["department"] = "legal"
+    _, usual = await caller.call("GET", CONTEXT_PATH + "&previous=legal")
+    assert (await caller.post(CONTEXT_OF_PATH, {**asked, "previous": ["legal"]}))[1] == usual
+    assert "contracts" in usual["gaps"]
+
+
 async def test_what_is_indexed_can_be_listed_and_deleted(caller: Caller):
     await caller.post(BATCH_PATH, BATCH)
     _, everything = await caller.call("GET", LIST_PATH)
@@ -266,6 +286,35 @@ async def test_a_service_goes_over_to_its_own_model_when_it_is_named(
     assert await caller.post(ADOPT_PATH, {"model": MODEL}) == (200, {"adopted": True})
     assert await caller.post(ADOPT_PATH, {"model": MODEL}) == (200, {"adopted": False})
     assert await caller.post(BATCH_PATH, BATCH) == (200, {"created": 1, "updated": 1, "failed": []})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [(BATCH_PATH, BATCH), (SEARCH_PATH, {"project_id": PROJECT, "content": "x"})]
+)
+async def test_vectors_of_another_model_than_its_own_are_refused(
+    caller: Caller, path: str, body: dict[str, Any]
+):
+    header = "X-Aletheia-Model"
+    for named, asked in (("tests/another", "tests/another"), ("kl%C3%A4r%20384", "klär 384")):
+        status, answer = await caller.call("POST", path, body, headers={header: named})
+        assert (status, answer["error"]["code"]) == (409, "other_embedding_model")
+        assert answer["error"]["details"] == {"own": MODEL, "asked": asked}
+    assert (await caller.call("GET", LIST_PATH))[1] == {"items": []}
+    for named in ("", MODEL, MODEL.replace("-", "%2D")):
+        assert (await caller.call("POST", path, body, headers={header: named}))[0] == 200
+
+
+async def test_who_has_to_index_anew_is_said_where_the_service_is_looked_after(
+    caller: Caller, graph: EmbeddedGraph, caplog: pytest.LogCaptureFixture
+):
+    await graph.open()
+    await graph.set_model("before", DIMENSIONS)
+    with caplog.at_level(logging.WARNING):
+        await caller.post(ADOPT_PATH, {"model": MODEL})
+        await caller.post(ADOPT_PATH, {"model": MODEL})
+    said = [one.getMessage() for one in caplog.records if "in any project" in one.getMessage()]
+    assert len(said) == 1
+    assert f"from 'before' to {MODEL!r}" in said[0]
 
 
 async def test_whoever_asks_again_meanwhile_gets_the_same_answer(
@@ -407,7 +456,15 @@ NONSENSE: list[tuple[str, Any, str]] = [
     (SEARCH_PATH, {"project_id": "p", "content": "x", "threshold": "0.9"}, "threshold"),
     (SEARCH_PATH, {"project_id": "p", "content": "x", "limit": 0}, "limit"),
     (SEARCH_PATH, {"project_id": "p", "content": "x", "limit": 2001}, "limit"),
+    (SEARCH_PATH, {"project_id": "p", "content": "x", "limit": True}, "limit"),
     (SEARCH_PATH, {"project_id": "p", "content": 7}, "content"),
+    (CONTEXT_OF_PATH, {"project_id": "p"}, "department"),
+    (
+        CONTEXT_OF_PATH,
+        {"project_id": "p", "department": "x", "previous": [str(n) for n in range(101)]},
+        "previous",
+    ),
+    (CONTEXT_OF_PATH, {"project_id": "p", "department": "x", "max_tokens": -1}, "max_tokens"),
     (COVERAGE_PATH, {"project_id": "p"}, "department"),
     (COVERAGE_PATH, {"project_id": "p", "department": ""}, "department.slug"),
     (COVERAGE_PATH, {"project_id": "p", "department": "x", "items": [{}]}, "items.0.id"),
@@ -421,6 +478,8 @@ NONSENSE: list[tuple[str, Any, str]] = [
     (EVALUATION_PATH, with_values({"a b": 1}), "values.a b"),
     (EVALUATION_PATH, with_values({"x" * 65: 1}), f"values.{'x' * 65}"),
     (EVALUATION_PATH, with_values({"score": None}), "values.score"),
+    (EVALUATION_PATH, with_values({"score": 2**53 + 1}), "values.score"),
+    (EVALUATION_PATH, with_values({"score": -(2**53) - 1}), "values.score"),
     (EVALUATION_PATH, with_values({"score": [1]}), "values.score"),
     (EVALUATION_PATH, with_values({"score": {"x": 1}}), "values.score"),
     (EVALUATION_PATH, with_values({"score": "x" * 1001}), "values.score"),
@@ -450,9 +509,15 @@ async def test_a_context_that_makes_no_sense_is_refused(caller: Caller):
         "project_id=p&department=x&max_tokens=-1",
         "project_id=p&department=x&max_tokens=many",
         "project_id=p&department=x&max_tokens=1000001",
+        "project_id=p&department=x&previous=" + ",".join(map(str, range(101))),
     ):
         status, answer = await caller.call("GET", f"/api/v1/context/department?{query}")
         assert (status, answer["error"]["code"]) == (422, "invalid_request"), query
+
+
+async def test_as_many_earlier_departments_may_be_named_as_count(caller: Caller):
+    slugs = ",".join(["sales", *map(str, range(99)), "sales", ""])
+    assert (await caller.call("GET", f"{CONTEXT_PATH}&previous={slugs}"))[0] == 200
 
 
 async def test_a_project_that_is_none_is_refused(caller: Caller):
@@ -486,6 +551,8 @@ async def test_items_that_cannot_be_indexed_fail_alone_and_in_order(caller: Call
         {"id": "zero", "content": "x", "embedding": [0.0] * 8},
         {"id": "huge", "content": "x", "embedding": [1e300] * 8},
         {"id": "", "content": "x"},
+        {"id": "blank", "content": " \n"},
+        {"id": "empty", "content": "", "embedding": AXIS},
     ]
     good = {"id": "good", "content": "x", "summary": None, "unknown": {"deep": [1]}}
     status, answer = await caller.post(BATCH_PATH, changed(items=[*bad[:2], good, *bad[2:]]))
@@ -495,11 +562,17 @@ async def test_items_that_cannot_be_indexed_fail_alone_and_in_order(caller: Call
         {"id": "zero", "code": "invalid_vector"},
         {"id": "huge", "code": "invalid_vector"},
         {"id": "", "code": "invalid_id"},
+        {"id": "blank", "code": "empty_text"},
+        {"id": "empty", "code": "empty_text"},
     ]
 
 
 async def test_an_item_that_is_too_long_fails_alone(brain: ShakyBrain):
     long = {"id": "long", "content": "x" * 1_000_001}
+    first_long, last_long = (
+        [{**long, "id": "a"}, *BATCH["items"]],
+        [*BATCH["items"], {**long, "id": "b"}],
+    )
     async with (
         serving(create_app(ServiceParts(brain, KEY))) as url,
         aiohttp.ClientSession() as session,
@@ -507,8 +580,14 @@ async def test_an_item_that_is_too_long_fails_alone(brain: ShakyBrain):
         caller = Caller(session, url)
         _, answer = await caller.post(BATCH_PATH, changed(items=[long, *BATCH["items"]]))
         _, listed = await caller.call("GET", LIST_PATH)
+        # Of two items with one id the last counts, whichever of them is too long.
+        _, taken = await caller.post(BATCH_PATH, changed(project_id="p1", items=first_long))
+        _, refused = await caller.post(BATCH_PATH, changed(project_id="p2", items=last_long))
     assert answer["failed"] == [{"id": "long", "code": "input_too_long"}]
     assert [one["id"] for one in listed["items"]] == ["a", "b"]
+    assert taken == {"created": 2, "updated": 0, "failed": []}
+    too_long = [{"id": "b", "code": "input_too_long"}]
+    assert refused == {"created": 1, "updated": 0, "failed": too_long}
 
 
 async def test_a_body_that_is_too_large_is_refused(caller: Caller):

@@ -65,7 +65,7 @@ async def reached(brain: IndexedBrain, *, is_over_http: bool) -> AsyncGenerator[
         yield brain
         return
     async with serving(create_app(ServiceParts(brain, "a-key"))) as url:
-        client = BrainService(url, api_key="a-key", max_retries=0)
+        client = BrainService(url, api_key="a-key", model=brain.model, max_retries=0)
         await client.open()
         yield client
         await client.close()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aletheia.adapters.brain.service import BrainService
 from aletheia.errors import InvalidTask
 from aletheia.gather.brain import (
     NEIGHBOURS,
@@ -32,6 +33,7 @@ from aletheia.gather.brain_index import IndexedBrain, fingerprint_of
 from aletheia.gather.models import Department
 from aletheia.gather.quality import QualityItem, score_quality
 from aletheia.llm.messages import estimate_tokens
+from aletheia.service.app import ServiceParts, create_app
 from tests.aletheia.adapters.brain.conftest import Reach
 from tests.fakes.brain import (
     DIMENSIONS,
@@ -46,6 +48,7 @@ from tests.fakes.brain import (
     vector_at,
     vector_of,
 )
+from tests.fakes.serving import serving
 
 pytestmark = pytest.mark.timeout(180)  # the start of a Neo4j counts towards the first test
 
@@ -327,6 +330,15 @@ async def test_a_department_without_items_has_nothing_but_gaps(brain: Brain):
     assert "contracts" in context.gaps
 
 
+async def test_a_description_that_comes_along_names_the_aspects(brain: Brain):
+    garden = BrainDepartment("garden", "Garden", 9, "Waters the flowers and feeds the birds.")
+    for _ in range(2):
+        context = await brain.read_context(PROJECT, garden, max_tokens=1000)
+        coverage = await brain.measure_coverage(PROJECT, garden)
+        assert "birds" in str(context.gaps)
+        assert [one.name for one in coverage.aspects[:-1]] == list(context.gaps)
+
+
 ITEMS = [
     KnownItem(
         f"c{n}",
@@ -535,6 +547,25 @@ async def test_only_the_model_that_a_brain_embeds_with_is_adopted(
         assert await find_ids(changed, FIRST_AXIS, -1.0) == []
         assert await changed.upsert(PROJECT, LEGAL, [item_of("a")]) == Upserted(0, 1)
         assert await find_ids(changed, FIRST_AXIS, -1.0) == ["a"]
+
+
+async def test_vectors_of_another_model_never_get_through_to_a_service(
+    graph: BrainGraph, indexed: IndexedBrain
+):
+    async with serving(create_app(ServiceParts(indexed, "a-key"))) as url:
+        client = BrainService(url, api_key="a-key", model="mock of the same length", max_retries=0)
+        await client.open()
+        for call in (
+            client.upsert(PROJECT, LEGAL, [item_of("a")]),
+            client.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.5),
+        ):
+            with pytest.raises(OtherModel) as other:
+                await call
+            assert (other.value.own, other.value.asked) == (MODEL, "mock of the same length")
+        assert await graph.list_items(PROJECT) == []
+        # What the service embeds itself is of its own model.
+        assert await client.upsert(PROJECT, LEGAL, [BrainItem("b", "B.")]) == Upserted(1, 0)
+        await client.close()
 
 
 async def test_vectors_of_another_model_are_refused_until_all_is_made_anew(

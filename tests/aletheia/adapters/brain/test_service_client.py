@@ -191,6 +191,56 @@ async def test_requests_are_as_the_specification_writes_them(
     ]
     for request in service.requests:
         assert request.headers["Authorization"] == f"Bearer {service.key}"
+        assert not any(name.startswith("X-") for name in request.headers)
+
+
+async def test_the_model_is_named_where_vectors_are_sent(
+    service: FakeBrainService, connect: Connect
+):
+    brain = await connect(model="tests/klär 384", batch_items=1)
+    await brain.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b")])
+    await search(brain)
+    named = [one.headers.get("X-Aletheia-Model") for one in service.requests]
+    assert named == ["tests/kl%C3%A4r%20384"] * 3
+    service.requests.clear()
+    await brain.upsert(PROJECT, LEGAL, [BrainItem("c", "Bare.")])
+    await brain.find_duplicates(PROJECT, content="Bare.", threshold=0.9)
+    await look(brain)
+    assert not any("X-Aletheia-Model" in one.headers for one in service.requests)
+
+
+async def test_a_service_of_ours_is_told_the_description_once_it_is_known_to_be_ours(
+    service: FakeBrainService, brain: BrainService
+):
+    context, coverage = b'{"items": []}', b'{"score": 0, "aspects": []}'
+    for body in (context, context, coverage):
+        service.answer_next(body, headers={"X-Aletheia": "brain"})
+    await brain.read_context(PROJECT, LEGAL, ["a,b", "c"], max_tokens=9)
+    await measure(brain)
+    described = {"slug": "legal", "description": LEGAL.description}
+    assert [(one.method, one.path, one.body) for one in service.requests] == [
+        ("GET", "/api/v1/context/department", None),
+        (
+            "POST",
+            "/api/v1/context/department",
+            {
+                "project_id": PROJECT,
+                "department": described,
+                "previous": ["a,b", "c"],
+                "max_tokens": 9,
+            },
+        ),
+        ("POST", "/api/v1/analyze/coverage", {"project_id": PROJECT, "department": described}),
+    ]
+
+
+async def test_a_department_without_a_description_is_asked_about_once(
+    service: FakeBrainService, brain: BrainService
+):
+    for _ in range(2):
+        service.answer_next(b'{"items": []}', headers={"X-Aletheia": "brain"})
+        await brain.read_context(PROJECT, BrainDepartment("legal", "Legal"), max_tokens=9)
+    assert [one.method for one in service.requests] == ["GET", "GET"]
 
 
 async def test_a_service_below_a_path_is_asked_there(service: FakeBrainService, connect: Connect):
@@ -299,6 +349,22 @@ async def test_only_items_that_count_are_sent_to_be_measured(
     await brain.measure_coverage(PROJECT, LEGAL, [KnownItem(f"i{n}", "x") for n in range(1003)])
     sent = [one["id"] for one in service.requests[0].body["items"]]
     assert (len(sent), sent[0], sent[-1]) == (1000, "i3", "i1002")
+
+
+async def test_the_last_of_many_earlier_departments_are_named(
+    service: FakeBrainService, brain: BrainService
+):
+    await brain.read_context(PROJECT, LEGAL, [*map(str, range(150)), "149"], max_tokens=1)
+    assert service.requests[0].query["previous"].split(",") == [str(n) for n in range(50, 150)]
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1])
+async def test_an_integer_that_would_be_rounded_is_not_sent(
+    service: FakeBrainService, brain: BrainService, value: int
+):
+    with pytest.raises(InvalidTask, match="no form in JSON"):
+        await brain.keep_evaluation(PROJECT, "legal", "v1", {"score": value})
+    assert service.requests == []
 
 
 async def test_an_earlier_department_with_a_comma_in_its_name_is_left_out(

@@ -1,0 +1,130 @@
+"""What an operator asks of reconciling: to have it done now, and to see what differed."""
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+)
+from prefect.client.schemas.sorting import ArtifactSort
+from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aletheia.errors import Misconfigured, Unavailable
+from aletheia.gather.events import check_project_id
+from deployments.runs import await_end
+
+DEPLOYMENT: Final = "reconcile/reconcile"
+
+START_WITHIN_S: Final = 15.0
+"""For Prefect to take the run, seconds."""
+
+_COLUMNS: Final = ("project", "what", "before", "after", "examples")
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileEnd:
+    """How a run ended, and the table it left.
+
+    Attributes:
+        run_id: the run.
+        state: Prefect's word for it, such as `completed`; anything else is a failure.
+        reason: what Prefect says about it.
+        summary: the differences in one sentence; empty if the run came to no table.
+        rows: of the table: the project, what differed, how often before and after, and examples.
+    """
+
+    run_id: str
+    state: str
+    reason: str
+    summary: str
+    rows: tuple[dict[str, Any], ...]
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether every project was reconciled."""
+        return self.state == "completed"
+
+
+def reconcile(project_id: str | None, console: Console) -> ReconcileEnd:
+    """Have the Brain compared with the store at the workers, and wait for the end.
+
+    Args:
+        project_id: the project; `None` for all that had a gather run.
+        console: where the run is named.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+        Misconfigured: the flow is not deployed.
+        Unavailable: Prefect does not take the run.
+    """
+    if project_id is not None:
+        check_project_id(project_id)
+    return asyncio.run(_start_and_wait(project_id, console))
+
+
+async def _start_and_wait(project_id: str | None, console: Console) -> ReconcileEnd:
+    run_id = await _start(project_id)
+    console.print(f"Run {run_id}", highlight=False, markup=False)
+    state = await await_end(run_id)
+    summary, rows = await _read_table(run_id)
+    return ReconcileEnd(str(run_id), state.type.value.lower(), state.message or "", summary, rows)
+
+
+async def _start(project_id: str | None) -> UUID:
+    try:
+        async with asyncio.timeout(START_WITHIN_S), get_client() as client:
+            run = await arun_deployment(
+                DEPLOYMENT,
+                client=client,
+                parameters={"project_id": project_id},
+                timeout=0,
+                as_subflow=False,
+            )
+    except ObjectNotFound:
+        raise Misconfigured(DEPLOYMENT, "is not deployed; run `aletheia setup`") from None
+    except Exception as outage:
+        raise Unavailable("Prefect server", f"{type(outage).__name__}: {outage}") from outage
+    return run.id
+
+
+async def _read_table(run_id: UUID) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """Read the table that a run left last, if it came to one."""
+    async with get_client() as client:
+        found = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                key=ArtifactFilterKey(any_=["reconcile"]),
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]),
+            ),
+            sort=ArtifactSort.CREATED_DESC,
+            limit=1,
+        )
+    if not found:
+        return "", ()
+    summary = (found[0].description or "").replace("**", "")
+    return summary, tuple(json.loads(str(found[0].data)))
+
+
+def show(end: ReconcileEnd, console: Console, *, as_json: bool) -> None:
+    """Print what differed, and how the run ended if it failed."""
+    if as_json:
+        console.print_json(json.dumps(asdict(end)))
+        return
+    if end.summary:
+        console.print(end.summary, highlight=False, markup=False)
+        table = Table(*_COLUMNS, box=None, padding=(0, 2, 0, 0))
+        for row in end.rows:
+            table.add_row(*(escape(str(row[name])) for name in _COLUMNS))
+        console.print(table)
+    if not end.is_completed:
+        said = f"Run {end.run_id} is {end.state}: {end.reason or 'no reason was given'}"
+        console.print(said, style="bold red", highlight=False, markup=False)

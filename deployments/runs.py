@@ -1,0 +1,21 @@
+"""Runs that an operator starts and waits for."""
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+
+STATE_EVERY_S: Final = 1.0
+"""Between two looks at the run, seconds."""
+
+
+async def await_end(run_id: UUID) -> State[object]:
+    """Wait until a run is over; give the state it ended in."""
+    async with get_client() as client:
+        while True:
+            state = (await client.read_flow_run(run_id)).state
+            if state is not None and state.is_final():
+                return state
+            await asyncio.sleep(STATE_EVERY_S)
