@@ -102,6 +102,9 @@ MOST_BYTES: Final = 2**30
 READ_TIMEOUT_S: Final = 300.0
 """Bound on reading the vectors of a large project; 100,000 of 384 numbers take 6 s."""
 
+_CLOSE_TIMEOUT_S: Final = 5.0
+"""How long what reads them may take to notice that it is over."""
+
 _REST_SHARE: Final = 4
 """Reading is followed by a rest that takes so many times as long: projects that do not fit into
 memory together, or lose items all the time, must not have a process do nothing else."""
@@ -173,7 +176,7 @@ class Neo4jGraph:
         self._model: tuple[str, int] | None = None
         self._matrices = OrderedDict[str, _Matrix]()
         self._reading: asyncio.Task[None] | None = None
-        self._reads_again_at = 0.0
+        self._reads_again_at, self._is_closing = 0.0, False
         self._searching = asyncio.Lock()
 
     async def open(self) -> None:
@@ -199,11 +202,15 @@ class Neo4jGraph:
 
     async def close(self) -> None:
         """See `BrainGraph.close`."""
+        if (reading := self._reading) is not None:
+            # The driver leaves a socket behind where it is cancelled while it connects.
+            self._is_closing = True
+            _, slow = await asyncio.wait({reading}, timeout=_CLOSE_TIMEOUT_S)
+            if slow:
+                reading.cancel()
+                await asyncio.wait(slow)
+            self._is_closing = False
         driver, self._driver = self._driver, None
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
         self._matrices.clear()
         if driver is not None:
             await driver.close()
@@ -416,13 +423,16 @@ class Neo4jGraph:
         async def read() -> None:
             began = loop.time()
             try:
+                if self._is_closing:
+                    return
                 self._make_room(state.bytes)
                 matrix = _Matrix(state)
                 await self._read_vectors(matrix, state, READ_TIMEOUT_S)
                 async with self._searching:
                     self._keep(state.project_id, matrix)
             except AletheiaError as error:
-                log.warning("the vectors of %s are not in memory: %s", state.project_id, error)
+                level = logging.DEBUG if self._is_closing else logging.WARNING
+                log.log(level, "the vectors of %s are not in memory: %s", state.project_id, error)
             finally:
                 now = loop.time()
                 self._reads_again_at = now + _REST_SHARE * (now - began)
@@ -476,6 +486,8 @@ class Neo4jGraph:
         async def read(transaction: neo4j.AsyncManagedTransaction) -> None:
             result = await transaction.run(_text(read_cypher("read_vectors")), given)
             async for row in result:
+                if self._is_closing:
+                    raise Unavailable(BRAIN, "it is being closed")
                 item_id, vector = cast("tuple[str, list[float]]", tuple(row))
                 if len(vector) == state.dimensions:
                     matrix.put(item_id, vector)
