@@ -224,6 +224,9 @@ async def test_a_second_run_is_refused_while_the_first_holds_the_project(shop: S
 
 
 async def test_a_run_that_is_cancelled_keeps_what_it_made_and_says_so(shop: Shop):
+    # So many that the run goes on for much longer than cancelling it takes.
+    for number in range(5, 20):
+        shop.payload.add(f"more-{number}", number, description="Buys and sells.", **HARD)
     running = asyncio.create_task(shop.gather(max_iterations=50))
     while not any(b"iteration_complete" in one.body for one in await shop.events()):
         await asyncio.sleep(0.02)
