@@ -1,13 +1,10 @@
 """What processes do with the log of events; some of them die at a chosen step.
 
 Run as a program, reads one JSON object a line, `{"directory", "work", "sent", "kill_at"}`, forks,
-does the work in the child, and prints `{"steps", "signal"}`.
+does the work in the child, and prints `{"steps", "signal", "exit"}`.
 """
 
-import asyncio
-import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from aletheia.gather.events import (
 from aletheia.gather.fanout import FanOut, Pace
 from tests.fakes.documents import SteppedDocuments
 from tests.fakes.event_sink import FileSink
-from tests.fakes.killing import Steps
+from tests.fakes.killing import Steps, serve_orders
 
 PROJECT = "p1"
 LEASE_S = 0.1
@@ -129,23 +126,5 @@ async def _work(order: dict[str, Any], steps: Steps) -> None:
     await documents.close()
 
 
-def _main() -> None:
-    for line in sys.stdin:
-        order = json.loads(line)
-        read_end, write_end = os.pipe()
-        child = os.fork()
-        if child == 0:
-            steps = Steps(order["kill_at"])
-            asyncio.run(_work(order, steps))
-            os.write(write_end, str(steps.count).encode())
-            os._exit(0)
-        os.close(write_end)
-        with os.fdopen(read_end) as answer:
-            counted = answer.read()
-        _, status = os.waitpid(child, 0)
-        killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        print(json.dumps({"steps": int(counted or 0), "signal": killed_by}), flush=True)  # noqa: T201
-
-
 if __name__ == "__main__":
-    _main()
+    serve_orders(_work)
