@@ -125,6 +125,13 @@ class Shop:
         self.starter.stdin.write(json.dumps(order).encode() + b"\n")
         return Process(run_id, int(await self.starter.stdout.readline()))
 
+    async def have_at_work(self, **parameters: Any) -> tuple[UUID, Process]:
+        """Create a run, and work it until it has asked its models for a few things."""
+        run_id = await self.create(**parameters)
+        process = await self.execute(run_id)
+        await self.until(lambda: len(self.chat.requests) >= 3)
+        return run_id, process
+
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait for something that comes about in another process."""
         async with asyncio.timeout(60):
@@ -351,9 +358,7 @@ async def test_a_cancelled_run_that_was_killed_is_closed_and_counted(shop: Shop)
 
 
 async def test_a_cancelled_run_that_nobody_closed_is_closed_by_the_sweep(shop: Shop):
-    run_id = await shop.create()
-    process = await shop.execute(run_id)
-    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    run_id, process = await shop.have_at_work()
     process.kill(signal.SIGKILL)
     await process.wait()
     async with warm.kept_open():
@@ -367,9 +372,7 @@ async def test_a_cancelled_run_that_nobody_closed_is_closed_by_the_sweep(shop: S
 
 
 async def test_a_run_that_closes_itself_when_it_is_cancelled_is_not_closed_again(shop: Shop):
-    run_id = await shop.create()
-    process = await shop.execute(run_id)
-    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    run_id, process = await shop.have_at_work()
     await set_state(run_id, Cancelling())
     process.kill(signal.SIGTERM)
     await process.wait()
@@ -380,9 +383,7 @@ async def test_a_run_that_closes_itself_when_it_is_cancelled_is_not_closed_again
 
 
 async def test_what_was_on_its_way_to_the_store_is_counted_by_a_run_that_is_cancelled(shop: Shop):
-    run_id = await shop.create()
-    process = await shop.execute(run_id)
-    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    run_id, process = await shop.have_at_work()
     shop.chat.delay_s = 30
     asked = len(shop.chat.requests)
     await shop.until(lambda: len(shop.chat.requests) > asked)
@@ -399,9 +400,7 @@ async def test_what_was_on_its_way_to_the_store_is_counted_by_a_run_that_is_canc
 
 
 async def test_a_cancelled_run_says_so_before_another_one_takes_its_project(shop: Shop):
-    run_id = await shop.create()
-    process = await shop.execute(run_id)
-    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    run_id, process = await shop.have_at_work()
     process.kill(signal.SIGKILL)
     await process.wait()
     await set_state(run_id, Cancelled(), force=True)
@@ -416,9 +415,7 @@ async def test_a_cancelled_run_says_so_before_another_one_takes_its_project(shop
 
 
 async def test_an_attempt_that_is_overtaken_leaves_the_state_of_its_run_alone(shop: Shop):
-    run_id = await shop.create()
-    process = await shop.execute(run_id)
-    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    run_id, process = await shop.have_at_work()
     await GatherRuns(shop.documents).overtake(str(run_id))
     await process.wait()
     state = (await read_run(run_id)).state
@@ -499,9 +496,7 @@ async def test_of_two_runs_at_once_the_second_ends_and_names_the_first(shop: Sho
 
 
 async def test_on_resume_the_budget_and_a_threshold_can_be_changed(shop: Shop):
-    run_id = await shop.create(max_iterations=9)
-    process = await shop.execute(run_id)
-    await shop.until(lambda: len(shop.chat.requests) >= 3)
+    run_id, process = await shop.have_at_work(max_iterations=9)
     delay_s, shop.chat.delay_s = shop.chat.delay_s, 3.0
     assert "at work" in await resume(run_id)
     assert await set_state(run_id, Suspended())
