@@ -15,6 +15,7 @@ import json
 from typing import Any, Final
 
 import orjson
+import uvloop
 from aiohttp import web
 
 from aletheia.adapters.mock_judge import WRITERS
@@ -110,4 +111,4 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main())
+        uvloop.run(main())

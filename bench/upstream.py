@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import uvloop
 from aiohttp import web
 
 from bench.corpora import DIMENSIONS, make_texts, read_texts, task_entry, task_id
@@ -169,4 +170,4 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main())
+        uvloop.run(main())

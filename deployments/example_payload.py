@@ -12,12 +12,12 @@ Its company, which does not exist, rents out electric cargo bikes.
 """
 
 import argparse
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import orjson
+import uvloop
 from aiohttp import hdrs, web
 
 from deployments.loopback import LoopbackServer, answer, read_secret, serve
@@ -280,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         key = read_secret("--api-key", options.api_key)
         authorization = f"{COLLECTION} API-Key {key}"
     documents = [one.document for one in example_departments()]
-    asyncio.run(serve(ExamplePayload(documents, authorization=authorization), options.port))
+    uvloop.run(serve(ExamplePayload(documents, authorization=authorization), options.port))
 
 
 if __name__ == "__main__":

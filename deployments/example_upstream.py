@@ -9,7 +9,6 @@ and ends on SIGTERM or SIGINT. Besides the two endpoints of the API it serves
 
 import argparse
 import ast
-import asyncio
 import hashlib
 import os
 import re
@@ -28,6 +27,7 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import orjson
+import uvloop
 from aiohttp import hdrs, web
 
 from deployments.loopback import LoopbackServer, answer, read_secret, serve
@@ -559,7 +559,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         max_limit=options.max_limit,
         keeps_results=not options.forget_results,
     )
-    asyncio.run(serve(upstream, options.port))
+    uvloop.run(serve(upstream, options.port))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ IN_FLIGHT: Final = 2
 """Requests given to a process at a time: the one it works on and the next."""
 
 SMALLEST_BATCH: Final = 4
-"""The last batches of a call get smaller, down to this, so that all processes end together."""
+"""When no other work is waiting, batches get smaller, down to this: all processes end together."""
 
 MOST_BATCH_CHARACTERS: Final = 65_536
 """A batch of long texts ends here, so that it fits the time limit of a batch."""
@@ -441,13 +441,16 @@ class LocalEmbedder:
                 and not any(isinstance(r, _Load) and r.model is model for r in process.in_flight)
             ):
                 return _Load(model, model.files)
+        left = sum(job.left for job in self._jobs if job.model.name in process.loaded)
+        share = math.ceil(left / (IN_FLIGHT * self._count))
+        most = min(self._batch_size, max(share, SMALLEST_BATCH))
         for _ in range(len(self._jobs)):
             job = self._jobs[0]
             self._jobs.rotate(-1)
             if (
                 job.place is not None
                 and job.model.name in process.loaded
-                and (rows := job.take(self._batch_size, self._count))
+                and (rows := job.take(most))
             ):
                 return _Batch(job, rows)
         return None
@@ -708,13 +711,16 @@ class _Job:
         self._crashes: dict[int, int] = {}
         self._ending: AletheiaError | None = None
 
-    def take(self, batch_size: int, processes: int) -> list[int]:
-        """Take a batch, the longest texts first; empty if none is left."""
+    @property
+    def left(self) -> int:
+        """How many of its texts no process has been given yet."""
+        return len(self.texts) - self._next
+
+    def take(self, most: int) -> list[int]:
+        """Take a batch of so many texts at most, the longest first; empty if none is left."""
         if self.again:
             return self.again.popleft()
-        left = len(self.texts) - self._next
-        share = math.ceil(left / (IN_FLIGHT * processes))
-        wanted = min(left, batch_size, max(share, SMALLEST_BATCH))
+        wanted = min(self.left, most)
         rows: list[int] = []
         characters = 0
         while len(rows) < wanted:

@@ -5,13 +5,13 @@
 The pool takes all texts in one call, so that the longest ones of a corpus go together.
 """
 
-import asyncio
 import contextlib
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import uvloop
 
 from aletheia.adapters.local_embedder import LocalEmbedder
 from aletheia.analysis.ports import Embedding
@@ -50,4 +50,4 @@ async def main() -> None:
 if __name__ == "__main__":
     # What libraries log is no answer.
     with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main())
+        uvloop.run(main())

@@ -313,10 +313,12 @@ async def test_a_run_that_is_stopped_at_random_points_ends_as_if_it_had_not_been
         if stop != "suspend":
             # What whoever watched the process says of it.
             await set_state(run_id, Crashed(), force=True)
-        if not await shop.documents.get(RUNS, [str(run_id)]):
-            await set_state(run_id, Scheduled(), force=True)
-        else:
+        kept = await shop.documents.get(RUNS, [str(run_id)])
+        if kept and (await shop.run(run_id)).report is None:
             await resume(run_id)
+        else:
+            # It has not begun, or is over but for what it says to Prefect: the UI's retry button.
+            await set_state(run_id, Scheduled(), force=True)
         process = await shop.execute(run_id)
     await process.wait(120)
     state = (await read_run(run_id)).state
@@ -331,8 +333,9 @@ async def test_a_run_that_is_stopped_at_random_points_ends_as_if_it_had_not_been
     assert stops.total() > 5, stops
     sys.stdout.write(f"{stops}\n")
     prompts = shop.prompts()
-    assert len(prompts) == run.progress.iterations
-    assert prompts.total() <= len(prompts) + stops["kill"] + stops["terminate"]
+    assert len(prompts) >= run.progress.iterations
+    # What was on its way to the model is asked again, by then perhaps with more from the Brain.
+    assert prompts.total() <= run.progress.iterations + stops["kill"] + stops["terminate"]
 
 
 async def test_a_cancelled_run_that_was_killed_is_closed_and_counted(shop: Shop):
