@@ -8,10 +8,17 @@ from typing import Any, Final, TypeAlias
 
 import psutil
 
+from aletheia.adapters.model_process import COMMAND
 from deployments.local import DIRECTORY_MARK, NAME_MARK
+
+MODEL: Final = "model"
+"""What the processes that run a local model count for, whichever program they belong to."""
 
 BUSY: Final = ("user", "nice", "system", "irq", "softirq", "steal")
 """Kinds of CPU time in which a processor serves nobody else."""
+
+Part: TypeAlias = tuple[str, str]
+"""The name of a program, and `MODEL`; or the name alone, twice."""
 
 _Key: TypeAlias = tuple[int, float]
 
@@ -21,12 +28,16 @@ class Usage:
     """CPU time between two moments.
 
     Attributes:
-        seconds: by name of the program.
+        seconds: by part of a program.
         others: what everything else on the machine used, as a share of all its processors.
     """
 
-    seconds: Mapping[str, float]
+    seconds: Mapping[Part, float]
     others: float
+
+    def of(self, program: str) -> dict[str, float]:
+        """Give the CPU time of one program, seconds: its model, and under its own name the rest."""
+        return {part: used for (name, part), used in self.seconds.items() if name == program}
 
 
 class Meter:
@@ -38,7 +49,7 @@ class Meter:
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
-        self._names: dict[_Key, str] = {}
+        self._parts: dict[_Key, Part] = {}
         self._before = self._read()
         self._busy_before = _busy_s()
         self._began_at = time.monotonic()
@@ -47,10 +58,10 @@ class Meter:
         """Say who used how much since the beginning."""
         elapsed = time.monotonic() - self._began_at
         busy = _busy_s() - self._busy_before
-        seconds: dict[str, float] = {}
+        seconds: dict[Part, float] = {}
         for key, used in self._read().items():
-            name = self._names[key]
-            seconds[name] = seconds.get(name, 0.0) + used - self._before.get(key, 0.0)
+            part = self._parts[key]
+            seconds[part] = seconds.get(part, 0.0) + used - self._before.get(key, 0.0)
         cores = psutil.cpu_count() or 1
         return Usage(seconds, max(0.0, busy - sum(seconds.values())) / (elapsed * cores))
 
@@ -59,11 +70,13 @@ class Meter:
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 key = (process.pid, process.create_time())
-                if key not in self._names:
+                if key not in self._parts:
                     environment = process.environ()
                     if environment.get(DIRECTORY_MARK) != self._mark:
                         continue
-                    self._names[key] = environment.get(NAME_MARK, "")
+                    name = environment.get(NAME_MARK, "")
+                    is_model = COMMAND[-1] in process.cmdline()
+                    self._parts[key] = (name, MODEL if is_model else name)
                 times = process.cpu_times()
                 used[key] = times.user + times.system
         return used

@@ -25,6 +25,10 @@ PACKAGES: Final = (
 )
 
 
+UPSTREAM: Final = "upstream"
+"""Name of the program that serves all contenders."""
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """A figure that was promised.
@@ -53,8 +57,8 @@ class Measurement:
         corpus: the corpus's name.
         texts: how many.
         seconds: how long it took.
-        cpu_s: CPU time of its own processes, the Prefect server's among the pipeline's, seconds.
-        upstream_cpu_s: CPU time of the upstream, seconds.
+        cpu_s: CPU time, seconds, by what used it: `model` processes, the contender's other ones
+            under its name, the upstream, and for the pipeline the Prefect server.
         others: what programs outside the bench took, as a share of all processors.
     """
 
@@ -62,8 +66,7 @@ class Measurement:
     corpus: str
     texts: int
     seconds: float
-    cpu_s: float
-    upstream_cpu_s: float
+    cpu_s: Mapping[str, float]
     others: float
 
     @property
@@ -92,6 +95,31 @@ class Figures:
         ours, theirs = self.pace(goal.corpus, "pipeline"), self.pace(goal.corpus, goal.rival)
         return None if ours is None or theirs is None else ours / theirs
 
+    def cpu(self, corpus: str, contender: str) -> dict[str, float]:
+        """Give the CPU time by what used it, ms a text, medians of the rounds."""
+        found = self._of(corpus, contender)
+        parts = dict.fromkeys(part for one in found for part in one.cpu_s)
+        return {
+            part: median(1000 * one.cpu_s.get(part, 0.0) / one.texts for one in found)
+            for part in parts
+        }
+
+    def cpu_table(self, rows: Mapping[str, tuple[str, str]]) -> Table:
+        """Lay out CPU time.
+
+        Args:
+            rows: contender and what it used the time for, by title.
+        """
+        table = Table(title="CPU ms/text", title_justify="left")
+        table.add_column("where")
+        corpora = list(dict.fromkeys(one.corpus for one in self._measurements))
+        for corpus in corpora:
+            table.add_column(corpus, justify="right")
+        for title, (contender, part) in rows.items():
+            used = [self.cpu(corpus, contender).get(part) for corpus in corpora]
+            table.add_row(title, *("" if one is None else f"{one:.2f}" for one in used))
+        return table
+
     def table(self, corpus: str, goals: Sequence[Goal], titles: Mapping[str, str]) -> Table:
         """Lay out one corpus."""
         (texts,) = {one.texts for one in self._measurements if one.corpus == corpus}
@@ -105,7 +133,7 @@ class Figures:
                 continue
             goal = next((g for g in goals if (g.corpus, g.rival) == (corpus, name)), None)
             ratio = None if goal is None else self.ratio(goal)
-            cpu = median(1000 * one.cpu_s / one.texts for one in self._of(corpus, name))
+            cpu = sum(used for part, used in self.cpu(corpus, name).items() if part != UPSTREAM)
             table.add_row(
                 title,
                 f"{pace:.1f}",
@@ -138,23 +166,9 @@ class Figures:
                 for corpus, of_corpus in rounds.items()
             },
             "rounds": rounds,
-            "cpu_s_per_1000_texts": {
+            "cpu_ms_per_text": {
                 corpus: {
-                    name: round(
-                        median(1000 * one.cpu_s / one.texts for one in self._of(corpus, name)), 2
-                    )
-                    for name in of_corpus
-                }
-                for corpus, of_corpus in rounds.items()
-            },
-            "upstream_cpu_s_per_1000_texts": {
-                corpus: {
-                    name: round(
-                        median(
-                            1000 * one.upstream_cpu_s / one.texts for one in self._of(corpus, name)
-                        ),
-                        2,
-                    )
+                    name: {part: round(used, 2) for part, used in self.cpu(corpus, name).items()}
                     for name in of_corpus
                 }
                 for corpus, of_corpus in rounds.items()

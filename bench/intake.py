@@ -23,8 +23,9 @@ from aletheia.adapters.model_source import (
     packaged_copy,
 )
 from bench.corpora import Corpus, make_texts, write_corpus
-from bench.cpu import Meter
+from bench.cpu import MODEL, Meter
 from bench.figures import (
+    UPSTREAM,
     Figures,
     Goal,
     Measurement,
@@ -50,6 +51,17 @@ GOALS: Final = (
     Goal("vs_loop", "short", "loop", 2.0, 2.5),
     Goal("vs_celery", "short", "celery", 1.2, 1.4),
 )
+
+SERVER: Final = "server"
+"""Name of the Prefect server, which works for the pipeline alone."""
+
+CPU_ROWS: Final = {
+    "pipeline: model processes": ("pipeline", MODEL),
+    "pipeline: poller": ("pipeline", "pipeline"),
+    "pipeline: Prefect server": ("pipeline", SERVER),
+    "pipeline: example upstream": ("pipeline", UPSTREAM),
+    "model alone, fastest way found": ("best_raw", MODEL),
+}
 
 WITH_LONG: Final = ("pipeline", "raw", "best_raw")
 """Who also takes the long texts; nothing is promised about the others there."""
@@ -227,17 +239,11 @@ class Match:
         meter = Meter(str(self._stage.directory))
         seconds = await contender.embed(corpus, f"{corpus.name}-{tag}", path)
         usage = meter.read()
-        own = usage.seconds.get(contender.name, 0.0)
+        used = usage.of(contender.name) | usage.of(UPSTREAM)
         if contender.name == "pipeline":
-            own += usage.seconds.get("server", 0.0)
+            used |= usage.of(SERVER)
         return Measurement(
-            contender.name,
-            corpus.name,
-            len(corpus.texts),
-            seconds,
-            own,
-            usage.seconds.get("upstream", 0.0),
-            usage.others,
+            contender.name, corpus.name, len(corpus.texts), seconds, used, usage.others
         )
 
 
@@ -295,6 +301,8 @@ async def bench(options: argparse.Namespace) -> None:
     for corpus in corpora:
         printer.print()
         printer.print(figures.table(corpus.name, GOALS, TITLES))
+    printer.print()
+    printer.print(figures.cpu_table(CPU_ROWS))
     print_json(
         {
             **figures.to_json(GOALS),

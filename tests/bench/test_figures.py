@@ -2,14 +2,14 @@
 
 import pytest
 
-from bench.figures import Figures, Goal, Measurement
+from bench.figures import UPSTREAM, Figures, Goal, Measurement
 
 GOAL = Goal("vs_raw", "short", "raw", must=0.85, aim=1.0)
 
 
 def measured(contender: str, *seconds: float, corpus: str = "short") -> list[Measurement]:
     return [
-        Measurement(contender, corpus, 100, one, cpu_s=1.0, upstream_cpu_s=0.1, others=0.02)
+        Measurement(contender, corpus, 100, one, {contender: 1.0, UPSTREAM: 0.1}, others=0.02)
         for one in seconds
     ]
 
@@ -46,3 +46,8 @@ def test_a_contender_that_did_not_run_leaves_its_figure_open():
 def test_a_figure_below_what_was_promised_is_named(raw_s: float, missed: list[str]):
     figures = Figures([*measured("pipeline", 1.0), *measured("raw", raw_s)])
     assert figures.to_json([GOAL])["missed"] == missed
+
+
+def test_cpu_time_is_told_by_what_used_it_a_text():
+    figures = Figures(measured("pipeline", 1.0, 2.0))
+    assert figures.cpu("short", "pipeline") == pytest.approx({"pipeline": 10.0, UPSTREAM: 1.0})

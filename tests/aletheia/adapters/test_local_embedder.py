@@ -191,6 +191,17 @@ async def test_batches_are_no_larger_than_asked_and_get_smaller_towards_the_end(
     assert sizes == sorted(sizes, reverse=True)
 
 
+async def test_the_batches_of_a_call_get_no_smaller_while_another_call_has_work_to_do():
+    async with opened(processes=2, batch_size=16) as embedder:
+        await embedder.load(MODEL)
+        calls = [[f"{call}.{number}" for number in range(64)] for call in range(2)]
+        answers = await asyncio.gather(*(embed(embedder, texts) for texts in calls))
+
+    found = [one for of_call in answers for one in of_call if isinstance(one, Embedding)]
+    # A batch of n texts is counted n times as the n-th part of one; one call alone takes 9.
+    assert round(sum(1 / int(one.vector[2]) for one in found)) <= 14
+
+
 async def test_long_texts_come_in_smaller_batches():
     async with opened(processes=1) as embedder:
         answers = await embed(embedder, ["x" * (30_000 + index) for index in range(32)])
