@@ -323,8 +323,11 @@ class Local:
     @contextmanager
     def _locked(self) -> Generator[None]:
         """Let one command at a time start and stop programs here."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Prefect's database holds the credentials of all blocks, and the key to them.
+        self.directory.chmod(0o700)
         for name in ("prefect", "logs", "run"):
-            (self.directory / name).mkdir(parents=True, exist_ok=True)
+            (self.directory / name).mkdir(exist_ok=True)
         with (self.directory / "run" / "lock").open("w") as lock:
             waiting = _Waiting(self._say, "another start or stop to finish")
             while True:
@@ -366,6 +369,7 @@ class Local:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=0o077,
             )
         self._children[name] = child
         program = Program(name, child.pid, url)

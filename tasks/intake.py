@@ -57,12 +57,17 @@ class _Run:
     looks: int = 0
     ended: str = "drained"
     is_written_down: bool = False
+    opened_at: float = field(default_factory=time.time)
     batches: dict[int, Batch] = field(default_factory=dict[int, Batch])
     letters: list[str] = field(default_factory=list[str])
 
+    def now(self) -> float:
+        """Tell the time, Unix seconds, of a clock that nobody sets while this process works."""
+        return self.opened_at + time.monotonic() - self.began
+
     def is_out_of_time(self) -> bool:
         """Tell whether the shift has to claim nothing more; one of no length drains once."""
-        return self.ends_at > self.started_at and time.time() >= self.ends_at
+        return self.ends_at > self.started_at and self.now() >= self.ends_at
 
     async def write_down(self) -> ShiftReport:
         """Leave the artifacts of this shift, once."""
@@ -218,21 +223,30 @@ async def _write_down_at_last(run: _Run) -> None:
 
 
 async def next_look() -> bool:
-    """Wait until it is time to look at the upstream; `False` when the shift is over."""
+    """Wait until it is time to look at the upstream; `False` when the shift is over.
+
+    While the store is out of reach nothing is looked at, and the shift waits for it.
+    """
     run = _run()
     while True:
-        now = time.time()
+        now = run.now()
         is_over = now >= run.ends_at and (run.looks > 0 or run.is_resumed)
-        is_paused = await run.shift.desk.ledger.is_paused()
-        if is_over or (is_paused and now >= run.ends_at):
-            run.ended = _why_over(run, is_paused=is_paused)
-            return False
-        if now >= run.next_look_at and not is_paused:
-            run.looks += 1
+        try:
+            is_paused = await run.shift.desk.ledger.is_paused()
+            if is_over or (is_paused and now >= run.ends_at):
+                run.ended = _why_over(run, is_paused=is_paused)
+                return False
+            if now >= run.next_look_at and not is_paused:
+                await run.shift.desk.ledger.purge()
+                await _leave_to_bulk_lane(run, time.time())
+                run.looks += 1
+                run.next_look_at = now + run.interval_s
+                return True
+        except Unavailable as outage:
+            if now >= run.ends_at:
+                raise
+            get_run_logger().warning("%s; looking again later", outage)
             run.next_look_at = now + run.interval_s
-            await run.shift.desk.ledger.purge()
-            await _leave_to_bulk_lane(run, now)
-            return True
         due = run.next_look_at if run.next_look_at > now else now + run.interval_s
         await rest(min(due, run.ends_at) - now)
 
@@ -254,10 +268,10 @@ async def collect_batch() -> Collected:
     except (Unavailable, BreakerOpen) as outage:
         get_run_logger().warning("%s; looking again later", outage)
         run.shift.desk.troubles[UPSTREAM] = outage
-        again_at = time.time() + wait_asked_by(outage)
+        wait_s = wait_asked_by(outage)
         if isinstance(outage, BreakerOpen) and outage.until is not None:
-            again_at = outage.until.timestamp()
-        run.next_look_at = max(run.next_look_at, again_at)
+            wait_s = outage.until.timestamp() - time.time()
+        run.next_look_at = max(run.next_look_at, run.now() + wait_s)
         return Collected(number=0, size=0)
     return run.put(batch)
 

@@ -1,7 +1,6 @@
 """The order in which the steps over batches overlap."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
@@ -33,20 +32,26 @@ async def drain(
         BaseException: the first failure, bare, after everything else under way has ended.
             Prefect's own signals (a pause, a cancellation) pass through here.
     """
-    under_way: deque[asyncio.Future[Any]] = deque()
+    under_way: set[asyncio.Future[Any]] = set()
     collecting = asyncio.ensure_future(collect())
     try:
         while (batch := await collecting).size:
             collecting = asyncio.ensure_future(collect())
-            under_way.append(asyncio.ensure_future(process(batch)))
+            under_way.add(asyncio.ensure_future(process(batch)))
             if len(under_way) == MOST_AT_ONCE:
-                await under_way[0]
-                under_way.popleft()
+                under_way = await _first_of(under_way)
         while under_way:
-            await under_way[0]
-            under_way.popleft()
+            under_way = await _first_of(under_way)
     finally:
         left = [collecting, *under_way]
         for one in left:
             one.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _first_of(under_way: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
+    """Wait for whichever ends first, and return the others; its failure is raised bare."""
+    done, others = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    for one in done:
+        one.result()
+    return others

@@ -32,8 +32,8 @@ SMALLEST_PAGE = 10
 UPSTREAM = "upstream"
 """Under what name the desk has the upstream's own trouble."""
 
-TOO_LARGE = (400, 422)
-"""What an upstream answers to a page size it will not serve."""
+INVALID = (400, 422)
+"""What an upstream answers to a page size, or a change of state, that it does not allow."""
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,9 @@ class Collector:
     async def _claim_pages(self, batch: Batch) -> None:
         blocked = 0
         while (room := self._desk.pace.batch - batch.size) > 0:
-            page, limit = await self._read_page(min(self._page, room) + blocked, blocked=blocked)
+            page, limit = await self._read_page(
+                min(self._page, room) + blocked, most=room + blocked, blocked=blocked
+            )
             self._desk.troubles.pop(UPSTREAM, None)
             if await self._act_on(page, batch):
                 blocked = 0
@@ -105,12 +107,15 @@ class Collector:
                 self._desk.tally.blocked_head = max(blocked, page.size) if blocked else 0
                 return
 
-    async def _read_page(self, limit: int, *, blocked: int) -> tuple[Page, int]:
-        """Read a page of so many tasks, or of what the upstream serves; say how many that is."""
+    async def _read_page(self, limit: int, *, most: int, blocked: int) -> tuple[Page, int]:
+        """Read a page of so many tasks, or of what the upstream serves; say how many that is.
+
+        Of a page that is longer than was asked for, no more is looked at than there is room for.
+        """
         try:
             entries = await self._upstream.pending(limit)
         except Refused as refusal:
-            if refusal.status not in TOO_LARGE or limit <= SMALLEST_PAGE:
+            if refusal.status not in INVALID or limit <= SMALLEST_PAGE:
                 raise
             if blocked:
                 return Page(0, (), (), ()), limit
@@ -118,7 +123,7 @@ class Collector:
             self._page = limit = SMALLEST_PAGE
             entries = await self._upstream.pending(limit)
         self._desk.tally.pages += 1
-        page = parse_page(entries, max_entry_bytes=self._desk.pace.max_entry_bytes)
+        page = parse_page(entries[:most], max_entry_bytes=self._desk.pace.max_entry_bytes)
         if page.not_pending:
             log.info("listed as pending, and not pending: %s", ", ".join(page.not_pending[:10]))
         return page, limit
@@ -128,7 +133,7 @@ class Collector:
         claims = await self._take(batch, ledger.take_over(most))
         self._desk.tally.taken_over += len(claims)
         unsent: list[Claim] = []
-        superseded = await ledger.newer_work(claims)
+        superseded = await ledger.newer_work([claim.entry.id for claim in claims])
         self._desk.tally.superseded += await ledger.supersede(list(superseded))
         for claim in claims:
             if claim.row_id in superseded:
@@ -317,6 +322,10 @@ class Collector:
         except Conflict as conflict:
             # An acknowledgement may have been ours and gone unrecorded, in a crash or on the wire.
             return None if claim.was_taken_over or conflict.may_be_ours else conflict
+        except Refused as refusal:
+            # So do some upstreams call a state that may not follow the one there is.
+            is_known = claim.was_taken_over and refusal.status in INVALID
+            return None if is_known else refusal
         except AletheiaError as problem:
             return problem
         return None
@@ -348,12 +357,16 @@ class Collector:
         """
         self._batches += 1
         batch = Batch(self._batches)
-        for letter in await self._desk.ledger.letters(letters):
+        found = await self._desk.ledger.letters(letters)
+        superseded = await self._desk.ledger.newer_work([one["task_id"] for one in found])
+        for letter in found:
             entry = parse_entry(letter["task_json"])
             problem, group = self._check(entry)
+            if letter["_id"] in superseded:
+                problem = InvalidTask("superseded", "the upstream has handed out other work since")
             reviving = self._desk.ledger.revive(letter, entry, group or "")
             for claim in await self._take(batch, reviving):
-                if problem is not None and claim.body is None:
+                if problem is not None and (claim.body is None or problem.code == "superseded"):
                     await self._desk.ledger.refuse_replay(claim, problem, None)
                     self._desk.tally.refused_replays += 1
                     self._desk.drop([claim])

@@ -30,6 +30,12 @@ OUTAGES = (Unavailable, ModelUnavailable, HeldUp, Refused, Misconfigured)
 A provider that refuses us, for a wrong key or a wrong setting, says nothing about the task.
 """
 
+MAX_BACKOFF_S = 60.0
+"""Longest pause between two tries of a computation, seconds; as between those of a request."""
+
+MOST_RETRIES = 20
+"""However many a task asks for: with their pauses they come to a quarter of an hour."""
+
 _REFUSED_FOR_CONTENT = frozenset({400, 413, 422})
 
 
@@ -74,7 +80,7 @@ class Computer:
             # What failed in company is tried alone, so that one bad input fails alone.
             sets = [[claim] for claim in again]
             if sets:
-                longest = self._desk.pace.backoff_s * 2**tries
+                longest = min(MAX_BACKOFF_S, self._desk.pace.backoff_s * 2 ** min(tries, 16))
                 await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311
                 tries += 1
 
@@ -165,7 +171,7 @@ class Computer:
     def _has_attempts(self, claim: Claim) -> bool:
         task = claim.task
         most = self._desk.pace.retries if task.max_retries is None else task.max_retries
-        return claim.attempts < most - task.retry_count
+        return claim.attempts < min(most - task.retry_count, MOST_RETRIES)
 
     async def _wait(
         self, task_type: str, group: str, claims: Sequence[Claim], problem: AletheiaError

@@ -146,9 +146,8 @@ class Desk:
     async def renew(self) -> None:
         """Extend the lease on everything that is held, and drop what is lost."""
         held = list(self._held.values())
-        lost = await self.ledger.renew(held)
         # What was settled while the leases were written is no longer held, and not lost.
-        self._lose([claim for claim in lost if claim in self])
+        self._lose(await self.ledger.renew(held))
 
     async def confirm(self, claims: Sequence[Claim]) -> list[Claim]:
         """Return those claims that are ours by the ledger, before their reports are sent.
@@ -198,7 +197,8 @@ class Desk:
         return self._held_up.get((task_type, group), 0) > self._clock()
 
     def _lose(self, claims: Sequence[Claim]) -> None:
-        for claim in claims:
+        lost = [claim for claim in claims if claim in self]
+        for claim in lost:
             log.warning("task %r: somebody else has taken it over", claim.entry.id)
-        self.tally.lost_leases += len(claims)
-        self.drop(claims)
+        self.tally.lost_leases += len(lost)
+        self.drop(lost)

@@ -226,7 +226,7 @@ class Ledger:
         for row, entry, group in rows:
             claim = self._claim_of(row, entry, now)
             claim.group, claim.body = group, bodies.get(row["_id"])
-            values: dict[str, Any] = {"resent_at": now, **_task_values(entry)}
+            values: dict[str, Any] = {"resent_at": now, "task_json": entry.json}
             if claim.body is None:
                 claim.state, claim.attempts = RowState.CLAIMED, 0
                 values |= {"attempts": 0, "generation": row["generation"] + 1, "group": group}
@@ -368,10 +368,13 @@ class Ledger:
         seen = {key: (row["token"], row["state"]) for key, row in rows.items()}
         return [claim for claim in claims if seen.get(claim.row_id) == (claim.token, claim.state)]
 
-    async def newer_work(self, claims: Sequence[Claim]) -> set[str]:
-        """Name the rows among some claims whose id the upstream has handed out anew since."""
-        rows = await self.rows_of([claim.entry.id for claim in claims])
-        taken = (RowState.PROCESSING, RowState.WAITING, RowState.KEPT, RowState.REPORTED)
+    async def newer_work(self, task_ids: Sequence[str]) -> set[str]:
+        """Name the rows of some ids that the upstream has handed out anew since."""
+        rows = await self.rows_of(task_ids)
+        taken = (
+            *(RowState.PROCESSING, RowState.WAITING, RowState.KEPT),
+            *(RowState.REPORTED, RowState.CONFLICT),
+        )
         superseded: set[str] = set()
         for of_id in rows.values():
             newest = max((row["generation"] for row in of_id if row["state"] in taken), default=0)
@@ -384,22 +387,20 @@ class Ledger:
 
     # Settling
 
-    async def reported(self, claims: Sequence[Claim]) -> None:
-        """Record acknowledged reports: the body moves to the results, which expire."""
-        now = self.clock()
-        if self._result_ttl_s > 0:
-            expires = now + self._result_ttl_s
-            await self._documents.upsert(
-                RESULTS,
-                [
-                    Update(claim.row_id, Change(set={"payload": claim.body, "expires_at": expires}))
-                    for claim in claims
-                ],
-            )
-        await self._finish(claims, RowState.REPORTED, {"reported_at": now})
+    async def reported(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Record acknowledged reports; return what was still ours.
+
+        The body moves to the results, which expire.
+        """
+        await self._keep_results(claims)
+        return await self._finish(claims, RowState.REPORTED, {"reported_at": self.clock()})
 
     async def conflicted(self, claims: Sequence[Claim]) -> None:
-        """Record that the upstream had these settled by somebody else."""
+        """Record that the upstream had these settled by somebody else.
+
+        Should it list one again, it gets the result that was kept, and no other.
+        """
+        await self._keep_results([claim for claim in claims if claim.body is not None])
         await self._finish(claims, RowState.CONFLICT, {})
 
     async def refused(self, claim: Claim, code: str, why: AletheiaError) -> None:
@@ -577,7 +578,7 @@ class Ledger:
             "claimed_at": now,
             "attempts": 0,
             "report_tries": 0,
-            **_task_values(entry),
+            "task_json": entry.json,
         }
 
     def _kept_values(self, outcome: Outcome, now: float) -> dict[str, Any]:
@@ -676,9 +677,22 @@ class Ledger:
             claim.state = state
         return ours
 
+    async def _keep_results(self, claims: Sequence[Claim]) -> None:
+        """Keep reports beyond their rows' end, for a while."""
+        if self._result_ttl_s <= 0:
+            return
+        expires = self.clock() + self._result_ttl_s
+        await self._documents.upsert(
+            RESULTS,
+            [
+                Update(claim.row_id, Change(set={"payload": claim.body, "expires_at": expires}))
+                for claim in claims
+            ],
+        )
+
     async def _finish(
         self, claims: Sequence[Claim], state: RowState, values: Mapping[str, Any]
-    ) -> None:
+    ) -> list[Claim]:
         now = self.clock()
         rows = {"finished_at": now, "lease_until": 0, "owner": None, **values}
 
@@ -686,25 +700,24 @@ class Ledger:
             failure = failure_in(claim.body or b"") if state is RowState.REPORTED else None
             dead = _dead_values(failure["code"], failure["message"], now) if failure else {}
             # Only what describes the result stays of a success; a letter may be replayed.
-            is_done = state is RowState.REPORTED and failure is None
-            unset = ["payload", "task_json"] if is_done else ["payload"]
-            return Change(set={**rows, **dead}, unset=unset)
+            if state is not RowState.REPORTED or failure is not None:
+                return Change(set={**rows, **dead}, unset=["payload"])
+            routing = _routing_values(claim.entry)
+            return Change(set={**rows, **routing}, unset=["payload", "task_json"])
 
-        await self._move(claims, state, change_for)
+        return await self._move(claims, state, change_for)
 
 
 def _dead_values(code: str, message: str, now: float) -> dict[str, Any]:
     return {"dead_code": code, "dead_message": message, "dead_at": now, "tried_at": now}
 
 
-def _task_values(entry: Entry) -> dict[str, Any]:
-    """What a row holds of a task as it came, with the upstream's own routing data."""
-    values: dict[str, Any] = {"task_json": entry.json}
-    if isinstance(entry.task, Task) and entry.task.callback_route is not None:
-        values["callback_json"] = json.dumps(
-            {"route": entry.task.callback_route, "params": entry.task.callback_params}
-        )
-    return values
+def _routing_values(entry: Entry) -> dict[str, Any]:
+    """What stays of a task that is done: the upstream's own routing data."""
+    if not isinstance(entry.task, Task) or entry.task.callback_route is None:
+        return {}
+    routing = {"route": entry.task.callback_route, "params": entry.task.callback_params}
+    return {"callback_json": json.dumps(routing, ensure_ascii=False)}
 
 
 def _wait_before_report(why: AletheiaError) -> float:

@@ -19,6 +19,8 @@ class Reporter:
 
     def __init__(self, upstream: Upstream, desk: Desk) -> None:
         self._upstream, self._desk = upstream, desk
+        # So that a lease is looked at when its report's turn comes, and not long before.
+        self._turns = asyncio.Semaphore(desk.pace.calls)
 
     async def report(self, batch: Batch) -> int:
         """Send the reports of a batch as they are kept, until its computation has ended.
@@ -44,9 +46,13 @@ class Reporter:
         claims = await self._desk.confirm(claims)
         if not claims:
             return 0
-        answers = await all_of([self._answer(claim) for claim in claims])
-        accepted = [c for c, answer in zip(claims, answers, strict=True) if answer is None]
-        await self._desk.ledger.reported(accepted)
+        answers = await all_of([self._answer_in_turn(claim) for claim in claims])
+        accepted = [
+            claim
+            for claim, answer in zip(claims, answers, strict=True)
+            if answer is None and claim in self._desk
+        ]
+        accepted = self._desk.keep_ours(accepted, await self._desk.ledger.reported(accepted))
         for claim in accepted:
             self._count(claim)
         # The upstream's own routing data belongs in the log; what has none is in the ledger.
@@ -61,6 +67,13 @@ class Reporter:
         if denied is not None:
             raise denied
         return len(accepted)
+
+    async def _answer_in_turn(self, claim: Claim) -> AletheiaError | None:
+        """Send a report, unless somebody has taken its task over meanwhile; that drops it."""
+        async with self._turns:
+            if not self._desk.ledger.is_held(claim) and not await self._desk.confirm([claim]):
+                return None
+            return await self._answer(claim)
 
     async def _answer(self, claim: Claim) -> AletheiaError | None:
         assert claim.body is not None
