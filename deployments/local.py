@@ -359,6 +359,7 @@ class Local:
         if (ended := self._children.pop(name, None)) is not None:
             ended.kill()
             ended.wait()
+        log.touch(mode=0o600)
         with log.open("ab") as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", *command],

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
+from urllib.parse import urlsplit
 
 import yaml
 from prefect.blocks.core import Block
@@ -142,14 +143,32 @@ def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Bloc
         if "data_dir" in values:
             values["data_dir"] = (root / Path(values["data_dir"]).expanduser()).resolve()
         try:
-            blocks.append(block_type(**values))
+            block = block_type(**values)
         except ValidationError as invalid:
             problem = invalid.errors(include_input=False, include_url=False)[0]
             name = next((n for n, f in fields.items() if f == problem["loc"][0]), str(problem))
             if problem["type"] == "missing":
                 raise Misconfigured(name, "is not set; put it into .env") from None
             raise Misconfigured(name, problem["msg"]) from None
+        for name, field in fields.items():
+            # Only what a block holds as a secret stays out of what Prefect and `doctor` show.
+            if has_credentials(getattr(block, field)):
+                raise Misconfigured(
+                    name, "must not hold credentials: they have settings of their own"
+                )
+        blocks.append(block)
     return blocks
+
+
+def has_credentials(value: object) -> bool:
+    """Tell whether a value that is no secret is an address with a user or a password in it."""
+    if not isinstance(value, str) or "://" not in value:
+        return False
+    try:
+        address = urlsplit(value)
+    except ValueError:
+        return False
+    return address.username is not None or address.password is not None
 
 
 async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 import httpx2
+from yarl import URL
 
 from aletheia.errors import Misconfigured, ModelUnavailable
 
@@ -288,6 +289,7 @@ class HuggingFaceHub:
         if constants.is_offline_mode():
             return "HF_HUB_OFFLINE is set"
         endpoint: str = self._endpoint or constants.ENDPOINT
+        shown = _without_credentials(endpoint)
         outcome: list[str | None] = []
 
         def ask() -> None:
@@ -295,13 +297,13 @@ class HuggingFaceHub:
                 httpx2.head(endpoint, timeout=self._probe_timeout_s)
                 outcome.append(None)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                outcome.append(f"{endpoint}: {error or type(error).__name__}")
+                outcome.append(f"{shown}: {error or type(error).__name__}")
 
         # A name that does not resolve can hold a caller for much longer than any timeout.
         asking = threading.Thread(target=ask, daemon=True, name="hub-probe")
         asking.start()
         asking.join(self._probe_timeout_s)
-        return outcome[0] if outcome else f"{endpoint}: silent for {self._probe_timeout_s:g} s"
+        return outcome[0] if outcome else f"{shown}: silent for {self._probe_timeout_s:g} s"
 
     def download(self, model: str) -> Path:
         """Bring the model's files into the cache and return their directory.
@@ -326,3 +328,11 @@ class HuggingFaceHub:
                 ignore_patterns=list(FILES_UNWANTED),
             )
         ).absolute()
+
+
+def _without_credentials(endpoint: str) -> str:
+    """Show the address of a hub without the user and the password that may stand in it."""
+    try:
+        return str(URL(endpoint).with_user(None))
+    except ValueError:
+        return "the hub"

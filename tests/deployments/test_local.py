@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -24,6 +25,12 @@ def test_a_started_program_answers_at_its_address(local: Local):
     program = local.start_upstream(FEW)
     assert request("GET", f"{program.url}/stats")["tasks"] == 1
     assert local.running("upstream") == program
+
+
+def test_what_programs_write_is_read_by_nobody_else(local: Local):
+    local.start_upstream(FEW)
+    assert stat.S_IMODE(local.directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE(local.log("upstream").stat().st_mode) & 0o077 == 0
 
 
 def test_starting_a_program_twice_starts_it_once(local: Local):

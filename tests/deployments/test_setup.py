@@ -70,6 +70,14 @@ def test_what_makes_no_sense_is_named_and_not_repeated():
     assert "hunter2" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("name", ["API_BASE_URL", "OPENAI_BASE_URL", "OAUTH2_TOKEN_URL"])
+def test_an_address_with_a_password_in_it_is_refused_and_not_repeated(name: str):
+    values = {"API_BASE_URL": "http://127.0.0.1:1", name: "https://user:hunter2@127.0.0.1/v1"}
+    with pytest.raises(Misconfigured, match=name) as refusal:
+        build_blocks(values)
+    assert "hunter2" not in str(refusal.value)
+
+
 def test_a_relative_data_directory_is_below_the_project(tmp_path: Path):
     variables = {"API_BASE_URL": "http://127.0.0.1:1"}
     for given, wanted in {".data": tmp_path / ".data", "/var/data": Path("/var/data")}.items():

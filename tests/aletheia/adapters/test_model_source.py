@@ -276,6 +276,18 @@ def test_a_hub_that_is_not_there_is_noticed_at_once(tmp_path: Path):
     assert time.monotonic() - begun < 2
 
 
+def test_what_is_said_of_a_hub_leaves_its_password_out(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    endpoint = f"http://user:hunter2@127.0.0.1:{port}"
+
+    obstacle = HuggingFaceHub(endpoint=endpoint, cache_dir=tmp_path).obstacle()
+
+    assert obstacle is not None
+    assert obstacle.startswith(f"http://127.0.0.1:{port}: ")
+    assert "hunter2" not in obstacle
+
+
 def test_a_hub_that_says_nothing_is_given_up_soon(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
