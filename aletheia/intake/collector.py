@@ -364,6 +364,8 @@ class Collector:
             problem, group = self._check(entry)
             if letter["_id"] in superseded:
                 problem = InvalidTask("superseded", "the upstream has handed out other work since")
+            elif problem is None and group is None and letter.get("payload") is None:
+                continue  # nobody can tell for now how it is computed
             reviving = self._desk.ledger.revive(letter, entry, group or "")
             for claim in await self._take(batch, reviving):
                 if problem is not None and (claim.body is None or problem.code == "superseded"):
