@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -27,13 +27,17 @@ UNHEARD_AFTER_S: Final = 3.0
 
 
 @contextlib.asynccontextmanager
-async def heard() -> AsyncGenerator[None]:
+async def heard(on_look: Callable[[bool], None] | None = None) -> AsyncGenerator[None]:
     """See to it that the run of this process ends when it is cancelled or terminated.
+
+    Args:
+        on_look: told every few seconds whether the run is paused or suspended, which by itself
+            stops it only at its next step.
 
     Raises:
         TerminationSignal: Prefect's own, after a SIGTERM.
     """
-    watching = asyncio.create_task(_watch(UUID(str(flow_run.id))))
+    watching = asyncio.create_task(_watch(UUID(str(flow_run.id)), on_look))
     try:
         with _orderly_termination():
             yield
@@ -76,18 +80,20 @@ def _orderly_termination() -> Generator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-async def _watch(run_id: UUID) -> None:
+async def _watch(run_id: UUID, on_look: Callable[[bool], None] | None) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         try:
-            await _say_again(run_id)
+            await _look(run_id, on_look)
         except Exception as error:  # noqa: BLE001 - the work goes on without Prefect's server
             get_run_logger().debug("the state of this run is not known: %s", error)
 
 
-async def _say_again(run_id: UUID) -> None:
+async def _look(run_id: UUID, on_look: Callable[[bool], None] | None) -> None:
     async with get_client() as client:
         state = (await client.read_flow_run(run_id)).state
+        if state is not None and on_look is not None:
+            on_look(state.is_paused())
         if state is None or not state.is_cancelling():
             return
         if (datetime.now(UTC) - state.timestamp).total_seconds() >= UNHEARD_AFTER_S:

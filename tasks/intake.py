@@ -119,7 +119,7 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
     global _current  # noqa: PLW0603
     settings, run_id = IntakeSettings(), str(flow_run.id)
     logging.getLogger("aletheia").setLevel(LogSettings().log_level)
-    async with cancelling.heard(), warm.kept_open():
+    async with cancelling.heard(_obey), warm.kept_open():
         ledger = Ledger.from_settings(await warm.store(), settings, owner=_poller_name())
         await ledger.prepare()
         now = time.time()
@@ -164,6 +164,11 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             if not run.is_written_down:
                 # A run that is cancelled or suspended has to say what it did all the same.
                 await asyncio.shield(_write_down_at_last(run))
+
+
+def _obey(is_paused: bool) -> None:
+    if _current is not None:
+        _current.shift.desk.stop(is_stopping=is_paused)
 
 
 @task(name="pull_missing_models", task_run_name="pull-missing-models", **STEP)

@@ -93,7 +93,7 @@ class Collector:
 
     async def _claim_pages(self, batch: Batch) -> None:
         blocked = 0
-        while (room := self._desk.pace.batch - batch.size) > 0:
+        while not self._desk.is_stopping and (room := self._desk.pace.batch - batch.size) > 0:
             page, limit = await self._read_page(
                 min(self._page, room) + blocked, most=room + blocked, blocked=blocked
             )
@@ -303,8 +303,13 @@ class Collector:
 
     async def _send_processing(self, claims: Sequence[Claim]) -> list[Claim]:
         """Take tasks off the pending list; return those that are ours to compute."""
-        answers = await all_of([self._answer(claim) for claim in claims])
-        pairs = list(zip(claims, answers, strict=True))
+        answers = await all_of([self._answer_in_turn(claim) for claim in claims])
+        # What was not sent any more is no longer ours, and still pending upstream.
+        pairs = [
+            (claim, answer)
+            for claim, answer in zip(claims, answers, strict=True)
+            if claim in self._desk
+        ]
         accepted = [claim for claim, answer in pairs if answer is None]
         acknowledged = await self._desk.ledger.acknowledge(accepted)
         accepted = self._desk.keep_ours(accepted, acknowledged)
@@ -315,6 +320,14 @@ class Collector:
         if denied is not None:
             raise denied
         return accepted
+
+    async def _answer_in_turn(self, claim: Claim) -> AletheiaError | None:
+        """Send `processing`; give the claim back if nothing more is to be claimed by now."""
+        async with self._desk.turns:
+            if self._desk.is_stopping:
+                await self._desk.release([claim])
+                return None
+            return await self._answer(claim)
 
     async def _answer(self, claim: Claim) -> AletheiaError | None:
         try:
@@ -360,6 +373,8 @@ class Collector:
         found = await self._desk.ledger.letters(letters)
         superseded = await self._desk.ledger.newer_work([one["task_id"] for one in found])
         for letter in found:
+            if self._desk.is_stopping:
+                break
             entry = parse_entry(letter["task_json"])
             problem, group = self._check(entry)
             if letter["_id"] in superseded:

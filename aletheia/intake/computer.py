@@ -89,6 +89,9 @@ class Computer:
     ) -> list[Claim]:
         """Compute some claims once; return those to try again."""
         claims = [claim for claim in claims if claim in self._desk]
+        if self._desk.is_out_of_grace:
+            await self._desk.release(claims)
+            return []
         if not claims:
             return []
         again: list[Claim] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +16,13 @@ log = logging.getLogger(__name__)
 
 LONGEST_HOLD_S: Final = 600.0
 """How long a limit, a budget, a breaker or a provider is taken at its word."""
+
+
+GRACE_S: Final = 10.0
+"""How long after `Desk.stop` what is held is still computed and reported, seconds.
+
+A shift is to let go of everything in under 30 s (a request may take most of the rest).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +103,17 @@ class Desk:
         tally: what was done so far.
         troubles: outages that are in the way now, by what is out of order.
         left_alone: task types that another lane takes; they are not claimed here.
+        turns: whose turn it is to send a report; what is looked at before one is sent is looked at
+            when its turn has come.
     """
 
     def __init__(self, ledger: Ledger, pace: Pace, clock: Callable[[], float]) -> None:
         self.ledger, self.pace, self.tally = ledger, pace, Tally()
         self.troubles: dict[str, AletheiaError] = {}
         self.left_alone: frozenset[str] = frozenset()
+        self.turns = asyncio.Semaphore(pace.calls)
         self._clock = clock
+        self._stopped_at: float | None = None
         self._held: dict[str, Claim] = {}
         self._claiming: set[asyncio.Task[Sequence[Claim]]] = set()
         self._held_up: dict[tuple[str, str], float] = {}
@@ -110,6 +122,23 @@ class Desk:
     def trouble(self) -> AletheiaError | None:
         """The outage that is in the way now, if one is."""
         return next(iter(self.troubles.values()), None)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to be claimed."""
+        return self._stopped_at is not None
+
+    @property
+    def is_out_of_grace(self) -> bool:
+        """Whether nothing more is to be computed or reported either."""
+        return self._stopped_at is not None and time.monotonic() >= self._stopped_at + GRACE_S
+
+    def stop(self, *, is_stopping: bool = True) -> None:
+        """Claim nothing more, and soon do nothing more; or go on. Idempotent."""
+        if not is_stopping:
+            self._stopped_at = None
+        elif self._stopped_at is None:
+            self._stopped_at = time.monotonic()
 
     def __len__(self) -> int:
         return len(self._held)

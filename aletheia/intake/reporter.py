@@ -19,8 +19,6 @@ class Reporter:
 
     def __init__(self, upstream: Upstream, desk: Desk) -> None:
         self._upstream, self._desk = upstream, desk
-        # So that a lease is looked at when its report's turn comes, and not long before.
-        self._turns = asyncio.Semaphore(desk.pace.calls)
 
     async def report(self, batch: Batch) -> int:
         """Send the reports of a batch as they are kept, until its computation has ended.
@@ -69,8 +67,11 @@ class Reporter:
         return len(accepted)
 
     async def _answer_in_turn(self, claim: Claim) -> AletheiaError | None:
-        """Send a report, unless somebody has taken its task over meanwhile; that drops it."""
-        async with self._turns:
+        """Send a report; drop it if somebody has its task by now, or nothing more is to be sent."""
+        async with self._desk.turns:
+            if self._desk.is_out_of_grace:
+                await self._desk.release([claim])
+                return None
             if not self._desk.ledger.is_held(claim) and not await self._desk.confirm([claim]):
                 return None
             return await self._answer(claim)

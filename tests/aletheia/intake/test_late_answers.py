@@ -201,3 +201,39 @@ async def test_a_task_that_is_done_leaves_its_routing_data_and_holds_it_once_bef
     row = (await bench.rows())["t"]
     assert "task_json" not in row
     assert row["callback_json"] == '{"route": "route", "params": {"to": "ünï"}}'
+
+
+async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the_rest(
+    bench: Bench,
+):
+    for number in range(30):
+        bench.add(f"t{number}")
+
+    def stop(task_id: str, body: bytes) -> AletheiaError | None:
+        del task_id, body
+        shift.desk.stop()
+        return None
+
+    shift = shift_of(bench, Answering(bench.client, after=stop), page=30)
+    await shift.desk.ledger.prepare()
+    async with shift.holding():
+        batch = await shift.collector.collect()
+        # What was claimed by then is computed and reported, as long as that takes not long.
+        await shift.process(batch)
+
+    taken = [task for task in bench.upstream.tasks.values() if task.state != "pending"]
+    assert 0 < len(taken) <= Pace().calls
+    assert {task.state for task in taken} == {"succeeded"}
+    await bench.drain()
+    assert set((await bench.states()).values()) == {"reported"}
+
+
+async def test_a_shift_that_went_on_after_a_pause_claims_again(bench: Bench):
+    bench.add("t")
+    shift = bench.shift()
+    shift.desk.stop()
+    await bench.drain(shift)
+    assert await bench.states() == {}
+    shift.desk.stop(is_stopping=False)
+    await bench.drain(shift)
+    assert await bench.states() == {"t": "reported"}
