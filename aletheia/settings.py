@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 FROM_ENVIRONMENT = SettingsConfigDict(
-    frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True
+    frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True, allow_inf_nan=False
 )
 
 

@@ -16,11 +16,12 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 import annotated_types
 from prefect.blocks.core import Block
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 
 from aletheia import settings
+from aletheia.errors import Misconfigured
 from blocks import (
     BrainCredentials,
     EventCredentials,
@@ -142,14 +143,27 @@ def sections() -> Iterator[Section]:
             for name, field in fields.items()
         ]
         yield _section(block, f"block `{block.get_block_type_slug()}`", variables, listed)
-    for area in vars(settings).values():
-        if inspect.isclass(area) and issubclass(area, BaseSettings) and area is not BaseSettings:
-            variables = [
-                _variable(name.upper(), field) for name, field in area.model_fields.items()
-            ]
-            section = _section(area, f"`{area.__name__}`", variables, listed)
-            if section.variables:
-                yield section
+    for area in _areas():
+        variables = [_variable(name.upper(), field) for name, field in area.model_fields.items()]
+        section = _section(area, f"`{area.__name__}`", variables, listed)
+        if section.variables:
+            yield section
+
+
+def find_faults() -> list[Misconfigured]:
+    """Read all settings, and say what makes no sense; no value is repeated."""
+    faults: dict[str, str] = {}
+    for area in _areas():
+        try:
+            area()
+        except ValidationError as invalid:
+            for problem in invalid.errors(include_input=False, include_url=False):
+                name = str(problem["loc"][0]).upper() if problem["loc"] else area.__name__
+                faults.setdefault(name, problem["msg"])
+        except SettingsError as invalid:
+            # Something that is to be JSON and is not; the text names the field, and no value.
+            faults.setdefault(area.__name__, str(invalid))
+    return [Misconfigured(name, message) for name, message in faults.items()]
 
 
 def write_document() -> str:

@@ -44,6 +44,7 @@ from aletheia.errors import AletheiaError, ModelUnavailable
 from aletheia.intake.ledger import ROWS
 from aletheia.settings import EmbeddingSettings, IntakeSettings, OllamaSettings
 from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
+from deployments.configuration import find_faults
 from deployments.setup import DOCUMENT, read_declarations
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
@@ -131,7 +132,8 @@ def show(checkups: list[Checkup], console: Console, *, as_json: bool = False) ->
         )
     console.print(table)
     failed = sum(checkup.state == "failed" for checkup in checkups)
-    verdict = f"[bold red]{failed} checks failed.[/]" if failed else "[green]All is well.[/]"
+    checks = "1 check" if failed == 1 else f"{failed} checks"
+    verdict = f"[bold red]{checks} failed.[/]" if failed else "[green]All is well.[/]"
     console.print(verdict)
 
 
@@ -167,6 +169,7 @@ async def _examine(console: Console | None, *, skip_run: bool) -> list[Checkup]:
 
     await run("Python", _check_python)
     await run("versions", _check_versions)
+    await run("settings", _check_settings)
     await run("default model", _check_model)
     if not await run("Prefect server", _check_server):
         needing = ("block aletheia-store", "block aletheia-upstream", "deployments", "worker")
@@ -223,6 +226,13 @@ async def _check_versions() -> str:
     if wrong:
         raise Unwell("; ".join(wrong), "touch pyproject.toml && make install")
     return f"{len(needed)} packages within their bounds"
+
+
+async def _check_settings() -> str:
+    faults = find_faults()
+    if faults:
+        raise Unwell("; ".join(map(str, faults)), "mend .env; docs/configuration.md has all of it")
+    return "every variable makes sense"
 
 
 class _OnlyLooking(HuggingFaceHub):

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from aletheia.errors import AletheiaError, Misconfigured, Unavailable
 from aletheia.settings import StoreSettings
+from blocks import UpstreamCredentials
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS
 from deployments.environment import require_server
@@ -156,6 +157,8 @@ def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Bloc
                 raise Misconfigured(
                     name, "must not hold credentials: they have settings of their own"
                 )
+        if isinstance(block, UpstreamCredentials):
+            block.get_client()  # says what is wrong with the address and the sign-in
         blocks.append(block)
     return blocks
 

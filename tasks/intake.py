@@ -14,7 +14,14 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from aletheia.analysis.text_embedding import TASK_TYPE
-from aletheia.errors import AletheiaError, BreakerOpen, Unavailable, wait_asked_by
+from aletheia.errors import (
+    AletheiaError,
+    BreakerOpen,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    wait_asked_by,
+)
 from aletheia.intake.bulk import is_for_bulk
 from aletheia.intake.collector import UPSTREAM
 from aletheia.intake.desk import Batch, Pace
@@ -270,7 +277,12 @@ async def collect_batch() -> Collected:
         return Collected(number=0, size=0)
     try:
         batch = await run.shift.collector.collect()
-    except (Unavailable, BreakerOpen) as outage:
+    except (Unavailable, BreakerOpen, Refused) as outage:
+        # A page that is refused from the beginning is a wrong address; one that is refused from
+        # some moment on, an upstream that is being deployed.
+        is_new = isinstance(outage, Refused) and not run.shift.desk.tally.pages
+        if is_new or isinstance(outage, Unauthorized):
+            raise
         get_run_logger().warning("%s; looking again later", outage)
         run.shift.desk.troubles[UPSTREAM] = outage
         wait_s = wait_asked_by(outage)

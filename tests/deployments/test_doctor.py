@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from blocks import StoreCredentials, UpstreamCredentials
+from deployments.configuration import find_faults
 from deployments.doctor import (
     CHECK_TIMEOUT_S,
     NETWORK_FILE_SYSTEMS,
@@ -58,6 +59,26 @@ async def test_a_broken_check_fails_alone_and_repeats_no_secret():
     assert "hunter2" not in printed([checkup])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LOG_LEVEL", "loud"),
+        ("CIRCUIT_BREAKER_THRESHOLD", "0"),
+        ("LEASE_SECONDS", "inf"),
+        ("SHIFT_SECONDS", "nan"),
+        ("SUPPORTED_MODELS", "[hunter2"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_found_and_its_value_not_repeated(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+):
+    assert find_faults() == []
+    monkeypatch.setenv(name, value)
+    (fault,) = find_faults()
+    assert name in str(fault).upper()
+    assert "hunter2" not in str(fault)
+
+
 async def test_a_check_that_hangs_is_given_up():
     async def hanging() -> str:
         await asyncio.sleep(60)
@@ -69,7 +90,7 @@ async def test_a_check_that_hangs_is_given_up():
 def test_the_verdict_counts_failures():
     well, ill = Checkup("a", "ok", ""), Checkup("b", "failed", "")
     assert "All is well" in printed([well])
-    assert "1 checks failed" in printed([well, ill])
+    assert "1 check failed" in printed([well, ill])
 
 
 def test_square_brackets_are_printed_as_they_are():

@@ -129,6 +129,18 @@ async def test_a_wrong_address_fails_at_once(upstream: FakeUpstream):
     assert upstream.count("pending") == 1
 
 
+async def test_an_address_that_is_gone_for_a_look_does_not_end_the_shift(upstream: FakeUpstream):
+    upstream.add("t1")
+    running = asyncio.create_task(poll_tasks(shift_seconds=4))
+    while upstream.states != {"t1": DONE}:
+        await asyncio.sleep(0.02)
+    upstream.fail_next(404, on="pending")
+    upstream.add("t2")
+    report = await running
+    assert upstream.states == {"t1": DONE, "t2": DONE}
+    assert report.ended == "time_over"
+
+
 async def test_a_resumed_shift_whose_time_is_over_ends_at_once(
     upstream: FakeUpstream, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ):
