@@ -119,6 +119,10 @@ def replay(
         from deployments.intake import replay as send_again
 
         tally = send_again(ids, code, limit).tally
+    others = tally.dead + tally.conflicts + tally.waiting + tally.deferred_reports
+    if not (tally.succeeded + tally.failed + tally.refused_replays + others):
+        _say("There is no such dead letter." if ids or code else "There are no dead letters.")
+        return
     _say(
         f"{tally.succeeded} succeeded, {tally.failed} failed again, "
         f"{tally.refused_replays} were not taken back."
@@ -339,7 +343,10 @@ def on_server() -> Generator[None]:
 
 @contextmanager
 def explained() -> Generator[None]:
-    """Turn our own errors into a message and exit code 1; anything else is a bug and stays."""
+    """Turn our own errors, and outside faults, into a message and exit code 1.
+
+    Anything else is a bug and stays.
+    """
     try:
         yield
     except ProgramFailed as failure:
@@ -358,6 +365,18 @@ def explained() -> Generator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except OSError as failure:
+        _say(str(failure), style="bold red")
+        raise typer.Exit(1) from None
+    except Exception as failure:
+        import httpx
+
+        if not isinstance(failure, httpx.HTTPError | httpx.InvalidURL):
+            raise
+        said = str(failure) or type(failure).__name__
+        _say(f"The Prefect server does not answer: {said}", style="bold red")
+        _say("PREFECT_API_URL says where it is; `aletheia up` starts one here.")
+        raise typer.Exit(1) from None
 
 
 def _say(text: str, style: str | None = None) -> None:

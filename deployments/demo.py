@@ -3,12 +3,14 @@
 It has servers, a store and a database of its own, made anew each time, and touches no other.
 """
 
+import fcntl
 import json
 import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,7 +24,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from aletheia.errors import Misconfigured
+from aletheia.errors import Misconfigured, Unavailable
 from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
 from deployments.demo_gather import run_gather
 from deployments.demo_runs import artifacts_of, show_links, watch
@@ -132,13 +134,33 @@ def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
     Raises:
         ProgramFailed: something did not start, or the run did not do its work.
         Misconfigured: the settings refuse what the demo needs.
+        Unavailable: another demo is under way here.
     """
     settings = EmbeddingSettings()
-    mode = settings.processing_mode
-    is_mock = mode == "mock"
     if settings.environment == "production":
         raise Misconfigured("ENVIRONMENT", "'production' refuses the mock that the demo needs")
     local = demo_servers(steps.say)
+    with _alone(local):
+        return _run(local, settings, steps, tasks=tasks, keep=keep)
+
+
+@contextmanager
+def _alone(local: Local) -> Generator[None]:
+    """Let one demo at a time run in a directory; each would end the servers of the other."""
+    local.directory.parent.mkdir(parents=True, exist_ok=True)
+    with local.directory.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable("the demo", "another one runs here; wait for its end") from None
+        yield
+
+
+def _run(
+    local: Local, settings: EmbeddingSettings, steps: Steps, *, tasks: int, keep: bool
+) -> bool:
+    mode = settings.processing_mode
+    is_mock = mode == "mock"
     began = time.monotonic()
     _introduce(steps.console, settings, tasks)
     signal.signal(signal.SIGTERM, _end_orderly)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import AsyncGenerator, Sequence
 
+from prefect.client.orchestration import get_client
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +14,7 @@ from rich.table import Table
 from aletheia.intake.ledger import Ledger, Overview
 from aletheia.intake.models import ShiftReport
 from aletheia.settings import IntakeSettings
+from deployments.setup import check_server
 from flows.replay import replay_dead_letters
 from tasks import warm
 from tasks.providers import Standing, read_standing
@@ -52,9 +54,13 @@ def set_paused(*, is_paused: bool) -> None:
 
 def replay(ids: Sequence[str] | None, code: str | None, limit: int) -> ShiftReport:
     """Send dead letters through once more, here and now."""
-    return asyncio.run(
-        replay_dead_letters(ids=None if not ids else list(ids), code=code, limit=limit)
-    )
+
+    async def send() -> ShiftReport:
+        async with get_client() as client:
+            await check_server(client)
+        return await replay_dead_letters(ids=None if not ids else list(ids), code=code, limit=limit)
+
+    return asyncio.run(send())
 
 
 def show_status(overview: Overview, standing: Standing, console: Console, *, as_json: bool) -> None:

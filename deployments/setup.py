@@ -186,7 +186,7 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
     declared = read_declarations(root)
     require_server()
     async with get_client() as client:
-        await _check_server(client)
+        await check_server(client)
         done = [await _save_block(block) for block in blocks]
         for pool in declared.definitions.work_pools:
             done += await _ensure_pool(client, pool)
@@ -202,7 +202,12 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
         ]
 
 
-async def _check_server(client: PrefectClient) -> None:
+async def check_server(client: PrefectClient) -> None:
+    """See that the Prefect server answers.
+
+    Raises:
+        Unavailable: it does not.
+    """
     trouble = await client.api_healthcheck()
     if trouble is not None:
         reason = f"{client.api_url} does not answer ({type(trouble).__name__})"

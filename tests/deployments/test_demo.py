@@ -1,3 +1,4 @@
+import fcntl
 import io
 import os
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from aletheia.errors import Misconfigured
+from aletheia.errors import Misconfigured, Unavailable
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS
 from deployments.demo import NOT_OURS, Outcome, find_neighbours, run_demo, show
@@ -103,6 +104,14 @@ def test_the_demo_is_refused_in_production(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(Misconfigured, match="production"):
         run_demo(Steps(Console(file=io.StringIO())), tasks=10, keep=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_demos_do_not_run_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("ALETHEIA_DATA_DIR", str(tmp_path))
+    with (tmp_path / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Unavailable, match="another one runs here"):
+            run_demo(Steps(Console(file=io.StringIO())), tasks=10, keep=False)
 
 
 @pytest.mark.timeout(300)
