@@ -44,8 +44,8 @@ def set_up_server() -> None:
         from deployments.configuration import find_faults
         from deployments.setup import build_blocks, set_up
 
-        for fault in find_faults():
-            raise fault
+        if faults := find_faults():
+            raise faults[0]
         done = asyncio.run(set_up(build_blocks(read_environment())))
     table = Table("what", "", box=None, padding=(0, 2, 0, 0))
     table.add_column("name", no_wrap=True)

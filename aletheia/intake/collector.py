@@ -377,13 +377,14 @@ class Collector:
                 break
             entry = parse_entry(letter["task_json"])
             problem, group = self._check(entry)
-            if letter["_id"] in superseded:
+            is_superseded = letter["_id"] in superseded
+            if is_superseded:
                 problem = InvalidTask("superseded", "the upstream has handed out other work since")
             elif problem is None and group is None and letter.get("payload") is None:
                 continue  # nobody can tell for now how it is computed
             reviving = self._desk.ledger.revive(letter, entry, group or "")
             for claim in await self._take(batch, reviving):
-                if problem is not None and (claim.body is None or problem.code == "superseded"):
+                if problem is not None and (claim.body is None or is_superseded):
                     await self._desk.ledger.refuse_replay(claim, problem, None)
                     self._desk.tally.refused_replays += 1
                     self._desk.drop([claim])

@@ -21,6 +21,7 @@ from aletheia.intake.desk import Batch, Desk
 from aletheia.intake.models import Claim, Outcome, RowState
 from aletheia.intake.parsing import failed, succeeded
 from aletheia.intake.ports import Finished, Processors
+from aletheia.resilience.backoff import LONGEST_WAIT_S
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,6 @@ OUTAGES = (Unavailable, ModelUnavailable, HeldUp, Refused, Misconfigured)
 
 A provider that refuses us, for a wrong key or a wrong setting, says nothing about the task.
 """
-
-MAX_BACKOFF_S = 60.0
-"""Longest pause between two tries of a computation, seconds; as between those of a request."""
 
 MOST_RETRIES = 20
 """However many a task asks for: with their pauses they come to a quarter of an hour."""
@@ -80,7 +78,7 @@ class Computer:
             # What failed in company is tried alone, so that one bad input fails alone.
             sets = [[claim] for claim in again]
             if sets:
-                longest = min(MAX_BACKOFF_S, self._desk.pace.backoff_s * 2 ** min(tries, 16))
+                longest = min(LONGEST_WAIT_S, self._desk.pace.backoff_s * 2 ** min(tries, 16))
                 await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311
                 tries += 1
 

@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 LONGEST_HOLD_S: Final = 600.0
 """How long a limit, a budget, a breaker or a provider is taken at its word."""
 
-
 GRACE_S: Final = 10.0
 """How long after `Desk.stop` what is held is still computed and reported, seconds.
 
