@@ -1,0 +1,364 @@
+"""Leases on documents: one holder at a time, and a way on when a holder dies (SPEC §1, Claims).
+
+A document keeps its lease in two or three of its values: who holds it, until when, and, where it
+has one, a token that grows each time the lease is taken. Taking it is one conditional write against
+what was read, so of any number of contenders one gets it. Each write of a holder names what makes
+the lease its own: the token, or an owner that nobody else has. Whoever was overtaken changes
+nothing any more.
+
+Clocks may differ by `skew_s`. A lease is over
+
+- when its end, and the skew, have passed;
+- when it ends later than a lease that begins now could, and the skew: whoever wrote it had a clock
+  that was ahead, or ours has been set back;
+- when we have seen it stand unchanged for its whole length by a clock that nobody sets.
+"""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aletheia.documents import Change, Document, Documents, Update, Where
+from aletheia.errors import Unavailable
+from aletheia.store.clock import SYSTEM_CLOCK, Clock, TimeUnit, microseconds
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SKEW_S: Final = 5.0
+"""How far the clocks of two machines may differ, seconds (SPEC §1, Claims)."""
+
+RENEWALS_PER_LEASE: Final = 3
+"""A lease is renewed every third of it (SPEC §1, Claims)."""
+
+MAX_SIGHTINGS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """How long a lease lasts, and where a document keeps it.
+
+    The methods are for whoever writes many leases at once; `Leases` takes them one by one.
+
+    Attributes:
+        length_s: how long it lasts without being renewed, seconds.
+        skew_s: how far clocks may differ, seconds.
+        owner: name of the value that says who holds it.
+        until: name of the value that says when it ends.
+        token: name of the value that grows each time it is taken; `None` where there is none, and
+            the owner is another one each time.
+        nobody: the owner of what nobody holds.
+        unit: how `until` is written.
+    """
+
+    length_s: float
+    skew_s: float = DEFAULT_SKEW_S
+    owner: str = "holder"
+    until: str = "lease_until"
+    token: str | None = None
+    nobody: str | None = ""
+    unit: TimeUnit = TimeUnit.MICROSECONDS
+
+    def end(self, now: int) -> float:
+        """Return the end of a lease that begins now, as it is stored."""
+        return self.unit.write(now + microseconds(self.length_s))
+
+    def values(self, owner: str | None, now: int) -> dict[str, Any]:
+        """Return what to set in a document whose lease begins now."""
+        return {self.owner: owner, self.until: self.end(now)}
+
+    @property
+    def released(self) -> dict[str, Any]:
+        """What to set in a document, or to begin it with, that nobody holds."""
+        return {self.owner: self.nobody, self.until: 0}
+
+    def free_where(self, now: int) -> tuple[Where, Where]:
+        """Return two conditions; where one of them holds for a document, its lease is over.
+
+        The first is about the leases that have ended, the second about those that cannot be.
+        """
+        skew, length = microseconds(self.skew_s), microseconds(self.length_s)
+        return (
+            {self.until: {"$lte": self.unit.write(now - skew)}},
+            {self.until: {"$gt": self.unit.write(now + length + skew)}},
+        )
+
+    def is_free(self, document: Document, now: int) -> bool:
+        """Return whether nobody holds a document, or its lease is over by the clock."""
+        if document.get(self.owner) in (None, self.nobody):
+            return True
+        left = self.unit.read(document.get(self.until) or 0) - now
+        skew, length = microseconds(self.skew_s), microseconds(self.length_s)
+        return not -skew < left <= length + skew
+
+    def seen_where(self, document: Document) -> dict[str, Any]:
+        """Return the condition that a document's lease is still as it was read."""
+        names = [self.owner, self.until, *([self.token] if self.token else [])]
+        return {name: document.get(name) for name in names}
+
+
+class Sightings:
+    """Remembers since when things have been seen as they are, by a clock that nobody sets.
+
+    Args:
+        clock: whose steady part counts.
+        max_remembered: things that are remembered, the newest.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, *, max_remembered: int = MAX_SIGHTINGS) -> None:
+        self._clock = clock
+        self._max_remembered = max_remembered
+        self._seen: dict[str, tuple[object, float]] = {}
+
+    def stood_s(self, name: str, mark: object) -> float:
+        """Note that something is seen with a mark; return for how long it has had it, seconds.
+
+        The mark is what changes when somebody is at work on it.
+        """
+        now_s = self._clock.steady_s()
+        known, since_s = self._seen.get(name, (None, now_s))
+        if known == mark:
+            return now_s - since_s
+        self._seen.pop(name, None)
+        while len(self._seen) >= self._max_remembered:
+            del self._seen[next(iter(self._seen))]
+        self._seen[name] = mark, now_s
+        return 0.0
+
+    def forget(self, name: str) -> None:
+        """Forget that something was seen."""
+        self._seen.pop(name, None)
+
+
+class Leases:
+    """The leases on the documents of one collection.
+
+    Args:
+        documents: the store, open.
+        collection: where the documents are; taking a lease creates none.
+        terms: how long leases last, and where documents keep them.
+        clock: what they begin and end by.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        collection: str,
+        terms: LeaseTerms,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._documents, self._collection = documents, collection
+        self.terms, self.clock = terms, clock
+        self._sightings = Sightings(clock)
+
+    def is_free(self, document: Document) -> bool:
+        """Return whether a document can be taken now; noted, so that a dead holder is found out."""
+        if self.terms.is_free(document, self.clock.now()):
+            self._sightings.forget(document["_id"])
+            return True
+        mark = self.terms.seen_where(document)
+        return self._sightings.stood_s(document["_id"], mark) >= self.terms.length_s
+
+    async def take(
+        self,
+        id_: str,
+        owner: str | None = None,
+        *,
+        seen: Document | None = None,
+        where: Where | None = None,
+        change: Change | None = None,
+    ) -> "Lease | None":
+        """Take the lease on a document, unless another owner has it.
+
+        Args:
+            id_: of the document.
+            owner: who takes it; one that has it already takes it again. `None` is a new owner.
+            seen: the document as it was just read; `None` reads it.
+            where: what else must hold when it is taken.
+            change: what else to change then.
+
+        Returns:
+            `None` where another owner has the lease or was faster, `where` does not hold, or there
+            is no such document.
+
+        Raises:
+            Unavailable: the store is out of reach; the lease may be taken, and runs out then.
+        """
+        terms = self.terms
+        if seen is None:
+            seen = (await self._documents.get(self._collection, [id_])).get(id_)
+        if seen is None or not (seen.get(terms.owner) == owner or self.is_free(seen)):
+            return None
+        owner = owner or uuid.uuid4().hex
+        change = change or Change()
+        increase = {terms.token: 1} if terms.token else {}
+        taken = await self._documents.take(
+            self._collection,
+            {"_id": id_, **(where or {}), **terms.seen_where(seen)},
+            Change(
+                set={**change.set, **terms.values(owner, self.clock.now())},
+                unset=change.unset,
+                increase={**change.increase, **increase},
+            ),
+        )
+        if taken is None:
+            return None
+        self._sightings.forget(id_)
+        return Lease(self._documents, self._collection, terms, self.clock, taken)
+
+
+class Lease:
+    """A lease on one document that we took; `Leases.take` makes it.
+
+    Attributes:
+        document: as it was when the lease was taken.
+        lost: set once the lease is known to be somebody else's, or could not be renewed for as
+            long as it lasts.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        collection: str,
+        terms: LeaseTerms,
+        clock: Clock,
+        document: Document,
+    ) -> None:
+        self._documents, self._collection = documents, collection
+        self._terms, self._clock = terms, clock
+        self._renewed_s = clock.steady_s()
+        self.document, self.lost = document, asyncio.Event()
+
+    @property
+    def id(self) -> str:
+        """Of the document."""
+        return self.document["_id"]
+
+    @property
+    def owner(self) -> str:
+        """Who took it."""
+        return self.document[self._terms.owner]
+
+    @property
+    def token(self) -> int:
+        """How often it was taken, this time included; 0 where that is not counted."""
+        return int(self.document[self._terms.token]) if self._terms.token else 0
+
+    @property
+    def ours(self) -> dict[str, Any]:
+        """The condition that the lease is still ours, for writes of one's own."""
+        ours: dict[str, Any] = {self._terms.owner: self.owner}
+        return ours | ({self._terms.token: self.token} if self._terms.token else {})
+
+    async def write(
+        self,
+        values: Mapping[str, Any],
+        *,
+        unset: Sequence[str] = (),
+        where: Where | None = None,
+        renews: bool = False,
+    ) -> bool:
+        """Change the document if the lease is still ours; return whether that was so.
+
+        Args:
+            values: what to set.
+            unset: names to remove.
+            where: what else must hold; without it, `False` means that the lease is lost.
+            renews: whether the lease begins anew.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        began_s = self._clock.steady_s()
+        fresh = {self._terms.until: self._terms.end(self._clock.now())} if renews else {}
+        change = Change(set={**fresh, **values}, unset=unset)
+        update = Update(self.id, change, {**(where or {}), **self.ours})
+        (is_ours,) = await self._documents.update(self._collection, [update])
+        if is_ours and renews:
+            self._renewed_s = began_s
+        elif not is_ours and not where:
+            self.lost.set()
+        return is_ours
+
+    async def renew(self) -> bool:
+        """Begin the lease anew; return whether it is still ours.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        return await self.write({}, renews=True)
+
+    async def release(self, **values: Any) -> bool:
+        """Let others take the document, and set some values; return whether it was still ours.
+
+        Raises:
+            Unavailable: the store is out of reach; the lease runs out.
+        """
+        return await self.write({**values, **self._terms.released})
+
+    @contextlib.asynccontextmanager
+    async def renewing(self) -> AsyncGenerator["Lease"]:
+        """Renew the lease every third of it, until the end of the context or until it is lost."""
+
+        async def renew() -> bool:
+            try:
+                return await self.renew()
+            except Unavailable:
+                if self._clock.steady_s() - self._renewed_s >= self._terms.length_s:
+                    self.lost.set()
+                raise
+
+        name = f"{self._collection} {self.id!r}"
+        async with renewing(renew, length_s=self._terms.length_s, name=name):
+            yield self
+
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncGenerator["Lease"]:
+        """Renew the lease until the end of the context, and release it then.
+
+        Whoever must not go on without it looks at `lost`, or waits for it.
+        """
+        try:
+            async with self.renewing():
+                yield self
+        finally:
+            # A cancelled holder has to release it all the same.
+            try:
+                await asyncio.shield(self.release())
+            except Unavailable as outage:
+                log.warning("a lease is not released and has to run out: %s", outage)
+
+
+@contextlib.asynccontextmanager
+async def renewing(
+    renew: Callable[[], Awaitable[bool]], *, length_s: float, name: str
+) -> AsyncGenerator[None]:
+    """Renew leases every third of their length, beside whatever the block does.
+
+    Args:
+        renew: renews them; `False` where they are lost, and nothing is left to renew. While the
+            store is out of reach it is tried again: a lease lasts for two more tries.
+        length_s: how long they last, seconds.
+        name: what they are on, for the log.
+    """
+
+    async def renew_for_ever() -> None:
+        while True:
+            await asyncio.sleep(length_s / RENEWALS_PER_LEASE)
+            try:
+                if not await renew():
+                    log.warning("the lease on %s is somebody else's by now", name)
+                    return
+            except Unavailable as outage:
+                log.warning("the lease on %s was not renewed: %s", name, outage)
+
+    task = asyncio.create_task(renew_for_ever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,95 @@
+"""Pauses after failures, and documents that wait."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aletheia.documents import Document
+from aletheia.store.backoff import Backoff, RetryWindow
+from aletheia.store.clock import TimeUnit
+from tests.fakes.clock import MovableClock
+
+
+def test_pauses_double_up_to_their_bound():
+    backoff = Backoff(1, 600)
+    assert [backoff.window_s(n) for n in (1, 2, 3, 10, 11, 1_000_000)] == [1, 2, 4, 512, 600, 600]
+
+
+@pytest.mark.parametrize(
+    ("jitter", "share", "pause_s"),
+    [
+        pytest.param(0, 0.3, 4, id="nothing is drawn"),
+        pytest.param(0.5, 0, 2, id="the least of equal jitter"),
+        pytest.param(0.5, 1, 4, id="the most of equal jitter"),
+        pytest.param(1, 0, 0, id="the least of full jitter"),
+        pytest.param(1, 0.25, 1, id="a quarter of full jitter"),
+    ],
+)
+def test_a_part_of_a_pause_is_drawn(jitter: float, share: float, pause_s: float):
+    assert Backoff(1, 600, jitter, lambda: share).pause_s(3) == pause_s
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "pause_s"),
+    [(0, 4), (3.9, 4), (4.1, 4.1), (600, 600), (3600, 600)],
+)
+def test_a_longer_pause_that_was_asked_for_is_kept_up_to_the_bound(asked_s: float, pause_s: float):
+    assert Backoff(1, 600, jitter=0).pause_s(3, asked_s=asked_s) == pause_s
+
+
+@given(
+    base_s=st.floats(0, 1000),
+    max_s=st.floats(0, 1000),
+    jitter=st.floats(0, 1),
+    failures=st.integers(-1, 10_000),
+)
+def test_no_pause_is_longer_than_the_bound_or_less_than_what_is_not_drawn(
+    base_s: float, max_s: float, jitter: float, failures: int
+):
+    backoff = Backoff(base_s, max_s, jitter)
+    window_s = backoff.window_s(failures)
+    assert 0 <= window_s <= max_s
+    assert window_s * (1 - jitter) * 0.999_999 <= backoff.pause_s(failures) <= window_s * 1.000_001
+
+
+WINDOW = RetryWindow(max_s=600)
+
+
+def test_a_document_waits_until_its_moment(clock: MovableClock):
+    document: Document = {"_id": "a", **WINDOW.values(3, 10, clock.both.now())}
+    assert WINDOW.failures_of(document) == 3
+    due_at = clock.both.now() + 10_000_000
+    assert WINDOW.waits_until(document, clock.both.now()) == due_at
+    clock.move(seconds=9.999_999)
+    assert WINDOW.waits_until(document, clock.both.now()) == due_at
+    clock.move(microseconds=1)
+    assert WINDOW.waits_until(document, clock.both.now()) is None
+
+
+@pytest.mark.parametrize("document", [{}, {"due_at": 0, "failures": 0}, WINDOW.cleared])
+def test_a_document_without_a_failure_waits_for_nothing(document: Document, clock: MovableClock):
+    assert WINDOW.waits_until(document, clock.both.now()) is None
+    assert WINDOW.failures_of(document) == 0
+
+
+def test_a_pause_of_a_clock_that_was_ahead_is_none(clock: MovableClock):
+    document: Document = {"_id": "a", **WINDOW.values(9, 600, clock.off_by(hours=1).now())}
+    assert WINDOW.waits_until(document, clock.both.now()) is None
+
+
+def test_a_pause_of_before_the_clock_was_set_back_is_none(clock: MovableClock):
+    document: Document = {"_id": "a", **WINDOW.values(9, 600, clock.both.now())}
+    clock.set(seconds=-1)
+    assert WINDOW.waits_until(document, clock.both.now()) is None
+
+
+def test_no_longer_pause_is_written_than_is_kept(clock: MovableClock):
+    document: Document = {"_id": "a", **WINDOW.values(9, 86_400, clock.both.now())}
+    assert WINDOW.waits_until(document, clock.both.now()) == clock.both.now() + 600_000_000
+
+
+def test_names_and_unit_are_those_of_the_document(clock: MovableClock):
+    window = RetryWindow(60, not_before="again_at", failures="tries", unit=TimeUnit.SECONDS)
+    values = window.values(2, 30, clock.both.now())
+    assert values == {"tries": 2, "again_at": clock() + 30}
+    assert window.waits_until(values, clock.both.now()) == clock.both.now() + 30_000_000
