@@ -1,67 +1,57 @@
-"""One fault that is not ours: the database of Prefect's server stands still for a minute, at times.
+"""Repetition of a test while the database of Prefect's server is locked, and of nothing else.
 
 SQLite lets one connection write at a time, and some connection of the server holds its lock until
-another one has waited for 60 s. What is tested meanwhile cannot go well. It is tested once more,
-and the summary names it.
+another one has waited for 60 s. What is tested meanwhile cannot pass.
 """
 
+import functools
 import os
-import time
-from typing import Final, cast
+from collections.abc import Generator
+from typing import Final
 
 import pytest
-from _pytest.runner import runtestprotocol
-from _pytest.terminal import TerminalReporter
 
-SAID_MEANWHILE: Final = (
+LOCK_MESSAGES: Final = (
     "database is locked",
     "Prefect server is unavailable: TimeoutError",
     "prefect is unavailable: not sent within",
 )
-"""What the server, or whoever writes to it, says then."""
-
-# The servers of the tests tell nobody outside about themselves.
-os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+"""What the server, or whoever writes to it, logs then."""
 
 LOCKED_S: Final = 60.0
+"""How long the lock is held at most, seconds."""
 
-RUN_TWICE: Final = "run twice"
+WAS_LOCKED: Final = pytest.StashKey[bool]()
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-    """Run a test; once more if it failed while Prefect's server stood still."""
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    if _has_stood_still(reports):
-        time.sleep(LOCKED_S)
-        # Its fixtures anew, as plugins that repeat tests have them.
-        cast("pytest.Function", item)._initrequest()  # pyright: ignore[reportPrivateUsage]
-        item.user_properties.append((RUN_TWICE, item.nodeid))
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    for one in reports:
-        item.ihook.pytest_runtest_logreport(report=one)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
+# The servers of the tests send no analytics.
+os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Name the tests that were run twice."""
-    twice = {
-        str(value)
-        for reports in terminalreporter.stats.values()
-        for one in reports
-        for name, value in getattr(one, "user_properties", ())
-        if name == RUN_TWICE
-    }
-    if twice:
-        terminalreporter.section("run twice: the database of Prefect's server was locked")
-        for nodeid in sorted(twice):
-            terminalreporter.write_line(nodeid)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Repeat each test once that fails while the database is locked."""
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return
+    for item in items:
+        condition = functools.partial(_was_locked, item)
+        item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=LOCKED_S, condition=condition))
 
 
-def _has_stood_still(reports: list[pytest.TestReport]) -> bool:
-    said = [text for one in reports for _, text in one.sections]
-    return any(one.failed for one in reports) and any(
-        words in text for text in said for words in SAID_MEANWHILE
-    )
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note whether one of the messages is in what the test printed or logged."""
+    report = yield
+    if any(message in text for _, text in report.sections for message in LOCK_MESSAGES):
+        item.stash[WAS_LOCKED] = True
+    return report
+
+
+@pytest.hookimpl(optionalhook=True, trylast=True)
+def pytest_handlecrashitem(report: pytest.TestReport) -> None:
+    """Fail a test that crashed its process, which the plugin would repeat without a condition."""
+    report.outcome = "failed"
+
+
+def _was_locked(item: pytest.Item) -> bool:
+    return item.stash.get(WAS_LOCKED, False)
