@@ -1,0 +1,349 @@
+"""The one HTTP client: requests that are sent once, bounded answers, and errors of our own.
+
+Every client of an outside system sends through `HttpClient`, so that a refused connection, a
+time-out or a 408 mean the same everywhere. Nothing follows a redirect, keeps a cookie or sends a
+request again by itself. Bodies are bounded after decompression.
+"""
+
+import asyncio
+import io
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import aiohttp
+import stamina
+from aiohttp import hdrs
+from aiohttp.http_exceptions import ContentEncodingError
+from yarl import URL
+
+from aletheia.adapters.http_answers import Answer, excerpt, is_success
+from aletheia.errors import BadAnswer, Misconfigured, Unavailable, Unreachable
+from aletheia.resilience.backoff import BackOff
+
+T = TypeVar("T")
+
+BEGINNING_BYTES: Final = 2**16
+BEGINNING_TIMEOUT_S: Final = 1.0
+"""How much of a body is read where the status decides, and for how long."""
+
+IDLE_CONNECTION_S: Final = 4.0
+"""A connection idle for longer is not used again: Node closes its side after 5 s by default."""
+
+LARGE_BODY_BYTES: Final = 2**20
+"""From here on aiohttp wants a body as a file, to write it in pieces."""
+
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def is_token(value: object) -> bool:
+    """Check whether a value can be sent as a bearer token."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+
+
+def read_base_url(setting: str, address: str) -> str:
+    """Check an address and take off its final slash.
+
+    Args:
+        setting: where the address comes from, as errors name it.
+        address: an http or https address; it may have a path.
+
+    Raises:
+        Misconfigured: it is not one, or holds credentials, a query or a fragment.
+    """
+    try:
+        url = URL(address.strip())
+    except ValueError:
+        raise Misconfigured(setting, "is not a URL") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise Misconfigured(setting, "must begin with http:// or https:// and a host")
+    if url.user is not None or url.password is not None:
+        raise Misconfigured(setting, "must not hold credentials")
+    if url.raw_query_string or url.raw_fragment:
+        raise Misconfigured(setting, "must not have a query or a fragment")
+    return str(url).rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often one call is sent, and how long is waited in between.
+
+    Attributes:
+        max_retries: tries after the first.
+        base_s: upper end of the first delay; doubled with each try up to 60 s.
+        draw: random number in `[0, 1)`, the share of each delay that is waited.
+    """
+
+    max_retries: int = 3
+    base_s: float = 0.5
+    draw: Callable[[], float] = random.random
+
+    async def send(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Call `send` until it returns, raises what does not pass, or its tries are used up."""
+        try:
+            # The first try goes without stamina, whose machinery costs a fifth of a request.
+            return await send()
+        except Unavailable as error:
+            failure = error
+        async for attempt in stamina.retry_context(
+            on=BackOff(self.base_s, self.draw), attempts=1 + self.max_retries, timeout=None
+        ):
+            with attempt:
+                if attempt.num == 1:
+                    raise failure
+                return await send()
+        raise AssertionError("the last try returns or raises")
+
+
+class HttpClient:
+    """Sends requests to one outside system, each once, and raises nothing but our own errors.
+
+    Args:
+        dependency: what errors call the system.
+        timeout_s: bound on one request, from sending it to the last byte of its answer, seconds.
+        connect_timeout_s: bound on making a connection, seconds.
+        headers: sent with every request.
+        make_connector: how connections are made, where not as usual.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        dependency: str,
+        *,
+        timeout_s: float,
+        connect_timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        make_connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.dependency = dependency
+        self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
+        self._timeout = self._make_timeout(timeout_s)
+        self._headers: dict[str, str] = {
+            hdrs.ACCEPT: "application/json",
+            hdrs.USER_AGENT: "aletheia",
+            **(headers or {}),
+        }
+        self._make_connector = make_connector or _make_connector
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make ready to send; nothing is sent yet. Idempotent."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=self._make_connector(),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+            )
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def exchange(
+        self,
+        method: str,
+        url: URL,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        secrets: tuple[str, ...] = (),
+        max_bytes: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """Send a request and read its answer, whatever its status.
+
+        Args:
+            method: of HTTP.
+            url: where to.
+            body: JSON, unless `headers` say otherwise.
+            headers: beside those of every request.
+            secrets: what no error may show.
+            max_bytes: longest body of a 2xx that is read, decompressed; `None` reads only its
+                beginning, as is done of any other answer.
+            timeout_s: bound on this request, where it is not the usual one.
+
+        Raises:
+            Unreachable: no connection came about, so nothing was sent.
+            BadAnswer: the answer is not HTTP, cannot be decompressed, or exceeds `max_bytes`.
+            Unavailable: the connection was lost, or the answer did not come in time.
+        """
+        timeout = self._timeout if timeout_s is None else self._make_timeout(timeout_s)
+        status: int | None = None
+        try:
+            async with self._request(method, url, body, headers, timeout) as response:
+                status, received_at = response.status, self._clock()
+                if max_bytes is not None and is_success(status):
+                    read = await self._read_all(response, max_bytes)
+                else:
+                    read = await _read_beginning(response)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._translate(error, status, timeout, secrets) from _cause_of(error)
+        return Answer(self.dependency, status, response.headers, read, received_at, secrets)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: URL,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        secrets: tuple[str, ...] = (),
+    ) -> AsyncGenerator[aiohttp.StreamReader | Answer]:
+        """Send a request and read its answer piece by piece; who reads bounds bytes and time.
+
+        Yields:
+            The body of a 2xx, or any other answer.
+
+        Raises:
+            Unreachable: no connection came about, so nothing was sent.
+            BadAnswer: the answer is not HTTP or cannot be decompressed.
+            Unavailable: the connection was lost.
+        """
+        timeout = self._make_timeout(None)
+        status: int | None = None
+        try:
+            async with self._request(method, url, body, headers, timeout) as response:
+                status, received_at = response.status, self._clock()
+                if is_success(status):
+                    yield response.content
+                else:
+                    read = await _read_beginning(response)
+                    yield Answer(
+                        self.dependency, status, response.headers, read, received_at, secrets
+                    )
+        except (aiohttp.ClientError, OSError) as error:
+            # A `TimeoutError`, which is an `OSError`, may be of whoever reads.
+            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+                raise
+            raise self._translate(error, status, timeout, secrets) from _cause_of(error)
+
+    def _request(
+        self,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        if self._session is None:
+            raise RuntimeError("the client is not open")
+        is_large = body is not None and len(body) > LARGE_BODY_BYTES
+        if body is not None:
+            headers = {hdrs.CONTENT_TYPE: "application/json", **(headers or {})}
+        return self._session.request(
+            method,
+            url,
+            data=io.BytesIO(body) if is_large and body is not None else body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=timeout,
+            middlewares=_SEND_ONCE if method == hdrs.METH_GET else (),
+        )
+
+    def _make_timeout(self, total_s: float | None) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=total_s,
+            sock_connect=self._connect_timeout_s,
+            # Not rounded up to whole seconds, as it is by default.
+            ceil_threshold=(total_s or 0.0) + 1,
+        )
+
+    async def _read_all(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+        """Read a body; aiohttp decompresses it in pieces of at most 256 KiB."""
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await response.content.readany():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > max_bytes:
+                reason = f"longer than {max_bytes:,} bytes"
+                raise BadAnswer(self.dependency, reason, status=response.status)
+        return b"".join(chunks)
+
+    def _translate(
+        self,
+        error: BaseException,
+        status: int | None,
+        timeout: aiohttp.ClientTimeout,
+        secrets: tuple[str, ...],
+    ) -> Unavailable:
+        """Build our own error for one of aiohttp's or of the system."""
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                return Unreachable(
+                    self.dependency, f"no connection within {self._connect_timeout_s} s"
+                )
+            case TimeoutError():
+                reason = f"no complete answer within {timeout.total:g} s"
+            case aiohttp.ClientConnectorError():
+                return Unreachable(self.dependency, excerpt(str(error), *secrets))
+            case aiohttp.ClientResponseError():
+                said = excerpt(error.message, *secrets)
+                return BadAnswer(self.dependency, f"not HTTP: {said}", status=status)
+            case aiohttp.ClientPayloadError() if isinstance(error.__cause__, ContentEncodingError):
+                reason = "a body that cannot be decompressed"
+                return BadAnswer(self.dependency, reason, status=status)
+            case _:
+                reason = f"connection lost ({type(_origin_of(error)).__name__})"
+        return Unavailable(self.dependency, reason, status=status)
+
+
+class _Lost(aiohttp.ClientError):
+    """A connection that was lost, in a form that aiohttp does not answer with a second try."""
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a GET by itself when a kept connection turns out to be lost.
+
+    It would be a try that no policy decided on and nobody counts.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Lost from error
+
+
+_SEND_ONCE: Final = (_send_once,)
+
+
+def _make_connector() -> aiohttp.BaseConnector:
+    # No bound of its own: a wait for it would count as time of the request.
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S)
+
+
+def _origin_of(error: BaseException) -> BaseException:
+    return (error.__cause__ or error) if isinstance(error, _Lost) else error
+
+
+def _cause_of(error: BaseException) -> BaseException | None:
+    """Return what may be the cause of our error: the response's error holds our headers."""
+    return None if isinstance(error, aiohttp.ClientResponseError) else _origin_of(error)
+
+
+async def _read_beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Read the first part of a body, as far as it comes soon; a fault in it ends it."""
+    content = response.content
+    chunks: list[bytes] = []
+    size = 0
+    with suppress(TimeoutError, aiohttp.ClientError):
+        if content.is_eof():
+            return content.read_nowait(BEGINNING_BYTES)
+        async with asyncio.timeout(BEGINNING_TIMEOUT_S):
+            while size < BEGINNING_BYTES and (chunk := await content.readany()):
+                chunks.append(chunk)
+                size += len(chunk)
+    return b"".join(chunks)[:BEGINNING_BYTES]

@@ -1,0 +1,271 @@
+"""What an HTTP answer means: its status, its JSON, and what of it is safe to show."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias, TypeVar, cast
+
+import orjson
+
+from aletheia.errors import (
+    BadAnswer,
+    Conflict,
+    NotFound,
+    Refused,
+    Unauthorized,
+    Unavailable,
+)
+
+T = TypeVar("T")
+
+ErrorKind: TypeAlias = type[Refused] | type[Unavailable]
+
+STATUSES: Final[Mapping[int, ErrorKind]] = {
+    HTTPStatus.UNAUTHORIZED: Unauthorized,
+    HTTPStatus.FORBIDDEN: Unauthorized,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.REQUEST_TIMEOUT: Unavailable,
+    HTTPStatus.CONFLICT: Conflict,
+    HTTPStatus.TOO_EARLY: Unavailable,
+    HTTPStatus.TOO_MANY_REQUESTS: Unavailable,
+    499: Unavailable,  # nginx and Ollama: the client was gone
+}
+"""What statuses mean; any other 4xx is `Refused`, 5xx `Unavailable`, and 3xx `BadAnswer`."""
+
+EXCERPT_LENGTH: Final = 200
+"""Characters of an answer that an error carries."""
+
+SHOWN_BYTES: Final = 4096
+"""How much of a body an excerpt is made from."""
+
+MAX_RETRY_AFTER_S: Final = 86_400.0
+"""Longest wait that is believed, so that no answer can name one that overflows a date."""
+
+MAX_JSON_VALUES: Final = 2_000_000
+"""Most values in a JSON body that is read: each costs up to 100 bytes of memory."""
+
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
+_WEB_PAGE: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)", re.IGNORECASE)
+
+
+def excerpt(body: bytes | str, *secrets: str) -> str:
+    """Return the beginning of an answer on one line.
+
+    Args:
+        body: the answer's body; only its first `SHOWN_BYTES` are looked at.
+        secrets: what must not be shown, wherever it occurs in `body`.
+
+    Returns:
+        At most `EXCERPT_LENGTH` printable characters.
+    """
+    beginning = body[:SHOWN_BYTES]
+    text = beginning if isinstance(beginning, str) else beginning.decode(errors="replace")
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    for secret in filter(None, secrets):
+        shown = shown.replace(secret, "***")
+        if len(body) >= SHOWN_BYTES:
+            # A secret that the cut went through is not recognised.
+            shown = shown[: -len(secret)]
+    return " ".join(shown.split())[:EXCERPT_LENGTH].rstrip()
+
+
+def is_success(status: int) -> bool:
+    """Check whether a status is a 2xx."""
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def is_web_page(body: bytes) -> bool:
+    """Check whether a body is HTML."""
+    return _WEB_PAGE.match(body) is not None
+
+
+def read_date(value: str | None) -> float | None:
+    """Read an HTTP date as seconds since the epoch, `None` if it is not one."""
+    if value is None:
+        return None
+    try:
+        moment = parsedate_to_datetime(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def read_retry_after(value: str | None, *, date: str | None, now: float) -> float | None:
+    """Read a `Retry-After` header: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
+
+    Args:
+        value: the header: seconds, or an HTTP date.
+        date: the same answer's `Date` header; a date in `value` is relative to it, so that a
+            difference between the server's clock and ours does not matter.
+        now: seconds since the epoch, used where there is no `Date`.
+
+    Returns:
+        Seconds to wait, 0 to `MAX_RETRY_AFTER_S`, or `None` where the header says nothing.
+    """
+    if value is None:
+        return None
+    if _SECONDS.fullmatch(value.strip()):
+        return min(float(value), MAX_RETRY_AFTER_S)
+    until = read_date(value)
+    if until is None:
+        return None
+    sent = read_date(date)
+    return min(max(until - (now if sent is None else sent), 0.0), MAX_RETRY_AFTER_S)
+
+
+def kind_of(status: int, exceptions: Mapping[int, ErrorKind] | None = None) -> ErrorKind:
+    """Return the class of error that a status means which is no success.
+
+    Args:
+        status: of HTTP.
+        exceptions: where the system behind it differs from `STATUSES`.
+    """
+    if exceptions and status in exceptions:
+        return exceptions[status]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable
+    return BadAnswer if status < HTTPStatus.BAD_REQUEST else STATUSES.get(status, Refused)
+
+
+def make_error(
+    dependency: str,
+    status: int,
+    reason: str = "",
+    *,
+    retry_after_s: float | None = None,
+    exceptions: Mapping[int, ErrorKind] | None = None,
+) -> Refused | Unavailable:
+    """Build the error that a status means which is no success.
+
+    Args:
+        dependency: what the error calls the outside system.
+        status: of HTTP.
+        reason: what was said, without secrets.
+        retry_after_s: how long we were asked to wait, seconds.
+        exceptions: where the system differs from `STATUSES`.
+    """
+    kind = kind_of(status, exceptions)
+    if issubclass(kind, Refused):
+        return kind(dependency, status, reason)
+    if status < HTTPStatus.BAD_REQUEST:
+        reason = f"{status}, which is not followed"
+    else:
+        reason = f"{status}: {reason}" if reason else str(status)
+    return kind(dependency, reason, retry_after_s, status)
+
+
+def load_json(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> object:
+    """Read JSON, however deeply it is nested and however much is in it.
+
+    Args:
+        body: UTF-8.
+        max_values: most values in it; commas and brackets within strings count, too.
+
+    Raises:
+        ValueError: it is not JSON, or has more values.
+    """
+    if len(body) > max_values and sum(map(body.count, (b",", b"[", b"{"))) > max_values:
+        raise ValueError(f"more than {max_values:,} values")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ValueError(
+            "a web page in place of JSON" if is_web_page(body) else "not JSON"
+        ) from None
+
+
+def load_object(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = load_json(body, max_values=max_values)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - readers of answers raise ValueError
+    return cast("dict[str, Any]", value)
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """Return a JSON object as it is, and an empty one for everything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def as_text(value: object) -> str:
+    """Return a string as it is, and an empty one for everything else."""
+    return value if isinstance(value, str) else ""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a server answered, as far as it was read.
+
+    Attributes:
+        dependency: what errors call the server.
+        status: of HTTP.
+        headers: case-insensitive.
+        body: the whole of it, or only the beginning where the status decides.
+        received_at: when its headers came, seconds since the epoch.
+        secrets: what no error may show.
+    """
+
+    dependency: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: float
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is a 2xx."""
+        return is_success(self.status)
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """How long the server asks us to wait, seconds."""
+        value, date = self.headers.get("Retry-After"), self.headers.get("Date")
+        return read_retry_after(value, date=date, now=self.received_at)
+
+    def excerpt(self, text: bytes | str | None = None) -> str:
+        """Return the beginning of a text, or else of the body, without secrets."""
+        if text is None:
+            text = b"a web page" if is_web_page(self.body) else self.body
+        return excerpt(text, *self.secrets)
+
+    def to_error(
+        self, reason: str | None = None, exceptions: Mapping[int, ErrorKind] | None = None
+    ) -> Refused | Unavailable:
+        """Build the error that this answer means; it is no success.
+
+        Args:
+            reason: what the server said, without secrets; by default the body's beginning.
+            exceptions: where the system differs from `STATUSES`.
+        """
+        return make_error(
+            self.dependency,
+            self.status,
+            self.excerpt() if reason is None else reason,
+            retry_after_s=self.retry_after_s,
+            exceptions=exceptions,
+        )
+
+    def read(self, read: Callable[[bytes], T]) -> T:
+        """Read the body of a success.
+
+        Args:
+            read: raises `ValueError` where the body is not what the protocol promises.
+
+        Raises:
+            BadAnswer: `read` does.
+        """
+        try:
+            return read(self.body)
+        except ValueError as error:
+            # Not as its context: it may hold the body.
+            is_shown = self.body and not is_web_page(self.body)
+            reason = f"{error}: {self.excerpt()}" if is_shown else f"{error}"
+            raise BadAnswer(self.dependency, reason, status=self.status) from None
