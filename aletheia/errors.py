@@ -16,7 +16,7 @@ only these.
     │   └── Conflict          409
     ├── ModelUnavailable      a model cannot be had from any of its sources
     ├── ComputeFailed         computing a task failed; another attempt may help
-    ├── HeldUp                not now, by our own rules; nothing was sent
+    ├── Deferred                not now, by our own rules; nothing was sent
     │   ├── RateLimited       a provider is over one of its limits
     │   ├── BudgetExceeded    a budget has no room for the call
     │   ├── BreakerOpen       a dependency failed too often to be asked for a while
@@ -190,7 +190,7 @@ class ComputeFailed(AletheiaError):
         return self.message
 
 
-class HeldUp(AletheiaError):
+class Deferred(AletheiaError):
     """What is asked for is not allowed now; nothing was sent and nothing was charged.
 
     Attributes:
@@ -202,7 +202,7 @@ class HeldUp(AletheiaError):
     until: datetime | None
 
 
-class RateLimited(HeldUp):
+class RateLimited(Deferred):
     """A provider is over one of its limits.
 
     Args:
@@ -222,7 +222,7 @@ class RateLimited(HeldUp):
         return f"{self.provider!r} is over its limit{per} until {self.until}"
 
 
-class BudgetExceeded(HeldUp):
+class BudgetExceeded(Deferred):
     """A budget has no room for a call.
 
     Args:
@@ -260,7 +260,7 @@ class BudgetExceeded(HeldUp):
         )
 
 
-class BreakerOpen(HeldUp):
+class BreakerOpen(Deferred):
     """A dependency failed too often to be asked for a while.
 
     Args:
@@ -278,7 +278,7 @@ class BreakerOpen(HeldUp):
         return f"the breaker of {self.dependency!r} is open until {self.until}"
 
 
-class LaneTaken(HeldUp):
+class LaneTaken(Deferred):
     """Another run works in the bulk lane.
 
     Args:
@@ -313,6 +313,6 @@ class Misconfigured(AletheiaError):
         return f"{self.name}: {self.reason}"
 
 
-def wait_asked_by(error: AletheiaError) -> float:
+def retry_after_s(error: AletheiaError) -> float:
     """Say how long the outside system behind an error asked us to stay away, seconds; 0 if not."""
     return (error.retry_after_s or 0.0) if isinstance(error, Unavailable) else 0.0

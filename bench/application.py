@@ -18,8 +18,8 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from aletheia.adapters.mock_judge import WRITERS
-from aletheia.adapters.mock_llm import MOCK_MODEL, Write, write_items
+from aletheia.adapters.mock.chat import MOCK_MODEL, Write, write_items
+from aletheia.adapters.mock.judge import WRITERS
 from aletheia.gather.prompts.generate_items import FORM
 from aletheia.llm.messages import read_quoted
 from bench.programs import Message, answer_requests_async, say

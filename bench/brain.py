@@ -28,9 +28,9 @@ from rich.table import Table
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.neo4j import Neo4jGraph
-from aletheia.adapters.local_embedder import LocalEmbedder
+from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.analysis.ports import Embedding
-from aletheia.gather.brain import BrainDepartment, BrainGraph, GraphItem
+from aletheia.brain.ports import BrainDepartment, BrainGraph, GraphItem
 from bench.corpora import make_texts
 from bench.figures import console, describe_machine, print_json
 from tests.services.neo4j_server import Neo4jAddress, running_neo4j
@@ -170,7 +170,7 @@ async def bench_neo4j(
     """Measure Neo4j."""
     graph = Neo4jGraph(address.uri, address.username, address.password)
     by_index = Neo4jGraph(
-        address.uri, address.username, address.password, exact_up_to=0, most_bytes=0
+        address.uri, address.username, address.password, exact_up_to=0, max_bytes=0
     )
     large = Neo4jGraph(address.uri, address.username, address.password)
     items = make_items(texts, vectors)

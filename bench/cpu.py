@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import psutil
 
-from aletheia.adapters.model_process import COMMAND
+from aletheia.adapters.local.process import COMMAND
 from deployments.local import DIRECTORY_MARK, NAME_MARK
 
 MODEL: Final = "model"

@@ -31,10 +31,12 @@ from numpy.typing import NDArray
 from rich.table import Table
 from semhash import SemHash
 
-from aletheia.adapters.local_embedder import LocalEmbedder
-from aletheia.adapters.mock_llm import MOCK_MODEL, MockChat
+from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
 from aletheia.analysis.ports import Embedding
-from aletheia.gather.calibration import (
+from aletheia.gather.generation import GenerationPlan, generate_items
+from aletheia.gather.models import PromptContext
+from aletheia.items.calibration import (
     DUPLICATE_AT,
     Accuracy,
     Calibration,
@@ -43,12 +45,11 @@ from aletheia.gather.calibration import (
     measure_accuracy,
     shipped_calibration,
 )
-from aletheia.gather.content import item_id
-from aletheia.gather.dedup import Deduplicator, Judge, NewItem, Question, Verdict
-from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.item_index import ItemIndex, make_entry
-from aletheia.gather.labelled import LabelledPair, LabelledText, Split, pair_up, read_texts
-from aletheia.gather.models import Department, PromptContext
+from aletheia.items.content import item_id
+from aletheia.items.dedup import Deduplicator, Judge, NewItem, Question, Verdict
+from aletheia.items.departments import Department
+from aletheia.items.item_index import ItemIndex, make_entry
+from aletheia.items.labelled import LabelledPair, LabelledText, Split, pair_up, read_texts
 from aletheia.llm.messages import Completion
 from bench.figures import console, describe_machine, print_json
 from deployments.example_payload import EXAMPLE_TEXTS, example_departments

@@ -20,11 +20,11 @@ import numpy as np
 import orjson
 from pydantic import SecretStr
 
-from aletheia.adapters.item_embedding import embed_with, name_vectors_of
-from aletheia.adapters.mock_embedder import MockEmbedder
-from aletheia.gather.content import SavedItem, VectorShelf, item_id
-from aletheia.gather.events import EventLog
+from aletheia.adapters.embedding.items import embed_with, name_vectors_of
+from aletheia.adapters.mock.embedder import MockEmbedder
+from aletheia.events.log import EventLog
 from aletheia.gather.progress import GatherReport
+from aletheia.items.content import SavedItem, VectorCache, item_id
 from aletheia.settings import EmbeddingSettings
 from bench.programs import Message, answer_requests_async, say
 from blocks import (
@@ -100,7 +100,7 @@ class Gatherer:
         settings = EmbeddingSettings()
         embedder = MockEmbedder(default_model=settings.default_model)
         model = embedder.canonical_model(None)
-        shelf = VectorShelf(content, name_vectors_of(embedder, model))
+        shelf = VectorCache(content, name_vectors_of(embedder, model))
         random = np.random.default_rng(7)
         await content.open()
         try:

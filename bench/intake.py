@@ -16,12 +16,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from aletheia.adapters.model_source import (
-    PACKAGED_MODEL,
-    HuggingFaceHub,
-    find_model,
-    packaged_copy,
-)
+from aletheia.adapters.local.source import PACKAGED_MODEL, HuggingFaceHub, find_model, packaged_copy
 from bench.corpora import Corpus, make_texts, write_corpus
 from bench.cpu import MODEL, Meter
 from bench.figures import (
@@ -77,7 +72,7 @@ REST_S: Final = 1.0
 DISTURBED_AT: Final = 0.06
 """Share of all processors that programs outside the bench may take during a turn."""
 
-LEAST_COSINE: Final = 0.999
+MIN_COSINE: Final = 0.999
 """Between a vector and that of the model alone, from which both are the same (float rounding)."""
 
 Embed: TypeAlias = Callable[[Corpus, str, Path], Awaitable[float]]
@@ -258,7 +253,7 @@ def check_vectors(name: str, found: NDArray[np.float32], reference: NDArray[np.f
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(reference, axis=1)
     products = np.einsum("nd,nd->n", found, reference)
     # A vector of zeros, or one with NaN in it, must not pass.
-    is_same = products > LEAST_COSINE * norms
+    is_same = products > MIN_COSINE * norms
     is_same &= norms > 0
     if not is_same.all():
         raise BenchFailed(

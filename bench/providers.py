@@ -28,9 +28,9 @@ from openai import AsyncOpenAI
 from rich.table import Table
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.embedding_cache import EmbeddingCache
+from aletheia.adapters.embedding.cache import EmbeddingCache
 from aletheia.adapters.metering import Meter
-from aletheia.adapters.openai_embedder import MAX_INPUTS, OpenAIEmbedder
+from aletheia.adapters.openai.embedder import MAX_INPUTS, OpenAIEmbedder
 from aletheia.analysis.ports import Embedding
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import CircuitBreaker
@@ -52,8 +52,8 @@ ROUNDS: Final = 5
 MODEL: Final = "text-embedding-3-small"
 KEY: Final = "sk-bench"
 
-MOST_CALLS_PER_1000: Final = 2
-MOST_OVER_LATENCY: Final = 1.2
+MAX_CALLS_PER_1000: Final = 2
+MAX_OVER_LATENCY: Final = 1.2
 
 UNLIMITED: Final = RateLimits(minute=10**6, hour=10**6, day=10**6, week=10**6, month=10**6)
 """Limits that are checked and never reached."""
@@ -131,8 +131,8 @@ async def bench(*, checks: int, rounds: int) -> None:
     missed = [
         key
         for key, is_missed in {
-            "calls_per_1000": figures["calls_per_1000"] > MOST_CALLS_PER_1000,
-            "vs_latency_bound": figures["vs_latency_bound"] > MOST_OVER_LATENCY,
+            "calls_per_1000": figures["calls_per_1000"] > MAX_CALLS_PER_1000,
+            "vs_latency_bound": figures["vs_latency_bound"] > MAX_OVER_LATENCY,
             "violations": limiter.violations > 0,
         }.items()
         if is_missed

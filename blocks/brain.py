@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.service import BrainService
-from aletheia.gather.brain import Brain
+from aletheia.brain.ports import Brain
 from aletheia.settings import BrainSettings, IntakeSettings
 
 if TYPE_CHECKING:

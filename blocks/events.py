@@ -3,8 +3,8 @@
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr
 
-from aletheia.adapters.redis_events import RedisEvents
-from aletheia.adapters.webhook import Webhooks
+from aletheia.adapters.events.redis import RedisEvents
+from aletheia.adapters.events.webhook import Webhooks
 from aletheia.settings import EventSettings
 
 

@@ -10,7 +10,7 @@ from aletheia.llm.calls import Around, just_send
 from aletheia.settings import IntakeSettings, LLMSettings
 
 if TYPE_CHECKING:
-    from aletheia.adapters.openai_chat import OpenAIChat
+    from aletheia.adapters.openai.chat import OpenAIChat
 
 
 class LLMCredentials(CredentialsBlock):
@@ -44,8 +44,7 @@ class LLMCredentials(CredentialsBlock):
         Raises:
             Misconfigured: there is no key, or it cannot be sent, or the address is none.
         """
-        # The SDK takes a second to import, which nobody else shall wait for.
-        from aletheia.adapters.openai_chat import OpenAIChat  # noqa: PLC0415
+        from aletheia.adapters.openai.chat import OpenAIChat  # noqa: PLC0415 - slow to import
 
         if not self.has_key:
             raise Misconfigured("OPENROUTER_API_KEY", "is not set; set it and run `aletheia setup`")

@@ -15,8 +15,8 @@ from aletheia.settings import (
 )
 
 if TYPE_CHECKING:
-    from aletheia.adapters.openai_batches import OpenAIBatches
-    from aletheia.adapters.openai_embedder import OpenAIEmbedder
+    from aletheia.adapters.openai.batches import OpenAIBatches
+    from aletheia.adapters.openai.embedder import OpenAIEmbedder
 
 PLACEHOLDER: Final = "your_openai_api_key_here"
 """What examples have in place of a key; no account has it (SPEC §2)."""
@@ -61,8 +61,10 @@ class OpenAICredentials(CredentialsBlock):
         Raises:
             Misconfigured: there is no key, or it cannot be sent, or the address is none.
         """
-        # The SDK takes a second to import, which nobody else shall wait for.
-        from aletheia.adapters.openai_embedder import MAX_INPUTS, OpenAIEmbedder  # noqa: PLC0415
+        from aletheia.adapters.openai.embedder import (  # noqa: PLC0415 - slow to import
+            MAX_INPUTS,
+            OpenAIEmbedder,
+        )
 
         if not self.has_key:
             raise Misconfigured(
@@ -91,7 +93,7 @@ class OpenAICredentials(CredentialsBlock):
         Raises:
             Misconfigured: there is no key, or it cannot be sent, or the address is none.
         """
-        from aletheia.adapters.openai_batches import OpenAIBatches  # noqa: PLC0415
+        from aletheia.adapters.openai.batches import OpenAIBatches  # noqa: PLC0415 - slow to import
 
         if not self.has_key:
             raise Misconfigured(

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aletheia.gather.content import SavedItem
-from aletheia.gather.decisions import KeptDecision
+from aletheia.items.content import SavedItem
+from aletheia.items.decisions import KeptDecision
 from flows.undo import undo_duplicate
 from tasks import warm
 from tasks.decisions import UndoneItem

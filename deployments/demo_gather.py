@@ -22,17 +22,12 @@ from rich.text import Text
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.gather.content import SavedItem
-from aletheia.gather.evaluation import EVALUATIONS, REQUESTS
-from aletheia.gather.events import (
-    AutomationComplete,
-    Deduplicating,
-    EventLog,
-    IterationComplete,
-    KeptEvent,
-)
+from aletheia.events.log import EventLog, KeptEvent
+from aletheia.events.models import AutomationComplete, Deduplicating, IterationComplete
 from aletheia.gather.progress import WARNINGS, DepartmentProgress, StopReason
 from aletheia.gather.runs import RUNS, GatherRuns, Run
+from aletheia.items.content import SavedItem
+from aletheia.quality.evaluation import EVALUATIONS, REQUESTS
 from deployments.demo_runs import LOOK_EVERY_S, artifacts_of, show_links, watch
 from deployments.event_lines import describe
 from deployments.example_payload import EXAMPLE_TEXTS, ExampleDepartment, example_departments
@@ -47,7 +42,7 @@ PROJECT: Final = "demo"
 MAX_ITERATIONS: Final = 13
 """One department stalls only after its fourth iteration, and the last one is to have too few."""
 
-MOST_REPEATS: Final = 6
+MAX_REPEATS: Final = 6
 """Rows of the table of duplicates."""
 
 EVALUATIONS_WITHIN_S: Final = 25.0
@@ -159,7 +154,7 @@ def show(
     console.print()
     if outcome.repeats:
         console.print(_tabulate_repeats(outcome.repeats, is_made_up=is_made_up))
-        left = len(outcome.repeats) - MOST_REPEATS
+        left = len(outcome.repeats) - MAX_REPEATS
         more = f" {left} more stand in the artifact gather-duplicates." if left > 0 else ""
         console.print(f"  * a document of the application.{more}\n", highlight=False)
     what = "items and vectors" if is_made_up else "items"
@@ -400,7 +395,7 @@ def _tabulate_repeats(repeats: Sequence[Mapping[str, Any]], *, is_made_up: bool)
     table.add_column("found by", no_wrap=True)
     table.add_column("alike", no_wrap=True)
     table.add_column("decision", no_wrap=True)
-    for row in repeats[:MOST_REPEATS]:
+    for row in repeats[:MAX_REPEATS]:
         table.add_row(
             _shorten(row["dropped"]),
             f"{_mark_theirs(row['repeats'])}{_shorten(row['repeats'])}",

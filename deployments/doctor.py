@@ -37,9 +37,9 @@ from prefect.states import Cancelling
 from rich.console import Console
 from rich.table import Table
 
-from aletheia.adapters.model_source import HuggingFaceHub, find_model, full_name, packaged_copy
-from aletheia.adapters.ollama import OllamaClient
-from aletheia.adapters.ollama_embedder import short_name
+from aletheia.adapters.local.source import HuggingFaceHub, find_model, full_name, packaged_copy
+from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.embedder import short_name
 from aletheia.errors import AletheiaError, ModelUnavailable
 from aletheia.intake.ledger import ROWS
 from aletheia.settings import EmbeddingSettings, IntakeSettings, OllamaSettings

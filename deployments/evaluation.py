@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from aletheia.errors import AletheiaError
-from aletheia.gather.evaluation_report import EvaluationReport
-from aletheia.gather.events import check_project_id
-from aletheia.gather.quality import PARTS, WEIGHTS
+from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.scores import PARTS, WEIGHTS
+from aletheia.store.project_id import check_project_id
 from deployments.runs import await_end
 from tasks import warm
 from tasks.evaluation import ask_for_evaluation, open_evaluations, start_run

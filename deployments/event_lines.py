@@ -3,7 +3,7 @@
 import orjson
 from rich.markup import escape
 
-from aletheia.gather.events import KeptEvent
+from aletheia.events.log import KeptEvent
 
 
 def describe(event: KeptEvent) -> str:

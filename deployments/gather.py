@@ -15,7 +15,8 @@ from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 
 from aletheia.errors import AletheiaError, InvalidTask, Misconfigured
-from aletheia.gather.events import EventLog, check_project_id
+from aletheia.events.log import EventLog
+from aletheia.store.project_id import check_project_id
 from deployments.event_lines import describe
 from tasks import warm
 from tasks.gather_operators import let_go_on

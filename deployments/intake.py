@@ -17,7 +17,7 @@ from aletheia.settings import IntakeSettings
 from deployments.setup import check_server
 from flows.replay import replay_dead_letters
 from tasks import warm
-from tasks.providers import Standing, read_standing
+from tasks.providers import ProviderStatus, read_standing
 
 STATES = {
     "claimed": "ours; `processing` not acknowledged yet",
@@ -32,10 +32,10 @@ STATES = {
 }
 
 
-def read_status() -> tuple[Overview, Standing]:
+def read_status() -> tuple[Overview, ProviderStatus]:
     """Count what is in the ledger of the saved store, and read what may hold up a request."""
 
-    async def read() -> tuple[Overview, Standing]:
+    async def read() -> tuple[Overview, ProviderStatus]:
         async with _ledger() as ledger:
             return await ledger.overview(), await read_standing()
 
@@ -63,7 +63,9 @@ def replay(ids: Sequence[str] | None, code: str | None, limit: int) -> ShiftRepo
     return asyncio.run(send())
 
 
-def show_status(overview: Overview, standing: Standing, console: Console, *, as_json: bool) -> None:
+def show_status(
+    overview: Overview, standing: ProviderStatus, console: Console, *, as_json: bool
+) -> None:
     """Print how intake and the providers stand."""
     if as_json:
         console.print_json(json.dumps(dataclasses.asdict(overview) | standing.as_json()))

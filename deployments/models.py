@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from aletheia.analysis.shelf import ModelRow
+from aletheia.analysis.model_manager import ModelRow
 from flows.models import manage_models
 from tasks import warm
 from tasks.models import Provider, choose_provider, describe, open_shelf

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from aletheia.errors import Misconfigured, Unavailable
-from aletheia.gather.events import check_project_id
+from aletheia.store.project_id import check_project_id
 from deployments.runs import await_end
 
 DEPLOYMENT: Final = "reconcile/reconcile"

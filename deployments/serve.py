@@ -15,8 +15,8 @@ from typing import Any, Final, NoReturn
 
 import uvicorn
 
+from aletheia.brain.ports import Brain
 from aletheia.errors import Misconfigured, Unavailable
-from aletheia.gather.brain import Brain
 from aletheia.service.app import ServiceParts, create_app
 from aletheia.settings import LogSettings
 from deployments import ROOT
@@ -24,7 +24,7 @@ from tasks import warm
 
 DOCUMENT: Final = ROOT / "docs" / "openapi.json"
 
-MOST_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 64
 """Requests and idle connections at once; each may hold a body of `MAX_BODY_BYTES`."""
 
 GRACE_S: Final = 20
@@ -57,7 +57,7 @@ async def _serve(host: str, port: int) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
+            limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_S,
         )
         server = uvicorn.Server(config)

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from aletheia.gather.calibration import Calibration
+from aletheia.items.calibration import Calibration
 from tasks.calibration import (
     choose_model,
     fit_model,

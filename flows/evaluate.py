@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from aletheia.gather.evaluation_report import EvaluationReport
+from aletheia.quality.evaluation_report import EvaluationReport
 from tasks.evaluation import (
     evaluate_request,
     find_request,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from prefect import flow
 
-from aletheia.analysis.shelf import ModelRow
+from aletheia.analysis.model_manager import ModelRow
 from tasks.models import (
     Provider,
     choose_provider,

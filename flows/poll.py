@@ -3,6 +3,7 @@
 from prefect import flow
 
 from aletheia.intake.models import ShiftReport
+from aletheia.intake.pipeline import drain
 from tasks.intake import (
     close_shift,
     collect_batch,
@@ -10,7 +11,6 @@ from tasks.intake import (
     on_shift,
     process_batch,
 )
-from tasks.pipeline import drain
 
 
 @flow(name="poll_tasks", persist_result=False)

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from aletheia.intake.models import ShiftReport
+from aletheia.intake.pipeline import drain
 from tasks.intake import (
     close_shift,
     find_letters,
@@ -10,7 +11,6 @@ from tasks.intake import (
     process_batch,
     recall_batch,
 )
-from tasks.pipeline import drain
 
 
 @flow(name="replay_dead_letters", persist_result=False)

@@ -10,7 +10,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 from prefect.runtime import flow_run
 
-from aletheia.adapters.guarded_batches import GuardedBatches
+from aletheia.adapters.openai.guarded_batches import GuardedBatches
 from aletheia.analysis.processor import Processors
 from aletheia.errors import Misconfigured
 from aletheia.intake.bulk import BulkLane, BulkReport

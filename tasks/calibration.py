@@ -8,10 +8,10 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.runtime import flow_run
 
-from aletheia.adapters.item_embedding import embed_with
+from aletheia.adapters.embedding.items import embed_with
 from aletheia.analysis.ports import Embedder
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.gather.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration, calibrate
+from aletheia.items.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration, calibrate
 from aletheia.settings import LogSettings
 from tasks import warm
 from tasks.policies import STEP

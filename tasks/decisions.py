@@ -5,7 +5,7 @@ from datetime import datetime
 
 from prefect import get_run_logger, task
 
-from aletheia.gather.brain import BrainDepartment
+from aletheia.brain.ports import BrainDepartment
 from tasks import warm
 from tasks.policies import STEP
 

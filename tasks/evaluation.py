@@ -15,8 +15,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from aletheia.errors import AletheiaError, Misconfigured, Unavailable
-from aletheia.gather.content import oldest_first
-from aletheia.gather.evaluation import (
+from aletheia.items.content import oldest_first
+from aletheia.items.departments import Department
+from aletheia.llm.answers import KeptSteps
+from aletheia.llm.asking import JudgePlan
+from aletheia.llm.messages import ChatRequest, Completion
+from aletheia.llm.ports import ChatModel
+from aletheia.quality.evaluation import (
     Evaluation,
     EvaluationOrder,
     EvaluationRequest,
@@ -24,15 +29,10 @@ from aletheia.gather.evaluation import (
     Requested,
     evaluate_items,
 )
-from aletheia.gather.evaluation_report import EvaluationReport
-from aletheia.gather.events import check_project_id
-from aletheia.gather.models import Department
-from aletheia.gather.ports import ChatModel
-from aletheia.gather.quality import QualityItem
-from aletheia.gather.quality_judge import JudgePlan
-from aletheia.gather.runs import KeptSteps
-from aletheia.llm.messages import ChatRequest, Completion
+from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.scores import QualityItem
 from aletheia.settings import LLMSettings, LogSettings
+from aletheia.store.project_id import check_project_id
 from tasks import cancelling, evaluation_artifacts, warm
 from tasks.policies import STEP
 from tasks.retrying import is_worth_waiting, plan_retry

@@ -5,8 +5,8 @@ from typing import Final
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from aletheia.gather.evaluation_report import EvaluationReport, FindingRow, SuggestionRow
-from aletheia.gather.quality import PARTS, WEIGHTS
+from aletheia.quality.evaluation_report import EvaluationReport, FindingRow, SuggestionRow
+from aletheia.quality.scores import PARTS, WEIGHTS
 
 KEY: Final = "evaluation"
 

@@ -15,34 +15,36 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.runtime import flow_run
 
-from aletheia.adapters.language import guess_language
-from aletheia.adapters.mock_llm import MOCK_MODEL
+from aletheia.adapters.mock.chat import MOCK_MODEL
 from aletheia.errors import BudgetExceeded
+from aletheia.events.delivery import EventSink, FanOut
+from aletheia.events.log import EventLog
 from aletheia.gather import loop
-from aletheia.gather.chronicle import Chronicle, deduplicating
-from aletheia.gather.content import ProjectItems, VectorShelf
-from aletheia.gather.dedup import Deduplicator
-from aletheia.gather.duplicate_judge import DuplicateJudge
-from aletheia.gather.evaluation import EvaluationStore
-from aletheia.gather.events import EventLog, check_project_id
-from aletheia.gather.fanout import EventSink, FanOut
+from aletheia.gather.event_derivation import EventEmitter, deduplicating
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
-from aletheia.gather.loop import QualityScorer, Workshop
-from aletheia.gather.models import Batch, DepartmentList
+from aletheia.gather.loop import GatherDeps, QualityScorer
+from aletheia.gather.models import Batch
 from aletheia.gather.progress import GatherReport, RunStatus, StopReason
-from aletheia.gather.quality_judge import JudgePlan
 from aletheia.gather.runs import (
     GatherRuns,
     HolderState,
-    KeptSteps,
     LockLost,
     ProjectBusy,
     Run,
     RunOrder,
     RunOver,
 )
+from aletheia.items.content import ProjectItems, VectorCache
+from aletheia.items.dedup import Deduplicator
+from aletheia.items.departments import DepartmentList
+from aletheia.items.duplicate_judge import DuplicateJudge
+from aletheia.llm.answers import KeptSteps
+from aletheia.llm.asking import JudgePlan
+from aletheia.quality.evaluation import EvaluationStore
 from aletheia.settings import GatherSettings, LLMSettings, LogSettings
+from aletheia.store.project_id import check_project_id
+from aletheia.text.language import guess_language
 from tasks import cancelling, warm
 from tasks.evaluation import ensure_evaluation, open_evaluations, start_waiting
 from tasks.gather_operators import close_if_cancelled, subscribe
@@ -76,9 +78,9 @@ class Turn:
 class _Gather:
     """The run of this process."""
 
-    shop: Workshop
+    shop: GatherDeps
     run: Run
-    chronicle: Chronicle
+    chronicle: EventEmitter
     fan_out: FanOut
     evaluations: EvaluationStore
     batch: Batch | None = None
@@ -153,7 +155,7 @@ async def opened_run(
                 fan_out = await _subscribe(run, events, sinks, webhook_url)
                 evaluations = await open_evaluations(project_id)
                 mock = MOCK_MODEL if shop.chat.is_mock else None
-                chronicle = Chronicle(events, shop.plan.default_model, mock=mock)
+                chronicle = EventEmitter(events, shop.plan.default_model, mock=mock)
                 gather = _Gather(shop, run, chronicle, fan_out, evaluations)
                 async with fan_out.feeding(project_id), _indexing(run), _holding(gather):
                     _current = gather
@@ -235,12 +237,12 @@ async def _subscribe(
     return fan_out
 
 
-async def _furnish(order: RunOrder) -> Workshop:
+async def _furnish(order: RunOrder) -> GatherDeps:
     """Put together what the steps work with."""
     settings, llm = GatherSettings(), LLMSettings()
     store, content = await warm.store(), await warm.content(order.project_id)
     chat, model = await warm.chat(order.run_id), await warm.item_model(order.run_id)
-    items = ProjectItems(content, VectorShelf(content, model.vectors), model.embed, model.name)
+    items = ProjectItems(content, VectorCache(content, model.vectors), model.embed, model.name)
     access, outbox = await warm.brain_access(order.run_id), await warm.outbox()
     runs = GatherRuns(store)
     await runs.prepare()
@@ -248,7 +250,7 @@ async def _furnish(order: RunOrder) -> Workshop:
     verdicts = KeptSteps(store, f"{order.project_id}:duplicates", clock=time.time)
     spending = await warm.spending()
     chosen = await (await warm.calibrations()).choose(order.run_id, model.name)
-    return Workshop(
+    return GatherDeps(
         runs=runs,
         items=items,
         chat=chat,

@@ -2,19 +2,19 @@
 
 from typing import Any, Final
 
-from aletheia.gather.calibration import DUPLICATE_AT
-from aletheia.gather.calibration_store import ChosenCalibration
-from aletheia.gather.content import ContentStore
 from aletheia.gather.progress import WARNINGS, GatherReport
 from aletheia.gather.runs import Run
+from aletheia.items.calibration import DUPLICATE_AT
+from aletheia.items.calibration_store import ChosenCalibration
+from aletheia.items.content import ContentStore
 from tasks import warm
 from tasks.artifacts import leave_markdown, leave_table
 from tasks.evaluation_artifacts import plain
 
-MOST_ROWS: Final = 200
+MAX_ROWS: Final = 200
 """Duplicates in a table."""
 
-MOST_WARNINGS: Final = 50
+MAX_WARNINGS: Final = 50
 
 _SHOWN: Final = 200
 """Characters of an item in a table."""
@@ -41,7 +41,7 @@ async def gather_report(run: Run, report: GatherReport) -> None:
         *rows,
     ]
     if run.warnings:
-        odd = [f"- {plain(one)}" for one in run.warnings[:MOST_WARNINGS]]
+        odd = [f"- {plain(one)}" for one in run.warnings[:MAX_WARNINGS]]
         page += ["", "Odd about the departments, or passed over:", "", *odd]
     chosen = await (await warm.calibrations()).find_chosen(run.id)
     if chosen is not None:
@@ -56,7 +56,7 @@ async def dropped_duplicates(run: Run, content: ContentStore) -> None:
         await decisions.list_dropped(run_id=run.id),
         key=lambda one: (one.position, one.iteration, one.place),
     )
-    shown = dropped[-MOST_ROWS:]
+    shown = dropped[-MAX_ROWS:]
     ids = list({one.decision.match_id for one in shown if one.decision.match_id is not None})
     matches = await content.read_items(ids) if ids else {}
     rows = [
@@ -75,7 +75,7 @@ async def dropped_duplicates(run: Run, content: ContentStore) -> None:
         }
         for one in shown
     ]
-    left_out = f" The last {MOST_ROWS} are shown." if len(dropped) > MOST_ROWS else ""
+    left_out = f" The last {MAX_ROWS} are shown." if len(dropped) > MAX_ROWS else ""
     undo = f" `aletheia gather undo {run.project_id} DECISION` saves one." if rows else ""
     await leave_table(
         run.id,

@@ -15,12 +15,12 @@ from prefect.flows import Flow
 from prefect.logging import get_logger
 from prefect.states import AwaitingRetry
 
-from aletheia.adapters.mock_llm import MOCK_MODEL
-from aletheia.adapters.webhook import WEBHOOK
+from aletheia.adapters.events.webhook import WEBHOOK
+from aletheia.adapters.mock.chat import MOCK_MODEL
 from aletheia.errors import AletheiaError, InvalidTask
-from aletheia.gather.chronicle import Chronicle
-from aletheia.gather.events import EventLog
-from aletheia.gather.fanout import EventSink, FanOut
+from aletheia.events.delivery import EventSink, FanOut
+from aletheia.events.log import EventLog
+from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.progress import Overrides
 from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
 from aletheia.gather.runs import GatherRuns, Run, RunSuperseded, UnknownRun
@@ -169,10 +169,10 @@ async def subscribe(
         await fan_out.subscribe(run.project_id, run.id, kind, address or "")
 
 
-async def _chronicle(run_id: str) -> Chronicle:
+async def _chronicle(run_id: str) -> EventEmitter:
     mock = MOCK_MODEL if (await warm.chat(run_id)).is_mock else None
     events = EventLog(await warm.store())
-    return Chronicle(events, LLMSettings().default_llm_model, mock=mock)
+    return EventEmitter(events, LLMSettings().default_llm_model, mock=mock)
 
 
 def _read_overrides(max_iterations: int | None, thresholds: Mapping[str, float]) -> Overrides:

@@ -20,11 +20,11 @@ from aletheia.errors import (
     Refused,
     Unauthorized,
     Unavailable,
-    wait_asked_by,
+    retry_after_s,
 )
 from aletheia.intake.bulk import is_for_bulk
 from aletheia.intake.collector import UPSTREAM
-from aletheia.intake.desk import Batch, Pace
+from aletheia.intake.held_claims import Batch, Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
@@ -42,10 +42,10 @@ from tasks.policies import STEP
 PROGRESS_EVERY_S = 2
 """Between two looks at the bar, seconds."""
 
-SHORTEST_USAGE_DAYS = 2
+MIN_USAGE_DAYS = 2
 """Calls are remembered at least so long: today's budget counts them."""
 
-LONGEST_REST_S = 15
+MAX_REST_S = 15
 """Longest sleep within one step, seconds: a suspended run ends at the next step."""
 
 
@@ -83,16 +83,16 @@ class _Run:
             ended=self.ended,
             seconds=round(time.monotonic() - self.began, 3),
             looks=self.looks,
-            tally=self.shift.desk.tally,
+            tally=self.shift.held.tally,
         )
         await artifacts.shift_report(report)
-        await artifacts.intake_status(await self.shift.desk.ledger.overview())
+        await artifacts.intake_status(await self.shift.held.ledger.overview())
         await providers.leave_standing(str(flow_run.id))
         return report
 
     async def show_progress(self) -> None:
         """Move the bar as long as the shift goes on."""
-        tally, shown = self.shift.desk.tally, 0
+        tally, shown = self.shift.held.tally, 0
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
             done = tally.succeeded + tally.failed
@@ -175,7 +175,7 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
 
 def _obey(is_paused: bool) -> None:
     if _current is not None:
-        _current.shift.desk.stop(is_stopping=is_paused)
+        _current.shift.held.stop(is_stopping=is_paused)
 
 
 @task(name="pull_missing_models", task_run_name="pull-missing-models", **STEP)
@@ -214,7 +214,7 @@ async def _leave_to_bulk_lane(run: _Run, now: float) -> None:
     except (Unavailable, BreakerOpen) as outage:
         get_run_logger().warning("how much is pending is not known: %s", outage)
         return
-    run.shift.desk.left_alone = frozenset({TASK_TYPE} if is_for_bulk_lane else ())
+    run.shift.held.left_alone = frozenset({TASK_TYPE} if is_for_bulk_lane else ())
     if is_for_bulk_lane:
         get_run_logger().info("more than %d tasks are pending: texts are left to bulk_embed", above)
 
@@ -222,7 +222,7 @@ async def _leave_to_bulk_lane(run: _Run, now: float) -> None:
 async def _forget_old(settings: IntakeSettings) -> None:
     """Delete what no limit counts any more, and calls as old as the ledger's oldest rows."""
     await (await warm.limiter()).purge()
-    days = max(settings.ledger_retention_days, SHORTEST_USAGE_DAYS)
+    days = max(settings.ledger_retention_days, MIN_USAGE_DAYS)
     await (await warm.spending()).purge(days * 86_400)
 
 
@@ -244,12 +244,12 @@ async def next_look() -> bool:
         now = run.now()
         is_over = now >= run.ends_at and (run.looks > 0 or run.is_resumed)
         try:
-            is_paused = await run.shift.desk.ledger.is_paused()
+            is_paused = await run.shift.held.ledger.is_paused()
             if is_over or (is_paused and now >= run.ends_at):
                 run.ended = _why_over(run, is_paused=is_paused)
                 return False
             if now >= run.next_look_at and not is_paused:
-                await run.shift.desk.ledger.purge()
+                await run.shift.held.ledger.purge()
                 await _leave_to_bulk_lane(run, time.time())
                 run.looks += 1
                 run.next_look_at = now + run.interval_s
@@ -266,26 +266,26 @@ async def next_look() -> bool:
 @task(name="rest", task_run_name="rest", **STEP)
 async def rest(seconds: float) -> None:
     """Wait for the next look, in pieces short enough for a suspension to take effect."""
-    await asyncio.sleep(max(0.0, min(seconds, LONGEST_REST_S)))
+    await asyncio.sleep(max(0.0, min(seconds, MAX_REST_S)))
 
 
 @task(name="collect_batch", task_run_name="collect", **STEP)
 async def collect_batch() -> Collected:
     """Claim the next batch; an upstream out of reach ends the look, not the shift."""
     run = _run()
-    if run.is_out_of_time() or await run.shift.desk.ledger.is_paused():
+    if run.is_out_of_time() or await run.shift.held.ledger.is_paused():
         return Collected(number=0, size=0)
     try:
         batch = await run.shift.collector.collect()
     except (Unavailable, BreakerOpen, Refused) as outage:
         # A page that is refused from the beginning is a wrong address; one that is refused from
         # some moment on, an upstream that is being deployed.
-        is_new = isinstance(outage, Refused) and not run.shift.desk.tally.pages
+        is_new = isinstance(outage, Refused) and not run.shift.held.tally.pages
         if is_new or isinstance(outage, Unauthorized):
             raise
         get_run_logger().warning("%s; looking again later", outage)
-        run.shift.desk.troubles[UPSTREAM] = outage
-        wait_s = wait_asked_by(outage)
+        run.shift.held.troubles[UPSTREAM] = outage
+        wait_s = retry_after_s(outage)
         if isinstance(outage, BreakerOpen) and outage.until is not None:
             wait_s = outage.until.timestamp() - time.time()
         run.next_look_at = max(run.next_look_at, run.now() + wait_s)
@@ -297,7 +297,7 @@ async def collect_batch() -> Collected:
 async def find_letters(ids: list[str] | None, code: str | None, limit: int) -> int:
     """Find the dead letters to send through once more; return how many there are."""
     run = _run()
-    letters = await run.shift.desk.ledger.dead_letters(ids=ids, code=code, limit=limit)
+    letters = await run.shift.held.ledger.dead_letters(ids=ids, code=code, limit=limit)
     run.letters = [letter["_id"] for letter in letters]
     return len(run.letters)
 
@@ -306,7 +306,7 @@ async def find_letters(ids: list[str] | None, code: str | None, limit: int) -> i
 async def recall_batch() -> Collected:
     """Ask the upstream to take dead letters back, until a batch is full or none is left."""
     run = _run()
-    most = run.shift.desk.pace.batch
+    most = run.shift.held.pace.batch
     while run.letters:
         letters, run.letters = run.letters[:most], run.letters[most:]
         batch = await run.shift.collector.recall(letters)
@@ -334,8 +334,8 @@ async def close_shift() -> ShiftReport:
     run = _run()
     await run.progress.finish()
     report = await run.write_down()
-    if run.shift.desk.trouble is not None:
-        raise run.shift.desk.trouble
+    if run.shift.held.trouble is not None:
+        raise run.shift.held.trouble
     return report
 
 

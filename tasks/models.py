@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 
-from aletheia.adapters.local_embedder import LocalEmbedder
-from aletheia.adapters.local_shelf import LocalShelf
-from aletheia.adapters.ollama_shelf import OllamaShelf
-from aletheia.analysis.shelf import ModelHolder, ModelRecords, ModelRow, ModelShelf
+from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.model_manager import LocalModelManager
+from aletheia.adapters.ollama.model_manager import OllamaModelManager
+from aletheia.analysis.model_manager import ModelHolder, ModelManager, ModelRecords, ModelRow
 from aletheia.errors import Misconfigured
 from aletheia.settings import EmbeddingSettings, LogSettings, ProcessingMode
 from tasks import artifacts, warm
@@ -68,7 +68,7 @@ def require_model(model: str | None) -> str:
     return model.strip()
 
 
-async def open_shelf(provider: Provider) -> ModelShelf:
+async def open_shelf(provider: Provider) -> ModelManager:
     """Build the shelf with the models of one provider, which is asked when there is a question."""
     settings = EmbeddingSettings()
     if HOLDERS.get(settings.processing_mode) != provider:
@@ -79,7 +79,7 @@ async def open_shelf(provider: Provider) -> ModelShelf:
     holder: ModelHolder
     if provider == "ollama":
         wanted = (settings.default_model, *settings.supported_models)
-        holder = OllamaShelf(
+        holder = OllamaModelManager(
             await warm.ollama(),
             records,
             supported_models=wanted,
@@ -89,8 +89,8 @@ async def open_shelf(provider: Provider) -> ModelShelf:
         embedder = LocalEmbedder.from_settings(
             settings, memory_max_bytes=settings.model_memory_max, note=records.note
         )
-        holder = LocalShelf.from_settings(settings, embedder)
-    return ModelShelf([holder], records)
+        holder = LocalModelManager.from_settings(settings, embedder)
+    return ModelManager([holder], records)
 
 
 @task(name="list_models", task_run_name="list-{provider}", **STEP)

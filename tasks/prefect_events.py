@@ -10,7 +10,7 @@ import orjson
 from prefect.client.orchestration import PrefectClient, get_client
 
 from aletheia.errors import Refused, Unavailable
-from aletheia.gather.events import KeptEvent
+from aletheia.events.log import KeptEvent
 
 PREFECT: Final = "prefect"
 """What errors call it, and the kind of sink it is."""

@@ -5,8 +5,8 @@ from typing import Any
 
 from prefect.artifacts import acreate_table_artifact
 
-from aletheia.adapters.embedding_cache import HitRate, read_hit_rates
-from aletheia.gather.outbox import OutboxState
+from aletheia.adapters.embedding.cache import HitRate, read_hit_rates
+from aletheia.brain.outbox import OutboxState
 from aletheia.llm.prices import usd_of
 from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.resilience.breaker import BreakerState
@@ -15,7 +15,7 @@ from tasks import warm
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ProviderStatus:
     """How everything stands that may hold up a request.
 
     Attributes:
@@ -108,11 +108,11 @@ class Standing:
         return rows
 
 
-async def read_standing(run_id: str | None = None) -> Standing:
+async def read_standing(run_id: str | None = None) -> ProviderStatus:
     """Read how everything stands; inside `warm.kept_open`."""
     limiter = await warm.limiter()
     spending = await warm.spending()
-    return Standing(
+    return ProviderStatus(
         breakers=await (await warm.breakers()).states(),
         limits={name: await limiter.usage(name) for name in await limiter.providers()},
         budgets=await spending.budgets(run_id),

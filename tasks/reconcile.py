@@ -9,13 +9,13 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
+from aletheia.brain.reconciliation import EXAMPLES, Differences, Kind, Reconciled, Reconciler
 from aletheia.errors import AletheiaError
 from aletheia.gather.catalogue import RunCatalogue
-from aletheia.gather.evaluation import EVALUATIONS
-from aletheia.gather.events import check_project_id
-from aletheia.gather.reconciliation import EXAMPLES, Differences, Kind, Reconciled, Reconciler
 from aletheia.gather.runs import RUNS
+from aletheia.quality.evaluation import EVALUATIONS
 from aletheia.settings import LogSettings
+from aletheia.store.project_id import check_project_id
 from tasks import warm
 from tasks.policies import STEP
 

@@ -10,11 +10,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.runtime import flow_run
 
-from aletheia.errors import AletheiaError, HeldUp, QuotaExhausted, wait_asked_by
+from aletheia.errors import AletheiaError, Deferred, QuotaExhausted, retry_after_s
 from aletheia.settings import GatherSettings
 
 RETRIES: Final = 3
-LONGEST_RETRY_S: Final = 600.0
+MAX_RETRY_S: Final = 600.0
 """Further attempts at a run, and the longest wait before one, seconds (SPEC §4)."""
 
 
@@ -26,9 +26,9 @@ async def plan_retry(error: Exception) -> None:
     policy = FlowRunPolicy(retries=0)
     if isinstance(error, AletheiaError) and error.retryable:
         base_s = GatherSettings().gather_retry_base_seconds
-        window_s = min(base_s * 2 ** (attempt() - 1), LONGEST_RETRY_S)
+        window_s = min(base_s * 2 ** (attempt() - 1), MAX_RETRY_S)
         delay_s = max(random.random() * window_s, _wait_of(error))  # noqa: S311
-        policy = FlowRunPolicy(retries=RETRIES, retry_delay=round(min(delay_s, LONGEST_RETRY_S)))
+        policy = FlowRunPolicy(retries=RETRIES, retry_delay=round(min(delay_s, MAX_RETRY_S)))
     try:
         async with get_client() as client:
             await client.update_flow_run(UUID(str(flow_run.id)), empirical_policy=policy)
@@ -45,13 +45,13 @@ def is_worth_waiting(error: AletheiaError) -> bool:
     """Tell whether what went wrong may be right in the next attempt, and there is one."""
     if attempt() > RETRIES or not error.retryable or isinstance(error, QuotaExhausted):
         return False
-    if isinstance(error, HeldUp) and error.until is None:
+    if isinstance(error, Deferred) and error.until is None:
         return False
-    return _wait_of(error) <= LONGEST_RETRY_S
+    return _wait_of(error) <= MAX_RETRY_S
 
 
 def _wait_of(error: AletheiaError) -> float:
     """Say how long an error holds at least, seconds; 0 if nobody said."""
-    if isinstance(error, HeldUp) and error.until is not None:
+    if isinstance(error, Deferred) and error.until is not None:
         return max(0.0, (error.until - datetime.now(UTC)).total_seconds())
-    return wait_asked_by(error)
+    return retry_after_s(error)

@@ -18,13 +18,13 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
-from aletheia.adapters.redis_events import REDIS
-from aletheia.adapters.webhook import WEBHOOK
+from aletheia.adapters.events.redis import REDIS
+from aletheia.adapters.events.webhook import WEBHOOK
 from aletheia.errors import AletheiaError
-from aletheia.gather.evaluation import list_lost_requests
-from aletheia.gather.events import EventLog
-from aletheia.gather.fanout import EventSink, FanOut
+from aletheia.events.delivery import EventSink, FanOut
+from aletheia.events.log import EventLog
 from aletheia.gather.runs import GatherRuns
+from aletheia.quality.evaluation import list_lost_requests
 from aletheia.settings import IntakeSettings, LogSettings
 from tasks import warm
 from tasks.evaluation import open_evaluations, start_run

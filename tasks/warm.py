@@ -13,40 +13,40 @@ from prefect.blocks.core import Block
 from aletheia.adapters.brain.service import BrainService
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent
-from aletheia.adapters.embedding_cache import EmbeddingCache
-from aletheia.adapters.guarded_upstream import GuardedUpstream
-from aletheia.adapters.hybrid_embedder import HybridEmbedder
-from aletheia.adapters.item_embedding import ItemModel, embed_with, name_vectors_of
-from aletheia.adapters.local_embedder import LocalEmbedder
+from aletheia.adapters.embedding.cache import EmbeddingCache
+from aletheia.adapters.embedding.hybrid import HybridEmbedder
+from aletheia.adapters.embedding.items import ItemModel, embed_with, name_vectors_of
+from aletheia.adapters.events.redis import REDIS, RedisEvents
+from aletheia.adapters.events.webhook import WEBHOOK, Webhooks
+from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.adapters.metering import Meter, Recorded
-from aletheia.adapters.mock_embedder import MockEmbedder
-from aletheia.adapters.mock_judge import WRITERS
-from aletheia.adapters.mock_llm import MockChat
-from aletheia.adapters.ollama import OllamaClient
-from aletheia.adapters.ollama_embedder import MAX_INPUTS as OLLAMA_MAX_INPUTS
-from aletheia.adapters.ollama_embedder import OllamaEmbedder
+from aletheia.adapters.mock.chat import MockChat
+from aletheia.adapters.mock.embedder import MockEmbedder
+from aletheia.adapters.mock.judge import WRITERS
+from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.embedder import MAX_INPUTS as OLLAMA_MAX_INPUTS
+from aletheia.adapters.ollama.embedder import OllamaEmbedder
 from aletheia.adapters.payload_cms import PayloadDepartments
-from aletheia.adapters.redis_events import REDIS, RedisEvents
-from aletheia.adapters.upstream import HttpUpstream
-from aletheia.adapters.webhook import WEBHOOK, Webhooks
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.guarded import GuardedUpstream
+from aletheia.analysis.model_manager import ModelRecords
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Processors
-from aletheia.analysis.shelf import ModelRecords
 from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
+from aletheia.brain.access import BrainAccess
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.items import BrainItems
+from aletheia.brain.outbox import Outbox
+from aletheia.brain.ports import BrainGraph
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.gather.brain import BrainGraph
-from aletheia.gather.brain_access import BrainAccess
-from aletheia.gather.brain_index import IndexedBrain
-from aletheia.gather.brain_items import BrainItems
-from aletheia.gather.calibration import GREY_FROM, shipped_calibration
-from aletheia.gather.calibration_store import CalibrationStore
+from aletheia.events.delivery import EventSink
 from aletheia.gather.catalogue import RunCatalogue
-from aletheia.gather.content import VectorShelf
-from aletheia.gather.decisions import ProjectDecisions
-from aletheia.gather.fanout import EventSink
-from aletheia.gather.outbox import Outbox
-from aletheia.gather.ports import ChatModel
+from aletheia.items.calibration import GREY_FROM, shipped_calibration
+from aletheia.items.calibration_store import CalibrationStore
+from aletheia.items.content import VectorCache
+from aletheia.items.decisions import ProjectDecisions
+from aletheia.llm.ports import ChatModel
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import PROBE_LEASE_S, CircuitBreaker
 from aletheia.resilience.limits import RateLimiter
@@ -72,9 +72,9 @@ from blocks import (
 from tasks.prefect_events import PREFECT, PrefectEvents
 
 if TYPE_CHECKING:
-    from aletheia.adapters.openai_batches import OpenAIBatches
-    from aletheia.adapters.openai_chat import OpenAIChat
-    from aletheia.adapters.openai_embedder import OpenAIEmbedder
+    from aletheia.adapters.openai.batches import OpenAIBatches
+    from aletheia.adapters.openai.chat import OpenAIChat
+    from aletheia.adapters.openai.embedder import OpenAIEmbedder
 
 OPENAI_MAX_INPUTS = 2048
 """Most texts in a request to OpenAI; its client, which says it too, takes a second to import."""
@@ -265,7 +265,7 @@ async def ollama_embedder(run_id: str | None = None) -> OllamaEmbedder:
             dimensions=settings.embedding_dimensions,
             long_text=settings.long_text or "truncate",
             concurrency=OllamaSettings().ollama_concurrency,
-            max_inputs=wrap.most_texts(OLLAMA_MAX_INPUTS),
+            max_inputs=wrap.max_texts(OLLAMA_MAX_INPUTS),
             around=wrap,
         )
 
@@ -308,7 +308,7 @@ async def _openai(
 ) -> Embedder:
     async def build() -> "OpenAIEmbedder":
         wrap = await meter(run_id)
-        return account.get_client(around=wrap, max_inputs=wrap.most_texts(OPENAI_MAX_INPUTS))
+        return account.get_client(around=wrap, max_inputs=wrap.max_texts(OPENAI_MAX_INPUTS))
 
     return await _cached(await _fetch("openai embedder", build), settings, account.base_url)
 
@@ -493,7 +493,7 @@ async def brain_items(project_id: str, run_id: str) -> BrainItems:
         run_id: the run that pays for what is embedded.
     """
     items, model = await content(project_id), await item_model(run_id)
-    return BrainItems(items, VectorShelf(items, model.vectors), model.embed)
+    return BrainItems(items, VectorCache(items, model.vectors), model.embed)
 
 
 async def outbox() -> Outbox:

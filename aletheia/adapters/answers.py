@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 EXCERPT_LENGTH = 200
 """Characters of an answer that an error carries."""
 
-LONGEST_RETRY_AFTER_S = 86_400.0
+MAX_RETRY_AFTER_S = 86_400.0
 """Longest wait that is believed, so that no answer can name one that overflows a date."""
 
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -51,14 +51,14 @@ def read_retry_after(value: str | None, *, date: str | None, now: float) -> floa
         now: seconds since the epoch, used where there is no `Date`.
 
     Returns:
-        Seconds to wait, 0 to `LONGEST_RETRY_AFTER_S`, or `None` where the header says nothing.
+        Seconds to wait, 0 to `MAX_RETRY_AFTER_S`, or `None` where the header says nothing.
     """
     if value is None:
         return None
     if _SECONDS.fullmatch(value.strip()):
-        return min(float(value), LONGEST_RETRY_AFTER_S)
+        return min(float(value), MAX_RETRY_AFTER_S)
     until = read_date(value)
     if until is None:
         return None
     sent = read_date(date)
-    return min(max(until - (now if sent is None else sent), 0.0), LONGEST_RETRY_AFTER_S)
+    return min(max(until - (now if sent is None else sent), 0.0), MAX_RETRY_AFTER_S)

@@ -42,7 +42,7 @@ LIMITED: Final = frozenset({"openai", "ollama"})
 """Providers that the limits hold for (SPEC §1); chat models of others have those of their own, and
 the budgets."""
 
-LONGEST_PAUSE_S: Final = 5.0
+MAX_PAUSE_S: Final = 5.0
 """Longest wait between two tries of one request. A provider that asks for more is waited for in
 the ledger, where a task blocks nobody."""
 
@@ -81,7 +81,7 @@ class Meter:
         self._max_retries, self._retry_base_s, self._draw = max_retries, retry_base_s, draw
         self._lost: set[str] = set()
 
-    def most_texts(self, provider_most: int) -> int:
+    def max_texts(self, provider_most: int) -> int:
         """Say how many texts a request may carry, so that no limit forbids it for ever."""
         limits = self._limiter.limits
         if self._unit == "request" or limits is None:
@@ -98,11 +98,11 @@ class Meter:
         """Send a request, more than once if need be.
 
         Raises:
-            HeldUp: a breaker, a limit or a budget is in the way; what was tried before failed.
+            Deferred: a breaker, a limit or a budget is in the way; what was tried before failed.
             AletheiaError: what the last try ended with.
         """
         async for attempt in stamina.retry_context(
-            on=BackOff(self._retry_base_s, self._draw, longest_s=LONGEST_PAUSE_S),
+            on=BackOff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S),
             attempts=1 + self._max_retries,
             timeout=None,
         ):

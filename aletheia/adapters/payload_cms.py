@@ -20,8 +20,8 @@ from yarl import URL
 
 from aletheia.adapters.answers import excerpt, read_retry_after
 from aletheia.adapters.connections import connection_lost, send_once
-from aletheia.adapters.remote_embedder import read_base_url
-from aletheia.adapters.upstream import is_token
+from aletheia.adapters.embedding.remote import read_base_url
+from aletheia.adapters.upstream.client import is_token
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -32,7 +32,7 @@ from aletheia.errors import (
     Unavailable,
     Unreachable,
 )
-from aletheia.gather.models import Department, DepartmentFault, DepartmentList
+from aletheia.items.departments import Department, DepartmentFault, DepartmentList
 from aletheia.llm.structured import explain
 from aletheia.resilience.backoff import BackOff
 

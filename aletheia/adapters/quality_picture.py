@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aletheia.gather.progress import DepartmentProgress, RunProgress, StopReason
 
-_LONGEST_NAME: Final = 24
+_MAX_NAME: Final = 24
 _GAP: Final = 1.5
 """Between two departments, in iterations."""
 
@@ -132,4 +132,4 @@ def _draw_department(axes: Any, one: DepartmentProgress, left: float) -> None:
 
 def _name(one: DepartmentProgress) -> str:
     name = " ".join(one.department.name.split())
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"

@@ -70,7 +70,7 @@ class Embedder(Protocol):
         """Say how many of some texts, from the first, may be embedded now; promises nothing.
 
         Raises:
-            HeldUp: none of them; it says why, and until when.
+            Deferred: none of them; it says why, and until when.
             Misconfigured: none of them, as things are set.
         """
         ...
@@ -87,7 +87,7 @@ class Embedder(Protocol):
                 texts.
             Unavailable: the provider is out of reach, over a limit, or answers nonsense.
             Refused: the provider refuses our credentials, or every request of this form.
-            HeldUp: our own limits, budgets or breakers hold a request back.
+            Deferred: our own limits, budgets or breakers hold a request back.
 
         Texts not answered before an exception were not embedded.
         """

@@ -73,7 +73,7 @@ class Limited(Protocol):
         """Say how many of some inputs, from the first, may be computed now; promises nothing.
 
         Raises:
-            HeldUp: none of them; it says why, and until when.
+            Deferred: none of them; it says why, and until when.
         """
         ...
 

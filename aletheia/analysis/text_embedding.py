@@ -54,7 +54,7 @@ class TextEmbedding:
         """Say how many of some inputs, from the first, may be embedded now.
 
         Raises:
-            HeldUp: none of them.
+            Deferred: none of them.
             Misconfigured: none of them, as things are set.
         """
         return await self._embedder.room(group, [one["text"] for one in inputs])

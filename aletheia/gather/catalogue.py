@@ -3,10 +3,10 @@
 import time
 from typing import Final
 
+from aletheia.brain.ports import BrainDepartment
 from aletheia.documents import Documents
-from aletheia.gather.brain import BrainDepartment
-from aletheia.gather.models import Department
 from aletheia.gather.runs import RUNS
+from aletheia.items.departments import Department
 
 KEPT_FOR_S: Final = 10.0
 """How long what was read of a project is taken for what there is, seconds."""

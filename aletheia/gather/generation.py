@@ -13,9 +13,7 @@ from typing import Final, cast
 from pydantic import ValidationError
 
 from aletheia.errors import AletheiaError, InvalidTask
-from aletheia.gather.models import Batch, Department, Fault, Item, PromptContext
-from aletheia.gather.normalisation import normalise
-from aletheia.gather.ports import AnswerLog, ChatModel, LanguageGuess
+from aletheia.gather.models import Batch, PromptContext
 from aletheia.gather.prompts.generate_items import (
     FORM,
     MAX_ITEMS,
@@ -25,7 +23,12 @@ from aletheia.gather.prompts.generate_items import (
     angle_of,
     build_prompt,
 )
+from aletheia.items.departments import Department
+from aletheia.items.models import Item
+from aletheia.llm.answers import AnswerLog
+from aletheia.llm.faults import Fault
 from aletheia.llm.messages import ChatRequest, Completion, estimate_tokens
+from aletheia.llm.ports import ChatModel
 from aletheia.llm.structured import (
     MAX_ANSWER_CHARS,
     MAX_ERROR_CHARS,
@@ -33,6 +36,8 @@ from aletheia.llm.structured import (
     explain,
     find_json,
 )
+from aletheia.text.language import LanguageGuess
+from aletheia.text.normalisation import normalise
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +51,7 @@ REFUSED: Final = "refused"
 """Code of the fault of an answer in which a model, or a filter, declines."""
 
 _MAX_SHORTENINGS: Final = 2
-_MOST_FAULTS: Final = 3
+_MAX_FAULTS: Final = 3
 
 _SAYS_NO: Final = re.compile(
     r"\s*(i['\u2019]?m ((very |so )?sorry|not able|unable)|sorry,|as an ai\b"
@@ -360,9 +365,9 @@ def _read_item(
 
 def _tell(faults: Sequence[Fault], kept: int) -> str:
     """Write the one error that a repair round carries."""
-    said = [f"{fault.code}: {fault.message}" for fault in faults[:_MOST_FAULTS]]
-    if len(faults) > _MOST_FAULTS:
-        said.append(f"and {len(faults) - _MOST_FAULTS} more")
+    said = [f"{fault.code}: {fault.message}" for fault in faults[:_MAX_FAULTS]]
+    if len(faults) > _MAX_FAULTS:
+        said.append(f"and {len(faults) - _MAX_FAULTS} more")
     if kept:
         said.append(f"{kept} items are accepted")
     return "; ".join(said)[:MAX_ERROR_CHARS]

@@ -9,19 +9,15 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from aletheia.brain.access import BrainAccess
+from aletheia.brain.outbox import Outbox
+from aletheia.brain.ports import MAX_DUPLICATES, BrainDepartment, DepartmentContext, Duplicate
 from aletheia.errors import AletheiaError
-from aletheia.gather.brain import (
-    MOST_DUPLICATES,
-    BrainDepartment,
-    DepartmentContext,
-    Duplicate,
-)
-from aletheia.gather.brain_access import BrainAccess
-from aletheia.gather.content import ProjectItems
 from aletheia.gather.loop import BrainNotes
-from aletheia.gather.models import Department, Excerpt
-from aletheia.gather.outbox import Outbox
+from aletheia.items.content import ProjectItems
+from aletheia.items.departments import Department
 from aletheia.llm.messages import cut_text
+from aletheia.llm.quoting import Excerpt
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +28,13 @@ NEAR_FROM: Final = 0.2
 """Raw cosine to a department's description, inclusive, from which an item of another one may be of
 use: of the hand-made sets of the tests, what is to the point has 0.29 and more."""
 
-MOST_NEAR: Final = 20
+MAX_NEAR: Final = 20
 """Items of other departments that a prompt may choose from."""
 
-MOST_CONTEXT_TOKENS: Final = 4000
+MAX_CONTEXT_TOKENS: Final = 4000
 """Of the context that is asked for; a prompt quotes a part of it."""
 
-_MOST_QUERY_TOKENS: Final = 500
+_MAX_QUERY_TOKENS: Final = 500
 
 
 class Knowledge:
@@ -69,7 +65,7 @@ class Knowledge:
         self, department: Department, own_ids: Collection[str], previous: Sequence[str]
     ) -> BrainNotes:
         """Tell what is missing, and what other departments have that is near; see `loop.Brain`."""
-        described = cut_text(f"{department.name}. {department.description}", _MOST_QUERY_TOKENS)
+        described = cut_text(f"{department.name}. {department.description}", _MAX_QUERY_TOKENS)
         try:
             # Embedded once: its vector is kept as those of items are.
             (vector,) = await self._items.embed([described])
@@ -79,13 +75,13 @@ class Knowledge:
                         self._project_id,
                         describe(department),
                         previous,
-                        max_tokens=MOST_CONTEXT_TOKENS,
+                        max_tokens=MAX_CONTEXT_TOKENS,
                     ),
                     brain.find_duplicates(
                         self._project_id,
                         vector=vector,
                         threshold=NEAR_FROM,
-                        limit=min(MOST_NEAR + len(own_ids), MOST_DUPLICATES),
+                        limit=min(MAX_NEAR + len(own_ids), MAX_DUPLICATES),
                     ),
                 )
         except AletheiaError as error:

@@ -15,21 +15,29 @@ from typing import Any, Final, Protocol
 
 from pydantic import TypeAdapter
 
-from aletheia.errors import AletheiaError, BudgetExceeded, HeldUp, InvalidTask, Unavailable
-from aletheia.gather.brain_index import sum_up
-from aletheia.gather.content import Automation, ProjectItems, SavedItem, item_id, make_item
-from aletheia.gather.dedup import Decision, Deduplicator, DistinctPairs, Judge, NewItem
+from aletheia.brain.index import sum_up
+from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, InvalidTask, Unavailable
 from aletheia.gather.generation import MODEL_FAULTS, GenerationPlan, generate_items
-from aletheia.gather.item_index import ItemIndex
-from aletheia.gather.models import Batch, Department, Excerpt, Fault, Item, PromptContext
-from aletheia.gather.normalisation import content_hash
-from aletheia.gather.ports import AnswerLog, ChatModel, LanguageGuess
+from aletheia.gather.models import Batch, PromptContext
 from aletheia.gather.progress import DepartmentProgress, Iteration, StopReason, allowance, judge
-from aletheia.gather.quality import QualityItem, score_quality
-from aletheia.gather.quality_judge import JudgePlan, JudgeState, refine_quality
 from aletheia.gather.runs import GatherRuns, Run
+from aletheia.items.content import Automation, ProjectItems, SavedItem, item_id, make_item
+from aletheia.items.decisions import BatchOrigin, DecisionLedger
+from aletheia.items.dedup import Decision, Deduplicator, Judge, NewItem
+from aletheia.items.departments import Department
+from aletheia.items.item_index import ItemIndex
+from aletheia.items.models import Item
+from aletheia.llm.answers import AnswerLog
+from aletheia.llm.asking import JudgePlan
+from aletheia.llm.faults import Fault
+from aletheia.llm.ports import ChatModel
+from aletheia.llm.quoting import Excerpt
 from aletheia.llm.structured import MAX_ERROR_CHARS
 from aletheia.llm.usage import BudgetUsage
+from aletheia.quality.judge import JudgeState, refine_quality
+from aletheia.quality.scores import QualityItem, score_quality
+from aletheia.text.language import LanguageGuess
+from aletheia.text.normalisation import content_hash
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +47,7 @@ DEDUP_STEP: Final = "dedup"
 
 _BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)
 
-MOST_QUOTED: Final = 200
+MAX_QUOTED: Final = 200
 """Items of a department that a prompt may choose from, newest first."""
 
 _NOT_MOVED: Final = 0.005
@@ -106,33 +114,6 @@ class Brain(Protocol):
 
     def index(self) -> None:
         """Say that what was announced is saved, and go on."""
-        ...
-
-
-class DecisionLedger(Protocol):
-    """Keeps what became of every item of every batch."""
-
-    async def distinct_pairs(self) -> DistinctPairs:
-        """Give the pairs of ids that an operator told apart."""
-        ...
-
-    async def keep(
-        self,
-        run: Run,
-        position: int,
-        number: int,
-        items: Sequence[SavedItem],
-        decisions: Sequence[Decision],
-    ) -> None:
-        """Keep the decisions about a batch, in its order; a second time changes nothing.
-
-        Args:
-            run: the run.
-            position: of the department.
-            number: of the iteration, from 1.
-            items: the batch, each as it would be saved.
-            decisions: about them.
-        """
         ...
 
 
@@ -206,7 +187,7 @@ class QualityScorer:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class GatherDeps:
     """What the steps work with.
 
     Attributes:
@@ -255,7 +236,7 @@ class FreshItems:
     decisions: tuple[Decision, ...]
 
 
-async def find_verdict(shop: Workshop, run: Run, position: int) -> tuple[Run, StopReason | None]:
+async def find_verdict(shop: GatherDeps, run: Run, position: int) -> tuple[Run, StopReason | None]:
     """Say whether a department stops, by what an operator and the budgets say by now.
 
     Scores the department if it has not been, and anything may be begun.
@@ -283,14 +264,14 @@ async def find_verdict(shop: Workshop, run: Run, position: int) -> tuple[Run, St
     return run, reason
 
 
-async def work_iteration(shop: Workshop, run: Run, position: int) -> Run:
+async def work_iteration(shop: GatherDeps, run: Run, position: int) -> Run:
     """Generate, deduplicate, save, score and write down.
 
     Where a budget has no room for it, or time is up, the department is done instead.
 
     Raises:
         LockLost: another attempt is at the run.
-        HeldUp: generation has to wait for longer than this attempt may go on.
+        Deferred: generation has to wait for longer than this attempt may go on.
         AletheiaError: what a model, or a store, cannot be had for.
     """
     context = await read_context(shop, run, position)
@@ -311,13 +292,13 @@ def reason_of(spent: BudgetExceeded | TimeIsUp) -> StopReason:
     return StopReason.COST_BUDGET if "_USD_" in spent.budget else StopReason.TOKEN_BUDGET
 
 
-async def read_context(shop: Workshop, run: Run, position: int) -> PromptContext:
+async def read_context(shop: GatherDeps, run: Run, position: int) -> PromptContext:
     """Read what a prompt may tell a model about what is there already."""
     await shop.items.refresh()
     one = run.progress.departments[position]
     before = run.progress.departments[:position]
     own = shop.items.of_department(one.department.slug)
-    existing = reversed(own[-MOST_QUOTED:])
+    existing = reversed(own[-MAX_QUOTED:])
     notes = BrainNotes()
     if shop.brain is not None:
         slugs = [earlier.department.slug for earlier in before]
@@ -334,7 +315,7 @@ async def read_context(shop: Workshop, run: Run, position: int) -> PromptContext
     )
 
 
-async def write_batch(shop: Workshop, run: Run, position: int, context: PromptContext) -> Batch:
+async def write_batch(shop: GatherDeps, run: Run, position: int, context: PromptContext) -> Batch:
     """Have a batch written, waiting where that is allowed before this attempt's time is over.
 
     A batch that is kept is given again, be it one that came to nothing.
@@ -342,7 +323,7 @@ async def write_batch(shop: Workshop, run: Run, position: int, context: PromptCo
     Raises:
         BudgetExceeded: a budget has no room.
         TimeIsUp: the time of this attempt was over before the model had answered.
-        HeldUp: the wait would be longer than what is left; the attempt's end is written down.
+        Deferred: the wait would be longer than what is left; the attempt's end is written down.
         Unavailable: the same, or the model is out of reach.
         AletheiaError: the model cannot be used as things are set.
     """
@@ -364,7 +345,7 @@ async def write_batch(shop: Workshop, run: Run, position: int, context: PromptCo
     return _BATCH.validate_python(standing)
 
 
-async def drop_duplicates(shop: Workshop, run: Run, position: int, batch: Batch) -> FreshItems:
+async def drop_duplicates(shop: GatherDeps, run: Run, position: int, batch: Batch) -> FreshItems:
     """Decide which items of a batch repeat something; a decision that is kept stands."""
     if not batch.items:
         return FreshItems((), ())
@@ -378,13 +359,15 @@ async def drop_duplicates(shop: Workshop, run: Run, position: int, batch: Batch)
     decisions = [Decision(**one) for one in kept]
     if shop.decisions is not None:
         items = _make_items(shop, run, position, batch, batch.items)
-        await shop.decisions.keep(run, position, number, items, decisions)
+        department = run.progress.departments[position].department
+        origin = BatchOrigin(run.id, position, number, department)
+        await shop.decisions.save(origin, items, decisions)
     pairs = zip(batch.items, decisions, strict=True)
     return FreshItems(tuple(item for item, one in pairs if one.is_kept), tuple(decisions))
 
 
 async def save_items(
-    shop: Workshop, run: Run, position: int, batch: Batch, fresh: FreshItems
+    shop: GatherDeps, run: Run, position: int, batch: Batch, fresh: FreshItems
 ) -> list[SavedItem]:
     """Save what is left of a batch, and see that the Brain indexes it some time.
 
@@ -403,7 +386,7 @@ async def save_items(
 
 
 async def score_department(
-    shop: Workshop,
+    shop: GatherDeps,
     run: Run,
     position: int,
     batch: Batch,
@@ -432,7 +415,7 @@ async def score_department(
 
 
 async def _generate(
-    shop: Workshop, run: Run, position: int, context: PromptContext, answers: AnswerLog
+    shop: GatherDeps, run: Run, position: int, context: PromptContext, answers: AnswerLog
 ) -> Batch:
     one = run.progress.departments[position]
     while True:
@@ -454,7 +437,7 @@ async def _generate(
             raise TimeIsUp from None
         except BudgetExceeded:
             raise
-        except (HeldUp, Unavailable) as held_up:
+        except (Deferred, Unavailable) as held_up:
             wait_s = _wait_of(held_up, shop.now())
             if wait_s is None:
                 raise
@@ -465,13 +448,13 @@ async def _generate(
             await shop.sleep(wait_s)
 
 
-def _count_earlier(shop: Workshop, run: Run, one: DepartmentProgress) -> int:
+def _count_earlier(shop: GatherDeps, run: Run, one: DepartmentProgress) -> int:
     """Count the batches of other runs, so that points of view go on where those ended."""
     origins = [item.automation for item in shop.items.of_department(one.department.slug)]
     return len({(of.run_id, of.iteration) for of in origins if of and of.run_id != run.id})
 
 
-async def _score(shop: Workshop, run: Run, position: int, number: int) -> Scored:
+async def _score(shop: GatherDeps, run: Run, position: int, number: int) -> Scored:
     items = shop.items.of_department(run.progress.departments[position].department.slug)
     answers = shop.runs.answers(run, position, number)
     scored = await shop.scorer.score(run, position, items, answers)
@@ -480,7 +463,7 @@ async def _score(shop: Workshop, run: Run, position: int, number: int) -> Scored
 
 
 def _make_items(
-    shop: Workshop, run: Run, position: int, batch: Batch, items: Sequence[Item]
+    shop: GatherDeps, run: Run, position: int, batch: Batch, items: Sequence[Item]
 ) -> list[SavedItem]:
     """Make what is saved of items of a batch."""
     one = run.progress.departments[position]
@@ -505,7 +488,7 @@ def _make_items(
     ]
 
 
-async def _deduplicate(shop: Workshop, batch: Batch) -> list[Decision]:
+async def _deduplicate(shop: GatherDeps, batch: Batch) -> list[Decision]:
     contents = [item.content for item in batch.items]
     vectors = await shop.items.embed(contents)
     index = shop.items.index
@@ -521,20 +504,20 @@ async def _deduplicate(shop: Workshop, batch: Batch) -> list[Decision]:
     return await shop.deduplicator.deduplicate(new, index, shop.judge, distinct=distinct)
 
 
-def _sum_up(shop: Workshop, earlier: DepartmentProgress) -> str:
+def _sum_up(shop: GatherDeps, earlier: DepartmentProgress) -> str:
     """Tell in some sentences what an earlier department has come to."""
     newest = shop.items.of_department(earlier.department.slug)[::-1]
     return sum_up(earlier.department.name, newest)
 
 
-def _wait_of(held_up: HeldUp | Unavailable, now: datetime) -> float | None:
+def _wait_of(held_up: Deferred | Unavailable, now: datetime) -> float | None:
     """Say how long generation has to wait, seconds; `None` if nobody said."""
     if isinstance(held_up, Unavailable):
         return held_up.retry_after_s
     return None if held_up.until is None else max(0.0, (held_up.until - now).total_seconds())
 
 
-def _fail(shop: Workshop, department: Department, fault: InvalidTask) -> Batch:
+def _fail(shop: GatherDeps, department: Department, fault: InvalidTask) -> Batch:
     """Make a batch of a generation that came to nothing."""
     asked = department.default_model or shop.plan.default_model
     return Batch(

@@ -7,14 +7,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from aletheia.gather.events import DepartmentSummary
-from aletheia.gather.models import Department
+from aletheia.events.models import DepartmentSummary
+from aletheia.items.departments import Department
 
-LEAST_GAIN: Final = 1.0
+MIN_GAIN: Final = 1.0
 STALLED_AFTER: Final = 3
 """A department stalls when so many iterations in a row do not beat its best score by so much."""
 
-MOST_ITERATIONS: Final = 1_000_000
+MAX_ITERATIONS: Final = 1_000_000
 """Of a run, whoever sets them; far more than there is time for."""
 
 SATURATED_BELOW: Final = 0.10
@@ -178,7 +178,7 @@ class Overrides:
     for those to come, those among them for which none were left.
 
     Attributes:
-        max_iterations: of the whole run, 1 to `MOST_ITERATIONS`; `None` leaves it.
+        max_iterations: of the whole run, 1 to `MAX_ITERATIONS`; `None` leaves it.
         thresholds: quality, 0 to 100, by a department's slug.
 
     Raises:
@@ -191,9 +191,9 @@ class Overrides:
     def __post_init__(self) -> None:
         if self.max_iterations is not None and self.max_iterations < 1:
             raise ValueError(f"max_iterations must be at least 1, not {self.max_iterations}")
-        if self.max_iterations is not None and self.max_iterations > MOST_ITERATIONS:
+        if self.max_iterations is not None and self.max_iterations > MAX_ITERATIONS:
             raise ValueError(
-                f"max_iterations must be at most {MOST_ITERATIONS:,}, not {self.max_iterations}"
+                f"max_iterations must be at most {MAX_ITERATIONS:,}, not {self.max_iterations}"
             )
         for slug, threshold in self.thresholds.items():
             if not 0 <= threshold <= 100:  # noqa: PLR2004 - the scale of quality
@@ -249,7 +249,7 @@ def judge(
 def is_stalled(scores: tuple[float, ...]) -> bool:
     """Tell whether the last iterations did not beat the best score before them."""
     before, last = scores[:-STALLED_AFTER], scores[-STALLED_AFTER:]
-    return bool(before) and max(last) < max(before) + LEAST_GAIN
+    return bool(before) and max(last) < max(before) + MIN_GAIN
 
 
 def is_saturated(iterations: tuple[Iteration, ...]) -> bool:

@@ -13,10 +13,8 @@ then on the former holder cannot be resumed (SPEC §4, State and resume).
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
-import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -24,11 +22,9 @@ from typing import Any, Final, TypeAlias
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, InvalidTask, Unavailable
-from aletheia.gather.events import check_project_id
-from aletheia.gather.models import Department
 from aletheia.gather.ports import DepartmentSource
 from aletheia.gather.progress import (
-    MOST_ITERATIONS,
+    MAX_ITERATIONS,
     Circumstances,
     DepartmentProgress,
     GatherReport,
@@ -39,15 +35,14 @@ from aletheia.gather.progress import (
     StopReason,
     report,
 )
-from aletheia.llm.messages import Completion
-from aletheia.llm.prices import Tokens
-from aletheia.llm.structured import MAX_ANSWER_CHARS
+from aletheia.items.departments import Department
+from aletheia.llm.answers import ANSWERS, KeptSteps
 from aletheia.llm.usage import BudgetUsage
+from aletheia.store.project_id import check_project_id
 
 RUNS: Final = "aletheia_gather_runs"
 PROGRESS: Final = "aletheia_gather_progress"
 LOCKS: Final = "aletheia_gather_locks"
-ANSWERS: Final = "aletheia_gather_answers"
 QUALITY: Final = "aletheia_gather_quality"
 
 LEASE_S: Final = 60.0
@@ -186,7 +181,7 @@ class RunOrder:
         run_id: of the Prefect flow run; the same for its retries and resumes.
         project_id: `[A-Za-z0-9_-]{1,48}`.
         user_id: whose items they will be.
-        max_iterations: of the whole run, 0 to `MOST_ITERATIONS`.
+        max_iterations: of the whole run, 0 to `MAX_ITERATIONS`.
     """
 
     run_id: str
@@ -278,8 +273,8 @@ class GatherRuns:
             Refused: see `DepartmentSource`.
         """
         check_project_id(order.project_id)
-        if not 0 <= order.max_iterations <= MOST_ITERATIONS:
-            message = f"max_iterations must be 0 to {MOST_ITERATIONS:,}, not {order.max_iterations}"
+        if not 0 <= order.max_iterations <= MAX_ITERATIONS:
+            message = f"max_iterations must be 0 to {MAX_ITERATIONS:,}, not {order.max_iterations}"
             raise InvalidTask("invalid_max_iterations", message)
         found = await self._document(order.run_id)
         if found is not None and found["state"] not in (_OPEN, _SUPERSEDED):
@@ -739,49 +734,6 @@ class GatherRuns:
             report=None if made is None else GatherReport.model_validate(made),
             warnings=tuple(found["warnings"]),
         )
-
-
-class KeptSteps:
-    """What is kept of one iteration until it is recorded, step by step; an `AnswerLog`.
-
-    Args:
-        documents: the store, open and durable.
-        key: of run, department and iteration.
-        clock: Unix time, seconds.
-    """
-
-    def __init__(self, documents: Documents, key: str, *, clock: Callable[[], float]) -> None:
-        self._documents, self._key, self._clock = documents, key, clock
-
-    async def find(self, step: str) -> Completion | None:
-        """Give the answer that is kept for a step."""
-        found: dict[str, Any] | None = await self.find_values(step)
-        if found is None:
-            return None
-        used: dict[str, int] = found.pop("used")
-        return Completion(**found, used=Tokens(**used))
-
-    async def keep(self, step: str, completion: Completion) -> None:
-        """Keep an answer; of one that is too long to be read, what is read of it."""
-        kept = replace(completion, text=completion.text[: MAX_ANSWER_CHARS + 1])
-        await self.keep_values(step, asdict(kept))
-
-    async def find_values(self, step: str) -> Any:
-        """Give what else is kept for a step; `None` if nothing is."""
-        id_ = f"{self._key}:{step}"
-        found = await self._documents.get(ANSWERS, [id_], with_payload=True)
-        if id_ not in found:
-            return None
-        return json.loads(zlib.decompress(found[id_]["payload"]))
-
-    async def keep_values(self, step: str, values: Any) -> Any:
-        """Keep JSON values for a step, and return those that stand: the first ones."""
-        # Escaped, since a model's text may hold what no store takes, such as half a surrogate.
-        payload = zlib.compress(json.dumps(values, ensure_ascii=True).encode("ascii"), 1)
-        id_ = f"{self._key}:{step}"
-        document: Document = {"_id": id_, "at": self._clock(), "payload": payload}
-        is_first = id_ in await self._documents.insert(ANSWERS, [document])
-        return values if is_first else await self.find_values(step)
 
 
 async def _never_asked(run_id: str) -> HolderState:

@@ -31,7 +31,7 @@ from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import (
     AletheiaError,
     BreakerOpen,
-    HeldUp,
+    Deferred,
     InvalidTask,
     LaneTaken,
     NotFound,
@@ -44,7 +44,7 @@ from aletheia.errors import (
 from aletheia.intake.bulk_ports import Batches, ProviderBatch
 from aletheia.intake.collector import Collector
 from aletheia.intake.computer import OUTAGES, outcome_of
-from aletheia.intake.desk import Batch, Desk, Pace
+from aletheia.intake.held_claims import Batch, HeldClaims, Pace
 from aletheia.intake.ledger import LEASED, ROWS, Ledger
 from aletheia.intake.models import (
     UNFINISHED,
@@ -84,7 +84,7 @@ LANE_LEASE_S: Final = 60.0
 LISTED_AFTER_S: Final = 60.0
 """How long after a submission without an answer its batch may yet turn up in the list, seconds."""
 
-LONGEST_PAUSE_S: Final = 3600.0
+MAX_PAUSE_S: Final = 3600.0
 """Longest pause between two submissions of an order, or two readings of its answers, seconds."""
 
 READS_AT_ONCE: Final = 3
@@ -220,11 +220,11 @@ class BulkCollector(Collector):
         upstream: Upstream,
         processors: Processors,
         reporter: Reporter,
-        desk: Desk,
+        held: HeldClaims,
         *,
         fits: Callable[[Entry, Task, str], bool],
     ) -> None:
-        super().__init__(upstream, processors, reporter, desk)
+        super().__init__(upstream, processors, reporter, held)
         self._fits = fits
         self.passed_over: dict[str, None] = {}
 
@@ -290,7 +290,7 @@ class BulkLane:
         prices: what spending is counted with.
         limiter: the provider's limits.
         breakers: the provider's among them; while it is open nothing is claimed. What calls of
-            `batches` show is told to them by `aletheia.adapters.guarded_batches`.
+            `batches` show is told to them by `aletheia.adapters.openai.guarded_batches`.
         settings: how intake behaves.
         clock: Unix time, seconds.
         run_id: whose budget is charged.
@@ -332,9 +332,9 @@ class BulkLane:
             clock=clock,
         )
         self._holder = uuid.uuid4().hex
-        self._collecting: Desk | None = None
-        # Nothing on this desk is ever given back: its claims are those of orders.
-        self._desk = Desk(self._ledger, Pace.from_settings(settings), clock)
+        self._collecting: HeldClaims | None = None
+        # Nothing on this held is ever given back: its claims are those of orders.
+        self._desk = HeldClaims(self._ledger, Pace.from_settings(settings), clock)
         self._reporter = Reporter(upstream, self._desk)
         self._ended: Literal["done", "off", "paused", "too_little", "held_up"] = "done"
         self._why = ""
@@ -480,7 +480,7 @@ class BulkLane:
         try:
             room = await self._room()
             await self._batches.check()
-        except HeldUp as problem:
+        except Deferred as problem:
             self._hold_up(problem)
             await self._hand_back_left()
             return 0
@@ -518,7 +518,7 @@ class BulkLane:
         """See what breaker, limits and budgets leave.
 
         Raises:
-            HeldUp: nothing.
+            Deferred: nothing.
         """
         await self._breakers.check(self._batches.provider)
         until = await self._limiter.peek(self._batches.provider, 1)
@@ -536,8 +536,8 @@ class BulkLane:
     async def _claim(self, limit: int, room: Room) -> tuple[list[Claim], list[str]]:
         """Claim texts that fit; name the others that were seen, too."""
         pace = replace(self._desk.pace, batch=limit)
-        desk = self._collecting = Desk(self._ledger, pace, self._clock)
-        desk.tally = self.tally
+        held = self._collecting = HeldClaims(self._ledger, pace, self._clock)
+        held.tally = self.tally
         provider = self._batches.provider
 
         def cost(model: str, tokens: int) -> int:
@@ -547,8 +547,8 @@ class BulkLane:
             tokens = self._batches.weigh(model, task.input)
             return tokens is not None and room.take(entry.row_id, model, tokens, cost)
 
-        reporter = Reporter(self._upstream, desk)
-        collector = BulkCollector(self._upstream, self._processors, reporter, desk, fits=fits)
+        reporter = Reporter(self._upstream, held)
+        collector = BulkCollector(self._upstream, self._processors, reporter, held, fits=fits)
         batch = await collector.collect()
         await reporter.send(batch.ready)
         return batch.work, list(collector.passed_over)
@@ -589,10 +589,10 @@ class BulkLane:
             reservation = await self._spending.reserve(call, Tokens(order.tokens))
             try:
                 await self._limiter.acquire(provider, 1)
-            except HeldUp:
+            except Deferred:
                 await self._spending.release(reservation)
                 raise
-        except HeldUp as problem:
+        except Deferred as problem:
             # Somebody else was faster: the upstream has no such tasks any more, the ledger has.
             self._hold_up(problem)
             until = problem.until.timestamp() if problem.until else self._clock()
@@ -617,14 +617,14 @@ class BulkLane:
         self._collecting.drop(claims)
         return 1
 
-    def _hold_up(self, problem: HeldUp) -> None:
+    def _hold_up(self, problem: Deferred) -> None:
         self._ended, self._why = "held_up", str(problem)
         log.warning("no batch: %s", problem)
 
     async def _hand_back_left(self) -> None:
         """Give the shifts what an earlier run claimed and wrote no order for."""
-        desk = self._collecting = Desk(self._ledger, self._desk.pace, self._clock)
-        while claims := await desk.take(self._ledger.take_over(ROWS_AT_ONCE)):
+        held = self._collecting = HeldClaims(self._ledger, self._desk.pace, self._clock)
+        while claims := await held.take(self._ledger.take_over(ROWS_AT_ONCE)):
             await self._give_back(claims)
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
@@ -689,7 +689,7 @@ class BulkLane:
         batch = None if tried_at is None else await self._find(key)
         if batch is None:
             pause = self._listed_after_s * 2 ** (order.get("tries", 1) - 1)
-            if tried_at is not None and self._clock() < tried_at + min(pause, LONGEST_PAUSE_S):
+            if tried_at is not None and self._clock() < tried_at + min(pause, MAX_PAUSE_S):
                 return None
             if self._clock() > order["created_at"] + LEASE_S:
                 await self._close(order, "overdue", is_free=True, reason="it was never accepted")
@@ -822,7 +822,7 @@ class BulkLane:
         """Put a pause between readings that break off, the longer the more there were."""
         reads = order.get("reads", 0) + 1
         further = reads - READS_AT_ONCE
-        pause = 0 if further < 0 else min(60.0 * 2**further, LONGEST_PAUSE_S)
+        pause = 0 if further < 0 else min(60.0 * 2**further, MAX_PAUSE_S)
         values = {"reads": reads, "read_again_at": self._clock() + pause}
         await self._documents.update(BULK, [Update(order["_id"], Change(set=values))])
 

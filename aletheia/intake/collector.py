@@ -10,27 +10,27 @@ from aletheia.errors import (
     AletheiaError,
     BudgetExceeded,
     Conflict,
-    HeldUp,
+    Deferred,
     InvalidTask,
     Misconfigured,
     NotFound,
     Refused,
     Unauthorized,
     Unavailable,
-    wait_asked_by,
+    retry_after_s,
 )
 from aletheia.intake.concurrency import all_of, together
-from aletheia.intake.desk import Batch, Desk
+from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, RowState, Task
 from aletheia.intake.parsing import PROCESSING, failed, parse_entry, parse_page
 from aletheia.intake.ports import Processors, Upstream
 from aletheia.intake.reporter import Reporter
 
-SMALLEST_PAGE = 10
+MIN_PAGE = 10
 """Page size every upstream accepts (SPEC §1, Pages and batches)."""
 
 UPSTREAM = "upstream"
-"""Under what name the desk has the upstream's own trouble."""
+"""Under what name the held has the upstream's own trouble."""
 
 INVALID = (400, 422)
 """What an upstream answers to a page size, or a change of state, that it does not allow."""
@@ -61,11 +61,11 @@ class Collector:
     """Fills batches from the ledger and from the upstream's pending list."""
 
     def __init__(
-        self, upstream: Upstream, processors: Processors, reporter: Reporter, desk: Desk
+        self, upstream: Upstream, processors: Processors, reporter: Reporter, held: HeldClaims
     ) -> None:
         self._upstream, self._processors = upstream, processors
-        self._reporter, self._desk = reporter, desk
-        self._page = desk.pace.page
+        self._reporter, self._desk = reporter, held
+        self._page = held.pace.page
         self._batches = 0
 
     async def collect(self) -> Batch:
@@ -115,12 +115,12 @@ class Collector:
         try:
             entries = await self._upstream.pending(limit)
         except Refused as refusal:
-            if refusal.status not in INVALID or limit <= SMALLEST_PAGE:
+            if refusal.status not in INVALID or limit <= MIN_PAGE:
                 raise
             if blocked:
                 return Page(0, (), (), ()), limit
-            log.info("the upstream serves no pages of %d, asking for %d", limit, SMALLEST_PAGE)
-            self._page = limit = SMALLEST_PAGE
+            log.info("the upstream serves no pages of %d, asking for %d", limit, MIN_PAGE)
+            self._page = limit = MIN_PAGE
             entries = await self._upstream.pending(limit)
         self._desk.tally.pages += 1
         page = parse_page(entries[:most], max_entry_bytes=self._desk.pace.max_entry_bytes)
@@ -234,7 +234,7 @@ class Collector:
                 held.add(never.id)
                 self._desk.tally.held_up[f"task {never.id}"] = str(problem)
                 continue
-            except (HeldUp, Misconfigured) as problem:
+            except (Deferred, Misconfigured) as problem:
                 self._hold_up(task_type, group, problem)
                 break
             return held | {task.id for task in left[max(0, room) :]}
@@ -354,7 +354,7 @@ class Collector:
             self._desk.drop([claim])
             log.error("task %r: dead letter, %s", claim.entry.id, answer)
         else:
-            pause = max(self._desk.pace.outage_s, wait_asked_by(answer))
+            pause = max(self._desk.pace.outage_s, retry_after_s(answer))
             is_down = not isinstance(answer, Unauthorized)
             await self._desk.release([claim], for_s=pause if is_down else 0)
             log.warning("task %r: %s", claim.entry.id, answer)

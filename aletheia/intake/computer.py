@@ -10,28 +10,28 @@ from aletheia.errors import (
     AletheiaError,
     BadAnswer,
     ComputeFailed,
-    HeldUp,
+    Deferred,
     Misconfigured,
     ModelUnavailable,
     Refused,
     Unavailable,
 )
 from aletheia.intake.concurrency import all_of
-from aletheia.intake.desk import Batch, Desk
+from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
 from aletheia.intake.parsing import failed, succeeded
 from aletheia.intake.ports import Finished, Processors
-from aletheia.resilience.backoff import LONGEST_WAIT_S
+from aletheia.resilience.backoff import MAX_WAIT_S
 
 log = logging.getLogger(__name__)
 
-OUTAGES = (Unavailable, ModelUnavailable, HeldUp, Refused, Misconfigured)
+OUTAGES = (Unavailable, ModelUnavailable, Deferred, Refused, Misconfigured)
 """What makes a task wait rather than fail, and uses up none of its attempts.
 
 A provider that refuses us, for a wrong key or a wrong setting, says nothing about the task.
 """
 
-MOST_RETRIES = 20
+MAX_RETRIES = 20
 """However many a task asks for: with their pauses they come to a quarter of an hour."""
 
 _REFUSED_FOR_CONTENT = frozenset({400, 413, 422})
@@ -40,9 +40,9 @@ _REFUSED_FOR_CONTENT = frozenset({400, 413, 422})
 class Computer:
     """Computes claims with the processors of their types."""
 
-    def __init__(self, processors: Processors, desk: Desk) -> None:
-        self._processors, self._desk = processors, desk
-        self._calls = asyncio.Semaphore(desk.pace.calls)
+    def __init__(self, processors: Processors, held: HeldClaims) -> None:
+        self._processors, self._desk = processors, held
+        self._calls = asyncio.Semaphore(held.pace.calls)
 
     async def compute(self, batch: Batch) -> int:
         """Compute a batch and pass on what is kept.
@@ -78,7 +78,7 @@ class Computer:
             # What failed in company is tried alone, so that one bad input fails alone.
             sets = [[claim] for claim in again]
             if sets:
-                longest = min(LONGEST_WAIT_S, self._desk.pace.backoff_s * 2 ** min(tries, 16))
+                longest = min(MAX_WAIT_S, self._desk.pace.backoff_s * 2 ** min(tries, 16))
                 await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311
                 tries += 1
 
@@ -172,7 +172,7 @@ class Computer:
     def _has_attempts(self, claim: Claim) -> bool:
         task = claim.task
         most = self._desk.pace.retries if task.max_retries is None else task.max_retries
-        return claim.attempts < min(most - task.retry_count, MOST_RETRIES)
+        return claim.attempts < min(most - task.retry_count, MAX_RETRIES)
 
     async def _wait(
         self, task_type: str, group: str, claims: Sequence[Claim], problem: AletheiaError

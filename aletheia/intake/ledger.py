@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Self, cast
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import AletheiaError, InvalidTask, Unavailable, wait_asked_by
+from aletheia.errors import AletheiaError, InvalidTask, Unavailable, retry_after_s
 from aletheia.intake.models import (
     UNFINISHED,
     Claim,
@@ -722,6 +722,6 @@ def _routing_values(entry: Entry) -> dict[str, Any]:
 
 def _wait_before_report(why: AletheiaError) -> float:
     """Say how long the upstream asked us to wait; only with 429 may that be over ten minutes."""
-    asked = wait_asked_by(why)
+    asked = retry_after_s(why)
     is_limit = isinstance(why, Unavailable) and why.status == TOO_MANY_REQUESTS
     return asked if is_limit else min(asked, MAX_BACKOFF_S)

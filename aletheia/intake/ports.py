@@ -80,7 +80,7 @@ class Processors(Protocol):
         """Say how many of some admitted inputs, from the first, may be computed now.
 
         Raises:
-            HeldUp: none of them; it says why, and until when.
+            Deferred: none of them; it says why, and until when.
             Misconfigured: none of them, as things are set.
         """
         ...

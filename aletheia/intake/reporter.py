@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
 from aletheia.intake.concurrency import all_of
-from aletheia.intake.desk import Batch, Desk
+from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Task
 from aletheia.intake.parsing import PROCESSING, failure_in
 from aletheia.intake.ports import Upstream
@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 class Reporter:
     """Delivers kept reports and settles their claims."""
 
-    def __init__(self, upstream: Upstream, desk: Desk) -> None:
-        self._upstream, self._desk = upstream, desk
+    def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
+        self._upstream, self._desk = upstream, held
 
     async def report(self, batch: Batch) -> int:
         """Send the reports of a batch as they are kept, until its computation has ended.

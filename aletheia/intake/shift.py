@@ -9,7 +9,7 @@ from aletheia.errors import Unavailable
 from aletheia.intake.collector import Collector
 from aletheia.intake.computer import Computer
 from aletheia.intake.concurrency import together
-from aletheia.intake.desk import Batch, Desk, Pace
+from aletheia.intake.held_claims import Batch, HeldClaims, Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.ports import Processors, Upstream
 from aletheia.intake.reporter import Reporter
@@ -27,7 +27,7 @@ class Shift:
     claims the next batch while one is computed, and the reporter sends what is kept as it is kept.
 
     Attributes:
-        desk: the claims this shift holds, and what it has done.
+        held: the claims this shift holds, and what it has done.
         collector: fills batches.
         computer: computes them.
         reporter: reports them.
@@ -41,10 +41,10 @@ class Shift:
         pace: Pace,
         clock: Callable[[], float],
     ) -> None:
-        self.desk = Desk(ledger, pace, clock)
-        self.reporter = Reporter(upstream, self.desk)
-        self.collector = Collector(upstream, processors, self.reporter, self.desk)
-        self.computer = Computer(processors, self.desk)
+        self.held = HeldClaims(ledger, pace, clock)
+        self.reporter = Reporter(upstream, self.held)
+        self.collector = Collector(upstream, processors, self.reporter, self.held)
+        self.computer = Computer(processors, self.held)
 
     async def process(self, batch: Batch) -> tuple[int, int]:
         """Compute a batch and report every result as it is kept.
@@ -64,17 +64,17 @@ class Shift:
             renewing.cancel()
             # A cancelled run has to give its claims back all the same.
             try:
-                released = await asyncio.shield(self.desk.release_all())
+                released = await asyncio.shield(self.held.release_all())
                 log.info("gave %d claims back", released)
             except Unavailable as outage:
                 log.warning("claims not given back, their leases will run out: %s", outage)
 
     async def _renew_for_ever(self) -> None:
-        pause = self.desk.ledger.lease_s / RENEWALS_PER_LEASE
+        pause = self.held.ledger.lease_s / RENEWALS_PER_LEASE
         while True:
             await asyncio.sleep(pause)
             try:
-                await self.desk.renew()
+                await self.held.renew()
             except Unavailable as outage:
                 # The leases hold for two more tries; what they lose is found before it is sent.
                 log.warning("leases not renewed: %s", outage)

@@ -88,7 +88,7 @@ class Around(Protocol):
             requests: by request that would be sent, tokens of each input in it, at most.
 
         Raises:
-            HeldUp: for none of them; it says why, and until when.
+            Deferred: for none of them; it says why, and until when.
         """
         ...
 

@@ -91,7 +91,7 @@ class ChatRequest:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     @property
-    def most_tokens(self) -> Tokens:
+    def token_bound(self) -> Tokens:
         """What a provider may count at most, since every token stands for at least a byte."""
         sizes = [len(message.text.encode(errors="replace")) for message in self.messages]
         size = sum(sizes) + _TOKENS_PER_MESSAGE * len(sizes)

@@ -31,7 +31,7 @@ MAX_ERROR_CHARS: Final = 400
 _MAX_TRIES: Final = 64
 """Brackets at which the beginning of a JSON value is looked for."""
 
-_MOST_ERRORS: Final = 3
+_MAX_ERRORS: Final = 3
 
 _STRING: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"?'
 """A string, or what is there of one that does not end: so no character is looked at twice."""
@@ -222,10 +222,10 @@ def explain(error: ValidationError, *, max_chars: int = MAX_ERROR_CHARS) -> str:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     said = [
         f"{'.'.join(map(str, fault['loc'])) or 'the value'}: {fault['msg']}"
-        for fault in faults[:_MOST_ERRORS]
+        for fault in faults[:_MAX_ERRORS]
     ]
-    if len(faults) > _MOST_ERRORS:
-        said.append(f"and {len(faults) - _MOST_ERRORS} more")
+    if len(faults) > _MAX_ERRORS:
+        said.append(f"and {len(faults) - _MAX_ERRORS} more")
     return "; ".join(said)[:max_chars]
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from aletheia.errors import BadAnswer, QuotaExhausted, Unavailable
 
-LONGEST_WAIT_S: Final = 60.0
+MAX_WAIT_S: Final = 60.0
 """Longest delay between two tries of one call. Whoever asks for more is left alone."""
 
 
@@ -19,14 +19,14 @@ class BackOff:
     Args:
         base_s: upper end of the first delay; doubled with each try.
         draw: gives a share of that, in `[0, 1]`.
-        longest_s: longest delay; a failure that asks for more is not tried again.
+        max_s: longest delay; a failure that asks for more is not tried again.
     """
 
     def __init__(
-        self, base_s: float, draw: Callable[[], float], *, longest_s: float = LONGEST_WAIT_S
+        self, base_s: float, draw: Callable[[], float], *, max_s: float = MAX_WAIT_S
     ) -> None:
-        self._longest_s = longest_s
-        self._window_s = min(base_s, longest_s)
+        self._max_s = max_s
+        self._window_s = min(base_s, max_s)
         self._draw = draw
 
     def __call__(self, error: Exception) -> bool | float:
@@ -34,8 +34,8 @@ class BackOff:
         if not isinstance(error, Unavailable) or isinstance(error, BadAnswer | QuotaExhausted):
             return False
         asked_s = error.retry_after_s or 0.0
-        if asked_s > self._longest_s:
+        if asked_s > self._max_s:
             return False
         delay_s = asked_s + self._draw() * self._window_s
-        self._window_s = min(2 * self._window_s, self._longest_s)
+        self._window_s = min(2 * self._window_s, self._max_s)
         return delay_s

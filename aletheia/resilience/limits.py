@@ -72,7 +72,7 @@ _PAGE: Final = 1000
 """Grants read at once; whoever is further behind begins anew with the newest one."""
 
 _PAUSE_S: Final = 0.001
-_LONGEST_PAUSE_S: Final = 0.05
+_MAX_PAUSE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class RateLimiter:
                 return Grant(provider, end + 1, weight, _moment(now))
             # Somebody else was granted these units. Those who lose often step back a little, so
             # that many processes do not spend their time on losing.
-            longest = min(_PAUSE_S * 2 ** min(tries, 16), _LONGEST_PAUSE_S)
+            longest = min(_PAUSE_S * 2 ** min(tries, 16), _MAX_PAUSE_S)
             await asyncio.sleep(longest * random.random() if tries else 0)  # noqa: S311
         raise AssertionError
 

@@ -11,8 +11,8 @@ from typing import Final, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from aletheia.brain.ports import Brain
 from aletheia.errors import Unavailable
-from aletheia.gather.brain import Brain
 from aletheia.service.auth import BearerKey
 from aletheia.service.brain import make_brain_router
 from aletheia.service.guarding import BODY_TIMEOUT_S, MAX_BODY_BYTES, guarded_by

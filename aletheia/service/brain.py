@@ -12,8 +12,8 @@ from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from aletheia.gather.brain import (
-    MOST_PREVIOUS,
+from aletheia.brain.ports import (
+    MAX_PREVIOUS,
     Brain,
     BrainDepartment,
     BrainItem,
@@ -153,7 +153,7 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
             AfterValidator(check_slugs),
             Query(
                 max_length=MAX_PREVIOUS_CHARS,
-                description=f"Slugs of earlier departments, {MOST_PREVIOUS} at most, with commas "
+                description=f"Slugs of earlier departments, {MAX_PREVIOUS} at most, with commas "
                 "between them.",
                 examples=["sales,hr"],
             ),

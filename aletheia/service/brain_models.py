@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from aletheia.gather.brain import (
+from aletheia.brain.ports import (
     DUPLICATES,
-    MOST_DUPLICATES,
-    MOST_PREVIOUS,
+    MAX_DUPLICATES,
+    MAX_PREVIOUS,
     BrainDepartment,
     Coverage,
     DepartmentContext,
@@ -34,7 +34,7 @@ MAX_NAME_CHARS: Final = 300
 """Longest name or slug of a department."""
 
 MAX_PREVIOUS_CHARS: Final = 31_000
-"""Longest list of earlier departments, of which there are `MOST_PREVIOUS` at most."""
+"""Longest list of earlier departments, of which there are `MAX_PREVIOUS` at most."""
 
 MAX_VERSION_CHARS: Final = 200
 """Longest name of a version."""
@@ -53,8 +53,8 @@ CONTEXT_TOKENS: Final = 4000
 THRESHOLD: Final = 0.90
 """Raw cosine from which an item is a duplicate unless somebody says otherwise (SPEC §4)."""
 
-_LARGEST_NUMBER: Final = 10**9
-_LARGEST_INTEGER: Final = 2**53
+_MAX_NUMBER: Final = 10**9
+_MAX_INTEGER: Final = 2**53
 """Up to here every backend, and every reader of JSON, has an integer exactly."""
 
 
@@ -71,16 +71,16 @@ def check_slugs(text: str) -> str:
     """See that slugs with commas between them are not too many.
 
     Raises:
-        ValueError: they are more than `MOST_PREVIOUS`.
+        ValueError: they are more than `MAX_PREVIOUS`.
     """
-    if len(split_slugs(text)) > MOST_PREVIOUS:
-        raise ValueError(f"at most {MOST_PREVIOUS} departments")
+    if len(split_slugs(text)) > MAX_PREVIOUS:
+        raise ValueError(f"at most {MAX_PREVIOUS} departments")
     return text
 
 
 def _refuse_large(value: object) -> object:
     # Else it would pass for a number with a fraction, and be rounded.
-    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
         raise ValueError("integers go from -2^53 to 2^53")
     return value
 
@@ -105,7 +105,7 @@ Slug: TypeAlias = Annotated[
 ]
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Vector: TypeAlias = Annotated[list[Number], Field(max_length=MAX_DIMENSIONS)]
-Integer: TypeAlias = Annotated[int, Field(strict=True, ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
+Integer: TypeAlias = Annotated[int, Field(strict=True, ge=-_MAX_INTEGER, le=_MAX_INTEGER)]
 ValueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Value: TypeAlias = Annotated[
     Annotated[bool, Field(strict=True)]
@@ -130,8 +130,8 @@ class Department(_Model):
     code_dep_number: int | None = Field(
         default=None,
         alias="codeDepNumber",
-        ge=-_LARGEST_NUMBER,
-        le=_LARGEST_NUMBER,
+        ge=-_MAX_NUMBER,
+        le=_MAX_NUMBER,
         description="Its place in the order of departments; without one it goes last.",
         examples=[3],
     )
@@ -235,7 +235,7 @@ class DuplicatesQuery(_Model):
     embedding: Vector | None = Field(default=None, description="Any length but zero.")
     threshold: Number = Field(default=THRESHOLD, ge=-1, le=1, description="Raw cosine, inclusive.")
     limit: int = Field(
-        default=DUPLICATES, strict=True, ge=1, le=MOST_DUPLICATES, description="Hits at most."
+        default=DUPLICATES, strict=True, ge=1, le=MAX_DUPLICATES, description="Hits at most."
     )
 
 
@@ -278,7 +278,7 @@ class ContextQuery(_Model):
     project_id: ProjectId
     department: AskedDepartment = Field(description="Its slug, or an object that has it.")
     previous: list[str] = Field(
-        default=[], max_length=MOST_PREVIOUS, description="Slugs of earlier departments."
+        default=[], max_length=MAX_PREVIOUS, description="Slugs of earlier departments."
     )
     max_tokens: int = Field(
         default=CONTEXT_TOKENS,

@@ -12,16 +12,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from aletheia.brain.ports import ModelChanged, OtherModel
 from aletheia.errors import (
     AletheiaError,
     ComputeFailed,
-    HeldUp,
+    Deferred,
     InvalidTask,
     ModelUnavailable,
     Unavailable,
-    wait_asked_by,
+    retry_after_s,
 )
-from aletheia.gather.brain import ModelChanged, OtherModel
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ _MEANINGS: Final = {
     "`rate_limited`, `budget_exceeded`, `breaker_open`, or what embedding came to, such as "
     "`model_crashed`. Try again after `Retry-After`.",
 }
-_MOST_FAULTS: Final = 5
-_LONGEST_MESSAGE: Final = 500
-_SHORTEST_WAIT_S: Final = 1
+_MAX_FAULTS: Final = 5
+_MAX_MESSAGE: Final = 500
+_MIN_WAIT_S: Final = 1
 
 
 class Refusal(BaseModel):
@@ -112,7 +112,7 @@ def _answer(
     headers: Mapping[str, str] | None = None,
     details: dict[str, str] | None = None,
 ) -> JSONResponse:
-    shown = message.encode(errors="replace").decode()[:_LONGEST_MESSAGE]
+    shown = message.encode(errors="replace").decode()[:_MAX_MESSAGE]
     body = Refused(error=Refusal(code=code, message=shown, details=details))
     return JSONResponse(body.model_dump(), status, dict(headers or {}))
 
@@ -131,9 +131,9 @@ async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResp
         fault["loc"][-1] == "project_id" and fault["type"] != "missing" for fault in faults
     )
     # Of the value itself nothing is said: it may hold anything.
-    said = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
-    if len(faults) > _MOST_FAULTS:
-        said.append(f"and {len(faults) - _MOST_FAULTS} more")
+    said = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:_MAX_FAULTS]]
+    if len(faults) > _MAX_FAULTS:
+        said.append(f"and {len(faults) - _MAX_FAULTS} more")
     return _answer(422, "invalid_project_id" if is_project else "invalid_request", "; ".join(said))
 
 
@@ -147,12 +147,12 @@ async def _answer_ours(request: Request, error: AletheiaError) -> JSONResponse:
         case OtherModel():
             details = {"own": error.own, "asked": error.asked}
             return _answer(409, error.code, str(error), details=details)
-        case HeldUp():
+        case Deferred():
             now = datetime.now(UTC)
             wait_s = 0.0 if error.until is None else (error.until - now).total_seconds()
             return _answer(503, error.code, str(error), _retry_after(wait_s))
         case Unavailable() | ModelUnavailable() | ComputeFailed():
-            return _answer(503, error.code, str(error), _retry_after(wait_asked_by(error)))
+            return _answer(503, error.code, str(error), _retry_after(retry_after_s(error)))
         case _:
             log.error("%s %s failed: %s", request.method, request.url.path, error)
             return _answer(502, "backend_refused", f"the service itself was refused: {error}")
@@ -166,7 +166,7 @@ async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
 
 
 def _retry_after(wait_s: float) -> dict[str, str]:
-    return {"Retry-After": str(max(_SHORTEST_WAIT_S, math.ceil(wait_s)))}
+    return {"Retry-After": str(max(_MIN_WAIT_S, math.ceil(wait_s)))}
 
 
 def _place(location: Sequence[int | str]) -> str:

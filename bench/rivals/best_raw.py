@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from aletheia.adapters.local_embedder import LocalEmbedder
+from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.analysis.ports import Embedding
 from aletheia.settings import EmbeddingSettings
 from bench.corpora import DIMENSIONS, read_texts

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from aletheia.gather.calibration import Calibration, identity
-from aletheia.gather.dedup import Question
-from aletheia.gather.labelled import LabelledText
+from aletheia.items.calibration import Calibration, identity
+from aletheia.items.dedup import Question
+from aletheia.items.labelled import LabelledText
 from bench.dedup import (
     DEMO_ITERATIONS,
     MODEL,

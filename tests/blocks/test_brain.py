@@ -6,8 +6,8 @@ import pytest
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.neo4j import Neo4jGraph
 from aletheia.adapters.brain.service import BrainService
+from aletheia.brain.index import IndexedBrain
 from aletheia.errors import Misconfigured
-from aletheia.gather.brain_index import IndexedBrain
 from blocks import BrainCredentials
 from tests.fakes.brain import MODEL, FakeEmbed
 

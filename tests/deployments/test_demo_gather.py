@@ -13,17 +13,17 @@ from rich.console import Console
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.mock_judge import WRITERS
-from aletheia.adapters.mock_llm import MOCK_MODEL, MockChat
+from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
+from aletheia.adapters.mock.judge import WRITERS
 from aletheia.adapters.payload_cms import read_departments
-from aletheia.gather.chronicle import Chronicle
-from aletheia.gather.evaluation import EVALUATIONS, EvaluationStore
-from aletheia.gather.events import EventLog
+from aletheia.events.log import EventLog
+from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.loop import QualityScorer
-from aletheia.gather.models import DepartmentList
 from aletheia.gather.progress import GatherReport
-from aletheia.gather.quality_judge import JudgePlan
 from aletheia.gather.runs import RunOrder
+from aletheia.items.departments import DepartmentList
+from aletheia.llm.asking import JudgePlan
+from aletheia.quality.evaluation import EVALUATIONS, EvaluationStore
 from deployments.demo_gather import (
     MAX_ITERATIONS,
     PROJECT,
@@ -75,7 +75,7 @@ async def gather(directory: Path) -> Outcome:
         shop, RunOrder(RUN, PROJECT, "demo", MAX_ITERATIONS), ListedDepartments()
     )
     run = await shop.runs.load(run.id)
-    await Chronicle(EventLog(documents), "a-model", mock=MOCK_MODEL).tell(run)
+    await EventEmitter(EventLog(documents), "a-model", mock=MOCK_MODEL).tell(run)
     evaluations = EvaluationStore(documents, PROJECT, clock=lambda: datetime.now(UTC))
     for one in run.progress.departments[:2]:
         await evaluations.request(one.department, ["a"], user_id="demo", is_auto=True)

@@ -6,8 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from aletheia.gather.evaluation_report import EvaluationReport
-from aletheia.gather.quality import PARTS
+from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.scores import PARTS
 from deployments.evaluation import show
 from tasks.evaluation_artifacts import describe
 

@@ -12,12 +12,12 @@ import aiohttp
 import numpy as np
 import pytest
 
-from aletheia.adapters.mock_llm import MockChat
+from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.payload_cms import PayloadDepartments, read_departments
 from aletheia.errors import Unauthorized
 from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.item_index import Entry, make_entry
 from aletheia.gather.models import PromptContext
+from aletheia.items.item_index import Entry, make_entry
 from aletheia.llm.messages import Completion
 from deployments.example_payload import EXAMPLE_TEXTS, ExamplePayload, example_departments
 

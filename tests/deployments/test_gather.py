@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from aletheia.errors import InvalidTask
-from aletheia.gather.events import KeptEvent
+from aletheia.events.log import KeptEvent
 from deployments.event_lines import describe
 from deployments.gather import read_thresholds
 from tests.fakes.webhook import FIELDS

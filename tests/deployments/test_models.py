@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from aletheia.analysis.shelf import ModelRow
+from aletheia.analysis.model_manager import ModelRow
 from deployments.models import show_models
 
 ROWS = [

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.service import BrainService
-from aletheia.gather.brain import BrainDepartment, BrainItem, Upserted
+from aletheia.brain.ports import BrainDepartment, BrainItem, Upserted
 from aletheia.settings import DEFAULT_MODELS
 from blocks import BrainCredentials, StoreCredentials
 from deployments import ROOT

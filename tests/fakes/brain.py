@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.errors import InvalidTask, Unavailable
-from aletheia.gather.brain import (
+from aletheia.brain.access import BrainAccess
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.items import BrainItems
+from aletheia.brain.outbox import DeliveryPace, Outbox
+from aletheia.brain.ports import (
     NEIGHBOURS,
     BrainDepartment,
     BrainItem,
@@ -24,12 +27,9 @@ from aletheia.gather.brain import (
     IndexedItem,
     KnownItem,
 )
-from aletheia.gather.brain_access import BrainAccess
-from aletheia.gather.brain_index import IndexedBrain
-from aletheia.gather.brain_items import BrainItems
-from aletheia.gather.content import Automation, ProjectItems, SavedItem, VectorShelf, make_item
-from aletheia.gather.models import Item
-from aletheia.gather.outbox import DeliveryPace, Outbox
+from aletheia.errors import InvalidTask, Unavailable
+from aletheia.items.content import Automation, ProjectItems, SavedItem, VectorCache, make_item
+from aletheia.items.models import Item
 from aletheia.resilience.breaker import CircuitBreaker
 
 MODEL = "tests/eight-numbers"
@@ -211,7 +211,7 @@ class BrainWorld:
         self.brain = IndexedBrain(
             self.graph, self.embed, MODEL, catalogue=find_department, link_from=0.5
         )
-        shelf = VectorShelf(self.content, MODEL)
+        shelf = VectorCache(self.content, MODEL)
         self.items = BrainItems(self.content, shelf, self.embed)
         self.project_items = ProjectItems(self.content, shelf, self.embed, MODEL)
         self.breakers = CircuitBreaker(

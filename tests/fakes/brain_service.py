@@ -33,7 +33,7 @@ class FakeBrainService(Faults):
     Attributes:
         url: its root, once it is served.
         key: what it asks for.
-        most_bytes: longest body it takes.
+        max_bytes: longest body it takes.
         wait_s: how long every answer takes.
         items: by project and id.
         requests: every request, in the order of arrival.
@@ -43,7 +43,7 @@ class FakeBrainService(Faults):
         super().__init__()
         self.url = ""
         self.key = "a-brain-key-0123456789"
-        self.most_bytes = 2**30
+        self.max_bytes = 2**30
         self.wait_s = 0.0
         self.items: dict[tuple[str, str], dict[str, Any]] = {}
         self.requests: list[BrainSeen] = []
@@ -78,7 +78,7 @@ class FakeBrainService(Faults):
     async def _answer(self, request: web.BaseRequest, raw: bytes, body: Any) -> web.StreamResponse:
         if request.headers.get(hdrs.AUTHORIZATION) != f"Bearer {self.key}":
             return _respond({"error": {"code": "bad_key", "message": "who are you?"}}, 401)
-        if len(raw) > self.most_bytes:
+        if len(raw) > self.max_bytes:
             return _respond({"detail": "payload too large"}, 413)
         answers: dict[tuple[str, str], Callable[[Any], Any]] = {
             ("POST", "/api/v1/nodes/batch"): self._index,

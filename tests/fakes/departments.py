@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aletheia.errors import AletheiaError
-from aletheia.gather.models import Department, DepartmentList
+from aletheia.items.departments import Department, DepartmentList
 
 
 def make_department(slug: str, number: int, **parts: Any) -> Department:

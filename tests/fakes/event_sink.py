@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aletheia.errors import AletheiaError, Refused
-from aletheia.gather.events import KeptEvent
+from aletheia.events.log import KeptEvent
 
 
 class FakeSink:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from aletheia.gather.dedup import Question, Verdict
+from aletheia.items.dedup import Question, Verdict
 
 MODEL = "fake-judge"
 

@@ -1,4 +1,4 @@
-"""Stands in for `python -m aletheia.adapters.local_model`: no model, but faults on demand.
+"""Stands in for `python -m aletheia.adapters.local.model`: no model, but faults on demand.
 
 A path to load tells how loading goes, by its last part: `refused`, `deadly`, `endless`, `babbling`;
 `once` loads the first time only; anything else works, and `takes-N` brings N bytes of memory. Where
@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aletheia.adapters.model_wire import Header, pack_frame, serve, unpack_texts
+from aletheia.adapters.local.wire import Header, pack_frame, serve, unpack_texts
 
 FOREVER_S = 3600
 

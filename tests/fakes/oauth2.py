@@ -28,7 +28,7 @@ class FakeTokenEndpoint(Faults):
         issued: tokens handed out so far.
         forms: what every request asked for, in the order of arrival.
         arrivals: the same, for a test that waits for one.
-        most_in_flight: most requests that were under way at one time.
+        max_in_flight: most requests that were under way at one time.
         delay_s: how long every answer takes.
     """
 
@@ -52,7 +52,7 @@ class FakeTokenEndpoint(Faults):
         self.forms: list[dict[str, str]] = []
         self.arrivals: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.in_flight = 0
-        self.most_in_flight = 0
+        self.max_in_flight = 0
         self.delay_s = 0.0
         self._runner: web.ServerRunner | None = None
 
@@ -76,7 +76,7 @@ class FakeTokenEndpoint(Faults):
         self.forms.append(dict(parse_qsl(body)))
         self.arrivals.put_nowait(self.forms[-1])
         self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)

@@ -18,7 +18,7 @@ import orjson
 from aiohttp import hdrs, web
 from numpy.typing import NDArray
 
-from aletheia.adapters.mock_embedder import mock_vector
+from aletheia.adapters.mock.embedder import mock_vector
 from tests.fakes.faults import Faults
 
 Spoil: TypeAlias = Literal["nan", "nan_500", "zeros", "short"]
@@ -117,7 +117,7 @@ class FakeOllama(Faults):
         verify_s: how long a download says nothing once all bytes are there.
         delay_s: how long every answer takes.
         requests: every request, in the order of arrival.
-        most_in_flight: most requests for embeddings that were under way at one time.
+        max_in_flight: most requests for embeddings that were under way at one time.
         embed_s: how long a request for embeddings uses its model.
     """
 
@@ -139,7 +139,7 @@ class FakeOllama(Faults):
     delay_s: float = 0.0
     requests: list[Request] = field(default_factory=list[Request])
     in_flight: int = 0
-    most_in_flight: int = 0
+    max_in_flight: int = 0
     embed_s: float = 0.0
     _loading: dict[str, asyncio.Lock] = field(default_factory=dict[str, asyncio.Lock])
     _keep: dict[str, int] = field(default_factory=dict[str, int])
@@ -191,7 +191,7 @@ class FakeOllama(Faults):
         body = _load(raw)
         self.requests.append(Request(endpoint, body if isinstance(body, dict) else {}))
         self.in_flight += endpoint == "embed"
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)

@@ -18,7 +18,7 @@ import tiktoken
 from aiohttp import hdrs, web
 from numpy.typing import NDArray
 
-from aletheia.adapters.mock_embedder import mock_vector
+from aletheia.adapters.mock.embedder import mock_vector
 from tests.fakes.faults import Faults
 
 Spoil: TypeAlias = Literal["nan", "infinite", "zeros", "short"]
@@ -72,7 +72,7 @@ class FakeOpenAI(Faults):
         refuses_quietly: texts that it refuses with `quiet_refusal`, a 400 that names none.
         delay_s: how long every answer takes.
         requests: every request, in the order of arrival.
-        most_in_flight: most requests that were under way at one time.
+        max_in_flight: most requests that were under way at one time.
     """
 
     def __init__(self, *, api_key: str = "sk-test-0123456789abcdef") -> None:
@@ -93,7 +93,7 @@ class FakeOpenAI(Faults):
         self.delay_s = 0.0
         self.requests: list[Request] = []
         self.in_flight = 0
-        self.most_in_flight = 0
+        self.max_in_flight = 0
         self._random = random.Random(7)
         self._runner: web.ServerRunner | None = None
 
@@ -132,7 +132,7 @@ class FakeOpenAI(Faults):
         texts = [given] if isinstance(given, str) else given
         self.requests.append(Request(request.path, dict(request.headers), found, texts))
         self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)

@@ -83,7 +83,7 @@ class FakeChatServer(Faults):
         delay_s: how long every answer takes.
         meanwhile: what happens before an answer is given.
         requests: every request, in the order of arrival.
-        most_in_flight: most requests that were under way at one time.
+        max_in_flight: most requests that were under way at one time.
     """
 
     def __init__(self, *, api_key: str = "sk-or-test-0123456789abcdef") -> None:
@@ -101,7 +101,7 @@ class FakeChatServer(Faults):
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.requests: list[ChatSeen] = []
         self.in_flight = 0
-        self.most_in_flight = 0
+        self.max_in_flight = 0
         self._replies: deque[_Reply] = deque()
         self._runner: web.ServerRunner | None = None
 
@@ -133,7 +133,7 @@ class FakeChatServer(Faults):
         found = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
         self.requests.append(ChatSeen(request.path, dict(request.headers), found))
         self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)

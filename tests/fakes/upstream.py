@@ -45,7 +45,7 @@ class FakeUpstream(ExampleUpstream, Faults):
         requests: every request, in the order of arrival.
         arrivals: the same, for a test that waits for one.
         bodies: every report's body by task id, byte for byte, whether accepted or not.
-        most_in_flight: most requests that were under way at one time.
+        max_in_flight: most requests that were under way at one time.
         tokens: bearer tokens that are accepted; `None` asks for none.
         token_refusal: status for a request without one of them.
         limit_refusal: status for a `limit` above `max_limit`.
@@ -60,7 +60,7 @@ class FakeUpstream(ExampleUpstream, Faults):
         self.arrivals: asyncio.Queue[Seen] = asyncio.Queue()
         self.bodies: dict[str, list[bytes]] = {}
         self.in_flight = 0
-        self.most_in_flight = 0
+        self.max_in_flight = 0
         self.tokens: set[str] | None = None
         self.token_refusal = 401
         self.limit_refusal = 400
@@ -126,7 +126,7 @@ class FakeUpstream(ExampleUpstream, Faults):
         if seen.endpoint == "report":
             self.bodies.setdefault(seen.task_id, []).append(seen.body)
         self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)

@@ -21,12 +21,12 @@ from prefect.flow_engine import run_flow_async
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Document, Documents
-from aletheia.gather.content import Automation, item_id, make_item
-from aletheia.gather.evaluation import EVALUATIONS, REQUESTS, EvaluationStore
-from aletheia.gather.evaluation_report import EvaluationReport
-from aletheia.gather.models import Item
-from aletheia.gather.normalisation import content_hash
-from aletheia.gather.quality import PARTS
+from aletheia.items.content import Automation, item_id, make_item
+from aletheia.items.models import Item
+from aletheia.quality.evaluation import EVALUATIONS, REQUESTS, EvaluationStore
+from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.scores import PARTS
+from aletheia.text.normalisation import content_hash
 from blocks import (
     BrainCredentials,
     EventCredentials,

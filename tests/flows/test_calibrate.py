@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aletheia.adapters.model_source import PACKAGED_MODEL
+from aletheia.adapters.local.source import PACKAGED_MODEL
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.gather.calibration import DUPLICATE_AT, shipped_calibration
-from aletheia.gather.calibration_store import CALIBRATIONS, CalibrationStore
-from aletheia.gather.labelled import Split, read_texts
+from aletheia.items.calibration import DUPLICATE_AT, shipped_calibration
+from aletheia.items.calibration_store import CALIBRATIONS, CalibrationStore
+from aletheia.items.labelled import Split, read_texts
 from blocks import StoreCredentials
 from flows.calibrate import calibrate
 from tasks.calibration import describe

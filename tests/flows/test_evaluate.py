@@ -22,13 +22,13 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from prefect.states import Completed, Crashed, Running, Scheduled
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
+from aletheia.brain.outbox import Outbox
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.gather.evaluation import EVALUATIONS, REQUESTS, evaluate_items, version_of
-from aletheia.gather.outbox import Outbox
 from aletheia.gather.progress import GatherReport
-from aletheia.gather.quality import PARTS, QualityItem
-from aletheia.gather.quality_judge import JudgePlan
-from aletheia.gather.runs import KeptSteps
+from aletheia.llm.answers import KeptSteps
+from aletheia.llm.asking import JudgePlan
+from aletheia.quality.evaluation import EVALUATIONS, REQUESTS, evaluate_items, version_of
+from aletheia.quality.scores import PARTS, QualityItem
 from deployments.setup import read_declarations
 from flows.gather import automated_gather_creation
 from tasks import warm

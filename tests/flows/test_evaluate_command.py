@@ -13,10 +13,10 @@ from prefect.states import Completed, Crashed
 from rich.console import Console
 
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.gather.evaluation import evaluate_items
-from aletheia.gather.evaluation_report import EvaluationReport
-from aletheia.gather.quality import PARTS
-from aletheia.gather.quality_judge import JudgePlan
+from aletheia.llm.asking import JudgePlan
+from aletheia.quality.evaluation import evaluate_items
+from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.scores import PARTS
 from deployments.evaluation import EvaluationEnded, evaluate
 from tests.fakes.chat import MemoryAnswers, ScriptedChat
 from tests.flows.evaluation_studio import Studio, deployed, started_runs, studio

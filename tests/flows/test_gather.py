@@ -15,12 +15,13 @@ from prefect.states import Cancelling, Completed, Running
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured, Refused
-from aletheia.gather.content import SavedItem
-from aletheia.gather.evaluation import REQUESTS
-from aletheia.gather.events import EventLog, IterationComplete, KeptEvent
-from aletheia.gather.fanout import CURSORS
+from aletheia.events.delivery import CURSORS
+from aletheia.events.log import EventLog, KeptEvent
+from aletheia.events.models import IterationComplete
 from aletheia.gather.progress import GatherReport
 from aletheia.gather.runs import LOCKS, GatherRuns, HolderState, RunOrder
+from aletheia.items.content import SavedItem
+from aletheia.quality.evaluation import REQUESTS
 from blocks import (
     BrainCredentials,
     EventCredentials,

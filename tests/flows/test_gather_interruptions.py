@@ -27,12 +27,13 @@ from prefect.states import Cancelled, Cancelling, Crashed, Running, Scheduled, S
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Documents
-from aletheia.gather.content import SavedItem
-from aletheia.gather.events import EVENTS, EventLog, IterationComplete, KeptEvent
-from aletheia.gather.fanout import CURSORS
+from aletheia.events.delivery import CURSORS
+from aletheia.events.log import EVENTS, EventLog, KeptEvent
+from aletheia.events.models import IterationComplete
 from aletheia.gather.progress import Iteration
 from aletheia.gather.prompts.generate_items import FORM
 from aletheia.gather.runs import LOCKS, RUNS, GatherRuns, HolderState, Run, RunOrder, RunOver
+from aletheia.items.content import SavedItem
 from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
 from flows.gather import automated_gather_creation
 from flows.resume import resume_gather

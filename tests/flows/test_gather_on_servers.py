@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
 from aletheia.adapters.brain.neo4j import Neo4jGraph
-from aletheia.gather.events import EventLog
+from aletheia.events.log import EventLog
 from aletheia.gather.progress import GatherReport
 from blocks import (
     BrainCredentials,

@@ -8,8 +8,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType
 from prefect.client.schemas.objects import FlowRun
 
-from aletheia.adapters.model_source import PACKAGED_MODEL
-from aletheia.analysis.shelf import ModelEvent, ModelRecords
+from aletheia.adapters.local.source import PACKAGED_MODEL
+from aletheia.analysis.model_manager import ModelEvent, ModelRecords
 from aletheia.errors import InvalidTask, Misconfigured, Unavailable
 from blocks import StoreCredentials
 from deployments.models import read_models

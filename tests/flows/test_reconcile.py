@@ -13,12 +13,12 @@ from pydantic import SecretStr
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import directory_of
-from aletheia.adapters.item_embedding import embed_with, name_vectors_of
-from aletheia.adapters.mock_embedder import MockEmbedder
+from aletheia.adapters.embedding.items import embed_with, name_vectors_of
+from aletheia.adapters.mock.embedder import MockEmbedder
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.outbox import Outbox
+from aletheia.brain.ports import BrainDepartment, BrainGraph
 from aletheia.errors import InvalidTask
-from aletheia.gather.brain import BrainDepartment, BrainGraph
-from aletheia.gather.brain_index import IndexedBrain
-from aletheia.gather.outbox import Outbox
 from aletheia.service.app import ServiceParts, create_app
 from aletheia.settings import EmbeddingSettings
 from blocks import BrainCredentials

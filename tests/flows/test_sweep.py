@@ -11,14 +11,14 @@ from typing import Any, cast
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from aletheia.gather.evaluation import REQUESTS, EvaluationStore
-from aletheia.gather.events import EventLog
-from aletheia.gather.fanout import CURSORS, DEAD_EVENTS, FanOut
-from aletheia.gather.runs import ANSWERS, KeptSteps
+from aletheia.events.delivery import CURSORS, DEAD_EVENTS, FanOut
+from aletheia.events.log import EventLog
+from aletheia.llm.answers import ANSWERS, KeptSteps
+from aletheia.quality.evaluation import REQUESTS, EvaluationStore
 from blocks import EventCredentials
 from flows.sweep import sweep
 from tasks.sweep import SweepFailed, SweepReport, part_names
-from tests.aletheia.gather.event_processes import finished, iterated, started
+from tests.aletheia.events.event_processes import finished, iterated, started
 from tests.fakes.departments import make_department
 from tests.fakes.event_sink import FakeSink
 from tests.fakes.webhook import serve_fake_webhook

@@ -14,14 +14,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.brain.outbox import OUTBOX
 from aletheia.documents import Document
 from aletheia.errors import InvalidTask
-from aletheia.gather.calibration import identity
-from aletheia.gather.calibration_store import CHOSEN, CalibrationStore
-from aletheia.gather.content import SavedItem
-from aletheia.gather.decisions import UndoRefused
-from aletheia.gather.outbox import OUTBOX
 from aletheia.gather.progress import GatherReport
+from aletheia.items.calibration import identity
+from aletheia.items.calibration_store import CHOSEN, CalibrationStore
+from aletheia.items.content import SavedItem
+from aletheia.items.decisions import UndoRefused
 from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
 from deployments.cli import app
 from deployments.decisions import read_duplicates, show_duplicates

@@ -190,10 +190,10 @@ class Neo4jServer:
             process.kill()
             process.wait()
 
-    def limit_files(self, most_bytes: int) -> None:
+    def limit_files(self, max_bytes: int) -> None:
         """Let no file grow beyond a size, as if the disk were full, until the server ends."""
         assert self._process is not None
-        limits = (most_bytes, resource.RLIM_INFINITY)
+        limits = (max_bytes, resource.RLIM_INFINITY)
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, limits)
 
     def _answers(self) -> bool:

@@ -5,8 +5,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from aletheia.adapters.oauth2 import ClientAuth, OAuth2SignIn
-from aletheia.adapters.upstream import HttpUpstream
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.oauth2 import ClientAuth, OAuth2SignIn
 from aletheia.errors import Unauthorized
 from tests.fakes.upstream import serve_fake_upstream
 from tests.services.oauth2 import MISSING, PROGRAM, run_oauth2_server

@@ -15,7 +15,7 @@ from prefect.settings import (
 )
 
 from aletheia.errors import Refused, Unavailable
-from aletheia.gather.events import KeptEvent
+from aletheia.events.log import KeptEvent
 from tasks.prefect_events import PrefectEvents, describe_event
 
 AT = datetime(2026, 11, 21, 12, 0, 0, 250, tzinfo=UTC)

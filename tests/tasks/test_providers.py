@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from aletheia.gather.outbox import OutboxState
-from tasks.providers import Standing
+from aletheia.brain.outbox import OutboxState
+from tasks.providers import ProviderStatus
 
 
 def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_try():
@@ -12,7 +12,7 @@ def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_try():
         OutboxState("a", 1234, 2, 3, due, "brain is unavailable: no route"),
         OutboxState("b", 0, 1, 0, None, ""),
     ]
-    standing = Standing([], {}, [], [], [], brain)
+    standing = ProviderStatus([], {}, [], [], [], brain)
     assert standing.rows() == [
         {
             "what": "Brain, a",

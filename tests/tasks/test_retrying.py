@@ -15,7 +15,7 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from tasks.retrying import LONGEST_RETRY_S, RETRIES, is_worth_waiting
+from tasks.retrying import MAX_RETRY_S, RETRIES, is_worth_waiting
 
 
 def later(seconds: float) -> datetime:
@@ -26,13 +26,13 @@ def later(seconds: float) -> datetime:
     ("make", "is_worth"),
     [
         (lambda: Unavailable("openrouter", "503"), True),
-        (lambda: Unavailable("openrouter", "429", retry_after_s=LONGEST_RETRY_S), True),
-        (lambda: Unavailable("openrouter", "429", retry_after_s=LONGEST_RETRY_S + 1), False),
+        (lambda: Unavailable("openrouter", "429", retry_after_s=MAX_RETRY_S), True),
+        (lambda: Unavailable("openrouter", "429", retry_after_s=MAX_RETRY_S + 1), False),
         (lambda: QuotaExhausted("openrouter", "nothing left"), False),
         (lambda: Refused("openrouter", 401), False),
         (lambda: RateLimited("openai", later(30)), True),
         (lambda: BreakerOpen("openai", later(-5)), True),
-        (lambda: RateLimited("openai", later(LONGEST_RETRY_S + 60)), False),
+        (lambda: RateLimited("openai", later(MAX_RETRY_S + 60)), False),
         (
             lambda: BudgetExceeded("BUDGET_USD_PER_RUN", Decimal(1), Decimal(1), Decimal(1), None),
             False,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from aletheia.adapters.brain.nearest import find_near
 from aletheia.adapters.documents.file import SqliteFile
-from aletheia.gather.brain import (
+from aletheia.brain.ports import (
     NEIGHBOURS,
     BrainDepartment,
     Duplicate,
@@ -34,10 +34,10 @@ FILE: Final = "brain.sqlite3"
 _FORMAT: Final = 1
 _BRAIN: Final = "brain"
 
-MOST_GONE: Final = 10_000
+MAX_GONE: Final = 10_000
 """Deleted items of a project that are remembered for matrices that do not know it yet."""
 
-MOST_BYTES: Final = 2**30
+MAX_BYTES: Final = 2**30
 """Of all matrices of a process: 700,000 vectors of 384 numbers."""
 
 _FIRST_ROWS: Final = 1024
@@ -85,9 +85,9 @@ class EmbeddedGraph:
     Args:
         directory: created on opening if it is missing.
         lock_timeout_s: how long a write waits for those of other processes, seconds.
-        most_bytes: of all matrices; the project that was searched longest ago goes first, and the
+        max_bytes: of all matrices; the project that was searched longest ago goes first, and the
             one that is searched stays.
-        most_gone: deleted items of a project that are remembered; with more, its matrices are made
+        max_gone: deleted items of a project that are remembered; with more, its matrices are made
             anew.
     """
 
@@ -96,10 +96,10 @@ class EmbeddedGraph:
         directory: Path,
         *,
         lock_timeout_s: float = 10.0,
-        most_bytes: int = MOST_BYTES,
-        most_gone: int = MOST_GONE,
+        max_bytes: int = MAX_BYTES,
+        max_gone: int = MAX_GONE,
     ) -> None:
-        self._most_bytes, self._most_gone = most_bytes, most_gone
+        self._max_bytes, self._max_gone = max_bytes, max_gone
         self._file = SqliteFile(
             directory / FILE, _FORMAT, setup=_set_up, name=_BRAIN, lock_timeout_s=lock_timeout_s
         )
@@ -183,7 +183,7 @@ class EmbeddedGraph:
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
         """See `BrainGraph.delete`."""
         return await self._file.writer.ask(
-            lambda connection: _delete(connection, project_id, ids, self._most_gone)
+            lambda connection: _delete(connection, project_id, ids, self._max_gone)
         )
 
     async def link(
@@ -244,7 +244,7 @@ class EmbeddedGraph:
         self._matrices.move_to_end(project_id)
         if matrix.revision < revision:
             matrix.take_in(connection, project_id, revision)
-            while len(self._matrices) > 1 and self._bytes() > self._most_bytes:
+            while len(self._matrices) > 1 and self._bytes() > self._max_bytes:
                 self._matrices.popitem(last=False)
         return matrix
 
@@ -455,7 +455,7 @@ def _keys_of(connection: sqlite3.Connection, project_id: str, ids: Sequence[str]
 
 
 def _delete(
-    connection: sqlite3.Connection, project_id: str, ids: Sequence[str], most_gone: int
+    connection: sqlite3.Connection, project_id: str, ids: Sequence[str], max_gone: int
 ) -> int:
     keys = _keys_of(connection, project_id, ids)
     if not keys:
@@ -468,7 +468,7 @@ def _delete(
         connection.execute("DELETE FROM edges WHERE target = ?", (key,))
         connection.execute("INSERT INTO gone VALUES (?, ?, ?)", (project_id, revision, key))
     ((gone,),) = _fetch(connection, "SELECT count(*) FROM gone WHERE project = ?", (project_id,))
-    if gone > most_gone:
+    if gone > max_gone:
         connection.execute("DELETE FROM gone WHERE project = ?", (project_id,))
         connection.execute("UPDATE projects SET epoch = epoch + 1 WHERE name = ?", (project_id,))
     return len(keys)

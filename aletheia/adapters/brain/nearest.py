@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from aletheia.gather.brain_index import SCORE_DIGITS, measure_cosines
+from aletheia.brain.index import SCORE_DIGITS, measure_cosines
 
 _QUERIES_AT_ONCE: Final = 64
 _MEASURED_AT_ONCE: Final = 4096

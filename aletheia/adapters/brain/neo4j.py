@@ -40,6 +40,18 @@ from neo4j.exceptions import (
 from numpy.typing import NDArray
 
 from aletheia.adapters.brain.nearest import find_near
+from aletheia.brain.index import SCORE_DIGITS, measure_cosines, rank_duplicates
+from aletheia.brain.ports import (
+    EXACT_UP_TO,
+    MAX_DUPLICATES,
+    NEIGHBOURS,
+    BrainDepartment,
+    Duplicate,
+    GraphItem,
+    IndexedItem,
+    KnownItem,
+    ModelChanged,
+)
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -50,18 +62,6 @@ from aletheia.errors import (
     Unavailable,
     Unreachable,
 )
-from aletheia.gather.brain import (
-    EXACT_UP_TO,
-    MOST_DUPLICATES,
-    NEIGHBOURS,
-    BrainDepartment,
-    Duplicate,
-    GraphItem,
-    IndexedItem,
-    KnownItem,
-    ModelChanged,
-)
-from aletheia.gather.brain_index import SCORE_DIGITS, measure_cosines, rank_duplicates
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ _NEIGHBOUR_CANDIDATES: Final = 100
 _SCORE_SLACK: Final = 1e-5
 """What the index's float32 arithmetic may take from a cosine."""
 
-MOST_BYTES: Final = 2**30
+MAX_BYTES: Final = 2**30
 """Of all vectors in memory: 550,000 of 384 numbers, with room for some more."""
 
 READ_TIMEOUT_S: Final = 300.0
@@ -113,7 +113,7 @@ _LINKED_BY_INDEX: Final = 50
 """Neighbours of so many items are found in one query of the index; for more of them at once it is
 faster to read all vectors."""
 
-_LEAST_ROOM: Final = 1024
+_MIN_ROOM: Final = 1024
 _ROOM_SHARE: Final = 4
 """Of the rows of a matrix, one in so many is for items to come."""
 
@@ -151,7 +151,7 @@ class Neo4jGraph:
         retry_s: for how long what fails for the moment (a deadlock, a lost connection) is tried
             again, seconds.
         exact_up_to: items of a project up to which all are compared, whatever reading them takes.
-        most_bytes: of the vectors in memory; the project that was searched longest ago goes first,
+        max_bytes: of the vectors in memory; the project that was searched longest ago goes first,
             and a larger one is searched by the index alone.
     """
 
@@ -166,11 +166,11 @@ class Neo4jGraph:
         connect_timeout_s: float = 5.0,
         retry_s: float = 5.0,
         exact_up_to: int = EXACT_UP_TO,
-        most_bytes: int = MOST_BYTES,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._uri, self._auth, self._database = uri, (username, password), database
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
-        self._retry_s, self._exact_up_to, self._most_bytes = retry_s, exact_up_to, most_bytes
+        self._retry_s, self._exact_up_to, self._max_bytes = retry_s, exact_up_to, max_bytes
         self._driver: neo4j.AsyncDriver | None = None
         self._opening = asyncio.Lock()
         self._model: tuple[str, int] | None = None
@@ -417,7 +417,7 @@ class Neo4jGraph:
         loop = asyncio.get_running_loop()
         if self._reading is not None:
             return self._reading
-        if state.bytes > self._most_bytes or loop.time() < self._reads_again_at:
+        if state.bytes > self._max_bytes or loop.time() < self._reads_again_at:
             return None
 
         async def read() -> None:
@@ -463,7 +463,7 @@ class Neo4jGraph:
 
     def _make_room(self, needed: int) -> None:
         """Let go of the matrices searched longest ago, until there is room for another one."""
-        while self._matrices and self._bytes() + needed > self._most_bytes:
+        while self._matrices and self._bytes() + needed > self._max_bytes:
             self._matrices.popitem(last=False)
 
     def _keep(self, project_id: str, matrix: "_Matrix") -> None:
@@ -503,9 +503,9 @@ class Neo4jGraph:
         """Find candidates by the index, and measure them; `None` while it is not ready.
 
         Candidates become more until the last one is below the threshold, or enough of them are
-        the project's, or there are `MOST_DUPLICATES` (SPEC §4).
+        the project's, or there are `MAX_DUPLICATES` (SPEC §4).
         """
-        most = min(MOST_DUPLICATES, max(_FIRST_CANDIDATES, _WIDENED * limit))
+        most = min(MAX_DUPLICATES, max(_FIRST_CANDIDATES, _WIDENED * limit))
         query = vector.tolist()
         chosen: list[str] = []
         while True:
@@ -526,9 +526,9 @@ class Neo4jGraph:
             is_below = not hits or hits[-1]["score"] < least
             if is_below or len(hits) < most or len(chosen) >= _WIDENED * limit:
                 break
-            if most == MOST_DUPLICATES:
+            if most == MAX_DUPLICATES:
                 break
-            most = min(MOST_DUPLICATES, _WIDENED * most)
+            most = min(MAX_DUPLICATES, _WIDENED * most)
         # Hits come in falling order, by cosines that float32 has rounded.
         best = _Rows(chosen[: _MEASURED * limit])
         rows = await self._read(
@@ -765,7 +765,7 @@ class _State:
     @property
     def room(self) -> int:
         """How many rows its matrix has at first: some more than there are items."""
-        return self.items + self.items // _ROOM_SHARE + _LEAST_ROOM
+        return self.items + self.items // _ROOM_SHARE + _MIN_ROOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -806,7 +806,7 @@ class _Matrix:
             row = self._rows[item_id] = len(self._ids)
             self._ids.append(item_id)
             if row == len(self._vectors):
-                room = row + row // _ROOM_SHARE + _LEAST_ROOM
+                room = row + row // _ROOM_SHARE + _MIN_ROOM
                 grown = np.empty((room, self.dimensions), np.float32)
                 grown[:row] = self._vectors
                 self._vectors = grown

@@ -29,24 +29,13 @@ from aletheia.adapters.brain.wire import (
     Said,
 )
 from aletheia.adapters.connections import connection_lost, send_once
-from aletheia.adapters.remote_embedder import read_base_url
-from aletheia.adapters.upstream import IDLE_CONNECTION_S, LARGE_BODY_BYTES, is_token
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    Conflict,
-    InvalidTask,
-    Misconfigured,
-    NotFound,
-    Refused,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-)
-from aletheia.gather.brain import (
+from aletheia.adapters.embedding.remote import read_base_url
+from aletheia.adapters.upstream.client import IDLE_CONNECTION_S, LARGE_BODY_BYTES, is_token
+from aletheia.brain.index import rank_duplicates
+from aletheia.brain.ports import (
     ADOPT_TIMEOUT_S,
     DUPLICATES,
-    MOST_DUPLICATES,
+    MAX_DUPLICATES,
     BrainDepartment,
     BrainItem,
     Coverage,
@@ -59,9 +48,20 @@ from aletheia.gather.brain import (
     OtherModel,
     Upserted,
 )
-from aletheia.gather.brain_index import rank_duplicates
-from aletheia.gather.events import check_project_id
+from aletheia.errors import (
+    AletheiaError,
+    BadAnswer,
+    Conflict,
+    InvalidTask,
+    Misconfigured,
+    NotFound,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
 from aletheia.resilience.backoff import BackOff
+from aletheia.store.project_id import check_project_id
 
 T = TypeVar("T")
 
@@ -212,7 +212,7 @@ class BrainService:
             ValueError: threshold or limit are out of range.
         """
         check_project_id(project_id)
-        if not -1 <= threshold <= 1 or not 1 <= limit <= MOST_DUPLICATES:
+        if not -1 <= threshold <= 1 or not 1 <= limit <= MAX_DUPLICATES:
             raise ValueError(f"threshold {threshold!r} or limit {limit!r} is out of range")
         if vector is None and (content is None or not content.strip()):
             raise InvalidTask("missing_query", "name a text or a vector to compare with")

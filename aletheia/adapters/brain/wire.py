@@ -13,8 +13,8 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from aletheia.errors import InvalidTask
-from aletheia.gather.brain import (
+from aletheia.brain.index import choose_previous, make_unit
+from aletheia.brain.ports import (
     AspectCoverage,
     BrainDepartment,
     BrainItem,
@@ -27,9 +27,9 @@ from aletheia.gather.brain import (
     KnownItem,
     Upserted,
 )
-from aletheia.gather.brain_index import choose_previous, make_unit
-from aletheia.gather.quality import MOST_ITEMS
+from aletheia.errors import InvalidTask
 from aletheia.llm.structured import explain
+from aletheia.quality.scores import MAX_ITEMS
 
 MODEL_CHANGED: Final = "embedding_model_changed"
 """Code of an error that carries, in `details`, the model that is `kept` and the one `asked`."""
@@ -321,7 +321,7 @@ class Dialect:
         asked = _describe_department(department) if is_described else _text_of(department.slug)
         values: dict[str, Any] = {"project_id": project_id, "department": asked}
         if items is not None:
-            values["items"] = [_describe(item) for item in items[-MOST_ITEMS:]]
+            values["items"] = [_describe(item) for item in items[-MAX_ITEMS:]]
         return Call("POST", "/api/v1/analyze/coverage", body=_dump(values))
 
     def read_coverage(self, body: bytes) -> Coverage:

@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.gather.content import COLLECTION, SavedItem, read_document, to_document
-from aletheia.gather.events import check_project_id
+from aletheia.items.content import COLLECTION, SavedItem, read_document, to_document
+from aletheia.store.project_id import check_project_id
 
 _RUN, _DEPARTMENT = "run_id", "department"
 _SHORT: Final = 8

@@ -17,14 +17,8 @@ from pymongo.errors import BulkWriteError, OperationFailure
 
 from aletheia.adapters.documents.mongodb import IDS_AT_ONCE, UPSERT_TRIES, MongoDocuments
 from aletheia.errors import Misconfigured
-from aletheia.gather.content import (
-    COLLECTION,
-    ID_DIGITS,
-    SavedItem,
-    read_document,
-    to_document,
-)
-from aletheia.gather.events import check_project_id
+from aletheia.items.content import COLLECTION, ID_DIGITS, SavedItem, read_document, to_document
+from aletheia.store.project_id import check_project_id
 
 _ID: Final = "_id"
 _READ: Final = dict.fromkeys(

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from aletheia.gather.models import Department, Excerpt, Item, PromptContext
+from aletheia.gather.models import PromptContext
+from aletheia.items.departments import Department
+from aletheia.items.models import Item
 from aletheia.llm.messages import (
     QUOTED_IS_DATA,
     Message,
@@ -16,6 +18,7 @@ from aletheia.llm.messages import (
     estimate_tokens,
     quote,
 )
+from aletheia.llm.quoting import Excerpt
 from aletheia.llm.structured import form_of
 
 MIN_ITEMS: Final = 5

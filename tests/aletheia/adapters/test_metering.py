@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from aletheia.adapters.metering import Meter, Recorded, key_of
-from aletheia.adapters.mock_embedder import MockEmbedder
+from aletheia.adapters.mock.embedder import MockEmbedder
 from aletheia.documents import Documents
 from aletheia.errors import (
     AletheiaError,
@@ -204,7 +204,7 @@ async def test_texts_can_be_what_counts(documents: Documents, clock: Clock):
     gates = Gates(documents, clock, unit="task", max_retries=0)
     with pytest.raises(Misconfigured, match="RATE_LIMIT_PER_MINUTE"):
         await gates.meter(PLAN, ending())
-    assert gates.meter.most_texts(2048) == 2
+    assert gates.meter.max_texts(2048) == 2
     assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 2
     gates.limiter.limits = RateLimits(minute=4, hour=9, day=9, week=9, month=9)
     await gates.meter(PLAN, ending(Sent()))

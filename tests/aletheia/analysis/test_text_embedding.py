@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aletheia.adapters.mock_embedder import MockEmbedder
+from aletheia.adapters.mock.embedder import MockEmbedder
 from aletheia.analysis.ports import Embedded, Embedding
 from aletheia.analysis.processor import Finished
 from aletheia.analysis.text_embedding import TextEmbedding

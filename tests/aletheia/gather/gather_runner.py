@@ -17,25 +17,26 @@ from numpy.typing import NDArray
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.mock_llm import MockChat
+from aletheia.adapters.mock.chat import MockChat
+from aletheia.brain.access import BrainAccess
+from aletheia.brain.outbox import Outbox
+from aletheia.brain.ports import Brain
 from aletheia.documents import Document, Documents, Update
 from aletheia.errors import Misconfigured
-from aletheia.gather.brain import Brain
-from aletheia.gather.brain_access import BrainAccess
-from aletheia.gather.calibration import identity
-from aletheia.gather.content import ProjectItems, VectorShelf
-from aletheia.gather.dedup import Deduplicator
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
-from aletheia.gather.loop import QualityScorer, Workshop, find_verdict, work_iteration
-from aletheia.gather.normalisation import normalise
-from aletheia.gather.outbox import Outbox
-from aletheia.gather.ports import ChatModel, DepartmentSource
+from aletheia.gather.loop import GatherDeps, QualityScorer, find_verdict, work_iteration
+from aletheia.gather.ports import DepartmentSource
 from aletheia.gather.progress import GatherReport, StopReason
 from aletheia.gather.runs import GatherRuns, HolderState, Run, RunOrder
+from aletheia.items.calibration import identity
+from aletheia.items.content import ProjectItems, VectorCache
+from aletheia.items.dedup import Deduplicator
 from aletheia.llm.messages import ChatRequest, Completion
+from aletheia.llm.ports import ChatModel
 from aletheia.llm.usage import BudgetUsage
 from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.text.normalisation import normalise
 from tests.fakes.departments import FakeDepartments, make_department
 from tests.fakes.killing import Steps, serve_orders
 
@@ -85,10 +86,10 @@ def three_departments() -> FakeDepartments:
 
 def make_shop(
     documents: Documents, content: EmbeddedContent | MongoContent, chat: ChatModel
-) -> Workshop:
+) -> GatherDeps:
     """Put together what the steps work with."""
-    items = ProjectItems(content, VectorShelf(content, MODEL), embed_words, MODEL)
-    return Workshop(
+    items = ProjectItems(content, VectorCache(content, MODEL), embed_words, MODEL)
+    return GatherDeps(
         runs=GatherRuns(documents),
         items=items,
         chat=chat,
@@ -100,7 +101,7 @@ def make_shop(
 
 
 async def work_run(
-    shop: Workshop, order: RunOrder, source: DepartmentSource
+    shop: GatherDeps, order: RunOrder, source: DepartmentSource
 ) -> tuple[Run, GatherReport]:
     """Work a run to its end, as the flow does."""
     run = await shop.runs.open(order, source, holder_ended)

@@ -1,11 +1,11 @@
 from pathlib import Path
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.brain.ports import BrainDepartment
 from aletheia.documents import Document
-from aletheia.gather.brain import BrainDepartment
 from aletheia.gather.catalogue import RunCatalogue
-from aletheia.gather.models import Department
 from aletheia.gather.runs import RUNS
+from aletheia.items.departments import Department
 
 
 def run(run_id: str, project_id: str, at: float, **descriptions: str) -> Document:

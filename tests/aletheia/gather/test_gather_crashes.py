@@ -16,12 +16,12 @@ import pytest
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.gather.brain_access import BrainAccess
-from aletheia.gather.brain_index import IndexedBrain
-from aletheia.gather.brain_items import BrainItems
-from aletheia.gather.content import SavedItem, VectorShelf
-from aletheia.gather.outbox import DeliveryPace, Outbox
+from aletheia.brain.access import BrainAccess
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.items import BrainItems
+from aletheia.brain.outbox import DeliveryPace, Outbox
 from aletheia.gather.runs import GatherRuns, Run
+from aletheia.items.content import SavedItem, VectorCache
 from aletheia.resilience.breaker import CircuitBreaker
 from tests.aletheia.gather.gather_runner import DIMENSIONS, MODEL, PROJECT, embed_words
 
@@ -103,7 +103,7 @@ async def deliver(
 
     breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
     access = BrainAccess(fetch, breakers)
-    items = BrainItems(content, VectorShelf(content, MODEL), embed_words)
+    items = BrainItems(content, VectorCache(content, MODEL), embed_words)
     outbox = Outbox(documents, pace=DeliveryPace(settle_s=0))
     await outbox.deliver(PROJECT, access, items)
     assert await outbox.states() == []

@@ -10,9 +10,11 @@ from aletheia.gather.generation import (
     generate_items,
     read_items,
 )
-from aletheia.gather.models import Batch, Department, Excerpt, PromptContext
-from aletheia.gather.ports import ChatModel
+from aletheia.gather.models import Batch, PromptContext
+from aletheia.items.departments import Department
 from aletheia.llm.messages import Completion, read_quoted
+from aletheia.llm.ports import ChatModel
+from aletheia.llm.quoting import Excerpt
 from aletheia.llm.structured import MAX_ANSWER_CHARS, MAX_ERROR_CHARS
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
 from tests.fakes.openai_chat import item, items_text

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.mock_llm import MockChat
+from aletheia.adapters.mock.chat import MockChat
+from aletheia.brain.access import BrainAccess
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.items import BrainItems
+from aletheia.brain.ports import BrainItem
+from aletheia.brain.reconciliation import Reconciler
 from aletheia.errors import Misconfigured
-from aletheia.gather.brain import BrainItem
-from aletheia.gather.brain_access import BrainAccess
-from aletheia.gather.brain_index import IndexedBrain
-from aletheia.gather.brain_items import BrainItems
-from aletheia.gather.content import VectorShelf
 from aletheia.gather.knowledge import NEAR_FROM, Knowledge
 from aletheia.gather.loop import BrainNotes
-from aletheia.gather.reconciliation import Reconciler
 from aletheia.gather.runs import RunOrder
+from aletheia.items.content import VectorCache
 from tests.aletheia.gather.gather_runner import (
     MODEL,
     embed_words,
@@ -155,7 +155,7 @@ async def test_a_run_whose_brain_goes_away_completes_and_nothing_differs_in_the_
     await documents.open()
     shop = make_shop(documents, world.content, MockChat())
     world.brain = IndexedBrain(world.graph, embed_words, MODEL)
-    items = BrainItems(world.content, VectorShelf(world.content, MODEL), embed_words)
+    items = BrainItems(world.content, VectorCache(world.content, MODEL), embed_words)
     knowledge = Knowledge(world.access, world.outbox, PROJECT, shop.items, wait_s=5)
     world.graph.calls_left = calls_left
     async with world.outbox.feeding(PROJECT, world.access, items):

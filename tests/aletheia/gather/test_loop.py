@@ -16,7 +16,7 @@ from pymongo import AsyncMongoClient
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent, database_of
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.mock_llm import MockChat
+from aletheia.adapters.mock.chat import MockChat
 from aletheia.errors import (
     AletheiaError,
     BudgetExceeded,
@@ -25,18 +25,21 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from aletheia.gather.content import SavedItem
-from aletheia.gather.dedup import Decision
-from aletheia.gather.loop import BrainNotes, QualityScorer, Scored, Workshop, find_verdict
+from aletheia.gather.loop import BrainNotes, GatherDeps, QualityScorer, Scored, find_verdict
 from aletheia.gather.loop import work_iteration as work
-from aletheia.gather.models import Department, Excerpt
-from aletheia.gather.ports import AnswerLog, ChatModel
 from aletheia.gather.progress import Overrides, StopReason
-from aletheia.gather.prompts.judge_quality import FORM as JUDGE_FORM
-from aletheia.gather.quality_judge import JudgePlan
 from aletheia.gather.runs import QUALITY, GatherRuns, Run, RunOrder
+from aletheia.items.content import SavedItem
+from aletheia.items.decisions import BatchOrigin
+from aletheia.items.dedup import Decision
+from aletheia.items.departments import Department
+from aletheia.llm.answers import AnswerLog
+from aletheia.llm.asking import JudgePlan
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted
+from aletheia.llm.ports import ChatModel
+from aletheia.llm.quoting import Excerpt
 from aletheia.llm.usage import BudgetUsage
+from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
     holder_ended,
@@ -123,26 +126,20 @@ class Ledger:
     async def distinct_pairs(self) -> set[frozenset[str]]:
         return self.pairs
 
-    async def keep(
-        self,
-        run: Run,
-        position: int,
-        number: int,
-        items: Sequence[SavedItem],
-        decisions: Sequence[Decision],
+    async def save(
+        self, origin: BatchOrigin, items: Sequence[SavedItem], decisions: Sequence[Decision]
     ) -> None:
-        del run
         assert len(items) == len(decisions)
-        self.kept.setdefault((position, number), list(decisions))
+        self.kept.setdefault((origin.position, origin.iteration), list(decisions))
 
 
 @pytest.fixture
-async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., Workshop]]:
+async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., GatherDeps]]:
     documents, content = EmbeddedDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)
     await documents.open()
     await content.open()
 
-    def make(chat: ChatModel | None = None, **parts: Any) -> Workshop:
+    def make(chat: ChatModel | None = None, **parts: Any) -> GatherDeps:
         clock = parts.pop("clock", None)
         shop = make_shop(documents, content, chat or MockChat())
         if clock is not None:
@@ -154,14 +151,14 @@ async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., Workshop]]:
     await documents.close()
 
 
-async def begin(shop: Workshop, source: FakeDepartments | None = None) -> Run:
+async def begin(shop: GatherDeps, source: FakeDepartments | None = None) -> Run:
     run = await shop.runs.open(ORDER, source or three_departments(), holder_ended)
     run, reason = await find_verdict(shop, run, 0)
     assert reason is None
     return run
 
 
-async def test_three_departments_are_worked_to_their_end(build: Callable[..., Workshop]):
+async def test_three_departments_are_worked_to_their_end(build: Callable[..., GatherDeps]):
     shop = build(decisions=(ledger := Ledger()), brain=(brain := FakeBrain()))
     run, report = await work_run(shop, ORDER, three_departments())
     assert report.status == "completed"
@@ -198,7 +195,9 @@ async def test_three_departments_are_worked_to_their_end(build: Callable[..., Wo
         assert one.automation.model == "mock-llm"
 
 
-async def test_a_run_on_mongodb_comes_to_the_same(build: Callable[..., Workshop], mongodb_uri: str):
+async def test_a_run_on_mongodb_comes_to_the_same(
+    build: Callable[..., GatherDeps], mongodb_uri: str
+):
     run, report = await work_run(build(), ORDER, three_departments())
     project_id = f"test-{uuid.uuid4().hex}"
     # One database for all: a run's own state may lie anywhere.
@@ -217,7 +216,7 @@ async def test_a_run_on_mongodb_comes_to_the_same(build: Callable[..., Workshop]
     assert other.model_dump(exclude=timeless) == report.model_dump(exclude=timeless)
 
 
-async def test_a_second_run_goes_on_over_what_the_first_has_saved(build: Callable[..., Workshop]):
+async def test_a_second_run_goes_on_over_what_the_first_has_saved(build: Callable[..., GatherDeps]):
     _, first = await work_run(build(), ORDER, three_departments())
     order = replace(ORDER, run_id="run-2")
     run, second = await work_run(build(), order, three_departments())
@@ -228,7 +227,7 @@ async def test_a_second_run_goes_on_over_what_the_first_has_saved(build: Callabl
 
 
 async def test_batches_of_a_second_run_differ_from_those_of_the_first(
-    build: Callable[..., Workshop],
+    build: Callable[..., GatherDeps],
 ):
     await work_run(build(), replace(ORDER, max_iterations=3), three_departments())
     order = replace(ORDER, run_id="run-2", max_iterations=3)
@@ -268,7 +267,7 @@ async def test_a_store_that_is_lost_costs_an_attempt_and_nothing_else(tmp_path: 
     await documents.close()
 
 
-async def test_what_is_told_a_model_names_its_sources(build: Callable[..., Workshop]):
+async def test_what_is_told_a_model_names_its_sources(build: Callable[..., GatherDeps]):
     chat = FlakyChat()
     shop = build(chat, brain=FakeBrain())
     await work_run(shop, replace(ORDER, max_iterations=4), three_departments())
@@ -279,7 +278,7 @@ async def test_what_is_told_a_model_names_its_sources(build: Callable[..., Works
     assert "Legal:" in json.dumps(blocks[-1])
 
 
-async def test_items_are_announced_before_they_are_saved(build: Callable[..., Workshop]):
+async def test_items_are_announced_before_they_are_saved(build: Callable[..., GatherDeps]):
     class Witness(FakeBrain):
         async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
             await super().announce(key, department, ids)
@@ -294,7 +293,7 @@ async def test_items_are_announced_before_they_are_saved(build: Callable[..., Wo
 
 
 async def test_a_generation_that_comes_to_nothing_counts_as_an_iteration(
-    build: Callable[..., Workshop],
+    build: Callable[..., GatherDeps],
 ):
     shop = build(ScriptedChat("no JSON", "none either", "nor here"), scorer=Scores([10.0]))
     run = await work(shop, await begin(shop), 0)
@@ -304,7 +303,7 @@ async def test_a_generation_that_comes_to_nothing_counts_as_an_iteration(
 
 
 async def test_a_department_that_cannot_be_written_for_counts_its_iteration(
-    build: Callable[..., Workshop],
+    build: Callable[..., GatherDeps],
 ):
     refused = InvalidTask("content_refused", "the filter says no")
     shop = build(FlakyChat(refused))
@@ -312,7 +311,7 @@ async def test_a_department_that_cannot_be_written_for_counts_its_iteration(
     assert run.progress.departments[0].iterations[0].failure == "content_refused"
 
 
-async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., Workshop]):
+async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., GatherDeps]):
     missing = InvalidTask("model_not_found", "no such model")
     shop = build(FlakyChat(missing))
     run = await begin(shop)
@@ -329,7 +328,7 @@ async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., Wo
     ],
 )
 async def test_a_budget_without_room_ends_the_department(
-    build: Callable[..., Workshop], budget: str, reason: StopReason
+    build: Callable[..., GatherDeps], budget: str, reason: StopReason
 ):
     spent = BudgetExceeded(budget, Decimal(1), Decimal(1), Decimal(1), None)
     shop = build(FlakyChat(spent))
@@ -338,7 +337,7 @@ async def test_a_budget_without_room_ends_the_department(
     assert (await shop.runs.load("run-1")).progress.position == 1
 
 
-async def test_a_spent_budget_ends_every_department_as_completed(build: Callable[..., Workshop]):
+async def test_a_spent_budget_ends_every_department_as_completed(build: Callable[..., GatherDeps]):
     async def spent(run_id: str) -> Sequence[BudgetUsage]:
         del run_id
         return [BudgetUsage("BUDGET_TOKENS_PER_RUN", 10, 10, None)]
@@ -351,7 +350,7 @@ async def test_a_spent_budget_ends_every_department_as_completed(build: Callable
     assert (report.status, report.iterations, report.departments_processed) == ("completed", 0, 0)
 
 
-async def test_a_rate_limit_is_waited_for(build: Callable[..., Workshop]):
+async def test_a_rate_limit_is_waited_for(build: Callable[..., GatherDeps]):
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -366,7 +365,7 @@ async def test_a_rate_limit_is_waited_for(build: Callable[..., Workshop]):
 
 
 async def test_a_wait_that_is_longer_than_what_is_left_ends_the_attempt(
-    build: Callable[..., Workshop],
+    build: Callable[..., GatherDeps],
 ):
     limited = RateLimited("openrouter", NOON + timedelta(seconds=571))
     shop = build(FlakyChat(limited), now=lambda: NOON)
@@ -379,7 +378,7 @@ async def test_a_wait_that_is_longer_than_what_is_left_ends_the_attempt(
 
 @pytest.mark.parametrize("error", [Unavailable("llm", "503"), Refused("llm", 402, "no money")])
 async def test_what_waiting_does_not_mend_is_raised(
-    build: Callable[..., Workshop], error: AletheiaError
+    build: Callable[..., GatherDeps], error: AletheiaError
 ):
     shop = build(FlakyChat(error))
     run = await begin(shop)
@@ -387,7 +386,9 @@ async def test_what_waiting_does_not_mend_is_raised(
         await work(shop, run, 0)
 
 
-async def test_a_cancelled_run_keeps_what_it_has_and_begins_nothing(build: Callable[..., Workshop]):
+async def test_a_cancelled_run_keeps_what_it_has_and_begins_nothing(
+    build: Callable[..., GatherDeps],
+):
     shop = build()
     run = await work(shop, await begin(shop), 0)
     await shop.runs.request_cancel("run-1")
@@ -397,7 +398,7 @@ async def test_a_cancelled_run_keeps_what_it_has_and_begins_nothing(build: Calla
     assert report.items_created == len(run.progress.departments[0].iterations[0].item_ids) > 0
 
 
-async def test_an_attempt_ends_when_its_time_is_over(build: Callable[..., Workshop]):
+async def test_an_attempt_ends_when_its_time_is_over(build: Callable[..., GatherDeps]):
     moments = [0.0]
     shop = build(clock=lambda: moments[0])
     run = await shop.runs.open(ORDER, three_departments(), holder_ended)
@@ -418,7 +419,7 @@ class SilentChat(MockChat):
 
 
 async def test_a_model_that_stalls_past_the_time_of_an_attempt_ends_the_department(
-    build: Callable[..., Workshop],
+    build: Callable[..., GatherDeps],
 ):
     moments = [0.0]
     shop = build(SilentChat(), clock=lambda: moments[0], grace_s=0.05)
@@ -429,7 +430,7 @@ async def test_a_model_that_stalls_past_the_time_of_an_attempt_ends_the_departme
     assert run.progress.iterations == 0
 
 
-async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[..., Workshop]):
+async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[..., GatherDeps]):
     shop = build(scorer=Scores([10.0, 50.0]))
     run = await work(shop, await begin(shop), 0)
     _, reason = await find_verdict(shop, run, 0)
@@ -439,7 +440,9 @@ async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[.
     assert reason == StopReason.THRESHOLD_REACHED
 
 
-async def test_departments_without_an_iteration_left_are_not_scored(build: Callable[..., Workshop]):
+async def test_departments_without_an_iteration_left_are_not_scored(
+    build: Callable[..., GatherDeps],
+):
     scorer = Scores([10.0])
     order = replace(ORDER, max_iterations=1)
     run, report = await work_run(build(scorer=scorer), order, three_departments())
@@ -451,7 +454,7 @@ async def test_departments_without_an_iteration_left_are_not_scored(build: Calla
 
 
 async def test_a_batch_that_stayed_short_is_the_same_in_a_second_pass(
-    build: Callable[..., Workshop],
+    build: Callable[..., GatherDeps],
 ):
     class DyingScores(Scores):
         async def score(
@@ -475,7 +478,7 @@ async def test_a_batch_that_stayed_short_is_the_same_in_a_second_pass(
     assert len(chat.requests) == 2, "nothing was asked for again"
 
 
-async def test_what_a_score_rests_on_is_kept(build: Callable[..., Workshop], tmp_path: Path):
+async def test_what_a_score_rests_on_is_kept(build: Callable[..., GatherDeps], tmp_path: Path):
     shop = build()
     await work(shop, await begin(shop), 0)
     documents = EmbeddedDocuments(tmp_path)
@@ -493,7 +496,7 @@ def judging(score: float) -> Callable[[Any], object]:
 
 
 async def test_a_judge_remembers_its_rounds_from_one_department_to_the_next(
-    build: Callable[..., Workshop],
+    build: Callable[..., GatherDeps],
 ):
     chat = FlakyChat(writers={JUDGE_FORM.name: judging(50)})
     low = {"coordination_settings": {"min_quality_threshold": 30}}

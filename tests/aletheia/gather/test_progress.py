@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aletheia.gather.models import Department
 from aletheia.gather.progress import (
     Circumstances,
     DepartmentProgress,
@@ -22,6 +21,7 @@ from aletheia.gather.progress import (
     report,
     share_done,
 )
+from aletheia.items.departments import Department
 
 
 def department(number: int = 1) -> Department:

@@ -13,10 +13,8 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Document, Documents, Update
 from aletheia.errors import AletheiaError, InvalidTask, Unavailable
-from aletheia.gather.models import DepartmentList
 from aletheia.gather.progress import Iteration, Overrides, StopReason
 from aletheia.gather.runs import (
-    ANSWERS,
     LOCKS,
     GatherRuns,
     HolderState,
@@ -28,6 +26,8 @@ from aletheia.gather.runs import (
     RunSuperseded,
     UnknownRun,
 )
+from aletheia.items.departments import DepartmentList
+from aletheia.llm.answers import ANSWERS
 from aletheia.llm.messages import Completion
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ANSWER_CHARS

@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.guarded_batches import GuardedBatches
-from aletheia.adapters.openai_batches import OpenAIBatches
-from aletheia.adapters.openai_tokens import Encoding, TokenTables
-from aletheia.adapters.upstream import HttpUpstream, NoSignIn
+from aletheia.adapters.openai.batches import OpenAIBatches
+from aletheia.adapters.openai.guarded_batches import GuardedBatches
+from aletheia.adapters.openai.tokens import Encoding, TokenTables
+from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.documents import Document, Update
 from aletheia.intake.bulk import TASK_TYPE, BulkLane
 from aletheia.intake.bulk_ports import ProviderBatch
-from aletheia.intake.desk import Pace
+from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
+from aletheia.intake.pipeline import drain
 from aletheia.intake.shift import Shift
 from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import BudgetLimits, Spending
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
 from aletheia.settings import BudgetSettings, IntakeSettings
-from tasks.pipeline import drain
 from tests.fakes.killing import Steps, serve_orders
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.upstream import HttpUpstream, NoSignIn
-from aletheia.intake.desk import Pace
+from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn
+from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import ROWS, Ledger
+from aletheia.intake.pipeline import drain
 from aletheia.intake.shift import Shift
 from aletheia.settings import IntakeSettings
-from tasks.pipeline import drain
 from tests.fakes.processors import FakeProcessors
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
 
@@ -68,7 +68,7 @@ class Bench:
     async def drain(self, shift: Shift | None = None, **pace: Any) -> Shift:
         """Work a shift until nothing is left to do."""
         shift = shift or self.shift(**pace)
-        await shift.desk.ledger.prepare()
+        await shift.held.ledger.prepare()
         async with shift.holding():
             await drain(shift.collector.collect, shift.process)
         return shift

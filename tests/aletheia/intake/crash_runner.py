@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.upstream import HttpUpstream, NoSignIn
+from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn
 from aletheia.analysis.processor import Finished
 from aletheia.documents import Document, Update
-from aletheia.intake.desk import Pace
+from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
+from aletheia.intake.pipeline import drain
 from aletheia.intake.shift import Shift
 from aletheia.settings import IntakeSettings
-from tasks.pipeline import drain
 from tests.fakes.killing import Steps, serve_orders
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aletheia.adapters.guarded_batches import GuardedBatches
 from aletheia.adapters.metering import Meter
-from aletheia.adapters.openai_batches import MAX_LINE_BYTES, OpenAIBatches
-from aletheia.adapters.openai_embedder import OpenAIEmbedder
-from aletheia.adapters.openai_tokens import Encoding, TokenTables
+from aletheia.adapters.openai.batches import MAX_LINE_BYTES, OpenAIBatches
+from aletheia.adapters.openai.embedder import OpenAIEmbedder
+from aletheia.adapters.openai.guarded_batches import GuardedBatches
+from aletheia.adapters.openai.tokens import Encoding, TokenTables
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.errors import (
@@ -37,7 +37,7 @@ from aletheia.intake.bulk import (
     BulkReport,
     is_for_bulk,
 )
-from aletheia.intake.desk import Pace
+from aletheia.intake.held_claims import Pace
 from aletheia.intake.parsing import parse_page
 from aletheia.intake.shift import Shift
 from aletheia.llm.prices import PriceTable
@@ -143,7 +143,7 @@ class Lanes:
         ledger = self.bench.ledger(clock_skew_seconds=0)
         shift = Shift(self.bench.client, ledger, self.processors, pace, self.clock)
         if await is_for_bulk_now(self, above):
-            shift.desk.left_alone = frozenset({TASK_TYPE})
+            shift.held.left_alone = frozenset({TASK_TYPE})
         return await self.bench.drain(shift)
 
     def result(self, task_id: str) -> dict[str, Any]:

@@ -29,8 +29,8 @@ async def test_what_is_held_up_before_its_claim_stays_pending_upstream(bench: Be
     shift = await bench.drain()
     assert bench.upstream.states == {}
     assert await bench.rows() == {}
-    assert "over its limit per minute" in shift.desk.tally.held_up["m"]
-    assert shift.desk.trouble is None
+    assert "over its limit per minute" in shift.held.tally.held_up["m"]
+    assert shift.held.trouble is None
 
 
 async def test_a_group_that_is_held_up_is_not_asked_about_before_its_time(bench: Bench):
@@ -51,7 +51,7 @@ async def test_other_groups_go_on_beside_one_that_is_held_up(bench: Bench):
     bench.processors.holds = [BreakerOpen("openai", at(bench, 60))]
     shift = await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
-    assert isinstance(shift.desk.trouble, BreakerOpen)
+    assert isinstance(shift.held.trouble, BreakerOpen)
 
 
 async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(bench: Bench):
@@ -59,13 +59,13 @@ async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(be
         bench.add(f"t{number}")
     bench.processors.most = 3
     shift = bench.shift(page=10)
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     batch = await shift.collector.collect()
     assert [claim.task.id for claim in batch.work] == ["t0", "t1", "t2"]
     assert sorted(bench.upstream.states) == ["t0", "t1", "t2"]
     # Those that were collected already count among those there is room for.
     assert bench.processors.rooms[:2] == [5, 5]
-    await shift.desk.release_all()
+    await shift.held.release_all()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ async def test_a_provider_that_refuses_us_fails_no_task(bench: Bench, problem: A
     bench.processors.outages = [problem]
     shift = await bench.drain()
     assert (await bench.rows())["t1"]["state"] == "waiting"
-    assert shift.desk.trouble is problem
+    assert shift.held.trouble is problem
     bench.clock.now += 100
     await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
@@ -142,7 +142,7 @@ async def test_a_task_that_no_budget_ever_has_room_for_is_in_nobodys_way(bench: 
     bench.processors.budget = 50
     shift = await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
-    assert "BUDGET_TOKENS_PER_DAY is 50" in shift.desk.tally.held_up["task huge"]
+    assert "BUDGET_TOKENS_PER_DAY is 50" in shift.held.tally.held_up["task huge"]
 
 
 @pytest.mark.parametrize(

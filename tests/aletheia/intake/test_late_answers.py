@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from aletheia.adapters.upstream import UPSTREAM
+from aletheia.adapters.upstream.client import UPSTREAM
 from aletheia.errors import AletheiaError, Conflict, InvalidTask, Refused
-from aletheia.intake.desk import Pace
+from aletheia.intake.held_claims import Pace
+from aletheia.intake.pipeline import drain
 from aletheia.intake.ports import Upstream
 from aletheia.intake.shift import Shift
-from tasks.pipeline import drain
 from tests.aletheia.intake.conftest import Bench
 
 Answer = Callable[[str, bytes], AletheiaError | None]
@@ -92,13 +92,13 @@ async def test_a_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
     bench.upstream.transitions = {state: {*states[1:]} for state in states}
     sent = len(bench.upstream.bodies["t"])
     shift = bench.shift()
-    (letter,) = await shift.desk.ledger.dead_letters(limit=100)
+    (letter,) = await shift.held.ledger.dead_letters(limit=100)
     async with shift.holding():
         batch = await shift.collector.recall([letter["_id"]])
 
     assert batch.size == 0
     assert len(bench.upstream.bodies["t"]) == sent
-    (letter,) = await shift.desk.ledger.dead_letters(limit=100)
+    (letter,) = await shift.held.ledger.dead_letters(limit=100)
     assert letter["replay_refused"]["code"] == "superseded"
 
 
@@ -113,7 +113,7 @@ async def test_an_acknowledgement_that_went_unrecorded_loses_no_task(bench: Benc
     bench.add("t")
     upstream = Answering(bench.client, before=refuse)
     shift = shift_of(bench, upstream)
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     page = await upstream.pending(10)
     assert len(page) == 1
     # What a process leaves behind that is killed between the answer and writing it down.
@@ -159,13 +159,13 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
                 others.append(await bench.drain())
 
     shift = shift_of(bench, Standing(bench.client, after=stand_still), calls=1)
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     async with shift.holding():
         await drain(shift.collector.collect, shift.process)
 
-    assert others[0].desk.tally.succeeded == 4
-    assert shift.desk.tally.succeeded == 0
-    assert shift.desk.tally.lost_leases == 4
+    assert others[0].held.tally.succeeded == 4
+    assert shift.held.tally.succeeded == 0
+    assert shift.held.tally.lost_leases == 4
     # The one that was on its way came twice, and was the same.
     sent = [body for number in range(4) for body in results(bench, f"t{number}")]
     assert len(sent) == 5
@@ -182,17 +182,17 @@ async def test_of_a_page_longer_than_was_asked_for_no_more_is_taken_than_a_batch
     for number in range(60):
         bench.add(f"t{number}")
     shift = shift_of(bench, Generous(bench.client), batch=25)
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     batch = await shift.collector.collect()
 
     assert batch.size == 25
-    assert await shift.desk.release_all() == 25
+    assert await shift.held.release_all() == 25
 
 
 async def test_a_task_that_is_done_leaves_its_routing_data_and_holds_it_once_before(bench: Bench):
     bench.add("t", callbackRoute="route", callbackParams={"to": "ünï"})
     shift = bench.shift()
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     batch = await shift.collector.collect()
     assert "callback_json" not in (await bench.rows())["t"]
     async with shift.holding():
@@ -211,11 +211,11 @@ async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the
 
     def stop(task_id: str, body: bytes) -> AletheiaError | None:
         del task_id, body
-        shift.desk.stop()
+        shift.held.stop()
         return None
 
     shift = shift_of(bench, Answering(bench.client, after=stop), page=30)
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     async with shift.holding():
         batch = await shift.collector.collect()
         # What was claimed by then is computed and reported, as long as that takes not long.
@@ -231,9 +231,9 @@ async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the
 async def test_a_shift_that_went_on_after_a_pause_claims_again(bench: Bench):
     bench.add("t")
     shift = bench.shift()
-    shift.desk.stop()
+    shift.held.stop()
     await bench.drain(shift)
     assert await bench.states() == {}
-    shift.desk.stop(is_stopping=False)
+    shift.held.stop(is_stopping=False)
     await bench.drain(shift)
     assert await bench.states() == {"t": "reported"}

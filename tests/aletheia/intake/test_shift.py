@@ -13,7 +13,7 @@ from aletheia.errors import ComputeFailed, InvalidTask, ModelUnavailable, Unauth
 from aletheia.intake.ledger import RESULTS, ROWS
 from aletheia.intake.models import RowState
 from aletheia.intake.parsing import parse_entry
-from tasks.pipeline import drain
+from aletheia.intake.pipeline import drain
 from tests.aletheia.intake.conftest import Bench
 
 DONE = ["processing", "succeeded"]
@@ -31,9 +31,9 @@ async def test_tasks_are_claimed_computed_and_reported(bench: Bench):
     assert bench.upstream.states == {"t1": DONE, "t2": DONE}
     assert told(bench, "t1")["result"]["echo"] == "ONE"
     assert told(bench, "t1")["usage"] == {"tokens": 3}
-    assert (shift.desk.tally.claimed, shift.desk.tally.succeeded) == (2, 2)
+    assert (shift.held.tally.claimed, shift.held.tally.succeeded) == (2, 2)
     assert await bench.states() == {"t1": "reported", "t2": "reported"}
-    assert len(shift.desk) == 0
+    assert len(shift.held) == 0
 
 
 async def test_many_pages_become_one_batch_and_order_is_kept(bench: Bench):
@@ -71,7 +71,7 @@ async def test_upstream_requests_in_flight_are_bounded(bench: Bench):
         bench.add(f"t{number}")
     bench.upstream.delay_s = 0.002
     await bench.drain()
-    assert bench.upstream.most_in_flight == 5
+    assert bench.upstream.max_in_flight == 5
 
 
 async def test_faulty_tasks_fail_with_their_code_and_cost_their_neighbours_nothing(bench: Bench):
@@ -86,8 +86,8 @@ async def test_faulty_tasks_fail_with_their_code_and_cost_their_neighbours_nothi
     faulty = bench.upstream.states.keys() - {"good"}
     codes = {key: told(bench, key)["error"]["code"] for key in faulty}
     assert codes == {"type": "unknown_type", "text": "missing_text", "input": "missing_input"}
-    assert shift.desk.tally.rejected == 2
-    assert shift.desk.tally.by_error == dict.fromkeys(codes.values(), 1)
+    assert shift.held.tally.rejected == 2
+    assert shift.held.tally.by_error == dict.fromkeys(codes.values(), 1)
 
 
 async def test_more_faulty_tasks_than_a_page_holds_do_not_block_the_good_ones(bench: Bench):
@@ -103,7 +103,7 @@ async def test_an_entry_without_an_id_is_recorded_once(bench: Bench):
     bench.upstream.add_raw({"type": "echo", "data": {"text": "no id"}})
     first = await bench.drain()
     second = await bench.drain()
-    assert (first.desk.tally.rejected, second.desk.tally.rejected) == (1, 0)
+    assert (first.held.tally.rejected, second.held.tally.rejected) == (1, 0)
     assert list((await bench.states()).values()) == ["rejected"]
 
 
@@ -122,7 +122,7 @@ async def test_a_blocked_head_ends_the_drain_and_says_so(bench: Bench):
         bench.upstream.add_raw({"type": "echo", "number": number})
     bench.add("good")
     shift = await bench.drain()
-    assert shift.desk.tally.blocked_head == 20
+    assert shift.held.tally.blocked_head == 20
     assert bench.upstream.states == {}
     assert bench.upstream.count("pending") == 2
 
@@ -205,7 +205,7 @@ async def test_an_outage_uses_up_no_attempt_and_nothing_is_lost(bench: Bench, ou
     bench.add("t1")
     for _ in range(5):
         shift = await bench.drain()
-        assert shift.desk.trouble is outage
+        assert shift.held.trouble is outage
         assert await bench.states() == {"t1": "waiting"}
         assert (await bench.rows())["t1"]["attempts"] == 0
         bench.clock.now += 31
@@ -232,7 +232,7 @@ async def test_while_a_provider_is_down_its_tasks_stay_pending_upstream(bench: B
 async def test_a_report_that_fails_twice_is_sent_again_with_the_same_bytes(bench: Bench):
     bench.add("t1")
     shift = bench.shift()
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     async with shift.holding():
         batch = await shift.collector.collect()
         bench.upstream.fail_next(503, 503, on="report")
@@ -246,7 +246,7 @@ async def test_a_report_that_fails_twice_is_sent_again_with_the_same_bytes(bench
 async def compute_only(bench: Bench, *, then: int, tries: int = 3) -> None:
     """Claim and compute what is pending, and let every report of it fail with a status."""
     shift = bench.shift()
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     async with shift.holding():
         batch = await shift.collector.collect()
         bench.upstream.fail_next(*[then] * tries, on="report")
@@ -342,11 +342,11 @@ async def test_a_task_listed_again_gets_the_kept_result_once_per_lease_time(benc
     await bench.drain()
     bench.upstream.relist("t1")
     shift = await bench.drain()
-    assert shift.desk.tally.resent == 1
+    assert shift.held.tally.resent == 1
     bench.upstream.relist("t1")
-    assert (await bench.drain()).desk.tally.resent == 0
+    assert (await bench.drain()).held.tally.resent == 0
     bench.clock.now += 61
-    assert (await bench.drain()).desk.tally.resent == 1
+    assert (await bench.drain()).held.tally.resent == 1
     assert bench.processors.texts == ["hello"]
     assert len(set(bench.upstream.bodies["t1"][1:])) == 1
 
@@ -398,7 +398,7 @@ async def test_an_unfinished_task_whose_content_changes_is_never_reported(bench:
     bench.add("t1", "two")
     bench.upstream.tasks["t1"].state = "pending"
     shift = await bench.drain()
-    assert shift.desk.tally.superseded == 1
+    assert shift.held.tally.superseded == 1
     bench.clock.now += 10_000
     await bench.drain()
     assert told(bench, "t1")["result"]["echo"] == "TWO"
@@ -418,7 +418,7 @@ async def test_two_pollers_never_process_one_task(bench: Bench):
 async def test_a_claim_is_taken_over_when_its_lease_has_run_out(bench: Bench):
     bench.add("t1")
     lost = bench.shift()
-    await lost.desk.ledger.prepare()
+    await lost.held.ledger.prepare()
     batch = await lost.collector.collect()
     await bench.drain()
     assert bench.upstream.states == {"t1": ["processing"]}
@@ -432,13 +432,13 @@ async def test_a_claim_is_taken_over_when_its_lease_has_run_out(bench: Bench):
     # The poller that had lost it wakes up: its result is neither kept nor reported.
     await asyncio.gather(lost.computer.compute(batch), lost.reporter.report(batch))
     assert len(bench.upstream.bodies["t1"]) == 2
-    assert lost.desk.tally.lost_leases == 1
+    assert lost.held.tally.lost_leases == 1
 
 
 async def test_a_poller_that_stood_still_does_not_report_what_another_has_taken(bench: Bench):
     bench.add("t1")
     slow = bench.shift()
-    await slow.desk.ledger.prepare()
+    await slow.held.ledger.prepare()
     batch = await slow.collector.collect()
     await slow.computer.compute(batch)
     assert await bench.states() == {"t1": "kept"}
@@ -452,11 +452,11 @@ async def test_a_poller_that_stood_still_does_not_report_what_another_has_taken(
 async def test_renewed_leases_are_not_taken_over(bench: Bench):
     bench.add("t1")
     busy = bench.shift()
-    await busy.desk.ledger.prepare()
+    await busy.held.ledger.prepare()
     await busy.collector.collect()
     for _ in range(5):
         bench.clock.now += 50
-        await busy.desk.renew()
+        await busy.held.renew()
         await bench.drain()
     assert bench.upstream.states == {"t1": ["processing"]}
 
@@ -474,7 +474,7 @@ async def test_a_claim_whose_processing_was_not_acknowledged_sends_it_again(benc
 async def test_an_acknowledgement_lost_in_a_crash_is_read_from_the_conflict(bench: Bench):
     bench.add("t1")
     shift = bench.shift()
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     await shift.collector.collect()
     (row,) = (await bench.rows()).values()
     changed = Change(set={"state": RowState.CLAIMED, "lease_until": 0})
@@ -490,7 +490,7 @@ async def test_a_task_somebody_else_took_is_left_to_them(bench: Bench, status: i
     bench.upstream.refuse_reports("t1", status)
     shift = await bench.drain()
     assert await bench.states() == {"t1": "conflict"}
-    assert (shift.desk.tally.conflicts, bench.processors.texts) == (1, [])
+    assert (shift.held.tally.conflicts, bench.processors.texts) == (1, [])
 
 
 async def test_a_claim_the_upstream_refuses_is_a_dead_letter_and_stays_one(bench: Bench):
@@ -508,7 +508,7 @@ async def test_a_claim_the_upstream_refuses_is_a_dead_letter_and_stays_one(bench
 async def test_what_is_held_at_the_end_is_given_back_at_once(bench: Bench):
     bench.add("t1")
     shift = bench.shift()
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     with pytest.raises(RuntimeError, match="cancelled"):
         async with shift.holding():
             await shift.collector.collect()
@@ -556,7 +556,7 @@ async def test_a_page_that_cannot_be_read_is_an_outage(bench: Bench):
 async def test_what_was_claimed_is_computed_though_the_next_page_fails(bench: Bench):
     bench.add("t1")
     shift = bench.shift()
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     html = b"<html>down</html>"
     bench.upstream.misbehave_next("loses_its_answer", on="report")
 
@@ -570,7 +570,7 @@ async def test_what_was_claimed_is_computed_though_the_next_page_fails(bench: Be
 
     async with shift.holding():
         batch = await collect()
-        assert (batch.size, type(shift.desk.trouble).__name__) == (1, "BadAnswer")
+        assert (batch.size, type(shift.held.trouble).__name__) == (1, "BadAnswer")
         await asyncio.gather(shift.computer.compute(batch), shift.reporter.report(batch))
     assert bench.upstream.tasks["t1"].state == "succeeded"
 
@@ -580,7 +580,7 @@ async def test_what_was_claimed_is_computed_though_the_next_page_fails(bench: Be
 
 async def replay(bench: Bench, **which: Any) -> None:
     shift = bench.shift()
-    ledger = shift.desk.ledger
+    ledger = shift.held.ledger
     letters = [row["_id"] for row in await ledger.dead_letters(limit=100, **which)]
 
     async def collect() -> Any:
@@ -657,7 +657,7 @@ async def test_a_letter_that_is_being_replayed_is_left_alone_by_pollers(bench: B
     (letter,) = await ledger.dead_letters(limit=1)
     await ledger.revive(letter, parse_entry(letter["task_json"]), "m")
     bench.upstream.relist("t1", forgets=True)
-    assert (await bench.drain()).desk.tally.resent == 0
+    assert (await bench.drain()).held.tally.resent == 0
 
 
 async def test_letters_that_are_never_taken_back_do_not_hide_the_others(bench: Bench):
@@ -748,7 +748,7 @@ async def test_an_odd_answer_of_a_processor_costs_its_neighbours_nothing(bench: 
 async def test_content_that_comes_back_is_not_answered_with_what_came_between(bench: Bench):
     bench.add("t1", "one")
     first = bench.shift()
-    await first.desk.ledger.prepare()
+    await first.held.ledger.prepare()
     await first.collector.collect()
     bench.add("t1", "two")
     second = bench.shift()
@@ -763,7 +763,7 @@ async def test_content_that_comes_back_is_not_answered_with_what_came_between(be
 async def test_new_content_the_upstream_then_refuses_does_not_cost_the_work_under_way(bench: Bench):
     bench.add("t1", "one")
     working = bench.shift()
-    await working.desk.ledger.prepare()
+    await working.held.ledger.prepare()
     batch = await working.collector.collect()
     bench.add("t1", "two")
     bench.upstream.fail_next(409, on="report")
@@ -778,7 +778,7 @@ async def test_new_content_the_upstream_then_refuses_does_not_cost_the_work_unde
 async def test_what_a_killed_poller_left_of_older_content_is_never_reported(bench: Bench):
     bench.add("t1", "one")
     killed = bench.shift()
-    await killed.desk.ledger.prepare()
+    await killed.held.ledger.prepare()
     await killed.collector.collect()
     bench.add("t1", "two")
     half_killed = bench.shift()
@@ -794,11 +794,11 @@ async def test_what_a_killed_poller_left_of_older_content_is_never_reported(benc
 async def test_settling_beside_a_renewal_loses_no_lease(bench: Bench):
     bench.add("t1")
     shift = bench.shift()
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     batch = await shift.collector.collect()
     await shift.computer.compute(batch)
-    await asyncio.gather(shift.desk.ledger.conflicted(batch.work), shift.desk.renew())
-    assert shift.desk.tally.lost_leases == 0
+    await asyncio.gather(shift.held.ledger.conflicted(batch.work), shift.held.renew())
+    assert shift.held.tally.lost_leases == 0
     assert (await bench.rows())["t1"]["lease_until"] == 0
 
 
@@ -815,7 +815,7 @@ async def test_a_blocked_head_is_looked_past_after_the_fall_back_to_small_pages(
 async def test_a_wait_of_hours_that_comes_with_a_503_is_cut_to_ten_minutes(bench: Bench):
     bench.add("t1")
     shift = bench.shift()
-    await shift.desk.ledger.prepare()
+    await shift.held.ledger.prepare()
     async with shift.holding():
         batch = await shift.collector.collect()
         bench.upstream.fail_next(503, on="report", retry_after=86_400)

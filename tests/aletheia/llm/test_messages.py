@@ -95,9 +95,9 @@ def test_equal_questions_have_equal_keys_and_others_have_not() -> None:
 def test_the_upper_estimate_counts_every_byte_that_is_sent() -> None:
     plain = request(messages=(Message("system", "ü" * 100), Message("user", "x")), max_tokens=50)
     formed = request(messages=plain.messages, form=AnswerForm("f", {"title": "y" * 1000}))
-    assert plain.most_tokens.input > 201
-    assert plain.most_tokens.output == 50
-    assert formed.most_tokens.input > plain.most_tokens.input + 1000
+    assert plain.token_bound.input > 201
+    assert plain.token_bound.output == 50
+    assert formed.token_bound.input > plain.token_bound.input + 1000
 
 
 def test_an_answer_comes_out_of_a_store_as_it_went_in() -> None:

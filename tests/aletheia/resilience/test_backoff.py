@@ -38,7 +38,7 @@ def test_no_back_off_where_another_try_is_pointless(error: Exception) -> None:
 
 
 def test_the_longest_wait_bounds_window_and_what_may_be_asked_for() -> None:
-    delay = BackOff(4, lambda: 1.0, longest_s=5)
+    delay = BackOff(4, lambda: 1.0, max_s=5)
     failure = Unavailable("openai", "down")
     assert [delay(failure) for _ in range(3)] == [4, 5, 5]
     assert delay(Unavailable("openai", "busy", 5.1)) is False

@@ -10,6 +10,8 @@ import orjson
 import pytest
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.ports import BrainDepartment, BrainItem, ModelChanged, Upserted
 from aletheia.errors import (
     AletheiaError,
     BreakerOpen,
@@ -20,8 +22,6 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from aletheia.gather.brain import BrainDepartment, BrainItem, ModelChanged, Upserted
-from aletheia.gather.brain_index import IndexedBrain
 from aletheia.service.app import ServiceParts, create_app
 from tests.fakes.brain import (
     DIMENSIONS,

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
-from aletheia.gather.brain_index import IndexedBrain
+from aletheia.brain.index import IndexedBrain
 from tests.fakes.brain import DIMENSIONS, LEGAL, MODEL, PROJECT, FakeEmbed, item_of
 
 

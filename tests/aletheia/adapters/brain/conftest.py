@@ -15,8 +15,8 @@ import pytest
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.neo4j import Neo4jGraph
 from aletheia.adapters.brain.service import BrainService
-from aletheia.gather.brain import Brain, BrainGraph
-from aletheia.gather.brain_index import IndexedBrain
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.ports import Brain, BrainGraph
 from aletheia.service.app import ServiceParts, create_app
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, find_department
 from tests.fakes.serving import serving

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from aletheia.adapters.brain.service import BrainService
-from aletheia.errors import InvalidTask
-from aletheia.gather.brain import (
+from aletheia.brain.index import IndexedBrain, fingerprint_of
+from aletheia.brain.ports import (
     NEIGHBOURS,
     Brain,
     BrainDepartment,
@@ -29,10 +29,10 @@ from aletheia.gather.brain import (
     OtherModel,
     Upserted,
 )
-from aletheia.gather.brain_index import IndexedBrain, fingerprint_of
-from aletheia.gather.models import Department
-from aletheia.gather.quality import QualityItem, score_quality
+from aletheia.errors import InvalidTask
+from aletheia.items.departments import Department
 from aletheia.llm.messages import estimate_tokens
+from aletheia.quality.scores import QualityItem, score_quality
 from aletheia.service.app import ServiceParts, create_app
 from tests.aletheia.adapters.brain.conftest import Reach
 from tests.fakes.brain import (

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from aletheia.adapters.brain.embedded import FILE, EmbeddedGraph
+from aletheia.brain.index import IndexedBrain, measure_cosines
 from aletheia.errors import Misconfigured, Unavailable
-from aletheia.gather.brain_index import IndexedBrain, measure_cosines
 from tests.fakes.brain import (
     DIMENSIONS,
     FIRST_AXIS,
@@ -75,7 +75,7 @@ async def test_another_model_is_noticed_by_all_processes(graphs: list[EmbeddedGr
 
 
 async def test_many_deletions_leave_nothing_behind(graphs: list[EmbeddedGraph], tmp_path: Path):
-    forgetful = EmbeddedGraph(tmp_path, most_gone=3)
+    forgetful = EmbeddedGraph(tmp_path, max_gone=3)
     await forgetful.open()
     here, there = brain_over(forgetful), brain_over(graphs[0])
     items = [item_of(f"i{n}") for n in range(10)]
@@ -88,7 +88,7 @@ async def test_many_deletions_leave_nothing_behind(graphs: list[EmbeddedGraph], 
 
 
 async def test_the_longest_unused_project_gives_its_memory_back(tmp_path: Path):
-    small = EmbeddedGraph(tmp_path, most_bytes=1)
+    small = EmbeddedGraph(tmp_path, max_bytes=1)
     await small.open()
     brain = brain_over(small)
     for project in ("one", "two", "three"):

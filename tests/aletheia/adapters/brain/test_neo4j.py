@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from aletheia.adapters.brain.neo4j import Neo4jGraph, read_cypher
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.ports import BrainDepartment, GraphItem
 from aletheia.errors import InvalidTask, Misconfigured, Unauthorized, Unavailable, Unreachable
-from aletheia.gather.brain import BrainDepartment, GraphItem
-from aletheia.gather.brain_index import IndexedBrain
 from tests.fakes.brain import LEGAL, BrainWorld, FakeEmbed, vector_of
 from tests.services.neo4j_server import Neo4jAddress, Neo4jServer, empty
 from tests.services.nx import free_port
@@ -358,7 +358,7 @@ async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
     items = items_of("i", 1500)
     await graph.upsert("project-2", LEGAL, items_of("x", 1500))
     await graph.upsert(PROJECT, LEGAL, items)
-    by_index = connect(neo4j_address, exact_up_to=0, most_bytes=0)
+    by_index = connect(neo4j_address, exact_up_to=0, max_bytes=0)
     for at, threshold in ((0, 0.5), (7, 0.8), (90, -1.0)):
         vector = items[at].vector
         expected = await graph.search(PROJECT, vector, threshold=threshold, limit=10)
@@ -455,7 +455,7 @@ async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_a
     for project in projects:
         await graph.upsert(project, LEGAL, items_of("i", 400))
     one_bytes = 4 * DIMENSIONS * (400 + 100 + 1024)
-    narrow = count(neo4j_address, exact_up_to=10, most_bytes=one_bytes)
+    narrow = count(neo4j_address, exact_up_to=10, max_bytes=one_bytes)
     for _ in range(10):
         for project in projects:
             found = await narrow.search(project, unit_of("i7"), threshold=0.999999, limit=5)
@@ -489,7 +489,7 @@ async def test_many_items_of_a_large_project_are_linked_from_memory_and_few_by_t
     assert await large.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
     assert large.holds(PROJECT)
     drawn = [await graph.list_neighbours(PROJECT, one) for one in ids[:20]]
-    narrow = count(neo4j_address, exact_up_to=10, most_bytes=0)
+    narrow = count(neo4j_address, exact_up_to=10, max_bytes=0)
     assert await narrow.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
     assert narrow.readings == 0
     for one, expected in zip(ids[:20], drawn, strict=True):

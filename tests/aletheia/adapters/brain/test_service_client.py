@@ -11,19 +11,7 @@ import pytest
 
 from aletheia.adapters.brain.service import BrainService
 from aletheia.adapters.brain.wire import Dialect
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    Conflict,
-    InvalidTask,
-    Misconfigured,
-    NotFound,
-    Refused,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-)
-from aletheia.gather.brain import (
+from aletheia.brain.ports import (
     AspectCoverage,
     Brain,
     BrainDepartment,
@@ -37,6 +25,18 @@ from aletheia.gather.brain import (
     ModelChanged,
     OtherModel,
     Upserted,
+)
+from aletheia.errors import (
+    AletheiaError,
+    BadAnswer,
+    Conflict,
+    InvalidTask,
+    Misconfigured,
+    NotFound,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
 )
 from tests.fakes.brain import FIRST_AXIS, LEGAL, PROJECT, SALES, item_of, vector_at
 from tests.fakes.brain_service import FakeBrainService, serve_fake_brain
@@ -295,7 +295,7 @@ async def test_of_two_items_with_one_id_the_last_is_sent_once(
 async def test_what_is_longer_than_the_service_takes_is_sent_in_halves(
     service: FakeBrainService, brain: BrainService
 ):
-    service.most_bytes = 6000
+    service.max_bytes = 6000
     items = [item_of(f"i{n}", "x" * (1500 if n != 5 else 9000)) for n in range(8)]
     answer = await brain.upsert(PROJECT, LEGAL, items)
     assert answer == Upserted(7, 0, (FailedItem("i5", "input_too_long"),))

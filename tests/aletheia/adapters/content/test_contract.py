@@ -16,17 +16,17 @@ from pymongo.asynchronous.collection import AsyncCollection
 from aletheia.adapters.content.embedded import EmbeddedContent, directory_of
 from aletheia.adapters.content.mongodb import MongoContent, database_of, read_id, write_id
 from aletheia.errors import InvalidTask, Unavailable
-from aletheia.gather.content import (
+from aletheia.items.content import (
     Automation,
     ProjectItems,
     SavedItem,
-    VectorShelf,
+    VectorCache,
     item_id,
     make_item,
     name_vectors,
 )
-from aletheia.gather.models import Item
-from aletheia.gather.normalisation import content_hash
+from aletheia.items.models import Item
+from aletheia.text.normalisation import content_hash
 from tests.aletheia.adapters.content.conftest import AnyContent
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
@@ -83,7 +83,7 @@ class CountingEmbed:
 
 
 def items_of(content: AnyContent, embed: CountingEmbed, **options: Any) -> ProjectItems:
-    return ProjectItems(content, VectorShelf(content, "model/A"), embed, "model/A", **options)
+    return ProjectItems(content, VectorCache(content, "model/A"), embed, "model/A", **options)
 
 
 async def test_an_item_is_read_as_it_was_saved(content: AnyContent):
@@ -266,7 +266,7 @@ async def test_a_swap_that_leaves_the_number_is_found_by_a_thorough_look(content
 
 
 async def test_models_have_vectors_of_their_own(content: AnyContent):
-    one, other = VectorShelf(content, "model/A"), VectorShelf(content, "Model_a")
+    one, other = VectorCache(content, "model/A"), VectorCache(content, "Model_a")
     assert one.collection != other.collection
     vectors = np.array([[1.0, 2.0], [3.0, 4.0]], np.float64)
     await one.keep(["x", "y\ud800"], vectors)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aletheia.gather.models import Department, Excerpt, Item, PromptContext
+from aletheia.gather.models import PromptContext
 from aletheia.gather.prompts.generate_items import (
     ANGLES,
     FORM,
@@ -16,7 +16,10 @@ from aletheia.gather.prompts.generate_items import (
     angle_of,
     build_prompt,
 )
+from aletheia.items.departments import Department
+from aletheia.items.models import Item
 from aletheia.llm.messages import QUOTED_IS_DATA, estimate_tokens, read_quoted
+from aletheia.llm.quoting import Excerpt
 
 SNAPSHOT = Path(__file__).with_name("generate_items.txt")
 

@@ -1,0 +1,1 @@
+"""Embedders over other embedders: batches, fallback, cache."""

@@ -1,0 +1,181 @@
+"""Embeddings from Ollama, and from OpenAI while Ollama is down (SPEC §2, `hybrid`)."""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
+
+from aletheia.analysis.ports import Embedded, Embedder, Embedding
+from aletheia.errors import (
+    AletheiaError,
+    BreakerOpen,
+    Deferred,
+    InvalidTask,
+    Refused,
+    Unavailable,
+    retry_after_s,
+)
+from aletheia.resilience.breaker import is_breaker_failure
+
+log = logging.getLogger(__name__)
+
+ANY: Final = "(any model)"
+"""Group of the texts whose task names no model; no model is called that."""
+
+
+class HybridEmbedder:
+    """Asks one provider first, and another one for what the first cannot do while it is down.
+
+    Vectors of different models never mix in one name: another model stands in only where the task
+    names none, or where the operator has said that it may. Limits, budget and breaker are checked
+    by each provider's own requests.
+
+    Args:
+        first: who is asked first.
+        second: who is asked while the first is down; `None`: nobody.
+        default_model: what runs at the first for tasks that name no model.
+        default_stand_in: what runs at the second for them.
+        stand_ins: models at the second by model at the first, in any spelling the first knows.
+        clock: Unix time, seconds.
+
+    Raises:
+        InvalidTask: `unsupported_model`; the first knows no model that `stand_ins` names.
+    """
+
+    provider = "hybrid"
+    is_mock = False
+
+    def __init__(
+        self,
+        first: Embedder,
+        second: Embedder | None,
+        *,
+        default_model: str,
+        default_stand_in: str,
+        stand_ins: Mapping[str, str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._first, self._second = first, second
+        self._default_model = first.canonical_model(default_model)
+        self._stand_ins = {first.canonical_model(name): other for name, other in stand_ins.items()}
+        self._stand_ins[ANY] = self._stand_ins.get(self._default_model, default_stand_in)
+        self._clock = clock
+
+    def canonical_model(self, model: str | None) -> str:
+        """Name a model of the first provider, or the group of those who name none.
+
+        Raises:
+            InvalidTask: `unsupported_model`; the first provider does not serve that name.
+        """
+        return ANY if model is None else self._first.canonical_model(model)
+
+    async def room(self, model: str, texts: Sequence[str]) -> int:
+        """See `aletheia.analysis.ports.Embedder.room`."""
+        try:
+            return await self._first.room(self._at_first(model), texts)
+        except BreakerOpen as problem:
+            second, stand_in = self._second, self._stand_ins.get(model)
+            if second is None or stand_in is None:
+                raise
+            try:
+                return await second.room(stand_in, texts)
+            except Deferred as refusal:
+                log.info("%s; %s does not stand in: %s", problem, second.provider, refusal)
+                if refusal.until is None or refusal.until >= (problem.until or refusal.until):
+                    raise problem from refusal
+                raise refusal from problem
+
+    async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
+        """See `aletheia.analysis.ports.Embedder.embed`; each embedding says who made it.
+
+        Raises:
+            Unavailable: the first provider is down and the second does not stand in.
+        """
+        asked = self._at_first(model)
+        left = set(range(len(texts)))
+        try:
+            async with aclosing(self._first.embed(asked, texts)) as answers:
+                async for answered in answers:
+                    left.difference_update(one.index for one in answered)
+                    yield [_signed(one, asked, self._first.provider) for one in answered]
+                return
+        except AletheiaError as raised:
+            if not is_down(raised, self._first.provider):
+                raise
+            problem = raised
+        second, stand_in = self._second, self._stand_ins.get(model)
+        if second is None or stand_in is None:
+            raise problem
+        places = sorted(left)
+        log.warning(
+            "%d texts for %s go to %s of %s: %s",
+            *(len(places), asked, stand_in, second.provider, problem),
+        )
+        too_long = 0
+        try:
+            async with aclosing(second.embed(stand_in, [texts[i] for i in places])) as answers:
+                async for answered in answers:
+                    fitting = [one for one in answered if not _is_too_long(one)]
+                    too_long += len(answered) - len(fitting)
+                    yield [
+                        _signed(
+                            replace(one, index=places[one.index]),
+                            stand_in,
+                            second.provider,
+                            is_fallback=True,
+                        )
+                        for one in fitting
+                    ]
+        except (Deferred, Unavailable, Refused, InvalidTask) as refusal:
+            raise self._both(problem, refusal, second.provider) from refusal
+        if too_long:
+            # The first may read them: what becomes of long texts there is another setting.
+            log.warning("%d texts are too long for %s and wait for the first", too_long, stand_in)
+            raise problem
+
+    def _at_first(self, model: str) -> str:
+        return self._default_model if model == ANY else model
+
+    def _both(self, problem: AletheiaError, refusal: AletheiaError, second: str) -> Unavailable:
+        """Say that neither can be had, and when to ask the one that is back first."""
+        wait_s, other_s = self._wait_s(problem), self._wait_s(refusal)
+        return Unavailable(
+            self._first.provider,
+            f"{problem}; {second} does not stand in: {refusal}",
+            # The first may be back any moment unless it says when; then whoever is back sooner.
+            retry_after_s=None if wait_s is None else min(wait_s, other_s or wait_s),
+        )
+
+    def _wait_s(self, error: AletheiaError) -> float | None:
+        if isinstance(error, Deferred):
+            until = error.until
+            return None if until is None else max(0.0, until.timestamp() - self._clock())
+        return retry_after_s(error) or None
+
+
+def is_down(error: AletheiaError, provider: str) -> bool:
+    """Tell whether an error of a provider means that it is unavailable.
+
+    Limits and budgets of ours, its 429 and what it says against a model or a text do not; nor does
+    a store of ours that is lost.
+    """
+    if isinstance(error, BreakerOpen):
+        return error.dependency == provider
+    return (
+        isinstance(error, Unavailable)
+        and error.dependency == provider
+        and is_breaker_failure(error)
+    )
+
+
+def _is_too_long(one: Embedded) -> bool:
+    return isinstance(one.result, InvalidTask) and one.result.code == "input_too_long"
+
+
+def _signed(one: Embedded, model: str, provider: str, *, is_fallback: bool = False) -> Embedded:
+    if not isinstance(one.result, Embedding):
+        return one
+    signed = replace(one.result, model=model, provider=provider, is_fallback=is_fallback)
+    return replace(one, result=signed)

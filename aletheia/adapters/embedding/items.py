@@ -1,0 +1,59 @@
+"""Embeds items with whatever embeds tasks' texts."""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.analysis.ports import Embedder
+from aletheia.errors import AletheiaError
+from aletheia.items.calibration import Embed
+
+
+@dataclass(frozen=True, slots=True)
+class ItemModel:
+    """What embeds items.
+
+    Attributes:
+        name: of the model, which its calibration goes by.
+        vectors: name of its vectors: the model, and whatever else they depend on.
+        embed: embeds full texts.
+    """
+
+    name: str
+    vectors: str
+    embed: Embed
+
+
+def name_vectors_of(embedder: Embedder, model: str) -> str:
+    """Name a model's vectors: what means nothing is never taken for the model's own.
+
+    Args:
+        embedder: what embeds.
+        model: in its own words.
+    """
+    return f"mock {model}" if embedder.is_mock else model
+
+
+def embed_with(embedder: Embedder, model: str) -> Embed:
+    """Make what embeds items with one model: all of the texts, or none.
+
+    Args:
+        embedder: open.
+        model: in the embedder's own words.
+    """
+
+    async def embed(texts: Sequence[str]) -> NDArray[np.floating[Any]]:
+        rows: dict[int, NDArray[np.float32]] = {}
+        async with aclosing(embedder.embed(model, texts)) as answers:
+            async for answered in answers:
+                for one in answered:
+                    if isinstance(one.result, AletheiaError):
+                        raise one.result
+                    rows[one.index] = one.result.vector
+        return np.stack([rows[place] for place in range(len(texts))])
+
+    return embed

@@ -1,0 +1,90 @@
+"""Publishes gather events on Redis (SPEC §4, Events).
+
+See https://redis.io/docs/latest/develop/pubsub/: a message reaches those who listen at that
+moment, so one that nobody hears is sent all the same. Who was away reads the kept log.
+"""
+
+from typing import Final
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+)
+
+from aletheia.errors import Misconfigured, Unavailable
+from aletheia.events.log import KeptEvent
+from aletheia.store.project_id import check_project_id
+
+REDIS: Final = "redis"
+"""What errors call it, and the kind of sink it is."""
+
+ADDRESS: Final = "REDIS_URL"
+"""The setting that errors point to."""
+
+
+def name_channel(project_id: str) -> str:
+    """Name the channel of a project's events.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+    """
+    return f"automated-gather:{check_project_id(project_id)}"
+
+
+class RedisEvents:
+    """Publishes events, each on its project's channel.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, with the password if there is one.
+        timeout_s: bound on connecting, and on each exchange after that, seconds.
+
+    Raises:
+        Misconfigured: the address cannot be right.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
+        try:
+            # Whoever feeds it tries again, in its own time.
+            self._client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+                url.strip(),
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+            )
+            self._client.connection_pool.make_connection()  # fails on options that do not exist
+        except (ValueError, TypeError):
+            # The library's words repeat the address, which may hold the password.
+            reason = "must begin with redis://, rediss:// or unix:// and name a server"
+            raise Misconfigured(ADDRESS, reason) from None
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        await self._client.aclose()
+
+    async def send(self, address: str, event: KeptEvent) -> None:
+        """Publish one event.
+
+        Args:
+            address: not looked at; there is one Redis.
+            event: what to publish.
+
+        Raises:
+            Unavailable: the server is out of reach, too slow, or does not take it for now.
+            Misconfigured: it refuses our credentials.
+        """
+        del address
+        channel = name_channel(event.project_id)
+        try:
+            await self._client.publish(  # pyright: ignore[reportUnknownMemberType]
+                channel, event.body
+            )
+        except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+            reason = f"the server refuses the credentials in it: {type(error).__name__}"
+            raise Misconfigured(ADDRESS, reason) from None
+        except (RedisError, OSError) as error:
+            raise Unavailable(REDIS, f"{type(error).__name__}: {error}"[:200]) from None

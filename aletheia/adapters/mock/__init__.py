@@ -1,0 +1,1 @@
+"""Marked mocks, which the specification names."""

@@ -1,0 +1,257 @@
+"""Embeddings from an Ollama server."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
+
+from aletheia.adapters.embedding.remote import TOO_LONG, Called, Part, RemoteEmbedder, halve
+from aletheia.adapters.ollama.client import OLLAMA, ModelCard, OllamaClient, PullProgress
+from aletheia.analysis.ports import LongText
+from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.llm.calls import Around, just_send
+
+log = logging.getLogger(__name__)
+
+MAX_INPUTS: Final = 128
+"""Texts in a request: what a slow processor embeds well within `OLLAMA_TIMEOUT`."""
+
+MAX_TOKENS: Final = 65_536
+"""Tokens in a request, at most: 128 texts of 512."""
+
+MAX_TEXT_BYTES: Final = 2**20
+
+SHORT_WORDS: Final = 128
+"""Up to here nobody asks how much a model reads: it is more."""
+
+SPECIAL_TOKENS: Final = 2
+"""Tokens that a model puts around a text."""
+
+WORDS_PER_TOKEN: Final = 2 / 3
+"""How many words a window may have for each token the model reads; a guess on the safe side."""
+
+
+class OllamaEmbedder(RemoteEmbedder):
+    """Embeds through `POST /api/embed`.
+
+    The tokens of a text are known to the server alone. A text that has more words than the model
+    reads tokens is surely too long; all others are sent as they are, and what the server then
+    refuses is truncated by the server or cut here. Upper estimates count every byte as a token.
+
+    Args:
+        client: the server; it is opened and closed with the embedder.
+        default_model: what runs for tasks that name no model.
+        supported_models: further models that tasks may name. The tag `:latest` goes without saying.
+        dimensions: length to ask of the vectors; `None` takes what the model gives.
+        long_text: what happens to a text longer than the model reads.
+        concurrency: requests in flight at once.
+        max_inputs: most texts in a request.
+        max_tokens: most tokens in a request.
+        around: wraps every request for embeddings.
+    """
+
+    provider = OLLAMA
+
+    def __init__(
+        self,
+        client: OllamaClient,
+        *,
+        default_model: str = "nomic-embed-text",
+        supported_models: Sequence[str] = (),
+        dimensions: int | None = None,
+        long_text: LongText = "truncate",
+        concurrency: int = 1,
+        max_inputs: int = MAX_INPUTS,
+        max_tokens: int = MAX_TOKENS,
+        around: Around = just_send,
+    ) -> None:
+        names = [short_name(name) for name in (default_model, *supported_models)]
+        super().__init__(
+            default_model=names[0],
+            dimensions=dimensions,
+            long_text=long_text,
+            concurrency=concurrency,
+            max_inputs=max_inputs,
+            max_tokens=max_tokens,
+            max_text_bytes=MAX_TEXT_BYTES,
+            around=around,
+        )
+        self._client = client
+        self._supported = {name.lower(): name for name in names}
+        self._cards: dict[str, ModelCard] = {}
+        self._downloading = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Make ready to send. Idempotent."""
+        await self._client.open()
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        await self._client.close()
+
+    def canonical_model(self, model: str | None) -> str:
+        """Name a supported model without the tag `:latest`, in the spelling of the settings.
+
+        Raises:
+            InvalidTask: `unsupported_model`; it is not among SUPPORTED_MODELS.
+        """
+        if model is None:
+            return self._default_model
+        name = self._supported.get(short_name(model).lower())
+        if name is None:
+            known = ", ".join(sorted(self._supported.values()))
+            reason = f"the model {model[:60]!r} is none of those served: {known}"
+            raise InvalidTask("unsupported_model", reason)
+        return name
+
+    async def pull_missing(self) -> AsyncGenerator[PullProgress]:
+        """Have the server download the supported models that it lacks, one after another.
+
+        Raises:
+            InvalidTask: `model_not_found`; one of them does not exist. The others are there.
+            Unavailable: the server is out of reach, or a download stalled or broke off.
+        """
+        installed = {short_name(one.name).lower() for one in await self._client.installed()}
+        unknown: InvalidTask | None = None
+        for key, model in self._supported.items():
+            if key in installed:
+                continue
+            try:
+                async with aclosing(self._pull(model)) as steps:
+                    async for progress in steps:
+                        yield progress
+            except InvalidTask as error:
+                unknown = unknown or error
+        if unknown is not None:
+            raise unknown
+
+    async def call(self, model: str, texts: Sequence[str], *, truncate: bool = False) -> Called:
+        """Send one request, once.
+
+        Args:
+            model: the model's name.
+            texts: texts that are not empty.
+            truncate: whether the server leaves out the end of a text that is too long.
+
+        Raises:
+            InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, because of
+                one of the texts.
+            ComputeFailed: `bad_vector`; one of the texts makes the model give NaN.
+            Unavailable: out of reach, 429 or 5xx, or too slow.
+            BadAnswer: not what the API promises.
+            Refused: any other 4xx.
+        """
+        answer = await self._client.embed(
+            model, texts, truncate=truncate, dimensions=self._asked_dimensions
+        )
+        estimate = sum(self._token_bound(model, text) for text in texts)
+        return Called(
+            vectors=self._check_vectors(model, answer.vectors),
+            tokens=estimate if answer.tokens is None else answer.tokens,
+            is_estimate=answer.tokens is None,
+            model=answer.model,
+        )
+
+    async def _reach(self) -> None:
+        await self._client.version()
+
+    async def _send(self, model: str, parts: Sequence[Part]) -> Called:
+        texts = [part.text for part in parts]
+        return await self.call(model, texts, truncate=parts[0].is_truncated)
+
+    def _group(self, parts: Sequence[Part]) -> list[list[Part]]:
+        """Keep apart what the server is to truncate, as it does so to all of a request or none."""
+        whole = [part for part in parts if not part.is_truncated]
+        truncated = [part for part in parts if part.is_truncated]
+        return [*super()._group(whole), *super()._group(truncated)]
+
+    async def _cut(
+        self, model: str, texts: Sequence[tuple[int, str]]
+    ) -> list[list[Part] | InvalidTask]:
+        self.canonical_model(model)
+        if any(len(text.split()) > SHORT_WORDS for _, text in texts):
+            await self._learn(model)
+        context = self._cards.get(model, ModelCard()).context_length
+        return [self._cut_one(model, owner, text, context) for owner, text in texts]
+
+    def _cut_one(
+        self, model: str, owner: int, text: str, context: int | None
+    ) -> list[Part] | InvalidTask:
+        part = Part(owner, text, self._token_bound(model, text))
+        words = len(text.split())
+        if context is None or words <= context:
+            return [part]
+        if self._long_text == "truncate":
+            return [replace(part, is_truncated=True)]
+        if self._long_text == "chunk":
+            windows = _windows(text, max_words=max(1, int(context * WORDS_PER_TOKEN)))
+            return [Part(owner, one, self._token_bound(model, one)) for one in windows]
+        reason = f"the text has {words:,} words, the model reads {context:,} tokens"
+        return InvalidTask(TOO_LONG, reason)
+
+    def _shorten(self, part: Part) -> list[Part]:
+        """Leave truncating to the server; in windows, give both halves."""
+        if part.is_truncated:
+            return []
+        if self._long_text == "truncate":
+            return [replace(part, is_truncated=True)]
+        return [
+            Part(part.owner, half, min(part.tokens, len(half.encode()) + SPECIAL_TOKENS))
+            for half in halve(part.text) or ()
+        ]
+
+    async def _learn(self, model: str) -> None:
+        """Ask once what a model reads; it is downloaded if it is not there.
+
+        Raises:
+            InvalidTask: `model_not_found`; it does not exist.
+            Unavailable: the download stalled, or broke off.
+        """
+        if model in self._cards:
+            return
+        try:
+            self._cards[model] = await self._client.show(model)
+        except InvalidTask:
+            await self._recover(model)
+        except AletheiaError as error:
+            # The request for vectors will say it, too, where limits and breakers see it.
+            log.info("Ollama does not say what %r reads: %s", model, error)
+
+    async def _recover(self, model: str) -> bool:
+        async with self._downloading:
+            try:
+                self._cards[model] = await self._client.show(model)
+            except InvalidTask:
+                async with aclosing(self._pull(model)) as steps:
+                    async for _ in steps:
+                        pass
+                self._cards[model] = await self._client.show(model)
+        return True
+
+    async def _pull(self, model: str) -> AsyncGenerator[PullProgress]:
+        log.info("Ollama lacks the model %r and downloads it", model)
+        async with aclosing(self._client.pull(model)) as steps:
+            async for progress in steps:
+                yield progress
+        log.info("Ollama has the model %r now", model)
+
+    def _token_bound(self, model: str, text: str) -> int:
+        """Bound the tokens of a text that is accepted."""
+        size = len(text.encode()) + SPECIAL_TOKENS
+        context = self._cards.get(model, ModelCard()).context_length
+        return size if context is None else min(size, context)
+
+
+def short_name(model: str) -> str:
+    """Take the tag off a model's name if it is the one that goes without saying."""
+    return model.strip().removesuffix(":latest")
+
+
+def _windows(text: str, *, max_words: int) -> list[str]:
+    """Halve a text until no part has more words than that."""
+    halves = halve(text) if len(text.split()) > max_words else None
+    if halves is None:
+        return [text]
+    return [window for half in halves for window in _windows(half, max_words=max_words)]

@@ -1,0 +1,235 @@
+"""The models of an Ollama server: listed, pulled, loaded and unloaded, under a bound on memory."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from aletheia.adapters.ollama.client import (
+    OLLAMA,
+    InstalledModel,
+    LoadedModel,
+    OllamaClient,
+    model_key,
+)
+from aletheia.analysis.model_manager import (
+    EventKind,
+    ModelEvent,
+    ModelRecord,
+    ModelRecords,
+    ModelRow,
+    PullProgress,
+)
+from aletheia.errors import InvalidTask, ModelUnavailable
+
+KEEP_ALIVE_S: Final = 1800.0
+"""How long a model stays in memory after each use; Ollama's own default is 300."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A model in memory that Aletheia loaded, and when it was last used (Unix time)."""
+
+    name: str
+    size_bytes: int
+    used_at: float
+
+
+class OllamaModelManager:
+    """The models of an Ollama server.
+
+    Only models that Aletheia loaded count against the bound and are unloaded to make room; those of
+    others are theirs. Calls for embeddings load models, too, without asking here. The server ends
+    the requests under way before it unloads a model.
+
+    Args:
+        client: the server, open.
+        records: what is written down about models.
+        supported_models: what it should have.
+        memory_max_bytes: what the models loaded here may take together; 0 is no bound.
+        keep_alive_s: how long a model stays after each use, seconds; at least 1.
+        clock: Unix time, seconds.
+    """
+
+    provider: str = OLLAMA
+
+    def __init__(
+        self,
+        client: OllamaClient,
+        records: ModelRecords,
+        *,
+        supported_models: Sequence[str] = (),
+        memory_max_bytes: int = 0,
+        keep_alive_s: float = KEEP_ALIVE_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._records = records
+        self._supported = [_short(name) for name in supported_models]
+        self._memory_max_bytes = memory_max_bytes
+        self._keep_alive_s = keep_alive_s
+        self._clock = clock
+        self._loading = asyncio.Lock()  # two loads must not both see the same room
+
+    async def rows(self) -> list[ModelRow]:
+        """List the models on the server's disk, and the supported ones that are not.
+
+        Raises:
+            Unavailable: the server is out of reach.
+        """
+        installed = await self._client.installed()
+        loaded = {model_key(one.name): one for one in await self._client.loaded()}
+        held = {model_key(one.model): one for one in await self._read_held()}
+        rows: list[ModelRow] = []
+        for one in installed:
+            key = model_key(one.name)
+            row = ModelRow(OLLAMA, _short(one.name), "installed", size_bytes=one.size_bytes)
+            if there := loaded.get(key):
+                used_at = self._used_at(there) if key in held else None
+                row = ModelRow(
+                    OLLAMA,
+                    _short(one.name),
+                    "loaded",
+                    size_bytes=one.size_bytes,
+                    memory_bytes=there.size_bytes,
+                    last_used=None if used_at is None else datetime.fromtimestamp(used_at, UTC),
+                    detail=f"until {there.expires_at}" if key in held else "loaded by others",
+                )
+            rows.append(row)
+        there_are = {model_key(one.name) for one in installed}
+        missing = [name for name in self._supported if model_key(name) not in there_are]
+        return rows + [
+            ModelRow(OLLAMA, name, "available", detail="supported, not pulled yet")
+            for name in dict.fromkeys(missing)
+        ]
+
+    def pull(self, model: str) -> AsyncGenerator[PullProgress]:
+        """Have the server download a model, see `OllamaClient.pull`."""
+        return self._client.pull(model)
+
+    async def load(self, model: str) -> None:
+        """Bring a model into the server's memory, and write down what that took.
+
+        Raises:
+            InvalidTask: `model_not_found`, not installed; `unsupported_model`, not for embeddings.
+            ModelUnavailable: it is larger than the bound on memory.
+            Unavailable: the server is out of reach.
+        """
+        async with self._loading:
+            found = await self._find(model)
+            name, key = _short(found.name), model_key(found.name)
+            records = {model_key(one.model): one for one in await self._records.read(OLLAMA)}
+            loaded = {model_key(one.name): one for one in await self._client.loaded()}
+            held = await self._list_held(records, loaded, without=key)
+            if key in loaded:
+                await self._client.load(found.name, keep_alive_s=self._keep_alive_s)
+                return
+            record = records.get(key)
+            expected = (record.memory_bytes if record else None) or found.size_bytes
+            self._check(name, expected)
+            await self._make_room(held, expected)
+            loading = await self._client.load(found.name, keep_alive_s=self._keep_alive_s)
+            takes = loading.model.size_bytes
+            await self._note(
+                name, "loaded", loading.load_s, takes, found.size_bytes, used_at=self._clock()
+            )
+            try:
+                self._check(name, takes)
+            except ModelUnavailable:
+                await self._client.unload(found.name)
+                await self._note(name, "unloaded")
+                raise
+            await self._make_room(held, takes)
+
+    async def unload(self, model: str) -> None:
+        """Take a model out of the server's memory, whoever loaded it; its requests end first.
+
+        Raises:
+            InvalidTask: `model_not_found`; it is not installed.
+            Unavailable: the server is out of reach, or its requests do not end.
+        """
+        found = await self._find(model)
+        if await self._client.find_loaded(found.name):
+            await self._client.unload(found.name)
+        name = _short(found.name)
+        if any(one.model == name for one in await self._read_held()):
+            await self._note(name, "unloaded")
+
+    async def _find(self, model: str) -> InstalledModel:
+        wanted = model_key(model)
+        for one in await self._client.installed():
+            if model_key(one.name) == wanted:
+                return one
+        raise InvalidTask("model_not_found", f"Ollama does not have {model!r}; pull it first")
+
+    async def _read_held(self) -> list[ModelRecord]:
+        return [one for one in await self._records.read(OLLAMA) if one.is_held]
+
+    async def _list_held(
+        self,
+        records: dict[str, ModelRecord],
+        loaded: dict[str, LoadedModel],
+        *,
+        without: str,
+    ) -> list[_Held]:
+        """List what Aletheia has in the server's memory, the least recently used first.
+
+        What the server has unloaded by itself is noted as such, as it is somebody else's when it
+        is seen there again.
+        """
+        held: list[_Held] = []
+        for key, record in records.items():
+            if not record.is_held:
+                continue
+            if there := loaded.get(key):
+                before = record.last_used.timestamp() if record.last_used else 0.0
+                used_at = max(before, self._used_at(there))
+                held.append(_Held(record.model, there.size_bytes, used_at))
+            else:
+                await self._note(record.model, "unloaded")
+        return sorted(
+            (one for one in held if model_key(one.name) != without), key=lambda one: one.used_at
+        )
+
+    def _used_at(self, model: LoadedModel) -> float:
+        """Tell when a model that was loaded here was last used: what it stays begins anew then."""
+        try:
+            expires_at = datetime.fromisoformat(model.expires_at).timestamp()
+        except ValueError:
+            return 0.0
+        return min(self._clock(), expires_at - self._keep_alive_s)
+
+    def _check(self, model: str, size_bytes: int) -> None:
+        if self._memory_max_bytes and size_bytes > self._memory_max_bytes:
+            raise ModelUnavailable(
+                model,
+                f"it takes {size_bytes:,} bytes, MODEL_MEMORY_MAX is {self._memory_max_bytes:,}",
+            )
+
+    async def _make_room(self, held: list[_Held], size_bytes: int) -> None:
+        """Unload the first of `held`, and take them off it, until there is as much room."""
+        if not self._memory_max_bytes:
+            return
+        while held and sum(one.size_bytes for one in held) + size_bytes > self._memory_max_bytes:
+            victim = held.pop(0)
+            await self._client.unload(victim.name)
+            await self._note(victim.name, "evicted", used_at=victim.used_at)
+
+    async def _note(
+        self,
+        model: str,
+        kind: EventKind,
+        load_s: float | None = None,
+        memory_bytes: int | None = None,
+        size_bytes: int | None = None,
+        *,
+        used_at: float | None = None,
+    ) -> None:
+        event = ModelEvent(OLLAMA, model, kind, load_s, memory_bytes, size_bytes, used_at)
+        await self._records.note(event)
+
+
+def _short(model: str) -> str:
+    return model.strip().removesuffix(":latest")

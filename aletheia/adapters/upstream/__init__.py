@@ -1,0 +1,1 @@
+"""The upstream task API and sign-in to it."""

@@ -1,0 +1,62 @@
+"""The upstream behind a circuit breaker that all pollers share."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from aletheia.adapters.upstream.client import UPSTREAM
+from aletheia.errors import AletheiaError
+from aletheia.intake.ports import Upstream
+from aletheia.resilience.breaker import CircuitBreaker, Permit, is_breaker_failure
+
+
+class GuardedUpstream:
+    """Leaves an upstream alone that failed too often.
+
+    As long as all goes well only pages ask the breaker, so that a report costs no look into the
+    store; after a failure, and in the beginning, reports ask it, too.
+
+    Args:
+        inner: the upstream; what it raises is final, after its own retries.
+        breakers: of all dependencies.
+    """
+
+    def __init__(self, inner: Upstream, breakers: CircuitBreaker) -> None:
+        self._inner, self._breakers = inner, breakers
+        self._permit: Permit | None = None
+
+    async def pending(self, limit: int) -> list[object]:
+        """See `aletheia.intake.ports.Upstream.pending`.
+
+        Raises:
+            BreakerOpen: it is left alone for now.
+        """
+        async with self._guarding():
+            return await self._inner.pending(limit)
+
+    async def report(self, task_id: str, body: bytes) -> None:
+        """See `aletheia.intake.ports.Upstream.report`.
+
+        Raises:
+            BreakerOpen: it is left alone for now.
+        """
+        permit = self._permit
+        if permit is None:
+            async with self._guarding():
+                await self._inner.report(task_id, body)
+            return
+        try:
+            await self._inner.report(task_id, body)
+        except AletheiaError as error:
+            if is_breaker_failure(error):
+                self._permit = None
+                await self._breakers.fail(permit, str(error))
+            raise
+
+    @asynccontextmanager
+    async def _guarding(self) -> AsyncGenerator[None]:
+        """Ask the breaker, and know after a success that nobody has to for a while."""
+        self._permit = None
+        async with self._breakers.guarding(UPSTREAM) as permit:
+            yield
+        # What a probe has closed has another generation.
+        self._permit = permit if permit.probe is None else None

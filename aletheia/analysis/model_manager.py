@@ -1,0 +1,293 @@
+"""The models that providers hold themselves: what is there, what is in memory, what loading took.
+
+A process that has a model in memory ends with its shift, so what it did with models is kept in the
+store. `ModelManager` lays that beside what the providers say now.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from aletheia.documents import Change, Document, Documents, Update
+from aletheia.errors import Misconfigured
+
+MODELS: Final = "aletheia_models"
+
+ModelState: TypeAlias = Literal["available", "installed", "loaded"]
+"""`available`: would have to be downloaded; `installed`: on disk; `loaded`: in memory."""
+
+EventKind: TypeAlias = Literal["loaded", "unloaded", "evicted"]
+"""`evicted` is unloaded to make room for another model."""
+
+_S: Final = 1_000_000
+"""Microseconds, as all times in the store are: since 1970 in UTC."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far the download of a model has come.
+
+    Attributes:
+        status: the provider's words; `success` is the last.
+        completed_bytes: there already, over all the parts that are known so far.
+        total_bytes: of those parts; it may grow on the way. 0 if it is not known.
+    """
+
+    model: str
+    status: str
+    completed_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEvent:
+    """What became of a model.
+
+    Attributes:
+        provider: who holds it.
+        model: its name.
+        kind: see `EventKind`.
+        load_s: how long it took to load, seconds.
+        memory_bytes: what it takes in memory, in all processes together.
+        size_bytes: what it takes on disk.
+        used_at: Unix time of its last use, seconds.
+    """
+
+    provider: str
+    model: str
+    kind: EventKind
+    load_s: float | None = None
+    memory_bytes: int | None = None
+    size_bytes: int | None = None
+    used_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """What is written down about a model.
+
+    Attributes:
+        is_held: whether Aletheia has it in memory, as far as is known: a process that was killed
+            has not said that its models are gone.
+        loads: how often it was loaded.
+        evictions: how often it had to make room.
+        load_s: how long the last load took, seconds.
+        memory_bytes: what it then took in memory, in all processes together.
+        size_bytes: what it takes on disk.
+        loaded_at: when it was last loaded.
+        last_used: when it was last used, as far as is known.
+    """
+
+    provider: str
+    model: str
+    is_held: bool
+    loads: int
+    evictions: int
+    load_s: float | None
+    memory_bytes: int | None
+    size_bytes: int | None
+    loaded_at: datetime | None
+    last_used: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """How a model stands with a provider.
+
+    Attributes:
+        provider: who holds it.
+        model: its name.
+        state: see `ModelState`.
+        size_bytes: on disk; `None` where that is not known.
+        memory_bytes: in memory, or when it was last there; `None` if it never was.
+        load_s: how long its last load took, seconds.
+        last_used: when it was last used, as far as is known.
+        loads: how often Aletheia loaded it.
+        evictions: how often it had to make room.
+        detail: where it is, or what stands in the way.
+    """
+
+    provider: str
+    model: str
+    state: ModelState
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+    load_s: float | None = None
+    last_used: datetime | None = None
+    loads: int = 0
+    evictions: int = 0
+    detail: str = ""
+
+
+class ModelHolder(Protocol):
+    """A provider that holds models itself.
+
+    Attributes:
+        provider: its name, `local` or `ollama`.
+    """
+
+    provider: str
+
+    async def rows(self) -> list[ModelRow]:
+        """List the models it has, and those it should have.
+
+        Raises:
+            Unavailable: it is out of reach.
+        """
+        ...
+
+    def pull(self, model: str) -> AsyncGenerator[PullProgress]:
+        """Download a model; one that broke off goes on from where it was.
+
+        Raises:
+            InvalidTask: `model_not_found`; there is no such model to download.
+            ModelUnavailable: it cannot be had, or is larger than allowed.
+            Unavailable: it stalled, broke off, or is not complete in time.
+        """
+        ...
+
+    async def load(self, model: str) -> None:
+        """Bring a model into memory, and note what that took; nothing if it is there.
+
+        Raises:
+            InvalidTask: `model_not_found`, `unsupported_model`.
+            ModelUnavailable: it cannot be loaded, or is larger than the bound on memory.
+            Unavailable: the provider is out of reach.
+        """
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Take a model out of memory once no call uses it; nothing if it is not there.
+
+        Raises:
+            InvalidTask: `model_not_found`, `unsupported_model`.
+            Misconfigured: its memory is not ours to free.
+            Unavailable: the provider is out of reach.
+        """
+        ...
+
+
+class ModelRecords:
+    """What is kept about models.
+
+    Args:
+        documents: the store, open.
+        clock: Unix time, seconds.
+    """
+
+    def __init__(self, documents: Documents, *, clock: Callable[[], float] = time.time) -> None:
+        self._documents = documents
+        self._clock = clock
+
+    async def note(self, event: ModelEvent) -> None:
+        """Write down what became of a model."""
+        now = round(self._clock() * _S)
+        known = {
+            "load_s": event.load_s,
+            "memory_bytes": event.memory_bytes,
+            "size_bytes": event.size_bytes,
+            "used_at": None if event.used_at is None else round(event.used_at * _S),
+        }
+        values: dict[str, Any] = {
+            "provider": event.provider,
+            "model": event.model,
+            "is_held": event.kind == "loaded",
+            "changed_at": now,
+            **{name: value for name, value in known.items() if value is not None},
+        }
+        if event.kind == "loaded":
+            values["loaded_at"] = now
+        counted = {"loaded": "loads", "evicted": "evictions", "unloaded": "unloads"}[event.kind]
+        change = Change(set=values, increase={counted: 1})
+        key = f"{event.provider}:{event.model}"
+        await self._documents.upsert(MODELS, [Update(key, change)])
+
+    async def read(self, provider: str | None = None) -> list[ModelRecord]:
+        """Read what is known, by provider and name."""
+        where = {} if provider is None else {"provider": provider}
+        return [_read_record(one) for one in await self._documents.find(MODELS, where)]
+
+
+class ModelManager:
+    """The models of several providers as one list.
+
+    Args:
+        holders: the providers.
+        records: what is written down about their models.
+    """
+
+    def __init__(self, holders: Iterable[ModelHolder], records: ModelRecords) -> None:
+        self._holders = {holder.provider: holder for holder in holders}
+        self._records = records
+
+    async def rows(self, provider: str) -> list[ModelRow]:
+        """List the models of a provider by name, with what is written down about them.
+
+        Raises:
+            Misconfigured: the provider holds no models.
+            Unavailable: it is out of reach.
+        """
+        rows = await self._holder(provider).rows()
+        records = {one.model: one for one in await self._records.read(provider)}
+        filled = [_fill_in(row, records.get(row.model)) for row in rows]
+        return sorted(filled, key=lambda row: row.model)
+
+    def pull(self, provider: str, model: str) -> AsyncGenerator[PullProgress]:
+        """Download a model, see `ModelHolder.pull`."""
+        return self._holder(provider).pull(model)
+
+    async def load(self, provider: str, model: str) -> None:
+        """Bring a model into memory, see `ModelHolder.load`."""
+        await self._holder(provider).load(model)
+
+    async def unload(self, provider: str, model: str) -> None:
+        """Take a model out of memory, see `ModelHolder.unload`."""
+        await self._holder(provider).unload(model)
+
+    def _holder(self, provider: str) -> ModelHolder:
+        holder = self._holders.get(provider)
+        if holder is None:
+            known = " or ".join(sorted(self._holders))
+            raise Misconfigured(
+                "provider", f"{provider!r} holds no models of its own; name {known}"
+            )
+        return holder
+
+
+def _fill_in(row: ModelRow, record: ModelRecord | None) -> ModelRow:
+    """Complete what a provider says now with what is known from before."""
+    if record is None:
+        return row
+    used = [moment for moment in (row.last_used, record.last_used) if moment is not None]
+    return replace(
+        row,
+        size_bytes=record.size_bytes if row.size_bytes is None else row.size_bytes,
+        memory_bytes=record.memory_bytes if row.memory_bytes is None else row.memory_bytes,
+        load_s=record.load_s if row.load_s is None else row.load_s,
+        last_used=max(used, default=None),
+        loads=record.loads,
+        evictions=record.evictions,
+    )
+
+
+def _read_record(document: Document) -> ModelRecord:
+    return ModelRecord(
+        provider=document["provider"],
+        model=document["model"],
+        is_held=document["is_held"],
+        loads=int(document.get("loads", 0)),
+        evictions=int(document.get("evictions", 0)),
+        load_s=document.get("load_s"),
+        memory_bytes=document.get("memory_bytes"),
+        size_bytes=document.get("size_bytes"),
+        loaded_at=_moment(document.get("loaded_at")),
+        last_used=_moment(document.get("used_at")),
+    )
+
+
+def _moment(at: int | None) -> datetime | None:
+    return None if at is None else _EPOCH + timedelta(microseconds=at)

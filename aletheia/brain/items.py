@@ -1,0 +1,53 @@
+"""Saved items on their way into the Brain.
+
+The Brain has the items that were made for a department. Documents of the application belong to
+none: they are compared with what is generated (`ProjectItems`), and not indexed.
+"""
+
+from collections.abc import Sequence
+
+from aletheia.brain.ports import BrainItem
+from aletheia.errors import ComputeFailed, InvalidTask
+from aletheia.items.calibration import Embed
+from aletheia.items.content import ContentStore, SavedItem, VectorCache
+
+
+class BrainItems:
+    """The items of a project with the vectors they were deduplicated by.
+
+    Args:
+        content: the project's collection.
+        vectors: what is embedded already.
+        embed: embeds the rest.
+    """
+
+    def __init__(self, content: ContentStore, vectors: VectorCache, embed: Embed) -> None:
+        self.content = content
+        self._vectors, self._embed = vectors, embed
+
+    async def read(self, ids: Sequence[str], department: str) -> tuple[list[SavedItem], list[str]]:
+        """Read items by id.
+
+        Returns:
+            Those of a department, in the order of `ids`, and the ids that are not saved.
+        """
+        found = await self.content.read_items(ids)
+        own = [found[one] for one in ids if one in found and found[one].department == department]
+        return own, [one for one in ids if one not in found]
+
+    async def prepare(self, items: Sequence[SavedItem]) -> list[BrainItem]:
+        """Make ready what is indexed of items.
+
+        If one of them cannot be embedded, those that are not embedded yet are left to the Brain,
+        which says for each what is wrong with it.
+        """
+        texts = [one.content for one in items]
+        try:
+            vectors, _ = await self._vectors.fill(texts, self._embed)
+            by_place = dict(enumerate(vectors))
+        except (InvalidTask, ComputeFailed):
+            by_place = await self._vectors.find(texts)
+        return [
+            BrainItem(one.id, one.content, one.summary, one.context, by_place.get(place))
+            for place, one in enumerate(items)
+        ]

@@ -1,0 +1,482 @@
+"""The Brain: an index of what was gathered, beside the store (SPEC §4, Brain).
+
+The store is the truth. The Brain finds near items, tells later departments what earlier ones came
+to, and says what a department misses. Whatever it holds can be made again from the store.
+
+    Brain         what gathering asks, and what the HTTP API offers
+    BrainGraph    what a backend keeps: the embedded one, or Neo4j
+
+All similarities in here are raw cosines in [-1, 1]; vectors are those of one embedding model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.errors import AletheiaError
+
+DUPLICATES: Final = 10
+"""Hits of a search for duplicates unless somebody says otherwise (SPEC §4)."""
+
+MAX_DUPLICATES: Final = 2_000
+"""Hits of a search at most; also how far an approximate search is widened (SPEC §4)."""
+
+MAX_PREVIOUS: Final = 100
+"""Earlier departments that a context is made of at most; each takes a query or two."""
+
+EXACT_UP_TO: Final = 20_000
+"""Items of a project up to which all of them are compared (SPEC §4)."""
+
+NEIGHBOURS: Final = 10
+"""Similarity edges of an item at most, to its nearest neighbours."""
+
+ADOPT_TIMEOUT_S: Final = 660.0
+"""Bound on going over to another embedding model, seconds; a backend takes ten minutes at most."""
+
+
+class ModelChanged(AletheiaError):
+    """The Brain holds vectors of another embedding model; a `reconcile` run makes it anew.
+
+    Args:
+        kept: the model whose vectors it holds.
+        asked: the model in use.
+    """
+
+    code = "embedding_model_changed"
+
+    def __init__(self, kept: str, asked: str) -> None:
+        super().__init__(kept, asked)
+        self.kept, self.asked = kept, asked
+
+    def __str__(self) -> str:
+        return (
+            f"the Brain holds vectors of {self.kept!r}, not of {self.asked!r}: run `reconcile` "
+            "to index all anew; of a service that cannot be told to, on its side"
+        )
+
+
+class OtherModel(AletheiaError):
+    """A Brain embeds with another model than whoever wants it to go over to theirs.
+
+    Args:
+        own: the model it embeds with.
+        asked: theirs.
+    """
+
+    code = "other_embedding_model"
+
+    def __init__(self, own: str, asked: str) -> None:
+        super().__init__(own, asked)
+        self.own, self.asked = own, asked
+
+    def __str__(self) -> str:
+        return (
+            f"the Brain embeds with {self.own!r}, not with {self.asked!r}: "
+            "give both sides the same settings"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BrainDepartment:
+    """A department, as far as the Brain is concerned.
+
+    Attributes:
+        slug: its name in the Brain.
+        name: for people.
+        code_dep_number: its place in the order of departments; `None` goes last.
+        description: names its aspects; no backend keeps it.
+    """
+
+    slug: str
+    name: str
+    code_dep_number: int | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BrainItem:
+    """An item to be indexed.
+
+    Attributes:
+        id: of the saved item.
+        content: the full text.
+        summary: its gist.
+        context: where it belongs.
+        vector: `(d,)` float32 of the full text, not zero; `None` has the Brain embed it.
+    """
+
+    id: str
+    content: str
+    summary: str = ""
+    context: str = ""
+    vector: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownItem:
+    """An item that the Brain knows, without its vector."""
+
+    id: str
+    content: str
+    summary: str = ""
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item that was not indexed.
+
+    Attributes:
+        id: of the item.
+        code: why, such as `wrong_dimensions` or `invalid_vector`.
+    """
+
+    id: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """What became of a batch.
+
+    Attributes:
+        created: items that are new.
+        updated: items that were there; the same item again counts here and changes nothing.
+        failed: those that were not taken, in their order; the rest was.
+    """
+
+    created: int
+    updated: int
+    failed: tuple[FailedItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An item near to what was asked about.
+
+    Attributes:
+        id: of the item.
+        score: raw cosine in `[-1, 1]`, of float32 vectors, computed in float64.
+        content: the full text.
+    """
+
+    id: str
+    score: float
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierDepartment:
+    """What an earlier department came to.
+
+    Attributes:
+        department: its slug.
+        summary: some sentences.
+        items: its newest ones, newest first.
+    """
+
+    department: str
+    summary: str
+    items: tuple[KnownItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DepartmentContext:
+    """What there is to know before something is written for a department.
+
+    Attributes:
+        department: its slug.
+        items: its own, newest first.
+        previous: earlier departments, in the order asked for; those without items are left out.
+        gaps: aspects that are not covered yet.
+    """
+
+    department: str
+    items: tuple[KnownItem, ...]
+    previous: tuple[EarlierDepartment, ...]
+    gaps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AspectCoverage:
+    """How well an aspect is covered.
+
+    Attributes:
+        name: the aspect.
+        covered: share of the items it takes, 0 to 1.
+        evidence: ids of the items that cover it.
+    """
+
+    name: str
+    covered: float
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How well a department is covered.
+
+    Attributes:
+        score: 0 to 100, the gate's own coverage.
+        aspects: in the order of the description, the department as a whole last.
+    """
+
+    score: float
+    aspects: tuple[AspectCoverage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedItem:
+    """An item as a backend lists it, to be compared with the store.
+
+    Attributes:
+        id: of the item.
+        department: its slug.
+        fingerprint: see `fingerprint_of`.
+        has_vector: whether it can be found.
+    """
+
+    id: str
+    department: str
+    fingerprint: str
+    has_vector: bool
+
+
+class Brain(Protocol):
+    """What gathering asks of the Brain: the four calls of the specification, and its upkeep.
+
+    Every call raises `Unavailable` when it is out of reach, `Refused` when it refuses our
+    credentials or the request, and `ModelChanged` while its vectors are those of another model.
+    Listing, deleting, evaluations and going over to another model are our own: a service of others
+    may not offer them, and `NotFound` is raised then.
+    """
+
+    @property
+    def model(self) -> str:
+        """The embedding model its vectors are of, by its full name; empty if nobody says."""
+        ...
+
+    async def open(self) -> None:
+        """Connect, and create what it needs. Idempotent."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every resource. Idempotent."""
+        ...
+
+    async def upsert(
+        self, project_id: str, department: BrainDepartment, items: Sequence[BrainItem]
+    ) -> Upserted:
+        """Index a department's items, and link them to their neighbours where it is a graph.
+
+        The same ones again change nothing; after an error all of them are to be given again. Of
+        two items with one id in a call the last counts. An item belongs to one department: that of
+        the last call.
+        """
+        ...
+
+    async def find_duplicates(
+        self,
+        project_id: str,
+        *,
+        content: str | None = None,
+        vector: NDArray[np.float32] | None = None,
+        threshold: float,
+        limit: int = DUPLICATES,
+    ) -> list[Duplicate]:
+        """Find items near to a text or a vector.
+
+        Args:
+            project_id: only its items are looked at.
+            content: what is embedded when no vector is given.
+            vector: `(d,)`, not zero.
+            threshold: raw cosine in `[-1, 1]`, inclusive.
+            limit: 1 to `MAX_DUPLICATES`.
+
+        Returns:
+            Hits in falling order of their score, then of their id.
+
+        Raises:
+            InvalidTask: `missing_query`; `wrong_dimensions` or `invalid_vector`.
+        """
+        ...
+
+    async def read_context(
+        self,
+        project_id: str,
+        department: BrainDepartment,
+        previous: Sequence[str] = (),
+        *,
+        max_tokens: int,
+    ) -> DepartmentContext:
+        """Tell what is known of a department and of those before it, in so many tokens at most.
+
+        Of `previous` the last `MAX_PREVIOUS` count.
+        """
+        ...
+
+    async def measure_coverage(
+        self,
+        project_id: str,
+        department: BrainDepartment,
+        items: Sequence[KnownItem] | None = None,
+    ) -> Coverage:
+        """Say how well items cover a department's aspects; `None` takes all it has indexed."""
+        ...
+
+    async def list_items(
+        self, project_id: str, *, after: str = "", limit: int = 1000
+    ) -> list[IndexedItem]:
+        """List a project's items in the order of their ids, those behind `after`."""
+        ...
+
+    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
+        """Delete items with their edges; say how many were there."""
+        ...
+
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        """See `BrainGraph.keep_evaluation`."""
+        ...
+
+    async def adopt_model(self, model: str) -> bool:
+        """Keep vectors of this model from now on; those of another one are forgotten.
+
+        Takes `ADOPT_TIMEOUT_S` at most. What was begun and not got to the end of is finished.
+
+        Args:
+            model: the one it has to embed with, with whatever else the vectors depend on.
+
+        Returns:
+            Whether vectors of another one went, so that every project is to be indexed anew.
+
+        Raises:
+            OtherModel: it embeds with another one.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphItem:
+    """An item on its way into a backend, checked.
+
+    Attributes:
+        id: of the item.
+        content: the full text.
+        summary: its gist.
+        context: where it belongs.
+        vector: `(d,)` float32 of unit length.
+        fingerprint: of all that is indexed of it, the vector aside.
+        order: grows from item to item; an item that is there keeps its first one.
+    """
+
+    id: str
+    content: str
+    summary: str
+    context: str
+    vector: NDArray[np.float32]
+    fingerprint: str
+    order: int
+
+
+class BrainGraph(Protocol):
+    """What a backend keeps: projects, departments, items, evaluations and similarity edges.
+
+    Errors are those of `Brain`. Every name and id is data, whatever it looks like.
+    """
+
+    async def open(self) -> None:
+        """Connect, and create constraints and indexes. Idempotent."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every resource. Idempotent."""
+        ...
+
+    async def read_model(self) -> tuple[str, int] | None:
+        """Name the embedding model whose vectors are kept, and their length; `None` at first."""
+        ...
+
+    async def set_model(self, model: str, dimensions: int) -> None:
+        """Keep vectors of this model from now on; those of another one are forgotten.
+
+        The items stay, and cannot be found until they are upserted again. Returns when searches
+        may be made.
+        """
+        ...
+
+    async def upsert(
+        self, project_id: str, department: BrainDepartment, items: Sequence[GraphItem]
+    ) -> tuple[int, int]:
+        """Write items; say how many are new and how many were there. No id is twice in a call."""
+        ...
+
+    async def search(
+        self, project_id: str, vector: NDArray[np.float32], *, threshold: float, limit: int
+    ) -> list[Duplicate]:
+        """Find near items: exactly up to `EXACT_UP_TO` of the project's, see `Brain`.
+
+        Args:
+            project_id: the project.
+            vector: `(d,)` float32 of unit length.
+            threshold: raw cosine, inclusive.
+            limit: at most so many.
+        """
+        ...
+
+    async def list_newest(self, project_id: str, department: str, limit: int) -> list[KnownItem]:
+        """List a department's items, newest first: the highest order first."""
+        ...
+
+    async def list_items(
+        self, project_id: str, *, after: str = "", limit: int = 1000
+    ) -> list[IndexedItem]:
+        """List a project's items in the order of their ids, those behind `after`."""
+        ...
+
+    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
+        """Delete items with their edges; say how many were there."""
+        ...
+
+    async def link(
+        self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
+    ) -> int:
+        """Draw edges from items to their nearest neighbours in the project.
+
+        Args:
+            project_id: the project.
+            ids: of indexed items; those that are not there are passed over.
+            threshold: raw cosine, inclusive.
+            limit: neighbours of an item at most; earlier edges of these items are replaced.
+
+        Returns:
+            How many edges these items have now.
+        """
+        ...
+
+    async def list_neighbours(self, project_id: str, item_id: str) -> list[Duplicate]:
+        """List the items that an item has edges to, the nearest first."""
+        ...
+
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        """Keep an evaluation of a version of a department, in place of an earlier one of it.
+
+        Args:
+            project_id: the project.
+            department: its slug.
+            version: of its items.
+            values: plain ones by name: `score`, `evaluated_at` and the like.
+        """
+        ...
+
+    async def read_evaluation(
+        self, project_id: str, department: str, version: str
+    ) -> dict[str, Any] | None:
+        """Give what is kept of an evaluation, as it was given; `None` if nothing is."""
+        ...

@@ -1,0 +1,1 @@
+"""The numbered log of events and its delivery to sinks."""

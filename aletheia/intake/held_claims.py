@@ -1,0 +1,232 @@
+"""What a shift has on its held: the claims it holds, what holds up others, what it has done."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, RateLimited, retry_after_s
+from aletheia.intake.ledger import Ledger
+from aletheia.intake.models import Claim, Tally
+from aletheia.settings import LOCAL_BATCH_TASKS, IntakeSettings
+
+log = logging.getLogger(__name__)
+
+MAX_HOLD_S: Final = 600.0
+"""How long a limit, a budget, a breaker or a provider is taken at its word."""
+
+GRACE_S: Final = 10.0
+"""How long after `HeldClaims.stop` what is held is still computed and reported, seconds.
+
+A shift is to let go of everything in under 30 s (a request may take most of the rest).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a shift works; the numbers come from the intake settings.
+
+    Attributes:
+        page: tasks asked for at once.
+        batch: tasks collected at most before they are computed.
+        calls: computations in flight at most.
+        retries: further tries of one task's computation after the first.
+        backoff_s: first pause between those tries, seconds.
+        outage_s: how long a task waits for something that is down, seconds.
+        max_entry_bytes: an entry longer than this is not worked on.
+    """
+
+    page: int = 10
+    batch: int = LOCAL_BATCH_TASKS
+    calls: int = 5
+    retries: int = 3
+    backoff_s: float = 0.5
+    outage_s: float = 30
+    max_entry_bytes: int = 2_000_000
+
+    @classmethod
+    def from_settings(cls, settings: IntakeSettings, *, batch: int = LOCAL_BATCH_TASKS) -> "Pace":
+        """Take the numbers from the settings.
+
+        Args:
+            settings: the settings.
+            batch: tasks collected together where `BATCH_MAX_TASKS` says nothing.
+        """
+        return cls(
+            page=settings.poll_limit,
+            batch=settings.batch_max_tasks or batch,
+            calls=settings.concurrency_limit,
+            retries=settings.max_retries,
+            backoff_s=settings.retry_base_seconds,
+            outage_s=settings.polling_interval_seconds,
+            # A text in JSON takes up to six bytes a character, and there are other fields; a
+            # document of MongoDB holds 16 MB.
+            max_entry_bytes=min(6 * settings.max_text_bytes + 100_000, 12_000_000),
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Claims that are computed together, and the channel from computing to reporting.
+
+    Attributes:
+        number: in this shift, from 1.
+        work: claims to compute.
+        ready: claims that have their report already.
+        taken: every claim that was made while the batch was collected.
+        kept: sets of claims whose reports are kept and may be sent; `None` is the end.
+    """
+
+    number: int
+    work: list[Claim] = field(default_factory=list[Claim])
+    ready: list[Claim] = field(default_factory=list[Claim])
+    taken: list[Claim] = field(default_factory=list[Claim])
+    kept: asyncio.Queue[list[Claim] | None] = field(
+        default_factory=asyncio.Queue[list[Claim] | None]
+    )
+
+    @property
+    def size(self) -> int:
+        """How many claims there are to compute or to report."""
+        return len(self.work) + len(self.ready)
+
+
+class HeldClaims:
+    """The claims one shift holds.
+
+    Attributes:
+        ledger: where they are written down.
+        pace: how much at once, how often again.
+        tally: what was done so far.
+        troubles: outages that are in the way now, by what is out of order.
+        left_alone: task types that another lane takes; they are not claimed here.
+        turns: whose turn it is to send a report; what is looked at before one is sent is looked at
+            when its turn has come.
+    """
+
+    def __init__(self, ledger: Ledger, pace: Pace, clock: Callable[[], float]) -> None:
+        self.ledger, self.pace, self.tally = ledger, pace, Tally()
+        self.troubles: dict[str, AletheiaError] = {}
+        self.left_alone: frozenset[str] = frozenset()
+        self.turns = asyncio.Semaphore(pace.calls)
+        self._clock = clock
+        self._stopped_at: float | None = None
+        self._held: dict[str, Claim] = {}
+        self._claiming: set[asyncio.Task[Sequence[Claim]]] = set()
+        self._held_up: dict[tuple[str, str], float] = {}
+
+    @property
+    def trouble(self) -> AletheiaError | None:
+        """The outage that is in the way now, if one is."""
+        return next(iter(self.troubles.values()), None)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to be claimed."""
+        return self._stopped_at is not None
+
+    @property
+    def is_out_of_grace(self) -> bool:
+        """Whether nothing more is to be computed or reported either."""
+        return self._stopped_at is not None and time.monotonic() >= self._stopped_at + GRACE_S
+
+    def stop(self, *, is_stopping: bool = True) -> None:
+        """Claim nothing more, and soon do nothing more; or go on. Idempotent."""
+        if not is_stopping:
+            self._stopped_at = None
+        elif self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, claim: Claim) -> bool:
+        return self._held.get(claim.row_id) is claim
+
+    async def take(self, claiming: Coroutine[Any, Any, Sequence[Claim]]) -> Sequence[Claim]:
+        """Hold what a write to the ledger claims, even if we are cancelled while it is written."""
+
+        async def hold() -> Sequence[Claim]:
+            claims = await claiming
+            self._held |= {claim.row_id: claim for claim in claims}
+            return claims
+
+        writing = asyncio.create_task(hold())
+        self._claiming.add(writing)
+        writing.add_done_callback(self._claiming.discard)
+        return await asyncio.shield(writing)
+
+    def drop(self, claims: Sequence[Claim]) -> None:
+        """Hold claims no longer; the ledger has them in a state of their own."""
+        for claim in claims:
+            if claim in self:
+                del self._held[claim.row_id]
+
+    def keep_ours(self, claims: Sequence[Claim], ours: Sequence[Claim]) -> list[Claim]:
+        """Drop those of some claims that a write found to be somebody else's by now."""
+        still = {claim.row_id for claim in ours}
+        lost = [claim for claim in claims if claim.row_id not in still]
+        self._lose(lost)
+        return list(ours)
+
+    async def renew(self) -> None:
+        """Extend the lease on everything that is held, and drop what is lost."""
+        held = list(self._held.values())
+        # What was settled while the leases were written is no longer held, and not lost.
+        self._lose(await self.ledger.renew(held))
+
+    async def confirm(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return those claims that are ours by the ledger, before their reports are sent.
+
+        A lease that has run out by our own clock, after a process stood still for example, is
+        renewed first; the ledger refuses that if somebody has taken over.
+        """
+        doubtful = [claim for claim in claims if not self.ledger.is_held(claim)]
+        self._lose(await self.ledger.renew(doubtful))
+        held = [claim for claim in claims if claim in self]
+        return self.keep_ours(held, await self.ledger.still_ours(held))
+
+    async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
+        """Give claims back to the ledger, for anybody to take over."""
+        held = [claim for claim in claims if claim in self]
+        self.drop(held)
+        await self.ledger.release(held, for_s=for_s)
+
+    async def release_all(self) -> int:
+        """Give back everything that is held; say how many claims that were."""
+        await asyncio.gather(*self._claiming, return_exceptions=True)
+        held = list(self._held.values())
+        await self.release(held)
+        return len(held)
+
+    def hold_up(self, task_type: str, group: str, problem: AletheiaError) -> float:
+        """Claim no more tasks of a group for a while; return until when, Unix time.
+
+        A limit or a budget that is reached is as it should be; anything else is trouble.
+        """
+        # To ask again costs nothing, and a limit may be raised meanwhile.
+        longest = self._clock() + MAX_HOLD_S
+        until = min(self._clock() + max(self.pace.outage_s, retry_after_s(problem)), longest)
+        if isinstance(problem, Deferred) and problem.until is not None:
+            until = min(problem.until.timestamp(), longest)
+        self._held_up[task_type, group] = until
+        if isinstance(problem, RateLimited | BudgetExceeded):
+            self.tally.held_up[group] = str(problem)
+        else:
+            self.troubles[group] = problem
+        return until
+
+    def is_held_up(self, task_type: str, group: str) -> bool:
+        """Tell whether tasks of a group are to stay pending upstream."""
+        if task_type in self.left_alone:
+            return True
+        return self._held_up.get((task_type, group), 0) > self._clock()
+
+    def _lose(self, claims: Sequence[Claim]) -> None:
+        lost = [claim for claim in claims if claim in self]
+        for claim in lost:
+            log.warning("task %r: somebody else has taken it over", claim.entry.id)
+        self.tally.lost_leases += len(lost)
+        self.drop(lost)

@@ -1,0 +1,57 @@
+"""The order in which the steps over batches overlap."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+
+class Sized(Protocol):
+    """What a collecting step returns."""
+
+    @property
+    def size(self) -> int:
+        """How much there is to do; 0 ends the drain."""
+        ...
+
+
+B = TypeVar("B", bound=Sized)
+
+MAX_AT_ONCE = 2
+"""Batches that are processed at once, beside the one that is collected."""
+
+
+async def drain(
+    collect: Callable[[], Awaitable[B]], process: Callable[[B], Awaitable[Any]]
+) -> None:
+    """Collect and process batches until one comes back empty.
+
+    The next batch is collected while others are processed, and two are processed at once, so that
+    whatever computes does not stand idle while one of them ends.
+
+    Raises:
+        BaseException: the first failure, bare, after everything else under way has ended.
+            Prefect's own signals (a pause, a cancellation) pass through here.
+    """
+    under_way: set[asyncio.Future[Any]] = set()
+    collecting = asyncio.ensure_future(collect())
+    try:
+        while (batch := await collecting).size:
+            collecting = asyncio.ensure_future(collect())
+            under_way.add(asyncio.ensure_future(process(batch)))
+            if len(under_way) == MAX_AT_ONCE:
+                under_way = await _first_of(under_way)
+        while under_way:
+            under_way = await _first_of(under_way)
+    finally:
+        left = [collecting, *under_way]
+        for one in left:
+            one.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _first_of(under_way: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
+    """Wait for whichever ends first, and return the others; its failure is raised bare."""
+    done, others = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    for one in done:
+        one.result()
+    return others

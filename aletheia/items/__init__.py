@@ -1,0 +1,1 @@
+"""Items of a project: content, index, deduplication, calibration, decisions."""

@@ -1,0 +1,131 @@
+"""Calibrations that were fitted here, and which one a run works with (SPEC §4, Dedup).
+
+What is stored goes before what comes with Aletheia, and that before the identity. A run that has
+begun keeps the scale it began with, whatever is stored meanwhile.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from aletheia.documents import Change, Documents, Update
+from aletheia.items.calibration import DUPLICATE_AT, Calibration, shipped_calibration
+
+log = logging.getLogger(__name__)
+
+CALIBRATIONS: Final = "aletheia_calibrations"
+CHOSEN: Final = "aletheia_gather_calibrations"
+
+Source: TypeAlias = Literal["stored", "shipped", "identity"]
+"""Where a calibration is from; the identity is that of a model without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenCalibration:
+    """What a run works with.
+
+    Attributes:
+        calibration: of its embedding model.
+        source: where that is from.
+    """
+
+    calibration: Calibration
+    source: Source
+
+    @property
+    def duplicate_at_cosine(self) -> float:
+        """The raw cosine from which two items are the same."""
+        return self.calibration.to_cosine(DUPLICATE_AT)
+
+
+class CalibrationStore:
+    """The calibrations of one store.
+
+    Vectors that a model was asked to make shorter have a scale of their own.
+
+    Args:
+        documents: the store, open and durable.
+        dimensions: length that is asked of vectors; `None` is the model's own.
+        clock: Unix time, seconds.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        *,
+        dimensions: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._documents, self._dimensions, self._clock = documents, dimensions, clock
+
+    async def keep(self, calibration: Calibration) -> None:
+        """Store a calibration in place of the model's last one; runs under way keep theirs."""
+        values = calibration.to_document() | {"at": self._clock(), "dimensions": self._dimensions}
+        update = Update(self._key(calibration.model), Change(set=values))
+        await self._documents.upsert(CALIBRATIONS, [update])
+
+    async def find(self, model: str) -> Calibration | None:
+        """Give the stored calibration of a model; one that is broken is as none, with a warning."""
+        key = self._key(model)
+        found = await self._documents.get(CALIBRATIONS, [key])
+        return _read(found[key], model) if key in found else None
+
+    async def choose(self, run_id: str, model: str) -> ChosenCalibration:
+        """Give what a run works with: the same in all of its attempts.
+
+        Args:
+            run_id: the run.
+            model: its embedding model; with another one another calibration is chosen.
+        """
+        key = self._key(model)
+        found = await self._documents.get(CHOSEN, [run_id])
+        if run_id in found and found[run_id]["key"] == key:
+            known = _read(found[run_id]["calibration"], model)
+            if known is not None:
+                return ChosenCalibration(known, found[run_id]["source"])
+        chosen = await self._choose(model)
+        values = {
+            "key": key,
+            "source": chosen.source,
+            "calibration": chosen.calibration.to_document(),
+            "at": self._clock(),
+        }
+        await self._documents.upsert(CHOSEN, [Update(run_id, Change(set=values))])
+        return chosen
+
+    async def find_chosen(self, run_id: str) -> ChosenCalibration | None:
+        """Give what a run works with; `None` if it never came to choose."""
+        found = (await self._documents.get(CHOSEN, [run_id])).get(run_id)
+        if found is None:
+            return None
+        known = _read(found["calibration"], found["calibration"]["model"])
+        return None if known is None else ChosenCalibration(known, found["source"])
+
+    async def _choose(self, model: str) -> ChosenCalibration:
+        stored = await self.find(model)
+        if stored is not None:
+            return ChosenCalibration(stored, "stored")
+        shipped = shipped_calibration(model)
+        return ChosenCalibration(shipped, "shipped" if shipped.is_fitted else "identity")
+
+    def _key(self, model: str) -> str:
+        return model if self._dimensions is None else f"{model} {self._dimensions}"
+
+
+def _read(document: Mapping[str, Any], model: str) -> Calibration | None:
+    """Read a stored calibration; `None`, with a warning, if it is none of this model."""
+    try:
+        calibration = Calibration.from_document(document)
+        if calibration.model != model:
+            raise ValueError(f"it is of {calibration.model!r}")
+    except ValueError as broken:
+        log.warning(
+            "the stored calibration of %s cannot be used, another one is: %s; run `calibrate` to "
+            "replace it",
+            model,
+            broken,
+        )
+        return None
+    return calibration

@@ -1,0 +1,319 @@
+"""What became of every item of every batch, kept for good, and how it is undone (SPEC §4, Dedup).
+
+A decision has a short id, which follows from its run, department, iteration and place: keeping a
+batch a second time changes nothing. What was dropped is kept in full, as the item that it would
+have been.
+
+To undo is four writes, each of which may be the last before a kill: who undoes it and when; that
+the pair is distinct; the item; that it is done. The first decides once and for all, so that doing
+it again, by whomever, does what is left and gives the same answer. The pair comes before the item,
+so that no item is there that might still be dropped as its duplicate.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import orjson
+
+from aletheia.documents import Change, Document, Documents, Update
+from aletheia.errors import AletheiaError
+from aletheia.items.content import ContentStore, SavedItem, read_document, to_document
+from aletheia.items.dedup import Decision, DistinctPairs
+from aletheia.items.departments import Department
+from aletheia.llm.messages import clean_text
+from aletheia.store.project_id import check_project_id
+
+DECISIONS: Final = "aletheia_gather_decisions"
+DISTINCT: Final = "aletheia_gather_distinct"
+
+ID_DIGITS: Final = 12
+"""Hexadecimal digits of a decision's id: 48 bits, so that 100,000 of a project are all different
+but for a chance of 2 in 100,000."""
+
+
+class UndoRefused(AletheiaError):
+    """A decision cannot be undone.
+
+    Args:
+        code: `unknown_decision`, `item_was_kept` or `exact_duplicate`.
+        decision_id: what was asked for.
+        reason: one sentence for whoever asked.
+    """
+
+    def __init__(self, code: str, decision_id: str, reason: str) -> None:
+        super().__init__(code, decision_id, reason)
+        self.code, self.decision_id, self.reason = code, decision_id, reason
+
+    def __str__(self) -> str:
+        return f"decision {self.decision_id!r} cannot be undone: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOrigin:
+    """Where a batch of items comes from.
+
+    Attributes:
+        run_id: the gather run.
+        position: of the department in the run, from 0.
+        iteration: in that department and run, from 1.
+        department: the department.
+    """
+
+    run_id: str
+    position: int
+    iteration: int
+    department: Department
+
+
+class DecisionLedger(Protocol):
+    """Stores what became of every item of every batch."""
+
+    async def distinct_pairs(self) -> DistinctPairs:
+        """Return the pairs of ids that an operator told apart."""
+        ...
+
+    async def save(
+        self, origin: BatchOrigin, items: Sequence[SavedItem], decisions: Sequence[Decision]
+    ) -> None:
+        """Store the decisions about a batch, in its order; a second time changes nothing.
+
+        Args:
+            origin: of the batch.
+            items: the batch, each as it would be saved.
+            decisions: about them.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDecision:
+    """A decision about an item that was dropped.
+
+    Attributes:
+        id: to undo it with; stable, `ID_DIGITS` hexadecimal digits.
+        run_id: the run.
+        position: of the department in the run, from 0.
+        department: slug.
+        department_name: for people.
+        department_number: the department's `codeDepNumber`.
+        iteration: in that department and run, from 1.
+        place: of the item in its batch, from 0.
+        at: when it was taken, in UTC.
+        decision: what was decided, and why.
+        item: what was dropped, as it would have been saved.
+        undone_by: who undid it, or began to; `None` if nobody did.
+        undone_at: when, in UTC.
+    """
+
+    id: str
+    run_id: str
+    position: int
+    department: str
+    department_name: str
+    department_number: int | None
+    iteration: int
+    place: int
+    at: datetime
+    decision: Decision
+    item: SavedItem
+    undone_by: str | None = None
+    undone_at: datetime | None = None
+
+
+class ProjectDecisions:
+    """The decisions of one project; a `DecisionLedger`.
+
+    Args:
+        documents: the store, open and durable.
+        project_id: `[A-Za-z0-9_-]{1,48}`.
+        clock: Unix time, seconds.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+    """
+
+    def __init__(
+        self, documents: Documents, project_id: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._documents, self._clock = documents, clock
+        self._project_id = check_project_id(project_id)
+        self._pairs: frozenset[frozenset[str]] = frozenset()
+
+    async def prepare(self) -> None:
+        """Make the look-ups below fast."""
+        await self._documents.ensure_index(DECISIONS, ["project_id", "is_kept", "order"])
+        await self._documents.ensure_index(DECISIONS, ["run_id"])
+        await self._documents.ensure_index(DISTINCT, ["project_id"])
+
+    async def distinct_pairs(self) -> DistinctPairs:
+        """Give the pairs of ids that an operator told apart.
+
+        They are counted each time, and read when there are more: none is ever taken back.
+        """
+        ours = {"project_id": self._project_id}
+        if await self._documents.count(DISTINCT, ours) != len(self._pairs):
+            found = await self._documents.find(DISTINCT, ours)
+            self._pairs = frozenset(frozenset(one["pair"]) for one in found)
+        return self._pairs
+
+    async def save(
+        self, origin: BatchOrigin, items: Sequence[SavedItem], decisions: Sequence[Decision]
+    ) -> None:
+        """Store the decisions about a batch, in one write. See `DecisionLedger.save`."""
+        at = self._now()
+        department = origin.department
+        shared: Document = {
+            "project_id": self._project_id,
+            "run_id": origin.run_id,
+            "position": origin.position,
+            "department": department.slug,
+            "department_name": department.name,
+            "department_number": department.code_dep_number,
+            "iteration": origin.iteration,
+            "at": at,
+            "undone_by": None,
+            "undone_at": None,
+            "is_undone": False,
+        }
+        documents: list[Document] = []
+        for place, (item, decision) in enumerate(zip(items, decisions, strict=True)):
+            short = name_decision(origin.run_id, origin.position, origin.iteration, place)
+            document = shared | asdict(decision) | {"place": place, "short": short}
+            document["order"] = f"{at:015.3f} {origin.position:04} {place:03}"
+            # A judge's words may hold what no store takes, such as half a surrogate.
+            said = {"reason": clean_text(decision.reason), "judge": clean_text(decision.judge)}
+            document |= said | {"_id": self._key(short)}
+            if not decision.is_kept:
+                document["payload"] = orjson.dumps(to_document(item))
+            documents.append(document)
+        if documents:
+            await self._documents.insert(DECISIONS, documents)
+
+    async def list_dropped(
+        self, *, run_id: str | None = None, limit: int | None = None
+    ) -> list[KeptDecision]:
+        """List what was dropped in the project, newest first.
+
+        Args:
+            run_id: by this run alone.
+            limit: at most so many.
+        """
+        where: dict[str, Any] = {"project_id": self._project_id, "is_kept": False}
+        if run_id is not None:
+            where["run_id"] = run_id
+        found = await self._documents.find(
+            DECISIONS, where, sort="order", descending=True, limit=limit, with_payload=True
+        )
+        return [_read(one) for one in found]
+
+    async def undo(self, decision_id: str, user_id: str, content: ContentStore) -> KeptDecision:
+        """Save an item that was dropped, and remember that it and its match are distinct.
+
+        Whoever does so first is remembered; again, it changes nothing and gives the same answer.
+
+        Args:
+            decision_id: of the project; case and blanks around it do not matter.
+            user_id: who undoes it.
+            content: the project's collection, open.
+
+        Raises:
+            UndoRefused: there is no such decision, the item was kept, or the same text is saved
+                already, which would be saved as the same item.
+        """
+        short = decision_id.strip().lower()
+        found = await self._document(short)
+        if found is None:
+            reason = f"project {self._project_id!r} has none of this id"
+            raise UndoRefused("unknown_decision", short, reason)
+        if found["is_kept"]:
+            raise UndoRefused("item_was_kept", short, "its item was not dropped, but saved")
+        if found["undone_at"] is None:
+            await _refuse_copy(_read(found), content)
+            claim = Change(set={"undone_by": user_id, "undone_at": self._now()})
+            update = Update(self._key(short), claim, {"undone_at": None})
+            await self._documents.update(DECISIONS, [update])
+            found = await self._document(short)
+            assert found is not None, "decisions are never deleted"
+        kept = _read(found)
+        if not found["is_undone"]:
+            await self._tell_apart(kept)
+            await content.insert_items([replace(kept.item, created_at=kept.undone_at)])
+            done = Update(self._key(short), Change(set={"is_undone": True}))
+            await self._documents.update(DECISIONS, [done])
+        return kept
+
+    async def _tell_apart(self, kept: KeptDecision) -> None:
+        """Remember an item and its match as distinct; one that would repeat itself has no pair."""
+        pair = sorted({kept.item.id, kept.decision.match_id or kept.item.id})
+        if len(pair) == 1:
+            return
+        name = hashlib.sha256(orjson.dumps(pair)).hexdigest()
+        document: Document = {
+            "_id": self._key(name),
+            "project_id": self._project_id,
+            "pair": pair,
+            "decision": kept.id,
+            "by": kept.undone_by,
+            "at": self._now(),
+        }
+        await self._documents.insert(DISTINCT, [document])
+
+    async def _document(self, short: str) -> Document | None:
+        if len(short) != ID_DIGITS:
+            return None
+        key = self._key(short)
+        return (await self._documents.get(DECISIONS, [key], with_payload=True)).get(key)
+
+    def _now(self) -> float:
+        """Give the time as items have it: Unix time to the millisecond."""
+        return round(self._clock(), 3)
+
+    def _key(self, name: str) -> str:
+        return f"{self._project_id}:{name}"
+
+
+def name_decision(run_id: str, position: int, number: int, place: int) -> str:
+    """Name a decision: `ID_DIGITS` hexadecimal digits."""
+    whole = f"{run_id}:{position}:{number}:{place}"
+    return hashlib.sha256(whole.encode()).hexdigest()[:ID_DIGITS]
+
+
+async def _refuse_copy(kept: KeptDecision, content: ContentStore) -> None:
+    """See that an exact duplicate repeats nothing any more.
+
+    Raises:
+        UndoRefused: it does.
+    """
+    if kept.decision.tier != "exact" or kept.decision.match_id is None:
+        return
+    there = await content.read_items([kept.item.id, kept.decision.match_id])
+    if there:
+        saved = " and ".join(repr(one) for one in there)
+        reason = f"the same text is saved already, as {saved}"
+        raise UndoRefused("exact_duplicate", kept.id, reason)
+
+
+def _read(found: Document) -> KeptDecision:
+    decision = Decision(**{one.name: found[one.name] for one in fields(Decision)})
+    item = read_document(decision.item_id, orjson.loads(found["payload"]))
+    assert item is not None, "what was dropped has a text"
+    undone_at = found["undone_at"]
+    return KeptDecision(
+        id=found["short"],
+        run_id=found["run_id"],
+        position=found["position"],
+        department=found["department"],
+        department_name=found["department_name"],
+        department_number=found["department_number"],
+        iteration=found["iteration"],
+        place=found["place"],
+        at=datetime.fromtimestamp(found["at"], UTC),
+        decision=decision,
+        item=item,
+        undone_by=found["undone_by"],
+        undone_at=None if undone_at is None else datetime.fromtimestamp(undone_at, UTC),
+    )

@@ -1,0 +1,188 @@
+"""Departments of the application, as it lists them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from aletheia.errors import InvalidTask
+from aletheia.items.models import Cleaned, Required
+
+DEFAULT_QUALITY_THRESHOLD: Final = 80.0
+"""Quality, 0 to 100, at which a department is done unless it says otherwise (SPEC §4)."""
+
+
+_MAX_NAME: Final = 300
+
+
+_MAX_DESCRIPTION: Final = 100_000
+
+
+_MAX_NUMBER: Final = 10**9
+
+
+_MAX_RICH_TEXT: Final = 20
+
+
+def _read_id(value: object) -> object:
+    """Take the number that Payload has as an id on PostgreSQL and SQLite."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _read_text(value: object) -> object:
+    """Read a text that may be missing, or be one of Payload's rich texts."""
+    return "" if value is None else "\n".join(_texts_of(value)) if _is_tree(value) else value
+
+
+def _is_tree(value: object) -> bool:
+    return isinstance(value, (dict, list))
+
+
+def _texts_of(node: object, depth: int = 0) -> list[str]:
+    """Collect the texts of a rich text; its editors nest `text` in `children`, below a `root`."""
+    if depth > _MAX_RICH_TEXT:
+        return []
+    if isinstance(node, list):
+        nodes = cast("list[object]", node)
+        return [text for one in nodes for text in _texts_of(one, depth + 1)]
+    if not isinstance(node, dict):
+        return []
+    found = cast("dict[str, object]", node)
+    if isinstance(text := found.get("text"), str):
+        return [text]
+    return _texts_of(found.get("root") or found.get("children"), depth + 1)
+
+
+def _read_model(value: object) -> object:
+    """Take a model's name; a field that was left empty names none."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _refuse_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - what pydantic turns into a fault
+    return value
+
+
+def _read_object(value: object) -> object:
+    return {} if value is None else value
+
+
+class CoordinationSettings(BaseModel):
+    """What a department says about its own runs.
+
+    Attributes:
+        min_quality_threshold: quality at which it is done, 0 to 100; `None` is the default.
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    min_quality_threshold: float | None = Field(default=None, ge=0, le=100)
+
+
+class Department(BaseModel):
+    """A department of the application, with the fields and, by alias, the names it has there.
+
+    Attributes:
+        id: what the application calls it; numbers are written out.
+        slug: its name in addresses, in the Brain and in events.
+        name: for people.
+        description: what it does; a rich text's words.
+        code_dep_number: its place in the order of departments; `None` goes last.
+        gather_check: whether it takes part in gathering.
+        is_active: whether it exists any more.
+        default_model: the model that writes for it, if it has one of its own.
+        coordination_settings: what it says about its runs.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore"
+    )
+
+    id: Annotated[Required, BeforeValidator(_read_id)] = Field(max_length=200)
+    slug: Required = Field(max_length=_MAX_NAME)
+    name: Required = Field(max_length=_MAX_NAME)
+    description: Annotated[Cleaned, BeforeValidator(_read_text)] = Field(
+        default="", max_length=_MAX_DESCRIPTION
+    )
+    code_dep_number: Annotated[
+        int | None, Field(ge=-_MAX_NUMBER, le=_MAX_NUMBER), BeforeValidator(_refuse_flag)
+    ] = None
+    gather_check: bool = Field(strict=True)
+    is_active: bool = Field(strict=True)
+    default_model: Annotated[str | None, BeforeValidator(_read_model)] = None
+    coordination_settings: Annotated[CoordinationSettings, BeforeValidator(_read_object)] = Field(
+        default_factory=CoordinationSettings
+    )
+
+    @property
+    def quality_threshold(self) -> float:
+        """Quality at which it is done, 0 to 100."""
+        own = self.coordination_settings.min_quality_threshold
+        return DEFAULT_QUALITY_THRESHOLD if own is None else own
+
+
+@dataclass(frozen=True, slots=True)
+class DepartmentFault:
+    """A department that cannot be used.
+
+    Attributes:
+        department: its id, or its place in the answer if it has none.
+        code: `invalid_department`.
+        message: what is wrong with it.
+    """
+
+    department: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DepartmentList:
+    """The departments of a run, in the order they are worked through.
+
+    Attributes:
+        departments: those that can be used.
+        faults: those that cannot.
+        warnings: what is odd about the list and does not stop a run, each a sentence.
+    """
+
+    departments: tuple[Department, ...]
+    faults: tuple[DepartmentFault, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def choose(self, number: int | None, slug: str | None = None) -> Department:
+        """Give the one department that is meant.
+
+        Args:
+            number: its `codeDepNumber`; `None` means those without one, unless there is a slug.
+            slug: its slug, where several have that number; the number has to agree.
+
+        Raises:
+            InvalidTask: `unknown_department`, `ambiguous_department`.
+        """
+        found = [
+            one
+            for one in self.departments
+            if (slug is None or one.slug == slug)
+            and (one.code_dep_number == number or (number is None and slug is not None))
+        ]
+        words = [
+            *([] if slug is None else [f"slug {slug!r}"]),
+            *([] if number is None else [f"number {number}"]),
+        ]
+        meant = " and ".join(words) or "no number"
+        if not found:
+            known = ", ".join(_name_department(one) for one in self.departments) or "none"
+            message = f"no department has {meant}; there are: {known}"
+            raise InvalidTask("unknown_department", message)
+        if len(found) > 1:
+            slugs = ", ".join(repr(one.slug) for one in found)
+            message = f"{len(found)} departments have {meant}: {slugs}; name one by its slug"
+            raise InvalidTask("ambiguous_department", message)
+        return found[0]
+
+
+def _name_department(one: Department) -> str:
+    return f"{'-' if one.code_dep_number is None else one.code_dep_number} {one.slug!r}"

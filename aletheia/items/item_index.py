@@ -1,0 +1,351 @@
+"""The saved items of a project, kept ready for comparison with new ones.
+
+Grows and is never rebuilt: what was added before costs a matrix product a batch, and no more.
+Belongs to one thread.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.text.facts import Facts, read_facts
+from aletheia.text.normalisation import normalise
+
+NEAR_EXACT_AT: Final = 0.8
+"""Jaccard index of two texts' word triples, inclusive, from which they may be near-exact."""
+
+_SHINGLE_WORDS: Final = 3
+_BANDS: Final = 12
+_BAND_ROWS: Final = 4
+"""Two texts at `NEAR_EXACT_AT` share a band with probability 1 - (1 - 0.8⁴)¹² = 0.998."""
+
+_RANDOM: Final = np.random.default_rng(2020)
+_FACTORS: Final = _RANDOM.integers(0, 2**64, (_BANDS * _BAND_ROWS, 1), np.uint64) | np.uint64(1)
+_OFFSETS: Final = _RANDOM.integers(0, 2**64, (_BANDS * _BAND_ROWS, 1), np.uint64)
+_FOLD: Final = np.uint64(0x9E3779B97F4A7C15)
+_HALF: Final = np.uint64(32)
+
+_MIN_NORM: Final = 1e-9
+_MAX_NORM: Final = 1e9
+_UNIT_TOLERANCE: Final = 1e-5
+_FIRST_CAPACITY: Final = 1024
+_QUERIES_AT_ONCE: Final = 64
+_TEXTS_AT_ONCE: Final = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """An item with what it takes to compare it.
+
+    Attributes:
+        id: of the item.
+        text: as it came.
+        vector: `(d,)` float32, as it came.
+        norm: of the vector.
+    """
+
+    id: str
+    text: str
+    vector: NDArray[np.float32]
+    norm: float
+
+    @cached_property
+    def normalised(self) -> str:
+        """The text in one form."""
+        return normalise(self.text)
+
+    @cached_property
+    def key(self) -> bytes:
+        """Hash of the normalised text."""
+        return _hash(self.normalised)
+
+    @cached_property
+    def shingles(self) -> frozenset[str]:
+        """Its word triples; the whole text if it has fewer than three words."""
+        return _shingle(self.normalised)
+
+    @property
+    def facts(self) -> Facts:
+        """Its numbers, units, negations and words."""
+        return read_facts(self.text)
+
+    def cosine(self, other: "Entry") -> float:
+        """Raw cosine in `[-1, 1]`, in float64."""
+        product = np.dot(self.vector.astype(np.float64), other.vector.astype(np.float64))
+        return min(1.0, max(-1.0, float(product) / (self.norm * other.norm)))
+
+    def jaccard(self, other: "Entry") -> float:
+        """Word triples that both have, as a share of those that either has."""
+        common = len(self.shingles & other.shingles)
+        return common / (len(self.shingles) + len(other.shingles) - common)
+
+    def is_near_exact(self, other: "Entry") -> bool:
+        """Tell whether two texts differ in nothing but endings and words that say nothing."""
+        return self.jaccard(other) >= NEAR_EXACT_AT and self.facts.words == other.facts.words
+
+
+def make_entry(item_id: str, text: str, vector: NDArray[Any], dimensions: int) -> Entry:
+    """Check a vector and make an entry of an item.
+
+    Raises:
+        ValueError: the vector has another length, is not finite, or has no direction.
+    """
+    vectors, norms = _check([item_id], np.asarray(vector)[np.newaxis], dimensions)
+    return Entry(item_id, text, vectors[0], float(norms[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A saved item and how near it is to a new one.
+
+    Attributes:
+        row: its place in the index.
+        cosine: raw cosine in `[-1, 1]`, in float64.
+    """
+
+    row: int
+    cosine: float
+
+
+class ItemIndex:
+    """All saved items of a project, embedded by one model.
+
+    A vector is kept in float32, as models give it and stores keep it; what is decided about two of
+    them is decided in float64.
+
+    Args:
+        model: the embedding model.
+        dimensions: `d`, length of its vectors.
+    """
+
+    def __init__(self, model: str, dimensions: int) -> None:
+        if dimensions < 1:
+            raise ValueError(f"dimensions must be at least 1, not {dimensions}")
+        self.model = model
+        self.dimensions = dimensions
+        self._vectors = np.empty((_FIRST_CAPACITY, dimensions), np.float32)
+        self._norms = np.empty(_FIRST_CAPACITY, np.float64)
+        self._bands = np.empty((_BANDS, _FIRST_CAPACITY), np.uint32)
+        self._are_unit = True
+        self._ids: list[str | None] = []
+        self._texts: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._exact: dict[bytes, list[int]] = {}
+        self._gone: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self._rows
+
+    def add(self, ids: Sequence[str], texts: Sequence[str], vectors: NDArray[Any]) -> int:
+        """Add saved items; ids that are known are passed over.
+
+        Args:
+            ids: of the items.
+            texts: their contents.
+            vectors: `(n, d)`, of the full texts.
+
+        Returns:
+            How many were added.
+
+        Raises:
+            ValueError: the three differ in length, or a vector has another length than `d`, is
+                not finite, or has no direction. Nothing is added then.
+        """
+        if not len(ids) == len(texts) == len(vectors):
+            raise ValueError(f"{len(ids)} ids, {len(texts)} texts and {len(vectors)} vectors")
+        if not ids:
+            return 0
+        checked, norms = _check(ids, vectors, self.dimensions)
+        fresh = {one: at for at, one in enumerate(ids) if one not in self._rows}
+        chosen = list(fresh.values())
+        first, last = len(self._ids), len(self._ids) + len(chosen)
+        self._reserve(last)
+        self._vectors[first:last] = checked[chosen]
+        self._norms[first:last] = norms[chosen]
+        self._are_unit &= bool(np.all(np.abs(norms[chosen] - 1) <= _UNIT_TOLERANCE))
+        for start in range(0, len(chosen), _TEXTS_AT_ONCE):
+            some = [texts[at] for at in chosen[start : start + _TEXTS_AT_ONCE]]
+            forms = [normalise(text) for text in some]
+            row = first + start
+            self._bands[:, row : row + len(some)] = _sign(forms)
+            for offset, form in enumerate(forms):
+                self._exact.setdefault(_hash(form), []).append(row + offset)
+            self._texts.extend(some)
+        self._ids.extend(fresh)
+        self._rows.update(zip(fresh, range(first, last), strict=True))
+        return len(chosen)
+
+    def remove(self, ids: Iterable[str]) -> int:
+        """Forget items that somebody has deleted or changed; unknown ids are passed over.
+
+        Returns:
+            How many were forgotten.
+        """
+        removed = 0
+        for one in ids:
+            row = self._rows.pop(one, None)
+            if row is None:
+                continue
+            key = _hash(normalise(self._texts[row]))
+            self._exact[key].remove(row)
+            if not self._exact[key]:
+                del self._exact[key]
+            self._ids[row], self._texts[row] = None, ""
+            self._vectors[row], self._norms[row] = 0, 1
+            self._gone.append(row)
+            removed += 1
+        return removed
+
+    def entry(self, row: int) -> Entry:
+        """Give the item in a row."""
+        item_id = self._ids[row]
+        if item_id is None:
+            raise KeyError(row)
+        return Entry(item_id, self._texts[row], self._vectors[row], float(self._norms[row]))
+
+    def find_exact(self, entry: Entry) -> list[int]:
+        """Find the rows of items with the same normalised text, or the same id."""
+        rows = list(self._exact.get(entry.key, ()))
+        own = self._rows.get(entry.id)
+        return rows if own is None or own in rows else [own, *rows]
+
+    def find_near_exact(self, entry: Entry) -> list[int]:
+        """Find the rows of items that are near-exact."""
+        size = len(self._ids)
+        found: set[int] = set()
+        for band, key in zip(self._bands, _sign([entry.normalised])[:, 0], strict=True):
+            found.update(np.flatnonzero(band[:size] == key).tolist())
+        return sorted(
+            row
+            for row in found
+            if self._ids[row] is not None and self.entry(row).is_near_exact(entry)
+        )
+
+    def find_neighbours(
+        self, entries: Sequence[Entry], at_least: float, most: int
+    ) -> list[list[Neighbour]]:
+        """Find the saved items near to each of some new ones.
+
+        Args:
+            entries: the new items.
+            at_least: raw cosine, inclusive.
+            most: neighbours of one item.
+
+        Returns:
+            For each entry its neighbours, nearest first. Where there are none, the nearest saved
+            item all the same.
+        """
+        size = len(self._ids)
+        if not self._rows:
+            return [[] for _ in entries]
+        found: list[list[Neighbour]] = []
+        for start in range(0, len(entries), _QUERIES_AT_ONCE):
+            some = entries[start : start + _QUERIES_AT_ONCE]
+            queries = np.stack([one.vector / np.float32(one.norm) for one in some])
+            cosines = queries @ self._vectors[:size].T
+            if not self._are_unit:
+                cosines /= self._norms[:size].astype(np.float32)
+            found.extend(
+                self._pick(one, row, at_least, most) for one, row in zip(some, cosines, strict=True)
+            )
+        return found
+
+    def _pick(
+        self, entry: Entry, cosines: NDArray[np.float32], at_least: float, most: int
+    ) -> list[Neighbour]:
+        """Choose among float32 cosines, and find out in float64 what they are."""
+        # What rounding can take from a product of unit vectors: half a unit in the last place a
+        # term (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and the norms.
+        slack = (self.dimensions + 8) * 2.0**-24 + _UNIT_TOLERANCE
+        rows = np.flatnonzero(cosines >= at_least - slack)
+        if len(rows) > most:
+            rows = rows[np.argpartition(-cosines[rows], most - 1)[:most]]
+        near = self._measure(entry, rows)
+        chosen = [one for one in near if one.cosine >= at_least]
+        if chosen:
+            return chosen
+        cosines[self._gone] = -np.inf
+        return self._measure(entry, np.array([np.argmax(cosines)]))
+
+    def _measure(self, entry: Entry, rows: NDArray[np.intp]) -> list[Neighbour]:
+        """Take the cosines of some rows in float64, and put the nearest first."""
+        alive = [row for row in rows.tolist() if self._ids[row] is not None]
+        near = [Neighbour(row, entry.cosine(self.entry(row))) for row in alive]
+        return sorted(near, key=lambda one: (-one.cosine, one.row))
+
+    def _reserve(self, size: int) -> None:
+        capacity = len(self._norms)
+        if size <= capacity:
+            return
+        while capacity < size:
+            capacity *= 2
+        used = len(self._ids)
+        vectors = np.empty((capacity, self.dimensions), np.float32)
+        norms = np.empty(capacity, np.float64)
+        bands = np.empty((_BANDS, capacity), np.uint32)
+        vectors[:used], norms[:used] = self._vectors[:used], self._norms[:used]
+        bands[:, :used] = self._bands[:, :used]
+        self._vectors, self._norms, self._bands = vectors, norms, bands
+
+
+def _check(
+    ids: Sequence[str], vectors: NDArray[Any], dimensions: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Make vectors float32, and take their norms."""
+    given = np.asarray(vectors)
+    if given.ndim != 2 or given.shape[1] != dimensions:  # noqa: PLR2004 - rows of numbers
+        raise ValueError(
+            f"vectors must be of length {dimensions}, not of shape {given.shape[1:]!r}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        checked = given.astype(np.float32)
+        norms = np.linalg.norm(checked.astype(np.float64), axis=1)
+        is_sound = (norms >= _MIN_NORM) & (norms <= _MAX_NORM)
+    if not is_sound.all():
+        bad = int(np.flatnonzero(~is_sound)[0])
+        raise ValueError(f"the vector of {ids[bad]!r} is not finite or has no direction")
+    return checked, norms
+
+
+def _hash(form: str) -> bytes:
+    return hashlib.sha256(form.encode("utf-8", "surrogatepass")).digest()
+
+
+def _shingle(form: str) -> frozenset[str]:
+    words = form.split()
+    if len(words) < _SHINGLE_WORDS:
+        return frozenset({form})
+    return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
+
+
+def _sign(forms: Sequence[str]) -> NDArray[np.uint32]:
+    """Make MinHash signatures of texts' word triples, folded into bands: `(_BANDS, n)`.
+
+    Two sets agree in a minimum with the probability of their Jaccard index, and in a band if they
+    agree in all of its minima (Leskovec et al., Mining of Massive Datasets, §3.3 and §3.4).
+    """
+    texts = [form.encode("utf-8", "surrogatepass").split() for form in forms]
+    for words in texts:
+        words.extend([b""] * (_SHINGLE_WORDS - len(words)))
+    sizes = np.array([len(words) for words in texts])
+    hashes = np.fromiter(map(zlib.crc32, chain.from_iterable(texts)), np.uint64)
+    triples = (hashes[:-2] * _FOLD + hashes[1:-1]) * _FOLD + hashes[2:]
+    mixed = (triples ^ (triples >> _HALF)) * _FOLD
+    # Triples that reach into the next text lie between a text's end and the next one's beginning.
+    begins = np.cumsum(sizes) - sizes
+    bounds = np.stack([begins, begins + sizes - _SHINGLE_WORDS + 1], axis=1).ravel()[:-1]
+    minima = np.minimum.reduceat((mixed * _FACTORS + _OFFSETS) >> _HALF, bounds, axis=1)[:, ::2]
+    keys = np.zeros((_BANDS, len(texts)), np.uint64)
+    for rows in minima.reshape(_BANDS, _BAND_ROWS, len(texts)).swapaxes(0, 1):
+        keys = (keys ^ rows) * _FOLD
+    return (keys >> _HALF).astype(np.uint32)

@@ -1,0 +1,105 @@
+"""Pairs of items of which is known whether they make the same point (SPEC §4, Dedup).
+
+The items were written for this project and come with it, in groups: an item, the same point in
+other words (closely, then freely), and points that only look alike. Pairs come from within a group,
+and from the items of different groups of one topic. No topic is in both splits.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import combinations
+from typing import Any, Final, Literal, TypeAlias
+
+import yaml
+
+Split: TypeAlias = Literal["calibration", "test"]
+
+OTHER_GROUP: Final = "group"
+"""`kind` of a pair of items from different groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """One item of the file.
+
+    Attributes:
+        topic: what it is about.
+        group: its number in the split, from 0.
+        text: the item.
+        kind: in what it differs from its group's point; empty if it makes that point.
+        is_item: whether it is the one its group began with.
+    """
+
+    topic: str
+    group: int
+    text: str
+    kind: str
+    is_item: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two items and what they are to each other.
+
+    Attributes:
+        one: place of a text in the split's texts.
+        other: place of another one.
+        is_duplicate: whether both make the same point.
+        kind: in what they differ otherwise: `number`, `unit`, `negation`, `opposite`, `subject`
+            (one text about two things), `scope` (who or how is another), `point` (another point
+            about the same thing) or `group`.
+    """
+
+    one: int
+    other: int
+    is_duplicate: bool
+    kind: str
+
+
+@cache
+def read_texts(split: Split) -> tuple[LabelledText, ...]:
+    """Read the items of a split."""
+    groups: list[dict[str, Any]] = yaml.safe_load(_read_file(split))
+    return tuple(text for number, group in enumerate(groups) for text in _read(number, group))
+
+
+def pair_up(texts: Sequence[LabelledText]) -> list[LabelledPair]:
+    """Make the pairs of a split."""
+    return [
+        LabelledPair(i, j, not kind, kind)
+        for (i, one), (j, other) in combinations(enumerate(texts), 2)
+        if (kind := _kind(one, other)) is not None
+    ]
+
+
+def hash_labels() -> str:
+    """Hash what is in the files, comments aside: SHA-256, 64 hexadecimal digits."""
+    splits: tuple[Split, ...] = ("calibration", "test")
+    content = [yaml.safe_load(_read_file(split)) for split in splits]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _read_file(split: Split) -> str:
+    source = files("aletheia.items").joinpath("labelled", f"{split}.yaml")
+    return source.read_text(encoding="utf-8")
+
+
+def _kind(one: LabelledText, other: LabelledText) -> str | None:
+    """Say in what two texts differ; `None` where nobody has said."""
+    if one.group == other.group:
+        return None if one.kind and other.kind else one.kind or other.kind
+    is_pair = one.topic == other.topic and one.is_item and other.is_item
+    return OTHER_GROUP if is_pair else None
+
+
+def _read(number: int, group: dict[str, Any]) -> Iterator[LabelledText]:
+    topic = group["topic"]
+    yield LabelledText(topic, number, group["item"], "", is_item=True)
+    for text in group["same"]:
+        yield LabelledText(topic, number, text, "")
+    for other in group["other"]:
+        yield LabelledText(topic, number, other["text"], other["kind"])

@@ -1,0 +1,1 @@
+"""Prompts about items, one file each."""

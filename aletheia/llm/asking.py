@@ -1,0 +1,74 @@
+"""Asking a question once: an answer that is kept is not asked for again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aletheia.errors import AletheiaError
+from aletheia.llm.answers import AnswerLog
+from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message, estimate_tokens
+from aletheia.llm.ports import ChatModel
+from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer
+
+_REFUSED: Final = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePlan:
+    """How a judge is asked.
+
+    Attributes:
+        model: who judges.
+        max_context_tokens: bound on the items a prompt quotes.
+        max_answer_tokens: longest answer.
+        temperature: 0 to 2; `None` leaves it to the provider.
+        count_tokens: estimates the tokens of a text.
+    """
+
+    model: str
+    max_context_tokens: int = 6000
+    max_answer_tokens: int = 1200
+    temperature: float | None = 0.3
+    count_tokens: Callable[[str], int] = estimate_tokens
+
+
+async def ask_once(
+    chat: ChatModel,
+    answers: AnswerLog,
+    step: str,
+    messages: tuple[Message, ...],
+    form: AnswerForm,
+    *,
+    plan: JudgePlan,
+) -> Completion | AletheiaError:
+    """Give the answer of a step: the one that is kept, or else a new one, kept before it is read.
+
+    Returns:
+        The answer, or why the model could not be asked. What is wrong with the log is raised.
+    """
+    if (kept := await answers.find(step)) is not None:
+        return kept
+    request = ChatRequest(
+        model=plan.model,
+        messages=messages,
+        form=form,
+        max_tokens=plan.max_answer_tokens,
+        temperature=plan.temperature,
+    )
+    try:
+        completion = await chat.complete(request)
+    except AletheiaError as error:
+        return error
+    await answers.keep(step, completion)
+    return completion
+
+
+def check_finish(completion: Completion) -> None:
+    """Refuse to read an answer in which the model, or a filter, declines.
+
+    Raises:
+        UnreadableAnswer: it declines.
+    """
+    if completion.finish == _REFUSED:
+        said = completion.refusal or "the model, or a filter of its provider, refused to answer"
+        raise UnreadableAnswer(_REFUSED, said[:MAX_ERROR_CHARS])

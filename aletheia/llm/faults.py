@@ -1,0 +1,16 @@
+"""Why something of an answer was not used."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something of an answer was not used.
+
+    Attributes:
+        code: stable, such as `half_json` or `wrong_language`.
+        message: one sentence.
+    """
+
+    code: str
+    message: str

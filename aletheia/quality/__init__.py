@@ -1,0 +1,1 @@
+"""Quality scores, the LLM that judges, evaluations and their report."""

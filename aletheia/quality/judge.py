@@ -1,0 +1,342 @@
+"""A model's opinion on quality, and how far it is followed (SPEC §4, Quality).
+
+What is counted decides; what a judge says moves it by at most `MAX_SHIFT` points, and never on the
+word of one answer. Every refined score is the median of three opinions:
+
+    near the threshold   three answers, asked for at the same time
+    elsewhere            one answer and those of the two judgements before it
+
+An opinion that is missing, because there was no answer, none that could be read, or none before,
+is the deterministic score's own. So one answer, whatever it says, leaves the score between two
+other opinions: it neither lets a department pass nor makes it stand still.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, cast
+
+from aletheia.errors import AletheiaError, Deferred
+from aletheia.items.departments import Department
+from aletheia.llm.answers import AnswerLog
+from aletheia.llm.asking import JudgePlan, ask_once, check_finish
+from aletheia.llm.faults import Fault
+from aletheia.llm.messages import Completion
+from aletheia.llm.ports import ChatModel
+from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer, read_answer
+from aletheia.quality.prompts.judge_quality import (
+    FORM,
+    VOTES,
+    JudgedPart,
+    JudgedQuality,
+    build_prompt,
+)
+from aletheia.quality.scores import PARTS, Part, Quality, QualityItem, weigh_parts
+
+log = logging.getLogger(__name__)
+
+JUDGED_WITHIN: Final = 10.0
+"""Points from the threshold, inclusive, within which a judge is asked (SPEC §4)."""
+
+NEAR_WITHIN: Final = 5.0
+"""Points from the threshold, inclusive, within which three are asked (SPEC §4)."""
+
+STALLED_ITERATIONS: Final = 2
+"""Iterations without a move of the deterministic score after which a judge is asked (SPEC §4)."""
+
+MAX_JUDGE_ROUNDS: Final = 15
+"""Judgements in a run (SPEC §4)."""
+
+MAX_SHIFT: Final = 10.0
+"""Points by which a judge moves each part, and so the whole, at most; as far as `JUDGED_WITHIN`,
+so that a judge can decide wherever one is asked for its nearness, and nowhere else."""
+
+Shift: TypeAlias = tuple[float, float, float, float]
+"""By how much an opinion moves the parts, in their order, points."""
+
+_NO_SHIFT: Final[Shift] = (0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeState:
+    """What is handed from one judgement to the next.
+
+    Attributes:
+        rounds: judgements of the run so far, over all its departments.
+        shifts: of the last two judgements of this department, newest last.
+    """
+
+    rounds: int = 0
+    shifts: tuple[Shift, ...] = ()
+
+    def for_department(self) -> "JudgeState":
+        """Begin another department: the rounds go on, the opinions do not."""
+        return JudgeState(self.rounds)
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as JSON."""
+        return {"rounds": self.rounds, "shifts": [list(one) for one in self.shifts]}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "JudgeState":
+        """Read what `to_document` wrote."""
+        shifts = tuple(cast("Shift", tuple(map(float, one))) for one in document["shifts"])
+        return cls(int(document["rounds"]), shifts)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One judge's answer.
+
+    Attributes:
+        step: under which it is kept.
+        scores: its own, 0 to 100 a part.
+        reasons: its own, a sentence a part.
+        model: what ran, in the provider's words.
+        is_mock: whether it was made up.
+    """
+
+    step: str
+    scores: Mapping[Part, float]
+    reasons: Mapping[Part, str]
+    model: str
+    is_mock: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedQuality:
+    """A department's quality with a judge's opinion in it.
+
+    Attributes:
+        counted: the deterministic quality.
+        scores: of the parts, 0 to 100, after the judge.
+        asked: how many answers were asked for; 0 if no judge was due.
+        votes: those that could be read.
+        faults: why the others could not, or why none was asked though one was due.
+        state: for the next judgement.
+    """
+
+    counted: Quality
+    scores: Mapping[Part, float]
+    asked: int
+    votes: tuple[Vote, ...]
+    faults: tuple[Fault, ...]
+    state: JudgeState
+
+    @property
+    def total(self) -> float:
+        """The whole, 0 to 100."""
+        return weigh_parts(self.scores)
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as JSON: what was counted, what was said, and what came of it."""
+        return {
+            "score": self.total,
+            "scores": dict(self.scores),
+            "counted": self.counted.to_document(),
+            "judge": {
+                "asked": self.asked,
+                "votes": [
+                    {
+                        "step": one.step,
+                        "scores": dict(one.scores),
+                        "reasons": dict(one.reasons),
+                        "model": one.model,
+                        "mock": one.is_mock,
+                    }
+                    for one in self.votes
+                ],
+                "faults": [{"code": one.code, "message": one.message} for one in self.faults],
+            },
+        }
+
+
+def count_votes(counted: float, threshold: float, stalled_iterations: int) -> int:
+    """Say how many answers are asked for: three near the threshold, one, or none.
+
+    Args:
+        counted: the deterministic score, 0 to 100.
+        threshold: of the department, 0 to 100.
+        stalled_iterations: for how many iterations the deterministic score has not moved.
+    """
+    distance = abs(counted - threshold)
+    if distance <= NEAR_WITHIN:
+        return VOTES
+    return int(distance <= JUDGED_WITHIN or stalled_iterations >= STALLED_ITERATIONS)
+
+
+async def refine_quality(
+    chat: ChatModel,
+    answers: AnswerLog,
+    department: Department,
+    items: Sequence[QualityItem],
+    counted: Quality,
+    *,
+    threshold: float,
+    stalled_iterations: int,
+    state: JudgeState,
+    plan: JudgePlan,
+) -> RefinedQuality:
+    """Ask a judge where one is due, and let it move the score as far as it may.
+
+    Never fails for a judge's sake: whatever is wrong with the model leaves the deterministic score
+    and is told in `faults`.
+
+    Args:
+        chat: what judges.
+        answers: keeps the answers of this iteration, under `judge-1` to `judge-3`.
+        department: whose items.
+        items: its saved items, those that were counted.
+        counted: the deterministic quality.
+        threshold: of the department, 0 to 100.
+        stalled_iterations: for how many iterations the deterministic score has not moved.
+        state: what the last call for this department returned.
+        plan: how.
+    """
+    due = count_votes(counted.total, threshold, stalled_iterations) if items else 0
+    if not due:
+        return _leave(counted, state)
+    if state.rounds >= MAX_JUDGE_ROUNDS:
+        said = f"a run has {MAX_JUDGE_ROUNDS} judge rounds, they are used up"
+        return _leave(counted, state, Fault("no_judge_rounds_left", said))
+    votes, faults, was_sent = await _collect(chat, answers, department, items, count=due, plan=plan)
+    shifts = [_shift_of(vote, counted) for vote in votes]
+    # A round in which nothing could be sent cost nothing.
+    after = JudgeState(state.rounds + was_sent, state.shifts)
+    if not shifts:
+        return RefinedQuality(counted, _apply(counted, _NO_SHIFT), due, votes, faults, after)
+    earlier = state.shifts if due < VOTES else ()
+    chosen = _choose([*shifts, *earlier], counted)
+    opinion = chosen if due == VOTES else shifts[0]
+    after = replace(after, shifts=(*state.shifts, opinion)[1 - VOTES :])
+    return RefinedQuality(counted, _apply(counted, chosen), due, votes, faults, after)
+
+
+async def judge_fully(
+    chat: ChatModel,
+    answers: AnswerLog,
+    department: Department,
+    items: Sequence[QualityItem],
+    counted: Quality,
+    *,
+    plan: JudgePlan,
+) -> RefinedQuality:
+    """Ask three judges, wherever the score is; otherwise like `refine_quality`."""
+    if not items:
+        return _leave(counted, JudgeState())
+    votes, faults, was_sent = await _collect(
+        chat, answers, department, items, count=VOTES, plan=plan
+    )
+    chosen = _choose([_shift_of(vote, counted) for vote in votes], counted)
+    scores = _apply(counted, chosen)
+    return RefinedQuality(counted, scores, VOTES, votes, faults, JudgeState(int(was_sent)))
+
+
+def _leave(counted: Quality, state: JudgeState, *faults: Fault) -> RefinedQuality:
+    scores = MappingProxyType(counted.scores)
+    return RefinedQuality(counted, scores, 0, (), faults, state)
+
+
+def _shift_of(vote: Vote, counted: Quality) -> Shift:
+    """Bound what an opinion does to each part."""
+    moves = (vote.scores[part] - counted.parts[part].score for part in PARTS)
+    return cast("Shift", tuple(max(-MAX_SHIFT, min(MAX_SHIFT, move)) for move in moves))
+
+
+def _choose(shifts: Sequence[Shift], counted: Quality) -> Shift:
+    """Take the middle one of three by what they make of the whole; missing ones move nothing.
+
+    The opinion is taken as it is rather than part by part: of medians of parts the sum may lie
+    beyond every one of the three.
+    """
+    opinions = [*shifts, *[_NO_SHIFT] * VOTES][:VOTES]
+    ranked = sorted(opinions, key=lambda one: (weigh_parts(_apply(counted, one)), one))
+    return ranked[VOTES // 2]
+
+
+def _apply(counted: Quality, shift: Shift) -> Mapping[Part, float]:
+    return MappingProxyType(
+        {
+            part: round(max(0.0, min(100.0, counted.parts[part].score + move)), 2)
+            for part, move in zip(PARTS, shift, strict=True)
+        }
+    )
+
+
+async def _collect(
+    chat: ChatModel,
+    answers: AnswerLog,
+    department: Department,
+    items: Sequence[QualityItem],
+    *,
+    count: int,
+    plan: JudgePlan,
+) -> tuple[tuple[Vote, ...], tuple[Fault, ...], bool]:
+    """Ask judges at the same time.
+
+    Returns:
+        The answers that could be read, why the others could not, and whether any was sent.
+    """
+
+    async def ask(vote: int) -> Vote | Fault | Deferred:
+        step = f"judge-{vote}"
+        messages = build_prompt(
+            department,
+            items,
+            vote=vote,
+            max_context_tokens=plan.max_context_tokens,
+            count_tokens=plan.count_tokens,
+        )
+        outcome = await ask_once(chat, answers, step, messages, FORM, plan=plan)
+        if isinstance(outcome, Deferred):
+            return outcome
+        if isinstance(outcome, AletheiaError):
+            return _fault_of(step, outcome)
+        try:
+            return _read_vote(step, outcome)
+        except UnreadableAnswer as error:
+            return _fault_of(step, error)
+
+    steps = (ask(vote) for vote in range(1, count + 1))
+    outcomes = [_result_of(one) for one in await asyncio.gather(*steps, return_exceptions=True)]
+    votes = tuple(one for one in outcomes if isinstance(one, Vote))
+    faults = tuple(
+        _fault_of("judge", one) if isinstance(one, Deferred) else one
+        for one in outcomes
+        if not isinstance(one, Vote)
+    )
+    if faults:
+        log.warning(
+            "%d of %d judges of %r gave no score: %s",
+            len(faults),
+            count,
+            department.slug,
+            faults[0].message,
+        )
+    return votes, faults, not all(isinstance(one, Deferred) for one in outcomes)
+
+
+def _result_of(outcome: Vote | Fault | Deferred | BaseException) -> Vote | Fault | Deferred:
+    """Give an outcome, once all are there; what is not a judge's failing is raised."""
+    if isinstance(outcome, BaseException) and not isinstance(outcome, Deferred):
+        raise outcome
+    return outcome
+
+
+def _fault_of(step: str, error: AletheiaError) -> Fault:
+    return Fault(error.code, f"{step}: {error}"[:MAX_ERROR_CHARS])
+
+
+def _read_vote(step: str, completion: Completion) -> Vote:
+    check_finish(completion)
+    answer = read_answer(completion.text, JudgedQuality)
+    judged: dict[Part, JudgedPart] = {part: getattr(answer, part) for part in PARTS}
+    return Vote(
+        step=step,
+        scores=MappingProxyType({part: one.score for part, one in judged.items()}),
+        reasons=MappingProxyType({part: one.reason for part, one in judged.items()}),
+        model=completion.model,
+        is_mock=completion.is_mock,
+    )

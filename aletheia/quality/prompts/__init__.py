@@ -1,0 +1,1 @@
+"""Prompts about quality, one file each."""

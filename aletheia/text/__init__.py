@@ -1,0 +1,1 @@
+"""Texts: normalisation, facts, excerpts, language."""

@@ -1,0 +1,133 @@
+import re
+
+import numpy as np
+import pytest
+
+from aletheia.adapters.embedding.remote import (
+    fault_of,
+    halve,
+    pack,
+    read_base_url,
+    read_vector,
+    share,
+)
+from aletheia.errors import Misconfigured
+
+
+@pytest.mark.parametrize(
+    ("tokens", "groups"),
+    [
+        pytest.param([], [], id="nothing"),
+        pytest.param([10], [[0]], id="exactly the tokens of a request"),
+        pytest.param([11], [[0]], id="one text that has more on its own"),
+        pytest.param([11, 1], [[0], [1]], id="such a text stays alone"),
+        pytest.param([4, 6, 1], [[0, 1], [2]], id="one token over"),
+        pytest.param([1, 1, 1], [[0, 1, 2]], id="exactly the texts of a request"),
+        pytest.param([1, 1, 1, 1], [[0, 1, 2], [3]], id="one text over"),
+        pytest.param([0, 0, 0, 0], [[0, 1, 2], [3]], id="texts without tokens"),
+        pytest.param([6, 6, 4, 6], [[0], [1, 2], [3]], id="in order"),
+    ],
+)
+def test_requests_are_filled_up_to_their_limits(tokens: list[int], groups: list[list[int]]) -> None:
+    assert pack(tokens, max_inputs=3, max_tokens=10) == groups
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "shares"),
+    [
+        (10, [1, 1], [5, 5]),
+        (11, [1, 1], [6, 5]),
+        (7, [1, 2, 4], [1, 2, 4]),
+        (3, [0, 0], [2, 1]),
+        (0, [3, 4], [0, 0]),
+        (5, [0, 1], [0, 5]),
+        (10**18 + 1, [1], [10**18 + 1]),
+    ],
+)
+def test_shares_add_up_to_the_whole(total: int, weights: list[int], shares: list[int]) -> None:
+    assert share(total, weights) == shares
+
+
+@pytest.mark.parametrize(
+    ("text", "halves"),
+    [
+        ("ab", ("a", "b")),
+        ("one two big fours", ("one two big", " fours")),
+        ("  ab cd  ", ("ab", " cd")),
+        ("x" * 9, ("x" * 4, "x" * 5)),
+        ("😀😀", ("😀", "😀")),
+        ("a", None),
+        (" ", None),
+        ("", None),
+    ],
+)
+def test_a_text_is_halved_between_words(text: str, halves: tuple[str, str] | None) -> None:
+    assert halve(text) == halves
+
+
+def test_halves_say_what_the_text_says() -> None:
+    text = "The rain in Spain stays mainly in the plain. " * 50
+    left, right = halve(text) or ("", "")
+    assert left + right == text.strip()
+    assert abs(len(left) - len(right)) < len(text) / 4
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "empty_text"),
+        (" \n", "empty_text"),
+        ("a\ud800b", "invalid_text"),
+        ("x" * 10, None),
+        ("x" * 11, "input_too_long"),
+        ("ü" * 6, "input_too_long"),
+    ],
+)
+def test_some_texts_are_refused_unread(text: str, code: str | None) -> None:
+    fault = fault_of(text, max_bytes=10)
+    assert (fault.code if fault else None) == code
+
+
+def test_a_vector_is_read_as_float32() -> None:
+    vector = read_vector([1, 0.5, 1e300, 10**30])
+    assert vector.dtype == np.float32
+    assert vector.tolist() == [1, 0.5, np.inf, pytest.approx(1e30)]
+    assert np.isnan(read_vector([1.0, None])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [None, "AAAA", {}, 1.5, ["a"], ["1.5"], [True], [[1.0]], [1, [2]], [1, {}], [10**400]],
+)
+def test_a_vector_is_a_list_of_numbers(numbers: object) -> None:
+    with pytest.raises(ValueError, match="a vector"):
+        read_vector(numbers)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "read"),
+    [
+        ("http://localhost:11434", "http://localhost:11434"),
+        (" https://api.example.com/v1/ ", "https://api.example.com/v1"),
+    ],
+)
+def test_an_address_loses_its_final_slash(base_url: str, read: str) -> None:
+    assert read_base_url("X_BASE_URL", base_url) == read
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "",
+        "localhost:11434",
+        "ftp://example.com",
+        "http://",
+        "http://user:pw@example.com",
+        "https://example.com/v1?key=x",
+        "https://example.com/v1#x",
+        "http://[",
+    ],
+)
+def test_an_address_says_nothing_but_where(base_url: str) -> None:
+    with pytest.raises(Misconfigured, match=re.escape("X_BASE_URL")):
+        read_base_url("X_BASE_URL", base_url)

@@ -1,0 +1,103 @@
+from typing import Any
+
+from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
+from aletheia.adapters.mock.judge import SPREAD, WRITERS
+from aletheia.gather.generation import GenerationPlan, generate_items
+from aletheia.gather.models import PromptContext
+from aletheia.items.dedup import Question
+from aletheia.items.duplicate_judge import DuplicateJudge
+from aletheia.llm.asking import JudgePlan
+from aletheia.quality.evaluation import evaluate_items
+from aletheia.quality.judge import JudgeState, RefinedQuality, refine_quality
+from aletheia.quality.scores import PARTS, QualityItem, score_quality
+from tests.aletheia.quality.quality_sets import FILLER, GOOD, department, items
+from tests.fakes.chat import MemoryAnswers
+
+LEGAL = department()
+PLAN = JudgePlan("m")
+
+
+def mock() -> MockChat:
+    return MockChat(writers=WRITERS)
+
+
+async def refine() -> RefinedQuality:
+    texts = items(GOOD)
+    counted = score_quality(LEGAL, texts)
+    return await refine_quality(
+        mock(),
+        MemoryAnswers(),
+        LEGAL,
+        texts,
+        counted,
+        threshold=counted.total,
+        stalled_iterations=0,
+        state=JudgeState(),
+        plan=PLAN,
+    )
+
+
+async def test_three_mock_judges_differ_a_little_and_are_marked() -> None:
+    refined = await refine()
+    assert (len(refined.votes), refined.faults) == (3, ())
+    assert all(one.is_mock and one.model == MOCK_MODEL for one in refined.votes)
+    assert len({tuple(one.scores.values()) for one in refined.votes}) == 3
+    assert all(reason.startswith("Mock: ") for reason in refined.votes[0].reasons.values())
+    assert abs(refined.total - refined.counted.total) <= SPREAD
+
+
+async def test_the_mock_says_the_same_again() -> None:
+    assert (await refine()).to_document() == (await refine()).to_document()
+
+
+async def test_the_mock_evaluates_with_citations_that_hold() -> None:
+    evaluation = await evaluate_items(
+        mock(), MemoryAnswers(), LEGAL, items(GOOD), project_id="p", plan=PLAN
+    )
+    said = [one for one in evaluation.findings if one.source == "judge"]
+    assert len(said) == 1
+    assert said[0].text.startswith("Mock: ")
+    assert [one.source for one in evaluation.suggestions].count("judge") == 1
+    assert evaluation.faults == ()
+
+
+async def test_the_mock_tells_good_items_from_filler() -> None:
+    async def evaluate(texts: Any) -> float:
+        found = await evaluate_items(
+            mock(), MemoryAnswers(), LEGAL, items(texts), project_id="p", plan=PLAN
+        )
+        return found.quality.total
+
+    assert await evaluate(GOOD) > await evaluate(FILLER) + 50
+
+
+async def test_the_mock_gives_verdicts_on_pairs() -> None:
+    text = "The clerk files every contract by date on the first Monday of the month."
+    again = "In practice: the clerk files every contract by date on the first Monday of each month."
+    pairs = [
+        ("same", again, text),
+        ("other", "Trademarks are watched by the assistant.", text),
+        ("number", text.replace("first", "3"), text.replace("first", "4")),
+    ]
+    judge = DuplicateJudge(mock(), MemoryAnswers(), plan=PLAN)
+    verdicts = await judge.judge(
+        [Question(*pair[:1], "n", "o", *pair[1:], 0.9, None) for pair in pairs]
+    )
+    assert [one and one.is_duplicate for one in verdicts] == [True, False, False]
+    assert all(one is not None and one.reason.startswith("Mock: ") for one in verdicts)
+
+
+async def test_the_mocks_own_items_reach_the_threshold_after_some_batches() -> None:
+    texts: list[QualityItem] = []
+    totals: list[float] = []
+    for iteration in range(1, 6):
+        batch = await generate_items(
+            mock(), MemoryAnswers(), LEGAL, iteration, PromptContext(), plan=GenerationPlan("m")
+        )
+        texts += [
+            QualityItem(f"{iteration}-{place}", one.content, one.summary)
+            for place, one in enumerate(batch.items)
+        ]
+        totals.append(score_quality(LEGAL, texts).total)
+    assert totals[0] < LEGAL.quality_threshold < totals[-1]
+    assert set(PARTS) == set(score_quality(LEGAL, texts).scores)

@@ -1,0 +1,223 @@
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.model_manager import OllamaModelManager
+from aletheia.analysis.model_manager import ModelManager, ModelRecord, ModelRecords, ModelRow
+from aletheia.errors import InvalidTask, ModelUnavailable, Unavailable
+from tests.fakes.ollama import FakeOllama, serve_fake_ollama
+
+Build: TypeAlias = Callable[..., Awaitable[OllamaModelManager]]
+
+
+@pytest.fixture
+async def ollama() -> AsyncGenerator[FakeOllama]:
+    async with serve_fake_ollama() as fake:
+        for name in ("a", "b", "c"):
+            fake.install(name, layers=[20], memory=40)
+        yield fake
+
+
+@pytest.fixture
+async def records(tmp_path: Path) -> AsyncGenerator[ModelRecords]:
+    documents = EmbeddedDocuments(tmp_path)
+    await documents.open()
+    yield ModelRecords(documents)
+    await documents.close()
+
+
+@pytest.fixture
+async def build(ollama: FakeOllama, records: ModelRecords) -> AsyncGenerator[Build]:
+    """Shelves, each with a client of its own, as two processes have."""
+    async with AsyncExitStack() as closing:
+
+        async def make(memory_max_bytes: int = 0, **options: Any) -> OllamaModelManager:
+            timeouts = {name: options.pop(name) for name in ("stall_s",) if name in options}
+            client = OllamaClient(ollama.url, timeout_s=5, **timeouts)
+            await client.open()
+            closing.push_async_callback(client.close)
+            return OllamaModelManager(client, records, memory_max_bytes=memory_max_bytes, **options)
+
+        yield make
+
+
+@pytest.fixture
+async def others(ollama: FakeOllama) -> AsyncGenerator[OllamaClient]:
+    """The client of somebody else."""
+    client = OllamaClient(ollama.url)
+    await client.open()
+    yield client
+    await client.close()
+
+
+async def read(records: ModelRecords, model: str) -> ModelRecord:
+    (found,) = [one for one in await records.read("ollama") if one.model == model]
+    return found
+
+
+async def test_models_are_listed_with_what_is_missing(
+    ollama: FakeOllama, build: Build, records: ModelRecords, others: OllamaClient
+):
+    shelf = await build(supported_models=["a:latest", "A", "nomic-embed-text"])
+    await shelf.load("a")
+    await others.embed("b", [])
+
+    rows = await ModelManager([shelf], records).rows("ollama")
+
+    states = {row.model: (row.state, row.size_bytes, row.memory_bytes) for row in rows}
+    assert states == {
+        "a": ("loaded", 20, 40),
+        "b": ("loaded", 20, 40),
+        "c": ("installed", 20, None),
+        "nomic-embed-text": ("available", None, None),
+    }
+    a, b = rows[:2]
+    assert (a.loads, b.loads, b.detail, b.last_used) == (1, 0, "loaded by others", None)
+    assert a.last_used is not None
+    assert abs(a.last_used.timestamp() - time.time()) < 5
+    assert a.load_s is not None
+    assert ollama.loads == ["a", "b"]
+
+
+async def test_the_least_recently_used_model_loaded_here_makes_room(
+    ollama: FakeOllama, build: Build, records: ModelRecords, others: OllamaClient
+):
+    shelf = await build(memory_max_bytes=100)
+    await shelf.load("a")
+    await shelf.load("b")
+    await asyncio.sleep(0.01)
+    await others.embed("a", ["a call of somebody"])
+
+    await (await build(memory_max_bytes=100)).load("c")
+
+    assert set(ollama.loaded) == {"a", "c"}
+    gone = await read(records, "b")
+    assert (gone.is_held, gone.loads, gone.evictions, gone.memory_bytes) == (False, 1, 1, 40)
+
+
+async def test_what_others_loaded_is_left_alone(
+    ollama: FakeOllama, build: Build, others: OllamaClient
+):
+    shelf = await build(memory_max_bytes=50)
+    await others.embed("a", [])
+
+    await shelf.load("b")
+    await shelf.load("c")
+
+    assert set(ollama.loaded) == {"a", "c"}
+
+
+async def test_what_the_server_unloaded_itself_is_not_ours_any_more(
+    ollama: FakeOllama, build: Build, records: ModelRecords, others: OllamaClient
+):
+    shelf = await build(memory_max_bytes=50)
+    await shelf.load("a")
+    del ollama.loaded["a"]
+    await shelf.load("b")
+    await others.embed("a", [])
+
+    await shelf.load("c")
+
+    assert set(ollama.loaded) == {"a", "c"}
+    assert (await read(records, "a")).evictions == 0
+
+
+async def test_a_model_whose_files_are_larger_than_the_bound_is_not_loaded(
+    ollama: FakeOllama, build: Build
+):
+    shelf = await build(memory_max_bytes=19)
+    with pytest.raises(ModelUnavailable, match=r"takes 20 bytes, MODEL_MEMORY_MAX is 19"):
+        await shelf.load("a")
+    assert ollama.loads == []
+
+
+async def test_a_model_that_turns_out_too_large_is_unloaded_and_not_tried_again(
+    ollama: FakeOllama, build: Build
+):
+    shelf = await build(memory_max_bytes=30)
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match=r"takes 40 bytes, MODEL_MEMORY_MAX is 30"):
+            await shelf.load("a")
+    assert ollama.loads == ["a"]
+    assert ollama.loaded == {}
+
+
+async def test_a_model_loaded_twice_at_once_is_loaded_once(
+    ollama: FakeOllama, build: Build, records: ModelRecords
+):
+    ollama.load_s = 0.05
+    shelf = await build()
+    await asyncio.gather(shelf.load("a"), shelf.load("a:latest"))
+    assert ollama.loads == ["a"]
+    assert (await read(records, "a")).loads == 1
+
+
+async def test_unloading_is_written_down_and_loads_nothing(
+    ollama: FakeOllama, build: Build, records: ModelRecords
+):
+    shelf = await build()
+    await shelf.load("a")
+    await shelf.unload("a")
+    await shelf.unload("a")
+    await shelf.unload("b")
+    assert (ollama.loads, ollama.loaded) == (["a"], {})
+    record = await read(records, "a")
+    assert (record.is_held, record.evictions) == (False, 0)
+    assert [one.model for one in await records.read()] == ["a"]
+
+
+@pytest.mark.parametrize("action", ["load", "unload"])
+async def test_a_model_that_is_not_installed_has_to_be_pulled(build: Build, action: str):
+    shelf = await build()
+    with pytest.raises(InvalidTask, match="pull it first") as raised:
+        await getattr(shelf, action)("nomic-embed-text")
+    assert raised.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize("endpoint", ["tags", "ps", "embed"])
+async def test_a_busy_server_is_an_outage_and_leaves_no_trace(
+    ollama: FakeOllama, build: Build, records: ModelRecords, endpoint: str
+):
+    shelf = await build()
+    ollama.fail_next(503, on=endpoint)
+    with pytest.raises(Unavailable) as raised:
+        await shelf.load("a")
+    assert raised.value.status == 503
+    assert await records.read() == []
+    await shelf.load("a")
+    assert (await read(records, "a")).is_held
+
+
+async def test_a_pull_that_stalls_goes_on_when_it_is_asked_again(ollama: FakeOllama, build: Build):
+    shelf = await build(stall_s=0.15)
+    ollama.pull_fault = "stalls"
+    with pytest.raises(Unavailable, match="brought nothing"):
+        async with aclosing(shelf.pull("nomic-embed-text")) as steps:
+            async for _ in steps:
+                pass
+    async with aclosing(shelf.pull("nomic-embed-text")) as steps:
+        done = [(step.completed_bytes, step.status) async for step in steps]
+    assert (500 in [completed for completed, _ in done[:3]], done[-1][1]) == (True, "success")
+    assert [row for row in await shelf.rows() if row.model == "nomic-embed-text"] == [
+        ModelRow("ollama", "nomic-embed-text", "installed", size_bytes=1000)
+    ]
+
+
+async def test_an_expiry_that_is_no_time_makes_a_model_the_first_to_go(
+    ollama: FakeOllama, build: Build, records: ModelRecords
+):
+    shelf = await build(memory_max_bytes=50)
+    await shelf.load("a")
+    body = (
+        b'{"models": [{"name": "a:latest", "size": 40, "size_vram": 0, "expires_at": "Forever"}]}'
+    )
+    ollama.answer_next(body, on="ps")
+    await shelf.load("b")
+    assert (await read(records, "a")).evictions == 1

@@ -1,0 +1,118 @@
+"""What is known of models, beside what their providers say."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+
+import pytest
+
+from aletheia.analysis.model_manager import (
+    ModelEvent,
+    ModelManager,
+    ModelRecord,
+    ModelRecords,
+    ModelRow,
+    PullProgress,
+)
+from aletheia.documents import Documents
+from aletheia.errors import Misconfigured
+
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+class Clock:
+    now = NOON.timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Holder:
+    """A provider with the rows it is given."""
+
+    def __init__(self, *rows: ModelRow) -> None:
+        self.provider = "local"
+        self.answer = list(rows)
+        self.asked: list[tuple[str, str]] = []
+
+    async def rows(self) -> list[ModelRow]:
+        return self.answer
+
+    async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
+        yield PullProgress(model, "success", 7, 7)
+
+    async def load(self, model: str) -> None:
+        self.asked.append(("load", model))
+
+    async def unload(self, model: str) -> None:
+        self.asked.append(("unload", model))
+
+
+async def test_what_became_of_a_model_is_counted_and_the_last_figures_kept(documents: Documents):
+    clock = Clock()
+    records = ModelRecords(documents, clock=clock)
+    await records.note(
+        ModelEvent("local", "a/b", "loaded", 2.5, 1000, 900, used_at=NOON.timestamp())
+    )
+    clock.now += 60
+    await records.note(ModelEvent("local", "a/b", "evicted", used_at=NOON.timestamp() + 30))
+    clock.now += 60
+    await records.note(ModelEvent("local", "a/b", "loaded", 1.5, 1100, used_at=clock.now))
+    await records.note(ModelEvent("ollama", "a/b", "loaded", 9.0))
+
+    (record,) = await records.read("local")
+
+    assert record == ModelRecord(
+        provider="local",
+        model="a/b",
+        is_held=True,
+        loads=2,
+        evictions=1,
+        load_s=1.5,
+        memory_bytes=1100,
+        size_bytes=900,
+        loaded_at=datetime(2026, 11, 21, 12, 2, tzinfo=UTC),
+        last_used=datetime(2026, 11, 21, 12, 2, tzinfo=UTC),
+    )
+    await records.note(ModelEvent("local", "a/b", "unloaded"))
+    (record,) = await records.read("local")
+    assert (record.is_held, record.loads, record.evictions) == (False, 2, 1)
+    assert [one.provider for one in await records.read()] == ["local", "ollama"]
+
+
+async def test_a_row_has_what_the_provider_says_and_what_is_known_besides(documents: Documents):
+    records = ModelRecords(documents, clock=Clock())
+    await records.note(
+        ModelEvent("local", "known", "loaded", 2.5, 1000, 900, used_at=NOON.timestamp())
+    )
+    await records.note(ModelEvent("local", "known", "evicted"))
+    later = datetime(2026, 11, 21, 13, 0, tzinfo=UTC)
+    holder = Holder(
+        ModelRow("local", "new", "available"),
+        ModelRow("local", "known", "loaded", memory_bytes=1200, last_used=later),
+    )
+
+    known, new = await ModelManager([holder], records).rows("local")
+
+    assert new == ModelRow("local", "new", "available")
+    assert known == ModelRow(
+        "local",
+        "known",
+        "loaded",
+        size_bytes=900,
+        memory_bytes=1200,
+        load_s=2.5,
+        last_used=later,
+        loads=1,
+        evictions=1,
+    )
+
+
+async def test_what_is_asked_goes_to_the_provider_named(documents: Documents):
+    holder = Holder()
+    shelf = ModelManager([holder], ModelRecords(documents))
+    await shelf.load("local", "m")
+    await shelf.unload("local", "m")
+    assert holder.asked == [("load", "m"), ("unload", "m")]
+    assert [step.status async for step in shelf.pull("local", "m")] == ["success"]
+    with pytest.raises(Misconfigured, match="'openai' holds no models of its own; name local"):
+        await shelf.rows("openai")

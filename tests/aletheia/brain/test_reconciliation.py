@@ -1,0 +1,338 @@
+"""The Brain made to agree with the store (SPEC §4, Brain)."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.items import BrainItems
+from aletheia.brain.outbox import OUTBOX
+from aletheia.brain.ports import BrainItem, IndexedItem, ModelChanged, OtherModel
+from aletheia.brain.reconciliation import Kind, Reconciled, Reconciler
+from aletheia.errors import NotFound, Unavailable
+from aletheia.items.content import VectorCache
+from tests.fakes.brain import (
+    LEGAL,
+    MODEL,
+    NOT_EMBEDDABLE,
+    PROJECT,
+    SALES,
+    BrainWorld,
+    find_department,
+    item_of,
+    vector_of,
+)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
+    world = BrainWorld(tmp_path)
+    await world.open()
+    yield world
+    await world.close()
+
+
+async def reconcile(world: BrainWorld) -> Reconciled:
+    return await make_reconciler(world).reconcile(PROJECT, world.items)
+
+
+def make_reconciler(world: BrainWorld) -> Reconciler:
+    return Reconciler(world.access, world.outbox, find_department)
+
+
+def found(done: Reconciled) -> dict[Kind, list[str]]:
+    assert done.before is not None
+    return {kind: list(ids) for kind, ids in done.before.ids.items() if ids}
+
+
+def assert_none_left(done: Reconciled, items: int) -> None:
+    assert done.after is not None
+    assert (done.after.total, done.after.in_store, done.after.in_brain) == (0, items, items)
+
+
+async def test_a_brain_that_knows_nothing_is_given_everything_in_its_order(world: BrainWorld):
+    legal = await world.save(*(f"legal {n}" for n in range(3)))
+    sales = await world.save("sales", department=SALES)
+    legal += await world.save("newest")
+    done = await reconcile(world)
+    assert found(done) == {Kind.MISSING: sorted([*legal, *sales])}
+    assert (done.upserted, done.deleted, done.failed) == (5, 0, ())
+    assert_none_left(done, 5)
+    assert await world.known("legal") == legal[::-1]
+    assert await world.known("sales") == sales
+
+
+async def test_every_kind_of_difference_is_found_and_repaired(world: BrainWorld):
+    right, stale, moved, missing = [
+        (await world.save(name))[0] for name in ("right", "stale", "moved", "missing")
+    ]
+    await world.deliver()
+    await world.brain.upsert(PROJECT, LEGAL, [item_of(stale, "Another text."), item_of("extra")])
+    saved = (await world.content.read_items([moved]))[moved]
+    there = BrainItem(moved, saved.content, saved.summary, saved.context, vector_of(saved.content))
+    await world.brain.upsert(PROJECT, SALES, [there])
+    await world.graph.delete(PROJECT, [missing])
+    done = await reconcile(world)
+    assert found(done) == {
+        Kind.MISSING: [missing],
+        Kind.EXTRA: ["extra"],
+        Kind.OTHER_DEPARTMENT: [moved],
+        Kind.STALE: [stale],
+    }
+    assert (done.upserted, done.deleted) == (3, 1)
+    assert_none_left(done, 4)
+    assert sorted(await world.known("legal")) == sorted([right, stale, moved, missing])
+    assert found(await reconcile(world)) == {}
+
+
+async def test_what_agrees_is_not_written_again(world: BrainWorld):
+    await world.save("first", "second")
+    await world.deliver()
+    writes = len(world.graph.upserts)
+    asked = len(world.embed.texts)
+    done = await reconcile(world)
+    assert (found(done), done.upserted) == ({}, 0)
+    assert_none_left(done, 2)
+    assert (len(world.graph.upserts), len(world.embed.texts)) == (writes, asked)
+
+
+async def test_another_embedding_model_has_everything_indexed_anew(world: BrainWorld):
+    ids = await world.save("first", "second")
+    await world.deliver()
+    other = VectorCache(world.content, "another")
+    world.items = BrainItems(world.content, other, world.embed)
+    world.brain = IndexedBrain(world.graph, world.embed, "another")
+    with pytest.raises(ModelChanged):
+        await world.brain.find_duplicates(PROJECT, content="first", threshold=0.5)
+    with pytest.raises(OtherModel, match="'another', not with 'tests/eight-numbers'"):
+        await make_reconciler(world).adopt_model(PROJECT, MODEL)
+    assert await make_reconciler(world).adopt_model(PROJECT, "another")
+    done = await reconcile(world)
+    assert found(done) == {Kind.WITHOUT_VECTOR: sorted(ids)}
+    assert_none_left(done, 2)
+    assert len(await other.find([one.content for one in world.make("first", "second")])) == 2
+    kept = await world.graph.read_model()
+    assert kept is not None
+    assert kept[0] == "another"
+    assert len(await world.brain.find_duplicates(PROJECT, content="x", threshold=-1.0)) == 2
+    assert not await make_reconciler(world).adopt_model(PROJECT, "another")
+    assert found(await reconcile(world)) == {}
+
+
+async def test_documents_of_the_application_are_not_indexed(world: BrainWorld):
+    (theirs,) = world.make("theirs")
+    await world.content.insert_items([replace(theirs, automation=None)])
+    ids = await world.save("ours")
+    await world.brain.open()
+    await world.brain.upsert(PROJECT, LEGAL, [item_of(theirs.id)])
+    done = await reconcile(world)
+    assert found(done) == {Kind.MISSING: ids, Kind.EXTRA: [theirs.id]}
+    assert_none_left(done, 1)
+
+
+async def test_an_item_that_the_brain_refuses_is_shown_and_tried_again_next_time(
+    world: BrainWorld,
+):
+    (odd,) = world.make(NOT_EMBEDDABLE)
+    await world.content.insert_items([odd])
+    (good,) = await world.save("good")
+    done = await reconcile(world)
+    assert [(one.id, one.code) for one in done.failed] == [(odd.id, "input_too_long")]
+    assert done.after is not None
+    assert list(done.after.ids[Kind.MISSING]) == [odd.id]
+    assert await world.known() == [good]
+    assert [one.item_id for one in await world.outbox.dead_items()] == [odd.id]
+
+    world.embed.refused = ""
+    done = await reconcile(world)
+    assert_none_left(done, 2)
+    assert await world.outbox.dead_items() == []
+
+
+async def test_what_is_saved_while_it_compares_is_not_deleted(world: BrainWorld):
+    await world.save("first")
+    await world.deliver()
+
+    late: list[str] = []
+
+    async def save_one() -> None:
+        if not late:
+            late.extend(await world.save("late"))
+            await world.deliver()
+
+    world.graph.after_listing = save_one
+    done = await reconcile(world)
+    assert (found(done).get(Kind.EXTRA), done.deleted) == (None, 0)
+    assert late[0] in await world.known()
+
+
+async def test_a_brain_that_goes_away_leaves_what_is_repaired(world: BrainWorld):
+    await world.save(*(f"item {n}" for n in range(700)))
+    world.graph.calls_left = 7
+    with pytest.raises(Unavailable):
+        await reconcile(world)
+    assert 0 < len(await world.known()) < 700
+    world.graph.calls_left, world.graph.is_away = None, False
+    done = await reconcile(world)
+    assert done.before is not None
+    assert done.before.total < 700
+    assert_none_left(done, 700)
+
+
+async def save_for_edges(world: BrainWorld) -> tuple[str, str]:
+    """Save two items that are to be linked, and that nobody but reconciling will index."""
+    world.brain = IndexedBrain(world.graph, world.embed, MODEL, link_from=-1.0)
+    first, second = await world.save("first", "second")
+    await world.documents.delete(OUTBOX, {})
+    return first, second
+
+
+async def test_edges_that_it_could_not_draw_are_drawn_later(world: BrainWorld):
+    first, second = await save_for_edges(world)
+    # To open, to list, to see which model, to write, to see the model again.
+    world.graph.calls_left = 5
+    with pytest.raises(Unavailable):
+        await reconcile(world)
+    assert sorted(await world.known()) == sorted([first, second])
+    assert await world.graph.list_neighbours(PROJECT, first) == []
+    world.graph.calls_left, world.graph.is_away = None, False
+    assert found(await reconcile(world)) == {}, "edges are no difference"
+    assert await world.deliver() == 2
+    assert [one.id for one in await world.graph.list_neighbours(PROJECT, first)] == [second]
+    assert await world.outbox.states() == []
+
+
+async def test_edges_are_drawn_later_if_it_is_killed_before(world: BrainWorld):
+    first, second = await save_for_edges(world)
+    is_linking = asyncio.Event()
+
+    async def hang() -> None:
+        is_linking.set()
+        await asyncio.sleep(60)
+
+    world.graph.before_linking = hang
+    dying = asyncio.create_task(reconcile(world))
+    await asyncio.wait_for(is_linking.wait(), 10)
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    world.graph.before_linking = None
+    assert await world.graph.list_neighbours(PROJECT, first) == []
+    assert await world.deliver() == 2
+    assert [one.id for one in await world.graph.list_neighbours(PROJECT, first)] == [second]
+
+
+async def test_what_it_has_written_waits_no_more_also_if_some_was_refused(world: BrainWorld):
+    (odd,) = world.make(NOT_EMBEDDABLE)
+    await world.content.insert_items([odd])
+    await save_for_edges(world)
+    done = await reconcile(world)
+    assert (done.upserted, len(done.failed)) == (2, 1)
+    assert await world.documents.count(OUTBOX, {}) == 0
+
+
+async def test_what_waits_is_delivered_after_it_and_no_pause_is_kept(world: BrainWorld):
+    world.graph.is_away = True
+    await world.save("first")
+    await world.deliver()
+    world.graph.is_away = False
+    reconciler = make_reconciler(world)
+    await reconciler.reconcile(PROJECT, world.items)
+    (state,) = await world.outbox.states()
+    assert state.waiting == 1
+    await reconciler.deliver_waiting(PROJECT, world.items)
+    assert await world.outbox.states() == []
+
+
+async def test_a_brain_that_hangs_afterwards_does_not_hold_it_up(world: BrainWorld):
+    await world.save("first")
+    world.graph.wait_s = 30
+    reconciler = Reconciler(world.access, world.outbox, find_department, deliver_for_s=0.2)
+    async with asyncio.timeout(5):
+        await reconciler.deliver_waiting(PROJECT, world.items)
+    (state,) = await world.outbox.states()
+    assert (state.waiting, state.failures) == (1, 1)
+
+
+class ServiceOfOthers(IndexedBrain):
+    """Answers the four calls, and nothing else."""
+
+    async def list_items(
+        self, project_id: str, *, after: str = "", limit: int = 1000
+    ) -> list[IndexedItem]:
+        raise NotFound("brain", 404, f"{project_id} {after} {limit}")
+
+    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
+        raise NotFound("brain", 404, f"{project_id} {ids}")
+
+    async def keep_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        raise NotFound("brain", 404, f"{project_id} {department} {version} {values}")
+
+    async def adopt_model(self, model: str) -> bool:
+        raise NotFound("brain", 404, model)
+
+
+class ForgetfulService(ServiceOfOthers):
+    """Lists the same page whatever comes after."""
+
+    async def list_items(
+        self, project_id: str, *, after: str = "", limit: int = 1000
+    ) -> list[IndexedItem]:
+        del after, limit
+        return await self.graph.list_items(project_id, limit=1)
+
+
+async def test_a_service_that_lists_one_page_for_ever_is_not_listed_for_ever(world: BrainWorld):
+    ids = await world.save("first", "second")
+    await world.deliver()
+    world.brain = ForgetfulService(world.graph, world.embed, MODEL)
+    async with asyncio.timeout(5):
+        done = await reconcile(world)
+    assert found(done) == {Kind.MISSING: [max(ids)]}
+    assert sorted(await world.known()) == sorted(ids)
+
+
+async def test_a_service_that_lists_nothing_is_sent_everything_again(world: BrainWorld):
+    ids = await world.save("first", "second")
+    world.brain = ServiceOfOthers(world.graph, world.embed, MODEL)
+    assert not await make_reconciler(world).adopt_model(PROJECT, MODEL)
+    done = await reconcile(world)
+    assert (done.before, done.after, done.upserted) == (None, None, 2)
+    assert sorted(await world.known()) == sorted(ids)
+
+
+async def test_a_service_of_others_whose_model_has_changed_is_not_called_in_order(
+    world: BrainWorld,
+):
+    await world.save("first", "second")
+    await world.deliver()
+    world.brain = ServiceOfOthers(world.graph, world.embed, "another")
+    with pytest.raises(ModelChanged, match="of a service that cannot be told to, on its side"):
+        await make_reconciler(world).adopt_model(PROJECT, "another")
+
+
+EVALUATION = {
+    "_id": "x",
+    "department": "legal",
+    "version": "v1",
+    "score": 81.0,
+    "threshold": 80.0,
+    "findings": [{"text": "not plain"}],
+    "mock": True,
+}
+
+
+async def test_evaluations_are_kept_beside_the_items(world: BrainWorld):
+    assert await make_reconciler(world).keep_evaluations(PROJECT, [EVALUATION]) == 1
+    kept = await world.graph.read_evaluation(PROJECT, "legal", "v1")
+    assert kept == {"score": 81.0, "threshold": 80.0, "mock": True}
+
+
+async def test_a_service_that_keeps_no_evaluations_is_no_fault(world: BrainWorld):
+    world.brain = ServiceOfOthers(world.graph, world.embed, MODEL)
+    assert await make_reconciler(world).keep_evaluations(PROJECT, [EVALUATION]) == 0

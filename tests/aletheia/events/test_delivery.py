@@ -1,0 +1,620 @@
+"""Feeding receivers from the kept log, on every backend of the store."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aletheia.documents import Document, Documents
+from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, Refused, Unavailable
+from aletheia.events.delivery import CURSORS, FanOut, Pace
+from aletheia.events.log import EventLog
+from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
+from tests.aletheia.events.event_processes import PROJECT, feed, finished, iterated, started
+from tests.aletheia.resilience.conftest import Clock, clock
+from tests.aletheia.resilience.contenders import compete
+from tests.fakes.documents import LosableDocuments
+from tests.fakes.event_sink import FakeBatchSink, FakeSink
+
+__all__ = ["clock", "documents", "mongodb_uri"]
+
+DOWN = Unavailable("webhook", "503 from https://example.com/…")
+
+
+class House:
+    """A log, two sinks and somebody who feeds them."""
+
+    def __init__(self, documents: Documents, clock: Clock, **pace: float) -> None:
+        self.documents, self.clock = documents, clock
+        self.log = EventLog(documents, clock=clock)
+        self.redis, self.webhook = FakeSink(), FakeSink()
+        self.pace = Pace(**pace)
+        self.fan_out = self.another()
+
+    def another(self) -> FanOut:
+        return FanOut(
+            self.documents,
+            self.log,
+            {"redis": self.redis, "webhook": self.webhook},
+            pace=self.pace,
+            clock=self.clock,
+            draw=lambda: 1.0,
+        )
+
+    async def tell(self, first: int, last: int, run_id: str = "r") -> None:
+        for iteration in range(first, last + 1):
+            await self.log.append(iterated(iteration), run_id=run_id)
+
+
+@pytest.fixture
+async def house(documents: Documents, clock: Clock) -> House:
+    house = House(documents, clock)
+    await house.log.prepare()
+    await house.fan_out.prepare()
+    return house
+
+
+@pytest.fixture
+async def losable(tmp_path: Path) -> AsyncGenerator[LosableDocuments]:
+    store = LosableDocuments(tmp_path / "losable")
+    await store.open()
+    yield store
+    store.is_lost = False
+    await store.close()
+
+
+async def test_each_receiver_gets_every_event_once_and_in_order(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    await house.tell(1, 5)
+    assert await house.fan_out.feed() == 10
+    assert await house.fan_out.feed() == 0
+    await house.tell(6, 7)
+    assert await house.fan_out.feed("p1") == 4
+    assert house.redis.given == [("", seq) for seq in range(1, 8)]
+    assert house.webhook.given == [("https://a.example", seq) for seq in range(1, 8)]
+
+
+async def test_more_events_than_a_page_are_sent_in_one_go(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 230)
+    assert await house.fan_out.feed() == 230
+    assert house.redis.numbers == list(range(1, 231))
+
+
+async def test_a_sink_that_takes_several_gets_pages(house: House):
+    batches = FakeBatchSink()
+    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock)
+    await fan_out.subscribe("p1", "r", "prefect")
+    await house.tell(1, 230)
+    assert await fan_out.feed() == 230
+    assert batches.numbers == list(range(1, 231))
+    assert batches.sizes == [100, 100, 30]
+
+
+async def test_of_several_at_once_the_one_that_is_refused_is_given_up_alone(house: House):
+    batches = FakeBatchSink()
+    batches.refused = {2}
+    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock)
+    await fan_out.subscribe("p1", "r", "prefect")
+    await house.tell(1, 4)
+    assert await fan_out.feed() == 3
+    assert batches.numbers == [1, 3, 4]
+    assert [letter.seq for letter in await fan_out.dead_events("p1")] == [2]
+
+
+async def test_events_gather_beside_a_run_and_are_all_sent_at_its_end(house: House):
+    batches = FakeBatchSink()
+    fan_out = FanOut(
+        house.documents,
+        house.log,
+        {"prefect": batches, "redis": house.redis},
+        pace=Pace(interval_s=0.01, gather_s=60),
+        clock=house.clock,
+    )
+    await fan_out.subscribe("p1", "r", "prefect")
+    await fan_out.subscribe("p1", "r", "redis")
+    async with fan_out.feeding("p1"):
+        await house.tell(1, 1)
+        while any(one.sent < 1 for one in await fan_out.states("p1")):
+            await asyncio.sleep(0.001)
+        cursors: list[Document] = [{"holder": "somebody"}]
+        while any(one["holder"] for one in cursors):
+            cursors = await house.documents.find(CURSORS, {})
+        for number in range(2, 6):
+            await house.tell(number, number)
+            fan_out.nudge()
+            while house.redis.numbers[-1:] != [number]:
+                await asyncio.sleep(0.001)
+        assert batches.numbers == [1]
+    assert batches.numbers == [1, 2, 3, 4, 5]
+    assert batches.sizes == [1, 4]
+
+
+async def test_a_receiver_gets_nothing_of_before_it_asked_nor_of_runs_it_did_not_ask_for(
+    house: House,
+):
+    await house.tell(1, 2, "old")
+    await house.fan_out.subscribe("p1", "r1", "webhook", "https://a.example")
+    await house.fan_out.subscribe("p1", "r2", "webhook", "https://b.example")
+    await house.tell(1, 2, "r1")
+    await house.tell(1, 2, "unasked")
+    await house.tell(1, 2, "r2")
+    await house.fan_out.feed()
+    given: dict[str, list[int]] = {
+        address: [] for address in ("https://a.example", "https://b.example")
+    }
+    for address, seq in house.webhook.given:
+        given[address].append(seq)
+    assert given == {"https://a.example": [3, 4], "https://b.example": [7, 8]}
+
+
+async def test_a_run_that_is_resumed_asks_again_and_gets_nothing_twice(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 2)
+    await house.fan_out.feed()
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 3)
+    await house.fan_out.feed()
+    assert house.redis.numbers == [1, 2, 3]
+
+
+async def test_a_run_that_asks_while_the_one_before_is_being_sent_is_not_left_out(house: House):
+    await house.fan_out.subscribe("p1", "r1", "redis")
+    await house.tell(1, 1, "r1")
+
+    class AsksMeanwhile(FakeSink):
+        async def send(self, address: str, event: Any) -> None:
+            await super().send(address, event)
+            if event.seq == 1:
+                await house.log.append(finished(), run_id="r1")
+                await house.fan_out.subscribe("p1", "r2", "redis")
+                await house.tell(1, 1, "r2")
+
+    sink = AsksMeanwhile()
+    fan_out = FanOut(house.documents, house.log, {"redis": sink}, clock=house.clock)
+    await fan_out.feed()
+    await fan_out.feed()
+    await house.tell(2, 2, "r2")
+    await fan_out.feed()
+    assert sink.numbers == [1, 2, 3, 4]
+
+
+async def test_a_receiver_is_looked_at_no_more_after_its_last_run_until_the_next(house: House):
+    async def is_open() -> list[bool]:
+        return [one["is_open"] for one in await house.documents.find(CURSORS, {})]
+
+    await house.fan_out.subscribe("p1", "r1", "redis")
+    await house.log.append(finished(), run_id="r1")
+    assert await is_open() == [True]
+    await house.fan_out.feed()
+    assert await is_open() == [False]
+    await house.fan_out.subscribe("p1", "r2", "redis")
+    await house.fan_out.feed()
+    assert await is_open() == [True], "its run has said nothing yet"
+    await house.log.append(finished(), run_id="r2")
+    await house.fan_out.feed()
+    assert await is_open() == [False]
+    assert house.redis.numbers == [1, 2]
+
+
+async def test_a_run_that_asks_as_its_receiver_is_being_forgotten_is_not_left_out(
+    tmp_path: Path, clock: Clock
+):
+    class AskedAtTheLastMoment(LosableDocuments):
+        house: House | None = None
+
+        async def update(self, collection: str, updates: Any) -> list[bool]:
+            house = self.house
+            if house and updates[0].change.set.get("is_open") is False:
+                self.house = None
+                await house.fan_out.subscribe("p1", "r2", "redis")
+            return await super().update(collection, updates)
+
+    store = AskedAtTheLastMoment(tmp_path)
+    await store.open()
+    house = store.house = House(store, clock)
+    await house.fan_out.subscribe("p1", "r1", "redis")
+    await house.log.append(finished(), run_id="r1")
+    await house.fan_out.feed()
+    assert store.house is None, "it did ask"
+    await house.tell(1, 1, "r2")
+    assert await house.fan_out.feed() == 1
+    await store.close()
+
+
+async def test_an_event_that_fails_holds_those_behind_it_and_is_tried_again_after_a_pause(
+    house: House,
+):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 3)
+    house.redis.fail_next(None, DOWN)
+    assert await house.fan_out.feed() == 1
+    (state,) = await house.fan_out.states("p1")
+    assert (state.sent, state.failures, state.reason) == (1, 1, str(DOWN))
+    assert state.next_try_at == house.clock.now + timedelta(seconds=1)
+    house.clock.move(seconds=0.9)
+    assert await house.fan_out.feed() == 0
+    assert house.redis.tries == 2
+    house.clock.move(seconds=0.1)
+    assert await house.fan_out.feed() == 2
+    assert house.redis.numbers == [1, 2, 3]
+    (state,) = await house.fan_out.states()
+    assert (state.failures, state.next_try_at, state.reason) == (0, None, "")
+
+
+async def test_pauses_double_up_to_ten_minutes_and_begin_anew_after_a_success(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 2)
+    house.redis.fault = DOWN
+    pauses: list[float] = []
+
+    async def fail() -> None:
+        await house.fan_out.feed()
+        (state,) = await house.fan_out.states()
+        assert state.next_try_at is not None
+        pauses.append((state.next_try_at - house.clock.now).total_seconds())
+        house.clock.now = state.next_try_at
+
+    for _ in range(12):
+        await fail()
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
+    house.redis.fault = None
+    house.redis.fail_next(None, DOWN)
+    await fail()
+    assert pauses[-1] == 1
+    assert house.redis.numbers == [1]
+
+
+@pytest.mark.parametrize(("asked_s", "waited_s"), [(30, 30), (0.2, 1), (7200, 600)])
+async def test_what_a_receiver_asks_for_is_waited_up_to_ten_minutes(
+    house: House, asked_s: float, waited_s: float
+):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 1)
+    house.redis.fail_next(Unavailable("webhook", "429", asked_s, 429))
+    await house.fan_out.feed()
+    (state,) = await house.fan_out.states()
+    assert state.next_try_at == house.clock.now + timedelta(seconds=waited_s)
+
+
+@pytest.mark.parametrize(
+    "error", [Refused("webhook", 422, "no"), InvalidTask("invalid_webhook_url", "no")]
+)
+async def test_an_event_that_is_refused_is_given_up_at_once_and_alone(
+    house: House, error: AletheiaError
+):
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example/token")
+    await house.tell(1, 3)
+    house.webhook.fail_next(None, error)
+    assert await house.fan_out.feed() == 2
+    assert house.webhook.numbers == [1, 3]
+    (letter,) = await house.fan_out.dead_events("p1")
+    assert (letter.seq, letter.reason, letter.at) == (2, str(error), house.clock.now)
+    assert "token" not in letter.receiver
+
+
+async def test_what_could_not_be_sent_for_24_hours_is_given_up_and_nothing_younger(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    house.redis.fault = Misconfigured("REDIS_URL", "wrong password")
+    await house.tell(1, 2)
+    await house.fan_out.feed()
+    house.clock.move(hours=12)
+    await house.tell(3, 3)
+    await house.fan_out.feed()
+    house.clock.move(hours=11, minutes=59)
+    await house.fan_out.feed()
+    assert await house.fan_out.dead_events() == []
+    house.clock.move(minutes=11)
+    await house.fan_out.feed()
+    assert [one.seq for one in await house.fan_out.dead_events()] == [2, 1], "newest first"
+    house.redis.fault = None
+    house.clock.move(minutes=10)
+    assert await house.fan_out.feed() == 1
+    assert house.redis.numbers == [3]
+
+
+async def test_what_waited_because_nobody_fed_it_is_not_given_up_at_the_first_failure(
+    house: House,
+):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 1)
+    house.clock.move(days=3)
+    house.redis.fail_next(DOWN)
+    await house.fan_out.feed()
+    assert await house.fan_out.dead_events() == []
+    house.clock.move(minutes=1)
+    assert await house.fan_out.feed() == 1
+
+
+async def test_a_sink_that_is_wrong_is_treated_as_one_that_is_down(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    await house.tell(1, 1)
+    house.webhook.fail_next(KeyError("a bug"))
+    assert await house.fan_out.feed() == 1
+    states = {state.receiver.split("-")[0]: state for state in await house.fan_out.states()}
+    assert states["webhook"].failures == 1
+    assert states["redis"].sent == 1
+
+
+async def test_a_sink_that_hangs_is_left_after_a_while_and_holds_up_nobody_else(
+    documents: Documents, clock: Clock
+):
+    house = House(documents, clock, send_timeout_s=0.05)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    await house.tell(1, 3)
+    house.webhook.is_hanging = True
+    assert await house.fan_out.feed() == 3
+    assert house.redis.numbers == [1, 2, 3]
+    assert house.webhook.tries == 1
+
+
+async def test_a_receiver_that_one_process_feeds_is_left_alone_by_others(
+    documents: Documents, clock: Clock
+):
+    house = House(documents, clock)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 2)
+    house.redis.is_hanging = True
+    first = asyncio.create_task(house.fan_out.feed())
+    while not house.redis.tries:
+        await asyncio.sleep(0.001)
+    house.redis.is_hanging = False
+    assert await house.another().feed() == 0
+    house.clock.move(seconds=61)
+    assert await house.another().feed() == 2, "its lease has run out"
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert house.redis.numbers == [1, 2]
+
+
+async def test_whoever_lost_its_lease_while_sending_moves_nothing(
+    documents: Documents, clock: Clock
+):
+    house = House(documents, clock)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 3)
+    other = house.another()
+
+    class Sleeps(FakeSink):
+        async def send(self, address: str, event: Any) -> None:
+            await super().send(address, event)
+            if self.tries == 1:
+                clock.move(seconds=61)
+                await other.feed()
+
+    slow = Sleeps()
+    sleeper = FanOut(documents, house.log, {"redis": slow}, clock=clock)
+    assert await sleeper.feed() == 1
+    assert slow.numbers == [1], "it stops as soon as it sees"
+    assert house.redis.numbers == [1, 2, 3]
+    assert await house.another().feed() == 0
+
+
+async def test_a_clock_that_was_moved_back_holds_nothing_up(documents: Documents, clock: Clock):
+    house = House(documents, clock)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 2)
+    clock.move(days=400)
+    house.redis.fail_next(DOWN)
+    await house.fan_out.feed()
+    clock.move(days=-400)
+    assert await house.another().feed() == 2
+
+
+async def test_a_receiver_without_a_sink_here_is_left_to_others(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 1)
+    without = FanOut(house.documents, house.log, {"webhook": house.webhook}, clock=house.clock)
+    assert await without.feed() == 0
+    assert await house.fan_out.feed() == 1
+
+
+@pytest.mark.parametrize("project_id", ["", "a/b", "a:b", "x" * 49])
+async def test_a_hostile_project_id_is_refused_by_a_stable_code(house: House, project_id: str):
+    for refusing in (
+        house.fan_out.subscribe(project_id, "r", "redis"),
+        house.fan_out.feed(project_id),
+        house.fan_out.states(project_id),
+        house.fan_out.dead_events(project_id),
+    ):
+        with pytest.raises(InvalidTask) as caught:
+            await refusing
+        assert caught.value.code == "invalid_project_id"
+
+
+async def test_a_run_goes_on_while_its_webhook_hangs(documents: Documents, clock: Clock):
+    house = House(documents, clock, interval_s=0.001, grace_s=0.05)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    house.webhook.is_hanging = True
+    async with house.fan_out.feeding("p1"):
+        await house.tell(1, 10)
+        house.fan_out.nudge()
+        async with asyncio.timeout(10):
+            while len(house.redis.given) < 10:
+                await asyncio.sleep(0.001)
+        before = time.monotonic()
+    assert time.monotonic() - before < 5, "the end of a run waits for as long as it may"
+    house.webhook.is_hanging = False
+    assert await house.another().feed() == 10, "its lease was given back"
+    assert house.webhook.numbers == list(range(1, 11))
+
+
+async def test_the_end_of_a_run_waits_for_its_last_events(documents: Documents, clock: Clock):
+    house = House(documents, clock, interval_s=3600, grace_s=30)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    async with house.fan_out.feeding("p1"):
+        await asyncio.sleep(0)
+        await house.tell(1, 3)
+        await house.log.append(finished(), run_id="r")
+    assert house.redis.numbers == [1, 2, 3, 4]
+
+
+async def test_a_store_that_is_lost_for_a_while_ends_no_feeding(
+    losable: LosableDocuments, clock: Clock
+):
+    house = House(losable, clock, interval_s=0.001, lease_s=60)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    async with house.fan_out.feeding("p1"):
+        await house.tell(1, 2)
+        while len(house.redis.given) < 2:
+            await asyncio.sleep(0.001)
+        losable.is_lost = True
+        with pytest.raises(Unavailable):
+            await house.tell(3, 3)
+        await asyncio.sleep(0.02)
+        losable.is_lost = False
+        clock.move(seconds=61)
+        await house.tell(3, 4)
+        async with asyncio.timeout(10):
+            while 4 not in house.redis.numbers:
+                await asyncio.sleep(0.001)
+    assert sorted(set(house.redis.numbers)) == [1, 2, 3, 4]
+
+
+async def test_a_store_that_is_lost_after_a_sending_has_it_sent_again_and_leaves_none_out(
+    losable: LosableDocuments, clock: Clock
+):
+    house = House(losable, clock)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 3)
+
+    class LosesStore(FakeSink):
+        async def send(self, address: str, event: Any) -> None:
+            await super().send(address, event)
+            losable.is_lost = self.tries == 2
+
+    sink = LosesStore()
+    fan_out = FanOut(losable, house.log, {"redis": sink}, clock=clock)
+    with pytest.raises(Unavailable):
+        await fan_out.feed()
+    losable.is_lost = False
+    clock.move(seconds=61)
+    await fan_out.feed()
+    assert sink.numbers == [1, 2, 2, 3]
+
+
+@pytest.mark.timeout(120)
+async def test_processes_that_feed_at_once_send_everything_in_order_and_nothing_twice(
+    losable: LosableDocuments, tmp_path: Path, clock: Clock
+):
+    house = House(losable, clock)
+    await house.fan_out.subscribe(PROJECT, "r", "file")
+    await house.tell(1, 40)
+    sent = tmp_path / "sent"
+    counts = compete(tmp_path / "losable", feed, str(sent), processes=3)
+    assert sum(counts) == 40
+    assert [int(line) for line in sent.read_text().splitlines()] == list(range(1, 41))
+
+
+async def test_a_letter_of_an_event_that_reaches_its_receiver_after_all_is_taken_back(
+    losable: LosableDocuments, tmp_path: Path, clock: Clock
+):
+    house = House(losable, clock)
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.log.append(started(), run_id="r")
+    house.redis.fault = DOWN
+    await house.fan_out.feed()
+    clock.move(hours=25)
+
+    class DiesAfterTheLetter(LosableDocuments):
+        async def insert(self, collection: str, documents: Any) -> set[str]:
+            done = await super().insert(collection, documents)
+            self.is_lost = True
+            return done
+
+    dying = DiesAfterTheLetter(tmp_path / "losable")
+    await dying.open()
+    with pytest.raises(Unavailable):
+        await FanOut(dying, house.log, {"redis": house.redis}, clock=clock).feed()
+    dying.is_lost = False
+    await dying.close()
+    assert Counter(one.seq for one in await house.fan_out.dead_events()) == {1: 1}
+    house.redis.fault = None
+    clock.move(minutes=10)
+    assert await house.another().feed() == 1
+    assert await house.fan_out.dead_events() == []
+
+
+DAYS_30_S = 30 * 86_400.0
+
+
+async def test_old_dead_letters_and_receivers_are_purged(house: House):
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    await house.tell(1, 2)
+    house.webhook.fail_next(Refused("webhook", 410))
+    assert await house.fan_out.feed() == 1
+    house.clock.move(days=20)
+    await house.fan_out.subscribe("p1", "r2", "redis")
+    assert await house.fan_out.purge(DAYS_30_S) == (0, 0)
+    house.clock.move(days=11)
+    assert await house.fan_out.purge(DAYS_30_S) == (1, 1)
+    assert await house.fan_out.dead_events() == []
+    assert [one.receiver for one in await house.fan_out.states()] == ["redis"]
+
+
+async def test_a_receiver_that_is_tried_in_vain_is_not_forgotten(house: House):
+    await house.fan_out.subscribe("p1", "r", "webhook")
+    await house.tell(1, 1)
+    house.webhook.fault = DOWN
+    await house.fan_out.feed()
+    house.clock.move(days=29)
+    await house.tell(2, 2)
+    await house.fan_out.feed()
+    house.clock.move(days=2)
+    assert await house.fan_out.purge(DAYS_30_S) == (0, 0)
+    house.webhook.fault = None
+    assert await house.fan_out.feed() >= 1
+
+
+async def test_a_receiver_goes_on_behind_what_was_purged(house: House):
+    await house.fan_out.subscribe("p1", "r", "redis")
+    await house.tell(1, 3)
+    house.clock.move(days=31)
+    await house.tell(4, 5)
+    assert await house.log.purge(DAYS_30_S) == 3
+    assert await house.fan_out.feed() == 2
+    assert house.redis.numbers == [4, 5]
+
+
+async def test_receivers_that_may_have_to_be_fed_are_counted_by_kind(house: House):
+    assert await house.fan_out.count_open() == {}
+    await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
+    await house.fan_out.subscribe("p2", "r", "webhook", "https://a.example")
+    await house.fan_out.subscribe("p1", "r", "redis")
+    assert await house.fan_out.count_open() == {"webhook": 2, "redis": 1}
+    await house.log.append(finished(), run_id="r")
+    await house.fan_out.feed("p1")
+    assert await house.fan_out.count_open() == {"webhook": 1}
+
+
+async def test_a_run_that_asks_as_its_old_receiver_is_purged_is_fed(tmp_path: Path, clock: Clock):
+    class PurgedMeanwhile(LosableDocuments):
+        house: House | None = None
+
+        async def update(self, collection: str, updates: Any) -> list[bool]:
+            house = self.house
+            if house and collection == CURSORS:
+                self.house = None
+                assert await house.fan_out.purge(DAYS_30_S) == (0, 1)
+            return await super().update(collection, updates)
+
+    store = PurgedMeanwhile(tmp_path)
+    await store.open()
+    house = House(store, clock)
+    await house.fan_out.subscribe("p1", "r1", "redis")
+    clock.move(days=31)
+    store.house = house
+    await house.fan_out.subscribe("p1", "r2", "redis")
+    assert store.house is None, "it was purged"
+    await house.tell(1, 1, "r2")
+    assert await house.fan_out.feed() == 1
+    await store.close()

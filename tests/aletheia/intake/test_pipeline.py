@@ -1,0 +1,70 @@
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from aletheia.intake.pipeline import MAX_AT_ONCE, drain
+
+
+@dataclass(frozen=True)
+class Numbered:
+    number: int
+    size: int = 1
+
+
+class Source:
+    """Gives out so many batches, one after another."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches, self.given = batches, 0
+
+    async def collect(self) -> Numbered:
+        """Give out the next one; an empty one at the end."""
+        self.given += 1
+        return Numbered(self.given, size=int(self.given <= self.batches))
+
+
+async def test_a_batch_that_takes_long_holds_up_none_of_those_behind_it():
+    released, done = asyncio.Event(), list[int]()
+
+    async def process(batch: Numbered) -> None:
+        if batch.number == 1:
+            await released.wait()
+        done.append(batch.number)
+        if batch.number == 5:
+            released.set()
+
+    async with asyncio.timeout(5):
+        await drain(Source(5).collect, process)
+    assert done == [2, 3, 4, 5, 1]
+
+
+async def test_so_many_batches_are_processed_at_once_and_no_more():
+    at_once, most = 0, 0
+
+    async def process(batch: Numbered) -> None:
+        nonlocal at_once, most
+        del batch
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.01)
+        at_once -= 1
+
+    await drain(Source(9).collect, process)
+    assert most == MAX_AT_ONCE
+
+
+async def test_a_failure_is_raised_bare_once_everything_else_has_ended():
+    ended: list[int] = []
+
+    async def process(batch: Numbered) -> None:
+        if batch.number == 2:
+            raise ValueError("two")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(batch.number)
+
+    with pytest.raises(ValueError, match="two"):
+        await drain(Source(5).collect, process)
+    assert ended == [1]
