@@ -21,7 +21,7 @@ from aiohttp import hdrs
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
-from aletheia.adapters.http_answers import Answer, excerpt, is_success
+from aletheia.adapters.http_answers import Answer, excerpt
 from aletheia.errors import BadAnswer, Misconfigured, Unavailable, Unreachable
 from aletheia.resilience.backoff import BackOff
 
@@ -104,6 +104,7 @@ class HttpClient:
 
     Args:
         dependency: what errors call the system.
+        address: the setting that holds its address, for errors to point to.
         timeout_s: bound on one request, from sending it to the last byte of its answer, seconds.
         connect_timeout_s: bound on making a connection, seconds.
         headers: sent with every request.
@@ -115,13 +116,14 @@ class HttpClient:
         self,
         dependency: str,
         *,
+        address: str = "",
         timeout_s: float,
         connect_timeout_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         make_connector: Callable[[], aiohttp.BaseConnector] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.dependency = dependency
+        self.dependency, self.address = dependency, address
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
         self._timeout = self._make_timeout(timeout_s)
         self._headers: dict[str, str] = {
@@ -180,14 +182,15 @@ class HttpClient:
         status: int | None = None
         try:
             async with self._request(method, url, body, headers, timeout) as response:
-                status, received_at = response.status, self._clock()
-                if max_bytes is not None and is_success(status):
-                    read = await self._read_all(response, max_bytes)
+                status = response.status
+                answer = self._begin_answer(response, secrets)
+                if max_bytes is not None and answer.is_success:
+                    answer.body = await self._read_all(response, max_bytes)
                 else:
-                    read = await _read_beginning(response)
+                    answer.body = await _read_beginning(response)
+                return answer
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._translate(error, status, timeout, secrets) from _cause_of(error)
-        return Answer(self.dependency, status, response.headers, read, received_at, secrets)
 
     @asynccontextmanager
     async def stream(
@@ -213,14 +216,13 @@ class HttpClient:
         status: int | None = None
         try:
             async with self._request(method, url, body, headers, timeout) as response:
-                status, received_at = response.status, self._clock()
-                if is_success(status):
+                status = response.status
+                answer = self._begin_answer(response, secrets)
+                if answer.is_success:
                     yield response.content
                 else:
-                    read = await _read_beginning(response)
-                    yield Answer(
-                        self.dependency, status, response.headers, read, received_at, secrets
-                    )
+                    answer.body = await _read_beginning(response)
+                    yield answer
         except (aiohttp.ClientError, OSError) as error:
             # A `TimeoutError`, which is an `OSError`, may be of whoever reads.
             if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
@@ -248,6 +250,17 @@ class HttpClient:
             allow_redirects=False,
             timeout=timeout,
             middlewares=_SEND_ONCE if method == hdrs.METH_GET else (),
+        )
+
+    def _begin_answer(self, response: aiohttp.ClientResponse, secrets: tuple[str, ...]) -> Answer:
+        return Answer(
+            self.dependency,
+            response.status,
+            response.headers,
+            b"",
+            self._clock(),
+            secrets,
+            self.address,
         )
 
     def _make_timeout(self, total_s: float | None) -> aiohttp.ClientTimeout:

@@ -210,6 +210,7 @@ class Answer:
         body: the whole of it, or only the beginning where the status decides.
         received_at: when its headers came, seconds since the epoch.
         secrets: what no error may show.
+        address: the setting that holds the server's address.
     """
 
     dependency: str
@@ -218,6 +219,7 @@ class Answer:
     body: bytes
     received_at: float
     secrets: tuple[str, ...] = ()
+    address: str = ""
 
     @property
     def is_success(self) -> bool:
@@ -245,6 +247,10 @@ class Answer:
             reason: what the server said, without secrets; by default the body's beginning.
             exceptions: where the system differs from `STATUSES`.
         """
+        if self.status < HTTPStatus.BAD_REQUEST:
+            advice = f"; is {self.address} the address it has in the end?" if self.address else ""
+            reason = f"{self.status}, which is not followed{advice}"
+            return BadAnswer(self.dependency, reason, status=self.status)
         return make_error(
             self.dependency,
             self.status,
@@ -266,6 +272,9 @@ class Answer:
             return read(self.body)
         except ValueError as error:
             # Not as its context: it may hold the body.
-            is_shown = self.body and not is_web_page(self.body)
-            reason = f"{error}: {self.excerpt()}" if is_shown else f"{error}"
+            reason = str(error)
+            if is_web_page(self.body):
+                reason += f"; is {self.address} the root of the API?" if self.address else ""
+            elif self.body:
+                reason += f": {self.excerpt()}"
             raise BadAnswer(self.dependency, reason, status=self.status) from None

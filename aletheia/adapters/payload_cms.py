@@ -5,36 +5,21 @@ See https://payloadcms.com/docs/rest-api/overview and https://payloadcms.com/doc
 
 import random
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final, cast
 
-import aiohttp
-import orjson
-import stamina
 from aiohttp import hdrs
 from pydantic import ValidationError
 from yarl import URL
 
-from aletheia.adapters.answers import excerpt, read_retry_after
-from aletheia.adapters.connections import connection_lost, send_once
-from aletheia.adapters.embedding.remote import read_base_url
-from aletheia.adapters.upstream.client import is_token
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    Misconfigured,
-    NotFound,
-    Refused,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-)
+from aletheia.adapters.http import HttpClient, Retries, is_token, read_base_url
+from aletheia.adapters.http_answers import Answer, as_object, as_text, load_json
+from aletheia.errors import AletheiaError, BadAnswer, Misconfigured, Unauthorized
 from aletheia.items.departments import Department, DepartmentFault, DepartmentList
 from aletheia.llm.structured import explain
-from aletheia.resilience.backoff import BackOff
 
 PAYLOAD: Final = "payload"
 """What errors call the application."""
@@ -51,6 +36,9 @@ MAX_PAGES: Final = 100
 MAX_PAGE_BYTES: Final = 32 * 2**20
 """Longest page that is read, bytes."""
 
+MAX_DOCUMENTS: Final = PAGE_SIZE * MAX_PAGES
+"""Most documents of a page, whose size an application may not have heard of."""
+
 _QUERY: Final = (
     ("where[gatherCheck][equals]", "true"),
     ("where[isActive][equals]", "true"),
@@ -63,16 +51,18 @@ _SLUG: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _LOGIN: Final = re.compile(
     r"\b(log[-_]?in|sign[-_]?in|oauth2?|auth|authorize|sso)\b", re.IGNORECASE
 )
-_WEB_PAGE: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
-
-_SEND_ONCE: Final = (send_once(PAYLOAD),)
-_SHOWN_BYTES: Final = 4096
+_ADVICE: Final[Mapping[int, str]] = {
+    HTTPStatus.UNAUTHORIZED: f"check {API_KEY} and {COLLECTION}",
+    HTTPStatus.FORBIDDEN: f"check {API_KEY} and {COLLECTION}",
+    HTTPStatus.NOT_FOUND: f"no /api/departments there; check {ADDRESS}",
+}
 _SHOWN_NAMES: Final = 5
+_MAX_ID_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page of the answer, none of whose documents has been checked."""
+    """A page of documents, none of which has been checked."""
 
     documents: list[object]
     total: int | None
@@ -81,13 +71,13 @@ class _Page:
 
 @dataclass(slots=True)
 class _Collected:
-    """What the pages brought so far, by id where there is one."""
+    """The documents of all pages so far, by id where there is one."""
 
     documents: dict[str, object] = field(default_factory=dict[str, object])
     repeated: int = 0
 
     def add(self, page: _Page) -> int:
-        """Take in a page; say how many of its documents are new."""
+        """Add a page; return how many of its documents are new."""
         known = len(self.documents)
         for document in page.documents:
             key = _key_of(document, len(self.documents))
@@ -128,7 +118,6 @@ class PayloadDepartments:
         retry_base_s: float = 0.5,
         max_pages: int = MAX_PAGES,
         max_page_bytes: int = MAX_PAGE_BYTES,
-        clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         if api_key is not None and not is_token(api_key):
@@ -137,32 +126,23 @@ class PayloadDepartments:
             raise Misconfigured(COLLECTION, "must be the slug of a collection, such as users")
         self._base_url = read_base_url(ADDRESS, base_url)
         self._key = api_key or ""
-        self._headers = (
-            {} if api_key is None else {hdrs.AUTHORIZATION: f"{collection} API-Key {api_key}"}
-        )
-        self._timeout_s = timeout_s
-        self._max_retries, self._retry_base_s = max_retries, retry_base_s
+        headers: dict[str, str] = {}
+        if api_key is not None:
+            headers[hdrs.AUTHORIZATION] = f"{collection} API-Key {api_key}"
+        self._http = HttpClient(PAYLOAD, address=ADDRESS, timeout_s=timeout_s, headers=headers)
+        self._retries = Retries(max_retries, retry_base_s, draw)
         self._max_pages, self._max_page_bytes = max_pages, max_page_bytes
-        self._clock, self._draw = clock, draw
-        self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
         return f"PayloadDepartments({self._base_url!r}, ***)"
 
     async def open(self) -> None:
         """Make ready to send. Idempotent."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={hdrs.ACCEPT: "application/json", hdrs.USER_AGENT: "aletheia"},
-            )
+        await self._http.open()
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.close()
 
     async def list_departments(self) -> DepartmentList:
         """Read all departments that take part in gathering, in the order of their numbers.
@@ -188,98 +168,50 @@ class PayloadDepartments:
             if not new:
                 reason = f"page {number} has nothing new and is said not to be the last one"
                 raise BadAnswer(PAYLOAD, reason)
+            if len(collected.documents) > MAX_DOCUMENTS:
+                raise BadAnswer(PAYLOAD, f"more than {MAX_DOCUMENTS:,} departments")
         raise BadAnswer(PAYLOAD, f"more than {self._max_pages} pages of departments")
 
     async def _get(self, number: int) -> _Page:
         """Read one page, trying again as long as that may help."""
         url = URL(f"{self._base_url}/api/departments").with_query([*_QUERY, ("page", str(number))])
-        async for attempt in stamina.retry_context(
-            on=BackOff(self._retry_base_s, self._draw),
-            attempts=1 + self._max_retries,
-            timeout=None,
-        ):
-            with attempt:
-                return await self._try(url)
-        raise AssertionError("the last try returns or raises")
 
-    async def _try(self, url: URL) -> _Page:
-        if self._session is None:
-            raise RuntimeError("the client is not open")
-        status: int | None = None
-        try:
-            async with self._session.get(
-                url, headers=self._headers, allow_redirects=False, middlewares=_SEND_ONCE
-            ) as response:
-                status = response.status
-                body = await self._read_body(response)
-                headers = response.headers
-        except TimeoutError:
-            reason = f"no complete answer within {self._timeout_s:g} s"
-            raise Unavailable(PAYLOAD, reason, status=status) from None
-        except aiohttp.ClientConnectorError as error:
-            raise Unreachable(PAYLOAD, excerpt(str(error).encode())) from error
-        except aiohttp.ClientResponseError as error:
-            said = excerpt(error.message.encode(errors="replace"), self._key)
-            raise BadAnswer(PAYLOAD, f"not HTTP: {said}", status=status) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise connection_lost(PAYLOAD, error, status) from error
-        if status != 200:  # noqa: PLR2004
-            raise self._to_error(status, body, headers)
-        try:
-            return read_page(body)
-        except ValueError as error:
-            said = excerpt(body[:_SHOWN_BYTES], self._key)
-            raise BadAnswer(PAYLOAD, f"{error}: {said}", status=status) from None
-
-    async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read an answer; of one that is no success, the beginning."""
-        max_bytes = self._max_page_bytes if response.status == 200 else _SHOWN_BYTES  # noqa: PLR2004
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := await response.content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > max_bytes:
-                if response.status != 200:  # noqa: PLR2004
-                    break
-                reason = f"a page of more than {max_bytes:,} bytes"
-                raise BadAnswer(PAYLOAD, reason, status=response.status)
-        return b"".join(chunks)
-
-    def _to_error(self, status: int, body: bytes, headers: Mapping[str, str]) -> AletheiaError:
-        """Say what an answer means that is not a page."""
-        if status < 400:  # noqa: PLR2004
-            return self._to_redirect_error(status, headers.get(hdrs.LOCATION, ""))
-        said = _first_error(body) or ("a web page" if _WEB_PAGE.match(body) else "")
-        said = excerpt((said or body.decode(errors="replace")).encode(errors="replace"), self._key)
-        if status in (408, 429) or status >= 500:  # noqa: PLR2004
-            wait_s = read_retry_after(
-                headers.get(hdrs.RETRY_AFTER), date=headers.get(hdrs.DATE), now=self._clock()
+        async def send() -> _Page:
+            answer = await self._http.exchange(
+                "GET", url, secrets=(self._key,), max_bytes=self._max_page_bytes
             )
-            return Unavailable(
-                PAYLOAD, f"{status}: {said}" if said else str(status), wait_s, status
-            )
-        if status in (401, 403):
-            advice = f"check {API_KEY} and {COLLECTION}" if self._key else f"set {API_KEY}"
-            return Unauthorized(PAYLOAD, status, f"{said}; {advice}" if said else advice)
-        if status == 404:  # noqa: PLR2004
-            advice = f"no /api/departments there; check {ADDRESS}"
-            return NotFound(PAYLOAD, status, f"{said}; {advice}" if said else advice)
-        return Refused(PAYLOAD, status, said)
+            if answer.is_success:
+                return answer.read(read_page)
+            raise self._to_error(answer)
 
-    def _to_redirect_error(self, status: int, location: str) -> AletheiaError:
-        """Say where we are sent, without a query, which may hold tokens."""
+        return await self._retries.send(send)
+
+    def _to_error(self, answer: Answer) -> AletheiaError:
+        """Build the error that an answer means which is not a page."""
+        if answer.status < HTTPStatus.BAD_REQUEST:
+            return self._to_redirect_error(answer)
+        said = _read_first_error(answer.body)
+        said = answer.excerpt(said or None)
+        advice = _ADVICE.get(answer.status, "")
+        if advice and not self._key and answer.status != HTTPStatus.NOT_FOUND:
+            advice = f"set {API_KEY}"
+        return answer.to_error("; ".join(filter(None, (said, advice))))
+
+    def _to_redirect_error(self, answer: Answer) -> AletheiaError:
+        """Build the error of a redirect, without the target's query, which may hold tokens."""
         try:
-            target = URL(self._base_url).join(URL(location)).with_query(None).with_fragment(None)
-            shown = excerpt(str(target.with_user(None)).encode(errors="replace"), self._key)
+            location = URL(answer.headers.get(hdrs.LOCATION, ""))
+            target = URL(self._base_url).join(location).with_query(None).with_fragment(None)
+            shown = answer.excerpt(str(target.with_user(None)))
             is_login = _LOGIN.search(target.path) is not None
         except ValueError:
             shown, is_login = "another address", False
         if is_login:
-            return Unauthorized(
-                PAYLOAD, status, f"it sends us to {shown} to sign in; set {API_KEY}"
-            )
-        reason = f"answers {status} and sends us to {shown}; give the address it has in the end"
+            reason = f"it sends us to {shown} to sign in; set {API_KEY}"
+            return Unauthorized(PAYLOAD, answer.status, reason)
+        reason = (
+            f"answers {answer.status} and sends us to {shown}; give the address it has in the end"
+        )
         return Misconfigured(ADDRESS, reason)
 
 
@@ -289,18 +221,14 @@ def read_page(body: bytes) -> _Page:
     Raises:
         ValueError: it is none.
     """
-    if _WEB_PAGE.match(body):
-        raise ValueError(f"a web page in place of JSON; is {ADDRESS} the root of the application?")
-    try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise ValueError("not JSON") from None
-    page = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+    page = as_object(load_json(body))
     documents, has_next, total = (page.get(name) for name in ("docs", "hasNextPage", "totalDocs"))
     if not isinstance(documents, list):
-        raise ValueError("no list of docs")  # noqa: TRY004
+        raise ValueError("no list of docs")  # noqa: TRY004 - readers of answers raise ValueError
+    if len(cast("list[object]", documents)) > MAX_DOCUMENTS:
+        raise ValueError(f"more than {MAX_DOCUMENTS:,} documents on a page")
     if not isinstance(has_next, bool):
-        raise ValueError("no hasNextPage")  # noqa: TRY004
+        raise ValueError("no hasNextPage")  # noqa: TRY004 - as above
     is_count = type(total) is int and total >= 0
     return _Page(cast("list[object]", documents), total if is_count else None, has_next)
 
@@ -344,16 +272,18 @@ def read_departments(
 
 def _warn_about(departments: Sequence[Department]) -> list[str]:
     warnings: list[str] = []
-    if missing := [one.slug for one in departments if one.code_dep_number is None]:
+    if missing := [
+        department.slug for department in departments if department.code_dep_number is None
+    ]:
         warnings.append(f"without codeDepNumber, and therefore last: {_some(missing)}")
-    numbers = Counter(one.code_dep_number for one in departments)
+    numbers = Counter(department.code_dep_number for department in departments)
     if equal := [
-        one.slug
-        for one in departments
-        if one.code_dep_number is not None and numbers[one.code_dep_number] > 1
+        department.slug
+        for department in departments
+        if department.code_dep_number is not None and numbers[department.code_dep_number] > 1
     ]:
         warnings.append(f"with a codeDepNumber of another one, in the order of ids: {_some(equal)}")
-    slugs = Counter(one.slug for one in departments)
+    slugs = Counter(department.slug for department in departments)
     if shared := [slug for slug, count in slugs.items() if count > 1]:
         warnings.append(f"slugs of more than one department: {_some(shared)}")
     return warnings
@@ -367,7 +297,7 @@ def _some(names: Sequence[str]) -> str:
 def _order_of(department: Department) -> tuple[bool, int, bool, int, str]:
     """Order by number, then by id, where ids that are numbers are compared as such."""
     number, id_ = department.code_dep_number, department.id
-    is_number = id_.isascii() and id_.isdigit() and len(id_) < 20  # noqa: PLR2004
+    is_number = id_.isascii() and id_.isdigit() and len(id_) <= _MAX_ID_DIGITS
     return number is None, number or 0, not is_number, int(id_) if is_number else 0, id_
 
 
@@ -379,13 +309,11 @@ def _key_of(document: object, place: int) -> str:
     return f"document {place + 1}"
 
 
-def _first_error(body: bytes) -> str:
+def _read_first_error(body: bytes) -> str:
     """Read the message of Payload's error object."""
     try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        errors = as_object(load_json(body)).get("errors")
+    except ValueError:
         return ""
-    errors = cast("dict[str, Any]", answer).get("errors") if isinstance(answer, dict) else None
-    first = cast("list[Any]", errors)[0] if isinstance(errors, list) and errors else None
-    message = cast("dict[str, Any]", first).get("message") if isinstance(first, dict) else None
-    return message if isinstance(message, str) else ""
+    first = cast("list[object]", errors)[0] if isinstance(errors, list) and errors else None
+    return as_text(as_object(first).get("message"))

@@ -256,13 +256,14 @@ def page(documents: Any, **parts: Any) -> bytes:
     ("body", "reason"),
     [
         (b"<!DOCTYPE html><html><body>Welcome", "a web page in place of JSON"),
-        (b"\n <html>", "is NEXT_PUBLIC_APP_URL the root of the application?"),
+        (b"\n <html>", "is NEXT_PUBLIC_APP_URL the root of the API?"),
         (b"", "not JSON"),
         (b'{"docs": [', "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"[]", "no list of docs"),
         (b"{}", "no list of docs"),
         (page({}), "no list of docs"),
+        (page([{}] * 10_001), "more than 10,000 documents on a page"),
         (page([], hasNextPage=None), "no hasNextPage"),
         (page([], hasNextPage="yes"), "no hasNextPage"),
     ],
@@ -281,7 +282,7 @@ async def test_a_page_is_read_up_to_a_limit(payload: FakePayload, connect: Conne
     payload.misbehave_next("never_ends")
     error = await failure(await connect(max_page_bytes=100_000))
     assert isinstance(error, BadAnswer)
-    assert error.reason == "a page of more than 100,000 bytes"
+    assert error.reason == "longer than 100,000 bytes"
 
 
 @pytest.mark.parametrize("status", [401, 403])
