@@ -1,42 +1,40 @@
 """The native API of an Ollama server: https://github.com/ollama/ollama/blob/main/docs/api.md."""
 
 import asyncio
-import io
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 import orjson
-from aiohttp import hdrs
 from aiohttp.http_exceptions import LineTooLong
+from yarl import URL
 
-from aletheia.adapters.answers import excerpt, read_retry_after
-from aletheia.adapters.embedding.remote import TOO_LONG, Vector, read_base_url, read_vector
+from aletheia.adapters.embedding.remote import TOO_LONG, Vector, read_vector
+from aletheia.adapters.http import HttpClient, read_base_url
+from aletheia.adapters.http_answers import Answer, as_object, as_text, excerpt, load_object
 from aletheia.analysis.model_manager import PullProgress
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    ComputeFailed,
-    InvalidTask,
-    NotFound,
-    Refused,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-)
+from aletheia.errors import AletheiaError, BadAnswer, ComputeFailed, InvalidTask, Unavailable
 
 T = TypeVar("T")
 
 OLLAMA: Final = "ollama"
 """What results and errors call the provider."""
 
+ADDRESS: Final = "OLLAMA_BASE_URL"
+"""The setting that errors point to."""
+
 OLLAMA_URL: Final = "http://localhost:11434"
 
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 """Longest answer that is read, bytes."""
+
+MAX_ANSWER_VALUES: Final = 8_000_000
+"""Most numbers in an answer that is read."""
 
 CONNECT_TIMEOUT_S: Final = 10.0
 
@@ -45,9 +43,6 @@ UNLOAD_LOOK_S: Final = 0.05
 
 _DOWNLOADING: Final = ("pulling", "downloading")
 """How a status begins while bytes are expected; to verify them takes long and says nothing."""
-
-_REFUSALS: Final = {401: Unauthorized, 403: Unauthorized, 404: NotFound}
-_OUTAGES: Final = frozenset({408, 429, 499})
 
 _SAYS_NO_MODEL: Final = re.compile(
     r"model\b.*\bnot found|model manifest: file does not exist|invalid model name"
@@ -129,7 +124,6 @@ class OllamaClient:
         pull_timeout_s: bound on the download of a model, seconds.
         stall_s: how long a download may bring nothing, seconds.
         max_answer_bytes: longest answer that is read.
-        clock: seconds since the epoch.
 
     Raises:
         Misconfigured: `base_url` is not an address.
@@ -143,30 +137,22 @@ class OllamaClient:
         pull_timeout_s: float = 600.0,
         stall_s: float = 60.0,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._base_url = read_base_url("OLLAMA_BASE_URL", base_url)
+        self._base_url = read_base_url(ADDRESS, base_url)
         self._timeout_s = timeout_s
         self._pull_timeout_s, self._stall_s = pull_timeout_s, stall_s
         self._max_answer_bytes = max_answer_bytes
-        self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._http = HttpClient(
+            OLLAMA, address=ADDRESS, timeout_s=timeout_s, connect_timeout_s=CONNECT_TIMEOUT_S
+        )
 
     async def open(self) -> None:
         """Make ready to send. Idempotent."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={hdrs.USER_AGENT: "aletheia"},
-            )
+        await self._http.open()
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.close()
 
     async def version(self) -> str:
         """Ask which version the server is."""
@@ -243,7 +229,7 @@ class OllamaClient:
             if len(vectors) != len(texts):
                 raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")
             tokens = _number(answer, "prompt_eval_count")
-            return Embeddings(vectors, tokens, str(answer.get("model") or model))
+            return Embeddings(vectors, tokens, as_text(answer.get("model")) or model)
 
         return await self._ask("POST", "embed", body, read)
 
@@ -282,9 +268,11 @@ class OllamaClient:
             Unavailable: it was still loaded when the time for one request was over.
         """
         body = {"model": model, "keep_alive": 0}
-        reason = await self._ask("POST", "generate", body, lambda answer: answer.get("done_reason"))
+        reason = await self._ask(
+            "POST", "generate", body, lambda answer: as_text(answer.get("done_reason"))
+        )
         if reason != "unload":
-            raise BadAnswer(OLLAMA, f"asked to unload {model!r}, it says {str(reason)[:100]!r}")
+            raise BadAnswer(OLLAMA, f"asked to unload {model!r}, it says {reason[:100]!r}")
         try:
             async with asyncio.timeout(self._timeout_s):
                 while await self.find_loaded(model):  # noqa: ASYNC110 - a server tells nobody
@@ -313,12 +301,16 @@ class OllamaClient:
         ends_at = loop.time() + self._pull_timeout_s
         stalls_at = loop.time() + self._stall_s
         try:
-            async with asyncio.timeout_at(min(ends_at, stalls_at)):
-                response = await self._send("POST", "pull", {"model": model})
-            async with response:
+            async with AsyncExitStack() as closing:
+                async with asyncio.timeout_at(min(ends_at, stalls_at)):
+                    content = await closing.enter_async_context(
+                        self._http.stream("POST", self._url("pull"), body=_dump({"model": model}))
+                    )
+                if isinstance(content, Answer):
+                    raise _to_error(content)
                 while True:
                     async with asyncio.timeout_at(min(ends_at, stalls_at)):
-                        progress = await pull.read_next(response.content)
+                        progress = await pull.read_next(content)
                     if progress is None:
                         continue
                     yield progress
@@ -331,9 +323,6 @@ class OllamaClient:
             else:
                 reason = f"{pull} brought nothing for {self._stall_s:g} s"
             raise Unavailable(OLLAMA, reason) from None
-        except (aiohttp.ClientError, OSError) as error:
-            reason = f"{pull} broke off ({type(error).__name__})"
-            raise Unavailable(OLLAMA, reason) from error
 
     async def _ask(
         self,
@@ -346,54 +335,18 @@ class OllamaClient:
 
         `read` takes from it what matters, and raises `ValueError` where that is not there.
         """
-        status: int | None = None
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                response = await self._send(method, endpoint, body)
-                async with response:
-                    status = response.status
-                    answer = await _read_all(response.content, self._max_answer_bytes)
-        except TimeoutError:
-            reason = f"no complete answer within {self._timeout_s:g} s"
-            raise Unavailable(OLLAMA, reason, status=status) from None
-        except aiohttp.ClientResponseError as error:
-            said = excerpt(error.message.encode(errors="replace"))
-            raise BadAnswer(OLLAMA, f"not HTTP: {said}", status=status) from error
-        except (aiohttp.ClientError, OSError) as error:
-            reason = f"connection lost ({type(error).__name__})"
-            raise Unavailable(OLLAMA, reason, status=status) from error
-        try:
-            return read(_load(answer))
-        except ValueError as error:
-            reason = f"{error}: {excerpt(answer[:4096])}"
-            raise BadAnswer(OLLAMA, reason, status=status) from None
+        answer = await self._http.exchange(
+            method,
+            self._url(endpoint),
+            body=None if body is None else _dump(body),
+            max_bytes=self._max_answer_bytes,
+        )
+        if not answer.is_success:
+            raise _to_error(answer)
+        return answer.read(lambda raw: read(load_object(raw, max_values=MAX_ANSWER_VALUES)))
 
-    async def _send(
-        self, method: str, endpoint: str, body: Mapping[str, Any] | None
-    ) -> aiohttp.ClientResponse:
-        """Send a request and wait for the beginning of an answer that is a success."""
-        if self._session is None:
-            raise RuntimeError("the client is not open")
-        try:
-            response = await self._session.request(
-                method,
-                f"{self._base_url}/api/{endpoint}",
-                data=None if body is None else io.BytesIO(orjson.dumps(body)),
-                headers=None if body is None else {hdrs.CONTENT_TYPE: "application/json"},
-                allow_redirects=False,
-            )
-        except aiohttp.ConnectionTimeoutError:
-            reason = f"no connection within {CONNECT_TIMEOUT_S:g} s"
-            raise Unreachable(OLLAMA, reason) from None
-        except aiohttp.ClientConnectorError as error:
-            raise Unreachable(OLLAMA, excerpt(str(error).encode())) from error
-        if response.status == 200:  # noqa: PLR2004
-            return response
-        async with response:
-            raw = await _read_all(response.content, self._max_answer_bytes)
-        retry_after, date = (response.headers.get(n) for n in (hdrs.RETRY_AFTER, hdrs.DATE))
-        wait_s = read_retry_after(retry_after, date=date, now=self._clock())
-        raise _to_error(response.status, raw, wait_s)
+    def _url(self, endpoint: str) -> URL:
+        return URL(f"{self._base_url}/api/{endpoint}")
 
 
 class _Pull:
@@ -427,15 +380,17 @@ class _Pull:
             line = await content.readline()
             if not line:
                 raise Unavailable(OLLAMA, f"{self} broke off")
-            event = _load(line)
+            event = load_object(line)
         except (ValueError, LineTooLong) as error:
-            raise BadAnswer(OLLAMA, f"{self} says {error}") from None
-        if said := event.get("error"):
-            said = excerpt(str(said).encode(errors="replace"))
+            raise BadAnswer(OLLAMA, f"{self} brought what is {error}") from None
+        except aiohttp.ClientError as error:
+            raise Unavailable(OLLAMA, f"{self} broke off ({type(error).__name__})") from error
+        if said := _read_error(event):
+            said = excerpt(said)
             if _SAYS_NO_MODEL.search(said):
                 raise InvalidTask("model_not_found", f"{self._model!r}: {said}")
             raise Unavailable(OLLAMA, f"{self} failed: {said}")
-        status = str(event.get("status", ""))[:200]
+        status = as_text(event.get("status"))[:200]
         if isinstance(digest := event.get("digest"), str):
             layer = _number(event, "completed") or 0, _number(event, "total") or 0
             self._layers[digest] = layer
@@ -457,21 +412,21 @@ def model_key(model: str) -> str:
     return model.strip().removesuffix(":latest").lower()
 
 
-def _to_error(status: int, raw: bytes, wait_s: float | None) -> AletheiaError:
-    """Say what an answer means that is no success."""
+def _to_error(answer: Answer) -> AletheiaError:
+    """Build the error that an answer means which is no success."""
     try:
-        message = str(_load(raw).get("error") or "")
+        message = _read_error(load_object(answer.body))
     except ValueError:
-        message = raw[:4096].decode(errors="replace")
-    said = excerpt(message.encode(errors="replace"))
-    if status < 400:  # noqa: PLR2004
-        return BadAnswer(OLLAMA, f"{status}, which is not followed", status=status)
-    if fault := _read_task_fault(said):
-        return fault
-    if status in _OUTAGES or status >= 500:  # noqa: PLR2004
-        reason = f"{status}: {said}" if said else str(status)
-        return Unavailable(OLLAMA, reason, wait_s, status)
-    return _REFUSALS.get(status, Refused)(OLLAMA, status, said)
+        message = ""
+    said = answer.excerpt(message or None)
+    fault = _read_task_fault(said) if answer.status >= HTTPStatus.BAD_REQUEST else None
+    return fault or answer.to_error(said)
+
+
+def _read_error(event: Mapping[str, Any]) -> str:
+    """Read the message of an error: a text, or an object with one."""
+    error = event.get("error")
+    return as_text(error) or as_text(as_object(error).get("message"))
 
 
 def _read_task_fault(said: str) -> InvalidTask | ComputeFailed | None:
@@ -482,37 +437,19 @@ def _read_task_fault(said: str) -> InvalidTask | ComputeFailed | None:
     return ComputeFailed("bad_vector", said) if _SAYS_NAN.search(said) else None
 
 
-async def _read_all(content: aiohttp.StreamReader, max_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := await content.readany():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_bytes:
-            raise BadAnswer(OLLAMA, f"longer than {max_bytes:,} bytes")
-    return b"".join(chunks)
-
-
-def _load(raw: bytes) -> dict[str, Any]:
-    try:
-        value: object = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise ValueError("something that is not JSON") from None
-    if not isinstance(value, dict):
-        raise ValueError("something that is not a JSON object")  # noqa: TRY004
-    return cast("dict[str, Any]", value)
+def _dump(body: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(body)
 
 
 def _read_card(answer: Mapping[str, Any]) -> ModelCard:
-    info = answer.get("model_info")
-    facts = cast("dict[str, Any]", info) if isinstance(info, dict) else {}
-    architecture = facts.get("general.architecture", "")
+    facts = as_object(answer.get("model_info"))
+    architecture = as_text(facts.get("general.architecture"))
     capabilities = answer.get("capabilities")
     known = cast("list[object]", capabilities) if isinstance(capabilities, list) else []
     return ModelCard(
         _number(facts, f"{architecture}.context_length"),
         _number(facts, f"{architecture}.embedding_length"),
-        tuple(str(one) for one in known),
+        tuple(filter(None, map(as_text, known))),
     )
 
 

@@ -293,7 +293,7 @@ async def test_an_answer_is_read_up_to_a_limit(ollama: FakeOllama, connect: Conn
     ("body", "reason"),
     [
         (b"", "not JSON"),
-        (b"<html>", "not JSON"),
+        (b"<html>", "a web page in place of JSON"),
         (b"[]", "not a JSON object"),
         (b"{}", "no list of embeddings"),
         (b'{"embeddings": []}', "0 vectors for 1 texts"),
