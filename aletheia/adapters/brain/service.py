@@ -4,22 +4,17 @@ All calls may be repeated without harm, so that all are tried again after an out
 """
 
 import asyncio
-import io
 import random
-import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NoReturn, TypeVar
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
 
-import aiohttp
 import numpy as np
-import stamina
 from aiohttp import hdrs
 from numpy.typing import NDArray
 from yarl import URL
 
-from aletheia.adapters.answers import excerpt, read_retry_after
 from aletheia.adapters.brain.wire import (
     INVALID,
     MODEL_CHANGED,
@@ -28,9 +23,8 @@ from aletheia.adapters.brain.wire import (
     Dialect,
     Said,
 )
-from aletheia.adapters.connections import connection_lost, send_once
-from aletheia.adapters.embedding.remote import read_base_url
-from aletheia.adapters.upstream.client import IDLE_CONNECTION_S, LARGE_BODY_BYTES, is_token
+from aletheia.adapters.http import HttpClient, Retries, is_token, read_base_url
+from aletheia.adapters.http_answers import Answer, as_text
 from aletheia.brain.index import rank_duplicates
 from aletheia.brain.ports import (
     ADOPT_TIMEOUT_S,
@@ -51,16 +45,11 @@ from aletheia.brain.ports import (
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
-    Conflict,
     InvalidTask,
     Misconfigured,
     NotFound,
     Refused,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
 )
-from aletheia.resilience.backoff import BackOff
 from aletheia.store.project_id import check_project_id
 
 T = TypeVar("T")
@@ -85,12 +74,19 @@ MAX_ANSWER_BYTES: Final = 64 * 2**20
 TOO_LONG: Final = "input_too_long"
 """Code of an item that is longer than the service takes."""
 
-_SEND_ONCE: Final = (send_once(BRAIN),)
-_SHOWN_BYTES: Final = 4096
-_WEB_PAGE: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
-_TOO_LARGE: Final = 413
-_REFUSALS: Final = {401: Unauthorized, 403: Unauthorized, 404: NotFound, 409: Conflict}
-_NOT_THERE: Final = (404, 405, 501)
+LARGE_ANSWER_BYTES: Final = 2**20
+"""From here on an answer is read in a thread: it takes long enough to delay everything else."""
+
+_ADVICE: Final[Mapping[int, str]] = {
+    HTTPStatus.UNAUTHORIZED: f"check {API_KEY}",
+    HTTPStatus.FORBIDDEN: f"check {API_KEY}",
+    HTTPStatus.NOT_FOUND: f"check {ADDRESS}",
+}
+_NOT_THERE: Final = (
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.NOT_IMPLEMENTED,
+)
 
 
 class BrainService:
@@ -109,7 +105,6 @@ class BrainService:
         batch_bytes: most bytes of items in one request, unless a single one is longer.
         max_answer_bytes: longest answer that is read.
         dialect: names of fields.
-        clock: seconds since the epoch.
         draw: random number in `[0, 1)`, the share of each back-off that is waited.
 
     Raises:
@@ -132,7 +127,6 @@ class BrainService:
         batch_bytes: int = BATCH_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         dialect: Dialect | None = None,
-        clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         if not is_token(api_key):
@@ -141,30 +135,23 @@ class BrainService:
         self._key, self.model = api_key, model
         self._is_ours = False
         self._timeout_s = timeout_s
-        self._max_retries, self._retry_base_s = max_retries, retry_base_s
+        self._retries = Retries(max_retries, retry_base_s, draw)
         self._batch_items, self._batch_bytes = batch_items, batch_bytes
         self._max_answer_bytes = max_answer_bytes
         self._dialect = dialect or Dialect()
-        self._clock, self._draw = clock, draw
-        self._session: aiohttp.ClientSession | None = None
+        authorization: dict[str, str] = {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
+        self._http = HttpClient(BRAIN, address=ADDRESS, timeout_s=timeout_s, headers=authorization)
 
     def __repr__(self) -> str:
         return f"BrainService({self._base_url!r}, ***)"
 
     async def open(self) -> None:
         """Make ready to send; nothing is sent yet. Idempotent."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={hdrs.ACCEPT: "application/json", hdrs.USER_AGENT: "aletheia"},
-            )
+        await self._http.open()
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.close()
 
     async def upsert(
         self, project_id: str, department: BrainDepartment, items: Sequence[BrainItem]
@@ -342,7 +329,7 @@ class BrainService:
         try:
             done = await self._call(call, self._dialect.read_upserted)
         except Refused as refused:
-            if refused.status != _TOO_LARGE:
+            if refused.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 raise
             if len(ids) == 1:
                 return Upserted(0, 0, (FailedItem(ids[0], TOO_LONG),))
@@ -376,117 +363,45 @@ class BrainService:
             timeout_s: bound on each try, where it is not the usual one.
         """
         url = URL(self._base_url + call.path).with_query(call.query)
-        async for attempt in stamina.retry_context(
-            on=BackOff(self._retry_base_s, self._draw),
-            attempts=1 + self._max_retries,
-            timeout=None,
-        ):
-            with attempt:
-                return await self._try(call, url, read, extra, timeout_s or self._timeout_s)
-        raise AssertionError("the last try returns or raises")
 
-    async def _try(
-        self, call: Call, url: URL, read: Callable[[bytes], T], extra: str, timeout_s: float
-    ) -> T:
-        status, body, headers = await self._exchange(call, url, timeout_s)
-        if status != 200:  # noqa: PLR2004
-            self._refuse(status, body, headers, extra)
-        self._is_ours = self._dialect.is_ours(headers)
-        if _WEB_PAGE.match(body):
-            reason = f"a web page in place of JSON; is {ADDRESS} the root of the service?"
-            raise BadAnswer(BRAIN, reason, status=status)
-        try:
-            # A large answer takes long enough to read to hold up everything else.
-            if len(body) > LARGE_BODY_BYTES:
-                return await asyncio.to_thread(read, body)
-            return read(body)
-        except ValueError as error:
-            said = excerpt(body[:_SHOWN_BYTES], self._key)
-            raise BadAnswer(BRAIN, f"{error}: {said}", status=status) from None
-
-    async def _exchange(
-        self, call: Call, url: URL, timeout_s: float
-    ) -> tuple[int, bytes, Mapping[str, str]]:
-        """Send a request once and read what matters of its answer."""
-        if self._session is None:
-            raise RuntimeError("the client is not open")
-        headers = {**call.headers, hdrs.AUTHORIZATION: f"Bearer {self._key}"}
-        if call.body is not None:
-            headers[hdrs.CONTENT_TYPE] = "application/json"
-        is_large = call.body is not None and len(call.body) > LARGE_BODY_BYTES
-        status: int | None = None
-        try:
-            async with self._session.request(
+        async def send() -> T:
+            answer = await self._http.exchange(
                 call.method,
                 url,
-                data=io.BytesIO(call.body) if is_large and call.body else call.body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-                middlewares=_SEND_ONCE,
-            ) as response:
-                status = response.status
-                return status, await self._read_body(response), response.headers
-        except TimeoutError:
-            reason = f"no complete answer within {timeout_s:g} s"
-            raise Unavailable(BRAIN, reason, status=status) from None
-        except aiohttp.ClientConnectorError as error:
-            raise Unreachable(BRAIN, excerpt(str(error).encode())) from error
-        except aiohttp.ClientResponseError as error:
-            said = excerpt(error.message.encode(errors="replace"), self._key)
-            raise BadAnswer(BRAIN, f"not HTTP: {said}", status=status) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise connection_lost(BRAIN, error, status) from error
+                body=call.body,
+                headers=call.headers,
+                secrets=(self._key,),
+                max_bytes=self._max_answer_bytes,
+                timeout_s=timeout_s,
+            )
+            if not answer.is_success:
+                raise self._to_error(answer, extra)
+            self._is_ours = self._dialect.is_ours(answer.headers)
+            if len(answer.body) > LARGE_ANSWER_BYTES:
+                return await asyncio.to_thread(answer.read, read)
+            return answer.read(read)
 
-    async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read an answer; of one that is no success, the beginning."""
-        is_success = response.status == 200  # noqa: PLR2004
-        max_bytes = self._max_answer_bytes if is_success else _SHOWN_BYTES
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := await response.content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > max_bytes:
-                if not is_success:
-                    break
-                reason = f"an answer of more than {max_bytes:,} bytes"
-                raise BadAnswer(BRAIN, reason, status=response.status)
-        return b"".join(chunks)
+        return await self._retries.send(send)
 
-    def _refuse(self, status: int, body: bytes, headers: Mapping[str, str], extra: str) -> NoReturn:
-        """Raise what an answer means that is not a success."""
+    def _to_error(self, answer: Answer, extra: str) -> AletheiaError:
+        """Build the error that an answer means which is no success."""
+        status = answer.status
         if extra and status in _NOT_THERE:
             reason = f"the service does not offer to {extra}, which only Aletheia's own does"
-            raise NotFound(BRAIN, status, reason)
-        if status < 400:  # noqa: PLR2004
-            reason = f"{status}, which is not followed; is {ADDRESS} the address it has in the end?"
-            raise BadAnswer(BRAIN, reason, status=status)
-        error = self._dialect.read_error(body)
-        raise _to_our_own(status, error) or self._to_error(status, body, headers, error)
-
-    def _to_error(
-        self, status: int, body: bytes, headers: Mapping[str, str], error: Said
-    ) -> AletheiaError:
-        """Say what a refusal means that says nothing about what was asked."""
-        raw = b"a web page" if _WEB_PAGE.match(body) else body
-        said = excerpt(error.message.encode(errors="replace") or raw, self._key)
-        if status in (408, 429) or status >= 500:  # noqa: PLR2004
-            wait_s = read_retry_after(
-                headers.get(hdrs.RETRY_AFTER), date=headers.get(hdrs.DATE), now=self._clock()
-            )
-            return Unavailable(BRAIN, f"{status}: {said}" if said else str(status), wait_s, status)
-        advice = {401: f"check {API_KEY}", 403: f"check {API_KEY}", 404: f"check {ADDRESS}"}
-        reason = "; ".join(part for part in (said, advice.get(status, "")) if part)
-        return _REFUSALS.get(status, Refused)(BRAIN, status, reason)
+            return NotFound(BRAIN, status, reason)
+        error = self._dialect.read_error(answer.body)
+        reason = (answer.excerpt(error.message or None), _ADVICE.get(status, ""))
+        ours = _to_our_own(answer, error)
+        return ours or answer.to_error("; ".join(filter(None, reason)))
 
 
-def _to_our_own(status: int, error: Said) -> AletheiaError | None:
+def _to_our_own(answer: Answer, error: Said) -> AletheiaError | None:
     """Find the error that a service of ours has translated into an answer."""
-    if status == 409 and error.code in (MODEL_CHANGED, OTHER_MODEL):  # noqa: PLR2004
-        kept, own, asked = (str(error.details.get(x, ""))[:200] for x in ("kept", "own", "asked"))
+    if answer.status == HTTPStatus.CONFLICT and error.code in (MODEL_CHANGED, OTHER_MODEL):
+        kept, own, asked = (as_text(error.details.get(x))[:200] for x in ("kept", "own", "asked"))
         is_changed = error.code == MODEL_CHANGED
         return ModelChanged(kept, asked) if is_changed else OtherModel(own, asked)
-    if status in (400, 422) and error.code in INVALID:
-        return InvalidTask(error.code, excerpt(error.message.encode(errors="replace")))
+    is_invalid = answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+    if is_invalid and error.code in INVALID:
+        return InvalidTask(error.code, answer.excerpt(error.message))
     return None

@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from aletheia.adapters.http_answers import as_object, as_text, load_json
 from aletheia.brain.index import choose_previous, make_unit
 from aletheia.brain.ports import (
     AspectCoverage,
@@ -377,20 +378,18 @@ class Dialect:
     def read_error(self, body: bytes) -> Said:
         """Read what is said against a request, in any of the forms that are usual."""
         try:
-            answer: object = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            values = as_object(load_json(body))
+        except ValueError:
             return Said()
-        values = _as_object(answer)
         error = values.get("error")
         if isinstance(error, dict):
-            values = _as_object(cast("object", error))
+            values = as_object(cast("object", error))
         else:
             values = {"message": error or values.get("detail"), **values}
-        code, message = values.get("code"), values.get("message")
         return Said(
-            code if isinstance(code, str) else "",
-            message if isinstance(message, str) else "",
-            _as_object(values.get("details")),
+            as_text(values.get("code")),
+            as_text(values.get("message")),
+            as_object(values.get("details")),
         )
 
 
@@ -435,14 +434,6 @@ def _dump(values: Mapping[str, Any]) -> bytes:
 
 def _load(model: type[_T], body: bytes) -> _T:
     try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise ValueError("not JSON") from None
-    try:
-        return model.model_validate(answer)
+        return model.model_validate(load_json(body))
     except ValidationError as invalid:
         raise ValueError(explain(invalid)) from None
-
-
-def _as_object(value: object) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

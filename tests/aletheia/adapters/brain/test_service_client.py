@@ -449,7 +449,7 @@ async def test_what_services_say_differently_is_understood(
     ("ask", "body", "reason"),
     [
         (search, b"<!DOCTYPE html><title>Welcome", "a web page in place of JSON"),
-        (search, b"\n <html>", "is BRAIN_SERVICE_BASE_URL the root of the service?"),
+        (search, b"\n <html>", "is BRAIN_SERVICE_BASE_URL the root of the API?"),
         (search, b"", "not JSON"),
         (search, b'{"duplicates": [', "not JSON"),
         (search, b"[" * 100_000, "not JSON"),
@@ -493,7 +493,7 @@ async def test_an_answer_is_read_up_to_a_limit(
     error = await failure(await connect(max_answer_bytes=100_000, max_retries=0))
     assert isinstance(error, Unavailable)
     assert isinstance(error, BadAnswer) == (status == 200)
-    assert ("more than 100,000 bytes" in error.reason) == (status == 200)
+    assert ("longer than 100,000 bytes" in error.reason) == (status == 200)
 
 
 async def test_an_answer_without_an_end_is_a_bad_answer(
