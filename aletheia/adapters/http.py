@@ -189,7 +189,7 @@ class HttpClient:
                 else:
                     answer.body = await _read_beginning(response)
                 return answer
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise self._translate(error, status, timeout, secrets) from _cause_of(error)
 
     @asynccontextmanager
@@ -223,7 +223,7 @@ class HttpClient:
                 else:
                     answer.body = await _read_beginning(response)
                     yield answer
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             # A `TimeoutError`, which is an `OSError`, may be of whoever reads.
             if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
                 raise
@@ -300,6 +300,8 @@ class HttpClient:
                 reason = f"no complete answer within {timeout.total:g} s"
             case aiohttp.ClientConnectorError():
                 return Unreachable(self.dependency, excerpt(str(error), *secrets))
+            case UnicodeError():
+                return Unreachable(self.dependency, "the name of the host has no form in the DNS")
             case aiohttp.ClientResponseError():
                 said = excerpt(error.message, *secrets)
                 return BadAnswer(self.dependency, f"not HTTP: {said}", status=status)

@@ -14,22 +14,21 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, TypeAlias
 
 import aiohttp
-from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from aletheia.adapters.answers import excerpt, read_retry_after
-from aletheia.errors import InvalidTask, Misconfigured, Refused, Unavailable, Unreachable
+from aletheia.adapters.http import HttpClient
+from aletheia.errors import InvalidTask, Misconfigured, Refused, Unavailable
 from aletheia.events.log import KeptEvent
 
 WEBHOOK: Final = "webhook"
 """What errors call it, and the kind of sink it is."""
 
 ALLOWED_HOSTS: Final = "WEBHOOK_ALLOWED_HOSTS"
-SECRET: Final = "WEBHOOK_SECRET"  # noqa: S105
+SECRET: Final = "WEBHOOK_SECRET"  # noqa: S105 - the name of a setting
 """The settings that errors point to."""
 
 TIMESTAMP_HEADER: Final = "X-Aletheia-Timestamp"
@@ -42,16 +41,23 @@ again. Anything else that is no success (401 or 404 while the receiver is set up
 5xx) may change, and is tried again."""
 
 _MAX_URL: Final = 2000
-_SHOWN_BYTES: Final = 1024
 _MIN_SECRET: Final = 4
+
+_AddressInfo: TypeAlias = tuple[
+    socket.AddressFamily | int,
+    socket.SocketKind | int,
+    int,
+    str,
+    tuple[str, int] | tuple[str, int, int, int],
+]
 
 _GLOBAL_IPV6: Final = ipaddress.ip_network("2000::/3")
 """All that is handed out (https://www.iana.org/assignments/ipv6-address-space); outside of it are
 loopback, link-local, unique local, site-local, multicast, IPv4-mapped and translated ones."""
 
 _SPECIAL: Final = tuple(
-    ipaddress.ip_network(one)
-    for one in (
+    ipaddress.ip_network(network)
+    for network in (
         "192.0.0.0/24",  # IETF protocol assignments
         "192.88.99.0/24",  # relays to 6to4
         "2001::/23",  # IETF protocol assignments, Teredo among them, which hides an IPv4 address
@@ -65,12 +71,12 @@ _SPECIAL: Final = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Say whether an IP address is one that anybody on the Internet has."""
+    """Check whether an IP address is one that anybody on the Internet has."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if any(ip.version == one.version and ip in one for one in _SPECIAL):
+    if any(ip.version == network.version and ip in network for network in _SPECIAL):
         return False
     if isinstance(ip, ipaddress.IPv6Address):
         return ip in _GLOBAL_IPV6 and ip.is_global and ip.scope_id is None
@@ -130,25 +136,32 @@ class Webhooks:
         except ValueError:
             reason = "must be hosts, without scheme and port, with commas between them"
             raise Misconfigured(ALLOWED_HOSTS, reason) from None
-        self._timeout_s = timeout_s
         self._clock = clock
         self._resolver = resolver
         self._ssl_context = ssl_context
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._allowed, self._public = (
+            HttpClient(
+                WEBHOOK,
+                timeout_s=timeout_s,
+                headers={"Accept": "*/*"},
+                make_connector=make_connector,
+                clock=clock,
+            )
+            for make_connector in (self._connect_to_allowed, self._connect_to_public)
+        )
 
     async def open(self) -> None:
         """Make ready to send. Idempotent."""
-        if not self._sessions:
-            self._sessions = {is_allowed: self._session(is_allowed) for is_allowed in (False, True)}
+        await self._allowed.open()
+        await self._public.open()
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            await session.close()
+        await self._allowed.close()
+        await self._public.close()
 
     def check(self, address: str) -> None:
-        """See whether events may be sent to an address, as far as that shows without asking DNS.
+        """Check whether events may be sent to an address, as far as that shows without asking DNS.
 
         Raises:
             InvalidTask: `invalid_webhook_url`.
@@ -166,57 +179,44 @@ class Webhooks:
             Unavailable: it is too slow, or answers with anything else but success.
         """
         url, is_allowed = self._read(address)
-        if not self._sessions:
-            raise RuntimeError("the client is not open")
         timestamp = str(int(self._clock()))
-        headers = {
-            hdrs.CONTENT_TYPE: "application/json",
-            hdrs.USER_AGENT: "aletheia",
-            TIMESTAMP_HEADER: timestamp,
-            SIGNATURE_HEADER: sign(self._secret, timestamp, event.body),
-            EVENT_ID_HEADER: event.id,
-        }
         shown = redact(address)
-        status: int | None = None
-        said = b""
+        client = self._allowed if is_allowed else self._public
         try:
-            async with self._sessions[is_allowed].post(
-                url, data=event.body, headers=headers, allow_redirects=False
-            ) as response:
-                status = response.status
-                if not 200 <= status < 300:  # noqa: PLR2004
-                    said = await _read_beginning(response)
-                wait_s = read_retry_after(
-                    response.headers.get(hdrs.RETRY_AFTER),
-                    date=response.headers.get(hdrs.DATE),
-                    now=self._clock(),
-                )
-        except TimeoutError:
-            reason = f"{shown}: no complete answer within {self._timeout_s:g} s"
-            raise Unavailable(WEBHOOK, reason, status=status) from None
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, _NotPublic):
-                reason = f"{shown}: {error.os_error}; name the host there if that is meant to be"
+            answer = await client.exchange(
+                "POST",
+                url,
+                body=event.body,
+                headers={
+                    TIMESTAMP_HEADER: timestamp,
+                    SIGNATURE_HEADER: sign(self._secret, timestamp, event.body),
+                    EVENT_ID_HEADER: event.id,
+                },
+                secrets=_secrets_of(url),
+            )
+        except Unavailable as error:
+            refused = getattr(error.__cause__, "os_error", None)
+            if isinstance(refused, _NotPublic):
+                reason = f"{shown}: {refused}; name the host there if that is meant to be"
                 raise Misconfigured(ALLOWED_HOSTS, reason) from None
-            raise Unreachable(WEBHOOK, f"{shown}: {type(error.os_error).__name__}") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # The library's words may repeat the address.
-            raise Unavailable(WEBHOOK, f"{shown}: {type(error).__name__}", None, status) from None
-        if 200 <= status < 300:  # noqa: PLR2004
+            reason = f"{shown}: {error.reason}"
+            raise type(error)(WEBHOOK, reason, None, error.status) from None
+        if answer.is_success:
             return
-        reason = f"{shown}: {excerpt(said, *_secrets_of(url))}"
-        if status in REFUSES_THE_EVENT:
-            raise Refused(WEBHOOK, status, reason)
-        raise Unavailable(WEBHOOK, f"{status} from {reason}", wait_s, status)
+        reason = f"{shown}: {answer.excerpt()}"
+        if answer.status in REFUSES_THE_EVENT:
+            raise Refused(WEBHOOK, answer.status, reason)
+        reason = f"{answer.status} from {reason}"
+        raise Unavailable(WEBHOOK, reason, answer.retry_after_s, answer.status)
 
     def _read(self, address: str) -> tuple[URL, bool]:
-        """Read an address; say whether its host is allowed by name."""
+        """Read an address, and whether its host is allowed by name."""
         try:
             url = URL(address)
             host = _normalise_host(url.raw_host or "")
         except ValueError:
             raise _invalid("it is not a URL") from None
-        if len(address) > _MAX_URL or not all("!" <= one <= "~" for one in str(url)):
+        if len(address) > _MAX_URL or not all("!" <= character <= "~" for character in str(url)):
             raise _invalid(f"it is longer than {_MAX_URL} characters or holds odd ones")
         if url.scheme not in ("http", "https") or not host:
             raise _invalid("it must begin with https:// and a host")
@@ -231,25 +231,26 @@ class Webhooks:
             raise _invalid(f"{redact(address)} is not public and not in {ALLOWED_HOSTS}")
         return url, False
 
-    def _session(self, is_allowed: bool) -> aiohttp.ClientSession:
-        resolver = self._resolver or aiohttp.ThreadedResolver()
+    def _connect_to_allowed(self) -> aiohttp.BaseConnector:
+        return self._make_connector(self._resolver or aiohttp.ThreadedResolver())
+
+    def _connect_to_public(self) -> aiohttp.BaseConnector:
+        resolver = _PublicResolver(self._resolver or aiohttp.ThreadedResolver())
+        return self._make_connector(resolver, socket_factory=_make_public_socket)
+
+    def _make_connector(
+        self,
+        resolver: AbstractResolver,
+        socket_factory: Callable[[_AddressInfo], socket.socket] | None = None,
+    ) -> aiohttp.BaseConnector:
         # A new connection each time: a receiver that closes idle ones loses no event, and every
         # one goes through the checks.
-        connector = aiohttp.TCPConnector(
+        return aiohttp.TCPConnector(
             force_close=True,
             use_dns_cache=False,
             ssl=self._ssl_context or True,
-            resolver=resolver if is_allowed else _PublicResolver(resolver),
-            socket_factory=None if is_allowed else _make_public_socket,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            # Not rounded up to whole seconds, as it is by default.
-            timeout=aiohttp.ClientTimeout(
-                total=self._timeout_s, ceil_threshold=self._timeout_s + 1
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
+            resolver=resolver,
+            socket_factory=socket_factory,
         )
 
 
@@ -272,24 +273,16 @@ class _PublicResolver(AbstractResolver):
             OSError: it has no address, or one that is not public.
         """
         found = await self._resolver.resolve(host, port, family)
-        if not all(is_public(one["host"]) for one in found):
+        if not all(is_public(address["host"]) for address in found):
             raise _NotPublic("the host has an address that is not public")
         return found
 
     async def close(self) -> None:
-        """Let go of what it asks."""
+        """Close the resolver that it asks."""
         await self._resolver.close()
 
 
-def _make_public_socket(
-    info: tuple[
-        socket.AddressFamily | int,
-        socket.SocketKind | int,
-        int,
-        str,
-        tuple[str, int] | tuple[str, int, int, int],
-    ],
-) -> socket.socket:
+def _make_public_socket(info: _AddressInfo) -> socket.socket:
     """Make a socket for a connection that is about to be made.
 
     Raises:
@@ -301,25 +294,18 @@ def _make_public_socket(
     return socket.socket(family, kind, protocol)
 
 
-async def _read_beginning(response: aiohttp.ClientResponse) -> bytes:
-    said = b""
-    while len(said) < _SHOWN_BYTES and (chunk := await response.content.readany()):
-        said += chunk
-    return said[:_SHOWN_BYTES]
-
-
 def _normalise_host(host: str) -> str:
     """Write a host as addresses have it: lower case, punycode, no final dot, no brackets."""
     bare = host.strip().strip("[]").rstrip(".").lower()
     return URL.build(scheme="https", host=bare).raw_host or "" if bare else ""
 
 
-def _secrets_of(url: URL) -> list[str]:
+def _secrets_of(url: URL) -> tuple[str, ...]:
     """List what an answer might repeat of an address and must not be shown, longest first."""
     parts = [url.user, url.password, *url.parts, *url.query.values(), url.raw_query_string]
     raw = [url.raw_user, url.raw_password, *url.raw_parts]
     known = {part for part in (*parts, *raw) if part and len(part) >= _MIN_SECRET}
-    return sorted(known, key=len, reverse=True)
+    return tuple(sorted(known, key=len, reverse=True))
 
 
 def _invalid(reason: str) -> InvalidTask:

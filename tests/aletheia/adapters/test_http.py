@@ -134,12 +134,10 @@ async def test_a_refused_connection_is_unreachable() -> None:
     assert (caught.value.dependency, caught.value.status) == (SERVER, None)
 
 
-async def test_a_host_that_has_no_address_is_unreachable() -> None:
-    client = HttpClient(SERVER, timeout_s=2)
-    await client.open()
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
+async def test_a_host_that_has_no_address_is_unreachable(client: HttpClient, host: str) -> None:
     with pytest.raises(Unreachable):
-        await client.exchange("GET", URL("http://nowhere.invalid"))
-    await client.close()
+        await client.exchange("GET", URL(f"http://{host}"))
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
