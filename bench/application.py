@@ -23,8 +23,8 @@ from aletheia.adapters.mock.judge import WRITERS
 from aletheia.gather.prompts.generate_items import FORM
 from aletheia.llm.messages import read_quoted
 from bench.programs import Message, answer_requests_async, say
-from deployments.example_payload import ExamplePayload
-from deployments.loopback import LoopbackServer, answer
+from deployments.examples.payload import ExamplePayload
+from deployments.examples.server import LoopbackServer, answer
 
 DEPARTMENTS: Final = {
     "Support": "Answers customers by mail and phone, handles refunds and complaints, and collects "

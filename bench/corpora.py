@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.example_upstream import stdlib_texts
+from deployments.examples.texts import stdlib_texts
 
 DIMENSIONS = 384
 """Of the vectors of `sentence-transformers/all-MiniLM-L6-v2`."""

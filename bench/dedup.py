@@ -52,7 +52,7 @@ from aletheia.items.item_index import ItemIndex, make_entry
 from aletheia.items.labelled import LabelledPair, LabelledText, Split, pair_up, read_texts
 from aletheia.llm.messages import Completion
 from bench.figures import console, describe_machine, print_json
-from deployments.example_payload import EXAMPLE_TEXTS, example_departments
+from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
 
 MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 

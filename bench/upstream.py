@@ -28,7 +28,7 @@ from aiohttp import web
 
 from bench.corpora import DIMENSIONS, make_texts, read_texts, task_entry, task_id
 from bench.programs import Message, answer_requests_async, say
-from deployments.example_upstream import ExampleUpstream, refuse
+from deployments.examples.upstream import ExampleUpstream, refuse
 
 EMPTY = b'{"data":[]}'
 """The page that holds no tasks."""

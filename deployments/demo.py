@@ -29,13 +29,13 @@ from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
 from deployments.demo_gather import run_gather
 from deployments.demo_runs import artifacts_of, show_links, watch
 from deployments.environment import demo_servers
-from deployments.example_upstream import ExampleTask, example_tasks
+from deployments.examples.tasks import ExampleTask, example_tasks
 from deployments.local import TITLES, Local, ProgramFailed, request
 from deployments.steps import Steps
 from deployments.up import POLL_TASKS, set_schedule, start_servers, start_shift
 
-FAKE_LIMITS: Final = {"RATE_LIMIT_PER_MINUTE": "1000", "RATE_LIMIT_PER_HOUR": "1000"}
-"""For the fakes: shift and gather together ask more often than is allowed by default."""
+EXAMPLE_LIMITS: Final = {"RATE_LIMIT_PER_MINUTE": "1000", "RATE_LIMIT_PER_HOUR": "1000"}
+"""Limits for the example providers: shift and gather together send more than the default."""
 
 STAND_INS: Final = {"nomic-embed-text": "text-embedding-3-small"}
 """What stands in at OpenAI for the tasks that name a model, in `hybrid` mode."""
@@ -171,9 +171,9 @@ def _run(
     try:
         variables = dict.fromkeys(NOT_OURS, "") | {"ALETHEIA_DATA_DIR": str(local.directory)}
         if settings.is_remote:
-            with steps.step("Start fakes of OpenAI and Ollama"):
+            with steps.step("Start example providers"):
                 options = ["--ollama-fails-after", "1"] if mode == "hybrid" else []
-                variables |= local.start_providers(options) | FAKE_LIMITS
+                variables |= local.start_providers(options) | EXAMPLE_LIMITS
         if mode == "hybrid":
             variables["HYBRID_MODEL_MAP"] = json.dumps(STAND_INS)
         model = DEFAULT_MODELS[mode]
@@ -196,7 +196,7 @@ def _run(
         if mode == "hybrid":
             steps.console.print(
                 "\n  A gather is left out in this mode: items are embedded by Ollama alone, and "
-                "the fake one is down.",
+                "the example of it is down.",
                 highlight=False,
             )
         else:
@@ -223,7 +223,7 @@ def show(
         console: where to.
         outcomes: of all tasks.
         stats: of the upstream; `elapsed_s` is the time between its first page and last report.
-        is_made_up: whether the vectors mean nothing, as they are a mock's or a fake's.
+        is_made_up: whether the vectors mean nothing, as a mock or an example made them.
 
     Returns:
         Whether it is.
@@ -292,17 +292,17 @@ def _introduce(console: Console, settings: EmbeddingSettings, tasks: int) -> Non
         )
     elif settings.is_remote:
         story = (
-            " The fake Ollama fails after its first request, so that you see the rest go to the "
-            "fake OpenAI."
+            " The example of Ollama fails after its first request, so that the rest goes to the "
+            "example of OpenAI."
             if settings.processing_mode == "hybrid"
             else ""
         )
         console.print(
             Panel(
-                f"PROCESSING_MODE={settings.processing_mode}: no provider is asked. Fakes on this "
-                "machine speak the protocols of OpenAI and Ollama; their vectors are made up from "
-                f"the text and mean nothing. No key of yours is used.{story}",
-                title="THE PROVIDERS ARE FAKES",
+                f"PROCESSING_MODE={settings.processing_mode}: no provider is asked. Example "
+                "servers on this machine speak the protocols of OpenAI and Ollama; their vectors "
+                f"are made up from the text and mean nothing. No key of yours is used.{story}",
+                title="THE PROVIDERS ARE EXAMPLES",
                 style="bold red",
             )
         )

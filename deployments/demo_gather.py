@@ -30,7 +30,7 @@ from aletheia.items.content import SavedItem
 from aletheia.quality.evaluation import EVALUATIONS, REQUESTS
 from deployments.demo_runs import LOOK_EVERY_S, artifacts_of, show_links, watch
 from deployments.event_lines import describe
-from deployments.example_payload import EXAMPLE_TEXTS, ExampleDepartment, example_departments
+from deployments.examples.departments import EXAMPLE_TEXTS, ExampleDepartment, example_departments
 from deployments.local import Local
 from deployments.steps import Steps
 from deployments.up import start_run

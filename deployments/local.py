@@ -40,7 +40,7 @@ TITLES: Final[Mapping[Name, str]] = {
     "worker": "worker",
     "upstream": "example upstream",
     "payload": "example application",
-    "providers": "fake providers",
+    "providers": "example providers",
 }
 
 HOST: Final = "127.0.0.1"
@@ -216,9 +216,7 @@ class Local:
         with self._locked():
             if (running := self.running("upstream")) is not None:
                 return running
-            command = ["deployments.example_upstream", "--port", "0", *options]
-            program, _ = self._start_announced("upstream", command)
-            return program
+            return self._start_announced("upstream", options)
 
     def start_payload(self, options: Sequence[str] = ()) -> Program:
         """Start the example application, or find it running.
@@ -229,12 +227,10 @@ class Local:
         with self._locked():
             if (running := self.running("payload")) is not None:
                 return running
-            command = ["deployments.example_payload", "--port", "0", *options]
-            program, _ = self._start_announced("payload", command)
-            return program
+            return self._start_announced("payload", options)
 
     def start_providers(self, options: Sequence[str] = ()) -> dict[str, str]:
-        """Start protocol fakes of OpenAI and Ollama anew.
+        """Start the example providers anew.
 
         Args:
             options: of their command line.
@@ -245,27 +241,25 @@ class Local:
         with self._locked():
             if (running := self.running("providers")) is not None:
                 _end([psutil.Process(running.pid)], STOP_TIMEOUT_S)
-            command = ["tests.fakes.providers", *options]
-            _, announced = self._start_announced("providers", command)
+            program = self._start_announced("providers", options)
             return {
-                "OLLAMA_BASE_URL": announced["url"],
-                "OPENAI_BASE_URL": announced["openai"],
-                "OPENAI_API_KEY": announced["api_key"],
+                "OLLAMA_BASE_URL": f"{program.url}",
+                "OPENAI_BASE_URL": f"{program.url}/v1",
+                "OPENAI_API_KEY": "sk-example",
             }
 
-    def _start_announced(
-        self, name: Name, command: Sequence[str]
-    ) -> tuple[Program, dict[str, str]]:
-        """Start a program that says in the first line it prints where it is."""
+    def _start_announced(self, name: Name, options: Sequence[str]) -> Program:
+        """Start an example server; the first line it prints has its address."""
         log = self.log(name)
         # Earlier ones have written before it.
         start = log.stat().st_size if log.exists() and not _is_long(log) else 0
+        command = [f"deployments.examples.{name}", *options]
         started = self._start(name, command, cwd=ROOT)
         self._wait(started, lambda: _first_json(log, start) is not None)
         announced = _first_json(log, start) or {}
         program = Program(name, started.pid, announced["url"])
         self._write(program)
-        return program, announced
+        return program
 
     def stop(self) -> list[str]:
         """End every program and whatever they started.

@@ -14,7 +14,7 @@ from bench.dedup import (
     search_brute_force,
     write_demo,
 )
-from deployments.example_payload import EXAMPLE_TEXTS, example_departments
+from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
 
 
 def question(new_id: str, other_id: str) -> Question:

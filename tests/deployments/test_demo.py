@@ -15,7 +15,7 @@ from aletheia.errors import Misconfigured, Unavailable
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS
 from deployments.demo import NOT_OURS, Outcome, find_neighbours, run_demo, show
-from deployments.example_upstream import ExampleTask
+from deployments.examples.tasks import ExampleTask
 from deployments.local import Local
 from deployments.steps import Steps
 

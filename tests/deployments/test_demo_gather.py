@@ -35,7 +35,7 @@ from deployments.demo_gather import (
     save_documents,
     show,
 )
-from deployments.example_payload import EXAMPLE_TEXTS, example_departments
+from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
 from tasks.evaluation_artifacts import plain
 from tests.aletheia.gather.gather_runner import make_shop, work_run
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from deployments.example_payload import ExamplePayload
+from deployments.examples.payload import ExamplePayload
 from tests.fakes.faults import Faults
 
 

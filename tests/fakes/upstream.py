@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from aiohttp import hdrs, web
 
-from deployments.example_upstream import TRANSITIONS, ExampleUpstream, read_identity, refuse
+from deployments.examples.upstream import TRANSITIONS, ExampleUpstream, read_identity, refuse
 from tests.fakes.faults import Faults
 
 

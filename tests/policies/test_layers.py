@@ -1,11 +1,18 @@
 """Imports go one way."""
 
+import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from deployments import ROOT
+
+PRODUCT = ("aletheia", "flows", "tasks", "blocks", "deployments")
+NOT_PRODUCT = re.compile(r"^(tests|bench)[./]")
 
 
 @pytest.mark.timeout(120)
@@ -19,3 +26,28 @@ def test_import_contracts_hold():
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def names_used(file: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, each with a dot at its end, and its strings."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        match node:
+            case ast.Import(names):
+                yield from (f"{alias.name}." for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield f"{module}."
+            case ast.Constant(str(text)):
+                yield text
+            case _:
+                pass
+
+
+@pytest.mark.parametrize("package", PRODUCT)
+def test_the_product_neither_imports_nor_starts_a_test_or_a_bench(package: str):
+    for file in (ROOT / package).rglob("*.py"):
+        found = [name for name in names_used(file) if NOT_PRODUCT.match(name)]
+        assert not found, file
+
+
+def test_nothing_of_the_product_is_deployed_from_the_tests():
+    assert not re.search(r"\b(tests|bench)[./]", (ROOT / "prefect.yaml").read_text())

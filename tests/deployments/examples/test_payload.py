@@ -9,20 +9,15 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import aiohttp
-import numpy as np
 import pytest
 
-from aletheia.adapters.mock.chat import MockChat
-from aletheia.adapters.payload_cms import PayloadDepartments, read_departments
+from aletheia.adapters.payload_cms import PayloadDepartments
 from aletheia.errors import Unauthorized
-from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.models import PromptContext
-from aletheia.items.item_index import Entry, make_entry
-from aletheia.llm.messages import Completion
-from deployments.example_payload import EXAMPLE_TEXTS, ExamplePayload, example_departments
+from deployments.examples.departments import example_departments
+from deployments.examples.payload import ExamplePayload
 
-DOCUMENTS = [one.document for one in example_departments()]
-GOOD = [one.slug for one in example_departments() if one.is_listed and one.is_good]
+DOCUMENTS = [example.document for example in example_departments()]
+GOOD = [example.slug for example in example_departments() if example.is_listed and example.is_good]
 
 
 @pytest.fixture
@@ -44,7 +39,7 @@ async def read(url: str, **query: str) -> tuple[int, Any]:
 async def slugs(payload: ExamplePayload, **query: str) -> list[str]:
     status, page = await read(payload.url, **query)
     assert status == 200
-    return [one["slug"] for one in page["docs"]]
+    return [document["slug"] for document in page["docs"]]
 
 
 async def test_the_client_reads_the_good_departments_and_tells_of_the_faulty_one(
@@ -54,9 +49,11 @@ async def test_the_client_reads_the_good_departments_and_tells_of_the_faulty_one
     await source.open()
     listed = await source.list_departments()
     await source.close()
-    assert [one.slug for one in listed.departments] == GOOD
+    assert [department.slug for department in listed.departments] == GOOD
     (fault,) = listed.faults
-    (faulty,) = [one for one in example_departments() if one.is_listed and not one.is_good]
+    (faulty,) = [
+        example for example in example_departments() if example.is_listed and not example.is_good
+    ]
     assert fault.department == faulty.document["id"]
     assert "minQualityThreshold" in fault.message
     assert listed.warnings == ()
@@ -65,7 +62,7 @@ async def test_the_client_reads_the_good_departments_and_tells_of_the_faulty_one
 async def test_the_client_asks_for_what_is_active_and_gets_nothing_else(
     payload: ExamplePayload,
 ) -> None:
-    (closed,) = [one.slug for one in example_departments() if not one.is_listed]
+    (closed,) = [example.slug for example in example_departments() if not example.is_listed]
     assert closed in await slugs(payload)
     assert closed not in await slugs(payload, **{"where[isActive][equals]": "true"})
     assert await slugs(payload, **{"where[isActive][equals]": "false"}) == [closed]
@@ -154,7 +151,7 @@ async def test_a_key_is_asked_for_where_one_is_set() -> None:
 
 async def start_process(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "deployments.example_payload", *arguments),
+        *(sys.executable, "-m", "deployments.examples.payload", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         **options,
@@ -173,41 +170,3 @@ async def test_the_process_says_where_it_listens_and_ends_when_told_to(
     process.send_signal(signum)
     assert await process.communicate() == (b"", b"")
     assert process.returncode == 0
-
-
-class NothingKept:
-    """Keeps no answers."""
-
-    async def find(self, step: str) -> Completion | None:
-        del step
-        return None
-
-    async def keep(self, step: str, completion: Completion) -> None:
-        del step, completion
-
-
-async def test_the_mock_repeats_what_people_of_the_company_have_written() -> None:
-    """The first text word for word, the second nearly, the third in other words."""
-    departments = read_departments(DOCUMENTS).departments
-    written: list[str] = []
-    for department in departments[:2]:
-        batch = await generate_items(
-            MockChat(),
-            NothingKept(),
-            department,
-            1,
-            PromptContext(),
-            plan=GenerationPlan("a-model", items=8),
-        )
-        written += [item.content for item in batch.items]
-    exact, near, reworded, *others = (_entry(text) for text in EXAMPLE_TEXTS)
-    mocks = [_entry(text) for text in written]
-    assert any(one.key == exact.key for one in mocks)
-    assert any(one.key != near.key and one.is_near_exact(near) for one in mocks)
-    assert not any(one.is_near_exact(reworded) for one in mocks)
-    assert max(one.jaccard(reworded) for one in mocks) > 0.2
-    assert max(one.jaccard(other) for one in mocks for other in others) < 0.05
-
-
-def _entry(text: str) -> Entry:
-    return make_entry(text[:20], text, np.ones(1), 1)

@@ -1,4 +1,4 @@
-"""HTTP servers of the bundled examples: on this machine only, one process each, all in memory."""
+"""HTTP servers on the loopback interface, one process each, with their data in memory."""
 
 import asyncio
 import json
@@ -13,14 +13,13 @@ HOST = "127.0.0.1"
 
 
 class LoopbackServer:
-    """An HTTP server on 127.0.0.1; what it answers is a subclass's `handle`.
+    """An HTTP server on 127.0.0.1; a subclass answers in `handle`.
 
     Args:
-        prefix: path that stands before all others, such as `/gateway`.
+        prefix: path before all others, such as `/gateway`.
 
     Attributes:
-        prefix: the same.
-        url: where it is, once it listens.
+        url: its address with the prefix, once it listens.
     """
 
     def __init__(self, *, prefix: str = "") -> None:
@@ -29,7 +28,7 @@ class LoopbackServer:
         self._runner: web.ServerRunner | None = None
 
     async def start(self, port: int = 0) -> str:
-        """Listen and give the base URL; port 0 takes a free one."""
+        """Listen and return the base URL; port 0 takes a free one."""
         server = web.Server(self.respond, access_log=None)
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -44,7 +43,7 @@ class LoopbackServer:
             await runner.cleanup()
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, with whatever else is done about each."""
+        """Answer one request; a subclass may record it."""
         return await self.handle(request)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -53,7 +52,7 @@ class LoopbackServer:
 
 
 def answer(body: bytes, status: int = 200) -> web.Response:
-    """Answer with JSON."""
+    """Return a response with a JSON body."""
     return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: "application/json"})
 
 
@@ -71,13 +70,13 @@ async def serve(server: LoopbackServer, port: int) -> None:
 
 
 def read_secret(option: str, source: str) -> str:
-    """Read a secret that a command line only names.
+    """Read a secret from where a command line says.
 
     Args:
-        option: that names it, for the message if there is none.
+        option: of the command line, for the message if there is no secret.
         source: a variable of the environment; `-` is the first line of standard input.
     """
     secret = sys.stdin.readline().strip() if source == "-" else os.environ.get(source, "")
     if not secret:
-        sys.exit(f"{option} names where to read a secret, and there is none")
+        sys.exit(f"{option}: no secret is set there")
     return secret

@@ -11,12 +11,9 @@ import aiohttp
 import orjson
 import pytest
 
-from deployments.example_upstream import (
+from deployments.examples.upstream import (
     ExampleUpstream,
-    example_tasks,
-    make_faulty_tasks,
     read_report,
-    stdlib_texts,
 )
 
 PROCESSING = {"state": "processing"}
@@ -189,16 +186,6 @@ async def test_a_report_with_a_stranger_or_a_wrong_type_is_a_400(
     assert (await api.get("/api/ai-tasks/t1"))[1]["state"] == "processing"
 
 
-@pytest.mark.parametrize("mark", [{}, {"truncated": True}, {"mock": True}])
-def test_a_result_may_say_how_it_came_about(mark: dict[str, bool]) -> None:
-    body = orjson.dumps({**SUCCEEDED, "result": {**RESULT, **mark}})
-    assert read_report(body, "text_embedding")[1] == []
-
-
-def test_a_result_of_another_type_is_any_object() -> None:
-    assert read_report(b'{"state": "succeeded", "result": {"summary": "x"}}', "summary")[1] == []
-
-
 async def test_a_token_is_asked_for_where_one_is_set(session: aiohttp.ClientSession) -> None:
     upstream = ExampleUpstream(token="hunter2")
     api = Api(session, await upstream.start())
@@ -237,56 +224,11 @@ async def test_results_need_not_be_kept(session: aiohttp.ClientSession) -> None:
     await upstream.stop()
 
 
-@pytest.mark.parametrize(("n", "words"), [(2000, 20), (300, 200), (300, 30)])
-def test_texts_are_distinct_and_about_as_long_as_asked(n: int, words: int) -> None:
-    texts = stdlib_texts(n, words)
-    lengths = [len(text.split()) for text in texts]
-    assert len(set(texts)) == n
-    assert 0.95 * words <= min(lengths)
-    assert max(lengths) <= 1.2 * words
-    assert sum(lengths) / n == pytest.approx(words, rel=0.15)
-
-
-def test_texts_are_the_same_every_time() -> None:
-    assert stdlib_texts(50, 20) == stdlib_texts(100, 20)[:50]
-
-
-def test_more_texts_than_there_are_is_an_error() -> None:
-    with pytest.raises(ValueError, match="has only"):
-        stdlib_texts(10_000, 500)
-
-
-def test_tasks_come_in_all_dialects_with_one_of_each_fault() -> None:
-    tasks = example_tasks(60)
-    good = [task.entry for task in tasks if task.code is None and task.is_reportable]
-    assert len(good) == 60
-    for name in ("data", "content", "input_data"):
-        assert sum(name in entry for entry in good) == 20
-    ids = [entry.get("id", entry.get("_id")) for entry in good]
-    assert len(set(ids)) == 60
-    assert any("/" in str(task_id) for task_id in ids)
-    codes = [task.code for task in tasks if task.code]
-    assert codes == [
-        "unknown_type",
-        "missing_text",
-        "empty_text",
-        "invalid_text",
-        "input_too_long",
-    ]
-    assert sum(not task.is_reportable for task in tasks) == 1
-    assert example_tasks(60) == tasks
-
-
-def test_faults_can_be_left_out() -> None:
-    assert all(task.code is None for task in example_tasks(10, with_faults=False))
-    assert max(len(orjson.dumps(task.entry)) for task in make_faulty_tasks()) > 1_200_000
-
-
 async def start_process(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "deployments.example_upstream",
+        "deployments.examples.upstream",
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -334,5 +276,5 @@ async def test_the_process_does_not_start_without_the_token_it_was_promised() ->
     process = await start_process("--token", "NO_SUCH_VARIABLE")
     _, said = await process.communicate()
     assert process.returncode == 1
-    assert b"there is none" in said
+    assert b"no secret" in said
     assert b"NO_SUCH_VARIABLE" not in said

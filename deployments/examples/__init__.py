@@ -1,0 +1,1 @@
+"""Example servers on the loopback interface: an upstream, an application, providers."""

@@ -1,0 +1,155 @@
+"""The example application on Payload CMS: its departments, for demo, benches and tests.
+
+    python -m deployments.examples.payload --port 0
+
+listens on 127.0.0.1, prints one JSON line with its `url`, and ends on SIGTERM or SIGINT. It answers
+`GET /api/departments` as Payload 3 does, with `where[FIELD][equals]`, `sort`, `limit`, `page` and
+`depth`:
+
+    https://payloadcms.com/docs/rest-api/overview  https://payloadcms.com/docs/queries/pagination
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+import orjson
+import uvloop
+from aiohttp import hdrs, web
+
+from deployments.examples.departments import example_departments
+from deployments.examples.server import LoopbackServer, answer, read_secret, serve
+
+COLLECTION: Final = "users"
+"""Slug of the collection whose documents may have API keys."""
+
+MAX_LIMIT: Final = 100
+"""Documents of a page, whatever `limit` says."""
+
+DEFAULTS: Final[Mapping[str, str]] = {"limit": "10", "page": "1", "depth": "2"}
+"""Numbers that a query may leave out; `depth` changes nothing here."""
+
+_PATH: Final = "/api/departments"
+_OPERATOR: Final = "][equals]"
+
+
+class ExamplePayload(LoopbackServer):
+    """The departments of an application, read through Payload's REST API.
+
+    A parameter that it does not know is a 400, so that a client's typing error shows.
+
+    Args:
+        documents: the collection, in the order of creation.
+        authorization: `Authorization` header that every request must carry.
+
+    Attributes:
+        max_limit: documents of a page, at most.
+        defaults: numbers that a query may leave out.
+    """
+
+    def __init__(
+        self, documents: Sequence[object] = (), *, authorization: str | None = None
+    ) -> None:
+        super().__init__()
+        self.documents: list[Any] = list(documents)
+        self.authorization = authorization
+        self.max_limit = MAX_LIMIT
+        self.defaults = DEFAULTS
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        if (request.method, request.path) != ("GET", _PATH):
+            return _refuse(404, f'Route not found "{request.path}"')
+        if self.authorization not in (None, request.headers.get(hdrs.AUTHORIZATION)):
+            return _refuse(403, "You are not allowed to perform this action.")
+        query = request.rel_url.query
+        conditions = {name: value for name, value in query.items() if name.startswith("where")}
+        numbers = {name: query.get(name, self.defaults.get(name, "")) for name in DEFAULTS}
+        if unknown := sorted(set(query) - {*conditions, *numbers, "sort"}):
+            return _refuse(400, f"unknown parameters: {', '.join(unknown)}")
+        for name, value in numbers.items():
+            if not (value.isascii() and value.isdigit()) or (name == "page" and not int(value)):
+                return _refuse(400, f"{name} must be a number, not {value}")
+        wanted: dict[str, str] = {}
+        for name, value in conditions.items():
+            if not (name.startswith("where[") and name.endswith(_OPERATOR)):
+                return _refuse(400, f"The following path cannot be queried: {name}")
+            wanted[name.removeprefix("where[").removesuffix(_OPERATOR)] = value
+        found = self.select(self.documents, wanted)
+        if field := query.get("sort"):
+            found = self.sort(found, field)
+        return answer(orjson.dumps(self.turn(found, int(numbers["limit"]), int(numbers["page"]))))
+
+    def select(self, documents: Sequence[Any], wanted: Mapping[str, str]) -> list[Any]:
+        """Return the documents whose fields have these values, written as in a query."""
+        return [
+            document
+            for document in documents
+            if all(_write(_get(document, field)) == value for field, value in wanted.items())
+        ]
+
+    def sort(self, documents: Sequence[Any], field: str) -> list[Any]:
+        """Return documents ordered by a field; `-` before it reverses the order."""
+        name, is_descending = field.removeprefix("-"), field.startswith("-")
+        return sorted(documents, key=lambda it: _rank(_get(it, name)), reverse=is_descending)
+
+    def turn(self, documents: Sequence[Any], limit: int, page: int) -> dict[str, Any]:
+        """Return one page of documents; `limit` 0 asks for the longest page."""
+        limit = min(limit or self.max_limit, self.max_limit)
+        pages = max(1, -(-len(documents) // limit))
+        return {
+            "docs": documents[(page - 1) * limit : page * limit],
+            "totalDocs": len(documents),
+            "limit": limit,
+            "totalPages": pages,
+            "page": page,
+            "pagingCounter": (page - 1) * limit + 1,
+            "hasPrevPage": page > 1,
+            "hasNextPage": page < pages,
+            "prevPage": page - 1 if page > 1 else None,
+            "nextPage": page + 1 if page < pages else None,
+        }
+
+
+def _get(document: Any, field: str) -> Any:
+    return cast("dict[str, Any]", document).get(field) if isinstance(document, dict) else None
+
+
+def _write(value: object) -> str:
+    """Return a value as it is written in a query."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _rank(value: object) -> tuple[int, Any]:
+    """Return a key that orders values as MongoDB does: missing ones, numbers, texts."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return 1, value
+    return (2, value) if isinstance(value, str) else (0, 0)
+
+
+def _refuse(status: int, message: str) -> web.Response:
+    """Return an error in the form of Payload."""
+    return answer(orjson.dumps({"errors": [{"message": message}]}), status)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Start the example application as a process of its own."""
+    parser = argparse.ArgumentParser(prog="payload", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument(
+        "--api-key",
+        metavar="VARIABLE",
+        help=f"ask for the API key of a document in {COLLECTION!r}; it is read from this "
+        "environment variable, or from the first line of standard input where this is -",
+    )
+    options = parser.parse_args(arguments)
+    authorization = None
+    if options.api_key is not None:
+        key = read_secret("--api-key", options.api_key)
+        authorization = f"{COLLECTION} API-Key {key}"
+    documents = [example.document for example in example_departments()]
+    uvloop.run(serve(ExamplePayload(documents, authorization=authorization), options.port))
+
+
+if __name__ == "__main__":
+    main()

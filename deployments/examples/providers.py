@@ -1,0 +1,151 @@
+"""Example providers: the protocols of OpenAI and Ollama, with vectors made up from the text.
+
+    python -m deployments.examples.providers [--latency 0.2] [--ollama-fails-after 1]
+
+listens on 127.0.0.1, prints one JSON line with its `url`, and ends on SIGTERM or SIGINT. Embeddings
+are at `/v1/embeddings` in OpenAI's form, Ollama's API is at `/api`:
+
+    https://platform.openai.com/docs/api-reference/embeddings
+    https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+import argparse
+import asyncio
+import base64
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import orjson
+import uvloop
+from aiohttp import web
+
+from aletheia.adapters.mock.embedder import mock_vector
+from deployments.examples.server import LoopbackServer, answer, serve
+
+OLLAMA_MODELS: Final = {"nomic-embed-text": 768, "all-minilm": 384}
+"""Ollama's models, all installed, and the dimensions of their vectors."""
+
+OPENAI_MODELS: Final = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072}
+
+EMBED_S: Final = 0.2
+"""Time that Ollama takes for a request where it is to fail later, seconds."""
+
+_NOT_FOUND: Final = 404
+_UNAVAILABLE: Final = 503
+
+
+class ExampleProviders(LoopbackServer):
+    """OpenAI's and Ollama's embeddings, without a model behind them. A token is a word.
+
+    Args:
+        latency_s: time that every answer takes.
+        ollama_fails_after: requests for embeddings after which Ollama answers 503; `None`: never.
+    """
+
+    def __init__(self, *, latency_s: float = 0.0, ollama_fails_after: int | None = None) -> None:
+        super().__init__()
+        self.latency_s = latency_s
+        self.requests_left = ollama_fails_after
+        self._loaded: set[str] = set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        body = await request.content.read()
+        asked = cast("dict[str, Any]", orjson.loads(body)) if body else {}
+        await asyncio.sleep(self.latency_s)
+        match (request.method, request.path):
+            case ("POST", "/v1/embeddings"):
+                return _embed_as_openai(asked)
+            case ("GET", "/api/version"):
+                return _answer({"version": "0.12.6"})
+            case ("GET", "/api/tags"):
+                return _answer({"models": [_describe(model) for model in OLLAMA_MODELS]})
+            case ("GET", "/api/ps"):
+                return _answer({"models": [_describe(model) for model in sorted(self._loaded)]})
+            case ("POST", path) if path.startswith("/api/"):
+                return await self._answer_about_model(path.removeprefix("/api/"), asked)
+            case (method, path):
+                return _answer({"error": f"there is no {method} {path}"}, _NOT_FOUND)
+
+    async def _answer_about_model(self, endpoint: str, asked: dict[str, Any]) -> web.Response:
+        model = str(asked.get("model", "")).removesuffix(":latest")
+        if model not in OLLAMA_MODELS:
+            return _answer({"error": f"model '{model}' not found"}, _NOT_FOUND)
+        match endpoint:
+            case "embed":
+                return await self._embed_as_ollama(model, asked)
+            case "generate":  # the request that unloads a model
+                self._loaded.discard(model)
+                return _answer({"model": model, "done": True, "done_reason": "unload"})
+            case "show":
+                facts = {"bert.embedding_length": OLLAMA_MODELS[model], "bert.context_length": 2048}
+                info = {"general.architecture": "bert", **facts}
+                return _answer({"model_info": info, "capabilities": ["embedding"]})
+            case "pull":
+                return _answer({"status": "success"})
+            case _:
+                return _answer({"error": f"there is no {endpoint}"}, _NOT_FOUND)
+
+    async def _embed_as_ollama(self, model: str, asked: dict[str, Any]) -> web.Response:
+        if self.requests_left is not None:
+            if self.requests_left == 0:
+                return _answer({"error": "made to fail"}, _UNAVAILABLE)
+            self.requests_left -= 1
+            await asyncio.sleep(EMBED_S)
+        self._loaded.add(model)
+        texts = _read_texts(asked)
+        vectors = [mock_vector(model, text, OLLAMA_MODELS[model]).tolist() for text in texts]
+        tokens = sum(len(text.split()) for text in texts)
+        return _answer({"model": model, "embeddings": vectors, "prompt_eval_count": tokens})
+
+
+def _embed_as_openai(asked: dict[str, Any]) -> web.Response:
+    model = str(asked.get("model"))
+    if model not in OPENAI_MODELS:
+        error = {"message": f"The model `{model}` does not exist.", "code": "model_not_found"}
+        return _answer({"error": error}, _NOT_FOUND)
+    texts = _read_texts(asked)
+    dimensions = int(asked.get("dimensions") or OPENAI_MODELS[model])
+    is_base64 = asked.get("encoding_format") == "base64"
+    data: list[dict[str, Any]] = []
+    for index, text in enumerate(texts):
+        vector = mock_vector(model, text, dimensions).astype("<f4")
+        embedding = base64.b64encode(vector.tobytes()).decode() if is_base64 else vector.tolist()
+        data.append({"object": "embedding", "index": index, "embedding": embedding})
+    tokens = sum(len(text.split()) for text in texts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return _answer({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+def _read_texts(asked: dict[str, Any]) -> list[str]:
+    given: Any = asked.get("input", [])
+    return [given] if isinstance(given, str) else given
+
+
+def _describe(model: str) -> dict[str, Any]:
+    """Return a model as Ollama lists it."""
+    facts = {"size": 1, "size_vram": 0, "digest": "0" * 64, "expires_at": ""}
+    return {"name": f"{model}:latest", **facts}
+
+
+def _answer(body: dict[str, Any], status: int = 200) -> web.Response:
+    return answer(orjson.dumps(body), status)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Start the example providers as a process of their own."""
+    parser = argparse.ArgumentParser(prog="providers", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--latency", type=float, default=0.0, help="of every answer, seconds")
+    parser.add_argument(
+        "--ollama-fails-after", type=int, help="requests for embeddings after which it fails"
+    )
+    options = parser.parse_args(arguments)
+    providers = ExampleProviders(
+        latency_s=options.latency, ollama_fails_after=options.ollama_fails_after
+    )
+    uvloop.run(serve(providers, options.port))
+
+
+if __name__ == "__main__":
+    main()

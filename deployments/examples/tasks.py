@@ -1,0 +1,105 @@
+"""The tasks that the example upstream lists, and what should become of each."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from deployments.examples.texts import stdlib_texts
+
+EXAMPLE_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
+"""The model of the tasks that name one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleTask:
+    """A task of the example upstream, and what should become of it.
+
+    Attributes:
+        entry: as it is listed.
+        code: `error.code` of the failure it should be reported with; `None` for a good one.
+        is_reportable: whether it has an id.
+    """
+
+    entry: dict[str, Any]
+    code: str | None = None
+    is_reportable: bool = True
+
+
+def example_tasks(
+    n: int, *, words: int = 30, with_faults: bool = True, model: str = EXAMPLE_MODEL
+) -> list[ExampleTask]:
+    """Return tasks in all three dialects, with real texts.
+
+    Args:
+        n: number of good ones; every 50th has an id with a slash.
+        words: of a text, about.
+        with_faults: spread one task of each fault among them.
+        model: named by a third of them; the others name none.
+
+    Returns:
+        The tasks, oldest first.
+    """
+    dialects = (_make_s0, partial(_make_s1, model=model), _make_s2)
+    tasks = [
+        ExampleTask(dialects[number % len(dialects)](number, text))
+        for number, text in enumerate(stdlib_texts(n, words))
+    ]
+    if with_faults:
+        faults = make_faulty_tasks()
+        for place, fault in enumerate(faults):
+            tasks.insert((place + 1) * len(tasks) // (len(faults) + 1), fault)
+    return tasks
+
+
+def make_faulty_tasks() -> list[ExampleTask]:
+    """Return one task of each fault."""
+    kind = {"type": "TEXT_EMBEDDING", "state": "PENDING"}
+    long_text = "A text far too long to be embedded. " * 34_000
+    faults: list[tuple[str, dict[str, Any]]] = [
+        ("unknown_type", {"type": "HOROSCOPE", "state": "PENDING", "data": {"text": "Leo"}}),
+        ("missing_text", {**kind, "data": {}}),
+        ("empty_text", {**kind, "data": {"text": " "}}),
+        ("invalid_text", {**kind, "data": {"text": ["not", "a", "string"]}}),
+        ("input_too_long", {**kind, "data": {"text": long_text}}),
+    ]
+    tasks = [ExampleTask({"id": f"faulty-{code}", **entry}, code) for code, entry in faults]
+    nameless = {**kind, "data": {"text": "A task without an id."}}
+    return [*tasks, ExampleTask(nameless, is_reportable=False)]
+
+
+def _make_s0(number: int, text: str) -> dict[str, Any]:
+    task_id = f"docs/{number}" if number % 50 == 0 else f"task-{number:05}"
+    data = {"text": text}
+    return {"id": task_id, "type": "TEXT_EMBEDDING", "state": "PENDING", "data": data}
+
+
+def _make_s1(number: int, text: str, *, model: str) -> dict[str, Any]:
+    return {
+        "_id": f"{0x65A0_0000_0000_0000_0000_0000 + number:024x}",
+        "type": "text_embedding",
+        "state": "pending",
+        "content": {"text": text, "model": model},
+        "callbackRoute": "/documents/embedded",
+        "callbackParams": {"document": number},
+        "createdAt": _make_time(number),
+    }
+
+
+def _make_s2(number: int, text: str) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:example-task:{number}")),
+        "task_type": "text_embedding",
+        "status": "pending",
+        "input_data": {"text": text},
+        "parameters": {},
+        "job_id": f"job-{number // 100}",
+        "created_at": _make_time(number),
+        "retry_count": 0,
+        "max_retries": 3,
+    }
+
+
+def _make_time(number: int) -> str:
+    return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)).isoformat()

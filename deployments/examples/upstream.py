@@ -1,0 +1,276 @@
+"""The example upstream: the task API of SPEC §1 with real texts, for demo, benches and tests.
+
+    python -m deployments.examples.upstream --port 0 --tasks 300
+
+listens on 127.0.0.1, prints one JSON line with its `url`, keeps everything in memory, and ends on
+SIGTERM or SIGINT. Beside the two endpoints of the API it serves `GET /api/ai-tasks/{id}` and
+`GET /stats`, which show what became of the tasks.
+"""
+
+import argparse
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, cast
+from urllib.parse import unquote
+
+import orjson
+import uvloop
+from aiohttp import hdrs, web
+
+from deployments.examples.reports import read_report
+from deployments.examples.server import LoopbackServer, answer, read_secret, serve
+from deployments.examples.tasks import EXAMPLE_MODEL, example_tasks
+
+MAX_LIMIT: Final = 100
+"""Largest page that is given out, tasks."""
+
+DEFAULT_LIMIT: Final = 10
+"""Page where no `limit` is given, tasks."""
+
+TRANSITIONS: Final[Mapping[str, set[str]]] = {
+    "pending": {"processing", "failed"},
+    "processing": {"succeeded", "failed"},
+    "succeeded": set[str](),
+    "failed": set[str](),
+}
+"""States that may follow each state."""
+
+_TASKS_PATH: Final = "/api/ai-tasks/"
+
+
+@dataclass(slots=True)
+class Task:
+    """What the upstream knows about one task.
+
+    Attributes:
+        id: as in the path of a report, decoded.
+        type: lower case; empty where the entry names none.
+        states: of accepted reports, in order; a repetition is not counted.
+        digest: of the last accepted report.
+        report: the last accepted report, where reports are saved.
+        error_code: of the report of a failure.
+        listed: keys of its entries among the pending ones.
+    """
+
+    id: str
+    type: str
+    state: str = "pending"
+    states: list[str] = field(default_factory=list[str])
+    digest: bytes = b""
+    report: bytes | None = None
+    error_code: str | None = None
+    listed: list[int] = field(default_factory=list[int])
+
+
+class ExampleUpstream(LoopbackServer):
+    """The upstream's task API, served from memory on the loopback interface.
+
+    A report with an unknown property or a wrong type is a 400, an unknown id a 404, a state that
+    may not follow the present one a 409. Repeating an accepted report byte for byte is a 200.
+
+    Args:
+        entries: tasks to list, oldest first, in any dialect.
+        token: bearer token that every request must carry.
+        max_limit: `limit` above it is a 400.
+        keeps_results: whether a task is shown with its last report.
+        prefix: path before `/api`, such as `/gateway`.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[object] = (),
+        *,
+        token: str | None = None,
+        max_limit: int = MAX_LIMIT,
+        keeps_results: bool = True,
+        prefix: str = "",
+    ) -> None:
+        super().__init__(prefix=prefix)
+        self.tasks: dict[str, Task] = {}
+        self.max_limit = max_limit
+        self.transitions = TRANSITIONS
+        self._authorization = None if token is None else f"Bearer {token}"
+        self._keeps_results = keeps_results
+        self._pending: dict[int, bytes] = {}
+        self._entries = 0
+        self._without_id = 0
+        self._answers: Counter[str] = Counter()
+        self._first_listed_at: float | None = None
+        self._last_accepted_at: float | None = None
+        for entry in entries:
+            self.add_entry(entry)
+
+    def add_entry(self, entry: object, encoded: bytes | None = None) -> None:
+        """List one more entry as pending, behind all others.
+
+        Args:
+            entry: without a usable id it stays pending for ever.
+            encoded: its JSON, where a strict encoder would write something else.
+        """
+        key = self._entries
+        self._entries += 1
+        self._pending[key] = orjson.dumps(entry) if encoded is None else encoded
+        task_id, task_type = read_identity(entry)
+        if task_id is None:
+            self._without_id += 1
+            return
+        task = self.tasks.setdefault(task_id, Task(task_id, task_type))
+        task.listed.append(key)
+
+    def read_stats(self) -> dict[str, Any]:
+        """Return what became of the tasks, and when.
+
+        Returns:
+            `tasks` and `by_state` count ids, `without_id` entries that have none, `by_error_code`
+            failed tasks, `requests` answers by method and status. `first_listed_at` (first page)
+            and `last_accepted_at` (last accepted report) are seconds since the epoch, `elapsed_s`
+            is the time between them.
+        """
+        tasks = self.tasks.values()
+        first, last = self._first_listed_at, self._last_accepted_at
+        return {
+            "tasks": len(tasks),
+            "without_id": self._without_id,
+            "by_state": Counter(task.state for task in tasks),
+            "by_error_code": Counter(task.error_code for task in tasks if task.error_code),
+            "requests": self._answers,
+            "first_listed_at": first,
+            "last_accepted_at": last,
+            "elapsed_s": None if first is None or last is None else last - first,
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        if (
+            self._authorization is not None
+            and request.headers.get(hdrs.AUTHORIZATION) != self._authorization
+        ):
+            return refuse(401, "Unauthorized")
+        path = request.rel_url.raw_path.removeprefix(self.prefix)
+        method = request.method
+        if path.startswith(_TASKS_PATH):
+            segment = path[len(_TASKS_PATH) :]
+            if method == "PATCH" and segment and "/" not in segment:
+                return self._accept(unquote(segment, errors="replace"), await request.read())
+            if method == "GET" and segment == "pending":
+                return self._list(request.rel_url.query.get("limit"))
+            if method == "GET" and segment and "/" not in segment:
+                return self._show(unquote(segment, errors="replace"))
+        if method == "GET" and path == "/stats":
+            return answer(orjson.dumps(self.read_stats()))
+        return refuse(404, f"Cannot {method} {path}")
+
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, and count it."""
+        response = await self.handle(request)
+        self._answers[f"{request.method} {response.status}"] += 1
+        return response
+
+    def _list(self, asked: str | None) -> web.Response:
+        limit = DEFAULT_LIMIT if asked is None else _read_limit(asked)
+        if limit is None or limit > self.max_limit:
+            return refuse(400, f"limit must be an integer from 1 to {self.max_limit}")
+        if self._first_listed_at is None:
+            self._first_listed_at = time.time()
+        page = b",".join(islice(self._pending.values(), limit))
+        return answer(b'{"data":[' + page + b"]}")
+
+    def _show(self, task_id: str) -> web.Response:
+        task = self.tasks.get(task_id)
+        if task is None:
+            return refuse(404, f"task {task_id} not found")
+        shown: dict[str, Any] = {"id": task.id, "state": task.state, "states": task.states}
+        if task.report is not None:
+            shown |= orjson.loads(task.report)
+        return answer(orjson.dumps(shown))
+
+    def _accept(self, task_id: str, body: bytes) -> web.Response:
+        task = self.tasks.get(task_id)
+        if task is None:
+            return refuse(404, f"task {task_id} not found")
+        digest = _digest(body)
+        if digest != task.digest:
+            report, problems = read_report(body, task.type)
+            if problems:
+                return refuse(400, *problems)
+            state = report["state"]
+            if state not in self.transitions[task.state]:
+                return refuse(409, f"task {task_id} is {task.state}, it cannot become {state}")
+            task.state = state
+            task.states.append(state)
+            task.digest = digest
+            task.report = body if self._keeps_results else None
+            task.error_code = report["error"]["code"] if state == "failed" else None
+        self._last_accepted_at = time.time()
+        for key in task.listed:
+            self._pending.pop(key, None)
+        task.listed.clear()
+        return answer(b'{"ok":true}')
+
+
+def refuse(status: int, *messages: str) -> web.Response:
+    """Return an error in the form of NestJS."""
+    body = orjson.dumps({"message": messages, "statusCode": status})
+    return answer(body, status)
+
+
+def read_identity(entry: object) -> tuple[str | None, str]:
+    """Return id and type of an entry in any dialect."""
+    if not isinstance(entry, dict):
+        return None, ""
+    fields = cast("dict[str, object]", entry)
+    found = fields["_id"] if fields.get("id") is None and "_id" in fields else fields.get("id")
+    is_usable = isinstance(found, str | int) and not isinstance(found, bool) and found != ""
+    task_id = str(found) if is_usable else None
+    task_type = fields.get("type", fields.get("task_type"))
+    return task_id, task_type.lower() if isinstance(task_type, str) else ""
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _read_limit(asked: str) -> int | None:
+    is_number = asked.isascii() and asked.isdigit() and len(asked) <= 9  # noqa: PLR2004
+    return int(asked) or None if is_number else None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Start the example upstream as a process of its own."""
+    parser = argparse.ArgumentParser(prog="upstream", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--tasks", type=int, default=300, help="good tasks")
+    parser.add_argument("--words", type=int, default=30, help="of a task's text, about")
+    parser.add_argument("--model", default=EXAMPLE_MODEL, help="that a third of the tasks name")
+    parser.add_argument("--no-faults", action="store_true", help="leave out the faulty tasks")
+    parser.add_argument("--max-limit", type=int, default=MAX_LIMIT, help="largest page")
+    parser.add_argument("--forget-results", action="store_true", help="keep states only")
+    parser.add_argument(
+        "--token",
+        metavar="VARIABLE",
+        help="ask for a bearer token; it is read from this environment variable, or from the "
+        "first line of standard input where this is -",
+    )
+    options = parser.parse_args(arguments)
+    token = None if options.token is None else read_secret("--token", options.token)
+    tasks = example_tasks(
+        options.tasks,
+        words=options.words,
+        with_faults=not options.no_faults,
+        model=options.model,
+    )
+    upstream = ExampleUpstream(
+        [task.entry for task in tasks],
+        token=token,
+        max_limit=options.max_limit,
+        keeps_results=not options.forget_results,
+    )
+    uvloop.run(serve(upstream, options.port))
+
+
+if __name__ == "__main__":
+    main()
