@@ -37,7 +37,7 @@ from aletheia.errors import (
     Unauthorized,
     Unavailable,
 )
-from aletheia.resilience.backoff import BackOff
+from aletheia.resilience.backoff import CallBackoff
 
 T = TypeVar("T")
 
@@ -269,7 +269,7 @@ class HttpUpstream:
         except Unavailable as error:
             failure, is_doubtful = error, _is_doubtful(error)
         async for attempt in stamina.retry_context(
-            on=BackOff(self._retry_base_s, self._draw),
+            on=CallBackoff(self._retry_base_s, self._draw),
             attempts=1 + self._max_retries,
             timeout=None,
         ):
