@@ -21,6 +21,7 @@ from typing import Final
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.errors import RateLimited
 from aletheia.resilience.limits import Grant, RateLimiter, RateLimits, Strategy, Tier, counts_until
+from aletheia.store.clock import Clock
 
 PROVIDER: Final = "openai"
 
@@ -152,7 +153,7 @@ def _run(plan: _Plan, start: Barrier, answers: "SimpleQueue[_Answers | BaseExcep
 async def _check(plan: _Plan, start: Barrier) -> _Answers:
     documents = EmbeddedDocuments(plan.directory, is_durable=False)
     await documents.open()
-    limiter = RateLimiter(documents, LIMITS, strategy=plan.strategy, clock=plan.clock)
+    limiter = RateLimiter(documents, LIMITS, strategy=plan.strategy, clock=Clock(plan.clock))
     await limiter.prepare()
     grants: list[Grant] = []
     refused = 0

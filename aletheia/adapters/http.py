@@ -23,7 +23,7 @@ from yarl import URL
 
 from aletheia.adapters.http_answers import Answer, excerpt
 from aletheia.errors import BadAnswer, Misconfigured, Unavailable, Unreachable
-from aletheia.resilience.backoff import BackOff
+from aletheia.resilience.backoff import CallBackoff
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Retries:
         except Unavailable as error:
             failure = error
         async for attempt in stamina.retry_context(
-            on=BackOff(self.base_s, self.draw), attempts=1 + self.max_retries, timeout=None
+            on=CallBackoff(self.base_s, self.draw), attempts=1 + self.max_retries, timeout=None
         ):
             with attempt:
                 if attempt.num == 1:

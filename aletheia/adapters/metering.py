@@ -30,7 +30,7 @@ from aletheia.errors import (
 from aletheia.llm.calls import CallPlan, SentT
 from aletheia.llm.prices import Kind, Tokens
 from aletheia.llm.usage import Call, Reservation, Spending
-from aletheia.resilience.backoff import BackOff
+from aletheia.resilience.backoff import CallBackoff
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter
 
@@ -86,7 +86,7 @@ class Meter:
         limits = self._limiter.limits
         if self._unit == "request" or limits is None:
             return provider_most
-        return min(provider_most, limits.heaviest)
+        return min(provider_most, limits.max_weight)
 
     async def __call__(
         self,
@@ -102,7 +102,7 @@ class Meter:
             AletheiaError: what the last try ended with.
         """
         async for attempt in stamina.retry_context(
-            on=BackOff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S),
+            on=CallBackoff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S),
             attempts=1 + self._max_retries,
             timeout=None,
         ):
@@ -146,7 +146,7 @@ class Meter:
         permit = await self._breakers.admit(plan.provider)
         if reach is not None and (permit.probe is not None or plan.provider in self._lost):
             # Limits count what is sent: while nobody is there, nothing is.
-            async with self._breakers.unless_failed(permit):
+            async with self._breakers.recording_failure(permit):
                 await reach()
             self._lost.discard(plan.provider)
         try:
@@ -156,7 +156,7 @@ class Meter:
             await self._breakers.abandon(permit)
             raise
         try:
-            async with self._breakers.judging(permit):
+            async with self._breakers.recording(permit):
                 sent = await send()
         except AletheiaError as error:
             if isinstance(error, Unreachable):

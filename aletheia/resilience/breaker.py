@@ -5,21 +5,20 @@ Everything else follows from it and the clock:
 
     closed     fewer failures than the threshold; every call is admitted
     open       as many as that, the last one less than the cooldown ago; no call is admitted
-    half-open  as many, but longer ago; one call, the probe, is admitted and holds a lease
+    half-open  as many, but longer ago; one call, the probe, is admitted and has a lease
 
-The probe closes the breaker or opens it again; if it says nothing, its lease runs out. Each change
-is one conditional write, so no crash leaves a breaker between two states. A call that was admitted
-before the breaker last closed has no say any more: it belongs to an older generation.
+The probe closes the breaker or opens it again; if it dies, its lease runs out. Each change is one
+conditional write, so no crash leaves a breaker between two states. The outcome of a call that was
+admitted before the breaker last closed is ignored: the call belongs to an older generation.
 """
 
 import logging
-import time
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
@@ -32,24 +31,20 @@ from aletheia.errors import (
     Unavailable,
 )
 from aletheia.settings import BreakerSettings
+from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
+from aletheia.store.lease import Lease, Leases, LeaseTerms
 
 log = logging.getLogger(__name__)
 
-BREAKERS = "aletheia_breakers"
+BREAKERS: Final = "aletheia_breakers"
 
 PROBE_LEASE_S: Final = 180.0
-"""How long a probe may say nothing; to be longer than any single call may take."""
+"""How long a probe may take, seconds; longer than any single call takes."""
 
-_S: Final = 1_000_000
-"""Microseconds, as all times in the store are: since 1970 in UTC."""
+PROBE_RETRY_S: Final = 5.0
+"""How soon a call that is refused because of a probe under way may ask again, seconds."""
 
-PROBE_LOOK: Final = 5 * _S
-"""How soon whoever is refused because of a probe under way may ask again."""
-
-_NO_PROBE: Final[dict[str, Any]] = {"probe": "", "probe_at": 0}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_REASON_LENGTH: Final = 300
-_SERVER_ERROR: Final = 500
+MAX_REASON_CHARS: Final = 300
 
 
 class State(StrEnum):
@@ -62,17 +57,17 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A call that was admitted, and has to say how it went.
+    """A call that was admitted; its outcome has to be recorded.
 
     Attributes:
         dependency: what it calls.
         generation: how often the breaker had closed before.
-        probe: token of the lease, if this is the probe.
+        probe: the lease, if this is the probe.
     """
 
     dependency: str
     generation: int
-    probe: str | None = None
+    probe: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,7 @@ class BreakerState:
 
 
 def is_breaker_failure(error: BaseException) -> bool:
-    """Tell whether an error of a call counts against the dependency's health.
+    """Return whether an error of a call counts against the dependency's health.
 
     Timeouts, lost connections and 5xx do. What the dependency answered otherwise (429, other 4xx,
     an answer that is not of its protocol) does not, nor does what never reached it.
@@ -105,11 +100,11 @@ def is_breaker_failure(error: BaseException) -> bool:
         return False
     if error.status is None:
         return not isinstance(error, BadAnswer | QuotaExhausted)
-    return error.status >= _SERVER_ERROR
+    return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def is_answer(error: BaseException) -> bool:
-    """Tell whether an error shows that the dependency is there and answers."""
+    """Return whether an error shows that the dependency is there and answers."""
     return isinstance(error, Refused | Unavailable) and not is_breaker_failure(error)
 
 
@@ -119,10 +114,10 @@ class CircuitBreaker:
     Args:
         documents: the store, open.
         threshold: failures in a row that open a breaker.
-        cooldown_s: how long it stays open.
-        probe_lease_s: how long a probe may say nothing before another one is admitted.
-        clock: Unix time, seconds. After a jump back a breaker stays open for no more than twice
-            its cooldown.
+        cooldown_s: how long it stays open, seconds.
+        probe_lease_s: how long a probe may take before another one is admitted, seconds.
+        clock: what cooldowns and leases go by. After a jump back a breaker stays open for no more
+            than twice its cooldown.
     """
 
     def __init__(
@@ -132,13 +127,14 @@ class CircuitBreaker:
         threshold: int,
         cooldown_s: float,
         probe_lease_s: float = PROBE_LEASE_S,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._documents = documents
         self._threshold = threshold
-        self._cooldown = round(cooldown_s * _S)
-        self._probe_lease = round(probe_lease_s * _S)
+        self._cooldown = microseconds(cooldown_s)
         self._clock = clock
+        self._terms = LeaseTerms(probe_lease_s, owner="probe", until="probe_until")
+        self._probes = Leases(documents, BREAKERS, self._terms, clock=clock)
 
     @classmethod
     def from_settings(
@@ -147,7 +143,7 @@ class CircuitBreaker:
         settings: BreakerSettings,
         *,
         probe_lease_s: float = PROBE_LEASE_S,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> "CircuitBreaker":
         """Build breakers as the settings say."""
         return cls(
@@ -160,55 +156,52 @@ class CircuitBreaker:
 
     @asynccontextmanager
     async def guarding(self, dependency: str) -> AsyncGenerator[Permit]:
-        """Admit one call, and take what becomes of it into account.
+        """Admit one call, and record its outcome.
 
         Raises:
             BreakerOpen: it was not admitted.
         """
         permit = await self.admit(dependency)
-        async with self.judging(permit):
+        async with self.recording(permit):
             yield permit
 
     @asynccontextmanager
-    async def judging(self, permit: Permit) -> AsyncGenerator[None]:
-        """Take what becomes of an admitted call into account.
+    async def recording(self, permit: Permit) -> AsyncGenerator[None]:
+        """Record the outcome of an admitted call.
 
-        Only the call itself belongs inside. A verdict that cannot be written is logged; it
-        changes nothing about the call's own outcome.
+        Only the call itself belongs inside. An outcome that cannot be written is logged; it
+        changes nothing about the call.
         """
         try:
             yield
         except BaseException as error:
             if is_breaker_failure(error):
-                await self._tell(permit, self.fail(permit, str(error)))
+                await self._record(permit, self.fail(permit, str(error)))
             elif is_answer(error):
-                await self._tell(permit, self.succeed(permit))
+                await self._record(permit, self.succeed(permit))
             else:
-                await self._tell(permit, self.abandon(permit))
+                await self._record(permit, self.abandon(permit))
             raise
-        await self._tell(permit, self.succeed(permit))
+        await self._record(permit, self.succeed(permit))
 
     @asynccontextmanager
-    async def unless_failed(self, permit: Permit) -> AsyncGenerator[None]:
-        """Take a failure into account; without one, the call it is for is still to come."""
+    async def recording_failure(self, permit: Permit) -> AsyncGenerator[None]:
+        """Record a failure; without one, the call that was admitted is still to come."""
         try:
             yield
         except BaseException as error:
-            failed = is_breaker_failure(error)
-            telling = self.fail(permit, str(error)) if failed else self.abandon(permit)
-            await self._tell(permit, telling)
+            is_failure = is_breaker_failure(error)
+            outcome = self.fail(permit, str(error)) if is_failure else self.abandon(permit)
+            await self._record(permit, outcome)
             raise
 
     async def check(self, dependency: str) -> None:
-        """See whether a call may be admitted now, without admitting one.
+        """Check that a call may be admitted now, without admitting one.
 
         Raises:
             BreakerOpen: it is open, or half-open with a probe under way.
         """
-        now = self._now()
-        stands = self._state_of(await self._read(dependency), now)
-        if stands.until is not None:
-            raise BreakerOpen(dependency, _ask_again_at(stands, now))
+        self._refuse(self._state_of(await self._read(dependency)))
 
     async def admit(self, dependency: str) -> Permit:
         """Admit a call; it has to end in `succeed`, `fail` or `abandon`.
@@ -218,40 +211,33 @@ class CircuitBreaker:
         """
         while True:
             document = await self._read(dependency)
-            now = self._now()
-            stands = self._state_of(document, now)
-            if stands.state is State.CLOSED:
+            found = self._state_of(document)
+            if found.state is State.CLOSED:
                 return Permit(dependency, document["generation"])
-            if stands.until is not None:
-                raise BreakerOpen(dependency, _ask_again_at(stands, now))
-            token = uuid.uuid4().hex
-            seen = {name: document[name] for name in ("generation", "failed_at", "probe")}
-            change = Change(set={"probe": token, "probe_at": now})
-            (is_ours,) = await self._documents.update(BREAKERS, [Update(dependency, change, seen)])
-            if is_ours:
-                return Permit(dependency, document["generation"], token)
+            self._refuse(found)
+            seen = {name: document[name] for name in ("generation", "failed_at")}
+            probe = await self._probes.take(dependency, seen=document, where=seen)
+            if probe is not None:
+                return Permit(dependency, document["generation"], probe)
 
     async def succeed(self, permit: Permit) -> None:
-        """Take into account that a call was answered: failures in a row end here."""
+        """Record that a call was answered: failures in a row end here."""
+        healthy: dict[str, Any] = {"failures": 0, "reason": ""}
         if permit.probe is not None:
-            change = Change(
-                set={"failures": 0, "reason": "", **_NO_PROBE}, increase={"generation": 1}
-            )
-            if await self._settle_probe(permit, change):
+            if await permit.probe.release(healthy, increase={"generation": 1}):
                 log.warning("the breaker of %s is closed again", permit.dependency)
             return
         document = await self._read(permit.dependency)
         if 0 < document["failures"] < self._threshold:
-            change = Change(set={"failures": 0, "reason": ""})
             where = {"generation": permit.generation, "failures": {"$lt": self._threshold}}
-            await self._documents.update(BREAKERS, [Update(permit.dependency, change, where)])
+            update = Update(permit.dependency, Change(set=healthy), where)
+            await self._documents.update(BREAKERS, [update])
 
     async def fail(self, permit: Permit, reason: str) -> None:
-        """Take into account that a call failed, with what it said."""
-        failure: dict[str, Any] = {"failed_at": self._now(), "reason": reason[:_REASON_LENGTH]}
+        """Record that a call failed, with what it said."""
+        failure = {"failed_at": self._clock.now(), "reason": reason[:MAX_REASON_CHARS]}
         if permit.probe is not None:
-            change = Change(set=failure | _NO_PROBE)
-            if await self._settle_probe(permit, change):
+            if await permit.probe.release(failure):
                 log.warning("the breaker of %s stays open: %s", permit.dependency, reason)
             return
         where = {
@@ -262,69 +248,55 @@ class CircuitBreaker:
         change = Change(set=failure, increase={"failures": 1})
         after = await self._documents.take(BREAKERS, where, change)
         if after is None:
-            await self._documents.insert(BREAKERS, [_new_document(permit.dependency)])
+            await self._documents.insert(BREAKERS, [self._new_document(permit.dependency)])
             after = await self._documents.take(BREAKERS, where, change)
         if after is not None and after["failures"] >= self._threshold:
             log.error("the breaker of %s is open: %s", permit.dependency, reason)
 
     async def abandon(self, permit: Permit) -> None:
-        """Say that a call ended without showing anything, so that another may be the probe."""
+        """Record that a call ended without showing anything, so that another may be the probe."""
         if permit.probe is not None:
-            await self._settle_probe(permit, Change(set=_NO_PROBE))
+            await permit.probe.release()
 
     async def states(self) -> list[BreakerState]:
-        """List the breakers of everything that ever failed, by name."""
-        now = self._now()
-        found = await self._documents.find(BREAKERS, {})
-        return [self._state_of(document, now) for document in found]
-
-    def _now(self) -> int:
-        return round(self._clock() * _S)
+        """Return the states of all breakers that ever counted a failure, by dependency."""
+        return [self._state_of(document) for document in await self._documents.find(BREAKERS, {})]
 
     async def _read(self, dependency: str) -> Document:
         found = await self._documents.get(BREAKERS, [dependency])
-        return found.get(dependency) or _new_document(dependency)
+        return found.get(dependency) or self._new_document(dependency)
 
-    def _state_of(self, document: Document, now: int) -> BreakerState:
-        failures = int(document["failures"])
+    def _state_of(self, document: Document) -> BreakerState:
+        failures, now = int(document["failures"]), self._clock.now()
         state, until = State.CLOSED, None
         if failures >= self._threshold:
             state = State.HALF_OPEN
-            failed_at, probe_at = document["failed_at"], document["probe_at"]
+            failed_at = int(document["failed_at"])
             # A moment far ahead of the clock is none to wait for: the clock has been moved back.
             if abs(now - failed_at) < self._cooldown:
-                state, until = State.OPEN, _moment(failed_at + self._cooldown)
-            elif document["probe"] and abs(now - probe_at) < self._probe_lease:
-                until = _moment(probe_at + self._probe_lease)
+                state, until = State.OPEN, moment(failed_at + self._cooldown)
+            elif not self._probes.is_free(document):
+                until = moment(self._terms.end_of(document))
         return BreakerState(document["_id"], state, failures, until, document["reason"])
 
-    async def _settle_probe(self, permit: Permit, change: Change) -> bool:
-        """Change the breaker if the probe still has its lease."""
-        where = {"probe": permit.probe}
-        (is_ours,) = await self._documents.update(
-            BREAKERS, [Update(permit.dependency, change, where)]
-        )
-        return is_ours
+    def _refuse(self, found: BreakerState) -> None:
+        """Raise `BreakerOpen` for a breaker that admits no call now, with when to ask again."""
+        if found.until is None:
+            return
+        until = found.until
+        if found.state is State.HALF_OPEN:
+            # A probe is done long before its lease runs out.
+            soon = moment(self._clock.now() + microseconds(PROBE_RETRY_S))
+            until = min(until, soon)
+        raise BreakerOpen(found.dependency, until)
 
-    async def _tell(self, permit: Permit, telling: Awaitable[None]) -> None:
+    async def _record(self, permit: Permit, outcome: Awaitable[None]) -> None:
         try:
-            await telling
+            await outcome
         except AletheiaError as error:
-            log.warning("how a call to %s went could not be written: %s", permit.dependency, error)
+            name = permit.dependency
+            log.warning("the outcome of a call to %s could not be written: %s", name, error)
 
-
-def _new_document(dependency: str) -> Document:
-    counts = {"failures": 0, "generation": 0, "failed_at": 0, "reason": ""}
-    return {"_id": dependency, **counts, **_NO_PROBE}
-
-
-def _ask_again_at(stands: BreakerState, now: int) -> datetime:
-    """Say when to ask again: a probe under way is done long before its lease runs out."""
-    assert stands.until is not None
-    if stands.state is State.HALF_OPEN:
-        return min(stands.until, _moment(now + PROBE_LOOK))
-    return stands.until
-
-
-def _moment(at: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=at)
+    def _new_document(self, dependency: str) -> Document:
+        counts = {"failures": 0, "generation": 0, "failed_at": 0, "reason": ""}
+        return {"_id": dependency, **counts, **self._terms.released}

@@ -90,9 +90,13 @@ class LeaseTerms:
         """Return whether nobody holds a document, or its lease is over by the clock."""
         if document.get(self.owner) in (None, self.nobody):
             return True
-        left = self.unit.read(document.get(self.until) or 0) - now
+        left = self.end_of(document) - now
         skew, length = microseconds(self.skew_s), microseconds(self.length_s)
         return not -skew < left <= length + skew
+
+    def end_of(self, document: Document) -> int:
+        """Return when a document's lease ends, microseconds; 0 if it never had one."""
+        return self.unit.read(document.get(self.until) or 0)
 
     def seen_where(self, document: Document) -> dict[str, Any]:
         """Return the condition that a document's lease is still as it was read."""
@@ -259,6 +263,7 @@ class Lease:
         values: Mapping[str, Any],
         *,
         unset: Sequence[str] = (),
+        increase: Mapping[str, float] | None = None,
         where: Where | None = None,
         renews: bool = False,
     ) -> bool:
@@ -267,6 +272,7 @@ class Lease:
         Args:
             values: what to set.
             unset: names to remove.
+            increase: numbers to add by name.
             where: what else must hold; without it, `False` means that the lease is lost.
             renews: whether the lease begins anew.
 
@@ -275,7 +281,7 @@ class Lease:
         """
         began_s = self._clock.steady_s()
         fresh = {self._terms.until: self._terms.end(self._clock.now())} if renews else {}
-        change = Change(set={**fresh, **values}, unset=unset)
+        change = Change(set={**fresh, **values}, unset=unset, increase=increase or {})
         update = Update(self.id, change, {**(where or {}), **self.ours})
         (is_ours,) = await self._documents.update(self._collection, [update])
         if is_ours and renews:
@@ -292,13 +298,22 @@ class Lease:
         """
         return await self.write({}, renews=True)
 
-    async def release(self, **values: Any) -> bool:
-        """Let others take the document, and set some values; return whether it was still ours.
+    async def release(
+        self,
+        values: Mapping[str, Any] | None = None,
+        *,
+        increase: Mapping[str, float] | None = None,
+    ) -> bool:
+        """Let others take the document; return whether the lease was still ours.
+
+        Args:
+            values: what else to set.
+            increase: numbers to add by name.
 
         Raises:
             Unavailable: the store is out of reach; the lease runs out.
         """
-        return await self.write({**values, **self._terms.released})
+        return await self.write({**(values or {}), **self._terms.released}, increase=increase)
 
     @contextlib.asynccontextmanager
     async def renewing(self) -> AsyncGenerator["Lease"]:

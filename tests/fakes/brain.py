@@ -31,6 +31,7 @@ from aletheia.errors import InvalidTask, Unavailable
 from aletheia.items.content import Automation, ProjectItems, SavedItem, VectorCache, make_item
 from aletheia.items.models import Item
 from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.store.clock import Clock
 
 MODEL = "tests/eight-numbers"
 DIMENSIONS = 8
@@ -215,7 +216,7 @@ class BrainWorld:
         self.items = BrainItems(self.content, shelf, self.embed)
         self.project_items = ProjectItems(self.content, shelf, self.embed, MODEL)
         self.breakers = CircuitBreaker(
-            self.documents, threshold=5, cooldown_s=60, clock=lambda: self.now
+            self.documents, threshold=5, cooldown_s=60, clock=Clock(lambda: self.now)
         )
         self.access = BrainAccess(self.fetch, self.breakers)
         self.outbox = self.make_outbox()

@@ -52,8 +52,8 @@ class Gates:
 
     def __init__(self, documents: Documents, clock: Clock, **options: object) -> None:
         limits = RateLimits(minute=2, hour=100, day=100, week=100, month=100)
-        self.limiter = RateLimiter(documents, limits, clock=clock)
-        self.breakers = CircuitBreaker(documents, threshold=2, cooldown_s=60, clock=clock)
+        self.limiter = RateLimiter(documents, limits, clock=clock.both)
+        self.breakers = CircuitBreaker(documents, threshold=2, cooldown_s=60, clock=clock.both)
         self.spending = Spending(
             documents, PriceTable(PRICES), BudgetLimits(tokens_per_run=1000), clock=clock
         )
@@ -177,7 +177,7 @@ async def test_every_try_is_counted(documents: Documents, clock: Clock):
 
 async def test_tries_end_where_a_limit_ends_them(documents: Documents, clock: Clock):
     gates = Gates(documents, clock, max_retries=5)
-    gates.breakers = CircuitBreaker(documents, threshold=9, cooldown_s=60, clock=clock)
+    gates.breakers = CircuitBreaker(documents, threshold=9, cooldown_s=60, clock=clock.both)
     with pytest.raises((RateLimited, BreakerOpen)):
         await gates.meter(PLAN, ending(*[Unavailable("openai", "busy", status=500)] * 9))
     assert (await gates.stands())[0] == 2

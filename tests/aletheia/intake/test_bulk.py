@@ -45,6 +45,7 @@ from aletheia.llm.usage import BudgetLimits, Spending, UsageState
 from aletheia.resilience.breaker import CircuitBreaker, State
 from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
 from aletheia.settings import BudgetSettings, IntakeSettings
+from aletheia.store.clock import Clock
 from tests.aletheia.intake.conftest import Bench
 from tests.fakes.openai_batches import FakeBatch, FakeBatchAPI, serve_fake_batches
 
@@ -77,10 +78,10 @@ class Lanes:
         self.prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
         self.spending = Spending(bench.documents, self.prices, BudgetLimits(), clock=bench.clock)
         self.limiter = RateLimiter(
-            bench.documents, RateLimits(100, 100, 100, 100, 100), clock=bench.clock
+            bench.documents, RateLimits(100, 100, 100, 100, 100), clock=Clock(bench.clock)
         )
         self.breakers = CircuitBreaker(
-            bench.documents, threshold=5, cooldown_s=60, clock=bench.clock
+            bench.documents, threshold=5, cooldown_s=60, clock=Clock(bench.clock)
         )
         self.processors = Processors(
             {TASK_TYPE: TextEmbedding(client, max_text_bytes=100_000)}, plugins=[]

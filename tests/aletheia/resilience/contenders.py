@@ -13,6 +13,7 @@ from aletheia.documents import Documents
 from aletheia.errors import BreakerOpen, RateLimited
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import Grant, RateLimiter, RateLimits
+from aletheia.store.clock import Clock
 
 Contender: TypeAlias = Callable[[Documents, Any], Awaitable[Any]]
 
@@ -64,7 +65,7 @@ async def acquire_until_refused(
     documents: Documents, plan: tuple[RateLimits, float]
 ) -> list[Grant]:
     limits, now = plan
-    limiter = RateLimiter(documents, limits, clock=lambda: now)
+    limiter = RateLimiter(documents, limits, clock=Clock(lambda: now))
     grants: list[Grant] = []
     try:
         while True:
@@ -74,12 +75,12 @@ async def acquire_until_refused(
 
 
 async def fail_once(documents: Documents, now: float) -> None:
-    breaker = CircuitBreaker(documents, threshold=4, cooldown_s=60, clock=lambda: now)
+    breaker = CircuitBreaker(documents, threshold=4, cooldown_s=60, clock=Clock(lambda: now))
     await breaker.fail(await breaker.admit("openai"), "503")
 
 
 async def try_to_probe(documents: Documents, now: float) -> bool:
-    breaker = CircuitBreaker(documents, threshold=4, cooldown_s=60, clock=lambda: now)
+    breaker = CircuitBreaker(documents, threshold=4, cooldown_s=60, clock=Clock(lambda: now))
     try:
         permit = await breaker.admit("openai")
     except BreakerOpen:

@@ -40,12 +40,13 @@ from tests.aletheia.resilience.contenders import compete, fail_once, try_to_prob
 
 COOLDOWN = timedelta(seconds=60)
 LEASE = timedelta(seconds=180)
+SKEW = timedelta(seconds=5)
 TIMEOUT = Unavailable("openai", "no answer in 60 s")
 
 
 @pytest.fixture
 def breaker(documents: Documents, clock: Clock) -> CircuitBreaker:
-    return CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock)
+    return CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock.both)
 
 
 async def fail(breaker: CircuitBreaker, times: int = 1) -> None:
@@ -253,7 +254,7 @@ async def test_the_lease_of_a_probe_that_crashed_runs_out(breaker: CircuitBreake
     await fail(breaker, 3)
     clock.now += COOLDOWN
     crashed = await breaker.admit("openai")
-    clock.now += LEASE - timedelta(microseconds=1)
+    clock.now += LEASE + SKEW - timedelta(microseconds=1)
     await refusal(breaker)
     clock.move(microseconds=1)
     second = await breaker.admit("openai")
@@ -289,7 +290,7 @@ async def test_a_restart_keeps_the_state(tmp_path: Path, clock: Clock):
         documents = EmbeddedDocuments(tmp_path)
         await documents.open()
         settings = BreakerSettings(_env_file=None)  # pyright: ignore[reportCallIssue]
-        yield CircuitBreaker.from_settings(documents, settings, clock=clock)
+        yield CircuitBreaker.from_settings(documents, settings, clock=clock.both)
         await documents.close()
 
     for _ in range(5):
@@ -321,13 +322,15 @@ async def test_a_clock_moved_back_keeps_it_open_for_two_cooldowns_at_most(
 async def test_another_threshold_holds_at_once(
     documents: Documents, clock: Clock, threshold: int, expected: State
 ):
-    await fail(CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock), 3)
-    other = CircuitBreaker(documents, threshold=threshold, cooldown_s=60, clock=clock)
+    await fail(CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock.both), 3)
+    other = CircuitBreaker(documents, threshold=threshold, cooldown_s=60, clock=clock.both)
     assert (await state(other)).state is expected
 
 
 async def test_failures_at_once_are_all_counted(documents: Documents, clock: Clock):
-    others = [CircuitBreaker(documents, threshold=9, cooldown_s=60, clock=clock) for _ in range(4)]
+    others = [
+        CircuitBreaker(documents, threshold=9, cooldown_s=60, clock=clock.both) for _ in range(4)
+    ]
     permits = [await other.admit("openai") for other in others for _ in range(2)]
     await asyncio.gather(
         *(other.fail(p, "x") for other, p in zip(others * 2, permits, strict=True))
@@ -340,7 +343,9 @@ async def test_of_callers_at_once_one_is_the_probe(
 ):
     await fail(breaker, 3)
     clock.now += COOLDOWN
-    others = [CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock) for _ in range(9)]
+    others = [
+        CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock.both) for _ in range(9)
+    ]
     answers = await asyncio.gather(
         *(other.admit("openai") for other in others), return_exceptions=True
     )
@@ -366,7 +371,7 @@ async def test_a_verdict_that_cannot_be_written_changes_nothing_about_the_call(
 ):
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
-    breaker = CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock)
+    breaker = CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock.both)
     await fail(breaker, 3)
     clock.now += COOLDOWN
 

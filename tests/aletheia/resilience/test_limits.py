@@ -10,8 +10,8 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Documents
 from aletheia.errors import Misconfigured, RateLimited
+from aletheia.resilience.grants import GRANTS
 from aletheia.resilience.limits import (
-    GRANTS,
     REFUSALS,
     Grant,
     RateLimiter,
@@ -68,7 +68,7 @@ async def used(limiter: RateLimiter, provider: str = "openai") -> dict[Tier, int
 async def test_a_rolling_window_is_exact_to_the_microsecond(
     documents: Documents, clock: Clock, tier: Tier, length: timedelta
 ):
-    limiter = RateLimiter(documents, limits(**{tier: 2}), clock=clock)
+    limiter = RateLimiter(documents, limits(**{tier: 2}), clock=clock.both)
     first = await limiter.acquire("openai")
     assert first.at == clock.now
     clock.now += length - MICROSECOND
@@ -98,7 +98,7 @@ async def test_a_rolling_window_is_exact_to_the_microsecond(
 async def test_a_fixed_window_ends_with_the_utc_calendars(
     documents: Documents, clock: Clock, tier: Tier, last: str, first: str
 ):
-    limiter = RateLimiter(documents, limits(**{tier: 1}), strategy="fixed", clock=clock)
+    limiter = RateLimiter(documents, limits(**{tier: 1}), strategy="fixed", clock=clock.both)
     clock.now = moment(last)
     await limiter.acquire("openai")
     refused = await refusal(limiter)
@@ -144,8 +144,8 @@ async def test_the_time_zone_of_the_machine_and_its_summer_time_change_nothing(
     assert time.localtime(moment("2026-07-01").timestamp()).tm_isdst
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
-    fixed = RateLimiter(documents, limits(day=1), strategy="fixed", clock=clock)
-    rolling = RateLimiter(documents, limits(day=1), clock=clock)
+    fixed = RateLimiter(documents, limits(day=1), strategy="fixed", clock=clock.both)
+    rolling = RateLimiter(documents, limits(day=1), clock=clock.both)
     clock.now = moment(change) - MICROSECOND
     await fixed.acquire("fixed")
     await rolling.acquire("rolling")
@@ -161,7 +161,7 @@ async def test_the_time_zone_of_the_machine_and_its_summer_time_change_nothing(
 
 
 async def test_a_call_refused_in_one_tier_is_charged_in_none(documents: Documents, clock: Clock):
-    limiter = RateLimiter(documents, limits(minute=1, hour=3, day=5), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=1, hour=3, day=5), clock=clock.both)
     for _ in range(3):
         await limiter.acquire("openai")
         for _ in range(4):
@@ -175,7 +175,7 @@ async def test_a_call_refused_in_one_tier_is_charged_in_none(documents: Document
 async def test_the_next_call_is_allowed_when_the_last_of_the_tiers_has_room(
     documents: Documents, clock: Clock
 ):
-    limiter = RateLimiter(documents, limits(minute=2, hour=2, week=2), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=2, hour=2, week=2), clock=clock.both)
     began = clock.now
     await limiter.acquire("openai")
     clock.move(seconds=1)
@@ -193,14 +193,14 @@ async def test_the_next_call_is_allowed_when_the_last_of_the_tiers_has_room(
 
 
 async def test_a_longer_tier_may_have_the_smaller_limit(documents: Documents, clock: Clock):
-    limiter = RateLimiter(documents, limits(minute=9, hour=4, day=7, month=3), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=9, hour=4, day=7, month=3), clock=clock.both)
     for _ in range(3):
         await limiter.acquire("openai")
     assert (await refusal(limiter)).tiers == ("month",)
 
 
 async def test_every_provider_has_counters_of_its_own(documents: Documents, clock: Clock):
-    limiter = RateLimiter(documents, limits(minute=1), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=1), clock=clock.both)
     await limiter.acquire("openai")
     await limiter.acquire("ollama")
     await limiter.acquire("openai-2")
@@ -214,13 +214,13 @@ async def test_an_odd_name_of_a_provider_is_refused(
     documents: Documents, clock: Clock, provider: str
 ):
     with pytest.raises(ValueError, match="name"):
-        await RateLimiter(documents, limits(), clock=clock).acquire(provider)
+        await RateLimiter(documents, limits(), clock=clock.both).acquire(provider)
 
 
 async def test_looking_charges_nothing_and_agrees_with_the_next_call(
     documents: Documents, clock: Clock
 ):
-    limiter = RateLimiter(documents, limits(minute=2), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=2), clock=clock.both)
     assert await limiter.peek("openai") is None
     await limiter.acquire("openai")
     assert await limiter.peek("openai") is None
@@ -237,7 +237,7 @@ async def test_looking_charges_nothing_and_agrees_with_the_next_call(
 async def test_a_call_of_many_units_is_granted_whole_or_not_at_all(
     documents: Documents, clock: Clock
 ):
-    limiter = RateLimiter(documents, limits(minute=10), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=10), clock=clock.both)
     began = clock.now
     assert (await limiter.acquire("openai", 6)).weight == 6
     clock.move(seconds=10)
@@ -255,9 +255,9 @@ async def test_a_call_of_many_units_is_granted_whole_or_not_at_all(
 async def test_a_weight_above_a_limit_is_never_allowed_and_says_which(
     documents: Documents, clock: Clock
 ):
-    limiter = RateLimiter(documents, limits(minute=20, hour=15), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=20, hour=15), clock=clock.both)
     assert limiter.limits is not None
-    assert limiter.limits.heaviest == 15
+    assert limiter.limits.max_weight == 15
     for ask in (limiter.acquire, limiter.peek):
         with pytest.raises(Misconfigured, match=r"RATE_LIMIT_PER_HOUR: it is 15.* counts 16"):
             await ask("openai", 16)
@@ -267,7 +267,7 @@ async def test_a_weight_above_a_limit_is_never_allowed_and_says_which(
 @pytest.mark.parametrize("weight", [0, -1])
 async def test_a_call_without_weight_is_none(documents: Documents, clock: Clock, weight: int):
     with pytest.raises(ValueError, match="weight"):
-        await RateLimiter(documents, limits(), clock=clock).acquire("openai", weight)
+        await RateLimiter(documents, limits(), clock=clock.both).acquire("openai", weight)
 
 
 # Over time.
@@ -281,13 +281,13 @@ async def test_a_restart_in_the_middle_of_a_window_keeps_the_count(
     for number in range(3):
         documents = EmbeddedDocuments(tmp_path)
         await documents.open()
-        limiter = RateLimiter(documents, limits(hour=3), strategy=strategy, clock=clock)
+        limiter = RateLimiter(documents, limits(hour=3), strategy=strategy, clock=clock.both)
         assert (await limiter.acquire("openai")).first == number + 1
         await documents.close()
         clock.move(minutes=5)
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
-    limiter = RateLimiter(documents, limits(hour=3), strategy=strategy, clock=clock)
+    limiter = RateLimiter(documents, limits(hour=3), strategy=strategy, clock=clock.both)
     free = began + timedelta(hours=1) if strategy == "rolling" else moment("2026-11-18T11:00")
     assert (await refusal(limiter)).until == free
     await documents.close()
@@ -299,12 +299,12 @@ async def test_a_clock_moved_back_never_frees_quota(
     documents: Documents, clock: Clock, strategy: Strategy, back: timedelta
 ):
     tight = limits(minute=2, hour=3)
-    limiter = RateLimiter(documents, tight, strategy=strategy, clock=clock)
+    limiter = RateLimiter(documents, tight, strategy=strategy, clock=clock.both)
     await limiter.acquire("openai")
     before = await limiter.acquire("openai")
     full = await refusal(limiter)
     clock.now -= back
-    for again in (limiter, RateLimiter(documents, tight, strategy=strategy, clock=clock)):
+    for again in (limiter, RateLimiter(documents, tight, strategy=strategy, clock=clock.both)):
         assert (await refusal(again)).until == full.until
     assert full.until is not None
     clock.now = full.until
@@ -319,7 +319,7 @@ async def test_a_clock_moved_back_never_frees_quota(
 async def test_while_the_clock_is_behind_grants_bear_the_time_of_the_last_one(
     documents: Documents, clock: Clock
 ):
-    limiter = RateLimiter(documents, limits(minute=3), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=3), clock=clock.both)
     first = await limiter.acquire("openai")
     clock.move(minutes=-30)
     second = await limiter.acquire("openai")
@@ -327,7 +327,7 @@ async def test_while_the_clock_is_behind_grants_bear_the_time_of_the_last_one(
 
 
 async def test_limits_that_change_hold_at_once(documents: Documents, clock: Clock):
-    limiter = RateLimiter(documents, limits(hour=2), clock=clock)
+    limiter = RateLimiter(documents, limits(hour=2), clock=clock.both)
     began = clock.now
     for _ in range(2):
         await limiter.acquire("openai")
@@ -347,7 +347,7 @@ async def test_limits_that_change_hold_at_once(documents: Documents, clock: Cloc
 
 async def test_another_strategy_counts_what_was_granted_before(documents: Documents, clock: Clock):
     clock.now = moment("2026-11-18T10:50:00")
-    limiter = RateLimiter(documents, limits(hour=1), clock=clock)
+    limiter = RateLimiter(documents, limits(hour=1), clock=clock.both)
     await limiter.acquire("openai")
     clock.move(minutes=5)
     limiter.strategy = "fixed"
@@ -362,7 +362,7 @@ async def test_without_limits_everything_is_granted_and_nothing_written(
     documents: Documents, clock: Clock
 ):
     settings = RateLimitSettings(rate_limit_enabled=False)
-    limiter = RateLimiter.from_settings(documents, settings, clock=clock)
+    limiter = RateLimiter.from_settings(documents, settings, clock=clock.both)
     for _ in range(30):
         assert (await limiter.acquire("openai", 1000)).first == 0
     assert await limiter.peek("openai") is None
@@ -372,7 +372,7 @@ async def test_without_limits_everything_is_granted_and_nothing_written(
 
 async def test_the_defaults_are_those_of_the_specification(documents: Documents, clock: Clock):
     settings = RateLimitSettings(_env_file=None)  # pyright: ignore[reportCallIssue]
-    limiter = RateLimiter.from_settings(documents, settings, clock=clock)
+    limiter = RateLimiter.from_settings(documents, settings, clock=clock.both)
     assert limiter.limits == RateLimits(minute=20, hour=100, day=500, week=2000, month=7500)
     assert limiter.strategy == "rolling"
     assert settings.rate_limit_unit == "request"
@@ -382,7 +382,7 @@ async def test_the_defaults_are_those_of_the_specification(documents: Documents,
 
 
 async def test_usage_says_what_counts_what_may_and_until_when(documents: Documents, clock: Clock):
-    limiter = RateLimiter(documents, limits(minute=2, hour=5), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=2, hour=5), clock=clock.both)
     await limiter.prepare()
     began = clock.now
     assert {usage.frees_at for usage in (await limiter.usage("openai")).values()} == {None}
@@ -402,7 +402,7 @@ async def test_usage_says_what_counts_what_may_and_until_when(documents: Documen
 
 
 async def test_refusals_are_counted_in_every_tier_that_refused(documents: Documents, clock: Clock):
-    limiter = RateLimiter(documents, limits(minute=1, day=1), clock=clock)
+    limiter = RateLimiter(documents, limits(minute=1, day=1), clock=clock.both)
     await limiter.acquire("openai")
     await refusal(limiter)
     clock.move(minutes=1)
@@ -419,7 +419,7 @@ async def test_refusals_are_counted_in_every_tier_that_refused(documents: Docume
 async def test_purging_takes_only_what_counts_no_more_and_never_the_newest(
     documents: Documents, clock: Clock, strategy: Strategy
 ):
-    limiter = RateLimiter(documents, limits(month=4), strategy=strategy, clock=clock)
+    limiter = RateLimiter(documents, limits(month=4), strategy=strategy, clock=clock.both)
     clock.now = moment("2027-01-01")
     await limiter.acquire("openai", 2)
     clock.now = moment("2027-01-31T23:59:59")
@@ -430,7 +430,7 @@ async def test_purging_takes_only_what_counts_no_more_and_never_the_newest(
     clock.now = moment("2027-06-01")
     assert await limiter.purge() == 0
     assert await documents.count(GRANTS, {}) == 1
-    fresh = RateLimiter(documents, limits(month=4), strategy=strategy, clock=clock)
+    fresh = RateLimiter(documents, limits(month=4), strategy=strategy, clock=clock.both)
     assert (await fresh.acquire("openai", 4)).first == 4
     await refusal(fresh)
     assert await fresh.purge() == 1
@@ -440,7 +440,7 @@ async def test_purging_takes_only_what_counts_no_more_and_never_the_newest(
 async def test_a_process_far_behind_sees_all_that_others_were_granted(tmp_path: Path, clock: Clock):
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
-    idle = RateLimiter(documents, limits(hour=1502), clock=clock)
+    idle = RateLimiter(documents, limits(hour=1502), clock=clock.both)
     at = micros((await idle.acquire("openai")).at)
     others = [
         {"_id": f"openai:{n:016}", "provider": "openai", "first": n, "weight": 1, "at": at}
@@ -454,11 +454,11 @@ async def test_a_process_far_behind_sees_all_that_others_were_granted(tmp_path: 
 
 
 async def test_a_store_that_was_cleared_does_not_split_the_log(documents: Documents, clock: Clock):
-    old = RateLimiter(documents, limits(hour=10), clock=clock)
+    old = RateLimiter(documents, limits(hour=10), clock=clock.both)
     for _ in range(3):
         await old.acquire("openai")
     await documents.delete(GRANTS, {})
-    new = RateLimiter(documents, limits(hour=10), clock=clock)
+    new = RateLimiter(documents, limits(hour=10), clock=clock.both)
     await new.acquire("openai")
     assert (await old.acquire("openai")).first == 4
     assert (await new.acquire("openai")).first == 5
@@ -473,7 +473,7 @@ async def test_callers_at_once_are_granted_exactly_the_limit(
     documents: Documents, clock: Clock, strategy: Strategy
 ):
     limiters = [
-        RateLimiter(documents, limits(minute=17, hour=23), strategy=strategy, clock=clock)
+        RateLimiter(documents, limits(minute=17, hour=23), strategy=strategy, clock=clock.both)
         for _ in range(3)
     ]
 
@@ -640,7 +640,7 @@ class Day:
             self._documents,
             self.limits,
             strategy=self.strategy,
-            clock=self._clock,
+            clock=self._clock.both,
             remembered=self._remembered,
         )
 

@@ -61,7 +61,7 @@ async def test_whoever_was_overtaken_moves_nothing(
     turn = await take(cursors, documents)
     assert not await dead.advance({"sent": 7})
     await dead.wait("too late", {"sent": 7})
-    assert not await dead.lease.release(sent=7)
+    assert not await dead.lease.release({"sent": 7})
     assert (await read(documents))["sent"] == 0
     assert cursors.trouble_of(await read(documents)).failures == 0
     assert await turn.advance({"sent": 1})

@@ -87,7 +87,7 @@ async def test_it_is_taken_over_when_it_has_run_out(
         assert second.token == 2
         assert not await first.renew()
         assert not await first.write({"value": "stale"})
-        assert not await first.release(value="stale")
+        assert not await first.release({"value": "stale"})
         assert first.lost.is_set()
         assert await second.write({"value": "fresh"})
     assert (await read_thing(documents)).get("value") == ("fresh" if is_taken else None)

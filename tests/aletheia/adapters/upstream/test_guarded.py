@@ -39,7 +39,7 @@ class Scene:
 
     def __init__(self, documents: Documents, clock: Clock) -> None:
         self.upstream = Told()
-        self.breakers = CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock)
+        self.breakers = CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock.both)
         self.one, self.other = (GuardedUpstream(self.upstream, self.breakers) for _ in range(2))
 
     async def fail(self, guarded: GuardedUpstream, times: int) -> None:
