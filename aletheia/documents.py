@@ -115,7 +115,7 @@ class Documents(Protocol):
         ...
 
     async def delete(self, collection: str, where: Where, *, limit: int | None = None) -> int:
-        """Delete the documents for which `where` holds, and say how many there were."""
+        """Delete the documents for which `where` holds; return how many there were."""
         ...
 
     async def count(self, collection: str, where: Where) -> int:

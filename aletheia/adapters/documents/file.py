@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from aletheia.adapters.documents.lane import STORE, Reader, Writer, retrying, unavailable
+from aletheia.adapters.documents.worker import STORE, Reader, Writer, retrying, unavailable
 from aletheia.errors import Misconfigured, Unavailable
 
 _WAL_LIMIT = 64 * 2**20
@@ -54,7 +54,7 @@ class SqliteFile:
         self._path, self._format, self._setup, self._name = path, written_format, setup, name
         self._lock_timeout_s, self._is_durable = lock_timeout_s, is_durable
         self._opening = threading.Lock()
-        self._lanes: tuple[Writer, Reader] | None = None
+        self._workers: tuple[Writer, Reader] | None = None
 
     async def open(self) -> None:
         """Create the file if there is none, and connect. Idempotent.
@@ -76,7 +76,7 @@ class SqliteFile:
         Raises:
             Unavailable: it is not open.
         """
-        return self._open_lanes()[0]
+        return self._open_workers()[0]
 
     @property
     def reader(self) -> Reader:
@@ -85,11 +85,11 @@ class SqliteFile:
         Raises:
             Unavailable: it is not open.
         """
-        return self._open_lanes()[1]
+        return self._open_workers()[1]
 
     def _open(self) -> None:
         with self._opening:
-            if self._lanes is not None:
+            if self._workers is not None:
                 return
             try:
                 place = self._create()
@@ -107,16 +107,16 @@ class SqliteFile:
                     raise FileNotFoundError(f"{self._path} is not the file that was opened")
 
             writing.execute("PRAGMA busy_timeout = 0")
-            self._lanes = (
+            self._workers = (
                 Writer(self._name, writing, check, lock_timeout_s=self._lock_timeout_s),
                 Reader(self._name, reading, check),
             )
 
     def _close(self) -> None:
         with self._opening:
-            lanes, self._lanes = self._lanes or (), None
-            for lane in lanes:
-                lane.close()
+            workers, self._workers = self._workers or (), None
+            for worker in workers:
+                worker.close()
 
     def _create(self) -> tuple[int, int]:
         """Make directory and file if they are missing, and return the file's identity."""
@@ -168,10 +168,10 @@ class SqliteFile:
         if written < self._format:
             connection.execute(f"PRAGMA user_version = {self._format}")
 
-    def _open_lanes(self) -> tuple[Writer, Reader]:
-        if self._lanes is None:
+    def _open_workers(self) -> tuple[Writer, Reader]:
+        if self._workers is None:
             raise Unavailable(self._name, "it is not open")
-        return self._lanes
+        return self._workers
 
 
 def _place_of(path: Path) -> tuple[int, int]:

@@ -6,32 +6,29 @@ array filters, compound `$group` ids or change streams; and no `_id` in compound
 """
 
 import asyncio
-import re
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, cast
-from urllib.parse import unquote_plus
+from typing import cast
 
-import bson
-from bson import CodecOptions, DBRef, Int64
-from bson.codec_options import TypeDecoder, TypeRegistry
-from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError
 
+from aletheia.adapters.documents.mongodb_errors import STORE, indices_of_duplicates, translating
+from aletheia.adapters.documents.mongodb_queries import (
+    CODEC,
+    encode_document,
+    filter_of,
+    filter_of_update,
+    operators_of,
+    projection_of,
+    rounds_of,
+)
 from aletheia.adapters.documents.notation import (
     ID,
-    PAYLOAD,
-    Among,
-    Condition,
-    Equal,
-    Ordered,
     check_change,
     check_collection,
     check_documents,
@@ -45,11 +42,6 @@ from aletheia.adapters.documents.notation import (
 from aletheia.documents import Change, Document, Update, Where
 from aletheia.errors import Misconfigured, Unavailable
 
-STORE = "store"
-
-MAX_BYTES = 16 * 2**20
-"""Largest document MongoDB holds, in BSON."""
-
 IN_FLIGHT = 16
 """Conditional updates of one call under way at once."""
 
@@ -60,53 +52,6 @@ UPSERT_TRIES = 5
 """Two upserts of one new id can collide, and the loser has to try again."""
 
 CLOCK_PROBES = 3
-
-_DUPLICATE_KEY = 11000
-_BAD_DOCUMENT_CODES = frozenset(
-    {
-        2,  # BadValue
-        9,  # FailedToParse
-        14,  # TypeMismatch
-        15,  # Overflow
-        22,  # InvalidBSON
-        28,  # PathNotViable
-        40,  # ConflictingUpdateOperators
-        52,  # DollarPrefixedFieldName
-        57,  # DottedFieldName
-        10334,  # BSONObjectTooLarge
-        17280,  # KeyTooLong
-        17419,  # the updated document is larger than MongoDB's limit
-        17420,  # the inserted one is
-    }
-)
-"""Server errors that say what is wrong with a document or a change, not with the server."""
-
-
-class _PlainInt(TypeDecoder):
-    """Reads 64-bit integers as what they were when written."""
-
-    @property
-    def bson_type(self) -> type[Int64]:
-        return Int64
-
-    def transform_bson(self, value: Any) -> Any:
-        return int(value)
-
-
-class _PlainObject(TypeDecoder):
-    """Reads an object with the keys `$ref` and `$id` as the JSON object it is."""
-
-    @property
-    def bson_type(self) -> type[DBRef]:
-        return DBRef
-
-    def transform_bson(self, value: Any) -> Any:
-        return dict(value.as_doc())
-
-
-_CODEC: CodecOptions[Document] = CodecOptions(
-    type_registry=TypeRegistry([_PlainInt(), _PlainObject()])
-)
 
 
 class MongoDocuments:
@@ -127,7 +72,7 @@ class MongoDocuments:
         self._database: AsyncDatabase[Document] | None = None
 
     async def open(self) -> None:
-        """Connect, and see that the server answers. Idempotent.
+        """Connect, and check that the server answers. Idempotent.
 
         Raises:
             Misconfigured: the URI or the database's name cannot be read.
@@ -163,13 +108,13 @@ class MongoDocuments:
         checked = check_documents(documents)
         if not checked:
             return set()
-        encoded = [_encode(document) for document in checked]
+        encoded = [encode_document(document) for document in checked]
         ids = [cast("str", document[ID]) for document in checked]
         with self._translating():
             try:
                 await target.insert_many(encoded, ordered=False)
             except BulkWriteError as error:
-                duplicates = _indices_of_duplicates(error)
+                duplicates = indices_of_duplicates(error)
                 return {id_ for index, id_ in enumerate(ids) if index not in duplicates}
         return set(ids)
 
@@ -183,7 +128,7 @@ class MongoDocuments:
         """
         target = self._collection(collection)
         check_updates(updates)
-        filters = [_filter_of_update(update) for update in updates]
+        filters = [filter_of_update(update) for update in updates]
         answers = [False] * len(updates)
         free = asyncio.Semaphore(IN_FLIGHT)
 
@@ -191,11 +136,11 @@ class MongoDocuments:
             async with free:
                 with self._translating():
                     result = await target.update_one(
-                        filters[index], _operators_of(updates[index].change)
+                        filters[index], operators_of(updates[index].change)
                     )
                 answers[index] = result.matched_count > 0
 
-        for indices in _rounds([update.id for update in updates]):
+        for indices in rounds_of([update.id for update in updates]):
             await _all(make, indices)
         return answers
 
@@ -207,7 +152,7 @@ class MongoDocuments:
         """
         target = self._collection(collection)
         check_updates(updates, is_upsert=True)
-        for indices in _rounds([update.id for update in updates]):
+        for indices in rounds_of([update.id for update in updates]):
             await self._upsert_once(target, [updates[index] for index in indices])
 
     async def get(
@@ -220,7 +165,7 @@ class MongoDocuments:
         for start in range(0, len(wanted), IDS_AT_ONCE):
             chunk = wanted[start : start + IDS_AT_ONCE]
             with self._translating():
-                cursor = target.find({ID: {"$in": chunk}}, _projection(with_payload=with_payload))
+                cursor = target.find({ID: {"$in": chunk}}, projection_of(with_payload=with_payload))
                 found.update({document[ID]: document for document in await cursor.to_list()})
         return {id_: found[id_] for id_ in wanted if id_ in found}
 
@@ -237,14 +182,14 @@ class MongoDocuments:
         """Read the documents for which conditions hold, ordered by a name and then by id."""
         target = self._collection(collection)
         check_limit(limit)
-        chosen = _filter_of(read_where(where))
+        chosen = filter_of(read_where(where))
         names = dict.fromkeys([ID] if sort is None else [check_name(sort), ID])
         order = [(name, -1 if descending else 1) for name in names]
         if limit == 0:
             return []
         with self._translating():
             return await target.find(
-                chosen, _projection(with_payload=with_payload), sort=order, limit=limit or 0
+                chosen, projection_of(with_payload=with_payload), sort=order, limit=limit or 0
             ).to_list()
 
     async def take(
@@ -256,13 +201,13 @@ class MongoDocuments:
         """
         target = self._collection(collection)
         check_change(change)
-        chosen = _filter_of(read_where(where))
+        chosen = filter_of(read_where(where))
         order = None if sort is None else [(check_name(sort), 1)]
         with self._translating():
             return await target.find_one_and_update(
                 chosen,
-                _operators_of(change),
-                projection=_projection(with_payload=False),
+                operators_of(change),
+                projection=projection_of(with_payload=False),
                 sort=order,
                 return_document=ReturnDocument.AFTER,
             )
@@ -271,7 +216,7 @@ class MongoDocuments:
         """Delete the documents for which conditions hold, in the order of their ids."""
         target = self._collection(collection)
         check_limit(limit)
-        chosen = _filter_of(read_where(where))
+        chosen = filter_of(read_where(where))
         if limit is None:
             with self._translating():
                 return (await target.delete_many(chosen)).deleted_count
@@ -291,7 +236,7 @@ class MongoDocuments:
     async def count(self, collection: str, where: Where) -> int:
         """Count the documents for which conditions hold."""
         target = self._collection(collection)
-        chosen = _filter_of(read_where(where))
+        chosen = filter_of(read_where(where))
         with self._translating():
             return await target.count_documents(chosen)
 
@@ -301,7 +246,7 @@ class MongoDocuments:
         if "." in check_name(name):
             raise ValueError(f"{name!r} is not a top-level name")
         grouped = {"$group": {"_id": f"${name}", "count": {"$sum": 1}}}
-        pipeline = [{"$match": _filter_of(read_where(where))}, grouped]
+        pipeline = [{"$match": filter_of(read_where(where))}, grouped]
         with self._translating():
             rows = await (await target.aggregate(pipeline)).to_list()
         return {row["_id"]: row["count"] for row in rows if isinstance(row["_id"], str)}
@@ -339,7 +284,7 @@ class MongoDocuments:
                 waitQueueTimeoutMS=10_000,
                 socketTimeoutMS=30_000,
             )
-            return client, client.get_database(self._name, codec_options=_CODEC)
+            return client, client.get_database(self._name, codec_options=CODEC)
         except (PyMongoError, ValueError, TypeError) as error:
             kind = type(error).__name__
         # Raised out here, as an error about a URI that cannot be read may quote any part of it.
@@ -359,12 +304,15 @@ class MongoDocuments:
         _, database = self._opened()
         return database[collection]
 
+    def _translating(self) -> AbstractContextManager[None]:
+        return translating(self._uri)
+
     async def _upsert_once(
         self, target: AsyncCollection[Document], updates: Sequence[Update]
     ) -> None:
         """Upsert documents of different ids."""
         waiting = [
-            UpdateOne({ID: update.id}, _operators_of(update.change), upsert=True)
+            UpdateOne({ID: update.id}, operators_of(update.change), upsert=True)
             for update in updates
         ]
         with self._translating():
@@ -374,112 +322,13 @@ class MongoDocuments:
                 except BulkWriteError as error:
                     if not tries_left:
                         raise
-                    waiting = [waiting[index] for index in sorted(_indices_of_duplicates(error))]
+                    waiting = [waiting[index] for index in sorted(indices_of_duplicates(error))]
                 else:
                     return
 
-    @contextmanager
-    def _translating(self) -> Generator[None]:
-        """Turn pymongo's errors into ours.
-
-        What a bulk error says holds the documents themselves, so only the server's words are
-        taken from it.
-        """
-        try:
-            yield
-        except DocumentTooLarge as error:
-            raise ValueError("a document is over the 16 MB that MongoDB holds") from error
-        except (BSONError, OverflowError) as error:
-            raise ValueError(f"MongoDB cannot hold this: {error}") from error
-        except OperationFailure as error:
-            code, said = _told(error)
-            reason = f"{type(error).__name__}: {self._redact(said)} (code {code})"
-            if code in _BAD_DOCUMENT_CODES:
-                raise ValueError(reason) from None
-            raise Unavailable(STORE, reason) from None
-        except PyMongoError as error:
-            said = str(error)
-            # What follows is the driver's view of every server, for as long as a screen.
-            brief, _, _ = said.partition(", Topology Description")
-            raise Unavailable(STORE, f"{type(error).__name__}: {self._redact(brief)}") from (
-                error if self._redact(said) == said else None
-            )
-
-    def _redact(self, text: str) -> str:
-        user_info = re.match(r"[^/]*//([^@]*)@", self._uri)
-        if user_info is None:
-            return text
-        for secret in [user_info[1], *user_info[1].split(":")[1:]]:
-            for form in (secret, unquote_plus(secret)):
-                text = text.replace(form, "***") if form else text
-        return text
-
-
-def _encode(document: Document) -> RawBSONDocument:
-    """Encode once, and see that it fits."""
-    encoded = bson.encode(document, codec_options=_CODEC)
-    if len(encoded) > MAX_BYTES:
-        raise ValueError(
-            f"document {document[ID]!r} of {len(encoded)} bytes is over the 16 MB that MongoDB "
-            "holds"
-        )
-    return RawBSONDocument(encoded)
-
-
-def _projection(*, with_payload: bool) -> dict[str, int] | None:
-    return None if with_payload else {PAYLOAD: 0}
-
-
-def _filter_of(conditions: Sequence[Condition]) -> dict[str, Any]:
-    """Write conditions that must all hold as a filter."""
-    clauses = [{condition.name: _wanted_of(condition)} for condition in conditions]
-    flat = {name: wanted for clause in clauses for name, wanted in clause.items()}
-    return flat if len(flat) == len(clauses) else {"$and": clauses}
-
-
-def _wanted_of(condition: Condition) -> Any:
-    match condition:
-        case Equal():
-            return {"$ne": condition.operand} if condition.negated else condition.operand
-        case Among():
-            return {"$in": list(condition.operands)}
-        case Ordered():
-            # Not every compatible service keeps to the operand's own kind by itself.
-            kind = "string" if isinstance(condition.operand, str) else "number"
-            return {condition.operator: condition.operand, "$type": kind}
-
-
-def _filter_of_update(update: Update) -> dict[str, Any]:
-    chosen = _filter_of(read_where(update.where))
-    by_id = {ID: update.id}
-    return {"$and": [by_id, chosen]} if ID in chosen else by_id | chosen
-
-
-def _operators_of(change: Change) -> dict[str, Any]:
-    """Write a change as update operators; none at all is one without an effect."""
-    operators: dict[str, Any] = {
-        "$set": dict(change.set),
-        "$unset": dict.fromkeys(change.unset, ""),
-        "$inc": dict(change.increase),
-    }
-    given = {operator: names for operator, names in operators.items() if names}
-    return given or {"$unset": {"aletheia_nothing": ""}}
-
-
-def _rounds(ids: Sequence[str]) -> list[list[int]]:
-    """Part indices so that no id comes twice in a part, each id's in order."""
-    rounds: list[list[int]] = []
-    seen: Counter[str] = Counter()
-    for index, id_ in enumerate(ids):
-        if seen[id_] == len(rounds):
-            rounds.append([])
-        rounds[seen[id_]].append(index)
-        seen[id_] += 1
-    return rounds
-
 
 async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -> None:
-    """Do all, whatever becomes of each, then raise what went wrong, an outage before the rest."""
+    """Make all, whatever becomes of each, then raise what went wrong, an outage before the rest."""
     outcomes = await asyncio.gather(*map(make, indices), return_exceptions=True)
     errors = [outcome for outcome in outcomes if outcome is not None]
     complaints = [str(error) for error in errors if isinstance(error, ValueError)]
@@ -488,25 +337,3 @@ async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -
             raise error
     if complaints:
         raise ValueError("; ".join(complaints))
-
-
-def _indices_of_duplicates(error: BulkWriteError) -> set[int]:
-    """Find which writes met an id that was there already; any other failure is raised."""
-    details = error.details
-    failed: list[Mapping[str, Any]] = details.get("writeErrors", [])
-    if details.get("writeConcernErrors") or any(one["code"] != _DUPLICATE_KEY for one in failed):
-        raise error
-    return {one["index"] for one in failed}
-
-
-def _told(error: OperationFailure) -> tuple[int | None, str]:
-    """Find the code and the words in which the server put what is wrong."""
-    details = error.details or {}
-    if not isinstance(error, BulkWriteError):
-        return error.code, details.get("errmsg", "")
-    failed: list[Mapping[str, Any]] = [
-        *(one for one in details.get("writeErrors", []) if one["code"] != _DUPLICATE_KEY),
-        *details.get("writeConcernErrors", []),
-        *details.get("writeErrors", []),
-    ]
-    return (failed[0]["code"], failed[0]["errmsg"]) if failed else (None, "")

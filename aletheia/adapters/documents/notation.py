@@ -83,7 +83,7 @@ def check_name(name: object) -> str:
         ValueError: it is not made of identifiers, or it leads to the payload.
     """
     if not isinstance(name, str):
-        raise ValueError(f"{name!r} is not a name: identifiers joined by dots")  # noqa: TRY004
+        raise ValueError(f"{name!r} is not a name: identifiers joined by dots")  # noqa: TRY004 - a bad name
     return _check_name(name)
 
 
@@ -210,7 +210,7 @@ def check_value(value: object, name: str, depth: int = 1) -> None:
 def _check_sequence(names: Sequence[str], what: str) -> None:
     """Refuse a string where strings are wanted: it would be taken letter by letter."""
     if isinstance(names, str):
-        raise ValueError(f"{what} is the string {names!r}, not a list of strings")  # noqa: TRY004
+        raise ValueError(f"{what} is the string {names!r}, not a list of strings")  # noqa: TRY004 - bad names
 
 
 def _check_nested(value: dict[object, object] | Sequence[object], name: str, depth: int) -> None:
@@ -291,7 +291,7 @@ def _condition(name: str, operator: object, operand: object) -> Condition:
         if not isinstance(operand, list | tuple | set | frozenset):
             raise ValueError(f"$in on {name!r} takes a list")
         operands = cast("Iterable[object]", operand)
-        return Among(name, tuple(_scalar(name, one) for one in operands))
+        return Among(name, tuple(_scalar(name, scalar) for scalar in operands))
     if operator in _ORDERINGS:
         scalar = _scalar(name, operand)
         if scalar is None or isinstance(scalar, bool):

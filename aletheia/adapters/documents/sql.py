@@ -132,10 +132,16 @@ def _number(operand: float) -> str:
 
 def _among(condition: Among) -> Clause:
     name, operands = condition.name, condition.operands
-    clauses = [_equal(name, one) for one in (None, True, False) if any(one is x for x in operands)]
-    texts = [one for one in operands if isinstance(one, str)]
+    clauses = [
+        _equal(name, constant)
+        for constant in (None, True, False)
+        if any(constant is operand for operand in operands)
+    ]
+    texts = [operand for operand in operands if isinstance(operand, str)]
     numbers = [
-        one for one in operands if isinstance(one, int | float) and not isinstance(one, bool)
+        operand
+        for operand in operands
+        if isinstance(operand, int | float) and not isinstance(operand, bool)
     ]
     among = f"{value_of(name)} {_AMONG}"
     if texts:
@@ -171,7 +177,8 @@ def _with_kind(sql: str, kind: str, name: str, operands: Sequence[str | float]) 
     the index alone decides, without a look at the row.
     """
     is_ambiguous = any(
-        one.startswith(("[", "{")) if isinstance(one, str) else one in (0, 1) for one in operands
+        operand.startswith(("[", "{")) if isinstance(operand, str) else operand in (0, 1)
+        for operand in operands
     )
     return f"{sql} AND {_kind_of(name)} {kind}" if is_ambiguous and name != ID else sql
 

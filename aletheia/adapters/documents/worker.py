@@ -19,18 +19,18 @@ T = TypeVar("T")
 STORE = "store"
 
 _EAGER_TRIES, _EAGER_PAUSE_S, _PAUSE_S = 100, 0.001, 0.005
-"""How often another process's lock is looked at.
+"""How often another process's lock is tried.
 
-Commits follow each other closely, and SQLite's own handler soon waits 100 ms between two looks:
+Commits follow each other closely, and SQLite's own handler soon waits 100 ms between two tries:
 a writer could be kept out for seconds by a busy neighbour.
 """
 
 
 @dataclass(eq=False, slots=True)
-class _Order:
-    """A job, and the coroutine that waits for its answer."""
+class _Job:
+    """Some work, and the coroutine that waits for its answer."""
 
-    job: Callable[[sqlite3.Connection], Any]
+    work: Callable[[sqlite3.Connection], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     answer: Any = None
@@ -45,17 +45,17 @@ class _Order:
             self.future.set_exception(self.error)
 
 
-class Lane(ABC):
-    """One thread that does, in order, what coroutines ask of its connection.
+class SqliteWorker(ABC):
+    """A thread that does, in order, what coroutines ask of its connection.
 
     Args:
         name: of what the file is, for errors and the thread's name.
-        connection: in autocommit mode; the lane closes it.
+        connection: in autocommit mode; the worker closes it.
         check: raises `OSError` when the connection's file is not the store any more.
     """
 
     _group_size: ClassVar[int]
-    """How many orders are done before any of them is answered."""
+    """How many jobs are done before any of them is answered."""
 
     def __init__(
         self, name: str, connection: sqlite3.Connection, check: Callable[[], None]
@@ -63,7 +63,7 @@ class Lane(ABC):
         self._name = name
         self._connection = connection
         self._check = check
-        self._orders: SimpleQueue[_Order | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._is_closed = False
         # A daemon, so that a process that never closes its store can still end; whatever it
@@ -72,24 +72,24 @@ class Lane(ABC):
         self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
         self._thread.start()
 
-    async def ask(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Have a job done and return its answer.
+    async def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do some work with the connection and return its answer.
 
-        A cancelled caller's job is done completely or not at all. A job may be run a second
-        time after its first run was rolled back.
+        A cancelled caller's work is done completely or not at all. It may be done a second time
+        after the first was rolled back.
 
         Raises:
-            Unavailable: SQLite failed, or the lane is closed.
-            ValueError: SQLite cannot hold a value, or the job said so.
+            Unavailable: SQLite failed, or the worker is closed.
+            ValueError: SQLite cannot hold a value, or the work raised it.
         """
         loop = asyncio.get_running_loop()
-        order = _Order(job, loop, loop.create_future())
+        job = _Job(work, loop, loop.create_future())
         with self._gate:
             if self._is_closed:
                 raise Unavailable(self._name, "it is closed")
-            self._orders.put(order)
+            self._jobs.put(job)
         try:
-            return await order.future
+            return await job.future
         except (sqlite3.DataError, OverflowError) as error:
             raise ValueError(f"SQLite cannot hold this: {error}") from error
         except (sqlite3.Error, OSError) as error:
@@ -100,12 +100,12 @@ class Lane(ABC):
         with self._gate:
             if not self._is_closed:
                 self._is_closed = True
-                self._orders.put(None)
+                self._jobs.put(None)
         self._thread.join()
 
     @abstractmethod
-    def _serve(self, orders: list[_Order]) -> None:
-        """Do these orders and note each one's answer or error."""
+    def _serve(self, jobs: list[_Job]) -> None:
+        """Do these jobs and note the answer or error of each."""
 
     def _run(self) -> None:
         while self._take_turn():
@@ -113,49 +113,49 @@ class Lane(ABC):
         self._connection.close()
 
     def _take_turn(self) -> bool:
-        orders, is_open = self._next_orders()
+        jobs, is_open = self._next_jobs()
         try:
             self._check()
-            self._serve(orders)
+            self._serve(jobs)
         except Exception as error:  # noqa: BLE001 - a thread that dies leaves callers waiting
-            for order in orders:
-                order.error = error
-        _settle(orders)
+            for job in jobs:
+                job.error = error
+        _settle(jobs)
         return is_open
 
-    def _next_orders(self) -> tuple[list[_Order], bool]:
-        """Wait for an order and take those queued behind it, and say whether more may come."""
-        orders: list[_Order] = []
-        entry = self._orders.get()
+    def _next_jobs(self) -> tuple[list[_Job], bool]:
+        """Wait for a job; return it, those queued behind it, and whether more may come."""
+        jobs: list[_Job] = []
+        entry = self._jobs.get()
         with suppress(Empty):
             while entry is not None:
                 if not entry.future.cancelled():
-                    orders.append(entry)
-                if len(orders) == self._group_size:
-                    return orders, True
-                entry = self._orders.get_nowait()
-        return orders, entry is not None
+                    jobs.append(entry)
+                if len(jobs) == self._group_size:
+                    return jobs, True
+                entry = self._jobs.get_nowait()
+        return jobs, entry is not None
 
 
-class Reader(Lane):
-    """A lane for jobs that change nothing; each sees what was committed before it began."""
+class Reader(SqliteWorker):
+    """A worker for jobs that change nothing; each sees what was committed before it began."""
 
     _group_size = 1
 
-    def _serve(self, orders: list[_Order]) -> None:
-        for order in orders:
+    def _serve(self, jobs: list[_Job]) -> None:
+        for job in jobs:
             try:
-                order.answer = order.job(self._connection)
+                job.answer = job.work(self._connection)
             except Exception as error:  # noqa: BLE001 - its caller's business
-                order.error = error
+                job.error = error
 
 
-class Writer(Lane):
-    """A lane that does all jobs waiting for it in one transaction, answered after its commit.
+class Writer(SqliteWorker):
+    """A worker that does all jobs waiting for it in one transaction, answered after its commit.
 
     Args:
-        name: see `Lane`.
-        connection: in autocommit mode, without a busy timeout; the lane closes it.
+        name: see `SqliteWorker`.
+        connection: in autocommit mode, without a busy timeout; the worker closes it.
         check: raises `OSError` when the connection's file is not the store any more.
         lock_timeout_s: how long other processes' transactions are waited for.
     """
@@ -173,34 +173,34 @@ class Writer(Lane):
         self._lock_timeout_s = lock_timeout_s
         super().__init__(name, connection, check)
 
-    def _serve(self, orders: list[_Order]) -> None:
-        if not orders:
+    def _serve(self, jobs: list[_Job]) -> None:
+        if not jobs:
             return
         self._begin()
         try:
-            for order in orders:
-                order.answer = order.job(self._connection)
+            for job in jobs:
+                job.answer = job.work(self._connection)
             self._connection.execute("COMMIT")
         except Exception as error:
             self._roll_back()
-            if len(orders) == 1:
+            if len(jobs) == 1:
                 raise
-            self._serve_singly(orders, error)
+            self._serve_singly(jobs, error)
 
-    def _serve_singly(self, orders: list[_Order], first: Exception) -> None:
-        """Give each order of a failed group a transaction of its own, so that only bad ones fail.
+    def _serve_singly(self, jobs: list[_Job], first: Exception) -> None:
+        """Do each job of a failed group in a transaction of its own, so that only bad ones fail.
 
-        Savepoints would cost two statements an order, and a full disk ends the transaction all
+        Savepoints would cost two statements a job, and a full disk ends the transaction all
         the same.
         """
-        for order in orders:
+        for job in jobs:
             if isinstance(first, sqlite3.OperationalError) and is_busy(first):
-                order.error = first
+                job.error = first
                 continue
             try:
-                self._serve([order])
+                self._serve([job])
             except Exception as error:  # noqa: BLE001 - its caller's business
-                order.error = first = error
+                job.error = first = error
 
     def _begin(self) -> None:
         self._roll_back()
@@ -232,27 +232,27 @@ def retrying(attempt: Callable[[], T], *, timeout_s: float) -> T:
 
 
 def is_busy(error: sqlite3.OperationalError) -> bool:
-    """Say whether a lock of another connection was in the way."""
+    """Return whether a lock of another connection was in the way."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def unavailable(error: Exception, dependency: str = STORE) -> Unavailable:
-    """Say in our words what SQLite or the file system said."""
+    """Return the error that stands for one of SQLite or of the file system."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return Unavailable(dependency, f"{error} ({name})")
 
 
-def _settle(orders: list[_Order]) -> None:
+def _settle(jobs: list[_Job]) -> None:
     """Wake each event loop once for all its answers."""
-    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Order]] = defaultdict(list)
-    for order in orders:
-        by_loop[order.loop].append(order)
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Job]] = defaultdict(list)
+    for job in jobs:
+        by_loop[job.loop].append(job)
     for loop, answered in by_loop.items():
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_answer, answered)
 
 
-def _answer(orders: list[_Order]) -> None:
-    for order in orders:
-        order.settle()
+def _answer(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.settle()

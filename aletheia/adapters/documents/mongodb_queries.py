@@ -1,0 +1,120 @@
+"""Conditions, changes and documents as MongoDB takes them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import bson
+from bson import CodecOptions, DBRef, Int64
+from bson.codec_options import TypeDecoder, TypeRegistry
+from bson.raw_bson import RawBSONDocument
+
+from aletheia.adapters.documents.notation import (
+    ID,
+    PAYLOAD,
+    Among,
+    Condition,
+    Equal,
+    Ordered,
+    read_where,
+)
+from aletheia.documents import Change, Document, Update
+
+MAX_BYTES = 16 * 2**20
+"""Largest document MongoDB holds, in BSON."""
+
+
+class _PlainInt(TypeDecoder):
+    """Reads 64-bit integers as what they were when written."""
+
+    @property
+    def bson_type(self) -> type[Int64]:
+        return Int64
+
+    def transform_bson(self, value: Any) -> Any:
+        return int(value)
+
+
+class _PlainObject(TypeDecoder):
+    """Reads an object with the keys `$ref` and `$id` as the JSON object it is."""
+
+    @property
+    def bson_type(self) -> type[DBRef]:
+        return DBRef
+
+    def transform_bson(self, value: Any) -> Any:
+        return dict(value.as_doc())
+
+
+CODEC: CodecOptions[Document] = CodecOptions(
+    type_registry=TypeRegistry([_PlainInt(), _PlainObject()])
+)
+
+
+def encode_document(document: Document) -> RawBSONDocument:
+    """Return a document encoded, so that it is encoded once.
+
+    Raises:
+        ValueError: it is larger than MongoDB holds.
+    """
+    encoded = bson.encode(document, codec_options=CODEC)
+    if len(encoded) > MAX_BYTES:
+        raise ValueError(
+            f"document {document[ID]!r} of {len(encoded)} bytes is over the 16 MB that MongoDB "
+            "holds"
+        )
+    return RawBSONDocument(encoded)
+
+
+def projection_of(*, with_payload: bool) -> dict[str, int] | None:
+    """Return the projection that leaves the payload out, unless it is wanted."""
+    return None if with_payload else {PAYLOAD: 0}
+
+
+def filter_of(conditions: Sequence[Condition]) -> dict[str, Any]:
+    """Write conditions that must all hold as a filter."""
+    clauses = [{condition.name: _wanted_of(condition)} for condition in conditions]
+    flat = {name: wanted for clause in clauses for name, wanted in clause.items()}
+    return flat if len(flat) == len(clauses) else {"$and": clauses}
+
+
+def _wanted_of(condition: Condition) -> Any:
+    match condition:
+        case Equal():
+            return {"$ne": condition.operand} if condition.negated else condition.operand
+        case Among():
+            return {"$in": list(condition.operands)}
+        case Ordered():
+            # Not every compatible service keeps to the operand's own kind by itself.
+            kind = "string" if isinstance(condition.operand, str) else "number"
+            return {condition.operator: condition.operand, "$type": kind}
+
+
+def filter_of_update(update: Update) -> dict[str, Any]:
+    """Write an update's id and condition as a filter."""
+    chosen = filter_of(read_where(update.where))
+    by_id = {ID: update.id}
+    return {"$and": [by_id, chosen]} if ID in chosen else by_id | chosen
+
+
+def operators_of(change: Change) -> dict[str, Any]:
+    """Write a change as update operators; none at all is one without an effect."""
+    operators: dict[str, Any] = {
+        "$set": dict(change.set),
+        "$unset": dict.fromkeys(change.unset, ""),
+        "$inc": dict(change.increase),
+    }
+    given = {operator: names for operator, names in operators.items() if names}
+    return given or {"$unset": {"aletheia_nothing": ""}}
+
+
+def rounds_of(ids: Sequence[str]) -> list[list[int]]:
+    """Return indices in parts in which no id comes twice; those of one id stay in order."""
+    rounds: list[list[int]] = []
+    seen: Counter[str] = Counter()
+    for index, id_ in enumerate(ids):
+        if seen[id_] == len(rounds):
+            rounds.append([])
+        rounds[seen[id_]].append(index)
+        seen[id_] += 1
+    return rounds
