@@ -17,8 +17,8 @@ from prefect.runtime import flow_run
 from aletheia.errors import AletheiaError, Misconfigured, Unavailable
 from aletheia.items.content import oldest_first
 from aletheia.items.departments import Department
-from aletheia.llm.answers import KeptSteps
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.answers import SavedAnswers
+from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.ports import ChatModel
 from aletheia.quality.evaluation import (
@@ -257,11 +257,11 @@ async def _evaluate(order: EvaluationOrder) -> Evaluation:
     items = oldest_first((await content.read_items(order.item_ids)).values())
     evaluation = await evaluate_items(
         chat,
-        KeptSteps(await warm.store(), request.key, clock=lambda: _now().timestamp()),
+        SavedAnswers(await warm.store(), request.key, clock=lambda: _now().timestamp()),
         order.department,
         [QualityItem(one.id, one.content, one.summary) for one in items],
         project_id=request.project_id,
-        plan=JudgePlan(LLMSettings().default_llm_model),
+        plan=AskPlan(LLMSettings().default_llm_model),
         version=request.version,
     )
     if chat.trouble is not None:

@@ -39,8 +39,8 @@ from aletheia.items.content import ProjectItems, VectorCache
 from aletheia.items.dedup import Deduplicator
 from aletheia.items.departments import DepartmentList
 from aletheia.items.duplicate_judge import DuplicateJudge
-from aletheia.llm.answers import KeptSteps
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.answers import SavedAnswers
+from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import EvaluationStore
 from aletheia.settings import GatherSettings, LLMSettings, LogSettings
 from aletheia.store.project_id import check_project_id
@@ -87,7 +87,7 @@ class _Gather:
 
     async def tell(self) -> None:
         """Add the events that the run has come to imply."""
-        if await self.chronicle.tell(self.run):
+        if await self.chronicle.emit(self.run):
             self.fan_out.nudge()
 
     async def end(self, status: RunStatus) -> GatherReport:
@@ -246,8 +246,8 @@ async def _furnish(order: RunOrder) -> GatherDeps:
     access, outbox = await warm.brain_access(order.run_id), await warm.outbox()
     runs = GatherRuns(store)
     await runs.prepare()
-    plan = JudgePlan(llm.default_llm_model)
-    verdicts = KeptSteps(store, f"{order.project_id}:duplicates", clock=time.time)
+    plan = AskPlan(llm.default_llm_model)
+    verdicts = SavedAnswers(store, f"{order.project_id}:duplicates", clock=time.time)
     spending = await warm.spending()
     chosen = await (await warm.calibrations()).choose(order.run_id, model.name)
     return GatherDeps(
@@ -326,7 +326,7 @@ async def save_iteration(turn: Turn) -> int:
     assert batch is not None, "before generate_items()"
     shop, position = gather.shop, turn.position
     if batch.items:
-        await gather.chronicle.tell_one(gather.run, deduplicating(gather.run, position))
+        await gather.chronicle.emit_one(gather.run, deduplicating(gather.run, position))
         gather.fan_out.nudge()
     fresh = await loop.drop_duplicates(shop, gather.run, position, batch)
     saved = await loop.save_items(shop, gather.run, position, batch, fresh)

@@ -127,7 +127,7 @@ async def tell_ended_runs() -> list[str]:
     runs = GatherRuns(await warm.store())
     listed = await runs.list_untold(UNTOLD_AFTER_S)
     for run_id in listed:
-        await (await _chronicle(run_id)).tell(await runs.load(run_id))
+        await (await _chronicle(run_id)).emit(await runs.load(run_id))
         await runs.mark_told(run_id)
     return listed
 
@@ -153,7 +153,7 @@ async def _close(run_id: str, webhook_url: str | None) -> bool:
         # Or even before anybody was to be told of it.
         await subscribe(fan_out, run, sinks, webhook_url)
     async with fan_out.feeding(run.project_id):
-        await (await _chronicle(run_id)).tell(run)
+        await (await _chronicle(run_id)).emit(run)
     await runs.mark_told(run_id)
     if was_open:
         await leave_views(run, content, is_mock=(await warm.chat(run_id)).is_mock)

@@ -1,7 +1,7 @@
 """The events that a run's progress implies, in their order (SPEC §4, Events).
 
-What is to be said follows from what is kept, so a run that is gone on with after a kill says again
-whatever may not have been said, and the log, which knows each event by its key, adds the rest.
+Events are derived from stored progress. After a crash the resumed run emits all of them again, and
+the log, which knows each event by its key, adds those that are missing.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from aletheia.gather.runs import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class ImpliedEvent:
     """An event and what its key is made of.
 
     Attributes:
-        event: what to say.
+        event: the event.
         department_id: the application's id of its department; empty if it is about the run.
         iteration: of a `deduplicating`, from 1; 0 for all others.
     """
@@ -41,64 +41,63 @@ class EventEmitter:
 
     Args:
         events: the log.
-        default_model: what writes for departments that name no model.
-        mock: what writes for all of them instead, where a mock does.
+        default_model: the model of departments that name none.
+        mock: the mock that writes for all of them instead, if one does.
     """
 
     def __init__(self, events: EventLog, default_model: str, *, mock: str | None = None) -> None:
         self._events, self._default_model, self._mock = events, default_model, mock
-        self._told = 0
+        self._emitted = 0
 
-    async def tell(self, run: Run) -> int:
-        """Add what has come up since the last call, or all of it at first; say how many.
+    async def emit(self, run: Run) -> int:
+        """Add the events implied since the last call, all of them at first; return how many.
 
         Raises:
             Unavailable: the store is out of reach; the next call goes on where this one ended.
         """
-        before, implied = self._told, list_events(run, self._default_model, mock=self._mock)
-        for one in implied[before:]:
-            await self.tell_one(run, one)
-            self._told += 1
-        return self._told - before
+        before, implied = self._emitted, list_events(run, self._default_model, mock=self._mock)
+        for event in implied[before:]:
+            await self.emit_one(run, event)
+            self._emitted += 1
+        return self._emitted - before
 
-    async def tell_one(self, run: Run, one: Telling) -> None:
+    async def emit_one(self, run: Run, implied: ImpliedEvent) -> None:
         """Add one event, unless it is there.
 
         Raises:
             Unavailable: the store is out of reach.
         """
         await self._events.append(
-            one.event,
+            implied.event,
             run_id=run.id,
-            department_id=one.department_id,
-            iteration=one.iteration,
+            department_id=implied.department_id,
+            iteration=implied.iteration,
         )
 
 
-def list_events(run: Run, default_model: str, *, mock: str | None = None) -> list[Telling]:
-    """List what a run's progress implies, in order; what follows later only adds to it.
+def list_events(run: Run, default_model: str, *, mock: str | None = None) -> list[ImpliedEvent]:
+    """List the events that a run's progress implies, in order; later progress only adds to them.
 
-    A department that was never scored, since no iteration was left for it or nothing could be
-    begun any more, has none.
+    A department that was never scored has none.
     """
-    listed: list[Telling] = []
-    for position, one in enumerate(run.progress.departments):
-        if one.score is not None:
-            model = mock or one.department.default_model or default_model
-            listed += _list_department(run, position, one, model)
+    listed: list[ImpliedEvent] = []
+    for position, progress in enumerate(run.progress.departments):
+        if progress.score is not None:
+            model = mock or progress.department.default_model or default_model
+            listed += _list_department(run, position, progress, model)
     if run.report is not None:
-        listed.append(Telling(end_of(run.project_id, run.report)))
+        listed.append(ImpliedEvent(end_of(run.project_id, run.report)))
     return listed
 
 
-def deduplicating(run: Run, position: int) -> Telling:
-    """Say that the batch of the iteration under way is compared with what is saved."""
-    one = run.progress.departments[position]
-    return _deduplicating(run.project_id, one, len(one.iterations) + 1)
+def deduplicating(run: Run, position: int) -> ImpliedEvent:
+    """Return the event that says that the current iteration's batch is being deduplicated."""
+    progress = run.progress.departments[position]
+    return _deduplicating(run.project_id, progress, len(progress.iterations) + 1)
 
 
 def end_of(project_id: str, report: GatherReport) -> Event:
-    """Say how a run ended."""
+    """Return the event that says how a run ended."""
     if report.status == "cancelled":
         return AutomationCancelled(project_id=project_id, items_created_so_far=report.items_created)
     return AutomationComplete(
@@ -110,54 +109,52 @@ def end_of(project_id: str, report: GatherReport) -> Event:
     )
 
 
-def _list_department(run: Run, position: int, one: DepartmentProgress, model: str) -> list[Telling]:
-    project_id, about = run.project_id, one.department
-    events: list[Telling] = [
-        Telling(
-            DepartmentStarted(
-                project_id=project_id,
-                department=about.slug,
-                department_name=about.name,
-                threshold=one.threshold,
-                model=model,
-            ),
-            about.id,
-        )
-    ]
-    for done in one.iterations:
-        if done.generated:
-            events.append(_deduplicating(project_id, one, done.number))
+def _list_department(
+    run: Run, position: int, progress: DepartmentProgress, model: str
+) -> list[ImpliedEvent]:
+    project_id, department = run.project_id, progress.department
+    started = DepartmentStarted(
+        project_id=project_id,
+        department=department.slug,
+        department_name=department.name,
+        threshold=progress.threshold,
+        model=model,
+    )
+    events = [ImpliedEvent(started, department.id)]
+    for iteration in progress.iterations:
+        if iteration.generated:
+            events.append(_deduplicating(project_id, progress, iteration.number))
         complete = IterationComplete(
             project_id=project_id,
-            department=about.slug,
-            department_name=about.name,
-            iteration=done.number,
-            total_iterations=run.progress.total_iterations(position, done.number),
-            quality_score=done.score,
-            items_created=len(done.item_ids),
-            threshold=one.threshold,
+            department=department.slug,
+            department_name=department.name,
+            iteration=iteration.number,
+            total_iterations=run.progress.total_iterations(position, iteration.number),
+            quality_score=iteration.score,
+            items_created=len(iteration.item_ids),
+            threshold=progress.threshold,
         )
-        events.append(Telling(complete, about.id))
-    if one.reason is None or one.score is None:
+        events.append(ImpliedEvent(complete, department.id))
+    if progress.reason is None or progress.score is None:
         return events
-    if one.reason is StopReason.MAX_ITERATIONS_REACHED:
+    if progress.reason is StopReason.MAX_ITERATIONS_REACHED:
         reached = MaxIterationsReached(
             project_id=project_id,
-            department=about.slug,
-            final_quality_score=one.score,
-            threshold=one.threshold,
+            department=department.slug,
+            final_quality_score=progress.score,
+            threshold=progress.threshold,
         )
-        events.append(Telling(reached, about.id))
+        events.append(ImpliedEvent(reached, department.id))
     finished = DepartmentComplete(
         project_id=project_id,
-        department=about.slug,
-        department_name=about.name,
-        quality_score=one.score,
-        iterations_used=len(one.iterations),
+        department=department.slug,
+        department_name=department.name,
+        quality_score=progress.score,
+        iterations_used=len(progress.iterations),
     )
-    return [*events, Telling(finished, about.id)]
+    return [*events, ImpliedEvent(finished, department.id)]
 
 
-def _deduplicating(project_id: str, one: DepartmentProgress, number: int) -> Telling:
-    event = Deduplicating(project_id=project_id, department=one.department.slug)
-    return Telling(event, one.department.id, number)
+def _deduplicating(project_id: str, progress: DepartmentProgress, number: int) -> ImpliedEvent:
+    event = Deduplicating(project_id=project_id, department=progress.department.slug)
+    return ImpliedEvent(event, progress.department.id, number)

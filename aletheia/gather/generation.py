@@ -183,7 +183,7 @@ class _Writer:
         completion = await self.answers.find(step)
         if completion is None:
             completion = await self._ask(repair)
-            await self.answers.keep(step, completion)
+            await self.answers.save(step, completion)
         else:
             self.sources = self._prompt(repair).sources
         self.model = completion.asked

@@ -19,7 +19,13 @@ from aletheia.brain.index import sum_up
 from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, InvalidTask, Unavailable
 from aletheia.gather.generation import MODEL_FAULTS, GenerationPlan, generate_items
 from aletheia.gather.models import Batch, PromptContext
-from aletheia.gather.progress import DepartmentProgress, Iteration, StopReason, allowance, judge
+from aletheia.gather.progress import (
+    DepartmentProgress,
+    Iteration,
+    StopReason,
+    allowance,
+    stop_reason,
+)
 from aletheia.gather.runs import GatherRuns, Run
 from aletheia.items.content import Automation, ProjectItems, SavedItem, item_id, make_item
 from aletheia.items.decisions import BatchOrigin, DecisionLedger
@@ -28,7 +34,7 @@ from aletheia.items.departments import Department
 from aletheia.items.item_index import ItemIndex
 from aletheia.items.models import Item
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.asking import AskPlan
 from aletheia.llm.faults import Fault
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.quoting import Excerpt
@@ -157,7 +163,7 @@ class QualityScorer:
         plan: how it is asked.
     """
 
-    def __init__(self, chat: ChatModel | None = None, plan: JudgePlan | None = None) -> None:
+    def __init__(self, chat: ChatModel | None = None, plan: AskPlan | None = None) -> None:
         self._chat, self._plan = chat, plan
 
     async def score(
@@ -236,7 +242,7 @@ class FreshItems:
     decisions: tuple[Decision, ...]
 
 
-async def find_verdict(shop: GatherDeps, run: Run, position: int) -> tuple[Run, StopReason | None]:
+async def find_verdict(deps: GatherDeps, run: Run, position: int) -> tuple[Run, StopReason | None]:
     """Say whether a department stops, by what an operator and the budgets say by now.
 
     Scores the department if it has not been, and anything may be begun.
@@ -247,24 +253,24 @@ async def find_verdict(shop: GatherDeps, run: Run, position: int) -> tuple[Run, 
     Raises:
         LockLost: another attempt is at the run.
     """
-    run = await shop.runs.refresh(run)
+    run = await deps.runs.refresh(run)
     known = run.progress.departments[position]
     if known.reason is not None:
         return run, known.reason
-    budgets = await shop.budgets(run.id)
-    circumstances = shop.runs.circumstances(run, budgets)
+    budgets = await deps.budgets(run.id)
+    circumstances = deps.runs.circumstances(run, budgets)
     is_over = circumstances.reason is not None or not allowance(run.progress, position)
     if known.first_score is None and not is_over:
-        await shop.items.refresh()
-        scored = await _score(shop, run, position, 0)
-        run = await shop.runs.start_department(run, position, scored.score, scored.notes)
-    reason = judge(run.progress, position, circumstances)
+        await deps.items.refresh()
+        scored = await _score(deps, run, position, 0)
+        run = await deps.runs.start_department(run, position, scored.score, scored.notes)
+    reason = stop_reason(run.progress, position, circumstances)
     if reason is not None:
-        run = await shop.runs.finish_department(run, position, reason)
+        run = await deps.runs.finish_department(run, position, reason)
     return run, reason
 
 
-async def work_iteration(shop: GatherDeps, run: Run, position: int) -> Run:
+async def work_iteration(deps: GatherDeps, run: Run, position: int) -> Run:
     """Generate, deduplicate, save, score and write down.
 
     Where a budget has no room for it, or time is up, the department is done instead.
@@ -274,15 +280,15 @@ async def work_iteration(shop: GatherDeps, run: Run, position: int) -> Run:
         Deferred: generation has to wait for longer than this attempt may go on.
         AletheiaError: what a model, or a store, cannot be had for.
     """
-    context = await read_context(shop, run, position)
+    context = await read_context(deps, run, position)
     try:
-        batch = await write_batch(shop, run, position, context)
+        batch = await write_batch(deps, run, position, context)
     except (BudgetExceeded, TimeIsUp) as spent:
         log.warning("no more is generated: %s", spent)
-        return await shop.runs.finish_department(run, position, reason_of(spent))
-    fresh = await drop_duplicates(shop, run, position, batch)
-    saved = await save_items(shop, run, position, batch, fresh)
-    return await score_department(shop, run, position, batch, fresh=fresh, saved=saved)
+        return await deps.runs.finish_department(run, position, reason_of(spent))
+    fresh = await drop_duplicates(deps, run, position, batch)
+    saved = await save_items(deps, run, position, batch, fresh)
+    return await score_department(deps, run, position, batch, fresh=fresh, saved=saved)
 
 
 def reason_of(spent: BudgetExceeded | TimeIsUp) -> StopReason:
@@ -292,30 +298,30 @@ def reason_of(spent: BudgetExceeded | TimeIsUp) -> StopReason:
     return StopReason.COST_BUDGET if "_USD_" in spent.budget else StopReason.TOKEN_BUDGET
 
 
-async def read_context(shop: GatherDeps, run: Run, position: int) -> PromptContext:
+async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptContext:
     """Read what a prompt may tell a model about what is there already."""
-    await shop.items.refresh()
+    await deps.items.refresh()
     one = run.progress.departments[position]
     before = run.progress.departments[:position]
-    own = shop.items.of_department(one.department.slug)
+    own = deps.items.of_department(one.department.slug)
     existing = reversed(own[-MAX_QUOTED:])
     notes = BrainNotes()
-    if shop.brain is not None:
+    if deps.brain is not None:
         slugs = [earlier.department.slug for earlier in before]
-        notes = await shop.brain.context(one.department, {item.id for item in own}, slugs)
+        notes = await deps.brain.context(one.department, {item.id for item in own}, slugs)
     return PromptContext(
         existing=[Excerpt(f"item:{item.id}", item.content) for item in existing],
         gaps=notes.gaps,
         brain=notes.items,
         earlier=[
-            Excerpt(f"department:{earlier.department.slug}", _sum_up(shop, earlier))
+            Excerpt(f"department:{earlier.department.slug}", _sum_up(deps, earlier))
             for earlier in reversed(before)
             if earlier.is_processed
         ],
     )
 
 
-async def write_batch(shop: GatherDeps, run: Run, position: int, context: PromptContext) -> Batch:
+async def write_batch(deps: GatherDeps, run: Run, position: int, context: PromptContext) -> Batch:
     """Have a batch written, waiting where that is allowed before this attempt's time is over.
 
     A batch that is kept is given again, be it one that came to nothing.
@@ -329,45 +335,45 @@ async def write_batch(shop: GatherDeps, run: Run, position: int, context: Prompt
     """
     one = run.progress.departments[position]
     number = len(one.iterations) + 1
-    steps = shop.runs.answers(run, position, number)
+    steps = deps.runs.answers(run, position, number)
     kept = await steps.find_values(BATCH_STEP)
     if kept is not None:
         return _BATCH.validate_python(kept)
     try:
-        batch = await _generate(shop, run, position, context, steps)
+        batch = await _generate(deps, run, position, context, steps)
     except InvalidTask as fault:
         # Neither another model nor a setting would help: it is about the department's own words.
         if fault.code in MODEL_FAULTS:
             raise
-        batch = _fail(shop, one.department, fault)
+        batch = _fail(deps, one.department, fault)
     # A repair that failed may succeed in a second pass: what is decided is about this one.
-    standing = await steps.keep_values(BATCH_STEP, _BATCH.dump_python(batch, mode="json"))
+    standing = await steps.save_values(BATCH_STEP, _BATCH.dump_python(batch, mode="json"))
     return _BATCH.validate_python(standing)
 
 
-async def drop_duplicates(shop: GatherDeps, run: Run, position: int, batch: Batch) -> FreshItems:
+async def drop_duplicates(deps: GatherDeps, run: Run, position: int, batch: Batch) -> FreshItems:
     """Decide which items of a batch repeat something; a decision that is kept stands."""
     if not batch.items:
         return FreshItems((), ())
     number = len(run.progress.departments[position].iterations) + 1
-    steps = shop.runs.answers(run, position, number)
+    steps = deps.runs.answers(run, position, number)
     kept = await steps.find_values(DEDUP_STEP)
     if kept is None:
-        decisions = await _deduplicate(shop, batch)
+        decisions = await _deduplicate(deps, batch)
         # Before anything is saved: afterwards an item would repeat itself.
-        kept = await steps.keep_values(DEDUP_STEP, [asdict(one) for one in decisions])
+        kept = await steps.save_values(DEDUP_STEP, [asdict(one) for one in decisions])
     decisions = [Decision(**one) for one in kept]
-    if shop.decisions is not None:
-        items = _make_items(shop, run, position, batch, batch.items)
+    if deps.decisions is not None:
+        items = _make_items(deps, run, position, batch, batch.items)
         department = run.progress.departments[position].department
         origin = BatchOrigin(run.id, position, number, department)
-        await shop.decisions.save(origin, items, decisions)
+        await deps.decisions.save(origin, items, decisions)
     pairs = zip(batch.items, decisions, strict=True)
     return FreshItems(tuple(item for item, one in pairs if one.is_kept), tuple(decisions))
 
 
 async def save_items(
-    shop: GatherDeps, run: Run, position: int, batch: Batch, fresh: FreshItems
+    deps: GatherDeps, run: Run, position: int, batch: Batch, fresh: FreshItems
 ) -> list[SavedItem]:
     """Save what is left of a batch, and see that the Brain indexes it some time.
 
@@ -375,18 +381,18 @@ async def save_items(
         The items that this iteration has made.
     """
     one = run.progress.departments[position]
-    items = _make_items(shop, run, position, batch, fresh.items)
-    if shop.brain is None or not items:
-        return await shop.items.save(items)
+    items = _make_items(deps, run, position, batch, fresh.items)
+    if deps.brain is None or not items:
+        return await deps.items.save(items)
     key = f"{run.id}:{position}:{len(one.iterations) + 1}"
-    await shop.brain.announce(key, one.department, [item.id for item in items])
-    saved = await shop.items.save(items)
-    shop.brain.index()
+    await deps.brain.announce(key, one.department, [item.id for item in items])
+    saved = await deps.items.save(items)
+    deps.brain.index()
     return saved
 
 
 async def score_department(
-    shop: GatherDeps,
+    deps: GatherDeps,
     run: Run,
     position: int,
     batch: Batch,
@@ -400,7 +406,7 @@ async def score_department(
         LockLost: another attempt is at the run.
     """
     number = len(run.progress.departments[position].iterations) + 1
-    scored = await _score(shop, run, position, number)
+    scored = await _score(deps, run, position, number)
     failure = batch.failure
     done = Iteration(
         number=number,
@@ -411,25 +417,25 @@ async def score_department(
         failure="" if failure is None else failure.code,
         notes=scored.notes,
     )
-    return await shop.runs.record(run, position, done)
+    return await deps.runs.record(run, position, done)
 
 
 async def _generate(
-    shop: GatherDeps, run: Run, position: int, context: PromptContext, answers: AnswerLog
+    deps: GatherDeps, run: Run, position: int, context: PromptContext, answers: AnswerLog
 ) -> Batch:
     one = run.progress.departments[position]
     while True:
-        bound = asyncio.timeout(shop.runs.time_left_s(run) + shop.grace_s)
+        bound = asyncio.timeout(deps.runs.time_left_s(run) + deps.grace_s)
         try:
             async with bound:
                 return await generate_items(
-                    shop.chat,
+                    deps.chat,
                     answers,
                     one.department,
-                    _count_earlier(shop, run, one) + len(one.iterations) + 1,
+                    _count_earlier(deps, run, one) + len(one.iterations) + 1,
                     context,
-                    plan=shop.plan,
-                    language_of=shop.language_of,
+                    plan=deps.plan,
+                    language_of=deps.language_of,
                 )
         except TimeoutError:
             if not bound.expired():
@@ -438,36 +444,36 @@ async def _generate(
         except BudgetExceeded:
             raise
         except (Deferred, Unavailable) as held_up:
-            wait_s = _wait_of(held_up, shop.now())
+            wait_s = _wait_of(held_up, deps.now())
             if wait_s is None:
                 raise
-            if wait_s > shop.runs.time_left_s(run):
-                await shop.runs.end_attempt(run, StopReason.RATE_LIMITED)
+            if wait_s > deps.runs.time_left_s(run):
+                await deps.runs.end_attempt(run, StopReason.RATE_LIMITED)
                 raise
             log.info("generation waits %.0f s: %s", wait_s, held_up)
-            await shop.sleep(wait_s)
+            await deps.sleep(wait_s)
 
 
-def _count_earlier(shop: GatherDeps, run: Run, one: DepartmentProgress) -> int:
+def _count_earlier(deps: GatherDeps, run: Run, one: DepartmentProgress) -> int:
     """Count the batches of other runs, so that points of view go on where those ended."""
-    origins = [item.automation for item in shop.items.of_department(one.department.slug)]
+    origins = [item.automation for item in deps.items.of_department(one.department.slug)]
     return len({(of.run_id, of.iteration) for of in origins if of and of.run_id != run.id})
 
 
-async def _score(shop: GatherDeps, run: Run, position: int, number: int) -> Scored:
-    items = shop.items.of_department(run.progress.departments[position].department.slug)
-    answers = shop.runs.answers(run, position, number)
-    scored = await shop.scorer.score(run, position, items, answers)
-    await shop.runs.keep_quality(run, position, number, scored.details)
+async def _score(deps: GatherDeps, run: Run, position: int, number: int) -> Scored:
+    items = deps.items.of_department(run.progress.departments[position].department.slug)
+    answers = deps.runs.answers(run, position, number)
+    scored = await deps.scorer.score(run, position, items, answers)
+    await deps.runs.save_quality(run, position, number, scored.details)
     return scored
 
 
 def _make_items(
-    shop: GatherDeps, run: Run, position: int, batch: Batch, items: Sequence[Item]
+    deps: GatherDeps, run: Run, position: int, batch: Batch, items: Sequence[Item]
 ) -> list[SavedItem]:
     """Make what is saved of items of a batch."""
     one = run.progress.departments[position]
-    created_at = shop.now()
+    created_at = deps.now()
     return [
         make_item(
             item,
@@ -488,25 +494,25 @@ def _make_items(
     ]
 
 
-async def _deduplicate(shop: GatherDeps, batch: Batch) -> list[Decision]:
+async def _deduplicate(deps: GatherDeps, batch: Batch) -> list[Decision]:
     contents = [item.content for item in batch.items]
-    vectors = await shop.items.embed(contents)
-    index = shop.items.index
+    vectors = await deps.items.embed(contents)
+    index = deps.items.index
     if index is None:
-        index = ItemIndex(shop.items.model, vectors.shape[1])
+        index = ItemIndex(deps.items.model, vectors.shape[1])
     distinct = frozenset[frozenset[str]]()
-    if shop.decisions is not None:
-        distinct = await shop.decisions.distinct_pairs()
+    if deps.decisions is not None:
+        distinct = await deps.decisions.distinct_pairs()
     new = [
         NewItem(item_id(content), content, vector)
         for content, vector in zip(contents, vectors, strict=True)
     ]
-    return await shop.deduplicator.deduplicate(new, index, shop.judge, distinct=distinct)
+    return await deps.deduplicator.deduplicate(new, index, deps.judge, distinct=distinct)
 
 
-def _sum_up(shop: GatherDeps, earlier: DepartmentProgress) -> str:
+def _sum_up(deps: GatherDeps, earlier: DepartmentProgress) -> str:
     """Tell in some sentences what an earlier department has come to."""
-    newest = shop.items.of_department(earlier.department.slug)[::-1]
+    newest = deps.items.of_department(earlier.department.slug)[::-1]
     return sum_up(earlier.department.name, newest)
 
 
@@ -517,16 +523,16 @@ def _wait_of(held_up: Deferred | Unavailable, now: datetime) -> float | None:
     return None if held_up.until is None else max(0.0, (held_up.until - now).total_seconds())
 
 
-def _fail(shop: GatherDeps, department: Department, fault: InvalidTask) -> Batch:
+def _fail(deps: GatherDeps, department: Department, fault: InvalidTask) -> Batch:
     """Make a batch of a generation that came to nothing."""
-    asked = department.default_model or shop.plan.default_model
+    asked = department.default_model or deps.plan.default_model
     return Batch(
         items=(),
         faults=(Fault(fault.code, str(fault)[:MAX_ERROR_CHARS]),),
         model=asked,
         asked=asked,
-        provider=shop.chat.provider,
-        is_mock=shop.chat.is_mock,
+        provider=deps.chat.provider,
+        is_mock=deps.chat.is_mock,
         is_fallback=False,
         rounds=0,
         tokens_in=0,

@@ -212,7 +212,7 @@ def allowance(progress: RunProgress, position: int) -> int:
     return max(1, left - to_come) if left > 0 else 0
 
 
-def judge(
+def stop_reason(
     progress: RunProgress, position: int, circumstances: Circumstances = NOTHING_HAPPENED
 ) -> StopReason | None:
     """Say whether a department stops, after it was scored first and after each iteration.

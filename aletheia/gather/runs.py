@@ -36,7 +36,7 @@ from aletheia.gather.progress import (
     report,
 )
 from aletheia.items.departments import Department
-from aletheia.llm.answers import ANSWERS, KeptSteps
+from aletheia.llm.answers import ANSWERS, SavedAnswers
 from aletheia.llm.usage import BudgetUsage
 from aletheia.store.project_id import check_project_id
 
@@ -475,7 +475,7 @@ class GatherRuns:
         """
         return await self._advance(run, position, {"reason": reason}, {"reason": None})
 
-    async def keep_quality(
+    async def save_quality(
         self, run: Run, position: int, number: int, details: Mapping[str, Any]
     ) -> None:
         """Keep what a score rests on; number 0 is that before the first iteration."""
@@ -490,10 +490,10 @@ class GatherRuns:
         }
         await self._documents.insert(QUALITY, [document])
 
-    def answers(self, run: Run, position: int, iteration: int) -> "KeptSteps":
+    def answers(self, run: Run, position: int, iteration: int) -> "SavedAnswers":
         """Give what is kept of an iteration that is under way."""
         key = f"{run.id}:{position}:{iteration}"
-        return KeptSteps(self._documents, key, clock=self._clock)
+        return SavedAnswers(self._documents, key, clock=self._clock)
 
     # Time, money and operators
 

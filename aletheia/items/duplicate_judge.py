@@ -9,7 +9,7 @@ from aletheia.errors import AletheiaError
 from aletheia.items.dedup import Question, Verdict
 from aletheia.items.prompts.judge_duplicate import FORM, JudgedPair, build_prompt
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.asking import JudgePlan, ask_once, check_finish
+from aletheia.llm.asking import AskPlan, ask_once, check_finish
 from aletheia.llm.messages import Completion
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.structured import read_answer
@@ -34,7 +34,7 @@ class DuplicateJudge:
     """
 
     def __init__(
-        self, chat: ChatModel, answers: AnswerLog, *, plan: JudgePlan, at_once: int = 4
+        self, chat: ChatModel, answers: AnswerLog, *, plan: AskPlan, at_once: int = 4
     ) -> None:
         self._chat = chat
         self._answers = answers

@@ -1,4 +1,4 @@
-"""Answers of models, kept before they are read, so that none is paid for twice."""
+"""Answers of models, saved before they are read, so that none is paid for twice."""
 
 import json
 import zlib
@@ -15,27 +15,26 @@ ANSWERS: Final = "aletheia_gather_answers"
 
 
 class AnswerLog(Protocol):
-    """Keeps what models answered in one iteration, unread, so that no answer is paid for twice.
+    """Saves the answers of models, unread, each under the name of its step.
 
-    One is bound to a run, a department and an iteration; steps are `generate`, `repair-1` and
-    `repair-2`.
+    A log belongs to one iteration, one evaluation, or one project's duplicates.
     """
 
     async def find(self, step: str) -> Completion | None:
-        """Give the answer that is kept for a step."""
+        """Return the saved answer of a step; `None` if there is none."""
         ...
 
-    async def keep(self, step: str, completion: Completion) -> None:
-        """Keep the answer of a step, durably, before it is read."""
+    async def save(self, step: str, completion: Completion) -> None:
+        """Save the answer of a step durably; the first one stays."""
         ...
 
 
-class KeptSteps:
-    """What is kept of one iteration until it is recorded, step by step; an `AnswerLog`.
+class SavedAnswers:
+    """Answers and other JSON values in the document store; an `AnswerLog`.
 
     Args:
         documents: the store, open and durable.
-        key: of run, department and iteration.
+        key: names the log, such as run, department and iteration.
         clock: Unix time, seconds.
     """
 
@@ -43,28 +42,28 @@ class KeptSteps:
         self._documents, self._key, self._clock = documents, key, clock
 
     async def find(self, step: str) -> Completion | None:
-        """Give the answer that is kept for a step."""
+        """Return the saved answer of a step; `None` if there is none."""
         found: dict[str, Any] | None = await self.find_values(step)
         if found is None:
             return None
         used: dict[str, int] = found.pop("used")
         return Completion(**found, used=Tokens(**used))
 
-    async def keep(self, step: str, completion: Completion) -> None:
-        """Keep an answer; of one that is too long to be read, what is read of it."""
-        kept = replace(completion, text=completion.text[: MAX_ANSWER_CHARS + 1])
-        await self.keep_values(step, asdict(kept))
+    async def save(self, step: str, completion: Completion) -> None:
+        """Save an answer; of one that is too long to be read, the part that is read."""
+        cut = replace(completion, text=completion.text[: MAX_ANSWER_CHARS + 1])
+        await self.save_values(step, asdict(cut))
 
     async def find_values(self, step: str) -> Any:
-        """Give what else is kept for a step; `None` if nothing is."""
+        """Return the values saved for a step; `None` if there are none."""
         id_ = f"{self._key}:{step}"
         found = await self._documents.get(ANSWERS, [id_], with_payload=True)
         if id_ not in found:
             return None
         return json.loads(zlib.decompress(found[id_]["payload"]))
 
-    async def keep_values(self, step: str, values: Any) -> Any:
-        """Keep JSON values for a step, and return those that stand: the first ones."""
+    async def save_values(self, step: str, values: Any) -> Any:
+        """Save JSON values for a step, unless some are saved; return the saved ones."""
         # Escaped, since a model's text may hold what no store takes, such as half a surrogate.
         payload = zlib.compress(json.dumps(values, ensure_ascii=True).encode("ascii"), 1)
         id_ = f"{self._key}:{step}"

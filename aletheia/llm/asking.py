@@ -1,4 +1,4 @@
-"""Asking a question once: an answer that is kept is not asked for again."""
+"""Asking a model a question once: a saved answer is not asked for again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ _REFUSED: Final = "refused"
 
 
 @dataclass(frozen=True, slots=True)
-class JudgePlan:
-    """How a judge is asked.
+class AskPlan:
+    """How a model is asked for a judgement.
 
     Attributes:
-        model: who judges.
+        model: its name.
         max_context_tokens: bound on the items a prompt quotes.
         max_answer_tokens: longest answer.
         temperature: 0 to 2; `None` leaves it to the provider.
@@ -39,15 +39,15 @@ async def ask_once(
     messages: tuple[Message, ...],
     form: AnswerForm,
     *,
-    plan: JudgePlan,
+    plan: AskPlan,
 ) -> Completion | AletheiaError:
-    """Give the answer of a step: the one that is kept, or else a new one, kept before it is read.
+    """Return the answer of a step: the saved one, or else a new one, which is saved first.
 
     Returns:
-        The answer, or why the model could not be asked. What is wrong with the log is raised.
+        The answer, or the error of the call. Errors of the log are raised.
     """
-    if (kept := await answers.find(step)) is not None:
-        return kept
+    if (saved := await answers.find(step)) is not None:
+        return saved
     request = ChatRequest(
         model=plan.model,
         messages=messages,
@@ -59,15 +59,15 @@ async def ask_once(
         completion = await chat.complete(request)
     except AletheiaError as error:
         return error
-    await answers.keep(step, completion)
+    await answers.save(step, completion)
     return completion
 
 
 def check_finish(completion: Completion) -> None:
-    """Refuse to read an answer in which the model, or a filter, declines.
+    """Check that an answer is no refusal by the model or a filter.
 
     Raises:
-        UnreadableAnswer: it declines.
+        UnreadableAnswer: it is one.
     """
     if completion.finish == _REFUSED:
         said = completion.refusal or "the model, or a filter of its provider, refused to answer"

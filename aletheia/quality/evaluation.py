@@ -25,7 +25,7 @@ from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, Unavailable
 from aletheia.items.departments import Department
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.asking import JudgePlan, ask_once, check_finish
+from aletheia.llm.asking import AskPlan, ask_once, check_finish
 from aletheia.llm.faults import Fault
 from aletheia.llm.messages import Completion
 from aletheia.llm.ports import ChatModel
@@ -186,7 +186,7 @@ async def evaluate_items(
     items: Sequence[QualityItem],
     *,
     project_id: str,
-    plan: JudgePlan,
+    plan: AskPlan,
     version: str | None = None,
     vectors: AspectVectors | None = None,
 ) -> Evaluation:

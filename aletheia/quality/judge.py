@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias, cast
 from aletheia.errors import AletheiaError, Deferred
 from aletheia.items.departments import Department
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.asking import JudgePlan, ask_once, check_finish
+from aletheia.llm.asking import AskPlan, ask_once, check_finish
 from aletheia.llm.faults import Fault
 from aletheia.llm.messages import Completion
 from aletheia.llm.ports import ChatModel
@@ -177,7 +177,7 @@ async def refine_quality(
     threshold: float,
     stalled_iterations: int,
     state: JudgeState,
-    plan: JudgePlan,
+    plan: AskPlan,
 ) -> RefinedQuality:
     """Ask a judge where one is due, and let it move the score as far as it may.
 
@@ -221,7 +221,7 @@ async def judge_fully(
     items: Sequence[QualityItem],
     counted: Quality,
     *,
-    plan: JudgePlan,
+    plan: AskPlan,
 ) -> RefinedQuality:
     """Ask three judges, wherever the score is; otherwise like `refine_quality`."""
     if not items:
@@ -272,7 +272,7 @@ async def _collect(
     items: Sequence[QualityItem],
     *,
     count: int,
-    plan: JudgePlan,
+    plan: AskPlan,
 ) -> tuple[tuple[Vote, ...], tuple[Fault, ...], bool]:
     """Ask judges at the same time.
 

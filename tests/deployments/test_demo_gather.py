@@ -22,7 +22,7 @@ from aletheia.gather.loop import QualityScorer
 from aletheia.gather.progress import GatherReport
 from aletheia.gather.runs import RunOrder
 from aletheia.items.departments import DepartmentList
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import EVALUATIONS, EvaluationStore
 from deployments.demo_gather import (
     MAX_ITERATIONS,
@@ -37,7 +37,7 @@ from deployments.demo_gather import (
 )
 from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
 from tasks.evaluation_artifacts import plain
-from tests.aletheia.gather.gather_runner import make_shop, work_run
+from tests.aletheia.gather.gather_runner import make_deps, work_run
 
 DEPARTMENTS = example_departments()
 RUN = "run-1"
@@ -65,17 +65,17 @@ async def gather(directory: Path) -> Outcome:
     await documents.open()
     await content.open()
     chat = MockChat(writers=WRITERS)
-    shop = make_shop(documents, content, chat)
-    shop = replace(
-        shop,
-        plan=replace(shop.plan, items=8),
-        scorer=QualityScorer(chat, JudgePlan("a-model")),
+    deps = make_deps(documents, content, chat)
+    deps = replace(
+        deps,
+        plan=replace(deps.plan, items=8),
+        scorer=QualityScorer(chat, AskPlan("a-model")),
     )
     run, _ = await work_run(
-        shop, RunOrder(RUN, PROJECT, "demo", MAX_ITERATIONS), ListedDepartments()
+        deps, RunOrder(RUN, PROJECT, "demo", MAX_ITERATIONS), ListedDepartments()
     )
-    run = await shop.runs.load(run.id)
-    await EventEmitter(EventLog(documents), "a-model", mock=MOCK_MODEL).tell(run)
+    run = await deps.runs.load(run.id)
+    await EventEmitter(EventLog(documents), "a-model", mock=MOCK_MODEL).emit(run)
     evaluations = EvaluationStore(documents, PROJECT, clock=lambda: datetime.now(UTC))
     for one in run.progress.departments[:2]:
         await evaluations.request(one.department, ["a"], user_id="demo", is_auto=True)

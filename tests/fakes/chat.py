@@ -83,7 +83,7 @@ class MemoryAnswers:
         """Give what is kept."""
         return self.kept.get(step)
 
-    async def keep(self, step: str, completion: Completion) -> None:
+    async def save(self, step: str, completion: Completion) -> None:
         """Keep an answer."""
         assert step not in self.kept, f"{step} was paid for twice"
         self.kept[step] = completion

@@ -25,8 +25,8 @@ from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.brain.outbox import Outbox
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.gather.progress import GatherReport
-from aletheia.llm.answers import KeptSteps
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.answers import SavedAnswers
+from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import EVALUATIONS, REQUESTS, evaluate_items, version_of
 from aletheia.quality.scores import PARTS, QualityItem
 from deployments.setup import read_declarations
@@ -236,11 +236,11 @@ async def test_answers_that_were_paid_for_before_a_kill_are_not_asked_for_again(
         remarks = json.dumps({"findings": [], "suggestions": []})
         await evaluate_items(
             ScriptedChat(scores, scores, scores, remarks),
-            KeptSteps(studio.documents, key, clock=lambda: datetime.now(UTC).timestamp()),
+            SavedAnswers(studio.documents, key, clock=lambda: datetime.now(UTC).timestamp()),
             department,
             [QualityItem(id_, text) for id_, text in zip(ids, TEXTS, strict=True)],
             project_id=studio.project_id,
-            plan=JudgePlan("m"),
+            plan=AskPlan("m"),
         )
         report = await studio.execute(run)
     assert studio.chat.requests == []

@@ -13,7 +13,7 @@ from prefect.states import Completed, Crashed
 from rich.console import Console
 
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import evaluate_items
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS
@@ -58,7 +58,7 @@ async def do_work(studio: Studio, run: FlowRun) -> None:
         order.department,
         [],
         project_id=studio.project_id,
-        plan=JudgePlan("m"),
+        plan=AskPlan("m"),
         version=order.request.version,
     )
     await studio.store().save(order.request, evaluation)

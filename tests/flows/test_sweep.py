@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from aletheia.events.delivery import CURSORS, DEAD_EVENTS, FanOut
 from aletheia.events.log import EventLog
-from aletheia.llm.answers import ANSWERS, KeptSteps
+from aletheia.llm.answers import ANSWERS, SavedAnswers
 from aletheia.quality.evaluation import REQUESTS, EvaluationStore
 from blocks import EventCredentials
 from flows.sweep import sweep
@@ -100,8 +100,8 @@ async def test_a_run_whose_starter_died_before_it_was_noted_is_not_started_twice
 
 async def test_a_part_fails_alone_and_the_run_says_which(studio: Studio):
     await request(studio, "legal", 1, project_id=studio.project_id)
-    old = KeptSteps(studio.documents, "r:0:1", clock=lambda: time.time() - 40 * DAY_S)
-    await old.keep_values("batch", [1])
+    old = SavedAnswers(studio.documents, "r:0:1", clock=lambda: time.time() - 40 * DAY_S)
+    await old.save_values("batch", [1])
     with pytest.raises(SweepFailed, match=r"^start lost evaluations: .* is not deployed"):
         await run_sweep()
     run = await last_run("sweep")
@@ -153,7 +153,7 @@ async def test_what_is_old_is_deleted(studio: Studio):
     await old.subscribe("p2", "r", "redis")
     await documents.insert(DEAD_EVENTS, [{"_id": "x", "project": "p1", "at": int(then * 1e6)}])
     for clock in (lambda: then, time.time):
-        await KeptSteps(documents, f"r:{clock():.0f}", clock=clock).keep_values("batch", [1])
+        await SavedAnswers(documents, f"r:{clock():.0f}", clock=clock).save_values("batch", [1])
     assert await run_sweep() == {
         "delete old events": {
             "events deleted": 2,

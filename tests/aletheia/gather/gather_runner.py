@@ -84,7 +84,7 @@ def three_departments() -> FakeDepartments:
     )
 
 
-def make_shop(
+def make_deps(
     documents: Documents, content: EmbeddedContent | MongoContent, chat: ChatModel
 ) -> GatherDeps:
     """Put together what the steps work with."""
@@ -101,21 +101,21 @@ def make_shop(
 
 
 async def work_run(
-    shop: GatherDeps, order: RunOrder, source: DepartmentSource
+    deps: GatherDeps, order: RunOrder, source: DepartmentSource
 ) -> tuple[Run, GatherReport]:
     """Work a run to its end, as the flow does."""
-    run = await shop.runs.open(order, source, holder_ended)
+    run = await deps.runs.open(order, source, holder_ended)
     if run.report is not None:
         return run, run.report
-    async with shop.runs.holding(run):
+    async with deps.runs.holding(run):
         while (position := run.progress.position) is not None:
-            run, reason = await find_verdict(shop, run, position)
+            run, reason = await find_verdict(deps, run, position)
             if reason is None:
-                run = await work_iteration(shop, run, position)
+                run = await work_iteration(deps, run, position)
     reasons = {one.reason for one in run.progress.departments}
     status = "cancelled" if StopReason.CANCELLED in reasons else "completed"
-    created = await shop.items.count_created(run.id)
-    return run, await shop.runs.close(run, status, created)
+    created = await deps.items.count_created(run.id)
+    return run, await deps.runs.close(run, status, created)
 
 
 class SteppedDocuments(EmbeddedDocuments):
@@ -162,13 +162,13 @@ async def work(order: dict[str, Any], steps: Steps) -> None:
     documents.steps = content.steps = steps
     await documents.open()
     await content.open()
-    shop = make_shop(documents, content, PaidChat(directory / "paid", steps))
+    deps = make_deps(documents, content, PaidChat(directory / "paid", steps))
     breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
     access = BrainAccess(lose_brain, breakers)
-    brain = Knowledge(access, Outbox(documents), PROJECT, shop.items)
-    shop = replace(shop, runs=GatherRuns(documents, lease_s=3600), brain=brain)
+    brain = Knowledge(access, Outbox(documents), PROJECT, deps.items)
+    deps = replace(deps, runs=GatherRuns(documents, lease_s=3600), brain=brain)
     run_order = RunOrder("run-1", PROJECT, "user-1", order["max_iterations"])
-    await work_run(shop, run_order, three_departments())
+    await work_run(deps, run_order, three_departments())
     await content.close()
     await documents.close()
 

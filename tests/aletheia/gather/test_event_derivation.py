@@ -23,7 +23,7 @@ from aletheia.gather.runs import Run, RunOrder
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
     holder_ended,
-    make_shop,
+    make_deps,
     three_departments,
 )
 from tests.fakes.departments import make_department
@@ -88,26 +88,26 @@ async def test_what_is_implied_is_only_added_to_and_a_new_teller_says_nothing_tw
     documents, content = EmbeddedDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)
     await documents.open()
     await content.open()
-    shop = make_shop(documents, content, MockChat())
+    deps = make_deps(documents, content, MockChat())
     events = EventLog(documents)
-    run = await shop.runs.open(
+    run = await deps.runs.open(
         RunOrder("run-1", PROJECT, "user-1", 5), three_departments(), holder_ended
     )
     implied = list_events(run, "default-model")
     while (position := run.progress.position) is not None:
-        run, reason = await find_verdict(shop, run, position)
+        run, reason = await find_verdict(deps, run, position)
         # As after a kill: nobody knows what was said already.
-        await EventEmitter(events, "default-model").tell(run)
+        await EventEmitter(events, "default-model").emit(run)
         if reason is None:
-            chronicle = EventEmitter(events, "default-model")
-            await chronicle.tell_one(run, deduplicating(run, position))
-            run = await work_iteration(shop, run, position)
-            await chronicle.tell(run)
+            emitter = EventEmitter(events, "default-model")
+            await emitter.emit_one(run, deduplicating(run, position))
+            run = await work_iteration(deps, run, position)
+            await emitter.emit(run)
         before, implied = implied, list_events(run, "default-model")
         assert implied[: len(before)] == before
-    report = await shop.runs.close(run, "completed", await content.count_created(run.id))
+    report = await deps.runs.close(run, "completed", await content.count_created(run.id))
     run = replace(run, report=report)
-    assert await EventEmitter(events, "default-model").tell(run) == len(implied) + 1
+    assert await EventEmitter(events, "default-model").emit(run) == len(implied) + 1
     kept = [one.read() for one in await events.read(PROJECT)]
     assert kept == [one.event for one in list_events(run, "default-model")]
     await content.close()

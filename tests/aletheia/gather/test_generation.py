@@ -348,8 +348,8 @@ class Lost(Exception):
 @pytest.mark.parametrize("at", ["generate", "repair-1", "repair-2"])
 async def test_an_answer_is_kept_before_it_is_read(at: str) -> None:
     class DiesAfter(MemoryAnswers):
-        async def keep(self, step: str, completion: Completion) -> None:
-            await super().keep(step, completion)
+        async def save(self, step: str, completion: Completion) -> None:
+            await super().save(step, completion)
             if step == at:
                 raise Lost
 

@@ -23,7 +23,7 @@ from aletheia.items.content import VectorCache
 from tests.aletheia.gather.gather_runner import (
     MODEL,
     embed_words,
-    make_shop,
+    make_deps,
     three_departments,
     work_run,
 )
@@ -153,14 +153,14 @@ async def test_a_run_whose_brain_goes_away_completes_and_nothing_differs_in_the_
 ):
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
-    shop = make_shop(documents, world.content, MockChat())
+    deps = make_deps(documents, world.content, MockChat())
     world.brain = IndexedBrain(world.graph, embed_words, MODEL)
     items = BrainItems(world.content, VectorCache(world.content, MODEL), embed_words)
-    knowledge = Knowledge(world.access, world.outbox, PROJECT, shop.items, wait_s=5)
+    knowledge = Knowledge(world.access, world.outbox, PROJECT, deps.items, wait_s=5)
     world.graph.calls_left = calls_left
     async with world.outbox.feeding(PROJECT, world.access, items):
         _, report = await work_run(
-            replace(shop, brain=knowledge),
+            replace(deps, brain=knowledge),
             RunOrder("run-1", PROJECT, "user-1", 6),
             three_departments(),
         )

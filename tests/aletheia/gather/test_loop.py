@@ -34,7 +34,7 @@ from aletheia.items.decisions import BatchOrigin
 from aletheia.items.dedup import Decision
 from aletheia.items.departments import Department
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.quoting import Excerpt
@@ -43,7 +43,7 @@ from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
     holder_ended,
-    make_shop,
+    make_deps,
     three_departments,
     work_run,
 )
@@ -141,26 +141,26 @@ async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., GatherDeps]]:
 
     def make(chat: ChatModel | None = None, **parts: Any) -> GatherDeps:
         clock = parts.pop("clock", None)
-        shop = make_shop(documents, content, chat or MockChat())
+        deps = make_deps(documents, content, chat or MockChat())
         if clock is not None:
-            shop = replace(shop, runs=GatherRuns(documents, clock=clock))
-        return replace(shop, **parts)
+            deps = replace(deps, runs=GatherRuns(documents, clock=clock))
+        return replace(deps, **parts)
 
     yield make
     await content.close()
     await documents.close()
 
 
-async def begin(shop: GatherDeps, source: FakeDepartments | None = None) -> Run:
-    run = await shop.runs.open(ORDER, source or three_departments(), holder_ended)
-    run, reason = await find_verdict(shop, run, 0)
+async def begin(deps: GatherDeps, source: FakeDepartments | None = None) -> Run:
+    run = await deps.runs.open(ORDER, source or three_departments(), holder_ended)
+    run, reason = await find_verdict(deps, run, 0)
     assert reason is None
     return run
 
 
 async def test_three_departments_are_worked_to_their_end(build: Callable[..., GatherDeps]):
-    shop = build(decisions=(ledger := Ledger()), brain=(brain := FakeBrain()))
-    run, report = await work_run(shop, ORDER, three_departments())
+    deps = build(decisions=(ledger := Ledger()), brain=(brain := FakeBrain()))
+    run, report = await work_run(deps, ORDER, three_departments())
     assert report.status == "completed"
     assert report.iterations == run.progress.iterations <= 6
     assert [row.department for row in report.summary] == ["legal", "support", "finance"]
@@ -172,7 +172,7 @@ async def test_three_departments_are_worked_to_their_end(build: Callable[..., Ga
     assert report.departments_processed == 3
 
     saved = [
-        one for slug in ("legal", "support", "finance") for one in shop.items.of_department(slug)
+        one for slug in ("legal", "support", "finance") for one in deps.items.of_department(slug)
     ]
     assert report.items_created == len(saved) == sum(row.items_created for row in report.summary)
     announced = [one for _, *ids in brain.announced.values() for one in ids]
@@ -204,7 +204,7 @@ async def test_a_run_on_mongodb_comes_to_the_same(
     content = MongoContent(mongodb_uri, project_id)
     await content.open()
     there, other = await work_run(
-        make_shop(content, content, MockChat()),
+        make_deps(content, content, MockChat()),
         replace(ORDER, project_id=project_id),
         three_departments(),
     )
@@ -252,10 +252,10 @@ async def test_a_store_that_is_lost_costs_an_attempt_and_nothing_else(tmp_path: 
 
     chat = Unlucky()
     with pytest.raises(Unavailable, match="store"):
-        await work_run(make_shop(documents, content, chat), ORDER, three_departments())
+        await work_run(make_deps(documents, content, chat), ORDER, three_departments())
     setattr(documents, loss, False)
-    shop = make_shop(documents, content, chat)
-    run, report = await work_run(shop, ORDER, three_departments())
+    deps = make_deps(documents, content, chat)
+    run, report = await work_run(deps, ORDER, three_departments())
     assert report.status == "completed"
     iterations = [done for one in run.progress.departments for done in one.iterations]
     saved = [one for done in iterations for one in done.item_ids]
@@ -269,8 +269,8 @@ async def test_a_store_that_is_lost_costs_an_attempt_and_nothing_else(tmp_path: 
 
 async def test_what_is_told_a_model_names_its_sources(build: Callable[..., GatherDeps]):
     chat = FlakyChat()
-    shop = build(chat, brain=FakeBrain())
-    await work_run(shop, replace(ORDER, max_iterations=4), three_departments())
+    deps = build(chat, brain=FakeBrain())
+    await work_run(deps, replace(ORDER, max_iterations=4), three_departments())
     blocks = [read_quoted(prompt) for prompt in chat.prompts]
     assert "Nothing on licences." in json.dumps(blocks[0])
     assert all("item:" not in json.dumps(one) for one in blocks[:1])
@@ -282,11 +282,11 @@ async def test_items_are_announced_before_they_are_saved(build: Callable[..., Ga
     class Witness(FakeBrain):
         async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
             await super().announce(key, department, ids)
-            seen.append(len(shop.items))
+            seen.append(len(deps.items))
 
     seen: list[int] = []
-    shop = build(brain=(brain := Witness()))
-    run = await work(shop, await begin(shop), 0)
+    deps = build(brain=(brain := Witness()))
+    run = await work(deps, await begin(deps), 0)
     (done,) = run.progress.departments[0].iterations
     assert seen == [0]
     assert brain.announced == {f"{run.id}:0:1": ["legal", *done.item_ids]}
@@ -295,8 +295,8 @@ async def test_items_are_announced_before_they_are_saved(build: Callable[..., Ga
 async def test_a_generation_that_comes_to_nothing_counts_as_an_iteration(
     build: Callable[..., GatherDeps],
 ):
-    shop = build(ScriptedChat("no JSON", "none either", "nor here"), scorer=Scores([10.0]))
-    run = await work(shop, await begin(shop), 0)
+    deps = build(ScriptedChat("no JSON", "none either", "nor here"), scorer=Scores([10.0]))
+    run = await work(deps, await begin(deps), 0)
     (done,) = run.progress.departments[0].iterations
     assert (done.failure, done.generated, done.kept, done.item_ids) == ("not_json", 0, 0, ())
     assert done.score == 10.0
@@ -306,18 +306,18 @@ async def test_a_department_that_cannot_be_written_for_counts_its_iteration(
     build: Callable[..., GatherDeps],
 ):
     refused = InvalidTask("content_refused", "the filter says no")
-    shop = build(FlakyChat(refused))
-    run = await work(shop, await begin(shop), 0)
+    deps = build(FlakyChat(refused))
+    run = await work(deps, await begin(deps), 0)
     assert run.progress.departments[0].iterations[0].failure == "content_refused"
 
 
 async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., GatherDeps]):
     missing = InvalidTask("model_not_found", "no such model")
-    shop = build(FlakyChat(missing))
-    run = await begin(shop)
+    deps = build(FlakyChat(missing))
+    run = await begin(deps)
     with pytest.raises(InvalidTask, match="no such model"):
-        await work(shop, run, 0)
-    assert (await shop.runs.load("run-1")).progress.iterations == 0
+        await work(deps, run, 0)
+    assert (await deps.runs.load("run-1")).progress.iterations == 0
 
 
 @pytest.mark.parametrize(
@@ -331,10 +331,10 @@ async def test_a_budget_without_room_ends_the_department(
     build: Callable[..., GatherDeps], budget: str, reason: StopReason
 ):
     spent = BudgetExceeded(budget, Decimal(1), Decimal(1), Decimal(1), None)
-    shop = build(FlakyChat(spent))
-    run = await work(shop, await begin(shop), 0)
+    deps = build(FlakyChat(spent))
+    run = await work(deps, await begin(deps), 0)
     assert run.progress.departments[0].reason == reason
-    assert (await shop.runs.load("run-1")).progress.position == 1
+    assert (await deps.runs.load("run-1")).progress.position == 1
 
 
 async def test_a_spent_budget_ends_every_department_as_completed(build: Callable[..., GatherDeps]):
@@ -343,8 +343,8 @@ async def test_a_spent_budget_ends_every_department_as_completed(build: Callable
         return [BudgetUsage("BUDGET_TOKENS_PER_RUN", 10, 10, None)]
 
     scorer = Scores([10.0])
-    shop = build(budgets=spent, scorer=scorer)
-    run, report = await work_run(shop, ORDER, three_departments())
+    deps = build(budgets=spent, scorer=scorer)
+    run, report = await work_run(deps, ORDER, three_departments())
     assert not scorer.seen, "a judge would have to be paid"
     assert {one.reason for one in run.progress.departments} == {StopReason.TOKEN_BUDGET}
     assert (report.status, report.iterations, report.departments_processed) == ("completed", 0, 0)
@@ -358,8 +358,8 @@ async def test_a_rate_limit_is_waited_for(build: Callable[..., GatherDeps]):
 
     limited = RateLimited("openrouter", NOON + timedelta(seconds=40))
     busy = Unavailable("openrouter", "429", retry_after_s=7.0)
-    shop = build(FlakyChat(limited, busy), now=lambda: NOON, sleep=sleep)
-    run = await work(shop, await begin(shop), 0)
+    deps = build(FlakyChat(limited, busy), now=lambda: NOON, sleep=sleep)
+    run = await work(deps, await begin(deps), 0)
     assert waits == [40.0, 7.0]
     assert run.progress.iterations == 1
 
@@ -368,11 +368,11 @@ async def test_a_wait_that_is_longer_than_what_is_left_ends_the_attempt(
     build: Callable[..., GatherDeps],
 ):
     limited = RateLimited("openrouter", NOON + timedelta(seconds=571))
-    shop = build(FlakyChat(limited), now=lambda: NOON)
-    run = await begin(shop)
+    deps = build(FlakyChat(limited), now=lambda: NOON)
+    run = await begin(deps)
     with pytest.raises(RateLimited):
-        await work(shop, run, 0)
-    resumed = await shop.runs.open(ORDER, three_departments(), holder_ended)
+        await work(deps, run, 0)
+    resumed = await deps.runs.open(ORDER, three_departments(), holder_ended)
     assert resumed.progress.position == 0, "the run is not over"
 
 
@@ -380,19 +380,19 @@ async def test_a_wait_that_is_longer_than_what_is_left_ends_the_attempt(
 async def test_what_waiting_does_not_mend_is_raised(
     build: Callable[..., GatherDeps], error: AletheiaError
 ):
-    shop = build(FlakyChat(error))
-    run = await begin(shop)
+    deps = build(FlakyChat(error))
+    run = await begin(deps)
     with pytest.raises(type(error)):
-        await work(shop, run, 0)
+        await work(deps, run, 0)
 
 
 async def test_a_cancelled_run_keeps_what_it_has_and_begins_nothing(
     build: Callable[..., GatherDeps],
 ):
-    shop = build()
-    run = await work(shop, await begin(shop), 0)
-    await shop.runs.request_cancel("run-1")
-    run, report = await work_run(shop, ORDER, three_departments())
+    deps = build()
+    run = await work(deps, await begin(deps), 0)
+    await deps.runs.request_cancel("run-1")
+    run, report = await work_run(deps, ORDER, three_departments())
     assert report.status == "cancelled"
     assert {one.reason for one in run.progress.departments} == {StopReason.CANCELLED}
     assert report.items_created == len(run.progress.departments[0].iterations[0].item_ids) > 0
@@ -400,12 +400,12 @@ async def test_a_cancelled_run_keeps_what_it_has_and_begins_nothing(
 
 async def test_an_attempt_ends_when_its_time_is_over(build: Callable[..., GatherDeps]):
     moments = [0.0]
-    shop = build(clock=lambda: moments[0])
-    run = await shop.runs.open(ORDER, three_departments(), holder_ended)
-    run, reason = await find_verdict(shop, run, 0)
-    run = await work(shop, run, 0)
+    deps = build(clock=lambda: moments[0])
+    run = await deps.runs.open(ORDER, three_departments(), holder_ended)
+    run, reason = await find_verdict(deps, run, 0)
+    run = await work(deps, run, 0)
     moments[0] = 570.0
-    run, reason = await find_verdict(shop, run, 0)
+    run, reason = await find_verdict(deps, run, 0)
     assert reason == StopReason.TIME_BUDGET
 
 
@@ -422,21 +422,21 @@ async def test_a_model_that_stalls_past_the_time_of_an_attempt_ends_the_departme
     build: Callable[..., GatherDeps],
 ):
     moments = [0.0]
-    shop = build(SilentChat(), clock=lambda: moments[0], grace_s=0.05)
-    run = await begin(shop)
+    deps = build(SilentChat(), clock=lambda: moments[0], grace_s=0.05)
+    run = await begin(deps)
     moments[0] = 569.95
-    run = await work(shop, run, 0)
+    run = await work(deps, run, 0)
     assert run.progress.departments[0].reason == StopReason.TIME_BUDGET
     assert run.progress.iterations == 0
 
 
 async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[..., GatherDeps]):
-    shop = build(scorer=Scores([10.0, 50.0]))
-    run = await work(shop, await begin(shop), 0)
-    _, reason = await find_verdict(shop, run, 0)
+    deps = build(scorer=Scores([10.0, 50.0]))
+    run = await work(deps, await begin(deps), 0)
+    _, reason = await find_verdict(deps, run, 0)
     assert reason is None
-    await shop.runs.override("run-1", Overrides(thresholds={"legal": 50}))
-    run, reason = await find_verdict(shop, run, 0)
+    await deps.runs.override("run-1", Overrides(thresholds={"legal": 50}))
+    run, reason = await find_verdict(deps, run, 0)
     assert reason == StopReason.THRESHOLD_REACHED
 
 
@@ -468,19 +468,19 @@ async def test_a_batch_that_stayed_short_is_the_same_in_a_second_pass(
 
     short = items_text(3)
     chat = ScriptedChat(short, Unavailable("scripted", "503"))
-    shop = build(chat, scorer=DyingScores([1.0]))
-    run = await begin(shop)
+    deps = build(chat, scorer=DyingScores([1.0]))
+    run = await begin(deps)
     with pytest.raises(Unavailable, match="lost"):
-        await work(shop, run, 0)
-    run = await work(shop, await shop.runs.open(ORDER, three_departments(), holder_ended), 0)
+        await work(deps, run, 0)
+    run = await work(deps, await deps.runs.open(ORDER, three_departments(), holder_ended), 0)
     (done,) = run.progress.departments[0].iterations
     assert (done.generated, len(done.item_ids)) == (3, 3)
     assert len(chat.requests) == 2, "nothing was asked for again"
 
 
 async def test_what_a_score_rests_on_is_kept(build: Callable[..., GatherDeps], tmp_path: Path):
-    shop = build()
-    await work(shop, await begin(shop), 0)
+    deps = build()
+    await work(deps, await begin(deps), 0)
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
     rows = await documents.find(QUALITY, {"run_id": "run-1"}, sort="iteration")
@@ -503,8 +503,8 @@ async def test_a_judge_remembers_its_rounds_from_one_department_to_the_next(
     source = FakeDepartments(
         [make_department("legal", 1, **low), make_department("support", 2, **low)]
     )
-    shop = build(chat, scorer=QualityScorer(chat, JudgePlan("judge")))
-    run, _ = await work_run(shop, ORDER, source)
+    deps = build(chat, scorer=QualityScorer(chat, AskPlan("judge")))
+    run, _ = await work_run(deps, ORDER, source)
     rounds = [notes["judge"]["rounds"] for one in run.progress.departments for notes in one.notes]
     assert rounds == sorted(rounds), "they are counted over the whole run"
     assert rounds[-1] >= 1

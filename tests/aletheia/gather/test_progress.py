@@ -17,9 +17,9 @@ from aletheia.gather.progress import (
     allowance,
     is_saturated,
     is_stalled,
-    judge,
     report,
     share_done,
+    stop_reason,
 )
 from aletheia.items.departments import Department
 
@@ -110,21 +110,21 @@ ALL_AT_ONCE = Circumstances(
 def test_reasons_are_checked_in_order(
     state: RunProgress, circumstances: Circumstances, reason: StopReason | None
 ):
-    assert judge(state, 0, circumstances) == reason
+    assert stop_reason(state, 0, circumstances) == reason
 
 
 def test_saturation_is_checked_last():
     one = DepartmentProgress(
         department(), 80.0, 0.0, iterations=iterations(10, 20, generated=10, kept=0)
     )
-    assert judge(RunProgress(50, (one,)), 0) == StopReason.SATURATION
+    assert stop_reason(RunProgress(50, (one,)), 0) == StopReason.SATURATION
     stalled = replace(one, iterations=iterations(0, 0, 0, generated=10, kept=0))
-    assert judge(RunProgress(50, (stalled,)), 0) == StopReason.NO_IMPROVEMENT
+    assert stop_reason(RunProgress(50, (stalled,)), 0) == StopReason.NO_IMPROVEMENT
 
 
 def test_a_department_is_not_judged_before_it_was_scored():
     with pytest.raises(ValueError, match="has not been scored"):
-        judge(progress(first=None), 0)
+        stop_reason(progress(first=None), 0)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_every_run_ends_within_its_iterations_and_leaves_one_to_each_department(
             one = replace(one, first_score=firsts[position])
             state = state.with_department(position, one)
         circumstances = happens[steps] if steps < len(happens) else Circumstances()
-        reason = judge(state, position, circumstances)
+        reason = stop_reason(state, position, circumstances)
         if reason is None:
             generated, share, score = outcomes.pop() if outcomes else (8, 1.0, 0.0)
             done = Iteration(

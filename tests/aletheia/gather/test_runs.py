@@ -413,8 +413,8 @@ async def test_an_answer_is_kept_as_it_came(desk: Desk):
         refusal="no",
     )
     assert await answers.find("generate") is None
-    await answers.keep("generate", said)
-    await answers.keep("generate", Completion("other", "stop", "p", "a", "m", Tokens(1)))
+    await answers.save("generate", said)
+    await answers.save("generate", Completion("other", "stop", "p", "a", "m", Tokens(1)))
     assert await answers.find("generate") == said
     assert await desk.runs.answers(run, 0, 2).find("generate") is None
     assert await desk.runs.answers(run, 1, 1).find("generate") is None
@@ -422,15 +422,15 @@ async def test_an_answer_is_kept_as_it_came(desk: Desk):
 
 async def test_of_two_passes_the_first_ones_decision_stands(desk: Desk):
     answers = desk.runs.answers(await desk.open(), 0, 1)
-    assert await answers.keep_values("dedup", [1]) == [1]
-    assert await answers.keep_values("dedup", [2]) == [1]
+    assert await answers.save_values("dedup", [1]) == [1]
+    assert await answers.save_values("dedup", [2]) == [1]
     assert await answers.find_values("dedup") == [1]
 
 
 async def test_of_an_endless_answer_as_much_is_kept_as_is_read(desk: Desk):
     answers = desk.runs.answers(await desk.open(), 0, 1)
     text = "x" * (3 * MAX_ANSWER_CHARS)
-    await answers.keep("generate", Completion(text, "stop", "p", "a", "m", Tokens(1)))
+    await answers.save("generate", Completion(text, "stop", "p", "a", "m", Tokens(1)))
     kept = await answers.find("generate")
     assert kept is not None
     assert len(kept.text) == MAX_ANSWER_CHARS + 1
@@ -438,7 +438,7 @@ async def test_of_an_endless_answer_as_much_is_kept_as_is_read(desk: Desk):
 
 async def test_old_answers_are_purged(desk: Desk):
     answers = desk.runs.answers(await desk.open(), 0, 1)
-    await answers.keep_values("dedup", [1])
+    await answers.save_values("dedup", [1])
     desk.clock.now += 100
     assert await desk.runs.purge(100) == 0
     assert await desk.runs.purge(99) == 1

@@ -35,7 +35,7 @@ from aletheia.text.normalisation import content_hash
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
     holder_ended,
-    make_shop,
+    make_deps,
     three_departments,
 )
 
@@ -397,25 +397,25 @@ def batch_of(*texts: str) -> Batch:
 
 
 async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
-    shop = replace(make_shop(books.documents, books.content, MockChat()), decisions=books.ledger)
+    deps = replace(make_deps(books.documents, books.content, MockChat()), decisions=books.ledger)
     batch = batch_of(WORDS, CLOSE)
-    first = await drop_duplicates(shop, books.run, 1, batch)
+    first = await drop_duplicates(deps, books.run, 1, batch)
     assert [one.content for one in first.items] == [CLOSE]
     (kept,) = await books.ledger.list_dropped()
     assert kept.decision == first.decisions[0]
     assert kept.decision.score is not None
     assert kept.decision.score >= DUPLICATE_AT
     # A second pass finds what is decided.
-    assert await drop_duplicates(shop, books.run, 1, batch) == first
+    assert await drop_duplicates(deps, books.run, 1, batch) == first
     assert len(await books.ledger.list_dropped()) == 1
 
     await books.ledger.undo(kept.id, "anna", books.content)
     (item,) = await books.saved()
     assert item.automation is not None
     assert (item.automation.department, item.automation.iteration) == ("support", 1)
-    await shop.items.refresh()
-    assert [one.content for one in shop.items.of_department("support")] == [WORDS]
-    later = await drop_duplicates(shop, books.run, 2, batch_of(WORDS, CLOSE))
+    await deps.items.refresh()
+    assert [one.content for one in deps.items.of_department("support")] == [WORDS]
+    later = await drop_duplicates(deps, books.run, 2, batch_of(WORDS, CLOSE))
     assert [one.content for one in later.items] == [CLOSE]
     assert later.decisions[0].tier == "exact", "it repeats itself, being saved"
 

@@ -6,12 +6,12 @@ from aletheia.errors import Unavailable
 from aletheia.items.dedup import Question
 from aletheia.items.duplicate_judge import MAX_REASON_CHARS, DuplicateJudge
 from aletheia.items.prompts.judge_duplicate import build_prompt
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import QUOTED_IS_DATA, Completion, read_quoted
 from aletheia.text.excerpts import EXCERPT_CHARS, excerpt_pair
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
 
-PLAN = JudgePlan("judge-model", temperature=0)
+PLAN = AskPlan("judge-model", temperature=0)
 
 
 def question(key: str = "k1", new: str = "One.", other: str = "Other.") -> Question:

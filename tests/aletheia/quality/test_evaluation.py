@@ -11,7 +11,7 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Change, Update
 from aletheia.errors import BudgetExceeded, Unavailable
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted
 from aletheia.llm.prices import Tokens
 from aletheia.quality.evaluation import (
@@ -35,7 +35,7 @@ from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
 LEGAL = department(code_dep_number=3)
 ITEMS = items(GOOD)
 IDS = [one.id for one in ITEMS]
-PLAN = JudgePlan("judge-model")
+PLAN = AskPlan("judge-model")
 SCORES = json.dumps({part: {"score": 85, "reason": "because"} for part in PARTS})
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

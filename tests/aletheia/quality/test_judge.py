@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aletheia.errors import AletheiaError, BudgetExceeded, Unavailable
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import QUOTED_IS_DATA, ChatRequest, Completion, read_quoted
 from aletheia.quality.judge import (
     MAX_JUDGE_ROUNDS,
@@ -29,7 +29,7 @@ LEGAL = department()
 ITEMS = items(GOOD)
 COUNTED = score_quality(LEGAL, ITEMS)
 SNAPSHOT = Path(__file__).with_name("prompts") / "judge_quality.txt"
-PLAN = JudgePlan("judge-model")
+PLAN = AskPlan("judge-model")
 DOWN = Unavailable("scripted", "503")
 BROKE = BudgetExceeded("BUDGET_USD_PER_DAY", 1, 1, 1, None)
 
@@ -242,7 +242,7 @@ async def test_answers_are_kept_before_they_are_read_and_not_paid_for_twice() ->
 
 async def test_a_log_that_is_down_is_no_failing_of_the_judge() -> None:
     class Down(MemoryAnswers):
-        async def keep(self, step: str, completion: Completion) -> None:
+        async def save(self, step: str, completion: Completion) -> None:
             raise Unavailable("store", f"{step} of {completion.asked}")
 
     with pytest.raises(Unavailable, match="store"):

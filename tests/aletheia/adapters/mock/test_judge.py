@@ -6,7 +6,7 @@ from aletheia.gather.generation import GenerationPlan, generate_items
 from aletheia.gather.models import PromptContext
 from aletheia.items.dedup import Question
 from aletheia.items.duplicate_judge import DuplicateJudge
-from aletheia.llm.asking import JudgePlan
+from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import evaluate_items
 from aletheia.quality.judge import JudgeState, RefinedQuality, refine_quality
 from aletheia.quality.scores import PARTS, QualityItem, score_quality
@@ -14,7 +14,7 @@ from tests.aletheia.quality.quality_sets import FILLER, GOOD, department, items
 from tests.fakes.chat import MemoryAnswers
 
 LEGAL = department()
-PLAN = JudgePlan("m")
+PLAN = AskPlan("m")
 
 
 def mock() -> MockChat:
