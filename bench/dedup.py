@@ -131,7 +131,7 @@ class _NoAnswers:
         del step
         return None
 
-    async def keep(self, step: str, completion: Completion) -> None:
+    async def save(self, step: str, completion: Completion) -> None:
         """Let go of it."""
         del step, completion
 
