@@ -18,7 +18,7 @@ class NothingKept:
         del step
         return None
 
-    async def keep(self, step: str, completion: Completion) -> None:
+    async def save(self, step: str, completion: Completion) -> None:
         del step, completion
 
 
