@@ -5,8 +5,9 @@ from typing import Literal
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr
 
-from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn, SignIn, TokenSignIn
+from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.oauth2 import OAuth2SignIn, ory_token_url
+from aletheia.adapters.upstream.sign_in import NoSignIn, SignIn, TokenSignIn
 from aletheia.errors import Misconfigured
 from aletheia.settings import IntakeSettings
 

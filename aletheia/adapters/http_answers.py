@@ -157,18 +157,27 @@ def make_error(
     return kind(dependency, reason, retry_after_s, status)
 
 
+def check_values(body: bytes, max_values: int = MAX_JSON_VALUES) -> None:
+    """Check that JSON does not unpack to more than memory has room for.
+
+    Raises:
+        ValueError: it has more values; commas and brackets within strings count, too.
+    """
+    if len(body) > max_values and sum(map(body.count, (b",", b"[", b"{"))) > max_values:
+        raise ValueError(f"more than {max_values:,} values")
+
+
 def load_json(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> object:
     """Read JSON, however deeply it is nested and however much is in it.
 
     Args:
         body: UTF-8.
-        max_values: most values in it; commas and brackets within strings count, too.
+        max_values: most values in it; see `check_values`.
 
     Raises:
         ValueError: it is not JSON, or has more values.
     """
-    if len(body) > max_values and sum(map(body.count, (b",", b"[", b"{"))) > max_values:
-        raise ValueError(f"more than {max_values:,} values")
+    check_values(body, max_values)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -2,7 +2,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.errors import Conflict
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
 

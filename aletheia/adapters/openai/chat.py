@@ -18,6 +18,7 @@ from openai import AsyncOpenAI, omit
 
 from aletheia.adapters.answers import excerpt
 from aletheia.adapters.embedding.remote import TOO_LONG, read_base_url
+from aletheia.adapters.http import is_token
 from aletheia.adapters.openai.wire import (
     ErrorAnswer,
     as_object,
@@ -26,7 +27,6 @@ from aletheia.adapters.openai.wire import (
     make_client,
     read_error,
 )
-from aletheia.adapters.upstream.client import is_token
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured, Refused
 from aletheia.llm.calls import Around, CallPlan, just_send
 from aletheia.llm.messages import ChatRequest, Completion, Finish, Message

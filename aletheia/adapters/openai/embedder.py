@@ -27,6 +27,7 @@ from aletheia.adapters.embedding.remote import (
     read_base_url,
     read_vector,
 )
+from aletheia.adapters.http import is_token
 from aletheia.adapters.openai.tokens import (
     BYTES_PER_TOKEN,
     Encoding,
@@ -35,7 +36,6 @@ from aletheia.adapters.openai.tokens import (
     split_text,
 )
 from aletheia.adapters.openai.wire import ErrorAnswer, as_object, exchange, load_object, make_client
-from aletheia.adapters.upstream.client import is_token
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured, Unreachable
 from aletheia.llm.calls import Around, just_send

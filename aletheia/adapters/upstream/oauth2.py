@@ -21,7 +21,7 @@ from authlib.integrations.httpx_client import (  # pyright: ignore[reportMissing
 from yarl import URL
 
 from aletheia.adapters.answers import excerpt, read_retry_after
-from aletheia.adapters.upstream.client import is_token
+from aletheia.adapters.http import is_token
 from aletheia.errors import BadAnswer, Misconfigured, Unauthorized, Unavailable
 
 SIGN_IN: Final = "sign-in"

@@ -16,7 +16,8 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.openai.guarded_batches import GuardedBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
-from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.documents import Document, Update

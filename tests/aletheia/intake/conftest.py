@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import ROWS, Ledger
 from aletheia.intake.pipeline import drain

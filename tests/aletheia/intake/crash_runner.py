@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Finished
 from aletheia.documents import Document, Update
 from aletheia.intake.held_claims import Pace

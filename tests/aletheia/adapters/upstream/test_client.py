@@ -1,6 +1,8 @@
 import asyncio
 import gzip
+import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -15,8 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from aletheia.adapters.answers import excerpt, read_retry_after
-from aletheia.adapters.upstream.client import HttpUpstream, NoSignIn, TokenSignIn, read_page
+from aletheia.adapters.http_answers import excerpt, read_retry_after
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.pages import read_page
+from aletheia.adapters.upstream.sign_in import NoSignIn, TokenSignIn
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -26,6 +30,7 @@ from aletheia.errors import (
     Refused,
     Unauthorized,
     Unavailable,
+    Unreachable,
 )
 from tests.fakes.faults import Misbehaviour
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
@@ -139,7 +144,9 @@ async def test_a_page_may_be_empty(
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        pytest.param(b"<html><title>Log in</title></html>", "not JSON: <html>", id="html"),
+        pytest.param(
+            b"<html><title>Log in</title></html>", "a web page in place of JSON", id="html"
+        ),
         pytest.param(b"ok", "not JSON: ok", id="text"),
         pytest.param(b"", "not JSON", id="empty"),
         pytest.param(b'[{"id": 1}, {"id"', "not JSON", id="half a page"),
@@ -190,6 +197,19 @@ def test_nesting_too_deep_costs_only_its_entry(left: bytes, right: bytes) -> Non
     assert [entry["id"] for entry in page if isinstance(entry, dict)] == ["t1", "deep", "t2"]  # pyright: ignore[reportUnknownVariableType]
 
 
+def test_quotes_that_do_not_end_take_no_time() -> None:
+    started = time.process_time()
+    for quotes in (b'\\"', b'"', b'"\\', b'"\\"'):
+        with pytest.raises(ValueError, match="not JSON"):
+            read_page(b"[" * 2000 + b'"' + quotes * 100_000)
+    assert time.process_time() - started < 2
+
+
+def test_a_page_of_too_many_values_is_not_read() -> None:
+    with pytest.raises(ValueError, match="more than 2,000,000 values"):
+        read_page(b"[" + b"{}," * 1_500_000 + b"{}]")
+
+
 def test_nan_does_not_cost_its_page() -> None:
     page: list[Any] = read_page(b'[{"id": "t1", "data": NaN}, {"id": "t2"}]')
     assert [entry["id"] for entry in page] == ["t1", "t2"]
@@ -200,7 +220,7 @@ async def test_a_page_longer_than_the_bound_is_a_bad_answer(
 ) -> None:
     client = await connect(max_page_bytes=1000)
     upstream.add("t1", text="x" * 2000)
-    with pytest.raises(BadAnswer, match="longer than 1000 bytes"):
+    with pytest.raises(BadAnswer, match="longer than 1,000 bytes"):
         await client.pending(10)
 
 
@@ -361,7 +381,7 @@ async def test_of_an_answer_that_never_ends_only_the_beginning_is_read(
         await client.report("t1", PROCESSING)
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 599])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 async def test_a_report_that_fails_twice_is_sent_again_with_the_same_body(
     upstream: FakeUpstream, client: HttpUpstream, status: int
 ) -> None:
@@ -414,7 +434,6 @@ async def test_tries_end_after_the_first_and_its_retries(
         (402, Refused),
         (403, Unauthorized),
         (404, NotFound),
-        (408, Refused),
         (409, Conflict),
         (413, Refused),
         (422, Refused),
@@ -450,8 +469,35 @@ async def test_nobody_listening_is_unavailable(connect: Connect) -> None:
     async with serve_fake_upstream() as gone:
         url = gone.url
     client = await connect(url, max_retries=1)
-    with pytest.raises(Unavailable, match="Cannot connect"):
+    with pytest.raises(Unreachable, match="Cannot connect"):
         await client.pending(10)
+
+
+async def test_a_report_that_was_never_sent_leaves_no_doubt_who_settled_a_task(
+    connect: Connect,
+) -> None:
+    async def refuse(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=409)
+
+    runner = web.ServerRunner(web.Server(refuse))
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    class LateUpstream(NoSignIn):
+        calls = 0
+
+        async def header(self) -> str | None:
+            self.calls += 1
+            if self.calls == 2:
+                await web.TCPSite(runner, "127.0.0.1", port).start()
+            return None
+
+    client = await connect(f"http://127.0.0.1:{port}", sign_in=LateUpstream())
+    with pytest.raises(Conflict) as caught:
+        await client.report("t1", PROCESSING)
+    assert not caught.value.may_be_ours
+    await runner.cleanup()
 
 
 async def test_an_upstream_that_does_not_speak_tls_is_unavailable(
