@@ -12,8 +12,9 @@ from rich.table import Table
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision
 from flows.undo import undo_duplicate
-from tasks import warm
+from tasks.clients.content import get_content, get_decisions
 from tasks.decisions import UndoneItem
+from tasks.session import open_session
 
 _SHOWN = 160
 """Characters of an item in the table."""
@@ -29,11 +30,11 @@ def read_duplicates(
     """
 
     async def read() -> tuple[list[KeptDecision], Mapping[str, SavedItem]]:
-        async with warm.kept_open():
-            dropped = await (await warm.decisions(project_id)).list_dropped(limit=limit)
+        async with open_session():
+            dropped = await (await get_decisions(project_id)).list_dropped(limit=limit)
             if not dropped:
                 return [], {}
-            content = await warm.content(project_id)
+            content = await get_content(project_id)
             ids = {one.decision.match_id for one in dropped} - {None}
             return dropped, await content.read_items([one for one in ids if one is not None])
 

@@ -12,8 +12,8 @@ from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
 from deployments.runs import await_end
-from tasks import warm
 from tasks.evaluation import ask_for_evaluation, open_evaluations, start_run
+from tasks.session import open_session
 
 
 class EvaluationEnded(AletheiaError):
@@ -73,7 +73,7 @@ async def _start_and_wait(
     department: str | None,
     is_forced: bool,
 ) -> EvaluationReport:
-    async with warm.kept_open():
+    async with open_session():
         store = await open_evaluations(project_id)
         asked = await ask_for_evaluation(
             store,

@@ -18,8 +18,9 @@ from aletheia.errors import AletheiaError, InvalidTask, Misconfigured
 from aletheia.events.log import EventLog
 from aletheia.store.project_id import check_project_id
 from deployments.event_lines import describe
-from tasks import warm
+from tasks.clients.store import get_store
 from tasks.gather_operators import let_go_on
+from tasks.session import open_session
 
 DEPLOYMENT: Final = "automated_gather_creation/automated_gather_creation"
 
@@ -111,8 +112,8 @@ def read_thresholds(words: Sequence[str]) -> dict[str, float]:
 async def _start_and_follow(
     project_id: str, parameters: Mapping[str, Any], console: Console
 ) -> bool:
-    async with warm.kept_open():
-        log = EventLog(await warm.store())
+    async with open_session():
+        log = EventLog(await get_store())
         before = await log.end(project_id)
         try:
             started = await cast("Any", run_deployment)(

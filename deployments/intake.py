@@ -16,8 +16,9 @@ from aletheia.intake.models import ShiftReport
 from aletheia.settings import IntakeSettings
 from deployments.setup import check_server
 from flows.replay import replay_dead_letters
-from tasks import warm
+from tasks.clients.store import get_store
 from tasks.providers import ProviderStatus, read_standing
+from tasks.session import open_session
 
 STATES = {
     "claimed": "ours; `processing` not acknowledged yet",
@@ -96,5 +97,5 @@ def show_status(
 
 @contextlib.asynccontextmanager
 async def _ledger() -> AsyncGenerator[Ledger]:
-    async with warm.kept_open():
-        yield Ledger.from_settings(await warm.store(), IntakeSettings(), owner="the command line")
+    async with open_session():
+        yield Ledger.from_settings(await get_store(), IntakeSettings(), owner="the command line")

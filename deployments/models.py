@@ -11,16 +11,16 @@ from rich.table import Table
 
 from aletheia.analysis.model_manager import ModelRow
 from flows.models import manage_models
-from tasks import warm
 from tasks.models import Provider, choose_provider, describe, open_shelf
+from tasks.session import open_session
 
 
 def read_models(provider: Provider | None) -> list[ModelRow]:
     """List a provider's models; by default those of the provider in use."""
 
     async def read() -> list[ModelRow]:
-        holder = choose_provider(provider)
-        async with warm.kept_open():
+        async with open_session():
+            holder = choose_provider(provider)
             return await (await open_shelf(holder)).rows(holder)
 
     return asyncio.run(read())

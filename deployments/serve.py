@@ -20,7 +20,8 @@ from aletheia.errors import Misconfigured, Unavailable
 from aletheia.service.app import ServiceParts, create_app
 from aletheia.settings import LogSettings
 from deployments import ROOT
-from tasks import warm
+from tasks.clients.brain import get_brain_key, get_indexed_brain
+from tasks.session import open_session
 
 DOCUMENT: Final = ROOT / "docs" / "openapi.json"
 
@@ -48,7 +49,7 @@ def serve(host: str, port: int) -> None:
 
 
 async def _serve(host: str, port: int) -> None:
-    async with warm.kept_open():
+    async with open_session():
         app = create_app(await build_parts())
         config = uvicorn.Config(
             app,
@@ -75,11 +76,11 @@ async def build_parts() -> ServiceParts:
     Raises:
         Misconfigured: there is no key, or what is configured makes no sense.
     """
-    key = await warm.brain_key()
+    key = await get_brain_key()
     if not key:
         reason = "is needed to serve the Brain; set it and run `aletheia setup`"
         raise Misconfigured("BRAIN_SERVICE_API_KEY", reason)
-    return ServiceParts(await warm.indexed_brain(None), key)
+    return ServiceParts(await get_indexed_brain(), key)
 
 
 def write_document() -> str:

@@ -8,8 +8,8 @@ from tasks.calibration import (
     fit_model,
     keep_calibration,
     leave_calibration,
-    on_calibration,
 )
+from tasks.session import open_session
 
 
 @flow(name="calibrate", persist_result=False)
@@ -19,7 +19,7 @@ async def calibrate(model: str | None = None) -> Calibration:
     Without a model it is the one that embeds items as things are set. Gather runs that begin from
     now on take what is stored here; those under way keep theirs.
     """
-    async with on_calibration():
+    async with open_session():
         calibration = await fit_model(await choose_model(model))
         await keep_calibration(calibration)
         await leave_calibration(calibration)

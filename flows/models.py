@@ -10,11 +10,11 @@ from tasks.models import (
     choose_provider,
     list_models,
     load_model,
-    on_models,
     pull_model,
     require_model,
     unload_model,
 )
+from tasks.session import open_session
 
 
 @flow(name="manage_models", persist_result=False)
@@ -28,7 +28,7 @@ async def manage_models(
     Without a provider it is the one that PROCESSING_MODE works with. A local model stays in memory
     only in a running shift; here it is loaded on trial, to see that it can be and what it takes.
     """
-    async with on_models():
+    async with open_session():
         holder = choose_provider(provider)
         if action == "pull":
             await pull_model(holder, require_model(model))

@@ -6,10 +6,10 @@ from tasks.reconcile import (
     ReconcileReport,
     list_other_projects,
     list_projects,
-    opened_reconciliation,
     reconcile_project,
     show_differences,
 )
+from tasks.session import open_session
 
 
 @flow(name="reconcile", timeout_seconds=3600, persist_result=False)
@@ -20,7 +20,7 @@ async def reconcile(project_id: str | None = None) -> ReconcileReport:
     the embedding model, whatever was asked for. What cannot be done for one does not stop the
     others; the run fails at its end then.
     """
-    async with opened_reconciliation():
+    async with open_session():
         outcomes = [await reconcile_project(one) for one in await list_projects(project_id)]
         if any(one.shows_new_model for one in outcomes):
             others = await list_other_projects(outcomes)

@@ -2,7 +2,8 @@
 
 from prefect import flow
 
-from tasks.sweep import SweepReport, close_sweep, opened_sweep, part_names, sweep_part
+from tasks.session import open_session
+from tasks.sweep import SweepReport, close_sweep, part_names, sweep_part
 
 
 @flow(name="sweep", timeout_seconds=280, persist_result=False)
@@ -11,6 +12,6 @@ async def sweep() -> SweepReport:
 
     Each part fails alone; the run fails at its end if one did, and the next one tries again.
     """
-    async with opened_sweep():
+    async with open_session():
         outcomes = [await sweep_part(name) for name in part_names()]
         return await close_sweep(outcomes)

@@ -1,7 +1,6 @@
 """The steps of a run in the bulk lane, as Prefect shows them."""
 
 import contextlib
-import logging
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -16,15 +15,16 @@ from aletheia.errors import Misconfigured
 from aletheia.intake.bulk import BulkLane, BulkReport
 from aletheia.llm.prices import PriceTable
 from aletheia.settings import (
-    BudgetSettings,
     BulkSettings,
-    EmbeddingSettings,
-    IntakeSettings,
-    LogSettings,
 )
-from tasks import cancelling, warm
+from tasks import cancelling
+from tasks.clients.embedding import get_batches, get_processors
+from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.store import get_store
+from tasks.clients.upstream import get_upstream
 from tasks.intake import rest
 from tasks.policies import STEP
+from tasks.session import open_session
 
 
 @dataclass(slots=True)
@@ -61,34 +61,32 @@ async def on_bulk_lane() -> AsyncGenerator[None]:
         LaneTaken: another run works in the lane.
     """
     global _current  # noqa: PLW0603
-    mode = EmbeddingSettings().processing_mode
-    misfit: Misconfigured | None = None
-    if mode != "openai":
-        reason = f"batches are sent with 'openai', not with {mode!r}"
-        misfit = Misconfigured("PROCESSING_MODE", reason)
-    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
-    run_id = str(flow_run.id)
-    async with cancelling.heard(), warm.kept_open():
+    async with cancelling.heard(), open_session() as session:
+        settings, misfit = session.settings, None
+        mode = settings.embedding.processing_mode
+        if mode != "openai":
+            reason = f"batches are sent with 'openai', not with {mode!r}"
+            misfit = Misconfigured("PROCESSING_MODE", reason)
         try:
-            batches = await warm.batches()
+            batches = await get_batches()
         except Misconfigured as no_key:
             raise misfit or no_key from None
-        breakers = await warm.breakers()
+        breakers = await get_breakers()
         lane = BulkLane(
-            await warm.upstream(),
-            await warm.store(),
-            await warm.processors(run_id) if misfit is None else Processors({}, plugins=[]),
+            await get_upstream(),
+            await get_store(),
+            await get_processors() if misfit is None else Processors({}, plugins=[]),
             GuardedBatches(batches, breakers),
-            spending=await warm.spending(),
-            prices=PriceTable.from_settings(BudgetSettings()),
-            limiter=await warm.limiter(),
+            spending=await get_spending(),
+            prices=PriceTable.from_settings(settings.budgets),
+            limiter=await get_limiter(),
             breakers=breakers,
-            settings=IntakeSettings(),
+            settings=settings.intake,
             clock=time.time,
-            run_id=run_id,
+            run_id=str(flow_run.id),
         )
         async with lane.held():
-            _current = _Run(lane, BulkSettings(), misfit)
+            _current = _Run(lane, settings.bulk, misfit)
             try:
                 yield
             finally:

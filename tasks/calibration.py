@@ -1,19 +1,14 @@
 """How an embedding model is calibrated, as Prefect shows it."""
 
-import contextlib
-import logging
-from collections.abc import AsyncGenerator
-
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
-from prefect.runtime import flow_run
 
 from aletheia.adapters.embedding.items import embed_with
 from aletheia.analysis.ports import Embedder
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration, calibrate
-from aletheia.settings import LogSettings
-from tasks import warm
+from tasks.clients.content import get_calibrations
+from tasks.clients.embedding import get_item_embedder
 from tasks.policies import STEP
 
 MEANINGS = {
@@ -22,14 +17,6 @@ MEANINGS = {
     GREY_TO: "the grey zone ends",
 }
 """What places on the scale are there for."""
-
-
-@contextlib.asynccontextmanager
-async def on_calibration() -> AsyncGenerator[None]:
-    """Keep open what the steps below need."""
-    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
-    async with warm.kept_open():
-        yield
 
 
 async def choose_model(model: str | None) -> str:
@@ -63,7 +50,7 @@ async def fit_model(model: str) -> Calibration:
 @task(name="keep_calibration", task_run_name="keep-{calibration.model}", **STEP)
 async def keep_calibration(calibration: Calibration) -> None:
     """Store a calibration for the runs to come."""
-    await (await warm.calibrations()).keep(calibration)
+    await (await get_calibrations()).keep(calibration)
     at = calibration.to_cosine(DUPLICATE_AT)
     get_run_logger().info("%s: duplicates from a raw cosine of %.4f", calibration.model, at)
 
@@ -112,4 +99,4 @@ def describe(calibration: Calibration) -> str:
 
 
 async def _embedder() -> Embedder:
-    return await warm.item_embedder(str(flow_run.id))
+    return await get_item_embedder()

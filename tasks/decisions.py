@@ -6,8 +6,10 @@ from datetime import datetime
 from prefect import get_run_logger, task
 
 from aletheia.brain.ports import BrainDepartment
-from tasks import warm
+from tasks.clients.brain import get_outbox
+from tasks.clients.content import get_content, get_decisions
 from tasks.policies import STEP
+from tasks.session import open_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,13 @@ async def undo_decision(project_id: str, decision_id: str, user_id: str) -> Undo
         UndoRefused: see `ProjectDecisions.undo`.
         InvalidTask: `invalid_project_id`.
     """
-    async with warm.kept_open():
-        decisions, content = await warm.decisions(project_id), await warm.content(project_id)
+    async with open_session():
+        decisions, content = await get_decisions(project_id), await get_content(project_id)
         undone = await decisions.undo(decision_id, user_id, content)
         department = BrainDepartment(
             undone.department, undone.department_name, undone.department_number
         )
-        outbox = await warm.outbox()
+        outbox = await get_outbox()
         await outbox.announce(project_id, f"undo:{undone.id}", department, [undone.item.id])
     assert undone.undone_by is not None
     assert undone.undone_at is not None

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -31,11 +30,16 @@ from aletheia.quality.evaluation import (
 )
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import QualityItem
-from aletheia.settings import LLMSettings, LogSettings
 from aletheia.store.project_id import check_project_id
-from tasks import cancelling, evaluation_artifacts, warm
+from tasks import cancelling, evaluation_artifacts
+from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
+from tasks.clients.chat import get_chat
+from tasks.clients.content import get_content
+from tasks.clients.departments import get_departments
+from tasks.clients.store import get_store
 from tasks.policies import STEP
 from tasks.retrying import is_worth_waiting, plan_retry
+from tasks.session import current_session, open_session
 
 DEPLOYMENT: Final = "evaluate_department/evaluate_department"
 
@@ -52,11 +56,10 @@ async def opened_evaluation(project_id: str) -> AsyncGenerator[None]:
     Raises:
         InvalidTask: `invalid_project_id`.
     """
-    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
     async with cancelling.heard():
         try:
             check_project_id(project_id)
-            async with warm.kept_open():
+            async with open_session():
                 yield
         except Exception as error:
             await plan_retry(error)
@@ -114,10 +117,9 @@ async def evaluate_request(project_id: str, key: str) -> EvaluationReport:
 @task(name="tell_brain", task_run_name="tell-brain", **STEP)
 async def tell_brain(project_id: str) -> None:
     """Have the Brain keep what was evaluated, if it answers soon; the sweep does it otherwise."""
-    run_id = str(flow_run.id)
     try:
-        access, items = await warm.brain_access(run_id), await warm.brain_items(project_id, run_id)
-        async with (await warm.outbox()).feeding(project_id, access, items):
+        access, items = await get_brain_access(), await get_brain_items(project_id)
+        async with (await get_outbox()).feeding(project_id, access, items):
             pass
     except Exception as error:  # noqa: BLE001 - the result is kept, whatever it was
         get_run_logger().warning("the Brain is told by the sweep: %s", error)
@@ -131,8 +133,8 @@ async def show_evaluation(report: EvaluationReport) -> None:
 
 async def open_evaluations(project_id: str) -> EvaluationStore:
     """Give the requests and results of a project."""
-    announce = (await warm.outbox()).announce_evaluation
-    store = EvaluationStore(await warm.store(), project_id, clock=_now, announce=announce)
+    announce = (await get_outbox()).announce_evaluation
+    store = EvaluationStore(await get_store(), project_id, clock=_now, announce=announce)
     await store.open()
     return store
 
@@ -164,9 +166,9 @@ async def ask_for_evaluation(
         InvalidTask: `unknown_department`, `ambiguous_department`.
         AletheiaError: the departments or the items cannot be read.
     """
-    listed = await (await warm.departments()).list_departments()
+    listed = await (await get_departments()).list_departments()
     chosen = listed.choose(department_number, department)
-    item_ids = await (await warm.content(project_id)).list_department(chosen.slug)
+    item_ids = await (await get_content(project_id)).list_department(chosen.slug)
     return await store.request(
         chosen, item_ids, user_id=user_id, is_auto=is_auto, is_forced=is_forced, run_id=run_id
     )
@@ -251,17 +253,17 @@ async def _evaluate(order: EvaluationOrder) -> Evaluation:
         AletheiaError: the model could not be asked, and may be in the next attempt, which begins
             with the answers that were had.
     """
-    request, run_id = order.request, str(flow_run.id)
-    chat = _Overheard(await warm.chat(run_id))
-    content = await warm.content(request.project_id)
+    request = order.request
+    chat = _Overheard(await get_chat())
+    content = await get_content(request.project_id)
     items = oldest_first((await content.read_items(order.item_ids)).values())
     evaluation = await evaluate_items(
         chat,
-        SavedAnswers(await warm.store(), request.key, clock=lambda: _now().timestamp()),
+        SavedAnswers(await get_store(), request.key, clock=lambda: _now().timestamp()),
         order.department,
         [QualityItem(one.id, one.content, one.summary) for one in items],
         project_id=request.project_id,
-        plan=AskPlan(LLMSettings().default_llm_model),
+        plan=AskPlan(current_session().settings.llm.default_llm_model),
         version=request.version,
     )
     if chat.trouble is not None:

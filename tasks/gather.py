@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
@@ -42,15 +41,23 @@ from aletheia.items.duplicate_judge import DuplicateJudge
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import EvaluationStore
-from aletheia.settings import GatherSettings, LLMSettings, LogSettings
 from aletheia.store.project_id import check_project_id
 from aletheia.text.language import guess_language
-from tasks import cancelling, warm
+from tasks import cancelling
+from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
+from tasks.clients.chat import get_chat
+from tasks.clients.content import get_calibrations, get_content, get_decisions
+from tasks.clients.departments import get_departments
+from tasks.clients.embedding import get_item_model
+from tasks.clients.events import get_event_sinks
+from tasks.clients.metering import get_spending
+from tasks.clients.store import get_store
 from tasks.evaluation import ensure_evaluation, open_evaluations, start_waiting
 from tasks.gather_operators import close_if_cancelled, subscribe
 from tasks.gather_views import leave_views, moving_bar
 from tasks.policies import STEP
 from tasks.retrying import plan_retry
+from tasks.session import current_session, open_session
 
 _HOLDER_STATES: Final = {
     StateType.RUNNING: HolderState.RUNNING,
@@ -99,7 +106,7 @@ class _Gather:
         assert self.run.report is not None
         await self.tell()
         await self.shop.runs.mark_told(self.run.id)
-        content = await warm.content(self.run.project_id)
+        content = await get_content(self.run.project_id)
         await leave_views(self.run, content, is_mock=self.shop.chat.is_mock)
         return self.run.report
 
@@ -137,15 +144,14 @@ async def opened_run(
         Why the run may not begin; `None` if it may.
     """
     global _current  # noqa: PLW0603
-    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
     async with cancelling.heard():
         try:
             order = RunOrder(
                 str(flow_run.id), check_project_id(project_id), user_id, max_iterations
             )
-            async with warm.kept_open(), _standing_back(order.run_id):
-                events = EventLog(await warm.store())
-                sinks = await warm.event_sinks(webhook_url)
+            async with open_session(), _standing_back(order.run_id):
+                events = EventLog(await get_store())
+                sinks = await get_event_sinks(webhook_url)
                 shop = await _furnish(order)
                 try:
                     run = await shop.runs.open(order, _Departments(), _settle)
@@ -182,15 +188,15 @@ async def _standing_back(run_id: str) -> AsyncGenerator[None]:
         yield
     except LockLost as lost:
         with contextlib.suppress(RunOver):
-            await GatherRuns(await warm.store()).load_open(run_id)
+            await GatherRuns(await get_store()).load_open(run_id)
         raise Abort(str(lost)) from lost
 
 
 @contextlib.asynccontextmanager
 async def _indexing(run: Run) -> AsyncGenerator[None]:
     """Have the Brain index what is saved, beside the run; what it lacks at the end waits."""
-    access, outbox = await warm.brain_access(run.id), await warm.outbox()
-    items = await warm.brain_items(run.project_id, run.id)
+    access, outbox = await get_brain_access(), await get_outbox()
+    items = await get_brain_items(run.project_id)
     async with outbox.feeding(run.project_id, access, items):
         yield
 
@@ -229,7 +235,7 @@ async def _subscribe(
     run: Run, events: EventLog, sinks: Mapping[str, EventSink], webhook_url: str | None
 ) -> FanOut:
     """See that whoever wants this run's events gets them, from the first on."""
-    fan_out = FanOut(await warm.store(), events, sinks)
+    fan_out = FanOut(await get_store(), events, sinks)
     await events.prepare()
     await fan_out.prepare()
     if run.report is None:
@@ -239,17 +245,17 @@ async def _subscribe(
 
 async def _furnish(order: RunOrder) -> GatherDeps:
     """Put together what the steps work with."""
-    settings, llm = GatherSettings(), LLMSettings()
-    store, content = await warm.store(), await warm.content(order.project_id)
-    chat, model = await warm.chat(order.run_id), await warm.item_model(order.run_id)
+    settings, llm = current_session().settings.gather, current_session().settings.llm
+    store, content = await get_store(), await get_content(order.project_id)
+    chat, model = await get_chat(), await get_item_model()
     items = ProjectItems(content, VectorCache(content, model.vectors), model.embed, model.name)
-    access, outbox = await warm.brain_access(order.run_id), await warm.outbox()
+    access, outbox = await get_brain_access(), await get_outbox()
     runs = GatherRuns(store)
     await runs.prepare()
     plan = AskPlan(llm.default_llm_model)
     verdicts = SavedAnswers(store, f"{order.project_id}:duplicates", clock=time.time)
-    spending = await warm.spending()
-    chosen = await (await warm.calibrations()).choose(order.run_id, model.name)
+    spending = await get_spending()
+    chosen = await (await get_calibrations()).choose(order.run_id, model.name)
     return GatherDeps(
         runs=runs,
         items=items,
@@ -259,7 +265,7 @@ async def _furnish(order: RunOrder) -> GatherDeps:
         scorer=QualityScorer(chat, plan),
         budgets=spending.budgets,
         judge=DuplicateJudge(chat, verdicts, plan=plan),
-        decisions=await warm.decisions(order.project_id),
+        decisions=await get_decisions(order.project_id),
         brain=Knowledge(access, outbox, order.project_id, items),
         language_of=guess_language,
     )
@@ -276,7 +282,7 @@ class _Departments:
 @task(name="list_departments", task_run_name="list-departments", **STEP)
 async def list_departments() -> DepartmentList:
     """Read the departments that take part, in the order of their numbers."""
-    return await (await warm.departments()).list_departments()
+    return await (await get_departments()).list_departments()
 
 
 def next_department() -> Turn | None:

@@ -7,8 +7,8 @@ from aletheia.gather.runs import Run
 from aletheia.items.calibration import DUPLICATE_AT
 from aletheia.items.calibration_store import ChosenCalibration
 from aletheia.items.content import ContentStore
-from tasks import warm
 from tasks.artifacts import leave_markdown, leave_table
+from tasks.clients.content import get_calibrations, get_decisions
 from tasks.evaluation_artifacts import plain
 
 MAX_ROWS: Final = 200
@@ -43,7 +43,7 @@ async def gather_report(run: Run, report: GatherReport) -> None:
     if run.warnings:
         odd = [f"- {plain(one)}" for one in run.warnings[:MAX_WARNINGS]]
         page += ["", "Odd about the departments, or passed over:", "", *odd]
-    chosen = await (await warm.calibrations()).find_chosen(run.id)
+    chosen = await (await get_calibrations()).find_chosen(run.id)
     if chosen is not None:
         page += ["", describe_calibration(chosen)]
     await leave_markdown(run.id, "gather-report", "\n".join(page), "What the run came to.")
@@ -51,7 +51,7 @@ async def gather_report(run: Run, report: GatherReport) -> None:
 
 async def dropped_duplicates(run: Run, content: ContentStore) -> None:
     """Leave a table of what was dropped, as the duplicate of what, and how to undo it."""
-    decisions = await warm.decisions(run.project_id)
+    decisions = await get_decisions(run.project_id)
     dropped = sorted(
         await decisions.list_dropped(run_id=run.id),
         key=lambda one: (one.position, one.iteration, one.place),

@@ -1,6 +1,5 @@
 """What is done to gather runs from outside: they are let go on, or closed after their process."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -24,17 +23,18 @@ from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.progress import Overrides
 from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
 from aletheia.gather.runs import GatherRuns, Run, RunSuperseded, UnknownRun
-from aletheia.settings import LLMSettings
-from tasks import warm
+from tasks.clients.chat import get_chat
+from tasks.clients.content import get_content
+from tasks.clients.events import get_event_sinks
+from tasks.clients.store import get_store
 from tasks.gather_views import leave_views
 from tasks.policies import STEP
+from tasks.session import current_session, open_session
 
 log = get_logger(__name__)
 
 UNTOLD_AFTER_S: Final = 60.0
 """A run that ended before that and has not said so has no process any more, seconds."""
-
-_one_at_a_time: Final = asyncio.Lock()
 
 
 @task(name="resume_run", task_run_name="resume-{run_id}", **STEP)
@@ -63,8 +63,8 @@ async def let_go_on(
         InvalidTask: `invalid_override`.
     """
     overrides = _read_overrides(max_iterations, thresholds or {})
-    async with warm.kept_open(), get_client() as client:
-        runs = GatherRuns(await warm.store())
+    async with open_session(), get_client() as client:
+        runs = GatherRuns(await get_store())
         run = await runs.load(run_id)
         found = await _read_run(client, run_id)
         if found is None or found.state is None:
@@ -89,9 +89,10 @@ async def close_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[
     A hook of its flow, which Prefect calls once the run's process has ended, in another process.
     """
     del flow, state
-    # A worker calls this for every run that it watches.
-    async with _one_at_a_time, warm.kept_open():
-        await _close(str(flow_run.id), flow_run.parameters.get("webhook_url"))
+    run_id = str(flow_run.id)
+    # A worker calls this for every run that it watches, several at a time.
+    async with open_session(run_id):
+        await _close(run_id, flow_run.parameters.get("webhook_url"))
 
 
 async def close_cancelled_runs() -> list[str]:
@@ -99,7 +100,7 @@ async def close_cancelled_runs() -> list[str]:
 
     To be called while the store is kept open.
     """
-    listed = await GatherRuns(await warm.store()).list_open()
+    listed = await GatherRuns(await get_store()).list_open()
     return [run_id for run_id in listed if await close_if_cancelled(run_id)]
 
 
@@ -124,39 +125,39 @@ async def tell_ended_runs() -> list[str]:
 
     To be called while the store is kept open.
     """
-    runs = GatherRuns(await warm.store())
+    runs = GatherRuns(await get_store())
     listed = await runs.list_untold(UNTOLD_AFTER_S)
     for run_id in listed:
-        await (await _chronicle(run_id)).emit(await runs.load(run_id))
+        await (await _chronicle()).emit(await runs.load(run_id))
         await runs.mark_told(run_id)
     return listed
 
 
 async def _close(run_id: str, webhook_url: str | None) -> bool:
     """Close a run as cancelled and say all that it has not said; tell whether it was open."""
-    store = await warm.store()
+    store = await get_store()
     runs = GatherRuns(store)
     try:
         run = await runs.overtake(run_id)
     except (UnknownRun, RunSuperseded) as nothing:
         log.info("there is nothing to close: %s", nothing)
         return False
-    content = await warm.content(run.project_id)
+    content = await get_content(run.project_id)
     was_open = run.report is None
     if was_open:
         report = await runs.close(run, "cancelled", await content.count_created(run_id))
         run = replace(run, report=report)
     # The run itself may have been killed after it was closed and before it said so.
-    sinks = await warm.event_sinks(webhook_url)
+    sinks = await get_event_sinks(webhook_url)
     fan_out = FanOut(store, EventLog(store), sinks)
     if was_open:
         # Or even before anybody was to be told of it.
         await subscribe(fan_out, run, sinks, webhook_url)
     async with fan_out.feeding(run.project_id):
-        await (await _chronicle(run_id)).emit(run)
+        await (await _chronicle()).emit(run)
     await runs.mark_told(run_id)
     if was_open:
-        await leave_views(run, content, is_mock=(await warm.chat(run_id)).is_mock)
+        await leave_views(run, content, is_mock=(await get_chat()).is_mock)
     return was_open
 
 
@@ -169,10 +170,10 @@ async def subscribe(
         await fan_out.subscribe(run.project_id, run.id, kind, address or "")
 
 
-async def _chronicle(run_id: str) -> EventEmitter:
-    mock = MOCK_MODEL if (await warm.chat(run_id)).is_mock else None
-    events = EventLog(await warm.store())
-    return EventEmitter(events, LLMSettings().default_llm_model, mock=mock)
+async def _chronicle() -> EventEmitter:
+    mock = MOCK_MODEL if (await get_chat()).is_mock else None
+    events = EventLog(await get_store())
+    return EventEmitter(events, current_session().settings.llm.default_llm_model, mock=mock)
 
 
 def _read_overrides(max_iterations: int | None, thresholds: Mapping[str, float]) -> Overrides:

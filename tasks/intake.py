@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import socket
 import time
@@ -31,13 +30,15 @@ from aletheia.intake.shift import Shift
 from aletheia.settings import (
     LOCAL_BATCH_TASKS,
     REMOTE_BATCH_TASKS,
-    BulkSettings,
-    EmbeddingSettings,
     IntakeSettings,
-    LogSettings,
 )
-from tasks import artifacts, cancelling, providers, warm
+from tasks import artifacts, cancelling, providers
+from tasks.clients.embedding import get_ollama_embedder, get_processors
+from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.store import get_store
+from tasks.clients.upstream import get_upstream
 from tasks.policies import STEP
+from tasks.session import current_session, open_session
 
 PROGRESS_EVERY_S = 2
 """Between two looks at the bar, seconds."""
@@ -124,20 +125,19 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             started before, and resumed, keeps its first beginning.
     """
     global _current  # noqa: PLW0603
-    settings, run_id = IntakeSettings(), str(flow_run.id)
-    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
-    async with cancelling.heard(_obey), warm.kept_open():
-        ledger = Ledger.from_settings(await warm.store(), settings, owner=_poller_name())
+    run_id = str(flow_run.id)
+    async with cancelling.heard(_obey), open_session() as session:
+        settings, embedding = session.settings.intake, session.settings.embedding
+        ledger = Ledger.from_settings(await get_store(), settings, owner=_poller_name())
         await ledger.prepare()
         now = time.time()
         started_at = await ledger.shift_start(run_id)
         length = settings.shift_seconds if shift_seconds is None else shift_seconds
-        embedding = EmbeddingSettings()
         batch = REMOTE_BATCH_TASKS if embedding.is_remote else LOCAL_BATCH_TASKS
         shift = Shift(
-            await warm.upstream(),
+            await get_upstream(),
             ledger,
-            await warm.processors(run_id),
+            await get_processors(),
             Pace.from_settings(settings, batch=batch),
             time.time,
         )
@@ -157,7 +157,7 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
         try:
             if embedding.processing_mode in {"ollama", "hybrid"}:
                 # Whatever is there already need not wait for a download.
-                pulling = asyncio.create_task(pull_missing_models(run_id))
+                pulling = asyncio.create_task(pull_missing_models())
             async with shift.holding():
                 yield
         except BaseException:
@@ -179,12 +179,12 @@ def _obey(is_paused: bool) -> None:
 
 
 @task(name="pull_missing_models", task_run_name="pull-missing-models", **STEP)
-async def pull_missing_models(run_id: str) -> None:
+async def pull_missing_models() -> None:
     """Have Ollama download the supported models that it lacks, each with a bar of its own."""
-    embedder, bar, shown_at = await warm.ollama_embedder(run_id), None, 0.0
+    embedder, bar, shown_at = await get_ollama_embedder(), None, 0.0
     model = ""
     try:
-        await (await warm.breakers()).check(embedder.provider)
+        await (await get_breakers()).check(embedder.provider)
         async with contextlib.aclosing(embedder.pull_missing()) as steps:
             async for step in steps:
                 if bar is None or step.model != model:
@@ -204,12 +204,13 @@ async def pull_missing_models(run_id: str) -> None:
 
 async def _leave_to_bulk_lane(run: _Run, now: float) -> None:
     """Leave texts to the bulk lane as long as there are enough for it, and it comes for them."""
-    above = BulkSettings().openai_bulk_above
-    if above is None or EmbeddingSettings().processing_mode != "openai":
+    settings = current_session().settings
+    above = settings.bulk.openai_bulk_above
+    if above is None or settings.embedding.processing_mode != "openai":
         return
     try:
         is_for_bulk_lane = await is_for_bulk(
-            await warm.upstream(), await warm.store(), above=above, now=now
+            await get_upstream(), await get_store(), above=above, now=now
         )
     except (Unavailable, BreakerOpen) as outage:
         get_run_logger().warning("how much is pending is not known: %s", outage)
@@ -221,9 +222,9 @@ async def _leave_to_bulk_lane(run: _Run, now: float) -> None:
 
 async def _forget_old(settings: IntakeSettings) -> None:
     """Delete what no limit counts any more, and calls as old as the ledger's oldest rows."""
-    await (await warm.limiter()).purge()
+    await (await get_limiter()).purge()
     days = max(settings.ledger_retention_days, MIN_USAGE_DAYS)
-    await (await warm.spending()).purge(days * 86_400)
+    await (await get_spending()).purge(days * 86_400)
 
 
 async def _write_down_at_last(run: _Run) -> None:

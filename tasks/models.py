@@ -1,9 +1,6 @@
 """The models of the providers that hold them, as Prefect shows them."""
 
-import contextlib
-import logging
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Literal, TypeAlias
 
@@ -15,9 +12,12 @@ from aletheia.adapters.local.model_manager import LocalModelManager
 from aletheia.adapters.ollama.model_manager import OllamaModelManager
 from aletheia.analysis.model_manager import ModelHolder, ModelManager, ModelRecords, ModelRow
 from aletheia.errors import Misconfigured
-from aletheia.settings import EmbeddingSettings, LogSettings, ProcessingMode
-from tasks import artifacts, warm
+from aletheia.settings import ProcessingMode
+from tasks import artifacts
+from tasks.clients.embedding import get_ollama
+from tasks.clients.store import get_store
 from tasks.policies import STEP
+from tasks.session import current_session
 
 Provider: TypeAlias = Literal["local", "ollama"]
 """Who holds models itself."""
@@ -33,14 +33,6 @@ PROGRESS_EVERY_S = 1
 """Between two moves of the bar, seconds; the end is always shown."""
 
 
-@contextlib.asynccontextmanager
-async def on_models() -> AsyncGenerator[None]:
-    """Keep open what the steps below need."""
-    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
-    async with warm.kept_open():
-        yield
-
-
 def choose_provider(provider: Provider | None) -> Provider:
     """Take the provider that was named, or the one that PROCESSING_MODE works with.
 
@@ -49,7 +41,7 @@ def choose_provider(provider: Provider | None) -> Provider:
     """
     if provider is not None:
         return provider
-    mode = EmbeddingSettings().processing_mode
+    mode = current_session().settings.embedding.processing_mode
     if mode in HOLDERS:
         return HOLDERS[mode]
     raise Misconfigured(
@@ -70,17 +62,17 @@ def require_model(model: str | None) -> str:
 
 async def open_shelf(provider: Provider) -> ModelManager:
     """Build the shelf with the models of one provider, which is asked when there is a question."""
-    settings = EmbeddingSettings()
+    settings = current_session().settings.embedding
     if HOLDERS.get(settings.processing_mode) != provider:
         # The models that are named are those of another provider.
         nothing = {"default_embedding_model": None, "supported_models": ()}
         settings = settings.model_copy(update={"processing_mode": provider, **nothing})
-    records = ModelRecords(await warm.store())
+    records = ModelRecords(await get_store())
     holder: ModelHolder
     if provider == "ollama":
         wanted = (settings.default_model, *settings.supported_models)
         holder = OllamaModelManager(
-            await warm.ollama(),
+            await get_ollama(),
             records,
             supported_models=wanted,
             memory_max_bytes=settings.model_memory_max,

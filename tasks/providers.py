@@ -11,7 +11,9 @@ from aletheia.llm.prices import usd_of
 from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.resilience.breaker import BreakerState
 from aletheia.resilience.limits import Tier, TierUsage
-from tasks import warm
+from tasks.clients.brain import get_outbox
+from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.store import get_volatile_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +111,16 @@ class ProviderStatus:
 
 
 async def read_standing(run_id: str | None = None) -> ProviderStatus:
-    """Read how everything stands; inside `warm.kept_open`."""
-    limiter = await warm.limiter()
-    spending = await warm.spending()
+    """Read how everything stands; inside `open_session`."""
+    limiter = await get_limiter()
+    spending = await get_spending()
     return ProviderStatus(
-        breakers=await (await warm.breakers()).states(),
+        breakers=await (await get_breakers()).states(),
         limits={name: await limiter.usage(name) for name in await limiter.providers()},
         budgets=await spending.budgets(run_id),
         usage=await spending.totals(),
-        cache=await read_hit_rates(await warm.passing_store()),
-        brain=await (await warm.outbox()).states(),
+        cache=await read_hit_rates(await get_volatile_store()),
+        brain=await (await get_outbox()).states(),
     )
 
 

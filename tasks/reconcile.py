@@ -1,12 +1,9 @@
 """The steps of a reconciliation, as Prefect shows them (SPEC §4, Brain)."""
 
-import contextlib
-import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
-from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from aletheia.brain.reconciliation import EXAMPLES, Differences, Kind, Reconciled, Reconciler
@@ -14,9 +11,11 @@ from aletheia.errors import AletheiaError
 from aletheia.gather.catalogue import RunCatalogue
 from aletheia.gather.runs import RUNS
 from aletheia.quality.evaluation import EVALUATIONS
-from aletheia.settings import LogSettings
 from aletheia.store.project_id import check_project_id
-from tasks import warm
+from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
+from tasks.clients.content import close_content
+from tasks.clients.embedding import get_item_model
+from tasks.clients.store import get_store
 from tasks.policies import STEP
 
 _CELL: dict[Kind, str] = {
@@ -104,14 +103,6 @@ class ReconcileFailed(AletheiaError):
         return "; ".join(self.failures)
 
 
-@contextlib.asynccontextmanager
-async def opened_reconciliation() -> AsyncGenerator[None]:
-    """Keep open what is compared."""
-    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
-    async with warm.kept_open():
-        yield
-
-
 @task(name="list_projects", task_run_name="list-projects", **STEP)
 async def list_projects(project_id: str | None) -> list[str]:
     """List the projects to be compared: the one that is named, or all that had a gather run.
@@ -136,21 +127,19 @@ async def list_other_projects(outcomes: Sequence[ProjectOutcome]) -> list[str]:
 
 
 async def _all_projects() -> list[str]:
-    return sorted(await (await warm.store()).count_by(RUNS, "project_id", {}))
+    return sorted(await (await get_store()).count_by(RUNS, "project_id", {}))
 
 
 @task(name="reconcile_project", task_run_name="reconcile-{project_id}", **STEP)
 async def reconcile_project(project_id: str) -> ProjectOutcome:
     """Compare a project, repair what differs, and compare it again."""
-    run_id, store = str(flow_run.id), await warm.store()
+    store = await get_store()
     is_new_model = False
     try:
-        reconciler = Reconciler(
-            await warm.brain_access(run_id), await warm.outbox(), RunCatalogue(store)
-        )
-        model = (await warm.item_model(run_id)).vectors
+        reconciler = Reconciler(await get_brain_access(), await get_outbox(), RunCatalogue(store))
+        model = (await get_item_model()).vectors
         is_new_model = await reconciler.adopt_model(project_id, model)
-        items = await warm.brain_items(project_id, run_id)
+        items = await get_brain_items(project_id)
         done = await reconciler.reconcile(project_id, items)
         evaluations = await store.find(EVALUATIONS, {"project_id": project_id})
         kept = await reconciler.keep_evaluations(project_id, evaluations)
@@ -159,7 +148,7 @@ async def reconcile_project(project_id: str) -> ProjectOutcome:
         get_run_logger().error("%s is not reconciled: %s", project_id, error)
         return ProjectOutcome(project_id=project_id, is_new_model=is_new_model, error=str(error))
     finally:
-        await warm.close_content(project_id)
+        await close_content(project_id)
     return _outcome(done, kept, is_new_model=is_new_model)
 
 

@@ -6,16 +6,14 @@ it does, and put it into `PARTS`.
 
 import asyncio
 import contextlib
-import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
-from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from aletheia.adapters.events.redis import REDIS
@@ -25,13 +23,16 @@ from aletheia.events.delivery import EventSink, FanOut
 from aletheia.events.log import EventLog
 from aletheia.gather.runs import GatherRuns
 from aletheia.quality.evaluation import list_lost_requests
-from aletheia.settings import IntakeSettings, LogSettings
-from tasks import warm
+from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
+from tasks.clients.content import close_content
+from tasks.clients.events import get_prefect_events, get_redis_events, get_webhooks
+from tasks.clients.store import get_store
 from tasks.evaluation import open_evaluations, start_run
 from tasks.evaluation_artifacts import plain
 from tasks.gather_operators import close_cancelled_runs, tell_ended_runs
 from tasks.policies import STEP
 from tasks.prefect_events import PREFECT
+from tasks.session import current_session
 
 LOST_AFTER_S: Final = 60.0
 """A request that is older has nobody who is just starting its run, seconds (SPEC §4)."""
@@ -100,14 +101,6 @@ class SweepFailed(AletheiaError):
         return "; ".join(self.failures)
 
 
-@contextlib.asynccontextmanager
-async def opened_sweep() -> AsyncGenerator[None]:
-    """Keep open what the parts use."""
-    logging.getLogger("aletheia").setLevel(LogSettings().log_level)
-    async with warm.kept_open():
-        yield
-
-
 @task(name="sweep_part", task_run_name="{name}", **STEP)
 async def sweep_part(name: str) -> PartOutcome:
     """Do one part; what goes wrong with it is told, and stops no other one."""
@@ -165,7 +158,7 @@ async def start_lost_evaluations(done: Counter[str]) -> None:
     """
     before = datetime.now(UTC) - timedelta(seconds=LOST_AFTER_S)
     failures: dict[str, AletheiaError] = {}
-    for request in await list_lost_requests(await warm.store(), before=before):
+    for request in await list_lost_requests(await get_store(), before=before):
         if request.project_id in failures:
             continue
         try:
@@ -189,17 +182,17 @@ async def close_cancelled(done: Counter[str]) -> None:
 
 async def feed_prefect(done: Counter[str]) -> None:
     """Make events of Prefect of those that wait for its server."""
-    await _feed(PREFECT, warm.prefect_events, done)
+    await _feed(PREFECT, get_prefect_events, done)
 
 
 async def feed_redis(done: Counter[str]) -> None:
     """Publish events that wait for Redis."""
-    await _feed(REDIS, warm.redis_events, done)
+    await _feed(REDIS, get_redis_events, done)
 
 
 async def feed_webhooks(done: Counter[str]) -> None:
     """Send events that wait for a webhook, which may be tried for longer than a run lives."""
-    await _feed(WEBHOOK, warm.webhooks, done)
+    await _feed(WEBHOOK, get_webhooks, done)
 
 
 async def deliver_to_brain(done: Counter[str]) -> None:
@@ -207,22 +200,22 @@ async def deliver_to_brain(done: Counter[str]) -> None:
 
     A project whose items cannot be read waits, too; the others are delivered.
     """
-    outbox = await warm.outbox()
-    access, run_id = None, str(flow_run.id)
+    outbox = await get_outbox()
+    access = None
     failures: list[AletheiaError] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FEED_FOR_S):
             for project_id in await outbox.projects():
                 try:
-                    access = access or await warm.brain_access(run_id)
-                    items = await warm.brain_items(project_id, run_id)
+                    access = access or await get_brain_access()
+                    items = await get_brain_items(project_id)
                     done["items and evaluations sent"] += await outbox.deliver(
                         project_id, access, items
                     )
                 except AletheiaError as error:
                     failures.append(error)
                 finally:
-                    await warm.close_content(project_id)
+                    await close_content(project_id)
     for one in await outbox.states():
         done["batches that wait for the Brain"] += one.waiting
         done["items that the Brain refused"] += one.dead
@@ -232,7 +225,7 @@ async def deliver_to_brain(done: Counter[str]) -> None:
 
 async def purge_events(done: Counter[str]) -> None:
     """Delete old events, dead letters, and receivers nobody asked for any more."""
-    store, oldest_s = await warm.store(), _retention_s()
+    store, oldest_s = await get_store(), _retention_s()
     events = EventLog(store)
     fan_out = FanOut(store, events, {})
     await events.prepare()
@@ -245,14 +238,14 @@ async def purge_events(done: Counter[str]) -> None:
 
 async def purge_answers(done: Counter[str]) -> None:
     """Delete old answers of models, verdicts on duplicates among them."""
-    runs = GatherRuns(await warm.store())
+    runs = GatherRuns(await get_store())
     await runs.prepare()
     done["answers deleted"] += await runs.purge(_retention_s())
 
 
 async def purge_refused(done: Counter[str]) -> None:
     """Delete what is known of items that the Brain refused long ago."""
-    done["refusals deleted"] += await (await warm.outbox()).purge(_retention_s())
+    done["refusals deleted"] += await (await get_outbox()).purge(_retention_s())
 
 
 PARTS: Final[list[Part]] = [
@@ -278,7 +271,7 @@ async def _feed(
     kind: str, sink_of: Callable[[], Awaitable[EventSink | None]], done: Counter[str]
 ) -> None:
     """Feed the receivers of one kind, if there is one that may have to be fed."""
-    store = await warm.store()
+    store = await get_store()
     events = EventLog(store)
     if not (await FanOut(store, events, {}).count_open()).get(kind):
         return
@@ -292,4 +285,4 @@ async def _feed(
 
 
 def _retention_s() -> float:
-    return IntakeSettings().ledger_retention_days * 86_400
+    return current_session().settings.intake.ledger_retention_days * 86_400

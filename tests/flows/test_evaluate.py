@@ -31,8 +31,9 @@ from aletheia.quality.evaluation import EVALUATIONS, REQUESTS, evaluate_items, v
 from aletheia.quality.scores import PARTS, QualityItem
 from deployments.setup import read_declarations
 from flows.gather import automated_gather_creation
-from tasks import warm
+from tasks.clients.store import get_store
 from tasks.evaluation import start_run, tell_brain
+from tasks.session import open_session
 from tests.fakes.brain_service import serve_fake_brain
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.departments import make_department
@@ -420,10 +421,10 @@ async def test_an_evaluation_does_not_fail_for_prefect_that_gives_no_block_any_m
     studio: Studio,
 ):
     nowhere = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"})
-    async with warm.kept_open():
+    async with open_session():
         with nowhere, disable_run_logger():
             with pytest.raises(httpx.ConnectError):
-                await warm.store()
+                await get_store()
             await tell_brain.fn(studio.project_id)
 
 

@@ -37,8 +37,8 @@ from aletheia.items.content import SavedItem
 from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
 from flows.gather import automated_gather_creation
 from flows.resume import resume_gather
-from tasks import warm
 from tasks.gather_operators import close_cancelled, close_cancelled_runs, tell_ended_runs
+from tasks.session import open_session
 from tests.fakes.departments import FakeDepartments
 from tests.fakes.openai_chat import FakeChatServer, serve_fake_chat
 from tests.fakes.payload_cms import serve_fake_payload
@@ -365,11 +365,11 @@ async def test_a_cancelled_run_that_nobody_closed_is_closed_by_the_sweep(shop: S
     run_id, process = await shop.have_at_work()
     process.kill(signal.SIGKILL)
     await process.wait()
-    async with warm.kept_open():
+    async with open_session():
         assert await close_cancelled_runs() == []
     assert await shop.is_held()
     await set_state(run_id, Cancelled(), force=True)
-    async with warm.kept_open():
+    async with open_session():
         assert await close_cancelled_runs() == [str(run_id)]
         assert await close_cancelled_runs() == []
     assert (await check(shop, run_id)).report is not None
@@ -458,7 +458,7 @@ async def test_the_end_of_a_run_that_was_killed_before_it_said_so_is_said_by_the
     runs = GatherRuns(shop.documents, clock=lambda: now - 120)
     run = await runs.open(order, FakeDepartments([]), _never_asked)
     await runs.close(run, "completed", {})
-    async with warm.kept_open():
+    async with open_session():
         assert await tell_ended_runs() == [str(run_id)]
         assert await tell_ended_runs() == []
     (event,) = await shop.events()

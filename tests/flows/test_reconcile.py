@@ -25,14 +25,13 @@ from blocks import BrainCredentials
 from flows.gather import automated_gather_creation
 from flows.reconcile import reconcile
 from flows.sweep import sweep
-from tasks import warm
 from tasks.providers import read_standing
 from tasks.reconcile import (
     ReconcileFailed,
     ReconcileReport,
-    opened_reconciliation,
     reconcile_project,
 )
+from tasks.session import open_session
 from tasks.sweep import SweepFailed, SweepReport
 from tests.fakes.serving import serving
 from tests.flows.conftest import artifacts, last_run
@@ -129,7 +128,7 @@ async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
 
 async def rows_of_brain() -> list[dict[str, str]]:
     """What `aletheia status` says about the Brain."""
-    async with warm.kept_open():
+    async with open_session():
         standing = await read_standing()
     assert len(standing.as_json()["brain"]) == len(standing.brain)
     return [row for row in standing.rows() if row["what"].startswith("Brain, ")]
@@ -158,7 +157,7 @@ async def test_a_project_that_is_compared_is_let_go_of(shop: Shop, tmp_path: Pat
     @flow
     async def compare() -> list[int]:
         counts: list[int] = []
-        async with opened_reconciliation():
+        async with open_session():
             for name in ("shop", "second", "third"):
                 assert not (await reconcile_project(name)).error
                 counts.append(count_files())

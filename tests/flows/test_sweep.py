@@ -9,18 +9,28 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelled
+from pydantic import SecretStr
 
+from aletheia.brain.outbox import Outbox
+from aletheia.brain.ports import BrainDepartment
 from aletheia.events.delivery import CURSORS, DEAD_EVENTS, FanOut
 from aletheia.events.log import EventLog
+from aletheia.gather.runs import GatherRuns, HolderState, RunOrder
 from aletheia.llm.answers import ANSWERS, SavedAnswers
+from aletheia.llm.usage import Spending
 from aletheia.quality.evaluation import REQUESTS, EvaluationStore
-from blocks import EventCredentials
+from aletheia.settings import BudgetSettings
+from blocks import EventCredentials, OpenAICredentials
+from flows.gather import automated_gather_creation
 from flows.sweep import sweep
 from tasks.sweep import SweepFailed, SweepReport, part_names
 from tests.aletheia.events.event_processes import finished, iterated, started
-from tests.fakes.departments import make_department
+from tests.fakes.departments import FakeDepartments, make_department
 from tests.fakes.event_sink import FakeSink
+from tests.fakes.openai import serve_fake_openai
 from tests.fakes.webhook import serve_fake_webhook
 from tests.flows.conftest import artifacts, last_run
 from tests.flows.evaluation_studio import ROOT, Studio, deployed, started_runs, studio
@@ -165,6 +175,36 @@ async def test_what_is_old_is_deleted(studio: Studio):
     assert [one.seq for one in await log.read("p1")] == [3]
     assert await documents.count(ANSWERS, {}) == 1
     assert await run_sweep() == {}
+
+
+async def test_a_sweep_pays_itself_for_what_it_sends_to_the_brain(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PROCESSING_MODE", "openai")
+    project_id = studio.project_id
+    async with get_client() as client:
+        cancelled = await client.create_flow_run(automated_gather_creation, state=Cancelled())
+    order = RunOrder(str(cancelled.id), project_id, "u")
+    await GatherRuns(studio.documents).open(order, FakeDepartments([]), holder_is_gone)
+    ids = await studio.add_items("legal", "Check the licence of a library before it is used.")
+    department = BrainDepartment("legal", "Legal")
+    await Outbox(studio.documents).announce(project_id, "k", department, ids)
+    async with serve_fake_openai() as openai:
+        key = SecretStr(openai.api_key)
+        account = OpenAICredentials(api_key=key, base_url=openai.url)
+        await account.asave("default", overwrite=True)
+        assert await run_sweep() == {
+            "close cancelled gather runs": {"cancelled runs closed": 1},
+            "deliver to the Brain": {"items and evaluations sent": 1},
+        }
+    spending = Spending.from_settings(studio.documents, BudgetSettings())
+    assert await spending.records(order.run_id) == []
+    assert await spending.records(str((await last_run("sweep")).id))
+
+
+async def holder_is_gone(run_id: str) -> HolderState:
+    del run_id
+    return HolderState.ENDED
 
 
 def test_a_sweep_loads_no_model_and_no_provider():

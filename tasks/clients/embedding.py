@@ -1,0 +1,227 @@
+"""What embeds texts, as `PROCESSING_MODE` says."""
+
+from typing import TYPE_CHECKING
+
+from aletheia.adapters.embedding.cache import EmbeddingCache
+from aletheia.adapters.embedding.hybrid import HybridEmbedder
+from aletheia.adapters.embedding.items import ItemModel, embed_with, name_vectors_of
+from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.metering import Recorded
+from aletheia.adapters.mock.embedder import MockEmbedder
+from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.embedder import MAX_INPUTS as OLLAMA_MAX_INPUTS
+from aletheia.adapters.ollama.embedder import OllamaEmbedder
+from aletheia.analysis.model_manager import ModelRecords
+from aletheia.analysis.ports import Embedder
+from aletheia.analysis.processor import Processors
+from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
+from aletheia.errors import InvalidTask, Misconfigured
+from aletheia.settings import DEFAULT_MODELS
+from blocks import OpenAICredentials
+from tasks.clients.blocks import LoadedBlock, load_block
+from tasks.clients.metering import get_meter, get_spending
+from tasks.clients.store import get_store, get_volatile_store
+from tasks.session import current_session
+
+if TYPE_CHECKING:
+    from aletheia.adapters.openai.batches import OpenAIBatches
+    from aletheia.adapters.openai.embedder import OpenAIEmbedder
+
+OPENAI_MAX_INPUTS = 2048
+"""Texts in a request to OpenAI; its client, which has the same number, takes a second to import."""
+
+
+async def get_processors() -> Processors:
+    """Return everything that can be computed; a model is loaded when there is work for it."""
+    session = current_session()
+
+    async def build() -> Processors:
+        max_text_bytes = session.settings.intake.max_text_bytes
+        embedding = TextEmbedding(await get_embedder(), max_text_bytes=max_text_bytes)
+        return Processors({TASK_TYPE: embedding})
+
+    return await session.clients.build(("processors", session.run_id), build)
+
+
+async def get_embedder() -> Embedder:
+    """Return what embeds.
+
+    Raises:
+        Misconfigured: what the mode needs is missing, or production would be given the mock.
+    """
+    session = current_session()
+    mode = session.settings.embedding.processing_mode
+
+    async def build() -> Embedder:
+        match mode:
+            case "local":
+                return await _get_local(session.settings.embedding.long_text)
+            case "openai":
+                account = await load_block(OpenAICredentials)
+                if account.block.is_placeholder:
+                    return await _build_mock("OPENAI_API_KEY", "the placeholder")
+                return await _get_openai(account)
+            case "ollama":
+                return await _get_cached_ollama()
+            case "hybrid":
+                return await _build_hybrid()
+            case "mock":
+                return await _build_mock("PROCESSING_MODE", "'mock'")
+
+    return await session.clients.build(("embedder", mode, session.run_id), build)
+
+
+async def get_item_embedder() -> Embedder:
+    """Return what embeds items: full texts, and each by the one model that was asked for.
+
+    Raises:
+        Misconfigured: what the mode needs is missing, or production would be given the mock.
+    """
+    session = current_session()
+    settings = session.settings.embedding
+
+    async def build() -> Embedder:
+        match settings.processing_mode:
+            case "local":
+                return await _get_local(settings.long_text or "chunk")
+            case "hybrid":
+                # What stands in has vectors of its own, that compare with no others.
+                return await _get_cached_ollama()
+            case _:
+                return await get_embedder()
+
+    key = ("item embedder", settings.processing_mode, session.run_id)
+    return await session.clients.build(key, build)
+
+
+async def get_item_model() -> ItemModel:
+    """Return the model that embeds items.
+
+    Raises:
+        Misconfigured: see `get_item_embedder`.
+    """
+    embedder, settings = await get_item_embedder(), current_session().settings.embedding
+    asked = embedder.canonical_model(None)
+    # Vectors that mean nothing are never taken for those of the model itself.
+    name = name_vectors_of(embedder, asked)
+    parts = (name, settings.embedding_dimensions, settings.long_text)
+    vectors = " ".join(str(part) for part in parts if part)
+    return ItemModel(name, vectors, embed_with(embedder, asked))
+
+
+async def get_ollama() -> OllamaClient:
+    """Return the client of Ollama."""
+    session = current_session()
+    settings = session.settings.ollama
+
+    async def build() -> OllamaClient:
+        return OllamaClient(
+            settings.ollama_base_url,
+            timeout_s=settings.ollama_timeout,
+            pull_timeout_s=settings.ollama_model_download_timeout,
+        )
+
+    return await session.clients.open(("ollama", settings.ollama_base_url), build)
+
+
+async def get_ollama_embedder() -> OllamaEmbedder:
+    """Return what embeds at Ollama, and can pull what it lacks."""
+    session = current_session()
+
+    async def build() -> OllamaEmbedder:
+        settings, meter = session.settings.embedding, await get_meter()
+        return OllamaEmbedder(
+            await get_ollama(),
+            default_model=settings.default_model,
+            supported_models=settings.supported_models,
+            dimensions=settings.embedding_dimensions,
+            long_text=settings.long_text or "truncate",
+            concurrency=session.settings.ollama.ollama_concurrency,
+            max_inputs=meter.max_texts(OLLAMA_MAX_INPUTS),
+            around=meter,
+        )
+
+    return await session.clients.build(("ollama embedder", session.run_id), build)
+
+
+async def get_batches() -> "OpenAIBatches":
+    """Return the client of OpenAI's Batch API."""
+    account = await load_block(OpenAICredentials)
+
+    async def build() -> "OpenAIBatches":
+        return account.block.get_batches()
+
+    return await current_session().clients.open(("batches", *account.key), build)
+
+
+async def _get_local(long_text: str | None) -> Embedder:
+    session = current_session()
+    settings = session.settings.embedding.model_copy(update={"long_text": long_text})
+
+    async def build() -> LocalEmbedder:
+        # The store is opened first, and so closed after the embedder that writes to it.
+        records = ModelRecords(await get_store())
+        return LocalEmbedder.from_settings(
+            settings,
+            max_retries=session.settings.intake.max_retries,
+            memory_max_bytes=settings.model_memory_max,
+            note=records.note,
+        )
+
+    local = await session.clients.open(("local embedder", long_text), build)
+    return Recorded(local, await get_spending(), session.run_id)
+
+
+async def _build_mock(name: str, value: str) -> Embedder:
+    session = current_session()
+    settings = session.settings.embedding
+    if settings.environment == "production":
+        reason = f"{value} means the mock, which is refused where ENVIRONMENT=production"
+        raise Misconfigured(name, reason)
+    mock = MockEmbedder(default_model=settings.default_model)
+    return Recorded(mock, await get_spending(), session.run_id)
+
+
+async def _get_openai(account: LoadedBlock[OpenAICredentials]) -> Embedder:
+    session = current_session()
+
+    async def build() -> "OpenAIEmbedder":
+        meter = await get_meter()
+        max_inputs = meter.max_texts(OPENAI_MAX_INPUTS)
+        return account.block.get_client(around=meter, max_inputs=max_inputs)
+
+    key = ("openai embedder", session.run_id, *account.key)
+    return await _build_cache(await session.clients.open(key, build), account.block.base_url)
+
+
+async def _get_cached_ollama() -> Embedder:
+    address = current_session().settings.ollama.ollama_base_url
+    return await _build_cache(await get_ollama_embedder(), address)
+
+
+async def _build_hybrid() -> Embedder:
+    settings, account = current_session().settings.embedding, await load_block(OpenAICredentials)
+    first = await _get_cached_ollama()
+    try:
+        return HybridEmbedder(
+            first,
+            await _get_openai(account) if account.block.has_key else None,
+            default_model=settings.default_model,
+            default_stand_in=DEFAULT_MODELS["openai"],
+            stand_ins=settings.hybrid_model_map,
+        )
+    except InvalidTask as unknown:
+        raise Misconfigured("HYBRID_MODEL_MAP", f"{unknown}; add it to SUPPORTED_MODELS") from None
+
+
+async def _build_cache(inner: Embedder, address: str) -> Embedder:
+    settings = current_session().settings
+    dimensions, long_text = settings.embedding.embedding_dimensions, settings.embedding.long_text
+    cache = EmbeddingCache(
+        inner,
+        await get_volatile_store(),
+        ttl_s=settings.intake.result_cache_ttl,
+        variant=f"{address} {dimensions or ''} {long_text or ''}",
+    )
+    await cache.prepare()
+    return cache

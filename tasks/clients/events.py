@@ -1,0 +1,64 @@
+"""What sends events: Prefect, Redis and webhooks."""
+
+from aletheia.adapters.events.redis import REDIS, RedisEvents
+from aletheia.adapters.events.webhook import WEBHOOK, Webhooks
+from aletheia.events.delivery import EventSink
+from blocks import EventCredentials
+from tasks.clients.blocks import load_block
+from tasks.prefect_events import PREFECT, PrefectEvents
+from tasks.session import current_session
+
+
+async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
+    """Return what sends events, by kind: Prefect, Redis where there is one, webhooks where named.
+
+    Raises:
+        InvalidTask: `invalid_webhook_url`.
+        Misconfigured: Redis's address cannot be right, or there is no key for signatures.
+    """
+    sinks: dict[str, EventSink] = {PREFECT: await get_prefect_events()}
+    if (redis := await get_redis_events()) is not None:
+        sinks[REDIS] = redis
+    if webhook_url:
+        webhooks = await get_webhooks()
+        webhooks.check(webhook_url)
+        sinks[WEBHOOK] = webhooks
+    return sinks
+
+
+async def get_prefect_events() -> PrefectEvents:
+    """Return what sends events to Prefect."""
+
+    async def build() -> PrefectEvents:
+        return PrefectEvents()
+
+    return await current_session().clients.open(("prefect events",), build)
+
+
+async def get_redis_events() -> RedisEvents | None:
+    """Return what publishes events on Redis, if there is one.
+
+    Raises:
+        Misconfigured: Redis's address cannot be right.
+    """
+    clients, loaded = current_session().clients, await load_block(EventCredentials)
+
+    async def build() -> RedisEvents | None:
+        client = loaded.block.get_client()
+        return None if client is None else clients.close_later(client)
+
+    return await clients.build(("redis events", *loaded.key), build)
+
+
+async def get_webhooks() -> Webhooks:
+    """Return what posts events to webhooks.
+
+    Raises:
+        Misconfigured: there is no key for signatures.
+    """
+    loaded = await load_block(EventCredentials)
+
+    async def build() -> Webhooks:
+        return loaded.block.get_webhooks()
+
+    return await current_session().clients.open(("webhooks", *loaded.key), build)

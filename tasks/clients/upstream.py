@@ -1,0 +1,19 @@
+"""The upstream task API."""
+
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.guarded import GuardedUpstream
+from blocks import UpstreamCredentials
+from tasks.clients.blocks import load_block
+from tasks.clients.metering import get_breakers
+from tasks.session import current_session
+
+
+async def get_upstream() -> GuardedUpstream:
+    """Return the client of the upstream API, behind its breaker."""
+    loaded = await load_block(UpstreamCredentials)
+
+    async def build() -> HttpUpstream:
+        return loaded.block.get_client()
+
+    client = await current_session().clients.open(("upstream", *loaded.key), build)
+    return GuardedUpstream(client, await get_breakers())

@@ -1,0 +1,177 @@
+"""What stays open while a run works: its settings and its clients.
+
+One session a run, opened in the outermost context of its flow and closed with it. A task asks
+`tasks.clients` for what it needs; a client is never an argument or a result of a task.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+
+from prefect.runtime import flow_run
+
+from aletheia.settings import (
+    BreakerSettings,
+    BudgetSettings,
+    BulkSettings,
+    EmbeddingSettings,
+    GatherSettings,
+    IntakeSettings,
+    LLMSettings,
+    LogSettings,
+    OllamaSettings,
+    OpenAISettings,
+    RateLimitSettings,
+)
+
+Key: TypeAlias = tuple[Hashable, ...]
+"""A client's name and everything it was built from: block and its update time, run, project …"""
+
+
+class Closable(Protocol):
+    """Something that is closed once."""
+
+    async def close(self) -> None:
+        """Release every resource. Idempotent."""
+        ...
+
+
+class Openable(Closable, Protocol):
+    """Something that is opened once and closed once."""
+
+    async def open(self) -> None:
+        """Prepare for work."""
+        ...
+
+
+ClientT = TypeVar("ClientT")
+ClosableT = TypeVar("ClosableT", bound=Closable)
+OpenableT = TypeVar("OpenableT", bound=Openable)
+
+
+class RunSettings:
+    """The settings of a run; each area is read once, when it is first asked for.
+
+    Raises:
+        ValidationError: on access to an area that is set to something impossible.
+    """
+
+    breakers = cached_property(lambda _: BreakerSettings())
+    budgets = cached_property(lambda _: BudgetSettings())
+    bulk = cached_property(lambda _: BulkSettings())
+    embedding = cached_property(lambda _: EmbeddingSettings())
+    gather = cached_property(lambda _: GatherSettings())
+    intake = cached_property(lambda _: IntakeSettings())
+    limits = cached_property(lambda _: RateLimitSettings())
+    llm = cached_property(lambda _: LLMSettings())
+    log = cached_property(lambda _: LogSettings())
+    ollama = cached_property(lambda _: OllamaSettings())
+    openai = cached_property(lambda _: OpenAISettings())
+
+
+class Clients:
+    """The clients of a session, each built on first use and closed in the opposite order."""
+
+    def __init__(self) -> None:
+        self._built: dict[Key, Any] = {}
+        self._locks = defaultdict[Key, asyncio.Lock](asyncio.Lock)
+        self._closing = contextlib.AsyncExitStack()
+
+    async def build(self, key: Key, build: Callable[[], Awaitable[ClientT]]) -> ClientT:
+        """Return the client with this key; build it if there is none.
+
+        Args:
+            key: everything that the client is built from.
+            build: builds a client that has nothing to close.
+        """
+        if key not in self._built:
+            async with self._locks[key]:
+                if key not in self._built:
+                    self._built[key] = await build()
+        return cast("ClientT", self._built[key])
+
+    async def open(self, key: Key, build: Callable[[], Awaitable[OpenableT]]) -> OpenableT:
+        """Return the client with this key; build and open it if there is none."""
+
+        async def build_and_open() -> OpenableT:
+            client = await build()
+            self.close_later(client)
+            await client.open()
+            return client
+
+        return await self.build(key, build_and_open)
+
+    def close_later(self, client: ClosableT) -> ClosableT:
+        """Close a client at the end of the session; whoever uses it opens it."""
+        self._closing.push_async_callback(client.close)
+        return client
+
+    async def close(self, key: Key) -> None:
+        """Close one client now, if it was opened; the next one who asks gets another."""
+        client: Closable | None = self._built.pop(key, None)
+        if client is not None:
+            await client.close()
+
+    async def close_all(self) -> None:
+        """Close all clients, the newest first."""
+        self._built.clear()
+        await self._closing.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one run works with.
+
+    Attributes:
+        run_id: the flow run, which pays for what its clients use; `None` outside of runs.
+        settings: those of the run.
+        clients: those of the run.
+    """
+
+    run_id: str | None
+    settings: RunSettings = field(default_factory=RunSettings)
+    clients: Clients = field(default_factory=Clients)
+
+
+_current: Final = ContextVar[Session]("session")
+
+
+@contextlib.asynccontextmanager
+async def open_session(run_id: str | None = None) -> AsyncGenerator[Session]:
+    """Open the session of a run, or of a command that works outside of runs.
+
+    Args:
+        run_id: the run; by default the one that is under way here, if any.
+
+    Raises:
+        RuntimeError: a session is open here.
+    """
+    if _current.get(None) is not None:
+        raise RuntimeError("a session is open here: a run has one")
+    session = Session(run_id or flow_run.id)
+    if session.run_id is not None:
+        logging.getLogger("aletheia").setLevel(session.settings.log.log_level)
+    token = _current.set(session)
+    try:
+        yield session
+    finally:
+        _current.reset(token)
+        await session.clients.close_all()
+
+
+def current_session() -> Session:
+    """Return the session of this run.
+
+    Raises:
+        RuntimeError: none is open.
+    """
+    session = _current.get(None)
+    if session is None:
+        raise RuntimeError("no session is open; see tasks.session.open_session")
+    return session
