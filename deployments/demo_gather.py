@@ -24,8 +24,10 @@ from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.events.log import EventLog, KeptEvent
 from aletheia.events.models import AutomationComplete, Deduplicating, IterationComplete
+from aletheia.gather.models import Run
 from aletheia.gather.progress import WARNINGS, DepartmentProgress, StopReason
-from aletheia.gather.runs import RUNS, GatherRuns, Run
+from aletheia.gather.run_records import RUNS
+from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
 from aletheia.quality.evaluation import EVALUATIONS, REQUESTS
 from deployments.demo_runs import LOOK_EVERY_S, artifacts_of, show_links, watch

@@ -19,21 +19,16 @@ from aletheia.errors import BudgetExceeded
 from aletheia.events.delivery import EventSink, FanOut
 from aletheia.events.log import EventLog
 from aletheia.gather import loop
+from aletheia.gather.deps import GatherDeps
+from aletheia.gather.errors import LockLost, ProjectBusy, RunOver, TimeIsUp
 from aletheia.gather.event_derivation import EventEmitter, deduplicating
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
-from aletheia.gather.loop import GatherDeps, QualityScorer
-from aletheia.gather.models import Batch
+from aletheia.gather.models import Batch, Run, RunOrder
 from aletheia.gather.progress import GatherReport, RunStatus, StopReason
-from aletheia.gather.runs import (
-    GatherRuns,
-    HolderState,
-    LockLost,
-    ProjectBusy,
-    Run,
-    RunOrder,
-    RunOver,
-)
+from aletheia.gather.project_lock import HolderState
+from aletheia.gather.runs import GatherRuns
+from aletheia.gather.scoring import QualityScorer
 from aletheia.items.content import ProjectItems, VectorCache
 from aletheia.items.dedup import Deduplicator
 from aletheia.items.departments import DepartmentList
@@ -316,7 +311,7 @@ async def generate_items(turn: Turn) -> int | None:
     context = await loop.read_context(gather.shop, gather.run, turn.position)
     try:
         batch = await loop.write_batch(gather.shop, gather.run, turn.position, context)
-    except (BudgetExceeded, loop.TimeIsUp) as spent:
+    except (BudgetExceeded, TimeIsUp) as spent:
         get_run_logger().warning("no more is generated: %s", spent)
         reason = loop.reason_of(spent)
         gather.run = await gather.shop.runs.finish_department(gather.run, turn.position, reason)

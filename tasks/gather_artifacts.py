@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from aletheia.gather.models import Run
 from aletheia.gather.progress import WARNINGS, GatherReport
-from aletheia.gather.runs import Run
 from aletheia.items.calibration import DUPLICATE_AT
 from aletheia.items.calibration_store import ChosenCalibration
 from aletheia.items.content import ContentStore

@@ -19,10 +19,12 @@ from aletheia.adapters.mock.chat import MOCK_MODEL
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.events.delivery import EventSink, FanOut
 from aletheia.events.log import EventLog
+from aletheia.gather.errors import RunSuperseded, UnknownRun
 from aletheia.gather.event_derivation import EventEmitter
-from aletheia.gather.progress import Overrides
+from aletheia.gather.models import Run
+from aletheia.gather.overrides import Overrides
 from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
-from aletheia.gather.runs import GatherRuns, Run, RunSuperseded, UnknownRun
+from aletheia.gather.runs import GatherRuns
 from tasks.clients.chat import get_chat
 from tasks.clients.content import get_content
 from tasks.clients.events import get_event_sinks

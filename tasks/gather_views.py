@@ -11,8 +11,8 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 from prefect.logging import get_logger
 
 from aletheia.adapters.quality_picture import draw_quality
+from aletheia.gather.models import Run
 from aletheia.gather.progress import RunProgress, share_done
-from aletheia.gather.runs import Run
 from aletheia.items.content import ContentStore
 from tasks.artifacts import leave_markdown
 from tasks.gather_artifacts import dropped_duplicates, gather_report

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from aletheia.brain.reconciliation import EXAMPLES, Differences, Kind, Reconciled, Reconciler
 from aletheia.errors import AletheiaError
 from aletheia.gather.catalogue import RunCatalogue
-from aletheia.gather.runs import RUNS
+from aletheia.gather.run_records import RUNS
 from aletheia.quality.evaluation import EVALUATIONS
 from aletheia.store.project_id import check_project_id
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox

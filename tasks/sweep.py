@@ -21,7 +21,7 @@ from aletheia.adapters.events.webhook import WEBHOOK
 from aletheia.errors import AletheiaError
 from aletheia.events.delivery import EventSink, FanOut
 from aletheia.events.log import EventLog
-from aletheia.gather.runs import GatherRuns
+from aletheia.llm import answers
 from aletheia.quality.evaluation import list_lost_requests
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
 from tasks.clients.content import close_content
@@ -238,9 +238,7 @@ async def purge_events(done: Counter[str]) -> None:
 
 async def purge_answers(done: Counter[str]) -> None:
     """Delete old answers of models, verdicts on duplicates among them."""
-    runs = GatherRuns(await get_store())
-    await runs.prepare()
-    done["answers deleted"] += await runs.purge(_retention_s())
+    done["answers deleted"] += await answers.purge_answers(await get_store(), _retention_s())
 
 
 async def purge_refused(done: Counter[str]) -> None:

@@ -1,15 +1,16 @@
-"""What is known of departments beside the Brain, which keeps no descriptions."""
+"""Departments by project and slug, for the Brain, which stores no descriptions."""
 
 import time
 from typing import Final
 
 from aletheia.brain.ports import BrainDepartment
 from aletheia.documents import Documents
-from aletheia.gather.runs import RUNS
+from aletheia.gather.knowledge import describe
+from aletheia.gather.run_records import RUNS
 from aletheia.items.departments import Department
 
-KEPT_FOR_S: Final = 10.0
-"""How long what was read of a project is taken for what there is, seconds."""
+CACHED_FOR_S: Final = 10.0
+"""How long the departments of a project are cached, seconds."""
 
 
 class RunCatalogue:
@@ -17,17 +18,17 @@ class RunCatalogue:
 
     Args:
         documents: the store, open.
-        kept_for_s: how long what was read is not read again; an unknown department always is.
+        cached_for_s: how long departments are not read again, seconds; an unknown one always is.
     """
 
-    def __init__(self, documents: Documents, *, kept_for_s: float = KEPT_FOR_S) -> None:
-        self._documents, self._kept_for_s = documents, kept_for_s
-        self._project, self._read_at = "", -kept_for_s
+    def __init__(self, documents: Documents, *, cached_for_s: float = CACHED_FOR_S) -> None:
+        self._documents, self._cached_for_s = documents, cached_for_s
+        self._project, self._read_at = "", -cached_for_s
         self._departments: dict[str, BrainDepartment] = {}
 
     async def __call__(self, project_id: str, slug: str) -> BrainDepartment | None:
         """Find a department by project and slug; `None` where the run has none of that name."""
-        is_old = time.monotonic() - self._read_at >= self._kept_for_s
+        is_old = time.monotonic() - self._read_at >= self._cached_for_s
         if is_old or project_id != self._project or slug not in self._departments:
             departments = await self._read(project_id)
             self._project, self._departments = project_id, departments
@@ -38,8 +39,7 @@ class RunCatalogue:
     async def _read(self, project_id: str) -> dict[str, BrainDepartment]:
         where = {"project_id": project_id}
         newest = await self._documents.find(RUNS, where, sort="opened_at", descending=True, limit=1)
-        frozen = [Department.model_validate(one) for run in newest for one in run["departments"]]
-        return {
-            one.slug: BrainDepartment(one.slug, one.name, one.code_dep_number, one.description)
-            for one in reversed(frozen)
-        }
+        frozen = [
+            Department.model_validate(values) for run in newest for values in run["departments"]
+        ]
+        return {department.slug: describe(department) for department in reversed(frozen)}

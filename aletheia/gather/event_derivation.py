@@ -17,8 +17,8 @@ from aletheia.events.models import (
     IterationComplete,
     MaxIterationsReached,
 )
+from aletheia.gather.models import Run
 from aletheia.gather.progress import DepartmentProgress, GatherReport, StopReason
-from aletheia.gather.runs import Run
 
 
 @dataclass(frozen=True, slots=True)

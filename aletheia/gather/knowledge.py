@@ -1,6 +1,6 @@
-"""What a run asks of the Brain, and what it tells it: the loop's `Brain` over the real one.
+"""What a gather run reads from the Brain and sends to it.
 
-The loop never waits for the Brain for long and never fails because of it: a prompt goes without
+The run never waits for the Brain for long and never fails because of it: a prompt goes without
 what the Brain knows, and what is saved waits in the outbox.
 """
 
@@ -13,7 +13,7 @@ from aletheia.brain.access import BrainAccess
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import MAX_DUPLICATES, BrainDepartment, DepartmentContext, Duplicate
 from aletheia.errors import AletheiaError
-from aletheia.gather.loop import BrainNotes
+from aletheia.gather.ports import BrainNotes
 from aletheia.items.content import ProjectItems
 from aletheia.items.departments import Department
 from aletheia.llm.messages import cut_text
@@ -22,30 +22,30 @@ from aletheia.llm.quoting import Excerpt
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 3.0
-"""Longest wait for the Brain in an iteration, seconds; 50 of them may take 10 minutes (SPEC §4)."""
+"""Longest wait for the Brain in an iteration, seconds; 50 iterations have 10 minutes (SPEC §4)."""
 
 NEAR_FROM: Final = 0.2
-"""Raw cosine to a department's description, inclusive, from which an item of another one may be of
-use: of the hand-made sets of the tests, what is to the point has 0.29 and more."""
+"""Raw cosine to a department's description, inclusive, from which an item of another department is
+quoted: in the hand-made sets of the tests, items to the point have 0.29 and more."""
 
 MAX_NEAR: Final = 20
 """Items of other departments that a prompt may choose from."""
 
 MAX_CONTEXT_TOKENS: Final = 4000
-"""Of the context that is asked for; a prompt quotes a part of it."""
+"""Size of the context that is asked for; a prompt quotes a part of it."""
 
 _MAX_QUERY_TOKENS: Final = 500
 
 
 class Knowledge:
-    """The Brain of one run.
+    """The Brain of one run; a `GatherBrain`.
 
     Args:
         access: the way to the Brain.
         outbox: what is indexed later.
         project_id: the project.
-        items: those of the project, and what embeds.
-        wait_s: longest wait for the Brain.
+        items: those of the project; they embed texts.
+        wait_s: longest wait for the Brain, seconds.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Knowledge:
     async def context(
         self, department: Department, own_ids: Collection[str], previous: Sequence[str]
     ) -> BrainNotes:
-        """Tell what is missing, and what other departments have that is near; see `loop.Brain`."""
+        """Return gaps of a department, and near items of others; see `GatherBrain`."""
         described = cut_text(f"{department.name}. {department.description}", _MAX_QUERY_TOKENS)
         try:
-            # Embedded once: its vector is kept as those of items are.
+            # Embedded once: the vector is cached, as those of items are.
             (vector,) = await self._items.embed([described])
             async with self._access.using(timeout_s=self._wait_s) as brain:
                 known, near = await asyncio.gather(
@@ -95,16 +95,16 @@ class Knowledge:
         return _note(known, near, own_ids)
 
     async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
-        """Put items into the outbox; see `loop.Brain`."""
+        """Put items into the outbox; see `GatherBrain`."""
         await self._outbox.announce(self._project_id, key, describe(department), ids)
 
     def index(self) -> None:
-        """Have what was announced delivered; see `loop.Brain`."""
+        """Start to deliver what was announced; see `GatherBrain`."""
         self._outbox.nudge()
 
 
 def describe(department: Department) -> BrainDepartment:
-    """Say of a department what concerns the Brain."""
+    """Return a department as the Brain knows it."""
     return BrainDepartment(
         department.slug, department.name, department.code_dep_number, department.description
     )
@@ -113,8 +113,8 @@ def describe(department: Department) -> BrainDepartment:
 def _note(
     known: DepartmentContext, near: Sequence[Duplicate], own_ids: Collection[str]
 ) -> BrainNotes:
-    """Choose what a prompt is told: gaps, then near items of others, then what came before."""
-    texts = {one.id: one.content for one in near if one.id not in own_ids}
+    """Choose what a prompt may quote: gaps, near items of others, items of earlier departments."""
+    texts = {item.id: item.content for item in near if item.id not in own_ids}
     for earlier in known.previous:
         for item in earlier.items:
             texts.setdefault(item.id, item.content)

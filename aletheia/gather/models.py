@@ -1,22 +1,71 @@
-"""What a gather run is about: departments, and the items they are filled with."""
+"""A gather run, and the batches of items that its iterations generate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aletheia.gather.progress import GatherReport, RunProgress
 from aletheia.items.models import Item
 from aletheia.llm.faults import Fault
 from aletheia.llm.quoting import Excerpt
 
 
 @dataclass(frozen=True, slots=True)
+class RunOrder:
+    """What a run is started with.
+
+    Attributes:
+        run_id: id of the Prefect flow run; the same for its retries and resumes.
+        project_id: `[A-Za-z0-9_-]{1,48}`.
+        user_id: whose items they will be.
+        max_iterations: of the whole run, 0 to `MAX_ITERATIONS`.
+    """
+
+    run_id: str
+    project_id: str
+    user_id: str
+    max_iterations: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An attempt at a run.
+
+    Attributes:
+        id: of the flow run.
+        project_id: the project.
+        user_id: whose items they are.
+        token: of this attempt.
+        progress: how far the run has come.
+        attempt: from 1.
+        began_at: when this attempt began, or the run was read, Unix time.
+        worked_before_s: how long it had been at work by then, seconds.
+        is_cancel_requested: whether somebody asked for its end.
+        report: its result, once it is closed.
+        warnings: about its departments, and those that were left out.
+    """
+
+    id: str
+    project_id: str
+    user_id: str
+    token: int
+    progress: RunProgress
+    attempt: int
+    began_at: float
+    worked_before_s: float
+    is_cancel_requested: bool = False
+    report: GatherReport | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PromptContext:
-    """What a prompt may tell a model about what is there already; each most important first.
+    """What a prompt may quote; each list most important first.
 
     Attributes:
         existing: items of the department.
-        gaps: what the Brain misses in it.
+        gaps: what the department lacks, as the Brain knows it.
         brain: what else the Brain knows.
-        earlier: what earlier departments came to.
+        earlier: summaries of earlier departments.
     """
 
     existing: Sequence[Excerpt] = ()
@@ -27,17 +76,17 @@ class PromptContext:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one iteration's generation brought.
+    """The result of one iteration's generation.
 
     Attributes:
-        items: valid items, none of them twice; fewer than asked for where the model gave no more.
+        items: valid items, none of them twice; may be fewer than asked for.
         faults: what was wrong with the answers, in the order it was found.
-        model: what ran last, in the provider's words; the model asked for if none answered.
+        model: the model that ran last, by the provider's name; else the one asked for.
         asked: the model asked for last.
         provider: who ran it.
         is_mock: whether the items were made up.
         is_fallback: whether the department's own model does not exist and the default ran.
-        rounds: answers that were read, 1 to 3.
+        rounds: answers that were read, 0 to 3.
         tokens_in: tokens read by the models over all rounds.
         tokens_out: tokens written.
         angle: the point of view that was asked for.

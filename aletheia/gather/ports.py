@@ -1,19 +1,103 @@
 """What gathering needs from outside."""
 
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from aletheia.items.departments import DepartmentList
+from aletheia.gather.models import Run
+from aletheia.items.content import SavedItem
+from aletheia.items.departments import Department, DepartmentList
+from aletheia.llm.answers import AnswerLog
+from aletheia.llm.quoting import Excerpt
 
 
 class DepartmentSource(Protocol):
     """Knows the departments that take part in gathering."""
 
     async def list_departments(self) -> DepartmentList:
-        """Read all of them, in the order they are worked through.
+        """Return all of them, in the order they are worked through.
 
         Raises:
             Unavailable: the application is out of reach or answers nonsense.
             Refused: it refuses our credentials, or has no departments.
             Misconfigured: its address is that of something else.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BrainNotes:
+    """What the Brain knows of a department.
+
+    Attributes:
+        gaps: what the department lacks.
+        items: items of other departments that are near to it.
+    """
+
+    gaps: Sequence[Excerpt] = ()
+    items: Sequence[Excerpt] = ()
+
+
+class GatherBrain(Protocol):
+    """The Brain as a run sees it; while it is out of reach, the run goes on without it."""
+
+    async def context(
+        self, department: Department, own_ids: Collection[str], previous: Sequence[str]
+    ) -> BrainNotes:
+        """Return what the Brain knows of a department; nothing while it is out of reach.
+
+        Args:
+            department: the department.
+            own_ids: ids of its own items, which are left out.
+            previous: slugs of earlier departments.
+        """
+        ...
+
+    async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
+        """Store durably that items are about to be saved and are to be indexed.
+
+        Args:
+            key: of the iteration; a second time changes nothing.
+            department: the department.
+            ids: of the items.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        ...
+
+    def index(self) -> None:
+        """Start to index what was announced, and return at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How good a department is.
+
+    Attributes:
+        score: 0 to 100.
+        details: what it rests on, as JSON.
+        notes: for the next scoring, as JSON.
+    """
+
+    score: float
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Scorer(Protocol):
+    """Scores departments."""
+
+    async def score(
+        self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+    ) -> Scored:
+        """Score a department over its own saved items.
+
+        Args:
+            run: with the notes of earlier scorings in its progress.
+            position: of the department.
+            items: the department's own, oldest first.
+            answers: saves what models answer.
         """
         ...

@@ -1,18 +1,19 @@
-"""What it takes to have a gather run go on (SPEC §4, State and resume)."""
+"""How a gather run is resumed, by its state (SPEC §4, State and resume)."""
 
 from enum import StrEnum
 from typing import Final
 
 from aletheia.errors import AletheiaError
-from aletheia.gather.progress import Overrides, StopReason
-from aletheia.gather.runs import Run
+from aletheia.gather.models import Run
+from aletheia.gather.overrides import Overrides
+from aletheia.gather.progress import StopReason
 
 
 class Step(StrEnum):
-    """What is to be done about a run.
+    """What resumes a run.
 
-    `leave` is one that goes on by itself, `resume` one that is suspended, `restart` one that has
-    lost its process or failed for good, and goes on from the store once it is scheduled.
+    `leave`: it goes on by itself. `resume`: it is suspended. `restart`: it has lost its process or
+    failed for good, and goes on from the store once it is scheduled.
     """
 
     LEAVE = "leave"
@@ -52,7 +53,7 @@ class NotResumable(AletheiaError):
 
 
 def choose_step(run_id: str, state: str, *, is_abandoned: bool) -> Step:
-    """Say what it takes to have a run go on that is neither over nor taken over.
+    """Return what resumes a run that is neither over nor taken over.
 
     Args:
         run_id: the run.
@@ -71,11 +72,11 @@ def choose_step(run_id: str, state: str, *, is_abandoned: bool) -> Step:
 
 
 def describe_step(run: Run, step: Step, overrides: Overrides, *, state: str) -> str:
-    """Tell an operator what becomes of a run, in some sentences.
+    """Return some sentences for an operator about what happens to a run.
 
     Args:
         run: as it is now, with the overrides.
-        step: what is done about it.
+        step: what resumes it.
         overrides: what was changed.
         state: the name of its state before that, in Prefect's words, in lower case.
     """
@@ -93,9 +94,9 @@ def describe_step(run: Run, step: Step, overrides: Overrides, *, state: str) -> 
     progress = run.progress
     said.append(f"{progress.iterations} of {progress.max_iterations} iterations are used.")
     spent = [
-        one.department.slug
-        for one in progress.departments
-        if one.reason is StopReason.MAX_ITERATIONS_REACHED
+        known.department.slug
+        for known in progress.departments
+        if known.reason is StopReason.MAX_ITERATIONS_REACHED
     ]
     if overrides.max_iterations is not None and spent:
         names = ", ".join(spent)

@@ -1,6 +1,7 @@
 """Answers of models, saved before they are read, so that none is paid for twice."""
 
 import json
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -12,6 +13,8 @@ from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ANSWER_CHARS
 
 ANSWERS: Final = "aletheia_gather_answers"
+
+_MAX_PURGED: Final = 10_000
 
 
 class AnswerLog(Protocol):
@@ -70,3 +73,12 @@ class SavedAnswers:
         document: Document = {"_id": id_, "at": self._clock(), "payload": payload}
         is_first = id_ in await self._documents.insert(ANSWERS, [document])
         return values if is_first else await self.find_values(step)
+
+
+async def purge_answers(
+    documents: Documents, older_than_s: float, *, clock: Callable[[], float] = time.time
+) -> int:
+    """Delete answers that are older than that, at most 10,000; return how many."""
+    await documents.ensure_index(ANSWERS, ["at"])
+    old = {"at": {"$lt": clock() - older_than_s}}
+    return await documents.delete(ANSWERS, old, limit=_MAX_PURGED)

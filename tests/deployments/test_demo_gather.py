@@ -18,9 +18,9 @@ from aletheia.adapters.mock.judge import WRITERS
 from aletheia.adapters.payload_cms import read_departments
 from aletheia.events.log import EventLog
 from aletheia.gather.event_derivation import EventEmitter
-from aletheia.gather.loop import QualityScorer
+from aletheia.gather.models import RunOrder
 from aletheia.gather.progress import GatherReport
-from aletheia.gather.runs import RunOrder
+from aletheia.gather.scoring import QualityScorer
 from aletheia.items.departments import DepartmentList
 from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import EVALUATIONS, EvaluationStore

@@ -18,8 +18,10 @@ from aletheia.errors import InvalidTask, Misconfigured, Refused
 from aletheia.events.delivery import CURSORS
 from aletheia.events.log import EventLog, KeptEvent
 from aletheia.events.models import IterationComplete
+from aletheia.gather.models import RunOrder
 from aletheia.gather.progress import GatherReport
-from aletheia.gather.runs import LOCKS, GatherRuns, HolderState, RunOrder
+from aletheia.gather.project_lock import LOCKS, HolderState
+from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
 from aletheia.quality.evaluation import REQUESTS
 from blocks import (

@@ -30,10 +30,15 @@ from aletheia.documents import Documents
 from aletheia.events.delivery import CURSORS
 from aletheia.events.log import EVENTS, EventLog, KeptEvent
 from aletheia.events.models import IterationComplete
+from aletheia.gather.errors import RunOver
+from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.progress import Iteration
+from aletheia.gather.project_lock import LOCKS, HolderState
 from aletheia.gather.prompts.generate_items import FORM
-from aletheia.gather.runs import LOCKS, RUNS, GatherRuns, HolderState, Run, RunOrder, RunOver
+from aletheia.gather.run_records import RUNS
+from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
+from aletheia.store.clock import Clock
 from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
 from flows.gather import automated_gather_creation
 from flows.resume import resume_gather
@@ -455,7 +460,7 @@ async def test_two_runs_that_are_cancelled_at_once_are_both_closed(shop: Shop):
 async def test_the_end_of_a_run_that_was_killed_before_it_said_so_is_said_by_the_sweep(shop: Shop):
     run_id, now = await shop.create(), time.time()
     order = RunOrder(str(run_id), "shop", "u")
-    runs = GatherRuns(shop.documents, clock=lambda: now - 120)
+    runs = GatherRuns(shop.documents, clock=Clock(lambda: now - 120))
     run = await runs.open(order, FakeDepartments([]), _never_asked)
     await runs.close(run, "completed", {})
     async with open_session():
@@ -468,7 +473,7 @@ async def test_the_end_of_a_run_that_was_killed_before_it_said_so_is_said_by_the
 async def test_a_run_that_lost_its_process_after_it_was_closed_can_end(shop: Shop):
     run_id, now = await shop.create(), time.time()
     order = RunOrder(str(run_id), "shop", "u")
-    runs = GatherRuns(shop.documents, clock=lambda: now - 120)
+    runs = GatherRuns(shop.documents, clock=Clock(lambda: now - 120))
     run = await runs.open(order, FakeDepartments([]), _never_asked)
     await runs.close(run, "completed", {})
     await set_state(run_id, Running(), force=True)

@@ -21,14 +21,27 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.brain.access import BrainAccess
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import Brain
-from aletheia.documents import Document, Documents, Update
-from aletheia.errors import Misconfigured
+from aletheia.documents import Change, Document, Documents, Update, Where
+from aletheia.errors import BudgetExceeded, Misconfigured
+from aletheia.gather.deps import GatherDeps
+from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
-from aletheia.gather.loop import GatherDeps, QualityScorer, find_verdict, work_iteration
+from aletheia.gather.loop import (
+    drop_duplicates,
+    find_verdict,
+    read_context,
+    reason_of,
+    save_items,
+    score_department,
+    write_batch,
+)
+from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.ports import DepartmentSource
 from aletheia.gather.progress import GatherReport, StopReason
-from aletheia.gather.runs import GatherRuns, HolderState, Run, RunOrder
+from aletheia.gather.project_lock import HolderState
+from aletheia.gather.runs import GatherRuns
+from aletheia.gather.scoring import QualityScorer
 from aletheia.items.calibration import identity
 from aletheia.items.content import ProjectItems, VectorCache
 from aletheia.items.dedup import Deduplicator
@@ -100,6 +113,18 @@ def make_deps(
     )
 
 
+async def work_iteration(deps: GatherDeps, run: Run, position: int) -> Run:
+    """Work the steps that the flow's tasks do, in their order."""
+    context = await read_context(deps, run, position)
+    try:
+        batch = await write_batch(deps, run, position, context)
+    except (BudgetExceeded, TimeIsUp) as spent:
+        return await deps.runs.finish_department(run, position, reason_of(spent))
+    fresh = await drop_duplicates(deps, run, position, batch)
+    saved = await save_items(deps, run, position, batch, fresh)
+    return await score_department(deps, run, position, batch, fresh=fresh, saved=saved)
+
+
 async def work_run(
     deps: GatherDeps, order: RunOrder, source: DepartmentSource
 ) -> tuple[Run, GatherReport]:
@@ -134,6 +159,12 @@ class SteppedDocuments(EmbeddedDocuments):
     async def upsert(self, collection: str, updates: Sequence[Update]) -> None:
         self.steps.pass_one()
         await super().upsert(collection, updates)
+
+    async def take(
+        self, collection: str, where: Where, change: Change, *, sort: str | None = None
+    ) -> Document | None:
+        self.steps.pass_one()
+        return await super().take(collection, where, change, sort=sort)
 
 
 class SteppedContent(SteppedDocuments, EmbeddedContent):

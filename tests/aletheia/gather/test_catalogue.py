@@ -4,7 +4,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.brain.ports import BrainDepartment
 from aletheia.documents import Document
 from aletheia.gather.catalogue import RunCatalogue
-from aletheia.gather.runs import RUNS
+from aletheia.gather.run_records import RUNS
 from aletheia.items.departments import Department
 
 

@@ -11,7 +11,8 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.events.log import EventLog
 from aletheia.events.models import DepartmentStarted
 from aletheia.gather.event_derivation import EventEmitter, deduplicating, list_events
-from aletheia.gather.loop import find_verdict, work_iteration
+from aletheia.gather.loop import find_verdict
+from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.progress import (
     DepartmentProgress,
     GatherReport,
@@ -19,12 +20,12 @@ from aletheia.gather.progress import (
     RunProgress,
     StopReason,
 )
-from aletheia.gather.runs import Run, RunOrder
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
     holder_ended,
     make_deps,
     three_departments,
+    work_iteration,
 )
 from tests.fakes.departments import make_department
 

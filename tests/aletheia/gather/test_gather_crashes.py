@@ -20,7 +20,8 @@ from aletheia.brain.access import BrainAccess
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import DeliveryPace, Outbox
-from aletheia.gather.runs import GatherRuns, Run
+from aletheia.gather.models import Run
+from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem, VectorCache
 from aletheia.resilience.breaker import CircuitBreaker
 from tests.aletheia.gather.gather_runner import DIMENSIONS, MODEL, PROJECT, embed_words

@@ -17,8 +17,8 @@ from aletheia.brain.ports import BrainItem
 from aletheia.brain.reconciliation import Reconciler
 from aletheia.errors import Misconfigured
 from aletheia.gather.knowledge import NEAR_FROM, Knowledge
-from aletheia.gather.loop import BrainNotes
-from aletheia.gather.runs import RunOrder
+from aletheia.gather.models import RunOrder
+from aletheia.gather.ports import BrainNotes
 from aletheia.items.content import VectorCache
 from tests.aletheia.gather.gather_runner import (
     MODEL,

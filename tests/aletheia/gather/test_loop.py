@@ -25,10 +25,14 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from aletheia.gather.loop import BrainNotes, GatherDeps, QualityScorer, Scored, find_verdict
-from aletheia.gather.loop import work_iteration as work
-from aletheia.gather.progress import Overrides, StopReason
-from aletheia.gather.runs import QUALITY, GatherRuns, Run, RunOrder
+from aletheia.gather.deps import GatherDeps
+from aletheia.gather.loop import find_verdict
+from aletheia.gather.models import Run, RunOrder
+from aletheia.gather.overrides import Overrides
+from aletheia.gather.ports import BrainNotes, Scored
+from aletheia.gather.progress import StopReason
+from aletheia.gather.runs import QUALITY, GatherRuns
+from aletheia.gather.scoring import QualityScorer
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import BatchOrigin
 from aletheia.items.dedup import Decision
@@ -40,6 +44,7 @@ from aletheia.llm.ports import ChatModel
 from aletheia.llm.quoting import Excerpt
 from aletheia.llm.usage import BudgetUsage
 from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
+from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
     holder_ended,
@@ -47,6 +52,7 @@ from tests.aletheia.gather.gather_runner import (
     three_departments,
     work_run,
 )
+from tests.aletheia.gather.gather_runner import work_iteration as work
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.departments import FakeDepartments, make_department
 from tests.fakes.documents import LosableDocuments
@@ -143,7 +149,7 @@ async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., GatherDeps]]:
         clock = parts.pop("clock", None)
         deps = make_deps(documents, content, chat or MockChat())
         if clock is not None:
-            deps = replace(deps, runs=GatherRuns(documents, clock=clock))
+            deps = replace(deps, runs=GatherRuns(documents, clock=Clock(clock)))
         return replace(deps, **parts)
 
     yield make

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aletheia.gather.overrides import Overrides
 from aletheia.gather.progress import (
     Circumstances,
     DepartmentProgress,
     Iteration,
-    Overrides,
     RunProgress,
     StopReason,
     allowance,

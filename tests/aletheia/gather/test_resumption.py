@@ -4,15 +4,10 @@ import pickle
 
 import pytest
 
-from aletheia.gather.progress import (
-    DepartmentProgress,
-    Iteration,
-    Overrides,
-    RunProgress,
-    StopReason,
-)
+from aletheia.gather.models import Run
+from aletheia.gather.overrides import Overrides
+from aletheia.gather.progress import DepartmentProgress, Iteration, RunProgress, StopReason
 from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
-from aletheia.gather.runs import Run
 from tests.fakes.departments import make_department
 
 

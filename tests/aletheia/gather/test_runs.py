@@ -11,27 +11,21 @@ from pathlib import Path
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.documents import Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Update, Where
 from aletheia.errors import AletheiaError, InvalidTask, Unavailable
-from aletheia.gather.progress import Iteration, Overrides, StopReason
-from aletheia.gather.runs import (
-    LOCKS,
-    GatherRuns,
-    HolderState,
-    LockLost,
-    ProjectBusy,
-    Run,
-    RunOrder,
-    RunOver,
-    RunSuperseded,
-    UnknownRun,
-)
+from aletheia.gather.errors import LockLost, ProjectBusy, RunOver, RunSuperseded, UnknownRun
+from aletheia.gather.models import Run, RunOrder
+from aletheia.gather.overrides import Overrides
+from aletheia.gather.progress import Circumstances, Iteration, StopReason, circumstances_of
+from aletheia.gather.project_lock import LOCKS, HolderState
+from aletheia.gather.runs import GatherRuns
 from aletheia.items.departments import DepartmentList
-from aletheia.llm.answers import ANSWERS
+from aletheia.llm.answers import ANSWERS, purge_answers
 from aletheia.llm.messages import Completion
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ANSWER_CHARS
 from aletheia.llm.usage import BudgetUsage
+from aletheia.store.clock import Clock
 from tests.aletheia.adapters.documents.conftest import BACKENDS, opened
 from tests.fakes.departments import FakeDepartments, make_department
 from tests.services.fixtures import mongodb_uri
@@ -42,7 +36,7 @@ ORDER = RunOrder("run-a", "shop", "user-1", 10)
 OTHER = RunOrder("run-b", "shop", "user-2", 10)
 
 
-class Clock:
+class UnixTime:
     """A clock that goes when it is told to."""
 
     def __init__(self) -> None:
@@ -66,12 +60,19 @@ class Desk:
     """All it takes to open runs."""
 
     def __init__(self, documents: Documents) -> None:
-        self.documents, self.clock, self.prefect = documents, Clock(), Prefect()
+        self.documents, self.clock, self.prefect = documents, UnixTime(), Prefect()
         self.source = FakeDepartments([make_department("legal", 1), make_department("hr.eu", 2)])
-        self.runs = GatherRuns(documents, clock=self.clock)
+        self.runs = GatherRuns(documents, clock=Clock(self.clock))
 
     async def open(self, order: RunOrder = ORDER) -> Run:
         return await self.runs.open(order, self.source, self.prefect)
+
+    def circumstances(self, run: Run, *budgets: BudgetUsage) -> Circumstances:
+        return circumstances_of(
+            budgets,
+            is_cancelled=run.is_cancel_requested,
+            is_time_spent=self.runs.time_left_s(run) <= 0,
+        )
 
 
 @pytest.fixture(params=BACKENDS)
@@ -181,6 +182,14 @@ async def test_another_run_takes_a_project_over_only_from_one_that_is_gone(
         await desk.open()
 
 
+async def test_a_lock_that_ends_later_than_any_may_was_written_by_a_wrong_clock(desk: Desk):
+    await desk.open()
+    desk.prefect.states["run-a"] = HolderState.RUNNING
+    desk.clock.now -= 3600
+    assert await desk.runs.is_abandoned("run-a")
+    assert (await desk.open(OTHER)).attempt == 1
+
+
 async def test_a_renewed_lock_holds_for_another_lease(desk: Desk):
     run = await desk.open()
     desk.prefect.states["run-a"] = HolderState.RUNNING
@@ -192,7 +201,7 @@ async def test_a_renewed_lock_holds_for_another_lease(desk: Desk):
 
 
 async def test_a_lock_is_renewed_while_it_is_held(desk: Desk):
-    runs = GatherRuns(desk.documents, clock=desk.clock, lease_s=0.03)
+    runs = GatherRuns(desk.documents, clock=Clock(desk.clock), lease_s=0.03)
     run = await runs.open(ORDER, desk.source, desk.prefect)
     desk.clock.now += 1000
     async with runs.holding(run):
@@ -382,21 +391,21 @@ async def test_a_run_is_abandoned_when_nobody_renews_its_lock(desk: Desk):
 
 async def test_a_cancelled_run_learns_of_it(desk: Desk):
     run = await desk.open()
-    assert not desk.runs.circumstances(run).is_cancelled
+    assert not desk.circumstances(run).is_cancelled
     await desk.runs.request_cancel("run-a")
     run = await desk.runs.refresh(run)
-    assert desk.runs.circumstances(run).is_cancelled
+    assert desk.circumstances(run).is_cancelled
 
 
-async def test_budgets_and_time_are_circumstances(desk: Desk):
+async def test_spent_budgets_and_time_stop_a_run(desk: Desk):
     run = await desk.open()
     usd = BudgetUsage("BUDGET_USD_PER_DAY", Decimal(5), Decimal(5), None)
     tokens = BudgetUsage("BUDGET_TOKENS_PER_RUN", 100, 99, None)
-    seen = desk.runs.circumstances(run, [usd, tokens])
+    seen = desk.circumstances(run, usd, tokens)
     assert (seen.is_cost_budget_spent, seen.is_token_budget_spent) == (True, False)
     assert not seen.is_time_spent
     desk.clock.now += 570
-    assert desk.runs.circumstances(run).is_time_spent
+    assert desk.circumstances(run).is_time_spent
 
 
 async def test_an_answer_is_kept_as_it_came(desk: Desk):
@@ -440,8 +449,8 @@ async def test_old_answers_are_purged(desk: Desk):
     answers = desk.runs.answers(await desk.open(), 0, 1)
     await answers.save_values("dedup", [1])
     desk.clock.now += 100
-    assert await desk.runs.purge(100) == 0
-    assert await desk.runs.purge(99) == 1
+    assert await purge_answers(desk.documents, 100, clock=desk.clock) == 0
+    assert await purge_answers(desk.documents, 99, clock=desk.clock) == 1
     assert await desk.documents.count(ANSWERS, {}) == 0
 
 
@@ -491,6 +500,12 @@ class DyingDocuments(EmbeddedDocuments):
         self._pass_one()
         return await super().update(collection, updates)
 
+    async def take(
+        self, collection: str, where: Where, change: Change, *, sort: str | None = None
+    ) -> Document | None:
+        self._pass_one()
+        return await super().take(collection, where, change, sort=sort)
+
 
 @pytest.mark.parametrize("kill_at", range(1, 13))
 async def test_a_takeover_that_dies_anywhere_leaves_one_run_that_can_go_on(
@@ -506,7 +521,7 @@ async def test_a_takeover_that_dies_anywhere_leaves_one_run_that_can_go_on(
     dying = DyingDocuments(tmp_path, kill_at)
     await dying.open()
     with contextlib.suppress(Killed):
-        await GatherRuns(dying, clock=desk.clock).open(OTHER, desk.source, desk.prefect)
+        await GatherRuns(dying, clock=Clock(desk.clock)).open(OTHER, desk.source, desk.prefect)
     await dying.close()
 
     lock = (await store.get(LOCKS, ["shop"]))["shop"]

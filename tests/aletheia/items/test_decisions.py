@@ -16,8 +16,8 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.documents import Document, Update
 from aletheia.errors import InvalidTask
 from aletheia.gather.loop import drop_duplicates
-from aletheia.gather.models import Batch
-from aletheia.gather.runs import GatherRuns, Run, RunOrder
+from aletheia.gather.models import Batch, Run, RunOrder
+from aletheia.gather.runs import GatherRuns
 from aletheia.items.calibration import DUPLICATE_AT
 from aletheia.items.content import Automation, SavedItem, item_id, make_item
 from aletheia.items.decisions import (

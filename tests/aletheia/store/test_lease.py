@@ -45,6 +45,19 @@ async def test_of_many_at_once_one_takes_it(documents: Documents, clock: Movable
     assert (await read_thing(documents))["holder"] == taken[0].owner
 
 
+async def test_one_whose_holder_is_known_to_have_ended_is_taken_before_it_runs_out(
+    documents: Documents, clock: MovableClock
+):
+    await with_thing(documents)
+    leases = leases_of(documents, clock.both)
+    assert (old := await leases.take("a")) is not None
+    assert await leases.take("a") is None
+    taken = await leases.take("a", is_over=True)
+    assert taken is not None
+    assert taken.token == old.token + 1
+    assert not await old.renew()
+
+
 async def test_of_many_processes_at_once_one_takes_it(tmp_path: Path):
     store = EmbeddedDocuments(tmp_path)
     await store.open()

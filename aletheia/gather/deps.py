@@ -1,0 +1,58 @@
+"""What the steps of a gather run work with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from aletheia.gather.generation import GenerationPlan
+from aletheia.gather.ports import GatherBrain, Scorer
+from aletheia.gather.runs import GatherRuns
+from aletheia.items.content import ProjectItems
+from aletheia.items.decisions import DecisionLedger
+from aletheia.items.dedup import Deduplicator, Judge
+from aletheia.llm.ports import ChatModel
+from aletheia.llm.usage import BudgetUsage
+from aletheia.text.language import LanguageGuess
+
+GRACE_S: Final = 10.0
+"""How much longer than its time an attempt may wait for a generation, seconds; the rest of the
+600 s that Prefect allows is for saving, scoring and closing (SPEC §4, Time)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatherDeps:
+    """What the steps of a gather run work with.
+
+    Attributes:
+        runs: the runs of the store.
+        items: those of the project.
+        chat: the model that writes.
+        plan: how it is asked.
+        deduplicator: of the items' embedding model.
+        scorer: scores departments.
+        budgets: returns the budgets of a run and of the day.
+        judge: decides about pairs in the grey zone.
+        decisions: stores what became of each item.
+        brain: the Brain.
+        language_of: guesses the language of an item.
+        now: the time, in UTC.
+        sleep: waits for some seconds.
+        grace_s: see `GRACE_S`.
+    """
+
+    runs: GatherRuns
+    items: ProjectItems
+    chat: ChatModel
+    plan: GenerationPlan
+    deduplicator: Deduplicator
+    scorer: Scorer
+    budgets: Callable[[str], Awaitable[Sequence[BudgetUsage]]]
+    judge: Judge | None = None
+    decisions: DecisionLedger | None = None
+    brain: GatherBrain | None = None
+    language_of: LanguageGuess | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    grace_s: float = GRACE_S

@@ -1,0 +1,74 @@
+"""What an operator changes of a gather run that is not over (SPEC §4, State and resume)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aletheia.documents import Change, Document
+from aletheia.gather.progress import MAX_ITERATIONS, RunProgress, StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Limits of a run that an operator has changed; every iteration reads them.
+
+    A department that was announced as complete stays so. Further iterations are for the
+    departments to come, those among them for which none were left.
+
+    Attributes:
+        max_iterations: of the whole run, 1 to `MAX_ITERATIONS`; `None` leaves it.
+        thresholds: quality, 0 to 100, by a department's slug.
+
+    Raises:
+        ValueError: one is out of its range.
+    """
+
+    max_iterations: int | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        if self.max_iterations is not None and self.max_iterations < 1:
+            raise ValueError(f"max_iterations must be at least 1, not {self.max_iterations}")
+        if self.max_iterations is not None and self.max_iterations > MAX_ITERATIONS:
+            raise ValueError(
+                f"max_iterations must be at most {MAX_ITERATIONS:,}, not {self.max_iterations}"
+            )
+        for slug, threshold in self.thresholds.items():
+            if not 0 <= threshold <= 100:  # noqa: PLR2004 - the scale of quality
+                raise ValueError(f"the threshold of {slug!r} must be in 0..100, not {threshold!r}")
+
+
+def apply_overrides(progress: RunProgress, found: Document) -> RunProgress:
+    """Return the progress of a run with what an operator has changed in its document."""
+    changed = found["overrides"]
+    departments = tuple(
+        replace(
+            department,
+            threshold=changed["thresholds"].get(
+                f"d{position}", department.department.quality_threshold
+            ),
+        )
+        for position, department in enumerate(progress.departments)
+    )
+    return RunProgress(changed["max_iterations"] or found["max_iterations"], departments)
+
+
+def override_change(progress: RunProgress, overrides: Overrides) -> Change:
+    """Return the change that writes overrides to the document of a run.
+
+    Raises:
+        ValueError: the run has no such department, or it was announced as complete.
+    """
+    values: dict[str, Any] = {}
+    if overrides.max_iterations is not None:
+        values["overrides.max_iterations"] = overrides.max_iterations
+    positions = {known.department.slug: at for at, known in enumerate(progress.departments)}
+    for slug, threshold in overrides.thresholds.items():
+        if slug not in positions:
+            raise ValueError(f"no department {slug!r} in this run, only {sorted(positions)}")
+        reason = progress.departments[positions[slug]].reason
+        if reason not in (None, StopReason.NO_ITERATIONS_LEFT):
+            words = reason.replace("_", " ")
+            raise ValueError(f"department {slug!r} is done in this run ({words})")
+        values[f"overrides.thresholds.d{positions[slug]}"] = float(threshold)
+    return Change(set=values)
