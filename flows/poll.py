@@ -7,7 +7,7 @@ from aletheia.intake.pipeline import drain
 from tasks.intake import (
     close_shift,
     collect_batch,
-    next_look,
+    next_tick,
     on_shift,
     process_batch,
 )
@@ -17,11 +17,11 @@ from tasks.intake import (
 async def poll_tasks(shift_seconds: float | None = None) -> ShiftReport:
     """Work off the upstream's pending tasks for one shift.
 
-    Each look takes over what nobody holds any more, then claims, computes and reports batches
-    until nothing is left. A shift looks again at intervals until its time is over; with
-    `shift_seconds=0` it looks once.
+    Each tick takes over what nobody holds any more, then claims, computes and reports batches
+    until nothing is left. A shift ticks at intervals until its time is over; with
+    `shift_seconds=0` it ticks once.
     """
     async with on_shift(shift_seconds):
-        while await next_look():
+        while await next_tick():
             await drain(collect_batch, process_batch)
         return await close_shift()

@@ -6,7 +6,7 @@ from aletheia.intake.models import ShiftReport
 from aletheia.intake.pipeline import drain
 from tasks.intake import (
     close_shift,
-    find_letters,
+    find_dead_letters,
     on_shift,
     process_batch,
     recall_batch,
@@ -24,6 +24,6 @@ async def replay_dead_letters(
     computed again.
     """
     async with on_shift(shift_seconds=0):
-        await find_letters(ids, code, limit)
+        await find_dead_letters(ids, code, limit)
         await drain(recall_batch, process_batch)
         return await close_shift()

@@ -123,7 +123,7 @@ async def shift_report(report: ShiftReport) -> None:
         key="shift-report",
         description=(
             f"**{done} tasks** in {report.seconds:.1f} s ({pace:.0f} a second), "
-            f"{tally.tokens:,} tokens, {tally.pages} pages in {report.looks} looks. "
+            f"{tally.tokens:,} tokens, {tally.pages} pages in {report.ticks} ticks. "
             f"Ended: {report.ended.replace('_', ' ')}."
         ),
     )

@@ -7,25 +7,16 @@ import os
 import socket
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
-from aletheia.analysis.text_embedding import TASK_TYPE
-from aletheia.errors import (
-    AletheiaError,
-    BreakerOpen,
-    Refused,
-    Unauthorized,
-    Unavailable,
-    retry_after_s,
-)
-from aletheia.intake.bulk import is_for_bulk
-from aletheia.intake.collector import UPSTREAM
-from aletheia.intake.held_claims import Batch, Pace
+from aletheia.errors import AletheiaError
+from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Collected, ShiftReport
+from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
 from aletheia.settings import (
     LOCAL_BATCH_TASKS,
@@ -38,10 +29,10 @@ from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.store import get_store
 from tasks.clients.upstream import get_upstream
 from tasks.policies import STEP
-from tasks.session import current_session, open_session
+from tasks.session import open_session
 
 PROGRESS_EVERY_S = 2
-"""Between two looks at the bar, seconds."""
+"""Between two moves of the bar, seconds."""
 
 MIN_USAGE_DAYS = 2
 """Calls are remembered at least so long: today's budget counts them."""
@@ -56,56 +47,26 @@ class _Run:
 
     shift: Shift
     progress: artifacts.Progress
-    started_at: float
-    ends_at: float
-    interval_s: float
-    is_resumed: bool
-    began: float = field(default_factory=time.monotonic)
-    next_look_at: float = 0
-    looks: int = 0
-    ended: str = "drained"
     is_written_down: bool = False
-    opened_at: float = field(default_factory=time.time)
-    batches: dict[int, Batch] = field(default_factory=dict[int, Batch])
-    letters: list[str] = field(default_factory=list[str])
-
-    def now(self) -> float:
-        """Tell the time, Unix seconds, of a clock that nobody sets while this process works."""
-        return self.opened_at + time.monotonic() - self.began
-
-    def is_out_of_time(self) -> bool:
-        """Tell whether the shift has to claim nothing more; one of no length drains once."""
-        return self.ends_at > self.started_at and self.now() >= self.ends_at
 
     async def write_down(self) -> ShiftReport:
         """Leave the artifacts of this shift, once."""
         self.is_written_down = True
-        report = ShiftReport(
-            ended=self.ended,
-            seconds=round(time.monotonic() - self.began, 3),
-            looks=self.looks,
-            tally=self.shift.held.tally,
-        )
+        report = self.shift.report()
         await artifacts.shift_report(report)
-        await artifacts.intake_status(await self.shift.held.ledger.overview())
+        await artifacts.intake_status(await self.shift.poller.held.ledger.overview())
         await providers.leave_standing(str(flow_run.id))
         return report
 
     async def show_progress(self) -> None:
         """Move the bar as long as the shift goes on."""
-        tally, shown = self.shift.held.tally, 0
+        tally, shown = self.shift.poller.held.tally, 0
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
             done = tally.succeeded + tally.failed
             if done != shown:
                 shown = done
                 await self.progress.move(done, tally.claimed + tally.taken_over)
-
-    def put(self, batch: Batch) -> Collected:
-        """Remember a batch for the steps that follow."""
-        if batch.size:
-            self.batches[batch.number] = batch
-        return Collected(number=batch.number, size=batch.size)
 
 
 _current: _Run | None = None
@@ -128,40 +89,38 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
     run_id = str(flow_run.id)
     async with cancelling.heard(_obey), open_session() as session:
         settings, embedding = session.settings.intake, session.settings.embedding
-        ledger = Ledger.from_settings(await get_store(), settings, owner=_poller_name())
-        await ledger.prepare()
-        now = time.time()
-        started_at = await ledger.shift_start(run_id)
-        length = settings.shift_seconds if shift_seconds is None else shift_seconds
         batch = REMOTE_BATCH_TASKS if embedding.is_remote else LOCAL_BATCH_TASKS
-        shift = Shift(
+        store = await get_store()
+        poller = Poller(
             await get_upstream(),
-            ledger,
+            Ledger.from_settings(store, settings, owner=_poller_name()),
             await get_processors(),
             Pace.from_settings(settings, batch=batch),
             time.time,
+        )
+        above = session.settings.bulk.openai_bulk_above
+        has_bulk = embedding.processing_mode == "openai"
+        shift = await Shift.begin(
+            poller,
+            run_id,
+            length_s=settings.shift_seconds if shift_seconds is None else shift_seconds,
+            interval_s=settings.polling_interval_seconds,
+            bulk=(store, above) if has_bulk and above is not None else None,
         )
         await _forget_old(settings)
         # What has been imported so far stays for ever: no collection of garbage, which stops
         # everything, need look through it again.
         gc.freeze()
-        _current = run = _Run(
-            shift,
-            await artifacts.Progress.begin("tasks reported"),
-            started_at,
-            ends_at=started_at + length,
-            interval_s=settings.polling_interval_seconds,
-            is_resumed=started_at < now - 1,
-        )
+        _current = run = _Run(shift, await artifacts.Progress.begin("tasks reported"))
         progress, pulling = asyncio.create_task(run.show_progress()), None
         try:
             if embedding.processing_mode in {"ollama", "hybrid"}:
                 # Whatever is there already need not wait for a download.
                 pulling = asyncio.create_task(pull_missing_models())
-            async with shift.holding():
+            async with poller.holding():
                 yield
         except BaseException:
-            run.ended = "interrupted"
+            shift.ended = "interrupted"
             raise
         finally:
             _current = None
@@ -175,7 +134,7 @@ async def on_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
 
 def _obey(is_paused: bool) -> None:
     if _current is not None:
-        _current.shift.held.stop(is_stopping=is_paused)
+        _current.shift.poller.held.stop(is_stopping=is_paused)
 
 
 @task(name="pull_missing_models", task_run_name="pull-missing-models", **STEP)
@@ -202,24 +161,6 @@ async def pull_missing_models() -> None:
         get_run_logger().error("not every model could be downloaded: %s", problem)
 
 
-async def _leave_to_bulk_lane(run: _Run, now: float) -> None:
-    """Leave texts to the bulk lane as long as there are enough for it, and it comes for them."""
-    settings = current_session().settings
-    above = settings.bulk.openai_bulk_above
-    if above is None or settings.embedding.processing_mode != "openai":
-        return
-    try:
-        is_for_bulk_lane = await is_for_bulk(
-            await get_upstream(), await get_store(), above=above, now=now
-        )
-    except (Unavailable, BreakerOpen) as outage:
-        get_run_logger().warning("how much is pending is not known: %s", outage)
-        return
-    run.shift.held.left_alone = frozenset({TASK_TYPE} if is_for_bulk_lane else ())
-    if is_for_bulk_lane:
-        get_run_logger().info("more than %d tasks are pending: texts are left to bulk_embed", above)
-
-
 async def _forget_old(settings: IntakeSettings) -> None:
     """Delete what no limit counts any more, and calls as old as the ledger's oldest rows."""
     await (await get_limiter()).purge()
@@ -235,92 +176,39 @@ async def _write_down_at_last(run: _Run) -> None:
         get_run_logger().exception("what the shift did could not be written down")
 
 
-async def next_look() -> bool:
-    """Wait until it is time to look at the upstream; `False` when the shift is over.
-
-    While the store is out of reach nothing is looked at, and the shift waits for it.
-    """
-    run = _run()
-    while True:
-        now = run.now()
-        is_over = now >= run.ends_at and (run.looks > 0 or run.is_resumed)
-        try:
-            is_paused = await run.shift.held.ledger.is_paused()
-            if is_over or (is_paused and now >= run.ends_at):
-                run.ended = _why_over(run, is_paused=is_paused)
-                return False
-            if now >= run.next_look_at and not is_paused:
-                await run.shift.held.ledger.purge()
-                await _leave_to_bulk_lane(run, time.time())
-                run.looks += 1
-                run.next_look_at = now + run.interval_s
-                return True
-        except Unavailable as outage:
-            if now >= run.ends_at:
-                raise
-            get_run_logger().warning("%s; looking again later", outage)
-            run.next_look_at = now + run.interval_s
-        due = run.next_look_at if run.next_look_at > now else now + run.interval_s
-        await rest(min(due, run.ends_at) - now)
+async def next_tick() -> bool:
+    """Wait until it is time to poll; `False` when the shift is over."""
+    return await _run().shift.next_tick(rest)
 
 
 @task(name="rest", task_run_name="rest", **STEP)
 async def rest(seconds: float) -> None:
-    """Wait for the next look, in pieces short enough for a suspension to take effect."""
+    """Wait for the next tick, in pieces short enough for a suspension to take effect."""
     await asyncio.sleep(max(0.0, min(seconds, MAX_REST_S)))
 
 
 @task(name="collect_batch", task_run_name="collect", **STEP)
 async def collect_batch() -> Collected:
-    """Claim the next batch; an upstream out of reach ends the look, not the shift."""
-    run = _run()
-    if run.is_out_of_time() or await run.shift.held.ledger.is_paused():
-        return Collected(number=0, size=0)
-    try:
-        batch = await run.shift.collector.collect()
-    except (Unavailable, BreakerOpen, Refused) as outage:
-        # A page that is refused from the beginning is a wrong address; one that is refused from
-        # some moment on, an upstream that is being deployed.
-        is_new = isinstance(outage, Refused) and not run.shift.held.tally.pages
-        if is_new or isinstance(outage, Unauthorized):
-            raise
-        get_run_logger().warning("%s; looking again later", outage)
-        run.shift.held.troubles[UPSTREAM] = outage
-        wait_s = retry_after_s(outage)
-        if isinstance(outage, BreakerOpen) and outage.until is not None:
-            wait_s = outage.until.timestamp() - time.time()
-        run.next_look_at = max(run.next_look_at, run.now() + wait_s)
-        return Collected(number=0, size=0)
-    return run.put(batch)
+    """Claim the next batch."""
+    return await _run().shift.collect()
 
 
-@task(name="find_letters", task_run_name="find-letters", **STEP)
-async def find_letters(ids: list[str] | None, code: str | None, limit: int) -> int:
-    """Find the dead letters to send through once more; return how many there are."""
-    run = _run()
-    letters = await run.shift.held.ledger.dead_letters(ids=ids, code=code, limit=limit)
-    run.letters = [letter["_id"] for letter in letters]
-    return len(run.letters)
+@task(name="find_dead_letters", task_run_name="find-dead-letters", **STEP)
+async def find_dead_letters(ids: list[str] | None, code: str | None, limit: int) -> int:
+    """Find the dead letters to replay; return how many there are."""
+    return await _run().shift.find_dead_letters(ids, code, limit)
 
 
 @task(name="recall_batch", task_run_name="recall", **STEP)
 async def recall_batch() -> Collected:
     """Ask the upstream to take dead letters back, until a batch is full or none is left."""
-    run = _run()
-    most = run.shift.held.pace.batch
-    while run.letters:
-        letters, run.letters = run.letters[:most], run.letters[most:]
-        batch = await run.shift.collector.recall(letters)
-        if batch.size:
-            return run.put(batch)
-    return Collected(number=0, size=0)
+    return await _run().shift.recall()
 
 
 @task(name="process_batch", task_run_name="process-{batch.number}", **STEP)
 async def process_batch(batch: Collected) -> int:
     """Compute a batch and report every result as it is kept; return how many were acknowledged."""
-    run = _run()
-    kept, reported = await run.shift.process(run.batches.pop(batch.number))
+    kept, reported = await _run().shift.process(batch)
     get_run_logger().info("%d tasks: %d computed, %d reported", batch.size, kept, reported)
     return reported
 
@@ -335,17 +223,9 @@ async def close_shift() -> ShiftReport:
     run = _run()
     await run.progress.finish()
     report = await run.write_down()
-    if run.shift.held.trouble is not None:
-        raise run.shift.held.trouble
+    if (trouble := run.shift.poller.held.trouble) is not None:
+        raise trouble
     return report
-
-
-def _why_over(run: _Run, *, is_paused: bool) -> str:
-    if is_paused:
-        return "paused"
-    if not run.looks:
-        return "resumed_late"
-    return "time_over" if run.ends_at > run.started_at else "drained"
 
 
 def _poller_name() -> str:

@@ -236,7 +236,7 @@ class Outcome:
 
 
 class Collected(BaseModel):
-    """A batch, as the steps over it are told of it."""
+    """A batch, as the steps over it know it: its number in the shift, and its size."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -250,11 +250,11 @@ class ShiftReport(BaseModel):
     Attributes:
         ended: why it ended.
         seconds: how long it took.
-        looks: how often it looked at the upstream.
+        ticks: how often it polled the upstream.
         tally: what it did; counts are tasks unless their name says otherwise.
     """
 
     ended: str
     seconds: float
-    looks: int
+    ticks: int
     tally: Tally

@@ -1,80 +1,216 @@
-"""A poller's shift between an upstream and a ledger."""
+"""A shift: when a poller polls, until its time is over (SPEC §1, Shifts)."""
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Self
 
-from aletheia.errors import Unavailable
-from aletheia.intake.collector import Collector
-from aletheia.intake.computer import Computer
-from aletheia.intake.concurrency import together
-from aletheia.intake.held_claims import Batch, HeldClaims, Pace
-from aletheia.intake.ledger import Ledger
-from aletheia.intake.ports import Processors, Upstream
-from aletheia.intake.reporter import Reporter
+from aletheia.documents import Documents
+from aletheia.errors import BreakerOpen, Refused, Unauthorized, Unavailable, retry_after_s
+from aletheia.intake.bulk import TASK_TYPE, is_for_bulk
+from aletheia.intake.collector import UPSTREAM
+from aletheia.intake.held_claims import Batch
+from aletheia.intake.models import Collected, ShiftReport
+from aletheia.intake.poller import Poller
+from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 
-RENEWALS_PER_LEASE = 3
-"""A lease is renewed every third of it (SPEC §1, Claims)."""
+RESUMED_AFTER_S = 1.0
+"""A shift that began longer ago than this is one that was interrupted and goes on, seconds."""
 
 
 class Shift:
-    """One poller at work.
+    """One run of a poller, step by step.
 
-    The three steps of a batch may run beside those of the batches around it: the collector
-    claims the next batch while one is computed, and the reporter sends what is kept as it is kept.
+    Whoever runs it calls `next_tick` until it returns `False`, and after each tick `collect` and
+    `process` until a batch comes back empty.
+
+    Args:
+        poller: does the work.
+        started_at: Unix time of its first beginning, seconds.
+        length_s: how long it lasts from there; 0 polls once.
+        interval_s: from one tick to the next, seconds.
+        bulk: store and `OPENAI_BULK_ABOVE`, where texts may be left to the bulk lane.
+        clock: tells when it began; from then on only its steady part counts.
 
     Attributes:
-        held: the claims this shift holds, and what it has done.
-        collector: fills batches.
-        computer: computes them.
-        reporter: reports them.
+        poller: the same.
+        ended: why it ended.
+        ticks: how often it has polled.
     """
 
     def __init__(
         self,
-        upstream: Upstream,
-        ledger: Ledger,
-        processors: Processors,
-        pace: Pace,
-        clock: Callable[[], float],
+        poller: Poller,
+        *,
+        started_at: float,
+        length_s: float,
+        interval_s: float,
+        bulk: tuple[Documents, int] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.held = HeldClaims(ledger, pace, clock)
-        self.reporter = Reporter(upstream, self.held)
-        self.collector = Collector(upstream, processors, self.reporter, self.held)
-        self.computer = Computer(processors, self.held)
+        self.poller, self.ended, self.ticks = poller, "drained", 0
+        self._clock, self._bulk = clock, bulk
+        self._opened_at, self._began_s = clock.unix_s(), clock.steady_s()
+        # A beginning in the future was written by a clock that was ahead.
+        started_at = min(started_at, self._opened_at)
+        self._is_resumed = started_at < self._opened_at - RESUMED_AFTER_S
+        self._ends_at = started_at + length_s
+        self._drains_once = length_s <= 0
+        self._interval_s, self._next_tick_at = interval_s, 0.0
+        self._batches: dict[int, Batch] = {}
+        self._dead_letters: list[str] = []
 
-    async def process(self, batch: Batch) -> tuple[int, int]:
-        """Compute a batch and report every result as it is kept.
+    @classmethod
+    async def begin(
+        cls,
+        poller: Poller,
+        run_id: str,
+        *,
+        length_s: float,
+        interval_s: float,
+        bulk: tuple[Documents, int] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> Self:
+        """Begin the shift of a run; a resumed run goes on with the one it began first."""
+        ledger = poller.held.ledger
+        await ledger.prepare()
+        return cls(
+            poller,
+            started_at=await ledger.shift_start(run_id),
+            length_s=length_s,
+            interval_s=interval_s,
+            bulk=bulk,
+            clock=clock,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """How long this process has been at work on it, seconds."""
+        return self._clock.steady_s() - self._began_s
+
+    def report(self) -> ShiftReport:
+        """Return what the shift did so far."""
+        return ShiftReport(
+            ended=self.ended,
+            seconds=round(self.seconds, 3),
+            ticks=self.ticks,
+            tally=self.poller.held.tally,
+        )
+
+    async def next_tick(self, rest: Callable[[float], Awaitable[object]]) -> bool:
+        """Wait until it is time to poll; `False` when the shift is over.
+
+        While the store is out of reach nothing is polled, and the shift waits for it.
+
+        Args:
+            rest: sleeps for at most so many seconds; it may return sooner.
+
+        Raises:
+            Unavailable: the store is out of reach at the end of the shift.
+        """
+        while True:
+            now = self._now()
+            is_over = now >= self._ends_at and (self.ticks > 0 or self._is_resumed)
+            try:
+                is_paused = await self.poller.held.ledger.is_paused()
+                if is_over or (is_paused and now >= self._ends_at):
+                    self.ended = self._why_over(is_paused=is_paused)
+                    return False
+                if now >= self._next_tick_at and not is_paused:
+                    await self.poller.held.ledger.purge()
+                    await self._leave_to_bulk()
+                    self.ticks += 1
+                    self._next_tick_at = now + self._interval_s
+                    return True
+            except Unavailable as outage:
+                if now >= self._ends_at:
+                    raise
+                log.warning("%s; polling again later", outage)
+                self._next_tick_at = now + self._interval_s
+            due = self._next_tick_at if self._next_tick_at > now else now + self._interval_s
+            await rest(min(due, self._ends_at) - now)
+
+    async def collect(self) -> Collected:
+        """Claim the next batch; an upstream out of reach ends the tick, not the shift.
+
+        Raises:
+            Unauthorized: the upstream does not let us in.
+            Refused: it has refused every page so far: the address is wrong.
+        """
+        is_out_of_time = not self._drains_once and self._now() >= self._ends_at
+        if is_out_of_time or await self.poller.held.ledger.is_paused():
+            return Collected(number=0, size=0)
+        try:
+            return self._put(await self.poller.collector.collect())
+        except (Unavailable, BreakerOpen, Refused) as outage:
+            # An upstream that refuses pages from some moment on is being deployed.
+            is_new = isinstance(outage, Refused) and not self.poller.held.tally.pages
+            if is_new or isinstance(outage, Unauthorized):
+                raise
+            log.warning("%s; polling again later", outage)
+            self.poller.held.troubles[UPSTREAM] = outage
+            pause_s = retry_after_s(outage)
+            if isinstance(outage, BreakerOpen) and outage.until is not None:
+                pause_s = outage.until.timestamp() - self._clock.unix_s()
+            self._next_tick_at = max(self._next_tick_at, self._now() + pause_s)
+            return Collected(number=0, size=0)
+
+    async def process(self, batch: Collected) -> tuple[int, int]:
+        """Compute a batch that was collected and report every result as it is kept.
 
         Returns:
             How many results were kept, and how many reports were acknowledged.
         """
-        return await together(self.computer.compute(batch), self.reporter.report(batch))
+        return await self.poller.process(self._batches.pop(batch.number))
 
-    @contextlib.asynccontextmanager
-    async def holding(self) -> AsyncGenerator[None]:
-        """Renew the leases of what is held, and give back what is left at the end."""
-        renewing = asyncio.create_task(self._renew_for_ever())
+    async def find_dead_letters(
+        self, ids: Sequence[str] | None, code: str | None, limit: int
+    ) -> int:
+        """Find the dead letters that `recall` is to replay; return how many there are."""
+        ledger = self.poller.held.ledger
+        found = await ledger.dead_letters(ids=ids, code=code, limit=limit)
+        self._dead_letters = [row["_id"] for row in found]
+        return len(self._dead_letters)
+
+    async def recall(self) -> Collected:
+        """Ask the upstream to take dead letters back, until a batch is full or none is left."""
+        size = self.poller.held.pace.batch
+        while self._dead_letters:
+            row_ids, self._dead_letters = self._dead_letters[:size], self._dead_letters[size:]
+            batch = await self.poller.collector.recall(row_ids)
+            if batch.size:
+                return self._put(batch)
+        return Collected(number=0, size=0)
+
+    def _now(self) -> float:
+        """Return Unix time by a clock that nobody sets while the shift lasts, seconds."""
+        return self._opened_at + self.seconds
+
+    def _put(self, batch: Batch) -> Collected:
+        if batch.size:
+            self._batches[batch.number] = batch
+        return Collected(number=batch.number, size=batch.size)
+
+    def _why_over(self, *, is_paused: bool) -> str:
+        if is_paused:
+            return "paused"
+        if not self.ticks:
+            return "resumed_late"
+        return "drained" if self._drains_once else "time_over"
+
+    async def _leave_to_bulk(self) -> None:
+        """Leave texts to the bulk lane as long as there are enough for it, and it takes them."""
+        if self._bulk is None:
+            return
+        documents, above = self._bulk
         try:
-            yield
-        finally:
-            renewing.cancel()
-            # A cancelled run has to give its claims back all the same.
-            try:
-                released = await asyncio.shield(self.held.release_all())
-                log.info("gave %d claims back", released)
-            except Unavailable as outage:
-                log.warning("claims not given back, their leases will run out: %s", outage)
-
-    async def _renew_for_ever(self) -> None:
-        pause = self.held.ledger.lease_s / RENEWALS_PER_LEASE
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await self.held.renew()
-            except Unavailable as outage:
-                # The leases hold for two more tries; what they lose is found before it is sent.
-                log.warning("leases not renewed: %s", outage)
+            is_left = await is_for_bulk(
+                self.poller.upstream, documents, above=above, now=self._clock.unix_s()
+            )
+        except (Unavailable, BreakerOpen) as outage:
+            log.warning("how much is pending is not known: %s", outage)
+            return
+        self.poller.held.left_alone = frozenset({TASK_TYPE} if is_left else ())
+        if is_left:
+            log.info("more than %d tasks are pending: texts are left to bulk_embed", above)

@@ -1,22 +1,25 @@
 """Stores that are lost for a while, and processes that die between two steps of one."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.errors import Unavailable
-from tests.fakes.killing import Steps
+from tests.crash.harness import Steps
 
-_METHODS = ("insert", "update", "upsert", "get", "find", "take", "delete", "count", "count_by")
+WRITES = ("insert", "update", "upsert", "take", "delete")
+_METHODS = (*WRITES, "get", "find", "count", "count_by")
 
 
 class _Observed(EmbeddedDocuments):
     """The embedded store, with something before and after each call."""
 
+    observed: Collection[str] = _METHODS
+
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        return _surround(self, found) if name in _METHODS else found
+        return _surround(self, found) if name in _METHODS and name in self.observed else found
 
     def before(self) -> None:
         """Do something before a call."""
@@ -60,11 +63,17 @@ class LosableDocuments(_Observed):
 
 
 class SteppedDocuments(_Observed):
-    """The embedded store, with a step before and after each call."""
+    """The embedded store, with a step before and after each call.
 
-    def __init__(self, directory: Path, steps: Steps) -> None:
+    Args:
+        observed: methods whose calls are steps.
+    """
+
+    def __init__(
+        self, directory: Path, steps: Steps, *, observed: Collection[str] = _METHODS
+    ) -> None:
         super().__init__(directory)
-        self._steps = steps
+        self._steps, self.observed = steps, observed
 
     def before(self) -> None:
         self._steps.pass_one()

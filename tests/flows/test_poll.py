@@ -21,7 +21,7 @@ async def test_a_shift_drains_and_says_what_it_did(upstream: FakeUpstream):
         upstream.add(f"t{number}", f"text {number}")
     upstream.add("bad", "")
     report = await poll_tasks(shift_seconds=0)
-    assert (report.ended, report.looks) == ("drained", 1)
+    assert (report.ended, report.ticks) == ("drained", 1)
     assert (report.tally.succeeded, report.tally.failed) == (12, 1)
     assert report.tally.by_error == {"empty_text": 1}
     assert upstream.states == {**{f"t{n}": DONE for n in range(12)}, "bad": ["failed"]}
@@ -55,7 +55,7 @@ async def test_a_shift_leaves_a_table_and_the_state_of_the_ledger(upstream: Fake
     assert len(await artifacts("intake-status", run.id)) == 1
 
 
-async def test_a_shift_looks_again_until_its_time_is_over(upstream: FakeUpstream):
+async def test_a_shift_polls_again_until_its_time_is_over(upstream: FakeUpstream):
     upstream.add("t1")
     running = asyncio.create_task(poll_tasks(shift_seconds=3))
     while upstream.states.get("t1") != DONE:
@@ -64,7 +64,7 @@ async def test_a_shift_looks_again_until_its_time_is_over(upstream: FakeUpstream
     report = await running
     assert upstream.states == {"t1": DONE, "t2": DONE}
     assert report.ended == "time_over"
-    assert report.looks > 1
+    assert report.ticks > 1
 
 
 async def test_a_shift_ends_although_tasks_keep_coming(upstream: FakeUpstream):
@@ -114,12 +114,12 @@ async def test_a_shift_that_never_reaches_the_upstream_fails(upstream: FakeUpstr
     assert len(await artifacts("shift-report", run.id)) == 1
 
 
-async def test_an_outage_in_one_look_does_not_end_the_shift(upstream: FakeUpstream):
+async def test_an_outage_in_one_tick_does_not_end_the_shift(upstream: FakeUpstream):
     upstream.add("t1")
     upstream.fail_next(503, 503, on="pending")
     report = await poll_tasks(shift_seconds=2)
     assert upstream.states == {"t1": DONE}
-    assert report.looks > 1
+    assert report.ticks > 1
 
 
 async def test_a_wrong_address_fails_at_once(upstream: FakeUpstream):
@@ -129,7 +129,7 @@ async def test_a_wrong_address_fails_at_once(upstream: FakeUpstream):
     assert upstream.count("pending") == 1
 
 
-async def test_an_address_that_is_gone_for_a_look_does_not_end_the_shift(upstream: FakeUpstream):
+async def test_an_address_that_is_gone_for_a_tick_does_not_end_the_shift(upstream: FakeUpstream):
     upstream.add("t1")
     running = asyncio.create_task(poll_tasks(shift_seconds=4))
     while upstream.states != {"t1": DONE}:

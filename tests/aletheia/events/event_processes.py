@@ -1,7 +1,7 @@
 """What processes do with the log of events; some of them die at a chosen step.
 
-Run as a program, reads one JSON object a line, `{"directory", "work", "sent", "kill_at"}`, forks,
-does the work in the child, and prints `{"steps", "signal", "exit"}`.
+Run as a program it serves the orders of `tests.crash.harness`, each `{"directory", "work", "sent",
+"kill_at"}`.
 """
 
 import os
@@ -19,9 +19,9 @@ from aletheia.events.models import (
     Event,
     IterationComplete,
 )
+from tests.crash.harness import Steps, serve_orders
 from tests.fakes.documents import SteppedDocuments
 from tests.fakes.event_sink import FileSink
-from tests.fakes.killing import Steps, serve_orders
 
 PROJECT = "p1"
 LEASE_S = 0.1

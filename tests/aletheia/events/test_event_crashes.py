@@ -1,9 +1,6 @@
 """Processes killed at every step of telling and feeding, and others that go on (SPEC §4)."""
 
 import asyncio
-import json
-import signal
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -13,41 +10,19 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.events.delivery import CURSORS, FanOut
 from aletheia.events.log import EventLog
 from tests.aletheia.events.event_processes import LEASE_S, PROJECT, story, tell
-
-
-class Runner:
-    """The process that forks those who die."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def work(self, directory: Path, work: str, kill_at: int) -> dict[str, int]:
-        """Do some work, killed at a step (0: never)."""
-        order = {
-            "directory": str(directory),
-            "work": work,
-            "sent": str(directory / "sent"),
-            "kill_at": kill_at,
-        }
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        return json.loads(await self._process.stdout.readline())
+from tests.crash.harness import Ending, Forks, forking
 
 
 @pytest.fixture
-async def runner() -> AsyncGenerator[Runner]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.aletheia.events.event_processes",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+async def forks() -> AsyncGenerator[Forks]:
+    async with forking("tests.aletheia.events.event_processes") as forks:
+        yield forks
+
+
+async def work(forks: Forks, directory: Path, what: str, kill_at: int = 0) -> Ending:
+    return await forks.work(
+        kill_at, directory=str(directory), work=what, sent=str(directory / "sent")
     )
-    yield Runner(process)
-    assert process.stdin
-    process.stdin.close()
-    await process.wait()
 
 
 async def with_a_story(directory: Path) -> None:
@@ -61,14 +36,14 @@ async def with_a_story(directory: Path) -> None:
 
 @pytest.mark.timeout(300)
 async def test_a_teller_killed_at_any_step_leaves_no_gap_and_a_second_pass_no_repetition(
-    runner: Runner, tmp_path: Path
+    forks: Forks, tmp_path: Path
 ):
-    whole = await runner.work(tmp_path / "whole", "tell", kill_at=0)
-    assert whole["steps"] >= 4 * len(story()), "a look and an insert for each event"
-    for kill_at in range(1, whole["steps"] + 1):
+    whole = await work(forks, tmp_path / "whole", "tell")
+    assert whole.steps >= 4 * len(story()), "a look and an insert for each event"
+    for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
-        assert (await runner.work(directory, "tell", kill_at))["signal"] == signal.SIGKILL, where
-        assert (await runner.work(directory, "tell", kill_at=0))["signal"] == 0, where
+        assert (await work(forks, directory, "tell", kill_at)).was_killed, where
+        assert (await work(forks, directory, "tell")).is_done, where
         store = EmbeddedDocuments(directory)
         await store.open()
         events = await EventLog(store).read(PROJECT)
@@ -79,18 +54,18 @@ async def test_a_teller_killed_at_any_step_leaves_no_gap_and_a_second_pass_no_re
 
 @pytest.mark.timeout(300)
 async def test_a_feeder_killed_at_any_step_leaves_nothing_out_and_repeats_at_most_one_event(
-    runner: Runner, tmp_path: Path
+    forks: Forks, tmp_path: Path
 ):
     await with_a_story(tmp_path / "whole")
-    whole = await runner.work(tmp_path / "whole", "feed", kill_at=0)
+    whole = await work(forks, tmp_path / "whole", "feed")
     numbers = list(range(1, len(story()) + 1))
-    assert whole["steps"] > 2 * len(numbers), "one write for each event"
-    for kill_at in range(1, whole["steps"] + 1):
+    assert whole.steps > 2 * len(numbers), "one write for each event"
+    for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
         await with_a_story(directory)
-        assert (await runner.work(directory, "feed", kill_at))["signal"] == signal.SIGKILL, where
+        assert (await work(forks, directory, "feed", kill_at)).was_killed, where
         await asyncio.sleep(LEASE_S + 0.01)
-        assert (await runner.work(directory, "feed", kill_at=0))["signal"] == 0, where
+        assert (await work(forks, directory, "feed")).is_done, where
         sent = [int(line) for line in (directory / "sent").read_text().splitlines()]
         assert list(dict.fromkeys(sent)) == numbers, where
         assert len(sent) <= len(numbers) + 1, where

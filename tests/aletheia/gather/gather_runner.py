@@ -1,8 +1,8 @@
 """Works gather runs, also in child processes that kill themselves at a chosen step.
 
-Reads one JSON object a line: `{"directory", "kill_at", "max_iterations"}`. Forks, works one run in
-the child, and prints `{"steps", "signal", "exit"}`. A step is the moment before a write to a
-store or a question to a model; each answer is logged, as it is paid for.
+Run as a program it serves the orders of `tests.crash.harness`, each `{"directory", "kill_at",
+"max_iterations"}`. A step is the moment before a write to a store or a question to a model; each
+answer is logged, as it is paid for.
 """
 
 import zlib
@@ -50,8 +50,8 @@ from aletheia.llm.ports import ChatModel
 from aletheia.llm.usage import BudgetUsage
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.text.normalisation import normalise
+from tests.crash.harness import Steps, serve_orders
 from tests.fakes.departments import FakeDepartments, make_department
-from tests.fakes.killing import Steps, serve_orders
 
 MODEL = "words"
 PROJECT = "shop"

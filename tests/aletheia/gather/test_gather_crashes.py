@@ -1,10 +1,6 @@
 """A run killed at every step, and another attempt that finds what it left (SPEC §4)."""
 
-import asyncio
-import json
 import random
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -25,40 +21,13 @@ from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem, VectorCache
 from aletheia.resilience.breaker import CircuitBreaker
 from tests.aletheia.gather.gather_runner import DIMENSIONS, MODEL, PROJECT, embed_words
-
-
-class Runner:
-    """The process that forks runs."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def work(self, directory: Path, kill_at: int, max_iterations: int = 3) -> dict[str, Any]:
-        """Work a run, killed at a step (0: never)."""
-        order = {
-            "directory": str(directory),
-            "kill_at": kill_at,
-            "max_iterations": max_iterations,
-        }
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        return json.loads(await self._process.stdout.readline())
+from tests.crash.harness import Forks, forking
 
 
 @pytest.fixture
-async def runner() -> AsyncGenerator[Runner]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.aletheia.gather.gather_runner",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    yield Runner(process)
-    assert process.stdin
-    process.stdin.close()
-    await process.wait()
+async def forks() -> AsyncGenerator[Forks]:
+    async with forking("tests.aletheia.gather.gather_runner") as forks:
+        yield forks
 
 
 @dataclass
@@ -131,20 +100,20 @@ def check_counts(left: Left, where: str) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(runner: Runner, tmp_path: Path):
-    told = await runner.work(tmp_path / "whole", kill_at=0)
-    assert told["exit"] == 0
-    assert told["steps"] > 30, "the steps of a whole run"
+async def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(forks: Forks, tmp_path: Path):
+    ending = await forks.work(directory=str(tmp_path / "whole"), max_iterations=3)
+    assert ending.is_done
+    assert ending.steps > 30, "the steps of a whole run"
     whole = await look(tmp_path / "whole")
     check_counts(whole, "never killed")
     assert len(whole.items) > 10
     assert set(whole.paid.values()) == {1}
 
-    for kill_at in range(1, told["steps"] + 1):
+    for kill_at in range(1, ending.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
-        killed = await runner.work(directory, kill_at)
-        assert killed["signal"] == signal.SIGKILL, where
-        assert (await runner.work(directory, kill_at=0))["exit"] == 0, where
+        order: dict[str, Any] = {"directory": str(directory), "max_iterations": 3}
+        assert (await forks.work(kill_at, **order)).was_killed, where
+        assert (await forks.work(**order)).is_done, where
         left = await look(directory)
         check_counts(left, where)
         assert left.outcome == whole.outcome, where
@@ -155,21 +124,21 @@ async def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(runner: Runne
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_run_killed_again_and_again_gets_to_its_end(
-    runner: Runner, tmp_path: Path, seed: int
+    forks: Forks, tmp_path: Path, seed: int
 ):
-    whole_told = await runner.work(tmp_path / "whole", kill_at=0, max_iterations=8)
+    whole_ending = await forks.work(directory=str(tmp_path / "whole"), max_iterations=8)
     whole = await look(tmp_path / "whole")
     check_counts(whole, "never killed")
     draw = random.Random(seed)
     kills = 0
     while True:
-        kill_at = draw.randint(12, whole_told["steps"] // 2)
-        told = await runner.work(tmp_path / "killed", kill_at, max_iterations=8)
-        if told["signal"] != signal.SIGKILL:
+        kill_at = draw.randint(12, whole_ending.steps // 2)
+        ending = await forks.work(kill_at, directory=str(tmp_path / "killed"), max_iterations=8)
+        if not ending.was_killed:
             break
         kills += 1
         assert kills < 60, "it gets nowhere"
-    assert told["exit"] == 0
+    assert ending.is_done
     assert kills >= 2
     left = await look(tmp_path / "killed")
     check_counts(left, f"seed {seed}")

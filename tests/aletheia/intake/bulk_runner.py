@@ -1,14 +1,14 @@
 """Works runs of the bulk lane in child processes that kill themselves at a chosen step.
 
-Reads one JSON object a line: `{"url", "api_url", "api_key", "directory", "kill_at", "lane_s",
-"is_shift"}`. Forks, works one run of the lane in the child, or one shift, and prints
-`{"steps", "signal", "exit"}`. A step is the moment after anything that another process may see: a
-write to the store, a report to the upstream, a file or a batch at the provider.
+Serves the orders of `tests.crash.harness`, each `{"url", "api_url", "api_key", "directory",
+"kill_at", "lane_s", "is_shift"}`: one run of the lane, or one shift. A step is a moment before or
+after anything that another process may see: a write to the store, a report to the upstream, a file
+or a batch at the provider.
 """
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,52 +17,21 @@ from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.openai.guarded_batches import GuardedBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
 from aletheia.adapters.upstream.client import HttpUpstream
-from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
-from aletheia.documents import Document, Update
 from aletheia.intake.bulk import TASK_TYPE, BulkLane
 from aletheia.intake.bulk_ports import ProviderBatch
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.pipeline import drain
-from aletheia.intake.shift import Shift
+from aletheia.intake.poller import Poller
 from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import BudgetLimits, Spending
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
 from aletheia.settings import BudgetSettings, IntakeSettings
-from tests.fakes.killing import Steps, serve_orders
-
-
-class SteppedStore(EmbeddedDocuments):
-    """The real store, with a step after each write."""
-
-    def __init__(self, directory: Path, steps: Steps) -> None:
-        super().__init__(directory)
-        self._steps = steps
-
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
-        done = await super().insert(collection, documents)
-        self._steps.pass_one()
-        return done
-
-    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
-        done = await super().update(collection, updates)
-        self._steps.pass_one()
-        return done
-
-
-class SteppedUpstream(HttpUpstream):
-    """The real client, with a step after each report."""
-
-    def __init__(self, url: str, steps: Steps) -> None:
-        super().__init__(url, sign_in=NoSignIn(), retry_base_s=0)
-        self._steps = steps
-
-    async def report(self, task_id: str, body: bytes) -> None:
-        await super().report(task_id, body)
-        self._steps.pass_one()
+from tests.aletheia.intake.crash_runner import SteppedUpstream, run_shift
+from tests.crash.harness import Steps, serve_orders
+from tests.fakes.documents import SteppedDocuments
 
 
 class SteppedBatches(OpenAIBatches):
@@ -93,7 +62,7 @@ def no_tables(name: str) -> Encoding:
 
 async def work(order: dict[str, Any], steps: Steps) -> None:
     """Work one run of the lane to its end, or one shift."""
-    documents = SteppedStore(Path(order["directory"]), steps)
+    documents = SteppedDocuments(Path(order["directory"]), steps, observed=("insert", "update"))
     await documents.open()
     upstream = SteppedUpstream(order["url"], steps)
     await upstream.open()
@@ -154,10 +123,7 @@ async def work_shift(
 ) -> None:
     """Work one shift until nothing is left to do now."""
     ledger = Ledger.from_settings(documents, settings, owner=str(os.getpid()))
-    await ledger.prepare()
-    shift = Shift(upstream, ledger, _processors(batches), Pace(backoff_s=0), ledger.clock)
-    async with shift.holding():
-        await drain(shift.collector.collect, shift.process)
+    await run_shift(Poller(upstream, ledger, _processors(batches), Pace(backoff_s=0), ledger.clock))
 
 
 def _processors(batches: OpenAIBatches) -> Processors:

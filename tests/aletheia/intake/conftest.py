@@ -13,7 +13,7 @@ from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import ROWS, Ledger
 from aletheia.intake.pipeline import drain
-from aletheia.intake.shift import Shift
+from aletheia.intake.poller import Poller
 from aletheia.settings import IntakeSettings
 from tests.fakes.processors import FakeProcessors
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
@@ -30,7 +30,7 @@ class Clock:
 
 
 class Bench:
-    """Everything around a shift.
+    """Everything around a poller.
 
     Attributes:
         upstream: what it polls.
@@ -56,9 +56,9 @@ class Bench:
         settings = IntakeSettings(_env_file=None, **changes)  # pyright: ignore[reportCallIssue]
         return Ledger.from_settings(self.documents, settings, owner="a test", clock=self.clock)
 
-    def shift(self, ledger: Ledger | None = None, **pace: Any) -> Shift:
-        """Begin a shift, with some of its pace changed."""
-        return Shift(
+    def poller(self, ledger: Ledger | None = None, **pace: Any) -> Poller:
+        """Begin a poller, with some of its pace changed."""
+        return Poller(
             self.client,
             ledger or self.ledger(),
             self.processors,
@@ -66,13 +66,13 @@ class Bench:
             self.clock,
         )
 
-    async def drain(self, shift: Shift | None = None, **pace: Any) -> Shift:
-        """Work a shift until nothing is left to do."""
-        shift = shift or self.shift(**pace)
-        await shift.held.ledger.prepare()
-        async with shift.holding():
-            await drain(shift.collector.collect, shift.process)
-        return shift
+    async def drain(self, poller: Poller | None = None, **pace: Any) -> Poller:
+        """Work a poller until nothing is left to do."""
+        poller = poller or self.poller(**pace)
+        await poller.held.ledger.prepare()
+        async with poller.holding():
+            await drain(poller.collector.collect, poller.process)
+        return poller
 
     async def rows(self) -> dict[str, dict[str, Any]]:
         """Read the ledger by task id; of several rows the one claimed last."""

@@ -1,46 +1,27 @@
 """Runs shifts in child processes that kill themselves at a chosen step.
 
-Reads one JSON object a line: `{"url", "directory", "log", "kill_at", "lease_s"}`. Forks, works one
-shift in the child, and prints `{"steps", "signal"}`. A step is any moment before or after a call
-that leaves the process: a write to the store, a request to the upstream, a computation.
+Serves the orders of `tests.crash.harness`, each `{"url", "directory", "log", "kill_at",
+"lease_s"}`. A step is any moment before or after a call that leaves the process: a write to the
+store, a report to the upstream, a computation.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Finished
-from aletheia.documents import Document, Update
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.pipeline import drain
+from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
 from aletheia.settings import IntakeSettings
-from tests.fakes.killing import Steps, serve_orders
-
-
-class SteppedDocuments(EmbeddedDocuments):
-    """The real store, with a step before and after each write."""
-
-    def __init__(self, directory: Path, steps: Steps) -> None:
-        super().__init__(directory)
-        self._steps = steps
-
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
-        self._steps.pass_one()
-        done = await super().insert(collection, documents)
-        self._steps.pass_one()
-        return done
-
-    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
-        self._steps.pass_one()
-        done = await super().update(collection, updates)
-        self._steps.pass_one()
-        return done
+from tests.crash.harness import Steps, serve_orders
+from tests.fakes.documents import SteppedDocuments
 
 
 class SteppedUpstream(HttpUpstream):
@@ -74,17 +55,19 @@ class LoggingProcessors:
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:
         del task_type, group
-        for index, one in enumerate(inputs):
+        for index, task_input in enumerate(inputs):
             self._steps.pass_one()
             with self._log.open("a") as log:
-                log.write(f"{one['text']}\n")
+                log.write(f"{task_input['text']}\n")
             nonce = os.urandom(8).hex()
             yield [Finished(index, {"nonce": nonce}, {"model": "m"}, {"tokens": 1})]
 
 
 async def work_shift(order: dict[str, Any], steps: Steps) -> None:
     """Work one shift until nothing is left to do now."""
-    documents = SteppedDocuments(Path(order["directory"]), steps)
+    documents = SteppedDocuments(
+        Path(order["directory"]), steps, observed=("insert", "update", "upsert")
+    )
     await documents.open()
     settings = IntakeSettings(
         _env_file=None,  # pyright: ignore[reportCallIssue]
@@ -92,15 +75,21 @@ async def work_shift(order: dict[str, Any], steps: Steps) -> None:
         clock_skew_seconds=0,
     )
     ledger = Ledger.from_settings(documents, settings, owner=str(os.getpid()))
-    await ledger.prepare()
     upstream = SteppedUpstream(order["url"], steps)
     await upstream.open()
     processors = LoggingProcessors(Path(order["log"]), steps)
-    shift = Shift(upstream, ledger, processors, Pace(batch=4, backoff_s=0), ledger.clock)
-    async with shift.holding():
-        await drain(shift.collector.collect, shift.process)
+    poller = Poller(upstream, ledger, processors, Pace(batch=4, backoff_s=0), ledger.clock)
+    await run_shift(poller)
     await upstream.close()
     await documents.close()
+
+
+async def run_shift(poller: Poller) -> None:
+    """Take the steps of `flows.poll` for a shift that ticks once."""
+    shift = await Shift.begin(poller, str(os.getpid()), length_s=0, interval_s=1)
+    async with poller.holding():
+        while await shift.next_tick(asyncio.sleep):
+            await drain(shift.collect, shift.process)
 
 
 if __name__ == "__main__":

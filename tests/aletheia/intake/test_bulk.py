@@ -39,7 +39,7 @@ from aletheia.intake.bulk import (
 )
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.parsing import parse_page
-from aletheia.intake.shift import Shift
+from aletheia.intake.poller import Poller
 from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import BudgetLimits, Spending, UsageState
 from aletheia.resilience.breaker import CircuitBreaker, State
@@ -134,18 +134,18 @@ class Lanes:
                 await lane.look()
         return lane.report()
 
-    async def shift(self, *, above: int | None = None) -> Shift:
-        """Work a shift, one that embeds one request at a time.
+    async def drain(self, *, above: int | None = None) -> Poller:
+        """Drain the upstream with a poller, which embeds one request at a time.
 
         Args:
             above: with more than this it may leave texts to the lane.
         """
         pace = Pace(backoff_s=0, page=100)
         ledger = self.bench.ledger(clock_skew_seconds=0)
-        shift = Shift(self.bench.client, ledger, self.processors, pace, self.clock)
+        poller = Poller(self.bench.client, ledger, self.processors, pace, self.clock)
         if await is_for_bulk_now(self, above):
-            shift.held.left_alone = frozenset({TASK_TYPE})
-        return await self.bench.drain(shift)
+            poller.held.left_alone = frozenset({TASK_TYPE})
+        return await self.bench.drain(poller)
 
     def result(self, task_id: str) -> dict[str, Any]:
         """The result that was reported for a task."""
@@ -296,7 +296,7 @@ async def test_where_pages_do_not_tell_too_small_a_backlog_is_left_to_the_shifts
     lanes.add("one", "two")
     report = await lanes.work(above=200)
     assert (report.ended, report.handed_back) == ("too_little", 2)
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states == {"one": DONE, "two": DONE}
     assert lanes.api.batches == {}
 
@@ -340,7 +340,7 @@ async def test_what_expired_goes_to_the_next_shift_and_counts_as_no_attempt(lane
     rows = await lanes.bench.rows()
     left = [row for row in rows.values() if row["state"] == "processing"]
     assert [(row["attempts"], row["lease_until"]) for row in left] == [(0, 0)] * 3
-    await lanes.shift()
+    await lanes.drain()
     assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
     assert sorted(text for texts in lanes.single for text in texts) == ["five", "four", "three"]
 
@@ -369,7 +369,7 @@ async def test_a_batch_that_fails_its_validation_costs_nothing(lanes: Lanes):
     assert record.state is UsageState.RELEASED
     (order,) = await lanes.orders()
     assert (order["outcome"], "token_limit_exceeded" in order["reason"]) == ("failed", True)
-    await lanes.shift()
+    await lanes.drain()
     assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
 
 
@@ -417,7 +417,7 @@ async def test_a_bad_vector_is_an_attempt_and_the_next_one_is_a_shifts(lanes: La
     assert report.handed_back == 1
     assert (await lanes.bench.rows())["two"]["attempts"] == 1
     lanes.api.spoils = {}
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states["two"] == DONE
 
 
@@ -436,7 +436,7 @@ async def test_a_line_that_cannot_be_read_leaves_its_task_to_the_shifts(lanes: L
     lanes.add("one", "two", "three")
     report = await lanes.work()
     assert (report.tally.succeeded, report.handed_back) == (2, 1)
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states["two"] == DONE
 
 
@@ -541,7 +541,7 @@ async def test_an_order_that_is_never_accepted_is_given_up(lanes: Lanes):
     assert report.handed_back == 3
     (record,) = await lanes.spending.records("run 1")
     assert record.state is UsageState.RELEASED
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states == {"one": DONE, "two": DONE, "three": DONE}
     assert lanes.api.batches == {}
 
@@ -683,7 +683,7 @@ async def test_what_is_held_up_after_it_was_claimed_waits_in_the_ledger(lanes: L
     states = {record.state for record in await lanes.spending.records("run 1")}
     assert states == {UsageState.SETTLED, UsageState.RELEASED}
     lanes.clock.now += 61
-    await lanes.shift()
+    await lanes.drain()
     assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
 
 
@@ -701,7 +701,7 @@ async def test_a_wrong_key_on_submission_loses_nothing(lanes: Lanes, endpoint: s
     lanes.api.fail_next(401, on=endpoint)
     with pytest.raises(Unauthorized):
         await lanes.work()
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states["one"] == ["processing"]
     lanes.clock.now += 61
     report = await lanes.work(lanes.open("run 2"))
@@ -722,7 +722,7 @@ async def test_what_may_not_be_submitted_is_left_to_the_shifts(lanes: Lanes, sta
     assert lanes.api.files == {}
     (record,) = await lanes.spending.records("run 1")
     assert record.state is UsageState.RELEASED
-    await lanes.shift()
+    await lanes.drain()
     assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
 
 
@@ -837,7 +837,7 @@ async def test_a_run_cancelled_while_it_collects_gives_everything_back(lanes: La
     with pytest.raises(asyncio.CancelledError):
         await running
     lanes.upstream.delay_s = 0
-    await lanes.shift()
+    await lanes.drain()
     assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
     assert lanes.api.batches == {}
 
@@ -875,7 +875,7 @@ async def test_a_late_submission_holds_its_tasks_as_long_as_any(lanes: Lanes):
     lanes.api.is_held = True
     await lanes.work(lanes.open("run 2"), looks=2)
     lanes.clock.now += LEASE_S - 60
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states["one"] == ["processing"]
     lanes.api.is_held = False
     assert (await lanes.work(lanes.open("run 3"))).tally.succeeded == 3
@@ -900,10 +900,10 @@ async def test_no_shift_takes_the_tasks_of_a_batch_before_its_lease_is_over(lane
     lanes.add("one", "two", "three")
     await lanes.work(looks=2)
     lanes.clock.now += LEASE_S - 1
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states["one"] == ["processing"]
     lanes.clock.now += 2
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states == {"one": DONE, "two": DONE, "three": DONE}
 
 
@@ -912,7 +912,7 @@ async def test_a_batch_that_comes_too_late_changes_nothing(lanes: Lanes):
     lanes.add("one", "two", "three")
     await lanes.work(looks=2)
     lanes.clock.now += LEASE_S + 1
-    await lanes.shift()
+    await lanes.drain()
     reports = {task_id: list(bodies) for task_id, bodies in lanes.upstream.bodies.items()}
     lanes.api.is_held = False
     lanes.batch.status = "finalizing"
@@ -947,7 +947,7 @@ async def test_a_report_the_upstream_cannot_take_is_sent_by_a_shift(lanes: Lanes
     assert (report.tally.succeeded, report.tally.deferred_reports) == (2, 1)
     lanes.upstream.refuse_reports("two", None)
     lanes.clock.now += 3600
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states["two"] == DONE
     assert lanes.single == []
 
@@ -987,9 +987,9 @@ async def test_a_clock_moved_back_leaves_nothing_to_the_lane(lanes: Lanes):
 async def test_a_run_that_finds_too_little_gets_the_next_backlog(lanes: Lanes):
     lanes.add("one")
     assert (await lanes.work()).ended == "too_little"
-    await lanes.shift(above=2)
+    await lanes.drain(above=2)
     lanes.add("two", "three", "four")
-    await lanes.shift(above=2)
+    await lanes.drain(above=2)
     assert lanes.upstream.states == {"one": DONE}
 
 
@@ -1013,7 +1013,7 @@ async def test_what_a_run_has_passed_over_is_the_shifts(lanes: Lanes):
     assert (await lanes.work()).tally.succeeded == 3
     lanes.add("four", "five", "six")
     assert not await is_for_bulk_now(lanes)
-    await lanes.shift(above=2)
+    await lanes.drain(above=2)
     assert lanes.upstream.states["long"] == DONE
     lanes.add("seven", "eight", "nine")
     assert await is_for_bulk_now(lanes)
@@ -1029,7 +1029,7 @@ async def test_what_a_killed_shift_had_claimed_is_the_shifts(lanes: Lanes):
     lanes.add("four", "five", "six")
     assert not await is_for_bulk_now(lanes)
     lanes.clock.now += 61
-    await lanes.shift(above=2)
+    await lanes.drain(above=2)
     assert lanes.upstream.states["claimed"] == DONE
 
 
@@ -1102,7 +1102,7 @@ async def test_after_a_run_that_was_of_no_use_everything_is_the_shifts(
     await fail(lanes)
     lanes.add("four", "five", "six", "seven")
     assert not await is_for_bulk_now(lanes, above=3)
-    await lanes.shift(above=3)
+    await lanes.drain(above=3)
     assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
     assert len(lanes.upstream.states) == len(lanes.upstream.tasks)
     await lanes.work(lanes.open("run 2"))
@@ -1118,7 +1118,7 @@ async def test_lane_and_shifts_together_leave_nothing_behind(lanes: Lanes):
     lanes.add(*[f"text {number}" for number in range(30)])
     for hour in range(3):
         await lanes.work(lanes.open(f"run {hour}"), above=10)
-        await lanes.shift(above=10)
+        await lanes.drain(above=10)
         lanes.clock.now += 3600
     assert len(lanes.upstream.states) == 60
     assert {states[-1] for states in lanes.upstream.states.values()} == {"succeeded", "failed"}
@@ -1179,7 +1179,7 @@ async def test_a_run_that_fails_before_its_order_is_written_gives_everything_bac
     lanes.add("one", "two", "three", model="unpriced")
     with pytest.raises(Misconfigured):
         await lanes.work()
-    await lanes.shift()
+    await lanes.drain()
     assert lanes.upstream.states == {"one": DONE, "two": DONE, "three": DONE}
     assert lanes.api.batches == {}
 

@@ -1,9 +1,6 @@
 """A poller killed at every step, and another that finds what it left (SPEC §1, Effects)."""
 
 import asyncio
-import json
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -13,46 +10,17 @@ import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.intake.ledger import ROWS
+from tests.crash.harness import Forks, forking
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
 
 TASKS = 6
 LEASE_S = 0.15
 
 
-class Runner:
-    """The process that forks pollers."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def work(self, upstream: FakeUpstream, directory: Path, kill_at: int) -> dict[str, Any]:
-        """Work one shift, killed at a step (0: never)."""
-        order = {
-            "url": upstream.url,
-            "directory": str(directory),
-            "log": str(directory / "computed"),
-            "kill_at": kill_at,
-            "lease_s": LEASE_S,
-        }
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        return json.loads(await self._process.stdout.readline())
-
-
 @pytest.fixture
-async def runner() -> AsyncGenerator[Runner]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.aletheia.intake.crash_runner",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    yield Runner(process)
-    assert process.stdin
-    process.stdin.close()
-    await process.wait()
+async def forks() -> AsyncGenerator[Forks]:
+    async with forking("tests.aletheia.intake.crash_runner") as forks:
+        yield forks
 
 
 def list_tasks(upstream: FakeUpstream) -> None:
@@ -77,28 +45,27 @@ def computed(directory: Path) -> Counter[str]:
 
 @pytest.mark.timeout(300)
 async def test_a_poller_killed_at_any_step_loses_nothing_and_repeats_nothing_kept(
-    runner: Runner, tmp_path: Path
+    forks: Forks, tmp_path: Path
 ):
-    async with serve_fake_upstream() as upstream:
-        list_tasks(upstream)
-        (tmp_path / "whole").mkdir()
-        whole = await runner.work(upstream, tmp_path / "whole", kill_at=0)
-    assert whole["steps"] > 50, "the steps of a whole shift"
-
-    for kill_at in range(1, whole["steps"] + 1):
+    kill_at, was_killed = 0, True
+    while was_killed:
+        kill_at += 1
+        where = f"killed at step {kill_at}"
         directory = tmp_path / str(kill_at)
         directory.mkdir()
         async with serve_fake_upstream() as upstream:
             list_tasks(upstream)
-            killed = await runner.work(upstream, directory, kill_at)
+            order: dict[str, Any] = {
+                "url": upstream.url,
+                "directory": str(directory),
+                "log": str(directory / "computed"),
+                "lease_s": LEASE_S,
+            }
+            was_killed = (await forks.work(kill_at, **order)).was_killed
             kept, before = await was_kept(directory), computed(directory)
             await asyncio.sleep(LEASE_S + 0.02)
-            after_that = await runner.work(upstream, directory, kill_at=0)
+            assert (await forks.work(**order)).is_done, where
 
-            assert after_that["exit"] == 0
-            where = f"killed at step {kill_at}"
-            # Steps of concurrent calls may come in another order, and so may be one fewer.
-            assert killed["signal"] == signal.SIGKILL or kill_at > whole["steps"] - 5, where
             assert all(task.state == "succeeded" for task in tasks_of(upstream)), where
             assert upstream.tasks["faulty"].state == "failed", where
             for task_id, bodies in upstream.bodies.items():
@@ -108,6 +75,7 @@ async def test_a_poller_killed_at_any_step_loses_nothing_and_repeats_nothing_kep
             assert not again & kept, f"{where}: computed what was kept"
             assert all(count <= 2 for count in computed(directory).values()), where
             assert set(before) <= set(computed(directory))
+    assert kill_at > 50, "the steps of a whole shift"
 
 
 def tasks_of(upstream: FakeUpstream) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Limits, budgets and breakers around a shift: nothing fails for them, and nothing is lost."""
+"""Limits, budgets and breakers around a poller: nothing fails for them, and nothing is lost."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,22 +26,22 @@ def at(bench: Bench, seconds: float) -> datetime:
 async def test_what_is_held_up_before_its_claim_stays_pending_upstream(bench: Bench):
     bench.add("t1")
     bench.processors.holds = [RateLimited("openai", at(bench, 40), ("minute",))]
-    shift = await bench.drain()
+    poller = await bench.drain()
     assert bench.upstream.states == {}
     assert await bench.rows() == {}
-    assert "over its limit per minute" in shift.held.tally.held_up["m"]
-    assert shift.held.trouble is None
+    assert "over its limit per minute" in poller.held.tally.held_up["m"]
+    assert poller.held.trouble is None
 
 
 async def test_a_group_that_is_held_up_is_not_asked_about_before_its_time(bench: Bench):
     bench.add("t1")
     bench.processors.holds = [RateLimited("openai", at(bench, 40))]
-    shift = await bench.drain()
+    poller = await bench.drain()
     bench.clock.now += 39
-    await bench.drain(shift)
+    await bench.drain(poller)
     assert (len(bench.processors.rooms), bench.upstream.states) == (1, {})
     bench.clock.now += 2
-    await bench.drain(shift)
+    await bench.drain(poller)
     assert bench.upstream.states == {"t1": DONE}
 
 
@@ -49,23 +49,23 @@ async def test_other_groups_go_on_beside_one_that_is_held_up(bench: Bench):
     bench.add("slow", input_data={"text": "a", "model": "x"}, data=None)
     bench.add("t1")
     bench.processors.holds = [BreakerOpen("openai", at(bench, 60))]
-    shift = await bench.drain()
+    poller = await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
-    assert isinstance(shift.held.trouble, BreakerOpen)
+    assert isinstance(poller.held.trouble, BreakerOpen)
 
 
 async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(bench: Bench):
     for number in range(5):
         bench.add(f"t{number}")
     bench.processors.most = 3
-    shift = bench.shift(page=10)
-    await shift.held.ledger.prepare()
-    batch = await shift.collector.collect()
+    poller = bench.poller(page=10)
+    await poller.held.ledger.prepare()
+    batch = await poller.collector.collect()
     assert [claim.task.id for claim in batch.work] == ["t0", "t1", "t2"]
     assert sorted(bench.upstream.states) == ["t0", "t1", "t2"]
     # Those that were collected already count among those there is room for.
     assert bench.processors.rooms[:2] == [5, 5]
-    await shift.held.release_all()
+    await poller.held.release_all()
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ async def test_what_is_held_up_after_processing_waits_in_the_ledger_until_it_may
 async def test_a_provider_that_refuses_us_fails_no_task(bench: Bench, problem: AletheiaError):
     bench.add("t1")
     bench.processors.outages = [problem]
-    shift = await bench.drain()
+    poller = await bench.drain()
     assert (await bench.rows())["t1"]["state"] == "waiting"
-    assert shift.held.trouble is problem
+    assert poller.held.trouble is problem
     bench.clock.now += 100
     await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
@@ -125,12 +125,12 @@ async def test_what_is_listed_again_and_has_to_be_computed_again_needs_room_like
 
 async def test_a_kept_result_is_sent_again_although_its_group_is_held_up(bench: Bench):
     bench.add("t1")
-    shift = await bench.drain()
+    poller = await bench.drain()
     bench.upstream.relist("t1", forgets=True)
     bench.clock.now += 100
     bench.add("t2")
     bench.processors.holds = [BreakerOpen("openai", at(bench, 600))]
-    await bench.drain(shift)
+    await bench.drain(poller)
     assert bench.upstream.bodies["t1"][-1] == bench.upstream.bodies["t1"][1]
     assert bench.upstream.states.get("t2") is None
     assert len(bench.processors.texts) == 1
@@ -140,9 +140,9 @@ async def test_a_task_that_no_budget_ever_has_room_for_is_in_nobodys_way(bench: 
     bench.add("huge", "x" * 100)
     bench.add("t1")
     bench.processors.budget = 50
-    shift = await bench.drain()
+    poller = await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
-    assert "BUDGET_TOKENS_PER_DAY is 50" in shift.held.tally.held_up["task huge"]
+    assert "BUDGET_TOKENS_PER_DAY is 50" in poller.held.tally.held_up["task huge"]
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ async def test_what_costs_something_each_time_is_not_tried_for_ever(
 ):
     bench.add("t1")
     bench.processors.outages = [problem] * 9
-    shift = bench.shift(retries=2)
+    poller = bench.poller(retries=2)
     for _ in range(5):
-        await bench.drain(shift)
+        await bench.drain(poller)
         bench.clock.now += 100
     assert bench.upstream.states == {"t1": ["processing", "failed"]}
     assert len(bench.processors.outages) == 6

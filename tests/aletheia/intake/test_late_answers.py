@@ -10,8 +10,8 @@ from aletheia.adapters.upstream.client import UPSTREAM
 from aletheia.errors import AletheiaError, Conflict, InvalidTask, Refused
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.pipeline import drain
+from aletheia.intake.poller import Poller
 from aletheia.intake.ports import Upstream
-from aletheia.intake.shift import Shift
 from tests.aletheia.intake.conftest import Bench
 
 Answer = Callable[[str, bytes], AletheiaError | None]
@@ -44,9 +44,9 @@ class Answering:
             raise problem
 
 
-def shift_of(bench: Bench, upstream: Upstream, **pace: int) -> Shift:
+def poller_of(bench: Bench, upstream: Upstream, **pace: int) -> Poller:
     pace_ = Pace(**{"backoff_s": 0, **pace})
-    return Shift(upstream, bench.ledger(), bench.processors, pace_, bench.clock)
+    return Poller(upstream, bench.ledger(), bench.processors, pace_, bench.clock)
 
 
 def results(bench: Bench, task_id: str) -> list[bytes]:
@@ -68,7 +68,7 @@ async def test_a_result_that_met_a_conflict_is_the_one_that_is_sent_when_its_tas
         return Conflict(UPSTREAM, 409, "version") if b"succeeded" in body else None
 
     bench.add("t")
-    await bench.drain(shift_of(bench, Answering(bench.client, after=conflict)))
+    await bench.drain(poller_of(bench, Answering(bench.client, after=conflict)))
     assert await bench.states() == {"t": "conflict"}
     bench.clock.now += 100
     bench.upstream.relist("t", forgets=True)
@@ -91,14 +91,14 @@ async def test_a_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
     states = ("pending", "processing", "succeeded", "failed")
     bench.upstream.transitions = {state: {*states[1:]} for state in states}
     sent = len(bench.upstream.bodies["t"])
-    shift = bench.shift()
-    (letter,) = await shift.held.ledger.dead_letters(limit=100)
-    async with shift.holding():
-        batch = await shift.collector.recall([letter["_id"]])
+    poller = bench.poller()
+    (letter,) = await poller.held.ledger.dead_letters(limit=100)
+    async with poller.holding():
+        batch = await poller.collector.recall([letter["_id"]])
 
     assert batch.size == 0
     assert len(bench.upstream.bodies["t"]) == sent
-    (letter,) = await shift.held.ledger.dead_letters(limit=100)
+    (letter,) = await poller.held.ledger.dead_letters(limit=100)
     assert letter["replay_refused"]["code"] == "superseded"
 
 
@@ -112,17 +112,17 @@ async def test_an_acknowledgement_that_went_unrecorded_loses_no_task(bench: Benc
 
     bench.add("t")
     upstream = Answering(bench.client, before=refuse)
-    shift = shift_of(bench, upstream)
-    await shift.held.ledger.prepare()
+    poller = poller_of(bench, upstream)
+    await poller.held.ledger.prepare()
     page = await upstream.pending(10)
     assert len(page) == 1
     # What a process leaves behind that is killed between the answer and writing it down.
-    left = shift_of(bench, Answering(bench.client, after=_kill))
+    left = poller_of(bench, Answering(bench.client, after=_kill))
     with pytest.raises(_Killed):
         await left.collector.collect()
     assert bench.upstream.tasks["t"].state == "processing"
     bench.clock.now += 1000
-    await bench.drain(shift)
+    await bench.drain(poller)
 
     assert await bench.states() == {"t": "reported"}
     assert len(results(bench, "t")) == 1
@@ -140,7 +140,7 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
     for number in range(4):
         bench.add(f"t{number}")
     frozen = asyncio.Event()
-    others: list[Shift] = []
+    others: list[Poller] = []
 
     def stand_still(task_id: str, body: bytes) -> AletheiaError | None:
         del task_id
@@ -158,14 +158,14 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
             if frozen.is_set() and not was_frozen:
                 others.append(await bench.drain())
 
-    shift = shift_of(bench, Standing(bench.client, after=stand_still), calls=1)
-    await shift.held.ledger.prepare()
-    async with shift.holding():
-        await drain(shift.collector.collect, shift.process)
+    poller = poller_of(bench, Standing(bench.client, after=stand_still), calls=1)
+    await poller.held.ledger.prepare()
+    async with poller.holding():
+        await drain(poller.collector.collect, poller.process)
 
     assert others[0].held.tally.succeeded == 4
-    assert shift.held.tally.succeeded == 0
-    assert shift.held.tally.lost_leases == 4
+    assert poller.held.tally.succeeded == 0
+    assert poller.held.tally.lost_leases == 4
     # The one that was on its way came twice, and was the same.
     sent = [body for number in range(4) for body in results(bench, f"t{number}")]
     assert len(sent) == 5
@@ -181,22 +181,22 @@ async def test_of_a_page_longer_than_was_asked_for_no_more_is_taken_than_a_batch
 
     for number in range(60):
         bench.add(f"t{number}")
-    shift = shift_of(bench, Generous(bench.client), batch=25)
-    await shift.held.ledger.prepare()
-    batch = await shift.collector.collect()
+    poller = poller_of(bench, Generous(bench.client), batch=25)
+    await poller.held.ledger.prepare()
+    batch = await poller.collector.collect()
 
     assert batch.size == 25
-    assert await shift.held.release_all() == 25
+    assert await poller.held.release_all() == 25
 
 
 async def test_a_task_that_is_done_leaves_its_routing_data_and_holds_it_once_before(bench: Bench):
     bench.add("t", callbackRoute="route", callbackParams={"to": "ünï"})
-    shift = bench.shift()
-    await shift.held.ledger.prepare()
-    batch = await shift.collector.collect()
+    poller = bench.poller()
+    await poller.held.ledger.prepare()
+    batch = await poller.collector.collect()
     assert "callback_json" not in (await bench.rows())["t"]
-    async with shift.holding():
-        await shift.process(batch)
+    async with poller.holding():
+        await poller.process(batch)
 
     row = (await bench.rows())["t"]
     assert "task_json" not in row
@@ -211,15 +211,15 @@ async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the
 
     def stop(task_id: str, body: bytes) -> AletheiaError | None:
         del task_id, body
-        shift.held.stop()
+        poller.held.stop()
         return None
 
-    shift = shift_of(bench, Answering(bench.client, after=stop), page=30)
-    await shift.held.ledger.prepare()
-    async with shift.holding():
-        batch = await shift.collector.collect()
+    poller = poller_of(bench, Answering(bench.client, after=stop), page=30)
+    await poller.held.ledger.prepare()
+    async with poller.holding():
+        batch = await poller.collector.collect()
         # What was claimed by then is computed and reported, as long as that takes not long.
-        await shift.process(batch)
+        await poller.process(batch)
 
     taken = [task for task in bench.upstream.tasks.values() if task.state != "pending"]
     assert 0 < len(taken) <= Pace().calls
@@ -230,10 +230,10 @@ async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the
 
 async def test_a_shift_that_went_on_after_a_pause_claims_again(bench: Bench):
     bench.add("t")
-    shift = bench.shift()
-    shift.held.stop()
-    await bench.drain(shift)
+    poller = bench.poller()
+    poller.held.stop()
+    await bench.drain(poller)
     assert await bench.states() == {}
-    shift.held.stop(is_stopping=False)
-    await bench.drain(shift)
+    poller.held.stop(is_stopping=False)
+    await bench.drain(poller)
     assert await bench.states() == {"t": "reported"}

@@ -1,6 +1,6 @@
 """What processes do with a lease, a log and a cursor; some of them die at a chosen step.
 
-Run as a program it serves the orders of `tests.fakes.killing`, each `{"directory", "work",
+Run as a program it serves the orders of `tests.crash.harness`, each `{"directory", "work",
 "kill_at"}`.
 """
 
@@ -14,8 +14,8 @@ from aletheia.store.backoff import Backoff
 from aletheia.store.cursor import Cursors, CursorTerms, DeadLetters
 from aletheia.store.lease import Leases, LeaseTerms
 from aletheia.store.numbered_log import NumberedLog
+from tests.crash.harness import Steps, serve_orders
 from tests.fakes.documents import SteppedDocuments
-from tests.fakes.killing import Steps, serve_orders
 
 LEASED = "leased_things"
 DONE = "done_things"

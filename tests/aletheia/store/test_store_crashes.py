@@ -1,9 +1,6 @@
 """Processes killed at every step of holding, appending and serving, and others that go on."""
 
 import asyncio
-import json
-import signal
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,36 +21,17 @@ from tests.aletheia.store.processes import (
     append_all,
     numbered,
 )
-
-
-class Runner:
-    """The process that forks those who die."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def work(self, directory: Path, work: str, kill_at: int) -> dict[str, int]:
-        """Do some work, killed at a step (0: never)."""
-        order = {"directory": str(directory), "work": work, "kill_at": kill_at}
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        return json.loads(await self._process.stdout.readline())
+from tests.crash.harness import Ending, Forks, forking
 
 
 @pytest.fixture
-async def runner() -> AsyncGenerator[Runner]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.aletheia.store.processes",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    yield Runner(process)
-    assert process.stdin
-    process.stdin.close()
-    await process.wait()
+async def forks() -> AsyncGenerator[Forks]:
+    async with forking("tests.aletheia.store.processes") as forks:
+        yield forks
+
+
+async def work(forks: Forks, directory: Path, what: str, kill_at: int = 0) -> Ending:
+    return await forks.work(kill_at, directory=str(directory), work=what)
 
 
 @asynccontextmanager
@@ -66,19 +44,19 @@ async def opened(directory: Path) -> AsyncGenerator[EmbeddedDocuments]:
 
 @pytest.mark.timeout(300)
 async def test_a_holder_killed_at_any_step_is_overtaken_after_its_lease(
-    runner: Runner, tmp_path: Path
+    forks: Forks, tmp_path: Path
 ):
     async with opened(tmp_path / "whole") as store:
         await store.insert(LEASED, [{"_id": "counter"}])
-    whole = await runner.work(tmp_path / "whole", "count", kill_at=0)
-    assert whole["steps"] >= 10, "read, take, write twice, release"
-    for kill_at in range(1, whole["steps"] + 1):
+    whole = await work(forks, tmp_path / "whole", "count")
+    assert whole.steps >= 10, "read, take, write twice, release"
+    for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
         async with opened(directory) as store:
             await store.insert(LEASED, [{"_id": "counter"}])
-        assert (await runner.work(directory, "count", kill_at))["signal"] == signal.SIGKILL, where
+        assert (await work(forks, directory, "count", kill_at)).was_killed, where
         await asyncio.sleep(LEASE_S + 0.01)
-        assert (await runner.work(directory, "count", kill_at=0))["exit"] == 0, where
+        assert (await work(forks, directory, "count")).is_done, where
         async with opened(directory) as store:
             (thing,) = await store.find(LEASED, {})
             done = {int(document["_id"]) for document in await store.find(DONE, {})}
@@ -89,14 +67,16 @@ async def test_a_holder_killed_at_any_step_is_overtaken_after_its_lease(
 
 @pytest.mark.timeout(300)
 async def test_a_writer_killed_at_any_step_leaves_no_gap_and_a_second_pass_repeats_nothing(
-    runner: Runner, tmp_path: Path
+    forks: Forks, tmp_path: Path
 ):
-    whole = await runner.work(tmp_path / "whole", "append", kill_at=0)
-    assert whole["steps"] >= 4 * ENTRIES, "a look and an insert for each entry"
-    for kill_at in range(1, whole["steps"] + 1):
+    whole = await work(forks, tmp_path / "whole", "append")
+    assert whole.steps >= 4 * ENTRIES, "a look and an insert for each entry"
+    for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
-        assert (await runner.work(directory, "append", kill_at))["signal"] == signal.SIGKILL, where
-        assert (await runner.work(directory, "append", kill_at=0))["exit"] == 0, where
+        assert (await forks.work(kill_at, directory=str(directory), work="append")).was_killed, (
+            where
+        )
+        assert (await work(forks, directory, "append")).is_done, where
         async with opened(directory) as store:
             entries = await numbered(store).read("p1")
         assert [entry["seq"] for entry in entries] == list(range(1, ENTRIES + 1)), where
@@ -107,7 +87,7 @@ async def test_a_writer_killed_at_any_step_leaves_no_gap_and_a_second_pass_repea
 
 @pytest.mark.timeout(300)
 async def test_a_server_killed_at_any_step_leaves_nothing_out_and_repeats_at_most_one(
-    runner: Runner, tmp_path: Path
+    forks: Forks, tmp_path: Path
 ):
     async def begin(directory: Path) -> None:
         async with opened(directory) as store:
@@ -116,14 +96,14 @@ async def test_a_server_killed_at_any_step_leaves_nothing_out_and_repeats_at_mos
             await store.insert(CURSORS, [{"_id": "p1", **fresh, "sent": 0}])
 
     await begin(tmp_path / "whole")
-    whole = await runner.work(tmp_path / "whole", "serve", kill_at=0)
-    assert whole["steps"] >= 4 * ENTRIES, "an effect and a move for each entry"
-    for kill_at in range(1, whole["steps"] + 1):
+    whole = await work(forks, tmp_path / "whole", "serve")
+    assert whole.steps >= 4 * ENTRIES, "an effect and a move for each entry"
+    for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
         await begin(directory)
-        assert (await runner.work(directory, "serve", kill_at))["signal"] == signal.SIGKILL, where
+        assert (await work(forks, directory, "serve", kill_at)).was_killed, where
         await asyncio.sleep(LEASE_S + 0.01)
-        assert (await runner.work(directory, "serve", kill_at=0))["exit"] == 0, where
+        assert (await work(forks, directory, "serve")).is_done, where
         async with opened(directory) as store:
             (cursor,) = await store.find(CURSORS, {})
             letters = await store.find(LETTERS, {})
