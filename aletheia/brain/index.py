@@ -42,7 +42,8 @@ from aletheia.errors import ComputeFailed, InvalidTask
 from aletheia.items.calibration import Embed
 from aletheia.items.departments import Department
 from aletheia.llm.messages import estimate_tokens
-from aletheia.quality.scores import MAX_ITEMS, WHOLE, QualityItem, score_quality
+from aletheia.quality.aspects import WHOLE
+from aletheia.quality.scores import MAX_ITEMS, QualityItem, score_quality
 from aletheia.store.project_id import check_project_id
 
 log = logging.getLogger(__name__)

@@ -30,6 +30,7 @@ from aletheia.llm.faults import Fault
 from aletheia.llm.messages import Completion
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer, explain, find_json
+from aletheia.quality.aspects import WHOLE
 from aletheia.quality.judge import RefinedQuality, judge_fully
 from aletheia.quality.prompts.evaluate_department import (
     FORM,
@@ -40,7 +41,7 @@ from aletheia.quality.prompts.evaluate_department import (
     Severity,
     build_prompt,
 )
-from aletheia.quality.scores import WHOLE, AspectVectors, Part, Quality, QualityItem, score_quality
+from aletheia.quality.scores import Part, Quality, QualityItem, score_quality
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +189,6 @@ async def evaluate_items(
     project_id: str,
     plan: AskPlan,
     version: str | None = None,
-    vectors: AspectVectors | None = None,
 ) -> Evaluation:
     """Evaluate a department's items.
 
@@ -201,9 +201,8 @@ async def evaluate_items(
         plan: how the model is asked.
         version: that was asked for; `None` is that of the items, from which it differs where some
             of them have been deleted since.
-        vectors: of items and aspects, if there are any.
     """
-    counted = score_quality(department, items, vectors=vectors)
+    counted = score_quality(department, items)
     quality = await judge_fully(chat, answers, department, items, counted, plan=plan)
     remarks = _Remarks({one.id for one in items})
     remarks.count(counted)

@@ -15,7 +15,8 @@ from aletheia.llm.messages import (
     quote,
 )
 from aletheia.llm.structured import form_of
-from aletheia.quality.scores import WHOLE, QualityItem, find_aspects
+from aletheia.quality.aspects import WHOLE, find_aspects
+from aletheia.quality.scores import QualityItem
 
 MAX_DESCRIPTION_TOKENS: Final = 800
 

@@ -2,23 +2,19 @@ import itertools
 import random
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aletheia.items.departments import DEFAULT_QUALITY_THRESHOLD
+from aletheia.quality.aspects import MAX_ASPECTS, WHOLE, find_aspects
 from aletheia.quality.scores import (
-    MAX_ASPECTS,
     MAX_IDS,
     MAX_ITEMS,
     PARTS,
     WEIGHTS,
-    WHOLE,
-    AspectVectors,
     Quality,
     QualityItem,
-    find_aspects,
     score_quality,
 )
 from tests.aletheia.quality.quality_sets import (
@@ -251,29 +247,6 @@ def test_a_summary_of_something_else_costs_coherence() -> None:
     assert bad < good - 30
 
 
-def test_vectors_find_an_aspect_that_is_named_in_other_words() -> None:
-    text = (
-        "Agreements above 50,000 euros are read by two jurists before the board signs them, since "
-        "liability caused nine claims last year."
-    )
-    own = find_aspects(LEGAL)[:-1]
-    eye = np.eye(len(own) + 1)
-    place = [one.name for one in own].index("contracts")
-    near = AspectVectors(0.6 * eye[[place]] + 0.8 * eye[[-1]], eye[:-1], at_cosine=0.6)
-    assert covered(score(text))["contracts"] == []
-    assert covered(score_quality(LEGAL, items([text]), vectors=near))["contracts"] == ["i0"]
-    far = AspectVectors(near.items, near.aspects, at_cosine=0.61)
-    assert covered(score_quality(LEGAL, items([text]), vectors=far))["contracts"] == []
-
-
-def test_vectors_of_other_items_are_refused() -> None:
-    own = len(find_aspects(LEGAL)) - 1
-    with pytest.raises(ValueError, match="1 and 5 vectors are not those of 2 items"):
-        score_quality(
-            LEGAL, items(GOOD[:2]), vectors=AspectVectors(np.eye(1, 8), np.eye(own, 8), 0.5)
-        )
-
-
 def test_the_score_of_the_same_items_is_the_same() -> None:
     texts = [*ANY]
     random.Random(5).shuffle(texts)
@@ -294,15 +267,6 @@ def test_of_very_many_items_the_newest_are_scored_and_a_warning_says_so() -> Non
     assert f"newest {MAX_ITEMS}" in quality.warnings[0]
     newest = score_quality(LEGAL, [*old, *items(GOOD)])
     assert covered(newest)[WHOLE][0] == "i0"
-
-
-def test_vectors_belong_to_the_items_that_are_scored() -> None:
-    eye = np.eye(len(find_aspects(LEGAL)) - 1)
-    old = items([FILLER[0]] * MAX_ITEMS, "old")
-    rows = np.vstack([np.tile(eye[0], (MAX_ITEMS, 1)), eye[[1]]])
-    text = "Tulip bulbs go into the ground in October, twelve centimetres deep, pointed end up."
-    found = score_quality(LEGAL, [*old, *items([text])], vectors=AspectVectors(rows, eye, 0.9))
-    assert covered(found)["data protection"] == ["i0"]
 
 
 def test_one_good_item_is_not_yet_coherent_or_actionable() -> None:
