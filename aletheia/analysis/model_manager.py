@@ -1,7 +1,7 @@
-"""The models that providers hold themselves: what is there, what is in memory, what loading took.
+"""The models that providers hold themselves: on disk, in memory, and what loading took.
 
-A process that has a model in memory ends with its shift, so what it did with models is kept in the
-store. `ModelManager` lays that beside what the providers say now.
+A process that has a model in memory ends with its shift, so what it did with models is saved in the
+store. `ModelManager` combines that with what the providers report now.
 """
 
 import time
@@ -22,19 +22,19 @@ EventKind: TypeAlias = Literal["loaded", "unloaded", "evicted"]
 """`evicted` is unloaded to make room for another model."""
 
 _S: Final = 1_000_000
-"""Microseconds, as all times in the store are: since 1970 in UTC."""
+"""Microseconds in a second; times in the store are microseconds since 1970 in UTC."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """How far the download of a model has come.
+    """The progress of a download of a model.
 
     Attributes:
         status: the provider's words; `success` is the last.
-        completed_bytes: there already, over all the parts that are known so far.
-        total_bytes: of those parts; it may grow on the way. 0 if it is not known.
+        completed_bytes: of all the parts that are known so far.
+        total_bytes: of those parts; it may grow. 0 if it is not known.
     """
 
     model: str
@@ -48,12 +48,12 @@ class ModelEvent:
     """What became of a model.
 
     Attributes:
-        provider: who holds it.
+        provider: that holds it.
         model: its name.
         kind: see `EventKind`.
-        load_s: how long it took to load, seconds.
-        memory_bytes: what it takes in memory, in all processes together.
-        size_bytes: what it takes on disk.
+        load_s: time it took to load, seconds.
+        memory_bytes: in memory, in all processes together.
+        size_bytes: on disk.
         used_at: Unix time of its last use, seconds.
     """
 
@@ -68,16 +68,15 @@ class ModelEvent:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """What is written down about a model.
+    """What is recorded about a model.
 
     Attributes:
-        is_held: whether Aletheia has it in memory, as far as is known: a process that was killed
-            has not said that its models are gone.
-        loads: how often it was loaded.
-        evictions: how often it had to make room.
-        load_s: how long the last load took, seconds.
-        memory_bytes: what it then took in memory, in all processes together.
-        size_bytes: what it takes on disk.
+        is_held: whether Aletheia has it in memory; a process that was killed leaves this true.
+        loads: number of loads.
+        evictions: how often it was unloaded to make room.
+        load_s: time of the last load, seconds.
+        memory_bytes: in memory after the last load, in all processes together.
+        size_bytes: on disk.
         loaded_at: when it was last loaded.
         last_used: when it was last used, as far as is known.
     """
@@ -96,19 +95,19 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """How a model stands with a provider.
+    """The status of a model at a provider.
 
     Attributes:
-        provider: who holds it.
+        provider: that holds it.
         model: its name.
         state: see `ModelState`.
         size_bytes: on disk; `None` where that is not known.
         memory_bytes: in memory, or when it was last there; `None` if it never was.
-        load_s: how long its last load took, seconds.
+        load_s: time of its last load, seconds.
         last_used: when it was last used, as far as is known.
-        loads: how often Aletheia loaded it.
-        evictions: how often it had to make room.
-        detail: where it is, or what stands in the way.
+        loads: number of loads by Aletheia.
+        evictions: how often it was unloaded to make room.
+        detail: where it is, or why it is not there.
     """
 
     provider: str
@@ -145,13 +144,13 @@ class ModelHolder(Protocol):
 
         Raises:
             InvalidTask: `model_not_found`; there is no such model to download.
-            ModelUnavailable: it cannot be had, or is larger than allowed.
+            ModelUnavailable: it is not available, or is larger than allowed.
             Unavailable: it stalled, broke off, or is not complete in time.
         """
         ...
 
     async def load(self, model: str) -> None:
-        """Bring a model into memory, and note what that took; nothing if it is there.
+        """Load a model into memory, and record what that took; nothing if it is there.
 
         Raises:
             InvalidTask: `model_not_found`, `unsupported_model`.
@@ -161,18 +160,18 @@ class ModelHolder(Protocol):
         ...
 
     async def unload(self, model: str) -> None:
-        """Take a model out of memory once no call uses it; nothing if it is not there.
+        """Unload a model once no call uses it; nothing if it is not in memory.
 
         Raises:
             InvalidTask: `model_not_found`, `unsupported_model`.
-            Misconfigured: its memory is not ours to free.
+            Misconfigured: it is not in memory of this process.
             Unavailable: the provider is out of reach.
         """
         ...
 
 
 class ModelRecords:
-    """What is kept about models.
+    """The records about models.
 
     Args:
         documents: the store, open.
@@ -184,7 +183,7 @@ class ModelRecords:
         self._clock = clock
 
     async def note(self, event: ModelEvent) -> None:
-        """Write down what became of a model."""
+        """Record what became of a model."""
         now = round(self._clock() * _S)
         known = {
             "load_s": event.load_s,
@@ -207,9 +206,9 @@ class ModelRecords:
         await self._documents.upsert(MODELS, [Update(key, change)])
 
     async def read(self, provider: str | None = None) -> list[ModelRecord]:
-        """Read what is known, by provider and name."""
+        """Read the records, by provider and name."""
         where = {} if provider is None else {"provider": provider}
-        return [_read_record(one) for one in await self._documents.find(MODELS, where)]
+        return [_read_record(row) for row in await self._documents.find(MODELS, where)]
 
 
 class ModelManager:
@@ -217,7 +216,7 @@ class ModelManager:
 
     Args:
         holders: the providers.
-        records: what is written down about their models.
+        records: about their models.
     """
 
     def __init__(self, holders: Iterable[ModelHolder], records: ModelRecords) -> None:
@@ -225,14 +224,14 @@ class ModelManager:
         self._records = records
 
     async def rows(self, provider: str) -> list[ModelRow]:
-        """List the models of a provider by name, with what is written down about them.
+        """List the models of a provider by name, with what is recorded about them.
 
         Raises:
             Misconfigured: the provider holds no models.
             Unavailable: it is out of reach.
         """
         rows = await self._holder(provider).rows()
-        records = {one.model: one for one in await self._records.read(provider)}
+        records = {record.model: record for record in await self._records.read(provider)}
         filled = [_fill_in(row, records.get(row.model)) for row in rows]
         return sorted(filled, key=lambda row: row.model)
 
@@ -241,11 +240,11 @@ class ModelManager:
         return self._holder(provider).pull(model)
 
     async def load(self, provider: str, model: str) -> None:
-        """Bring a model into memory, see `ModelHolder.load`."""
+        """Load a model into memory, see `ModelHolder.load`."""
         await self._holder(provider).load(model)
 
     async def unload(self, provider: str, model: str) -> None:
-        """Take a model out of memory, see `ModelHolder.unload`."""
+        """Unload a model, see `ModelHolder.unload`."""
         await self._holder(provider).unload(model)
 
     def _holder(self, provider: str) -> ModelHolder:
@@ -259,7 +258,7 @@ class ModelManager:
 
 
 def _fill_in(row: ModelRow, record: ModelRecord | None) -> ModelRow:
-    """Complete what a provider says now with what is known from before."""
+    """Complete what a provider reports now with what is recorded."""
     if record is None:
         return row
     used = [moment for moment in (row.last_used, record.last_used) if moment is not None]

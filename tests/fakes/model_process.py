@@ -1,4 +1,4 @@
-"""Stands in for `python -m aletheia.adapters.local.model`: no model, but faults on demand.
+"""Stands in for `python -m aletheia.adapters.local.worker`: no model, but faults on demand.
 
 A path to load tells how loading goes, by its last part: `refused`, `deadly`, `endless`, `babbling`;
 `once` loads the first time only; anything else works, and `takes-N` brings N bytes of memory. Where

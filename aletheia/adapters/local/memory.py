@@ -1,4 +1,4 @@
-"""Which models may be in memory, under a bound."""
+"""The models that may be in memory, within a bound."""
 
 import asyncio
 import itertools
@@ -31,8 +31,8 @@ class Place:
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
-    """A call that waits: for a place, or, with `size_bytes` `None`, for a model to be gone."""
+class _Waiting:
+    """A call that waits for a place, or, with `size_bytes` `None`, for a model to be unloaded."""
 
     model: str
     size_bytes: int | None
@@ -45,21 +45,20 @@ class Evict(Protocol):
     """Begins to unload models."""
 
     def __call__(self, place: Place, *, is_for_room: bool) -> None:
-        """Begin to unload the model of a place, perhaps because another one needs the room."""
+        """Begin to unload the model of a place, perhaps to make room for another one."""
         ...
 
 
 class ModelMemory:
-    """Gives models their places in memory, in the order in which calls ask.
+    """Grants models places in memory, in the order in which calls ask.
 
-    A model stays when its last call has ended, until its place is needed: then the least recently
-    used go first. One that a call uses never goes. While a call waits, those that come after it
-    wait behind it, or models in steady use would keep it out for ever.
+    A model stays after its last call until its place is needed: then the least recently used are
+    evicted first, and never one that a call uses. Calls wait in line, or models in steady use would
+    keep a new one out for ever.
 
     Args:
-        max_bytes: what all models may take together; 0 is no bound.
-        evict: begins to unload the model of a place. A call of `gone` has to follow, later, not
-            from within.
+        max_bytes: of all models together; 0 is no bound.
+        evict: begins to unload the model of a place; a call of `gone` follows later.
         clock: Unix time, seconds.
     """
 
@@ -74,24 +73,24 @@ class ModelMemory:
         self._evict = evict
         self._clock = clock
         self._places: dict[str, Place] = {}  # the least recently used first
-        self._queue: deque[_Asked] = deque()
+        self._queue: deque[_Waiting] = deque()
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """All places, that of the least recently used model first."""
+        """All places, the least recently used first."""
         return tuple(self._places.values())
 
     def has(self, model: str) -> bool:
-        """Tell whether a model has a place that it may keep."""
+        """Check whether a model has a place and is not being unloaded."""
         place = self._places.get(model)
         return place is not None and not place.is_leaving
 
     async def enter(self, model: str, size_bytes: int) -> Place:
-        """Wait for a model's place; whoever gets it has to `leave` it.
+        """Wait for a model's place; the caller has to `leave` it.
 
         Args:
             model: its name.
-            size_bytes: what it takes, in all processes together, as far as is known.
+            size_bytes: in all processes together, as far as is known.
 
         Raises:
             ModelUnavailable: alone it is larger than the bound.
@@ -99,14 +98,14 @@ class ModelMemory:
         place = self._places.get(model)
         if place is None or place.is_leaving or self._queue:
             self.check(model, size_bytes)
-            place = await self._wait(_Asked(model, size_bytes))
+            place = await self._wait(_Waiting(model, size_bytes))
             assert place is not None
             return place
         self._use(place)
         return place
 
     def leave(self, place: Place) -> None:
-        """Say that a call does not need its model any more."""
+        """End a call's use of its model."""
         place.users -= 1
         place.used_at = self._clock()
         if self._places.get(place.model) is place:
@@ -114,12 +113,12 @@ class ModelMemory:
         self._serve()
 
     async def free(self, model: str) -> None:
-        """Have a model unloaded once no call uses it, and wait until it is gone."""
+        """Unload a model once no call uses it, and wait until it is gone."""
         if model in self._places or self._queue:
-            await self._wait(_Asked(model, None))
+            await self._wait(_Waiting(model, None))
 
     def check(self, model: str, size_bytes: int) -> None:
-        """Refuse a model that is larger than the bound.
+        """Check that a model is not larger than the bound.
 
         Raises:
             ModelUnavailable: it is.
@@ -132,25 +131,25 @@ class ModelMemory:
             )
 
     def measure(self, model: str, size_bytes: int) -> None:
-        """Note what a model really takes; others go if that is more than there is."""
+        """Record what a model really takes, and evict others where that is too much."""
         if place := self._places.get(model):
             place.size_bytes = size_bytes
             self._serve()
 
     def gone(self, model: str) -> None:
-        """Note that a model is not in memory any more."""
+        """Record that a model is not in memory any more."""
         self._places.pop(model, None)
         self._serve()
 
     def close(self, why: str) -> None:
-        """Turn away everybody who waits."""
+        """End all waiting calls with `ModelUnavailable`."""
         while self._queue:
             asked = self._queue.popleft()
             if not asked.answer.done():
                 asked.answer.set_exception(ModelUnavailable(asked.model, why))
         self._places.clear()
 
-    async def _wait(self, asked: _Asked) -> Place | None:
+    async def _wait(self, asked: _Waiting) -> Place | None:
         self._queue.append(asked)
         self._serve()
         try:
@@ -163,7 +162,7 @@ class ModelMemory:
             raise
 
     def _serve(self) -> None:
-        """Answer who waits, the first first, and unload what has to go."""
+        """Answer waiting calls, the oldest first, and evict what is in the way."""
         while self._queue:
             asked = self._queue[0]
             if asked.answer.done():
@@ -188,23 +187,23 @@ class ModelMemory:
         self._make_room(0)
 
     def _is_away(self, model: str) -> bool:
-        """Tell whether a model is gone, and have it go if it may."""
+        """Check whether a model is gone; begin to unload it if no call uses it."""
         place = self._places.get(model)
         if place is not None and not place.users and not place.is_leaving:
-            self._let_go(place, is_for_room=False)
+            self._begin_eviction(place, is_for_room=False)
         return model not in self._places
 
     def _make_room(self, size_bytes: int) -> bool:
-        """Have models go until there is as much room; tell whether there is already."""
+        """Evict models until there is room; return whether there is already."""
         if not self._max_bytes:
             return True
         if any(place.users for place in self._too_large()):
-            return False  # the others have to go only if there is no room without it
+            return False  # others are evicted only if that does not suffice
         while self._used(leaving=False) + size_bytes > self._max_bytes:
             idle = next(itertools.chain(self._too_large(), self._idle()), None)
             if idle is None:
                 break
-            self._let_go(idle, is_for_room=True)
+            self._begin_eviction(idle, is_for_room=True)
         return self._used(leaving=True) + size_bytes <= self._max_bytes
 
     def _used(self, *, leaving: bool) -> int:
@@ -213,17 +212,18 @@ class ModelMemory:
         )
 
     def _idle(self) -> Iterator[Place]:
-        return (one for one in self._places.values() if not one.users and not one.is_leaving)
+        places = self._places.values()
+        return (place for place in places if not place.users and not place.is_leaving)
 
     def _too_large(self) -> Iterator[Place]:
-        """Find models that took more than the bound once they were loaded."""
+        """Yield models that turned out larger than the bound once they were loaded."""
         return (
-            one
-            for one in self._places.values()
-            if one.size_bytes > self._max_bytes and not one.is_leaving
+            place
+            for place in self._places.values()
+            if place.size_bytes > self._max_bytes and not place.is_leaving
         )
 
-    def _let_go(self, place: Place, *, is_for_room: bool) -> None:
+    def _begin_eviction(self, place: Place, *, is_for_room: bool) -> None:
         place.is_leaving = True
         self._evict(place, is_for_room=is_for_room)
 

@@ -1,12 +1,10 @@
 """The models that run on this machine: listed, pulled, and loaded on trial.
 
-A local model is in memory only in the processes of a shift, and ends with them. Outside of one,
-what is on disk can be listed, a model can be downloaded, and loaded to see whether it can be and
-what it takes.
+A local model is in memory only in the processes of a shift, and ends with them. Outside of one a
+model can be downloaded, and loaded on trial: to see that it can be, and what that takes.
 """
 
 import asyncio
-import functools
 import importlib
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
@@ -15,14 +13,9 @@ from typing import Any, Final, Protocol, Self, cast
 
 import httpx2
 
-from aletheia.adapters.local.embedder import (
-    LOCAL,
-    Found,
-    LocalEmbedder,
-    in_thread,
-    look_for,
-    weights_bytes,
-)
+from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.lifecycle import LOCAL
+from aletheia.adapters.local.search import Found, start_search, weights_bytes
 from aletheia.adapters.local.source import (
     FILES_UNWANTED,
     FILES_WANTED,
@@ -39,26 +32,26 @@ from aletheia.settings import EmbeddingSettings
 MAX_MODEL_SIZE: Final = 5 * 10**9
 """Largest model that is downloaded, bytes (SPEC §3)."""
 
-LOOK_S: Final = 0.5
-"""Between two looks how far a download is."""
+MEASURE_EVERY_S: Final = 0.5
+"""Between two measurements of a download, seconds."""
 
 _MAX_REASON: Final = 300
 
 
 class MeasurableHub(Hub, Protocol):
-    """A hub that says how much there is to download, and how much is there."""
+    """A hub that knows how much there is to download, and how much is in its cache."""
 
     def size_of(self, model: str) -> int:
-        """Add up the files that would be downloaded, bytes.
+        """Return the size of the files that would be downloaded, bytes.
 
         Raises:
             InvalidTask: `model_not_found`.
-            OSError: it cannot be said; the text says why.
+            OSError: it is not known; the text says why.
         """
         ...
 
     def cached_bytes(self, model: str) -> int:
-        """Add up what is in the cache, finished or not."""
+        """Return the size of what is in the cache, finished or not, bytes."""
         ...
 
 
@@ -66,8 +59,8 @@ class LocalModelManager:
     """The models of this machine.
 
     Args:
-        embedder: what runs the models. If it is open, it is what `load` and `unload` mean;
-            otherwise `load` opens it for the moment, as a trial.
+        embedder: runs the models. While it is open `load` and `unload` act on its processes;
+            otherwise `load` opens it for a trial.
         default_model: full name of the model that `model_dir` itself may hold.
         hub: where models are downloaded from.
         model_dir: `LOCAL_MODEL_DIR`.
@@ -75,7 +68,7 @@ class LocalModelManager:
         max_bytes: largest model that is downloaded; 0 is no bound.
         pull_timeout_s: bound on a download, seconds.
         stall_s: how long a download may bring nothing, seconds.
-        look_s: between two looks how far it is, seconds.
+        measure_every_s: between two measurements, seconds.
     """
 
     provider: str = LOCAL
@@ -91,7 +84,7 @@ class LocalModelManager:
         max_bytes: int = MAX_MODEL_SIZE,
         pull_timeout_s: float = 600.0,
         stall_s: float = 60.0,
-        look_s: float = LOOK_S,
+        measure_every_s: float = MEASURE_EVERY_S,
     ) -> None:
         self._embedder = embedder
         self._default_model = embedder.canonical_model(default_model)
@@ -99,11 +92,11 @@ class LocalModelManager:
         self._model_dir = model_dir
         self._packaged = packaged
         self._max_bytes = max_bytes
-        self._pull_timeout_s, self._stall_s, self._look_s = pull_timeout_s, stall_s, look_s
+        self._pull_timeout_s, self._stall_s, self._measure_every_s = pull_timeout_s, stall_s, measure_every_s
 
     @classmethod
     def from_settings(cls, settings: EmbeddingSettings, embedder: LocalEmbedder) -> Self:
-        """Build the shelf that the settings describe."""
+        """Build the manager that the settings describe."""
         return cls(
             embedder,
             default_model=settings.default_model,
@@ -116,14 +109,14 @@ class LocalModelManager:
         """List the models that tasks may name: in memory, on disk, or only at the hub."""
         held = {row.model: row for row in self._embedder.held()}
         return [
-            held.get(model) or await asyncio.to_thread(self._look, model)
+            held.get(model) or await asyncio.to_thread(self._describe, model)
             for model in self._embedder.served
         ]
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        """Download a model into the hub's cache; what is there already is not asked for again.
+        """Download a model into the hub's cache, unless it is on disk.
 
-        A download that is given up goes on for as long as this process lives.
+        A download that is abandoned continues for as long as this process lives.
 
         Raises:
             InvalidTask: `unsupported_model`, `model_not_found`.
@@ -132,14 +125,14 @@ class LocalModelManager:
             Unavailable: it stalled, or is not complete in time.
         """
         name = self._embedder.canonical_model(model)
-        row = await asyncio.to_thread(self._look, name)
+        row = await asyncio.to_thread(self._describe, name)
         if row.state == "installed":
             size = row.size_bytes or 0
             yield PullProgress(name, "success", size, size)
             return
         total = await asyncio.to_thread(self._ask_size, name)
         yield PullProgress(name, "downloading", 0, total)
-        download = in_thread(functools.partial(look_for, self._finder(self._hub), name))
+        download = start_search(self._finder(self._hub), name)
         async for progress in self._watch(name, download, total):
             yield progress
         found = download.result()
@@ -148,7 +141,7 @@ class LocalModelManager:
         yield PullProgress(name, "success", total, total)
 
     async def load(self, model: str) -> None:
-        """Load a model, on trial if no shift runs here: then only what it took is kept.
+        """Load a model; on trial if no shift runs here: then only what it took is recorded.
 
         Raises:
             InvalidTask: `unsupported_model`.
@@ -189,8 +182,8 @@ class LocalModelManager:
             packaged=self._packaged,
         )
 
-    def _look(self, model: str) -> ModelRow:
-        """Look for a model without the hub."""
+    def _describe(self, model: str) -> ModelRow:
+        """Describe a model that is not in memory, without asking the hub."""
         try:
             files = self._finder(_CacheOnly(self._hub))(model)
         except ModelUnavailable as missing:
@@ -219,10 +212,10 @@ class LocalModelManager:
     async def _watch(
         self, model: str, download: "asyncio.Future[Found]", total: int
     ) -> AsyncGenerator[PullProgress]:
-        """Tell how far a download is until it ends."""
+        """Yield the progress of a download until it ends."""
         loop = asyncio.get_running_loop()
         ends_at, moved_at, done = loop.time() + self._pull_timeout_s, loop.time(), 0
-        while not (await asyncio.wait([download], timeout=self._look_s))[0]:
+        while not (await asyncio.wait([download], timeout=self._measure_every_s))[0]:
             now = loop.time()
             there = min(total, await asyncio.to_thread(self._hub.cached_bytes, model))
             if there > done:
@@ -256,11 +249,11 @@ class MeasuredHub(HuggingFaceHub):
     """The Hugging Face hub, or a mirror of it, with the sizes of what it has."""
 
     def size_of(self, model: str) -> int:
-        """Add up the files that would be downloaded, bytes.
+        """Return the size of the files that would be downloaded, bytes.
 
         Raises:
             InvalidTask: `model_not_found`.
-            OSError: it cannot be said; the text says why.
+            OSError: it is not known; the text says why.
         """
         hub = importlib.import_module("huggingface_hub")
         errors = importlib.import_module("huggingface_hub.errors")
@@ -269,12 +262,12 @@ class MeasuredHub(HuggingFaceHub):
                 "Iterable[Any]",
                 hub.HfApi(endpoint=self._endpoint).list_repo_tree(model, recursive=True),
             )
-            files = [one for one in tree if isinstance(one, hub.hf_api.RepoFile)]
+            files = [entry for entry in tree if isinstance(entry, hub.hf_api.RepoFile)]
         except errors.RepositoryNotFoundError as error:
             raise InvalidTask("model_not_found", f"the hub has no model {model!r}") from error
         except (httpx2.HTTPError, ValueError) as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
-        sizes = {str(one.path): int(one.size) for one in files}
+        sizes = {str(file.path): int(file.size) for file in files}
         wanted = cast(
             "Iterable[str]",
             hub.utils.filter_repo_objects(
@@ -284,7 +277,7 @@ class MeasuredHub(HuggingFaceHub):
         return sum(sizes[path] for path in wanted)
 
     def cached_bytes(self, model: str) -> int:
-        """Add up what is in the cache, finished or not."""
+        """Return the size of what is in the cache, finished or not, bytes."""
         constants = importlib.import_module("huggingface_hub.constants")
         cache = self._cache_dir or Path(constants.HF_HUB_CACHE)
         blobs = cache / f"models--{model.replace('/', '--')}" / "blobs"

@@ -1,4 +1,4 @@
-"""One model process, seen from its parent: how it is started, spoken to and ended."""
+"""A model process, seen from its parent: started, sent requests, ended."""
 
 import asyncio
 import logging
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-COMMAND: Final = (sys.executable, "-m", "aletheia.adapters.local.model")
+COMMAND: Final = (sys.executable, "-m", "aletheia.adapters.local.worker")
 """Starts a model process; the descriptor for its answers and its number of threads are added."""
 
 NOISE_BYTES: Final = 4096
-"""How much of what a process prints last is kept."""
+"""Bytes that are kept of what a process prints last."""
 
 GOODBYE_S: Final = 2.0
-"""How long a process may take to end by itself when it is not needed any more."""
+"""Time for a process to end by itself when it is not needed any more, seconds."""
 
 LAST_WORDS_S: Final = 0.5
-"""How long the pipes of a process that has ended are still read."""
+"""Time for which the pipes of a process that has ended are still read, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,9 @@ class LoadedModel:
         revision: the hub's commit, where it came from there.
         weights_sha256: of its weights, where no revision says what they are.
         dimensions: length of its vectors.
-        max_tokens: most tokens it reads of a text; `None` if there is no limit.
-        kernels: what was found to make it faster on this machine.
-        load_s: how long the process that was ready first took to load it, without importing
-            libraries, seconds.
+        max_tokens: that it reads of a text; `None` if there is no limit.
+        kernels: which of `unpadded` and `packed` are in use.
+        load_s: time that the first process took to load it, without the import of libraries.
         memory_bytes: how much that process grew with it; no less than the size of its weights.
     """
 
@@ -66,14 +65,14 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """What a model process is and does.
+    """The status of a model process.
 
     Attributes:
         pid: its id.
         resident_bytes: its resident memory when it last answered, bytes.
         models: names of the models it has loaded.
-        texts: how many texts it has answered.
-        compute_s: how long it has computed for that, seconds.
+        texts: number of texts it has answered.
+        compute_s: time it has computed for them, seconds.
     """
 
     pid: int
@@ -89,15 +88,15 @@ class ModelProcess(Generic[R]):
     Attributes:
         pid: its id.
         wake: set when there is something new: an answer, its end, or work.
-        in_flight: what it was asked and has not answered, in order.
-        inbox: its answers that nobody has looked at.
+        in_flight: requests without an answer, in order.
+        inbox: answers that were not read yet.
         is_over: whether no further answer will come.
-        has_answered: whether any of its answers made sense.
+        has_answered: whether any answer was valid.
         deadline: when the first of `in_flight` must be answered, on the loop's clock.
         loaded: its models by name.
         resident_bytes: its resident memory when it last answered.
-        texts: how many it has answered.
-        compute_s: how long it has computed for that.
+        texts: number of texts it has answered.
+        compute_s: time it has computed for them.
     """
 
     def __init__(
@@ -160,7 +159,7 @@ class ModelProcess(Generic[R]):
         return cls(process, reader, transport, wake)
 
     def send(self, request: R, frame: bytes, limit_s: float) -> None:
-        """Ask for something; what is in flight bounds what piles up in the pipe."""
+        """Send a request; the pool bounds how many are in flight."""
         assert self._process.stdin is not None
         if not self.in_flight:
             self.start_clock(limit_s)
@@ -168,28 +167,28 @@ class ModelProcess(Generic[R]):
         self._process.stdin.write(frame)
 
     def start_clock(self, limit_s: float) -> None:
-        """Give the first request in flight its time from now on."""
+        """Start the time limit of the first request in flight."""
         self.deadline = asyncio.get_running_loop().time() + limit_s
 
     def describe(self) -> ProcessStatus:
-        """Say what it is and does."""
+        """Return its status."""
         return ProcessStatus(
             self.pid, self.resident_bytes, tuple(sorted(self.loaded)), self.texts, self.compute_s
         )
 
     def fate(self) -> str:
-        """Say how it ended."""
+        """Return how it ended, in words."""
         code = self._process.returncode
         if code is None or code >= 0:
             return f"it ended with code {code}"
         return f"it was killed by {signal.Signals(-code).name}"
 
     def said(self) -> str:
-        """Quote the end of what it printed."""
+        """Return the end of what it printed."""
         return self._noise.decode("utf-8", "replace")[-500:].strip()
 
     async def end(self, *, is_stuck: bool) -> None:
-        """Let it end, or make it; returns when it is gone."""
+        """End the process, by force if it is stuck; return when it is gone."""
         assert self._process.stdin is not None
         if not self.is_over:  # one that is failing already may still say why
             self._process.stdin.close()
@@ -201,7 +200,7 @@ class ModelProcess(Generic[R]):
                 self._process.kill()
             await self._process.wait()
         self._process.stdin.close()
-        # Its pipes end with it, unless something it started still holds them.
+        # Its pipes close with it, unless something it started still has them open.
         _, late = await asyncio.wait(self._readers, timeout=LAST_WORDS_S)
         for reader in late:
             reader.cancel()
@@ -217,7 +216,7 @@ class ModelProcess(Generic[R]):
         except (asyncio.IncompleteReadError, OSError):
             pass
         except ValueError as error:
-            log.warning("model process %d spoke nonsense: %s", self.pid, error)
+            log.warning("model process %d broke the protocol: %s", self.pid, error)
             with suppress(ProcessLookupError):
                 self._process.kill()
         finally:
@@ -231,14 +230,13 @@ class ModelProcess(Generic[R]):
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Our own environment, with what the libraries in a model process read when imported."""
+    """Return our environment with what the libraries of a model process read when imported."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(threads),
-        # Threads that spin while they wait for one another come to a standstill, up to 15 times
-        # slower, as soon as anything else wants the same cores.
+        # Spinning threads get up to 15 times slower as soon as anything else wants the same cores.
         "OMP_WAIT_POLICY": "PASSIVE",
         "MKL_NUM_THREADS": str(threads),
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",  # kernels kept, of 0.7 MB each

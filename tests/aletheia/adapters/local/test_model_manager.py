@@ -83,7 +83,7 @@ def shelf(
     hub: MeasurableHub, embedder: LocalEmbedder | None = None, **options: Any
 ) -> LocalModelManager:
     return LocalModelManager(
-        embedder or build_embedder(), default_model=MODEL, hub=hub, look_s=0.01, **options
+        embedder or build_embedder(), default_model=MODEL, hub=hub, measure_every_s=0.01, **options
     )
 
 

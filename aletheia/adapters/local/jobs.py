@@ -1,0 +1,172 @@
+"""What model processes work on: models, calls of `embed`, and the requests made of both."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from aletheia.adapters.local.memory import Place
+from aletheia.adapters.local.process import LoadedModel
+from aletheia.adapters.local.search import Found
+from aletheia.adapters.local.source import ModelFiles
+from aletheia.analysis.ports import Embedded, Embedding
+from aletheia.errors import AletheiaError, ComputeFailed
+
+MAX_BATCH_CHARACTERS: Final = 65_536
+"""Characters of a batch; long texts must not exceed the time limit of a batch."""
+
+MAX_GROUP: Final = 128
+GROUP_WAIT_S: Final = 0.5
+"""Answers passed on together, or those that come within that time, seconds: whoever saves them
+needs one or two transactions for a group, whatever its size."""
+
+
+@dataclass(slots=True, eq=False)
+class ModelState:
+    """What is known about a model.
+
+    Attributes:
+        files: where it is, once found.
+        weights_bytes: size of its weights on disk, once found.
+        memory_bytes: the most that a process grew with it; 0 while none has loaded it.
+        is_leaving: whether processes have to unload it.
+        search: the search under way.
+        loaded: what it is, once a process has loaded it.
+        ready: slots whose processes have it.
+        loading: slots whose processes were asked to load it and have not answered.
+        unloading: slots whose processes were asked to unload it and have not answered.
+        failures: why the process of a slot could not load it.
+        waiters: calls of `load`, each with its place once it has one.
+    """
+
+    name: str
+    files: ModelFiles | None = None
+    weights_bytes: int = 0
+    memory_bytes: int = 0
+    is_leaving: bool = False
+    search: "asyncio.Future[Found] | None" = None
+    loaded: LoadedModel | None = None
+    ready: set[int] = field(default_factory=set[int])
+    loading: set[int] = field(default_factory=set[int])
+    unloading: set[int] = field(default_factory=set[int])
+    failures: dict[int, str] = field(default_factory=dict[int, str])
+    waiters: "dict[asyncio.Future[LoadedModel], Place | None]" = field(
+        default_factory=dict["asyncio.Future[LoadedModel]", Place | None]
+    )
+
+
+class Job:
+    """One call of `embed`.
+
+    Attributes:
+        model: what to embed with.
+        texts: the distinct texts, longest first; rows are indices into it.
+        answers: what the call yields, or why it ends.
+        unanswered: number of the call's texts, equal ones counted, not yet yielded.
+        again: batches that a process did not finish.
+        is_over: whether nobody wants the answers any more.
+        place: the model's place in memory, once the call has it.
+    """
+
+    def __init__(self, model: ModelState, texts: Sequence[str]) -> None:
+        indices: dict[str, list[int]] = {}
+        for index, text in enumerate(texts):
+            indices.setdefault(text, []).append(index)
+        self.model = model
+        self.texts = sorted(indices, key=len, reverse=True)
+        self.answers: asyncio.Queue[Sequence[Embedded] | AletheiaError] = asyncio.Queue()
+        self.unanswered = len(texts)
+        self.again: deque[list[int]] = deque()
+        self.is_over = False
+        self.place: Place | None = None
+        self._indices = [indices[text] for text in self.texts]
+        self._next = 0
+        self._crashes: dict[int, int] = {}
+        self._ending: AletheiaError | None = None
+
+    @property
+    def left(self) -> int:
+        """Number of its texts that no process has been given yet."""
+        return len(self.texts) - self._next
+
+    def take(self, max_texts: int) -> list[int]:
+        """Take the rows of the next batch, longest texts first; empty if none is left."""
+        if self.again:
+            return self.again.popleft()
+        wanted = min(self.left, max_texts)
+        rows: list[int] = []
+        characters = 0
+        while len(rows) < wanted:
+            characters += len(self.texts[self._next])
+            if rows and characters > MAX_BATCH_CHARACTERS:
+                break
+            rows.append(self._next)
+            self._next += 1
+        return rows
+
+    async def next_answers(self) -> list[Embedded]:
+        """Wait for answers, and for those that come soon after: they are saved together.
+
+        Raises:
+            AletheiaError: why the call ends.
+        """
+        group: list[Embedded] = []
+        until: float | None = None
+        while self._ending is None and len(group) < min(MAX_GROUP, self.unanswered):
+            try:
+                async with asyncio.timeout_at(until):
+                    answers = await self.answers.get()
+            except TimeoutError:
+                break
+            if isinstance(answers, AletheiaError):
+                self._ending = answers
+            else:
+                group += answers
+                until = until or asyncio.get_running_loop().time() + GROUP_WAIT_S
+        if self._ending is not None and not group:
+            raise self._ending
+        return group
+
+    def answer(self, results: Iterable[tuple[int, Embedding | AletheiaError]]) -> None:
+        """Pass on the results of rows."""
+        if not self.is_over:
+            self.answers.put_nowait(
+                [Embedded(index, result) for row, result in results for index in self._indices[row]]
+            )
+
+    def blame(self, rows: list[int], max_retries: int, reason: str) -> None:
+        """Record that a process died over rows; each is then tried alone, `max_retries` times."""
+        for row in rows:
+            crashes = self._crashes[row] = self._crashes.get(row, 0) + 1
+            if len(rows) > 1 or crashes <= max_retries:
+                self.again.append([row])
+                continue
+            message = f"the model's process failed {crashes} times over this text: {reason}"
+            self.answer([(row, ComputeFailed("model_crashed", message))])
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A request to load a model."""
+
+    model: ModelState
+    files: ModelFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """A request to unload a model."""
+
+    model: ModelState
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request to embed some rows of a job."""
+
+    job: Job
+    rows: list[int]
+
+
+Request: TypeAlias = Load | Unload | Batch

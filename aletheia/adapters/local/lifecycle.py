@@ -1,0 +1,283 @@
+"""The models of an embedder: found, loaded by every process, evicted, unloaded."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+
+from aletheia.adapters.local.jobs import Job, Load, ModelState
+from aletheia.adapters.local.memory import ModelMemory, Place
+from aletheia.adapters.local.process import LoadedModel
+from aletheia.adapters.local.search import Find, start_search
+from aletheia.adapters.local.wire import Header
+from aletheia.analysis.model_manager import EventKind, ModelEvent, ModelRow
+from aletheia.errors import AletheiaError, ModelUnavailable
+
+log = logging.getLogger(__name__)
+
+LOCAL: Final = "local"
+"""Name of the provider in results and records."""
+
+Note: TypeAlias = Callable[[ModelEvent], Awaitable[None]]
+"""Writes down what became of a model; what it raises is logged."""
+
+
+class Lifecycle:
+    """The states of an embedder's models, and the calls that use them.
+
+    Args:
+        processes: number of processes, each of which loads a model.
+        find: finds a model's files.
+        load_timeout_s: for finding a model.
+        memory_max_bytes: bound on all models in all processes; 0 is no bound.
+        note: writes down what became of a model.
+        wake: called when there may be new work for a process.
+
+    Attributes:
+        models: by full name.
+        jobs: calls that are not over, the one whose turn is next first.
+        memory: which models may be in memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        processes: int,
+        find: Find,
+        load_timeout_s: float,
+        memory_max_bytes: int,
+        note: Note | None,
+        wake: Callable[[], None],
+    ) -> None:
+        self.models: dict[str, ModelState] = {}
+        self.jobs: deque[Job] = deque()
+        self.memory = ModelMemory(memory_max_bytes, self._evict)
+        self._count = processes
+        self._find = find
+        self._load_timeout_s = load_timeout_s
+        self._note = note
+        self._notes: set[asyncio.Task[None]] = set()
+        self._wake = wake
+
+    def rows(self) -> list[ModelRow]:
+        """List the models that are in memory, the least recently used first."""
+        return [
+            ModelRow(
+                LOCAL,
+                place.model,
+                "loaded",
+                size_bytes=model.weights_bytes,
+                memory_bytes=model.memory_bytes * len(model.ready),
+                load_s=model.loaded.load_s,
+                last_used=datetime.fromtimestamp(place.used_at, UTC),
+                detail=model.loaded.source,
+            )
+            for place in self.memory.places
+            if (model := self.models[place.model]).loaded and model.ready
+        ]
+
+    def state(self, name: str) -> ModelState:
+        """Return the state of a model, at the start of new work on it.
+
+        Processes that could not load it before may try again.
+        """
+        model = self.models.setdefault(name, ModelState(name))
+        if not self.is_wanted(model):
+            model.failures.clear()
+        return model
+
+    def is_wanted(self, model: ModelState) -> bool:
+        """Check whether a call needs a model."""
+        return bool(model.waiters) or any(job.model is model for job in self.jobs)
+
+    async def enter(self, model: ModelState) -> Place:
+        """Find a model and wait for its place in memory; the caller leaves it.
+
+        Raises:
+            ModelUnavailable: it cannot be found, or is larger than the bound on memory.
+        """
+        await self._locate(model)
+        return await self.memory.enter(model.name, self._cost(model))
+
+    async def _locate(self, model: ModelState) -> None:
+        """Find a model's files.
+
+        A download that takes longer than `load_timeout_s` continues, and the next call finds it.
+        """
+        if model.files is not None:
+            return
+        if model.search is None:
+            model.search = start_search(self._find, model.name)
+        search = model.search
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                found = await asyncio.shield(search)
+        except TimeoutError:
+            reason = (
+                f"its files were not there after {self._load_timeout_s:g} s; the search goes on"
+            )
+            raise ModelUnavailable(model.name, reason) from None
+        if model.search is search:
+            model.search = None
+        if isinstance(found, ModelUnavailable):
+            raise ModelUnavailable(model.name, found.reason)
+        model.files, model.weights_bytes = found
+        self._wake()
+
+    def _cost(self, model: ModelState) -> int:
+        """Return what a model takes in all processes: as measured, or at least its weights."""
+        return self._count * max(model.memory_bytes, model.weights_bytes)
+
+    def accept_load(self, slot: int, request: Load, header: Header) -> LoadedModel | None:
+        """Record what a process answered when it was asked to load a model.
+
+        Returns:
+            The model; `None` if the process could not load it.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no answer to such a request.
+        """
+        model = request.model
+        model.loading.discard(slot)
+        if header["op"] == "failed":
+            self.fail_slot(model, slot, str(header["reason"]))
+            return None
+        if header["op"] != "loaded":
+            raise ValueError(header["op"])
+        grown = int(header.get("memory_bytes", 0))
+        model.memory_bytes = max(model.memory_bytes, model.weights_bytes, grown)
+        loaded, is_first = model.loaded, model.loaded is None
+        if loaded is None:
+            loaded = model.loaded = _describe(request, header)
+            log.info(
+                "model %s loaded in %.1f s from %s (%s), kernels %s, %d MB",
+                *(loaded.name, loaded.load_s, loaded.source, loaded.path, loaded.kernels),
+                loaded.memory_bytes // 1_000_000,
+            )
+        model.ready.add(slot)
+        if is_first:
+            self._write(model, "loaded")
+        cost = self._cost(model)
+        self.memory.measure(model.name, cost)
+        try:
+            self.memory.check(model.name, cost)
+        except ModelUnavailable as too_large:
+            self.fail(model, too_large.reason)
+        self.settle(model)
+        return loaded
+
+    def settle(self, model: ModelState) -> None:
+        """Answer calls that wait for a model once every process has loaded it or cannot."""
+        if model.loaded and model.ready and len(model.ready) + len(model.failures) == self._count:
+            for waiter, place in model.waiters.items():
+                if place is not None and not waiter.done():
+                    waiter.set_result(model.loaded)
+
+    def fail_slot(self, model: ModelState, slot: int, reason: str) -> None:
+        """Record that a process cannot load a model; when none can, its calls fail."""
+        log.warning("model %s not loaded: %s", model.name, reason)
+        model.failures[slot] = reason
+        if len(model.failures) == self._count:
+            self.fail(model, "; ".join(dict.fromkeys(model.failures.values())))
+        self.settle(model)
+
+    def fail_wanted(self, slot: int, reason: str) -> None:
+        """Record that a process cannot load any model that is wanted."""
+        for model in self.models.values():
+            if self.is_wanted(model):
+                self.fail_slot(model, slot, reason)
+
+    def fail(self, model: ModelState, reason: str) -> None:
+        """End all calls that use a model with `ModelUnavailable`."""
+        for job in [job for job in self.jobs if job.model is model]:
+            job.answers.put_nowait(ModelUnavailable(model.name, reason))
+            self.jobs.remove(job)
+        for waiter in model.waiters:
+            if not waiter.done():
+                waiter.set_exception(ModelUnavailable(model.name, reason))
+        if not (model.ready or model.loading):
+            self.memory.gone(model.name)
+        model.waiters.clear()
+        model.failures.clear()
+        model.files = model.loaded = None
+
+    def end_slot(self, slot: int) -> None:
+        """Record that the process of a slot has ended, and its models with it."""
+        for model in self.models.values():
+            for slots in (model.ready, model.loading, model.unloading):
+                slots.discard(slot)
+            self.note_gone(model)
+
+    def note_gone(self, model: ModelState) -> None:
+        """Free the place of a model that is being unloaded once no process has it."""
+        if model.is_leaving and not (model.ready or model.loading):
+            model.is_leaving = False
+            model.loaded = None
+            self.memory.gone(model.name)
+
+    def close(self, why: str) -> None:
+        """End all calls; models count as unloaded."""
+        for place in self.memory.places:
+            if not place.is_leaving:
+                self._write(self.models[place.model], "unloaded", place)
+        for model in self.models.values():
+            self.fail(model, why)
+            model.is_leaving = False
+        self.memory.close(why)
+
+    async def flush_notes(self) -> None:
+        """Wait until everything is written down."""
+        await asyncio.gather(*self._notes)
+
+    def _evict(self, place: Place, *, is_for_room: bool) -> None:
+        """Begin to unload a model from every process."""
+        model = self.models[place.model]
+        model.is_leaving = True
+        log.info("model %s is unloaded%s", model.name, " to make room" if is_for_room else "")
+        self._write(model, "evicted" if is_for_room else "unloaded", place)
+        self._wake()
+        asyncio.get_running_loop().call_soon(self.note_gone, model)
+
+    def _write(self, model: ModelState, kind: EventKind, place: Place | None = None) -> None:
+        """Write down what became of a model, without waiting for it."""
+        if self._note is None or model.loaded is None:
+            return
+        is_new = kind == "loaded"
+        event = ModelEvent(
+            LOCAL,
+            model.name,
+            kind,
+            load_s=model.loaded.load_s if is_new else None,
+            memory_bytes=self._cost(model) if is_new else None,
+            size_bytes=model.weights_bytes if is_new else None,
+            used_at=place.used_at if place else time.time(),
+        )
+        note = asyncio.create_task(_write_down(self._note, event))
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
+
+
+async def _write_down(note: Note, event: ModelEvent) -> None:
+    try:
+        await note(event)
+    except AletheiaError as error:
+        log.warning("what became of %s could not be written down: %s", event.model, error)
+
+
+def _describe(request: Load, header: Header) -> LoadedModel:
+    files, limit = request.files, header["max_tokens"]
+    return LoadedModel(
+        name=request.model.name,
+        source=files.source,
+        path=files.path,
+        revision=files.revision,
+        weights_sha256=files.weights_sha256,
+        dimensions=int(header["dimensions"]),
+        max_tokens=None if limit is None else int(limit),
+        kernels=tuple(map(str, header["kernels"])),
+        load_s=float(header["load_s"]),
+        memory_bytes=request.model.memory_bytes,
+    )

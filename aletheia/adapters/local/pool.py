@@ -1,0 +1,240 @@
+"""The model processes of an embedder, kept at work.
+
+One coroutine drives each process: it starts it when there is work, keeps two requests in it so that
+it never waits for the parent, and replaces it when it dies or hangs. Processes take batches from
+all calls in turn; whichever is free takes the next, so they finish together.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from aletheia.adapters.local.answers import read_vectors
+from aletheia.adapters.local.jobs import Batch, Load, Request, Unload
+from aletheia.adapters.local.lifecycle import Lifecycle
+from aletheia.adapters.local.process import ModelProcess, ProcessStatus
+from aletheia.adapters.local.wire import Header, pack_frame, pack_texts
+from aletheia.analysis.ports import LongText
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT: Final = 2
+"""Requests given to a process at a time: the one it works on and the next."""
+
+MIN_BATCH: Final = 4
+"""Smallest batch when no other work waits: small ones let all processes end together."""
+
+_Process: TypeAlias = ModelProcess[Request]
+
+
+class ProcessPool:
+    """The processes that compute for an embedder; they start with the first work.
+
+    Args:
+        lifecycle: the models and calls.
+        processes: how many.
+        command: starts a process; its number of threads comes last.
+        batch_size: texts in one request, at most.
+        long_text: what happens to texts longer than the model reads.
+        load_timeout_s: for loading a model.
+        batch_timeout_s: for computing one batch.
+        max_retries: tries of a text alone after the first, if its process dies.
+
+    Attributes:
+        is_open: whether processes are started for work.
+        deaths: how many processes have died or were ended because they hung.
+    """
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        *,
+        processes: int,
+        command: Sequence[str],
+        batch_size: int,
+        long_text: LongText,
+        load_timeout_s: float,
+        batch_timeout_s: float,
+        max_retries: int,
+    ) -> None:
+        self.is_open = False
+        self.deaths = 0
+        self._lifecycle = lifecycle
+        self._command = tuple(command)
+        self._batch_size = batch_size
+        self._long_text: LongText = long_text
+        self._load_timeout_s = load_timeout_s
+        self._batch_timeout_s = batch_timeout_s
+        self._max_retries = max_retries
+        self._wakes = [asyncio.Event() for _ in range(processes)]
+        self._processes: dict[int, _Process] = {}
+        self._drivers: list[asyncio.Task[None]] = []
+
+    @property
+    def processes(self) -> tuple[ProcessStatus, ...]:
+        """The processes that are running."""
+        return tuple(process.describe() for process in self._processes.values())
+
+    def wake(self) -> None:
+        """Make every driver look for work."""
+        if not self.is_open:
+            return
+        if not self._drivers:
+            slots = range(len(self._wakes))
+            self._drivers = [asyncio.create_task(self._drive_for_ever(slot)) for slot in slots]
+        for wake in self._wakes:
+            wake.set()
+
+    async def close(self) -> None:
+        """End all processes."""
+        self.is_open = False
+        drivers, self._drivers = self._drivers, []
+        for driver in drivers:
+            driver.cancel()
+        await asyncio.gather(*drivers, return_exceptions=True)
+
+    async def _drive_for_ever(self, slot: int) -> None:
+        """Keep the process of a slot at work, and replace it when it ends."""
+        wake = self._wakes[slot]
+        while True:
+            wake.clear()
+            if not any(
+                self._lifecycle.is_wanted(model) and slot not in model.failures
+                for model in self._lifecycle.models.values()
+            ):
+                await wake.wait()
+                continue
+            try:
+                process = await _Process.start(self._command, wake)
+            except OSError as error:
+                self._lifecycle.fail_wanted(slot, f"the process does not start ({error})")
+                continue
+            self._processes[slot] = process
+            fault = None
+            try:
+                fault = await self._drive(slot, process)
+            except Exception as error:  # noqa: BLE001 - the calls would wait for ever
+                fault = f"it answered nonsense ({error!r})"
+            finally:
+                del self._processes[slot]
+                self._lifecycle.end_slot(slot)
+                await process.end(is_stuck=fault is not None)
+            self._recover(slot, process, fault or process.fate())
+
+    async def _drive(self, slot: int, process: _Process) -> str | None:
+        """Send requests and take answers until a process ends; return how it hung, if it did."""
+        while True:
+            process.wake.clear()
+            while process.inbox:
+                self._accept(slot, process, *process.inbox.popleft())
+            if process.is_over:
+                return None
+            while len(process.in_flight) < IN_FLIGHT:
+                request = self._next_request(slot)
+                if request is None:
+                    break
+                self._send(slot, process, request)
+            try:
+                async with asyncio.timeout_at(process.deadline):
+                    await process.wake.wait()
+            except TimeoutError:
+                return f"it gave no answer for {self._limit_s(process.in_flight[0]):g} s"
+
+    def _limit_s(self, request: Request) -> float:
+        return self._load_timeout_s if isinstance(request, Load) else self._batch_timeout_s
+
+    def _next_request(self, slot: int) -> Request | None:
+        """Choose what a process does next; calls take turns, batch by batch."""
+        for model in self._lifecycle.models.values():
+            if model.is_leaving:
+                if slot in model.ready and slot not in model.unloading:
+                    return Unload(model)
+            elif (
+                model.files is not None
+                and not any(slot in slots for slots in (model.failures, model.ready, model.loading))
+                and self._lifecycle.memory.has(model.name)
+                and self._lifecycle.is_wanted(model)
+            ):
+                return Load(model, model.files)
+        jobs = self._lifecycle.jobs
+        left = sum(job.left for job in jobs if slot in job.model.ready)
+        share = math.ceil(left / (IN_FLIGHT * len(self._wakes)))
+        max_texts = min(self._batch_size, max(share, MIN_BATCH))
+        for _ in range(len(jobs)):
+            job = jobs[0]
+            jobs.rotate(-1)
+            if job.place is not None and slot in job.model.ready and (rows := job.take(max_texts)):
+                return Batch(job, rows)
+        return None
+
+    def _send(self, slot: int, process: _Process, request: Request) -> None:
+        match request:
+            case Load(model, files):
+                model.loading.add(slot)
+                header = {"op": "load", "model": model.name, "path": str(files.path)}
+                frame = pack_frame({**header, "long_text": self._long_text})
+            case Unload(model):
+                model.unloading.add(slot)
+                frame = pack_frame({"op": "unload", "model": model.name})
+            case Batch(job, rows):
+                lengths, body = pack_texts(job.texts[row] for row in rows)
+                header = {"op": "embed", "model": job.model.name, "lengths": lengths}
+                frame = pack_frame(header, body)
+        process.send(request, frame, self._limit_s(request))
+
+    def _accept(self, slot: int, process: _Process, header: Header, body: bytes) -> None:
+        """Take the answer to a process's first request in flight."""
+        request = process.in_flight[0]
+        match request:
+            case Load(model):
+                loaded = self._lifecycle.accept_load(slot, request, header)
+                if loaded is not None:
+                    process.loaded[model.name] = loaded
+            case Unload(model):
+                _check_answer(header, "unloaded")
+                process.loaded.pop(model.name, None)
+                model.ready.discard(slot)
+                model.unloading.discard(slot)
+                self._lifecycle.note_gone(model)
+            case Batch(job, rows):
+                _check_answer(header, "embedded")
+                dimensions = process.loaded[job.model.name].dimensions
+                answers = read_vectors(header, body, len(rows), dimensions)
+                process.compute_s += float(header["compute_s"])
+                process.texts += len(rows)
+                job.answer(zip(rows, answers, strict=True))
+        process.resident_bytes = int(header.get("resident_bytes", process.resident_bytes))
+        process.has_answered = True
+        process.in_flight.popleft()
+        if process.in_flight:
+            process.start_clock(self._limit_s(process.in_flight[0]))
+        else:
+            process.deadline = None
+
+    def _recover(self, slot: int, process: _Process, reason: str) -> None:
+        """Pass what a process did not finish on to the next one."""
+        self.deaths += 1
+        said = process.said()
+        log.warning("model process %d died: %s; it said %r", process.pid, reason, said)
+        shown = f"a process failed: {reason}" + (f"; it said {said!r}" if said else "")
+        if not process.in_flight:
+            if not process.has_answered:
+                self._lifecycle.fail_wanted(slot, shown)
+            return
+        # The first is what it was working on; what came after it is not to blame.
+        culprit, *innocent = process.in_flight
+        if isinstance(culprit, Load):
+            self._lifecycle.fail_slot(culprit.model, slot, shown)
+        elif isinstance(culprit, Batch):
+            culprit.job.blame(culprit.rows, self._max_retries, reason)
+        for request in innocent:
+            if isinstance(request, Batch):
+                request.job.again.append(request.rows)
+        self.wake()
+
+
+def _check_answer(header: Header, op: str) -> None:
+    if header["op"] != op:
+        raise ValueError(header["op"])
