@@ -7,11 +7,12 @@ store. `ModelManager` combines that with what the providers report now.
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import Misconfigured
+from aletheia.store.clock import microseconds, moment
 
 MODELS: Final = "aletheia_models"
 
@@ -20,11 +21,6 @@ ModelState: TypeAlias = Literal["available", "installed", "loaded"]
 
 EventKind: TypeAlias = Literal["loaded", "unloaded", "evicted"]
 """`evicted` is unloaded to make room for another model."""
-
-_S: Final = 1_000_000
-"""Microseconds in a second; times in the store are microseconds since 1970 in UTC."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +180,12 @@ class ModelRecords:
 
     async def note(self, event: ModelEvent) -> None:
         """Record what became of a model."""
-        now = round(self._clock() * _S)
+        now = microseconds(self._clock())
         known = {
             "load_s": event.load_s,
             "memory_bytes": event.memory_bytes,
             "size_bytes": event.size_bytes,
-            "used_at": None if event.used_at is None else round(event.used_at * _S),
+            "used_at": None if event.used_at is None else microseconds(event.used_at),
         }
         values: dict[str, Any] = {
             "provider": event.provider,
@@ -289,4 +285,4 @@ def _read_record(document: Document) -> ModelRecord:
 
 
 def _moment(at: int | None) -> datetime | None:
-    return None if at is None else _EPOCH + timedelta(microseconds=at)
+    return None if at is None else moment(at)

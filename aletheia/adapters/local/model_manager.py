@@ -92,7 +92,11 @@ class LocalModelManager:
         self._model_dir = model_dir
         self._packaged = packaged
         self._max_bytes = max_bytes
-        self._pull_timeout_s, self._stall_s, self._measure_every_s = pull_timeout_s, stall_s, measure_every_s
+        self._pull_timeout_s, self._stall_s, self._measure_every_s = (
+            pull_timeout_s,
+            stall_s,
+            measure_every_s,
+        )
 
     @classmethod
     def from_settings(cls, settings: EmbeddingSettings, embedder: LocalEmbedder) -> Self:
