@@ -22,7 +22,7 @@ from rich.text import Text
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.events.log import EventLog, KeptEvent
+from aletheia.events.log import EventLog, SavedEvent
 from aletheia.events.models import AutomationComplete, Deduplicating, IterationComplete
 from aletheia.gather.models import Run
 from aletheia.gather.progress import WARNINGS, DepartmentProgress, StopReason
@@ -89,7 +89,7 @@ class Outcome:
     made: Mapping[str, int]
     mocks: int
     theirs: int
-    events: Sequence[KeptEvent]
+    events: Sequence[SavedEvent]
     repeats: Sequence[Mapping[str, Any]]
     evaluations: Mapping[str, Evaluated]
 
@@ -197,7 +197,7 @@ def find_problems(outcome: Outcome, departments: Sequence[ExampleDepartment]) ->
     return problems + _find_event_problems(outcome.events, report.items_created)
 
 
-def _find_event_problems(events: Sequence[KeptEvent], created: int) -> list[str]:
+def _find_event_problems(events: Sequence[SavedEvent], created: int) -> list[str]:
     problems: list[str] = []
     numbers = [one.seq for one in events]
     if numbers != list(range(1, len(events) + 1)):
@@ -303,7 +303,7 @@ def _follow(local: Local, run: str, steps: Steps) -> str:
     """Print a run's events as they come, until its end; return what is to be said about it."""
     documents = EmbeddedDocuments(local.directory)
     log = EventLog(documents)
-    events: list[KeptEvent] = []
+    events: list[SavedEvent] = []
     with asyncio.Runner() as runner:
         runner.run(documents.open())
         try:
@@ -322,7 +322,7 @@ def _follow(local: Local, run: str, steps: Steps) -> str:
             runner.run(documents.close())
 
 
-def _say_stage(events: Sequence[KeptEvent]) -> str:
+def _say_stage(events: Sequence[SavedEvent]) -> str:
     if any(isinstance(event.read(), IterationComplete) for event in events):
         return f"the run writes and compares items; {len(events)} events so far"
     return "the run reads its departments and loads the embedding model"

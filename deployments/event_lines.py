@@ -3,10 +3,10 @@
 import orjson
 from rich.markup import escape
 
-from aletheia.events.log import KeptEvent
+from aletheia.events.log import SavedEvent
 
 
-def describe(event: KeptEvent) -> str:
+def describe(event: SavedEvent) -> str:
     """Write an event as a line for a terminal."""
     said = orjson.loads(event.body)
     name = escape(str(said.get("department_name") or said.get("department") or ""))

@@ -16,8 +16,9 @@ from prefect.runtime import flow_run
 
 from aletheia.adapters.mock.chat import MOCK_MODEL
 from aletheia.errors import BudgetExceeded
-from aletheia.events.delivery import EventSink, FanOut
+from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
+from aletheia.events.ports import EventSink
 from aletheia.gather import loop
 from aletheia.gather.deps import GatherDeps
 from aletheia.gather.errors import LockLost, ProjectBusy, RunOver, TimeIsUp

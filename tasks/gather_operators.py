@@ -17,8 +17,9 @@ from prefect.states import AwaitingRetry
 from aletheia.adapters.events.webhook import WEBHOOK
 from aletheia.adapters.mock.chat import MOCK_MODEL
 from aletheia.errors import AletheiaError, InvalidTask
-from aletheia.events.delivery import EventSink, FanOut
+from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
+from aletheia.events.ports import EventSink
 from aletheia.gather.errors import RunSuperseded, UnknownRun
 from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.models import Run

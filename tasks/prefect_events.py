@@ -10,7 +10,7 @@ import orjson
 from prefect.client.orchestration import PrefectClient, get_client
 
 from aletheia.errors import Refused, Unavailable
-from aletheia.events.log import KeptEvent
+from aletheia.events.log import SavedEvent
 
 PREFECT: Final = "prefect"
 """What errors call it, and the kind of sink it is."""
@@ -36,7 +36,7 @@ class PrefectEvents:
         self._client = None
         await self._stack.aclose()
 
-    async def send(self, address: str, event: KeptEvent) -> None:
+    async def send(self, address: str, event: SavedEvent) -> None:
         """Send one event.
 
         Args:
@@ -49,7 +49,7 @@ class PrefectEvents:
         """
         await self.send_all(address, [event])
 
-    async def send_all(self, address: str, events: Sequence[KeptEvent]) -> None:
+    async def send_all(self, address: str, events: Sequence[SavedEvent]) -> None:
         """Send some events in one request; see `send`."""
         del address
         body = [describe_event(one) for one in events]
@@ -66,7 +66,7 @@ class PrefectEvents:
             raise Unavailable(PREFECT, f"{type(error).__name__}: {error}"[:200]) from None
 
 
-def describe_event(event: KeptEvent) -> dict[str, Any]:
+def describe_event(event: SavedEvent) -> dict[str, Any]:
     """Write an event as Prefect takes it; a second time it has the same id."""
     said: dict[str, Any] = orjson.loads(event.body)
     return {

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from aletheia.adapters.events.redis import REDIS
 from aletheia.adapters.events.webhook import WEBHOOK
 from aletheia.errors import AletheiaError
-from aletheia.events.delivery import EventSink, FanOut
+from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
+from aletheia.events.ports import EventSink
 from aletheia.llm import answers
 from aletheia.quality.evaluation import list_lost_requests
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox

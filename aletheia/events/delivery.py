@@ -1,9 +1,9 @@
-"""Feeds what is kept of a gather run's events to whoever asked for it (SPEC §4, Events).
+"""Feeds receivers with the events of the gather runs they asked for (SPEC §4, Events).
 
 A receiver of a project has one document, its cursor: how far it has been fed, which runs it asked
-for, and who feeds it now. Whoever holds the cursor's lease sends the events after `sent` in order,
-one by one or, to a sink that takes several, page by page, and moves `sent` after each. If the
-holder dies, the lease runs out and the next one begins at `sent`: an event may be sent twice, and
+for, and who feeds it now. Whoever has the cursor's lease sends the events after `sent` in order,
+one by one or, to a sink that takes several, page by page, and moves `sent` after each. If that
+process dies, the lease runs out and the next one begins at `sent`: an event may be sent twice, and
 is never left out.
 
 An event that cannot be sent holds up those behind it, with growing pauses, for as long as it may
@@ -14,74 +14,35 @@ receiver refuses becomes one at once.
 
 import asyncio
 import hashlib
-import itertools
 import logging
 import random
 import re
 import time
-import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, runtime_checkable
+from datetime import datetime
+from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import (
-    AletheiaError,
-    InvalidTask,
-    Refused,
-    Unavailable,
-    retry_after_s,
-)
-from aletheia.events.log import EventLog, KeptEvent
+from aletheia.errors import AletheiaError, Unavailable
+from aletheia.events.log import EventLog
+from aletheia.events.ports import BatchSink, EventSink
+from aletheia.events.turn import CURSORS, Feeding, ReceiverTurn, name_run
+from aletheia.store.backoff import Backoff
+from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
+from aletheia.store.cursor import MAX_PURGED, Cursors, CursorTerms, DeadLetters
+from aletheia.store.lease import DEFAULT_SKEW_S
 from aletheia.store.project_id import check_project_id
 
 log = logging.getLogger(__name__)
 
-CURSORS: Final = "aletheia_gather_cursors"
 DEAD_EVENTS: Final = "aletheia_gather_dead_events"
 
-_PAGE: Final = 100
-_PURGED_AT_ONCE: Final = 10_000
-_AT_ONCE: Final = 16
+MAX_AT_ONCE: Final = 16
 """Receivers that one process feeds at the same time."""
 
-_S: Final = 1_000_000
-"""Microseconds, as all times in the store are: since 1970 in UTC."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KIND: Final = re.compile(r"[a-z]{1,20}")
-_REASON_LENGTH: Final = 300
-_FREE: Final[dict[str, Any]] = {"holder": "", "lease_until": 0}
-_HEALTHY: Final[dict[str, Any]] = {"failures": 0, "failing_since": 0, "reason": ""}
-
-
-class EventSink(Protocol):
-    """Sends events to receivers of one kind, such as Redis or webhooks."""
-
-    async def send(self, address: str, event: KeptEvent) -> None:
-        """Send one event and return when the receiver has it.
-
-        Args:
-            address: which receiver; empty where there is only one.
-            event: what to send.
-
-        Raises:
-            Refused: the receiver will never take this event.
-            InvalidTask: likewise.
-            AletheiaError: anything else; it may take it later.
-        """
-        ...
-
-
-@runtime_checkable
-class BatchSink(EventSink, Protocol):
-    """Sends several events at once, and lets them gather for a while, since each sending costs."""
-
-    async def send_all(self, address: str, events: Sequence[KeptEvent]) -> None:
-        """Send some events, and return when the receiver has all of them; see `send`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +56,8 @@ class Pace:
         send_timeout_s: bound on sending one event, whatever the sink does.
         lease_s: how long a cursor stays taken by a process that died; more than one sending and
             what the store takes.
-        interval_s: between two looks for new events beside a run.
+        skew_s: how far the clocks of machines may differ.
+        interval_s: between two polls for new events beside a run.
         gather_s: between two sendings to a `BatchSink` beside a run.
         grace_s: how long the end of a run waits for its last events to be sent.
     """
@@ -105,6 +67,7 @@ class Pace:
     give_up_s: float = 86_400.0
     send_timeout_s: float = 15.0
     lease_s: float = 60.0
+    skew_s: float = DEFAULT_SKEW_S
     interval_s: float = 0.5
     gather_s: float = 2.0
     grace_s: float = 3.0
@@ -119,7 +82,7 @@ class CursorState:
         receiver: its name, without its address.
         sent: number of the last event it has been fed or that was given up.
         failures: tries in a row that failed.
-        next_try_at: when it is tried again; `None` where nothing holds it up.
+        next_try_at: when it is tried again; `None` where nothing is waited for.
         reason: what the last failure was.
     """
 
@@ -133,7 +96,7 @@ class CursorState:
 
 @dataclass(frozen=True, slots=True)
 class DeadEvent:
-    """An event that a receiver was not given.
+    """An event that a receiver did not get.
 
     Attributes:
         project_id: whose event.
@@ -159,8 +122,8 @@ class FanOut:
         sinks: by kind, such as `redis` and `webhook`; a cursor of another kind is left to
             processes that have one.
         pace: how patient it is.
-        clock: Unix time, seconds.
-        draw: a share of the second half of each pause that is waited, in `[0, 1]`.
+        clock: what leases, pauses and ages go by.
+        draw: draws a share of the second half of each pause, in `[0, 1]`.
     """
 
     def __init__(
@@ -170,35 +133,37 @@ class FanOut:
         sinks: Mapping[str, EventSink],
         *,
         pace: Pace = Pace(),
-        clock: Callable[[], float] = time.time,
+        clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._documents = documents
-        self._events = events
-        self._sinks = dict(sinks)
-        self._pace = pace
-        self._clock = clock
-        self._draw = draw
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._documents, self._events, self._sinks = documents, events, dict(sinks)
+        self._pace, self._clock = pace, clock
+        backoff = Backoff(pace.backoff_s, pace.max_backoff_s, draw=draw)
+        terms = CursorTerms(backoff, pace.lease_s, pace.skew_s)
+        self._cursors = Cursors(documents, CURSORS, terms, clock=clock)
+        self._letters = DeadLetters(documents, DEAD_EVENTS, clock=clock)
+        self._feeding = Feeding(
+            documents, events, self._letters, clock, pace.send_timeout_s, pace.give_up_s
+        )
+        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
         self._running: dict[str, asyncio.Task[int]] = {}
         self._fed_at: dict[str, float] = {}
         self._nudged = asyncio.Event()
 
     async def prepare(self) -> None:
-        """Make looking for receivers, and purging, fast."""
+        """Make finding receivers, and purging, fast."""
         await self._documents.ensure_index(CURSORS, ["is_open", "project"])
         await self._documents.ensure_index(CURSORS, ["at"])
-        await self._documents.ensure_index(DEAD_EVENTS, ["project", "at"])
-        await self._documents.ensure_index(DEAD_EVENTS, ["at"])
+        await self._letters.prepare()
 
     async def subscribe(self, project_id: str, run_id: str, kind: str, address: str = "") -> None:
-        """Have a receiver fed with the events of a run; to be called before its first. Idempotent.
+        """Note that a receiver is to be fed with the events of a run, before its first. Idempotent.
 
         Args:
             project_id: the run's project.
             run_id: the run.
             kind: of the sink.
-            address: which receiver of that kind; kept in the store as it is.
+            address: which receiver of that kind; stored as it is.
 
         Raises:
             InvalidTask: `invalid_project_id`.
@@ -209,7 +174,7 @@ class FanOut:
         receiver = name_receiver(kind, address)
         id_ = f"{project_id}:{receiver}"
         change = Change(
-            set={"is_open": True, "at": self._now(), f"runs.{_name_run(run_id)}": True},
+            set={"is_open": True, "at": self._clock.now(), f"runs.{name_run(run_id)}": True},
             increase={"subscriptions": 1},
         )
         is_there = False
@@ -225,11 +190,9 @@ class FanOut:
                     "runs": {},
                     "subscriptions": 0,
                     "is_open": True,
-                    "at": self._now(),
+                    "at": self._clock.now(),
                     "sent": await self._events.end(project_id),
-                    "due_at": 0,
-                    **_FREE,
-                    **_HEALTHY,
+                    **self._cursors.fresh,
                 }
                 await self._documents.insert(CURSORS, [document])
             (is_there,) = await self._documents.update(CURSORS, [Update(id_, change)])
@@ -256,14 +219,14 @@ class FanOut:
         At the end, what is not sent within `grace_s` stays for `feed` in another process.
         """
         is_over = asyncio.Event()
-        looking = asyncio.create_task(self._look(project_id, is_over))
+        polling = asyncio.create_task(self._poll(project_id, is_over))
         try:
             yield
         finally:
             # The event as well, since a library on the way may swallow a cancellation.
             is_over.set()
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
             try:
                 async with asyncio.timeout(self._pace.grace_s):
                     if running := self._running_for(project_id):
@@ -278,39 +241,44 @@ class FanOut:
                 await asyncio.gather(*left, return_exceptions=True)
 
     def nudge(self) -> None:
-        """Say that there may be new events, so that the next look is now; those gather for some."""
+        """Poll at once, as there may be new events; those of a `BatchSink` gather for a while."""
         if not all(isinstance(sink, BatchSink) for sink in self._sinks.values()):
             self._nudged.set()
 
     async def states(self, project_id: str | None = None) -> list[CursorState]:
-        """List the receivers (of a project), by project and name."""
+        """Return the receivers (of a project), by project and name."""
         where = {} if project_id is None else {"project": check_project_id(project_id)}
-        now = self._now()
-        return [
-            CursorState(
-                project_id=one["project"],
-                receiver=one["receiver"],
-                sent=int(one["sent"]),
-                failures=int(one["failures"]),
-                next_try_at=_moment(one["due_at"]) if one["due_at"] > now else None,
-                reason=one["reason"],
+        cursors = await self._documents.find(CURSORS, where, sort="_id")
+        states: list[CursorState] = []
+        for cursor in cursors:
+            trouble = self._cursors.trouble_of(cursor)
+            states.append(
+                CursorState(
+                    project_id=cursor["project"],
+                    receiver=cursor["receiver"],
+                    sent=int(cursor["sent"]),
+                    failures=trouble.failures,
+                    next_try_at=trouble.next_try_at,
+                    reason=trouble.reason,
+                )
             )
-            for one in await self._documents.find(CURSORS, where, sort="_id")
-        ]
+        return states
 
     async def dead_events(
         self, project_id: str | None = None, *, limit: int = 100
     ) -> list[DeadEvent]:
-        """List the newest events (of a project) that were given up, newest first."""
-        where = {} if project_id is None else {"project": check_project_id(project_id)}
-        found = await self._documents.find(
-            DEAD_EVENTS, where, sort="at", descending=True, limit=limit
-        )
+        """Return the newest events (of a project) that were given up, newest first."""
+        if project_id is not None:
+            check_project_id(project_id)
         return [
             DeadEvent(
-                one["project"], one["receiver"], int(one["seq"]), one["reason"], _moment(one["at"])
+                letter["project"],
+                letter["receiver"],
+                int(letter["seq"]),
+                letter["reason"],
+                moment(letter["at"]),
             )
-            for one in found
+            for letter in await self._letters.newest(project_id, limit=limit)
         ]
 
     async def count_open(self) -> dict[str, int]:
@@ -323,14 +291,14 @@ class FanOut:
         Returns:
             How many dead letters and how many receivers there were.
         """
-        old = {"at": {"$lt": self._now() - round(older_than_s * _S)}}
-        letters = await self._documents.delete(DEAD_EVENTS, old, limit=_PURGED_AT_ONCE)
-        return letters, await self._documents.delete(CURSORS, old, limit=_PURGED_AT_ONCE)
+        old = {"at": {"$lt": self._clock.now() - microseconds(older_than_s)}}
+        letters = await self._letters.purge(older_than_s)
+        return letters, await self._documents.delete(CURSORS, old, limit=MAX_PURGED)
 
     def _running_for(self, project_id: str) -> list[asyncio.Task[int]]:
         return [task for id_, task in self._running.items() if id_.startswith(f"{project_id}:")]
 
-    async def _look(self, project_id: str, is_over: asyncio.Event) -> None:
+    async def _poll(self, project_id: str, is_over: asyncio.Event) -> None:
         """Start feeding whenever there is something to feed, until it is over."""
         while not is_over.is_set():
             self._nudged.clear()
@@ -356,9 +324,7 @@ class FanOut:
         ends: dict[str, int] = {}
         for cursor in await self._documents.find(CURSORS, where, sort="_id"):
             id_, project = cursor["_id"], cursor["project"]
-            if id_ in self._running or not self._is_free(cursor):
-                continue
-            if self._is_gathering(cursor, gather_s):
+            if id_ in self._running or not self._can_feed(cursor, gather_s):
                 continue
             if project not in ends:
                 ends[project] = await self._events.end(project)
@@ -370,11 +336,13 @@ class FanOut:
                 started.append(task)
         return started
 
-    def _is_gathering(self, cursor: Document, gather_s: float) -> bool:
-        fed_at = self._fed_at.get(cursor["_id"])
-        if fed_at is None or not isinstance(self._sinks.get(cursor["kind"]), BatchSink):
+    def _can_feed(self, cursor: Document, gather_s: float) -> bool:
+        sink = self._sinks.get(cursor["kind"])
+        if sink is None or not self._cursors.can_take(cursor):
             return False
-        return time.monotonic() - fed_at < gather_s
+        fed_at = self._fed_at.get(cursor["_id"])
+        is_gathering = fed_at is not None and time.monotonic() - fed_at < gather_s
+        return not (is_gathering and isinstance(sink, BatchSink))
 
     def _forget(self, id_: str, task: asyncio.Task[int]) -> None:
         self._running.pop(id_, None)
@@ -386,253 +354,20 @@ class FanOut:
         elif error is not None:
             log.error("feeding %s ended", id_, exc_info=error)
 
-    async def _feed_one(self, seen: Document) -> int:
+    async def _feed_one(self, cursor: Document) -> int:
         """Feed one receiver, if its cursor can be had, until it has everything or fails."""
-        async with self._room:
-            token = uuid.uuid4().hex
-            cursor = await self._documents.take(
-                CURSORS,
-                {name: seen[name] for name in ("_id", "holder", "lease_until", "due_at")},
-                Change(set={"holder": token, "lease_until": self._lease_end()}),
-            )
-            if cursor is None:
+        async with self._slots:
+            turn = await self._cursors.take(cursor)
+            if turn is None:
                 return 0
-            turn = _Turn(cursor, token)
+            receiver = ReceiverTurn(self._feeding, turn, self._sinks[cursor["kind"]])
             try:
-                return await self._take_turn(turn)
+                return await receiver.feed()
             finally:
                 with suppress(Unavailable):
-                    await self._write(turn, {"sent": turn.sent, **_FREE})
-
-    async def _take_turn(self, turn: "_Turn") -> int:
-        count = 0
-        while events := await self._events.read(turn.project_id, after=turn.sent, limit=_PAGE):
-            waiting = [event for event in events if await self._is_wanted(turn, event)]
-            if not waiting:
-                turn.sent = events[-1].seq
-            size = _PAGE if isinstance(self._sinks[turn.cursor["kind"]], BatchSink) else 1
-            while waiting:
-                some = waiting[:size]
-                error = await self._try(turn, some)
-                is_refused = isinstance(error, Refused | InvalidTask)
-                if is_refused and len(some) > 1:
-                    # Which of them is at fault shows when each is sent alone.
-                    size = 1
-                    continue
-                if error is None:
-                    count += len(some)
-                    await self._forgive(turn, some)
-                elif is_refused:
-                    await self._give_up(turn, some, str(error))
-                else:
-                    await self._wait(turn, waiting, error)
-                    return count
-                change = {"due_at": 0, "lease_until": self._lease_end(), **_HEALTHY}
-                if not await self._move(turn, some, change):
-                    return count
-                turn.cursor |= _HEALTHY
-                waiting = waiting[len(some) :]
-            turn.sent = events[-1].seq
-        await self._close(turn)
-        return count
-
-    async def _close(self, turn: "_Turn") -> None:
-        """Forget a receiver that has all events of all runs it asked for."""
-        found = await self._documents.get(CURSORS, [turn.cursor["_id"]])
-        cursor = found.get(turn.cursor["_id"], turn.cursor)
-        if not cursor["runs"]:
-            # Unless another run has asked since.
-            where = {"subscriptions": cursor["subscriptions"]}
-            await self._write(turn, {"is_open": False}, where=where)
-
-    async def _is_wanted(self, turn: "_Turn", event: KeptEvent) -> bool:
-        """Say whether the receiver asked for an event's run, which it did before that began."""
-        run = _name_run(event.run_id)
-        if run in turn.cursor["runs"]:
-            return True
-        if run not in turn.unwanted:
-            found = await self._documents.get(CURSORS, [turn.cursor["_id"]])
-            turn.cursor = found.get(turn.cursor["_id"], turn.cursor)
-            if run in turn.cursor["runs"]:
-                return True
-            turn.unwanted.add(run)
-        return False
-
-    async def _try(self, turn: "_Turn", events: Sequence[KeptEvent]) -> AletheiaError | None:
-        """Send an event, or several at once; return what went wrong."""
-        limit_s = self._pace.send_timeout_s
-        kind, address = turn.cursor["kind"], turn.cursor["address"]
-        try:
-            async with asyncio.timeout(limit_s):
-                sink = self._sinks[kind]
-                if len(events) > 1 and isinstance(sink, BatchSink):
-                    await sink.send_all(address, events)
-                else:
-                    (event,) = events
-                    await sink.send(address, event)
-        except TimeoutError:
-            return Unavailable(kind, f"not sent within {limit_s:g} s")
-        except AletheiaError as error:
-            return error
-        except Exception as error:
-            # A sink that is wrong is not asked again without a pause, and stops no other one.
-            log.exception("sending event %s by %s went wrong", events[0].id, kind)
-            return Unavailable(kind, type(error).__name__)
-        return None
-
-    async def _forgive(self, turn: "_Turn", events: Sequence[KeptEvent]) -> None:
-        """Delete the dead letters of events that were sent after all.
-
-        A holder that died may have written them without moving the cursor.
-        """
-        if turn.cursor["failing_since"]:
-            letters = [_letter_id(turn.cursor, event) for event in events]
-            await self._documents.delete(DEAD_EVENTS, {"_id": {"$in": letters}})
-
-    async def _wait(
-        self, turn: "_Turn", waiting: Sequence[KeptEvent], error: AletheiaError
-    ) -> None:
-        """Set when to try again, and give up what has waited for too long.
-
-        Args:
-            turn: whose turn.
-            waiting: the events that could not be sent, and those the receiver wants behind them.
-            error: why.
-        """
-        now, reason = self._now(), str(error)
-        since = turn.cursor["failing_since"] or now
-        give_up = round(self._pace.give_up_s * _S)
-        old = list(
-            itertools.takewhile(
-                lambda event: now - max(_microseconds(event.at), since) >= give_up, waiting
-            )
-        )
-        await self._give_up(turn, old, reason)
-        failures = int(turn.cursor["failures"]) + 1
-        wait_s = max(self._pause_s(failures), retry_after_s(error))
-        wait_s = min(wait_s, self._pace.max_backoff_s)
-        log.warning(
-            "event %s did not reach %s, try %d; again in %.0f s: %s",
-            waiting[0].id,
-            turn.cursor["receiver"],
-            failures,
-            wait_s,
-            reason,
-        )
-        change = {
-            "failures": failures,
-            "failing_since": since,
-            "reason": reason[:_REASON_LENGTH],
-            "due_at": now + round(wait_s * _S),
-        }
-        await self._move(turn, old, change)
-
-    async def _give_up(self, turn: "_Turn", events: Sequence[KeptEvent], reason: str) -> None:
-        """Write dead letters; the cursor moves only afterwards."""
-        at = self._now()
-        letters: list[Document] = [
-            {
-                "_id": _letter_id(turn.cursor, event),
-                "project": event.project_id,
-                "receiver": turn.cursor["receiver"],
-                "kind": turn.cursor["kind"],
-                "address": turn.cursor["address"],
-                "seq": event.seq,
-                "run_id": event.run_id,
-                "reason": reason[:_REASON_LENGTH],
-                "at": at,
-            }
-            for event in events
-        ]
-        if letters:
-            await self._documents.insert(DEAD_EVENTS, letters)
-            names = ", ".join(event.id for event in events)
-            log.error("given up for %s: %s: %s", turn.cursor["receiver"], names, reason)
-
-    async def _move(
-        self, turn: "_Turn", passed: Sequence[KeptEvent], change: Mapping[str, Any]
-    ) -> bool:
-        """Be done with events, and with their runs where they are the last; say as `_write`."""
-        if passed:
-            turn.sent = passed[-1].seq
-        over = [f"runs.{_name_run(event.run_id)}" for event in passed if event.is_last]
-        change = {"sent": turn.sent, "at": self._now(), **change}
-        return await self._write(turn, change, unset=over)
-
-    async def _write(
-        self,
-        turn: "_Turn",
-        change: Mapping[str, Any],
-        *,
-        unset: Sequence[str] = (),
-        where: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Change the cursor if its lease is still ours, and say whether it is."""
-        condition = {"holder": turn.token, **(where or {})}
-        update = Update(turn.cursor["_id"], Change(set=change, unset=unset), condition)
-        (is_ours,) = await self._documents.update(CURSORS, [update])
-        return is_ours
-
-    def _is_free(self, cursor: Document) -> bool:
-        """Say whether a cursor can be taken now.
-
-        A moment further ahead than any pause is none to wait for: the clock has been moved back.
-        """
-        now, kind = self._now(), cursor["kind"]
-        longest = round(self._pace.max_backoff_s * _S)
-        is_leased = cursor["holder"] and 0 < cursor["lease_until"] - now <= self._lease()
-        is_waiting = 0 < cursor["due_at"] - now <= longest
-        return kind in self._sinks and not is_leased and not is_waiting
-
-    def _pause_s(self, failures: int) -> float:
-        window_s = self._pace.backoff_s * 2 ** min(failures - 1, 30)
-        return min(window_s, self._pace.max_backoff_s) * (1 + self._draw()) / 2
-
-    def _lease(self) -> int:
-        return round(self._pace.lease_s * _S)
-
-    def _lease_end(self) -> int:
-        return self._now() + self._lease()
-
-    def _now(self) -> int:
-        return round(self._clock() * _S)
-
-
-class _Turn:
-    """What the holder of a cursor knows.
-
-    Attributes:
-        cursor: the cursor as it was read last.
-        token: what makes the lease ours.
-        sent: number of the last event that is done with, perhaps ahead of the store.
-        unwanted: runs whose events the receiver did not ask for.
-    """
-
-    def __init__(self, cursor: Document, token: str) -> None:
-        self.cursor = cursor
-        self.token = token
-        self.project_id: str = cursor["project"]
-        self.sent = int(cursor["sent"])
-        self.unwanted: set[str] = set()
+                    await receiver.release()
 
 
 def name_receiver(kind: str, address: str) -> str:
-    """Name a receiver without saying its address, which may hold a token."""
+    """Return a receiver's name, which does not show its address: that may hold a token."""
     return f"{kind}-{hashlib.sha256(address.encode()).hexdigest()[:16]}" if address else kind
-
-
-def _name_run(run_id: str) -> str:
-    """Make a name that a document's values may have."""
-    return f"r{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
-
-
-def _letter_id(cursor: Document, event: KeptEvent) -> str:
-    return f"{cursor['_id']}:{event.seq:016}"
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(at: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=at)

@@ -137,7 +137,8 @@ class Turn:
         healthy: Mapping[str, Any],
     ) -> None:
         self._window, self._backoff, self._clock, self._healthy = window, backoff, clock, healthy
-        self.lease, self.cursor = lease, lease.document
+        self.lease = lease
+        self.cursor: Document = lease.document
 
     @property
     def has_failed(self) -> bool:

@@ -2,7 +2,7 @@
 
 from aletheia.adapters.events.redis import REDIS, RedisEvents
 from aletheia.adapters.events.webhook import WEBHOOK, Webhooks
-from aletheia.events.delivery import EventSink
+from aletheia.events.ports import EventSink
 from blocks import EventCredentials
 from tasks.clients.blocks import load_block
 from tasks.prefect_events import PREFECT, PrefectEvents

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from aletheia.errors import InvalidTask
-from aletheia.events.log import KeptEvent
+from aletheia.events.log import SavedEvent
 from deployments.event_lines import describe
 from deployments.gather import read_thresholds
 from tests.fakes.webhook import FIELDS
@@ -45,7 +45,7 @@ SAID: dict[str, Any] = {
 )
 def test_each_event_is_a_line_of_plain_words(kind: str, line: str):
     body = {name: SAID[name] for name in FIELDS[kind]} | {"type": kind}
-    event = KeptEvent(
+    event = SavedEvent(
         "shop", 1, datetime(2026, 1, 1, tzinfo=UTC), "r", json.dumps(body).encode(), is_last=False
     )
     shown = io.StringIO()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aletheia.errors import AletheiaError, Refused
-from aletheia.events.log import KeptEvent
+from aletheia.events.log import SavedEvent
 
 
 class FakeSink:
@@ -34,7 +34,7 @@ class FakeSink:
         """Fail the next sendings like this; `None` lets one through."""
         self._faults += faults
 
-    async def send(self, address: str, event: KeptEvent) -> None:
+    async def send(self, address: str, event: SavedEvent) -> None:
         """Take an event."""
         self.tries += 1
         if self.is_hanging:
@@ -58,11 +58,11 @@ class FakeBatchSink(FakeSink):
         self.sizes: list[int] = []
         self.refused: set[int] = set()
 
-    async def send(self, address: str, event: KeptEvent) -> None:
+    async def send(self, address: str, event: SavedEvent) -> None:
         """Take an event."""
         await self.send_all(address, [event])
 
-    async def send_all(self, address: str, events: Sequence[KeptEvent]) -> None:
+    async def send_all(self, address: str, events: Sequence[SavedEvent]) -> None:
         """Take some events."""
         if not self.refused.isdisjoint(event.seq for event in events):
             raise Refused("batches", 422, "one of them is wrong")
@@ -81,7 +81,7 @@ class FileSink:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def send(self, address: str, event: KeptEvent) -> None:
+    async def send(self, address: str, event: SavedEvent) -> None:
         """Take an event."""
         del address
         with self._path.open("a") as file:

@@ -15,9 +15,9 @@ from prefect.states import Cancelling, Completed, Running
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured, Refused
-from aletheia.events.delivery import CURSORS
-from aletheia.events.log import EventLog, KeptEvent
+from aletheia.events.log import EventLog, SavedEvent
 from aletheia.events.models import IterationComplete
+from aletheia.events.turn import CURSORS
 from aletheia.gather.models import RunOrder
 from aletheia.gather.progress import GatherReport
 from aletheia.gather.project_lock import LOCKS, HolderState
@@ -57,7 +57,7 @@ class Shop:
         assert isinstance(found, GatherReport)
         return found
 
-    async def events(self) -> list[KeptEvent]:
+    async def events(self) -> list[SavedEvent]:
         """Read all events of the project."""
         return await EventLog(self.documents).read("shop")
 

@@ -27,9 +27,9 @@ from prefect.states import Cancelled, Cancelling, Crashed, Running, Scheduled, S
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Documents
-from aletheia.events.delivery import CURSORS
-from aletheia.events.log import EVENTS, EventLog, KeptEvent
+from aletheia.events.log import EVENTS, EventLog, SavedEvent
 from aletheia.events.models import IterationComplete
+from aletheia.events.turn import CURSORS
 from aletheia.gather.errors import RunOver
 from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.progress import Iteration
@@ -148,7 +148,7 @@ class Shop:
         """Read a run as it stands in the store."""
         return await GatherRuns(self.documents).load(str(run_id))
 
-    async def events(self) -> list[KeptEvent]:
+    async def events(self) -> list[SavedEvent]:
         """Read all events of the project."""
         return await EventLog(self.documents).read("shop")
 

@@ -16,13 +16,15 @@ from pydantic import SecretStr
 
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import BrainDepartment
-from aletheia.events.delivery import CURSORS, DEAD_EVENTS, FanOut
+from aletheia.events.delivery import DEAD_EVENTS, FanOut
 from aletheia.events.log import EventLog
+from aletheia.events.turn import CURSORS
 from aletheia.gather.runs import GatherRuns, HolderState, RunOrder
 from aletheia.llm.answers import ANSWERS, SavedAnswers
 from aletheia.llm.usage import Spending
 from aletheia.quality.evaluation import REQUESTS, EvaluationStore
 from aletheia.settings import BudgetSettings
+from aletheia.store.clock import Clock
 from blocks import EventCredentials, OpenAICredentials
 from flows.gather import automated_gather_creation
 from flows.sweep import sweep
@@ -155,11 +157,12 @@ async def test_a_receiver_that_cannot_be_served_fails_no_other_part(studio: Stud
 
 async def test_what_is_old_is_deleted(studio: Studio):
     documents, then = studio.documents, time.time() - 40 * DAY_S
-    log = EventLog(documents, clock=lambda: then)
+    then_clock = Clock(lambda: then)
+    log = EventLog(documents, clock=then_clock)
     for number in range(1, 4):
         await log.append(iterated(number), run_id="r")
     sink = FakeSink()
-    old = FanOut(documents, log, {"redis": sink}, clock=lambda: then)
+    old = FanOut(documents, log, {"redis": sink}, clock=then_clock)
     await old.subscribe("p2", "r", "redis")
     await documents.insert(DEAD_EVENTS, [{"_id": "x", "project": "p1", "at": int(then * 1e6)}])
     for clock in (lambda: then, time.time):

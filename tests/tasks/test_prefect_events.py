@@ -15,16 +15,16 @@ from prefect.settings import (
 )
 
 from aletheia.errors import Refused, Unavailable
-from aletheia.events.log import KeptEvent
+from aletheia.events.log import SavedEvent
 from tasks.prefect_events import PrefectEvents, describe_event
 
 AT = datetime(2026, 11, 21, 12, 0, 0, 250, tzinfo=UTC)
 RUN = "0a0a0a0a-0000-4000-8000-00000000000a"
 
 
-def make_event(seq: int = 7) -> KeptEvent:
+def make_event(seq: int = 7) -> SavedEvent:
     body = {"type": "deduplicating", "project_id": "shop", "department": "legal", "seq": seq}
-    return KeptEvent("shop", seq, AT, RUN, json.dumps(body).encode(), is_last=False)
+    return SavedEvent("shop", seq, AT, RUN, json.dumps(body).encode(), is_last=False)
 
 
 def test_an_event_says_what_happened_to_which_project_in_which_run():
@@ -58,7 +58,7 @@ class Server:
         return web.Response(status=self.status)
 
 
-async def send(server: Server, *events: KeptEvent) -> None:
+async def send(server: Server, *events: SavedEvent) -> None:
     """Send events to a server on a free port."""
     runner = web.ServerRunner(web.Server(server.handle, access_log=None), shutdown_timeout=0.1)
     await runner.setup()

@@ -17,7 +17,7 @@ from redis.exceptions import (
 )
 
 from aletheia.errors import Misconfigured, Unavailable
-from aletheia.events.log import KeptEvent
+from aletheia.events.log import SavedEvent
 from aletheia.store.project_id import check_project_id
 
 REDIS: Final = "redis"
@@ -66,7 +66,7 @@ class RedisEvents:
         """Close all connections. Idempotent."""
         await self._client.aclose()
 
-    async def send(self, address: str, event: KeptEvent) -> None:
+    async def send(self, address: str, event: SavedEvent) -> None:
         """Publish one event.
 
         Args:

@@ -22,7 +22,7 @@ from yarl import URL
 
 from aletheia.adapters.http import HttpClient
 from aletheia.errors import InvalidTask, Misconfigured, Refused, Unavailable
-from aletheia.events.log import KeptEvent
+from aletheia.events.log import SavedEvent
 
 WEBHOOK: Final = "webhook"
 """What errors call it, and the kind of sink it is."""
@@ -168,7 +168,7 @@ class Webhooks:
         """
         self._read(address)
 
-    async def send(self, address: str, event: KeptEvent) -> None:
+    async def send(self, address: str, event: SavedEvent) -> None:
         """Post one event.
 
         Raises:

@@ -111,7 +111,7 @@ async def feed(documents: Documents, path: str) -> int:
         documents,
         EventLog(documents),
         {"file": FileSink(Path(path))},
-        pace=Pace(lease_s=LEASE_S, backoff_s=0),
+        pace=Pace(lease_s=LEASE_S, skew_s=0, backoff_s=0),
     )
     return await fan_out.feed()
 

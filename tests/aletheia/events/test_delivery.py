@@ -12,8 +12,9 @@ import pytest
 
 from aletheia.documents import Document, Documents
 from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, Refused, Unavailable
-from aletheia.events.delivery import CURSORS, FanOut, Pace
+from aletheia.events.delivery import FanOut, Pace
 from aletheia.events.log import EventLog
+from aletheia.events.turn import CURSORS
 from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.aletheia.events.event_processes import PROJECT, feed, finished, iterated, started
 from tests.aletheia.resilience.conftest import Clock, clock
@@ -31,7 +32,7 @@ class House:
 
     def __init__(self, documents: Documents, clock: Clock, **pace: float) -> None:
         self.documents, self.clock = documents, clock
-        self.log = EventLog(documents, clock=clock)
+        self.log = EventLog(documents, clock=clock.both)
         self.redis, self.webhook = FakeSink(), FakeSink()
         self.pace = Pace(**pace)
         self.fan_out = self.another()
@@ -42,7 +43,7 @@ class House:
             self.log,
             {"redis": self.redis, "webhook": self.webhook},
             pace=self.pace,
-            clock=self.clock,
+            clock=self.clock.both,
             draw=lambda: 1.0,
         )
 
@@ -89,7 +90,7 @@ async def test_more_events_than_a_page_are_sent_in_one_go(house: House):
 
 async def test_a_sink_that_takes_several_gets_pages(house: House):
     batches = FakeBatchSink()
-    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock)
+    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock.both)
     await fan_out.subscribe("p1", "r", "prefect")
     await house.tell(1, 230)
     assert await fan_out.feed() == 230
@@ -100,7 +101,7 @@ async def test_a_sink_that_takes_several_gets_pages(house: House):
 async def test_of_several_at_once_the_one_that_is_refused_is_given_up_alone(house: House):
     batches = FakeBatchSink()
     batches.refused = {2}
-    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock)
+    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock.both)
     await fan_out.subscribe("p1", "r", "prefect")
     await house.tell(1, 4)
     assert await fan_out.feed() == 3
@@ -115,7 +116,7 @@ async def test_events_gather_beside_a_run_and_are_all_sent_at_its_end(house: Hou
         house.log,
         {"prefect": batches, "redis": house.redis},
         pace=Pace(interval_s=0.01, gather_s=60),
-        clock=house.clock,
+        clock=house.clock.both,
     )
     await fan_out.subscribe("p1", "r", "prefect")
     await fan_out.subscribe("p1", "r", "redis")
@@ -177,7 +178,7 @@ async def test_a_run_that_asks_while_the_one_before_is_being_sent_is_not_left_ou
                 await house.tell(1, 1, "r2")
 
     sink = AsksMeanwhile()
-    fan_out = FanOut(house.documents, house.log, {"redis": sink}, clock=house.clock)
+    fan_out = FanOut(house.documents, house.log, {"redis": sink}, clock=house.clock.both)
     await fan_out.feed()
     await fan_out.feed()
     await house.tell(2, 2, "r2")
@@ -368,7 +369,7 @@ async def test_a_receiver_that_one_process_feeds_is_left_alone_by_others(
         await asyncio.sleep(0.001)
     house.redis.is_hanging = False
     assert await house.another().feed() == 0
-    house.clock.move(seconds=61)
+    house.clock.move(seconds=66)
     assert await house.another().feed() == 2, "its lease has run out"
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
@@ -387,11 +388,11 @@ async def test_whoever_lost_its_lease_while_sending_moves_nothing(
         async def send(self, address: str, event: Any) -> None:
             await super().send(address, event)
             if self.tries == 1:
-                clock.move(seconds=61)
+                clock.move(seconds=66)
                 await other.feed()
 
     slow = Sleeps()
-    sleeper = FanOut(documents, house.log, {"redis": slow}, clock=clock)
+    sleeper = FanOut(documents, house.log, {"redis": slow}, clock=clock.both)
     assert await sleeper.feed() == 1
     assert slow.numbers == [1], "it stops as soon as it sees"
     assert house.redis.numbers == [1, 2, 3]
@@ -412,7 +413,7 @@ async def test_a_clock_that_was_moved_back_holds_nothing_up(documents: Documents
 async def test_a_receiver_without_a_sink_here_is_left_to_others(house: House):
     await house.fan_out.subscribe("p1", "r", "redis")
     await house.tell(1, 1)
-    without = FanOut(house.documents, house.log, {"webhook": house.webhook}, clock=house.clock)
+    without = FanOut(house.documents, house.log, {"webhook": house.webhook}, clock=house.clock.both)
     assert await without.feed() == 0
     assert await house.fan_out.feed() == 1
 
@@ -472,7 +473,7 @@ async def test_a_store_that_is_lost_for_a_while_ends_no_feeding(
             await house.tell(3, 3)
         await asyncio.sleep(0.02)
         losable.is_lost = False
-        clock.move(seconds=61)
+        clock.move(seconds=66)
         await house.tell(3, 4)
         async with asyncio.timeout(10):
             while 4 not in house.redis.numbers:
@@ -493,11 +494,11 @@ async def test_a_store_that_is_lost_after_a_sending_has_it_sent_again_and_leaves
             losable.is_lost = self.tries == 2
 
     sink = LosesStore()
-    fan_out = FanOut(losable, house.log, {"redis": sink}, clock=clock)
+    fan_out = FanOut(losable, house.log, {"redis": sink}, clock=clock.both)
     with pytest.raises(Unavailable):
         await fan_out.feed()
     losable.is_lost = False
-    clock.move(seconds=61)
+    clock.move(seconds=66)
     await fan_out.feed()
     assert sink.numbers == [1, 2, 2, 3]
 
@@ -526,15 +527,14 @@ async def test_a_letter_of_an_event_that_reaches_its_receiver_after_all_is_taken
     clock.move(hours=25)
 
     class DiesAfterTheLetter(LosableDocuments):
-        async def insert(self, collection: str, documents: Any) -> set[str]:
-            done = await super().insert(collection, documents)
+        async def upsert(self, collection: str, updates: Any) -> None:
+            await super().upsert(collection, updates)
             self.is_lost = True
-            return done
 
     dying = DiesAfterTheLetter(tmp_path / "losable")
     await dying.open()
     with pytest.raises(Unavailable):
-        await FanOut(dying, house.log, {"redis": house.redis}, clock=clock).feed()
+        await FanOut(dying, house.log, {"redis": house.redis}, clock=clock.both).feed()
     dying.is_lost = False
     await dying.close()
     assert Counter(one.seq for one in await house.fan_out.dead_events()) == {1: 1}

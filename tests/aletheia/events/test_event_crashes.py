@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.events.delivery import CURSORS, FanOut
+from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
+from aletheia.events.turn import CURSORS
 from tests.aletheia.events.event_processes import LEASE_S, PROJECT, story, tell
 from tests.crash.harness import Ending, Forks, forking
 

@@ -142,7 +142,7 @@ async def test_projects_have_logs_of_their_own_even_if_one_name_begins_another(
 async def test_everybody_gets_the_same_bytes_with_number_and_timestamp(
     documents: Documents, clock: Clock
 ):
-    log = EventLog(documents, clock=clock)
+    log = EventLog(documents, clock=clock.both)
     kept = await log.append(iterated(1), run_id="r")
     assert kept.at == clock.now
     assert orjson.loads(kept.body) == {
@@ -358,7 +358,7 @@ DAY_S = 86_400.0
 async def test_old_events_are_purged_but_for_the_last_of_a_project(
     documents: Documents, clock: Clock
 ):
-    log = EventLog(documents, clock=clock)
+    log = EventLog(documents, clock=clock.both)
     await log.prepare()
     for iteration in range(1, 6):
         await log.append(iterated(iteration), run_id="r")
@@ -375,7 +375,7 @@ async def test_old_events_are_purged_but_for_the_last_of_a_project(
 async def test_only_what_is_old_from_the_first_event_on_is_purged(
     documents: Documents, clock: Clock
 ):
-    log = EventLog(documents, clock=clock)
+    log = EventLog(documents, clock=clock.both)
     for iteration, days in enumerate((0, 0, 20, -15, 0), start=1):
         # The clock is moved back once: the fourth event seems older than the third.
         clock.move(days=days)
@@ -386,7 +386,7 @@ async def test_only_what_is_old_from_the_first_event_on_is_purged(
 
 
 async def test_a_reader_passes_over_what_was_purged(documents: Documents, clock: Clock):
-    log = EventLog(documents, clock=clock)
+    log = EventLog(documents, clock=clock.both)
     for iteration in range(1, 5):
         await log.append(iterated(iteration), run_id="r")
     clock.move(days=31)
@@ -402,7 +402,7 @@ async def test_a_reader_passes_over_what_was_purged(documents: Documents, clock:
 async def test_a_purge_that_was_killed_is_finished_by_the_next_one(
     documents: Documents, clock: Clock
 ):
-    log = EventLog(documents, clock=clock)
+    log = EventLog(documents, clock=clock.both)
     for iteration in range(1, 7):
         await log.append(iterated(iteration), run_id="r")
     clock.move(days=31)

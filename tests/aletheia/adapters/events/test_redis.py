@@ -13,7 +13,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.events.redis import RedisEvents, name_channel
 from aletheia.errors import InvalidTask, Misconfigured, Unavailable
 from aletheia.events.delivery import FanOut, Pace
-from aletheia.events.log import EventLog, KeptEvent
+from aletheia.events.log import EventLog, SavedEvent
 from tests.aletheia.events.event_processes import iterated, story, tell
 from tests.services.nx import free_port
 from tests.services.redis_server import RedisServer, running_redis
@@ -165,6 +165,6 @@ async def test_a_hostile_project_id_names_no_channel(shared: RedisServer, projec
             await sink.send("", _named(project_id))
 
 
-def _named(project_id: str) -> KeptEvent:
+def _named(project_id: str) -> SavedEvent:
     moment: Any = None
-    return KeptEvent(project_id, 1, moment, "r", b"{}", is_last=False)
+    return SavedEvent(project_id, 1, moment, "r", b"{}", is_last=False)

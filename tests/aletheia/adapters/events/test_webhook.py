@@ -32,7 +32,7 @@ from aletheia.errors import (
     Unreachable,
 )
 from aletheia.events.delivery import FanOut, Pace
-from aletheia.events.log import EventLog, KeptEvent
+from aletheia.events.log import EventLog, SavedEvent
 from tests.aletheia.events.event_processes import iterated, story, tell
 from tests.fakes.webhook import FakeWebhook, hmac_sha256, serve_fake_webhook
 from tests.services.nx import free_port
@@ -81,7 +81,7 @@ async def store(tmp_path: Path) -> AsyncGenerator[EmbeddedDocuments]:
 
 
 @pytest.fixture
-async def event(store: EmbeddedDocuments) -> KeptEvent:
+async def event(store: EmbeddedDocuments) -> SavedEvent:
     return await EventLog(store).append(iterated(1), run_id="r")
 
 
@@ -101,13 +101,13 @@ async def webhooks(**options: Any) -> AsyncGenerator[Webhooks]:
         await sender.close()
 
 
-async def send(receiver_url: str, event: KeptEvent, **options: Any) -> None:
+async def send(receiver_url: str, event: SavedEvent, **options: Any) -> None:
     async with webhooks(**options) as sender:
         await sender.send(receiver_url, event)
 
 
 async def test_an_event_arrives_signed_and_named_as_it_is_kept(
-    receiver: FakeWebhook, event: KeptEvent
+    receiver: FakeWebhook, event: SavedEvent
 ):
     await send(receiver.url, event)
     (delivery,) = receiver.deliveries
@@ -128,7 +128,7 @@ async def test_every_type_of_event_is_taken_by_a_strict_receiver(
     assert receiver.ids == [f"p1:{seq}" for seq in range(1, len(story()) + 1)]
 
 
-async def test_a_signature_by_another_secret_is_not_taken(event: KeptEvent):
+async def test_a_signature_by_another_secret_is_not_taken(event: SavedEvent):
     async with serve_fake_webhook("another") as receiver:
         with pytest.raises(Refused):
             await send(receiver.url, event)
@@ -155,7 +155,7 @@ def test_the_receivers_arithmetic_agrees_with_the_rfcs_example():
     "status", [301, 302, 307, 308, 401, 403, 404, 408, 409, 425, 429, 500, 503]
 )
 async def test_answers_that_may_change_are_to_be_tried_again(
-    receiver: FakeWebhook, event: KeptEvent, status: int
+    receiver: FakeWebhook, event: SavedEvent, status: int
 ):
     receiver.fail_next(status)
     with pytest.raises(Unavailable) as caught:
@@ -166,7 +166,7 @@ async def test_answers_that_may_change_are_to_be_tried_again(
 
 @pytest.mark.parametrize("status", [400, 410, 413, 422])
 async def test_answers_about_the_event_itself_are_final(
-    receiver: FakeWebhook, event: KeptEvent, status: int
+    receiver: FakeWebhook, event: SavedEvent, status: int
 ):
     receiver.fail_next(status)
     with pytest.raises(Refused) as caught:
@@ -175,20 +175,20 @@ async def test_answers_about_the_event_itself_are_final(
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-async def test_any_success_is_one(receiver: FakeWebhook, event: KeptEvent, status: int):
+async def test_any_success_is_one(receiver: FakeWebhook, event: SavedEvent, status: int):
     receiver.fail_next(status, body=b"")
     await send(receiver.url, event)
     assert receiver.requests == 1
 
 
-async def test_a_receiver_may_ask_for_a_pause(receiver: FakeWebhook, event: KeptEvent):
+async def test_a_receiver_may_ask_for_a_pause(receiver: FakeWebhook, event: SavedEvent):
     receiver.fail_next(429, retry_after=120)
     with pytest.raises(Unavailable) as caught:
         await send(receiver.url, event)
     assert caught.value.retry_after_s == 120
 
 
-async def test_nobody_is_followed_to_another_address(receiver: FakeWebhook, event: KeptEvent):
+async def test_nobody_is_followed_to_another_address(receiver: FakeWebhook, event: SavedEvent):
     async with serve_fake_webhook(SECRET) as elsewhere:
         receiver.answer_next(b"", status=307, headers={"Location": elsewhere.url})
         with pytest.raises(Unavailable):
@@ -198,7 +198,7 @@ async def test_nobody_is_followed_to_another_address(receiver: FakeWebhook, even
 
 @pytest.mark.parametrize("misbehaviour", ["hangs", "drips_headers"])
 async def test_a_receiver_that_takes_too_long_is_left(
-    receiver: FakeWebhook, event: KeptEvent, misbehaviour: str
+    receiver: FakeWebhook, event: SavedEvent, misbehaviour: str
 ):
     receiver.is_hanging = misbehaviour == "hangs"
     receiver.drips_headers = misbehaviour == "drips_headers"
@@ -210,7 +210,7 @@ async def test_a_receiver_that_takes_too_long_is_left(
 
 @pytest.mark.parametrize("misbehaviour", ["hangs_up", "is_not_http", "loses_its_answer"])
 async def test_a_receiver_that_breaks_off_is_to_be_tried_again(
-    receiver: FakeWebhook, event: KeptEvent, misbehaviour: Any
+    receiver: FakeWebhook, event: SavedEvent, misbehaviour: Any
 ):
     receiver.misbehave_next(misbehaviour)
     with pytest.raises(Unavailable):
@@ -220,7 +220,7 @@ async def test_a_receiver_that_breaks_off_is_to_be_tried_again(
 
 @pytest.mark.parametrize("misbehaviour", ["cuts_its_body", "stalls", "drips", "never_ends"])
 async def test_what_a_receiver_says_after_it_has_taken_an_event_is_not_waited_for(
-    receiver: FakeWebhook, event: KeptEvent, misbehaviour: Any
+    receiver: FakeWebhook, event: SavedEvent, misbehaviour: Any
 ):
     receiver.misbehave_next(misbehaviour)
     before = time.monotonic()
@@ -228,14 +228,16 @@ async def test_what_a_receiver_says_after_it_has_taken_an_event_is_not_waited_fo
     assert time.monotonic() - before < 4
 
 
-async def test_of_a_long_answer_only_the_beginning_is_read(receiver: FakeWebhook, event: KeptEvent):
+async def test_of_a_long_answer_only_the_beginning_is_read(
+    receiver: FakeWebhook, event: SavedEvent
+):
     receiver.fail_next(500, body=b"x" * 50_000_000)
     with pytest.raises(Unavailable) as caught:
         await send(receiver.url, event)
     assert len(str(caught.value)) < 400
 
 
-async def test_a_port_that_nobody_listens_on_is_unreachable(event: KeptEvent):
+async def test_a_port_that_nobody_listens_on_is_unreachable(event: SavedEvent):
     with pytest.raises(Unreachable):
         await send(f"http://127.0.0.1:{free_port()}/", event)
 
@@ -325,7 +327,7 @@ def test_addresses_that_everybody_has_are_public(address: str):
     ],
 )
 async def test_an_address_that_cannot_be_used_is_refused_before_anything_is_asked(
-    event: KeptEvent, url: str
+    event: SavedEvent, url: str
 ):
     resolver = FakeResolver(["8.8.8.8"])
     async with webhooks(allowed_hosts=(), resolver=resolver) as sender:
@@ -341,7 +343,7 @@ async def test_an_address_that_cannot_be_used_is_refused_before_anything_is_aske
     "answer", [["127.0.0.1"], ["::ffff:127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["10.0.0.1"]]
 )
 async def test_a_host_with_an_address_that_is_not_public_gets_nothing(
-    receiver: FakeWebhook, event: KeptEvent, answer: list[str]
+    receiver: FakeWebhook, event: SavedEvent, answer: list[str]
 ):
     resolver = FakeResolver(answer)
     with pytest.raises(Misconfigured, match="WEBHOOK_ALLOWED_HOSTS"):
@@ -367,7 +369,7 @@ class Shifting(dict[str, Any]):
 
 
 async def test_an_address_is_checked_again_as_the_connection_to_it_is_made(
-    receiver: FakeWebhook, event: KeptEvent
+    receiver: FakeWebhook, event: SavedEvent
 ):
     answer = Shifting("8.8.8.8", "127.0.0.1")
 
@@ -386,7 +388,7 @@ async def test_an_address_is_checked_again_as_the_connection_to_it_is_made(
 
 
 async def test_of_several_addresses_one_that_is_not_public_is_enough_to_try_none(
-    event: KeptEvent,
+    event: SavedEvent,
 ):
     answers = [Shifting("8.8.8.8"), Shifting("10.0.0.1")]
 
@@ -403,7 +405,7 @@ async def test_of_several_addresses_one_that_is_not_public_is_enough_to_try_none
 
 
 async def test_the_system_is_asked_for_names_and_what_it_says_is_checked(
-    receiver: FakeWebhook, event: KeptEvent
+    receiver: FakeWebhook, event: SavedEvent
 ):
     with pytest.raises(Misconfigured):
         await send(f"https://localhost:{receiver.port}/", event, allowed_hosts=())
@@ -443,7 +445,7 @@ def _make_certificate(directory: Path, name: str) -> tuple[ssl.SSLContext, ssl.S
 
 
 async def test_over_tls_the_name_is_asked_for_and_checked_and_the_address_looked_up_once(
-    event: KeptEvent, tmp_path: Path
+    event: SavedEvent, tmp_path: Path
 ):
     server, trusting = _make_certificate(tmp_path, "hooks.example.test")
     names: list[str | None] = []
@@ -462,7 +464,9 @@ async def test_over_tls_the_name_is_asked_for_and_checked_and_the_address_looked
         assert len(receiver.deliveries) == 1, "whom nobody vouches for gets nothing"
 
 
-async def test_what_is_said_before_the_host_signs_in_there(receiver: FakeWebhook, event: KeptEvent):
+async def test_what_is_said_before_the_host_signs_in_there(
+    receiver: FakeWebhook, event: SavedEvent
+):
     await send(receiver.url.replace("//", "//user:pa55word@"), event)
     assert receiver.deliveries[0].headers["Authorization"].startswith("Basic ")
 
@@ -485,7 +489,7 @@ def test_of_an_address_only_the_host_is_shown(url: str, shown: str):
 
 @pytest.mark.parametrize("fault", ["500", "422", "hangs_up", "hangs", "nobody"])
 async def test_no_error_and_no_log_shows_what_an_address_may_hold(
-    receiver: FakeWebhook, event: KeptEvent, caplog: pytest.LogCaptureFixture, fault: str
+    receiver: FakeWebhook, event: SavedEvent, caplog: pytest.LogCaptureFixture, fault: str
 ):
     caplog.set_level(logging.DEBUG)
     port = free_port() if fault == "nobody" else receiver.port
