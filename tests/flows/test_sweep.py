@@ -19,7 +19,9 @@ from aletheia.brain.ports import BrainDepartment
 from aletheia.events.delivery import DEAD_EVENTS, FanOut
 from aletheia.events.log import EventLog
 from aletheia.events.turn import CURSORS
-from aletheia.gather.runs import GatherRuns, HolderState, RunOrder
+from aletheia.gather.models import RunOrder
+from aletheia.gather.project_lock import HolderState
+from aletheia.gather.runs import GatherRuns
 from aletheia.llm.answers import ANSWERS, SavedAnswers
 from aletheia.llm.usage import Spending
 from aletheia.quality.evaluation import REQUESTS, EvaluationStore
