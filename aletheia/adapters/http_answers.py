@@ -51,15 +51,13 @@ _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 _WEB_PAGE: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)", re.IGNORECASE)
 
 
-def excerpt(body: bytes | str, *secrets: str) -> str:
+def excerpt(body: bytes | str, *secrets: str, length: int = EXCERPT_LENGTH) -> str:
     """Return the beginning of an answer on one line.
 
     Args:
         body: the answer's body; only its first `SHOWN_BYTES` are looked at.
         secrets: what must not be shown, wherever it occurs in `body`.
-
-    Returns:
-        At most `EXCERPT_LENGTH` printable characters.
+        length: most printable characters to return.
     """
     beginning = body[:SHOWN_BYTES]
     text = beginning if isinstance(beginning, str) else beginning.decode(errors="replace")
@@ -69,7 +67,7 @@ def excerpt(body: bytes | str, *secrets: str) -> str:
         if len(body) >= SHOWN_BYTES:
             # A secret that the cut went through is not recognised.
             shown = shown[: -len(secret)]
-    return " ".join(shown.split())[:EXCERPT_LENGTH].rstrip()
+    return " ".join(shown.split())[:length].rstrip()
 
 
 def is_success(status: int) -> bool:

@@ -2,27 +2,20 @@
 
 import asyncio
 import re
-import ssl
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
-from typing import Any, Final, Literal, TypeAlias, cast
-from urllib.parse import quote_plus
+from math import inf, isfinite
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import quote_plus, urlencode
 
-import httpx2
-from authlib.integrations.base_client import (  # pyright: ignore[reportMissingTypeStubs]
-    OAuthError,
-)
-from authlib.integrations.httpx_client import (  # pyright: ignore[reportMissingTypeStubs]
-    AsyncOAuth2Client,
-)
+from aiohttp import hdrs
 from yarl import URL
 
-from aletheia.adapters.answers import excerpt, read_retry_after
-from aletheia.adapters.http import is_token
-from aletheia.errors import BadAnswer, Misconfigured, Unauthorized, Unavailable
+from aletheia.adapters.http import HttpClient, is_token
+from aletheia.adapters.http_answers import Answer, as_text, excerpt, load_object
+from aletheia.errors import BadAnswer, Misconfigured, Refused, Unauthorized, Unavailable
 
 SIGN_IN: Final = "sign-in"
 """What errors call the token endpoint."""
@@ -35,6 +28,9 @@ MAX_LIFE_S: Final = 10 * 365 * 86_400
 
 MAX_ANSWER_BYTES: Final = 64 * 2**10
 """Longest answer of a token endpoint that is read, bytes."""
+
+MAX_HINT_LENGTH: Final = 1000
+"""Characters of a refusal that are shown: its hint says what to change at the endpoint."""
 
 ClientAuth: TypeAlias = Literal["client_secret_basic", "client_secret_post"]
 """How the client proves who it is: in a header, or in the form."""
@@ -95,7 +91,6 @@ class OAuth2SignIn:
         self._client_auth: ClientAuth = client_auth
         self._timeout_s = timeout_s
         self._clock = clock
-        self._tls = ssl.create_default_context()
         self._token: _Token | None = None
         self._renewal: asyncio.Task[str] | None = None
 
@@ -152,10 +147,17 @@ class OAuth2SignIn:
     async def _fetch(self) -> str:
         asked_at = self._clock()
         answer = await self._ask()
-        token = answer.get("access_token")
-        if not is_token(token) or str(answer.get("token_type", "bearer")).lower() != "bearer":
-            raise BadAnswer(SIGN_IN, "not a bearer token")
-        life_s = _read_life(answer.get("expires_in"))
+        # No error shows the body of a success: the token is in it.
+        try:
+            values = load_object(answer.body)
+            life_s = _read_life(values.get("expires_in"))
+        except ValueError as error:
+            raise BadAnswer(SIGN_IN, f"no token: {error}", status=answer.status) from None
+        token = values.get("access_token")
+        if values.get("error") and not token:
+            raise Unauthorized(SIGN_IN, answer.status, _show_refusal(answer))
+        if not is_token(token) or not _is_bearer(values.get("token_type")):
+            raise BadAnswer(SIGN_IN, "not a bearer token", status=answer.status)
         self._token = _Token(
             header=f"Bearer {token}",
             renew_at=asked_at + life_s - min(LEEWAY_S, life_s / 10),
@@ -163,72 +165,44 @@ class OAuth2SignIn:
         )
         return self._token.header
 
-    async def _ask(self) -> dict[str, Any]:
-        """Ask the token endpoint once, and see its errors as ours."""
-        wanted = {"scope": self._scope, "audience": self._audience}
-        try:
-            async with asyncio.timeout(self._timeout_s), self._make_client() as client:
-                return await client.fetch_token(
-                    self._token_url,
-                    grant_type="client_credentials",
-                    **{name: value for name, value in wanted.items() if value},
-                )
-        except (TimeoutError, httpx2.TimeoutException):
-            reason = f"no complete answer within {self._timeout_s:g} s"
-            raise Unavailable(SIGN_IN, reason) from None
-        except httpx2.TransportError as error:
-            reason = f"connection failed ({type(error).__name__})"
-            raise Unavailable(SIGN_IN, reason) from error
-        except OAuthError as error:
-            raise Unauthorized(SIGN_IN, 200, self._excerpt(str(error).encode())) from None
-        except (httpx2.HTTPError, ValueError, TypeError, OverflowError, RecursionError):
-            raise BadAnswer(SIGN_IN, "not the JSON object of a token") from None
-
-    def _make_client(self) -> Any:
-        """Build a client for one request, so that nothing stays open between two of them."""
-        client_id, client_secret = self._client_id, self._client_secret
-        if self._client_auth == "client_secret_basic":
-            # RFC 6749, 2.3.1: both are form-encoded before they go into the header.
-            client_id, client_secret = quote_plus(client_id), quote_plus(client_secret)
-        make_client = cast("Callable[..., Any]", AsyncOAuth2Client)
-        client = make_client(
-            client_id=client_id,
-            client_secret=client_secret,
-            token_endpoint_auth_method=self._client_auth,
-            timeout=self._timeout_s,
-            trust_env=False,
-            verify=self._tls,
-            event_hooks={"response": [_bound_answer]},
-        )
-        client.register_compliance_hook("access_token_response", self._check_answer)
-        return client
-
-    def _check_answer(self, response: httpx2.Response) -> httpx2.Response:
-        """Let only a success through to the library.
+    async def _ask(self) -> Answer:
+        """Ask the token endpoint once, over a connection of its own.
 
         A refusal is `Unauthorized` whatever its 4xx status: a 404 of the token endpoint says
         nothing about the task that was to be reported.
         """
-        status = response.status_code
-        if 200 <= status < 300:  # noqa: PLR2004
-            return response
-        if status < 400:  # noqa: PLR2004
-            raise BadAnswer(SIGN_IN, f"{status}, which is not followed", status=status)
-        said = self._excerpt(response.content)
-        if status == 429 or status >= 500:  # noqa: PLR2004
-            wait_s = read_retry_after(
-                response.headers.get("Retry-After"),
-                date=response.headers.get("Date"),
-                now=time.time(),
+        # RFC 6749, 2.3.1: both are form-encoded before they go into the header.
+        pair = f"{quote_plus(self._client_id)}:{quote_plus(self._client_secret)}"
+        basic = b64encode(pair.encode()).decode()
+        form = {
+            "grant_type": "client_credentials",
+            "scope": self._scope,
+            "audience": self._audience,
+        }
+        headers: dict[str, str] = {hdrs.CONTENT_TYPE: "application/x-www-form-urlencoded"}
+        if self._client_auth == "client_secret_basic":
+            headers[hdrs.AUTHORIZATION] = f"Basic {basic}"
+        else:
+            form |= {"client_id": self._client_id, "client_secret": self._client_secret}
+        client = HttpClient(SIGN_IN, address="OAUTH2_TOKEN_URL", timeout_s=self._timeout_s)
+        await client.open()
+        try:
+            answer = await client.exchange(
+                "POST",
+                URL(self._token_url),
+                body=urlencode({name: value for name, value in form.items() if value}).encode(),
+                headers=headers,
+                secrets=(basic, self._client_secret, quote_plus(self._client_secret)),
+                max_bytes=MAX_ANSWER_BYTES,
             )
-            raise Unavailable(SIGN_IN, f"{status}: {said}" if said else str(status), wait_s, status)
-        raise Unauthorized(SIGN_IN, status, said)
-
-    def _excerpt(self, body: bytes) -> str:
-        encoded = quote_plus(self._client_secret)
-        pair = f"{quote_plus(self._client_id)}:{encoded}"
-        secrets = (b64encode(pair.encode()).decode(), self._client_secret, encoded)
-        return excerpt(body[:4096], *secrets)
+        finally:
+            await client.close()
+        if answer.is_success:
+            return answer
+        error = answer.to_error(_show_refusal(answer))
+        if isinstance(error, Refused):
+            raise Unauthorized(SIGN_IN, error.status, error.reason)
+        raise error
 
 
 def ory_token_url(slug: str) -> str:
@@ -257,33 +231,30 @@ def _check_token_url(token_url: str) -> None:
         raise Misconfigured("OAUTH2_TOKEN_URL", "must not hold credentials")
 
 
+def _show_refusal(answer: Answer) -> str:
+    """Return what the endpoint says against us, with its hint."""
+    try:
+        values = load_object(answer.body)
+    except ValueError:
+        return answer.excerpt()
+    parts = (as_text(values.get(name)) for name in ("error", "error_description", "error_hint"))
+    said = ": ".join(filter(None, parts))
+    return excerpt(said or answer.body, *answer.secrets, length=MAX_HINT_LENGTH)
+
+
+def _is_bearer(token_type: object) -> bool:
+    """Check a type of token; some endpoints name none, and some `BearerToken`."""
+    return token_type is None or as_text(token_type).lower() in ("bearer", "bearertoken")
+
+
 def _read_life(expires_in: Any) -> float:
     """Read how long a token lives, seconds; for as long as it works where that is not said.
 
-    The library has refused everything but what is empty or can be made an integer.
+    Raises:
+        ValueError: it is neither a number nor the text of one.
     """
     if not expires_in and expires_in != 0:
         return inf
-    return float(min(int(expires_in), MAX_LIFE_S))
-
-
-async def _bound_answer(response: httpx2.Response) -> None:
-    response.stream = _BoundedStream(cast("httpx2.AsyncByteStream", response.stream))
-
-
-class _BoundedStream(httpx2.AsyncByteStream):
-    """A body that breaks off with an error after `MAX_ANSWER_BYTES`."""
-
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._stream:
-            size += len(chunk)
-            if size > MAX_ANSWER_BYTES:
-                raise BadAnswer(SIGN_IN, f"longer than {MAX_ANSWER_BYTES} bytes")
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+    if not isinstance(expires_in, int | float | str) or not isfinite(life_s := float(expires_in)):
+        raise ValueError("not a number of seconds in expires_in")
+    return min(life_s, MAX_LIFE_S)
