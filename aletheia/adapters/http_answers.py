@@ -202,8 +202,27 @@ def as_object(value: object) -> dict[str, Any]:
 
 
 def as_text(value: object) -> str:
-    """Return a string as it is, and an empty one for everything else."""
-    return value if isinstance(value, str) else ""
+    """Return a string, with `?` for half surrogate pairs, and an empty one for everything else."""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else value.encode(errors="replace").decode()
+
+
+def make_bad_answer(
+    dependency: str, reason: str, body: bytes, *secrets: str, status: int = HTTPStatus.OK
+) -> BadAnswer:
+    """Build the error of a success whose body is not what the protocol promises.
+
+    Args:
+        dependency: what the error calls the outside system.
+        reason: what is wrong with the body.
+        body: its beginning is shown unless it is a web page.
+        secrets: what must not be shown.
+        status: of HTTP.
+    """
+    if body and not is_web_page(body):
+        reason = f"{reason}: {excerpt(body, *secrets)}"
+    return BadAnswer(dependency, reason, status=status)
 
 
 @dataclass(slots=True)
@@ -278,10 +297,10 @@ class Answer:
         try:
             return read(self.body)
         except ValueError as error:
-            # Not as its context: it may hold the body.
             reason = str(error)
-            if is_web_page(self.body):
-                reason += f"; is {self.address} the root of the API?" if self.address else ""
-            elif self.body:
-                reason += f": {self.excerpt()}"
-            raise BadAnswer(self.dependency, reason, status=self.status) from None
+            if self.address and is_web_page(self.body):
+                reason += f"; is {self.address} the root of the API?"
+            # Without a context: it may hold the body.
+            raise make_bad_answer(
+                self.dependency, reason, self.body, *self.secrets, status=self.status
+            ) from None

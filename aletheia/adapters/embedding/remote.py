@@ -15,7 +15,6 @@ from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from yarl import URL
 
 from aletheia.adapters.metering import key_of
 from aletheia.analysis.ports import Embedded, Embedding, LongText
@@ -24,7 +23,6 @@ from aletheia.errors import (
     BadAnswer,
     ComputeFailed,
     InvalidTask,
-    Misconfigured,
     Refused,
 )
 from aletheia.llm.calls import Around, CallPlan
@@ -547,26 +545,3 @@ def read_vector(numbers: object) -> Vector:
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError("a vector that is not a list of numbers")
-
-
-def read_base_url(name: str, base_url: str) -> str:
-    """Check the address of a provider and take off its final slash.
-
-    Args:
-        name: the setting it comes from.
-        base_url: an http or https address.
-
-    Raises:
-        Misconfigured: it is not one, or says more than an address.
-    """
-    try:
-        url = URL(base_url.strip())
-    except ValueError:
-        raise Misconfigured(name, "is not a URL") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise Misconfigured(name, "must begin with http:// or https:// and a host")
-    if url.user is not None or url.password is not None:
-        raise Misconfigured(name, "must not hold credentials")
-    if url.raw_query_string or url.raw_fragment:
-        raise Misconfigured(name, "must not have a query or a fragment")
-    return str(url).rstrip("/")

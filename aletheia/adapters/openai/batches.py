@@ -18,8 +18,8 @@ from typing import IO, Any, Final, Protocol, TypeAlias, cast
 import orjson
 from openai import AsyncOpenAI, Omit, omit
 
-from aletheia.adapters.answers import excerpt
 from aletheia.adapters.embedding.remote import Vector
+from aletheia.adapters.http_answers import as_object, as_text, excerpt, make_bad_answer
 from aletheia.adapters.openai.embedder import (
     MAX_TEXT_TOKENS,
     OPENAI,
@@ -32,7 +32,6 @@ from aletheia.adapters.openai.tokens import TokenTables, count_bytes
 from aletheia.adapters.openai.wire import (
     ErrorAnswer,
     RawResponse,
-    as_object,
     exchange,
     load_object,
     make_client,
@@ -311,8 +310,7 @@ class OpenAIBatches(OpenAIEmbedder):
         try:
             return load_object(body)
         except ValueError as error:
-            reason = f"{error}: {excerpt(body[:4096], self._api_key)}"
-            raise BadAnswer(OPENAI, reason, status=200) from None
+            raise make_bad_answer(OPENAI, str(error), body, self._api_key) from None
 
     async def _exchange(
         self, send: Callable[[], AbstractAsyncContextManager[RawResponse]], timeout_s: float
@@ -330,19 +328,16 @@ class OpenAIBatches(OpenAIEmbedder):
             log.warning("a batch with status %.100r, which is taken to be running", status)
         created_at = found.get("created_at")
         problems = as_object(found.get("errors")).get("data")
-        said = "; ".join(
-            f"{as_object(one).get('code')}: {as_object(one).get('message')}"
-            for one in (cast("list[object]", problems)[:3] if isinstance(problems, list) else [])
-        )
+        shown = cast("list[object]", problems)[:3] if isinstance(problems, list) else []
         return ProviderBatch(
             id=_read_text(found, "id", "batch"),
             phase=_PHASES.get(status, "running"),
             status=status[:100],
             created_at=float(created_at) if isinstance(created_at, int | float) else 0.0,
-            input_file=found.get("input_file_id") or "",
-            output_file=found.get("output_file_id") or None,
-            error_file=found.get("error_file_id") or None,
-            reason=excerpt(said.encode(errors="replace"), self._api_key),
+            input_file=as_text(found.get("input_file_id")),
+            output_file=as_text(found.get("output_file_id")) or None,
+            error_file=as_text(found.get("error_file_id")) or None,
+            reason=excerpt("; ".join(map(_show_problem, shown)), self._api_key),
         )
 
     def _read_answers(self, model: str, lines: Sequence[bytes]) -> list[Finished]:
@@ -385,9 +380,8 @@ class OpenAIBatches(OpenAIEmbedder):
         body = as_object(response.get("body"))
         status = response.get("status_code")
         if type(status) is not int:
-            why = as_object(entry.get("error"))
-            said = f"{why.get('code')}: {why.get('message')}"
-            raise Unavailable(OPENAI, excerpt(said.encode(errors="replace"), self._api_key))
+            why = _show_problem(entry.get("error"))
+            raise Unavailable(OPENAI, excerpt(why, self._api_key))
         if not 200 <= status < 300:  # noqa: PLR2004
             said = as_object(body.get("error"))
             raise self._translate(read_error(said or body, status))
@@ -445,9 +439,14 @@ async def _saving(
         yield _Saved(response, into, room)
 
 
+def _show_problem(problem: object) -> str:
+    values = as_object(problem)
+    return f"{as_text(values.get('code'))}: {as_text(values.get('message'))}"
+
+
 def _read_text(found: Mapping[str, Any], name: str, what: str) -> str:
-    text = found.get(name)
-    if not isinstance(text, str) or not text:
+    text = as_text(found.get(name))
+    if not text:
         raise BadAnswer(OPENAI, f"a {what} without {name}", status=200)
     return text
 

@@ -16,12 +16,11 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from openai import AsyncOpenAI, omit
 
-from aletheia.adapters.answers import excerpt
-from aletheia.adapters.embedding.remote import TOO_LONG, read_base_url
-from aletheia.adapters.http import is_token
+from aletheia.adapters.embedding.remote import TOO_LONG
+from aletheia.adapters.http import is_token, read_base_url
+from aletheia.adapters.http_answers import as_object, as_text, make_bad_answer
 from aletheia.adapters.openai.wire import (
     ErrorAnswer,
-    as_object,
     exchange,
     load_object,
     make_client,
@@ -45,7 +44,7 @@ MISSING_MODEL_S: Final = 600.0
 
 _MAX_NAME: Final = 256
 
-_FINISHES: Final[Mapping[object, Finish]] = {
+_FINISHES: Final[Mapping[str, Finish]] = {
     "stop": "stop",
     "length": "length",
     "content_filter": "refused",
@@ -237,7 +236,7 @@ class OpenAIChat:
             better = dialect.give_in(request, outcome)
             # Raised here, where no exception of the SDK, which holds the key, is its context.
             if better is not None:
-                said = outcome.say(self._api_key)
+                said = outcome.show(self._api_key)
                 raise _Unspoken(self.provider, outcome.status, said, better)
             raise self._translate(outcome, request.model)
         if isinstance(outcome, AletheiaError):
@@ -276,13 +275,12 @@ class OpenAIChat:
                 return _read_late_error(error)
             choice = _first_choice(answer)
         except ValueError as error:
-            reason = f"{error}: {excerpt(body[:4096], self._api_key)}"
-            return BadAnswer(self.provider, reason, status=200)
+            return make_bad_answer(self.provider, str(error), body, self._api_key)
         if error := as_object(choice.get("error")):
             return _read_late_error(error)
         message = as_object(choice.get("message"))
         text, refusal = _text_of(message.get("content")), _text_of(message.get("refusal"))
-        finish: Finish = _FINISHES.get(choice.get("finish_reason"), "other")
+        finish: Finish = _FINISHES.get(as_text(choice.get("finish_reason")), "other")
         used = _read_used(answer)
         ran = _text_of(answer.get("model"))[:_MAX_NAME]
         return Completion(
@@ -297,8 +295,8 @@ class OpenAIChat:
         )
 
     def _translate(self, answer: ErrorAnswer, model: str) -> AletheiaError:
-        """Say what an error means."""
-        said = answer.say(self._api_key)
+        """Build the error that an answer means."""
+        said = answer.show(self._api_key)
         if code := _read_fault(answer):
             said = said or f"{self.provider} refused with {answer.status}"
             if code == "model_not_found":
@@ -347,11 +345,9 @@ def _first_choice(answer: Mapping[str, Any]) -> dict[str, Any]:
 def _text_of(content: object) -> str:
     """Read a message's text; some servers give it in parts."""
     if isinstance(content, list):
-        parts = [as_object(part).get("text") for part in cast("list[object]", content)]
-        content = "".join(part for part in parts if isinstance(part, str))
-    if not isinstance(content, str):
-        return ""
-    return content.encode(errors="replace").decode()
+        parts = cast("list[object]", content)
+        return "".join(as_text(as_object(part).get("text")) for part in parts)
+    return as_text(content)
 
 
 def _read_used(answer: Mapping[str, Any]) -> Tokens | None:
@@ -376,7 +372,7 @@ def _read_late_error(error: dict[str, Any]) -> ErrorAnswer:
 
 
 def _read_fault(answer: ErrorAnswer) -> str | None:
-    """Give the code of a fault that lies in what was asked; `None` if it lies elsewhere."""
+    """Return the code of a fault that lies in what was asked; `None` if it lies elsewhere."""
     if answer.status in (401, 402, 408, 429) or answer.status >= 500:  # noqa: PLR2004
         return None
     message = answer.message

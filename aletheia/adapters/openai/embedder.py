@@ -16,7 +16,6 @@ import numpy as np
 from openai import AsyncOpenAI, omit
 from yarl import URL
 
-from aletheia.adapters.answers import excerpt
 from aletheia.adapters.embedding.remote import (
     TOO_LONG,
     Called,
@@ -24,10 +23,10 @@ from aletheia.adapters.embedding.remote import (
     RemoteEmbedder,
     Vector,
     halve,
-    read_base_url,
     read_vector,
 )
-from aletheia.adapters.http import is_token
+from aletheia.adapters.http import is_token, read_base_url
+from aletheia.adapters.http_answers import as_object, as_text, make_bad_answer
 from aletheia.adapters.openai.tokens import (
     BYTES_PER_TOKEN,
     Encoding,
@@ -35,9 +34,9 @@ from aletheia.adapters.openai.tokens import (
     count_bytes,
     split_text,
 )
-from aletheia.adapters.openai.wire import ErrorAnswer, as_object, exchange, load_object, make_client
+from aletheia.adapters.openai.wire import ErrorAnswer, exchange, load_object, make_client
 from aletheia.analysis.ports import LongText
-from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured, Unreachable
+from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, Unreachable
 from aletheia.llm.calls import Around, just_send
 
 OPENAI: Final = "openai"
@@ -209,15 +208,13 @@ class OpenAIEmbedder(RemoteEmbedder):
             answer = load_object(outcome)
             vectors = read_vectors(answer, len(texts))
         except ValueError as error:
-            reason = f"{error}: {excerpt(outcome[:4096], self._api_key)}"
-            raise BadAnswer(OPENAI, reason, status=200) from None
+            raise make_bad_answer(OPENAI, str(error), outcome, self._api_key) from None
         tokens = read_tokens(answer)
-        ran = answer.get("model")
         return Called(
             vectors=self._check_vectors(model, vectors),
             tokens=sum(map(self._bound, texts)) if tokens is None else tokens,
             is_estimate=tokens is None,
-            model=ran if isinstance(ran, str) and ran else model,
+            model=as_text(answer.get("model")) or model,
         )
 
     async def _reach(self) -> None:
@@ -259,7 +256,7 @@ class OpenAIEmbedder(RemoteEmbedder):
     def _translate(self, answer: ErrorAnswer) -> AletheiaError:
         """Say what an error means: the task's own fault, or anything else."""
         if code := _read_task_fault(answer):
-            said = answer.say(self._api_key)
+            said = answer.show(self._api_key)
             return InvalidTask(code, said or f"{OPENAI} refused the text with {answer.status}")
         return answer.to_error(OPENAI, self._api_key)
 
@@ -333,7 +330,8 @@ def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
         found = as_object(entry)
         index = found.get("index")
         if type(index) is not int or not 0 <= index < count or index in vectors:
-            raise ValueError(f"a vector with index {str(index)[:20]}")
+            shown = index if isinstance(index, int | None) else "that is no number"
+            raise ValueError(f"a vector with index {shown}"[:60])
         vectors[index] = _read_embedding(found.get("embedding"))
     return [vectors[index] for index in range(count)]
 

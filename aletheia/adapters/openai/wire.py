@@ -10,30 +10,36 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
 import httpx2
 import openai
-import orjson
 from openai import AsyncOpenAI
 
-from aletheia.adapters.answers import excerpt, read_retry_after
+from aletheia.adapters import http_answers
+from aletheia.adapters.http_answers import (
+    SHOWN_BYTES,
+    ErrorKind,
+    as_object,
+    as_text,
+    check_values,
+    excerpt,
+    is_web_page,
+    make_error,
+    read_retry_after,
+)
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
-    NotFound,
     QuotaExhausted,
-    Refused,
-    Unauthorized,
     Unavailable,
     Unreachable,
 )
 
-_OUTAGES: Final = frozenset({402, 408, 429})
-"""Statuses below 500 that say nothing against the request: unpaid, too slow, too many."""
-
-_REFUSALS: Final = {403: Unauthorized, 404: NotFound}
+MAX_ANSWER_VALUES: Final = 16_000_000
+"""Most numbers in an answer that is read: 2,048 vectors of 4,096 are 8 million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +62,26 @@ class ErrorAnswer:
     param: str = ""
     wait_s: float | None = None
 
-    def say(self, *secrets: str) -> str:
-        """Give the beginning of the message, without secrets."""
-        return excerpt(self.message.encode(errors="replace"), *secrets)
+    def show(self, *secrets: str) -> str:
+        """Return the beginning of the message, without secrets."""
+        return excerpt(self.message, *secrets)
 
     def to_error(self, provider: str, secret: str) -> AletheiaError:
-        """Translate what says nothing about the request itself, or nothing that is known."""
-        status, said = self.status, self.say(secret)
-        if status < 400:  # noqa: PLR2004
-            return BadAnswer(provider, f"{status}, which is not followed", status=status)
-        if status in _OUTAGES or status >= 500:  # noqa: PLR2004
-            is_quota = status == 402 or "insufficient_quota" in (self.code, self.kind)  # noqa: PLR2004
-            kind = QuotaExhausted if is_quota else Unavailable
-            return kind(provider, f"{status}: {said}" if said else str(status), self.wait_s, status)
-        if status == 401:  # noqa: PLR2004
-            # The message of a 401 has parts of the key in it.
-            return Unauthorized(provider, status, excerpt(self.code.encode(), secret))
-        return _REFUSALS.get(status, Refused)(provider, status, said)
+        """Build the error of an answer that says nothing about the request, or nothing known."""
+        is_quota = "insufficient_quota" in (self.code, self.kind)
+        exceptions: dict[int, ErrorKind] = {
+            HTTPStatus.PAYMENT_REQUIRED: QuotaExhausted,
+            HTTPStatus.TOO_MANY_REQUESTS: QuotaExhausted if is_quota else Unavailable,
+        }
+        # The message of a 401 has parts of the key in it.
+        is_key = self.status == HTTPStatus.UNAUTHORIZED
+        return make_error(
+            provider,
+            self.status,
+            excerpt(self.code if is_key else self.message, secret),
+            retry_after_s=self.wait_s,
+            exceptions=exceptions,
+        )
 
 
 class RawResponse(Protocol):
@@ -91,11 +100,17 @@ class RawResponse(Protocol):
 def make_client(
     api_key: str, base_url: str, *, timeout_s: float, provider: str, max_answer_bytes: int
 ) -> AsyncOpenAI:
-    """Build a client that retries nothing and reads no answer beyond `max_answer_bytes`."""
+    """Build a client that retries nothing and reads no answer beyond `max_answer_bytes`.
+
+    Bytes are counted after decompression, which is done here, in pieces of at most 1 MiB.
+    """
 
     async def bound(response: httpx2.Response) -> None:
-        stream = cast("httpx2.AsyncByteStream", response.stream)
-        response.stream = _BoundedStream(stream, max_answer_bytes, provider)
+        packed = httpx2.Response(
+            response.status_code, headers=response.headers, stream=response.stream
+        )
+        response.headers.pop("content-encoding", None)
+        response.stream = _BoundedStream(packed, max_answer_bytes, provider)
 
     return AsyncOpenAI(
         api_key=api_key,
@@ -141,55 +156,42 @@ async def exchange(
         return error
 
 
-def as_object(value: object) -> dict[str, Any]:
-    """Take a JSON object, an empty one for everything else."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
 def load_object(body: bytes) -> dict[str, Any]:
     """Read an answer's JSON object; servers written in Python may put `NaN` into it.
 
     Raises:
         ValueError: it is none.
     """
+    check_values(body, MAX_ANSWER_VALUES)
     try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return http_answers.load_object(body, max_values=MAX_ANSWER_VALUES)
+    except ValueError as error:
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):
-            raise ValueError("not JSON") from None
+            raise error from None
     if not isinstance(answer, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004
+        raise ValueError("not a JSON object")  # noqa: TRY004 - readers of answers raise ValueError
     return cast("dict[str, Any]", answer)
 
 
 def read_error(body: dict[str, Any], status: int, wait_s: float | None = None) -> ErrorAnswer:
     """Read the object that APIs put below `error`, or in its place."""
-    return ErrorAnswer(
-        status=status,
-        message=_as_text(body.get("message")),
-        code=_as_text(body.get("code")),
-        kind=_as_text(body.get("type")),
-        param=_as_text(body.get("param")),
-        wait_s=wait_s,
+    message, code, kind, param = (
+        as_text(body.get(name)) for name in ("message", "code", "type", "param")
     )
+    # Bounded, as patterns are searched in it.
+    return ErrorAnswer(status, message[:SHOWN_BYTES], code, kind, param, wait_s)
 
 
 def _read_status_error(error: openai.APIStatusError, now: float) -> ErrorAnswer:
     response = error.response
     answer = read_error(as_object(error.body), error.status_code, _read_wait(response.headers, now))
-    return (
-        answer
-        if answer.message
-        else ErrorAnswer(
-            answer.status, response.text, answer.code, answer.kind, answer.param, answer.wait_s
-        )
-    )
+    return answer if answer.message else replace(answer, message=_show_body(response))
 
 
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def _show_body(response: httpx2.Response) -> str:
+    return "a web page" if is_web_page(response.content) else response.text[:SHOWN_BYTES]
 
 
 def _read_wait(headers: httpx2.Headers, now: float) -> float | None:
@@ -202,24 +204,24 @@ def _read_wait(headers: httpx2.Headers, now: float) -> float | None:
 
 def _lost(provider: str, error: BaseException, status: int | None) -> Unavailable:
     if isinstance(error, httpx2.DecodingError):
-        return BadAnswer(provider, "a body that cannot be unpacked", status=status)
+        return BadAnswer(provider, "a body that cannot be decompressed", status=status)
     kind = Unreachable if isinstance(error, httpx2.ConnectError) else Unavailable
     return kind(provider, f"connection lost ({type(error).__name__})", status=status)
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
-    """A body that breaks off with an error after so many bytes."""
+    """The decompressed body of a response, which breaks off with an error after so many bytes."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream, max_bytes: int, provider: str) -> None:
-        self._stream, self._max_bytes, self._provider = stream, max_bytes, provider
+    def __init__(self, packed: httpx2.Response, max_bytes: int, provider: str) -> None:
+        self._packed, self._max_bytes, self._provider = packed, max_bytes, provider
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
-        async for chunk in self._stream:
+        async for chunk in self._packed.aiter_bytes():
             size += len(chunk)
             if size > self._max_bytes:
                 raise BadAnswer(self._provider, f"longer than {self._max_bytes:,} bytes")
             yield chunk
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        await self._packed.aclose()

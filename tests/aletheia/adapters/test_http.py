@@ -452,11 +452,14 @@ async def test_a_client_that_is_not_open_sends_nothing() -> None:
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
+        ("", "must begin with"),
+        ("localhost:11434", "must begin with"),
         ("ftp://example.com", "must begin with"),
         ("http://", "."),
         ("http://[", "is not a URL"),
         ("http://me:secret@example.com", "must not hold credentials"),
         ("http://example.com?key=secret", "must not have a query"),
+        ("http://example.com/v1#secret", "must not have a query"),
     ],
 )
 def test_an_address_that_says_more_or_less_is_misconfigured(address: str, reason: str) -> None:

@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pytest
 
@@ -7,11 +5,9 @@ from aletheia.adapters.embedding.remote import (
     fault_of,
     halve,
     pack,
-    read_base_url,
     read_vector,
     share,
 )
-from aletheia.errors import Misconfigured
 
 
 @pytest.mark.parametrize(
@@ -102,32 +98,3 @@ def test_a_vector_is_read_as_float32() -> None:
 def test_a_vector_is_a_list_of_numbers(numbers: object) -> None:
     with pytest.raises(ValueError, match="a vector"):
         read_vector(numbers)
-
-
-@pytest.mark.parametrize(
-    ("base_url", "read"),
-    [
-        ("http://localhost:11434", "http://localhost:11434"),
-        (" https://api.example.com/v1/ ", "https://api.example.com/v1"),
-    ],
-)
-def test_an_address_loses_its_final_slash(base_url: str, read: str) -> None:
-    assert read_base_url("X_BASE_URL", base_url) == read
-
-
-@pytest.mark.parametrize(
-    "base_url",
-    [
-        "",
-        "localhost:11434",
-        "ftp://example.com",
-        "http://",
-        "http://user:pw@example.com",
-        "https://example.com/v1?key=x",
-        "https://example.com/v1#x",
-        "http://[",
-    ],
-)
-def test_an_address_says_nothing_but_where(base_url: str) -> None:
-    with pytest.raises(Misconfigured, match=re.escape("X_BASE_URL")):
-        read_base_url("X_BASE_URL", base_url)

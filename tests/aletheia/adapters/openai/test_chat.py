@@ -452,7 +452,7 @@ async def test_an_answer_is_read_up_to_a_limit(server: FakeChatServer, connect: 
     ("body", "reason"),
     [
         (b"", "not JSON"),
-        (b"<html>hello</html>", "not JSON"),
+        (b"<html>hello</html>", "a web page in place of JSON"),
         (b'{"choices": [{"message": {"content": "ha', "not JSON"),
         (b"[]", "not a JSON object"),
         (b"{}", "no choice to take"),

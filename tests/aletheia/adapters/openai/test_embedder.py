@@ -539,7 +539,7 @@ def entry(index: Any = 0, embedding: Any = (1.0, 0.0)) -> dict[str, Any]:
     ("body", "reason"),
     [
         (b"", "not JSON"),
-        (b"<html>hello</html>", "not JSON"),
+        (b"<html>hello</html>", "a web page in place of JSON"),
         (b'{"data": [', "not JSON"),
         (b"[]", "not a JSON object"),
         (b"{}", "no list of vectors"),
