@@ -29,7 +29,7 @@ from aletheia.gather.progress import WARNINGS, DepartmentProgress, StopReason
 from aletheia.gather.run_records import RUNS
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
-from aletheia.quality.evaluation import EVALUATIONS, REQUESTS
+from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS
 from deployments.demo_runs import LOOK_EVERY_S, artifacts_of, show_links, watch
 from deployments.event_lines import describe
 from deployments.examples.departments import EXAMPLE_TEXTS, ExampleDepartment, example_departments

@@ -20,15 +20,14 @@ from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.ports import ChatModel
-from aletheia.quality.evaluation import (
-    Evaluation,
+from aletheia.quality.evaluation import Evaluation, evaluate_items
+from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.evaluation_store import (
     EvaluationOrder,
     EvaluationRequest,
     EvaluationStore,
     Requested,
-    evaluate_items,
 )
-from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import QualityItem
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling, evaluation_artifacts

@@ -36,7 +36,7 @@ from aletheia.items.departments import DepartmentList
 from aletheia.items.duplicate_judge import DuplicateJudge
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
-from aletheia.quality.evaluation import EvaluationStore
+from aletheia.quality.evaluation_store import EvaluationStore
 from aletheia.store.project_id import check_project_id
 from aletheia.text.language import guess_language
 from tasks import cancelling

@@ -10,7 +10,7 @@ from aletheia.brain.reconciliation import EXAMPLES, Differences, Kind, Reconcile
 from aletheia.errors import AletheiaError
 from aletheia.gather.catalogue import RunCatalogue
 from aletheia.gather.run_records import RUNS
-from aletheia.quality.evaluation import EVALUATIONS
+from aletheia.quality.evaluation_store import EVALUATIONS
 from aletheia.store.project_id import check_project_id
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
 from tasks.clients.content import close_content

@@ -23,7 +23,7 @@ from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
 from aletheia.events.ports import EventSink
 from aletheia.llm import answers
-from aletheia.quality.evaluation import list_lost_requests
+from aletheia.quality.evaluation_store import list_lost_requests
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
 from tasks.clients.content import close_content
 from tasks.clients.events import get_prefect_events, get_redis_events, get_webhooks

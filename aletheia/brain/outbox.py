@@ -37,7 +37,8 @@ from aletheia.errors import (
     Unavailable,
     retry_after_s,
 )
-from aletheia.quality.evaluation import EVALUATIONS, EvaluationRequest, choose_plain, evaluation_id
+from aletheia.quality.evaluation import evaluation_id
+from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationRequest, choose_plain
 from aletheia.store.project_id import check_project_id
 
 log = logging.getLogger(__name__)

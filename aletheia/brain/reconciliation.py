@@ -28,7 +28,7 @@ from aletheia.brain.ports import (
 )
 from aletheia.errors import NotFound, Refused
 from aletheia.items.content import SavedItem
-from aletheia.quality.evaluation import choose_plain
+from aletheia.quality.evaluation_store import choose_plain
 
 log = logging.getLogger(__name__)
 

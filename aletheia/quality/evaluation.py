@@ -1,101 +1,29 @@
-"""What a finished department is worth, in detail, and where that is kept (SPEC §4, Evaluation).
+"""What a department is worth, in detail (SPEC §4, Evaluation).
 
 The score is the gate's own, with three judges wherever it is. Findings and suggestions come from
-what was counted and, where a model answers, from it; each names the items it rests on, or the
-aspect that has none, and what names anything else is dropped.
-
-A request is written down before anything runs, so that one that never got a run can be found. Each
-version of a department, that is each set of item ids, is evaluated once, unless it is forced. One
-run at a time is at work on a request; if it dies, its lease runs out.
+what was counted and, where a model answers, from it; each cites the items it rests on, or the
+aspect that has none, and what cites anything else is dropped.
 """
 
-import asyncio
 import hashlib
 import json
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
 
-from pydantic import ValidationError
-
-from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import AletheiaError, Unavailable
+from aletheia.documents import Document
 from aletheia.items.departments import Department
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.asking import AskPlan, ask_once, check_finish
+from aletheia.llm.asking import AskPlan, ask_once
 from aletheia.llm.faults import Fault
-from aletheia.llm.messages import Completion
 from aletheia.llm.ports import ChatModel
-from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer, explain, find_json
-from aletheia.quality.aspects import WHOLE
 from aletheia.quality.judge import RefinedQuality, judge_fully
-from aletheia.quality.prompts.evaluate_department import (
-    FORM,
-    MAX_REMARKS,
-    JudgedFinding,
-    JudgedSuggestion,
-    Remark,
-    Severity,
-    build_prompt,
-)
-from aletheia.quality.scores import Part, Quality, QualityItem, score_quality
-
-log = logging.getLogger(__name__)
-
-EVALUATIONS: Final = "aletheia_evaluations"
-REQUESTS: Final = "aletheia_evaluation_requests"
+from aletheia.quality.prompts.evaluate_department import FORM, build_prompt
+from aletheia.quality.remarks import Finding, Remarks, Suggestion
+from aletheia.quality.scores import QualityItem, score_quality
 
 REMARKS_STEP: Final = "findings"
-"""Under which the answer with findings and suggestions is kept."""
-
-LEASE_S: Final = 60.0
-"""How long a request stays that of a run that died, seconds; as a project does (SPEC §4)."""
-
-PLAIN_VALUES: Final = ("score", "threshold", "items", "evaluated_at", "attempt", "mock")
-"""What of an evaluation is plain enough for the Brain."""
-
-RENEWALS_PER_LEASE: Final = 3
-LOOK_EVERY_S: Final = 1.0
-"""Between two looks at a request that another run holds, seconds."""
-
-_RemarkT = TypeVar("_RemarkT", bound=Remark)
-
-Source: TypeAlias = Literal["counted", "judge"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong.
-
-    Attributes:
-        source: whether it was counted or a model says so.
-        part: of the quality.
-        severity: how much it matters.
-        text: one sentence.
-        item_ids: what it rests on, at most `MAX_IDS`; empty only if `aspect` has no item.
-        aspect: the aspect it is about, if it is about one.
-    """
-
-    source: Source
-    part: Part
-    severity: Severity
-    text: str
-    item_ids: tuple[str, ...]
-    aspect: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """What would make it better; the fields are those of a `Finding`."""
-
-    source: Source
-    part: Part
-    text: str
-    item_ids: tuple[str, ...]
-    aspect: str = ""
+"""Under which the answer with findings and suggestions is saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +38,7 @@ class Evaluation:
         items: how many were evaluated.
         version: of its items.
         quality: the scores, with what they rest on.
-        findings: what is wrong, the weightiest first.
+        findings: what is wrong, the most severe first.
         suggestions: what would help.
         faults: why something of a model's answer is not in it.
         is_mock: whether something in it was made up.
@@ -129,7 +57,7 @@ class Evaluation:
     is_mock: bool
 
     def to_document(self) -> Document:
-        """Write it as JSON, under the `_id` of its version."""
+        """Return it as JSON, under the `_id` of its version."""
         return {
             "_id": evaluation_id(self.project_id, self.department, self.version),
             "project_id": self.project_id,
@@ -140,44 +68,20 @@ class Evaluation:
             "version": self.version,
             "mock": self.is_mock,
             **self.quality.to_document(),
-            "findings": [
-                {
-                    "source": one.source,
-                    "part": one.part,
-                    "severity": one.severity,
-                    "text": one.text,
-                    "item_ids": list(one.item_ids),
-                    "aspect": one.aspect,
-                }
-                for one in self.findings
-            ],
-            "suggestions": [
-                {
-                    "source": one.source,
-                    "part": one.part,
-                    "text": one.text,
-                    "item_ids": list(one.item_ids),
-                    "aspect": one.aspect,
-                }
-                for one in self.suggestions
-            ],
-            "faults": [{"code": one.code, "message": one.message} for one in self.faults],
+            "findings": [finding.to_document() for finding in self.findings],
+            "suggestions": [suggestion.to_document() for suggestion in self.suggestions],
+            "faults": [asdict(fault) for fault in self.faults],
         }
 
 
 def version_of(item_ids: Sequence[str]) -> str:
-    """Name a set of items: SHA-256 over its sorted ids, 64 hexadecimal digits."""
+    """Return the version of a set of items: SHA-256 over its sorted ids, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(sorted(set(item_ids))).encode()).hexdigest()
 
 
 def evaluation_id(project_id: str, department: str, version: str) -> str:
-    """Name the evaluation of a version; with `eval:` before it, it is the idempotency key."""
+    """Return the id of a version's evaluation; with `eval:` before it, the idempotency key."""
     return f"{project_id}:{department}:{version}"
-
-
-def choose_plain(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Choose what the Brain keeps of an evaluation, as `EvaluationStore` has it."""
-    return {name: evaluation[name] for name in PLAIN_VALUES if evaluation.get(name) is not None}
 
 
 async def evaluate_items(
@@ -194,7 +98,7 @@ async def evaluate_items(
 
     Args:
         chat: what judges; whatever is wrong with it leaves what was counted.
-        answers: keeps the answers of this evaluation, under `judge-1` to `judge-3` and `findings`.
+        answers: saves the answers of this evaluation, under `judge-1` to `judge-3` and `findings`.
         department: whose items.
         items: all of them, oldest first.
         project_id: the project.
@@ -204,7 +108,7 @@ async def evaluate_items(
     """
     counted = score_quality(department, items)
     quality = await judge_fully(chat, answers, department, items, counted, plan=plan)
-    remarks = _Remarks({one.id for one in items})
+    remarks = Remarks({item.id for item in items})
     remarks.count(counted)
     if items:
         messages = build_prompt(
@@ -215,465 +119,17 @@ async def evaluate_items(
             count_tokens=plan.count_tokens,
         )
         outcome = await ask_once(chat, answers, REMARKS_STEP, messages, FORM, plan=plan)
-        remarks.hear(outcome)
+        remarks.read(outcome)
     return Evaluation(
         project_id=project_id,
         department=department.slug,
         department_name=department.name,
         threshold=department.quality_threshold,
         items=len(items),
-        version=version or version_of([one.id for one in items]),
+        version=version or version_of([item.id for item in items]),
         quality=quality,
         findings=remarks.ranked_findings(),
         suggestions=tuple(remarks.suggestions),
         faults=tuple(remarks.faults),
         is_mock=remarks.is_mock or any(vote.is_mock for vote in quality.votes),
-    )
-
-
-_RANKS: Final[Mapping[Severity, int]] = {"high": 0, "medium": 1, "low": 2}
-
-
-class _Remarks:
-    """Collects findings and suggestions whose citations hold."""
-
-    def __init__(self, ids: set[str]) -> None:
-        self._ids = ids
-        self.findings: list[Finding] = []
-        self.suggestions: list[Suggestion] = []
-        self.faults: list[Fault] = []
-        self.is_mock = False
-
-    def ranked_findings(self) -> tuple[Finding, ...]:
-        return tuple(sorted(self.findings, key=lambda one: _RANKS[one.severity]))
-
-    def count(self, counted: Quality) -> None:
-        """Say what the estimators saw."""
-        for aspect in counted.parts["coverage"].evidence["aspects"]:
-            if aspect["covered"] < 1:
-                self._count_gap(aspect)
-        coherence = counted.parts["coherence"].evidence
-        self._count_items("coherence", "high", "items without substance", coherence["fillers"])
-        self._count_items("coherence", "medium", "items repeat earlier ones", coherence["repeats"])
-        self._count_items("coherence", "medium", "items are beside the point", coherence["stray"])
-        weak = counted.parts["actionability"].evidence["weak"]
-        self._count_items("actionability", "low", "items do not say who acts, and when", weak)
-
-    def _count_gap(self, aspect: Mapping[str, Any]) -> None:
-        name, items, enough = aspect["aspect"], aspect["items"], aspect["enough"]
-        said = f"{name!r} has {items} of the {enough} items it takes."
-        severity: Severity = "medium" if items else "high"
-        ids = tuple(aspect["item_ids"])
-        self.findings.append(Finding("counted", "coverage", severity, said, ids, name))
-        subject = "the department" if name == WHOLE else repr(name)
-        wish = f"Write {enough - items} more items about {subject}."
-        self.suggestions.append(Suggestion("counted", "coverage", wish, ids, name))
-
-    def _count_items(
-        self, part: Part, severity: Severity, what: str, found: Mapping[str, Any]
-    ) -> None:
-        if found["count"]:
-            said = f"{found['count']} {what}."
-            ids = tuple(found["item_ids"])
-            self.findings.append(Finding("counted", part, severity, said, ids))
-
-    def hear(self, outcome: Completion | AletheiaError) -> None:
-        """Take over what a model says, as far as it holds."""
-        try:
-            if isinstance(outcome, AletheiaError):
-                raise outcome
-            self.is_mock = outcome.is_mock
-            check_finish(outcome)
-            found = find_json(outcome.text, accept=_has_remarks)
-            if found.is_cut:
-                # Its last id may be another one than was meant.
-                raise UnreadableAnswer("half_json", "the JSON ends in the middle")
-        except AletheiaError as error:
-            self.faults.append(Fault(error.code, str(error)[:MAX_ERROR_CHARS]))
-            return
-        answer = cast("Mapping[str, Any]", found.value)
-        for place, entry in enumerate(_list_of(answer, "findings")):
-            said = self._check(entry, JudgedFinding, f"findings.{place}")
-            if said is not None:
-                ids = tuple(said.item_ids)
-                one = Finding("judge", said.part, said.severity, said.text, ids)
-                self.findings.append(one)
-        for place, entry in enumerate(_list_of(answer, "suggestions")):
-            said = self._check(entry, JudgedSuggestion, f"suggestions.{place}")
-            if said is not None:
-                ids = tuple(said.item_ids)
-                self.suggestions.append(Suggestion("judge", said.part, said.text, ids))
-
-    def _check(self, entry: object, form: type[_RemarkT], where: str) -> _RemarkT | None:
-        try:
-            said = form.model_validate(entry)
-        except ValidationError as error:
-            self.faults.append(
-                Fault("invalid_remark", f"{where}: {explain(error)}"[:MAX_ERROR_CHARS])
-            )
-            return None
-        if unknown := [one for one in said.item_ids if one not in self._ids]:
-            fault = f"{where} cites {len(unknown)} items that are not there"
-            self.faults.append(Fault("unknown_item", fault))
-            return None
-        return said
-
-
-def _has_remarks(value: object) -> bool:
-    return isinstance(value, dict) and ("findings" in value or "suggestions" in value)
-
-
-def _list_of(answer: Mapping[str, Any], name: str) -> list[object]:
-    value = answer.get(name)
-    return cast("list[object]", value)[:MAX_REMARKS] if isinstance(value, list) else []
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationRequest:
-    """A version of a department that is to be evaluated.
-
-    Attributes:
-        project_id: the project.
-        department: its slug.
-        department_number: its place in the order of departments, if it has one.
-        version: of its items.
-        user_id: who asked.
-        is_auto: whether a gather run asked.
-        attempt: from 1; each forced request is one more.
-        requested_at: when, in UTC.
-        run_id: the run that does it; `None` as long as none is known.
-    """
-
-    project_id: str
-    department: str
-    department_number: int | None
-    version: str
-    user_id: str
-    is_auto: bool
-    attempt: int
-    requested_at: datetime
-    run_id: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Idempotency key of the run: `eval:{project}:{department}:{version}`.
-
-        A forced attempt has its number behind it, or Prefect would answer with the run before.
-        """
-        key = f"eval:{evaluation_id(self.project_id, self.department, self.version)}"
-        return key if self.attempt == 1 else f"{key}:{self.attempt}"
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationOrder:
-    """All that a run has to know in order to do a request.
-
-    Attributes:
-        request: the request.
-        department: as it was when it was asked for.
-        item_ids: of its items by then, sorted; some may have been deleted since.
-    """
-
-    request: EvaluationRequest
-    department: Department
-    item_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Requested:
-    """What became of a request.
-
-    Attributes:
-        request: the one that counts, new or not.
-        stored: the evaluation there is already; then no run is needed.
-    """
-
-    request: EvaluationRequest
-    stored: Document | None
-
-
-class EvaluationStore:
-    """Requests and results of one project.
-
-    Args:
-        documents: where they are kept.
-        project_id: the project.
-        clock: tells the time in UTC.
-        lease_s: how long a request stays that of a run that died.
-        announce: writes down that the result of a request is to be kept by the Brain; done before
-            it is saved, so that whoever dies in between leaves that behind.
-    """
-
-    def __init__(
-        self,
-        documents: Documents,
-        project_id: str,
-        *,
-        clock: Callable[[], datetime],
-        lease_s: float = LEASE_S,
-        announce: Callable[[EvaluationRequest], Awaitable[None]] | None = None,
-    ) -> None:
-        self._documents = documents
-        self._project_id = project_id
-        self._clock = clock
-        self._lease_s = lease_s
-        self._announce = announce
-
-    async def open(self) -> None:
-        """Make the lookups fast. Idempotent."""
-        await self._documents.ensure_index(REQUESTS, ["project_id", "run_id"])
-        await self._documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
-        await self._documents.ensure_index(EVALUATIONS, ["project_id", "department"])
-
-    async def request(
-        self,
-        department: Department,
-        item_ids: Sequence[str],
-        *,
-        user_id: str,
-        is_auto: bool,
-        is_forced: bool = False,
-        run_id: str | None = None,
-    ) -> Requested:
-        """Write down that a department is to be evaluated as it is now, before anything runs.
-
-        A second request for the same version is the first one; forced, it is a new attempt, unless
-        the last one has not begun yet.
-
-        Args:
-            department: the department.
-            item_ids: of its items; they name the version and are what will be evaluated.
-            user_id: who asks.
-            is_auto: whether a gather run asks.
-            is_forced: whether a version that was evaluated is to be evaluated again.
-            run_id: the run that asks and will do it; a request that has none yet becomes its own.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
-        version = version_of(item_ids)
-        stored = await self.find(department.slug, version)
-        last = await self._last_attempt(department.slug, version)
-        done = 0 if stored is None else int(stored["attempt"])
-        is_begun = last is not None and (last.run_id is not None or last.attempt <= done)
-        if last is not None and not (is_forced and is_begun):
-            if run_id is not None:
-                await self.mark_started(last, run_id)
-            return Requested(last, stored if last.attempt <= done else None)
-        request = EvaluationRequest(
-            project_id=self._project_id,
-            department=department.slug,
-            department_number=department.code_dep_number,
-            version=version,
-            user_id=user_id,
-            is_auto=is_auto,
-            attempt=1 + (0 if last is None else last.attempt),
-            requested_at=self._clock(),
-            run_id=run_id,
-        )
-        ordered = {
-            "department": department.model_dump(mode="json"),
-            "item_ids": sorted(set(item_ids)),
-        }
-        document = {**_document_of(request), "payload": json.dumps(ordered).encode()}
-        await self._documents.insert(REQUESTS, [document])
-        # Somebody else may have written the same attempt meanwhile: theirs is the one that counts.
-        kept = (await self._documents.get(REQUESTS, [request.key]))[request.key]
-        return Requested(_request_of(kept), None)
-
-    async def find_order(self, key: str) -> EvaluationOrder | None:
-        """Give a request of this project by its key, with all it is about; `None` if unknown."""
-        found = await self._documents.get(REQUESTS, [key], with_payload=True)
-        document = found.get(key)
-        if document is None or document["project_id"] != self._project_id:
-            return None
-        ordered = json.loads(document["payload"])
-        department = Department.model_validate(ordered["department"])
-        return EvaluationOrder(_request_of(document), department, tuple(ordered["item_ids"]))
-
-    async def find_key(self, run_id: str) -> str | None:
-        """Give the key of the request that a run is known to do."""
-        where = {"project_id": self._project_id, "run_id": run_id}
-        found = await self._documents.find(REQUESTS, where, limit=1)
-        return found[0]["_id"] if found else None
-
-    async def mark_started(self, request: EvaluationRequest, run_id: str) -> None:
-        """Note which run does a request. A second time changes nothing."""
-        change = Change(set={"run_id": run_id})
-        await self._documents.update(REQUESTS, [Update(request.key, change, {"run_id": None})])
-
-    async def list_without_run(self, *, limit: int = 100) -> list[EvaluationRequest]:
-        """List the oldest requests no run is known for, in the order of their departments."""
-        where: dict[str, Any] = {"project_id": self._project_id, "run_id": None}
-        found = await self._documents.find(REQUESTS, where, sort="requested_at", limit=limit)
-        return in_order([_request_of(one) for one in found])
-
-    @asynccontextmanager
-    async def holding(
-        self, request: EvaluationRequest, run_id: str, *, look_every_s: float = LOOK_EVERY_S
-    ) -> AsyncGenerator[Document | None]:
-        """Be the one run that is at work on a request, as soon as no other one is.
-
-        A further attempt of the run that holds it may go on at once; another run waits until there
-        is a result, or the lease has run out.
-
-        Yields:
-            The evaluation, if it is there by now; then nothing is left to do.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
-        while not await self._take(request, run_id):
-            if (stored := await self.find_result(request)) is not None:
-                yield stored
-                return
-            await asyncio.sleep(look_every_s)
-        renewing = asyncio.create_task(self._renew_for_ever(request, run_id))
-        try:
-            yield await self.find_result(request)
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-            free = Change(set={"holder": "", "lease_until": 0.0})
-            with suppress(Unavailable):
-                update = Update(request.key, free, {"holder": run_id})
-                await self._documents.update(REQUESTS, [update])
-
-    async def _take(self, request: EvaluationRequest, run_id: str) -> bool:
-        """Hold a request for another lease, if nobody else does; say whether it is ours."""
-        now = self._clock().timestamp()
-        change = Change(set={"holder": run_id, "lease_until": now + self._lease_s})
-        conditions: list[dict[str, Any]] = [{"holder": run_id}, {"lease_until": {"$lt": now}}]
-        for where in conditions:
-            if (await self._documents.update(REQUESTS, [Update(request.key, change, where)]))[0]:
-                return True
-        return False
-
-    async def _renew_for_ever(self, request: EvaluationRequest, run_id: str) -> None:
-        while True:
-            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
-            try:
-                if not await self._take(request, run_id):
-                    log.warning("request %r was taken over by another run", request.key)
-                    return
-            except Unavailable as outage:
-                # The lease holds for two more tries.
-                log.warning("the lease of %r was not renewed: %s", request.key, outage)
-
-    async def save(self, request: EvaluationRequest, evaluation: Evaluation) -> Document:
-        """Keep the result of a request; a result of the same or a later attempt stays as it is.
-
-        Returns:
-            What is kept now.
-
-        Raises:
-            ValueError: the evaluation is of something else than was asked for.
-        """
-        document = evaluation.to_document()
-        asked = evaluation_id(request.project_id, request.department, request.version)
-        if document["_id"] != asked:
-            raise ValueError(f"{document['_id']!r} was evaluated, {asked!r} was asked for")
-        document |= {
-            "department_number": request.department_number,
-            "attempt": request.attempt,
-            "user_id": request.user_id,
-            "auto": request.is_auto,
-            "evaluated_at": self._clock().isoformat(),
-        }
-        if self._announce is not None:
-            await self._announce(request)
-        if not await self._documents.insert(EVALUATIONS, [document]):
-            change = Change(set={name: value for name, value in document.items() if name != "_id"})
-            earlier = {"attempt": {"$lt": request.attempt}}
-            await self._documents.update(EVALUATIONS, [Update(asked, change, earlier)])
-        return (await self._documents.get(EVALUATIONS, [asked]))[asked]
-
-    async def find(self, department: str, version: str) -> Document | None:
-        """Give the evaluation of a version of a department, by its slug."""
-        name = evaluation_id(self._project_id, department, version)
-        return (await self._documents.get(EVALUATIONS, [name])).get(name)
-
-    async def find_result(self, request: EvaluationRequest) -> Document | None:
-        """Give what a request, or a later one for the same version, has come to."""
-        stored = await self.find(request.department, request.version)
-        return None if stored is None or int(stored["attempt"]) < request.attempt else stored
-
-    async def find_latest(self, department: str) -> Document | None:
-        """Give the newest evaluation of a department, by its slug."""
-        where = {"project_id": self._project_id, "department": department}
-        found = await self._documents.find(
-            EVALUATIONS, where, sort="evaluated_at", descending=True, limit=1
-        )
-        return found[0] if found else None
-
-    async def _last_attempt(self, department: str, version: str) -> EvaluationRequest | None:
-        where = {"project_id": self._project_id, "department": department, "version": version}
-        found = await self._documents.find(
-            REQUESTS, where, sort="attempt", descending=True, limit=1
-        )
-        return _request_of(found[0]) if found else None
-
-
-def in_order(requests: Sequence[EvaluationRequest]) -> list[EvaluationRequest]:
-    """Put the requests of a project in the order of departments, a missing number last."""
-
-    def place_of(one: EvaluationRequest) -> tuple[bool, int, datetime]:
-        number = one.department_number
-        return number is None, number or 0, one.requested_at
-
-    return sorted(requests, key=place_of)
-
-
-async def list_lost_requests(
-    documents: Documents, *, before: datetime, limit: int = 100
-) -> list[EvaluationRequest]:
-    """List the oldest requests of all projects no run is known for.
-
-    Args:
-        documents: the store.
-        before: only those made before this time, so that none is taken from somebody who is just
-            starting its run.
-        limit: at most so many.
-
-    Returns:
-        Project by project, the one that has waited longest first; each in the order of
-        departments.
-    """
-    await documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
-    where = {"run_id": None, "requested_at": {"$lt": before.isoformat()}}
-    found = await documents.find(REQUESTS, where, sort="requested_at", limit=limit)
-    projects: dict[str, list[EvaluationRequest]] = {}
-    for one in map(_request_of, found):
-        projects.setdefault(one.project_id, []).append(one)
-    return [one for requests in projects.values() for one in in_order(requests)]
-
-
-def _document_of(request: EvaluationRequest) -> Document:
-    return {
-        "_id": request.key,
-        "project_id": request.project_id,
-        "department": request.department,
-        "department_number": request.department_number,
-        "version": request.version,
-        "user_id": request.user_id,
-        "auto": request.is_auto,
-        "attempt": request.attempt,
-        "requested_at": request.requested_at.isoformat(),
-        "run_id": request.run_id,
-        "holder": "",
-        "lease_until": 0.0,
-    }
-
-
-def _request_of(document: Document) -> EvaluationRequest:
-    return EvaluationRequest(
-        project_id=document["project_id"],
-        department=document["department"],
-        department_number=document["department_number"],
-        version=document["version"],
-        user_id=document["user_id"],
-        is_auto=document["auto"],
-        attempt=document["attempt"],
-        requested_at=datetime.fromisoformat(document["requested_at"]),
-        run_id=document["run_id"],
     )

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from aletheia.documents import Document
-from aletheia.quality.evaluation import Source
 from aletheia.quality.prompts.evaluate_department import Severity
+from aletheia.quality.remarks import Source
 from aletheia.quality.scores import PARTS, Part
 
 
@@ -16,7 +16,7 @@ class _Row(BaseModel):
 
 
 class FindingRow(_Row):
-    """Something that is wrong; see `aletheia.gather.evaluation.Finding`."""
+    """Something that is wrong; see `aletheia.quality.remarks.Finding`."""
 
     source: Source
     part: Part
@@ -27,7 +27,7 @@ class FindingRow(_Row):
 
 
 class SuggestionRow(_Row):
-    """What would make it better; see `aletheia.gather.evaluation.Suggestion`."""
+    """What would make it better; see `aletheia.quality.remarks.Suggestion`."""
 
     source: Source
     part: Part
@@ -60,7 +60,7 @@ class EvaluationReport(_Row):
         counted: what the estimators alone make of the parts, 0 to 100.
         judges: how many of the judges that were asked gave a score.
         judges_asked: how many were asked.
-        findings: what is wrong, the weightiest first.
+        findings: what is wrong, the most severe first.
         suggestions: what would help.
         faults: why something of a model's answer is not in it.
         mock: whether something in it was made up.

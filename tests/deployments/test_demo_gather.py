@@ -23,7 +23,7 @@ from aletheia.gather.progress import GatherReport
 from aletheia.gather.scoring import QualityScorer
 from aletheia.items.departments import DepartmentList
 from aletheia.llm.asking import AskPlan
-from aletheia.quality.evaluation import EVALUATIONS, EvaluationStore
+from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationStore
 from deployments.demo_gather import (
     MAX_ITERATIONS,
     PROJECT,

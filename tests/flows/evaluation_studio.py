@@ -23,8 +23,8 @@ from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Document, Documents
 from aletheia.items.content import Automation, item_id, make_item
 from aletheia.items.models import Item
-from aletheia.quality.evaluation import EVALUATIONS, REQUESTS, EvaluationStore
 from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS, EvaluationStore
 from aletheia.quality.scores import PARTS
 from aletheia.text.normalisation import content_hash
 from blocks import (

@@ -27,7 +27,8 @@ from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.gather.progress import GatherReport
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
-from aletheia.quality.evaluation import EVALUATIONS, REQUESTS, evaluate_items, version_of
+from aletheia.quality.evaluation import evaluate_items, version_of
+from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS
 from aletheia.quality.scores import PARTS, QualityItem
 from deployments.setup import read_declarations
 from flows.gather import automated_gather_creation

@@ -23,7 +23,7 @@ from aletheia.gather.progress import GatherReport
 from aletheia.gather.project_lock import LOCKS, HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
-from aletheia.quality.evaluation import REQUESTS
+from aletheia.quality.evaluation_store import REQUESTS
 from blocks import (
     BrainCredentials,
     EventCredentials,

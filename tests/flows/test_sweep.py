@@ -24,7 +24,7 @@ from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.llm.answers import ANSWERS, SavedAnswers
 from aletheia.llm.usage import Spending
-from aletheia.quality.evaluation import REQUESTS, EvaluationStore
+from aletheia.quality.evaluation_store import REQUESTS, EvaluationStore
 from aletheia.settings import BudgetSettings
 from aletheia.store.clock import Clock
 from blocks import EventCredentials, OpenAICredentials

@@ -15,7 +15,8 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.brain.outbox import OUTBOX
 from aletheia.brain.ports import BrainDepartment, BrainItem, Upserted
 from aletheia.errors import InvalidTask, NotFound, Refused, Unavailable
-from aletheia.quality.evaluation import EVALUATIONS, EvaluationRequest, evaluation_id
+from aletheia.quality.evaluation import evaluation_id
+from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationRequest
 from tests.fakes.brain import LEGAL, MODEL, NOT_EMBEDDABLE, PROJECT, SALES, BrainWorld
 
 

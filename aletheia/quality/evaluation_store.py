@@ -1,0 +1,383 @@
+"""Requests and results of evaluations, as they are stored (SPEC §4, Evaluation).
+
+A request is stored before anything runs, so that one that never got a run can be found. Each
+version of a department, that is each set of item ids, is evaluated once, unless it is forced. One
+run at a time works on a request; if it dies, its lease runs out.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from aletheia.documents import Change, Document, Documents, Update
+from aletheia.errors import Unavailable
+from aletheia.items.departments import Department
+from aletheia.quality.evaluation import Evaluation, evaluation_id, version_of
+
+log = logging.getLogger(__name__)
+
+EVALUATIONS: Final = "aletheia_evaluations"
+REQUESTS: Final = "aletheia_evaluation_requests"
+
+LEASE_S: Final = 60.0
+"""How long a request stays that of a run that died, seconds; as a project does (SPEC §4)."""
+
+RENEWALS_PER_LEASE: Final = 3
+LOOK_EVERY_S: Final = 1.0
+"""Between two looks at a request that another run holds, seconds."""
+
+PLAIN_VALUES: Final = ("score", "threshold", "items", "evaluated_at", "attempt", "mock")
+"""What of an evaluation is plain enough for the Brain."""
+
+
+def choose_plain(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the Brain keeps of a stored evaluation."""
+    return {name: evaluation[name] for name in PLAIN_VALUES if evaluation.get(name) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """A version of a department that is to be evaluated.
+
+    Attributes:
+        project_id: the project.
+        department: its slug.
+        department_number: its place in the order of departments, if it has one.
+        version: of its items.
+        user_id: who asked.
+        is_auto: whether a gather run asked.
+        attempt: from 1; each forced request is one more.
+        requested_at: when, in UTC.
+        run_id: the run that does it; `None` as long as none is known.
+    """
+
+    project_id: str
+    department: str
+    department_number: int | None
+    version: str
+    user_id: str
+    is_auto: bool
+    attempt: int
+    requested_at: datetime
+    run_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Idempotency key of the run: `eval:{project}:{department}:{version}`.
+
+        A forced attempt has its number behind it, or Prefect would answer with the run before.
+        """
+        key = f"eval:{evaluation_id(self.project_id, self.department, self.version)}"
+        return key if self.attempt == 1 else f"{key}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOrder:
+    """All that a run has to know in order to do a request.
+
+    Attributes:
+        request: the request.
+        department: as it was when it was asked for.
+        item_ids: of its items by then, sorted; some may have been deleted since.
+    """
+
+    request: EvaluationRequest
+    department: Department
+    item_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What became of a request.
+
+    Attributes:
+        request: the one that counts, new or not.
+        stored: the evaluation there is already; then no run is needed.
+    """
+
+    request: EvaluationRequest
+    stored: Document | None
+
+
+class EvaluationStore:
+    """Requests and results of one project.
+
+    Args:
+        documents: where they are kept.
+        project_id: the project.
+        clock: tells the time in UTC.
+        lease_s: how long a request stays that of a run that died.
+        announce: writes down that the result of a request is to be kept by the Brain; done before
+            it is saved, so that whoever dies in between leaves that behind.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        project_id: str,
+        *,
+        clock: Callable[[], datetime],
+        lease_s: float = LEASE_S,
+        announce: Callable[[EvaluationRequest], Awaitable[None]] | None = None,
+    ) -> None:
+        self._documents = documents
+        self._project_id = project_id
+        self._clock = clock
+        self._lease_s = lease_s
+        self._announce = announce
+
+    async def open(self) -> None:
+        """Make the lookups fast. Idempotent."""
+        await self._documents.ensure_index(REQUESTS, ["project_id", "run_id"])
+        await self._documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
+        await self._documents.ensure_index(EVALUATIONS, ["project_id", "department"])
+
+    async def request(
+        self,
+        department: Department,
+        item_ids: Sequence[str],
+        *,
+        user_id: str,
+        is_auto: bool,
+        is_forced: bool = False,
+        run_id: str | None = None,
+    ) -> Requested:
+        """Write down that a department is to be evaluated as it is now, before anything runs.
+
+        A second request for the same version is the first one; forced, it is a new attempt, unless
+        the last one has not begun yet.
+
+        Args:
+            department: the department.
+            item_ids: of its items; they name the version and are what will be evaluated.
+            user_id: who asks.
+            is_auto: whether a gather run asks.
+            is_forced: whether a version that was evaluated is to be evaluated again.
+            run_id: the run that asks and will do it; a request that has none yet becomes its own.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        version = version_of(item_ids)
+        stored = await self.find(department.slug, version)
+        last = await self._last_attempt(department.slug, version)
+        done = 0 if stored is None else int(stored["attempt"])
+        is_begun = last is not None and (last.run_id is not None or last.attempt <= done)
+        if last is not None and not (is_forced and is_begun):
+            if run_id is not None:
+                await self.mark_started(last, run_id)
+            return Requested(last, stored if last.attempt <= done else None)
+        request = EvaluationRequest(
+            project_id=self._project_id,
+            department=department.slug,
+            department_number=department.code_dep_number,
+            version=version,
+            user_id=user_id,
+            is_auto=is_auto,
+            attempt=1 + (0 if last is None else last.attempt),
+            requested_at=self._clock(),
+            run_id=run_id,
+        )
+        ordered = {
+            "department": department.model_dump(mode="json"),
+            "item_ids": sorted(set(item_ids)),
+        }
+        document = {**_document_of(request), "payload": json.dumps(ordered).encode()}
+        await self._documents.insert(REQUESTS, [document])
+        # Somebody else may have written the same attempt meanwhile: theirs is the one that counts.
+        kept = (await self._documents.get(REQUESTS, [request.key]))[request.key]
+        return Requested(_request_of(kept), None)
+
+    async def find_order(self, key: str) -> EvaluationOrder | None:
+        """Give a request of this project by its key, with all it is about; `None` if unknown."""
+        found = await self._documents.get(REQUESTS, [key], with_payload=True)
+        document = found.get(key)
+        if document is None or document["project_id"] != self._project_id:
+            return None
+        ordered = json.loads(document["payload"])
+        department = Department.model_validate(ordered["department"])
+        return EvaluationOrder(_request_of(document), department, tuple(ordered["item_ids"]))
+
+    async def find_key(self, run_id: str) -> str | None:
+        """Give the key of the request that a run is known to do."""
+        where = {"project_id": self._project_id, "run_id": run_id}
+        found = await self._documents.find(REQUESTS, where, limit=1)
+        return found[0]["_id"] if found else None
+
+    async def mark_started(self, request: EvaluationRequest, run_id: str) -> None:
+        """Note which run does a request. A second time changes nothing."""
+        change = Change(set={"run_id": run_id})
+        await self._documents.update(REQUESTS, [Update(request.key, change, {"run_id": None})])
+
+    async def list_without_run(self, *, limit: int = 100) -> list[EvaluationRequest]:
+        """List the oldest requests no run is known for, in the order of their departments."""
+        where: dict[str, Any] = {"project_id": self._project_id, "run_id": None}
+        found = await self._documents.find(REQUESTS, where, sort="requested_at", limit=limit)
+        return in_order([_request_of(one) for one in found])
+
+    @asynccontextmanager
+    async def holding(
+        self, request: EvaluationRequest, run_id: str, *, look_every_s: float = LOOK_EVERY_S
+    ) -> AsyncGenerator[Document | None]:
+        """Be the one run that is at work on a request, as soon as no other one is.
+
+        A further attempt of the run that holds it may go on at once; another run waits until there
+        is a result, or the lease has run out.
+
+        Yields:
+            The evaluation, if it is there by now; then nothing is left to do.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        while not await self._take(request, run_id):
+            if (stored := await self.find_result(request)) is not None:
+                yield stored
+                return
+            await asyncio.sleep(look_every_s)
+        renewing = asyncio.create_task(self._renew_for_ever(request, run_id))
+        try:
+            yield await self.find_result(request)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            free = Change(set={"holder": "", "lease_until": 0.0})
+            with suppress(Unavailable):
+                update = Update(request.key, free, {"holder": run_id})
+                await self._documents.update(REQUESTS, [update])
+
+    async def _take(self, request: EvaluationRequest, run_id: str) -> bool:
+        """Hold a request for another lease, if nobody else does; say whether it is ours."""
+        now = self._clock().timestamp()
+        change = Change(set={"holder": run_id, "lease_until": now + self._lease_s})
+        conditions: list[dict[str, Any]] = [{"holder": run_id}, {"lease_until": {"$lt": now}}]
+        for where in conditions:
+            if (await self._documents.update(REQUESTS, [Update(request.key, change, where)]))[0]:
+                return True
+        return False
+
+    async def _renew_for_ever(self, request: EvaluationRequest, run_id: str) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
+            try:
+                if not await self._take(request, run_id):
+                    log.warning("request %r was taken over by another run", request.key)
+                    return
+            except Unavailable as outage:
+                # The lease holds for two more tries.
+                log.warning("the lease of %r was not renewed: %s", request.key, outage)
+
+    async def save(self, request: EvaluationRequest, evaluation: Evaluation) -> Document:
+        """Keep the result of a request; a result of the same or a later attempt stays as it is.
+
+        Returns:
+            What is kept now.
+
+        Raises:
+            ValueError: the evaluation is of something else than was asked for.
+        """
+        document = evaluation.to_document()
+        asked = evaluation_id(request.project_id, request.department, request.version)
+        if document["_id"] != asked:
+            raise ValueError(f"{document['_id']!r} was evaluated, {asked!r} was asked for")
+        document |= {
+            "department_number": request.department_number,
+            "attempt": request.attempt,
+            "user_id": request.user_id,
+            "auto": request.is_auto,
+            "evaluated_at": self._clock().isoformat(),
+        }
+        if self._announce is not None:
+            await self._announce(request)
+        if not await self._documents.insert(EVALUATIONS, [document]):
+            change = Change(set={name: value for name, value in document.items() if name != "_id"})
+            earlier = {"attempt": {"$lt": request.attempt}}
+            await self._documents.update(EVALUATIONS, [Update(asked, change, earlier)])
+        return (await self._documents.get(EVALUATIONS, [asked]))[asked]
+
+    async def find(self, department: str, version: str) -> Document | None:
+        """Give the evaluation of a version of a department, by its slug."""
+        name = evaluation_id(self._project_id, department, version)
+        return (await self._documents.get(EVALUATIONS, [name])).get(name)
+
+    async def find_result(self, request: EvaluationRequest) -> Document | None:
+        """Give what a request, or a later one for the same version, has come to."""
+        stored = await self.find(request.department, request.version)
+        return None if stored is None or int(stored["attempt"]) < request.attempt else stored
+
+    async def _last_attempt(self, department: str, version: str) -> EvaluationRequest | None:
+        where = {"project_id": self._project_id, "department": department, "version": version}
+        found = await self._documents.find(
+            REQUESTS, where, sort="attempt", descending=True, limit=1
+        )
+        return _request_of(found[0]) if found else None
+
+
+def in_order(requests: Sequence[EvaluationRequest]) -> list[EvaluationRequest]:
+    """Put the requests of a project in the order of departments, a missing number last."""
+
+    def place_of(one: EvaluationRequest) -> tuple[bool, int, datetime]:
+        number = one.department_number
+        return number is None, number or 0, one.requested_at
+
+    return sorted(requests, key=place_of)
+
+
+async def list_lost_requests(
+    documents: Documents, *, before: datetime, limit: int = 100
+) -> list[EvaluationRequest]:
+    """List the oldest requests of all projects no run is known for.
+
+    Args:
+        documents: the store.
+        before: only those made before this time, so that none is taken from somebody who is just
+            starting its run.
+        limit: at most so many.
+
+    Returns:
+        Project by project, the one that has waited longest first; each in the order of
+        departments.
+    """
+    await documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
+    where = {"run_id": None, "requested_at": {"$lt": before.isoformat()}}
+    found = await documents.find(REQUESTS, where, sort="requested_at", limit=limit)
+    projects: dict[str, list[EvaluationRequest]] = {}
+    for one in map(_request_of, found):
+        projects.setdefault(one.project_id, []).append(one)
+    return [one for requests in projects.values() for one in in_order(requests)]
+
+
+def _document_of(request: EvaluationRequest) -> Document:
+    return {
+        "_id": request.key,
+        "project_id": request.project_id,
+        "department": request.department,
+        "department_number": request.department_number,
+        "version": request.version,
+        "user_id": request.user_id,
+        "auto": request.is_auto,
+        "attempt": request.attempt,
+        "requested_at": request.requested_at.isoformat(),
+        "run_id": request.run_id,
+        "holder": "",
+        "lease_until": 0.0,
+    }
+
+
+def _request_of(document: Document) -> EvaluationRequest:
+    return EvaluationRequest(
+        project_id=document["project_id"],
+        department=document["department"],
+        department_number=document["department_number"],
+        version=document["version"],
+        user_id=document["user_id"],
+        is_auto=document["auto"],
+        attempt=document["attempt"],
+        requested_at=datetime.fromisoformat(document["requested_at"]),
+        run_id=document["run_id"],
+    )

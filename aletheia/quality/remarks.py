@@ -1,0 +1,172 @@
+"""Findings and suggestions of an evaluation, of which only those are taken whose citations hold."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+
+from pydantic import ValidationError
+
+from aletheia.errors import AletheiaError
+from aletheia.llm.asking import check_finish
+from aletheia.llm.faults import Fault
+from aletheia.llm.messages import Completion
+from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer, explain, find_json
+from aletheia.quality.aspects import WHOLE
+from aletheia.quality.prompts.evaluate_department import (
+    MAX_REMARKS,
+    JudgedFinding,
+    JudgedSuggestion,
+    Remark,
+    Severity,
+)
+from aletheia.quality.scores import Part, Quality
+
+Source: TypeAlias = Literal["counted", "judge"]
+
+_RemarkT = TypeVar("_RemarkT", bound=Remark)
+
+_RANKS: Final[Mapping[Severity, int]] = {"high": 0, "medium": 1, "low": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong.
+
+    Attributes:
+        source: whether it was counted or a model says so.
+        part: of the quality.
+        severity: how much it matters.
+        text: one sentence.
+        item_ids: what it rests on, at most `MAX_IDS`; empty only if `aspect` has no item.
+        aspect: the aspect it is about, if any.
+    """
+
+    source: Source
+    part: Part
+    severity: Severity
+    text: str
+    item_ids: tuple[str, ...]
+    aspect: str = ""
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self) | {"item_ids": list(self.item_ids)}
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What would make it better; the fields are those of a `Finding`."""
+
+    source: Source
+    part: Part
+    text: str
+    item_ids: tuple[str, ...]
+    aspect: str = ""
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self) | {"item_ids": list(self.item_ids)}
+
+
+class Remarks:
+    """Collects findings and suggestions whose citations hold.
+
+    Args:
+        ids: of the items that may be cited.
+
+    Attributes:
+        findings: what is wrong.
+        suggestions: what would help.
+        faults: why something of a model's answer was not taken.
+        is_mock: whether the answer was made up.
+    """
+
+    def __init__(self, ids: set[str]) -> None:
+        self._ids = ids
+        self.findings: list[Finding] = []
+        self.suggestions: list[Suggestion] = []
+        self.faults: list[Fault] = []
+        self.is_mock = False
+
+    def ranked_findings(self) -> tuple[Finding, ...]:
+        """Return the findings, the most severe first."""
+        return tuple(sorted(self.findings, key=lambda finding: _RANKS[finding.severity]))
+
+    def count(self, counted: Quality) -> None:
+        """Add what the estimators found."""
+        for aspect in counted.parts["coverage"].evidence["aspects"]:
+            if aspect["covered"] < 1:
+                self._add_gap(aspect)
+        coherence = counted.parts["coherence"].evidence
+        self._add_items("coherence", "high", "items without substance", coherence["fillers"])
+        self._add_items("coherence", "medium", "items repeat earlier ones", coherence["repeats"])
+        self._add_items("coherence", "medium", "items are beside the point", coherence["stray"])
+        weak = counted.parts["actionability"].evidence["weak"]
+        self._add_items("actionability", "low", "items do not say who acts, and when", weak)
+
+    def read(self, outcome: Completion | AletheiaError) -> None:
+        """Add what a model answered, as far as it holds."""
+        try:
+            if isinstance(outcome, AletheiaError):
+                raise outcome
+            self.is_mock = outcome.is_mock
+            check_finish(outcome)
+            found = find_json(outcome.text, accept=_has_remarks)
+            if found.is_cut:
+                # Its last id may be another one than was meant.
+                raise UnreadableAnswer("half_json", "the JSON ends in the middle")
+        except AletheiaError as error:
+            self.faults.append(Fault(error.code, str(error)[:MAX_ERROR_CHARS]))
+            return
+        answer = cast("Mapping[str, Any]", found.value)
+        for place, entry in enumerate(_list_of(answer, "findings")):
+            remark = self._check(entry, JudgedFinding, f"findings.{place}")
+            if remark is not None:
+                ids = tuple(remark.item_ids)
+                finding = Finding("judge", remark.part, remark.severity, remark.text, ids)
+                self.findings.append(finding)
+        for place, entry in enumerate(_list_of(answer, "suggestions")):
+            remark = self._check(entry, JudgedSuggestion, f"suggestions.{place}")
+            if remark is not None:
+                ids = tuple(remark.item_ids)
+                self.suggestions.append(Suggestion("judge", remark.part, remark.text, ids))
+
+    def _add_gap(self, aspect: Mapping[str, Any]) -> None:
+        name, items, enough = aspect["aspect"], aspect["items"], aspect["enough"]
+        text = f"{name!r} has {items} of the {enough} items it takes."
+        severity: Severity = "medium" if items else "high"
+        ids = tuple(aspect["item_ids"])
+        self.findings.append(Finding("counted", "coverage", severity, text, ids, name))
+        subject = "the department" if name == WHOLE else repr(name)
+        wish = f"Write {enough - items} more items about {subject}."
+        self.suggestions.append(Suggestion("counted", "coverage", wish, ids, name))
+
+    def _add_items(
+        self, part: Part, severity: Severity, what: str, found: Mapping[str, Any]
+    ) -> None:
+        if found["count"]:
+            text = f"{found['count']} {what}."
+            ids = tuple(found["item_ids"])
+            self.findings.append(Finding("counted", part, severity, text, ids))
+
+    def _check(self, entry: object, form: type[_RemarkT], where: str) -> _RemarkT | None:
+        try:
+            remark = form.model_validate(entry)
+        except ValidationError as error:
+            message = f"{where}: {explain(error)}"[:MAX_ERROR_CHARS]
+            self.faults.append(Fault("invalid_remark", message))
+            return None
+        if unknown := [item_id for item_id in remark.item_ids if item_id not in self._ids]:
+            fault = f"{where} cites {len(unknown)} items that are not there"
+            self.faults.append(Fault("unknown_item", fault))
+            return None
+        return remark
+
+
+def _has_remarks(value: object) -> bool:
+    return isinstance(value, dict) and ("findings" in value or "suggestions" in value)
+
+
+def _list_of(answer: Mapping[str, Any], name: str) -> list[object]:
+    value = answer.get(name)
+    return cast("list[object]", value)[:MAX_REMARKS] if isinstance(value, list) else []
