@@ -46,8 +46,9 @@ from aletheia.items.calibration import (
     shipped_calibration,
 )
 from aletheia.items.content import item_id
-from aletheia.items.dedup import Deduplicator, Judge, NewItem, Question, Verdict
+from aletheia.items.dedup import Deduplicator
 from aletheia.items.departments import Department
+from aletheia.items.duplicates import Judge, NewItem, Question, Verdict
 from aletheia.items.item_index import ItemIndex, make_entry
 from aletheia.items.labelled import LabelledPair, LabelledText, Split, pair_up, read_texts
 from aletheia.llm.messages import Completion

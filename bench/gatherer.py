@@ -24,7 +24,8 @@ from aletheia.adapters.embedding.items import embed_with, name_vectors_of
 from aletheia.adapters.mock.embedder import MockEmbedder
 from aletheia.events.log import EventLog
 from aletheia.gather.progress import GatherReport
-from aletheia.items.content import SavedItem, VectorCache, item_id
+from aletheia.items.content import SavedItem, item_id
+from aletheia.items.vector_cache import VectorCache
 from aletheia.settings import EmbeddingSettings
 from bench.programs import Message, answer_requests_async, say
 from blocks import (

@@ -30,10 +30,11 @@ from aletheia.gather.progress import GatherReport, RunStatus, StopReason
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.gather.scoring import QualityScorer
-from aletheia.items.content import ProjectItems, VectorCache
 from aletheia.items.dedup import Deduplicator
 from aletheia.items.departments import DepartmentList
 from aletheia.items.duplicate_judge import DuplicateJudge
+from aletheia.items.project_items import ProjectItems
+from aletheia.items.vector_cache import VectorCache
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation_store import EvaluationStore

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from aletheia.brain.ports import BrainItem
 from aletheia.errors import ComputeFailed, InvalidTask
 from aletheia.items.calibration import Embed
-from aletheia.items.content import ContentStore, SavedItem, VectorCache
+from aletheia.items.content import ContentStore, SavedItem
+from aletheia.items.vector_cache import VectorCache
 
 
 class BrainItems:

@@ -9,9 +9,10 @@ from typing import Final
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.ports import GatherBrain, Scorer
 from aletheia.gather.runs import GatherRuns
-from aletheia.items.content import ProjectItems
 from aletheia.items.decisions import DecisionLedger
-from aletheia.items.dedup import Deduplicator, Judge
+from aletheia.items.dedup import Deduplicator
+from aletheia.items.duplicates import Judge
+from aletheia.items.project_items import ProjectItems
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.usage import BudgetUsage
 from aletheia.text.language import LanguageGuess

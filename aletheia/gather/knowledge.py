@@ -14,8 +14,8 @@ from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import MAX_DUPLICATES, BrainDepartment, DepartmentContext, Duplicate
 from aletheia.errors import AletheiaError
 from aletheia.gather.ports import BrainNotes
-from aletheia.items.content import ProjectItems
 from aletheia.items.departments import Department
+from aletheia.items.project_items import ProjectItems
 from aletheia.llm.messages import cut_text
 from aletheia.llm.quoting import Excerpt
 

@@ -31,8 +31,8 @@ from aletheia.gather.progress import (
 )
 from aletheia.items.content import Automation, SavedItem, item_id, make_item
 from aletheia.items.decisions import BatchOrigin
-from aletheia.items.dedup import Decision, NewItem
 from aletheia.items.departments import Department
+from aletheia.items.duplicates import Decision, NewItem
 from aletheia.items.item_index import ItemIndex
 from aletheia.items.models import Item
 from aletheia.llm.answers import AnswerLog

@@ -22,8 +22,8 @@ import orjson
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError
 from aletheia.items.content import ContentStore, SavedItem, read_document, to_document
-from aletheia.items.dedup import Decision, DistinctPairs
 from aletheia.items.departments import Department
+from aletheia.items.duplicates import Decision, DistinctPairs
 from aletheia.llm.messages import clean_text
 from aletheia.store.project_id import check_project_id
 

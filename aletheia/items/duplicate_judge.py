@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aletheia.errors import AletheiaError
-from aletheia.items.dedup import Question, Verdict
+from aletheia.items.duplicates import Question, Verdict
 from aletheia.items.prompts.judge_duplicate import FORM, JudgedPair, build_prompt
 from aletheia.llm.answers import AnswerLog
 from aletheia.llm.asking import AskPlan, ask_once, check_finish

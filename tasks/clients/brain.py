@@ -8,7 +8,7 @@ from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import BrainGraph
 from aletheia.gather.catalogue import RunCatalogue
 from aletheia.items.calibration import GREY_FROM, shipped_calibration
-from aletheia.items.content import VectorCache
+from aletheia.items.vector_cache import VectorCache
 from blocks import BrainCredentials
 from tasks.clients.blocks import load_block
 from tasks.clients.content import get_calibrations, get_content

@@ -3,7 +3,7 @@
 import numpy as np
 
 from aletheia.items.calibration import Calibration, identity
-from aletheia.items.dedup import Question
+from aletheia.items.duplicates import Question
 from aletheia.items.labelled import LabelledText
 from bench.dedup import (
     DEMO_ITERATIONS,

@@ -28,8 +28,10 @@ from aletheia.brain.ports import (
     KnownItem,
 )
 from aletheia.errors import InvalidTask, Unavailable
-from aletheia.items.content import Automation, ProjectItems, SavedItem, VectorCache, make_item
+from aletheia.items.content import Automation, SavedItem, make_item
 from aletheia.items.models import Item
+from aletheia.items.project_items import ProjectItems
+from aletheia.items.vector_cache import VectorCache
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.store.clock import Clock
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from aletheia.items.dedup import Question, Verdict
+from aletheia.items.duplicates import Question, Verdict
 
 MODEL = "fake-judge"
 

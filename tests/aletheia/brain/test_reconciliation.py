@@ -14,7 +14,7 @@ from aletheia.brain.outbox import OUTBOX
 from aletheia.brain.ports import BrainItem, IndexedItem, ModelChanged, OtherModel
 from aletheia.brain.reconciliation import Kind, Reconciled, Reconciler
 from aletheia.errors import NotFound, Unavailable
-from aletheia.items.content import VectorCache
+from aletheia.items.vector_cache import VectorCache
 from tests.fakes.brain import (
     LEGAL,
     MODEL,

@@ -43,8 +43,9 @@ from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.gather.scoring import QualityScorer
 from aletheia.items.calibration import identity
-from aletheia.items.content import ProjectItems, VectorCache
 from aletheia.items.dedup import Deduplicator
+from aletheia.items.project_items import ProjectItems
+from aletheia.items.vector_cache import VectorCache
 from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.usage import BudgetUsage

@@ -18,7 +18,8 @@ from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import DeliveryPace, Outbox
 from aletheia.gather.models import Run
 from aletheia.gather.runs import GatherRuns
-from aletheia.items.content import SavedItem, VectorCache
+from aletheia.items.content import SavedItem
+from aletheia.items.vector_cache import VectorCache
 from aletheia.resilience.breaker import CircuitBreaker
 from tests.aletheia.gather.gather_runner import DIMENSIONS, MODEL, PROJECT, embed_words
 from tests.crash.harness import Forks, forking

@@ -19,7 +19,7 @@ from aletheia.errors import Misconfigured
 from aletheia.gather.knowledge import NEAR_FROM, Knowledge
 from aletheia.gather.models import RunOrder
 from aletheia.gather.ports import BrainNotes
-from aletheia.items.content import VectorCache
+from aletheia.items.vector_cache import VectorCache
 from tests.aletheia.gather.gather_runner import (
     MODEL,
     embed_words,

@@ -35,8 +35,8 @@ from aletheia.gather.runs import QUALITY, GatherRuns
 from aletheia.gather.scoring import QualityScorer
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import BatchOrigin
-from aletheia.items.dedup import Decision
 from aletheia.items.departments import Department
+from aletheia.items.duplicates import Decision
 from aletheia.llm.answers import AnswerLog
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted

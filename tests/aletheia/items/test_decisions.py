@@ -29,7 +29,7 @@ from aletheia.items.decisions import (
     UndoRefused,
     name_decision,
 )
-from aletheia.items.dedup import Decision
+from aletheia.items.duplicates import Decision
 from aletheia.items.models import Item
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.gather.gather_runner import (

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aletheia.items.calibration import Calibration, identity
-from aletheia.items.dedup import Decision, Deduplicator, NewItem
+from aletheia.items.dedup import Deduplicator
+from aletheia.items.duplicates import Decision, NewItem
 from aletheia.items.item_index import ItemIndex
 from tests.fakes.judge import MODEL as JUDGE
 from tests.fakes.judge import FakeJudge

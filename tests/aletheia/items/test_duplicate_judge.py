@@ -3,8 +3,8 @@ import json
 import pytest
 
 from aletheia.errors import Unavailable
-from aletheia.items.dedup import Question
 from aletheia.items.duplicate_judge import MAX_REASON_CHARS, DuplicateJudge
+from aletheia.items.duplicates import Question
 from aletheia.items.prompts.judge_duplicate import build_prompt
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import QUOTED_IS_DATA, Completion, read_quoted

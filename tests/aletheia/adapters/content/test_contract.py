@@ -16,16 +16,10 @@ from pymongo.asynchronous.collection import AsyncCollection
 from aletheia.adapters.content.embedded import EmbeddedContent, directory_of
 from aletheia.adapters.content.mongodb import MongoContent, database_of, read_id, write_id
 from aletheia.errors import InvalidTask, Unavailable
-from aletheia.items.content import (
-    Automation,
-    ProjectItems,
-    SavedItem,
-    VectorCache,
-    item_id,
-    make_item,
-    name_vectors,
-)
+from aletheia.items.content import Automation, SavedItem, item_id, make_item
 from aletheia.items.models import Item
+from aletheia.items.project_items import ProjectItems
+from aletheia.items.vector_cache import VectorCache, name_vectors
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.adapters.content.conftest import AnyContent
 
@@ -269,7 +263,7 @@ async def test_models_have_vectors_of_their_own(content: AnyContent):
     one, other = VectorCache(content, "model/A"), VectorCache(content, "Model_a")
     assert one.collection != other.collection
     vectors = np.array([[1.0, 2.0], [3.0, 4.0]], np.float64)
-    await one.keep(["x", "y\ud800"], vectors)
+    await one.save(["x", "y\ud800"], vectors)
     found = await one.find(["y\ud800", "z", "x"])
     assert {at: row.tolist() for at, row in found.items()} == {0: [3.0, 4.0], 2: [1.0, 2.0]}
     assert await other.find(["x"]) == {}

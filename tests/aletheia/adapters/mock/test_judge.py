@@ -4,8 +4,8 @@ from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
 from aletheia.adapters.mock.judge import SPREAD, WRITERS
 from aletheia.gather.generation import GenerationPlan, generate_items
 from aletheia.gather.models import PromptContext
-from aletheia.items.dedup import Question
 from aletheia.items.duplicate_judge import DuplicateJudge
+from aletheia.items.duplicates import Question
 from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import evaluate_items
 from aletheia.quality.judge import JudgeState, RefinedQuality, refine_quality

@@ -1,0 +1,113 @@
+"""New items that may repeat something, and what is decided about them (SPEC §4, Dedup)."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.text.facts import Difference
+
+Tier: TypeAlias = Literal["exact", "near_exact", "guard", "embedding", "judge"]
+
+GuardedPairs: TypeAlias = Literal["keep", "judge"]
+"""What becomes of pairs that contradict each other (SPEC §4, Dedup, `GUARDED_PAIRS`)."""
+
+DistinctPairs: TypeAlias = Collection[frozenset[str]]
+"""Pairs of ids that an operator has declared distinct."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item that may be a duplicate.
+
+    Attributes:
+        id: what it would be saved as.
+        text: its content.
+        vector: `(d,)` of the full text, finite, not zero, by the index's model.
+    """
+
+    id: str
+    text: str
+    vector: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether an item is kept, and why.
+
+    Attributes:
+        item_id: the item.
+        is_kept: whether it is no duplicate.
+        tier: what decided; `guard` where nothing but a contradiction kept it.
+        match_id: the item it repeats or, if it is kept, the nearest one; `None` if there is none.
+        is_match_saved: whether that is a saved item, not one of the same batch.
+        score: calibrated similarity of the two in `[0, 1]`; `None` without a match.
+        cosine: their raw cosine in `[-1, 1]`.
+        model: the embedding model.
+        judge: the model that judged the pair; empty if none did.
+        difference: in what the two contradict each other, if they do.
+        reason: one sentence.
+    """
+
+    item_id: str
+    is_kept: bool
+    tier: Tier
+    match_id: str | None
+    is_match_saved: bool
+    score: float | None
+    cosine: float | None
+    model: str
+    judge: str
+    difference: Difference | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A pair that is to be judged.
+
+    Attributes:
+        key: of the two texts, in either order; under it a verdict can be cached.
+        new_id: the new item.
+        other_id: the saved or newer one.
+        new_excerpt: about 500 characters of the new one, with what differs.
+        other_excerpt: the same of the other one.
+        cosine: raw cosine of the two.
+        difference: in what they contradict each other, if they do.
+    """
+
+    key: str
+    new_id: str
+    other_id: str
+    new_excerpt: str
+    other_excerpt: str
+    cosine: float
+    difference: Difference | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judge's answer about a pair.
+
+    Attributes:
+        is_duplicate: whether both make the same point.
+        model: the model that judged.
+        reason: one sentence.
+    """
+
+    is_duplicate: bool
+    model: str
+    reason: str
+
+
+class Judge(Protocol):
+    """Decides for pairs of texts whether they make the same point."""
+
+    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict | None]:
+        """Return a verdict for each question, in order; `None` where there is none.
+
+        An error that it raises ends the deduplication of the batch.
+        """
+        ...

@@ -1,0 +1,197 @@
+"""The items of a project, ready for comparison, without reading again what is known."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.items.calibration import Embed
+from aletheia.items.content import Automation, ContentStore, SavedItem, oldest_first
+from aletheia.items.item_index import ItemIndex
+from aletheia.items.vector_cache import VectorCache
+
+PAGE: Final = 1000
+"""Items read, embedded and added to the index at once."""
+
+LISTED_EVERY_S: Final = 60.0
+"""Seconds after which all ids are listed again: one deleted and one added item leave the number
+of documents as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What has changed in the collection.
+
+    Attributes:
+        added: ids of items that were not known.
+        removed: ids of items that are not there any more.
+        embedded: how many of the new ones had no vector yet.
+        unreadable: how many documents in all have no text as content.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    embedded: int
+    unreadable: int
+
+
+class ProjectItems:
+    """All items of a project; reads and embeds only those that it does not know.
+
+    Not for two callers at once: it belongs to the run that has the project.
+
+    Args:
+        content: the project's collection.
+        vectors: cached vectors.
+        embed: embeds full texts, `n` of them to `(n, d)`.
+        model: the embedding model.
+        monotonic: a steady clock, seconds.
+
+    Attributes:
+        model: the embedding model.
+        index: the items by their vectors; `None` until there is one.
+    """
+
+    def __init__(
+        self,
+        content: ContentStore,
+        vectors: VectorCache,
+        embed: Embed,
+        model: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._content, self._vectors, self._embed = content, vectors, embed
+        self.model, self._monotonic = model, monotonic
+        self._known: set[str] = set()
+        self._unreadable: set[str] = set()
+        self._own: dict[str, dict[str, SavedItem]] = {}
+        self._mark: int | None = None
+        self._listed_at = 0.0
+        self.index: ItemIndex | None = None
+
+    def __len__(self) -> int:
+        return len(self._known) - len(self._unreadable)
+
+    def of_department(self, slug: str) -> list[SavedItem]:
+        """Return a department's own items, oldest first."""
+        return oldest_first(self._own.get(slug, {}).values())
+
+    async def refresh(self, *, is_thorough: bool = False) -> Refreshed:
+        """Read what was added to the collection, and forget what was deleted.
+
+        As long as the number of documents is as expected, nothing is read.
+
+        Args:
+            is_thorough: list all ids in any case.
+
+        Raises:
+            Unavailable: the store is out of reach; what was read by then is known.
+        """
+        mark = await self._content.mark()
+        is_due = self._monotonic() - self._listed_at >= LISTED_EVERY_S
+        if mark == self._mark and not is_thorough and not is_due:
+            return Refreshed((), (), 0, len(self._unreadable))
+        missing = set(self._known)
+        unknown: list[str] = []
+        async with aclosing(self._content.list_ids()) as pages:
+            async for ids in pages:
+                missing.difference_update(ids)
+                unknown += [item_id for item_id in ids if item_id not in self._known]
+        unknown = list(dict.fromkeys(unknown))
+        self._forget(missing)
+        embedded = 0
+        for start in range(0, len(unknown), PAGE):
+            embedded += await self._read(unknown[start : start + PAGE])
+        self._mark, self._listed_at = mark, self._monotonic()
+        return Refreshed(tuple(unknown), tuple(missing), embedded, len(self._unreadable))
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of texts, `(n, d)`; new ones are cached."""
+        vectors, _ = await self._vectors.fill(texts, self._embed)
+        return vectors
+
+    async def save(
+        self, items: Sequence[SavedItem], vectors: NDArray[np.floating[Any]] | None = None
+    ) -> list[SavedItem]:
+        """Save new items, and add them to the index.
+
+        Args:
+            items: of ours.
+            vectors: `(n, d)`, theirs; `None` embeds them.
+
+        Returns:
+            Those that the collection now has from the same iteration of the same run, in the
+            order of `items`: all but those whose content somebody else has saved.
+        """
+        if not items:
+            return []
+        if vectors is None:
+            vectors = await self.embed([item.content for item in items])
+        inserted = await self._content.insert_items(items)
+        there = {item.id: item for item in items if item.id in inserted}
+        if others := [item.id for item in items if item.id not in inserted]:
+            there |= await self._content.read_items(others)
+        # What somebody else has saved may be written differently, and have another vector: the
+        # next refresh reads it.
+        fresh = [place for place, item in enumerate(items) if item.id in inserted]
+        self._add([items[place] for place in fresh], np.asarray(vectors)[fresh])
+        if self._mark is not None:
+            self._mark += len(inserted)
+        if not self._known.issuperset(others):
+            self._mark = None
+        return [
+            item for item in items if item.id in there and _is_same_origin(there[item.id], item)
+        ]
+
+    async def count_created(self, run_id: str) -> dict[str, int]:
+        """Count the saved items that a run has made, by their department's slug."""
+        return await self._content.count_created(run_id)
+
+    async def _read(self, ids: Sequence[str]) -> int:
+        found = await self._content.read_items(ids)
+        items = [found[id_] for id_ in ids if id_ in found and found[id_].content.strip()]
+        texts = [item.content for item in items]
+        vectors, embedded = await self._vectors.fill(texts, self._embed)
+        self._add(items, vectors)
+        unreadable = set(ids).difference(item.id for item in items)
+        self._unreadable |= unreadable
+        self._known |= unreadable
+        return embedded
+
+    def _add(self, items: Sequence[SavedItem], vectors: NDArray[np.floating[Any]]) -> None:
+        if not items:
+            return
+        if self.index is None:
+            self.index = ItemIndex(self.model, vectors.shape[1])
+        self.index.add([item.id for item in items], [item.content for item in items], vectors)
+        for item in items:
+            self._known.add(item.id)
+            if item.department is not None:
+                self._own.setdefault(item.department, {})[item.id] = item
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        gone = set(ids)
+        if not gone:
+            return
+        if self.index is not None:
+            self.index.remove(gone)
+        self._known -= gone
+        self._unreadable -= gone
+        for own in self._own.values():
+            for item_id in gone & own.keys():
+                del own[item_id]
+
+
+def _is_same_origin(item: SavedItem, other: SavedItem) -> bool:
+    if item.automation is None or other.automation is None:
+        return False
+    return _origin(item.automation) == _origin(other.automation)
+
+
+def _origin(automation: Automation) -> tuple[str, str, int]:
+    return automation.run_id, automation.department, automation.iteration
