@@ -7,8 +7,9 @@ from prefect.artifacts import acreate_table_artifact
 
 from aletheia.adapters.embedding.cache import HitRate, read_hit_rates
 from aletheia.brain.outbox import OutboxState
+from aletheia.llm.budgets import BudgetUsage
 from aletheia.llm.prices import usd_of
-from aletheia.llm.usage import BudgetUsage, UsageTotal
+from aletheia.llm.usage_records import UsageTotal
 from aletheia.resilience.breaker import BreakerState
 from aletheia.resilience.limits import Tier, TierUsage
 from tasks.clients.brain import get_outbox

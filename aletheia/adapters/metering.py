@@ -29,7 +29,8 @@ from aletheia.errors import (
 )
 from aletheia.llm.calls import CallPlan, SentT
 from aletheia.llm.prices import Kind, Tokens
-from aletheia.llm.usage import Call, Reservation, Spending
+from aletheia.llm.usage import Spending
+from aletheia.llm.usage_records import Call, Reservation
 from aletheia.resilience.backoff import CallBackoff
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter

@@ -60,7 +60,8 @@ from aletheia.intake.parsing import failed, parse_entry, parse_page
 from aletheia.intake.ports import Finished, Processors, Upstream
 from aletheia.intake.reporter import Reporter
 from aletheia.llm.prices import PriceTable, Tokens
-from aletheia.llm.usage import Call, Spending
+from aletheia.llm.usage import Spending
+from aletheia.llm.usage_records import Call
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter
 from aletheia.settings import IntakeSettings

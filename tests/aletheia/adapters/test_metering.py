@@ -24,9 +24,11 @@ from aletheia.errors import (
     Unavailable,
     Unreachable,
 )
+from aletheia.llm.budgets import BudgetLimits
 from aletheia.llm.calls import CallPlan
 from aletheia.llm.prices import PriceTable, Tokens
-from aletheia.llm.usage import BudgetLimits, Spending, UsageState
+from aletheia.llm.usage import Spending
+from aletheia.llm.usage_records import UsageState
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
 from tests.aletheia.llm.spenders import PRICES

@@ -39,10 +39,10 @@ from aletheia.items.departments import Department
 from aletheia.items.duplicates import Decision
 from aletheia.llm.answers import AnswerLog
 from aletheia.llm.asking import AskPlan
+from aletheia.llm.budgets import BudgetUsage
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.quoting import Excerpt
-from aletheia.llm.usage import BudgetUsage
 from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (

@@ -24,8 +24,9 @@ from aletheia.intake.bulk_ports import ProviderBatch
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller
+from aletheia.llm.budgets import BudgetLimits
 from aletheia.llm.prices import PriceTable
-from aletheia.llm.usage import BudgetLimits, Spending
+from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
 from aletheia.settings import BudgetSettings, IntakeSettings

@@ -40,8 +40,10 @@ from aletheia.intake.bulk import (
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.parsing import parse_page
 from aletheia.intake.poller import Poller
+from aletheia.llm.budgets import BudgetLimits
 from aletheia.llm.prices import PriceTable
-from aletheia.llm.usage import BudgetLimits, Spending, UsageState
+from aletheia.llm.usage import Spending
+from aletheia.llm.usage_records import UsageState
 from aletheia.resilience.breaker import CircuitBreaker, State
 from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
 from aletheia.settings import BudgetSettings, IntakeSettings

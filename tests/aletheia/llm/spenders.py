@@ -7,8 +7,10 @@ from typing import Final
 
 from aletheia.documents import Documents
 from aletheia.errors import BudgetExceeded
+from aletheia.llm.budgets import BudgetLimits
 from aletheia.llm.prices import PriceTable, Tokens
-from aletheia.llm.usage import BudgetLimits, Call, Spending
+from aletheia.llm.usage import Spending
+from aletheia.llm.usage_records import Call
 
 PRICES: Final = {"openai": {"models": {"m": {"embedding": 1}}}}
 """A token costs 1,000 nano-dollars."""

@@ -12,18 +12,10 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Change, Documents, Update
 from aletheia.errors import BudgetExceeded, Misconfigured, Unavailable
+from aletheia.llm.budgets import BUDGETS, BudgetLimits, BudgetUsage
 from aletheia.llm.prices import NANO, PriceTable, Tokens
-from aletheia.llm.usage import (
-    BUDGETS,
-    TOTALS,
-    USAGE,
-    BudgetLimits,
-    BudgetUsage,
-    Call,
-    Spending,
-    UsageState,
-    UsageTotal,
-)
+from aletheia.llm.usage import TOTALS, Spending
+from aletheia.llm.usage_records import USAGE, Call, UsageState, UsageTotal
 from aletheia.settings import BudgetSettings
 from tests.aletheia.llm.spenders import (
     PRICES,
