@@ -52,7 +52,7 @@ async def undo_decision(project_id: str, decision_id: str, user_id: str) -> Undo
             undone.department, undone.department_name, undone.department_number
         )
         outbox = await get_outbox()
-        await outbox.announce(project_id, f"undo:{undone.id}", department, [undone.item.id])
+        await outbox.intents.announce(project_id, f"undo:{undone.id}", department, [undone.item.id])
     assert undone.undone_by is not None
     assert undone.undone_at is not None
     get_run_logger().info("item %s of %s is saved", undone.item.id, undone.department)

@@ -132,7 +132,7 @@ async def show_evaluation(report: EvaluationReport) -> None:
 
 async def open_evaluations(project_id: str) -> EvaluationStore:
     """Give the requests and results of a project."""
-    announce = (await get_outbox()).announce_evaluation
+    announce = (await get_outbox()).intents.announce_evaluation
     store = EvaluationStore(await get_store(), project_id, clock=_now, announce=announce)
     await store.open()
     return store

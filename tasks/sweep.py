@@ -206,7 +206,7 @@ async def deliver_to_brain(done: Counter[str]) -> None:
     failures: list[AletheiaError] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FEED_FOR_S):
-            for project_id in await outbox.projects():
+            for project_id in await outbox.intents.projects():
                 try:
                     access = access or await get_brain_access()
                     items = await get_brain_items(project_id)
@@ -244,7 +244,7 @@ async def purge_answers(done: Counter[str]) -> None:
 
 async def purge_refused(done: Counter[str]) -> None:
     """Delete what is known of items that the Brain refused long ago."""
-    done["refusals deleted"] += await (await get_outbox()).purge(_retention_s())
+    done["refusals deleted"] += await (await get_outbox()).dead_items.purge(_retention_s())
 
 
 PARTS: Final[list[Part]] = [

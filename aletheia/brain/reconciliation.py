@@ -167,7 +167,7 @@ class Reconciler:
         if before is not None:
             extra = before.ids[Kind.EXTRA]
             deleted = await self._delete(project_id, extra)
-            await self._outbox.forget_dead(project_id, extra)
+            await self._outbox.dead_items.forget(project_id, extra)
             wanted = [
                 one for kind, ids in before.ids.items() if kind is not Kind.EXTRA for one in ids
             ]
@@ -278,14 +278,14 @@ class Reconciler:
                 saved, _ = await items.read(some, slug)
                 prepared = await items.prepare(saved)
                 key = f"reconcile:{uuid.uuid4().hex}"
-                await self._outbox.announce(project_id, key, department, some)
+                await self._outbox.intents.announce(project_id, key, department, some)
                 async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
                     done = await brain.upsert(project_id, department, prepared)
                 refused = {one.id for one in done.failed}
                 taken = [one.id for one in saved if one.id not in refused]
-                await self._outbox.bury(project_id, slug, done.failed)
-                await self._outbox.forget_dead(project_id, taken)
-                await self._outbox.withdraw(project_id, key)
+                await self._outbox.dead_items.add(project_id, slug, done.failed)
+                await self._outbox.dead_items.forget(project_id, taken)
+                await self._outbox.intents.withdraw(project_id, key)
                 upserted += len(taken)
                 failed += done.failed
         return upserted, failed

@@ -96,7 +96,7 @@ class Knowledge:
 
     async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
         """Put items into the outbox; see `GatherBrain`."""
-        await self._outbox.announce(self._project_id, key, describe(department), ids)
+        await self._outbox.intents.announce(self._project_id, key, describe(department), ids)
 
     def index(self) -> None:
         """Start to deliver what was announced; see `GatherBrain`."""

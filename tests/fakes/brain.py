@@ -230,7 +230,7 @@ class BrainWorld:
     def make_outbox(self) -> Outbox:
         """Make an outbox as another process has it."""
         pace = DeliveryPace(backoff_s=10, settle_s=60, interval_s=0.01, grace_s=1)
-        return Outbox(self.documents, pace=pace, clock=lambda: self.now, draw=lambda: 1.0)
+        return Outbox(self.documents, pace=pace, clock=Clock(lambda: self.now), draw=lambda: 1.0)
 
     async def open(self) -> None:
         """Open the store; the Brain is opened by whoever needs it."""
@@ -270,7 +270,7 @@ class BrainWorld:
         """Save items as a run does, with an intent before; return their ids."""
         made = self.make(*names, department=department)
         ids = [one.id for one in made]
-        await self.outbox.announce(PROJECT, ":".join(names), department, ids)
+        await self.outbox.intents.announce(PROJECT, ":".join(names), department, ids)
         await self.project_items.save(made)
         return ids
 

@@ -85,7 +85,7 @@ async def test_a_run_leaves_nothing_to_be_reconciled(shop: Shop, tmp_path: Path)
     graph = EmbeddedGraph(tmp_path)
     await graph.open()
     assert await indexed(graph) == {one.id: one.department for one in await shop.items()}
-    assert await Outbox(shop.documents).projects() == []
+    assert await Outbox(shop.documents).intents.projects() == []
     done = await run_reconcile()
     (project,) = done.projects
     assert (project.project_id, project.in_store) == ("shop", report.items_created)
@@ -138,13 +138,15 @@ async def test_a_project_that_cannot_be_read_holds_up_no_other_one(shop: Shop, t
     await lose_the_brain()
     await shop.gather(max_iterations=1)
     directory_of(tmp_path, "a-broken").write_text("no directory")
-    await Outbox(shop.documents).announce("a-broken", "k", BrainDepartment("a", "A"), ["1" * 24])
+    await Outbox(shop.documents).intents.announce(
+        "a-broken", "k", BrainDepartment("a", "A"), ["1" * 24]
+    )
     await use_embedded(tmp_path)
     await shop.documents.delete("aletheia_brain_cursors", {})
     await shop.documents.delete("aletheia_breakers", {})
     with pytest.raises(SweepFailed, match=PART):
         await swept()
-    assert await Outbox(shop.documents).projects() == ["a-broken"]
+    assert await Outbox(shop.documents).intents.projects() == ["a-broken"]
 
 
 async def test_a_project_that_is_compared_is_let_go_of(shop: Shop, tmp_path: Path):
@@ -172,7 +174,7 @@ async def test_what_never_reached_the_brain_is_repaired(
 ):
     await lose_the_brain()
     report = await shop.gather(max_iterations=2)
-    assert await Outbox(shop.documents).projects() == ["shop"]
+    assert await Outbox(shop.documents).intents.projects() == ["shop"]
     with pytest.raises(ReconcileFailed, match="shop: "):
         await run_reconcile()
     (row,) = await rows_of_last_run()
@@ -295,6 +297,8 @@ async def test_a_project_that_is_none_is_refused(shop: Shop, tmp_path: Path):
 
 async def test_without_any_run_there_is_nothing_to_compare(shop: Shop, tmp_path: Path):
     await use_embedded(tmp_path)
-    await Outbox(shop.documents).announce("nobody", "k", BrainDepartment("a", "A"), ["1" * 24])
+    await Outbox(shop.documents).intents.announce(
+        "nobody", "k", BrainDepartment("a", "A"), ["1" * 24]
+    )
     done = await run_reconcile()
     assert done == ReconcileReport(differences_before=0, differences_after=0, projects=())

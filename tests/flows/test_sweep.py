@@ -193,7 +193,7 @@ async def test_a_sweep_pays_itself_for_what_it_sends_to_the_brain(
     await GatherRuns(studio.documents).open(order, FakeDepartments([]), holder_is_gone)
     ids = await studio.add_items("legal", "Check the licence of a library before it is used.")
     department = BrainDepartment("legal", "Legal")
-    await Outbox(studio.documents).announce(project_id, "k", department, ids)
+    await Outbox(studio.documents).intents.announce(project_id, "k", department, ids)
     async with serve_fake_openai() as openai:
         key = SecretStr(openai.api_key)
         account = OpenAICredentials(api_key=key, base_url=openai.url)

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from aletheia.adapters.content.embedded import EmbeddedContent
-from aletheia.brain.outbox import OUTBOX
+from aletheia.brain.intents import OUTBOX
 from aletheia.documents import Document
 from aletheia.errors import InvalidTask
 from aletheia.gather.progress import GatherReport

@@ -12,7 +12,7 @@ import pytest
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.brain.access import BrainAccess
 from aletheia.brain.index import IndexedBrain
-from aletheia.brain.outbox import OUTBOX
+from aletheia.brain.intents import OUTBOX
 from aletheia.brain.ports import BrainDepartment, BrainItem, Upserted
 from aletheia.errors import InvalidTask, NotFound, Refused, Unavailable
 from aletheia.quality.evaluation import evaluation_id
@@ -30,10 +30,10 @@ async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
 
 async def test_what_is_saved_is_delivered_and_then_forgotten(world: BrainWorld):
     ids = await world.save("first", "second")
-    assert await world.outbox.projects() == [PROJECT]
+    assert await world.outbox.intents.projects() == [PROJECT]
     assert await world.deliver() == 2
     assert await world.known() == ids[::-1]
-    assert await world.outbox.projects() == []
+    assert await world.outbox.intents.projects() == []
     assert await world.deliver() == 0
     assert world.graph.upserts == [ids]
 
@@ -115,18 +115,18 @@ async def test_a_brain_lost_in_mid_batch_is_given_the_rest_later(world: BrainWor
 
 
 async def test_ids_that_were_never_saved_are_passed_over_after_a_while(world: BrainWorld):
-    await world.outbox.announce(PROJECT, "killed", LEGAL, ["0" * 24])
+    await world.outbox.intents.announce(PROJECT, "killed", LEGAL, ["0" * 24])
     ids = await world.save("second")
     assert await world.deliver() == 0, "a run may be just about to save them"
     world.now += 61
     assert await world.deliver() == 1
     assert await world.known() == ids
-    assert await world.outbox.projects() == []
+    assert await world.outbox.intents.projects() == []
 
 
 async def test_a_clock_that_is_behind_takes_no_intent_for_an_old_one(world: BrainWorld):
     (late,) = world.make("late")
-    await world.outbox.announce(PROJECT, "about to be saved", LEGAL, [late.id])
+    await world.outbox.intents.announce(PROJECT, "about to be saved", LEGAL, [late.id])
     world.now -= 5
     assert await world.deliver() == 0
     await world.content.insert_items([late])
@@ -146,7 +146,7 @@ async def test_an_intent_that_is_written_twice_waits_once(world: BrainWorld):
 
 async def test_an_item_that_another_department_has_saved_stays_there(world: BrainWorld):
     ids = await world.save("first", department=SALES)
-    await world.outbox.announce(PROJECT, "the same text", LEGAL, ids)
+    await world.outbox.intents.announce(PROJECT, "the same text", LEGAL, ids)
     world.now += 61
     await world.deliver()
     assert await world.known("sales") == ids
@@ -173,7 +173,7 @@ async def test_a_process_that_died_holds_a_project_no_longer_than_its_lease(worl
     world.access = BrainAccess(world.fetch, world.breakers)
     assert await world.deliver() == 0
     world.graph.wait_s = 0
-    world.now += 181
+    world.now += 186
     assert await world.deliver() == 1
     assert await world.known() == ids
     dying.cancel()
@@ -185,14 +185,14 @@ async def test_an_item_that_is_refused_for_what_it_is_becomes_a_dead_letter(worl
     (bad,) = await world.save("bad")
     changed = world.make(NOT_EMBEDDABLE)[0]
     await world.content.insert_items([changed])
-    await world.outbox.announce(PROJECT, "unembeddable", LEGAL, [changed.id])
+    await world.outbox.intents.announce(PROJECT, "unembeddable", LEGAL, [changed.id])
     assert await world.deliver() == 2
     assert await world.known() == [bad, *good]
-    (dead,) = await world.outbox.dead_items(PROJECT)
+    (dead,) = await world.outbox.dead_items.newest(PROJECT)
     assert (dead.item_id, dead.department, dead.code) == (changed.id, "legal", "input_too_long")
     (state,) = await world.outbox.states()
     assert (state.waiting, state.dead) == (0, 1)
-    assert await world.outbox.forget_dead(PROJECT, [changed.id, bad]) == 1
+    assert await world.outbox.dead_items.forget(PROJECT, [changed.id, bad]) == 1
     assert await world.outbox.states() == []
 
 
@@ -218,7 +218,7 @@ async def test_a_request_that_is_refused_holds_nobody_else_up(world: BrainWorld,
     first, odd, last = [(await world.save(name))[0] for name in ("first", "odd", "last")]
     assert await world.deliver() == 2
     assert await world.known() == [last, first]
-    (dead,) = await world.outbox.dead_items()
+    (dead,) = await world.outbox.dead_items.newest()
     assert (dead.item_id, dead.code) == (odd, getattr(error, "code", ""))
 
 
@@ -237,7 +237,7 @@ async def test_items_are_delivered_beside_a_run(world: BrainWorld):
         ids = await world.save("first")
         world.outbox.nudge()
         async with asyncio.timeout(10):
-            while await world.outbox.projects():
+            while await world.outbox.intents.projects():
                 await asyncio.sleep(0.01)
         ids += await world.save("second")
     assert await world.known() == ids[::-1]
@@ -273,7 +273,7 @@ async def test_whoever_knows_that_the_brain_is_back_need_not_wait(world: BrainWo
 async def test_an_intent_that_is_withdrawn_is_not_delivered(world: BrainWorld):
     await world.save("first")
     kept = await world.save("second")
-    await world.outbox.withdraw(PROJECT, "first")
+    await world.outbox.intents.withdraw(PROJECT, "first")
     assert await world.deliver() == 1
     assert await world.known() == kept
 
@@ -290,11 +290,11 @@ async def test_a_store_that_is_away_is_no_fault_of_the_brain(world: BrainWorld):
 
 async def test_old_refusals_are_deleted(world: BrainWorld):
     await world.content.insert_items(odd := world.make(NOT_EMBEDDABLE))
-    await world.outbox.announce(PROJECT, "odd", LEGAL, [one.id for one in odd])
+    await world.outbox.intents.announce(PROJECT, "odd", LEGAL, [one.id for one in odd])
     await world.deliver()
-    assert await world.outbox.purge(100) == 0
+    assert await world.outbox.dead_items.purge(100) == 0
     world.now += 200
-    assert await world.outbox.purge(100) == 1
+    assert await world.outbox.dead_items.purge(100) == 1
 
 
 async def test_a_link_that_is_not_drawn_is_drawn_later(world: BrainWorld):
@@ -347,7 +347,7 @@ async def test_an_evaluation_is_delivered_after_the_items_that_came_before(world
     # An evaluation's intent names its department by its slug, as these do.
     legal = BrainDepartment("legal", "legal", 1)
     before = await world.save("before", department=legal)
-    await world.outbox.announce_evaluation(ask_for("v1"))
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
     await save_evaluation(world, "v1", 81.5)
     after = await world.save("after", department=legal)
     assert await world.deliver() == 3
@@ -355,12 +355,12 @@ async def test_an_evaluation_is_delivered_after_the_items_that_came_before(world
     assert world.graph.upserts == [before, after]
     found = await world.graph.read_evaluation(PROJECT, "legal", "v1")
     assert found == {"score": 81.5, "attempt": 1}
-    assert await world.outbox.projects() == []
+    assert await world.outbox.intents.projects() == []
 
 
 async def test_an_evaluation_waits_while_the_brain_is_away(world: BrainWorld):
     world.graph.is_away = True
-    await world.outbox.announce_evaluation(ask_for("v1"))
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
     await save_evaluation(world, "v1", 81.5)
     assert await world.deliver() == 0
     (state,) = await world.outbox.states()
@@ -372,21 +372,21 @@ async def test_an_evaluation_waits_while_the_brain_is_away(world: BrainWorld):
 
 
 async def test_an_evaluation_that_was_never_saved_is_given_up_after_a_while(world: BrainWorld):
-    await world.outbox.announce_evaluation(ask_for("v1"))
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
     ids = await world.save("second")
     assert await world.deliver() == 0, "a run may be just about to save it"
     world.now += 61
     assert await world.deliver() == 1
     assert (await world.known(), await kept(world, "v1")) == (ids, None)
-    assert await world.outbox.projects() == []
+    assert await world.outbox.intents.projects() == []
 
 
 async def test_what_a_killed_evaluation_left_does_not_take_along_that_of_the_next_attempt(
     world: BrainWorld,
 ):
-    await world.outbox.announce_evaluation(ask_for("v1"))
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
     world.now += 61
-    await world.outbox.announce_evaluation(ask_for("v1"))
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
     assert await world.deliver() == 0
     await save_evaluation(world, "v1", 81.5)
     assert await world.deliver() == 1
@@ -394,10 +394,10 @@ async def test_what_a_killed_evaluation_left_does_not_take_along_that_of_the_nex
 
 
 async def test_a_forced_evaluation_is_not_taken_for_the_one_before(world: BrainWorld):
-    await world.outbox.announce_evaluation(ask_for("v1"))
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
     await save_evaluation(world, "v1", 70.0)
     await world.deliver()
-    await world.outbox.announce_evaluation(ask_for("v1", attempt=2))
+    await world.outbox.intents.announce_evaluation(ask_for("v1", attempt=2))
     assert await world.deliver() == 0, "the second one is about to be saved"
     await save_evaluation(world, "v1", 90.0, attempt=2)
     assert await world.deliver() == 1
@@ -406,7 +406,7 @@ async def test_a_forced_evaluation_is_not_taken_for_the_one_before(world: BrainW
 
 async def test_of_two_attempts_that_waited_the_later_one_is_kept(world: BrainWorld):
     for attempt in (1, 2):
-        await world.outbox.announce_evaluation(ask_for("v1", attempt))
+        await world.outbox.intents.announce_evaluation(ask_for("v1", attempt))
     await save_evaluation(world, "v1", 90.0, attempt=2)
     assert await world.deliver() == 2
     assert await kept(world, "v1") == 90.0
@@ -431,7 +431,7 @@ class Fussy(IndexedBrain):
 async def test_an_evaluation_that_nobody_wants_holds_nobody_up(world: BrainWorld, error: Exception):
     world.brain = Fussy(world.graph, world.embed, MODEL)
     world.brain.error = error
-    await world.outbox.announce_evaluation(ask_for("v1"))
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
     await save_evaluation(world, "v1", 81.5)
     ids = await world.save("after")
     assert await world.deliver() == 1
@@ -442,7 +442,7 @@ async def test_an_evaluation_that_nobody_wants_holds_nobody_up(world: BrainWorld
 async def test_an_evaluation_that_is_refused_for_our_key_is_not_lost(world: BrainWorld):
     world.brain = Fussy(world.graph, world.embed, MODEL)
     world.brain.error = Refused("brain", 401, "no")
-    await world.outbox.announce_evaluation(ask_for("v1"))
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
     await save_evaluation(world, "v1", 81.5)
     assert await world.deliver() == 0
     (state,) = await world.outbox.states()

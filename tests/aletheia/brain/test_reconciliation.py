@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aletheia.brain.index import IndexedBrain
+from aletheia.brain.intents import OUTBOX
 from aletheia.brain.items import BrainItems
-from aletheia.brain.outbox import OUTBOX
 from aletheia.brain.ports import BrainItem, IndexedItem, ModelChanged, OtherModel
 from aletheia.brain.reconciliation import Kind, Reconciled, Reconciler
 from aletheia.errors import NotFound, Unavailable
@@ -145,12 +145,12 @@ async def test_an_item_that_the_brain_refuses_is_shown_and_tried_again_next_time
     assert done.after is not None
     assert list(done.after.ids[Kind.MISSING]) == [odd.id]
     assert await world.known() == [good]
-    assert [one.item_id for one in await world.outbox.dead_items()] == [odd.id]
+    assert [one.item_id for one in await world.outbox.dead_items.newest()] == [odd.id]
 
     world.embed.refused = ""
     done = await reconcile(world)
     assert_none_left(done, 2)
-    assert await world.outbox.dead_items() == []
+    assert await world.outbox.dead_items.newest() == []
 
 
 async def test_what_is_saved_while_it_compares_is_not_deleted(world: BrainWorld):

@@ -1,0 +1,135 @@
+"""How intents get into the Brain: read what they name, send it, settle what it refuses."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aletheia.brain.access import BrainAccess
+from aletheia.brain.dead_items import DeadItems
+from aletheia.brain.intents import Intent, Intents
+from aletheia.brain.items import BrainItems
+from aletheia.brain.ports import BrainDepartment, FailedItem
+from aletheia.documents import Documents
+from aletheia.errors import InvalidTask, NotFound, Refused
+from aletheia.items.content import SavedItem
+from aletheia.quality.evaluation import evaluation_id
+from aletheia.quality.evaluation_store import EVALUATIONS, choose_plain
+from aletheia.store.clock import Clock, microseconds
+
+log = logging.getLogger(__name__)
+
+_OUR_FAULT: Final = frozenset({400, 413, 422})
+"""What a service answers to items it will never take; anything else may pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The way of one project's intents into the Brain.
+
+    Attributes:
+        documents: the store, with the evaluations.
+        intents: those of all projects.
+        dead_items: where items go that the Brain refuses.
+        project_id: the project.
+        access: the way to the Brain.
+        items: the project's.
+        clock: what the age of an intent goes by.
+        settle_s: how long an intent waits for what it names to be saved, seconds.
+        timeout_s: bound on delivering one batch, seconds.
+    """
+
+    documents: Documents
+    intents: Intents
+    dead_items: DeadItems
+    project_id: str
+    access: BrainAccess
+    items: BrainItems
+    clock: Clock
+    settle_s: float
+    timeout_s: float
+
+    async def send(self, intents: list[Intent]) -> int | None:
+        """Deliver intents that go together.
+
+        Returns:
+            How many items and evaluations the Brain took; `None` if what the first intent names is
+            not saved yet.
+
+        Raises:
+            AletheiaError: the Brain did not take them, for now.
+        """
+        if intents[0].version is not None:
+            return await self._send_evaluation(intents[0])
+        ids = list(dict.fromkeys(item_id for intent in intents for item_id in intent.item_ids))
+        department = intents[0].department
+        own, unsaved = await self.items.read(ids, department.slug)
+        ready = self._settled(intents, set(unsaved))
+        if not ready:
+            return None
+        if len(ready) < len(intents):
+            return await self.send(ready)
+        failed: Sequence[FailedItem] = ()
+        try:
+            if own:
+                failed = await self._upsert(department, own)
+        except (Refused, InvalidTask) as error:
+            if not _is_our_fault(error):
+                raise
+            if len(intents) > 1:
+                # Which of them is at fault shows when each is sent alone.
+                return await self.send(intents[:1])
+            failed = [FailedItem(item.id, error.code) for item in own]
+        await self.dead_items.add(self.project_id, department.slug, failed)
+        await self.intents.forget(intents)
+        return len(own) - len(failed)
+
+    async def _upsert(
+        self, department: BrainDepartment, own: Sequence[SavedItem]
+    ) -> Sequence[FailedItem]:
+        prepared = await self.items.prepare(own)
+        async with self.access.using(timeout_s=self.timeout_s) as brain:
+            return (await brain.upsert(self.project_id, department, prepared)).failed
+
+    async def _send_evaluation(self, intent: Intent) -> int | None:
+        """Deliver an evaluation as it is by now; see `send`."""
+        slug, version = intent.department.slug, intent.version or ""
+        name = evaluation_id(self.project_id, slug, version)
+        stored = (await self.documents.get(EVALUATIONS, [name])).get(name)
+        if stored is None or int(stored["attempt"]) < intent.attempt:
+            if self._is_young(intent):
+                return None
+            stored = None
+        taken = 0
+        if stored is not None:
+            plain = choose_plain(stored)
+            try:
+                async with self.access.using(timeout_s=self.timeout_s) as brain:
+                    await brain.keep_evaluation(self.project_id, slug, version, plain)
+                taken = 1
+            except (Refused, InvalidTask) as error:
+                if not isinstance(error, NotFound) and not _is_our_fault(error):
+                    raise
+                log.warning(
+                    "the Brain keeps no evaluation of %s in %s: %s", slug, self.project_id, error
+                )
+        await self.intents.forget([intent])
+        return taken
+
+    def _settled(self, intents: Sequence[Intent], unsaved: set[str]) -> list[Intent]:
+        """Return the first intents whose items are saved, or will never be."""
+        ready: list[Intent] = []
+        for intent in intents:
+            if not unsaved.isdisjoint(intent.item_ids) and self._is_young(intent):
+                break
+            ready.append(intent)
+        return ready
+
+    def _is_young(self, intent: Intent) -> bool:
+        """Return whether what an intent names may be just about to be saved."""
+        # Clocks of two machines may differ: what is still to come is young, too.
+        return abs(self.clock.now() - intent.seq) < microseconds(self.settle_s)
+
+
+def _is_our_fault(error: Refused | InvalidTask) -> bool:
+    return isinstance(error, InvalidTask) or error.status in _OUR_FAULT

@@ -1,0 +1,157 @@
+"""What the Brain still lacks, in the order in which it came about (SPEC §4, Brain).
+
+An intent is written before what it names is saved, so that whoever dies in between leaves it
+behind. It names items, or an evaluation, and whoever delivers it reads them from the store, so that
+nothing is stored twice and what was never saved is never delivered.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aletheia.brain.ports import BrainDepartment
+from aletheia.documents import Document, Documents
+from aletheia.quality.evaluation_store import EvaluationRequest
+from aletheia.store.clock import Clock
+from aletheia.store.project_id import check_project_id
+
+OUTBOX: Final = "aletheia_brain_outbox"
+
+MAX_ITEMS: Final = 500
+"""Items that are delivered at once."""
+
+_PAGE: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is to be delivered: items, or the evaluation of a version.
+
+    Attributes:
+        id: of its document.
+        department: whose.
+        item_ids: of the items; none for an evaluation.
+        seq: its place in the order, which is when it was written, microseconds.
+        version: of the evaluation; `None` for items.
+        attempt: the evaluation that is delivered is of this attempt, or of a later one.
+    """
+
+    id: str
+    department: BrainDepartment
+    item_ids: tuple[str, ...]
+    seq: int
+    version: str | None
+    attempt: int
+
+    def goes_with(self, other: "Intent") -> bool:
+        """Return whether both may be delivered at once."""
+        is_of_items = self.version is None and other.version is None
+        return is_of_items and self.department == other.department
+
+
+class Intents:
+    """The intents of all projects of one store.
+
+    Args:
+        documents: the store, open and durable.
+        clock: what their order goes by.
+    """
+
+    def __init__(self, documents: Documents, *, clock: Clock) -> None:
+        self._documents, self._clock = documents, clock
+        self._last_seq = 0
+
+    async def prepare(self) -> None:
+        """Make reading them in order fast."""
+        await self._documents.ensure_index(OUTBOX, ["project", "seq"])
+
+    async def announce(
+        self, project_id: str, key: str, department: BrainDepartment, ids: Sequence[str]
+    ) -> None:
+        """Write that items are to be indexed; to be done before they are saved or indexed.
+
+        Args:
+            project_id: the project.
+            key: of the iteration or batch; one that waits already stays as it is.
+            department: the items' own.
+            ids: of the items.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        await self._write(project_id, key, department, {"ids": list(ids)})
+
+    async def announce_evaluation(self, request: EvaluationRequest) -> None:
+        """Write that an evaluation is to be stored; to be done before it is saved.
+
+        Raises:
+            Unavailable: the store is out of reach.
+        """
+        department = BrainDepartment(
+            request.department, request.department, request.department_number
+        )
+        named: Document = {"ids": [], "version": request.version, "attempt": request.attempt}
+        # A key of its own: one that a killed run left is given up while this one's result is saved.
+        key = f"evaluation:{uuid.uuid4().hex}"
+        await self._write(request.project_id, key, department, named)
+
+    async def withdraw(self, project_id: str, key: str) -> None:
+        """Delete an intent of items that whoever announced them has indexed."""
+        await self._documents.delete(OUTBOX, {"_id": _intent_id(project_id, key)})
+
+    async def projects(self) -> list[str]:
+        """Return the ids of the projects that have something to deliver, sorted."""
+        return sorted(await self.count_by_project())
+
+    async def count_by_project(self) -> dict[str, int]:
+        """Count the intents of each project that has some."""
+        return await self._documents.count_by(OUTBOX, "project", {})
+
+    async def read_batch(self, project_id: str) -> list[Intent]:
+        """Read the oldest intents, as many as go into one batch: a department's, or one."""
+        rows = await self._documents.find(OUTBOX, {"project": project_id}, sort="seq", limit=_PAGE)
+        batch: list[Intent] = []
+        size = 0
+        for row in rows:
+            intent = _read(row)
+            size += len(intent.item_ids)
+            if batch and (not batch[0].goes_with(intent) or size > MAX_ITEMS):
+                break
+            batch.append(intent)
+        return batch
+
+    async def forget(self, intents: Sequence[Intent]) -> None:
+        """Delete intents that are delivered, or given up."""
+        ids = [intent.id for intent in intents]
+        await self._documents.delete(OUTBOX, {"_id": {"$in": ids}})
+
+    async def _write(
+        self, project_id: str, key: str, department: BrainDepartment, named: Document
+    ) -> None:
+        self._last_seq = max(self._last_seq + 1, self._clock.now())
+        document: Document = {
+            "_id": _intent_id(check_project_id(project_id), key),
+            "project": project_id,
+            "seq": self._last_seq,
+            "department": department.slug,
+            "name": department.name,
+            "number": department.code_dep_number,
+            **named,
+        }
+        await self._documents.insert(OUTBOX, [document])
+
+
+def _read(row: Document) -> Intent:
+    return Intent(
+        row["_id"],
+        BrainDepartment(row["department"], row["name"], row["number"]),
+        tuple(row["ids"]),
+        int(row["seq"]),
+        row.get("version"),
+        int(row.get("attempt", 0)),
+    )
+
+
+def _intent_id(project_id: str, key: str) -> str:
+    return f"{project_id}:{key}"
