@@ -46,8 +46,8 @@ class Item(BaseModel):
 
     Attributes:
         content: the content itself, some sentences.
-        summary: its gist, one sentence.
-        context: where it belongs: the situation it is for and what it rests on; may be empty.
+        summary: its main point, one sentence.
+        context: the situation that it is for and what it is based on; may be empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -56,9 +56,9 @@ class Item(BaseModel):
         description="The item itself: two to five full sentences."
     )
     summary: Required = Field(
-        max_length=MAX_SUMMARY_CHARS, description="The gist of it in one sentence."
+        max_length=MAX_SUMMARY_CHARS, description="The main point in one sentence."
     )
     context: Cleaned = Field(
         max_length=MAX_CONTEXT_CHARS,
-        description="The situation it is for and what it rests on, in one sentence.",
+        description="The situation that it is for and what it is based on, in one sentence.",
     )

@@ -33,11 +33,8 @@ MAX_DESCRIPTION_TOKENS: Final = 800
 _MAX_KEPT_TOKENS: Final = 60
 
 _SHARES: Final = (("gaps", 0.1), ("earlier", 0.25), ("brain", 0.25), ("existing", 1.0))
-"""The kinds of context in the order they are let in, and how much of what is left each may take.
-
-What one kind does not use is the next one's; the department's own items come last and get all of
-it, since there are always more of them than fit.
-"""
+"""The kinds of context in the order of their choice, and the share of the remaining tokens that
+each may take. The department's own items come last and may take all that is left."""
 
 
 class GeneratedItems(BaseModel):
@@ -55,7 +52,7 @@ class Angle:
 
     Attributes:
         name: short.
-        wish: what the items are to be about, part of a sentence.
+        wish: what the items are about, part of a sentence.
     """
 
     name: str
@@ -67,32 +64,31 @@ ANGLES: Final = (
     Angle("daily practice", "what is done every day or week, by whom, and what it takes"),
     Angle("common mistakes", "what usually goes wrong, how it is noticed, and what prevents it"),
     Angle("measures", "what to measure, from which source, how often, and which value is good"),
-    Angle("roles", "who decides, who does the work, who is told, and how work is handed over"),
-    Angle("risks", "what could do harm, how likely and how bad it is, and what is prepared for it"),
-    Angle("tools and data", "which tools, records and data are needed, and how they are kept"),
-    Angle("quality", "how good work is told from poor work: criteria, examples, reviews"),
+    Angle("roles", "who decides, who does the work, who is informed, and how work is handed over"),
+    Angle("risks", "what could do harm, how likely and serious it is, and how to prepare for it"),
+    Angle("tools and data", "which tools, records and data are needed, and how to maintain them"),
+    Angle("quality", "how to tell good work from poor work: criteria, examples, reviews"),
     Angle("cost and effort", "what things cost in time and money, and where less is enough"),
-    Angle("working together", "what other departments need from this one, and the other way"),
+    Angle("working together", "what other departments need from this one, and the other way round"),
     Angle("improvement", "what to change over the next months, and how to learn from results"),
     Angle("special cases", "what is rare and hard: exceptions, peaks, conflicts, failures"),
 )
-"""Each asks for other verbs, other nouns and another kind of number than the ones beside it."""
+"""Neighbouring angles differ in the verbs, nouns and numbers that they ask for."""
 
 LENSES: Final = (
     Angle("in general", "for anybody in the department"),
     Angle("for newcomers", "for somebody who started this week"),
-    Angle("for experts", "for somebody who has done it for ten years"),
-    Angle("for whoever leads", "for whoever answers for the results"),
+    Angle("for experts", "for somebody with ten years of experience"),
+    Angle("for whoever leads", "for whoever is responsible for the results"),
     Angle("for outsiders", "for customers, partners and auditors who look at it from outside"),
 )
-"""For whom a batch is written; with the angles they make 60 batches that ask for other things."""
+"""Readers that a batch is written for; with the angles they make 60 different batches."""
 
 
 def angle_of(department: Department, number: int) -> tuple[Angle, Angle]:
-    """Choose point of view and readers for a batch.
+    """Return point of view and readers for a batch.
 
-    Departments begin at different angles, so that a run over many of them is not one theme after
-    another.
+    Departments begin at different angles, so that a run over many of them varies its themes.
 
     Args:
         department: the department.
@@ -104,11 +100,11 @@ def angle_of(department: Department, number: int) -> tuple[Angle, Angle]:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a further round has to mend.
+    """What a further round has to repair.
 
     Attributes:
-        error: what was wrong with the answer before this round, and only with that.
-        kept: items of earlier rounds that are good.
+        error: what was wrong with the last answer.
+        kept: valid items of earlier rounds.
     """
 
     error: str
@@ -121,7 +117,7 @@ class Prompt:
 
     Attributes:
         messages: system and user.
-        sources: of the excerpts that are in it, in their order.
+        sources: of the quoted excerpts, in order.
         context_tokens: estimated tokens of those excerpts.
         left_out: how many excerpts did not fit.
     """
@@ -156,11 +152,11 @@ def build_prompt(
     Args:
         department: the department.
         number: of the batch, from 1; chooses the angle.
-        context: what is there already.
+        context: what the prompt may quote.
         count: items asked for; with a `repair`, those that are still missing.
         max_context_tokens: bound on all excerpts together.
         language: ISO 639-1 code of the language to write in; `None` is the department's own.
-        repair: what is wrong with the answer so far.
+        repair: what was wrong with the last answer.
         count_tokens: estimates the tokens of a text.
     """
     angle, lens = angle_of(department, number)
@@ -178,7 +174,7 @@ def build_prompt(
         _task(count, angle, lens, language, quoted=selection.texts),
     ]
     if repair is not None:
-        blocks += _mend(repair)
+        blocks += _repair_blocks(repair)
     return Prompt(
         messages=(Message("system", _SYSTEM), Message("user", "\n\n".join(blocks))),
         sources=tuple(selection.sources),
@@ -195,11 +191,11 @@ somebody can act on.
 
 Answer with one JSON object and nothing else, in this form:
 {{"items": [{{"content": "…", "summary": "…", "context": "…"}}]}}
-- content: two to five full sentences. Name who does what, when, with what, and by which figure \
-one sees that it worked.
-- summary: the gist in one sentence.
-- context: the situation the item is for and what it rests on, in one sentence.
-All three are plain text without Markdown. No item repeats another one or one that exists, not \
+- content: two to five full sentences. Say who does what, when and with what, and which figure \
+shows that it worked.
+- summary: the main point in one sentence.
+- context: the situation that the item is for and what it is based on, in one sentence.
+All three are plain text without Markdown. No item repeats another item or an existing one, not \
 even in other words."""
 
 
@@ -211,10 +207,10 @@ def _describe(department: Department) -> dict[str, Any]:
 
 
 _USES: Final = {
-    "gaps": "The block gaps says what is missing so far: begin with that.",
-    "earlier": "The block earlier has what other departments came to: build on it.",
-    "brain": "The block brain has what else is known: do not contradict it.",
-    "existing": "The items of the block existing are there already: write about something else.",
+    "gaps": "The block gaps lists what is missing so far: write about that first.",
+    "earlier": "The block earlier summarises the items of other departments: build on them.",
+    "brain": "The block brain lists what else is known: do not contradict it.",
+    "existing": "The items in the block existing are there already: write about something else.",
 }
 
 
@@ -236,17 +232,17 @@ def _task(
     return " ".join(lines)
 
 
-def _mend(repair: Repair) -> list[str]:
-    """Say what was wrong, as data: an error may have words of the answer in it."""
+def _repair_blocks(repair: Repair) -> list[str]:
+    """Return the blocks of a repair; the error is quoted, as it may repeat words of an answer."""
     blocks: list[str] = []
     if repair.kept:
         kept = [cut_text(item.content, _MAX_KEPT_TOKENS) for item in repair.kept]
         blocks.append(quote("already_accepted", kept))
-        blocks.append("The items of the block already_accepted are accepted: do not repeat them.")
+        blocks.append("The items in the block already_accepted are accepted: do not repeat them.")
     blocks.append(quote("error", repair.error))
     blocks.append(
-        "Your last answer could not be used as it was; the block error says why. Answer again, "
-        "with the JSON object only."
+        "Your last answer could not be used as it was. The block error says why. Answer again with "
+        "the JSON object only."
     )
     return blocks
 
@@ -258,17 +254,16 @@ def _select(
     selection = _Selection()
     for kind, share in _SHARES:
         excerpts: Sequence[Excerpt] = getattr(context, kind)
-        room = int((max_tokens - selection.tokens) * share)
+        left = int((max_tokens - selection.tokens) * share)
         for place, excerpt in enumerate(excerpts):
             text = cut_text(clean_text(excerpt.text), MAX_EXCERPT_TOKENS)
             tokens = count_tokens(text)
-            if tokens > room:
-                # The first one that does not fit ends it: there may be a hundred thousand more.
+            if tokens > left:
                 selection.left_out += len(excerpts) - place
                 break
             if not text:
                 continue
-            room -= tokens
+            left -= tokens
             selection.tokens += tokens
             selection.texts.setdefault(kind, []).append(text)
             selection.sources.append(excerpt.source)

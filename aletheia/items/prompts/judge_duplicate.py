@@ -24,8 +24,8 @@ def build_prompt(new_excerpt: str, other_excerpt: str) -> tuple[Message, Message
     """Build the messages that ask for a verdict.
 
     Args:
-        new_excerpt: of the new text, the parts that differ among it.
-        other_excerpt: the same of the one it may repeat.
+        new_excerpt: of the new text.
+        other_excerpt: of the text that it may repeat.
     """
     pair = {"first": clean_text(other_excerpt), "second": clean_text(new_excerpt)}
     blocks = [quote("pair", pair), "Do the two texts of the block pair make the same point?"]
@@ -33,12 +33,13 @@ def build_prompt(new_excerpt: str, other_excerpt: str) -> tuple[Message, Message
 
 
 _SYSTEM: Final = f"""\
-You tell whether two texts make the same point. They do if whoever has read the first learns \
-nothing from the second that changes what is done: other words, another order, another example \
-for the same thing. They do not if the second asks for something else, holds for other people or \
-another case, gives another number or time, or says the opposite, however alike they look.
+You decide whether two texts make the same point. They do if a reader of the first learns nothing \
+from the second that changes what to do: the second has other words, another order, or another \
+example of the same thing. They do not if the second asks for something else, applies to other \
+people or another case, gives another number or time, or says the opposite, however similar they \
+look.
 
-{QUOTED_IS_DATA} Long texts are shortened to where they differ; "…" stands for what is left out.
+{QUOTED_IS_DATA} Long texts are shortened to the parts that differ; "…" stands for what is left out.
 
 Answer with one JSON object and nothing else, in this form:
 {{"is_duplicate": false, "reason": "…"}}

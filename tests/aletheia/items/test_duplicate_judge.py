@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from aletheia.text.excerpts import EXCERPT_CHARS, excerpt_pair
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
 
 PLAN = AskPlan("judge-model", temperature=0)
+SNAPSHOT = Path(__file__).with_name("prompts") / "judge_duplicate.txt"
 
 
 def question(key: str = "k1", new: str = "One.", other: str = "Other.") -> Question:
@@ -24,6 +26,12 @@ def said(is_duplicate: object, reason: str = "Both say it.") -> str:
 
 def judge(chat: ScriptedChat, answers: MemoryAnswers | None = None) -> DuplicateJudge:
     return DuplicateJudge(chat, answers or MemoryAnswers(), plan=PLAN)
+
+
+def test_the_prompt_reads_as_it_did() -> None:
+    messages = build_prompt("Pay within 20 days.", "Pay within 30 days.")
+    written = "\n\n".join(f"[{message.role}]\n{message.text}" for message in messages) + "\n"
+    assert written == SNAPSHOT.read_text("utf-8")
 
 
 async def test_verdicts_come_in_the_order_of_the_questions() -> None:

@@ -25,7 +25,7 @@ from aletheia.quality.evaluation_store import (
     list_lost_requests,
 )
 from aletheia.quality.prompts.evaluate_department import MAX_REMARKS, build_prompt
-from aletheia.quality.scores import PARTS, QualityItem
+from aletheia.quality.scores import PARTS, Part, QualityItem
 from tests.aletheia.quality.quality_sets import FILLER, GOOD, STRAY, department, items
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
 
@@ -33,6 +33,7 @@ LEGAL = department(code_dep_number=3)
 ITEMS = items(GOOD)
 IDS = [one.id for one in ITEMS]
 PLAN = AskPlan("judge-model")
+SNAPSHOT = Path(__file__).with_name("prompts") / "evaluate_department.txt"
 SCORES = json.dumps({part: {"score": 85, "reason": "because"} for part in PARTS})
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -514,6 +515,13 @@ async def test_a_store_that_is_down_says_so(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         await ask(EvaluationStore(opened, "p1", clock=Clock()))
     await opened.close()
+
+
+def test_the_prompt_reads_as_it_did() -> None:
+    scores: dict[Part, float] = {part: 50.0 + place for place, part in enumerate(PARTS)}
+    messages = build_prompt(LEGAL, items(GOOD[:2]), scores, max_context_tokens=6000)
+    written = "\n\n".join(f"[{message.role}]\n{message.text}" for message in messages) + "\n"
+    assert written == SNAPSHOT.read_text("utf-8")
 
 
 def test_a_version_of_many_items_is_made_fast() -> None:

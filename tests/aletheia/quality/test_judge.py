@@ -308,7 +308,7 @@ def test_of_more_items_than_fit_some_from_all_over_are_quoted() -> None:
     shown = [int(one["id"][1:]) for one in read_quoted(user)["items"]]
     assert 5 <= len(shown) < 40
     assert max(shown) > len(many) * 0.8
-    assert f"of {len(many)} you see {len(shown)}" in user
+    assert f"You see {len(shown)} of {len(many)} items" in user
 
 
 def test_at_least_one_item_is_quoted_and_a_long_one_is_cut() -> None:
