@@ -133,7 +133,7 @@ async def show_evaluation(report: EvaluationReport) -> None:
 async def open_evaluations(project_id: str) -> EvaluationStore:
     """Give the requests and results of a project."""
     announce = (await get_outbox()).intents.announce_evaluation
-    store = EvaluationStore(await get_store(), project_id, clock=_now, announce=announce)
+    store = EvaluationStore(await get_store(), project_id, announce=announce)
     await store.open()
     return store
 

@@ -7,19 +7,17 @@ run at a time works on a request; if it dies, its lease runs out.
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import Unavailable
 from aletheia.items.departments import Department
 from aletheia.quality.evaluation import Evaluation, evaluation_id, version_of
-
-log = logging.getLogger(__name__)
+from aletheia.store.clock import SYSTEM_CLOCK, Clock, TimeUnit, moment
+from aletheia.store.lease import DEFAULT_SKEW_S, Leases, LeaseTerms
 
 EVALUATIONS: Final = "aletheia_evaluations"
 REQUESTS: Final = "aletheia_evaluation_requests"
@@ -27,9 +25,8 @@ REQUESTS: Final = "aletheia_evaluation_requests"
 LEASE_S: Final = 60.0
 """How long a request stays that of a run that died, seconds; as a project does (SPEC §4)."""
 
-RENEWALS_PER_LEASE: Final = 3
-LOOK_EVERY_S: Final = 1.0
-"""Between two looks at a request that another run holds, seconds."""
+POLL_EVERY_S: Final = 1.0
+"""Between two polls of a request that another run works on, seconds."""
 
 PLAIN_VALUES: Final = ("score", "threshold", "items", "evaluated_at", "attempt", "mock")
 """What of an evaluation is plain enough for the Brain."""
@@ -110,8 +107,9 @@ class EvaluationStore:
     Args:
         documents: where they are kept.
         project_id: the project.
-        clock: tells the time in UTC.
-        lease_s: how long a request stays that of a run that died.
+        clock: what leases go by, and when something is requested or evaluated.
+        lease_s: how long a request stays that of a run that died, seconds.
+        skew_s: how far clocks may differ, seconds.
         announce: writes down that the result of a request is to be kept by the Brain; done before
             it is saved, so that whoever dies in between leaves that behind.
     """
@@ -121,14 +119,16 @@ class EvaluationStore:
         documents: Documents,
         project_id: str,
         *,
-        clock: Callable[[], datetime],
+        clock: Clock = SYSTEM_CLOCK,
         lease_s: float = LEASE_S,
+        skew_s: float = DEFAULT_SKEW_S,
         announce: Callable[[EvaluationRequest], Awaitable[None]] | None = None,
     ) -> None:
         self._documents = documents
         self._project_id = project_id
         self._clock = clock
-        self._lease_s = lease_s
+        terms = LeaseTerms(lease_s, skew_s, unit=TimeUnit.SECONDS)
+        self._leases = Leases(documents, REQUESTS, terms, clock=clock)
         self._announce = announce
 
     async def open(self) -> None:
@@ -180,7 +180,7 @@ class EvaluationStore:
             user_id=user_id,
             is_auto=is_auto,
             attempt=1 + (0 if last is None else last.attempt),
-            requested_at=self._clock(),
+            requested_at=moment(self._clock.now()),
             run_id=run_id,
         )
         ordered = {
@@ -222,7 +222,7 @@ class EvaluationStore:
 
     @asynccontextmanager
     async def holding(
-        self, request: EvaluationRequest, run_id: str, *, look_every_s: float = LOOK_EVERY_S
+        self, request: EvaluationRequest, run_id: str, *, poll_every_s: float = POLL_EVERY_S
     ) -> AsyncGenerator[Document | None]:
         """Be the one run that is at work on a request, as soon as no other one is.
 
@@ -235,42 +235,13 @@ class EvaluationStore:
         Raises:
             Unavailable: the store is out of reach.
         """
-        while not await self._take(request, run_id):
+        while (lease := await self._leases.take(request.key, run_id)) is None:
             if (stored := await self.find_result(request)) is not None:
                 yield stored
                 return
-            await asyncio.sleep(look_every_s)
-        renewing = asyncio.create_task(self._renew_for_ever(request, run_id))
-        try:
+            await asyncio.sleep(poll_every_s)
+        async with lease.hold():
             yield await self.find_result(request)
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-            free = Change(set={"holder": "", "lease_until": 0.0})
-            with suppress(Unavailable):
-                update = Update(request.key, free, {"holder": run_id})
-                await self._documents.update(REQUESTS, [update])
-
-    async def _take(self, request: EvaluationRequest, run_id: str) -> bool:
-        """Hold a request for another lease, if nobody else does; say whether it is ours."""
-        now = self._clock().timestamp()
-        change = Change(set={"holder": run_id, "lease_until": now + self._lease_s})
-        conditions: list[dict[str, Any]] = [{"holder": run_id}, {"lease_until": {"$lt": now}}]
-        for where in conditions:
-            if (await self._documents.update(REQUESTS, [Update(request.key, change, where)]))[0]:
-                return True
-        return False
-
-    async def _renew_for_ever(self, request: EvaluationRequest, run_id: str) -> None:
-        while True:
-            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
-            try:
-                if not await self._take(request, run_id):
-                    log.warning("request %r was taken over by another run", request.key)
-                    return
-            except Unavailable as outage:
-                # The lease holds for two more tries.
-                log.warning("the lease of %r was not renewed: %s", request.key, outage)
 
     async def save(self, request: EvaluationRequest, evaluation: Evaluation) -> Document:
         """Keep the result of a request; a result of the same or a later attempt stays as it is.
@@ -290,7 +261,7 @@ class EvaluationStore:
             "attempt": request.attempt,
             "user_id": request.user_id,
             "auto": request.is_auto,
-            "evaluated_at": self._clock().isoformat(),
+            "evaluated_at": moment(self._clock.now()).isoformat(),
         }
         if self._announce is not None:
             await self._announce(request)
@@ -365,7 +336,7 @@ def _document_of(request: EvaluationRequest) -> Document:
         "requested_at": request.requested_at.isoformat(),
         "run_id": request.run_id,
         "holder": "",
-        "lease_until": 0.0,
+        "lease_until": 0,
     }
 
 

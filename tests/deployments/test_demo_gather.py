@@ -4,7 +4,6 @@ import asyncio
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ async def gather(directory: Path) -> Outcome:
     )
     run = await deps.runs.load(run.id)
     await EventEmitter(EventLog(documents), "a-model", mock=MOCK_MODEL).emit(run)
-    evaluations = EvaluationStore(documents, PROJECT, clock=lambda: datetime.now(UTC))
+    evaluations = EvaluationStore(documents, PROJECT)
     for one in run.progress.departments[:2]:
         await evaluations.request(one.department, ["a"], user_id="demo", is_auto=True)
     done = {"_id": "e", "project_id": PROJECT, "department": "support", "score": 71.25}

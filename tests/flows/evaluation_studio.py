@@ -26,6 +26,7 @@ from aletheia.items.models import Item
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS, EvaluationStore
 from aletheia.quality.scores import PARTS
+from aletheia.store.clock import Clock
 from aletheia.text.normalisation import content_hash
 from blocks import (
     BrainCredentials,
@@ -99,7 +100,7 @@ class Studio:
     def store(self, clock: datetime | None = None) -> EvaluationStore:
         """Give the requests of the project, by a clock that stands still if one is given."""
         now = datetime.now(UTC) if clock is None else clock
-        return EvaluationStore(self.documents, self.project_id, clock=lambda: now)
+        return EvaluationStore(self.documents, self.project_id, clock=Clock(now.timestamp))
 
     async def requests(self) -> list[Document]:
         """Read all requests, oldest first."""

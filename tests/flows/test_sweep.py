@@ -62,7 +62,7 @@ async def request(
 ) -> None:
     """Leave a request whose run was never started."""
     asked_at = datetime.now(UTC) - timedelta(seconds=age_s)
-    store = EvaluationStore(studio.documents, project_id, clock=lambda: asked_at)
+    store = EvaluationStore(studio.documents, project_id, clock=Clock(asked_at.timestamp))
     await store.request(make_department(slug, number), [slug], user_id="u", is_auto=True)
 
 

@@ -26,8 +26,10 @@ from aletheia.quality.evaluation_store import (
 )
 from aletheia.quality.prompts.evaluate_department import MAX_REMARKS, build_prompt
 from aletheia.quality.scores import PARTS, Part, QualityItem
+from aletheia.store.clock import Clock
 from tests.aletheia.quality.quality_sets import FILLER, GOOD, STRAY, department, items
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
+from tests.fakes.clock import MovableClock
 
 LEGAL = department(code_dep_number=3)
 ITEMS = items(GOOD)
@@ -194,13 +196,13 @@ def test_the_prompt_quotes_items_as_data() -> None:
 # The store
 
 
-class Clock:
+class TickingClock:
     def __init__(self) -> None:
         self.now = START
 
-    def __call__(self) -> datetime:
+    def __call__(self) -> float:
         self.now += timedelta(seconds=1)
-        return self.now
+        return self.now.timestamp()
 
 
 @pytest.fixture
@@ -213,7 +215,7 @@ async def documents(tmp_path: Path) -> AsyncGenerator[EmbeddedDocuments]:
 
 @pytest.fixture
 async def store(documents: EmbeddedDocuments) -> EvaluationStore:
-    made = EvaluationStore(documents, "p1", clock=Clock())
+    made = EvaluationStore(documents, "p1", clock=Clock(TickingClock()))
     await made.open()
     return made
 
@@ -273,7 +275,7 @@ async def test_a_sweep_leaves_young_requests_alone(
 async def test_requests_are_started_in_the_order_of_departments(
     store: EvaluationStore, documents: EmbeddedDocuments
 ) -> None:
-    others = EvaluationStore(documents, "p0", clock=lambda: START + timedelta(minutes=1))
+    others = EvaluationStore(documents, "p0", clock=Clock((START + timedelta(minutes=1)).timestamp))
     for number in (7, None, 2, 7, -1):
         one = department(code_dep_number=number)
         await store.request(one, [f"{number}"], user_id="u1", is_auto=True)
@@ -314,7 +316,7 @@ async def test_an_order_of_another_project_is_none_of_ours(
     store: EvaluationStore, documents: EmbeddedDocuments
 ) -> None:
     key = (await ask(store)).request.key
-    other = EvaluationStore(documents, "p2", clock=Clock())
+    other = EvaluationStore(documents, "p2", clock=Clock(TickingClock()))
     assert await other.find_order(key) is None
 
 
@@ -323,7 +325,7 @@ class Held:
     store: EvaluationStore
     request: EvaluationRequest
     holding: asyncio.Task[None]
-    now: list[datetime]
+    clock: MovableClock
 
 
 async def test_one_run_at_a_time_is_at_work_on_a_request(store: EvaluationStore) -> None:
@@ -331,7 +333,7 @@ async def test_one_run_at_a_time_is_at_work_on_a_request(store: EvaluationStore)
     seen: list[str] = []
 
     async def work(run_id: str) -> None:
-        async with store.holding(request, run_id, look_every_s=0.01) as stored:
+        async with store.holding(request, run_id, poll_every_s=0.01) as stored:
             seen.append(f"{run_id} {stored is None}")
             if stored is None:
                 await asyncio.sleep(0.05)
@@ -344,8 +346,8 @@ async def test_one_run_at_a_time_is_at_work_on_a_request(store: EvaluationStore)
 @pytest.fixture
 async def held(documents: EmbeddedDocuments) -> AsyncGenerator[Held]:
     """A request that the run `first` holds; it renews its lease ten times a second."""
-    now = [START]
-    store = EvaluationStore(documents, "p1", clock=lambda: now[0], lease_s=0.3)
+    clock = MovableClock(START)
+    store = EvaluationStore(documents, "p1", clock=clock.both, lease_s=0.3, skew_s=0)
     request = (await ask(store)).request
     is_held = asyncio.Event()
 
@@ -356,21 +358,21 @@ async def held(documents: EmbeddedDocuments) -> AsyncGenerator[Held]:
 
     holding = asyncio.create_task(hold())
     await is_held.wait()
-    yield Held(store, request, holding, now)
+    yield Held(store, request, holding, clock)
     holding.cancel()
     await asyncio.gather(holding, return_exceptions=True)
 
 
 async def test_the_lease_of_a_run_that_died_runs_out(documents: EmbeddedDocuments) -> None:
-    now = [START]
-    store = EvaluationStore(documents, "p1", clock=lambda: now[0], lease_s=60)
+    clock = MovableClock(START)
+    store = EvaluationStore(documents, "p1", clock=clock.both, lease_s=60)
     request = (await ask(store)).request
     dead = {"holder": "dead", "lease_until": START.timestamp() + 60}
     await documents.update(REQUESTS, [Update(request.key, Change(set=dead))])
     waiting = asyncio.create_task(hold(store, request, "other"))
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    now[0] += timedelta(seconds=61)
+    clock.move(seconds=66)
     assert await waiting == "other"
 
 
@@ -383,8 +385,8 @@ async def test_a_lease_is_renewed_while_the_work_goes_on(
 ) -> None:
     waiting = asyncio.create_task(hold(held.store, held.request, "other"))
     for _ in range(5):
-        held.now[0] += timedelta(seconds=0.2)
-        wanted = held.now[0].timestamp() + 0.3
+        held.clock.now += timedelta(seconds=0.2)
+        wanted = held.clock() + 0.3
         while (await documents.get(REQUESTS, [held.request.key]))[held.request.key][
             "lease_until"
         ] < wanted:
@@ -395,7 +397,7 @@ async def test_a_lease_is_renewed_while_the_work_goes_on(
 
 
 async def hold(store: EvaluationStore, request: EvaluationRequest, run_id: str) -> str:
-    async with store.holding(request, run_id, look_every_s=0.01) as stored:
+    async with store.holding(request, run_id, poll_every_s=0.01) as stored:
         assert stored is None
         return run_id
 
@@ -429,7 +431,7 @@ async def test_requests_of_another_project_are_not_seen(
     store: EvaluationStore, documents: EmbeddedDocuments
 ) -> None:
     await ask(store)
-    other = EvaluationStore(documents, "p2", clock=Clock())
+    other = EvaluationStore(documents, "p2", clock=Clock(TickingClock()))
     assert await other.list_without_run() == []
     assert await other.find("legal", version_of(IDS)) is None
 
@@ -469,7 +471,7 @@ async def test_a_result_is_announced_before_it_is_saved_or_not_saved_at_all(
         if error:
             raise error.pop()
 
-    store = EvaluationStore(documents, "p1", clock=Clock(), announce=announce)
+    store = EvaluationStore(documents, "p1", clock=Clock(TickingClock()), announce=announce)
     request = (await ask(store)).request
     with pytest.raises(Unavailable):
         await store.save(request, await evaluate())
@@ -513,7 +515,7 @@ async def test_a_store_that_is_down_says_so(tmp_path: Path) -> None:
     opened = Down(tmp_path)
     await opened.open()
     with pytest.raises(Unavailable):
-        await ask(EvaluationStore(opened, "p1", clock=Clock()))
+        await ask(EvaluationStore(opened, "p1", clock=Clock(TickingClock())))
     await opened.close()
 
 
