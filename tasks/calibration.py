@@ -50,7 +50,7 @@ async def fit_model(model: str) -> Calibration:
 @task(name="keep_calibration", task_run_name="keep-{calibration.model}", **STEP)
 async def keep_calibration(calibration: Calibration) -> None:
     """Store a calibration for the runs to come."""
-    await (await get_calibrations()).keep(calibration)
+    await (await get_calibrations()).save(calibration)
     at = calibration.to_cosine(DUPLICATE_AT)
     get_run_logger().info("%s: duplicates from a raw cosine of %.4f", calibration.model, at)
 

@@ -1,7 +1,7 @@
-"""Having a model write a batch of items, and making the best of its answer.
+"""Generating a batch of items with a model, and repairing its answers (SPEC §4, Generation).
 
-Every answer is kept before it is read, and a kept one is read instead of asking again: whoever
-repeats a generation after a crash pays for no answer twice.
+Every answer is saved before it is read, and a saved answer is read instead of asking again, so that
+a generation repeated after a crash pays for no answer twice.
 """
 
 import logging
@@ -42,13 +42,13 @@ from aletheia.text.normalisation import normalise
 log = logging.getLogger(__name__)
 
 MAX_REPAIRS: Final = 2
-"""Further rounds after the first; what two of them do not mend, a third does not either."""
+"""Further rounds after the first; what two do not repair, a third does not either."""
 
 MODEL_FAULTS: Final = frozenset({"model_not_found", "unsupported_model"})
-"""Codes of an `InvalidTask` that say that there is no such model."""
+"""Codes of an `InvalidTask`: there is no such model."""
 
 REFUSED: Final = "refused"
-"""Code of the fault of an answer in which a model, or a filter, declines."""
+"""Code of the fault of an answer in which the model, or a filter, declines."""
 
 _MAX_SHORTENINGS: Final = 2
 _MAX_FAULTS: Final = 3
@@ -67,7 +67,7 @@ class GenerationPlan:
     """How batches are generated.
 
     Attributes:
-        default_model: what writes for departments that name no model, or one that does not exist.
+        default_model: the model of departments that name none, or one that does not exist.
         items: asked for in one batch, 5 to 10.
         max_context_tokens: bound on what a prompt quotes of items, Brain and earlier departments.
         max_answer_tokens: longest answer.
@@ -89,7 +89,7 @@ class GenerationPlan:
 
 @dataclass(frozen=True, slots=True)
 class ReadItems:
-    """What an answer holds.
+    """The items of an answer.
 
     Attributes:
         items: valid ones, in order.
@@ -111,24 +111,23 @@ async def generate_items(
     language_of: LanguageGuess | None = None,
     count_tokens: Callable[[str], int] = estimate_tokens,
 ) -> Batch:
-    """Have a batch of 5 to 10 items written.
+    """Generate a batch of 5 to 10 items.
 
     An answer with fewer than 5 valid items is repaired in at most two further rounds, each of
-    which is told what was wrong with the answer before it, and asks only for what is missing. A
-    refusal is not argued with.
+    which quotes the last fault and asks only for the missing items. A refusal is not repaired.
 
     Args:
-        chat: what writes.
-        answers: keeps the answers of this iteration.
-        department: who for.
+        chat: the model that writes.
+        answers: saves the answers of this iteration.
+        department: the department.
         number: of the batch, from 1, among all of this department's.
-        context: what is there already.
-        plan: how.
-        language_of: tells whether an item is in the wrong language; `None` does not look.
+        context: what the prompt may quote.
+        plan: how the model is asked.
+        language_of: guesses the language of an item; `None` accepts every language.
         count_tokens: estimates the tokens of a text.
 
     Returns:
-        What came of it; with no items at all, `failure` says why.
+        The batch; without any items, `failure` says why.
 
     Raises:
         AletheiaError: the model could not be asked, and there are no items from an earlier round.
@@ -150,7 +149,7 @@ async def generate_items(
         faults = writer.read(completion)
         if len(writer.items) >= MIN_ITEMS or any(fault.code == REFUSED for fault in faults):
             break
-        repair = Repair(_tell(faults, len(writer.items)), tuple(writer.items))
+        repair = Repair(_describe(faults, len(writer.items)), tuple(writer.items))
     return writer.batch()
 
 
@@ -178,7 +177,7 @@ class _Writer:
         self.model = self.department.default_model or self.plan.default_model
 
     async def answer(self, round_: int, repair: Repair | None) -> Completion:
-        """Give the answer of a round: the one that is kept, or else a new one, kept."""
+        """Return the answer of a round: the saved one, or else a new one, which is saved."""
         step = f"repair-{round_}" if round_ else "generate"
         completion = await self.answers.find(step)
         if completion is None:
@@ -191,8 +190,8 @@ class _Writer:
         return completion
 
     def read(self, completion: Completion) -> tuple[Fault, ...]:
-        """Take the valid items of an answer; say what is wrong with the others."""
-        # The mock writes English, whatever it is asked for.
+        """Add the valid items of an answer; return what is wrong with the others."""
+        # The mock always writes English.
         is_checked = self.language_of is not None and not completion.is_mock
         found = read_items(
             completion,
@@ -205,7 +204,7 @@ class _Writer:
         return found.faults
 
     def batch(self) -> Batch:
-        """Sum up."""
+        """Return the batch of all rounds."""
         last = self.completions[-1]
         return Batch(
             items=tuple(self.items),
@@ -213,17 +212,17 @@ class _Writer:
             model=last.model,
             asked=last.asked,
             provider=last.provider,
-            is_mock=any(one.is_mock for one in self.completions),
+            is_mock=any(completion.is_mock for completion in self.completions),
             is_fallback=last.asked != (self.department.default_model or self.plan.default_model),
             rounds=len(self.completions),
-            tokens_in=sum(one.used.input for one in self.completions),
-            tokens_out=sum(one.used.output for one in self.completions),
+            tokens_in=sum(completion.used.input for completion in self.completions),
+            tokens_out=sum(completion.used.output for completion in self.completions),
             angle=angle_of(self.department, self.number)[0].name,
             sources=self.sources,
         )
 
     async def _ask(self, repair: Repair | None) -> Completion:
-        """Ask, and once more where the model or the length of the prompt is at fault."""
+        """Ask, and again with another model or a shorter prompt where those are at fault."""
         while True:
             prompt = self._prompt(repair)
             self.sources = prompt.sources
@@ -237,11 +236,11 @@ class _Writer:
             try:
                 return await self.chat.complete(request)
             except InvalidTask as fault:
-                if not self._gives_way(fault):
+                if not self._can_adapt(fault):
                     raise
 
-    def _gives_way(self, fault: InvalidTask) -> bool:
-        """Change what is asked so that a refused request may go through; `False` if nothing can."""
+    def _can_adapt(self, fault: InvalidTask) -> bool:
+        """Change the model or the prompt after a fault; return whether that may help."""
         if fault.code in MODEL_FAULTS and self.model != self.plan.default_model:
             log.warning(
                 "the model %r of department %r cannot be used, %r writes for it: %s",
@@ -254,7 +253,7 @@ class _Writer:
             return True
         if fault.code == "input_too_long" and self.shortenings < _MAX_SHORTENINGS:
             self.shortenings += 1
-            log.warning("%r reads less than was quoted, it is told half of it", self.model)
+            log.warning("%r cannot read the whole prompt; it is shortened by half", self.model)
             return True
         return False
 
@@ -282,9 +281,9 @@ def read_items(
 
     Args:
         completion: the answer.
-        taken: items there are already; none of them is given again.
-        language: ISO 639-1 code the items must be in; `None` takes every language.
-        language_of: tells languages apart.
+        taken: items of earlier answers; none of them is returned again.
+        language: ISO 639-1 code of the items; `None` accepts every language.
+        language_of: guesses languages.
 
     Returns:
         At most `MAX_ITEMS` with those of `taken`; faults have these codes: `refused`, those of an
@@ -297,7 +296,7 @@ def read_items(
     faults: list[Fault] = []
     text = completion.text
     if len(text) > MAX_ANSWER_CHARS:
-        # Read like one that broke off: its first items may be as good as any.
+        # Read like a cut answer: its first items may be good.
         said = f"{len(text):,} characters, of which {MAX_ANSWER_CHARS:,} are read"
         faults.append(Fault("answer_too_large", said))
         text = text[:MAX_ANSWER_CHARS]
@@ -332,7 +331,7 @@ def read_items(
 
 
 def _items_of(value: object) -> list[object] | None:
-    """Find the list in an answer: below `items`, bare, or below the only name there is."""
+    """Return the list in an answer: below `items`, bare, or below the only name there is."""
     if isinstance(value, dict):
         found = cast("dict[str, object]", value)
         value = found.get("items", next(iter(found.values())) if len(found) == 1 else None)
@@ -340,13 +339,13 @@ def _items_of(value: object) -> list[object] | None:
 
 
 def _has_items(value: object) -> bool:
-    """Tell whether a value may be the answer: a list of objects, maybe an empty one in `items`."""
+    """Return whether a value may be the answer: a list of objects, empty only in `items`."""
     entries = _items_of(value)
     if entries is None:
         return False
     if isinstance(value, dict) and "items" in value:
         return True
-    return bool(entries) and all(isinstance(one, dict) for one in entries)
+    return bool(entries) and all(isinstance(entry, dict) for entry in entries)
 
 
 def _read_item(
@@ -363,8 +362,8 @@ def _read_item(
     return item
 
 
-def _tell(faults: Sequence[Fault], kept: int) -> str:
-    """Write the one error that a repair round carries."""
+def _describe(faults: Sequence[Fault], kept: int) -> str:
+    """Return the error that a repair round quotes."""
     said = [f"{fault.code}: {fault.message}" for fault in faults[:_MAX_FAULTS]]
     if len(faults) > _MAX_FAULTS:
         said.append(f"and {len(faults) - _MAX_FAULTS} more")

@@ -95,7 +95,7 @@ class Knowledge:
         return _note(known, near, own_ids)
 
     async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
-        """Put items into the outbox; see `GatherBrain`."""
+        """Add items to the outbox; see `GatherBrain`."""
         await self._outbox.intents.announce(self._project_id, key, describe(department), ids)
 
     def index(self) -> None:

@@ -109,7 +109,7 @@ class ProjectLocks:
         return (await self._documents.update(LOCKS, [update]))[0]
 
     async def free(self, project_id: str, run_id: str) -> None:
-        """Let other runs take a project, if this run has it."""
+        """Free a project for other runs, if this run has it."""
         change = Change(set={"is_held": False})
         await self._documents.update(LOCKS, [Update(project_id, change, {"run_id": run_id})])
 

@@ -7,9 +7,8 @@ labelled pairs. Three places on the scale have the same meaning for every model:
     0.90  where two items are the same: the cosine with the best F1
     0.97  where the grey zone ends: 10 % of the duplicates reach this cosine
 
-In the grey zone a judge is worth asking. Below it there is hardly a duplicate left to find. Above
-it lies what a model writes when it repeats itself, and to judge all of that would cost a call for
-each repetition.
+In the grey zone a judge is worth asking. Below it there are hardly any duplicates. Above it lie the
+repetitions of a model, each of which would cost a call.
 """
 
 import json
@@ -46,12 +45,12 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How well duplicates are told from other pairs.
+    """Accuracy of a threshold.
 
     Attributes:
-        pairs: how many were looked at.
-        duplicates: how many of them are duplicates.
-        precision: duplicates among what was called one; 1 if nothing was.
+        pairs: number of pairs.
+        duplicates: number of duplicates among them.
+        precision: share of duplicates among the pairs called one; 1 if none was.
         recall: share of the duplicates that were called one; 1 if there are none.
         f1: harmonic mean of the two.
     """
@@ -64,7 +63,7 @@ class Accuracy:
 
 
 def measure_accuracy(called: NDArray[np.bool_], is_duplicate: NDArray[np.bool_]) -> Accuracy:
-    """Compare what was called a duplicate with what is one, both `(n,)`."""
+    """Return how well calls match labels, both `(n,)`."""
     hits, called_so, there = (int(x.sum()) for x in (called & is_duplicate, called, is_duplicate))
     return Accuracy(
         pairs=len(called),
@@ -123,12 +122,12 @@ class Calibration:
         return float(np.interp(score, scores, cosines))
 
     def to_document(self) -> dict[str, Any]:
-        """Write it as plain values."""
+        """Return it as JSON."""
         return asdict(self) | {"knots": [list(knot) for knot in self.knots]}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Calibration":
-        """Read what `to_document` wrote; further keys are passed over.
+        """Return what `to_document` wrote; further keys are ignored.
 
         Raises:
             ValueError: it is not a calibration.
@@ -147,7 +146,7 @@ class Calibration:
 
 
 def identity(model: str) -> Calibration:
-    """Make the scale of a model that nothing is known about: the cosine itself, not below 0."""
+    """Return the scale of a model that was not calibrated: the cosine itself, not below 0."""
     return Calibration(model, ((0.0, 0.0), (1.0, 1.0)))
 
 
@@ -200,14 +199,14 @@ async def calibrate(model: str, embed: Embed) -> Calibration:
 
 
 def calibration_file(model: str) -> Traversable:
-    """Say where a model's calibration is, or would be; case makes no difference to its name."""
+    """Return the file of a model's calibration, which need not exist; names ignore case."""
     name = re.sub(r"[^a-z0-9.-]+", "--", model.casefold())
     return files("aletheia.items").joinpath("calibrations", f"{name}.json")
 
 
 @cache
 def shipped_calibration(model: str) -> Calibration:
-    """Give the calibration that comes with Aletheia, or, with a warning, the identity."""
+    """Return the calibration that comes with Aletheia or, with a warning, the identity."""
     source = calibration_file(model)
     if source.is_file():
         return Calibration.from_document(json.loads(source.read_text(encoding="utf-8")))
@@ -218,18 +217,18 @@ def shipped_calibration(model: str) -> Calibration:
 async def _measure_pairs(
     split: Split, embed: Embed
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Take the raw cosines of a split's pairs, and their labels, both `(n,)`."""
+    """Return the raw cosines of a split's pairs, and their labels, both `(n,)`."""
     texts = read_texts(split)
     pairs = pair_up(texts)
-    vectors = (await embed([one.text for one in texts])).astype(np.float64)
+    vectors = (await embed([text.text for text in texts])).astype(np.float64)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    one, other = np.array([(pair.one, pair.other) for pair in pairs]).T
-    cosines = np.einsum("ij,ij->i", units[one], units[other])
+    left, right = np.array([(pair.one, pair.other) for pair in pairs]).T
+    cosines = np.einsum("ij,ij->i", units[left], units[right])
     return cosines, np.array([pair.is_duplicate for pair in pairs])
 
 
 def _best_threshold(cosines: NDArray[np.float64], is_duplicate: NDArray[np.bool_]) -> float:
-    """Find the raw cosine with the best F1, in the middle of its gap; of equals the highest."""
+    """Return the raw cosine with the best F1, in the middle of its gap; of equals the highest."""
     order = np.argsort(-cosines, kind="stable")
     falling, hits = cosines[order], np.cumsum(is_duplicate[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + hits[-1])

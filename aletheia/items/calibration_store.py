@@ -1,7 +1,7 @@
-"""Calibrations that were fitted here, and which one a run works with (SPEC §4, Dedup).
+"""Calibrations that were fitted here, and the one that a run works with (SPEC §4, Dedup).
 
-What is stored goes before what comes with Aletheia, and that before the identity. A run that has
-begun keeps the scale it began with, whatever is stored meanwhile.
+A stored calibration goes before a shipped one, and that before the identity. A run keeps the
+calibration that it began with.
 """
 
 import logging
@@ -19,12 +19,12 @@ CALIBRATIONS: Final = "aletheia_calibrations"
 CHOSEN: Final = "aletheia_gather_calibrations"
 
 Source: TypeAlias = Literal["stored", "shipped", "identity"]
-"""Where a calibration is from; the identity is that of a model without one."""
+"""Origin of a calibration; the identity is that of a model without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenCalibration:
-    """What a run works with.
+    """The calibration of a run.
 
     Attributes:
         calibration: of its embedding model.
@@ -60,20 +60,20 @@ class CalibrationStore:
     ) -> None:
         self._documents, self._dimensions, self._clock = documents, dimensions, clock
 
-    async def keep(self, calibration: Calibration) -> None:
-        """Store a calibration in place of the model's last one; runs under way keep theirs."""
+    async def save(self, calibration: Calibration) -> None:
+        """Save a calibration in place of the model's last one; runs under way keep theirs."""
         values = calibration.to_document() | {"at": self._clock(), "dimensions": self._dimensions}
         update = Update(self._key(calibration.model), Change(set=values))
         await self._documents.upsert(CALIBRATIONS, [update])
 
     async def find(self, model: str) -> Calibration | None:
-        """Give the stored calibration of a model; one that is broken is as none, with a warning."""
+        """Return the stored calibration of a model; a broken one counts as none, with a warning."""
         key = self._key(model)
         found = await self._documents.get(CALIBRATIONS, [key])
         return _read(found[key], model) if key in found else None
 
     async def choose(self, run_id: str, model: str) -> ChosenCalibration:
-        """Give what a run works with: the same in all of its attempts.
+        """Return the calibration of a run: the same in all of its attempts.
 
         Args:
             run_id: the run.
@@ -96,7 +96,7 @@ class CalibrationStore:
         return chosen
 
     async def find_chosen(self, run_id: str) -> ChosenCalibration | None:
-        """Give what a run works with; `None` if it never came to choose."""
+        """Return the calibration of a run; `None` if it has chosen none."""
         found = (await self._documents.get(CHOSEN, [run_id])).get(run_id)
         if found is None:
             return None

@@ -1,13 +1,11 @@
-"""What became of every item of every batch, kept for good, and how it is undone (SPEC §4, Dedup).
+"""Decisions about every item of every batch, stored for good, and undoing them (SPEC §4, Dedup).
 
-A decision has a short id, which follows from its run, department, iteration and place: keeping a
-batch a second time changes nothing. What was dropped is kept in full, as the item that it would
-have been.
+A decision has a short id, which follows from its run, department, iteration and place, so saving a
+batch a second time changes nothing. A dropped item is stored in full.
 
-To undo is four writes, each of which may be the last before a kill: who undoes it and when; that
-the pair is distinct; the item; that it is done. The first decides once and for all, so that doing
-it again, by whomever, does what is left and gives the same answer. The pair comes before the item,
-so that no item is there that might still be dropped as its duplicate.
+To undo a decision takes four writes, and a crash may come after any: who undoes it and when; that
+the pair is distinct; the item; that it is done. The first decides for good; doing it again does the
+rest and returns the same. The pair comes before the item, so that the item is never dropped again.
 """
 
 import hashlib
@@ -73,7 +71,7 @@ class DecisionLedger(Protocol):
     """Stores what became of every item of every batch."""
 
     async def distinct_pairs(self) -> DistinctPairs:
-        """Return the pairs of ids that an operator told apart."""
+        """Return the pairs of ids that an operator has declared distinct."""
         ...
 
     async def save(
@@ -144,20 +142,20 @@ class ProjectDecisions:
         self._pairs: frozenset[frozenset[str]] = frozenset()
 
     async def prepare(self) -> None:
-        """Make the look-ups below fast."""
+        """Create the indices."""
         await self._documents.ensure_index(DECISIONS, ["project_id", "is_kept", "order"])
         await self._documents.ensure_index(DECISIONS, ["run_id"])
         await self._documents.ensure_index(DISTINCT, ["project_id"])
 
     async def distinct_pairs(self) -> DistinctPairs:
-        """Give the pairs of ids that an operator told apart.
+        """Return the pairs of ids that an operator has declared distinct.
 
-        They are counted each time, and read when there are more: none is ever taken back.
+        They are counted each time, and read when there are more: none is ever deleted.
         """
         ours = {"project_id": self._project_id}
         if await self._documents.count(DISTINCT, ours) != len(self._pairs):
             found = await self._documents.find(DISTINCT, ours)
-            self._pairs = frozenset(frozenset(one["pair"]) for one in found)
+            self._pairs = frozenset(frozenset(document["pair"]) for document in found)
         return self._pairs
 
     async def save(
@@ -208,12 +206,12 @@ class ProjectDecisions:
         found = await self._documents.find(
             DECISIONS, where, sort="order", descending=True, limit=limit, with_payload=True
         )
-        return [_read(one) for one in found]
+        return [_read(document) for document in found]
 
     async def undo(self, decision_id: str, user_id: str, content: ContentStore) -> KeptDecision:
-        """Save an item that was dropped, and remember that it and its match are distinct.
+        """Save an item that was dropped, and store that it and its match are distinct.
 
-        Whoever does so first is remembered; again, it changes nothing and gives the same answer.
+        A second time it changes nothing and returns the same.
 
         Args:
             decision_id: of the project; case and blanks around it do not matter.
@@ -247,7 +245,7 @@ class ProjectDecisions:
         return kept
 
     async def _tell_apart(self, kept: KeptDecision) -> None:
-        """Remember an item and its match as distinct; one that would repeat itself has no pair."""
+        """Store that an item and its match are distinct, unless they are the same item."""
         pair = sorted({kept.item.id, kept.decision.match_id or kept.item.id})
         if len(pair) == 1:
             return
@@ -269,7 +267,7 @@ class ProjectDecisions:
         return (await self._documents.get(DECISIONS, [key], with_payload=True)).get(key)
 
     def _now(self) -> float:
-        """Give the time as items have it: Unix time to the millisecond."""
+        """Return the Unix time to the millisecond, as items have it."""
         return round(self._clock(), 3)
 
     def _key(self, name: str) -> str:
@@ -277,13 +275,13 @@ class ProjectDecisions:
 
 
 def name_decision(run_id: str, position: int, number: int, place: int) -> str:
-    """Name a decision: `ID_DIGITS` hexadecimal digits."""
+    """Return the id of a decision, `ID_DIGITS` hexadecimal digits."""
     whole = f"{run_id}:{position}:{number}:{place}"
     return hashlib.sha256(whole.encode()).hexdigest()[:ID_DIGITS]
 
 
 async def _refuse_copy(kept: KeptDecision, content: ContentStore) -> None:
-    """See that an exact duplicate repeats nothing any more.
+    """Check that an exact duplicate repeats nothing any more.
 
     Raises:
         UndoRefused: it does.
@@ -292,13 +290,13 @@ async def _refuse_copy(kept: KeptDecision, content: ContentStore) -> None:
         return
     there = await content.read_items([kept.item.id, kept.decision.match_id])
     if there:
-        saved = " and ".join(repr(one) for one in there)
+        saved = " and ".join(map(repr, there))
         reason = f"the same text is saved already, as {saved}"
         raise UndoRefused("exact_duplicate", kept.id, reason)
 
 
 def _read(found: Document) -> KeptDecision:
-    decision = Decision(**{one.name: found[one.name] for one in fields(Decision)})
+    decision = Decision(**{field.name: found[field.name] for field in fields(Decision)})
     item = read_document(decision.item_id, orjson.loads(found["payload"]))
     assert item is not None, "what was dropped has a text"
     undone_at = found["undone_at"]

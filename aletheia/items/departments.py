@@ -45,7 +45,7 @@ def _texts_of(node: object, depth: int = 0) -> list[str]:
         return []
     if isinstance(node, list):
         nodes = cast("list[object]", node)
-        return [text for one in nodes for text in _texts_of(one, depth + 1)]
+        return [text for part in nodes for text in _texts_of(part, depth + 1)]
     if not isinstance(node, dict):
         return []
     found = cast("dict[str, object]", node)
@@ -153,20 +153,20 @@ class DepartmentList:
     warnings: tuple[str, ...] = ()
 
     def choose(self, number: int | None, slug: str | None = None) -> Department:
-        """Give the one department that is meant.
+        """Return the one department that is meant.
 
         Args:
-            number: its `codeDepNumber`; `None` means those without one, unless there is a slug.
+            number: its `codeDepNumber`; without a slug, `None` means those that have none.
             slug: its slug, where several have that number; the number has to agree.
 
         Raises:
             InvalidTask: `unknown_department`, `ambiguous_department`.
         """
         found = [
-            one
-            for one in self.departments
-            if (slug is None or one.slug == slug)
-            and (one.code_dep_number == number or (number is None and slug is not None))
+            department
+            for department in self.departments
+            if (slug is None or department.slug == slug)
+            and (department.code_dep_number == number or (number is None and slug is not None))
         ]
         words = [
             *([] if slug is None else [f"slug {slug!r}"]),
@@ -174,15 +174,16 @@ class DepartmentList:
         ]
         meant = " and ".join(words) or "no number"
         if not found:
-            known = ", ".join(_name_department(one) for one in self.departments) or "none"
+            known = ", ".join(map(_name_department, self.departments)) or "none"
             message = f"no department has {meant}; there are: {known}"
             raise InvalidTask("unknown_department", message)
         if len(found) > 1:
-            slugs = ", ".join(repr(one.slug) for one in found)
+            slugs = ", ".join(repr(department.slug) for department in found)
             message = f"{len(found)} departments have {meant}: {slugs}; name one by its slug"
             raise InvalidTask("ambiguous_department", message)
         return found[0]
 
 
-def _name_department(one: Department) -> str:
-    return f"{'-' if one.code_dep_number is None else one.code_dep_number} {one.slug!r}"
+def _name_department(department: Department) -> str:
+    number = department.code_dep_number
+    return f"{'-' if number is None else number} {department.slug!r}"

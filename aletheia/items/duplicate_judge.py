@@ -22,46 +22,45 @@ MAX_REASON_CHARS: Final = 300
 class DuplicateJudge:
     """Asks a model about each pair on its own; a `Judge` of `aletheia.items.dedup`.
 
-    A pair whose answer is kept is not asked about again, in whatever batch or run it comes up.
-    Where there is no answer, or none that can be read, there is no verdict, and the threshold
-    decides.
+    A pair with a saved answer is not asked about again, in any batch or run. Without a readable
+    answer there is no verdict, and the threshold decides.
 
     Args:
-        chat: what judges.
-        answers: keeps the answers of a project, under `duplicate-{key}`.
+        chat: the model that judges.
+        answers: saves the answers of a project, under `duplicate-{key}`.
         plan: how it is asked.
-        at_once: questions in flight.
+        max_open: questions asked at the same time.
     """
 
     def __init__(
-        self, chat: ChatModel, answers: AnswerLog, *, plan: AskPlan, at_once: int = 4
+        self, chat: ChatModel, answers: AnswerLog, *, plan: AskPlan, max_open: int = 4
     ) -> None:
         self._chat = chat
         self._answers = answers
         self._plan = plan
-        self._at_once = at_once
+        self._max_open = max_open
 
     async def judge(self, questions: Sequence[Question]) -> list[Verdict | None]:
-        """Answer questions in their order; `None` where there is no verdict to be had.
+        """Return a verdict for each question, in order; `None` where there is none.
 
         Raises:
             AletheiaError: the log of answers is out of reach.
         """
-        room = asyncio.Semaphore(self._at_once)
+        limit = asyncio.Semaphore(self._max_open)
 
         async def ask(question: Question) -> Verdict | None:
-            async with room:
+            async with limit:
                 return await self._ask(question)
 
         # Two pairs of the same two texts have one key, and one verdict.
-        unique = list({one.key: one for one in questions}.values())
+        unique = list({question.key: question for question in questions}.values())
         outcomes = await asyncio.gather(*map(ask, unique), return_exceptions=True)
         verdicts: dict[str, Verdict | None] = {}
         for question, outcome in zip(unique, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 raise outcome
             verdicts[question.key] = outcome
-        return [verdicts[one.key] for one in questions]
+        return [verdicts[question.key] for question in questions]
 
     async def _ask(self, question: Question) -> Verdict | None:
         step = f"duplicate-{question.key}"
@@ -77,7 +76,7 @@ class DuplicateJudge:
 
 
 def _read_verdict(completion: Completion) -> Verdict:
-    """Read an answer.
+    """Return the verdict in an answer.
 
     Raises:
         UnreadableAnswer: it holds no verdict.

@@ -1,7 +1,7 @@
-"""The saved items of a project, kept ready for comparison with new ones.
+"""The saved items of a project, ready for comparison with new ones.
 
-Grows and is never rebuilt: what was added before costs a matrix product a batch, and no more.
-Belongs to one thread.
+The index grows and is never rebuilt: comparing a batch costs one matrix product. It belongs to one
+thread.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ _TEXTS_AT_ONCE: Final = 1024
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """An item with what it takes to compare it.
+    """An item that can be compared.
 
     Attributes:
         id: of the item.
@@ -87,12 +87,12 @@ class Entry:
         return common / (len(self.shingles) + len(other.shingles) - common)
 
     def is_near_exact(self, other: "Entry") -> bool:
-        """Tell whether two texts differ in nothing but endings and words that say nothing."""
+        """Return whether two texts differ only in endings and function words."""
         return self.jaccard(other) >= NEAR_EXACT_AT and self.facts.words == other.facts.words
 
 
 def make_entry(item_id: str, text: str, vector: NDArray[Any], dimensions: int) -> Entry:
-    """Check a vector and make an entry of an item.
+    """Return an item as an entry, with its vector checked.
 
     Raises:
         ValueError: the vector has another length, is not finite, or has no direction.
@@ -166,7 +166,7 @@ class ItemIndex:
         if not ids:
             return 0
         checked, norms = _check(ids, vectors, self.dimensions)
-        fresh = {one: at for at, one in enumerate(ids) if one not in self._rows}
+        fresh = {item_id: at for at, item_id in enumerate(ids) if item_id not in self._rows}
         chosen = list(fresh.values())
         first, last = len(self._ids), len(self._ids) + len(chosen)
         self._reserve(last)
@@ -192,8 +192,8 @@ class ItemIndex:
             How many were forgotten.
         """
         removed = 0
-        for one in ids:
-            row = self._rows.pop(one, None)
+        for item_id in ids:
+            row = self._rows.pop(item_id, None)
             if row is None:
                 continue
             key = _hash(normalise(self._texts[row]))
@@ -207,7 +207,7 @@ class ItemIndex:
         return removed
 
     def entry(self, row: int) -> Entry:
-        """Give the item in a row."""
+        """Return the item in a row."""
         item_id = self._ids[row]
         if item_id is None:
             raise KeyError(row)
@@ -232,18 +232,17 @@ class ItemIndex:
         )
 
     def find_neighbours(
-        self, entries: Sequence[Entry], at_least: float, most: int
+        self, entries: Sequence[Entry], at_least: float, max_found: int
     ) -> list[list[Neighbour]]:
         """Find the saved items near to each of some new ones.
 
         Args:
             entries: the new items.
             at_least: raw cosine, inclusive.
-            most: neighbours of one item.
+            max_found: neighbours of one item.
 
         Returns:
-            For each entry its neighbours, nearest first. Where there are none, the nearest saved
-            item all the same.
+            For each entry its neighbours, nearest first; without any, the nearest saved item.
         """
         size = len(self._ids)
         if not self._rows:
@@ -251,37 +250,38 @@ class ItemIndex:
         found: list[list[Neighbour]] = []
         for start in range(0, len(entries), _QUERIES_AT_ONCE):
             some = entries[start : start + _QUERIES_AT_ONCE]
-            queries = np.stack([one.vector / np.float32(one.norm) for one in some])
+            queries = np.stack([entry.vector / np.float32(entry.norm) for entry in some])
             cosines = queries @ self._vectors[:size].T
             if not self._are_unit:
                 cosines /= self._norms[:size].astype(np.float32)
             found.extend(
-                self._pick(one, row, at_least, most) for one, row in zip(some, cosines, strict=True)
+                self._pick(entry, row, at_least, max_found)
+                for entry, row in zip(some, cosines, strict=True)
             )
         return found
 
     def _pick(
-        self, entry: Entry, cosines: NDArray[np.float32], at_least: float, most: int
+        self, entry: Entry, cosines: NDArray[np.float32], at_least: float, max_found: int
     ) -> list[Neighbour]:
-        """Choose among float32 cosines, and find out in float64 what they are."""
+        """Choose neighbours by float32 cosines, and measure them in float64."""
         # What rounding can take from a product of unit vectors: half a unit in the last place a
         # term (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and the norms.
         slack = (self.dimensions + 8) * 2.0**-24 + _UNIT_TOLERANCE
         rows = np.flatnonzero(cosines >= at_least - slack)
-        if len(rows) > most:
-            rows = rows[np.argpartition(-cosines[rows], most - 1)[:most]]
+        if len(rows) > max_found:
+            rows = rows[np.argpartition(-cosines[rows], max_found - 1)[:max_found]]
         near = self._measure(entry, rows)
-        chosen = [one for one in near if one.cosine >= at_least]
+        chosen = [neighbour for neighbour in near if neighbour.cosine >= at_least]
         if chosen:
             return chosen
         cosines[self._gone] = -np.inf
         return self._measure(entry, np.array([np.argmax(cosines)]))
 
     def _measure(self, entry: Entry, rows: NDArray[np.intp]) -> list[Neighbour]:
-        """Take the cosines of some rows in float64, and put the nearest first."""
+        """Return the neighbours in some rows with float64 cosines, nearest first."""
         alive = [row for row in rows.tolist() if self._ids[row] is not None]
         near = [Neighbour(row, entry.cosine(self.entry(row))) for row in alive]
-        return sorted(near, key=lambda one: (-one.cosine, one.row))
+        return sorted(near, key=lambda neighbour: (-neighbour.cosine, neighbour.row))
 
     def _reserve(self, size: int) -> None:
         capacity = len(self._norms)
@@ -301,7 +301,7 @@ class ItemIndex:
 def _check(
     ids: Sequence[str], vectors: NDArray[Any], dimensions: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Make vectors float32, and take their norms."""
+    """Return vectors as float32, and their norms."""
     given = np.asarray(vectors)
     if given.ndim != 2 or given.shape[1] != dimensions:  # noqa: PLR2004 - rows of numbers
         raise ValueError(
@@ -329,7 +329,7 @@ def _shingle(form: str) -> frozenset[str]:
 
 
 def _sign(forms: Sequence[str]) -> NDArray[np.uint32]:
-    """Make MinHash signatures of texts' word triples, folded into bands: `(_BANDS, n)`.
+    """Return MinHash signatures of texts' word triples, folded into bands: `(_BANDS, n)`.
 
     Two sets agree in a minimum with the probability of their Jaccard index, and in a band if they
     agree in all of its minima (Leskovec et al., Mining of Massive Datasets, §3.3 and §3.4).

@@ -1,4 +1,4 @@
-"""Pairs of items of which is known whether they make the same point (SPEC §4, Dedup).
+"""Labelled pairs of items, which make the same point or do not (SPEC §4, Dedup).
 
 The items were written for this project and come with it, in groups: an item, the same point in
 other words (closely, then freely), and points that only look alike. Pairs come from within a group,
@@ -71,13 +71,13 @@ def pair_up(texts: Sequence[LabelledText]) -> list[LabelledPair]:
     """Make the pairs of a split."""
     return [
         LabelledPair(i, j, not kind, kind)
-        for (i, one), (j, other) in combinations(enumerate(texts), 2)
-        if (kind := _kind(one, other)) is not None
+        for (i, text), (j, other) in combinations(enumerate(texts), 2)
+        if (kind := _kind(text, other)) is not None
     ]
 
 
 def hash_labels() -> str:
-    """Hash what is in the files, comments aside: SHA-256, 64 hexadecimal digits."""
+    """Return the SHA-256 of the files without their comments, 64 hexadecimal digits."""
     splits: tuple[Split, ...] = ("calibration", "test")
     content = [yaml.safe_load(_read_file(split)) for split in splits]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -88,11 +88,11 @@ def _read_file(split: Split) -> str:
     return source.read_text(encoding="utf-8")
 
 
-def _kind(one: LabelledText, other: LabelledText) -> str | None:
-    """Say in what two texts differ; `None` where nobody has said."""
-    if one.group == other.group:
-        return None if one.kind and other.kind else one.kind or other.kind
-    is_pair = one.topic == other.topic and one.is_item and other.is_item
+def _kind(text: LabelledText, other: LabelledText) -> str | None:
+    """Return in what two texts differ; `None` where that is not labelled."""
+    if text.group == other.group:
+        return None if text.kind and other.kind else text.kind or other.kind
+    is_pair = text.topic == other.topic and text.is_item and other.is_item
     return OTHER_GROUP if is_pair else None
 
 

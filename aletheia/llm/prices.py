@@ -27,7 +27,7 @@ from aletheia.settings import BudgetSettings
 log = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["embedding", "chat"]
-"""What a call is for: its price depends on it."""
+"""Kind of a call; its price depends on it."""
 
 UnknownPrice: TypeAlias = Literal["dearest", "free", "refuse"]
 
@@ -95,7 +95,7 @@ class PriceTable:
             place = ".".join(map(str, first["loc"]))
             raise Misconfigured("PRICE_TABLE", f"{place}: {first['msg']}") from None
         self._unknown: UnknownPrice = unknown
-        self._told: set[tuple[str, str, Kind]] = set()
+        self._warned: set[tuple[str, str, Kind]] = set()
 
     @classmethod
     def from_settings(cls, settings: BudgetSettings) -> "PriceTable":
@@ -117,7 +117,7 @@ class PriceTable:
     def cost(
         self, provider: str, model: str, kind: Kind, tokens: Tokens, *, is_batch: bool = False
     ) -> int:
-        """Compute what a call costs, in nano-dollars, rounded up.
+        """Return what a call costs, in nano-dollars, rounded up.
 
         Raises:
             Misconfigured: the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
@@ -129,11 +129,11 @@ class PriceTable:
         return int((usd_per_million * _PER_TOKEN).to_integral_value(ROUND_CEILING))
 
     def is_known(self, provider: str, model: str, kind: Kind) -> bool:
-        """Tell whether the table has a price for a model."""
+        """Return whether the table has a price for a model."""
         return self._listed(provider, model, kind) is not None
 
     def _price_of(self, provider: str, model: str, kind: Kind) -> tuple[Decimal, Decimal]:
-        """Find the price of a token read and of one written."""
+        """Return the price of a token read and of a token written."""
         listed = self._listed(provider, model, kind)
         if listed is not None:
             return listed
@@ -144,8 +144,8 @@ class PriceTable:
         price = (
             (Decimal(0), Decimal(0)) if self._unknown == "free" else self._dearest(provider, kind)
         )
-        if (provider, model, kind) not in self._told:
-            self._told.add((provider, model, kind))
+        if (provider, model, kind) not in self._warned:
+            self._warned.add((provider, model, kind))
             log.warning(
                 "no price for %s by %r of %r: counted at %s and %s USD per million tokens; "
                 "PRICE_TABLE can name it",
@@ -168,8 +168,8 @@ class PriceTable:
             prices = [
                 price
                 for name in providers
-                for one in self._models(name).values()
-                if (price := _of_kind(one, kind)) is not None
+                for listed in self._models(name).values()
+                if (price := _of_kind(listed, kind)) is not None
             ]
             if prices:
                 return max(price[0] for price in prices), max(price[1] for price in prices)
@@ -189,7 +189,7 @@ class PriceTable:
 
 
 def usd_of(nanousd: int) -> Decimal:
-    """Write nano-dollars as dollars, exactly."""
+    """Return nano-dollars as dollars, exactly."""
     return Decimal(nanousd) / NANO
 
 
@@ -202,7 +202,7 @@ def _of_kind(price: _ModelPrice, kind: Kind) -> tuple[Decimal, Decimal] | None:
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """Read JSON whose numbers stay what was written."""
+    """Return JSON with numbers as `Decimal`."""
     table = json.loads(text, parse_float=Decimal)
     if not isinstance(table, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 - as for anything else in it

@@ -1,8 +1,8 @@
-"""Reading what a chat model answered against a schema.
+"""Reading answers of chat models against a schema.
 
-Models wrap their JSON in fences and sentences, and stop in the middle when they run out of room.
-All of that is read as long as it means one thing only. What cannot be read gets a stable code and
-a sentence that is short enough to be sent back to the model.
+Models wrap their JSON in fences and sentences, and stop in the middle at the token limit. All of
+that is read as long as it has one meaning only. An unreadable answer gets a stable code and a
+sentence that is short enough to be sent back to the model.
 """
 
 import json
@@ -20,7 +20,7 @@ from aletheia.llm.messages import AnswerForm
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_ANSWER_CHARS: Final = 200_000
-"""Longest answer that is looked into; ten long items are a tenth of it."""
+"""Longest answer that is read; ten long items are a tenth of it."""
 
 MAX_DEPTH: Final = 32
 """Levels of nesting that are read; pydantic's parser ends at 200."""
@@ -34,7 +34,7 @@ _MAX_TRIES: Final = 64
 _MAX_ERRORS: Final = 3
 
 _STRING: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"?'
-"""A string, or what is there of one that does not end: so no character is looked at twice."""
+"""A string, or the part of one that does not end, so that no character is scanned twice."""
 
 _TOKEN: Final = re.compile(_STRING + r"|[\[\]{}]", re.DOTALL)
 _BRACKET: Final = re.compile(r"[\[{]")
@@ -52,7 +52,7 @@ _UNENFORCED: Final = frozenset(
 
 
 class UnreadableAnswer(ComputeFailed):
-    """An answer that says nothing usable; another one may.
+    """An answer without a usable value; another answer may have one.
 
     Args:
         code: `empty_answer`, `answer_too_large`, `not_json`, `half_json`, `ambiguous_json`,
@@ -81,7 +81,7 @@ def read_answer(
     max_chars: int = MAX_ANSWER_CHARS,
     max_depth: int = MAX_DEPTH,
 ) -> ModelT:
-    """Read an answer that is to be one object.
+    """Return the object that an answer consists of.
 
     Raises:
         UnreadableAnswer: there is none of this form.
@@ -93,7 +93,7 @@ def read_answer(
 
     found = find_json(text, accept=has_fields, max_chars=max_chars, max_depth=max_depth)
     if found.is_cut:
-        # Its last value may be another one than was meant: 8 of 85.
+        # The last value may be cut as well: 8 of 85.
         raise UnreadableAnswer("half_json", "the JSON ends in the middle")
     try:
         return model.model_validate(found.value)
@@ -108,12 +108,12 @@ def find_json(
     max_chars: int = MAX_ANSWER_CHARS,
     max_depth: int = MAX_DEPTH,
 ) -> FoundJson:
-    """Find the one JSON list or object in an answer that is meant.
+    """Return the one JSON list or object in an answer that is meant.
 
     Args:
         text: the answer.
-        accept: tells whether a value may be the one that is meant.
-        max_chars: longest answer that is looked into.
+        accept: returns whether a value may be the one that is meant.
+        max_chars: longest answer that is read.
         max_depth: levels of nesting that are read.
 
     Raises:
@@ -128,12 +128,12 @@ def find_json(
         raise UnreadableAnswer("empty_answer", "the answer is empty")
     found: list[FoundJson] = []
     faults: list[UnreadableAnswer] = []
-    for one in _look_for_json(text, max_depth):
-        if isinstance(one, UnreadableAnswer):
-            faults.append(one)
-        elif accept(one.value):
-            found += [one] if one not in found else []
-        elif one.is_cut:
+    for outcome in _scan_json(text, max_depth):
+        if isinstance(outcome, UnreadableAnswer):
+            faults.append(outcome)
+        elif accept(outcome.value):
+            found += [outcome] if outcome not in found else []
+        elif outcome.is_cut:
             said = "the JSON ends before its content begins"
             faults.append(UnreadableAnswer("half_json", said))
         else:
@@ -146,8 +146,8 @@ def find_json(
     return found[0]
 
 
-def _look_for_json(text: str, max_depth: int) -> Iterator[FoundJson | UnreadableAnswer]:
-    """Go through the lists and objects in a text that are not part of another one."""
+def _scan_json(text: str, max_depth: int) -> Iterator[FoundJson | UnreadableAnswer]:
+    """Yield the lists and objects in a text that are not part of another one."""
     place = 0
     for _ in range(_MAX_TRIES):
         bracket = _BRACKET.search(text, place)
@@ -218,7 +218,7 @@ def _load_half(written: str) -> FoundJson:
 
 
 def explain(error: ValidationError, *, max_chars: int = MAX_ERROR_CHARS) -> str:
-    """Say what is wrong with a value, without repeating the value: it may hold anything."""
+    """Return what is wrong with a value, without repeating the value: it may hold anything."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     said = [
         f"{'.'.join(map(str, fault['loc'])) or 'the value'}: {fault['msg']}"
@@ -243,7 +243,7 @@ def form_of(model: type[BaseModel], name: str) -> AnswerForm:
 def _strict(node: object, *, is_map: bool = False) -> object:
     """Rewrite a node of a schema; a map holds schemas under names of the model's choice."""
     if isinstance(node, list):
-        return [_strict(one) for one in cast("list[object]", node)]
+        return [_strict(part) for part in cast("list[object]", node)]
     if not isinstance(node, dict):
         return node
     found = cast("dict[str, object]", node)

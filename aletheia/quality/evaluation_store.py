@@ -132,7 +132,7 @@ class EvaluationStore:
         self._announce = announce
 
     async def open(self) -> None:
-        """Make the lookups fast. Idempotent."""
+        """Create the indices. Idempotent."""
         await self._documents.ensure_index(REQUESTS, ["project_id", "run_id"])
         await self._documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
         await self._documents.ensure_index(EVALUATIONS, ["project_id", "department"])
@@ -194,7 +194,7 @@ class EvaluationStore:
         return Requested(_request_of(kept), None)
 
     async def find_order(self, key: str) -> EvaluationOrder | None:
-        """Give a request of this project by its key, with all it is about; `None` if unknown."""
+        """Return a request of this project by its key, with its items; `None` if unknown."""
         found = await self._documents.get(REQUESTS, [key], with_payload=True)
         document = found.get(key)
         if document is None or document["project_id"] != self._project_id:
@@ -204,7 +204,7 @@ class EvaluationStore:
         return EvaluationOrder(_request_of(document), department, tuple(ordered["item_ids"]))
 
     async def find_key(self, run_id: str) -> str | None:
-        """Give the key of the request that a run is known to do."""
+        """Return the key of the request that a run is known to do."""
         where = {"project_id": self._project_id, "run_id": run_id}
         found = await self._documents.find(REQUESTS, where, limit=1)
         return found[0]["_id"] if found else None
@@ -218,7 +218,7 @@ class EvaluationStore:
         """List the oldest requests no run is known for, in the order of their departments."""
         where: dict[str, Any] = {"project_id": self._project_id, "run_id": None}
         found = await self._documents.find(REQUESTS, where, sort="requested_at", limit=limit)
-        return in_order([_request_of(one) for one in found])
+        return in_order([_request_of(document) for document in found])
 
     @asynccontextmanager
     async def holding(
@@ -272,12 +272,12 @@ class EvaluationStore:
         return (await self._documents.get(EVALUATIONS, [asked]))[asked]
 
     async def find(self, department: str, version: str) -> Document | None:
-        """Give the evaluation of a version of a department, by its slug."""
+        """Return the evaluation of a version of a department, by its slug."""
         name = evaluation_id(self._project_id, department, version)
         return (await self._documents.get(EVALUATIONS, [name])).get(name)
 
     async def find_result(self, request: EvaluationRequest) -> Document | None:
-        """Give what a request, or a later one for the same version, has come to."""
+        """Return the result of a request, or of a later one for the same version."""
         stored = await self.find(request.department, request.version)
         return None if stored is None or int(stored["attempt"]) < request.attempt else stored
 
@@ -290,11 +290,11 @@ class EvaluationStore:
 
 
 def in_order(requests: Sequence[EvaluationRequest]) -> list[EvaluationRequest]:
-    """Put the requests of a project in the order of departments, a missing number last."""
+    """Return the requests of a project in the order of departments, a missing number last."""
 
-    def place_of(one: EvaluationRequest) -> tuple[bool, int, datetime]:
-        number = one.department_number
-        return number is None, number or 0, one.requested_at
+    def place_of(request: EvaluationRequest) -> tuple[bool, int, datetime]:
+        number = request.department_number
+        return number is None, number or 0, request.requested_at
 
     return sorted(requests, key=place_of)
 
@@ -318,9 +318,9 @@ async def list_lost_requests(
     where = {"run_id": None, "requested_at": {"$lt": before.isoformat()}}
     found = await documents.find(REQUESTS, where, sort="requested_at", limit=limit)
     projects: dict[str, list[EvaluationRequest]] = {}
-    for one in map(_request_of, found):
-        projects.setdefault(one.project_id, []).append(one)
-    return [one for requests in projects.values() for one in in_order(requests)]
+    for request in map(_request_of, found):
+        projects.setdefault(request.project_id, []).append(request)
+    return [request for requests in projects.values() for request in in_order(requests)]
 
 
 def _document_of(request: EvaluationRequest) -> Document:

@@ -1,20 +1,19 @@
 """A model's opinion on quality, and how far it is followed (SPEC §4, Quality).
 
-What is counted decides; what a judge says moves it by at most `MAX_SHIFT` points, and never on the
-word of one answer. Every refined score is the median of three opinions:
+The counted score decides. A judge moves it by at most `MAX_SHIFT` points, and never by one answer
+alone. Every refined score is the median of three opinions:
 
     near the threshold   three answers, asked for at the same time
     elsewhere            one answer and those of the two judgements before it
 
-An opinion that is missing, because there was no answer, none that could be read, or none before,
-is the deterministic score's own. So one answer, whatever it says, leaves the score between two
-other opinions: it neither lets a department pass nor makes it stand still.
+A missing opinion (no answer, an unreadable one, no earlier judgement) is the counted score itself.
+So one answer, whatever it says, neither passes a department nor stalls it.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
@@ -61,7 +60,7 @@ _NO_SHIFT: Final[Shift] = (0.0, 0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class JudgeState:
-    """What is handed from one judgement to the next.
+    """State that one judgement passes to the next.
 
     Attributes:
         rounds: judgements of the run so far, over all its departments.
@@ -72,17 +71,17 @@ class JudgeState:
     shifts: tuple[Shift, ...] = ()
 
     def for_department(self) -> "JudgeState":
-        """Begin another department: the rounds go on, the opinions do not."""
+        """Return the state for another department: with the rounds, without the opinions."""
         return JudgeState(self.rounds)
 
     def to_document(self) -> dict[str, Any]:
-        """Write it as JSON."""
-        return {"rounds": self.rounds, "shifts": [list(one) for one in self.shifts]}
+        """Return it as JSON."""
+        return {"rounds": self.rounds, "shifts": [list(shift) for shift in self.shifts]}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "JudgeState":
-        """Read what `to_document` wrote."""
-        shifts = tuple(cast("Shift", tuple(map(float, one))) for one in document["shifts"])
+        """Return what `to_document` wrote."""
+        shifts = tuple(cast("Shift", tuple(map(float, shift))) for shift in document["shifts"])
         return cls(int(document["rounds"]), shifts)
 
 
@@ -91,7 +90,7 @@ class Vote:
     """One judge's answer.
 
     Attributes:
-        step: under which it is kept.
+        step: under which it is saved.
         scores: its own, 0 to 100 a part.
         reasons: its own, a sentence a part.
         model: what ran, in the provider's words.
@@ -131,7 +130,7 @@ class RefinedQuality:
         return weigh_parts(self.scores)
 
     def to_document(self) -> dict[str, Any]:
-        """Write it as JSON: what was counted, what was said, and what came of it."""
+        """Return it as JSON: what was counted, what was answered, and the result."""
         return {
             "score": self.total,
             "scores": dict(self.scores),
@@ -140,21 +139,21 @@ class RefinedQuality:
                 "asked": self.asked,
                 "votes": [
                     {
-                        "step": one.step,
-                        "scores": dict(one.scores),
-                        "reasons": dict(one.reasons),
-                        "model": one.model,
-                        "mock": one.is_mock,
+                        "step": vote.step,
+                        "scores": dict(vote.scores),
+                        "reasons": dict(vote.reasons),
+                        "model": vote.model,
+                        "mock": vote.is_mock,
                     }
-                    for one in self.votes
+                    for vote in self.votes
                 ],
-                "faults": [{"code": one.code, "message": one.message} for one in self.faults],
+                "faults": [asdict(fault) for fault in self.faults],
             },
         }
 
 
 def count_votes(counted: float, threshold: float, stalled_iterations: int) -> int:
-    """Say how many answers are asked for: three near the threshold, one, or none.
+    """Return how many answers are asked for: three near the threshold, one, or none.
 
     Args:
         counted: the deterministic score, 0 to 100.
@@ -179,21 +178,20 @@ async def refine_quality(
     state: JudgeState,
     plan: AskPlan,
 ) -> RefinedQuality:
-    """Ask a judge where one is due, and let it move the score as far as it may.
+    """Ask a judge where one is due, and move the score within bounds.
 
-    Never fails for a judge's sake: whatever is wrong with the model leaves the deterministic score
-    and is told in `faults`.
+    A failure of the model leaves the deterministic score and is named in `faults`.
 
     Args:
-        chat: what judges.
-        answers: keeps the answers of this iteration, under `judge-1` to `judge-3`.
+        chat: the model that judges.
+        answers: saves the answers of this iteration, under `judge-1` to `judge-3`.
         department: whose items.
         items: its saved items, those that were counted.
         counted: the deterministic quality.
         threshold: of the department, 0 to 100.
         stalled_iterations: for how many iterations the deterministic score has not moved.
         state: what the last call for this department returned.
-        plan: how.
+        plan: how it is asked.
     """
     due = count_votes(counted.total, threshold, stalled_iterations) if items else 0
     if not due:
@@ -240,19 +238,18 @@ def _leave(counted: Quality, state: JudgeState, *faults: Fault) -> RefinedQualit
 
 
 def _shift_of(vote: Vote, counted: Quality) -> Shift:
-    """Bound what an opinion does to each part."""
+    """Return the bounded shift of each part."""
     moves = (vote.scores[part] - counted.parts[part].score for part in PARTS)
     return cast("Shift", tuple(max(-MAX_SHIFT, min(MAX_SHIFT, move)) for move in moves))
 
 
 def _choose(shifts: Sequence[Shift], counted: Quality) -> Shift:
-    """Take the middle one of three by what they make of the whole; missing ones move nothing.
+    """Return the median of three opinions by their whole score; a missing one shifts nothing.
 
-    The opinion is taken as it is rather than part by part: of medians of parts the sum may lie
-    beyond every one of the three.
+    Opinions are not mixed part by part: the sum of medians may lie beyond all three.
     """
     opinions = [*shifts, *[_NO_SHIFT] * VOTES][:VOTES]
-    ranked = sorted(opinions, key=lambda one: (weigh_parts(_apply(counted, one)), one))
+    ranked = sorted(opinions, key=lambda shift: (weigh_parts(_apply(counted, shift)), shift))
     return ranked[VOTES // 2]
 
 
@@ -300,12 +297,13 @@ async def _collect(
             return _fault_of(step, error)
 
     steps = (ask(vote) for vote in range(1, count + 1))
-    outcomes = [_result_of(one) for one in await asyncio.gather(*steps, return_exceptions=True)]
-    votes = tuple(one for one in outcomes if isinstance(one, Vote))
+    answered = await asyncio.gather(*steps, return_exceptions=True)
+    outcomes = [_result_of(outcome) for outcome in answered]
+    votes = tuple(outcome for outcome in outcomes if isinstance(outcome, Vote))
     faults = tuple(
-        _fault_of("judge", one) if isinstance(one, Deferred) else one
-        for one in outcomes
-        if not isinstance(one, Vote)
+        _fault_of("judge", outcome) if isinstance(outcome, Deferred) else outcome
+        for outcome in outcomes
+        if not isinstance(outcome, Vote)
     )
     if faults:
         log.warning(
@@ -315,11 +313,11 @@ async def _collect(
             department.slug,
             faults[0].message,
         )
-    return votes, faults, not all(isinstance(one, Deferred) for one in outcomes)
+    return votes, faults, not all(isinstance(outcome, Deferred) for outcome in outcomes)
 
 
 def _result_of(outcome: Vote | Fault | Deferred | BaseException) -> Vote | Fault | Deferred:
-    """Give an outcome, once all are there; what is not a judge's failing is raised."""
+    """Return an outcome of a judge; any other error is raised."""
     if isinstance(outcome, BaseException) and not isinstance(outcome, Deferred):
         raise outcome
     return outcome
@@ -335,8 +333,8 @@ def _read_vote(step: str, completion: Completion) -> Vote:
     judged: dict[Part, JudgedPart] = {part: getattr(answer, part) for part in PARTS}
     return Vote(
         step=step,
-        scores=MappingProxyType({part: one.score for part, one in judged.items()}),
-        reasons=MappingProxyType({part: one.reason for part, one in judged.items()}),
+        scores=MappingProxyType({part: said.score for part, said in judged.items()}),
+        reasons=MappingProxyType({part: said.reason for part, said in judged.items()}),
         model=completion.model,
         is_mock=completion.is_mock,
     )

@@ -1,4 +1,4 @@
-"""What a judge sees of two long texts: the parts in which they differ."""
+"""Excerpts of two long texts: the parts in which they differ."""
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
@@ -6,7 +6,7 @@ from itertools import takewhile
 from typing import Final
 
 EXCERPT_CHARS: Final = 500
-"""Characters of each text, about (SPEC §4, Dedup)."""
+"""Characters of each excerpt, about (SPEC §4, Dedup)."""
 
 _GAP: Final = " … "
 _CONTEXT_WORDS: Final = 6
@@ -15,12 +15,12 @@ _MAX_WORDS: Final = 2000
 """Words of each text that are aligned, behind the common beginning; the effort is quadratic."""
 
 
-def excerpt_pair(one: str, other: str, *, chars: int = EXCERPT_CHARS) -> tuple[str, str]:
-    """Cut two texts down to where they differ, each to at most `chars` characters.
+def excerpt_pair(text: str, other: str, *, chars: int = EXCERPT_CHARS) -> tuple[str, str]:
+    """Return the parts in which two texts differ, each at most `chars` characters.
 
     A text that is short enough stays whole.
     """
-    left, right = one.split(), other.split()
+    left, right = text.split(), other.split()
     common = sum(
         1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
     )
@@ -28,11 +28,11 @@ def excerpt_pair(one: str, other: str, *, chars: int = EXCERPT_CHARS) -> tuple[s
     ours, theirs = left[start : start + _MAX_WORDS], right[start : start + _MAX_WORDS]
     codes = (
         [code for code in SequenceMatcher(None, ours, theirs).get_opcodes() if code[0] != "equal"]
-        if max(len(one), len(other)) > chars
+        if max(len(text), len(other)) > chars
         else []
     )
     return (
-        _excerpt(one, ours, [(i1, i2) for _, i1, i2, _, _ in codes], chars),
+        _excerpt(text, ours, [(i1, i2) for _, i1, i2, _, _ in codes], chars),
         _excerpt(other, theirs, [(j1, j2) for _, _, _, j1, j2 in codes], chars),
     )
 
@@ -41,18 +41,18 @@ def _excerpt(text: str, words: Sequence[str], spans: Sequence[tuple[int, int]], 
     if len(text) <= chars:
         return text
     parts = [" ".join(words[first:last]) for first, last in _widen(spans, len(words))]
-    room, taken = chars, list[str]()
+    left_chars, taken = chars, list[str]()
     for left, part in zip(range(len(parts), 0, -1), parts, strict=True):
-        if room < _MIN_PART:
+        if left_chars < _MIN_PART:
             break
-        share = max(_MIN_PART, room // left) - len(_GAP)
+        share = max(_MIN_PART, left_chars // left) - len(_GAP)
         taken.append(part[:share].strip())
-        room -= len(taken[-1]) + len(_GAP)
+        left_chars -= len(taken[-1]) + len(_GAP)
     return _GAP.join(taken)[:chars] if taken else text[:chars]
 
 
 def _widen(spans: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
-    """Give spans of words some context, and join those that meet."""
+    """Yield spans of words with some context; those that meet are joined."""
     first = last = -1
     for begin, end in spans:
         if last >= 0 and begin - _CONTEXT_WORDS <= last:

@@ -1,9 +1,9 @@
-"""Numbers, units and negations of a text: what embeddings hardly see (SPEC §4, Dedup).
+"""Numbers, units and negations of a text, which embeddings hardly see (SPEC §4, Dedup).
 
 Numbers are read in digits of any language, with either decimal sign, and in English and German
 words. Negations are known in English, German, French and Spanish, where the surroundings are the
-same; of the labelled pairs that differ in a negation these are two of five in the calibration
-split. To count negations instead would find nearly all, and keep two of five duplicates.
+same: two of five of the labelled pairs that differ in a negation. To count negations instead would
+find nearly all, and keep two of five duplicates.
 """
 
 # ruff: noqa: SIM905 - lists of words read better as lines
@@ -87,10 +87,9 @@ UNITS: Final = _units(
     ("am", "am", 1),
     ("pm", "pm", 1),
 )
-"""Unit, as it is written: dimension, and how many of the dimension's base unit it is.
+"""Unit, as it is written in lower case: dimension, and how many base units it is.
 
-Months and days are kept apart, as no month has a fixed number of days. Case is gone by then,
-so that MW and mW are the same.
+Months and days are different dimensions, as no month has a fixed number of days.
 """
 
 _BETWEEN: Final = frozenset(
@@ -119,8 +118,8 @@ _WORDS: Final = {
     **{normalise(word): value for value, word in enumerate(_KLEIN)},
     **_TENS,
     **{
-        normalise(f"{one}und{ten}"): value + tens
-        for value, one in enumerate(("ein", *_KLEIN[2:10]), start=1)
+        normalise(f"{unit}und{ten}"): value + tens
+        for value, unit in enumerate(("ein", *_KLEIN[2:10]), start=1)
         for ten, tens in _TENS.items()
         if ten.endswith(("ig", "issig"))
     },
@@ -167,7 +166,7 @@ _IDLE_WORDS: Final = frozenset(
     le la les un une des du de et est sont il elle on nous vous ce se que qui dans pour avec au aux
     el los las una y es son en con para del al""".split()
 )
-"""Words that a text can lose or gain and still say the same."""
+"""Words that a text can lose or gain without changing its meaning."""
 
 _FUNCTION_WORDS: Final = _IDLE_WORDS | frozenset(
     """he she i my will would shall should can could may might must on from into onto over under as
@@ -185,7 +184,7 @@ _MAX_WORD: Final = 30
 """A longer token is a phrase of a script without spaces."""
 
 _OPPOSITE: Final = re.compile(r"(?:un|non|in|im|ir|dis)(\w{4,})")
-"""A prefix that turns a word round; where it does not, the rest is no word and matches nothing."""
+"""A prefix that negates a word; where it does not, the rest is no word and matches nothing."""
 
 _EDGE: Final = ""
 """What stands before a text's first word and after its last."""
@@ -206,7 +205,7 @@ class Quantity:
     factor: Fraction = Fraction(1)
 
     def is_same(self, other: "Quantity") -> bool:
-        """Tell whether both may be the same amount; a missing unit may be any."""
+        """Return whether both may be the same amount; a missing unit may be any."""
         if not self.dimension or not other.dimension:
             return bool(self.values & other.values)
         return self.dimension == other.dimension and bool(
@@ -217,13 +216,13 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a text says that a small change of words turns round.
+    """The facts of a text that a small change of words reverses.
 
     Attributes:
         quantities: its numbers, each once.
         stated: content words between their neighbours, all three shortened to their stems.
         negated: those of them that are negated.
-        words: its words in their order, as stems, without those that say nothing.
+        words: its words in order, as stems, without function words.
     """
 
     quantities: tuple[Quantity, ...]
@@ -241,26 +240,26 @@ def read_facts(text: str) -> Facts:
     return Facts(tuple(dict.fromkeys(_read_quantities(tokens))), stated, negated, words)
 
 
-def find_difference(one: Facts, other: Facts) -> Difference | None:
-    """Say in which respect two texts contradict each other, the plainest first.
+def find_difference(text: Facts, other: Facts) -> Difference | None:
+    """Return in what two texts contradict each other: a number, a unit, a negation, in this order.
 
     A number that only one of them gives is no contradiction; two numbers that each text has for
     itself are.
     """
-    left = [q for q in one.quantities if not any(q.is_same(p) for p in other.quantities)]
-    right = [q for q in other.quantities if not any(q.is_same(p) for p in one.quantities)]
+    left = [q for q in text.quantities if not any(q.is_same(p) for p in other.quantities)]
+    right = [q for q in other.quantities if not any(q.is_same(p) for p in text.quantities)]
     if left and right:
         has_new_number = any(not any(q.values & p.values for p in right) for q in left)
         return "number" if has_new_number else "unit"
-    if _is_turned_round(one, other) or _is_turned_round(other, one):
+    if _is_negated(text, other) or _is_negated(other, text):
         return "negation"
     return None
 
 
-def _is_turned_round(one: Facts, other: Facts) -> bool:
-    """Tell whether one text negates what the other states in the same surroundings."""
+def _is_negated(text: Facts, other: Facts) -> bool:
+    """Return whether a text negates what the other states in the same surroundings."""
     unsaid = {word for _, word, _ in other.negated}
-    return any(word in other.stated and word[1] not in unsaid for word in one.negated)
+    return any(word in other.stated and word[1] not in unsaid for word in text.negated)
 
 
 def _read_quantities(tokens: Sequence[str]) -> Iterator[Quantity]:
@@ -332,7 +331,7 @@ def _at(tokens: Sequence[str], position: int) -> str:
 
 
 def _decimal_sign(tokens: Sequence[str]) -> str | None:
-    """Say which decimal sign a text uses; `None` if its numbers do not tell."""
+    """Return the decimal sign of a text; `None` if its numbers do not tell."""
     for token in tokens:
         if not _NUMBER.fullmatch(token):
             continue

@@ -1,4 +1,4 @@
-"""Telling languages apart with py3langid, which comes with its model and needs no network."""
+"""Language of a text, guessed by py3langid, which comes with its model and needs no network."""
 
 from functools import cache
 from importlib import import_module
@@ -8,7 +8,7 @@ MIN_LETTERS: Final = 60
 """A shorter text may be names and figures in any language."""
 
 MIN_CONFIDENCE: Final = 0.95
-"""From here on a guess counts; what is unclear is no fault of an item.
+"""Confidence from which a guess counts.
 
 English full of product names and abbreviations reaches 0.8 for a wrong language at most, plain
 sentences of 80 letters 0.96 for their own.
@@ -22,7 +22,7 @@ class _Identifier(Protocol):
 
 
 def guess_language(text: str) -> str | None:
-    """Name the language of a text (ISO 639-1); `None` where that is not clear."""
+    """Return the language of a text (ISO 639-1); `None` where that is not clear."""
     if sum(character.isalpha() for character in text) < MIN_LETTERS:
         return None
     language, confidence = _identifier().classify(text)
@@ -38,8 +38,8 @@ def _identifier() -> _Identifier:
 
 
 class LanguageGuess(Protocol):
-    """Tells languages apart."""
+    """Guesses languages."""
 
     def __call__(self, text: str) -> str | None:
-        """Name the language of a text (ISO 639-1); `None` where that is not clear."""
+        """Return the language of a text (ISO 639-1); `None` where that is not clear."""
         ...

@@ -1,4 +1,4 @@
-"""One form for texts that differ in nothing but their writing (SPEC §4, Dedup and MongoDB).
+"""One form for texts that differ only in spelling of characters (SPEC §4, Dedup and MongoDB).
 
 An item's `_id` is made from this form: a change here gives saved items new ids.
 """
@@ -54,7 +54,7 @@ _TABLE: Final = _Table()
 
 
 def normalise(text: str) -> str:
-    """Write a text in one form: `NFKC`, case folded, single spaces, no punctuation.
+    """Return a text in one form: `NFKC`, case folded, single spaces, no punctuation.
 
     Punctuation stays where it is part of a number, a unit or a name: 1,000 and 1.5, -5, 10-15,
     1/2, 5 %, km/h, C#, C++. Digits of all scripts become ASCII. What has only punctuation keeps it.
@@ -62,14 +62,14 @@ def normalise(text: str) -> str:
     spelled = text if text.isascii() else _MIXED_NUMBER.sub(" ", _POWER.sub("^", text))
     # Folding case can take a text out of NFKC.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", spelled).casefold())
-    plain = _MARK.sub(_weigh_mark, folded.translate(_SAME).translate(_TABLE))
+    plain = _MARK.sub(_replace_mark, folded.translate(_SAME).translate(_TABLE))
     spaced = _SIGN_THEN_NUMBER.sub(r"\1 \2", _NUMBER_THEN_NAME.sub(r"\1 \2", plain))
     joined = " ".join(spaced.split())
     return _DEGREES.sub("°", joined) or " ".join(folded.split())
 
 
-def _weigh_mark(found: re.Match[str]) -> str:
-    """Keep a mark that is part of a number, a unit or a name."""
+def _replace_mark(found: re.Match[str]) -> str:
+    """Return a mark that is part of a number, a unit or a name, else a space or nothing."""
     at, mark, text = found.start(), found[0], found.string
     before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
     if mark == "-":
@@ -86,5 +86,5 @@ def _weigh_mark(found: re.Match[str]) -> str:
 
 
 def content_hash(text: str) -> str:
-    """Hash the normalised text: SHA-256, 64 hexadecimal digits."""
+    """Return the SHA-256 of the normalised text, 64 hexadecimal digits."""
     return hashlib.sha256(normalise(text).encode("utf-8", "surrogatepass")).hexdigest()

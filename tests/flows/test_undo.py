@@ -187,7 +187,7 @@ async def test_a_run_says_which_calibration_it_works_with(store: StoreCredential
     documents = store.get_client()
     await documents.open()
     fitted = replace(identity(MODEL), knots=((0.0, 0.0), (0.625, 0.9), (1.0, 1.0)))
-    await CalibrationStore(documents).keep(fitted)
+    await CalibrationStore(documents).save(fitted)
     assert (await documents.get(CHOSEN, [str(first.id)]))[str(first.id)]["source"] == "identity"
     await documents.close()
     await gather("shop")

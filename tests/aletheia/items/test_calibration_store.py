@@ -38,8 +38,8 @@ async def test_what_is_stored_comes_back_as_it_was_and_the_last_one_counts(
 ):
     store = CalibrationStore(documents)
     assert await store.find(SHIPPED) is None
-    await store.keep(fitted(SHIPPED, 0.6))
-    await store.keep(fitted(SHIPPED, 0.7))
+    await store.save(fitted(SHIPPED, 0.6))
+    await store.save(fitted(SHIPPED, 0.7))
     assert await store.find(SHIPPED) == fitted(SHIPPED, 0.7)
     assert await store.find(UNKNOWN) is None
     assert await documents.count(CALIBRATIONS, {}) == 1
@@ -54,7 +54,7 @@ async def test_the_stored_one_goes_before_the_shipped_one_and_that_before_the_id
     assert nothing.duplicate_at_cosine == 0.9
     shipped = await store.choose("run-2", SHIPPED)
     assert (shipped.calibration, shipped.source) == (shipped_calibration(SHIPPED), "shipped")
-    await store.keep(fitted(SHIPPED, 0.7))
+    await store.save(fitted(SHIPPED, 0.7))
     stored = await store.choose("run-3", SHIPPED)
     assert (stored.calibration, stored.source) == (fitted(SHIPPED, 0.7), "stored")
     assert stored.duplicate_at_cosine == pytest.approx(0.7)
@@ -62,9 +62,9 @@ async def test_the_stored_one_goes_before_the_shipped_one_and_that_before_the_id
 
 async def test_a_run_keeps_the_calibration_that_it_began_with(documents: EmbeddedDocuments):
     store = CalibrationStore(documents)
-    await store.keep(fitted(SHIPPED, 0.6))
+    await store.save(fitted(SHIPPED, 0.6))
     began = await store.choose("run-1", SHIPPED)
-    await store.keep(fitted(SHIPPED, 0.7))
+    await store.save(fitted(SHIPPED, 0.7))
     later = CalibrationStore(documents)
     assert await later.choose("run-1", SHIPPED) == began
     assert await later.find_chosen("run-1") == began
@@ -80,7 +80,7 @@ async def test_an_attempt_with_another_model_chooses_anew(documents: EmbeddedDoc
 
 
 async def test_vectors_of_another_length_have_a_scale_of_their_own(documents: EmbeddedDocuments):
-    await CalibrationStore(documents, dimensions=256).keep(fitted(UNKNOWN, 0.7))
+    await CalibrationStore(documents, dimensions=256).save(fitted(UNKNOWN, 0.7))
     assert await CalibrationStore(documents).find(UNKNOWN) is None
     assert await CalibrationStore(documents, dimensions=512).find(UNKNOWN) is None
     assert await CalibrationStore(documents, dimensions=256).find(UNKNOWN) is not None
@@ -103,7 +103,7 @@ async def test_a_broken_one_is_passed_over_with_a_warning(
     documents: EmbeddedDocuments, damage: dict[str, Any], caplog: pytest.LogCaptureFixture
 ):
     store = CalibrationStore(documents)
-    await store.keep(fitted(SHIPPED, 0.7))
+    await store.save(fitted(SHIPPED, 0.7))
     await spoil(documents, CALIBRATIONS, SHIPPED, **damage)
     with caplog.at_level(logging.WARNING, "aletheia"):
         chosen = await store.choose("run-1", SHIPPED)
