@@ -79,7 +79,7 @@ class Pipeline:
             run_id="bench",
         )
         self._embedder = OpenAIEmbedder(
-            KEY, base_url=url, default_model=MODEL, dimensions=dimensions, around=meter
+            KEY, base_url=url, default_model=MODEL, dimensions=dimensions, guard=meter
         )
         self._cache = EmbeddingCache(self._embedder, self._passing, ttl_s=1800)
 

@@ -6,7 +6,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr
 
 from aletheia.errors import Misconfigured
-from aletheia.llm.calls import Around, just_send
+from aletheia.llm.calls import Guard, unguarded
 from aletheia.settings import IntakeSettings, LLMSettings
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class LLMCredentials(CredentialsBlock):
         """Whether there is a key."""
         return bool(self._key())
 
-    def get_client(self, *, around: Around = just_send) -> "OpenAIChat":
+    def get_client(self, *, guard: Guard = unguarded) -> "OpenAIChat":
         """Build a client; the caller opens and closes it.
 
         Args:
-            around: wraps every request.
+            guard: guards every request.
 
         Raises:
             Misconfigured: there is no key, or it cannot be sent, or the address is none.
@@ -53,7 +53,7 @@ class LLMCredentials(CredentialsBlock):
             base_url=self.base_url,
             timeout_s=LLMSettings().llm_timeout,
             concurrency=IntakeSettings().concurrency_limit,
-            around=around,
+            guard=guard,
         )
 
     def _key(self) -> str:

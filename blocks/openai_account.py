@@ -6,7 +6,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr
 
 from aletheia.errors import Misconfigured
-from aletheia.llm.calls import Around, just_send
+from aletheia.llm.calls import Guard, unguarded
 from aletheia.settings import (
     DEFAULT_MODELS,
     EmbeddingSettings,
@@ -50,12 +50,12 @@ class OpenAICredentials(CredentialsBlock):
         return bool(self._key()) and not self.is_placeholder
 
     def get_client(
-        self, *, around: Around = just_send, max_inputs: int | None = None
+        self, *, guard: Guard = unguarded, max_inputs: int | None = None
     ) -> "OpenAIEmbedder":
         """Build an embedder; the caller opens and closes it.
 
         Args:
-            around: wraps every request.
+            guard: guards every request.
             max_inputs: most texts in a request; `None` is OpenAI's own limit.
 
         Raises:
@@ -84,7 +84,7 @@ class OpenAICredentials(CredentialsBlock):
             timeout_s=OpenAISettings().openai_timeout,
             concurrency=IntakeSettings().concurrency_limit,
             max_inputs=max_inputs or MAX_INPUTS,
-            around=around,
+            guard=guard,
         )
 
     def get_batches(self) -> "OpenAIBatches":

@@ -151,7 +151,9 @@ class Meter:
                 await reach()
             self._lost.discard(plan.provider)
         try:
-            reservation = await self._spending.reserve(_call_of(plan, self._run_id), plan.most)
+            reservation = await self._spending.reserve(
+                _call_of(plan, self._run_id), plan.max_tokens
+            )
             await self._charge(plan, reservation)
         except BaseException:
             await self._breakers.abandon(permit)
@@ -165,7 +167,7 @@ class Meter:
             if is_free(error):
                 await _written(self._spending.release(reservation))
             elif isinstance(error, BadAnswer):
-                await _written(self._spending.settle(reservation, plan.most))
+                await _written(self._spending.settle(reservation, plan.max_tokens))
             # What became of any other call nobody knows: its estimate counts as spent.
             raise
         await _written(self._spending.settle(reservation, sent.used))

@@ -98,7 +98,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         table = np.array(self.knots, np.float64)
-        is_table = table.ndim == 2 and len(table) > 1 and table.shape[1] == 2  # noqa: PLR2004
+        is_table = table.ndim == 2 and len(table) > 1 and table.shape[1] == 2  # noqa: PLR2004 - pairs
         if not is_table or not np.isfinite(table).all() or not (np.diff(table, axis=0) > 0).all():
             raise ValueError(f"the knots of {self.model!r} do not rise: {self.knots!r}")
         if table[0, 1] != 0 or table[-1, 1] != 1 or table[0, 0] < -1 or table[-1, 0] > 1:

@@ -1,6 +1,6 @@
-"""The seam around every request to a model: limits, budget and breaker lie there.
+"""The guard of every request to a model: limits, budgets and breakers hold it back there.
 
-What sends a request describes it first, as a `CallPlan`, and hands over the sending itself.
+Code that sends a request describes it first, as a `CallPlan`, and passes the sending itself.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,8 +18,8 @@ class CallPlan:
         provider: such as `openrouter`.
         model: the model asked for.
         kind: what for.
-        key: hash of what is asked, so that a call that is repeated after a crash is recognised.
-        most: what the provider may count at most.
+        key: hash of what is asked, so that a call repeated after a crash is recognised.
+        max_tokens: what the provider may count at most.
         texts: how many texts it carries.
     """
 
@@ -27,12 +27,12 @@ class CallPlan:
     model: str
     kind: Kind
     key: str
-    most: Tokens
+    max_tokens: Tokens
     texts: int = 1
 
 
 class Sent(Protocol):
-    """What a request brought, as far as the seam looks at it."""
+    """The result of a request, as far as the guard reads it."""
 
     @property
     def used(self) -> Tokens:
@@ -46,15 +46,15 @@ class Sent(Protocol):
 
     @property
     def model(self) -> str:
-        """What ran, in the provider's words."""
+        """The model that ran, by the provider's name."""
         ...
 
 
 SentT = TypeVar("SentT", bound=Sent)
 
 
-class Around(Protocol):
-    """Wraps every request that is really sent."""
+class Guard(Protocol):
+    """Guards every request that is really sent."""
 
     async def __call__(
         self,
@@ -65,21 +65,21 @@ class Around(Protocol):
     ) -> SentT:
         """Send a request, or raise an `AletheiaError` instead.
 
+        It raises no `InvalidTask` or `ComputeFailed` of its own: those would be taken for the
+        provider's judgement of an input.
+
         Args:
             plan: the request.
             send: sends it.
-            reach: sees whether the provider can be reached at all, without asking it anything; it
-                raises `Unreachable` if not.
-
-        It raises no `InvalidTask` or `ComputeFailed` of its own: those would be taken for the
-        provider's word on an input.
+            reach: checks whether the provider can be reached at all, without a request to its
+                model; raises `Unreachable` if not.
         """
         ...
 
     async def room(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
-        """Say for how many inputs, from the first, there would be room now; charges nothing.
+        """Return how many inputs, from the first, could be sent now; charges nothing.
 
         Args:
             provider: who would be asked.
@@ -88,33 +88,31 @@ class Around(Protocol):
             requests: by request that would be sent, tokens of each input in it, at most.
 
         Raises:
-            Deferred: for none of them; it says why, and until when.
+            Deferred: none of them; it says why, and until when.
         """
         ...
 
 
-class JustSend:
-    """Sends every request without asking anything."""
+class Unguarded:
+    """A `Guard` that sends every request."""
 
     async def __call__(
         self,
-        plan: CallPlan,  # noqa: ARG002
+        plan: CallPlan,
         send: Callable[[], Awaitable[SentT]],
         *,
-        reach: Callable[[], Awaitable[None]] | None = None,  # noqa: ARG002
+        reach: Callable[[], Awaitable[None]] | None = None,
     ) -> SentT:
         """Send a request."""
+        del plan, reach
         return await send()
 
     async def room(
-        self,
-        provider: str,  # noqa: ARG002
-        model: str,  # noqa: ARG002
-        kind: Kind,  # noqa: ARG002
-        requests: Sequence[Sequence[int]],
+        self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
-        """Have room for everything."""
+        """Return the number of all inputs."""
+        del provider, model, kind
         return sum(map(len, requests))
 
 
-just_send: Final = JustSend()
+unguarded: Final = Unguarded()

@@ -183,6 +183,7 @@ _STEM: Final = 5
 _MAX_WORD: Final = 30
 """A longer token is a phrase of a script without spaces."""
 
+_DIGITS: Final = range(1, 10)
 _OPPOSITE: Final = re.compile(r"(?:un|non|in|im|ir|dis)(\w{4,})")
 """A prefix that negates a word; where it does not, the rest is no word and matches nothing."""
 
@@ -243,8 +244,7 @@ def read_facts(text: str) -> Facts:
 def find_difference(text: Facts, other: Facts) -> Difference | None:
     """Return in what two texts contradict each other: a number, a unit, a negation, in this order.
 
-    A number that only one of them gives is no contradiction; two numbers that each text has for
-    itself are.
+    A number that only one of them gives is no contradiction; if each has one of its own, it is.
     """
     left = [q for q in text.quantities if not any(q.is_same(p) for p in other.quantities)]
     right = [q for q in other.quantities if not any(q.is_same(p) for p in text.quantities)]
@@ -312,7 +312,7 @@ def _read_number(
             used = 2
     elif token in _WORDS:
         value = _WORDS[token]
-        if token in _TENS and 0 < _WORDS.get(_at(tokens, position + 1), 0) < 10:  # noqa: PLR2004
+        if token in _TENS and _WORDS.get(_at(tokens, position + 1)) in _DIGITS:
             value += _WORDS[tokens[position + 1]]
             used = 2
         values = frozenset({Fraction(value)})
@@ -336,7 +336,7 @@ def _decimal_sign(tokens: Sequence[str]) -> str | None:
         if not _NUMBER.fullmatch(token):
             continue
         signs = [c for c in token if c in ".,"]
-        if len(set(signs)) == 2:  # noqa: PLR2004
+        if {".", ","} <= set(signs):
             return signs[-1]
         if len(signs) > 1 and _GROUPED.fullmatch(token.lstrip("-")):
             return "." if signs[0] == "," else ","

@@ -30,7 +30,7 @@ async def get_chat() -> ChatModel:
         return await session.clients.build(("mock chat",), _build_mock)
 
     async def build() -> "OpenAIChat":
-        return loaded.block.get_client(around=await get_meter())
+        return loaded.block.get_client(guard=await get_meter())
 
     return await session.clients.open(("chat", session.run_id, *loaded.key), build)
 

@@ -138,7 +138,7 @@ async def get_ollama_embedder() -> OllamaEmbedder:
             long_text=settings.long_text or "truncate",
             concurrency=session.settings.ollama.ollama_concurrency,
             max_inputs=meter.max_texts(OLLAMA_MAX_INPUTS),
-            around=meter,
+            guard=meter,
         )
 
     return await session.clients.build(("ollama embedder", session.run_id), build)
@@ -188,7 +188,7 @@ async def _get_openai(account: LoadedBlock[OpenAICredentials]) -> Embedder:
     async def build() -> "OpenAIEmbedder":
         meter = await get_meter()
         max_inputs = meter.max_texts(OPENAI_MAX_INPUTS)
-        return account.block.get_client(around=meter, max_inputs=max_inputs)
+        return account.block.get_client(guard=meter, max_inputs=max_inputs)
 
     key = ("openai embedder", session.run_id, *account.key)
     return await _build_cache(await session.clients.open(key, build), account.block.base_url)

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aletheia.errors import AletheiaError
-from aletheia.llm.calls import CallPlan, JustSend, SentT
+from aletheia.llm.calls import CallPlan, SentT, Unguarded
 
 
-class Recorder(JustSend):
+class Recorder(Unguarded):
     """Sends every request, but for those it is told to refuse.
 
     Args:

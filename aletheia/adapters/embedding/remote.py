@@ -25,7 +25,7 @@ from aletheia.errors import (
     InvalidTask,
     Refused,
 )
-from aletheia.llm.calls import Around, CallPlan
+from aletheia.llm.calls import CallPlan, Guard
 from aletheia.llm.prices import Tokens
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -101,7 +101,7 @@ class RemoteEmbedder(ABC):
         max_inputs: most texts in a request.
         max_tokens: most tokens in a request, unless one text alone has more.
         max_text_bytes: a longer text is refused unread, UTF-8 bytes.
-        around: wraps every request.
+        guard: guards every request.
     """
 
     provider: str
@@ -117,7 +117,7 @@ class RemoteEmbedder(ABC):
         max_inputs: int,
         max_tokens: int,
         max_text_bytes: int,
-        around: Around,
+        guard: Guard,
     ) -> None:
         self._default_model = default_model
         self._asked_dimensions = dimensions
@@ -127,7 +127,7 @@ class RemoteEmbedder(ABC):
         self._slots = asyncio.Semaphore(concurrency)
         self._max_inputs, self._max_tokens = max_inputs, max_tokens
         self._max_text_bytes = max_text_bytes
-        self._around = around
+        self._guard = guard
 
     @abstractmethod
     def canonical_model(self, model: str | None) -> str:
@@ -137,7 +137,7 @@ class RemoteEmbedder(ABC):
         """See `aletheia.analysis.ports.Embedder.room`."""
         tokens = [self._token_bound(model, text) for text in texts]
         requests = pack(tokens, max_inputs=self._max_inputs, max_tokens=self._max_tokens)
-        return await self._around.room(
+        return await self._guard.room(
             self.provider,
             model,
             "embedding",
@@ -263,7 +263,7 @@ class RemoteEmbedder(ABC):
         )
         async with self._slots:
             try:
-                return await self._around(plan, lambda: self._send(model, parts), reach=self._reach)
+                return await self._guard(plan, lambda: self._send(model, parts), reach=self._reach)
             except AletheiaError as error:
                 return error
 

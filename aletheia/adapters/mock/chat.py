@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from aletheia.errors import Refused
 from aletheia.gather.prompts.generate_items import ANGLES, FORM, LENSES
-from aletheia.llm.calls import Around, CallPlan, just_send
+from aletheia.llm.calls import CallPlan, Guard, unguarded
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted
 from aletheia.llm.prices import Tokens
 
@@ -57,7 +57,7 @@ class MockChat:
     Args:
         writers: further forms it can fill, by name.
         latency_s: how long each answer takes, seconds.
-        around: wraps every answer.
+        guard: guards every answer.
     """
 
     provider: str = MOCK
@@ -68,11 +68,11 @@ class MockChat:
         *,
         writers: Mapping[str, Write] | None = None,
         latency_s: float = 0.0,
-        around: Around = just_send,
+        guard: Guard = unguarded,
     ) -> None:
         self._writers: dict[str, Write] = {FORM.name: write_items, **(writers or {})}
         self._latency_s = latency_s
-        self._around = around
+        self._guard = guard
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer; every model's name is served.
@@ -81,7 +81,7 @@ class MockChat:
             Refused: it knows nothing of the form that is asked for.
         """
         plan = CallPlan(MOCK, MOCK_MODEL, "chat", request.key, request.token_bound)
-        return await self._around(plan, lambda: self._write(request))
+        return await self._guard(plan, lambda: self._write(request))
 
     async def _write(self, request: ChatRequest) -> Completion:
         name = "" if request.form is None else request.form.name

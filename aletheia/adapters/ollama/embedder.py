@@ -11,7 +11,7 @@ from aletheia.adapters.embedding.remote import TOO_LONG, Called, Part, RemoteEmb
 from aletheia.adapters.ollama.client import OLLAMA, ModelCard, OllamaClient, PullProgress
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, InvalidTask
-from aletheia.llm.calls import Around, just_send
+from aletheia.llm.calls import Guard, unguarded
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class OllamaEmbedder(RemoteEmbedder):
         concurrency: requests in flight at once.
         max_inputs: most texts in a request.
         max_tokens: most tokens in a request.
-        around: wraps every request for embeddings.
+        guard: guards every request for embeddings.
     """
 
     provider = OLLAMA
@@ -65,7 +65,7 @@ class OllamaEmbedder(RemoteEmbedder):
         concurrency: int = 1,
         max_inputs: int = MAX_INPUTS,
         max_tokens: int = MAX_TOKENS,
-        around: Around = just_send,
+        guard: Guard = unguarded,
     ) -> None:
         names = [short_name(name) for name in (default_model, *supported_models)]
         super().__init__(
@@ -76,7 +76,7 @@ class OllamaEmbedder(RemoteEmbedder):
             max_inputs=max_inputs,
             max_tokens=max_tokens,
             max_text_bytes=MAX_TEXT_BYTES,
-            around=around,
+            guard=guard,
         )
         self._client = client
         self._supported = {name.lower(): name for name in names}

@@ -27,7 +27,7 @@ from aletheia.adapters.openai.wire import (
     read_error,
 )
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured, Refused
-from aletheia.llm.calls import Around, CallPlan, just_send
+from aletheia.llm.calls import CallPlan, Guard, unguarded
 from aletheia.llm.messages import ChatRequest, Completion, Finish, Message
 from aletheia.llm.prices import Tokens
 
@@ -133,7 +133,7 @@ class OpenAIChat:
         provider: what results and errors call it; also the beginning of its settings' names.
         timeout_s: bound on one request, to the last byte of its answer, seconds.
         concurrency: requests in flight at once.
-        around: wraps every request.
+        guard: guards every request.
         max_answer_bytes: longest answer that is read.
         clock: seconds since the epoch.
 
@@ -151,7 +151,7 @@ class OpenAIChat:
         provider: str = OPENROUTER,
         timeout_s: float = 60.0,
         concurrency: int = 5,
-        around: Around = just_send,
+        guard: Guard = unguarded,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -163,7 +163,7 @@ class OpenAIChat:
         self._base_url = read_base_url(f"{provider.upper()}_BASE_URL", base_url)
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(concurrency)
-        self._around = around
+        self._guard = guard
         self._max_answer_bytes = max_answer_bytes
         self._clock = clock
         self._dialects: dict[str, _Dialect] = {}
@@ -214,7 +214,7 @@ class OpenAIChat:
             dialect = self._dialects.get(model, _Dialect())
             try:
                 async with self._slots:
-                    return await self._around(plan, partial(self._send, request, dialect))
+                    return await self._guard(plan, partial(self._send, request, dialect))
             except _Unspoken as refusal:
                 better = refusal.dialect
             # Another call may have learned the same meanwhile, or more.

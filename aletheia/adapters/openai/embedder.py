@@ -37,7 +37,7 @@ from aletheia.adapters.openai.tokens import (
 from aletheia.adapters.openai.wire import ErrorAnswer, exchange, load_object, make_client
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, Unreachable
-from aletheia.llm.calls import Around, just_send
+from aletheia.llm.calls import Guard, unguarded
 
 OPENAI: Final = "openai"
 """What results and errors call the provider, whoever runs the server."""
@@ -97,7 +97,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         max_inputs: most texts in a request.
         max_tokens: most tokens in a request.
         max_text_tokens: most tokens in a text.
-        around: wraps every request.
+        guard: guards every request.
         tables: where encodings come from.
         max_answer_bytes: longest answer that is read.
         clock: seconds since the epoch.
@@ -121,7 +121,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         max_inputs: int = MAX_INPUTS,
         max_tokens: int = MAX_TOKENS,
         max_text_tokens: int = MAX_TEXT_TOKENS,
-        around: Around = just_send,
+        guard: Guard = unguarded,
         tables: TokenTables | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], float] = time.time,
@@ -134,7 +134,7 @@ class OpenAIEmbedder(RemoteEmbedder):
             max_inputs=max_inputs,
             max_tokens=max_tokens,
             max_text_bytes=max_text_tokens * BYTES_PER_TOKEN,
-            around=around,
+            guard=guard,
         )
         if not is_token(api_key):
             raise Misconfigured("OPENAI_API_KEY", "must be printable ASCII without spaces")

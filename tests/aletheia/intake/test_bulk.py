@@ -634,7 +634,7 @@ async def test_the_limits_of_single_requests_are_none_of_a_batchs(lanes: Lanes):
     meter = Meter(lanes.limiter, lanes.breakers, lanes.spending)
     async with contextlib.AsyncExitStack() as stack:
         single = OpenAIEmbedder(
-            lanes.api.api_key, base_url=lanes.api.url, max_inputs=1, around=meter
+            lanes.api.api_key, base_url=lanes.api.url, max_inputs=1, guard=meter
         )
         await single.open()
         stack.push_async_callback(single.close)

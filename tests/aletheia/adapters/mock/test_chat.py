@@ -249,7 +249,7 @@ async def test_other_forms_are_answered_by_writers_of_their_own() -> None:
 async def test_what_lies_around_a_call_lies_around_the_mock_too() -> None:
     spent = BudgetExceeded("BUDGET_TOKENS_PER_RUN", 1, 1, 1, None)
     recorder = Recorder(spent)
-    chat, context = MockChat(around=recorder), PromptContext()
+    chat, context = MockChat(guard=recorder), PromptContext()
     with pytest.raises(BudgetExceeded):
         await generate_items(chat, MemoryAnswers(), department(), 1, context, plan=PLAN)
     await generate_items(chat, MemoryAnswers(), department(), 1, context, plan=PLAN)

@@ -123,7 +123,7 @@ async def test_one_request_at_a_time_by_default(ollama: FakeOllama, connect: Con
 
 async def test_usage_is_recorded_or_estimated(ollama: FakeOllama, connect: Connect) -> None:
     recorder = Recorder()
-    embedder = await connect(around=recorder)
+    embedder = await connect(guard=recorder)
     results = await embed(embedder, ["a b c", "d"])
     assert [one.tokens for one in results if isinstance(one, Embedding)] == [3, 1]
     ollama.counts_tokens = False
@@ -368,7 +368,7 @@ async def test_an_outage_is_seen_by_what_lies_around_the_request(
     ollama: FakeOllama, connect: Connect, text: str, status: int
 ) -> None:
     recorder = Recorder()
-    embedder = await connect(around=recorder)
+    embedder = await connect(guard=recorder)
     ollama.fail_next(status, on="show")
     ollama.fail_next(status, on="embed", retry_after=4)
     error = await failure(embedder, [text])

@@ -147,7 +147,7 @@ async def test_a_model_with_other_names_and_no_temperature_gets_what_it_takes(
 ) -> None:
     server.limit, server.takes_temperature, server.forms = "max_completion_tokens", False, set()
     recorder = Recorder()
-    chat = await connect(around=recorder)
+    chat = await connect(guard=recorder)
     await chat.complete(ask(temperature=0.2, form=FORM))
     await chat.complete(ask(temperature=0.2, form=FORM))
     assert len(server.requests) == len(recorder.plans) == 6
@@ -538,20 +538,20 @@ async def test_what_nobody_counted_is_estimated(
 
 async def test_every_request_that_is_sent_is_announced(connect: Connect) -> None:
     recorder = Recorder()
-    chat = await connect(around=recorder)
+    chat = await connect(guard=recorder)
     answer = await chat.complete(ask())
     (plan,) = recorder.plans
     assert (plan.provider, plan.model, plan.kind) == ("openrouter", SONNET, "chat")
-    assert (plan.key, plan.most, plan.texts) == (ask().key, ask().token_bound, 1)
+    assert (plan.key, plan.max_tokens, plan.texts) == (ask().key, ask().token_bound, 1)
     assert recorder.called == [answer]
-    assert answer.used.total < plan.most.total
+    assert answer.used.total < plan.max_tokens.total
 
 
 async def test_what_lies_around_a_request_can_hold_it_back(
     server: FakeChatServer, connect: Connect
 ) -> None:
     until = BreakerOpen("openrouter", None)  # type: ignore[arg-type] - nobody reads it here
-    chat = await connect(around=Recorder(until))
+    chat = await connect(guard=Recorder(until))
     assert await failure(chat) is until
     assert server.requests == []
 

@@ -168,10 +168,10 @@ async def test_counted_tokens_fill_a_request_better_than_bytes(
     openai.count = lambda text: len(encoding.encode_ordinary(text))
     texts = ["wonderful " * number + "wonderful" for number in range(1, 5)]
     recorder = Recorder()
-    counting = await connect(max_tokens=10, concurrency=1, tables=tables(encoding), around=recorder)
+    counting = await connect(max_tokens=10, concurrency=1, tables=tables(encoding), guard=recorder)
     results = await embed(counting, texts)
     assert openai.sent == [texts[:3], texts[3:]]
-    assert [plan.most.total for plan in recorder.plans] == [9, 5]
+    assert [plan.max_tokens.total for plan in recorder.plans] == [9, 5]
     assert [one.tokens for one in results if isinstance(one, Embedding)] == [2, 3, 4, 5]
 
 
@@ -238,12 +238,12 @@ async def test_without_tables_a_text_that_may_fit_is_sent_whole(
     openai.max_text_tokens = 16
     text = "twelve-bytes " * 16
     recorder = Recorder()
-    embedder = await connect(long_text=mode, max_text_tokens=16, around=recorder)
+    embedder = await connect(long_text=mode, max_text_tokens=16, guard=recorder)
     (result,) = await embed(embedder, [text])
     assert isinstance(result, Embedding)
     assert (result.is_truncated, result.tokens) == (False, 16)
     assert openai.sent == [[text]]
-    assert [plan.most.total for plan in recorder.plans] == [16]
+    assert [plan.max_tokens.total for plan in recorder.plans] == [16]
 
 
 @pytest.mark.parametrize(
@@ -653,7 +653,7 @@ async def test_usage_is_recorded_or_estimated(
     openai: FakeOpenAI, connect: Connect, usage: Any, tokens: int, is_estimate: bool
 ) -> None:
     recorder = Recorder()
-    embedder = await connect(around=recorder)
+    embedder = await connect(guard=recorder)
     openai.answer_next(answer(entry(0), entry(1), usage=usage, model="small-2026"))
     results = await embed(embedder, ["aaaa", "aaaaaa"])
     (called,) = recorder.called
@@ -666,7 +666,7 @@ async def test_every_request_that_is_sent_is_announced(
 ) -> None:
     recorder = Recorder()
     openai.refuses = {"bad"}
-    embedder = await connect(around=recorder)
+    embedder = await connect(guard=recorder)
     assert codes(await embed(embedder, ["good", "bad"])) == [None, "invalid_text"]
     assert [plan.texts for plan in recorder.plans] == [2, 1, 1]
     assert recorder.plans[0] == CallPlan(
@@ -679,7 +679,7 @@ async def test_what_lies_around_a_request_can_hold_it_back(
     openai: FakeOpenAI, connect: Connect
 ) -> None:
     recorder = Recorder(None, Unavailable("openai", "over the limit", 60))
-    embedder = await connect(around=recorder, max_inputs=2, concurrency=1)
+    embedder = await connect(guard=recorder, max_inputs=2, concurrency=1)
     answered: list[int] = []
 
     async def run() -> None:
