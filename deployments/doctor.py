@@ -43,6 +43,7 @@ from aletheia.adapters.ollama.embedder import short_name
 from aletheia.errors import AletheiaError, ModelUnavailable
 from aletheia.intake.ledger import ROWS
 from aletheia.settings import EmbeddingSettings, IntakeSettings, OllamaSettings
+from aletheia.store.format import check_format
 from blocks import OpenAICredentials, StoreCredentials, UpstreamCredentials
 from deployments.configuration import find_faults
 from deployments.setup import DOCUMENT, read_declarations
@@ -379,6 +380,7 @@ async def _check_store() -> str:
     store = (await _load(StoreCredentials)).get_client()
     try:
         await store.open()
+        await check_format(store)
         tasks = await store.count(ROWS, {})
         skew = await store.clock_skew_s()
     finally:

@@ -1,6 +1,5 @@
 """Whether another attempt at a run helps, and after how long (SPEC §4, Time)."""
 
-import random
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -12,6 +11,7 @@ from prefect.runtime import flow_run
 
 from aletheia.errors import AletheiaError, Deferred, QuotaExhausted, retry_after_s
 from aletheia.settings import GatherSettings
+from aletheia.store.backoff import Backoff
 
 RETRIES: Final = 3
 MAX_RETRY_S: Final = 600.0
@@ -25,10 +25,9 @@ async def plan_retry(error: Exception) -> None:
     """
     policy = FlowRunPolicy(retries=0)
     if isinstance(error, AletheiaError) and error.retryable:
-        base_s = GatherSettings().gather_retry_base_seconds
-        window_s = min(base_s * 2 ** (attempt() - 1), MAX_RETRY_S)
-        delay_s = max(random.random() * window_s, _wait_of(error))  # noqa: S311
-        policy = FlowRunPolicy(retries=RETRIES, retry_delay=round(min(delay_s, MAX_RETRY_S)))
+        backoff = Backoff(GatherSettings().gather_retry_base_seconds, MAX_RETRY_S, jitter=1)
+        delay_s = backoff.pause_s(attempt(), asked_s=_wait_of(error))
+        policy = FlowRunPolicy(retries=RETRIES, retry_delay=round(delay_s))
     try:
         async with get_client() as client:
             await client.update_flow_run(UUID(str(flow_run.id)), empirical_policy=policy)

@@ -1,26 +1,38 @@
 """The document store."""
 
+from collections.abc import Callable
+
 from aletheia.documents import Documents
+from aletheia.store.format import check_format
 from blocks import StoreCredentials
 from tasks.clients.blocks import load_block
-from tasks.session import current_session
+from tasks.session import Key, current_session
 
 
 async def get_store() -> Documents:
-    """Return the document store."""
+    """Return the document store.
+
+    Raises:
+        Misconfigured: the block is not saved, or a newer version of this program wrote the store.
+        Unavailable: the store is out of reach.
+    """
     loaded = await load_block(StoreCredentials)
-
-    async def build() -> Documents:
-        return loaded.block.get_client()
-
-    return await current_session().clients.open(("store", *loaded.key), build)
+    return await _open_checked(("store", *loaded.key), loaded.block.get_client)
 
 
 async def get_volatile_store() -> Documents:
-    """Return the store for what is written often and may be lost with the power."""
+    """Return the store for what may be lost with the power; raises as `get_store` does."""
     loaded = await load_block(StoreCredentials)
+    return await _open_checked(("volatile store", *loaded.key), loaded.block.get_passing_client)
 
-    async def build() -> Documents:
-        return loaded.block.get_passing_client()
 
-    return await current_session().clients.open(("volatile store", *loaded.key), build)
+async def _open_checked(key: Key, build: Callable[[], Documents]) -> Documents:
+    clients = current_session().clients
+
+    async def build_and_open() -> Documents:
+        store = clients.close_later(build())
+        await store.open()
+        await check_format(store)
+        return store
+
+    return await clients.build(key, build_and_open)

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import BrainDepartment
+from aletheia.documents import Change, Update
 from aletheia.events.delivery import DEAD_EVENTS, FanOut
 from aletheia.events.log import EventLog
 from aletheia.events.turn import CURSORS
@@ -27,6 +28,7 @@ from aletheia.llm.usage import Spending
 from aletheia.quality.evaluation_store import REQUESTS, EvaluationStore
 from aletheia.settings import BudgetSettings
 from aletheia.store.clock import Clock
+from aletheia.store.format import FORMAT, META
 from blocks import EventCredentials, OpenAICredentials
 from flows.gather import automated_gather_creation
 from flows.sweep import sweep
@@ -210,6 +212,15 @@ async def test_a_sweep_pays_itself_for_what_it_sends_to_the_brain(
 async def holder_is_gone(run_id: str) -> HolderState:
     del run_id
     return HolderState.ENDED
+
+
+async def test_a_store_of_a_newer_version_is_left_alone(studio: Studio):
+    newer = Change(set={"version": FORMAT + 1})
+    await studio.documents.upsert(META, [Update("format", newer)])
+    await studio.documents.insert(DEAD_EVENTS, [{"_id": "x", "project": "p1", "at": 0}])
+    with pytest.raises(SweepFailed, match="which a newer version of this program wrote"):
+        await run_sweep()
+    assert await studio.documents.count(DEAD_EVENTS, {}) == 1
 
 
 def test_a_sweep_loads_no_model_and_no_provider():
