@@ -1,101 +1,141 @@
-"""A run ends when it is told to: a cancellation that nobody heard is said once more.
+"""How a run ends when it is cancelled, or its process terminated: soon, in order, and once.
 
-The process that runs a flow learns of a cancellation by an event, and misses one that comes while
-it is still subscribing; it would then look only minutes later. The run itself sees its own state.
+Prefect's runner hears of a cancellation by an event, which it may miss or get late, and reports it
+only after it has run the hooks of the flow in another process. Hence a run watches its own state,
+and says itself that it is cancelled.
 """
 
 import asyncio
 import contextlib
 import signal
-import threading
-from collections.abc import AsyncGenerator, Callable, Generator
-from datetime import UTC, datetime
-from typing import Final
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final
 from uuid import UUID
 
 from prefect import get_run_logger
-from prefect.client.orchestration import get_client
-from prefect.exceptions import TerminationSignal
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import Abort, TerminationSignal
 from prefect.runtime import flow_run
-from prefect.states import Cancelling
+from prefect.states import Cancelled
 
-LOOK_EVERY_S: Final = 5.0
-"""Between two looks at the run's own state, seconds."""
+from tasks import event_loop
 
-UNHEARD_AFTER_S: Final = 3.0
-"""A run that is still here so long after its cancellation has not been told."""
+WATCH_EVERY_S: Final = 0.5
+"""Between two reads of the run's own state, seconds."""
+
+RUNNER_WITHIN_S: Final = 3.0
+"""How long a run that has stopped its work waits for the runner to hear of the cancellation.
+
+The runner runs the hooks of the flow, unless the process has ended before.
+"""
+
+
+class RunCancelled(Abort):
+    """The run is cancelled, and its state says so: Prefect has nothing to report."""
+
+    def __init__(self, state: State[Any]) -> None:
+        super().__init__("The run was cancelled.")
+        self.state = state
 
 
 @contextlib.asynccontextmanager
 async def heard(on_look: Callable[[bool], None] | None = None) -> AsyncGenerator[None]:
-    """See to it that the run of this process ends when it is cancelled or terminated.
+    """End the block when its run is cancelled or its process is terminated.
+
+    To be entered by the main task of the run, around all that has to be given back.
 
     Args:
-        on_look: told every few seconds whether the run is paused or suspended, which by itself
-            stops it only at its next step.
+        on_look: called with every state that is read: whether the run is paused or suspended,
+            which by itself stops it only at its next step.
 
     Raises:
+        RunCancelled: the run was cancelled.
         TerminationSignal: Prefect's own, after a SIGTERM.
     """
-    watching = asyncio.create_task(_watch(UUID(str(flow_run.id)), on_look))
+    main = asyncio.current_task()
+    assert main is not None
+    watch = _Watch(UUID(str(flow_run.id)), main, on_look)
+    watching = asyncio.create_task(watch.look())
     try:
-        with _orderly_termination():
-            yield
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
-
-
-@contextlib.contextmanager
-def _orderly_termination() -> Generator[None]:
-    """End the current task on SIGTERM, rather than whatever code happens to run.
-
-    Prefect's handler raises where the signal finds the process. That may be in a callback of the
-    event loop, which logs it and goes on: the run would never end.
-    """
-    task, previous = asyncio.current_task(), signal.getsignal(signal.SIGTERM)
-    is_prefects = callable(previous) and threading.current_thread() is threading.main_thread()
-    if task is None or not is_prefects:
-        yield
-        return
-    is_told = False
-
-    def end() -> None:
-        nonlocal is_told
-        if not is_told:
-            is_told = True
-            task.cancel()
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, end)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not is_told:
-            raise
-        raise TerminationSignal(signal=signal.SIGTERM) from None
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, previous)
-
-
-async def _watch(run_id: UUID, on_look: Callable[[bool], None] | None) -> None:
-    while True:
-        await asyncio.sleep(LOOK_EVERY_S)
         try:
-            await _look(run_id, on_look)
-        except Exception as error:  # noqa: BLE001 - the work goes on without Prefect's server
-            get_run_logger().debug("the state of this run is not known: %s", error)
+            event_loop.attend()
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
+    except (Exception, asyncio.CancelledError) as error:
+        if watch.is_cancelled or event_loop.is_terminated():
+            raise await watch.conclude() from error
+        raise
+    if watch.is_cancelled:
+        # Prefect would take no other state from it.
+        raise await watch.conclude()
 
 
-async def _look(run_id: UUID, on_look: Callable[[bool], None] | None) -> None:
-    async with get_client() as client:
-        state = (await client.read_flow_run(run_id)).state
-        if state is not None and on_look is not None:
-            on_look(state.is_paused())
-        if state is None or not state.is_cancelling():
+class _Watch:
+    """The state of a run, as its own process reads it.
+
+    Attributes:
+        is_cancelled: whether the run was cancelled.
+    """
+
+    def __init__(
+        self, run_id: UUID, main: asyncio.Task[Any], on_look: Callable[[bool], None] | None
+    ) -> None:
+        self.is_cancelled = False
+        self._run_id, self._main, self._on_look = run_id, main, on_look
+
+    async def look(self) -> None:
+        """Read the state until the run is cancelled, and cancel its main task then."""
+        read = self._read_history
+        async with get_client() as client:
+            while not self.is_cancelled:
+                try:
+                    await read(client)
+                    read = self._read_state
+                except Exception as error:  # noqa: BLE001 - the work goes on without a server
+                    get_run_logger().debug("the state of this run is not known: %s", error)
+                if not self.is_cancelled:
+                    await asyncio.sleep(WATCH_EVERY_S)
+        self._main.cancel()
+
+    async def conclude(self) -> BaseException:
+        """Report that the run is cancelled, if it is; return what the flow has to raise."""
+        state = Cancelled(message="The run was cancelled.")
+        try:
+            async with get_client() as client:
+                await self._read_state(client)
+                if self.is_cancelled:
+                    await client.set_flow_run_state(self._run_id, state)
+        except Exception as error:  # noqa: BLE001 - the runner reports it, once it can
+            get_run_logger().warning("the end of this run could not be reported: %s", error)
+        if not self.is_cancelled:
+            return TerminationSignal(signal=signal.SIGTERM)
+        if not event_loop.is_terminated():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(RUNNER_WITHIN_S)
+        return RunCancelled(state)
+
+    async def _read_state(self, client: PrefectClient) -> None:
+        state = (await client.read_flow_run(self._run_id)).state
+        if state is None:
             return
-        if (datetime.now(UTC) - state.timestamp).total_seconds() >= UNHEARD_AFTER_S:
-            again = Cancelling(message="The run had not heard of its cancellation.")
-            await client.set_flow_run_state(run_id, again, force=True)
+        if state.is_cancelling() or state.is_cancelled():
+            self.is_cancelled = True
+        elif self._on_look is not None:
+            self._on_look(state.is_paused())
+
+    async def _read_history(self, client: PrefectClient) -> None:
+        """Notice a cancellation that came while the run was started, and was then overwritten.
+
+        Prefect lets a run that is cancelled begin, while a run that is to be repeated is
+        scheduled first.
+        """
+        states = await client.read_flow_run_states(self._run_id)
+        latest = max(
+            (state for state in states if not (state.is_running() or state.is_pending())),
+            key=lambda state: state.timestamp,
+            default=None,
+        )
+        self.is_cancelled = latest is not None and (latest.is_cancelling() or latest.is_cancelled())

@@ -1,57 +1,108 @@
-"""The event loop that runs work on: libuv's, which takes less of the processor than asyncio's."""
+"""The event loop that runs work on: libuv's, which takes less of the processor than asyncio's.
+
+A SIGTERM cancels the main task of such a loop, as Python's own SIGINT does. Prefect's handler
+raises wherever the signal finds the process: in a callback of the loop, in a task that nobody
+awaits or in a finaliser, and then the run goes on.
+"""
 
 import asyncio
 import warnings
-from typing import Any
+from typing import Any, Final, cast
 
 import uvloop
 from prefect.exceptions import TerminationSignal
+from prefect.utilities import engine
+
+BEGIN_WITHIN_S: Final = 2.0
+"""How long a run that is terminated while it begins has for `Loop.attend`, seconds."""
 
 
 class Loop(uvloop.Loop):
-    """A loop that ends with what Prefect's handler of SIGTERM raises, as asyncio's does.
+    """A loop that knows its main task: the one that `asyncio.run` has it run until completion.
 
-    libuv has signals handled within a callback, and what a callback raises is logged and forgotten:
-    a run that is told to end would go on.
+    Attributes:
+        is_terminated: whether a SIGTERM has come.
     """
 
-    _termination: TerminationSignal | None = None
+    is_terminated = False
+    _main: asyncio.Task[Any] | None = None
+    _is_attended = False
+    _ending: asyncio.TimerHandle | None = None
 
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Stop for a termination; log anything else."""
-        raised = context.get("exception")
-        if not isinstance(raised, TerminationSignal):
-            super().call_exception_handler(context)
-            return
-        self._termination = raised
-        self.stop()
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until a future is done; return its result."""
+        if (self._main is None or self._main.done()) and isinstance(future, asyncio.Task):
+            self._main = cast("asyncio.Task[Any]", future)
+        return super().run_until_complete(cast("Any", future))
 
-    def run_forever(self) -> None:
-        """Run until the loop is stopped.
+    def terminate(self) -> bool:
+        """Cancel the main task, once; return whether there is one that has not ended."""
+        if self._main is None or self._main.done():
+            return False
+        if not self.is_terminated:
+            self.is_terminated = True
+            self.call_soon_threadsafe(self._end)
+        return True
 
-        Raises:
-            TerminationSignal: this process was told to end.
-        """
-        super().run_forever()
-        termination, self._termination = self._termination, None
-        if termination is not None:
-            raise termination
+    def attend(self) -> None:
+        """Have the main task cancelled without delay: it knows from here on how to end."""
+        self._is_attended = True
+        if self._ending is not None:
+            self._ending.cancel()
+            self._end()
+
+    def _end(self) -> None:
+        assert self._main is not None
+        delay_s = 0.0 if self._is_attended else BEGIN_WITHIN_S
+        self._ending = self.call_later(delay_s, self._main.cancel)
 
 
 class LoopPolicy(uvloop.EventLoopPolicy):
     """Makes such loops."""
 
     def new_event_loop(self) -> Loop:
-        """Make one."""
+        """Return a new loop."""
         return Loop()
 
 
 def use() -> None:
-    """Have every loop that is made from now on be such a one.
+    """Make every new loop of this process such a one, and have SIGTERM end it in order.
 
-    Prefect makes the loop of a run itself, with `asyncio.run`, and asks nobody which.
+    Prefect makes the loop of a run itself, with `asyncio.run`, and acknowledges a cancellation
+    only while the handler that it knows as its own is installed. Hence its handler is replaced
+    where Prefect keeps it, rather than by `signal.signal`.
     """
+    handler: Any = _on_sigterm
+    # There is no public place for it.
+    engine._prefect_sigterm_handler = handler  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     with warnings.catch_warnings():
         # Policies are deprecated from Python 3.14 on, and the only way to a loop of `asyncio.run`.
         warnings.simplefilter("ignore", DeprecationWarning)
         asyncio.set_event_loop_policy(LoopPolicy())  # pyright: ignore[reportDeprecated]
+
+
+def attend() -> None:
+    """See `Loop.attend`; any other loop needs nothing."""
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, Loop):
+        loop.attend()
+
+
+def is_terminated() -> bool:
+    """Return whether a SIGTERM has cancelled the main task of the running loop."""
+    loop = asyncio.get_running_loop()
+    return isinstance(loop, Loop) and loop.is_terminated
+
+
+def _on_sigterm(number: int, *_: object) -> None:
+    """Cancel the main task of the running loop; without one, do as Prefect's handler.
+
+    Raises:
+        TerminationSignal: nothing runs that could be cancelled.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        loop = None
+    if not (isinstance(loop, Loop) and loop.terminate()):
+        raise TerminationSignal(signal=number)

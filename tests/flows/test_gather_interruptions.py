@@ -39,36 +39,23 @@ from aletheia.gather.run_records import RUNS
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
 from aletheia.store.clock import Clock
-from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
+from blocks import StoreCredentials
 from flows.gather import automated_gather_creation
 from flows.resume import resume_gather
 from tasks.gather_operators import close_cancelled, close_cancelled_runs, tell_ended_runs
 from tasks.session import open_session
 from tests.fakes.departments import FakeDepartments
-from tests.fakes.openai_chat import FakeChatServer, serve_fake_chat
-from tests.fakes.payload_cms import serve_fake_payload
+from tests.fakes.openai_chat import FakeChatServer
 from tests.flows.conftest import artifacts
+from tests.flows.gather_application import ENVIRONMENT, serve_application
 
 ROOT = Path(__file__).parents[2]
 FLOW = "automated_gather_creation"
-ITEMS = 6
 MAX_ITERATIONS = 40
 INTERRUPTIONS = 14
 
-ANSWER_S = 0.15
-"""How long the model takes: about half of an iteration, so that half of the stops are in it."""
-
 LATEST_S = 2.0
 """After its start a process is stopped at a moment up to here; it is at work after about 0.5 s."""
-
-WORDS = """
-answer archive audit budget calendar chart clause client copy court customer deadline draft
-expense feedback file folder forecast goal guide handover invoice journal ledger letter list
-loan manual market meeting memo notice offer order owner page partner payment plan policy
-price project question quote receipt record refund release report request review risk rule
-salary sample schedule sheet signature source summary supplier survey tax team template
-ticket tool total training update vendor version visit voucher warning week workshop
-"""
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -171,22 +158,6 @@ class Shop:
         )
 
 
-def write_items(body: Mapping[str, Any]) -> str:
-    """Make items of a question: the same ones of the same question, and others of another one."""
-    draw = random.Random(json.dumps(body["messages"]))
-    items: list[dict[str, str]] = []
-    for _ in range(ITEMS):
-        words = draw.sample(WORDS.split(), 9)
-        content = (
-            f"Check the {words[0]} and the {words[1]} every Monday, compare the {words[2]} with "
-            f"the {words[3]}, and send the {words[4]} to the {words[5]} before the {words[6]}."
-        )
-        items.append(
-            {"content": content, "summary": f"Check the {words[0]}.", "context": "For the week."}
-        )
-    return json.dumps({"items": items})
-
-
 @asynccontextmanager
 async def forking() -> AsyncGenerator[asyncio.subprocess.Process]:
     """Start what runs are forked from; in the end nothing of it is left."""
@@ -213,33 +184,13 @@ async def shop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[Shop]:
     """Eight departments that are never filled, and a model that takes its time."""
-    environment = {
-        "PROCESSING_MODE": "mock",
-        "MAX_RETRIES": "0",
-        "RATE_LIMIT_ENABLED": "false",
-        "GATHER_BATCH_ITEMS": str(ITEMS),
-        "GATHER_RETRY_BASE_SECONDS": "0",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    async with serve_fake_payload() as payload, serve_fake_chat() as chat, forking() as starter:
-        chat.write, chat.delay_s = write_items, ANSWER_S
-        for number in range(8):
-            slug = f"department-{number}"
-            payload.add(slug, number, coordinationSettings={"minQualityThreshold": 100})
+    async with serve_application(tmp_path, monkeypatch) as chat, forking() as starter:
         store = StoreCredentials(data_dir=tmp_path)
-        await store.asave("default", overwrite=True)
-        await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
-        account = LLMCredentials.model_validate(
-            {"base_url": chat.url, "openrouter_api_key": chat.api_key}
-        )
-        await account.asave("default", overwrite=True)
-        await EventCredentials().asave("default", overwrite=True)
         documents, content = store.get_client(), store.get_content_client("shop")
         assert isinstance(content, EmbeddedContent)
         await documents.open()
         await content.open()
-        yield Shop(chat, documents, content, starter, environment, tmp_path / "log")
+        yield Shop(chat, documents, content, starter, ENVIRONMENT, tmp_path / "log")
         await content.close()
         await documents.close()
 
@@ -442,6 +393,30 @@ async def test_whoever_is_to_hear_of_a_run_hears_that_it_was_cancelled_while_it_
     assert event.is_last
     (cursor,) = await shop.documents.find(CURSORS, {})
     assert (cursor["kind"], cursor["sent"]) == ("prefect", 1)
+
+
+async def test_a_run_that_was_cancelled_while_it_was_started_asks_nothing(shop: Shop):
+    run_id = await shop.create()
+    await set_state(run_id, Cancelled(), force=True)
+    # Prefect takes `Running` from it all the same.
+    await (await shop.execute(run_id)).wait()
+    state = (await read_run(run_id)).state
+    assert state is not None
+    assert state.is_cancelled(), state
+    assert shop.chat.requests == []
+
+
+async def test_a_run_that_is_cancelled_without_a_runner_is_cancelled_by_itself(shop: Shop):
+    run_id, process = await shop.have_at_work()
+    assert await set_state(run_id, Cancelling())
+    await process.wait(20)
+    async with get_client() as client:
+        states = await client.read_flow_run_states(run_id)
+    names = [state.name for state in sorted(states, key=lambda state: state.timestamp)]
+    assert names[-2:] == ["Cancelling", "Cancelled"]
+    run = await check(shop, run_id)
+    assert run.report is not None
+    assert run.report.status == "cancelled"
 
 
 async def test_two_runs_that_are_cancelled_at_once_are_both_closed(shop: Shop):

@@ -1,95 +1,23 @@
 """Runs in processes of their own that are cancelled, suspended, terminated and killed."""
 
 import asyncio
-import contextlib
-import os
 import signal
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, StateType
-from prefect.settings import get_current_settings
+from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling, Scheduled, Suspended
 
 from aletheia.intake.ledger import ROWS, Ledger
 from blocks import StoreCredentials
 from tests.fakes.upstream import FakeUpstream
+from tests.flows.flow_processes import Runs
 
-ROOT = Path(__file__).parents[2]
 TASKS = 120
 DONE = ["processing", "succeeded"]
 
 pytestmark = pytest.mark.timeout(400)
-
-
-class Process:
-    """A flow run in a process of its own."""
-
-    def __init__(self, run_id: UUID, process: asyncio.subprocess.Process) -> None:
-        self.run_id, self._process = run_id, process
-
-    async def state(self) -> State:
-        """The run's state, as the server has it."""
-        async with get_client() as client:
-            state = (await client.read_flow_run(self.run_id)).state
-        assert state
-        return state
-
-    async def set_state(self, state: State) -> None:
-        """What the buttons of the Prefect UI do."""
-        async with get_client() as client:
-            await client.set_flow_run_state(self.run_id, state)
-
-    def flow_pid(self) -> int:
-        """The process that works the flow, below the one that watches it."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        return int(children.split()[0])
-
-    def kill(self, number: int) -> None:
-        """Send a signal to the process of the flow."""
-        os.kill(self.flow_pid(), number)
-
-    async def wait(self, seconds: float) -> None:
-        """Wait for the process to end."""
-        async with asyncio.timeout(seconds):
-            await self._process.wait()
-
-
-class Runs:
-    """Starts runs of `poll_tasks` the way a worker does."""
-
-    def __init__(self) -> None:
-        self.processes: list[asyncio.subprocess.Process] = []
-
-    async def start(self, **parameters: float) -> Process:
-        """Create a run of the deployment and execute it."""
-        async with get_client() as client:
-            deployment = await client.create_deployment(
-                flow_id=await client.create_flow_from_name("poll_tasks"),
-                name="poll_tasks",
-                entrypoint="flows/poll.py:poll_tasks",
-                pull_steps=[
-                    {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
-                ],
-            )
-            run = await client.create_flow_run_from_deployment(deployment, parameters=parameters)
-        return await self.execute(run.id)
-
-    async def execute(self, run_id: UUID) -> Process:
-        """Execute a run that is there."""
-        environment = {**os.environ, **get_current_settings().to_environment_variables()}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "prefect", "flow-run", "execute", str(run_id)),
-            cwd=ROOT,
-            env={key: str(value) for key, value in environment.items()},
-        )
-        self.processes.append(process)
-        return Process(run_id, process)
 
 
 @pytest.fixture
@@ -97,12 +25,9 @@ async def runs(upstream: FakeUpstream) -> AsyncGenerator[Runs]:
     upstream.delay_s = 0.05
     for number in range(TASKS):
         upstream.add(f"t{number}", f"text {number}")
-    runs = Runs()
+    runs = Runs("poll_tasks", "flows/poll.py:poll_tasks")
     yield runs
-    for process in runs.processes:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    await runs.stop()
 
 
 async def until_under_way(upstream: FakeUpstream) -> None:
@@ -143,11 +68,11 @@ async def test_a_cancelled_run_ends_and_gives_back_what_it_held(
     upstream.delay_s = 0.3
     process = await runs.start(shift_seconds=600)
     await until_under_way(upstream)
-    # Prefect tells the process by an event, and one that has just started misses it: see
-    # tasks/cancelling.py.
     await process.set_state(Cancelling())
-    await process.wait(30)
-    assert (await process.state()).type == StateType.CANCELLED
+    await process.wait(60)
+    types = [state.type for state in await process.history()]
+    assert types[-1] == StateType.CANCELLED
+    assert StateType.CRASHED not in types
     assert await held(tmp_path) == []
     claimed = len(upstream.states)
     await asyncio.sleep(0.5)
