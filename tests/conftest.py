@@ -5,9 +5,10 @@ another one has waited for 60 s. What is tested meanwhile cannot pass.
 """
 
 import functools
+import gc
 import os
 from collections.abc import Generator
-from typing import Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -34,6 +35,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         condition = functools.partial(_was_locked, item)
         item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=LOCKED_S, condition=condition))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what has been imported out of all collections of garbage to come."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def collected_garbage(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> Generator[None]:
+    """Collect what a test left open after its other fixtures, so that no later test is blamed."""
+    yield
+    # pytest keeps longer what fixtures gave, and what the tracebacks of log records refer to.
+    cast("pytest.Function", request.node).funcargs.clear()
+    for phase in ("setup", "call", "teardown"):
+        caplog.get_records(phase).clear()
+    logging_plugin: Any = request.config.pluginmanager.getplugin("logging-plugin")
+    logging_plugin.report_handler.records.clear()
+    gc.collect()
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
