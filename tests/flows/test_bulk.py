@@ -3,11 +3,10 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import get_client
 from prefect.states import Scheduled, Suspended
 from pydantic import SecretStr
 
@@ -18,7 +17,7 @@ from flows.bulk import bulk_embed
 from tests.fakes.openai_batches import FakeBatchAPI, serve_fake_batches
 from tests.fakes.upstream import FakeUpstream
 from tests.flows.conftest import artifacts, last_run
-from tests.flows.test_interruptions import ROOT, Process, Runs
+from tests.flows.flow_processes import Process, Runs
 
 DONE = ["processing", "succeeded"]
 
@@ -47,25 +46,11 @@ async def api(
 @asynccontextmanager
 async def started(run_id: UUID | None = None) -> AsyncGenerator[Process]:
     """Execute a run in a process of its own, a new one or one that is there."""
-    if run_id is None:
-        async with get_client() as client:
-            deployment = await client.create_deployment(
-                flow_id=await client.create_flow_from_name("bulk_embed"),
-                name="bulk_embed",
-                entrypoint="flows/bulk.py:bulk_embed",
-                pull_steps=[
-                    {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
-                ],
-            )
-            run_id = (await client.create_flow_run_from_deployment(deployment)).id
-    runs = Runs()
+    runs = Runs("bulk_embed", "flows/bulk.py:bulk_embed")
     try:
-        yield await runs.execute(run_id)
+        yield await (runs.start() if run_id is None else runs.execute(run_id))
     finally:
-        for process in runs.processes:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await runs.stop()
 
 
 async def test_a_run_sends_the_backlog_as_a_batch_and_says_so(
