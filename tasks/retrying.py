@@ -19,7 +19,7 @@ MAX_RETRY_S: Final = 600.0
 
 
 async def plan_retry(error: Exception) -> None:
-    """Tell Prefect whether another attempt helps, and after how long.
+    """Set in Prefect whether another attempt follows, and after how long.
 
     To be called before the error leaves the flow.
     """
@@ -36,12 +36,12 @@ async def plan_retry(error: Exception) -> None:
 
 
 def attempt() -> int:
-    """Say which attempt at the run this is, from 1."""
+    """Return which attempt at the run this is, from 1."""
     return int(flow_run.run_count or 1)
 
 
 def is_worth_waiting(error: AletheiaError) -> bool:
-    """Tell whether what went wrong may be right in the next attempt, and there is one."""
+    """Return whether there is a next attempt, and it may go better."""
     if attempt() > RETRIES or not error.retryable or isinstance(error, QuotaExhausted):
         return False
     if isinstance(error, Deferred) and error.until is None:
@@ -50,7 +50,7 @@ def is_worth_waiting(error: AletheiaError) -> bool:
 
 
 def _wait_of(error: AletheiaError) -> float:
-    """Say how long an error holds at least, seconds; 0 if nobody said."""
+    """Return how long an error lasts at least, seconds; 0 where that is not known."""
     if isinstance(error, Deferred) and error.until is not None:
         return max(0.0, (error.until - datetime.now(UTC)).total_seconds())
     return retry_after_s(error)

@@ -88,7 +88,7 @@ class ReceiverTurn:
         return count
 
     async def release(self) -> None:
-        """Let others take the cursor, from the last event that is done with."""
+        """Release the cursor for others to take, from the last event that is done with."""
         await self._turn.lease.release({"sent": self._sent})
 
     async def _send_page(self, waiting: list[SavedEvent]) -> tuple[int, bool]:

@@ -105,12 +105,12 @@ class EvaluationStore:
     """Requests and results of one project.
 
     Args:
-        documents: where they are kept.
+        documents: where they are stored.
         project_id: the project.
         clock: what leases go by, and when something is requested or evaluated.
         lease_s: how long a request stays that of a run that died, seconds.
         skew_s: how far clocks may differ, seconds.
-        announce: writes down that the result of a request is to be kept by the Brain; done before
+        announce: writes down that the result of a request is to be stored by the Brain; done before
             it is saved, so that whoever dies in between leaves that behind.
     """
 
@@ -190,8 +190,8 @@ class EvaluationStore:
         document = {**_document_of(request), "payload": json.dumps(ordered).encode()}
         await self._documents.insert(REQUESTS, [document])
         # Somebody else may have written the same attempt meanwhile: theirs is the one that counts.
-        kept = (await self._documents.get(REQUESTS, [request.key]))[request.key]
-        return Requested(_request_of(kept), None)
+        stored = await self._documents.get(REQUESTS, [request.key])
+        return Requested(_request_of(stored[request.key]), None)
 
     async def find_order(self, key: str) -> EvaluationOrder | None:
         """Return a request of this project by its key, with its items; `None` if unknown."""
@@ -247,7 +247,7 @@ class EvaluationStore:
         """Keep the result of a request; a result of the same or a later attempt stays as it is.
 
         Returns:
-            What is kept now.
+            What is stored now.
 
         Raises:
             ValueError: the evaluation is of something else than was asked for.

@@ -45,7 +45,7 @@ class GrantLog:
     Args:
         documents: the store, open.
         provider: whose grants.
-        remembered: newest grants that are kept in memory, at least.
+        remembered: newest grants that stay in memory, at least.
     """
 
     def __init__(self, documents: Documents, provider: str, *, remembered: int) -> None:

@@ -139,7 +139,7 @@ class RateLimiter:
         limits: `None` grants everything and writes nothing.
         strategy: how long a grant counts.
         clock: what windows go by.
-        remembered: newest grants of a provider that are kept in memory, at least, at 70 bytes
+        remembered: newest grants of a provider that stay in memory, at least, at 70 bytes
             each; older ones are looked up.
 
     Attributes:

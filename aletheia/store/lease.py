@@ -308,7 +308,7 @@ class Lease:
         *,
         increase: Mapping[str, float] | None = None,
     ) -> bool:
-        """Let others take the document; return whether the lease was still ours.
+        """Release the document for others to take; return whether the lease was still ours.
 
         Args:
             values: what else to set.

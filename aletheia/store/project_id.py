@@ -15,7 +15,7 @@ def check_project_id(project_id: str) -> str:
         InvalidTask: `invalid_project_id`.
     """
     if not _PROJECT_ID.fullmatch(project_id):
-        shown = f"{project_id[:60]!r}{'…' if len(project_id) > 60 else ''}"  # noqa: PLR2004
+        shown = f"{project_id[:60]!r}{'…' if len(project_id) > 60 else ''}"  # noqa: PLR2004 - enough to recognise it
         message = f"a project id is 1 to 48 letters, digits, _ or -, which {shown} is not"
         raise InvalidTask("invalid_project_id", message)
     return project_id

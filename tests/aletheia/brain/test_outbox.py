@@ -204,7 +204,7 @@ class Refusing(IndexedBrain):
     async def upsert(
         self, project_id: str, department: BrainDepartment, items: Sequence[BrainItem]
     ) -> Upserted:
-        if any("odd" in one.content for one in items):
+        if any("odd" in item.content for item in items):
             raise self.error
         return await super().upsert(project_id, department, items)
 
@@ -272,10 +272,10 @@ async def test_whoever_knows_that_the_brain_is_back_need_not_wait(world: BrainWo
 
 async def test_an_intent_that_is_withdrawn_is_not_delivered(world: BrainWorld):
     await world.save("first")
-    kept = await world.save("second")
+    saved = await world.save("second")
     await world.outbox.intents.withdraw(PROJECT, "first")
     assert await world.deliver() == 1
-    assert await world.known() == kept
+    assert await world.known() == saved
 
 
 async def test_a_store_that_is_away_is_no_fault_of_the_brain(world: BrainWorld):
@@ -290,7 +290,7 @@ async def test_a_store_that_is_away_is_no_fault_of_the_brain(world: BrainWorld):
 
 async def test_old_refusals_are_deleted(world: BrainWorld):
     await world.content.insert_items(odd := world.make(NOT_EMBEDDABLE))
-    await world.outbox.intents.announce(PROJECT, "odd", LEGAL, [one.id for one in odd])
+    await world.outbox.intents.announce(PROJECT, "odd", LEGAL, [item.id for item in odd])
     await world.deliver()
     assert await world.outbox.dead_items.purge(100) == 0
     world.now += 200
@@ -308,7 +308,7 @@ async def test_a_link_that_is_not_drawn_is_drawn_later(world: BrainWorld):
     world.graph.calls_left, world.graph.is_away = None, False
     world.now += 11
     assert await world.deliver() == 2
-    assert [one.id for one in await world.graph.list_neighbours(PROJECT, first)] == [second]
+    assert [item.id for item in await world.graph.list_neighbours(PROJECT, first)] == [second]
 
 
 async def test_an_intent_of_an_earlier_version_of_this_program_is_delivered(world: BrainWorld):
@@ -336,7 +336,7 @@ async def save_evaluation(world: BrainWorld, version: str, score: float, attempt
     await world.documents.insert(EVALUATIONS, [{"_id": name, "project_id": PROJECT, **values}])
 
 
-async def kept(world: BrainWorld, version: str) -> float | None:
+async def stored_score(world: BrainWorld, version: str) -> float | None:
     """The score that the Brain has."""
     await EmbeddedGraph.open(world.graph)
     found = await EmbeddedGraph.read_evaluation(world.graph, PROJECT, "legal", version)
@@ -368,7 +368,7 @@ async def test_an_evaluation_waits_while_the_brain_is_away(world: BrainWorld):
     world.graph.is_away = False
     world.now += 11
     assert await world.deliver() == 1
-    assert await kept(world, "v1") == 81.5
+    assert await stored_score(world, "v1") == 81.5
 
 
 async def test_an_evaluation_that_was_never_saved_is_given_up_after_a_while(world: BrainWorld):
@@ -377,7 +377,7 @@ async def test_an_evaluation_that_was_never_saved_is_given_up_after_a_while(worl
     assert await world.deliver() == 0, "a run may be just about to save it"
     world.now += 61
     assert await world.deliver() == 1
-    assert (await world.known(), await kept(world, "v1")) == (ids, None)
+    assert (await world.known(), await stored_score(world, "v1")) == (ids, None)
     assert await world.outbox.intents.projects() == []
 
 
@@ -390,7 +390,7 @@ async def test_what_a_killed_evaluation_left_does_not_take_along_that_of_the_nex
     assert await world.deliver() == 0
     await save_evaluation(world, "v1", 81.5)
     assert await world.deliver() == 1
-    assert await kept(world, "v1") == 81.5
+    assert await stored_score(world, "v1") == 81.5
 
 
 async def test_a_forced_evaluation_is_not_taken_for_the_one_before(world: BrainWorld):
@@ -401,7 +401,7 @@ async def test_a_forced_evaluation_is_not_taken_for_the_one_before(world: BrainW
     assert await world.deliver() == 0, "the second one is about to be saved"
     await save_evaluation(world, "v1", 90.0, attempt=2)
     assert await world.deliver() == 1
-    assert await kept(world, "v1") == 90.0
+    assert await stored_score(world, "v1") == 90.0
 
 
 async def test_of_two_attempts_that_waited_the_later_one_is_kept(world: BrainWorld):
@@ -409,7 +409,7 @@ async def test_of_two_attempts_that_waited_the_later_one_is_kept(world: BrainWor
         await world.outbox.intents.announce_evaluation(ask_for("v1", attempt))
     await save_evaluation(world, "v1", 90.0, attempt=2)
     assert await world.deliver() == 2
-    assert await kept(world, "v1") == 90.0
+    assert await stored_score(world, "v1") == 90.0
 
 
 class Fussy(IndexedBrain):

@@ -85,7 +85,7 @@ def story() -> list[tuple[Event, int]]:
 
 
 async def tell(documents: Documents, run_id: str) -> list[int]:
-    """Say all that a run has to say, and give the numbers it got."""
+    """Add all events of a run, and return their numbers."""
     log = EventLog(documents)
     return [
         (await log.append(event, run_id=run_id, iteration=iteration)).seq
@@ -94,7 +94,7 @@ async def tell(documents: Documents, run_id: str) -> list[int]:
 
 
 async def tell_with_others(documents: Documents, plan: tuple[str, int]) -> list[int]:
-    """Say what others say at the same time, too, and something of one's own between."""
+    """Add events that others add, too, with some of one's own between."""
     run_id, rounds = plan
     log = EventLog(documents)
     numbers: list[int] = []

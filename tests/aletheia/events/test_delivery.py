@@ -1,4 +1,4 @@
-"""Feeding receivers from the kept log, on every backend of the store."""
+"""Feeding receivers from the log of events, on every backend of the store."""
 
 import asyncio
 import time
@@ -122,10 +122,10 @@ async def test_events_gather_beside_a_run_and_are_all_sent_at_its_end(house: Hou
     await fan_out.subscribe("p1", "r", "redis")
     async with fan_out.feeding("p1"):
         await house.tell(1, 1)
-        while any(one.sent < 1 for one in await fan_out.states("p1")):
+        while any(state.sent < 1 for state in await fan_out.states("p1")):
             await asyncio.sleep(0.001)
         cursors: list[Document] = [{"holder": "somebody"}]
-        while any(one["holder"] for one in cursors):
+        while any(cursor["holder"] for cursor in cursors):
             cursors = await house.documents.find(CURSORS, {})
         for number in range(2, 6):
             await house.tell(number, number)
@@ -188,7 +188,7 @@ async def test_a_run_that_asks_while_the_one_before_is_being_sent_is_not_left_ou
 
 async def test_a_receiver_is_looked_at_no_more_after_its_last_run_until_the_next(house: House):
     async def is_open() -> list[bool]:
-        return [one["is_open"] for one in await house.documents.find(CURSORS, {})]
+        return [cursor["is_open"] for cursor in await house.documents.find(CURSORS, {})]
 
     await house.fan_out.subscribe("p1", "r1", "redis")
     await house.log.append(finished(), run_id="r1")
@@ -313,7 +313,7 @@ async def test_what_could_not_be_sent_for_24_hours_is_given_up_and_nothing_young
     assert await house.fan_out.dead_events() == []
     house.clock.move(minutes=11)
     await house.fan_out.feed()
-    assert [one.seq for one in await house.fan_out.dead_events()] == [2, 1], "newest first"
+    assert [event.seq for event in await house.fan_out.dead_events()] == [2, 1], "newest first"
     house.redis.fault = None
     house.clock.move(minutes=10)
     assert await house.fan_out.feed() == 1
@@ -537,7 +537,7 @@ async def test_a_letter_of_an_event_that_reaches_its_receiver_after_all_is_taken
         await FanOut(dying, house.log, {"redis": house.redis}, clock=clock.both).feed()
     dying.is_lost = False
     await dying.close()
-    assert Counter(one.seq for one in await house.fan_out.dead_events()) == {1: 1}
+    assert Counter(event.seq for event in await house.fan_out.dead_events()) == {1: 1}
     house.redis.fault = None
     clock.move(minutes=10)
     assert await house.another().feed() == 1
@@ -558,7 +558,7 @@ async def test_old_dead_letters_and_receivers_are_purged(house: House):
     house.clock.move(days=11)
     assert await house.fan_out.purge(DAYS_30_S) == (1, 1)
     assert await house.fan_out.dead_events() == []
-    assert [one.receiver for one in await house.fan_out.states()] == ["redis"]
+    assert [state.receiver for state in await house.fan_out.states()] == ["redis"]
 
 
 async def test_a_receiver_that_is_tried_in_vain_is_not_forgotten(house: House):

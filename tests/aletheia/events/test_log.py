@@ -1,4 +1,4 @@
-"""The kept log of events, on every backend of the store."""
+"""The log of events, on every backend of the store."""
 
 import asyncio
 from pathlib import Path
@@ -60,13 +60,13 @@ async def numbers_of(log: EventLog, project_id: str) -> list[int]:
 async def test_events_are_numbered_from_one_in_the_order_they_are_told(documents: Documents):
     log = EventLog(documents)
     await log.prepare()
-    kept = [
+    saved = [
         await log.append(event, run_id="r", iteration=iteration) for event, iteration in story()
     ]
-    assert [event.seq for event in kept] == [1, 2, 3, 4, 5, 6, 7]
-    assert await log.read("p1") == kept
-    assert [event.is_last for event in kept] == [False] * 6 + [True]
-    assert [event.read() for event in kept] == [event for event, _ in story()]
+    assert [event.seq for event in saved] == [1, 2, 3, 4, 5, 6, 7]
+    assert await log.read("p1") == saved
+    assert [event.is_last for event in saved] == [False] * 6 + [True]
+    assert [event.read() for event in saved] == [event for event, _ in story()]
 
 
 async def test_a_second_pass_adds_nothing_and_gets_what_is_there(documents: Documents):
@@ -143,9 +143,9 @@ async def test_everybody_gets_the_same_bytes_with_number_and_timestamp(
     documents: Documents, clock: Clock
 ):
     log = EventLog(documents, clock=clock.both)
-    kept = await log.append(iterated(1), run_id="r")
-    assert kept.at == clock.now
-    assert orjson.loads(kept.body) == {
+    saved = await log.append(iterated(1), run_id="r")
+    assert saved.at == clock.now
+    assert orjson.loads(saved.body) == {
         "type": "iteration_complete",
         "project_id": "p1",
         "department": "legal",
@@ -159,7 +159,7 @@ async def test_everybody_gets_the_same_bytes_with_number_and_timestamp(
         "timestamp": "2026-11-18T10:00:30.250001Z",
     }
     (read,) = await EventLog(documents).read("p1")
-    assert read.body == kept.body
+    assert read.body == saved.body
     assert read.id == "p1:1"
 
 
@@ -323,7 +323,7 @@ async def test_writers_of_one_process_share_numbers_without_gaps_and_keys_withou
         *(log.append(iterated(iteration), run_id="r") for iteration in range(1, 9) for log in logs)
     )
     assert await numbers_of(logs[0], "p1") == list(range(1, 9))
-    assert len({kept.seq for kept in numbers}) == 8
+    assert len({event.seq for event in numbers}) == 8
 
 
 @pytest.mark.timeout(120)
@@ -366,10 +366,10 @@ async def test_old_events_are_purged_but_for_the_last_of_a_project(
     clock.move(days=31)
     assert await log.purge(30 * DAY_S) == 4
     assert await log.purge(30 * DAY_S) == 0
-    assert [one.seq for one in await log.read(PROJECT)] == [5]
-    assert [one.seq for one in await log.read("p2")] == [1]
-    kept = await log.append(iterated(6), run_id="r")
-    assert kept.seq == 6
+    assert [event.seq for event in await log.read(PROJECT)] == [5]
+    assert [event.seq for event in await log.read("p2")] == [1]
+    saved = await log.append(iterated(6), run_id="r")
+    assert saved.seq == 6
 
 
 async def test_only_what_is_old_from_the_first_event_on_is_purged(
@@ -382,7 +382,7 @@ async def test_only_what_is_old_from_the_first_event_on_is_purged(
         await log.append(iterated(iteration), run_id="r")
     clock.move(days=26)
     assert await log.purge(30 * DAY_S) == 2
-    assert [one.seq for one in await log.read(PROJECT)] == [3, 4, 5]
+    assert [event.seq for event in await log.read(PROJECT)] == [3, 4, 5]
 
 
 async def test_a_reader_passes_over_what_was_purged(documents: Documents, clock: Clock):
@@ -394,9 +394,9 @@ async def test_a_reader_passes_over_what_was_purged(documents: Documents, clock:
         await log.append(iterated(iteration), run_id="r")
     assert await log.purge(30 * DAY_S) == 4
     for after in (0, 2, 4):
-        assert [one.seq for one in await log.read(PROJECT, after=after)] == [5, 6, 7]
-    assert [one.seq for one in await log.read(PROJECT, after=0, limit=2)] == [5, 6]
-    assert [one.seq for one in await log.read(PROJECT, after=6)] == [7]
+        assert [event.seq for event in await log.read(PROJECT, after=after)] == [5, 6, 7]
+    assert [event.seq for event in await log.read(PROJECT, after=0, limit=2)] == [5, 6]
+    assert [event.seq for event in await log.read(PROJECT, after=6)] == [7]
 
 
 async def test_a_purge_that_was_killed_is_finished_by_the_next_one(
@@ -408,6 +408,6 @@ async def test_a_purge_that_was_killed_is_finished_by_the_next_one(
     clock.move(days=31)
     await documents.insert(PURGED, [{"_id": PROJECT, "seq": 5}])
     await documents.delete(EVENTS, {"seq": {"$in": [1, 2, 4]}})
-    assert [one.seq for one in await log.read(PROJECT)] == [6]
+    assert [event.seq for event in await log.read(PROJECT)] == [6]
     assert await log.purge(30 * DAY_S) == 2
-    assert [one.seq for one in await log.read(PROJECT)] == [6]
+    assert [event.seq for event in await log.read(PROJECT)] == [6]

@@ -614,7 +614,7 @@ class Day:
         self.model = Model()
 
     async def go_on(self) -> None:
-        """Let some time pass, and perhaps something happen."""
+        """Move the clock, and perhaps restart or change a limit."""
         steps = [9, 3, 3, 6, 2, 2, 2, 2, 2, 1, 0.5]
         self._clock.now += self.chance.choices(STEPS, steps)[0]
         match self.chance.randrange(24):

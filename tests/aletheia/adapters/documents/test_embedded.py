@@ -337,10 +337,8 @@ async def test_processes_never_take_the_same_document(directory: Path, store: Wa
     for process in processes:
         assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
-    outputs = [
-        output.decode().split()
-        for output, _ in await asyncio.gather(*(one.communicate(b"go\n") for one in processes))
-    ]
+    done = [process.communicate(b"go\n") for process in processes]
+    outputs = [output.decode().split() for output, _ in await asyncio.gather(*done)]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert sorted(id_ for output in outputs for id_ in output) == wanted
     assert sum(map(bool, outputs)) > 1
