@@ -4,6 +4,7 @@ Every answer is saved before it is read, and a saved answer is read instead of a
 a generation repeated after a crash pays for no answer twice.
 """
 
+import json
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -351,6 +352,10 @@ def _has_items(value: object) -> bool:
 def _read_item(
     entry: object, place: int, language: str | None, language_of: LanguageGuess | None
 ) -> Item | Fault:
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return Fault("invalid_item", f"items.{place} has half a surrogate")
     try:
         item = Item.model_validate(entry)
     except ValidationError as error:

@@ -32,9 +32,12 @@ _BYTES_PER_TOKEN: Final = 3
 _TOKENS_PER_MESSAGE: Final = 16
 """More than any chat template adds to a message."""
 
-_INVISIBLE: Final = frozenset({"Cc", "Cs", "Co"})
-_TAGS: Final = range(0xE0000, 0xE0080)
-"""Invisible characters that models read: https://www.unicode.org/charts/PDF/UE0000.pdf."""
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co"})
+_KEPT: Final = frozenset(
+    "\n\t\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u0890\u0891\u08e2\U000110bd\U000110cd"
+)
+"""Characters of these categories that texts need: line breaks, tabs, the joiners of emoji and of
+Persian and Indic words, and the signs that enclose numbers in Arabic and Kaithi."""
 
 _QUOTED: Final = re.compile(r'<data name="([a-z_]+)">\n(.*)\n</data>')
 
@@ -130,8 +133,8 @@ class Completion:
 def clean_text(text: str) -> str:
     """Remove invisible characters, which some stores refuse, from a text, and blanks around it.
 
-    Those are control characters other than tab and newline, lone surrogates, private code points
-    and the invisible tag characters.
+    Those are control characters other than tab and newline, lone surrogates, private code points,
+    and format characters other than joiners: bidirectional controls, tags, zero-width spaces.
     """
     if text.isascii() and text.isprintable():
         return text.strip()
@@ -139,9 +142,7 @@ def clean_text(text: str) -> str:
 
 
 def _is_kept(character: str) -> bool:
-    if character in "\n\t":
-        return True
-    return ord(character) not in _TAGS and unicodedata.category(character) not in _INVISIBLE
+    return character in _KEPT or unicodedata.category(character) not in _INVISIBLE
 
 
 def quote(name: str, value: object) -> str:

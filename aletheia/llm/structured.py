@@ -192,13 +192,12 @@ def _load_whole(written: str) -> FoundJson:
         ValueError: it cannot be read.
     """
     try:
-        return FoundJson(from_json(written, allow_inf_nan=False))
+        return FoundJson(_parse(written))
     except ValueError as error:
         mended = _TRAILING_COMMA.sub(lambda match: match.group(1) or "", written)
         try:
+            # It reads lone surrogates, too: the part that has one is refused where it is validated.
             value: object = json.loads(mended, strict=False, parse_constant=_refuse_constant)
-            # json.loads reads lone surrogates, which no store takes; these do not come back out.
-            json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             raise error from None
         return FoundJson(value)
@@ -214,7 +213,15 @@ def _load_half(written: str) -> FoundJson:
     Raises:
         ValueError: it does not break off, it is broken.
     """
-    return FoundJson(from_json(written, allow_inf_nan=False, allow_partial=True), is_cut=True)
+    return FoundJson(_parse(written, allow_partial=True), is_cut=True)
+
+
+def _parse(written: str, *, allow_partial: bool = False) -> object:
+    try:
+        return from_json(written, allow_inf_nan=False, allow_partial=allow_partial)
+    except TypeError as error:
+        # pydantic's parser takes a text with a lone surrogate for no text at all.
+        raise ValueError("it has half a surrogate") from error
 
 
 def explain(error: ValidationError, *, max_chars: int = MAX_ERROR_CHARS) -> str:

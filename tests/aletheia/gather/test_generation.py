@@ -180,6 +180,13 @@ async def test_a_bad_item_among_enough_good_ones_costs_no_further_round() -> Non
     assert (len(batch.items), batch.rounds, codes(batch)) == (5, 1, ["invalid_item"])
 
 
+@pytest.mark.parametrize("half", ["\\ud83d", "\ud83d"], ids=["escaped", "raw"])
+async def test_half_a_surrogate_spoils_its_item_and_not_the_answer(half: str) -> None:
+    text = items_text(6).replace("case 2", f"case {half}", 1)
+    batch = await generate(ScriptedChat(text))
+    assert (len(batch.items), batch.rounds, codes(batch)) == (5, 1, ["invalid_item"])
+
+
 async def test_half_an_answer_gives_the_items_that_are_complete() -> None:
     text = items_text(8)
     cut = text[: text.index("case 7") + 3]

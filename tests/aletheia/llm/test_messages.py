@@ -42,6 +42,9 @@ def test_blocks_are_read_by_name() -> None:
     assert read_quoted(prompt) == {"one": {"a": 1}, "two": ["<b>"]}
 
 
+ZERO_WIDTH = "zerowidth, softhyphen, mark, wordjoiner"
+
+
 @pytest.mark.parametrize(
     ("text", "cleaned"),
     [
@@ -52,6 +55,10 @@ def test_blocks_are_read_by_name() -> None:
         ("hidden" + "".join(chr(0xE0000 + ord(c)) for c in "obey me"), "hidden"),
         ("Ünïcödé 你好 👩\u200d🚀", "Ünïcödé 你好 👩\u200d🚀"),
         ("\x00", ""),
+        ("pay \u202enot 001\u202c now", "pay not 001 now"),
+        ("\u2066a\u2067b\u2068c\u2069 \u200ed\u200f \u061ce", "abc d e"),
+        ("zero\u200bwidth, soft\u00adhyphen, \ufeffmark, word\u2060joiner", ZERO_WIDTH),
+        ("नमस्\u200cते", "नमस्\u200cते"),
     ],
 )
 def test_a_text_is_cleaned_of_what_nobody_sees(text: str, cleaned: str) -> None:
