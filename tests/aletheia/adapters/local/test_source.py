@@ -215,8 +215,8 @@ def test_a_model_that_is_nowhere_says_what_was_tried(tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (OSError("no space left on device"), "did not give it"),
-        (None, "did not give it"),
+        (OSError("no space left on device"), "did not deliver it"),
+        (None, "did not deliver it"),
     ],
 )
 def test_a_download_that_fails_says_why(given: OSError | None, reason: str):
@@ -227,7 +227,7 @@ def test_a_download_that_fails_says_why(given: OSError | None, reason: str):
 def test_a_downloaded_model_without_safetensors_is_refused(tmp_path: Path):
     hub = StubHub(in_the_way=None, to_download=write(tmp_path, without("model.safetensors")))
 
-    with pytest.raises(ModelUnavailable, match=r"the hub gave .* no weights as safetensors"):
+    with pytest.raises(ModelUnavailable, match=r"the hub delivered .* no weights as safetensors"):
         find_model(MODEL, hub=hub)
 
 
@@ -261,7 +261,7 @@ def test_only_weights_configuration_and_vocabulary_are_downloaded(served: FakeHu
 def test_a_model_that_the_hub_does_not_have_is_unavailable(served: FakeHub, tmp_path: Path):
     hub = HuggingFaceHub(endpoint=served.endpoint, cache_dir=tmp_path)
 
-    with pytest.raises(ModelUnavailable, match="the hub did not give it"):
+    with pytest.raises(ModelUnavailable, match="the hub did not deliver it"):
         find_model(MODEL, hub=hub)
 
 
