@@ -18,7 +18,7 @@ from deployments.environment import (
     read_environment,
     require_server,
 )
-from deployments.local import ProgramFailed
+from deployments.processes import ProgramFailed
 from deployments.steps import Steps
 
 # Commands import what needs Prefect themselves: that takes a second, and Prefect reads its
@@ -65,11 +65,12 @@ def doctor(
     """Check a set-up end to end, and say what to do about each failure."""
     with explained():
         choose_server(local_servers())
-        from deployments.doctor import examine, show
+        from deployments.doctor.examine import examine
+        from deployments.doctor.results import show
 
-        checkups = examine(None if as_json else console, skip_run=skip_run)
-    show(checkups, console, as_json=as_json)
-    raise typer.Exit(any(checkup.state == "failed" for checkup in checkups))
+        results = examine(None if as_json else console, skip_run=skip_run)
+    show(results, console, as_json=as_json)
+    raise typer.Exit(any(result.state == "failed" for result in results))
 
 
 @app.command()
@@ -326,7 +327,7 @@ def demo(
 ) -> None:
     """Poll, embed and report tasks of an example upstream, gather items; show what happened."""
     with explained():
-        from deployments.demo import run_demo
+        from deployments.demo.run import run_demo
 
         is_as_expected = run_demo(Steps(console), tasks=tasks, keep=keep)
     raise typer.Exit(not is_as_expected)

@@ -8,7 +8,8 @@ from dotenv import dotenv_values
 from aletheia.errors import Misconfigured
 from aletheia.settings import StoreSettings
 from deployments import ROOT
-from deployments.local import Local, Say
+from deployments.local import Local
+from deployments.processes import Say
 
 
 def read_environment(root: Path = ROOT) -> dict[str, str]:

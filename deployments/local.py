@@ -7,31 +7,42 @@ Everything of theirs lives below one directory:
       logs/      server.log  worker.log  upstream.log  payload.log
       run/       one file a program: its process and its address
 
-A process counts as ours only if its environment says so, so that a process id that has been given
-to another program since is never mistaken, and whatever our programs started is found and ended
-with them.
+A process is ours only if its environment says so: a process id may belong to another program by
+now, and what our programs started is found and ended with them.
 """
 
 import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
-import httpx
 import psutil
 
-from aletheia.errors import AletheiaError, Unavailable
+from aletheia.errors import Unavailable
 from deployments import ROOT
+from deployments.local_runs import RUN_END_TIMEOUT_S, WORK_POOL, ServerApi
+from deployments.processes import (
+    HOST,
+    ProgramFailed,
+    Say,
+    Waiting,
+    end_processes,
+    first_json,
+    free_port,
+    is_alive,
+    is_free,
+    is_long,
+    request,
+)
 
 Name: TypeAlias = Literal["server", "worker", "upstream", "payload", "providers"]
 
@@ -43,53 +54,17 @@ TITLES: Final[Mapping[Name, str]] = {
     "providers": "example providers",
 }
 
-HOST: Final = "127.0.0.1"
-
-WORK_POOL: Final = "aletheia"
-
 WORKER: Final = "local"
 """Name of the worker; one per server."""
 
 DIRECTORY_MARK: Final = "ALETHEIA_LOCAL_DIRECTORY"
 NAME_MARK: Final = "ALETHEIA_LOCAL_PROGRAM"
-"""Environment variables by which our processes, and theirs, are recognised."""
+"""Environment variables that mark our processes, and those they start."""
 
 START_TIMEOUT_S: Final = 120.0
 """For a program to answer; a cold disk takes a minute to import Prefect."""
 
-RUN_END_TIMEOUT_S: Final = 40.0
-"""For cancelled runs to finish or release what they hold (30 s) and be recorded as cancelled."""
-
 STOP_TIMEOUT_S: Final = 15.0
-
-REQUEST_TIMEOUT_S: Final = 20.0
-
-SAY_EVERY_S: Final = 10.0
-
-MAX_LOG_BYTES: Final = 10_000_000
-"""A log longer than this is put aside when its program starts."""
-
-Say: TypeAlias = Callable[[str], None]
-
-
-class ProgramFailed(AletheiaError):
-    """A program did not start, or ended before it should.
-
-    Args:
-        program: what it is called.
-        reason: what was seen.
-        log: where it wrote.
-        tail: the last lines of that.
-    """
-
-    code = "program_failed"
-
-    def __init__(self, program: str, reason: str, log: Path, tail: str) -> None:
-        super().__init__(program, reason, log, tail)
-        self.program, self.reason, self.log, self.tail = program, reason, log, tail
-
-    def __str__(self) -> str:
-        return f"the {self.program} {self.reason}; its log is {self.log}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +81,7 @@ class Local:
 
     Args:
         directory: where their files are; made if it is missing.
-        say: told what is being waited for, about every ten seconds.
+        say: prints what is being waited for, about every ten seconds.
     """
 
     def __init__(self, directory: Path, say: Say = lambda _: None) -> None:
@@ -115,7 +90,7 @@ class Local:
         self._children: dict[Name, subprocess.Popen[bytes]] = {}
 
     def log(self, name: Name) -> Path:
-        """Name the file a program writes to."""
+        """Return the file that a program writes to."""
         return self.directory / "logs" / f"{name}.log"
 
     def tail(self, name: Name, lines: int = 25) -> str:
@@ -127,17 +102,17 @@ class Local:
         return "\n".join(text.splitlines()[-lines:])
 
     def running(self, name: Name) -> Program | None:
-        """Look up a program; `None` unless it runs now."""
+        """Return a program; `None` unless it runs now."""
         try:
             record: dict[str, Any] = json.loads(self._record(name).read_text())
             program = Program(**record)
         except (OSError, ValueError, TypeError):
             return None
         mine = {DIRECTORY_MARK: str(self.directory), NAME_MARK: name}
-        return program if _is_alive(program.pid, mine) else None
+        return program if is_alive(program.pid, mine) else None
 
     def environment(self, server_url: str | None = None) -> dict[str, str]:
-        """Compose the environment in which everything that talks to this server runs.
+        """Return the environment for programs that use this server.
 
         Args:
             server_url: root of the Prefect server; `None` looks up the running one.
@@ -174,7 +149,7 @@ class Local:
         }
 
     def start_server(self, *, port: int | None = None) -> Program:
-        """Start the Prefect server, or find it running.
+        """Start the Prefect server unless it runs.
 
         Args:
             port: taken if it is free; otherwise, and for `None`, any free port.
@@ -183,7 +158,7 @@ class Local:
             if (running := self.running("server")) is not None:
                 self._wait_for_answer(running)
                 return running
-            port = port if port is not None and _is_free(port) else _free_port()
+            port = port if port is not None and is_free(port) else free_port()
             url = f"http://{HOST}:{port}"
             command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
             program = self._start("server", command, url=url, server_url=url)
@@ -191,7 +166,7 @@ class Local:
             return program
 
     def start_worker(self, settings: Mapping[str, str] | None = None) -> Program:
-        """Start a worker on the work pool, or find it running; wait until the server knows it.
+        """Start a worker on the work pool unless it runs; wait until the server knows it.
 
         Args:
             settings: added to the environment of the runs it starts.
@@ -199,7 +174,7 @@ class Local:
         with self._locked():
             if (running := self.running("worker")) is not None:
                 return running
-            self._settle_lost_runs()
+            self.api.settle_lost_runs()
             began = time.time()
             command = ["prefect", "worker", "start", "--pool", WORK_POOL]
             command += ["--type", "process", "--name", WORKER]
@@ -208,7 +183,7 @@ class Local:
             return program
 
     def start_upstream(self, options: Sequence[str] = ()) -> Program:
-        """Start the example upstream, or find it running.
+        """Start the example upstream unless it runs.
 
         Args:
             options: more of its command line.
@@ -219,7 +194,7 @@ class Local:
             return self._start_announced("upstream", options)
 
     def start_payload(self, options: Sequence[str] = ()) -> Program:
-        """Start the example application, or find it running.
+        """Start the example application unless it runs.
 
         Args:
             options: more of its command line.
@@ -240,7 +215,7 @@ class Local:
         """
         with self._locked():
             if (running := self.running("providers")) is not None:
-                _end([psutil.Process(running.pid)], STOP_TIMEOUT_S)
+                end_processes([psutil.Process(running.pid)], STOP_TIMEOUT_S)
             program = self._start_announced("providers", options)
             return {
                 "OLLAMA_BASE_URL": f"{program.url}",
@@ -252,11 +227,11 @@ class Local:
         """Start an example server; the first line it prints has its address."""
         log = self.log(name)
         # Earlier ones have written before it.
-        start = log.stat().st_size if log.exists() and not _is_long(log) else 0
+        start = log.stat().st_size if log.exists() and not is_long(log) else 0
         command = [f"deployments.examples.{name}", *options]
         started = self._start(name, command, cwd=ROOT)
-        self._wait(started, lambda: _first_json(log, start) is not None)
-        announced = _first_json(log, start) or {}
+        self._wait(started, lambda: first_json(log, start) is not None)
+        announced = first_json(log, start) or {}
         program = Program(name, started.pid, announced["url"])
         self._write(program)
         return program
@@ -264,48 +239,43 @@ class Local:
     def stop(self) -> list[str]:
         """End every program and whatever they started.
 
-        Runs are cancelled first, so that they give back what they hold and are not shown as
-        running for ever.
+        Runs are cancelled first, so that they release what they hold and are not shown as running
+        for ever.
 
         Returns:
             What was ended, in words.
         """
         with self._locked():
             ended: list[str] = []
-            if cancelled := self._cancel_runs():
+            if self.running("worker") and (cancelled := self.api.cancel_runs(self._say)):
                 ended.append(f"{cancelled} runs")
             for name in ("worker", "upstream", "payload", "providers", "server"):
                 program = self.running(name)
                 if program is not None:
-                    _end([psutil.Process(program.pid)], STOP_TIMEOUT_S)
+                    end_processes([psutil.Process(program.pid)], STOP_TIMEOUT_S)
                     ended.append(TITLES[name])
                 self._record(name).unlink(missing_ok=True)
             if left := self.processes():
-                _end(left, STOP_TIMEOUT_S)
+                end_processes(left, STOP_TIMEOUT_S)
             for child in self._children.values():
                 child.wait()
             self._children.clear()
             return ended
 
-    def api(self, method: str, path: str, body: object = None) -> Any:
-        """Call the API of the Prefect server; `None` if it does not run or does not answer well."""
+    @property
+    def api(self) -> ServerApi:
+        """The API of the Prefect server."""
         server = self.running("server")
-        if server is None:
-            return None
-        return request(method, f"{server.url}/api{path}", body)
-
-    def api_list(self, path: str, body: object) -> list[dict[str, Any]]:
-        """Read a list from the Prefect server by a filter; empty if it does not answer well."""
-        return cast("list[dict[str, Any]]", self.api("POST", path, body) or [])
+        return ServerApi(server and server.url)
 
     def processes(self) -> list[psutil.Process]:
-        """Find every process that belongs to this directory, this one and its parents excepted."""
+        """Return every process of this directory but this one and its parents."""
         ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         mark = {DIRECTORY_MARK: str(self.directory)}
         return [
             process
             for process in psutil.process_iter()
-            if process.pid not in ours and _is_alive(process.pid, mark)
+            if process.pid not in ours and is_alive(process.pid, mark)
         ]
 
     def _record(self, name: Name) -> Path:
@@ -316,14 +286,14 @@ class Local:
 
     @contextmanager
     def _locked(self) -> Generator[None]:
-        """Let one command at a time start and stop programs here."""
+        """Exclude other commands that start and stop programs here."""
         self.directory.mkdir(parents=True, exist_ok=True)
         # Prefect's database holds the credentials of all blocks, and the key to them.
         self.directory.chmod(0o700)
         for name in ("prefect", "logs", "run"):
             (self.directory / name).mkdir(exist_ok=True)
         with (self.directory / "run" / "lock").open("w") as lock:
-            waiting = _Waiting(self._say, "another start or stop to finish")
+            waiting = Waiting(self._say, "another start or stop to finish")
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -344,7 +314,7 @@ class Local:
         settings: Mapping[str, str] | None = None,
     ) -> Program:
         log = self.log(name)
-        if _is_long(log):
+        if is_long(log):
             log.replace(log.with_suffix(".log.old"))
         # A shell that runs us in the background has us ignore Ctrl-C, and so would our children,
         # and Prefect's worker turns the signal to end into just that one.
@@ -376,7 +346,7 @@ class Local:
 
     def _wait(self, program: Program, is_ready: Callable[[], bool]) -> None:
         title = TITLES[program.name]
-        waiting = _Waiting(self._say, f"the {title}")
+        waiting = Waiting(self._say, f"the {title}")
         while not is_ready():
             if self._is_gone(program.name):
                 raise self._failed(program.name, "ended at once")
@@ -393,147 +363,12 @@ class Local:
 
     def _has_worker(self, *, since: float) -> bool:
         body = {"workers": {"status": {"any_": ["ONLINE"]}}}
-        workers = self.api_list(f"/work_pools/{WORK_POOL}/workers/filter", body)
+        workers = self.api.read_list(f"/work_pools/{WORK_POOL}/workers/filter", body)
         return any(
             worker["name"] == WORKER and _timestamp(worker["last_heartbeat_time"]) >= since - 1
             for worker in workers
         )
 
-    def has_run_due(self) -> bool:
-        """Tell whether a run is under way or should be by now."""
-        return bool(self._runs("RUNNING", "PENDING") or self._filter_runs(_due()))
-
-    def _runs(self, *state_types: str) -> list[str]:
-        wanted = {"state": {"type": {"any_": list(state_types)}}}
-        return [run["id"] for run in self._filter_runs(wanted)]
-
-    def _filter_runs(self, wanted: Mapping[str, object]) -> list[dict[str, Any]]:
-        pools = {"name": {"any_": [WORK_POOL]}}
-        return self.api_list("/flow_runs/filter", {"flow_runs": wanted, "work_pools": pools})
-
-    def _set_state(self, run: str, state: str, message: str) -> None:
-        body = {"state": {"type": state, "message": message}, "force": False}
-        self.api("POST", f"/flow_runs/{run}/set_state", body)
-
-    def _settle_lost_runs(self) -> None:
-        """Tidy up what was left while no worker ran.
-
-        A run whose process was killed would hold its deployment's only slot until its lease ends,
-        and shifts that were due meanwhile would all be made up for, one after the other.
-        """
-        for run in self._runs("RUNNING", "PENDING", "CANCELLING"):
-            self._set_state(run, "CRASHED", "Its process went away with its worker.")
-        for run in self._filter_runs(_due()):
-            if run["auto_scheduled"]:
-                self.api("DELETE", f"/flow_runs/{run['id']}")
-
-    def _cancel_runs(self) -> int:
-        if self.running("worker") is None:
-            return 0
-        runs = self._runs("RUNNING", "PENDING")
-        for run in runs:
-            self._set_state(run, "CANCELLING", "The local servers are being stopped.")
-        waiting = _Waiting(self._say, "runs to finish or release what they hold")
-        while self._runs("RUNNING", "PENDING", "CANCELLING") and waiting.go_on(RUN_END_TIMEOUT_S):
-            pass
-        return len(runs)
-
-
-class _Waiting:
-    """Sleeps between two looks and says now and then what is being waited for."""
-
-    def __init__(self, say: Say, what: str) -> None:
-        self._say, self._what = say, what
-        self._began = self._said = time.monotonic()
-
-    def go_on(self, timeout_s: float, *, pause_s: float = 0.2) -> bool:
-        """Sleep a little; `False` when the time is over."""
-        now = time.monotonic()
-        if now - self._began >= timeout_s:
-            return False
-        if now - self._said >= SAY_EVERY_S:
-            self._say(f"waiting for {self._what}: {now - self._began:.0f} s")
-            self._said = now
-        time.sleep(pause_s)
-        return True
-
-
-def _is_alive(pid: int, marks: Mapping[str, str]) -> bool:
-    """Tell whether a process lives and carries these marks in its environment."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        environment = process.environ()
-    except (psutil.Error, OSError):
-        return False
-    return all(environment.get(name) == value for name, value in marks.items())
-
-
-def _end(processes: Sequence[psutil.Process], timeout_s: float) -> None:
-    """Ask processes to end, and kill those that have not after some seconds."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(list(processes), timeout=timeout_s)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=timeout_s)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return cast("int", probe.getsockname()[1])
-
-
-def _is_long(log: Path) -> bool:
-    return log.exists() and log.stat().st_size > MAX_LOG_BYTES
-
-
-def _first_json(log: Path, start: int) -> dict[str, Any] | None:
-    """Read the first complete line of a log, from an offset on, that is a JSON object."""
-    try:
-        lines = log.read_bytes()[start:].splitlines(keepends=True)
-    except OSError:
-        return None
-    for line in lines:
-        if line.endswith(b"\n"):
-            with suppress(ValueError):
-                value: object = json.loads(line)
-                if isinstance(value, dict):
-                    return cast("dict[str, Any]", value)
-    return None
-
-
-def _due() -> dict[str, Any]:
-    """Filter for runs that should have started by now."""
-    return {
-        "state": {"type": {"any_": ["SCHEDULED"]}},
-        "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
-    }
-
 
 def _timestamp(moment: str | None) -> float:
     return datetime.fromisoformat(moment).timestamp() if moment else 0.0
-
-
-def request(method: str, url: str, body: object = None) -> Any:
-    """Call a program of this machine; `None` where no good answer comes."""
-    try:
-        with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S) as client:
-            answer = client.request(method, url, json=body)
-        return answer.json() if answer.is_success and answer.content else None
-    except (httpx.HTTPError, ValueError):
-        return None

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from deployments import ROOT
 from deployments.environment import demo_servers, local_servers, read_environment
-from deployments.local import TITLES, Local, Name, ProgramFailed
+from deployments.local import TITLES, Local, Name
+from deployments.processes import ProgramFailed
 from deployments.steps import Steps
 
 PREFERRED_PORT = 4200
@@ -89,7 +90,7 @@ def start_run(local: Local, name: str, parameters: Mapping[str, object] | None =
     }
     # On a machine with its hands full, the server is slow for a while after a start.
     for _ in range(TRIES):
-        if (run := local.api("POST", path, body)) is not None:
+        if (run := local.api.call("POST", path, body)) is not None:
             return cast("str", run["id"])
         time.sleep(1)
     raise _refused(local, f"does not take a run of {name}")
@@ -98,12 +99,12 @@ def start_run(local: Local, name: str, parameters: Mapping[str, object] | None =
 def set_schedule(local: Local, *, is_active: bool) -> None:
     """Have shifts started by their schedule, or not."""
     verb = "resume" if is_active else "pause"
-    local.api("POST", f"/deployments/{_find_deployment(local, POLL_TASKS)}/{verb}_deployment")
+    local.api.call("POST", f"/deployments/{_find_deployment(local, POLL_TASKS)}/{verb}_deployment")
 
 
 def _find_deployment(local: Local, name: str) -> str:
     for _ in range(TRIES):
-        if (deployment := local.api("GET", f"/deployments/name/{name}")) is not None:
+        if (deployment := local.api.call("GET", f"/deployments/name/{name}")) is not None:
             return cast("str", deployment["id"])
         time.sleep(1)
     raise _refused(local, f"does not know {name}")
@@ -119,7 +120,7 @@ def up(steps: Steps) -> None:
     known = read_environment()
     variables = {name: known[name] for name in ("API_BASE_URL", PAYLOAD_URL) if name in known}
     start_servers(local, steps, variables, port=PREFERRED_PORT)
-    if not local.has_run_due():
+    if not local.api.has_run_due():
         with steps.step("Start the first shift"):
             start_shift(local)
     examples = {

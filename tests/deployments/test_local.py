@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.local import DIRECTORY_MARK, NAME_MARK, Local, ProgramFailed, request
+from deployments.local import DIRECTORY_MARK, NAME_MARK, Local
+from deployments.processes import ProgramFailed, request
 
 FEW = ("--tasks", "1", "--no-faults")
 

@@ -23,17 +23,16 @@ from aletheia.gather.scoring import QualityScorer
 from aletheia.items.departments import DepartmentList
 from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationStore
-from deployments.demo_gather import (
-    MAX_ITERATIONS,
+from deployments.demo.gather import MAX_ITERATIONS
+from deployments.demo.gather_outcome import (
     PROJECT,
     Outcome,
-    draw_bars,
     find_problems,
     read_outcome,
     read_row,
     save_documents,
-    show,
 )
+from deployments.demo.gather_tables import draw_bars, show
 from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
 from tasks.evaluation_artifacts import plain
 from tests.aletheia.gather.gather_runner import make_deps, work_run

@@ -6,17 +6,15 @@ from typing import Any
 
 from rich.console import Console
 
-from deployments.demo_runs import show_links
+from deployments.demo.runs import show_links
 from deployments.local import Local, Program
+from deployments.local_runs import ServerApi
 
 
-class KnownArtifacts(Local):
-    """Local servers of which only the artifacts of a run are known."""
+class KnownArtifacts(ServerApi):
+    """A server of which only the artifacts of a run are known."""
 
-    def running(self, name: Any) -> Program:
-        return Program(name, 1, "http://127.0.0.1:4200")
-
-    def api_list(self, path: str, body: object) -> list[dict[str, Any]]:
+    def read_list(self, path: str, body: object) -> list[dict[str, Any]]:
         assert path == "/artifacts/filter"
         assert "run-1" in str(body)
         return [
@@ -26,9 +24,20 @@ class KnownArtifacts(Local):
         ]
 
 
+class KnownServer(Local):
+    """Local servers of which only a Prefect server is known."""
+
+    def running(self, name: Any) -> Program:
+        return Program(name, 1, "http://127.0.0.1:4200")
+
+    @property
+    def api(self) -> ServerApi:
+        return KnownArtifacts(None)
+
+
 def test_links_lead_to_the_run_and_to_its_artifacts_that_have_a_name(tmp_path: Path):
     output = io.StringIO()
-    show_links(Console(file=output, width=100), KnownArtifacts(tmp_path), "run-1", "The gather")
+    show_links(Console(file=output, width=100), KnownServer(tmp_path), "run-1", "The gather")
     assert output.getvalue().split("\n", 2)[2].splitlines() == [
         "  run                http://127.0.0.1:4200/runs/flow-run/run-1",
         "  gather-duplicates  http://127.0.0.1:4200/artifacts/artifact/a1",

@@ -11,16 +11,9 @@ from rich.console import Console
 
 from blocks import StoreCredentials, UpstreamCredentials
 from deployments.configuration import find_faults
-from deployments.doctor import (
-    CHECK_TIMEOUT_S,
-    NETWORK_FILE_SYSTEMS,
-    Checkup,
-    Unwell,
-    examine,
-    file_system,
-    run_check,
-    show,
-)
+from deployments.doctor.examine import examine
+from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, CheckResult, run_check, show
+from deployments.doctor.services import NETWORK_FILE_SYSTEMS, file_system
 from deployments.local import Local
 
 
@@ -29,34 +22,34 @@ async def healthy() -> str:
 
 
 async def unwell() -> str:
-    raise Unwell("ill", "rest")
+    raise CheckFailed("ill", "rest")
 
 
 async def broken() -> str:
     raise ValueError("password=hunter2")
 
 
-def printed(checkups: list[Checkup]) -> str:
+def printed(results: list[CheckResult]) -> str:
     output = io.StringIO()
-    show(checkups, Console(file=output, width=200))
+    show(results, Console(file=output, width=200))
     return output.getvalue()
 
 
 async def test_a_check_says_what_it_found():
-    assert await run_check("x", healthy, CHECK_TIMEOUT_S) == Checkup("x", "ok", "well")
+    assert await run_check("x", healthy, CHECK_TIMEOUT_S) == CheckResult("x", "ok", "well")
 
 
 async def test_a_failed_check_says_what_to_do():
-    checkup = await run_check("x", unwell, CHECK_TIMEOUT_S)
-    assert checkup == Checkup("x", "failed", "ill", "rest")
-    assert "→ rest" in printed([checkup])
+    result = await run_check("x", unwell, CHECK_TIMEOUT_S)
+    assert result == CheckResult("x", "failed", "ill", "rest")
+    assert "→ rest" in printed([result])
 
 
 async def test_a_broken_check_fails_alone_and_repeats_no_secret():
-    checkup = await run_check("x", broken, CHECK_TIMEOUT_S)
-    assert checkup.state == "failed"
-    assert "ValueError" in checkup.found
-    assert "hunter2" not in printed([checkup])
+    result = await run_check("x", broken, CHECK_TIMEOUT_S)
+    assert result.state == "failed"
+    assert "ValueError" in result.found
+    assert "hunter2" not in printed([result])
 
 
 @pytest.mark.parametrize(
@@ -88,13 +81,13 @@ async def test_a_check_that_hangs_is_given_up():
 
 
 def test_the_verdict_counts_failures():
-    well, ill = Checkup("a", "ok", ""), Checkup("b", "failed", "")
-    assert "All is well" in printed([well])
+    well, ill = CheckResult("a", "ok", ""), CheckResult("b", "failed", "")
+    assert "All checks passed" in printed([well])
     assert "1 check failed" in printed([well, ill])
 
 
 def test_square_brackets_are_printed_as_they_are():
-    assert "[red]" in printed([Checkup("a", "failed", "[red]")])
+    assert "[red]" in printed([CheckResult("a", "failed", "[red]")])
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="not Linux")
@@ -109,7 +102,7 @@ def test_network_file_systems_are_known(kind: str):
 
 def test_without_a_server_what_needs_it_is_skipped():
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
-        states = {checkup.check: checkup.state for checkup in examine()}
+        states = {result.check: result.state for result in examine()}
     assert states["Python"] == "ok"
     assert states["Prefect server"] == "failed"
     assert states["deployments"] == "skipped"
@@ -122,11 +115,11 @@ def test_a_set_up_is_examined_end_to_end(everything: Local, server: str):
     assert upstream is not None
     UpstreamCredentials(base_url=f"{upstream.url}").save("default", overwrite=True)
     StoreCredentials(data_dir=everything.directory).save("default", overwrite=True)
-    checkups = {checkup.check: checkup for checkup in examine()}
-    failed = [checkup for checkup in checkups.values() if checkup.state in ("failed", "skipped")]
+    results = {result.check: result for result in examine()}
+    failed = [result for result in results.values() if result.state in ("failed", "skipped")]
     assert failed == []
-    assert checkups["deployments"].found == "paused: poll_tasks/poll_tasks"
-    assert "cancelled after" in checkups["run scheduled, run, cancelled"].found
+    assert results["deployments"].found == "paused: poll_tasks/poll_tasks"
+    assert "cancelled after" in results["run scheduled, run, cancelled"].found
     with get_client(sync_client=True) as client:
         names = [deployment.name for deployment in client.read_deployments()]
     assert not [name for name in names if name.startswith("doctor-")]
@@ -140,9 +133,9 @@ def test_what_is_wrong_is_told_apart(everything: Local, server: str, tmp_path: P
     ).save("default", overwrite=True)
     (tmp_path / "file").write_text("in the way")
     StoreCredentials(data_dir=tmp_path / "file" / "data").save("default", overwrite=True)
-    checkups = examine(skip_run=True)
-    states = {checkup.check: checkup.state for checkup in checkups}
+    results = examine(skip_run=True)
+    states = {result.check: result.state for result in results}
     assert states["upstream"] == states["store"] == states["data directory"] == "failed"
     assert states["Prefect server"] == "ok"
-    assert "hunter2" not in json.dumps([checkup.found for checkup in checkups])
-    assert all(checkup.advice for checkup in checkups if checkup.state == "failed")
+    assert "hunter2" not in json.dumps([result.found for result in results])
+    assert all(result.advice for result in results if result.state == "failed")

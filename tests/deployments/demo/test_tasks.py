@@ -1,23 +1,13 @@
-import fcntl
 import io
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from aletheia.errors import Misconfigured, Unavailable
-from deployments import ROOT
-from deployments.configuration import BLOCK_FIELDS
-from deployments.demo import NOT_OURS, Outcome, find_neighbours, run_demo, show
+from deployments.demo.tasks import Outcome, find_neighbours, show
 from deployments.examples.tasks import ExampleTask
-from deployments.local import Local
-from deployments.steps import Steps
 
 ENTRY: dict[str, Any] = {"id": "t", "type": "TEXT_EMBEDDING", "data": {"text": "a text"}}
 RESULT = {"embedding": [1.0, 0.0], "dimensions": 2, "provider": "mock", "model": "m"}
@@ -90,55 +80,3 @@ def test_a_repetition_is_no_neighbour():
     vectors = np.array([[1, 0], [1, 0.01], [0.6, 0.8]], dtype=np.float64)
     chosen, neighbours = find_neighbours(vectors, count=1)
     assert {chosen, neighbours[0][0]} == {1, 2}
-
-
-def test_nothing_that_a_checkout_unlocks_is_used_by_the_demo():
-    unlocked = {name for fields in BLOCK_FIELDS.values() for name in fields}
-    of_its_own = {"API_BASE_URL", "NEXT_PUBLIC_APP_URL", "ALETHEIA_DATA_DIR"}
-    assert unlocked - set(NOT_OURS) == of_its_own
-
-
-def test_the_demo_is_refused_in_production(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("ENVIRONMENT", "production")
-    monkeypatch.setenv("ALETHEIA_DATA_DIR", str(tmp_path))
-    with pytest.raises(Misconfigured, match="production"):
-        run_demo(Steps(Console(file=io.StringIO())), tasks=10, keep=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_two_demos_do_not_run_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("ALETHEIA_DATA_DIR", str(tmp_path))
-    with (tmp_path / "demo.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(Unavailable, match="another one runs here"):
-            run_demo(Steps(Console(file=io.StringIO())), tasks=10, keep=False)
-
-
-@pytest.mark.timeout(300)
-def test_the_demo_runs_from_nothing_and_leaves_nothing(tmp_path: Path):
-    variables = {
-        "ALETHEIA_DATA_DIR": str(tmp_path),
-        "PROCESSING_MODE": "mock",
-        "API_BASE_URL": "http://127.0.0.1:1",
-        "NEXT_PUBLIC_APP_URL": "http://127.0.0.1:1",
-        "OPENROUTER_API_KEY": "a key that must not be used",
-        "HOME": str(tmp_path / "home"),
-    }
-    ran = subprocess.run(
-        [sys.executable, "-m", "deployments.cli", "demo", "--tasks", "20"],
-        cwd=ROOT,
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "THIS IS A MOCK" in ran.stdout
-    assert "20 good tasks were reported succeeded" in ran.stdout
-    assert "6 broken ones told apart" in ran.stdout
-    assert "store, report and events agree" in ran.stdout
-    for line in ("Rider support", "threshold reached", "exact", "Scooter rental, closed"):
-        assert line in ran.stdout
-    assert ran.stdout.count("/runs/flow-run/") == 2
-    assert Local(tmp_path / "demo").processes() == []

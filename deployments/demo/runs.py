@@ -1,4 +1,4 @@
-"""What both halves of the demo do with a run: follow it to its end, and say where to look at it."""
+"""A run of the demo: followed to its end, with links into the Prefect UI."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from typing import Any, Final, cast
 
 from rich.console import Console
 
-from deployments.local import Local, ProgramFailed
+from deployments.local import Local
+from deployments.processes import ProgramFailed
 from deployments.steps import Steps
 
 RUN_TIMEOUT_S: Final = 300.0
@@ -41,7 +42,7 @@ def watch(local: Local, run: str, name: str, steps: Steps, look: Callable[[str],
     said_at, started_at = began, None
     while True:
         now = time.monotonic()
-        found: dict[str, Any] = local.api("GET", f"/flow_runs/{run}") or {}
+        found: dict[str, Any] = local.api.call("GET", f"/flow_runs/{run}") or {}
         state = cast("str", found.get("state_type") or "?")
         if state == "RUNNING" and started_at is None:
             started_at = now
@@ -68,7 +69,7 @@ def _run_failed(local: Local, name: str, reason: str) -> ProgramFailed:
 def artifacts_of(local: Local, run: str) -> list[dict[str, Any]]:
     """Read the artifacts of a run, newest first."""
     body = {"artifacts": {"flow_run_id": {"any_": [run]}}, "sort": "CREATED_DESC"}
-    return local.api_list("/artifacts/filter", body)
+    return local.api.read_list("/artifacts/filter", body)
 
 
 def show_links(console: Console, local: Local, run: str, title: str) -> None:

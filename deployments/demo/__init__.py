@@ -1,0 +1,1 @@
+"""`aletheia demo`: the whole pipeline on this machine."""

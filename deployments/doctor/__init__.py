@@ -1,0 +1,1 @@
+"""`aletheia doctor`: checks of a set-up, end to end, each with advice."""

@@ -1,0 +1,69 @@
+"""The checks of `aletheia doctor`, in order.
+
+A check that fails, hangs or raises does not keep the others from running, except where they need
+the same thing. Nothing is changed, but for a probe deployment that is gone at the end. No secret is
+printed.
+"""
+
+import asyncio
+from typing import Final
+
+from rich.console import Console
+
+from blocks import StoreCredentials, UpstreamCredentials
+from deployments.doctor import machine, services
+from deployments.doctor.probe import PROBE_TIMEOUT_S, check_run
+from deployments.doctor.results import CHECK_TIMEOUT_S, Check, CheckResult, run_check
+
+PROBE_RUN: Final = "run scheduled, run, cancelled"
+
+
+def examine(console: Console | None = None, *, skip_run: bool = False) -> list[CheckResult]:
+    """Run all checks.
+
+    Args:
+        console: where each is named as it begins.
+        skip_run: leave out the last, which takes half a minute.
+    """
+    return asyncio.run(_examine(console, skip_run=skip_run))
+
+
+async def _examine(console: Console | None, *, skip_run: bool) -> list[CheckResult]:
+    results: list[CheckResult] = []
+
+    async def run(name: str, check: Check, timeout_s: float = CHECK_TIMEOUT_S) -> bool:
+        if console is not None:
+            console.print(f"  {name} …", style="dim", highlight=False)
+        result = await run_check(name, check, timeout_s)
+        results.append(result)
+        return result.state in ("ok", "warning")
+
+    def skip(reason: str, *names: str) -> None:
+        results.extend(CheckResult(name, "skipped", reason) for name in names)
+
+    await run("Python", machine.check_python)
+    await run("versions", machine.check_versions)
+    await run("settings", machine.check_settings)
+    await run("default model", machine.check_model)
+    if not await run("Prefect server", services.check_server):
+        needing = ("block aletheia-store", "block aletheia-upstream", "deployments", "worker")
+        skip("needs the Prefect server", *needing, PROBE_RUN)
+        return results
+    if await run("block aletheia-store", lambda: services.check_block(StoreCredentials)):
+        await run("data directory", services.check_data_dir)
+        await run("store", services.check_store)
+    else:
+        skip("needs the block", "data directory", "store")
+    if await run("block aletheia-upstream", lambda: services.check_block(UpstreamCredentials)):
+        await run("upstream", services.check_upstream)
+    else:
+        skip("needs the block", "upstream")
+    is_deployed = await run("deployments", services.check_deployments)
+    is_served = await run("worker", services.check_worker)
+    if skip_run:
+        skip("not asked for", PROBE_RUN)
+    elif is_deployed and is_served:
+        await run(PROBE_RUN, check_run, PROBE_TIMEOUT_S)
+    else:
+        skip("needs the deployments and a worker", PROBE_RUN)
+    return results

@@ -1,0 +1,141 @@
+"""Checks of this machine: versions, settings, the default model, providers."""
+
+import asyncio
+import importlib.metadata
+import platform
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from aletheia.adapters.local.source import HuggingFaceHub, find_model, full_name, packaged_copy
+from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.embedder import short_name
+from aletheia.errors import AletheiaError, ModelUnavailable
+from aletheia.settings import EmbeddingSettings, OllamaSettings
+from blocks import OpenAICredentials
+from deployments.configuration import find_faults
+from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed
+from deployments.doctor.services import load_block
+
+
+def _distribution() -> importlib.metadata.Distribution:
+    try:
+        return importlib.metadata.distribution("aletheia")
+    except importlib.metadata.PackageNotFoundError:
+        raise CheckFailed("aletheia is not installed", "make install") from None
+
+
+async def check_python() -> str:
+    """Check the version of Python."""
+    wanted = _distribution().metadata["Requires-Python"]
+    found = platform.python_version()
+    if found not in SpecifierSet(wanted or ""):
+        raise CheckFailed(
+            f"{found}, needed is {wanted}", "make install PYTHON=/path/to/a/newer/python3"
+        )
+    return found
+
+
+async def check_versions() -> str:
+    """Check the installed packages against their bounds."""
+    wrong: list[str] = []
+    wanted = [Requirement(line) for line in _distribution().requires or []]
+    needed = [it for it in wanted if it.marker is None or it.marker.evaluate({"extra": ""})]
+    for requirement in needed:
+        try:
+            found = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found}, needed is {requirement.specifier}")
+    if wrong:
+        raise CheckFailed("; ".join(wrong), "touch pyproject.toml && make install")
+    return f"{len(needed)} packages within their bounds"
+
+
+async def check_settings() -> str:
+    """Check that every variable is valid."""
+    faults = find_faults()
+    if faults:
+        raise CheckFailed(
+            "; ".join(map(str, faults)), "fix .env; docs/configuration.md lists every variable"
+        )
+    return "every variable is valid"
+
+
+class _UnusedHub(HuggingFaceHub):
+    """The hub, asked only whether it is reachable; nothing is downloaded."""
+
+    is_reachable = False
+
+    def obstacle(self) -> str | None:
+        obstacle = super().obstacle()
+        self.is_reachable = obstacle is None
+        return obstacle
+
+    def download(self, model: str) -> Path:
+        raise FileNotFoundError(f"{model} is not fetched by a check")
+
+
+async def check_model() -> str:
+    """Check that the default model, or its provider, is available."""
+    settings = EmbeddingSettings()
+    if settings.processing_mode == "mock":
+        raise CheckFailed(
+            "PROCESSING_MODE=mock: vectors mean nothing", "unset it, to use a model", "warning"
+        )
+    if settings.is_remote:
+        return await _check_providers(settings)
+    model, hub = full_name(settings.default_model), _UnusedHub()
+    try:
+        files = await asyncio.to_thread(
+            find_model,
+            model,
+            hub=hub,
+            model_dir=settings.local_model_dir,
+            is_default=True,
+            packaged=packaged_copy(),
+        )
+    except ModelUnavailable as unavailable:
+        if hub.is_reachable:
+            return f"{model} comes from the hub, when it is first needed"
+        raise CheckFailed(
+            str(unavailable), "set LOCAL_MODEL_DIR to a directory that holds it, or reach the hub"
+        ) from None
+    return f"{model} from {files.source.replace('_', ' ')}, {files.path}"
+
+
+async def _check_providers(settings: EmbeddingSettings) -> str:
+    """Ask Ollama for its models, and check OpenAI's key without spending anything."""
+    found: list[str] = []
+    if settings.processing_mode in {"openai", "hybrid"}:
+        account = await load_block(OpenAICredentials)
+        if account.has_key:
+            found.append(f"a key for {account.base_url}, not tried")
+        elif settings.processing_mode == "openai":
+            said = "the placeholder: the mock runs" if account.is_placeholder else "no key"
+            raise CheckFailed(f"OPENAI_API_KEY: {said}", "set it, then aletheia setup", "warning")
+        else:
+            found.append("no key for OpenAI: nothing stands in while Ollama is down")
+    if settings.processing_mode in {"ollama", "hybrid"}:
+        found.append(await _check_ollama(settings))
+    return "; ".join(found)
+
+
+async def _check_ollama(settings: EmbeddingSettings) -> str:
+    url = OllamaSettings().ollama_base_url
+    client = OllamaClient(url, timeout_s=CHECK_TIMEOUT_S)
+    await client.open()
+    try:
+        version = await client.version()
+        installed = {short_name(model.name) for model in await client.installed()}
+    except AletheiaError as error:
+        raise CheckFailed(f"{url}: {error}", "start Ollama, or fix OLLAMA_BASE_URL") from None
+    finally:
+        await client.close()
+    wanted = {short_name(name) for name in (settings.default_model, *settings.supported_models)}
+    missing = sorted(wanted - installed)
+    later = f", {', '.join(missing)} pulled when a shift starts" if missing else ""
+    return f"Ollama {version} at {url} with {len(wanted) - len(missing)} of its models{later}"

@@ -1,0 +1,90 @@
+"""A check, its result, and how results are printed."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final, Literal, TypeAlias
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aletheia.errors import AletheiaError
+
+State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
+
+CHECK_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The result of one check.
+
+    Attributes:
+        check: its name.
+        state: `warning` leaves the set-up usable; `skipped` needs something that failed.
+        found: what it found.
+        advice: what to do about it; empty where there is nothing to do.
+    """
+
+    check: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+class CheckFailed(Exception):
+    """A check found a problem.
+
+    Args:
+        found: the problem.
+        advice: what to do about it.
+        state: of the result.
+    """
+
+    def __init__(self, found: str, advice: str, state: State = "failed") -> None:
+        super().__init__(found, advice, state)
+        self.found, self.advice = found, advice
+        self.state: State = state
+
+
+Check: TypeAlias = Callable[[], Awaitable[str]]
+"""Returns what it found, or raises `CheckFailed`."""
+
+
+def show(results: Sequence[CheckResult], console: Console, *, as_json: bool = False) -> None:
+    """Print results as a table, or as a JSON list."""
+    if as_json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+        return
+    colours = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+    table = Table("check", "state", box=None, padding=(0, 2, 0, 0))
+    table.add_column("found, and what to do", overflow="fold")
+    for it in results:
+        advice = f"\n[bold]→ {escape(it.advice)}[/]" if it.advice else ""
+        table.add_row(
+            it.check, f"[{colours[it.state]}]{it.state}[/]", f"{escape(it.found)}{advice}"
+        )
+    console.print(table)
+    failed = sum(result.state == "failed" for result in results)
+    checks = "1 check" if failed == 1 else f"{failed} checks"
+    verdict = f"[bold red]{checks} failed.[/]" if failed else "[green]All checks passed.[/]"
+    console.print(verdict)
+
+
+async def run_check(name: str, check: Check, timeout_s: float) -> CheckResult:
+    """Run one check; whatever it raises is its result."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return CheckResult(name, "ok", await check())
+    except CheckFailed as found:
+        return CheckResult(name, found.state, found.found, found.advice)
+    except TimeoutError:
+        return CheckResult(name, "failed", f"no answer within {timeout_s:.0f} s", "try again")
+    except AletheiaError as error:
+        return CheckResult(name, "failed", str(error), "fix that, then run `aletheia doctor` again")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks still run
+        # Its text may hold what a library was given, and so a secret.
+        found = f"the check failed to run: {type(error).__name__}"
+        return CheckResult(name, "failed", found, "please report this")

@@ -1,0 +1,189 @@
+"""Checks of what a set-up talks to: Prefect, the blocks, the store, the upstream."""
+
+import os
+import secrets
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+import prefect
+import psutil
+from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import WorkerFilter
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+
+from aletheia.intake.ledger import ROWS
+from aletheia.settings import IntakeSettings
+from aletheia.store.format import check_format
+from blocks import StoreCredentials, UpstreamCredentials
+from deployments.doctor.results import CheckFailed
+from deployments.setup import DOCUMENT, read_declarations
+
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {
+        *("nfs", "nfs4", "cifs", "smbfs", "smb2", "smb3", "9p", "afs", "ceph", "lustre", "gpfs"),
+        *("beegfs", "glusterfs", "ocfs2", "davfs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs"),
+        *("fuse.rclone", "fuse.ceph", "fuse.davfs2", "fuse.gcsfuse", "fuse.grpcfuse"),
+    }
+)
+"""File systems whose locks, and with them the embedded store, are not reliable."""
+
+B = TypeVar("B", bound=Block)
+
+
+async def check_server() -> str:
+    """Check that the Prefect server answers, in our version."""
+    url = get_current_settings().api.url
+    if url is None:
+        raise CheckFailed("no server is configured", "make up, or set PREFECT_API_URL")
+    async with get_client() as client:
+        if await client.api_healthcheck() is not None:
+            raise CheckFailed(
+                f"{url} does not answer", "start it (make up), or fix PREFECT_API_URL"
+            )
+        version = await client.api_version()
+    found = f"{url}, Prefect {version}"
+    # The server speaks its own API version where it is an older one.
+    if _minor(version) != _minor(prefect.__version__):
+        raise CheckFailed(
+            f"{found}; installed here is {prefect.__version__}", "run the same on both sides"
+        )
+    return found
+
+
+def _minor(version: str) -> list[str]:
+    return version.split(".")[:2]
+
+
+async def check_block(block: type[B]) -> str:
+    """Check that a block is saved."""
+    loaded = await load_block(block)
+    shown = getattr(loaded, "base_url", None) or getattr(loaded, "data_dir", None)
+    return f"saved as {block.get_block_type_slug()}/{DOCUMENT}: {shown}"
+
+
+async def load_block(block: type[B]) -> B:
+    """Load a block; raise `CheckFailed` if it is not saved."""
+    try:
+        return await cast("Awaitable[B]", block.aload(DOCUMENT))
+    except ValueError:
+        name = f"{block.get_block_type_slug()}/{DOCUMENT}"
+        raise CheckFailed(f"{name} is not saved", "aletheia setup") from None
+
+
+async def check_data_dir() -> str:
+    """Check that the data directory is writable and on a local disk."""
+    directory = (await load_block(StoreCredentials)).data_dir
+    if not directory.is_absolute():
+        raise CheckFailed(
+            f"{directory} is relative", "run aletheia setup, which saves an absolute path"
+        )
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    kind = file_system(there)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise CheckFailed(
+            f"{directory} is on {kind}, a network file system, which loses locks and data",
+            "set ALETHEIA_DATA_DIR to a local disk, or MONGODB_URI; then aletheia setup",
+        )
+    probe = there / f".doctor-{secrets.token_hex(4)}"
+    try:
+        with probe.open("wb") as file:
+            file.write(b"written")
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CheckFailed(f"{there}: {error.strerror}", "make it writable for this user") from None
+    finally:
+        probe.unlink(missing_ok=True)
+    return f"{directory}, writable, on {kind}"
+
+
+def file_system(path: Path) -> str:
+    """Return the kind of file system a path is on, as mounts name it."""
+    place = path.resolve()
+    mounts = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    return next((mounts[it] for it in (place, *place.parents) if it in mounts), "unknown")
+
+
+async def check_store() -> str:
+    """Check that the store opens, and its clock."""
+    store = (await load_block(StoreCredentials)).get_client()
+    try:
+        await store.open()
+        await check_format(store)
+        tasks = await store.count(ROWS, {})
+        skew = await store.clock_skew_s()
+    finally:
+        await store.close()
+    return f"opens, {tasks} tasks in the ledger{_check_skew('the store', skew)}"
+
+
+async def check_upstream() -> str:
+    """Check that the upstream lists tasks, and its clock."""
+    client = (await load_block(UpstreamCredentials)).get_client()
+    try:
+        await client.open()
+        entries = await client.pending(1)
+        skew = client.clock_skew_s()
+    finally:
+        await client.close()
+    pending = "tasks are pending" if entries else "nothing is pending"
+    return f"signed in, {pending}{_check_skew('the upstream', skew)}"
+
+
+def _check_skew(whose: str, skew: float | None) -> str:
+    """Return a difference of clocks in words; leases tolerate a part of it only."""
+    if skew is None:
+        return ""
+    tolerated = IntakeSettings().clock_skew_seconds
+    if abs(skew) > tolerated:
+        raise CheckFailed(
+            f"the clock of {whose} is {skew:+.1f} s off ours, {tolerated:g} s are tolerated",
+            "synchronise the clocks (NTP), or raise CLOCK_SKEW_SECONDS",
+        )
+    return f", clock {skew:+.1f} s"
+
+
+async def check_deployments() -> str:
+    """Check that everything is deployed, and nothing paused."""
+    declared = read_declarations().deployments
+    paused: list[str] = []
+    async with get_client() as client:
+        for deployment in declared:
+            try:
+                found = await client.read_deployment_by_name(deployment.full_name)
+            except ObjectNotFound:
+                raise CheckFailed(f"{deployment.full_name} is missing", "aletheia setup") from None
+            off = {schedule.slug for schedule in deployment.schedules if not schedule.active}
+            if found.paused or any(not it.active and it.slug not in off for it in found.schedules):
+                paused.append(deployment.full_name)
+    if paused:
+        raise CheckFailed(
+            f"paused: {', '.join(paused)}", "resume it in the Prefect UI, if you want", "warning"
+        )
+    return ", ".join(deployment.full_name for deployment in declared)
+
+
+async def check_worker() -> str:
+    """Check that each work pool has a worker online."""
+    names: list[str] = []
+    async with get_client() as client:
+        for pool in read_declarations().definitions.work_pools:
+            try:
+                found = await client.read_work_pool(pool.name)
+            except ObjectNotFound:
+                raise CheckFailed(f"work pool {pool.name} is missing", "aletheia setup") from None
+            if found.is_paused:
+                raise CheckFailed(f"work pool {pool.name} is paused", "resume it in the Prefect UI")
+            online = await client.read_workers_for_work_pool(
+                pool.name,
+                worker_filter=WorkerFilter.model_validate({"status": {"any_": ["ONLINE"]}}),
+            )
+            if not online:
+                raise CheckFailed(
+                    f"no worker is online for work pool {pool.name}",
+                    f"make up, or: prefect worker start --pool {pool.name}",
+                )
+            names += [f"{worker.name} for {pool.name}" for worker in online]
+    return f"online: {', '.join(names)}"
