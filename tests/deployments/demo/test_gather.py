@@ -175,7 +175,7 @@ WRONG: list[tuple[Callable[[Outcome], Outcome], str]] = [
     (lambda one: replace(one, repeats=[]), "nothing was dropped"),
     (lambda one: replace(one, events=one.events[1:]), "the events are numbered [2, 3"),
     (lambda one: replace(one, events=one.events[:-1]), "the last event is not"),
-    (lambda one: replace(one, events=one.events[:3]), "the events tell of"),
+    (lambda one: replace(one, events=one.events[:3]), "the events show"),
 ]
 
 
