@@ -1,0 +1,86 @@
+"""A module of the library has its tests in the same place, or in a suite that is named here."""
+
+from pathlib import Path
+
+import pytest
+
+from deployments import ROOT
+
+COVERED_BY = {
+    "tests/aletheia/adapters/brain": ("adapters/brain/nearest", "adapters/brain/service"),
+    "tests/aletheia/service/test_brain_api.py": (
+        *("adapters/brain/wire", "service/app", "service/auth", "service/brain"),
+        *("service/brain_models", "service/guarding", "service/refusals"),
+    ),
+    "tests/aletheia/adapters/content": ("adapters/content/embedded", "adapters/content/mongodb"),
+    "tests/aletheia/adapters/documents": (
+        *("adapters/documents/file", "adapters/documents/mongodb_errors"),
+        *("adapters/documents/mongodb_queries", "adapters/documents/notation"),
+        *("adapters/documents/statements", "adapters/documents/worker", "documents"),
+    ),
+    "tests/aletheia/items/test_dedup.py": (
+        *("adapters/embedding/items", "items/content", "items/dedup_walk", "items/departments"),
+        *("items/duplicates", "items/models", "items/project_items", "items/vector_cache"),
+        "items/prompts/judge_duplicate",
+    ),
+    "tests/aletheia/adapters/test_http.py": ("adapters/http_answers",),
+    "tests/aletheia/adapters/local/test_embedder.py": (
+        *("adapters/local/answers", "adapters/local/jobs", "adapters/local/lifecycle"),
+        *("adapters/local/pool", "adapters/local/process", "adapters/local/search"),
+        "analysis/ports",
+    ),
+    "tests/aletheia/adapters/openai/test_batches.py": ("adapters/openai/guarded_batches",),
+    "tests/aletheia/adapters/upstream/test_client.py": ("adapters/upstream/pages",),
+    "tests/aletheia/adapters/upstream/test_oauth2.py": ("adapters/upstream/sign_in",),
+    "tests/aletheia/brain": (
+        *("brain/access", "brain/dead_items", "brain/delivery", "brain/intents", "brain/items"),
+        "brain/ports",
+    ),
+    "tests/aletheia/events": ("events/models", "events/ports", "events/turn"),
+    "tests/aletheia/gather": (
+        *("gather/deps", "gather/errors", "gather/overrides", "gather/ports"),
+        *("gather/project_lock", "gather/run_records", "gather/scoring"),
+    ),
+    "tests/aletheia/intake": (
+        *("intake/bulk_ports", "intake/collector", "intake/computer", "intake/concurrency"),
+        *("intake/held_claims", "intake/ledger", "intake/models", "intake/ports"),
+        "intake/reporter",
+    ),
+    "tests/aletheia/llm": (
+        *("llm/answers", "llm/asking", "llm/budgets", "llm/calls", "llm/faults", "llm/ports"),
+        *("llm/quoting", "llm/usage_records"),
+    ),
+    "tests/aletheia/quality": (
+        *("quality/aspects", "quality/evaluation_report", "quality/evaluation_store"),
+        *("quality/prompts/evaluate_department", "quality/prompts/judge_quality"),
+        *("quality/reading", "quality/remarks"),
+    ),
+    "tests/aletheia/resilience/test_limits.py": ("resilience/grants",),
+    "tests/policies/test_configuration.py": ("settings",),
+    "tests/policies/test_errors.py": ("errors",),
+    "tests/aletheia/store": ("store/project_id",),
+}
+"""Contract suites, and the modules that each of them covers."""
+
+LISTED = [module for modules in COVERED_BY.values() for module in modules]
+
+
+def tests_of(module: str) -> Path:
+    folder, _, name = f"tests/aletheia/{module}".rpartition("/")
+    return ROOT / folder / f"test_{name}.py"
+
+
+def test_every_module_of_the_library_has_its_tests():
+    modules = {
+        str(file.relative_to(ROOT / "aletheia").with_suffix(""))
+        for file in (ROOT / "aletheia").rglob("*.py")
+        if file.name != "__init__.py"
+    }
+    assert {module for module in modules if not tests_of(module).exists()} == set(LISTED)
+    assert len(LISTED) == len(set(LISTED))
+
+
+@pytest.mark.parametrize("suite", COVERED_BY)
+def test_a_named_suite_has_tests(suite: str):
+    found = ROOT / suite
+    assert found.is_file() or any(found.glob("test_*.py"))
