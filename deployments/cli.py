@@ -77,11 +77,11 @@ def doctor(
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Show how intake stands, what may hold up a request, and what waits for the Brain."""
+    """Show queue, leases, dead letters, breakers, limits, budgets, and what waits for the Brain."""
     with on_server():
         from deployments.intake import read_status, show_status
 
-        show_status(*read_status(), console, as_json=as_json)
+        show_status(read_status(), console, as_json=as_json)
 
 
 intake_app = typer.Typer(help="Stop intake as a whole, or let it go on.", no_args_is_help=True)

@@ -1,8 +1,7 @@
-"""What an operator asks of intake: how it stands, stop, go on, once more."""
+"""Commands about intake: its status, pause and resume, replay."""
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 from collections.abc import AsyncGenerator, Sequence
 
@@ -11,19 +10,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aletheia.intake.ledger import Ledger, Overview
+from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import ShiftReport
 from aletheia.settings import IntakeSettings
+from aletheia.status import SystemStatus
 from deployments.setup import check_server
 from flows.replay import replay_dead_letters
 from tasks.clients.store import get_store
-from tasks.providers import ProviderStatus, read_standing
 from tasks.session import open_session
+from tasks.status import read_system_status
 
 STATES = {
     "claimed": "ours; `processing` not acknowledged yet",
     "processing": "being computed",
-    "waiting": "held up after `processing`",
+    "waiting": "deferred after `processing`",
     "kept": "computed; the report is not acknowledged yet",
     "reported": "done",
     "conflict": "settled elsewhere",
@@ -33,18 +33,18 @@ STATES = {
 }
 
 
-def read_status() -> tuple[Overview, ProviderStatus]:
-    """Count what is in the ledger of the saved store, and read what may hold up a request."""
+def read_status() -> SystemStatus:
+    """Read the status of everything, from the saved store."""
 
-    async def read() -> tuple[Overview, ProviderStatus]:
+    async def read() -> SystemStatus:
         async with _ledger() as ledger:
-            return await ledger.overview(), await read_standing()
+            return await read_system_status(ledger.overview)
 
     return asyncio.run(read())
 
 
 def set_paused(*, is_paused: bool) -> None:
-    """Stop intake as a whole, or let it go on; every shift obeys within one tick."""
+    """Pause or resume intake as a whole; every shift obeys within one tick."""
 
     async def write() -> None:
         async with _ledger() as ledger:
@@ -64,13 +64,12 @@ def replay(ids: Sequence[str] | None, code: str | None, limit: int) -> ShiftRepo
     return asyncio.run(send())
 
 
-def show_status(
-    overview: Overview, standing: ProviderStatus, console: Console, *, as_json: bool
-) -> None:
-    """Print how intake and the providers stand."""
+def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> None:
+    """Print the status of everything."""
     if as_json:
-        console.print_json(json.dumps(dataclasses.asdict(overview) | standing.as_json()))
+        console.print_json(json.dumps(status.as_json()))
         return
+    overview = status.intake
     state = "[yellow]paused[/]: `aletheia intake resume`" if overview.is_paused else "open"
     console.print(f"Intake is {state}.", highlight=False)
     table = Table("tasks", "state", "", box=None, padding=(0, 2, 0, 0))
@@ -81,11 +80,10 @@ def show_status(
         table.add_row("0", "", "[dim]the ledger is empty[/]")
     console.print(table)
     console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.", highlight=False)
-    letters = sum(overview.dead.values())
-    console.print(f"Dead letters: {letters:,}.", highlight=False)
+    console.print(f"Dead letters: {sum(overview.dead.values()):,}.", highlight=False)
     for code, count in sorted(overview.dead.items()):
         console.print(f"  {count:,} {code}", highlight=False, markup=False)
-    if rows := standing.rows():
+    if rows := status.rows():
         table = Table("what", "state", "", box=None, padding=(0, 2, 0, 0))
         for row in rows:
             table.add_row(

@@ -13,8 +13,8 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 
-from aletheia.intake.ledger import Overview
 from aletheia.intake.models import ShiftReport
+from aletheia.status import IntakeStatus
 
 
 class Progress:
@@ -58,8 +58,8 @@ async def _leave(run_id: str, kind: str, key: str, data: str, description: str) 
         await client.create_artifact(artifact)
 
 
-async def intake_status(overview: Overview) -> None:
-    """Leave a table of how the ledger stands."""
+async def intake_status(overview: IntakeStatus) -> None:
+    """Leave a table of the ledger."""
     rows = [
         {"what": f"rows {state}", "count": count}
         for state, count in sorted(overview.states.items())

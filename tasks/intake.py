@@ -23,7 +23,7 @@ from aletheia.settings import (
     REMOTE_BATCH_TASKS,
     IntakeSettings,
 )
-from tasks import artifacts, cancelling, providers
+from tasks import artifacts, cancelling, status
 from tasks.clients.embedding import get_ollama_embedder, get_processors
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.store import get_store
@@ -54,8 +54,10 @@ class _Run:
         self.is_written_down = True
         report = self.shift.report()
         await artifacts.shift_report(report)
-        await artifacts.intake_status(await self.shift.poller.held.ledger.overview())
-        await providers.leave_standing(str(flow_run.id))
+        ledger = self.shift.poller.held.ledger
+        system = await status.read_system_status(ledger.overview, str(flow_run.id))
+        await artifacts.intake_status(system.intake)
+        await status.show_status(system)
         return report
 
     async def show_progress(self) -> None:

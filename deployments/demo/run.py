@@ -5,6 +5,7 @@ It has servers, a store and a database of its own, made anew each time, and touc
 
 import fcntl
 import json
+import os
 import shutil
 import signal
 import time
@@ -19,7 +20,6 @@ from rich.panel import Panel
 
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
-from deployments.configuration import sections
 from deployments.demo.gather import run_gather
 from deployments.demo.runs import show_links, watch
 from deployments.demo.tasks import collect_outcomes, count_states, read_upstream, show
@@ -48,6 +48,9 @@ SET_ANYWAY: Final = frozenset({"API_BASE_URL", "NEXT_PUBLIC_APP_URL", "ALETHEIA_
 
 def ignored_variables() -> list[str]:
     """Return the variables that a checkout may set and the demo must not use."""
+    # Prefect reads its settings once, when it is imported, and makes its home then.
+    from deployments.configuration import sections  # noqa: PLC0415 - see above
+
     names = [variable.name for section in sections() for variable in section.variables]
     return [name for name in names if name not in OF_THE_MACHINE | SET_ANYWAY]
 
@@ -101,6 +104,8 @@ def _run(
             local.stop()
     shutil.rmtree(local.directory, ignore_errors=True)
     try:
+        os.environ["PREFECT_HOME"] = str(local.directory)
+        local.directory.mkdir()
         variables = dict.fromkeys(ignored_variables(), "") | {
             "ALETHEIA_DATA_DIR": str(local.directory)
         }

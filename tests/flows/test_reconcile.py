@@ -19,19 +19,21 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import BrainDepartment, BrainGraph
 from aletheia.errors import InvalidTask
+from aletheia.intake.ledger import Ledger
 from aletheia.service.app import ServiceParts, create_app
-from aletheia.settings import EmbeddingSettings
+from aletheia.settings import EmbeddingSettings, IntakeSettings
 from blocks import BrainCredentials
 from flows.gather import automated_gather_creation
 from flows.reconcile import reconcile
 from flows.sweep import sweep
-from tasks.providers import read_standing
+from tasks.clients.store import get_store
 from tasks.reconcile import (
     ReconcileFailed,
     ReconcileReport,
     reconcile_project,
 )
 from tasks.session import open_session
+from tasks.status import read_system_status
 from tasks.sweep import SweepFailed, SweepReport
 from tests.fakes.serving import serving
 from tests.flows.conftest import artifacts, last_run
@@ -129,9 +131,10 @@ async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
 async def rows_of_brain() -> list[dict[str, str]]:
     """What `aletheia status` says about the Brain."""
     async with open_session():
-        standing = await read_standing()
-    assert len(standing.as_json()["brain"]) == len(standing.brain)
-    return [row for row in standing.rows() if row["what"].startswith("Brain, ")]
+        ledger = Ledger.from_settings(await get_store(), IntakeSettings(), owner="a test")
+        status = await read_system_status(ledger.overview)
+    assert len(status.as_json()["brain"]) == len(status.brain)
+    return [row for row in status.rows() if row["what"].startswith("Brain, ")]
 
 
 async def test_a_project_that_cannot_be_read_holds_up_no_other_one(shop: Shop, tmp_path: Path):

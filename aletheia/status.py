@@ -1,0 +1,231 @@
+"""What stands where: intake, breakers, limits, budgets, usage, cache, Brain, as one model.
+
+It knows no store and no client: whoever reads it says where each part comes from. The command line
+(`aletheia status`), the artifact of a shift and `/health` show it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+Moment: TypeAlias = Annotated[
+    datetime, PlainSerializer(lambda moment: moment.isoformat(), when_used="json")
+]
+Money: TypeAlias = Annotated[Decimal, PlainSerializer(str, when_used="json")]
+
+Read: TypeAlias = Callable[[], Awaitable[Any]]
+"""Reads one part; what it returns has the attributes of that part's model."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class IntakeStatus(_Part):
+    """The ledger: whether intake is paused, rows by state, leases, dead letters by code."""
+
+    is_paused: bool
+    states: dict[str, int]
+    held: int
+    expired: int
+    waiting: int
+    dead: dict[str, int]
+
+
+class BreakerStatus(_Part):
+    """The breaker of a dependency, see `aletheia.resilience.breaker.BreakerState`."""
+
+    dependency: str
+    state: str
+    failures: int
+    until: Moment | None
+    reason: str
+
+
+class LimitStatus(_Part):
+    """One limit of a provider, see `aletheia.resilience.limits.TierUsage`."""
+
+    used: int
+    limit: int | None
+    frees_at: Moment | None
+    refusals: int
+
+
+class BudgetStatus(_Part):
+    """One budget, see `aletheia.llm.budgets.BudgetUsage`."""
+
+    name: str
+    limit: int | Money | None
+    spent: int | Money
+    until: Moment | None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing may be spent any more."""
+        return self.limit is not None and self.spent >= self.limit
+
+
+class UsageStatus(_Part):
+    """The calls of one kind to one model, since the store was made."""
+
+    provider: str
+    model: str
+    kind: str
+    mock: bool
+    calls: int
+    tokens: int
+    usd: Money
+
+
+class CacheStatus(_Part):
+    """The hits of the embedding cache for one model, since the store was made."""
+
+    name: str
+    hits: int
+    misses: int
+    share: float
+
+
+class BrainStatus(_Part):
+    """What a project lacks in the Brain, see `aletheia.brain.outbox.OutboxState`."""
+
+    project_id: str
+    waiting: int
+    dead: int
+    failures: int
+    next_try_at: Moment | None
+    reason: str
+
+
+class SystemStatus(_Part):
+    """The status of everything.
+
+    Attributes:
+        intake: the ledger.
+        breakers: of everything that ever failed.
+        limits: by provider and tier.
+        budgets: of today, and of a run if one was named.
+        usage: of every model.
+        cache: of every model.
+        brain: of every project that lacks something there.
+    """
+
+    intake: IntakeStatus
+    breakers: list[BreakerStatus]
+    limits: dict[str, dict[str, LimitStatus]]
+    budgets: list[BudgetStatus]
+    usage: list[UsageStatus]
+    cache: list[CacheStatus]
+    brain: list[BrainStatus]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values: money as strings of dollars, moments in ISO 8601."""
+        written = self.model_dump(mode="json")
+        return written.pop("intake") | written
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return all but the ledger as rows of a table: what, its state, and a note."""
+        return [*self._breaker_rows(), *self._spending_rows(), *self._brain_rows()]
+
+    def _breaker_rows(self) -> list[dict[str, str]]:
+        rows = [
+            _row(
+                f"breaker of {breaker.dependency}",
+                breaker.state,
+                breaker.reason + _at("; until", breaker.until),
+            )
+            for breaker in self.breakers
+        ]
+        for provider, tiers in self.limits.items():
+            rows += [
+                _row(
+                    f"{provider}, requests per {tier}",
+                    f"{usage.used:,} of {_limit(usage.limit)}",
+                    f"refused {usage.refusals:,} times" if usage.refusals else "",
+                )
+                for tier, usage in tiers.items()
+            ]
+        return rows
+
+    def _spending_rows(self) -> list[dict[str, str]]:
+        rows = [
+            _row(budget.name, f"{budget.spent:,} of {budget.limit:,}", budget.is_spent * "spent")
+            for budget in self.budgets
+            if budget.limit is not None
+        ]
+        rows += [
+            _row(
+                f"{usage.provider}: {usage.model}{' (mock)' if usage.mock else ''}",
+                f"{usage.tokens:,} tokens",
+                f"calls: {usage.calls:,}, {usage.usd:.6f} USD",
+            )
+            for usage in self.usage
+        ]
+        rows += [
+            _row(
+                f"cache, {cache.name}",
+                f"{cache.share:.0%} hits",
+                f"{cache.hits + cache.misses:,} asked",
+            )
+            for cache in self.cache
+        ]
+        return rows
+
+    def _brain_rows(self) -> list[dict[str, str]]:
+        return [
+            _row(
+                f"Brain, {project.project_id}",
+                f"{project.waiting:,} batches wait, {project.dead:,} items refused",
+                project.reason + _at("; next try at", project.next_try_at),
+            )
+            for project in self.brain
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSources:
+    """Where each part of the status comes from.
+
+    Attributes:
+        intake: returns `IntakeStatus`'s attributes; the others lists of them.
+        limits: returns tiers by provider.
+    """
+
+    intake: Read
+    breakers: Callable[[], Awaitable[Sequence[Any]]]
+    limits: Callable[[], Awaitable[Mapping[str, Mapping[Any, Any]]]]
+    budgets: Callable[[], Awaitable[Sequence[Any]]]
+    usage: Callable[[], Awaitable[Sequence[Any]]]
+    cache: Callable[[], Awaitable[Sequence[Any]]]
+    brain: Callable[[], Awaitable[Sequence[Any]]]
+
+
+async def read_status(sources: StatusSources) -> SystemStatus:
+    """Read the status of everything, part after part."""
+    return SystemStatus.model_validate(
+        {
+            "intake": await sources.intake(),
+            "breakers": await sources.breakers(),
+            "limits": await sources.limits(),
+            "budgets": await sources.budgets(),
+            "usage": await sources.usage(),
+            "cache": await sources.cache(),
+            "brain": await sources.brain(),
+        }
+    )
+
+
+def _limit(limit: int | None) -> str:
+    return "no limit" if limit is None else f"{limit:,}"
+
+
+def _row(what: str, state: str, note: str) -> dict[str, str]:
+    return {"what": what, "state": state, "note": note}
+
+
+def _at(words: str, moment: datetime | None) -> str:
+    return "" if moment is None else f"{words} {moment:%H:%M:%S} UTC"

@@ -1,0 +1,132 @@
+"""The status of everything, as `aletheia status` and the artifact of a shift show it."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from aletheia.brain.outbox import OutboxState
+from aletheia.intake.ledger import Overview
+from aletheia.llm.budgets import BudgetUsage
+from aletheia.resilience.breaker import BreakerState, State
+from aletheia.resilience.limits import TierUsage
+from aletheia.status import StatusSources, SystemStatus, UsageStatus, read_status
+
+DUE = datetime(2026, 3, 1, 12, 30, 5, tzinfo=UTC)
+WRITTEN = "2026-03-01T12:30:05+00:00"
+
+
+async def status_of(**parts: Any) -> SystemStatus:
+    """Read a status of which only some parts are not empty."""
+    overview = Overview(False, {"dead": 2}, 1, 0, 0, {"report_refused": 2})
+    known: dict[str, Any] = {"intake": overview, "limits": {}, **parts}
+
+    def source(name: str) -> Any:
+        async def read() -> Any:
+            return known.get(name, [])
+
+        return read
+
+    names = ("intake", "breakers", "limits", "budgets", "usage", "cache", "brain")
+    return await read_status(StatusSources(**{name: source(name) for name in names}))
+
+
+async def test_the_ledger_stands_beside_everything_else_in_json():
+    written = (await status_of()).as_json()
+    assert written == {
+        "is_paused": False,
+        "states": {"dead": 2},
+        "held": 1,
+        "expired": 0,
+        "waiting": 0,
+        "dead": {"report_refused": 2},
+        "breakers": [],
+        "limits": {},
+        "budgets": [],
+        "usage": [],
+        "cache": [],
+        "brain": [],
+    }
+
+
+async def test_a_breaker_and_a_limit_say_until_when():
+    status = await status_of(
+        breakers=[BreakerState("openai", State.OPEN, 5, DUE, "timed out")],
+        limits={"openai": {"minute": TierUsage(20, 20, DUE, 3), "day": TierUsage(7, None, DUE, 0)}},
+    )
+    assert status.rows() == [
+        {
+            "what": "breaker of openai",
+            "state": "open",
+            "note": "timed out; until 12:30:05 UTC",
+        },
+        {
+            "what": "openai, requests per minute",
+            "state": "20 of 20",
+            "note": "refused 3 times",
+        },
+        {"what": "openai, requests per day", "state": "7 of no limit", "note": ""},
+    ]
+    written = status.as_json()
+    assert (written["breakers"][0]["until"], written["breakers"][0]["state"]) == (WRITTEN, "open")
+    assert written["limits"]["openai"]["minute"]["frees_at"] == WRITTEN
+
+
+async def test_money_is_exact_and_a_spent_budget_says_so():
+    usage = UsageStatus(
+        provider="openai",
+        model="m",
+        kind="chat",
+        mock=True,
+        calls=2,
+        tokens=1500,
+        usd=Decimal("0.000000001"),
+    )
+    status = await status_of(
+        budgets=[
+            BudgetUsage("BUDGET_USD_PER_DAY", Decimal("1.10"), Decimal("1.10"), DUE),
+            BudgetUsage("BUDGET_TOKENS_PER_DAY", 2000, 1500, DUE),
+            BudgetUsage("BUDGET_USD_PER_RUN", None, Decimal(0), None),
+        ],
+        usage=[usage],
+    )
+    assert status.rows() == [
+        {"what": "BUDGET_USD_PER_DAY", "state": "1.10 of 1.10", "note": "spent"},
+        {"what": "BUDGET_TOKENS_PER_DAY", "state": "1,500 of 2,000", "note": ""},
+        {
+            "what": "openai: m (mock)",
+            "state": "1,500 tokens",
+            "note": "calls: 2, 0.000000 USD",
+        },
+    ]
+    written = status.as_json()
+    assert [(row["limit"], row["spent"]) for row in written["budgets"]] == [
+        ("1.10", "1.10"),
+        (2000, 1500),
+        (None, "0"),
+    ]
+    assert written["usage"][0]["usd"] == "1E-9"
+
+
+async def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_try():
+    status = await status_of(
+        brain=[
+            OutboxState("a", 1234, 2, 3, DUE, "brain is unavailable: no route"),
+            OutboxState("b", 0, 1, 0, None, ""),
+        ]
+    )
+    assert status.rows() == [
+        {
+            "what": "Brain, a",
+            "state": "1,234 batches wait, 2 items refused",
+            "note": "brain is unavailable: no route; next try at 12:30:05 UTC",
+        },
+        {"what": "Brain, b", "state": "0 batches wait, 1 items refused", "note": ""},
+    ]
+    assert status.as_json()["brain"][0] == {
+        "project_id": "a",
+        "waiting": 1234,
+        "dead": 2,
+        "failures": 3,
+        "next_try_at": WRITTEN,
+        "reason": "brain is unavailable: no route",
+    }
