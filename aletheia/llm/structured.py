@@ -39,7 +39,14 @@ _STRING: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"?'
 _TOKEN: Final = re.compile(_STRING + r"|[\[\]{}]", re.DOTALL)
 _BRACKET: Final = re.compile(r"[\[{]")
 _TRAILING_COMMA: Final = re.compile(rf"({_STRING})|,(?=\s*[\]}}])", re.DOTALL)
-_THOUGHTS: Final = re.compile(r"\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
+
+_OPENING: Final = re.compile(
+    r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\])", re.IGNORECASE
+)
+_CLOSING: Final = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
+_FINAL_CHANNEL: Final = re.compile(r"<\|channel\|>\s*final[^<]*<\|message\|>")
+_BARE_CHANNELS: Final = ("analysis", "assistantfinal")
+"""Channels of gpt-oss, of which a server has removed the marks."""
 
 _UNENFORCED: Final = frozenset(
     {
@@ -55,8 +62,8 @@ class UnreadableAnswer(ComputeFailed):
     """An answer without a usable value; another answer may have one.
 
     Args:
-        code: `empty_answer`, `answer_too_large`, `not_json`, `half_json`, `ambiguous_json`,
-            `json_too_deep` or `wrong_shape`.
+        code: `empty_answer`, `cut_thought`, `answer_too_large`, `not_json`, `half_json`,
+            `ambiguous_json`, `json_too_deep` or `wrong_shape`.
         message: one short sentence that a model can act on.
     """
 
@@ -122,8 +129,7 @@ def find_json(
     if len(text) > max_chars:
         said = f"the answer has {len(text):,} characters, at most {max_chars:,} are read"
         raise UnreadableAnswer("answer_too_large", said)
-    if thoughts := _THOUGHTS.match(text):
-        text = text[thoughts.end() :]
+    text = _drop_thoughts(text)
     if not text.strip("\ufeff \t\r\n"):
         raise UnreadableAnswer("empty_answer", "the answer is empty")
     found: list[FoundJson] = []
@@ -144,6 +150,35 @@ def find_json(
         said = f"the answer has {len(found)} JSON values of the form asked for; give one"
         raise UnreadableAnswer("ambiguous_json", said)
     return found[0]
+
+
+def _drop_thoughts(text: str) -> str:
+    """Return an answer without the thoughts before it, which may hold a draft.
+
+    Raises:
+        UnreadableAnswer: it ends within its thoughts.
+    """
+    begin = text.lstrip("\ufeff \t\r\n")
+    thoughts, final = _BARE_CHANNELS
+    if begin.startswith("<|"):
+        channels = list(_FINAL_CHANNEL.finditer(text))
+        if not channels and "<|channel|>" in text:
+            raise UnreadableAnswer("cut_thought", "the answer ends within its thoughts")
+        return text[channels[-1].end() :] if channels else text
+    if begin.startswith(thoughts) and final in text:
+        return text.rpartition(final)[2]
+    place = 0
+    while opening := _OPENING.match(text, place):
+        closing = _CLOSING.search(text, opening.end())
+        if closing is None:
+            raise UnreadableAnswer("cut_thought", "the answer ends within its thoughts")
+        place = closing.end()
+    text = text[place:]
+    if text.lstrip().startswith(("{", "[", "```")):
+        return text
+    # Some servers remove the opening tag.
+    closings = list(_CLOSING.finditer(text))
+    return text[closings[-1].end() :] if closings else text
 
 
 def _scan_json(text: str, max_depth: int) -> Iterator[FoundJson | UnreadableAnswer]:

@@ -24,6 +24,7 @@ class Verdict(BaseModel):
 
 
 GOOD = '{"score": 85, "reason": "because"}'
+DRAFT = '{"score": 1, "reason": "a draft"}'
 
 
 def find(text: str, **bounds: Any) -> FoundJson:
@@ -48,6 +49,16 @@ def fault_of(text: str, **bounds: Any) -> UnreadableAnswer:
         pytest.param(f"{GOOD}\n\nLet me know.", id="with an end"),
         pytest.param(f"Smile :-{{ and [1] read {GOOD}", id="brackets before it"),
         pytest.param(f"<think>{{'a': 1}} or {GOOD}?</think>\n{GOOD}", id="with thoughts"),
+        pytest.param(f"Maybe {DRAFT}?\n</think>\n{GOOD}", id="thoughts with only a closing tag"),
+        pytest.param(f"[THINK]Maybe {DRAFT}?[/THINK]{GOOD}", id="thoughts in brackets"),
+        pytest.param(f"<THINK>{DRAFT}</THINK>{GOOD}", id="thoughts in capitals"),
+        pytest.param(f"<think>{DRAFT}</think><think>so</think>{GOOD}", id="thoughts twice"),
+        pytest.param(
+            f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final"
+            f"<|message|>{GOOD}<|return|>",
+            id="channels",
+        ),
+        pytest.param(f"analysis{DRAFT}assistantfinal{GOOD}", id="channels without their marks"),
         pytest.param(f"{GOOD}\n{GOOD}", id="the same twice"),
         pytest.param('{"score": 85, "reason": "because",}', id="a comma too many"),
         pytest.param('{"score": 85, "reason": "because", "hints": ["a", ], }', id="two of them"),
@@ -73,6 +84,9 @@ def test_raw_line_breaks_in_a_string_are_kept() -> None:
         ("", "empty_answer"),
         (" \n\ufeff", "empty_answer"),
         ("<think>a long thought</think>  ", "empty_answer"),
+        (f"<think>perhaps {GOOD}, or rather", "cut_thought"),
+        (f"[THINK]perhaps {GOOD}", "cut_thought"),
+        (f"<|channel|>analysis<|message|>perhaps {GOOD}", "cut_thought"),
         ("I would say 85.", "not_json"),
         ("{score: 85}", "not_json"),
         ('{"score": 85, "reason": "he said "so" again"}', "not_json"),
