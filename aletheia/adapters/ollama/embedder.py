@@ -7,8 +7,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
-from aletheia.adapters.embedding.remote import TOO_LONG, Called, Part, RemoteEmbedder, halve
-from aletheia.adapters.ollama.client import OLLAMA, ModelCard, OllamaClient, PullProgress
+from aletheia.adapters.embedding.parts import TOO_LONG, Called, Part, halve
+from aletheia.adapters.embedding.remote import RemoteEmbedder
+from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.wire import OLLAMA, ModelCard
+from aletheia.analysis.model_manager import PullProgress
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.llm.calls import Guard, unguarded

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from aletheia.adapters.ollama.client import (
-    OLLAMA,
-    InstalledModel,
-    LoadedModel,
-    OllamaClient,
-    model_key,
-)
+from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.wire import OLLAMA, InstalledModel, LoadedModel, model_key
 from aletheia.analysis.model_manager import (
     EventKind,
     ModelEvent,

@@ -18,7 +18,7 @@ from typing import IO, Any, Final, Protocol, TypeAlias, cast
 import orjson
 from openai import AsyncOpenAI, Omit, omit
 
-from aletheia.adapters.embedding.remote import Vector
+from aletheia.adapters.embedding.parts import Vector
 from aletheia.adapters.http_answers import as_object, as_text, excerpt, make_bad_answer
 from aletheia.adapters.openai.embedder import (
     MAX_TEXT_TOKENS,

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from openai import AsyncOpenAI, omit
 
-from aletheia.adapters.embedding.remote import TOO_LONG
+from aletheia.adapters.embedding.parts import TOO_LONG
 from aletheia.adapters.http import is_token, read_base_url
 from aletheia.adapters.http_answers import as_object, as_text, make_bad_answer
 from aletheia.adapters.openai.wire import (

@@ -16,15 +16,8 @@ import numpy as np
 from openai import AsyncOpenAI, omit
 from yarl import URL
 
-from aletheia.adapters.embedding.remote import (
-    TOO_LONG,
-    Called,
-    Part,
-    RemoteEmbedder,
-    Vector,
-    halve,
-    read_vector,
-)
+from aletheia.adapters.embedding.parts import TOO_LONG, Called, Part, Vector, halve, read_vector
+from aletheia.adapters.embedding.remote import RemoteEmbedder
 from aletheia.adapters.http import is_token, read_base_url
 from aletheia.adapters.http_answers import as_object, as_text, make_bad_answer
 from aletheia.adapters.openai.tokens import (

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeAlias
 
 import tiktoken
 
-from aletheia.adapters.embedding.remote import halve
+from aletheia.adapters.embedding.parts import halve
 
 log = logging.getLogger(__name__)
 

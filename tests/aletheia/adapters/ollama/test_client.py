@@ -10,13 +10,9 @@ import numpy as np
 import orjson
 import pytest
 
-from aletheia.adapters.ollama.client import (
-    InstalledModel,
-    LoadedModel,
-    ModelCard,
-    OllamaClient,
-    PullProgress,
-)
+from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.wire import InstalledModel, LoadedModel, ModelCard
+from aletheia.analysis.model_manager import PullProgress
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from aletheia.adapters.metering import key_of
-from aletheia.adapters.ollama.client import OllamaClient, PullProgress
+from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import OllamaEmbedder
+from aletheia.analysis.model_manager import PullProgress
 from aletheia.analysis.ports import Embedder, Embedding, LongText
 from aletheia.errors import (
     AletheiaError,
