@@ -10,14 +10,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import orjson
 
-from aletheia.errors import (
-    BadAnswer,
-    Conflict,
-    NotFound,
-    Refused,
-    Unauthorized,
-    Unavailable,
-)
+from aletheia.errors import BadAnswer, Conflict, NotFound, Refused, Unauthorized, Unavailable
 
 T = TypeVar("T")
 

@@ -83,7 +83,7 @@ class Meter:
         self._lost: set[str] = set()
 
     def max_texts(self, provider_most: int) -> int:
-        """Say how many texts a request may carry, so that no limit forbids it for ever."""
+        """Return how many texts a request may carry, so that no limit forbids it for ever."""
         limits = self._limiter.limits
         if self._unit == "request" or limits is None:
             return provider_most
@@ -114,7 +114,7 @@ class Meter:
     async def room(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
-        """Say for how many inputs, from the first, there would be room now; charges nothing.
+        """Return for how many inputs, from the first, there would be room now; charge nothing.
 
         Raises:
             BreakerOpen: for none: the provider is left alone.
@@ -128,7 +128,8 @@ class Meter:
             raise RateLimited(provider, until)
         usage = await self._limiter.usage(provider) if self._limiter.limits is not None else {}
         left = min(
-            (one.limit - one.used for one in usage.values() if one.limit is not None), default=None
+            (tier.limit - tier.used for tier in usage.values() if tier.limit is not None),
+            default=None,
         )
         if self._unit == "request":
             requests = requests[:left]
@@ -186,7 +187,7 @@ class Meter:
 
 
 def is_free(error: AletheiaError) -> bool:
-    """Tell whether a call that ended so surely cost nothing.
+    """Check whether a call that ended so surely cost nothing.
 
     Nothing was sent, or the provider answered with an error, for which none charges. A call that
     timed out or broke off may have been done and charged.
@@ -224,7 +225,9 @@ class Recorded:
             async with aclosing(self._inner.embed(model, texts)) as answers:
                 async for answered in answers:
                     tokens += sum(
-                        one.result.tokens for one in answered if isinstance(one.result, Embedding)
+                        answer.result.tokens
+                        for answer in answered
+                        if isinstance(answer.result, Embedding)
                     )
                     yield answered
         finally:

@@ -48,12 +48,12 @@ def draw_quality(progress: RunProgress, project_id: str, *, is_mock: bool) -> by
         An SVG.
     """
     # Takes a second, and must not be paid by whoever draws nothing.
-    from matplotlib import rc_context  # noqa: PLC0415  # pyright: ignore[reportUnknownVariableType]
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib import rc_context  # noqa: PLC0415 - slow  # pyright: ignore[reportUnknownVariableType]
+    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - slow
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow
 
-    scored = [one for one in progress.departments if one.scores]
-    units = sum(len(one.iterations) + _GAP for one in scored)
+    scored = [department for department in progress.departments if department.scores]
+    units = sum(len(department.iterations) + _GAP for department in scored)
     width = _PER_ITERATION * units + _PER_DEPARTMENT * len(scored)
     with rc_context(_STYLE), warnings.catch_warnings():
         # Of letters that its own font lacks; whoever shows the picture has others.
@@ -63,11 +63,11 @@ def draw_quality(progress: RunProgress, project_id: str, *, is_mock: bool) -> by
         axes: Any = figure.add_subplot()
         _set_up(axes, project_id, is_mock=is_mock)
         left, numbers, names = 0.0, dict[float, str](), dict[float, str]()
-        for one in scored:
-            last = len(one.iterations)
+        for department in scored:
+            last = len(department.iterations)
             numbers |= {left: "0", left + last: str(last)}
-            names[left + last / 2] = _name(one)
-            _draw_department(axes, one, left)
+            names[left + last / 2] = _name(department)
+            _draw_department(axes, department, left)
             left += last + _GAP
         axes.set_xticks(list(numbers), list(numbers.values()))
         axes.tick_params(axis="x", which="minor", length=0, pad=24)

@@ -67,7 +67,7 @@ class Embedder(Protocol):
         ...
 
     async def room(self, model: str, texts: Sequence[str]) -> int:
-        """Say how many of some texts, from the first, may be embedded now; promises nothing.
+        """Return how many of some texts, from the first, may be embedded now; promise nothing.
 
         Raises:
             Deferred: none of them; it says why, and until when.

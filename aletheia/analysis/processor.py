@@ -70,7 +70,7 @@ class Limited(Protocol):
     """A processor that cannot always do all that is asked; to be one is up to each."""
 
     async def room(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        """Say how many of some inputs, from the first, may be computed now; promises nothing.
+        """Return how many of some inputs, from the first, may be computed now; promise nothing.
 
         Raises:
             Deferred: none of them; it says why, and until when.
@@ -125,7 +125,7 @@ class Processors:
             raise InvalidTask("processor_error", f"{type(fault).__name__}: {fault}") from fault
 
     async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        """Say how many of some admitted inputs, from the first, may be computed now.
+        """Return how many of some admitted inputs, from the first, may be computed now.
 
         Raises:
             AletheiaError: none of them, and why.

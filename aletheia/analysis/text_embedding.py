@@ -51,22 +51,22 @@ class TextEmbedding:
         return self._embedder.canonical_model(model.strip() if model else None)
 
     async def room(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        """Say how many of some inputs, from the first, may be embedded now.
+        """Return how many of some inputs, from the first, may be embedded now.
 
         Raises:
             Deferred: none of them.
             Misconfigured: none of them, as things are set.
         """
-        return await self._embedder.room(group, [one["text"] for one in inputs])
+        return await self._embedder.room(group, [task_input["text"] for task_input in inputs])
 
     async def process(
         self, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:
         """Embed the texts of some inputs with the model `group`."""
-        answers = self._embedder.embed(group, [one["text"] for one in inputs])
+        answers = self._embedder.embed(group, [task_input["text"] for task_input in inputs])
         async with aclosing(answers):
             async for embedded in answers:
-                yield [self._finish(group, one) for one in embedded]
+                yield [self._finish(group, answer) for answer in embedded]
 
     def _finish(self, model: str, one: Embedded) -> Finished:
         embedding = one.result

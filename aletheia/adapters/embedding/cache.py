@@ -113,7 +113,9 @@ class EmbeddingCache:
                     # Whoever waits for them need not wait until they are kept here, too.
                     keeping = asyncio.create_task(self._keep(model, asked, answered))
                     try:
-                        yield [Embedded(missing[one.index], one.result) for one in answered]
+                        yield [
+                            Embedded(missing[answer.index], answer.result) for answer in answered
+                        ]
                     finally:
                         await asyncio.shield(keeping)
         finally:
@@ -140,9 +142,9 @@ class EmbeddingCache:
             return
         now = self._clock()
         changes = {
-            self._id(model, texts[one.index]): Change(set=_write(one.result, now))
-            for one in answered
-            if isinstance(one.result, Embedding)
+            self._id(model, texts[answer.index]): Change(set=_write(answer.result, now))
+            for answer in answered
+            if isinstance(answer.result, Embedding)
         }
         try:
             await self._documents.upsert(

@@ -98,8 +98,8 @@ class HybridEmbedder:
         try:
             async with aclosing(self._first.embed(asked, texts)) as answers:
                 async for answered in answers:
-                    left.difference_update(one.index for one in answered)
-                    yield [_signed(one, asked, self._first.provider) for one in answered]
+                    left.difference_update(answer.index for answer in answered)
+                    yield [_signed(answer, asked, self._first.provider) for answer in answered]
                 return
         except AletheiaError as raised:
             if not is_down(raised, self._first.provider):
@@ -117,16 +117,16 @@ class HybridEmbedder:
         try:
             async with aclosing(second.embed(stand_in, [texts[i] for i in places])) as answers:
                 async for answered in answers:
-                    fitting = [one for one in answered if not _is_too_long(one)]
+                    fitting = [answer for answer in answered if not _is_too_long(answer)]
                     too_long += len(answered) - len(fitting)
                     yield [
                         _signed(
-                            replace(one, index=places[one.index]),
+                            replace(answer, index=places[answer.index]),
                             stand_in,
                             second.provider,
                             is_fallback=True,
                         )
-                        for one in fitting
+                        for answer in fitting
                     ]
         except (Deferred, Unavailable, Refused, InvalidTask) as refusal:
             raise self._both(problem, refusal, second.provider) from refusal
@@ -139,7 +139,7 @@ class HybridEmbedder:
         return self._default_model if model == ANY else model
 
     def _both(self, problem: AletheiaError, refusal: AletheiaError, second: str) -> Unavailable:
-        """Say that neither can be had, and when to ask the one that is back first."""
+        """Build the error that neither can be had, with the time when the first is back."""
         wait_s, other_s = self._wait_s(problem), self._wait_s(refusal)
         return Unavailable(
             self._first.provider,
@@ -156,7 +156,7 @@ class HybridEmbedder:
 
 
 def is_down(error: AletheiaError, provider: str) -> bool:
-    """Tell whether an error of a provider means that it is unavailable.
+    """Check whether an error of a provider means that it is unavailable.
 
     Limits and budgets of ours, its 429 and what it says against a model or a text do not; nor does
     a store of ours that is lost.

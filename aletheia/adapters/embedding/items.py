@@ -50,10 +50,10 @@ def embed_with(embedder: Embedder, model: str) -> Embed:
         rows: dict[int, NDArray[np.float32]] = {}
         async with aclosing(embedder.embed(model, texts)) as answers:
             async for answered in answers:
-                for one in answered:
-                    if isinstance(one.result, AletheiaError):
-                        raise one.result
-                    rows[one.index] = one.result.vector
+                for answer in answered:
+                    if isinstance(answer.result, AletheiaError):
+                        raise answer.result
+                    rows[answer.index] = answer.result.vector
         return np.stack([rows[place] for place in range(len(texts))])
 
     return embed

@@ -122,7 +122,7 @@ class AnswerSheet:
                 self._answer(part.owner, _merge(self._found[part.owner]))
 
     def take_answers(self, *, is_last: bool) -> list[Embedded]:
-        """Give the answers that came since the last time, one for each place of a text."""
+        """Return the answers that came since the last time, one for each place of a text."""
         if is_last:
             self._judge_suspects()
         answers, self._answers = self._answers, []

@@ -16,13 +16,7 @@ import numpy as np
 from aletheia.adapters.embedding.parts import TOO_LONG, AnswerSheet, Called, Part, Vector
 from aletheia.adapters.metering import key_of
 from aletheia.analysis.ports import Embedded, LongText
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    ComputeFailed,
-    InvalidTask,
-    Refused,
-)
+from aletheia.errors import AletheiaError, BadAnswer, ComputeFailed, InvalidTask, Refused
 from aletheia.llm.calls import CallPlan, Guard
 from aletheia.llm.prices import Tokens
 
@@ -119,7 +113,7 @@ class RemoteEmbedder(ABC):
 
     @abstractmethod
     def _shorten(self, part: Part) -> list[Part]:
-        """Say what to send for a part that was refused as too long; nothing if it fails."""
+        """Return what to send for a part that was refused as too long; nothing if it fails."""
 
     def _group(self, parts: Sequence[Part]) -> list[list[Part]]:
         """Distribute parts over requests."""
@@ -132,13 +126,13 @@ class RemoteEmbedder(ABC):
 
     @abstractmethod
     async def _reach(self) -> None:
-        """See whether the provider can be reached.
+        """Check whether the provider can be reached.
 
         Raises:
             Unreachable: no connection comes about.
         """
 
-    async def _recover(self, model: str) -> bool:  # noqa: ARG002
+    async def _recover(self, model: str) -> bool:  # noqa: ARG002 - for those who can
         """Try to get hold of a model that was not found; `True` if it is there now."""
         return False
 
@@ -315,17 +309,17 @@ class RemoteEmbedder(ABC):
 
 
 def _is_about_texts(error: AletheiaError) -> bool:
-    """Tell whether a request failed because of what is in it."""
+    """Check whether a request failed because of what is in it."""
     return isinstance(error, (InvalidTask, ComputeFailed)) and error.code not in MODEL_FAULTS
 
 
 def _may_be_about_texts(error: AletheiaError) -> bool:
-    """Tell whether a refusal that names no text may be due to one all the same."""
+    """Check whether a refusal that names no text may be due to one all the same."""
     return isinstance(error, Refused) and error.status in _UNEXPLAINED
 
 
 def fault_of(text: str, *, max_bytes: int) -> InvalidTask | None:
-    """Say why no provider can embed a text, as far as that is seen without tokenising it."""
+    """Return why no provider can embed a text, as far as that is seen without tokenising it."""
     if not text.strip():
         return InvalidTask("empty_text", "the text is empty")
     try:

@@ -9,12 +9,7 @@ from typing import Final
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    NoPermissionError,
-    RedisError,
-)
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.events.log import SavedEvent

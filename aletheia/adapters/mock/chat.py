@@ -124,8 +124,8 @@ def write_items(blocks: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _turn_of(angle: str, readers: str) -> int:
-    """Give the place of a batch in the rotation of angles."""
-    angles, lenses = ([one.name for one in some] for some in (ANGLES, LENSES))
+    """Return the place of a batch in the rotation of angles."""
+    angles, lenses = ([choice.name for choice in choices] for choices in (ANGLES, LENSES))
     return lenses.index(readers) * len(ANGLES) + angles.index(angle)
 
 
@@ -136,7 +136,7 @@ class _Author:
         self._name = name
         self._subjects = find_subjects(name, description)
         known = {subject.casefold() for subject in self._subjects}
-        self._common = [one for one in _WORDS["subjects"] if one not in known]
+        self._common = [word for word in _WORDS["subjects"] if word not in known]
 
     def write(self, batch: int, turn: int, count: int) -> list[dict[str, str]]:
         """Write the first items of a batch."""
@@ -157,7 +157,7 @@ class _Author:
             opening = choice.choice(_WORDS["openings"][readers])
             start = opening + (_decapitalised(first) if opening.endswith(": ") else first)
             rest = (follow_ups[place % len(follow_ups)], proofs[place % len(proofs)])
-            sentences = [start, *(one.format_map(fill) for one in rest)]
+            sentences = [start, *(sentence.format_map(fill) for sentence in rest)]
             items.append(
                 {
                     "content": " ".join(_capitalised(sentence) for sentence in sentences),
@@ -169,7 +169,7 @@ class _Author:
         return items
 
     def _phrases(self, turn: int, choice: Random) -> list[str]:
-        """Put the phrases of an angle in an order, those of the angle opposite behind them."""
+        """Order the phrases of an angle, those of the angle opposite behind them."""
         own, opposite = (
             _WORDS["phrases"][ANGLES[(turn + away) % len(ANGLES)].name]
             for away in (0, len(ANGLES) // 2)
@@ -233,7 +233,7 @@ def _keep_run(run: Sequence[str], found: dict[str, str]) -> None:
 
 
 def _say_again(item: Mapping[str, str]) -> dict[str, str]:
-    """Say the same thing in slightly other words, figures as they are."""
+    """Return a text in slightly other words, figures as they are."""
     synonyms: Mapping[str, str] = _WORDS["synonyms"]
     content = re.sub(
         r"\b[a-z]+\b", lambda word: synonyms.get(word.group(), word.group()), item["content"]

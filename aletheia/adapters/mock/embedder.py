@@ -36,10 +36,10 @@ class MockEmbedder:
         self._default_model = default_model
 
     def canonical_model(self, model: str | None) -> str:
-        """Give back the name as it came; `None` is the default. Every name is served."""
+        """Return the name as it came; `None` is the default. Every name is served."""
         return self._default_model if model is None else model
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002
+    async def room(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002 - as the protocol names it
         """See `aletheia.analysis.ports.Embedder.room`; nothing is limited here."""
         return len(texts)
 

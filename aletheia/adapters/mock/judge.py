@@ -45,7 +45,7 @@ def write_scores(blocks: Mapping[str, Any]) -> dict[str, Any]:
 def write_remarks(blocks: Mapping[str, Any]) -> dict[str, Any]:
     """Fill the form of an evaluation: one finding and one suggestion, on items that are there."""
     items = blocks["items"]
-    shortest = min(items, key=lambda one: (len(one["text"]), one["id"]))["id"]
+    shortest = min(items, key=lambda item: (len(item["text"]), item["id"]))["id"]
     scores = blocks["order"]["scores"]
     worst = min(PARTS, key=lambda part: (scores[part], part))
     return {
@@ -61,7 +61,7 @@ def write_remarks(blocks: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "part": worst,
                 "text": f"Mock: begin with {worst}, which scores lowest; these items show how.",
-                "item_ids": [one["id"] for one in items[:2]],
+                "item_ids": [item["id"] for item in items[:2]],
             }
         ],
     }
@@ -90,8 +90,8 @@ def _count(blocks: Mapping[str, Any]) -> Quality:
         is_active=True,
     )
     # Judges see the items from different ones on; counted are they in one order.
-    items = sorted(blocks["items"], key=lambda one: one["id"])
-    return score_quality(department, [QualityItem(one["id"], one["text"]) for one in items])
+    items = sorted(blocks["items"], key=lambda item: item["id"])
+    return score_quality(department, [QualityItem(item["id"], item["text"]) for item in items])
 
 
 def _noise(part: str, vote: int, blocks: Mapping[str, Any]) -> int:

@@ -214,7 +214,7 @@ class OllamaClient:
         return next((each for each in await self.loaded() if model_key(each.name) == wanted), None)
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        """Have the server download a model; one that broke off goes on from where it was.
+        """Download a model to the server; one that broke off goes on from where it was.
 
         Yields:
             Its progress, whenever there is some.

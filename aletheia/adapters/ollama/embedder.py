@@ -110,13 +110,13 @@ class OllamaEmbedder(RemoteEmbedder):
         return name
 
     async def pull_missing(self) -> AsyncGenerator[PullProgress]:
-        """Have the server download the supported models that it lacks, one after another.
+        """Download the supported models that the server lacks, one after another.
 
         Raises:
             InvalidTask: `model_not_found`; one of them does not exist. The others are there.
             Unavailable: the server is out of reach, or a download stalled or broke off.
         """
-        installed = {short_name(one.name).lower() for one in await self._client.installed()}
+        installed = {short_name(model.name).lower() for model in await self._client.installed()}
         unknown: InvalidTask | None = None
         for key, model in self._supported.items():
             if key in installed:
@@ -190,7 +190,7 @@ class OllamaEmbedder(RemoteEmbedder):
             return [replace(part, is_truncated=True)]
         if self._long_text == "chunk":
             windows = _windows(text, max_words=max(1, int(context * WORDS_PER_TOKEN)))
-            return [Part(owner, one, self._token_bound(model, one)) for one in windows]
+            return [Part(owner, window, self._token_bound(model, window)) for window in windows]
         reason = f"the text has {words:,} words, the model reads {context:,} tokens"
         return InvalidTask(TOO_LONG, reason)
 

@@ -75,25 +75,25 @@ class OllamaModelManager:
             Unavailable: the server is out of reach.
         """
         installed = await self._client.installed()
-        loaded = {model_key(one.name): one for one in await self._client.loaded()}
-        held = {model_key(one.model): one for one in await self._read_held()}
+        loaded = {model_key(model.name): model for model in await self._client.loaded()}
+        held = {model_key(record.model): record for record in await self._read_held()}
         rows: list[ModelRow] = []
-        for one in installed:
-            key = model_key(one.name)
-            row = ModelRow(OLLAMA, _short(one.name), "installed", size_bytes=one.size_bytes)
+        for model in installed:
+            key = model_key(model.name)
+            row = ModelRow(OLLAMA, _short(model.name), "installed", size_bytes=model.size_bytes)
             if there := loaded.get(key):
                 used_at = self._used_at(there) if key in held else None
                 row = ModelRow(
                     OLLAMA,
-                    _short(one.name),
+                    _short(model.name),
                     "loaded",
-                    size_bytes=one.size_bytes,
+                    size_bytes=model.size_bytes,
                     memory_bytes=there.size_bytes,
                     last_used=None if used_at is None else datetime.fromtimestamp(used_at, UTC),
                     detail=f"until {there.expires_at}" if key in held else "loaded by others",
                 )
             rows.append(row)
-        there_are = {model_key(one.name) for one in installed}
+        there_are = {model_key(model.name) for model in installed}
         missing = [name for name in self._supported if model_key(name) not in there_are]
         return rows + [
             ModelRow(OLLAMA, name, "available", detail="supported, not pulled yet")
@@ -101,7 +101,7 @@ class OllamaModelManager:
         ]
 
     def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        """Have the server download a model, see `OllamaClient.pull`."""
+        """Download a model to the server, see `OllamaClient.pull`."""
         return self._client.pull(model)
 
     async def load(self, model: str) -> None:
@@ -115,8 +115,10 @@ class OllamaModelManager:
         async with self._loading:
             found = await self._find(model)
             name, key = _short(found.name), model_key(found.name)
-            records = {model_key(one.model): one for one in await self._records.read(OLLAMA)}
-            loaded = {model_key(one.name): one for one in await self._client.loaded()}
+            records = {
+                model_key(record.model): record for record in await self._records.read(OLLAMA)
+            }
+            loaded = {model_key(model.name): model for model in await self._client.loaded()}
             held = await self._list_held(records, loaded, without=key)
             if key in loaded:
                 await self._client.load(found.name, keep_alive_s=self._keep_alive_s)
@@ -149,18 +151,18 @@ class OllamaModelManager:
         if await self._client.find_loaded(found.name):
             await self._client.unload(found.name)
         name = _short(found.name)
-        if any(one.model == name for one in await self._read_held()):
+        if any(record.model == name for record in await self._read_held()):
             await self._note(name, "unloaded")
 
     async def _find(self, model: str) -> InstalledModel:
         wanted = model_key(model)
-        for one in await self._client.installed():
-            if model_key(one.name) == wanted:
-                return one
+        for installed in await self._client.installed():
+            if model_key(installed.name) == wanted:
+                return installed
         raise InvalidTask("model_not_found", f"Ollama does not have {model!r}; pull it first")
 
     async def _read_held(self) -> list[ModelRecord]:
-        return [one for one in await self._records.read(OLLAMA) if one.is_held]
+        return [record for record in await self._records.read(OLLAMA) if record.is_held]
 
     async def _list_held(
         self,
@@ -185,11 +187,12 @@ class OllamaModelManager:
             else:
                 await self._note(record.model, "unloaded")
         return sorted(
-            (one for one in held if model_key(one.name) != without), key=lambda one: one.used_at
+            (model for model in held if model_key(model.name) != without),
+            key=lambda model: model.used_at,
         )
 
     def _used_at(self, model: LoadedModel) -> float:
-        """Tell when a model that was loaded here was last used: what it stays begins anew then."""
+        """Record that a model loaded here is used now: the time it stays begins anew."""
         try:
             expires_at = datetime.fromisoformat(model.expires_at).timestamp()
         except ValueError:
@@ -207,7 +210,9 @@ class OllamaModelManager:
         """Unload the first of `held`, and take them off it, until there is as much room."""
         if not self._memory_max_bytes:
             return
-        while held and sum(one.size_bytes for one in held) + size_bytes > self._memory_max_bytes:
+        while (
+            held and sum(model.size_bytes for model in held) + size_bytes > self._memory_max_bytes
+        ):
             victim = held.pop(0)
             await self._client.unload(victim.name)
             await self._note(victim.name, "evicted", used_at=victim.used_at)

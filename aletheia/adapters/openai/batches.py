@@ -5,21 +5,27 @@ https://platform.openai.com/docs/api-reference/batch.
 """
 
 import asyncio
-import itertools
 import logging
-import re
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import IO, Any, Final, Protocol, TypeAlias, cast
+from typing import IO, Any, Final, TypeAlias, cast
 
 import orjson
 from openai import AsyncOpenAI, Omit, omit
 
 from aletheia.adapters.embedding.parts import Vector
-from aletheia.adapters.http_answers import as_object, as_text, excerpt, make_bad_answer
+from aletheia.adapters.http_answers import as_object, as_text, excerpt, is_success, make_bad_answer
+from aletheia.adapters.openai.batch_files import (
+    ENDPOINT,
+    read_entry,
+    read_lines,
+    read_number,
+    saving,
+    write_lines,
+)
 from aletheia.adapters.openai.embedder import (
     MAX_TEXT_TOKENS,
     OPENAI,
@@ -38,13 +44,7 @@ from aletheia.adapters.openai.wire import (
     read_error,
 )
 from aletheia.analysis.processor import Finished
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    ComputeFailed,
-    Refused,
-    Unavailable,
-)
+from aletheia.errors import AletheiaError, BadAnswer, ComputeFailed, Refused, Unavailable
 from aletheia.intake.bulk_ports import Phase, ProviderBatch
 
 MAX_REQUESTS: Final = 50_000
@@ -56,22 +56,14 @@ MAX_INPUT_BYTES: Final = 200_000_000
 MAX_OUTPUT_BYTES: Final = 4 * 2**30
 """How much of a file of answers is read, bytes; 50,000 vectors of 3,072 written out are 3.4 GB."""
 
-MAX_LINE_BYTES: Final = 2 * 2**20
-"""Longest line of answers that is read, bytes; longer ones are passed over."""
-
 _CHUNK_BYTES: Final = 2**20
 """More than a connection gives at once."""
-
-LINES_AT_ONCE: Final = 256
-"""Answers that are handed on together."""
 
 METADATA_KEY: Final = "aletheia_batch"
 """Under what name a batch carries our own id."""
 
 MAX_PAGES: Final = 100
 """Pages of 100 batches that are looked through for one of ours."""
-
-ENDPOINT: Final = "/v1/embeddings"
 
 _ENVELOPE: Final = len(f'{{"custom_id":"{MAX_REQUESTS}","method":"POST","url":"{ENDPOINT}",') + 16
 """Bytes of a line around its request, at most."""
@@ -102,20 +94,9 @@ class OpenAIBatches(OpenAIEmbedder):
     A request of a batch holds one text, so that one that is refused is refused alone. Texts longer
     than the model reads are none for a batch: the embedder shortens them as it is told to.
 
-    Args:
-        api_key: the key.
-        base_url: root of the API, with its version.
-        default_model: whose token tables are fetched on opening.
-        dimensions: length to ask of the vectors; `None` takes what the model gives.
-        timeout_s: bound on one call, seconds.
+    Args: as of the embedder, and
         transfer_timeout_s: bound on sending or fetching one file, seconds.
-        max_text_tokens: most tokens in a text.
         max_output_bytes: how much of a file of answers is read; what lies beyond is left out.
-        tables: where encodings come from.
-        clock: seconds since the epoch.
-
-    Raises:
-        Misconfigured: the key cannot be sent in a header, or `base_url` is not an address.
     """
 
     max_lines = MAX_REQUESTS
@@ -169,7 +150,7 @@ class OpenAIBatches(OpenAIEmbedder):
         return orjson.dumps({**body, "encoding_format": "base64"})
 
     def size_of(self, body: bytes) -> int:
-        """Say how many bytes the line of a request has, at most."""
+        """Bound the bytes of a request's line."""
         return _ENVELOPE + len(body)
 
     async def open(self) -> None:
@@ -205,7 +186,7 @@ class OpenAIBatches(OpenAIEmbedder):
             Refused: 4xx.
         """
         with tempfile.TemporaryFile() as file:
-            await asyncio.to_thread(_write_lines, file, requests)
+            await asyncio.to_thread(write_lines, file, requests)
             named = (f"{key}.jsonl", file, "application/jsonl")
             stored = await self._ask(
                 lambda client: client.files.with_streaming_response.create(
@@ -241,26 +222,26 @@ class OpenAIBatches(OpenAIEmbedder):
             data = page.get("data")
             if not isinstance(data, list):
                 raise BadAnswer(OPENAI, "no list of batches", status=200)
-            batches = [as_object(one) for one in cast("list[object]", data)]
+            batches = [as_object(batch) for batch in cast("list[object]", data)]
             found += [
-                self._read_batch(one)
-                for one in batches
-                if as_object(one.get("metadata")).get(METADATA_KEY) == key
+                self._read_batch(batch)
+                for batch in batches
+                if as_object(batch.get("metadata")).get(METADATA_KEY) == key
             ]
             if not batches or page.get("has_more") is not True:
-                return sorted(found, key=lambda one: one.created_at)
+                return sorted(found, key=lambda batch: batch.created_at)
             after = _read_text(batches[-1], "id", "batch")
         raise BadAnswer(OPENAI, f"more than {MAX_PAGES} pages of batches")
 
     async def look(self, batch_id: str) -> ProviderBatch:
-        """See how far a batch has come."""
+        """Ask how far a batch has come."""
         found = await self._ask(
             lambda client: client.batches.with_streaming_response.retrieve(batch_id)
         )
         return self._read_batch(found)
 
     async def cancel(self, batch_id: str) -> None:
-        """Have a batch stopped; what it has done by then is answered, and paid."""
+        """Stop a batch; what it has done by then is answered, and paid."""
         try:
             await self._ask(lambda client: client.batches.with_streaming_response.cancel(batch_id))
         except Refused as refusal:
@@ -277,7 +258,7 @@ class OpenAIBatches(OpenAIEmbedder):
             with tempfile.TemporaryFile() as file:
                 await self._download(file_id, file)
                 file.seek(0)
-                while lines := await asyncio.to_thread(_read_lines, file):
+                while lines := await asyncio.to_thread(read_lines, file):
                     yield await asyncio.to_thread(self._read_answers, model, lines)
 
     async def forget(self, batch: ProviderBatch) -> None:
@@ -298,7 +279,7 @@ class OpenAIBatches(OpenAIEmbedder):
             raise RuntimeError("the client is not open")
         opening = self._downloads.files.with_streaming_response.content(file_id)
         await self._exchange(
-            lambda: _saving(opening, into, self._max_output_bytes), self._transfer_timeout_s
+            lambda: saving(opening, into, self._max_output_bytes), self._transfer_timeout_s
         )
 
     async def _ask(self, begin: Begin, *, timeout_s: float | None = None) -> dict[str, Any]:
@@ -344,8 +325,8 @@ class OpenAIBatches(OpenAIEmbedder):
         finished: list[Finished] = []
         read: list[tuple[int, Vector, int | None]] = []
         for line in lines:
-            entry = _read_entry(line)
-            number = _read_number(entry)
+            entry = read_entry(line)
+            number = read_number(entry)
             if number is None:
                 log.warning("a line of a batch's answers cannot be read and is passed over")
                 continue
@@ -382,7 +363,7 @@ class OpenAIBatches(OpenAIEmbedder):
         if type(status) is not int:
             why = _show_problem(entry.get("error"))
             raise Unavailable(OPENAI, excerpt(why, self._api_key))
-        if not 200 <= status < 300:  # noqa: PLR2004
+        if not is_success(status):
             said = as_object(body.get("error"))
             raise self._translate(read_error(said or body, status))
         try:
@@ -402,43 +383,6 @@ def _delete_file(client: AsyncOpenAI, file_id: str) -> AbstractAsyncContextManag
     return client.files.with_streaming_response.delete(file_id)
 
 
-class _Streamed(Protocol):
-    """A response of the SDK whose body comes in pieces."""
-
-    @property
-    def status_code(self) -> int: ...
-
-    def iter_bytes(self) -> AsyncIterator[bytes]: ...
-
-
-class _Saved:
-    """A response whose body goes into a file when it is read, as far as there is room."""
-
-    def __init__(self, response: _Streamed, into: IO[bytes], room: int) -> None:
-        self._response, self._into, self._room = response, into, room
-
-    @property
-    def status_code(self) -> int:
-        return self._response.status_code
-
-    async def read(self) -> bytes:
-        async for chunk in self._response.iter_bytes():
-            self._into.write(chunk[: self._room])
-            self._room -= len(chunk)
-            if self._room < 0:
-                log.error("a file of answers is too long, and is not read to its end")
-                break
-        return b""
-
-
-@asynccontextmanager
-async def _saving(
-    opening: AbstractAsyncContextManager[_Streamed], into: IO[bytes], room: int
-) -> AsyncGenerator[_Saved]:
-    async with opening as response:
-        yield _Saved(response, into, room)
-
-
 def _show_problem(problem: object) -> str:
     values = as_object(problem)
     return f"{as_text(values.get('code'))}: {as_text(values.get('message'))}"
@@ -449,40 +393,3 @@ def _read_text(found: Mapping[str, Any], name: str, what: str) -> str:
     if not text:
         raise BadAnswer(OPENAI, f"a {what} without {name}", status=200)
     return text
-
-
-def _write_lines(file: IO[bytes], requests: Mapping[int, bytes]) -> None:
-    for number, body in requests.items():
-        head = b'{"custom_id":"%d","method":"POST","url":"%b","body":' % (number, ENDPOINT.encode())
-        file.write(head + body + b"}\n")
-    file.seek(0)
-
-
-def _read_lines(file: IO[bytes]) -> list[bytes]:
-    """Read the next lines that are neither blank nor too long to be one; none at the end."""
-    return list(itertools.islice(_lines_of(file), LINES_AT_ONCE))
-
-
-def _lines_of(file: IO[bytes]) -> Iterator[bytes]:
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        if len(line) > MAX_LINE_BYTES:
-            log.error("a line of more than %s bytes is passed over", f"{MAX_LINE_BYTES:,}")
-            while line and not line.endswith(b"\n"):
-                line = file.readline(MAX_LINE_BYTES)
-        elif line.strip():
-            yield line
-
-
-def _read_entry(line: bytes) -> dict[str, Any]:
-    try:
-        return load_object(line)
-    except ValueError:
-        return {}
-
-
-def _read_number(entry: Mapping[str, Any]) -> int | None:
-    """Read which request a line answers; `None` for a line that does not say."""
-    number = entry.get("custom_id")
-    if not isinstance(number, str) or not re.fullmatch(r"[0-9]{1,5}", number, re.ASCII):
-        return None
-    return int(number)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from openai import AsyncOpenAI, omit
@@ -73,6 +74,11 @@ _SAYS_UNSUPPORTED: Final = re.compile(
     r"unsupported|not supported|does not support|only the default", re.IGNORECASE
 )
 """How OpenAI, OpenRouter, vLLM, llama.cpp, LM Studio and Ollama put it."""
+
+_ERRORS: Final = range(400, 600)
+_CLIENT_ERRORS: Final = range(400, 500)
+_NOT_THE_QUESTIONS: Final = frozenset({401, 402, 408, 429})
+"""Statuses below 500 that say nothing against the question: no key, unpaid, too slow, too many."""
 
 _FORM_REFUSALS: Final = frozenset({400, 404, 422, 501})
 
@@ -367,13 +373,13 @@ def _estimate_used(request: ChatRequest, text: str) -> Tokens:
 def _read_late_error(error: dict[str, Any]) -> ErrorAnswer:
     """Read an error behind a 200; its code is the status it would have had."""
     code = error.get("code")
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502  # noqa: PLR2004
+    status = code if isinstance(code, int) and code in _ERRORS else HTTPStatus.BAD_GATEWAY
     return read_error(error, status)
 
 
 def _read_fault(answer: ErrorAnswer) -> str | None:
     """Return the code of a fault that lies in what was asked; `None` if it lies elsewhere."""
-    if answer.status in (401, 402, 408, 429) or answer.status >= 500:  # noqa: PLR2004
+    if answer.status not in _CLIENT_ERRORS or answer.status in _NOT_THE_QUESTIONS:
         return None
     message = answer.message
     if answer.code == "model_not_found" or _SAYS_NO_MODEL.search(message):
@@ -385,5 +391,6 @@ def _read_fault(answer: ErrorAnswer) -> str | None:
     is_refused = answer.code in ("content_filter", "content_policy_violation")
     if is_refused or _SAYS_REFUSED.search(message):
         return "content_refused"
-    is_long = answer.status == 413 or answer.code == "context_length_exceeded"  # noqa: PLR2004
+    is_large = answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    is_long = is_large or answer.code == "context_length_exceeded"
     return TOO_LONG if is_long or _SAYS_TOO_LONG.search(message) else None

@@ -9,6 +9,7 @@ import binascii
 import re
 import time
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.request import getproxies
 
@@ -162,7 +163,7 @@ class OpenAIEmbedder(RemoteEmbedder):
             await client.close()
 
     def canonical_model(self, model: str | None) -> str:
-        """Give back the name as it came; whether there is such a model only OpenAI knows.
+        """Return the name as it came; whether there is such a model only OpenAI knows.
 
         Raises:
             InvalidTask: `unsupported_model`; no model has such a name.
@@ -247,13 +248,13 @@ class OpenAIEmbedder(RemoteEmbedder):
         )
 
     def _translate(self, answer: ErrorAnswer) -> AletheiaError:
-        """Say what an error means: the task's own fault, or anything else."""
+        """Build the error that an answer means: the task's own fault, or anything else."""
         if code := _read_task_fault(answer):
             said = answer.show(self._api_key)
             return InvalidTask(code, said or f"{OPENAI} refused the text with {answer.status}")
         return answer.to_error(OPENAI, self._api_key)
 
-    def _token_bound(self, model: str, text: str) -> int:  # noqa: ARG002
+    def _token_bound(self, model: str, text: str) -> int:  # noqa: ARG002 - as the base names it
         return self._bound(text)
 
     def _bound(self, text: str) -> int:
@@ -296,7 +297,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         return [Part(owner, text, self._bound(text))]
 
     def _shorten(self, part: Part) -> list[Part]:
-        """Give half of a part, or in windows both halves, as the limit is known to the server."""
+        """Return half of a part, or in windows both halves, as the limit is known to the server."""
         halves = halve(part.text)
         if halves is None:
             return []
@@ -314,7 +315,7 @@ def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
     """
     data = answer.get("data")
     if not isinstance(data, list):
-        raise ValueError("no list of vectors")  # noqa: TRY004
+        raise ValueError("no list of vectors")  # noqa: TRY004 - readers raise ValueError
     entries = cast("list[object]", data)
     if len(entries) != count:
         raise ValueError(f"{len(entries)} vectors for {count} texts")
@@ -358,14 +359,14 @@ def read_tokens(answer: dict[str, Any]) -> int | None:
 
 
 def _read_task_fault(answer: ErrorAnswer) -> str | None:
-    """Give the code of the task's fault that a refusal speaks of; `None` if it is no task's."""
+    """Return the code of the task's fault that a refusal speaks of; `None` if it is no task's."""
     if answer.status not in _CLIENT_ERRORS or answer.status in _NOT_THE_TASKS:
         return None
     if answer.code == "model_not_found" or _SAYS_NO_MODEL.search(answer.message):
         return "model_not_found"
     if _SAYS_NO_EMBEDDINGS.search(answer.message):
         return "unsupported_model"
-    if answer.status == 413 or answer.code in _TOO_LONG_CODES:  # noqa: PLR2004
+    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or answer.code in _TOO_LONG_CODES:
         return TOO_LONG
     is_about_input = not answer.param or answer.param.startswith("input")
     return _read_text_fault(answer) if answer.status in (400, 422) and is_about_input else None

@@ -61,12 +61,12 @@ class TokenTables:
         self._fetches: dict[str, _Fetch] = {}
 
     def ready(self, model: str) -> Encoding | None:
-        """Give a model's encoding if it is there, and have it fetched if it is not."""
+        """Return a model's encoding if it is there, and begin to fetch it if it is not."""
         fetch = self._fetch(model)
         return None if fetch is None else fetch.encoding
 
     async def find(self, model: str) -> Encoding | None:
-        """Give a model's encoding, waiting for it as long as is allowed.
+        """Return a model's encoding, waiting for it as long as is allowed.
 
         Returns:
             `None` for a model that is not OpenAI's, and where the tables cannot be had.
@@ -114,7 +114,7 @@ class _Fetch:
 
 
 def count_bytes(text: str) -> int:
-    """Give the upper bound of a text's tokens that needs no tables."""
+    """Return the upper bound of a text's tokens that needs no tables."""
     return len(text.encode())
 
 

@@ -30,13 +30,7 @@ from aletheia.adapters.http_answers import (
     make_error,
     read_retry_after,
 )
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    QuotaExhausted,
-    Unavailable,
-    Unreachable,
-)
+from aletheia.errors import AletheiaError, BadAnswer, QuotaExhausted, Unavailable, Unreachable
 
 MAX_ANSWER_VALUES: Final = 16_000_000
 """Most numbers in an answer that is read: 2,048 vectors of 4,096 are 8 million."""

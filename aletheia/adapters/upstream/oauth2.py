@@ -98,7 +98,7 @@ class OAuth2SignIn:
         return f"OAuth2SignIn({URL(self._token_url).host!r}, ***)"
 
     async def header(self) -> str | None:
-        """Give the current token, or a new one where that is about to expire.
+        """Return the current token, or a new one where that is about to expire.
 
         Raises:
             Unavailable: the token endpoint is out of reach and no token is valid any more.
@@ -119,7 +119,7 @@ class OAuth2SignIn:
             return token.header
 
     async def refresh(self, stale: str) -> str | None:
-        """Give another token than the one the upstream refused.
+        """Return another token than the one the upstream refused.
 
         Raises:
             Unavailable: the token endpoint is out of reach.

@@ -55,7 +55,7 @@ def _read_tolerantly(body: bytes) -> object:
 
 
 def _cut_depths(text: str) -> str:
-    """Put `null` for whatever is nested deeper than `MAX_DEPTH`."""
+    """Replace by `null` whatever is nested deeper than `MAX_DEPTH`."""
     pieces: list[str] = []
     depth = start = 0
     for token in _STRING_OR_BRACKET.finditer(text):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from aletheia.adapters.metering import Meter
-from aletheia.adapters.openai.batches import MAX_LINE_BYTES, OpenAIBatches
+from aletheia.adapters.openai.batch_files import MAX_LINE_BYTES
+from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.adapters.openai.guarded_batches import GuardedBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from aletheia.adapters.openai import batch_files
 from aletheia.adapters.openai import batches as openai_batches
 from aletheia.adapters.openai.batches import METADATA_KEY, OpenAIBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
@@ -130,10 +131,10 @@ async def test_a_line_is_no_longer_than_was_said(client: OpenAIBatches, api: Fak
 
 
 async def test_answers_are_handed_on_in_sets(client: OpenAIBatches):
-    texts = [f"text {number}" for number in range(2 * openai_batches.LINES_AT_ONCE + 1)]
+    texts = [f"text {number}" for number in range(2 * batch_files.LINES_AT_ONCE + 1)]
     ended = await finish(client, await submit(client, *texts))
     sizes = [len(some) async for some in client.answers(ended, SMALL)]
-    assert sizes == [openai_batches.LINES_AT_ONCE, openai_batches.LINES_AT_ONCE, 1]
+    assert sizes == [batch_files.LINES_AT_ONCE, batch_files.LINES_AT_ONCE, 1]
 
 
 @pytest.mark.parametrize(
@@ -297,11 +298,11 @@ async def test_a_status_nobody_knows_is_taken_for_running(client: OpenAIBatches,
     assert await client.find("k1") == [found]
 
 
-@pytest.mark.parametrize("excess", [1, openai_batches.MAX_LINE_BYTES])
+@pytest.mark.parametrize("excess", [1, batch_files.MAX_LINE_BYTES])
 async def test_a_line_that_is_too_long_is_passed_over(
     client: OpenAIBatches, api: FakeBatchAPI, excess: int
 ):
-    api.spoils_lines = {"one": b"x" * (openai_batches.MAX_LINE_BYTES + excess)}
+    api.spoils_lines = {"one": b"x" * (batch_files.MAX_LINE_BYTES + excess)}
     ended = await finish(client, await submit(client, "one", "two"))
     assert set(await read(client, ended)) == {1}
 
