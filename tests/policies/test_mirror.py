@@ -29,7 +29,14 @@ COVERED_BY = {
         *("adapters/local/pool", "adapters/local/process", "adapters/local/search"),
         "analysis/ports",
     ),
-    "tests/aletheia/adapters/openai/test_batches.py": ("adapters/openai/guarded_batches",),
+    "tests/aletheia/adapters/ollama/test_client.py": (
+        "adapters/ollama/pull",
+        "adapters/ollama/wire",
+    ),
+    "tests/aletheia/adapters/openai/test_batches.py": (
+        "adapters/openai/batch_files",
+        "adapters/openai/guarded_batches",
+    ),
     "tests/aletheia/adapters/upstream/test_client.py": ("adapters/upstream/pages",),
     "tests/aletheia/adapters/upstream/test_oauth2.py": ("adapters/upstream/sign_in",),
     "tests/aletheia/brain": (
