@@ -37,12 +37,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=LOCKED_S, condition=condition))
 
 
-def pytest_collection_finish() -> None:
-    """Leave what has been imported out of all collections of garbage to come."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def collected_garbage(
     request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
@@ -56,6 +50,8 @@ def collected_garbage(
     logging_plugin: Any = request.config.pluginmanager.getplugin("logging-plugin")
     logging_plugin.report_handler.records.clear()
     gc.collect()
+    # What is still there is of imports and wider fixtures: no later collection looks through it.
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
