@@ -19,7 +19,6 @@ import gc
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -31,11 +30,6 @@ from numpy.typing import NDArray
 from rich.table import Table
 from semhash import SemHash
 
-from aletheia.adapters.local.embedder import LocalEmbedder
-from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
-from aletheia.analysis.ports import Embedding
-from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.models import PromptContext
 from aletheia.items.calibration import (
     DUPLICATE_AT,
     Accuracy,
@@ -47,23 +41,26 @@ from aletheia.items.calibration import (
 )
 from aletheia.items.content import item_id
 from aletheia.items.dedup import Deduplicator
-from aletheia.items.departments import Department
-from aletheia.items.duplicates import Judge, NewItem, Question, Verdict
+from aletheia.items.duplicates import Judge, NewItem
 from aletheia.items.item_index import ItemIndex, make_entry
 from aletheia.items.labelled import LabelledPair, LabelledText, Split, pair_up, read_texts
-from aletheia.llm.messages import Completion
+from bench.dedup_corpus import (
+    MODEL,
+    NEW,
+    Corpus,
+    LabelJudge,
+    SilentJudge,
+    Vectors,
+    embed_everything,
+    make_corpus,
+    write_demo,
+)
 from bench.figures import console, describe_machine, print_json
-from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
+from deployments.examples.departments import EXAMPLE_TEXTS
 
-MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
-
-NEW: Final = 10
 ROUNDS: Final = 21
 NEAREST: Final = 20
 """Of the pairs of an item and its that many nearest, so many reach the judge."""
-
-DEMO_ITERATIONS: Final = 6
-"""Of each department of the demo; a run of the demo has fewer in all."""
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "vs_brute_force": ("most", 1.1),
@@ -71,130 +68,12 @@ BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "judged_share": ("most", 0.05),
 }
 
-Vectors = NDArray[np.float32]
-
-
-class LabelJudge:
-    """Knows the labels: an oracle, and no model.
-
-    Args:
-        texts: by their ids, what is known about them.
-    """
-
-    def __init__(self, texts: Mapping[str, LabelledText]) -> None:
-        self._texts = texts
-        self.judged = 0
-
-    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
-        """Say of each pair what the labels say."""
-        self.judged += len(questions)
-        return [
-            self._answer(self._texts[one.new_id], self._texts[one.other_id]) for one in questions
-        ]
-
-    def _answer(self, one: LabelledText, other: LabelledText) -> Verdict:
-        is_duplicate = one.group == other.group and not one.kind and not other.kind
-        return Verdict(is_duplicate, "labels", "as labelled")
-
-
-class SilentJudge:
-    """Answers at once that no pair is one, so that only our own time is measured."""
-
-    def __init__(self) -> None:
-        self.judged = 0
-
-    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
-        """Tell all pairs apart."""
-        self.judged += len(questions)
-        return [Verdict(False, "none", "") for _ in questions]
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Items in memory.
-
-    Attributes:
-        existing: saved texts.
-        vectors: `(n, d)` of them, unit length.
-        batch: new items.
-    """
-
-    existing: Sequence[str]
-    vectors: Vectors
-    batch: Sequence[NewItem]
-
-
-class _NoAnswers:
-    """Keeps no answer, so that each is written anew."""
-
-    async def find(self, step: str) -> Completion | None:
-        """Know of none."""
-        del step
-        return None
-
-    async def save(self, step: str, completion: Completion) -> None:
-        """Let go of it."""
-        del step, completion
-
-
-async def write_demo() -> list[list[str]]:
-    """Have the mock write for the departments of the demo: batches in the order of a run."""
-    batches: list[list[str]] = []
-    for example in example_departments():
-        if not (example.is_listed and example.is_good):
-            continue
-        department = Department.model_validate(example.document)
-        for iteration in range(1, DEMO_ITERATIONS + 1):
-            batch = await generate_items(
-                MockChat(),
-                _NoAnswers(),
-                department,
-                iteration,
-                PromptContext(),
-                plan=GenerationPlan(MOCK_MODEL),
-            )
-            batches.append([item.content for item in batch.items])
-    return batches
-
-
-async def embed_everything(
-    batches: Sequence[Sequence[str]],
-) -> tuple[dict[Split, Vectors], dict[str, NDArray[np.float32]]]:
-    """Embed what is compared over its full text.
-
-    Args:
-        batches: of the demo.
-
-    Returns:
-        Both labelled splits, `(n, d)` each, and the vectors of the demo's texts by text.
-    """
-    texts = [*EXAMPLE_TEXTS, *(text for batch in batches for text in batch)]
-    embedder = LocalEmbedder(default_model=MODEL, long_text="chunk")
-    await embedder.open()
-    try:
-        labelled: dict[Split, Vectors] = {
-            split: await _embed(embedder, [one.text for one in read_texts(split)])
-            for split in ("calibration", "test")
-        }
-        return labelled, dict(zip(texts, await _embed(embedder, texts), strict=True))
-    finally:
-        await embedder.close()
-
-
-async def _embed(embedder: LocalEmbedder, texts: Sequence[str]) -> Vectors:
-    found: dict[int, Vectors] = {}
-    async for group in embedder.embed(MODEL, texts):
-        for one in group:
-            if not isinstance(one.result, Embedding):
-                raise one.result
-            found[one.index] = one.result.vector
-    return np.stack([found[index] for index in range(len(texts))])
-
 
 async def fit(vectors: Mapping[Split, Vectors]) -> Calibration:
     """Fit the model's calibration."""
     by_texts = {
-        tuple(one.text for one in read_texts(split)): rows for split, rows in vectors.items()
+        tuple(labelled.text for labelled in read_texts(split)): rows
+        for split, rows in vectors.items()
     }
 
     async def embed(texts: Sequence[str]) -> Vectors:
@@ -220,7 +99,7 @@ async def measure_labelled(
         "cascade": await _call(deduplicator, texts, pairs, vectors, None),
         "cascade, judge by labels": await _call(deduplicator, texts, pairs, vectors, oracle),
     }
-    return {name: measure_accuracy(one, is_duplicate) for name, one in called.items()}
+    return {name: measure_accuracy(found, is_duplicate) for name, found in called.items()}
 
 
 async def _call(
@@ -230,7 +109,7 @@ async def _call(
     vectors: Vectors,
     judge: Judge | None,
 ) -> NDArray[np.bool_]:
-    """Say which pairs the cascade takes for duplicates, one being saved and the other new."""
+    """Return which pairs the cascade calls duplicates, one text saved and the other new."""
     called: list[bool] = []
     for pair in pairs:
         index = ItemIndex(MODEL, vectors.shape[1])
@@ -268,54 +147,11 @@ async def measure_demo_share(
         pairs += len(batch) * min(NEAREST, len(index))
         items = [NewItem(item_id(text), text, vectors[text]) for text in batch]
         decisions = await deduplicator.deduplicate(items, index, judge)
-        kept = [item for item, one in zip(items, decisions, strict=True) if one.is_kept]
+        kept = [item for item, decision in zip(items, decisions, strict=True) if decision.is_kept]
         if kept:
             rows = np.stack([item.vector for item in kept])
             index.add([item.id for item in kept], [item.text for item in kept], rows)
     return judge.judged / pairs
-
-
-def make_corpus(existing: int, vectors: Mapping[Split, Vectors], *, seed: int = 7) -> Corpus:
-    """Make many items around the labelled ones, and new ones near to some of them.
-
-    Texts are sentences of the labelled items, shuffled together. Vectors lie around theirs, at a
-    cosine of 0.6 to it on average, so that items of one topic have neighbours; a new one is at
-    0.5 to 0.95 to a saved one.
-    """
-    random = np.random.default_rng(seed)
-    sentences: list[str] = [
-        sentence
-        for split in vectors
-        for text in read_texts(split)
-        for sentence in text.text.split(". ")
-    ]
-    chosen = random.integers(0, len(sentences), (existing, 3))
-    rows: list[list[int]] = chosen.tolist()
-    texts = [". ".join([*(sentences[at] for at in three), str(n)]) for n, three in enumerate(rows)]
-    centres = np.concatenate(list(vectors.values()))
-    around = _near(centres[random.integers(0, len(centres), existing)], 0.6, random)
-    picked: list[int] = random.choice(existing, NEW, replace=False).tolist()
-    new = np.stack(
-        [
-            _near(around[[at]], cosine, random)[0]
-            for at, cosine in zip(picked, np.linspace(0.5, 0.95, NEW), strict=True)
-        ]
-    )
-    batch = [
-        NewItem(f"new-{n}", " ".join(reversed(texts[at].split())), vector)
-        for n, (at, vector) in enumerate(zip(picked, new, strict=True))
-    ]
-    return Corpus(texts, around, batch)
-
-
-def _near(
-    centres: NDArray[np.floating[Any]], cosine: float, random: np.random.Generator
-) -> Vectors:
-    """Make unit vectors at about a cosine to others, `(n, d)`."""
-    noise = random.standard_normal(centres.shape, np.float32)
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    mixed = cosine * centres + np.sqrt(1 - cosine**2) * noise
-    return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
 
 
 def search_brute_force(
@@ -384,7 +220,7 @@ def _measure_recall(
     for entry, near in zip(entries, index.find_neighbours(entries, at_least, 1000), strict=True):
         there = set(np.flatnonzero(rows @ entry.vector.astype(np.float64) >= at_least).tolist())
         expected += len(there)
-        found += len(there & {one.row for one in near})
+        found += len(there & {neighbour.row for neighbour in near})
     return found / expected
 
 

@@ -84,20 +84,20 @@ def status(
         show_status(read_status(), console, as_json=as_json)
 
 
-intake_app = typer.Typer(help="Stop intake as a whole, or let it go on.", no_args_is_help=True)
+intake_app = typer.Typer(help="Pause or resume intake as a whole.", no_args_is_help=True)
 app.add_typer(intake_app, name="intake")
 
 
 @intake_app.command()
 def pause() -> None:
-    """Claim nothing more; what is held is finished, and every shift obeys within one tick."""
+    """Claim nothing more; claims in hand are finished, and every shift obeys within one tick."""
     _set_paused(is_paused=True)
     _say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
 
 
 @intake_app.command()
 def resume() -> None:
-    """Let shifts claim tasks again."""
+    """Allow shifts to claim tasks again."""
     _set_paused(is_paused=False)
     _say("Intake is open.")
 
@@ -112,8 +112,8 @@ def _set_paused(*, is_paused: bool) -> None:
 @app.command()
 def replay(
     ids: Annotated[list[str] | None, typer.Argument(help="Tasks; without any: all.")] = None,
-    code: Annotated[str | None, typer.Option(help="Only letters with this code.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
+    code: Annotated[str | None, typer.Option(help="Only dead letters with this code.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 1000,
 ) -> None:
     """Send dead letters through once more."""
     with on_server():
@@ -131,7 +131,7 @@ def replay(
 
 
 class ProjectOrCommand(TyperGroup):
-    """A group whose first word, where it names no command, is what `start` is told."""
+    """A group that passes a first word which names no command to `start`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put `start` before arguments that name no command and ask for no help."""
@@ -188,7 +188,7 @@ def resume_gather(
         typer.Option(metavar="DEPARTMENT=X", help="Quality at which a department is done; 0..100."),
     ] = None,
 ) -> None:
-    """Let a run go on that is suspended, failed or lost its process; change what it may do."""
+    """Resume a run that is suspended, failed or lost its process; change its bounds."""
     with on_server():
         from deployments.gather import read_thresholds, resume
 
@@ -199,7 +199,7 @@ def resume_gather(
 @gather_app.command("duplicates")
 def list_duplicates(
     project: ProjectArgument,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
 ) -> None:
     """List what was dropped as a duplicate of what, newest first, with ids to undo it by."""
@@ -238,7 +238,7 @@ def evaluate(
     force: Annotated[bool, typer.Option("--force", help="Again, if it was evaluated.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Have a department evaluated as it is now, wait for the result and print it."""
+    """Evaluate a department as it is now, wait for the result and print it."""
     with on_server():
         from deployments.evaluation import evaluate as start
         from deployments.evaluation import show
@@ -261,7 +261,7 @@ def reconcile(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Have the Brain compared with what is saved and repaired; wait, and print what differed."""
+    """Compare the Brain with what is saved and repair it; wait, and print what differed."""
     with on_server():
         from deployments.reconcile import reconcile as start
         from deployments.reconcile import show
@@ -335,7 +335,7 @@ def demo(
 
 @contextmanager
 def on_server() -> Generator[None]:
-    """Mean the Prefect server that is configured or runs here, and explain what goes wrong."""
+    """Choose the Prefect server that is configured or runs here, and explain errors."""
     with explained():
         choose_server(local_servers())
         require_server()
@@ -344,7 +344,7 @@ def on_server() -> Generator[None]:
 
 @contextmanager
 def explained() -> Generator[None]:
-    """Turn our own errors, and outside faults, into a message and exit code 1.
+    """Print our own errors, and outside faults, as a message, with exit code 1.
 
     Anything else is a bug and stays.
     """
@@ -354,7 +354,7 @@ def explained() -> Generator[None]:
         _say(f"\n{failure.program} {failure.reason}:", style="bold red")
         _say(failure.tail)
         _say(f"\nThe rest is in {failure.log}")
-        _say("Mend what the last lines say and try again; `make down` ends what is left.")
+        _say("Fix what the last lines say and try again; `make down` ends what is left.")
         raise typer.Exit(1) from None
     except AletheiaError as failure:
         _say(str(failure), style="bold red")

@@ -1,4 +1,4 @@
-"""What an operator asks of dropped duplicates: which there are, and to have one back."""
+"""Commands about dropped duplicates: list them, and save one after all."""
 
 import asyncio
 import json
@@ -35,8 +35,8 @@ def read_duplicates(
             if not dropped:
                 return [], {}
             content = await get_content(project_id)
-            ids = {one.decision.match_id for one in dropped} - {None}
-            return dropped, await content.read_items([one for one in ids if one is not None])
+            ids = {drop.decision.match_id for drop in dropped if drop.decision.match_id is not None}
+            return dropped, await content.read_items(sorted(ids))
 
     return asyncio.run(read())
 
@@ -60,7 +60,7 @@ def show_duplicates(
 ) -> None:
     """Print what was dropped, as the duplicate of what."""
     if as_json:
-        console.print_json(json.dumps([_as_json(one, matches) for one in dropped]))
+        console.print_json(json.dumps([_as_json(drop, matches) for drop in dropped]))
         return
     if not dropped:
         console.print("Nothing was dropped.")
@@ -71,42 +71,42 @@ def show_duplicates(
     table.add_column("dropped", ratio=1)
     table.add_column("repeats", ratio=1)
     table.add_column("found by", overflow="fold")
-    for one in dropped:
-        found = one.decision
+    for drop in dropped:
+        found = drop.decision
         score = "" if found.score is None else f" {found.score:.3f}"
         table.add_row(
-            one.id,
-            escape(f"{one.department} {one.iteration}") + f"\n[dim]{one.at:%m-%d %H:%M}[/]",
-            ("" if one.undone_by is None else f"[green]undone by {escape(one.undone_by)}[/] ")
-            + escape(_cut(one.item.content)),
-            escape(_cut(_match(one, matches))),
+            drop.id,
+            escape(f"{drop.department} {drop.iteration}") + f"\n[dim]{drop.at:%m-%d %H:%M}[/]",
+            ("" if drop.undone_by is None else f"[green]undone by {escape(drop.undone_by)}[/] ")
+            + escape(_cut(drop.item.content)),
+            escape(_cut(_match(drop, matches))),
             f"{found.tier.replace('_', ' ')}{score}",
         )
     console.print(table)
 
 
-def _as_json(one: KeptDecision, matches: Mapping[str, SavedItem]) -> dict[str, Any]:
+def _as_json(drop: KeptDecision, matches: Mapping[str, SavedItem]) -> dict[str, Any]:
     return {
-        "decision": one.id,
-        "run_id": one.run_id,
-        "department": one.department,
-        "iteration": one.iteration,
-        "at": one.at.isoformat(),
-        "item_id": one.item.id,
-        "dropped": one.item.content,
-        "match_id": one.decision.match_id,
-        "repeats": _match(one, matches),
-        "tier": one.decision.tier,
-        "score": one.decision.score,
-        "cosine": one.decision.cosine,
-        "reason": one.decision.reason,
-        "undone_by": one.undone_by,
-        "undone_at": None if one.undone_at is None else one.undone_at.isoformat(),
+        "decision": drop.id,
+        "run_id": drop.run_id,
+        "department": drop.department,
+        "iteration": drop.iteration,
+        "at": drop.at.isoformat(),
+        "item_id": drop.item.id,
+        "dropped": drop.item.content,
+        "match_id": drop.decision.match_id,
+        "repeats": _match(drop, matches),
+        "tier": drop.decision.tier,
+        "score": drop.decision.score,
+        "cosine": drop.decision.cosine,
+        "reason": drop.decision.reason,
+        "undone_by": drop.undone_by,
+        "undone_at": None if drop.undone_at is None else drop.undone_at.isoformat(),
     }
 
 
-def _match(one: KeptDecision, matches: Mapping[str, SavedItem]) -> str:
-    match_id = one.decision.match_id or ""
+def _match(drop: KeptDecision, matches: Mapping[str, SavedItem]) -> str:
+    match_id = drop.decision.match_id or ""
     return matches[match_id].content if match_id in matches else match_id
 
 

@@ -24,17 +24,17 @@ def read_environment(root: Path = ROOT) -> dict[str, str]:
 
 
 def local_servers(say: Say = lambda _: None) -> Local:
-    """Find the local servers of this checkout, whether they run or not."""
+    """Return the local servers of this checkout, whether they run or not."""
     return Local(ROOT / StoreSettings().aletheia_data_dir.expanduser(), say)
 
 
 def demo_servers(say: Say = lambda _: None) -> Local:
-    """Find the servers of the demo, which are others."""
+    """Return the servers of the demo, which are others."""
     return Local(local_servers().directory / "demo", say)
 
 
 def choose_server(local: Local) -> None:
-    """Mean the Prefect server that is configured, or the local one if none is and it runs.
+    """Choose the Prefect server that is configured, or the local one if it runs.
 
     To be called before Prefect is imported, which reads its settings once.
     """
@@ -45,13 +45,13 @@ def choose_server(local: Local) -> None:
 
 
 def require_server() -> None:
-    """See that a Prefect server is configured; Prefect would start one for the time of a command.
+    """Check that a Prefect server is configured; Prefect would start one for a command.
 
     Raises:
         Misconfigured: none is.
     """
     # Prefect reads its settings once, when it is imported: see `choose_server`.
-    from prefect.settings import get_current_settings  # noqa: PLC0415
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - see above
 
     if get_current_settings().api.url is None:
         reason = "is not set and no local server runs; set it, or start one with `make up`"

@@ -1,4 +1,4 @@
-"""What an operator asks of evaluation: to have a department evaluated, and to see the result."""
+"""Commands about evaluations: start one, wait for it, print the result."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def evaluate(
     department: str | None,
     is_forced: bool,
 ) -> EvaluationReport:
-    """Have a department evaluated at the workers, wait for it, and give the result.
+    """Start an evaluation at the workers, wait for it, and return the result.
 
     A version that was evaluated answers at once, unless it is forced.
 

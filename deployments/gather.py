@@ -1,4 +1,4 @@
-"""What an operator asks of gathering: to start a run, to see how it goes, to let it go on."""
+"""Commands about gather runs: start and follow one, resume one."""
 
 import asyncio
 import time
@@ -59,7 +59,7 @@ def gather(
     is_evaluated: bool,
     webhook_url: str | None,
 ) -> bool:
-    """Start a run at the workers and print its events until its end; say whether it completed.
+    """Start a run at the workers and print its events until its end; return whether it completed.
 
     Raises:
         InvalidTask: `invalid_project_id`.
@@ -78,7 +78,7 @@ def gather(
 
 
 def resume(run_id: str, max_iterations: int | None, thresholds: Mapping[str, float]) -> str:
-    """Let a run go on, here and now; say what becomes of it.
+    """Resume a run from this process; return what becomes of it, in words.
 
     Args:
         run_id: of the flow run.
@@ -134,7 +134,7 @@ async def _start_and_follow(
 async def _follow(
     log: EventLog, project_id: str, after: int, run_id: str, console: Console
 ) -> bool:
-    """Print the events of a run; say at its last one whether it completed."""
+    """Print the events of a run; return at the last one whether it completed."""
     following = log.follow(project_id, after=after, interval_s=LOOK_EVERY_S)
     async with aclosing(following):
         async for event in following:
@@ -147,7 +147,7 @@ async def _follow(
 
 
 async def _await_end(following: asyncio.Task[bool], run_id: UUID) -> bool:
-    """Wait for a run's last event, and see now and then that the run may still have one."""
+    """Wait for a run's last event, and check now and then that it may still come."""
     began = time.monotonic()
     async with get_client() as client:
         while True:

@@ -1,4 +1,4 @@
-"""What an operator asks of models: which there are, and to pull, load or unload one."""
+"""Commands about models: list them; pull, load or unload one."""
 
 import asyncio
 import dataclasses
@@ -34,7 +34,7 @@ def act_on_model(
 
 
 def show_models(rows: Sequence[ModelRow], console: Console, *, as_json: bool) -> None:
-    """Print how models stand."""
+    """Print the status of models."""
     if as_json:
         console.print_json(json.dumps([dataclasses.asdict(row) for row in rows], default=str))
         return

