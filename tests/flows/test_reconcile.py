@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import AsyncGenerator, Awaitable
 from pathlib import Path
@@ -118,7 +119,8 @@ async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
         "Brain, shop",
         f"{waiting} batches wait, 0 items refused",
     )
-    assert "is unavailable" in row["note"]
+    # On a slow machine it failed often enough for its breaker to be open by now.
+    assert re.search("brain is unavailable|breaker of 'brain' is open", row["note"])
     await use_embedded(tmp_path)
     # As if the pause were over.
     await shop.documents.delete("aletheia_brain_cursors", {})
