@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from aletheia.text.facts import Facts, read_facts
 from aletheia.text.normalisation import normalise
+from aletheia.vectors import VectorMatrix
 
 NEAR_EXACT_AT: Final = 0.8
 """Jaccard index of two texts' word triples, inclusive, from which they may be near-exact."""
@@ -34,9 +35,6 @@ _HALF: Final = np.uint64(32)
 
 _MIN_NORM: Final = 1e-9
 _MAX_NORM: Final = 1e9
-_UNIT_TOLERANCE: Final = 1e-5
-_FIRST_CAPACITY: Final = 1024
-_QUERIES_AT_ONCE: Final = 64
 _TEXTS_AT_ONCE: Final = 1024
 
 
@@ -130,15 +128,12 @@ class ItemIndex:
             raise ValueError(f"dimensions must be at least 1, not {dimensions}")
         self.model = model
         self.dimensions = dimensions
-        self._vectors = np.empty((_FIRST_CAPACITY, dimensions), np.float32)
-        self._norms = np.empty(_FIRST_CAPACITY, np.float64)
-        self._bands = np.empty((_BANDS, _FIRST_CAPACITY), np.uint32)
-        self._are_unit = True
+        self._vectors = VectorMatrix(dimensions)
+        self._bands = np.empty((_BANDS, self._vectors.capacity), np.uint32)
         self._ids: list[str | None] = []
         self._texts: list[str] = []
         self._rows: dict[str, int] = {}
         self._exact: dict[bytes, list[int]] = {}
-        self._gone: list[int] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -169,10 +164,11 @@ class ItemIndex:
         fresh = {item_id: at for at, item_id in enumerate(ids) if item_id not in self._rows}
         chosen = list(fresh.values())
         first, last = len(self._ids), len(self._ids) + len(chosen)
-        self._reserve(last)
-        self._vectors[first:last] = checked[chosen]
-        self._norms[first:last] = norms[chosen]
-        self._are_unit &= bool(np.all(np.abs(norms[chosen] - 1) <= _UNIT_TOLERANCE))
+        self._vectors.append(checked[chosen], norms[chosen])
+        if self._vectors.capacity > self._bands.shape[1]:
+            bands = np.empty((_BANDS, self._vectors.capacity), np.uint32)
+            bands[:, :first] = self._bands[:, :first]
+            self._bands = bands
         for start in range(0, len(chosen), _TEXTS_AT_ONCE):
             some = [texts[at] for at in chosen[start : start + _TEXTS_AT_ONCE]]
             forms = [normalise(text) for text in some]
@@ -201,8 +197,7 @@ class ItemIndex:
             if not self._exact[key]:
                 del self._exact[key]
             self._ids[row], self._texts[row] = None, ""
-            self._vectors[row], self._norms[row] = 0, 1
-            self._gone.append(row)
+            self._vectors.clear(row)
             removed += 1
         return removed
 
@@ -211,7 +206,8 @@ class ItemIndex:
         item_id = self._ids[row]
         if item_id is None:
             raise KeyError(row)
-        return Entry(item_id, self._texts[row], self._vectors[row], float(self._norms[row]))
+        vectors = self._vectors
+        return Entry(item_id, self._texts[row], vectors.vector(row), vectors.norm(row))
 
     def find_exact(self, entry: Entry) -> list[int]:
         """Find the rows of items with the same normalised text, or the same id."""
@@ -244,58 +240,20 @@ class ItemIndex:
         Returns:
             For each entry its neighbours, nearest first; without any, the nearest saved item.
         """
-        size = len(self._ids)
-        if not self._rows:
-            return [[] for _ in entries]
-        found: list[list[Neighbour]] = []
-        for start in range(0, len(entries), _QUERIES_AT_ONCE):
-            some = entries[start : start + _QUERIES_AT_ONCE]
-            queries = np.stack([entry.vector / np.float32(entry.norm) for entry in some])
-            cosines = queries @ self._vectors[:size].T
-            if not self._are_unit:
-                cosines /= self._norms[:size].astype(np.float32)
-            found.extend(
-                self._pick(entry, row, at_least, max_found)
-                for entry, row in zip(some, cosines, strict=True)
-            )
-        return found
+        if not entries:
+            return []
+        queries = np.stack([entry.vector / np.float32(entry.norm) for entry in entries])
+        candidates = self._vectors.find_candidates(queries, at_least, max_found)
+        return [
+            self._measure(entry, rows, at_least)[:max_found]
+            for entry, rows in zip(entries, candidates, strict=True)
+        ]
 
-    def _pick(
-        self, entry: Entry, cosines: NDArray[np.float32], at_least: float, max_found: int
-    ) -> list[Neighbour]:
-        """Choose neighbours by float32 cosines, and measure them in float64."""
-        # What rounding can take from a product of unit vectors: half a unit in the last place a
-        # term (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and the norms.
-        slack = (self.dimensions + 8) * 2.0**-24 + _UNIT_TOLERANCE
-        rows = np.flatnonzero(cosines >= at_least - slack)
-        if len(rows) > max_found:
-            rows = rows[np.argpartition(-cosines[rows], max_found - 1)[:max_found]]
-        near = self._measure(entry, rows)
-        chosen = [neighbour for neighbour in near if neighbour.cosine >= at_least]
-        if chosen:
-            return chosen
-        cosines[self._gone] = -np.inf
-        return self._measure(entry, np.array([np.argmax(cosines)]))
-
-    def _measure(self, entry: Entry, rows: NDArray[np.intp]) -> list[Neighbour]:
+    def _measure(self, entry: Entry, rows: NDArray[np.intp], at_least: float) -> list[Neighbour]:
         """Return the neighbours in some rows with float64 cosines, nearest first."""
-        alive = [row for row in rows.tolist() if self._ids[row] is not None]
-        near = [Neighbour(row, entry.cosine(self.entry(row))) for row in alive]
-        return sorted(near, key=lambda neighbour: (-neighbour.cosine, neighbour.row))
-
-    def _reserve(self, size: int) -> None:
-        capacity = len(self._norms)
-        if size <= capacity:
-            return
-        while capacity < size:
-            capacity *= 2
-        used = len(self._ids)
-        vectors = np.empty((capacity, self.dimensions), np.float32)
-        norms = np.empty(capacity, np.float64)
-        bands = np.empty((_BANDS, capacity), np.uint32)
-        vectors[:used], norms[:used] = self._vectors[:used], self._norms[:used]
-        bands[:, :used] = self._bands[:, :used]
-        self._vectors, self._norms, self._bands = vectors, norms, bands
+        near = [Neighbour(row, entry.cosine(self.entry(row))) for row in rows.tolist()]
+        near.sort(key=lambda neighbour: (-neighbour.cosine, neighbour.row))
+        return [neighbour for neighbour in near if neighbour.cosine >= at_least] or near[:1]
 
 
 def _check(

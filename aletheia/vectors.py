@@ -1,0 +1,161 @@
+"""Vectors of one length in memory: a growing matrix, and what in it may be near to a vector.
+
+Candidates are found in float32; whoever decides about them measures them in float64.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNIT_TOLERANCE: Final = 1e-5
+"""How far the norm of a vector of unit length may be from 1."""
+
+_SPARE_ROWS: Final = 1024
+_SPARE_SHARE: Final = 4
+"""A new matrix has room for `_SPARE_ROWS` more rows than it has to hold, and a quarter more."""
+
+_QUERIES_AT_ONCE: Final = 64
+_NORM_BYTES: Final = 8
+_NUMBER_BYTES: Final = 4
+
+
+def reserve(rows: int) -> int:
+    """Return how many rows a matrix has room for that is made for so many."""
+    return rows + rows // _SPARE_SHARE + _SPARE_ROWS
+
+
+def measure_bytes(rows: int, dimensions: int) -> int:
+    """Return how large a matrix is that is made for so many rows."""
+    return reserve(rows) * (_NUMBER_BYTES * dimensions + _NORM_BYTES)
+
+
+class VectorMatrix:
+    """Vectors in float32, a row each. Belongs to one thread.
+
+    Rows keep their places: new ones go behind the last, and a cleared one stays as a gap that
+    nothing finds.
+
+    Args:
+        dimensions: `d`, length of a vector.
+        rows: how many it will have at least.
+    """
+
+    def __init__(self, dimensions: int, rows: int = 0) -> None:
+        self.dimensions = dimensions
+        self._vectors = np.empty((reserve(rows), dimensions), np.float32)
+        self._norms = np.empty(len(self._vectors), np.float64)
+        self._size = 0
+        self._are_unit = True
+        self._gaps: list[int] = []
+
+    def __len__(self) -> int:
+        """Return the number of rows, gaps included."""
+        return self._size
+
+    @property
+    def capacity(self) -> int:
+        """How many rows there is room for before it grows."""
+        return len(self._vectors)
+
+    @property
+    def bytes(self) -> int:
+        """How large it is."""
+        return self._vectors.nbytes + self._norms.nbytes
+
+    def vectors_of(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """Return a copy of some rows, `(len(rows), d)`."""
+        return self._vectors[rows]
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """Return a row, `(d,)`."""
+        return self._vectors[row]
+
+    def norm(self, row: int) -> float:
+        """Return the length of a row's vector."""
+        return float(self._norms[row])
+
+    def append(
+        self, vectors: NDArray[np.float32], norms: NDArray[np.float64] | None = None
+    ) -> None:
+        """Put vectors behind the last row.
+
+        Args:
+            vectors: `(n, d)`.
+            norms: `(n,)`, their lengths, none of them 0; `None` where all are of unit length.
+        """
+        first, size = self._size, self._size + len(vectors)
+        if size > self.capacity:
+            self._grow(max(reserve(size), self.capacity + self.capacity // 2))
+        self._vectors[first:size] = vectors
+        self._norms[first:size] = 1.0 if norms is None else norms
+        if norms is not None:
+            self._are_unit &= bool(np.all(np.abs(norms - 1) <= UNIT_TOLERANCE))
+        self._size = size
+
+    def replace(self, rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Put vectors of unit length, `(len(rows), d)`, in the place of those of some rows."""
+        self._vectors[rows] = vectors
+
+    def clear(self, row: int) -> None:
+        """Make a row a gap."""
+        self._vectors[row], self._norms[row] = 0, 1
+        self._gaps.append(row)
+
+    def find_candidates(
+        self,
+        queries: NDArray[np.float32],
+        at_least: float,
+        limit: int,
+        *,
+        without: Sequence[int] = (),
+    ) -> Iterator[NDArray[np.intp]]:
+        """Find the rows that may be near to each of some vectors.
+
+        Args:
+            queries: `(m, d)` of unit length.
+            at_least: raw cosine, inclusive.
+            limit: how many rows are wanted for each query.
+            without: for each query a row that does not count; empty for none.
+
+        Yields:
+            For each query all rows whose cosine in float64 may be `at_least` or more; of more than
+            `limit` the nearest, and those that may be as near as the last of them. Where there are
+            none, the nearest row all the same.
+        """
+        # What rounding can take from a product of unit vectors: half a unit in the last place a
+        # term (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and the norms.
+        slack = (self.dimensions + 8) * 2.0**-24 + UNIT_TOLERANCE
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            block = queries[start : start + _QUERIES_AT_ONCE]
+            cosines: NDArray[np.float32] = block @ self._vectors[: self._size].T
+            if not self._are_unit:
+                cosines /= self._norms[: self._size].astype(np.float32)
+            if self._gaps:
+                cosines[:, self._gaps] = -np.inf
+            for place, row in enumerate(without[start : start + _QUERIES_AT_ONCE]):
+                cosines[place, row] = -np.inf
+            for row_cosines in cosines:
+                yield _choose(row_cosines, at_least, limit, slack)
+
+    def _grow(self, capacity: int) -> None:
+        vectors = np.empty((capacity, self.dimensions), np.float32)
+        norms = np.empty(capacity, np.float64)
+        vectors[: self._size] = self._vectors[: self._size]
+        norms[: self._size] = self._norms[: self._size]
+        self._vectors, self._norms = vectors, norms
+
+
+def _choose(
+    cosines: NDArray[np.float32], at_least: float, limit: int, slack: float
+) -> NDArray[np.intp]:
+    """Choose rows by their cosines to one query."""
+    rows: NDArray[Any] = np.flatnonzero(cosines >= at_least - slack)
+    if len(rows) > limit:
+        last = np.partition(cosines[rows], -limit)[-limit]
+        rows = rows[cosines[rows] >= last - 2 * slack]
+    if len(rows) or not len(cosines):
+        return rows
+    nearest = int(np.argmax(cosines))
+    return rows if np.isneginf(cosines[nearest]) else np.array([nearest], np.intp)

@@ -1,0 +1,78 @@
+"""What the matrix of vectors finds, grows to and forgets."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aletheia.vectors import VectorMatrix, measure_bytes
+
+
+def matrix_of(*vectors: list[float]) -> VectorMatrix:
+    matrix = VectorMatrix(len(vectors[0]))
+    rows = np.array(vectors, np.float32)
+    matrix.append(rows, np.linalg.norm(rows.astype(np.float64), axis=1))
+    return matrix
+
+
+def candidates(
+    matrix: VectorMatrix, *query: float, at_least: float = 0.5, limit: int = 10
+) -> list[int]:
+    (rows,) = matrix.find_candidates(np.array([query], np.float32), at_least, limit)
+    return sorted(rows.tolist())
+
+
+def test_candidates_are_those_that_may_reach_the_bound():
+    matrix = matrix_of([1, 0], [8, 6], [0.6, 0.8], [0, 1])
+    assert candidates(matrix, 1, 0) == [0, 1, 2]
+    assert candidates(matrix, 1, 0, at_least=0.6000001) == [0, 1, 2], "decided in float64"
+    assert candidates(matrix, 1, 0, at_least=0.61) == [0, 1]
+
+
+def test_without_any_the_nearest_row_is_named():
+    assert candidates(matrix_of([0, 1], [0.1, 1]), 1, 0) == [1]
+    assert candidates(VectorMatrix(2), 1, 0) == []
+
+
+def test_of_many_the_nearest_are_named_and_all_that_are_as_near_as_the_last():
+    matrix = matrix_of([0.6, 0.8], [1, 0], [0.8, 0.6], [0.8, -0.6], [0, 1])
+    assert candidates(matrix, 1, 0, limit=1) == [1]
+    assert candidates(matrix, 1, 0, limit=2) == [1, 2, 3]
+
+
+def test_a_row_that_is_left_out_is_no_candidate():
+    matrix = matrix_of([1, 0], [0.8, 0.6])
+    queries = np.array([[1, 0], [1, 0]], np.float32)
+    first, second = matrix.find_candidates(queries, -1.0, 10, without=[0, 1])
+    assert (first.tolist(), second.tolist()) == ([1], [0])
+    (nothing,) = matrix_of([1, 0]).find_candidates(queries[:1], -1.0, 10, without=[0])
+    assert nothing.tolist() == []
+
+
+def test_a_gap_is_found_no_more_and_the_others_keep_their_rows():
+    matrix = matrix_of([1, 0], [-1, 0])
+    matrix.clear(0)
+    assert candidates(matrix, 1, 0) == [1]
+    matrix.clear(1)
+    assert candidates(matrix, 1, 0) == []
+    matrix.append(np.array([[0.6, 0.8]], np.float32))
+    assert candidates(matrix, 1, 0) == [2]
+    assert len(matrix) == 3
+
+
+def test_it_grows_and_keeps_what_it_has():
+    vectors: NDArray[np.float32] = np.random.default_rng(1).standard_normal((9000, 3), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    matrix = VectorMatrix(3)
+    before = matrix.capacity
+    for start in range(0, 9000, 70):
+        matrix.append(vectors[start : start + 70])
+    matrix.replace([17], vectors[:1])
+    vectors[17] = vectors[0]
+    assert matrix.capacity > before
+    assert np.array_equal(matrix.vectors_of(range(9000)), vectors)
+    assert matrix.norm(8999) == 1
+
+
+@pytest.mark.parametrize("rows", [0, 1, 1000])
+def test_its_size_is_known_before_it_is_made(rows: int):
+    assert VectorMatrix(7, rows).bytes == measure_bytes(rows, 7)
