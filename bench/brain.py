@@ -30,7 +30,8 @@ from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.neo4j import Neo4jGraph
 from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.analysis.ports import Embedding
-from aletheia.brain.ports import BrainDepartment, BrainGraph, GraphItem
+from aletheia.brain.graph import BrainGraph, GraphItem
+from aletheia.brain.ports import BrainDepartment
 from bench.corpora import make_texts
 from bench.figures import console, describe_machine, print_json
 from tests.services.neo4j_server import Neo4jAddress, running_neo4j
@@ -149,7 +150,7 @@ async def search(graph: BrainGraph, project: str, queries: Vectors) -> tuple[flo
 async def hold(graph: Neo4jGraph, project: str, query: NDArray[np.float32]) -> float:
     """Search a large project until its vectors are in memory; how long that took, seconds."""
     began = time.perf_counter()
-    while not graph.holds(project):
+    while project not in graph.vectors.memory:
         await graph.search(project, query, threshold=-1.0, limit=NEAREST)
     return time.perf_counter() - began
 

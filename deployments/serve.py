@@ -3,7 +3,7 @@
     aletheia serve [--host 127.0.0.1] [--port 8001]
     python -m deployments.serve --openapi [--check]
 
-The latter writes `docs/openapi.json`; with `--check` it only says whether it agrees.
+The latter writes `docs/openapi.json`; with `--check` it fails if that is out of date.
 """
 
 import asyncio
@@ -14,15 +14,23 @@ import sys
 from typing import Any, Final, NoReturn
 
 import uvicorn
+from fastapi import FastAPI
 
-from aletheia.brain.ports import Brain
-from aletheia.errors import Misconfigured, Unavailable
-from aletheia.service.app import ServiceParts, create_app
+from aletheia.brain.index import IndexedBrain
+from aletheia.errors import Unavailable
+from aletheia.service.app import create_app
+from aletheia.service.auth import BearerKey
+from aletheia.service.brain import BrainSource, make_brain_router
+from aletheia.service.guarding import guarded_by
+from aletheia.service.health import Ping
 from aletheia.settings import LogSettings
 from deployments import ROOT
 from tasks.clients.brain import get_brain_key, get_indexed_brain
 from tasks.session import open_session
 
+log = logging.getLogger("aletheia.service")
+
+API_KEY: Final = "BRAIN_SERVICE_API_KEY"
 DOCUMENT: Final = ROOT / "docs" / "openapi.json"
 
 MAX_CONNECTIONS: Final = 64
@@ -33,24 +41,24 @@ GRACE_S: Final = 20
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; what is under way then is finished.
+    """Serve until SIGTERM or SIGINT; requests under way are finished.
 
     Raises:
-        Misconfigured: there is no key, or what is configured makes no sense.
+        Misconfigured: what is configured makes no sense.
         Unavailable: the port is taken.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("aletheia", "uvicorn"):
         logging.getLogger(name).setLevel(LogSettings().log_level)
-    # Whoever ends us gets an orderly end: the service sends itself the signal again once it has
-    # stopped, and by then everything else still has to be closed.
+    # uvicorn sends itself the signal again once it has stopped, and everything else still has to be
+    # closed then.
     signal.signal(signal.SIGTERM, _end)
     asyncio.run(_serve(host, port))
 
 
 async def _serve(host: str, port: int) -> None:
     async with open_session():
-        app = create_app(await build_parts())
+        app = build_app(await get_indexed_brain(draws_edges=False), await get_brain_key())
         config = uvicorn.Config(
             app,
             host=host,
@@ -70,24 +78,24 @@ async def _serve(host: str, port: int) -> None:
             raise Unavailable("service", f"{host}:{port} cannot be listened on") from None
 
 
-async def build_parts() -> ServiceParts:
-    """Put together what the service is made of.
+def build_app(brain: IndexedBrain, key: str) -> FastAPI:
+    """Build the application.
 
-    Raises:
-        Misconfigured: there is no key, or what is configured makes no sense.
+    Args:
+        brain: what it serves.
+        key: what callers of the Brain have to send; empty refuses them all.
     """
-    key = await get_brain_key()
+    source, guard = BrainSource(brain), BearerKey(key, API_KEY)
     if not key:
-        reason = "is needed to serve the Brain; set it and run `aletheia setup`"
-        raise Misconfigured("BRAIN_SERVICE_API_KEY", reason)
-    return ServiceParts(await get_indexed_brain(), key)
+        log.warning("nobody may call the Brain: %s is not set", API_KEY)
+    pings = [Ping("brain", source.ping), Ping("brain key", guard.ping, is_needed=False)]
+    return create_app([make_brain_router(source, guarded_by(guard))], guard, pings)
 
 
 def write_document() -> str:
-    """Write the OpenAPI document."""
+    """Return the OpenAPI document."""
     nothing: Any = None
-    brain: Brain = nothing
-    app = create_app(ServiceParts(brain, None))
+    app = build_app(nothing, "a-key")
     return json.dumps(app.openapi(), indent=2) + "\n"
 
 

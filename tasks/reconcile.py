@@ -138,11 +138,11 @@ async def reconcile_project(project_id: str) -> ProjectOutcome:
     try:
         reconciler = Reconciler(await get_brain_access(), await get_outbox(), RunCatalogue(store))
         model = (await get_item_model()).vectors
-        is_new_model = await reconciler.adopt_model(project_id, model)
+        is_new_model = await reconciler.adopt_model(model)
         items = await get_brain_items(project_id)
         done = await reconciler.reconcile(project_id, items)
         evaluations = await store.find(EVALUATIONS, {"project_id": project_id})
-        kept = await reconciler.keep_evaluations(project_id, evaluations)
+        kept = await reconciler.save_evaluations(project_id, evaluations)
         await reconciler.deliver_waiting(project_id, items)
     except AletheiaError as error:
         get_run_logger().error("%s is not reconciled: %s", project_id, error)
@@ -216,7 +216,7 @@ def _rows(one: ProjectOutcome) -> list[dict[str, str | int]]:
     if one.error:
         return [row("failed", "", "", one.error)]
     if not one.is_compared:
-        said = "this Brain service does not list what it holds: everything was sent again"
+        said = "a Brain service does not list what it has: everything was sent again"
         return [row("not compared", "", "", f"{said} ({one.upserted} items)")]
     rows = [
         row(

@@ -11,7 +11,7 @@ from aletheia.brain.intents import Intent, Intents
 from aletheia.brain.items import BrainItems
 from aletheia.brain.ports import BrainDepartment, FailedItem
 from aletheia.documents import Documents
-from aletheia.errors import InvalidTask, NotFound, Refused
+from aletheia.errors import InvalidTask, Refused
 from aletheia.items.content import SavedItem
 from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, choose_plain
@@ -105,10 +105,11 @@ class Delivery:
             plain = choose_plain(stored)
             try:
                 async with self.access.using(timeout_s=self.timeout_s) as brain:
-                    await brain.keep_evaluation(self.project_id, slug, version, plain)
-                taken = 1
+                    if brain.upkeep is not None:
+                        await brain.upkeep.save_evaluation(self.project_id, slug, version, plain)
+                        taken = 1
             except (Refused, InvalidTask) as error:
-                if not isinstance(error, NotFound) and not _is_our_fault(error):
+                if not _is_our_fault(error):
                     raise
                 log.warning(
                     "the Brain keeps no evaluation of %s in %s: %s", slug, self.project_id, error

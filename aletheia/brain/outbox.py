@@ -7,7 +7,7 @@ intents are delivered by one process at a time, which has the lease of its curso
 
 A kill in between has the same delivered again, which changes nothing. While the Brain is away,
 pauses grow. Items that it refuses for what they are become dead letters with their code; such an
-evaluation is left to reconciling, and a service of others that stores none is not asked again.
+evaluation is left to reconciling, and a Brain behind HTTP is sent none.
 """
 
 import asyncio

@@ -1,25 +1,27 @@
 """The Brain: an index of what was gathered, beside the store (SPEC §4, Brain).
 
-The store is the truth. The Brain finds near items, tells later departments what earlier ones came
-to, and says what a department misses. Whatever it holds can be made again from the store.
+The store is the truth. The Brain finds near items, and knows for later departments what earlier
+ones came to and for every department what it lacks. Whatever it has can be made again from the
+store.
 
-    Brain         what gathering asks, and what the HTTP API offers
-    BrainGraph    what a backend keeps: the embedded one, or Neo4j
+    Brain          the four calls that gathering makes, and that the HTTP API offers
+    BrainUpkeep    what else a Brain can do whose graph is at hand, and not behind HTTP
+    BrainGraph     what a backend keeps, embedded or in Neo4j: `graph.py`
 
 All similarities in here are raw cosines in [-1, 1]; vectors are those of one embedding model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.errors import AletheiaError
 
-DUPLICATES: Final = 10
-"""Hits of a search for duplicates unless somebody says otherwise (SPEC §4)."""
+DEFAULT_DUPLICATES: Final = 10
+"""Hits of a search for duplicates where no limit is given (SPEC §4)."""
 
 MAX_DUPLICATES: Final = 2_000
 """Hits of a search at most; also how far an approximate search is widened (SPEC §4)."""
@@ -27,21 +29,15 @@ MAX_DUPLICATES: Final = 2_000
 MAX_PREVIOUS: Final = 100
 """Earlier departments that a context is made of at most; each takes a query or two."""
 
-EXACT_UP_TO: Final = 20_000
-"""Items of a project up to which all of them are compared (SPEC §4)."""
-
-NEIGHBOURS: Final = 10
-"""Similarity edges of an item at most, to its nearest neighbours."""
-
 ADOPT_TIMEOUT_S: Final = 660.0
-"""Bound on going over to another embedding model, seconds; a backend takes ten minutes at most."""
+"""Bound on adopting another embedding model, seconds; a backend takes ten minutes at most."""
 
 
 class ModelChanged(AletheiaError):
-    """The Brain holds vectors of another embedding model; a `reconcile` run makes it anew.
+    """The Brain has vectors of another embedding model; a `reconcile` run indexes all anew.
 
     Args:
-        kept: the model whose vectors it holds.
+        kept: the model whose vectors it has.
         asked: the model in use.
     """
 
@@ -53,17 +49,17 @@ class ModelChanged(AletheiaError):
 
     def __str__(self) -> str:
         return (
-            f"the Brain holds vectors of {self.kept!r}, not of {self.asked!r}: run `reconcile` "
-            "to index all anew; of a service that cannot be told to, on its side"
+            f"the Brain has vectors of {self.kept!r}, not of {self.asked!r}: run `reconcile` "
+            "to index all anew; for a service, where its graph is at hand"
         )
 
 
 class OtherModel(AletheiaError):
-    """A Brain embeds with another model than whoever wants it to go over to theirs.
+    """A Brain embeds with another model than its caller.
 
     Args:
         own: the model it embeds with.
-        asked: theirs.
+        asked: the caller's.
     """
 
     code = "other_embedding_model"
@@ -140,7 +136,7 @@ class FailedItem:
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """What became of a batch.
+    """The result of indexing a batch.
 
     Attributes:
         created: items that are new.
@@ -185,7 +181,7 @@ class EarlierDepartment:
 
 @dataclass(frozen=True, slots=True)
 class DepartmentContext:
-    """What there is to know before something is written for a department.
+    """What is known before something is written for a department.
 
     Attributes:
         department: its slug.
@@ -245,18 +241,25 @@ class IndexedItem:
     has_vector: bool
 
 
+Catalogue: TypeAlias = Callable[[str, str], Awaitable[BrainDepartment | None]]
+"""Finds a department by project and slug; `None` where nobody knows it."""
+
+
 class Brain(Protocol):
-    """What gathering asks of the Brain: the four calls of the specification, and its upkeep.
+    """What gathering asks of the Brain: the four calls of the specification.
 
     Every call raises `Unavailable` when it is out of reach, `Refused` when it refuses our
     credentials or the request, and `ModelChanged` while its vectors are those of another model.
-    Listing, deleting, evaluations and going over to another model are our own: a service of others
-    may not offer them, and `NotFound` is raised then.
     """
 
     @property
     def model(self) -> str:
-        """The embedding model its vectors are of, by its full name; empty if nobody says."""
+        """The embedding model its vectors are of, by its full name; empty if unknown."""
+        ...
+
+    @property
+    def upkeep(self) -> "BrainUpkeep | None":
+        """What lists and repairs it; `None` for a service, which has the four calls only."""
         ...
 
     async def open(self) -> None:
@@ -264,13 +267,13 @@ class Brain(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of every resource. Idempotent."""
+        """Release every resource. Idempotent."""
         ...
 
     async def upsert(
         self, project_id: str, department: BrainDepartment, items: Sequence[BrainItem]
     ) -> Upserted:
-        """Index a department's items, and link them to their neighbours where it is a graph.
+        """Index a department's items, and link them to their neighbours where the graph is at hand.
 
         The same ones again change nothing; after an error all of them are to be given again. Of
         two items with one id in a call the last counts. An item belongs to one department: that of
@@ -285,12 +288,12 @@ class Brain(Protocol):
         content: str | None = None,
         vector: NDArray[np.float32] | None = None,
         threshold: float,
-        limit: int = DUPLICATES,
+        limit: int = DEFAULT_DUPLICATES,
     ) -> list[Duplicate]:
         """Find items near to a text or a vector.
 
         Args:
-            project_id: only its items are looked at.
+            project_id: only its items are searched.
             content: what is embedded when no vector is given.
             vector: `(d,)`, not zero.
             threshold: raw cosine in `[-1, 1]`, inclusive.
@@ -312,7 +315,7 @@ class Brain(Protocol):
         *,
         max_tokens: int,
     ) -> DepartmentContext:
-        """Tell what is known of a department and of those before it, in so many tokens at most.
+        """Return what is known of a department and of those before it, within so many tokens.
 
         Of `previous` the last `MAX_PREVIOUS` count.
         """
@@ -324,8 +327,12 @@ class Brain(Protocol):
         department: BrainDepartment,
         items: Sequence[KnownItem] | None = None,
     ) -> Coverage:
-        """Say how well items cover a department's aspects; `None` takes all it has indexed."""
+        """Measure how well items cover a department's aspects; `None` takes all indexed ones."""
         ...
+
+
+class BrainUpkeep(Protocol):
+    """What reconciling and evaluations need of a Brain beyond the four calls."""
 
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
@@ -334,19 +341,19 @@ class Brain(Protocol):
         ...
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """Delete items with their edges; say how many were there."""
+        """Delete items with their edges; return how many were there."""
         ...
 
-    async def keep_evaluation(
+    async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """See `BrainGraph.keep_evaluation`."""
+        """Save an evaluation beside the items, see `BrainGraph.save_evaluation`."""
         ...
 
     async def adopt_model(self, model: str) -> bool:
         """Keep vectors of this model from now on; those of another one are forgotten.
 
-        Takes `ADOPT_TIMEOUT_S` at most. What was begun and not got to the end of is finished.
+        Takes `ADOPT_TIMEOUT_S` at most. What an earlier call did not finish is finished.
 
         Args:
             model: the one it has to embed with, with whatever else the vectors depend on.
@@ -357,126 +364,4 @@ class Brain(Protocol):
         Raises:
             OtherModel: it embeds with another one.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GraphItem:
-    """An item on its way into a backend, checked.
-
-    Attributes:
-        id: of the item.
-        content: the full text.
-        summary: its gist.
-        context: where it belongs.
-        vector: `(d,)` float32 of unit length.
-        fingerprint: of all that is indexed of it, the vector aside.
-        order: grows from item to item; an item that is there keeps its first one.
-    """
-
-    id: str
-    content: str
-    summary: str
-    context: str
-    vector: NDArray[np.float32]
-    fingerprint: str
-    order: int
-
-
-class BrainGraph(Protocol):
-    """What a backend keeps: projects, departments, items, evaluations and similarity edges.
-
-    Errors are those of `Brain`. Every name and id is data, whatever it looks like.
-    """
-
-    async def open(self) -> None:
-        """Connect, and create constraints and indexes. Idempotent."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of every resource. Idempotent."""
-        ...
-
-    async def read_model(self) -> tuple[str, int] | None:
-        """Name the embedding model whose vectors are kept, and their length; `None` at first."""
-        ...
-
-    async def set_model(self, model: str, dimensions: int) -> None:
-        """Keep vectors of this model from now on; those of another one are forgotten.
-
-        The items stay, and cannot be found until they are upserted again. Returns when searches
-        may be made.
-        """
-        ...
-
-    async def upsert(
-        self, project_id: str, department: BrainDepartment, items: Sequence[GraphItem]
-    ) -> tuple[int, int]:
-        """Write items; say how many are new and how many were there. No id is twice in a call."""
-        ...
-
-    async def search(
-        self, project_id: str, vector: NDArray[np.float32], *, threshold: float, limit: int
-    ) -> list[Duplicate]:
-        """Find near items: exactly up to `EXACT_UP_TO` of the project's, see `Brain`.
-
-        Args:
-            project_id: the project.
-            vector: `(d,)` float32 of unit length.
-            threshold: raw cosine, inclusive.
-            limit: at most so many.
-        """
-        ...
-
-    async def list_newest(self, project_id: str, department: str, limit: int) -> list[KnownItem]:
-        """List a department's items, newest first: the highest order first."""
-        ...
-
-    async def list_items(
-        self, project_id: str, *, after: str = "", limit: int = 1000
-    ) -> list[IndexedItem]:
-        """List a project's items in the order of their ids, those behind `after`."""
-        ...
-
-    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """Delete items with their edges; say how many were there."""
-        ...
-
-    async def link(
-        self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
-    ) -> int:
-        """Draw edges from items to their nearest neighbours in the project.
-
-        Args:
-            project_id: the project.
-            ids: of indexed items; those that are not there are passed over.
-            threshold: raw cosine, inclusive.
-            limit: neighbours of an item at most; earlier edges of these items are replaced.
-
-        Returns:
-            How many edges these items have now.
-        """
-        ...
-
-    async def list_neighbours(self, project_id: str, item_id: str) -> list[Duplicate]:
-        """List the items that an item has edges to, the nearest first."""
-        ...
-
-    async def keep_evaluation(
-        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
-    ) -> None:
-        """Keep an evaluation of a version of a department, in place of an earlier one of it.
-
-        Args:
-            project_id: the project.
-            department: its slug.
-            version: of its items.
-            values: plain ones by name: `score`, `evaluated_at` and the like.
-        """
-        ...
-
-    async def read_evaluation(
-        self, project_id: str, department: str, version: str
-    ) -> dict[str, Any] | None:
-        """Give what is kept of an evaluation, as it was given; `None` if nothing is."""
         ...

@@ -2,7 +2,8 @@
 
 The store is the truth. The Brain should have the items that were made for a department, each once,
 in its department, as it is written, and with a vector of the model in use. Documents of the
-application have no department and are not indexed.
+application have no department and are not indexed. A Brain behind HTTP cannot be listed: it is sent
+everything again.
 """
 
 import asyncio
@@ -16,17 +17,17 @@ from enum import StrEnum
 from typing import Any, Final
 
 from aletheia.brain.access import BrainAccess
-from aletheia.brain.index import Catalogue, fingerprint_of
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import (
     ADOPT_TIMEOUT_S,
     BrainDepartment,
+    Catalogue,
     FailedItem,
     IndexedItem,
     KnownItem,
 )
-from aletheia.errors import NotFound, Refused
+from aletheia.brain.texts import fingerprint_of
 from aletheia.items.content import SavedItem
 from aletheia.quality.evaluation_store import choose_plain
 
@@ -35,14 +36,14 @@ log = logging.getLogger(__name__)
 EXAMPLES: Final = 5
 """Ids that are named of each kind of difference."""
 
-_AT_ONCE: Final = 500
-_PAGE: Final = 1000
-
 CALL_TIMEOUT_S: Final = 120.0
 """Bound on one batch, or one page, seconds."""
 
 DELIVER_FOR_S: Final = 60.0
-"""Bound on delivering what waits of a project, seconds; the sweep goes on."""
+"""Bound on delivering the intents of a project, seconds; the sweep delivers the rest."""
+
+_AT_ONCE: Final = 500
+_PAGE: Final = 1000
 
 
 class Kind(StrEnum):
@@ -71,21 +72,21 @@ class Differences:
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """How many items differ."""
         return sum(map(len, self.ids.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What reconciling a project came to.
+    """The result of reconciling a project.
 
     Attributes:
         project_id: the project.
-        before: how they differed; `None` where the Brain does not tell what it holds.
+        before: how they differed; `None` for a Brain behind HTTP.
         after: how they differ now.
         upserted: items that were written.
         deleted: items that were deleted.
-        failed: items that the Brain does not take, with the reason.
+        failed: items that the Brain refuses, with the reason.
     """
 
     project_id: str
@@ -98,12 +99,12 @@ class Reconciled:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the store says about an item that should be indexed."""
+    """An item that should be indexed, as far as it is compared."""
 
     department: str
     number: int | None
     fingerprint: str
-    moment: datetime
+    created_at: datetime
 
 
 class Reconciler:
@@ -111,9 +112,9 @@ class Reconciler:
 
     Args:
         access: the way to the Brain.
-        outbox: where items are kept that it does not take, and what is being written.
+        outbox: keeps what is being written, and the dead letters of items that are refused.
         catalogue: finds the names of departments.
-        deliver_for_s: bound on delivering what waits of a project, seconds.
+        deliver_for_s: bound on delivering the intents of a project, seconds.
     """
 
     def __init__(
@@ -127,39 +128,31 @@ class Reconciler:
         self._access, self._outbox, self._catalogue = access, outbox, catalogue
         self._deliver_for_s = deliver_for_s
 
-    async def adopt_model(self, project_id: str, model: str) -> bool:
-        """Have the Brain go over to a model, where its vectors are still those of another one.
+    async def adopt_model(self, model: str) -> bool:
+        """Have the Brain keep vectors of a model; behind HTTP that is the service's own business.
 
         Args:
-            project_id: a project, to ask about where a service has to be asked about one.
             model: the one in use, with whatever else its vectors depend on.
 
         Returns:
-            Whether it went over, so that no project has vectors until it is reconciled.
+            Whether those of another one went, so that no project has any until it is reconciled.
 
         Raises:
             Unavailable: the Brain is out of reach.
             OtherModel: it embeds with another model itself.
-            ModelChanged: a service of others holds vectors of another model than it embeds with.
         """
         async with self._access.using(timeout_s=ADOPT_TIMEOUT_S) as brain:
-            try:
-                return await brain.adopt_model(model)
-            except NotFound:
-                # The model is such a service's own business; any answer shows that it has changed.
-                with suppress(Refused):
-                    await brain.measure_coverage(project_id, BrainDepartment("-", "-"), ())
-                return False
+            return brain.upkeep is not None and await brain.upkeep.adopt_model(model)
 
     async def reconcile(self, project_id: str, items: BrainItems) -> Reconciled:
         """Compare, repair, and compare again; the model is to be adopted before.
 
         May be done while a run saves items: what it saves meanwhile is indexed twice at most,
-        which changes nothing, and never taken for something to be deleted.
+        which changes nothing, and never deleted.
 
         Raises:
             Unavailable: the Brain or the store is out of reach; what was repaired stays.
-            ModelChanged: the Brain holds vectors of another model than it embeds with.
+            ModelChanged: the Brain has vectors of another model than it embeds with.
         """
         before, stored = await self._compare(project_id, items)
         wanted = list(stored)
@@ -169,7 +162,10 @@ class Reconciler:
             deleted = await self._delete(project_id, extra)
             await self._outbox.dead_items.forget(project_id, extra)
             wanted = [
-                one for kind, ids in before.ids.items() if kind is not Kind.EXTRA for one in ids
+                item_id
+                for kind, ids in before.ids.items()
+                if kind is not Kind.EXTRA
+                for item_id in ids
             ]
         upserted, failed = await self._upsert(project_id, items, wanted, stored)
         after = before
@@ -178,9 +174,9 @@ class Reconciler:
         return Reconciled(project_id, before, after, upserted, deleted, tuple(failed))
 
     async def deliver_waiting(self, project_id: str, items: BrainItems) -> None:
-        """Deliver what waits of a project, as the Brain answers; to be done after reconciling.
+        """Deliver the intents of a project without a pause, to be done after reconciling.
 
-        Most of it is there by now; until it is delivered, it counts as waiting all the same.
+        Most of what they name is indexed by now; until they are delivered, they count as waiting.
 
         Raises:
             Unavailable: the store is out of reach.
@@ -189,69 +185,67 @@ class Reconciler:
             async with asyncio.timeout(self._deliver_for_s):
                 await self._outbox.deliver(project_id, self._access, items, is_back=True)
 
-    async def keep_evaluations(
+    async def save_evaluations(
         self, project_id: str, evaluations: Sequence[Mapping[str, Any]]
     ) -> int:
-        """Keep evaluations beside the items they are of, where the Brain keeps any.
+        """Save evaluations beside the items they are of; behind HTTP there is no place for them.
 
         Args:
             project_id: the project.
             evaluations: as `EvaluationStore` keeps them.
 
         Returns:
-            How many are kept.
+            How many were saved.
         """
-        kept = 0
-        for one in evaluations:
-            slug, version = one["department"], one["version"]
+        saved = 0
+        for evaluation in evaluations:
+            slug, version = evaluation["department"], evaluation["version"]
             async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                try:
-                    await brain.keep_evaluation(project_id, slug, version, choose_plain(one))
-                except NotFound:
-                    return 0
-                kept += 1
-        return kept
+                if brain.upkeep is None:
+                    break
+                values = choose_plain(evaluation)
+                await brain.upkeep.save_evaluation(project_id, slug, version, values)
+                saved += 1
+        return saved
 
     async def _compare(
         self, project_id: str, items: BrainItems
     ) -> tuple[Differences | None, dict[str, _Stored]]:
-        # The Brain is listed first: what is saved and indexed meanwhile must not look deleted.
+        # The Brain is listed first: what is saved and indexed meanwhile must not count as extra.
         indexed = await self._list_brain(project_id)
         stored = await _list_store(items)
         if indexed is None:
             return None, stored
-        found: dict[Kind, list[str]] = {kind: [] for kind in Kind}
-        for item_id, one in stored.items():
-            kind = _differ(one, indexed.get(item_id))
+        differing: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+        for item_id, item in stored.items():
+            kind = _find_difference(item, indexed.get(item_id))
             if kind is not None:
-                found[kind].append(item_id)
-        unknown = [one for one in indexed if one not in stored]
-        found[Kind.EXTRA] = await _without_own(items, unknown)
-        ids = {kind: sorted(some) for kind, some in found.items()}
-        return Differences(ids, len(stored), len(indexed)), stored
+                differing[kind].append(item_id)
+        unknown = [item_id for item_id in indexed if item_id not in stored]
+        differing[Kind.EXTRA] = await _list_extra(items, unknown)
+        by_kind = {kind: sorted(ids) for kind, ids in differing.items()}
+        return Differences(by_kind, len(stored), len(indexed)), stored
 
     async def _list_brain(self, project_id: str) -> dict[str, IndexedItem] | None:
-        """List what the Brain holds; `None` where it does not tell."""
-        found: dict[str, IndexedItem] = {}
+        """List what is indexed; `None` for a Brain behind HTTP."""
+        indexed: dict[str, IndexedItem] = {}
         after = ""
         while True:
             async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                try:
-                    page = await brain.list_items(project_id, after=after, limit=_PAGE)
-                except NotFound:
+                if brain.upkeep is None:
                     return None
-            # A service of others may not know `after`, and answer with the same page for ever.
-            new = {one.id: one for one in page if one.id not in found}
-            if not new:
-                return found
-            found |= new
+                page = await brain.upkeep.list_items(project_id, after=after, limit=_PAGE)
+            if not page:
+                return indexed
+            indexed |= {item.id: item for item in page}
             after = page[-1].id
 
     async def _delete(self, project_id: str, ids: Sequence[str]) -> int:
         deleted = 0
-        for some in _batches(ids):
+        for batch in _batches(ids):
             async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                deleted += await brain.delete(project_id, some)
+                if brain.upkeep is not None:
+                    deleted += await brain.upkeep.delete(project_id, batch)
         return deleted
 
     async def _upsert(
@@ -263,26 +257,25 @@ class Reconciler:
     ) -> tuple[int, list[FailedItem]]:
         """Write items, department by department, the oldest first.
 
-        Each batch is in the outbox until it is done: edges that are not drawn are no difference
-        that could be found.
+        Each batch is in the outbox until it is done: comparing cannot find missing edges.
         """
         by_department: dict[str, list[str]] = {}
-        for one in sorted(ids, key=lambda one: (stored[one].moment, one)):
-            by_department.setdefault(stored[one].department, []).append(one)
+        for item_id in sorted(ids, key=lambda item_id: (stored[item_id].created_at, item_id)):
+            by_department.setdefault(stored[item_id].department, []).append(item_id)
         upserted = 0
         failed: list[FailedItem] = []
         for slug, own in by_department.items():
             known = await self._catalogue(project_id, slug)
             department = known or BrainDepartment(slug, slug, stored[own[-1]].number)
-            for some in _batches(own):
-                saved, _ = await items.read(some, slug)
+            for batch in _batches(own):
+                saved, _ = await items.read(batch, slug)
                 prepared = await items.prepare(saved)
                 key = f"reconcile:{uuid.uuid4().hex}"
-                await self._outbox.intents.announce(project_id, key, department, some)
+                await self._outbox.intents.announce(project_id, key, department, batch)
                 async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
                     done = await brain.upsert(project_id, department, prepared)
-                refused = {one.id for one in done.failed}
-                taken = [one.id for one in saved if one.id not in refused]
+                refused = {item.id for item in done.failed}
+                taken = [item.id for item in saved if item.id not in refused]
                 await self._outbox.dead_items.add(project_id, slug, done.failed)
                 await self._outbox.dead_items.forget(project_id, taken)
                 await self._outbox.intents.withdraw(project_id, key)
@@ -291,12 +284,12 @@ class Reconciler:
         return upserted, failed
 
 
-def _differ(one: _Stored, indexed: IndexedItem | None) -> Kind | None:
+def _find_difference(stored: _Stored, indexed: IndexedItem | None) -> Kind | None:
     if indexed is None:
         return Kind.MISSING
-    if indexed.department != one.department:
+    if indexed.department != stored.department:
         return Kind.OTHER_DEPARTMENT
-    if indexed.fingerprint != one.fingerprint:
+    if indexed.fingerprint != stored.fingerprint:
         return Kind.STALE
     return None if indexed.has_vector else Kind.WITHOUT_VECTOR
 
@@ -305,14 +298,14 @@ async def _list_store(items: BrainItems) -> dict[str, _Stored]:
     """List what should be indexed."""
     stored: dict[str, _Stored] = {}
     async for page in _read_all(items):
-        for one in page:
-            if one.automation is not None:
-                known = KnownItem(one.id, one.content, one.summary, one.context)
-                stored[one.id] = _Stored(
-                    one.automation.department,
-                    one.automation.department_number,
+        for item in page:
+            if item.automation is not None:
+                known = KnownItem(item.id, item.content, item.summary, item.context)
+                stored[item.id] = _Stored(
+                    item.automation.department,
+                    item.automation.department_number,
                     fingerprint_of(known),
-                    one.created_at or datetime.min.replace(tzinfo=UTC),
+                    item.created_at or datetime.min.replace(tzinfo=UTC),
                 )
     return stored
 
@@ -320,17 +313,17 @@ async def _list_store(items: BrainItems) -> dict[str, _Stored]:
 async def _read_all(items: BrainItems) -> AsyncGenerator[Iterable[SavedItem]]:
     async with aclosing(items.content.list_ids()) as pages:
         async for ids in pages:
-            for some in _batches(ids, _PAGE):
-                yield (await items.content.read_items(some)).values()
+            for batch in _batches(ids, _PAGE):
+                yield (await items.content.read_items(batch)).values()
 
 
-async def _without_own(items: BrainItems, ids: Sequence[str]) -> list[str]:
-    """Choose those that are not in the store, looking once more: a listing may miss one."""
-    gone: list[str] = []
-    for some in _batches(ids):
-        found = await items.content.read_items(some)
-        gone += [one for one in some if one not in found or found[one].department is None]
-    return gone
+async def _list_extra(items: BrainItems, ids: Sequence[str]) -> list[str]:
+    """Choose those that are not in the store, reading them once more: a listing may miss some."""
+    extra: list[str] = []
+    for batch in _batches(ids):
+        saved = await items.content.read_items(batch)
+        extra += [id_ for id_ in batch if id_ not in saved or saved[id_].department is None]
+    return extra
 
 
 def _batches(ids: Sequence[str], size: int = _AT_ONCE) -> Iterator[Sequence[str]]:

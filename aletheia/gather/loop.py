@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from aletheia.brain.index import sum_up
+from aletheia.brain.context import sum_up
 from aletheia.errors import BudgetExceeded, Deferred, InvalidTask, Unavailable
 from aletheia.gather.deps import GatherDeps
 from aletheia.gather.errors import TimeIsUp

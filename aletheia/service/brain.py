@@ -1,56 +1,25 @@
-"""The Brain API: the four endpoints of the specification, and what a client of our own asks for."""
+"""The Brain API: the four endpoints of SPEC §4, over any graph that is at hand."""
 
 import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import Annotated, Final, Protocol, TypeAlias
+from typing import Annotated, Final, TypeAlias
 from urllib.parse import unquote
 
-import numpy as np
-from fastapi import APIRouter, Depends, Header, Query, Response, Security
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, FastAPI, Header, Query, Security
 from fastapi.security import HTTPBearer
-from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from aletheia.brain.ports import (
-    MAX_PREVIOUS,
-    Brain,
-    BrainDepartment,
-    BrainItem,
-    FailedItem,
-    OtherModel,
-)
-from aletheia.service.brain_models import (
-    CONTEXT_TOKENS,
-    MAX_CONTEXT_TOKENS,
-    MAX_ITEMS,
-    MAX_MODEL_CHARS,
-    MAX_PREVIOUS_CHARS,
-    MAX_TEXT_CHARS,
-    ContextFound,
-    ContextQuery,
-    CoverageFound,
-    CoverageQuery,
-    DuplicatesFound,
-    DuplicatesQuery,
-    EvaluationKept,
-    EvaluationToKeep,
-    ModelAdopted,
-    ModelToAdopt,
-    NewItem,
-    NodesBatch,
-    NodesDeleted,
-    NodesFound,
-    NodesIndexed,
-    NodesToDelete,
-    ProjectId,
-    Slug,
-    check_slugs,
-    split_slugs,
-)
+from aletheia.brain import wire
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.ports import MAX_PREVIOUS, BrainDepartment, FailedItem, OtherModel
+from aletheia.errors import Unavailable
+from aletheia.service.guarding import GuardedRoute
 from aletheia.service.refusals import describe_refusals
 
-TAG: Final = "brain"
+log = logging.getLogger(__name__)
 
 _SCHEME: Final = HTTPBearer(
     auto_error=False,
@@ -59,12 +28,11 @@ _SCHEME: Final = HTTPBearer(
 )
 """Documents the key; the routes themselves ask for it, before they read anything."""
 
-
 _ModelNamed: TypeAlias = Annotated[
     str | None,
     Header(
-        alias="X-Aletheia-Model",
-        max_length=4 * MAX_MODEL_CHARS,
+        alias=wire.MODEL_HEADER,
+        max_length=4 * wire.MAX_MODEL_CHARS,
         description="The model that embeddings in the request are of, by its full name, with "
         "whatever else its vectors depend on; percent-encoded. If the service embeds with another "
         "one, it refuses them. Without it they are taken for those of the service's own model.",
@@ -72,87 +40,119 @@ _ModelNamed: TypeAlias = Annotated[
 ]
 
 
-class OpenedBrain(Protocol):
-    """Gives a Brain, once it can be used."""
+class BrainSource:
+    """A Brain that is opened once, as soon as that works.
 
-    async def brain(self) -> Brain:
-        """Give the Brain, open.
+    Args:
+        brain: the Brain; closed with the service.
+    """
+
+    def __init__(self, brain: IndexedBrain) -> None:
+        self._brain = brain
+        self._attempt: asyncio.Task[None] | None = None
+
+    async def opened(self) -> IndexedBrain:
+        """Return the Brain, open.
 
         Raises:
             Unavailable: it is out of reach.
         """
-        ...
+        # All that wait share an attempt: one after the other they would wait for each one's end.
+        attempt = self._attempt
+        if attempt is None or (attempt.done() and (attempt.cancelled() or attempt.exception())):
+            attempt = self._attempt = asyncio.create_task(self._brain.open())
+        await asyncio.shield(attempt)
+        return self._brain
+
+    async def ping(self) -> None:
+        """Check that the Brain answers, with vectors of the model in use.
+
+        Raises:
+            Unavailable: it does not answer.
+            ModelChanged: its vectors are of another model.
+        """
+        await (await self.opened()).check_model()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncGenerator[None]:
+        """Open the Brain at the start, if that works by then, and close it at the end."""
+        try:
+            await self.opened()
+        except Unavailable as outage:
+            log.warning("opening the Brain is tried again with the first request: %s", outage)
+        try:
+            yield
+        finally:
+            await self._brain.close()
 
 
-def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRouter:
-    """Make the routes of the Brain API.
+def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> APIRouter:
+    """Build the routes of the Brain API.
 
     Args:
-        source: what answers.
-        route_class: kind of the routes, which guards them.
+        source: of the answers.
+        route_class: guards the routes.
     """
     router = APIRouter(
-        prefix="/api/v1",
-        tags=[TAG],
+        tags=["brain"],
         route_class=route_class,
-        dependencies=[Security(_SCHEME), Depends(_say_whose)],
-        responses=describe_refusals(401, 422, 500, 502, 503),
+        dependencies=[Security(_SCHEME)],
+        responses=describe_refusals(401, 409, 422, 500, 502, 503),
         strict_content_type=False,
+        lifespan=source.lifespan,
     )
     with_body = describe_refusals(400, 408, 413, 415)
-    of_vectors = describe_refusals(409)
-    adopting = _Adopting()
 
-    @router.post("/nodes/batch", responses=with_body | of_vectors)
-    async def index_nodes(batch: NodesBatch, model: _ModelNamed = None) -> NodesIndexed:
-        """Index items of a department, and link them to their neighbours where it is a graph.
+    @router.post(wire.INDEX_PATH, responses=with_body)
+    async def index_nodes(batch: wire.NodesBatch, model: _ModelNamed = None) -> wire.NodesIndexed:
+        """Index items of a department.
 
         The same ones again change nothing; after a 503 all of them are to be sent again.
 
         An item that cannot be indexed fails alone. One that was indexed for another department
         moves to this one.
         """
-        brain = await source.brain()
+        brain = await source.opened()
         _check_model(brain, model)
-        last = {one.id: one for one in batch.items}
-        short = [one for one in last.values() if len(one.content) <= MAX_TEXT_CHARS]
-        done = await brain.upsert(
-            batch.project_id, batch.department.to_department(), [_to_item(one) for one in short]
+        last = {item.id: item for item in batch.items}
+        too_long = {item.id for item in last.values() if len(item.content) > wire.MAX_TEXT_CHARS}
+        items = [item.to_new_item() for item in last.values() if item.id not in too_long]
+        done = await brain.upsert(batch.project_id, batch.department.to_department(), items)
+        codes = {item.id: item.code for item in done.failed} | dict.fromkeys(
+            too_long, wire.TOO_LONG
         )
-        codes = {one.id: one.code for one in done.failed}
-        codes |= {
-            one.id: "input_too_long" for one in last.values() if len(one.content) > MAX_TEXT_CHARS
-        }
-        failed = tuple(FailedItem(one, codes[one]) for one in last if one in codes)
-        return NodesIndexed.of(replace(done, failed=failed))
+        failed = tuple(FailedItem(item_id, codes[item_id]) for item_id in last if item_id in codes)
+        return wire.NodesIndexed.of(replace(done, failed=failed))
 
-    @router.post("/search/duplicates", responses=with_body | of_vectors)
-    async def find_duplicates(query: DuplicatesQuery, model: _ModelNamed = None) -> DuplicatesFound:
+    @router.post(wire.SEARCH_PATH, responses=with_body)
+    async def find_duplicates(
+        query: wire.DuplicatesQuery, model: _ModelNamed = None
+    ) -> wire.DuplicatesFound:
         """Find the items of a project that are near to a text.
 
-        Nothing is found of items that were indexed before the service went over to another model,
-        until they are indexed again.
+        Nothing is found of items that were indexed before the service changed its model, until
+        they are indexed again.
         """
-        brain = await source.brain()
+        brain = await source.opened()
         _check_model(brain, model)
-        found = await brain.find_duplicates(
+        hits = await brain.find_duplicates(
             query.project_id,
             content=query.content,
-            vector=None if query.embedding is None else _to_vector(query.embedding),
+            vector=None if query.embedding is None else wire.to_vector(query.embedding),
             threshold=query.threshold,
             limit=query.limit,
         )
-        return DuplicatesFound.of(found)
+        return wire.DuplicatesFound.of(hits)
 
-    @router.get("/context/department", responses=of_vectors)
+    @router.get(wire.CONTEXT_PATH)
     async def read_context(
-        project_id: ProjectId,
-        department: Slug,
+        project_id: wire.ProjectId,
+        department: wire.Slug,
         previous: Annotated[
             str,
-            AfterValidator(check_slugs),
+            AfterValidator(_check_slugs),
             Query(
-                max_length=MAX_PREVIOUS_CHARS,
+                max_length=wire.MAX_PREVIOUS_CHARS,
                 description=f"Slugs of earlier departments, {MAX_PREVIOUS} at most, with commas "
                 "between them.",
                 examples=["sales,hr"],
@@ -160,106 +160,35 @@ def make_brain_router(source: OpenedBrain, route_class: type[APIRoute]) -> APIRo
         ] = "",
         max_tokens: Annotated[
             int,
-            Query(ge=0, le=MAX_CONTEXT_TOKENS, description="Of all texts together, at most."),
-        ] = CONTEXT_TOKENS,
-    ) -> ContextFound:
-        """Tell what is known of a department and of those before it."""
-        brain = await source.brain()
-        known = await brain.read_context(
-            project_id,
-            BrainDepartment(department, department),
-            split_slugs(previous),
-            max_tokens=max_tokens,
+            Query(ge=0, le=wire.MAX_CONTEXT_TOKENS, description="Of all texts together, at most."),
+        ] = wire.DEFAULT_CONTEXT_TOKENS,
+    ) -> wire.ContextFound:
+        """Return what is known of a department and of those before it."""
+        brain = await source.opened()
+        asked = BrainDepartment(department, department)
+        context = await brain.read_context(
+            project_id, asked, _split_slugs(previous), max_tokens=max_tokens
         )
-        return ContextFound.of(known)
+        return wire.ContextFound.of(context)
 
-    @router.post("/context/department", responses=with_body | of_vectors)
-    async def read_described_context(query: ContextQuery) -> ContextFound:
-        """Tell the same of a department whose description comes along, and names its aspects."""
-        brain = await source.brain()
-        known = await brain.read_context(
-            query.project_id,
-            query.department.to_department(),
-            query.previous,
-            max_tokens=query.max_tokens,
-        )
-        return ContextFound.of(known)
+    @router.post(wire.COVERAGE_PATH, responses=with_body)
+    async def analyze_coverage(query: wire.CoverageQuery) -> wire.CoverageFound:
+        """Measure how well items cover the aspects of a department.
 
-    @router.post("/analyze/coverage", responses=with_body | of_vectors)
-    async def analyze_coverage(query: CoverageQuery) -> CoverageFound:
-        """Say how well items cover the aspects of a department.
-
-        The aspects are named by the department's description: the one that comes along, else that
-        of the project's newest gather run where the service keeps runs of its own, else there is
-        but the department as a whole.
+        The aspects are named by the department's description in the project's newest gather run,
+        where the service has runs of its own; else the department as a whole is the only one.
         """
-        brain = await source.brain()
-        items = None if query.items is None else [one.to_item() for one in query.items]
+        brain = await source.opened()
+        items = None if query.items is None else [item.to_item() for item in query.items]
         department = query.department.to_department()
-        return CoverageFound.of(await brain.measure_coverage(query.project_id, department, items))
-
-    @router.get("/nodes")
-    async def list_nodes(
-        project_id: ProjectId,
-        after: Annotated[str, Query(description="Only items with a later id.")] = "",
-        limit: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="Items at most.")] = MAX_ITEMS,
-    ) -> NodesFound:
-        """List what is indexed of a project, so that it can be compared with the store."""
-        brain = await source.brain()
-        return NodesFound.of(await brain.list_items(project_id, after=after, limit=limit))
-
-    @router.post("/nodes/delete", responses=with_body)
-    async def delete_nodes(query: NodesToDelete) -> NodesDeleted:
-        """Delete items from the index."""
-        brain = await source.brain()
-        return NodesDeleted(deleted=await brain.delete(query.project_id, query.ids))
-
-    @router.post("/evaluations", responses=with_body)
-    async def keep_evaluation(query: EvaluationToKeep) -> EvaluationKept:
-        """Keep an evaluation of a version of a department, in place of an earlier one of it."""
-        brain = await source.brain()
-        await brain.keep_evaluation(
-            query.project_id, query.department, query.version, query.values_by_name
-        )
-        return EvaluationKept()
-
-    @router.post("/model/adopt", responses=with_body | of_vectors)
-    async def adopt_model(query: ModelToAdopt) -> ModelAdopted:
-        """Keep vectors of the model that the service embeds with, if it is the one named here.
-
-        Vectors of another model, and edges, are forgotten in all projects, whoever indexed them;
-        the items stay, and cannot be found until they are indexed again: until then a search
-        answers 200 with nothing. May take ten minutes; whoever asks again meanwhile waits for the
-        same end, and gets the same answer.
-        """
-        brain = await source.brain()
-        return ModelAdopted(adopted=await adopting.join(brain, query.model))
+        coverage = await brain.measure_coverage(query.project_id, department, items)
+        return wire.CoverageFound.of(coverage)
 
     return router
 
 
-class _Adopting:
-    """Goes over to another model once for all that ask for it at a time."""
-
-    def __init__(self) -> None:
-        self._attempts: dict[str, asyncio.Task[bool]] = {}
-
-    async def join(self, brain: Brain, model: str) -> bool:
-        """See `Brain.adopt_model`; it goes on where whoever asked for it is gone."""
-        attempt = self._attempts.get(model)
-        if attempt is None:
-            attempt = self._attempts[model] = asyncio.create_task(brain.adopt_model(model))
-            attempt.add_done_callback(lambda _: self._attempts.pop(model, None))
-        return await asyncio.shield(attempt)
-
-
-def _say_whose(response: Response) -> None:
-    """Tell our own client that it may ask for more than the specification has."""
-    response.headers["X-Aletheia"] = "brain"
-
-
-def _check_model(brain: Brain, named: str | None) -> None:
-    """See that vectors are of the model that the service embeds with.
+def _check_model(brain: IndexedBrain, named: str | None) -> None:
+    """Check that vectors are of the model that the service embeds with.
 
     Raises:
         OtherModel: they are not.
@@ -268,11 +197,13 @@ def _check_model(brain: Brain, named: str | None) -> None:
         raise OtherModel(brain.model, asked)
 
 
-def _to_item(item: NewItem) -> BrainItem:
-    vector = None if item.embedding is None else _to_vector(item.embedding)
-    return BrainItem(item.id, item.content, item.summary, item.context, vector)
+def _split_slugs(text: str) -> list[str]:
+    """Read slugs with commas between them, each of them once."""
+    return list(dict.fromkeys(slug for slug in text.split(",") if slug))
 
 
-def _to_vector(numbers: list[float]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        return np.array(numbers, np.float32)
+def _check_slugs(text: str) -> str:
+    """Check that slugs with commas between them are not too many."""
+    if len(_split_slugs(text)) > MAX_PREVIOUS:
+        raise ValueError(f"at most {MAX_PREVIOUS} departments")
+    return text

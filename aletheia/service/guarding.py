@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
 
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope
 
-from aletheia.service.auth import BearerKey
+from aletheia.service.auth import Authenticator
 from aletheia.service.refusals import ServiceError
 
 MAX_BODY_BYTES: Final = 16 * 2**20
@@ -20,54 +21,66 @@ BODY_TIMEOUT_S: Final = 30.0
 """How long a body may take to arrive."""
 
 
+class GuardedRoute(APIRoute):
+    """A route that asks who calls before it reads anything, and reads within bounds."""
+
+    authenticator: ClassVar[Authenticator]
+    max_body_bytes: ClassVar[int]
+    body_timeout_s: ClassVar[float]
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Build what handles a request."""
+        handle = super().get_route_handler()
+
+        async def guard(request: Request) -> Response:
+            bounded = _BoundedRequest(
+                request.scope, request.receive, self.max_body_bytes, self.body_timeout_s
+            )
+            try:
+                self.authenticator.check(request.headers)
+                _check_form(request)
+                return await handle(bounded)
+            except ServiceError:
+                # A caller that is still sending would lose the answer with the connection.
+                await bounded.discard()
+                raise
+
+        return guard
+
+
 def guarded_by(
-    key: BearerKey,
+    authenticator: Authenticator,
     *,
     max_body_bytes: int = MAX_BODY_BYTES,
     body_timeout_s: float = BODY_TIMEOUT_S,
-) -> type[APIRoute]:
-    """Make a kind of route that asks for a key before it reads anything, and reads within bounds.
+) -> type[GuardedRoute]:
+    """Build the `route_class` of a router.
 
     Args:
-        key: what callers have to send.
+        authenticator: decides who may call.
         max_body_bytes: longest body that is read.
         body_timeout_s: how long it may take to arrive.
     """
-
-    class GuardedRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def guard(request: Request) -> Response:
-                bounded = _BoundedRequest(
-                    request.scope, request.receive, max_body_bytes, body_timeout_s
-                )
-                try:
-                    key.check(request.headers)
-                    _check_form(request)
-                    return await handle(bounded)
-                except ServiceError:
-                    # A caller that is still sending would lose the answer with the connection.
-                    await bounded.pass_over()
-                    raise
-
-            return guard
-
-    return GuardedRoute
+    values = {
+        "authenticator": authenticator,
+        "max_body_bytes": max_body_bytes,
+        "body_timeout_s": body_timeout_s,
+    }
+    return type("Guarded", (GuardedRoute,), values)
 
 
 class _BoundedRequest(Request):
     """A request whose body is read within bounds, as strict JSON."""
 
     def __init__(self, scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> None:
-        async def note_end() -> Message:
+        async def receive_and_note_end() -> Message:
             message = await receive()
-            self._has_come = message["type"] != "http.request" or not message.get("more_body")
+            self._is_complete = message["type"] != "http.request" or not message.get("more_body")
             return message
 
-        super().__init__(scope, note_end)
+        super().__init__(scope, receive_and_note_end)
         self._max_bytes, self._timeout_s = max_bytes, timeout_s
-        self._has_come = False
+        self._is_complete = False
         self._read: bytes | None = None
 
     async def body(self) -> bytes:
@@ -92,7 +105,7 @@ class _BoundedRequest(Request):
                     chunks.append(chunk)
         except TimeoutError:
             message = f"no complete body within {self._timeout_s:g} s"
-            raise ServiceError(408, "body_too_slow", message) from None
+            raise ServiceError(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", message) from None
         self._read = b"".join(chunks)
         return self._read
 
@@ -105,23 +118,24 @@ class _BoundedRequest(Request):
         try:
             return orjson.loads(await self.body())
         except orjson.JSONDecodeError as error:
-            raise ServiceError(400, "invalid_json", f"the body is not JSON: {error}") from None
+            message = f"the body is not JSON: {error}"
+            raise ServiceError(HTTPStatus.BAD_REQUEST, "invalid_json", message) from None
 
-    async def pass_over(self) -> None:
-        """Let the rest of the body come, within the same bounds, and forget it."""
+    async def discard(self) -> None:
+        """Read the rest of the body, within the same bounds, and forget it."""
         size = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
-                while not self._has_come and size <= self._max_bytes:
+                while not self._is_complete and size <= self._max_bytes:
                     size += len((await self.receive()).get("body", b""))
 
     def _too_large(self) -> ServiceError:
         message = f"a body has at most {self._max_bytes:,} bytes"
-        return ServiceError(413, "body_too_large", message)
+        return ServiceError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
 
 
 def _check_form(request: Request) -> None:
-    """See that a body, if there is one, is plain JSON.
+    """Check that a body, if there is one, is JSON, and not compressed.
 
     Raises:
         ServiceError: 415 `unsupported_media_type`.
@@ -133,4 +147,4 @@ def _check_form(request: Request) -> None:
     )
     if request.method in ("POST", "PUT", "PATCH") and not (is_json and encoding == "identity"):
         message = "send the body as application/json, not compressed"
-        raise ServiceError(415, "unsupported_media_type", message)
+        raise ServiceError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)

@@ -1,4 +1,4 @@
-"""How the service says that something went wrong: always as JSON, with a stable code."""
+"""How the service answers when something goes wrong: as JSON, with a stable code."""
 
 import logging
 import math
@@ -32,18 +32,17 @@ _MEANINGS: Final = {
     401: "`missing_key` or `wrong_key`.",
     408: "`body_too_slow`: the body did not arrive in time.",
     409: "`embedding_model_changed`: what is indexed was embedded by another model, named in "
-    "`details`; a `reconcile` run indexes it anew. `other_embedding_model`: the model named (to "
-    "be adopted, or in `X-Aletheia-Model`) is not the one that the service embeds with; "
-    "`details` has both.",
+    "`details`; `reconcile` has to be run where the service is. `other_embedding_model`: the model "
+    "named in `X-Aletheia-Model` is not the one that the service embeds with; `details` has both.",
     413: "`body_too_large`.",
     415: "`unsupported_media_type`: the body must be application/json, not compressed.",
     422: "`invalid_request`, or what is wrong in particular: `invalid_project_id`, "
     "`missing_query`, `wrong_dimensions`, `invalid_vector`, `input_too_long`.",
     500: "`internal_error`.",
     502: "`backend_refused`: what the service itself depends on refuses it; its configuration "
-    "has to be mended.",
+    "has to be corrected.",
     503: "`no_key_configured`; or, for now, `unavailable`, `bad_answer`, `model_unavailable`, "
-    "`rate_limited`, `budget_exceeded`, `breaker_open`, or what embedding came to, such as "
+    "`rate_limited`, `budget_exceeded`, `breaker_open`, or the code that embedding ended with, as "
     "`model_crashed`. Try again after `Retry-After`.",
 }
 _MAX_FAULTS: Final = 5
@@ -61,7 +60,7 @@ class Refusal(BaseModel):
     details: dict[str, str] | None = Field(
         default=None,
         description="Further values, with some codes.",
-        exclude_if=lambda it: it is None,
+        exclude_if=lambda details: details is None,
     )
 
 
@@ -89,12 +88,12 @@ class ServiceError(HTTPException):
 
 
 def describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Say in the OpenAPI document what these statuses mean."""
-    return {one: {"model": Refused, "description": _MEANINGS[one]} for one in statuses}
+    """Return the OpenAPI description of what these statuses mean."""
+    return {status: {"model": Refused, "description": _MEANINGS[status]} for status in statuses}
 
 
 def install_refusals(app: FastAPI) -> None:
-    """Have everything that goes wrong in an application answered in our form."""
+    """Make an application answer in our form whatever goes wrong."""
     handlers: Mapping[type[Exception], Any] = {
         HTTPException: _answer_http,
         RequestValidationError: _answer_invalid,
@@ -130,7 +129,7 @@ async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResp
     is_project = any(
         fault["loc"][-1] == "project_id" and fault["type"] != "missing" for fault in faults
     )
-    # Of the value itself nothing is said: it may hold anything.
+    # The value itself is not repeated: it may hold anything.
     said = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:_MAX_FAULTS]]
     if len(faults) > _MAX_FAULTS:
         said.append(f"and {len(faults) - _MAX_FAULTS} more")

@@ -2,10 +2,10 @@
 
 from aletheia.adapters.brain.service import BrainService
 from aletheia.brain.access import BrainAccess
+from aletheia.brain.graph import BrainGraph
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import Outbox
-from aletheia.brain.ports import BrainGraph
 from aletheia.gather.catalogue import RunCatalogue
 from aletheia.items.calibration import GREY_FROM, shipped_calibration
 from aletheia.items.vector_cache import VectorCache
@@ -35,8 +35,11 @@ async def get_brain() -> BrainService | IndexedBrain:
     return service or await get_indexed_brain()
 
 
-async def get_indexed_brain() -> IndexedBrain:
+async def get_indexed_brain(*, draws_edges: bool = True) -> IndexedBrain:
     """Return the Brain that is kept here, never a client of a service. Not open yet.
+
+    Args:
+        draws_edges: whether what it indexes is linked to its neighbours.
 
     Raises:
         Misconfigured: the address of Neo4j cannot be right, or see `get_item_embedder`.
@@ -52,10 +55,10 @@ async def get_indexed_brain() -> IndexedBrain:
             model.embed,
             model.vectors,
             catalogue=RunCatalogue(await get_store()),
-            link_from=known.to_cosine(GREY_FROM),
+            link_from=known.to_cosine(GREY_FROM) if draws_edges else None,
         )
 
-    key = ("indexed brain", model.vectors, session.run_id, *loaded.key)
+    key = ("indexed brain", draws_edges, model.vectors, session.run_id, *loaded.key)
     return await session.clients.build(key, build)
 
 

@@ -15,18 +15,11 @@ from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.brain.access import BrainAccess
+from aletheia.brain.graph import NEIGHBOURS, GraphItem
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import DeliveryPace, Outbox
-from aletheia.brain.ports import (
-    NEIGHBOURS,
-    BrainDepartment,
-    BrainItem,
-    Duplicate,
-    GraphItem,
-    IndexedItem,
-    KnownItem,
-)
+from aletheia.brain.ports import BrainDepartment, BrainItem, Duplicate, IndexedItem, KnownItem
 from aletheia.errors import InvalidTask, Unavailable
 from aletheia.items.content import Automation, SavedItem, make_item
 from aletheia.items.models import Item
@@ -181,12 +174,12 @@ class FlakyGraph(EmbeddedGraph):
         await self._reach()
         return await super().link(project_id, ids, threshold=threshold, limit=limit)
 
-    async def keep_evaluation(
+    async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """Keep it, if it is there."""
+        """Save it, if it is there."""
         await self._reach()
-        await super().keep_evaluation(project_id, department, version, values)
+        await super().save_evaluation(project_id, department, version, values)
 
 
 class BrainWorld:

@@ -35,6 +35,7 @@ from flows.gather import automated_gather_creation
 from tasks.clients.store import get_store
 from tasks.evaluation import start_run, tell_brain
 from tasks.session import open_session
+from tests.fakes.brain_graphs import read_evaluation
 from tests.fakes.brain_service import serve_fake_brain
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.departments import make_department
@@ -50,7 +51,13 @@ from tests.flows.evaluation_studio import (
     studio,
     with_model,
 )
-from tests.flows.test_reconcile import lose_the_brain, swept, use_embedded, use_service
+from tests.flows.test_reconcile import (
+    lose_the_brain,
+    swept,
+    use_embedded,
+    use_neo4j,
+    use_service,
+)
 
 __all__ = ["studio"]
 
@@ -372,7 +379,7 @@ async def known_score(studio: Studio, directory: Path, version: str) -> tuple[fl
     """The score that the Brain has of a version, and its attempt."""
     graph = EmbeddedGraph(directory)
     await graph.open()
-    found = await graph.read_evaluation(studio.project_id, "legal", version)
+    found = await read_evaluation(graph, studio.project_id, "legal", version)
     await graph.close()
     return None if found is None else (found["score"], found["attempt"])
 
@@ -404,18 +411,29 @@ async def test_an_evaluation_ends_without_the_brain_and_the_sweep_tells_it_later
 
 
 async def test_a_brain_that_hangs_does_not_hold_up_an_evaluation_for_long(studio: Studio):
-    async with serve_fake_brain() as service:
-        service.wait_s = 60.0
-        await use_service(service.url, service.key)
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        await use_neo4j(f"bolt://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         await studio.add_items("legal", *TEXTS)
         began = time.monotonic()
         await studio.evaluate(1)
         # 5 s of patience, and the run itself.
         assert time.monotonic() - began < 20
-        assert [one.path for one in service.requests] == ["/api/v1/evaluations"]
     (state,) = await Outbox(studio.documents).states()
     assert (state.waiting, state.failures) == (1, 1)
-    assert "no answer within the time" in state.reason
+    assert "no answer within" in state.reason
+
+
+async def test_a_brain_service_is_sent_no_evaluation(studio: Studio):
+    async with serve_fake_brain() as service:
+        await use_service(service.url, service.key)
+        await studio.add_items("legal", *TEXTS)
+        await studio.evaluate(1)
+        assert service.requests == []
+    assert await Outbox(studio.documents).states() == []
 
 
 async def test_an_evaluation_does_not_fail_for_prefect_that_gives_no_block_any_more(

@@ -16,12 +16,12 @@ from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import directory_of
 from aletheia.adapters.embedding.items import embed_with, name_vectors_of
 from aletheia.adapters.mock.embedder import MockEmbedder
+from aletheia.brain.graph import BrainGraph
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.outbox import Outbox
-from aletheia.brain.ports import BrainDepartment, BrainGraph
+from aletheia.brain.ports import BrainDepartment
 from aletheia.errors import InvalidTask
 from aletheia.intake.ledger import Ledger
-from aletheia.service.app import ServiceParts, create_app
 from aletheia.settings import EmbeddingSettings, IntakeSettings
 from blocks import BrainCredentials
 from flows.gather import automated_gather_creation
@@ -36,6 +36,7 @@ from tasks.reconcile import (
 from tasks.session import open_session
 from tasks.status import read_system_status
 from tasks.sweep import SweepFailed, SweepReport
+from tests.fakes.brain_app import make_brain_app
 from tests.fakes.serving import serving
 from tests.flows.conftest import artifacts, last_run
 from tests.flows.test_gather import Shop, shop
@@ -70,7 +71,12 @@ async def use_embedded(directory: Path) -> None:
 
 async def lose_the_brain() -> None:
     """Have nobody listen where the Brain is."""
-    await use_service("http://127.0.0.1:9", "k")
+    await use_neo4j("bolt://127.0.0.1:9")
+
+
+async def use_neo4j(uri: str) -> None:
+    neo4j = BrainCredentials(neo4j_uri=SecretStr(uri), neo4j_password=SecretStr("p"))
+    await neo4j.asave("default", overwrite=True)
 
 
 async def use_service(url: str, key: str) -> None:
@@ -251,46 +257,50 @@ async def test_a_change_of_model_that_was_cut_short_is_finished_for_all_projects
 
 
 @contextlib.asynccontextmanager
-async def own_service(directory: Path) -> AsyncGenerator[EmbeddedGraph]:
+async def own_service(directory: Path) -> AsyncGenerator[IndexedBrain]:
     """Have our own service, with the settings of now, be the Brain."""
     embedder = MockEmbedder(default_model=EmbeddingSettings().default_model)
     model = embedder.canonical_model(None)
     graph = EmbeddedGraph(directory)
-    brain = IndexedBrain(
-        graph, embed_with(embedder, model), name_vectors_of(embedder, model), link_from=-1.0
-    )
-    async with serving(create_app(ServiceParts(brain, "the-key"))) as url:
+    brain = IndexedBrain(graph, embed_with(embedder, model), name_vectors_of(embedder, model))
+    async with serving(make_brain_app(brain, "the-key")) as url:
         await use_service(url, "the-key")
-        yield graph
+        yield brain
 
 
-async def test_behind_our_own_service_the_brain_has_all_it_has_here(
+async def test_a_service_is_sent_everything_again(shop: Shop, tmp_path: Path):
+    async with own_service(tmp_path / "there") as brain:
+        report = await shop.gather(max_iterations=3)
+        before = await indexed(brain.graph)
+        assert len(before) == report.items_created > 1
+        assert await Outbox(shop.documents).intents.projects() == []
+        done = await run_reconcile()
+        (project,) = done.projects
+        assert not project.is_compared
+        assert (project.upserted, project.deleted) == (report.items_created, 0)
+        assert await indexed(brain.graph) == before
+    (row,) = await rows_of_last_run()
+    assert (row["what"], "everything was sent again" in row["examples"]) == ("not compared", True)
+
+
+async def test_a_service_whose_model_has_changed_adopts_it_where_its_graph_is_at_hand(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with own_service(tmp_path / "there") as graph:
-        report = await shop.gather(max_iterations=3)
-        found = await indexed(graph)
-        assert len(found) == report.items_created > 1
-        assert await graph.list_neighbours("shop", max(found))
-        assert (await run_reconcile()).differences_before == 0
-
+    async with own_service(tmp_path / "there"):
+        report = await shop.gather(max_iterations=2)
     monkeypatch.setenv("DEFAULT_EMBEDDING_MODEL", "sentence-transformers/another")
-    async with own_service(tmp_path / "there") as graph:
-        done = await run_reconcile("shop")
-        (project,) = done.projects
-        assert (project.is_new_model, project.upserted) == (True, report.items_created)
-        assert done.differences_after == 0
-        assert all(one.has_vector for one in await graph.list_items("shop"))
-        assert await graph.list_neighbours("shop", max(found))
+    async with own_service(tmp_path / "there") as brain:
+        with pytest.raises(ReconcileFailed, match="run `reconcile` to index all anew"):
+            await run_reconcile("shop")
+        assert await brain.adopt_model(brain.model)
+        (project,) = (await run_reconcile("shop")).projects
+        assert project.upserted == report.items_created
+        assert all(one.has_vector for one in await brain.list_items("shop"))
         # Somebody here has forgotten to change the setting.
         monkeypatch.delenv("DEFAULT_EMBEDDING_MODEL")
-        before = await indexed(graph)
-        again = await shop.gather(max_iterations=1)
-        assert again.items_created > 0
-        assert await indexed(graph) == before
         with pytest.raises(ReconcileFailed, match="give both sides the same settings"):
             await run_reconcile("shop")
-        assert all(one.has_vector for one in await graph.list_items("shop"))
+        assert all(one.has_vector for one in await brain.list_items("shop"))
 
 
 async def test_a_project_that_is_none_is_refused(shop: Shop, tmp_path: Path):

@@ -7,23 +7,19 @@ import numpy as np
 import pytest
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
-from aletheia.brain.index import (
-    MAX_ID_BYTES,
-    IndexedBrain,
-    fingerprint_of,
-    make_unit,
-    measure_cosines,
-    sum_up,
-)
+from aletheia.brain.context import sum_up
+from aletheia.brain.graph import GraphItem
+from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import (
     BrainDepartment,
     BrainItem,
     FailedItem,
-    GraphItem,
     KnownItem,
     ModelChanged,
     Upserted,
 )
+from aletheia.brain.texts import MAX_ID_BYTES, fingerprint_of
+from aletheia.brain.vectors import make_unit, measure_cosines
 from aletheia.errors import InvalidTask, Unavailable
 from tests.fakes.brain import (
     DIMENSIONS,

@@ -14,10 +14,11 @@ from aletheia.brain.access import BrainAccess
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.intents import OUTBOX
 from aletheia.brain.ports import BrainDepartment, BrainItem, Upserted
-from aletheia.errors import InvalidTask, NotFound, Refused, Unavailable
+from aletheia.errors import InvalidTask, Refused, Unavailable
 from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationRequest
 from tests.fakes.brain import LEGAL, MODEL, NOT_EMBEDDABLE, PROJECT, SALES, BrainWorld
+from tests.fakes.brain_graphs import read_evaluation, read_neighbours
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def test_what_is_delivered_is_linked(world: BrainWorld):
     world.brain = IndexedBrain(world.graph, world.embed, MODEL, link_from=-1.0)
     await world.deliver()
     (newest, *_) = await world.known()
-    assert len(await world.graph.list_neighbours(PROJECT, newest)) == 2
+    assert len(await read_neighbours(world.graph, PROJECT, newest)) == 2
 
 
 async def test_what_waits_while_the_brain_is_away_is_delivered_afterwards(
@@ -304,11 +305,11 @@ async def test_a_link_that_is_not_drawn_is_drawn_later(world: BrainWorld):
     world.graph.calls_left = 4
     assert await world.deliver() == 0
     assert sorted(await world.known()) == sorted([first, second])
-    assert await world.graph.list_neighbours(PROJECT, first) == []
+    assert await read_neighbours(world.graph, PROJECT, first) == []
     world.graph.calls_left, world.graph.is_away = None, False
     world.now += 11
     assert await world.deliver() == 2
-    assert [item.id for item in await world.graph.list_neighbours(PROJECT, first)] == [second]
+    assert [item.id for item in await read_neighbours(world.graph, PROJECT, first)] == [second]
 
 
 async def test_an_intent_of_an_earlier_version_of_this_program_is_delivered(world: BrainWorld):
@@ -339,7 +340,7 @@ async def save_evaluation(world: BrainWorld, version: str, score: float, attempt
 async def stored_score(world: BrainWorld, version: str) -> float | None:
     """The score that the Brain has."""
     await EmbeddedGraph.open(world.graph)
-    found = await EmbeddedGraph.read_evaluation(world.graph, PROJECT, "legal", version)
+    found = await read_evaluation(world.graph, PROJECT, "legal", version)
     return None if found is None else found["score"]
 
 
@@ -353,7 +354,7 @@ async def test_an_evaluation_is_delivered_after_the_items_that_came_before(world
     assert await world.deliver() == 3
     # In one batch they would have gone past it.
     assert world.graph.upserts == [before, after]
-    found = await world.graph.read_evaluation(PROJECT, "legal", "v1")
+    found = await read_evaluation(world.graph, PROJECT, "legal", "v1")
     assert found == {"score": 81.5, "attempt": 1}
     assert await world.outbox.intents.projects() == []
 
@@ -413,11 +414,11 @@ async def test_of_two_attempts_that_waited_the_later_one_is_kept(world: BrainWor
 
 
 class Fussy(IndexedBrain):
-    """Keeps no evaluation."""
+    """Takes no evaluation."""
 
-    error: Exception = NotFound("brain", 404, "the service does not offer to keep evaluations")
+    error: Exception = Refused("brain", 422, "no such version")
 
-    async def keep_evaluation(
+    async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
         del project_id, department, version, values
@@ -426,7 +427,7 @@ class Fussy(IndexedBrain):
 
 @pytest.mark.parametrize(
     "error",
-    [Fussy.error, Refused("brain", 422, "no such version"), InvalidTask("invalid_id", "no")],
+    [Fussy.error, InvalidTask("invalid_id", "no")],
 )
 async def test_an_evaluation_that_nobody_wants_holds_nobody_up(world: BrainWorld, error: Exception):
     world.brain = Fussy(world.graph, world.embed, MODEL)
@@ -437,6 +438,23 @@ async def test_an_evaluation_that_nobody_wants_holds_nobody_up(world: BrainWorld
     assert await world.deliver() == 1
     assert await world.known() == ids
     assert await world.outbox.states() == []
+
+
+class BehindHttp(IndexedBrain):
+    """Answers the four calls, and nothing else."""
+
+    @property
+    def upkeep(self) -> Any:
+        return None
+
+
+async def test_a_brain_behind_http_is_sent_no_evaluation(world: BrainWorld):
+    world.brain = BehindHttp(world.graph, world.embed, MODEL)
+    await world.outbox.intents.announce_evaluation(ask_for("v1"))
+    await save_evaluation(world, "v1", 81.5)
+    assert await world.deliver() == 0
+    assert await world.outbox.states() == []
+    assert await stored_score(world, "v1") is None
 
 
 async def test_an_evaluation_that_is_refused_for_our_key_is_not_lost(world: BrainWorld):

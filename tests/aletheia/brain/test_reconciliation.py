@@ -1,7 +1,7 @@
 """The Brain made to agree with the store (SPEC §4, Brain)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import pytest
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.intents import OUTBOX
 from aletheia.brain.items import BrainItems
-from aletheia.brain.ports import BrainItem, IndexedItem, ModelChanged, OtherModel
+from aletheia.brain.ports import BrainItem, ModelChanged, OtherModel
 from aletheia.brain.reconciliation import Kind, Reconciled, Reconciler
-from aletheia.errors import NotFound, Unavailable
+from aletheia.errors import Unavailable
 from aletheia.items.vector_cache import VectorCache
 from tests.fakes.brain import (
     LEGAL,
@@ -26,6 +26,7 @@ from tests.fakes.brain import (
     item_of,
     vector_of,
 )
+from tests.fakes.brain_graphs import read_evaluation, read_neighbours
 
 
 @pytest.fixture
@@ -109,8 +110,8 @@ async def test_another_embedding_model_has_everything_indexed_anew(world: BrainW
     with pytest.raises(ModelChanged):
         await world.brain.find_duplicates(PROJECT, content="first", threshold=0.5)
     with pytest.raises(OtherModel, match="'another', not with 'tests/eight-numbers'"):
-        await make_reconciler(world).adopt_model(PROJECT, MODEL)
-    assert await make_reconciler(world).adopt_model(PROJECT, "another")
+        await make_reconciler(world).adopt_model(MODEL)
+    assert await make_reconciler(world).adopt_model("another")
     done = await reconcile(world)
     assert found(done) == {Kind.WITHOUT_VECTOR: sorted(ids)}
     assert_none_left(done, 2)
@@ -119,7 +120,7 @@ async def test_another_embedding_model_has_everything_indexed_anew(world: BrainW
     assert kept is not None
     assert kept[0] == "another"
     assert len(await world.brain.find_duplicates(PROJECT, content="x", threshold=-1.0)) == 2
-    assert not await make_reconciler(world).adopt_model(PROJECT, "another")
+    assert not await make_reconciler(world).adopt_model("another")
     assert found(await reconcile(world)) == {}
 
 
@@ -198,11 +199,11 @@ async def test_edges_that_it_could_not_draw_are_drawn_later(world: BrainWorld):
     with pytest.raises(Unavailable):
         await reconcile(world)
     assert sorted(await world.known()) == sorted([first, second])
-    assert await world.graph.list_neighbours(PROJECT, first) == []
+    assert await read_neighbours(world.graph, PROJECT, first) == []
     world.graph.calls_left, world.graph.is_away = None, False
     assert found(await reconcile(world)) == {}, "edges are no difference"
     assert await world.deliver() == 2
-    assert [one.id for one in await world.graph.list_neighbours(PROJECT, first)] == [second]
+    assert [one.id for one in await read_neighbours(world.graph, PROJECT, first)] == [second]
     assert await world.outbox.states() == []
 
 
@@ -220,9 +221,9 @@ async def test_edges_are_drawn_later_if_it_is_killed_before(world: BrainWorld):
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     world.graph.before_linking = None
-    assert await world.graph.list_neighbours(PROJECT, first) == []
+    assert await read_neighbours(world.graph, PROJECT, first) == []
     assert await world.deliver() == 2
-    assert [one.id for one in await world.graph.list_neighbours(PROJECT, first)] == [second]
+    assert [one.id for one in await read_neighbours(world.graph, PROJECT, first)] == [second]
 
 
 async def test_what_it_has_written_waits_no_more_also_if_some_was_refused(world: BrainWorld):
@@ -257,63 +258,33 @@ async def test_a_brain_that_hangs_afterwards_does_not_hold_it_up(world: BrainWor
     assert (state.waiting, state.failures) == (1, 1)
 
 
-class ServiceOfOthers(IndexedBrain):
+class BehindHttp(IndexedBrain):
     """Answers the four calls, and nothing else."""
 
-    async def list_items(
-        self, project_id: str, *, after: str = "", limit: int = 1000
-    ) -> list[IndexedItem]:
-        raise NotFound("brain", 404, f"{project_id} {after} {limit}")
-
-    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        raise NotFound("brain", 404, f"{project_id} {ids}")
-
-    async def keep_evaluation(
-        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
-    ) -> None:
-        raise NotFound("brain", 404, f"{project_id} {department} {version} {values}")
-
-    async def adopt_model(self, model: str) -> bool:
-        raise NotFound("brain", 404, model)
+    @property
+    def upkeep(self) -> Any:
+        return None
 
 
-class ForgetfulService(ServiceOfOthers):
-    """Lists the same page whatever comes after."""
-
-    async def list_items(
-        self, project_id: str, *, after: str = "", limit: int = 1000
-    ) -> list[IndexedItem]:
-        del after, limit
-        return await self.graph.list_items(project_id, limit=1)
-
-
-async def test_a_service_that_lists_one_page_for_ever_is_not_listed_for_ever(world: BrainWorld):
+async def test_a_brain_behind_http_is_sent_everything_again(world: BrainWorld):
     ids = await world.save("first", "second")
-    await world.deliver()
-    world.brain = ForgetfulService(world.graph, world.embed, MODEL)
-    async with asyncio.timeout(5):
+    world.brain = BehindHttp(world.graph, world.embed, MODEL)
+    assert not await make_reconciler(world).adopt_model(MODEL)
+    for _ in range(2):
         done = await reconcile(world)
-    assert found(done) == {Kind.MISSING: [max(ids)]}
-    assert sorted(await world.known()) == sorted(ids)
+        assert (done.before, done.after, done.upserted) == (None, None, 2)
+        assert sorted(await world.known()) == sorted(ids)
+    assert await world.documents.count(OUTBOX, {}) == 1, "the run's own intent"
 
 
-async def test_a_service_that_lists_nothing_is_sent_everything_again(world: BrainWorld):
-    ids = await world.save("first", "second")
-    world.brain = ServiceOfOthers(world.graph, world.embed, MODEL)
-    assert not await make_reconciler(world).adopt_model(PROJECT, MODEL)
-    done = await reconcile(world)
-    assert (done.before, done.after, done.upserted) == (None, None, 2)
-    assert sorted(await world.known()) == sorted(ids)
-
-
-async def test_a_service_of_others_whose_model_has_changed_is_not_called_in_order(
+async def test_a_brain_behind_http_whose_model_has_changed_is_not_called_in_order(
     world: BrainWorld,
 ):
     await world.save("first", "second")
     await world.deliver()
-    world.brain = ServiceOfOthers(world.graph, world.embed, "another")
-    with pytest.raises(ModelChanged, match="of a service that cannot be told to, on its side"):
-        await make_reconciler(world).adopt_model(PROJECT, "another")
+    world.brain = BehindHttp(world.graph, world.embed, "another")
+    with pytest.raises(ModelChanged, match="for a service, where its graph is at hand"):
+        await reconcile(world)
 
 
 EVALUATION = {
@@ -328,11 +299,11 @@ EVALUATION = {
 
 
 async def test_evaluations_are_kept_beside_the_items(world: BrainWorld):
-    assert await make_reconciler(world).keep_evaluations(PROJECT, [EVALUATION]) == 1
-    kept = await world.graph.read_evaluation(PROJECT, "legal", "v1")
+    assert await make_reconciler(world).save_evaluations(PROJECT, [EVALUATION]) == 1
+    kept = await read_evaluation(world.graph, PROJECT, "legal", "v1")
     assert kept == {"score": 81.0, "threshold": 80.0, "mock": True}
 
 
-async def test_a_service_that_keeps_no_evaluations_is_no_fault(world: BrainWorld):
-    world.brain = ServiceOfOthers(world.graph, world.embed, MODEL)
-    assert await make_reconciler(world).keep_evaluations(PROJECT, [EVALUATION]) == 0
+async def test_a_brain_behind_http_is_given_no_evaluations(world: BrainWorld):
+    world.brain = BehindHttp(world.graph, world.embed, MODEL)
+    assert await make_reconciler(world).save_evaluations(PROJECT, [EVALUATION]) == 0

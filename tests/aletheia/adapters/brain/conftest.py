@@ -4,21 +4,20 @@ A further backend is a further name in `GRAPHS` and a branch of `opened_graph`; 
 cannot be had skips with the reason.
 """
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.neo4j import Neo4jGraph
 from aletheia.adapters.brain.service import BrainService
+from aletheia.brain.graph import BrainGraph
 from aletheia.brain.index import IndexedBrain
-from aletheia.brain.ports import Brain, BrainGraph
-from aletheia.service.app import ServiceParts, create_app
+from aletheia.brain.ports import Brain
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, find_department
+from tests.fakes.brain_app import make_brain_app
 from tests.fakes.serving import serving
 from tests.services.fixtures import neo4j_address, own_neo4j
 from tests.services.neo4j_server import Neo4jAddress, empty
@@ -32,8 +31,6 @@ OVER_HTTP = "http over "
 
 BRAINS = [*GRAPHS, *(OVER_HTTP + name for name in GRAPHS)]
 """What answers the four calls, by name."""
-
-Reach: TypeAlias = Callable[[IndexedBrain], AbstractAsyncContextManager[Brain]]
 
 
 @asynccontextmanager
@@ -64,7 +61,7 @@ async def reached(brain: IndexedBrain, *, is_over_http: bool) -> AsyncGenerator[
     if not is_over_http:
         yield brain
         return
-    async with serving(create_app(ServiceParts(brain, "a-key"))) as url:
+    async with serving(make_brain_app(brain)) as url:
         client = BrainService(url, api_key="a-key", model=brain.model, max_retries=0)
         await client.open()
         yield client
@@ -95,9 +92,3 @@ async def brain(request: pytest.FixtureRequest, embed: FakeEmbed) -> AsyncGenera
         brain = IndexedBrain(graph, embed, MODEL, DIMENSIONS, catalogue=find_department)
         async with reached(brain, is_over_http=name.startswith(OVER_HTTP)) as client:
             yield client
-
-
-@pytest.fixture(params=["directly", "over http"])
-def reach(request: pytest.FixtureRequest) -> Reach:
-    """Reaches a Brain over the graph of the same test."""
-    return partial(reached, is_over_http=request.param == "over http")

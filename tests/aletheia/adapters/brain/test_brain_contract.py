@@ -14,12 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from aletheia.adapters.brain.service import BrainService
-from aletheia.brain.index import IndexedBrain, fingerprint_of
+from aletheia.brain.graph import NEIGHBOURS, BrainGraph
+from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import (
-    NEIGHBOURS,
     Brain,
     BrainDepartment,
-    BrainGraph,
     BrainItem,
     DepartmentContext,
     FailedItem,
@@ -29,12 +28,12 @@ from aletheia.brain.ports import (
     OtherModel,
     Upserted,
 )
+from aletheia.brain.texts import fingerprint_of
 from aletheia.errors import InvalidTask
 from aletheia.items.departments import Department
 from aletheia.llm.messages import estimate_tokens
 from aletheia.quality.scores import QualityItem, score_quality
-from aletheia.service.app import ServiceParts, create_app
-from tests.aletheia.adapters.brain.conftest import Reach
+from tests.aletheia.adapters.brain.conftest import reached
 from tests.fakes.brain import (
     DIMENSIONS,
     FIRST_AXIS,
@@ -48,6 +47,8 @@ from tests.fakes.brain import (
     vector_at,
     vector_of,
 )
+from tests.fakes.brain_app import make_brain_app
+from tests.fakes.brain_graphs import read_evaluation, read_neighbours
 from tests.fakes.serving import serving
 
 pytestmark = pytest.mark.timeout(180)  # the start of a Neo4j counts towards the first test
@@ -330,13 +331,12 @@ async def test_a_department_without_items_has_nothing_but_gaps(brain: Brain):
     assert "contracts" in context.gaps
 
 
-async def test_a_description_that_comes_along_names_the_aspects(brain: Brain):
+async def test_a_description_that_comes_along_names_the_aspects(indexed: IndexedBrain):
     garden = BrainDepartment("garden", "Garden", 9, "Waters the flowers and feeds the birds.")
-    for _ in range(2):
-        context = await brain.read_context(PROJECT, garden, max_tokens=1000)
-        coverage = await brain.measure_coverage(PROJECT, garden)
-        assert "birds" in str(context.gaps)
-        assert [one.name for one in coverage.aspects[:-1]] == list(context.gaps)
+    context = await indexed.read_context(PROJECT, garden, max_tokens=1000)
+    coverage = await indexed.measure_coverage(PROJECT, garden)
+    assert "birds" in str(context.gaps)
+    assert [one.name for one in coverage.aspects[:-1]] == list(context.gaps)
 
 
 ITEMS = [
@@ -442,7 +442,7 @@ async def test_a_deleted_item_is_gone(indexed: IndexedBrain, graph: BrainGraph):
     assert await graph.delete(PROJECT, ["i1"]) == 0
     assert sorted(await find_ids(indexed, FIRST_AXIS, -1.0)) == ["i0", "i2"]
     assert [one.id for one in await graph.list_newest(PROJECT, "legal", 10)] == ["i2", "i0"]
-    assert [one.id for one in await graph.list_neighbours(PROJECT, "i0")] == ["i2"]
+    assert [one.id for one in await read_neighbours(graph, PROJECT, "i0")] == ["i2"]
     assert len(await graph.list_items("project-2")) == 4
     assert await indexed.upsert(PROJECT, LEGAL, [items[1]]) == Upserted(1, 0)
     assert sorted(await find_ids(indexed, FIRST_AXIS, -1.0)) == ["i0", "i1", "i2"]
@@ -453,13 +453,13 @@ async def test_edges_lead_to_the_nearest_neighbours(indexed: IndexedBrain, graph
     items = [item_of(f"i{n:02}", vector=vector_at(math.cos(at))) for n, at in enumerate(angles)]
     await indexed.upsert(PROJECT, LEGAL, items)
     assert await graph.link(PROJECT, ["i00", "i15", "unknown"], threshold=0.5) == 2 * NEIGHBOURS
-    near = await graph.list_neighbours(PROJECT, "i00")
+    near = await read_neighbours(graph, PROJECT, "i00")
     assert [one.id for one in near] == [f"i{n:02}" for n in range(1, 11)]
     for one, at in zip(near, angles[1:], strict=False):
         assert one.score == pytest.approx(math.cos(at), abs=0.001)
-    around = await graph.list_neighbours(PROJECT, "i15")
+    around = await read_neighbours(graph, PROJECT, "i15")
     assert {one.id for one in around} == {f"i{n}" for n in range(10, 21)} - {"i15"}
-    assert await graph.list_neighbours(PROJECT, "i01") == []
+    assert await read_neighbours(graph, PROJECT, "i01") == []
 
 
 async def test_edges_are_drawn_anew(indexed: IndexedBrain, graph: BrainGraph):
@@ -468,23 +468,23 @@ async def test_edges_are_drawn_anew(indexed: IndexedBrain, graph: BrainGraph):
     assert await graph.link(PROJECT, ["a"], threshold=0.5, limit=1) == 1
     await indexed.upsert(PROJECT, LEGAL, [item_of("b", vector=vector_at(0, 2))])
     assert await graph.link(PROJECT, ["a"], threshold=0.5) == 0
-    assert await graph.list_neighbours(PROJECT, "a") == []
+    assert await read_neighbours(graph, PROJECT, "a") == []
     assert await graph.link(PROJECT, ["a"], threshold=-1.0) == 2
 
 
-async def test_what_is_upserted_is_linked(graph: BrainGraph, embed: FakeEmbed, reach: Reach):
-    async with reach(IndexedBrain(graph, embed, MODEL, DIMENSIONS, link_from=0.9)) as brain:
-        await brain.upsert(PROJECT, LEGAL, [item_of("old", vector=vector_at(0.99))])
-        bad = item_of("bad", vector=np.zeros(DIMENSIONS, np.float32))
-        near = [item_of("a", vector=FIRST_AXIS), bad, item_of("b", vector=vector_at(0.95))]
-        await brain.upsert(PROJECT, SALES, [*near, item_of("far", vector=vector_at(0.5))])
-        assert [one.id for one in await graph.list_neighbours(PROJECT, "a")] == ["old", "b"]
-        assert [one.id for one in await graph.list_neighbours(PROJECT, "b")] == ["old", "a"]
-        assert await graph.list_neighbours(PROJECT, "far") == []
-        # An edge leads from what is indexed to what is there by then.
-        assert await graph.list_neighbours(PROJECT, "old") == []
-        nothing = Upserted(0, 0, (FailedItem("bad", "invalid_vector"),))
-        assert await brain.upsert(PROJECT, LEGAL, [bad]) == nothing
+async def test_what_is_upserted_is_linked(graph: BrainGraph, embed: FakeEmbed):
+    brain = IndexedBrain(graph, embed, MODEL, DIMENSIONS, link_from=0.9)
+    await brain.upsert(PROJECT, LEGAL, [item_of("old", vector=vector_at(0.99))])
+    bad = item_of("bad", vector=np.zeros(DIMENSIONS, np.float32))
+    near = [item_of("a", vector=FIRST_AXIS), bad, item_of("b", vector=vector_at(0.95))]
+    await brain.upsert(PROJECT, SALES, [*near, item_of("far", vector=vector_at(0.5))])
+    assert [one.id for one in await read_neighbours(graph, PROJECT, "a")] == ["old", "b"]
+    assert [one.id for one in await read_neighbours(graph, PROJECT, "b")] == ["old", "a"]
+    assert await read_neighbours(graph, PROJECT, "far") == []
+    # An edge leads from what is indexed to what is there by then.
+    assert await read_neighbours(graph, PROJECT, "old") == []
+    nothing = Upserted(0, 0, (FailedItem("bad", "invalid_vector"),))
+    assert await brain.upsert(PROJECT, LEGAL, [bad]) == nothing
 
 
 async def test_edges_stay_within_the_project(indexed: IndexedBrain, graph: BrainGraph):
@@ -495,64 +495,72 @@ async def test_edges_stay_within_the_project(indexed: IndexedBrain, graph: Brain
 
 async def test_evaluations_are_kept_by_version(graph: BrainGraph):
     values = {"score": 81.5, "evaluated_at": "2026-01-01T00:00:00+00:00", "judged": True}
-    await graph.keep_evaluation(PROJECT, "legal", "v1", values)
-    await graph.keep_evaluation(PROJECT, "legal", "v2", {"score": 82.0})
-    await graph.keep_evaluation(PROJECT, "legal", "v2", {"score": 83.0})
-    assert await graph.read_evaluation(PROJECT, "legal", "v1") == values
-    assert await graph.read_evaluation(PROJECT, "legal", "v2") == {"score": 83.0}
-    assert await graph.read_evaluation(PROJECT, "sales", "v1") is None
-    assert await graph.read_evaluation("project-2", "legal", "v1") is None
+    await graph.save_evaluation(PROJECT, "legal", "v1", values)
+    await graph.save_evaluation(PROJECT, "legal", "v2", {"score": 82.0})
+    await graph.save_evaluation(PROJECT, "legal", "v2", {"score": 83.0})
+    assert await read_evaluation(graph, PROJECT, "legal", "v1") == values
+    assert await read_evaluation(graph, PROJECT, "legal", "v2") == {"score": 83.0}
+    assert await read_evaluation(graph, PROJECT, "sales", "v1") is None
+    assert await read_evaluation(graph, "project-2", "legal", "v1") is None
 
 
-async def test_an_evaluation_reaches_the_graph(
-    graph: BrainGraph, indexed: IndexedBrain, reach: Reach
-):
-    async with reach(indexed) as brain:
-        values = {"score": 81.5, "attempt": 2, "at": "2026-01-01T00:00:00+00:00", "mock": False}
-        for slug in ("legal", *HOSTILE):
-            await brain.keep_evaluation(PROJECT, slug, "v1", {"score": 1.0})
-            await brain.keep_evaluation(PROJECT, slug, "v1", values)
-            assert await graph.read_evaluation(PROJECT, slug, "v1") == values, slug
-        assert await graph.read_evaluation(PROJECT, "legal", "v2") is None
-        with pytest.raises(InvalidTask) as refused:
-            await brain.keep_evaluation("a/b", "legal", "v1", values)
+async def test_an_evaluation_reaches_the_graph(graph: BrainGraph, indexed: IndexedBrain):
+    values = {"score": 81.5, "attempt": 2, "at": "2026-01-01T00:00:00+00:00", "mock": False}
+    for slug in ("legal", *HOSTILE):
+        await indexed.save_evaluation(PROJECT, slug, "v1", {"score": 1.0})
+        await indexed.save_evaluation(PROJECT, slug, "v1", values)
+        assert await read_evaluation(graph, PROJECT, slug, "v1") == values, slug
+    assert await read_evaluation(graph, PROJECT, "legal", "v2") is None
+    with pytest.raises(InvalidTask) as refused:
+        await indexed.save_evaluation("a/b", "legal", "v1", values)
     assert refused.value.code == "invalid_project_id"
 
 
-async def test_what_is_indexed_can_be_listed_and_deleted(indexed: IndexedBrain, reach: Reach):
-    async with reach(indexed) as brain:
-        await brain.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b"), item_of("c")])
-        assert [one.id for one in await brain.list_items(PROJECT, after="a", limit=1)] == ["b"]
-        assert await brain.delete(PROJECT, ["a", "c", "unknown"]) == 2
-        assert [one.id for one in await brain.list_items(PROJECT)] == ["b"]
+async def test_what_is_indexed_can_be_listed_and_deleted(indexed: IndexedBrain):
+    await indexed.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b"), item_of("c")])
+    assert [one.id for one in await indexed.list_items(PROJECT, after="a", limit=1)] == ["b"]
+    assert await indexed.delete(PROJECT, ["a", "c", "unknown"]) == 2
+    assert [one.id for one in await indexed.list_items(PROJECT)] == ["b"]
 
 
 # Another embedding model
 
 
 async def test_only_the_model_that_a_brain_embeds_with_is_adopted(
-    graph: BrainGraph, indexed: IndexedBrain, embed: FakeEmbed, reach: Reach
+    graph: BrainGraph, indexed: IndexedBrain, embed: FakeEmbed
 ):
     await indexed.upsert(PROJECT, LEGAL, [item_of("a")])
-    async with reach(IndexedBrain(graph, embed, "tests/another", DIMENSIONS)) as changed:
+    changed = IndexedBrain(graph, embed, "tests/another", DIMENSIONS)
+    with pytest.raises(OtherModel) as other:
+        await changed.adopt_model(MODEL)
+    assert (other.value.own, other.value.asked) == ("tests/another", MODEL)
+    assert await graph.read_model() == (MODEL, DIMENSIONS)
+
+
+async def test_behind_http_another_model_is_refused_until_its_graph_has_adopted_it(
+    graph: BrainGraph, indexed: IndexedBrain, embed: FakeEmbed
+):
+    await indexed.upsert(PROJECT, LEGAL, [item_of("a")])
+    changed = IndexedBrain(graph, embed, "tests/another", DIMENSIONS)
+    async with reached(changed, is_over_http=True) as client:
         with pytest.raises(ModelChanged):
-            await changed.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.5)
-        with pytest.raises(OtherModel) as other:
-            await changed.adopt_model(MODEL)
-        assert (other.value.own, other.value.asked) == ("tests/another", MODEL)
-        assert await graph.read_model() == (MODEL, DIMENSIONS)
+            await client.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.5)
         assert await changed.adopt_model("tests/another")
-        assert not await changed.adopt_model("tests/another")
-        assert await graph.read_model() == ("tests/another", DIMENSIONS)
-        assert await find_ids(changed, FIRST_AXIS, -1.0) == []
-        assert await changed.upsert(PROJECT, LEGAL, [item_of("a")]) == Upserted(0, 1)
-        assert await find_ids(changed, FIRST_AXIS, -1.0) == ["a"]
+        assert await find_ids(client, FIRST_AXIS, -1.0) == []
+        assert await client.upsert(PROJECT, LEGAL, [item_of("a")]) == Upserted(0, 1)
+        assert await find_ids(client, FIRST_AXIS, -1.0) == ["a"]
+
+
+async def test_only_a_graph_that_is_at_hand_has_an_upkeep(indexed: IndexedBrain):
+    assert indexed.upkeep is indexed
+    async with reached(indexed, is_over_http=True) as client:
+        assert client.upkeep is None
 
 
 async def test_vectors_of_another_model_never_get_through_to_a_service(
     graph: BrainGraph, indexed: IndexedBrain
 ):
-    async with serving(create_app(ServiceParts(indexed, "a-key"))) as url:
+    async with serving(make_brain_app(indexed)) as url:
         client = BrainService(url, api_key="a-key", model="mock of the same length", max_retries=0)
         await client.open()
         for call in (
@@ -589,7 +597,7 @@ async def test_vectors_of_another_model_are_refused_until_all_is_made_anew(
     assert await graph.read_model() == ("tests/another", DIMENSIONS)
     assert await find_ids(changed, FIRST_AXIS, -1.0) == []
     assert [one.has_vector for one in await graph.list_items(PROJECT)] == [False, False]
-    assert await graph.list_neighbours(PROJECT, "a") == []
+    assert await read_neighbours(graph, PROJECT, "a") == []
     with pytest.raises(ModelChanged):
         await indexed.upsert(PROJECT, LEGAL, items)
     assert await changed.upsert(PROJECT, LEGAL, items) == Upserted(0, 2)

@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aletheia.adapters.brain.neo4j import Neo4jGraph, read_cypher
+from aletheia.adapters.brain.neo4j import Neo4jGraph
+from aletheia.adapters.brain.neo4j_search import Neo4jSearch
+from aletheia.adapters.brain.neo4j_server import read_cypher
+from aletheia.brain.graph import GraphItem
 from aletheia.brain.index import IndexedBrain
-from aletheia.brain.ports import BrainDepartment, GraphItem
+from aletheia.brain.ports import BrainDepartment
 from aletheia.errors import InvalidTask, Misconfigured, Unauthorized, Unavailable, Unreachable
+from aletheia.vectors import measure_bytes
 from tests.fakes.brain import LEGAL, BrainWorld, FakeEmbed, vector_of
+from tests.fakes.brain_graphs import read_neighbours
 from tests.services.neo4j_server import Neo4jAddress, Neo4jServer, empty
 from tests.services.nx import free_port
 
@@ -308,7 +313,7 @@ async def test_what_another_process_has_written_or_deleted_counts_at_once(
     assert await find_ids(other, items[0].vector, 0.999999) == []
 
 
-class Late(Neo4jGraph):
+class Late(Neo4jSearch):
     """Lets others go first between its first look at a project and its search.
 
     Attributes:
@@ -317,38 +322,40 @@ class Late(Neo4jGraph):
         read: how many vectors it has read.
     """
 
-    def __init__(self, address: Neo4jAddress) -> None:
-        super().__init__(address.uri, address.username, address.password)
+    def __init__(self, graph: Neo4jGraph, **settings: Any) -> None:
+        bounds: dict[str, Any] = {"exact_up_to": 20_000, "max_bytes": 2**30} | settings
+        super().__init__(cast("Any", graph)._server, **bounds)
         self.has_looked, self.goes_on = asyncio.Event(), asyncio.Event()
         self.read = 0
 
-    async def _read_state(self, project_id: str) -> Any:
-        state = await super()._read_state(project_id)
+    async def read_state(self, project_id: str) -> Any:
+        state = await super().read_state(project_id)
         if not self.has_looked.is_set():
             self.has_looked.set()
             await self.goes_on.wait()
         return state
 
-    async def _read_vectors(self, matrix: Any, state: Any, timeout_s: float) -> None:
-        before = len(matrix)
-        await super()._read_vectors(matrix, state, timeout_s)
-        self.read += len(matrix) - before
+    async def _read_vectors(self, vectors: Any, state: Any, timeout_s: float) -> None:
+        before = len(vectors)
+        await super()._read_vectors(vectors, state, timeout_s)
+        self.read += len(vectors) - before
 
 
 async def test_whoever_is_overtaken_while_it_looks_reads_nothing_again(
     graph: Neo4jGraph, neo4j_address: Neo4jAddress
 ):
     items = items_of("i", 30)
-    late = Late(neo4j_address)
+    late = connect(neo4j_address)
+    late.vectors = looking = Late(late)
     await graph.upsert(PROJECT, LEGAL, items[:20])
     overtaken = asyncio.create_task(find_ids(late, items[5].vector, 0.999999))
-    await late.has_looked.wait()
+    await looking.has_looked.wait()
     await graph.upsert(PROJECT, LEGAL, items[20:])
     assert await find_ids(late, items[25].vector, 0.999999) == ["i25"]
-    late.goes_on.set()
+    looking.goes_on.set()
     assert await overtaken == ["i5"]
     assert await find_ids(late, items[25].vector, 0.999999) == ["i25"]
-    assert late.read == 30
+    assert looking.read == 30
     await late.close()
 
 
@@ -366,20 +373,25 @@ async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
         assert await by_index.search(PROJECT, vector, threshold=threshold, limit=10) == expected
     ids = [one.id for one in items[:20]]
     edges = await graph.link(PROJECT, ids, threshold=0.5)
-    drawn = [await graph.list_neighbours(PROJECT, one) for one in ids]
+    drawn = [await read_neighbours(graph, PROJECT, one) for one in ids]
     assert await by_index.link(PROJECT, ids, threshold=0.5) == edges
     for one, expected in zip(ids, drawn, strict=True):
-        again = await graph.list_neighbours(PROJECT, one)
+        again = await read_neighbours(graph, PROJECT, one)
         assert {near.id: near.score for near in again} == pytest.approx(
             {near.id: near.score for near in expected}, abs=0.00001
         )
-    assert not by_index.holds(PROJECT)
+    assert not holds(by_index)
     await by_index.close()
+
+
+def holds(graph: Neo4jGraph, project_id: str = PROJECT) -> bool:
+    """Whether a project's vectors are in memory."""
+    return project_id in graph.vectors.memory
 
 
 async def until_held(graph: Neo4jGraph) -> None:
     async with asyncio.timeout(20):
-        while not graph.holds(PROJECT):
+        while not holds(graph):
             await asyncio.sleep(0.01)
 
 
@@ -428,24 +440,33 @@ async def test_a_graph_that_is_closed_while_it_reads_vectors_stops_reading(
     large = connect(neo4j_address, exact_up_to=10)
     assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
     await large.close()
-    assert not large.holds(PROJECT)
+    assert not holds(large)
     assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
     await until_held(large)
     await large.close()
 
 
-class Counting(Neo4jGraph):
-    """Counts how often it reads vectors."""
+class Counting(Late):
+    """Counts how often vectors are read.
 
-    readings = 0
+    Attributes:
+        readings: how often.
+    """
 
-    async def _read_vectors(self, matrix: Any, state: Any, timeout_s: float) -> None:
+    def __init__(self, graph: Neo4jGraph, **settings: Any) -> None:
+        super().__init__(graph, **settings)
+        self.has_looked.set()
+        self.readings = 0
+
+    async def _read_vectors(self, vectors: Any, state: Any, timeout_s: float) -> None:
         self.readings += 1
-        await super()._read_vectors(matrix, state, timeout_s)
+        await super()._read_vectors(vectors, state, timeout_s)
 
 
-def count(address: Neo4jAddress, **settings: Any) -> Counting:
-    return Counting(address.uri, address.username, address.password, **settings)
+def count(address: Neo4jAddress, **settings: Any) -> tuple[Neo4jGraph, Counting]:
+    graph = Neo4jGraph(address.uri, address.username, address.password)
+    graph.vectors = counting = Counting(graph, **settings)
+    return graph, counting
 
 
 async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_and_over(
@@ -454,14 +475,14 @@ async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_a
     projects = [f"project-{at}" for at in range(4)]
     for project in projects:
         await graph.upsert(project, LEGAL, items_of("i", 400))
-    one_bytes = 4 * DIMENSIONS * (400 + 100 + 1024)
-    narrow = count(neo4j_address, exact_up_to=10, max_bytes=one_bytes)
+    one_bytes = measure_bytes(400, DIMENSIONS)
+    narrow, counting = count(neo4j_address, exact_up_to=10, max_bytes=one_bytes)
     for _ in range(10):
         for project in projects:
             found = await narrow.search(project, unit_of("i7"), threshold=0.999999, limit=5)
             assert [one.id for one in found] == ["i7"]
-            assert sum(map(narrow.holds, projects)) <= 1
-    assert 1 <= narrow.readings < 15
+            assert sum(holds(narrow, one) for one in projects) <= 1
+    assert 1 <= counting.readings < 15
     await narrow.close()
 
 
@@ -469,11 +490,11 @@ async def test_deleting_what_is_not_there_has_nothing_read_anew(
     graph: Neo4jGraph, neo4j_address: Neo4jAddress
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("i", 20))
-    other = count(neo4j_address)
+    other, counting = count(neo4j_address)
     for _ in range(3):
         assert await find_ids(other, unit_of("i7"), 0.999999) == ["i7"]
         assert await graph.delete(PROJECT, ["nobody"]) == 0
-    assert other.readings == 1
+    assert counting.readings == 1
     await other.close()
 
 
@@ -482,18 +503,18 @@ async def test_many_items_of_a_large_project_are_linked_from_memory_and_few_by_t
 ):
     items = items_of("i", 300)
     await graph.upsert(PROJECT, LEGAL, items)
-    large = count(neo4j_address, exact_up_to=10)
+    large, _ = count(neo4j_address, exact_up_to=10)
     assert await large.link(PROJECT, ["i1", "i2"], threshold=-1.0, limit=5) == 10
-    assert not large.holds(PROJECT)
+    assert not holds(large)
     ids = [one.id for one in items]
     assert await large.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
-    assert large.holds(PROJECT)
-    drawn = [await graph.list_neighbours(PROJECT, one) for one in ids[:20]]
-    narrow = count(neo4j_address, exact_up_to=10, max_bytes=0)
+    assert holds(large)
+    drawn = [await read_neighbours(graph, PROJECT, one) for one in ids[:20]]
+    narrow, counting = count(neo4j_address, exact_up_to=10, max_bytes=0)
     assert await narrow.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
-    assert narrow.readings == 0
+    assert counting.readings == 0
     for one, expected in zip(ids[:20], drawn, strict=True):
-        again = await graph.list_neighbours(PROJECT, one)
+        again = await read_neighbours(graph, PROJECT, one)
         assert [near.score for near in again] == pytest.approx(
             [near.score for near in expected], abs=0.00001
         )
@@ -644,17 +665,15 @@ def operators_of(plan: dict[str, Any]) -> set[str]:
         "count_newer",
         "delete",
         "find_neighbours",
-        "keep_evaluation",
         "link",
         "list_items",
-        "list_neighbours",
         "list_newest",
         "read_chosen",
         "read_contents",
-        "read_evaluation",
         "read_model",
         "read_state",
         "read_vectors",
+        "save_evaluation",
         "search",
         "upsert",
         "write_model",

@@ -1,2 +1,0 @@
-MATCH (evaluation:Evaluation {project_id: $project_id, department: $slug, version: $version})
-RETURN evaluation.body AS body

@@ -1,0 +1,74 @@
+"""What the Brain makes of vectors: unit length, raw cosines in float64, and the order of hits."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.brain.ports import Duplicate
+from aletheia.errors import InvalidTask
+
+SCORE_DIGITS: Final = 6
+"""Digits of a score: as many as the cosine of two float32 vectors has.
+
+With more, an item exactly at the threshold would be on either side of it by chance, and equal ones
+would come in another order in every backend.
+"""
+
+_MIN_NORM: Final = 1e-9
+_MAX_NORM: Final = 1e9
+
+
+def measure_cosines(
+    vectors: NDArray[np.floating[Any]], vector: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """Return raw cosines, taken in float64 and rounded to `SCORE_DIGITS`.
+
+    Args:
+        vectors: `(n, d)`, none of them zero.
+        vector: `(d,)`, not zero.
+
+    Returns:
+        `(n,)` in `[-1, 1]`.
+    """
+    rows, query = vectors.astype(np.float64), vector.astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
+    cosines: NDArray[np.float64] = np.clip(rows @ query / norms, -1.0, 1.0)
+    return np.round(cosines, SCORE_DIGITS)
+
+
+def rank_duplicates(hits: Sequence[Duplicate], *, threshold: float, limit: int) -> list[Duplicate]:
+    """Return the hits from the threshold on, by falling score, then by id."""
+    near = [hit for hit in hits if hit.score >= threshold]
+    return sorted(near, key=lambda hit: (-hit.score, hit.id))[:limit]
+
+
+def make_unit(vector: Any) -> NDArray[np.float32]:
+    """Return a vector as `(d,)` float32 of unit length.
+
+    Raises:
+        InvalidTask: `invalid_vector`: it is no row of numbers, not finite, or has no direction.
+    """
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            given = np.asarray(vector, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidTask("invalid_vector", f"a vector is a row of numbers: {error}") from error
+    exact = given.astype(np.float64)
+    norm = float(np.linalg.norm(exact)) if given.ndim == 1 else math.nan
+    if not _MIN_NORM <= norm <= _MAX_NORM:
+        raise InvalidTask("invalid_vector", "a vector is a row of finite numbers, not all zero")
+    return (exact / norm).astype(np.float32)
+
+
+def check_length(vector: NDArray[np.float32], dimensions: int) -> None:
+    """Check that a vector has the length of those that are indexed.
+
+    Raises:
+        InvalidTask: `wrong_dimensions`.
+    """
+    if len(vector) != dimensions:
+        reason = f"vectors have {dimensions} numbers here, not {len(vector)}"
+        raise InvalidTask("wrong_dimensions", reason)

@@ -1,0 +1,20 @@
+"""The service over a Brain, as `deployments/serve.py` puts it together."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from aletheia.brain.index import IndexedBrain
+from aletheia.service.app import create_app
+from aletheia.service.auth import BearerKey
+from aletheia.service.brain import BrainSource, make_brain_router
+from aletheia.service.guarding import guarded_by
+from aletheia.service.health import Ping
+
+
+def make_brain_app(brain: IndexedBrain, key: str = "a-key", **bounds: Any) -> FastAPI:
+    """The application; `bounds` are those of `guarded_by`."""
+    source, guard = BrainSource(brain), BearerKey(key, "BRAIN_SERVICE_API_KEY")
+    router = make_brain_router(source, guarded_by(guard, **bounds))
+    pings = [Ping("brain", source.ping), Ping("brain key", guard.ping, is_needed=False)]
+    return create_app([router], guard, pings)
