@@ -4,20 +4,18 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 
-from aletheia.errors import AletheiaError, InvalidTask, Misconfigured
+from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.events.log import EventLog
 from aletheia.store.project_id import check_project_id
 from deployments.event_lines import describe
+from deployments.runs import start_run
 from tasks.clients.store import get_store
 from tasks.gather_operators import let_go_on
 from tasks.session import open_session
@@ -64,6 +62,7 @@ def gather(
     Raises:
         InvalidTask: `invalid_project_id`.
         Misconfigured: the flow is not deployed.
+        Unavailable: Prefect does not take the run.
         GatherEnded: the run ended without a report.
     """
     check_project_id(project_id)
@@ -115,13 +114,7 @@ async def _start_and_follow(
     async with open_session():
         log = EventLog(await get_store())
         before = await log.end(project_id)
-        try:
-            started = await cast("Any", run_deployment)(
-                DEPLOYMENT, parameters=dict(parameters), timeout=0, as_subflow=False
-            )
-        except ObjectNotFound:
-            raise Misconfigured(DEPLOYMENT, "is not deployed; run `aletheia setup`") from None
-        run: FlowRun = started
+        run = await start_run(DEPLOYMENT, parameters)
         console.print(f"Run {run.name}, {run.id}", highlight=False, markup=False)
         following = asyncio.create_task(_follow(log, project_id, before, str(run.id), console))
         try:

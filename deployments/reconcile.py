@@ -13,20 +13,14 @@ from prefect.client.schemas.filters import (
     ArtifactFilterKey,
 )
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.deployments import arun_deployment
-from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aletheia.errors import Misconfigured, Unavailable
 from aletheia.store.project_id import check_project_id
-from deployments.runs import await_end
+from deployments.runs import start_run, wait_for_run
 
 DEPLOYMENT: Final = "reconcile/reconcile"
-
-START_WITHIN_S: Final = 15.0
-"""For Prefect to take the run, seconds."""
 
 _COLUMNS: Final = ("project", "what", "before", "after", "examples")
 
@@ -73,28 +67,11 @@ def reconcile(project_id: str | None, console: Console) -> ReconcileEnd:
 
 
 async def _start_and_wait(project_id: str | None, console: Console) -> ReconcileEnd:
-    run_id = await _start(project_id)
+    run_id = (await start_run(DEPLOYMENT, {"project_id": project_id})).id
     console.print(f"Run {run_id}", highlight=False, markup=False)
-    state = await await_end(run_id)
+    state = await wait_for_run(run_id)
     summary, rows = await _read_table(run_id)
     return ReconcileEnd(str(run_id), state.type.value.lower(), state.message or "", summary, rows)
-
-
-async def _start(project_id: str | None) -> UUID:
-    try:
-        async with asyncio.timeout(START_WITHIN_S), get_client() as client:
-            run = await arun_deployment(
-                DEPLOYMENT,
-                client=client,
-                parameters={"project_id": project_id},
-                timeout=0,
-                as_subflow=False,
-            )
-    except ObjectNotFound:
-        raise Misconfigured(DEPLOYMENT, "is not deployed; run `aletheia setup`") from None
-    except Exception as outage:
-        raise Unavailable("Prefect server", f"{type(outage).__name__}: {outage}") from outage
-    return run.id
 
 
 async def _read_table(run_id: UUID) -> tuple[str, tuple[dict[str, Any], ...]]:
