@@ -15,7 +15,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from aletheia.adapters.http import HttpClient, Retries, read_base_url
-from aletheia.adapters.http_answers import Answer, read_date
+from aletheia.adapters.http_answers import Answer, load_json, read_date
 from aletheia.adapters.upstream.pages import read_page
 from aletheia.adapters.upstream.sign_in import SignIn
 from aletheia.errors import Conflict, Unavailable, Unreachable
@@ -111,7 +111,7 @@ class HttpUpstream:
         """See `aletheia.intake.ports.Upstream.report`."""
         segment = quote(task_id, safe="", errors="surrogatepass")
         url = URL(self._tasks_url + segment, encoded=True)
-        await self._call(_Request("report", "PATCH", url, body), _ignore)
+        await self._call(_Request("report", "PATCH", url, body), _read_acknowledgement)
 
     def clock_skew_s(self) -> float | None:
         """Estimate how far the upstream's clock is ahead of ours, seconds, to about half of one.
@@ -189,5 +189,15 @@ def _may_be_done(failure: Unavailable) -> bool:
     return not isinstance(failure, Unreachable) and failure.status != HTTPStatus.TOO_MANY_REQUESTS
 
 
-def _ignore(body: bytes) -> None:
-    """Take any answer to a report: its status has said everything."""
+def _read_acknowledgement(body: bytes) -> None:
+    """Check that an answer to a report is the API's, and not that of a proxy before it.
+
+    Nothing, or JSON, acknowledges a report. The end of the body may be missing: what begins like
+    an object or a list counts as one.
+
+    Raises:
+        ValueError: it is something else, such as a login page.
+    """
+    text = body.strip()
+    if text and text[:1] not in b"{[":
+        load_json(text)

@@ -352,15 +352,36 @@ async def test_a_body_larger_than_the_upstream_takes_is_refused(client: HttpUpst
     assert caught.value.status == 413
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\x00", b"x" * 100_000])
+@pytest.mark.parametrize("body", [b"", b" \n", b"null", b"{}", b'"ok"', b"[" + b"1," * 100_000])
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-async def test_a_report_is_accepted_with_any_2xx_whatever_its_body(
+async def test_a_report_is_accepted_with_any_2xx_and_json_or_nothing(
     upstream: FakeUpstream, client: HttpUpstream, status: int, body: bytes
 ) -> None:
     upstream.answer_next(b"" if status == 204 else body, status=status)
     await client.report("t1", PROCESSING)
     await client.pending(1)
     assert upstream.count("report") == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<!doctype html><title>Sign in</title>",
+        b"  <html>",
+        b"\xff\x00",
+        b"OK",
+        b"x" * 100_000,
+        b"\xef\xbb\xbf<html>",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 202])
+async def test_a_page_of_a_proxy_is_no_acknowledgement(
+    upstream: FakeUpstream, client: HttpUpstream, status: int, body: bytes
+) -> None:
+    upstream.answer_next(body, status=status)
+    with pytest.raises(BadAnswer):
+        await client.report("t1", PROCESSING)
+    assert upstream.states == {}
 
 
 @pytest.mark.parametrize("fault", ["cuts_its_body", "stalls", "drips"])
