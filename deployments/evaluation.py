@@ -12,7 +12,7 @@ from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
 from deployments.runs import wait_for_run
-from tasks.evaluation import ask_for_evaluation, open_evaluations, start_run
+from tasks.evaluation import ask_for_evaluation, open_evaluations, start_evaluation
 from tasks.session import open_session
 
 
@@ -86,7 +86,7 @@ async def _start_and_wait(
         )
         if asked.stored is not None:
             return EvaluationReport.from_document(asked.stored, was_stored=True)
-        run_id = await start_run(store, asked.request)
+        run_id = await start_evaluation(store, asked.request)
         console.print(f"Run {run_id}", highlight=False, markup=False)
         state = await wait_for_run(run_id)
         stored = await store.find_result(asked.request)

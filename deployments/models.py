@@ -11,7 +11,7 @@ from rich.table import Table
 
 from aletheia.analysis.model_manager import ModelRow
 from flows.models import manage_models
-from tasks.models import Provider, choose_provider, describe, open_shelf
+from tasks.models import Provider, build_model_manager, choose_provider, describe
 from tasks.session import open_session
 
 
@@ -21,7 +21,7 @@ def read_models(provider: Provider | None) -> list[ModelRow]:
     async def read() -> list[ModelRow]:
         async with open_session():
             holder = choose_provider(provider)
-            return await (await open_shelf(holder)).rows(holder)
+            return await (await build_model_manager(holder)).rows(holder)
 
     return asyncio.run(read())
 

@@ -4,12 +4,13 @@ from prefect import flow
 
 from aletheia.intake.bulk import BulkReport
 from tasks.bulk import (
+    are_batches_under_way,
     attach_batches,
-    batches_under_way,
     close_bulk_lane,
     collect_backlog,
-    look_at_batches,
-    on_bulk_lane,
+    open_bulk_lane,
+    poll_batches,
+    wait_between_polls,
 )
 
 
@@ -17,15 +18,16 @@ from tasks.bulk import (
 async def bulk_embed(limit: int | None = None) -> BulkReport:
     """Embed a backlog of more than `OPENAI_BULK_ABOVE` texts at the batch price, within a day.
 
-    Batches of earlier runs come first; only without any is something claimed, at most `limit`
-    tasks. What a batch does not answer is left to the shifts of `poll_tasks`. A run that is
-    cancelled, suspended or killed leaves its batch under way, and its tasks claimed for 26 hours:
-    the next run takes both up again, and submits nothing twice. It does so in any
-    `PROCESSING_MODE`, as long as there is a key.
+    Batches of earlier runs come first; only if there are none, at most `limit` tasks are claimed.
+    What a batch does not answer is left to the shifts of `poll_tasks`. A run that is cancelled,
+    suspended or killed leaves its batch under way, and its tasks claimed for 26 hours: the next
+    run continues with both, and submits nothing twice. It does so in any `PROCESSING_MODE`, as
+    long as there is a key.
     """
-    async with on_bulk_lane():
+    async with open_bulk_lane():
         if not await attach_batches():
             await collect_backlog(limit)
-        while await batches_under_way():
-            await look_at_batches()
+        while await are_batches_under_way():
+            if await poll_batches():
+                await wait_between_polls()
         return await close_bulk_lane()

@@ -1,14 +1,14 @@
-"""The deployment `evaluate_department`: what a department's items are worth, in detail."""
+"""The deployment `evaluate_department`: scores a department's items in detail."""
 
 from prefect import flow
 
 from aletheia.quality.evaluation_report import EvaluationReport
 from tasks.evaluation import (
+    deliver_to_brain,
     evaluate_request,
     find_request,
     opened_evaluation,
     show_evaluation,
-    tell_brain,
 )
 from tasks.retrying import RETRIES
 
@@ -23,11 +23,11 @@ async def evaluate_department(
     force: bool = False,
     department: str | None = None,
 ) -> EvaluationReport:
-    """Score a department with all judges, say what is wrong with it and what would help.
+    """Score a department with all judges, with findings and suggestions.
 
-    A run that was started for a request evaluates the items that this is about. Any other run
-    asks for the department with that number, or that slug, as it is now; a version that was
-    evaluated answers with what is stored, unless it is forced.
+    A run that was started for a request evaluates the items of that request. Any other run makes
+    a request for the department with that number, or that slug, as it is now; if this version was
+    evaluated before, the stored result is returned, unless `force` is set.
     """
     async with opened_evaluation(project_id):
         key = await find_request(
@@ -41,5 +41,5 @@ async def evaluate_department(
         report = await evaluate_request(project_id, key)
         await show_evaluation(report)
         if not report.was_stored:
-            await tell_brain(project_id)
+            await deliver_to_brain(project_id)
         return report

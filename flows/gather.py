@@ -1,4 +1,4 @@
-"""The deployment `automated_gather_creation`: departments filled with items."""
+"""The deployment `automated_gather_creation`: fills departments with items."""
 
 from typing import Any
 
@@ -9,14 +9,17 @@ from prefect.states import Cancelled
 from aletheia.gather.progress import GatherReport
 from tasks.gather import (
     close_run,
+    drop_duplicates,
     generate_items,
     goes_on,
     has_reached,
-    next_department,
-    opened_run,
+    next_turn,
     request_evaluation,
-    save_iteration,
+    request_missed_evaluations,
+    save_items,
+    score_department,
 )
+from tasks.gather_opening import open_run
 from tasks.gather_operators import close_cancelled
 from tasks.retrying import RETRIES
 
@@ -39,17 +42,19 @@ async def automated_gather_creation(
 
     Departments go in number order. Each repeats generate, deduplicate, save, score until it
     reaches its threshold, stalls, or the budget is spent; one that reached it goes to evaluation.
-    A retry or resume goes on from the store; a second run of the project is refused.
+    A retry or resume continues from the store; a second run of the project is refused.
     """
-    async with opened_run(
-        project_id, user_id, max_iterations, webhook_url, is_evaluated=enable_auto_evaluation
-    ) as refusal:
-        if refusal is not None:
-            return Cancelled(message=refusal)
-        while (turn := next_department()) is not None:
+    async with open_run(project_id, user_id, max_iterations, webhook_url) as run:
+        if run.refusal:
+            return Cancelled(message=run.refusal)
+        if enable_auto_evaluation:
+            await request_missed_evaluations(run)
+        while (turn := next_turn(run)) is not None:
             while await goes_on(turn):
-                if await generate_items(turn) is not None:
-                    await save_iteration(turn)
+                if (batch := await generate_items(turn)) is not None:
+                    fresh = await drop_duplicates(batch)
+                    saved = await save_items(fresh)
+                    await score_department(saved)
             if enable_auto_evaluation and has_reached(turn):
                 await request_evaluation(turn)
-        return await close_run()
+        return await close_run(run)

@@ -23,10 +23,10 @@ async def manage_models(
     provider: Provider | None = None,
     model: str | None = None,
 ) -> list[ModelRow]:
-    """Do something with a model, then list the provider's models.
+    """Pull, load or unload a model, then list the provider's models.
 
-    Without a provider it is the one that PROCESSING_MODE works with. A local model stays in memory
-    only in a running shift; here it is loaded on trial, to see that it can be and what it takes.
+    The default provider is the one that PROCESSING_MODE uses. A local model stays in memory only
+    in a running shift; here it is loaded to check that it can be and what it needs.
     """
     async with open_session():
         holder = choose_provider(provider)

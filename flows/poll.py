@@ -8,7 +8,7 @@ from tasks.intake import (
     close_shift,
     collect_batch,
     next_tick,
-    on_shift,
+    open_shift,
     process_batch,
 )
 
@@ -21,7 +21,7 @@ async def poll_tasks(shift_seconds: float | None = None) -> ShiftReport:
     until nothing is left. A shift ticks at intervals until its time is over; with
     `shift_seconds=0` it ticks once.
     """
-    async with on_shift(shift_seconds):
+    async with open_shift(shift_seconds):
         while await next_tick():
             await drain(collect_batch, process_batch)
         return await close_shift()

@@ -1,4 +1,4 @@
-"""What `aletheia doctor` runs to see that runs are scheduled, started and cancelled."""
+"""What `aletheia doctor` runs to check that runs are scheduled, started and cancelled."""
 
 import asyncio
 
@@ -7,5 +7,5 @@ from prefect import flow
 
 @flow(name="probe", persist_result=False)
 async def probe(seconds: float = 300) -> None:
-    """Do nothing for a while, and be cancelled meanwhile."""
+    """Do nothing for a while, until it is cancelled."""
     await asyncio.sleep(seconds)

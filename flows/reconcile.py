@@ -1,4 +1,4 @@
-"""The deployment `reconcile`: the Brain made to agree with what is saved."""
+"""The deployment `reconcile`: makes the Brain agree with what is saved."""
 
 from prefect import flow
 
@@ -16,13 +16,14 @@ from tasks.session import open_session
 async def reconcile(project_id: str | None = None) -> ReconcileReport:
     """Compare the Brain with the store, project by project, and repair what differs.
 
-    Without a project all are compared that ever had a gather run; so they are after a change of
-    the embedding model, whatever was asked for. What cannot be done for one does not stop the
-    others; the run fails at its end then.
+    Without a project, all that ever had a gather run are compared; after a change of the embedding
+    model they are, whatever was asked for. If one fails, the others are done all the same, and the
+    run fails at its end.
     """
     async with open_session():
-        outcomes = [await reconcile_project(one) for one in await list_projects(project_id)]
-        if any(one.shows_new_model for one in outcomes):
+        projects = await list_projects(project_id)
+        outcomes = [await reconcile_project(project) for project in projects]
+        if any(outcome.shows_new_model for outcome in outcomes):
             others = await list_other_projects(outcomes)
-            outcomes += [await reconcile_project(one) for one in others]
+            outcomes += [await reconcile_project(project) for project in others]
         return await show_differences(outcomes)

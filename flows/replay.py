@@ -1,4 +1,4 @@
-"""The deployment `replay_dead_letters`: work that failed for good, once more."""
+"""The deployment `replay_dead_letters`: repeats work that failed permanently."""
 
 from prefect import flow
 
@@ -7,7 +7,7 @@ from aletheia.intake.pipeline import drain
 from tasks.intake import (
     close_shift,
     find_dead_letters,
-    on_shift,
+    open_shift,
     process_batch,
     recall_batch,
 )
@@ -17,13 +17,13 @@ from tasks.intake import (
 async def replay_dead_letters(
     ids: list[str] | None = None, code: str | None = None, limit: int = 1000
 ) -> ShiftReport:
-    """Send dead letters through once more: all, those of some tasks, or those with one code.
+    """Replay dead letters: all, those of some tasks, or those with one code.
 
-    The upstream is asked to take each task back with `processing`; a letter it refuses stays, with
-    what the upstream said. A report that was refused is sent again as it is; a task that failed is
-    computed again.
+    The upstream is asked to take each task back with `processing`; a dead letter that it refuses
+    stays, with the upstream's answer. A report that was refused is sent again as it is; a task
+    that failed is computed again.
     """
-    async with on_shift(shift_seconds=0):
+    async with open_shift(shift_seconds=0):
         await find_dead_letters(ids, code, limit)
         await drain(recall_batch, process_batch)
         return await close_shift()

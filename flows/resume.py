@@ -1,4 +1,4 @@
-"""The deployment `resume_gather`: a gather run goes on, with what an operator has changed."""
+"""The deployment `resume_gather`: resumes a gather run, with changes by an operator."""
 
 from prefect import flow
 
@@ -11,9 +11,9 @@ async def resume_gather(
     max_iterations: int | None = None,
     thresholds: dict[str, float] | None = None,
 ) -> str:
-    """Let a gather run go on from where it was; return what becomes of it.
+    """Resume a gather run from where it was; return what becomes of it.
 
-    `max_iterations` of the whole run and `thresholds` by department hold from its next iteration
-    on. One that is suspended is resumed; one that failed, or lost its process, is started again.
+    `max_iterations` of the whole run and `thresholds` by department apply from its next iteration
+    on. A suspended run is resumed; one that failed, or lost its process, is started again.
     """
     return await resume_run(run_id, max_iterations, thresholds)

@@ -1,4 +1,4 @@
-"""The deployment `sweep`: what is left when no run does it."""
+"""The deployment `sweep`: work that no run has done."""
 
 from prefect import flow
 
@@ -8,9 +8,10 @@ from tasks.sweep import SweepReport, close_sweep, part_names, sweep_part
 
 @flow(name="sweep", timeout_seconds=280, persist_result=False)
 async def sweep() -> SweepReport:
-    """Start what was requested and never began, send what could not be sent, delete what is old.
+    """Start what was requested and never started, send what could not be sent, delete what is old.
 
-    Each part fails alone; the run fails at its end if one did, and the next one tries again.
+    If a part fails, the others are done all the same; the run fails at its end, and the next sweep
+    tries again.
     """
     async with open_session():
         outcomes = [await sweep_part(name) for name in part_names()]

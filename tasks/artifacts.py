@@ -1,8 +1,9 @@
-"""What a run leaves for an operator to look at."""
+"""Artifacts of runs: progress bars, and the tables of a shift."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import AsyncIterable, Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -13,8 +14,12 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 
+from aletheia.analysis.model_manager import PullProgress
 from aletheia.intake.models import ShiftReport
 from aletheia.status import IntakeStatus
+
+DOWNLOAD_EVERY_S: Final = 1.0
+"""Between two updates of the progress bar of a download, seconds; the end is always shown."""
 
 
 class Progress:
@@ -25,7 +30,7 @@ class Progress:
 
     @classmethod
     async def begin(cls, what: str) -> "Progress":
-        """Put an empty bar on the page of the run."""
+        """Create an empty bar on the page of the run."""
         return cls(await acreate_progress_artifact(progress=0, description=what))
 
     async def move(self, done: int, total: int) -> None:
@@ -38,19 +43,36 @@ class Progress:
         await aupdate_progress_artifact(self._artifact, progress=100.0)
 
 
-async def leave_markdown(run_id: str, key: str, markdown: str, description: str) -> None:
-    """Put a text on the page of a run, of whatever process."""
-    await _leave(run_id, "markdown", key, markdown, description)
+async def show_downloads(steps: AsyncIterable[PullProgress]) -> None:
+    """Show a progress bar for each model that is downloaded."""
+    bar: Progress | None = None
+    model, shown_at = "", 0.0
+    async for step in steps:
+        if bar is None or step.model != model:
+            if bar is not None:
+                await bar.finish()
+            model, shown_at = step.model, 0.0
+            bar = await Progress.begin(f"download of {model}")
+        if time.monotonic() - shown_at >= DOWNLOAD_EVERY_S:
+            shown_at = time.monotonic()
+            await bar.move(step.completed_bytes, step.total_bytes)
+    if bar is not None:
+        await bar.finish()
 
 
-async def leave_table(
+async def save_markdown(run_id: str, key: str, markdown: str, description: str) -> None:
+    """Save a text as an artifact of a run, from any process."""
+    await _save(run_id, "markdown", key, markdown, description)
+
+
+async def save_table(
     run_id: str, key: str, rows: Sequence[Mapping[str, Any]], description: str
 ) -> None:
-    """Put a table on the page of a run, of whatever process."""
-    await _leave(run_id, "table", key, json.dumps(rows), description)
+    """Save a table as an artifact of a run, from any process."""
+    await _save(run_id, "table", key, json.dumps(rows), description)
 
 
-async def _leave(run_id: str, kind: str, key: str, data: str, description: str) -> None:
+async def _save(run_id: str, kind: str, key: str, data: str, description: str) -> None:
     artifact = ArtifactCreate(
         type=kind, key=key, data=data, description=description, flow_run_id=UUID(run_id)
     )
@@ -58,8 +80,8 @@ async def _leave(run_id: str, kind: str, key: str, data: str, description: str) 
         await client.create_artifact(artifact)
 
 
-async def intake_status(overview: IntakeStatus) -> None:
-    """Leave a table of the ledger."""
+async def show_intake_status(overview: IntakeStatus) -> None:
+    """Save a table of the state of the ledger."""
     rows = [
         {"what": f"rows {state}", "count": count}
         for state, count in sorted(overview.states.items())
@@ -76,8 +98,8 @@ async def intake_status(overview: IntakeStatus) -> None:
     await acreate_table_artifact(table=rows, key="intake-status", description=f"Intake is {state}.")
 
 
-async def shift_report(report: ShiftReport) -> None:
-    """Leave a table of what a shift did."""
+async def show_shift_report(report: ShiftReport) -> None:
+    """Save a table of what a shift did."""
     tally = report.tally
     rows = [
         {"what": f"{task_type}: {outcome}", "tasks": count, "why": ""}

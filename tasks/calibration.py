@@ -1,4 +1,4 @@
-"""How an embedding model is calibrated, as Prefect shows it."""
+"""The steps of a calibration, as Prefect shows them."""
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
@@ -16,14 +16,14 @@ MEANINGS = {
     DUPLICATE_AT: "two items are the same",
     GREY_TO: "the grey zone ends",
 }
-"""What places on the scale are there for."""
+"""Meaning of points on the scale."""
 
 
 async def choose_model(model: str | None) -> str:
-    """Take the model that was named, or the one that embeds items as things are set.
+    """Return the model that was named, or by default the one that embeds items.
 
     Raises:
-        Misconfigured: the mock embeds, whose vectors mean nothing.
+        Misconfigured: the mock embeds, whose vectors have no meaning.
         InvalidTask: `unsupported_model`.
     """
     embedder = await _embedder()
@@ -35,7 +35,7 @@ async def choose_model(model: str | None) -> str:
 
 @task(name="fit_model", task_run_name="fit-{model}", **STEP)
 async def fit_model(model: str) -> Calibration:
-    """Embed the labelled pairs and fit the scale to one half of them, and test it on the other.
+    """Embed the labelled pairs, fit the scale to one half of them, and test it on the other.
 
     Raises:
         InvalidTask: `not_calibrated`; its vectors cannot tell the pairs apart.
@@ -47,17 +47,17 @@ async def fit_model(model: str) -> Calibration:
         raise InvalidTask("not_calibrated", message) from hopeless
 
 
-@task(name="keep_calibration", task_run_name="keep-{calibration.model}", **STEP)
-async def keep_calibration(calibration: Calibration) -> None:
-    """Store a calibration for the runs to come."""
+@task(name="save_calibration", task_run_name="save-{calibration.model}", **STEP)
+async def save_calibration(calibration: Calibration) -> None:
+    """Save a calibration for later gather runs."""
     await (await get_calibrations()).save(calibration)
     at = calibration.to_cosine(DUPLICATE_AT)
     get_run_logger().info("%s: duplicates from a raw cosine of %.4f", calibration.model, at)
 
 
-@task(name="leave_calibration", task_run_name="report", **STEP)
-async def leave_calibration(calibration: Calibration) -> None:
-    """Leave a page with the scale, and how well it tells duplicates apart."""
+@task(name="show_calibration", task_run_name="show", **STEP)
+async def show_calibration(calibration: Calibration) -> None:
+    """Save a page with the scale and its accuracy as an artifact of the run."""
     await acreate_markdown_artifact(
         key="calibration",
         markdown=describe(calibration),
@@ -66,7 +66,7 @@ async def leave_calibration(calibration: Calibration) -> None:
 
 
 def describe(calibration: Calibration) -> str:
-    """Write a fitted calibration for people."""
+    """Describe a fitted calibration as markdown."""
     at = calibration.to_cosine(DUPLICATE_AT)
     splits = [("fitted on", calibration.fitted), ("tested on", calibration.tested)]
     head = (
@@ -80,10 +80,10 @@ def describe(calibration: Calibration) -> str:
             "| split | pairs | duplicates | precision | recall | F1 |",
             "|---|---|---|---|---|---|",
             *(
-                f"| {name} | {one.pairs} | {one.duplicates} | {one.precision:.3f} "
-                f"| {one.recall:.3f} | {one.f1:.3f} |"
-                for name, one in splits
-                if one is not None
+                f"| {name} | {accuracy.pairs} | {accuracy.duplicates} | {accuracy.precision:.3f} "
+                f"| {accuracy.recall:.3f} | {accuracy.f1:.3f} |"
+                for name, accuracy in splits
+                if accuracy is not None
             ),
             "",
             "| similarity | raw cosine | |",

@@ -1,4 +1,4 @@
-"""What an operator does to decisions about duplicates, as Prefect shows it."""
+"""Decisions about duplicates that an operator undoes, as Prefect shows it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,14 +14,14 @@ from tasks.session import open_session
 
 @dataclass(frozen=True, slots=True)
 class UndoneItem:
-    """An item that was dropped, and is saved.
+    """An item that was dropped and is now saved.
 
     Attributes:
-        decision_id: that dropped it.
-        item_id: what it is saved as.
-        match_id: what it is distinct from.
-        department: slug of the department that has it.
-        content: what it says.
+        decision_id: the decision that had dropped it.
+        item_id: its id now.
+        match_id: the item it is distinct from.
+        department: slug of its department.
+        content: its text.
         undone_by: who undid the decision.
         undone_at: when, in UTC.
     """
@@ -37,9 +37,9 @@ class UndoneItem:
 
 @task(name="undo_decision", task_run_name="undo-{decision_id}", **STEP)
 async def undo_decision(project_id: str, decision_id: str, user_id: str) -> UndoneItem:
-    """Save an item that was dropped, and remember that it and its match are distinct.
+    """Save an item that was dropped, and record that it and its match are distinct.
 
-    The Brain is told when it is next told anything.
+    It is announced to the Brain, which gets it with the next delivery.
 
     Raises:
         UndoRefused: see `ProjectDecisions.undo`.

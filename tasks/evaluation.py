@@ -1,6 +1,5 @@
 """The steps of an evaluation, and how the runs that take them are started (SPEC §4, Evaluation)."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
@@ -8,18 +7,14 @@ from typing import Final
 from uuid import UUID
 
 from prefect import get_run_logger, task
-from prefect.client.orchestration import get_client
-from prefect.deployments import arun_deployment
-from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
-from aletheia.errors import AletheiaError, Misconfigured, Unavailable
+from aletheia.errors import AletheiaError
 from aletheia.items.content import oldest_first
 from aletheia.items.departments import Department
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
-from aletheia.llm.messages import ChatRequest, Completion
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.noted_failures import NotedFailures
 from aletheia.quality.evaluation import Evaluation, evaluate_items
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.evaluation_store import (
@@ -38,19 +33,17 @@ from tasks.clients.departments import get_departments
 from tasks.clients.store import get_store
 from tasks.policies import STEP
 from tasks.retrying import is_worth_waiting, plan_retry
+from tasks.runs import read_run, start_run
 from tasks.session import current_session, open_session
 
 DEPLOYMENT: Final = "evaluate_department/evaluate_department"
-
-START_WITHIN_S: Final = 15.0
-"""For Prefect to take a run, seconds; whoever starts one has other work to do."""
 
 _KEY_BEGINS: Final = "eval:"
 
 
 @contextlib.asynccontextmanager
 async def opened_evaluation(project_id: str) -> AsyncGenerator[None]:
-    """Open what an evaluation needs, and plan another attempt where one helps.
+    """Open the session of an evaluation; after a failure, plan another attempt if one helps.
 
     Raises:
         InvalidTask: `invalid_project_id`.
@@ -75,11 +68,12 @@ async def find_request(
     is_forced: bool,
     department: str | None,
 ) -> str:
-    """Give the key of the request that this run is for; one that is for none makes its own."""
+    """Return the key of the request that this run is for; make a request if there is none."""
     store, run_id = await open_evaluations(project_id), str(flow_run.id)
     if (known := await store.find_key(run_id)) is not None:
         return known
-    key = await _read_key(run_id)
+    run = await read_run(run_id)
+    key = "" if run is None else run.idempotency_key or ""
     if key.startswith(_KEY_BEGINS):
         order = await store.find_order(key)
         if order is not None:
@@ -101,7 +95,7 @@ async def find_request(
 
 @task(name="evaluate_request", task_run_name="evaluate", **STEP)
 async def evaluate_request(project_id: str, key: str) -> EvaluationReport:
-    """Evaluate what a request is about and keep the result, unless that was done before."""
+    """Evaluate the items of a request and save the result, unless that was done before."""
     store = await open_evaluations(project_id)
     order = await store.find_order(key)
     assert order is not None, key
@@ -113,25 +107,25 @@ async def evaluate_request(project_id: str, key: str) -> EvaluationReport:
         return EvaluationReport.from_document(await store.save(order.request, evaluation))
 
 
-@task(name="tell_brain", task_run_name="tell-brain", **STEP)
-async def tell_brain(project_id: str) -> None:
-    """Have the Brain keep what was evaluated, if it answers soon; the sweep does it otherwise."""
+@task(name="deliver_to_brain", task_run_name="deliver-to-brain", **STEP)
+async def deliver_to_brain(project_id: str) -> None:
+    """Deliver evaluations to the Brain, if it answers soon; otherwise the sweep does it."""
     try:
         access, items = await get_brain_access(), await get_brain_items(project_id)
         async with (await get_outbox()).feeding(project_id, access, items):
             pass
-    except Exception as error:  # noqa: BLE001 - the result is kept, whatever it was
-        get_run_logger().warning("the Brain is told by the sweep: %s", error)
+    except Exception as error:  # noqa: BLE001 - the result is saved, whatever it was
+        get_run_logger().warning("the sweep will deliver the evaluation to the Brain: %s", error)
 
 
 @task(name="show_evaluation", task_run_name="show", **STEP)
 async def show_evaluation(report: EvaluationReport) -> None:
-    """Leave a page with the result."""
-    await evaluation_artifacts.evaluation_page(report)
+    """Save a page with the result as an artifact of the run."""
+    await evaluation_artifacts.save_evaluation_page(report)
 
 
 async def open_evaluations(project_id: str) -> EvaluationStore:
-    """Give the requests and results of a project."""
+    """Open the requests and results of a project."""
     announce = (await get_outbox()).intents.announce_evaluation
     store = EvaluationStore(await get_store(), project_id, announce=announce)
     await store.open()
@@ -149,14 +143,14 @@ async def ask_for_evaluation(
     is_forced: bool,
     run_id: str | None = None,
 ) -> Requested:
-    """Write down that a department is to be evaluated with the items it has now.
+    """Request that a department is evaluated with the items it has now.
 
     Args:
         store: of the project.
         project_id: the project.
         department_number: which department; see `DepartmentList.choose`.
         user_id: who asks.
-        department: its slug, where the number does not tell.
+        department: its slug, if the number is not unique.
         is_auto: whether a gather run asks.
         is_forced: whether a version that was evaluated is to be evaluated again.
         run_id: the run that will do it, if it is there.
@@ -176,10 +170,10 @@ async def ask_for_evaluation(
 async def ensure_evaluation(
     store: EvaluationStore, department: Department, item_ids: Sequence[str], user_id: str
 ) -> str:
-    """See to it that a department is evaluated with these items, and start what waits for a run.
+    """Ensure that a department is evaluated with these items, and start all requests without a run.
 
-    A request whose run ended without a result is made anew. What cannot be started now waits for
-    the next call, or the sweep.
+    If the run of the request ended without a result, a new request is made. What cannot be started
+    now waits for the next call, or the sweep.
 
     Returns:
         The key of the request.
@@ -197,12 +191,12 @@ async def start_waiting(store: EvaluationStore) -> int:
     """Start the requests of a project that have no run, in the order of departments.
 
     Returns:
-        How many were started. The first that cannot be leaves the rest to wait behind it.
+        How many were started. After the first that cannot be started, the others wait.
     """
     started = 0
     for request in await store.list_without_run():
         try:
-            await start_run(store, request)
+            await start_evaluation(store, request)
         except AletheiaError as error:
             get_run_logger().warning(
                 "the evaluation of %s waits for the sweep: %s", request.department, error
@@ -212,103 +206,66 @@ async def start_waiting(store: EvaluationStore) -> int:
     return started
 
 
-async def start_run(store: EvaluationStore, request: EvaluationRequest) -> UUID:
-    """Have a worker do a request; if a run was started for it before, give that one.
+async def start_evaluation(store: EvaluationStore, request: EvaluationRequest) -> UUID:
+    """Start a run for a request; return the one that was started for it before, if there is one.
 
     Raises:
         Misconfigured: the flow is not deployed.
         Unavailable: Prefect does not answer.
     """
-    try:
-        async with asyncio.timeout(START_WITHIN_S), get_client() as client:
-            run = await arun_deployment(
-                DEPLOYMENT,
-                client=client,
-                parameters={
-                    "project_id": request.project_id,
-                    "department_number": request.department_number,
-                    "user_id": request.user_id,
-                    "auto_triggered": request.is_auto,
-                    "department": request.department,
-                },
-                flow_run_name=f"{request.project_id}-{request.department}",
-                timeout=0,
-                as_subflow=False,
-                idempotency_key=request.key,
-            )
-    except ObjectNotFound:
-        raise Misconfigured(DEPLOYMENT, "is not deployed; run `aletheia setup`") from None
-    except Exception as outage:
-        # Whatever it was, the request is kept, and its key makes a second start the same one.
-        raise Unavailable("Prefect server", f"{type(outage).__name__}: {outage}") from outage
+    run = await start_run(
+        DEPLOYMENT,
+        {
+            "project_id": request.project_id,
+            "department_number": request.department_number,
+            "user_id": request.user_id,
+            "auto_triggered": request.is_auto,
+            "department": request.department,
+        },
+        name=f"{request.project_id}-{request.department}",
+        idempotency_key=request.key,
+    )
     await store.mark_started(request, str(run.id))
     return run.id
 
 
 async def _evaluate(order: EvaluationOrder) -> Evaluation:
-    """Evaluate the items of a request, as far as they are still there.
+    """Evaluate the items of a request that still exist.
 
     Raises:
-        AletheiaError: the model could not be asked, and may be in the next attempt, which begins
-            with the answers that were had.
+        AletheiaError: the model could not be asked, and another attempt may help; it starts with
+            the answers that were saved.
     """
     request = order.request
-    chat = _Overheard(await get_chat())
+    chat = NotedFailures(await get_chat(), is_worth_waiting)
     content = await get_content(request.project_id)
     items = oldest_first((await content.read_items(order.item_ids)).values())
     evaluation = await evaluate_items(
         chat,
         SavedAnswers(await get_store(), request.key, clock=lambda: _now().timestamp()),
         order.department,
-        [QualityItem(one.id, one.content, one.summary) for one in items],
+        [QualityItem(item.id, item.content, item.summary) for item in items],
         project_id=request.project_id,
         plan=AskPlan(current_session().settings.llm.default_llm_model),
         version=request.version,
     )
-    if chat.trouble is not None:
-        raise chat.trouble
+    if chat.first is not None:
+        raise chat.first
     return evaluation
 
 
-class _Overheard:
-    """A `ChatModel` that remembers the first failure that another attempt may mend."""
-
-    def __init__(self, chat: ChatModel) -> None:
-        self._chat = chat
-        self.provider, self.is_mock = chat.provider, chat.is_mock
-        self.trouble: AletheiaError | None = None
-
-    async def complete(self, request: ChatRequest) -> Completion:
-        """See `ChatModel.complete`."""
-        try:
-            return await self._chat.complete(request)
-        except AletheiaError as error:
-            if self.trouble is None and is_worth_waiting(error):
-                self.trouble = error
-            raise
-
-
-async def _read_key(run_id: str) -> str:
-    """Read the idempotency key that a run was started with."""
-    async with get_client() as client:
-        return (await client.read_flow_run(UUID(run_id))).idempotency_key or ""
-
-
 async def _has_failed(store: EvaluationStore, request: EvaluationRequest) -> bool:
-    """Tell whether the run of a request is over without a result; while nobody knows, it is not."""
+    """Check whether the run of a request is over without a result; if nobody knows, it is not."""
     if request.run_id is None:
         return False
     try:
-        async with get_client() as client:
-            state = (await client.read_flow_run(UUID(request.run_id))).state
-    except (ObjectNotFound, ValueError):
-        state = None
+        run = await read_run(request.run_id)
     except Exception as outage:  # noqa: BLE001 - the request waits as it is
         get_run_logger().warning("the run of %s is not known: %s", request.key, outage)
         return False
-    if state is not None and not state.is_final():
+    if run is not None and run.state is not None and not run.state.is_final():
         return False
-    # It may have kept its result since the last look.
+    # It may have saved its result meanwhile.
     return await store.find_result(request) is None
 
 

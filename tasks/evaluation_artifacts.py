@@ -1,4 +1,4 @@
-"""What an evaluation leaves for an operator to look at."""
+"""The artifact of an evaluation: a page with its result."""
 
 import re
 from typing import Final
@@ -11,20 +11,21 @@ from aletheia.quality.scores import PARTS, WEIGHTS
 KEY: Final = "evaluation"
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
-_SHOWN_IDS: Final = 5
+MAX_IDS: Final = 5
+"""Item ids beside a finding."""
 
 
-async def evaluation_page(report: EvaluationReport) -> None:
-    """Leave a page with the score, its parts, findings and suggestions."""
+async def save_evaluation_page(report: EvaluationReport) -> None:
+    """Save a page with the score, its parts, findings and suggestions."""
     await acreate_markdown_artifact(
         markdown=describe(report),
         key=KEY,
-        description=f"Evaluation of {plain(report.department_name)}: {report.score:.1f}",
+        description=f"Evaluation of {escape(report.department_name)}: {report.score:.1f}",
     )
 
 
 def describe(report: EvaluationReport) -> str:
-    """Write an evaluation as markdown; what models and users wrote is quoted as plain text."""
+    """Describe an evaluation as markdown; what models and users wrote is escaped."""
     reached = "reached" if report.score >= report.threshold else "not reached"
     about = (
         f"{report.items} items of project `{report.project_id}`, version "
@@ -32,12 +33,12 @@ def describe(report: EvaluationReport) -> str:
         f"{report.judges} of {report.judges_asked} judges gave a score."
     )
     lines = [
-        f"# {plain(report.department_name)}: {report.score:.1f} of 100",
+        f"# {escape(report.department_name)}: {report.score:.1f} of 100",
         "",
         about,
     ]
     if report.mock:
-        lines += ["", "**⚠ mock**: the judges of this evaluation were made up."]
+        lines += ["", "**⚠ mock**: a mock judged this evaluation."]
     if report.was_stored:
         lines += ["", f"It was evaluated before, at {report.evaluated_at}."]
     lines += ["", "| part | weight | score | counted |", "|---|---|---|---|"]
@@ -48,28 +49,28 @@ def describe(report: EvaluationReport) -> str:
     lines += ["", "## Findings", ""]
     if report.findings:
         lines += ["| severity | part | finding | by | items |", "|---|---|---|---|---|"]
-        lines += [f"| {one.severity} | {_cells(one)} |" for one in report.findings]
+        lines += [f"| {finding.severity} | {_cells(finding)} |" for finding in report.findings]
     else:
         lines.append("None.")
     lines += ["", "## Suggestions", ""]
     if report.suggestions:
         lines += ["| part | suggestion | by | items |", "|---|---|---|---|"]
-        lines += [f"| {_cells(one)} |" for one in report.suggestions]
+        lines += [f"| {_cells(suggestion)} |" for suggestion in report.suggestions]
     else:
         lines.append("None.")
     if report.faults:
         lines += ["", "## What could not be used", ""]
-        lines += [f"- {plain(one.code)}: {plain(one.message)}" for one in report.faults]
+        lines += [f"- {escape(fault.code)}: {escape(fault.message)}" for fault in report.faults]
     return "\n".join(lines)
 
 
-def plain(text: str) -> str:
-    """Write a text of others so that it stands in markdown as it is, on one line."""
+def escape(text: str) -> str:
+    """Escape a text so that markdown shows it as it is, on one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _cells(one: FindingRow | SuggestionRow) -> str:
-    shown = ", ".join(f"`{id_}`" for id_ in one.item_ids[:_SHOWN_IDS])
-    left_out = len(one.item_ids) - _SHOWN_IDS
+def _cells(remark: FindingRow | SuggestionRow) -> str:
+    shown = ", ".join(f"`{id_}`" for id_ in remark.item_ids[:MAX_IDS])
+    left_out = len(remark.item_ids) - MAX_IDS
     ids = f"{shown} and {left_out} more" if left_out > 0 else shown
-    return f"{one.part} | {plain(one.text)} | {one.source} | {ids}"
+    return f"{remark.part} | {escape(remark.text)} | {remark.source} | {ids}"

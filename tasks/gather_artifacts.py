@@ -1,4 +1,4 @@
-"""What a gather run leaves for an operator to look at."""
+"""The artifacts of a gather run: its report, and a table of dropped duplicates."""
 
 from typing import Any, Final
 
@@ -7,26 +7,27 @@ from aletheia.gather.progress import WARNINGS, GatherReport
 from aletheia.items.calibration import DUPLICATE_AT
 from aletheia.items.calibration_store import ChosenCalibration
 from aletheia.items.content import ContentStore
-from tasks.artifacts import leave_markdown, leave_table
+from tasks.artifacts import save_markdown, save_table
 from tasks.clients.content import get_calibrations, get_decisions
-from tasks.evaluation_artifacts import plain
+from tasks.evaluation_artifacts import escape
 
 MAX_ROWS: Final = 200
 """Duplicates in a table."""
 
 MAX_WARNINGS: Final = 50
+"""Warnings on a page."""
 
-_SHOWN: Final = 200
-"""Characters of an item in a table."""
+MAX_ITEM_CHARS: Final = 200
+"""Of an item in a table."""
 
 
-async def gather_report(run: Run, report: GatherReport) -> None:
-    """Leave a page with what became of each department."""
+async def show_gather_report(run: Run, report: GatherReport) -> None:
+    """Save a page with the outcome of each department."""
     seconds = report.processing_time_ms / 1000
     rows = [
-        f"| {plain(one.name)} | {_score(one.quality_score)} | {known.threshold:g} "
-        f"| {one.iterations} | {one.items_created} | {_reason(known.reason)} |"
-        for one, known in zip(report.summary, run.progress.departments, strict=True)
+        f"| {escape(summary.name)} | {_score(summary.quality_score)} | {progress.threshold:g} "
+        f"| {summary.iterations} | {summary.items_created} | {_reason(progress.reason)} |"
+        for summary, progress in zip(report.summary, run.progress.departments, strict=True)
     ]
     head = (
         f"**{report.items_created} items** for {report.departments_processed} departments of "
@@ -41,43 +42,43 @@ async def gather_report(run: Run, report: GatherReport) -> None:
         *rows,
     ]
     if run.warnings:
-        odd = [f"- {plain(one)}" for one in run.warnings[:MAX_WARNINGS]]
-        page += ["", "Odd about the departments, or passed over:", "", *odd]
+        warnings = [f"- {escape(warning)}" for warning in run.warnings[:MAX_WARNINGS]]
+        page += ["", "Departments that were skipped, or are unusual:", "", *warnings]
     chosen = await (await get_calibrations()).find_chosen(run.id)
     if chosen is not None:
         page += ["", describe_calibration(chosen)]
-    await leave_markdown(run.id, "gather-report", "\n".join(page), "What the run came to.")
+    await save_markdown(run.id, "gather-report", "\n".join(page), "The result of the run.")
 
 
-async def dropped_duplicates(run: Run, content: ContentStore) -> None:
-    """Leave a table of what was dropped, as the duplicate of what, and how to undo it."""
+async def show_duplicates(run: Run, content: ContentStore) -> None:
+    """Save a table of what was dropped, as the duplicate of what, and how to undo it."""
     decisions = await get_decisions(run.project_id)
     dropped = sorted(
         await decisions.list_dropped(run_id=run.id),
-        key=lambda one: (one.position, one.iteration, one.place),
+        key=lambda decision: (decision.position, decision.iteration, decision.place),
     )
     shown = dropped[-MAX_ROWS:]
-    ids = list({one.decision.match_id for one in shown if one.decision.match_id is not None})
+    ids = list({row.decision.match_id for row in shown if row.decision.match_id is not None})
     matches = await content.read_items(ids) if ids else {}
     rows = [
         {
-            "department": plain(one.department_name),
-            "iteration": one.iteration,
+            "department": escape(row.department_name),
+            "iteration": row.iteration,
             # Prefect shows the cells of a table as markdown.
-            "dropped": plain(_short(one.item.content)),
-            "repeats": plain(_short(matches[match].content))
-            if (match := one.decision.match_id) in matches
-            else plain(str(match)),
-            "found by": one.decision.tier.replace("_", " "),
-            "similarity": "" if one.decision.score is None else f"{one.decision.score:.3f}",
-            "why": plain(one.decision.reason),
-            "decision": one.id,
+            "dropped": escape(_short(row.item.content)),
+            "repeats": escape(_short(matches[match].content))
+            if (match := row.decision.match_id) in matches
+            else escape(str(match)),
+            "found by": row.decision.tier.replace("_", " "),
+            "similarity": "" if row.decision.score is None else f"{row.decision.score:.3f}",
+            "why": escape(row.decision.reason),
+            "decision": row.id,
         }
-        for one in shown
+        for row in shown
     ]
     left_out = f" The last {MAX_ROWS} are shown." if len(dropped) > MAX_ROWS else ""
     undo = f" `aletheia gather undo {run.project_id} DECISION` saves one." if rows else ""
-    await leave_table(
+    await save_table(
         run.id,
         "gather-duplicates",
         rows or [{"dropped": "nothing was dropped"}],
@@ -86,14 +87,14 @@ async def dropped_duplicates(run: Run, content: ContentStore) -> None:
 
 
 def describe_calibration(chosen: ChosenCalibration) -> str:
-    """Say in a sentence when two items are the same."""
+    """Describe in a sentence from which similarity on two items are duplicates."""
     source = {
         "stored": "by the calibration that is stored for",
         "shipped": "by the calibration that comes with Aletheia for",
-        "identity": "⚠ as nothing is known of",
+        "identity": "⚠ without any calibration of",
     }[chosen.source]
     return (
-        f"Two items are the same at a similarity of {DUPLICATE_AT:.2f}, which is a raw cosine of "
+        f"Two items are duplicates at a similarity of {DUPLICATE_AT:.2f}, which is a raw cosine of "
         f"{chosen.duplicate_at_cosine:.4f} {source} `{chosen.calibration.model}`."
     )
 
@@ -110,4 +111,4 @@ def _reason(reason: Any) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= MAX_ITEM_CHARS else f"{text[:MAX_ITEM_CHARS]}…"

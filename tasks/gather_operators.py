@@ -15,13 +15,11 @@ from prefect.logging import get_logger
 from prefect.states import AwaitingRetry
 
 from aletheia.adapters.events.webhook import WEBHOOK
-from aletheia.adapters.mock.chat import MOCK_MODEL
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
 from aletheia.events.ports import EventSink
 from aletheia.gather.errors import RunSuperseded, UnknownRun
-from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.models import Run
 from aletheia.gather.overrides import Overrides
 from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
@@ -29,10 +27,11 @@ from aletheia.gather.runs import GatherRuns
 from tasks.clients.chat import get_chat
 from tasks.clients.content import get_content
 from tasks.clients.events import get_event_sinks
+from tasks.clients.gather import build_emitter
 from tasks.clients.store import get_store
-from tasks.gather_views import leave_views
+from tasks.gather_views import show_run
 from tasks.policies import STEP
-from tasks.session import current_session, open_session
+from tasks.session import open_session
 
 log = get_logger(__name__)
 
@@ -123,7 +122,7 @@ async def close_if_cancelled(run_id: str) -> bool:
         return False
 
 
-async def tell_ended_runs() -> list[str]:
+async def emit_ended_runs() -> list[str]:
     """Say what runs that are over had no time to say; return their ids.
 
     To be called while the store is kept open.
@@ -131,7 +130,7 @@ async def tell_ended_runs() -> list[str]:
     runs = GatherRuns(await get_store())
     listed = await runs.list_untold(UNTOLD_AFTER_S)
     for run_id in listed:
-        await (await _chronicle()).emit(await runs.load(run_id))
+        await (await build_emitter()).emit(await runs.load(run_id))
         await runs.mark_told(run_id)
     return listed
 
@@ -157,10 +156,10 @@ async def _close(run_id: str, webhook_url: str | None) -> bool:
         # Or even before anybody was to be told of it.
         await subscribe(fan_out, run, sinks, webhook_url)
     async with fan_out.feeding(run.project_id):
-        await (await _chronicle()).emit(run)
+        await (await build_emitter()).emit(run)
     await runs.mark_told(run_id)
     if was_open:
-        await leave_views(run, content, is_mock=(await get_chat()).is_mock)
+        await show_run(run, content, is_mock=(await get_chat()).is_mock)
     return was_open
 
 
@@ -171,12 +170,6 @@ async def subscribe(
     for kind in sinks:
         address = webhook_url if kind == WEBHOOK else None
         await fan_out.subscribe(run.project_id, run.id, kind, address or "")
-
-
-async def _chronicle() -> EventEmitter:
-    mock = MOCK_MODEL if (await get_chat()).is_mock else None
-    events = EventLog(await get_store())
-    return EventEmitter(events, current_session().settings.llm.default_llm_model, mock=mock)
 
 
 def _read_overrides(max_iterations: int | None, thresholds: Mapping[str, float]) -> Overrides:

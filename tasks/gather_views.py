@@ -1,4 +1,4 @@
-"""What a gather run shows: how far it is while it works, and all it came to at the end."""
+"""What a gather run shows: its progress while it works, and its artifacts at the end."""
 
 import asyncio
 import base64
@@ -14,21 +14,21 @@ from aletheia.adapters.quality_picture import draw_quality
 from aletheia.gather.models import Run
 from aletheia.gather.progress import RunProgress, share_done
 from aletheia.items.content import ContentStore
-from tasks.artifacts import leave_markdown
-from tasks.gather_artifacts import dropped_duplicates, gather_report
+from tasks.artifacts import save_markdown
+from tasks.gather_artifacts import show_duplicates, show_gather_report
 
-MOVED_EVERY_S: Final = 2.0
-"""Between two moves of a progress bar, seconds: each costs about what an iteration does."""
+PROGRESS_EVERY_S: Final = 2.0
+"""Between two updates of a progress bar, seconds: one costs about as much as an iteration."""
 
 log = get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
 async def moving_bar(read: Callable[[], RunProgress]) -> AsyncGenerator[None]:
-    """Show how far a run is, beside whatever the block does, which it never holds up or fails.
+    """Show the progress of a run while the block works; it never delays or fails the block.
 
     Args:
-        read: gives the progress as it is.
+        read: returns the current progress.
     """
     moving = asyncio.create_task(_move_bar(read))
     try:
@@ -53,11 +53,11 @@ async def _move_bar(read: Callable[[], RunProgress]) -> None:
             shown = share
         except Exception as error:  # noqa: BLE001 - the work goes on without Prefect's server
             log.debug("the progress bar could not be moved: %s", error)
-        await asyncio.sleep(MOVED_EVERY_S)
+        await asyncio.sleep(PROGRESS_EVERY_S)
 
 
-async def leave_views(run: Run, content: ContentStore, *, is_mock: bool) -> None:
-    """Leave all there is to see of a run that is over; what cannot be left is logged.
+async def show_run(run: Run, content: ContentStore, *, is_mock: bool) -> None:
+    """Save the artifacts of a run that is over; a failure is only logged.
 
     Args:
         run: with its report.
@@ -65,22 +65,22 @@ async def leave_views(run: Run, content: ContentStore, *, is_mock: bool) -> None
         is_mock: whether the mock wrote them.
     """
     assert run.report is not None
-    await _try("report", gather_report(run, run.report))
-    await _try("table of duplicates", dropped_duplicates(run, content))
-    await _try("picture of its quality", _leave_picture(run, is_mock=is_mock))
+    await _try("report", show_gather_report(run, run.report))
+    await _try("table of duplicates", show_duplicates(run, content))
+    await _try("picture of its quality", _show_picture(run, is_mock=is_mock))
 
 
-async def _leave_picture(run: Run, *, is_mock: bool) -> None:
-    # In a thread, since it takes a second, in which leases are renewed and events are sent.
+async def _show_picture(run: Run, *, is_mock: bool) -> None:
+    # In a thread: it takes a second, in which leases are renewed and events are sent.
     picture = await asyncio.to_thread(draw_quality, run.progress, run.project_id, is_mock=is_mock)
-    # Not as an image artifact: below that, the page spells out the whole address.
+    # Not as an image artifact: its page would show the whole data URL as text.
     url = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
     page = f"![Quality over iterations]({url})"
-    await leave_markdown(run.id, "gather-quality", page, "Quality over iterations.")
+    await save_markdown(run.id, "gather-quality", page, "Quality over iterations.")
 
 
-async def _try(what: str, leaving: Awaitable[None]) -> None:
+async def _try(what: str, saving: Awaitable[None]) -> None:
     try:
-        await leaving
+        await saving
     except Exception as error:  # noqa: BLE001 - the run is over, and stays as it is
-        log.warning("the %s of the run could not be left: %s", what, error)
+        log.warning("the %s of the run could not be saved: %s", what, error)

@@ -1,6 +1,5 @@
-"""The models of the providers that hold them, as Prefect shows them."""
+"""The models that a provider holds: list, pull, load and unload, as Prefect shows them."""
 
-import time
 from contextlib import aclosing
 from typing import Literal, TypeAlias
 
@@ -20,24 +19,21 @@ from tasks.policies import STEP
 from tasks.session import current_session
 
 Provider: TypeAlias = Literal["local", "ollama"]
-"""Who holds models itself."""
+"""Providers that hold models themselves."""
 
 HOLDERS: dict[ProcessingMode, Provider] = {
     "local": "local",
     "ollama": "ollama",
     "hybrid": "ollama",
 }
-"""Whose models the settings name, by PROCESSING_MODE."""
-
-PROGRESS_EVERY_S = 1
-"""Between two moves of the bar, seconds; the end is always shown."""
+"""Provider whose models the settings name, by PROCESSING_MODE."""
 
 
 def choose_provider(provider: Provider | None) -> Provider:
-    """Take the provider that was named, or the one that PROCESSING_MODE works with.
+    """Return the provider that was named, or by default the one that PROCESSING_MODE uses.
 
     Raises:
-        Misconfigured: none was named, and that one holds no models of its own.
+        Misconfigured: none was named, and the default one holds no models of its own.
     """
     if provider is not None:
         return provider
@@ -50,7 +46,7 @@ def choose_provider(provider: Provider | None) -> Provider:
 
 
 def require_model(model: str | None) -> str:
-    """Take the model that was named.
+    """Return the model that was named.
 
     Raises:
         Misconfigured: none was.
@@ -60,11 +56,11 @@ def require_model(model: str | None) -> str:
     return model.strip()
 
 
-async def open_shelf(provider: Provider) -> ModelManager:
-    """Build the shelf with the models of one provider, which is asked when there is a question."""
+async def build_model_manager(provider: Provider) -> ModelManager:
+    """Build the manager of a provider's models; it connects when it is first used."""
     settings = current_session().settings.embedding
     if HOLDERS.get(settings.processing_mode) != provider:
-        # The models that are named are those of another provider.
+        # The settings name the models of another provider.
         nothing = {"default_embedding_model": None, "supported_models": ()}
         settings = settings.model_copy(update={"processing_mode": provider, **nothing})
     records = ModelRecords(await get_store())
@@ -87,8 +83,8 @@ async def open_shelf(provider: Provider) -> ModelManager:
 
 @task(name="list_models", task_run_name="list-{provider}", **STEP)
 async def list_models(provider: Provider) -> list[ModelRow]:
-    """List a provider's models, also as a table on the page of the run."""
-    rows = await (await open_shelf(provider)).rows(provider)
+    """List a provider's models, also as a table artifact of the run."""
+    rows = await (await build_model_manager(provider)).rows(provider)
     await acreate_table_artifact(
         key="models",
         table=[describe(row) for row in rows] or [{"model": "there are none"}],
@@ -99,35 +95,29 @@ async def list_models(provider: Provider) -> list[ModelRow]:
 
 @task(name="pull_model", task_run_name="pull-{model}", **STEP)
 async def pull_model(provider: Provider, model: str) -> None:
-    """Download a model, with a bar on the page of the run."""
-    progress = await artifacts.Progress.begin(f"download of {model}")
-    shown_at = 0.0
-    shelf = await open_shelf(provider)
-    async with aclosing(shelf.pull(provider, model)) as steps:
-        async for step in steps:
-            if time.monotonic() - shown_at >= PROGRESS_EVERY_S:
-                shown_at = time.monotonic()
-                await progress.move(step.completed_bytes, step.total_bytes)
-    await progress.finish()
+    """Download a model, with a progress bar on the page of the run."""
+    manager = await build_model_manager(provider)
+    async with aclosing(manager.pull(provider, model)) as steps:
+        await artifacts.show_downloads(steps)
     get_run_logger().info("%s has %s", provider, model)
 
 
 @task(name="load_model", task_run_name="load-{model}", **STEP)
 async def load_model(provider: Provider, model: str) -> None:
-    """Bring a model into memory; a local one on trial, as it ends with the run."""
-    await (await open_shelf(provider)).load(provider, model)
+    """Load a model into memory; a local one only to check it, as it ends with the run."""
+    await (await build_model_manager(provider)).load(provider, model)
     get_run_logger().info("%s loaded %s", provider, model)
 
 
 @task(name="unload_model", task_run_name="unload-{model}", **STEP)
 async def unload_model(provider: Provider, model: str) -> None:
-    """Take a model out of memory once its calls under way have ended."""
-    await (await open_shelf(provider)).unload(provider, model)
-    get_run_logger().info("%s let go of %s", provider, model)
+    """Unload a model from memory once its calls under way have ended."""
+    await (await build_model_manager(provider)).unload(provider, model)
+    get_run_logger().info("%s unloaded %s", provider, model)
 
 
 def describe(row: ModelRow) -> dict[str, str | int]:
-    """Write a row of the table for people."""
+    """Return the cells of a model's row in the table."""
     return {
         "model": row.model,
         "state": row.state,

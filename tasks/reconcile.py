@@ -28,22 +28,21 @@ _CELL: dict[Kind, str] = {
 
 
 class ProjectOutcome(BaseModel):
-    """What became of a project.
+    """The outcome of a project.
 
     Attributes:
         project_id: the project.
-        is_compared: whether the Brain tells what it holds; if not, everything was sent again.
-        in_store: items that should be indexed, where they were compared.
+        is_compared: whether the Brain lists what it holds; if not, everything was sent again.
+        in_store: items that should be indexed, if they were compared.
         before: how many items differed, by kind.
         after: how many still do.
         examples: ids of some that differed, by kind.
         upserted: items that were written.
         deleted: items that were deleted.
         failed: code of the refusal, by item, of those that the Brain refused.
-        is_new_model: whether it was the one at which the Brain went over to another embedding
-            model.
-        evaluations: how many are kept beside the items.
-        error: why it was not done, or not to its end; empty if it was.
+        is_new_model: whether the Brain changed to another embedding model with this project.
+        evaluations: how many are stored beside the items.
+        error: why it was not reconciled, or not completely; empty if it was.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,20 +62,20 @@ class ProjectOutcome(BaseModel):
 
     @property
     def shows_new_model(self) -> bool:
-        """Whether vectors went with an earlier model, now or in a run that was cut short.
+        """Whether vectors were dropped with an earlier model, now or in an interrupted run.
 
-        Nothing else takes vectors from items, so that those of every project are gone.
+        Nothing else drops vectors, so those of every project are gone.
         """
         return self.is_new_model or bool(self.before.get(Kind.WITHOUT_VECTOR))
 
 
 class ReconcileReport(BaseModel):
-    """What a reconciliation came to.
+    """The result of a reconciliation.
 
     Attributes:
         differences_before: items that differed, over all projects that could be compared.
         differences_after: items that still do.
-        projects: one by one.
+        projects: the outcome of each.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -105,28 +104,29 @@ class ReconcileFailed(AletheiaError):
 
 @task(name="list_projects", task_run_name="list-projects", **STEP)
 async def list_projects(project_id: str | None) -> list[str]:
-    """List the projects to be compared: the one that is named, or all that had a gather run.
+    """List the projects to compare: the one that is named, or all that ever had a gather run.
 
     Raises:
         InvalidTask: `invalid_project_id`.
     """
     if project_id is not None:
         return [check_project_id(project_id)]
-    return await _all_projects()
+    return await _list_all()
 
 
 @task(name="list_other_projects", task_run_name="list-other-projects", **STEP)
 async def list_other_projects(outcomes: Sequence[ProjectOutcome]) -> list[str]:
-    """List the projects that lack vectors since the Brain went over to another model."""
-    done = {one.project_id for one in outcomes}
-    others = [one for one in await _all_projects() if one not in done]
+    """List the projects that lack vectors since the Brain changed to another model."""
+    done = {outcome.project_id for outcome in outcomes}
+    others = [project_id for project_id in await _list_all() if project_id not in done]
     if others:
-        said = "the embedding model has changed: %d other projects are indexed anew, too"
-        get_run_logger().warning(said, len(others))
+        get_run_logger().warning(
+            "the embedding model has changed: %d other projects are indexed anew, too", len(others)
+        )
     return others
 
 
-async def _all_projects() -> list[str]:
+async def _list_all() -> list[str]:
     return sorted(await (await get_store()).count_by(RUNS, "project_id", {}))
 
 
@@ -154,23 +154,27 @@ async def reconcile_project(project_id: str) -> ProjectOutcome:
 
 @task(name="show_differences", task_run_name="show", **STEP)
 async def show_differences(outcomes: Sequence[ProjectOutcome]) -> ReconcileReport:
-    """Leave a table of what differed and still does, and fail if a project could not be done.
+    """Save a table of what differed and still does, and fail if a project failed.
 
     Raises:
-        ReconcileFailed: it could not.
+        ReconcileFailed: a project failed.
     """
-    before = sum(sum(one.before.values()) for one in outcomes)
-    after = sum(sum(one.after.values()) for one in outcomes)
-    said = (
+    before = sum(sum(outcome.before.values()) for outcome in outcomes)
+    after = sum(sum(outcome.after.values()) for outcome in outcomes)
+    description = (
         f"**{before} differences between the Brain and the store were found in "
         f"{len(outcomes)} projects, {after} are left.**"
     )
-    if any(one.shows_new_model for one in outcomes):
-        said += " The embedding model has changed: every project is indexed anew."
+    if any(outcome.shows_new_model for outcome in outcomes):
+        description += " The embedding model has changed: every project is indexed anew."
     await acreate_table_artifact(
-        table=[row for one in outcomes for row in _rows(one)], key="reconcile", description=said
+        table=[row for outcome in outcomes for row in _rows(outcome)],
+        key="reconcile",
+        description=description,
     )
-    failures = tuple(f"{one.project_id}: {one.error}" for one in outcomes if one.error)
+    failures = tuple(
+        f"{outcome.project_id}: {outcome.error}" for outcome in outcomes if outcome.error
+    )
     if failures:
         raise ReconcileFailed(failures)
     return ReconcileReport(
@@ -191,7 +195,7 @@ def _outcome(done: Reconciled, evaluations: int, *, is_new_model: bool) -> Proje
         else {kind: tuple(ids[:EXAMPLES]) for kind, ids in before.ids.items() if ids},
         upserted=done.upserted,
         deleted=done.deleted,
-        failed={one.id: one.code for one in done.failed},
+        failed={refused.id: refused.code for refused in done.failed},
         is_new_model=is_new_model,
         evaluations=evaluations,
     )
@@ -201,36 +205,36 @@ def _count(found: Differences | None) -> dict[str, int]:
     return {} if found is None else {str(kind): len(ids) for kind, ids in found.ids.items() if ids}
 
 
-def _rows(one: ProjectOutcome) -> list[dict[str, str | int]]:
-    """Write a project's part of the table."""
+def _rows(outcome: ProjectOutcome) -> list[dict[str, str | int]]:
+    """Return the rows of a project in the table."""
 
     def row(what: str, before: int | str, after: int | str, examples: str) -> dict[str, str | int]:
         return {
-            "project": one.project_id,
+            "project": outcome.project_id,
             "what": what,
             "before": before,
             "after": after,
             "examples": examples,
         }
 
-    if one.error:
-        return [row("failed", "", "", one.error)]
-    if not one.is_compared:
-        said = "a Brain service does not list what it has: everything was sent again"
-        return [row("not compared", "", "", f"{said} ({one.upserted} items)")]
+    if outcome.error:
+        return [row("failed", "", "", outcome.error)]
+    if not outcome.is_compared:
+        why = "a Brain service does not list what it has: everything was sent again"
+        return [row("not compared", "", "", f"{why} ({outcome.upserted} items)")]
     rows = [
         row(
             _CELL[Kind(kind)],
-            one.before.get(kind, 0),
-            one.after.get(kind, 0),
-            ", ".join(one.examples.get(kind, ())),
+            outcome.before.get(kind, 0),
+            outcome.after.get(kind, 0),
+            ", ".join(outcome.examples.get(kind, ())),
         )
         for kind in Kind
-        if one.before.get(kind) or one.after.get(kind)
+        if outcome.before.get(kind) or outcome.after.get(kind)
     ]
-    if one.is_new_model:
+    if outcome.is_new_model:
         rows.append(row("another embedding model", 1, 0, "everything was indexed anew"))
-    refused = [f"{item_id} ({code})" for item_id, code in list(one.failed.items())[:EXAMPLES]]
+    refused = [f"{item_id} ({code})" for item_id, code in list(outcome.failed.items())[:EXAMPLES]]
     if refused:
-        rows.append(row("refused by the Brain", "", len(one.failed), ", ".join(refused)))
-    return rows or [row("nothing differs", 0, 0, f"{one.in_store} items")]
+        rows.append(row("refused by the Brain", "", len(outcome.failed), ", ".join(refused)))
+    return rows or [row("nothing differs", 0, 0, f"{outcome.in_store} items")]

@@ -53,6 +53,7 @@ class Openable(Closable, Protocol):
 ClientT = TypeVar("ClientT")
 ClosableT = TypeVar("ClosableT", bound=Closable)
 OpenableT = TypeVar("OpenableT", bound=Openable)
+SharedT = TypeVar("SharedT")
 
 
 class RunSettings:
@@ -111,6 +112,26 @@ class Clients:
         """Close a client at the end of the session; whoever uses it opens it."""
         self._closing.push_async_callback(client.close)
         return client
+
+    def share(self, shared: object, *key: Hashable) -> None:
+        """Hand something that a flow has opened, such as its shift, to the tasks of the flow.
+
+        Args:
+            shared: what tasks find by its type and key.
+            key: what it belongs to, such as the run.
+        """
+        self._built[(type(shared), *key)] = shared
+
+    def find(self, shared_type: type[SharedT], *key: Hashable) -> SharedT:
+        """Return what the flow shares.
+
+        Raises:
+            RuntimeError: it shares nothing of this type and key.
+        """
+        shared = self._built.get((shared_type, *key))
+        if shared is None:
+            raise RuntimeError(f"the flow has opened no {shared_type.__name__} for {key!r}")
+        return cast("SharedT", shared)
 
     async def close(self, key: Key) -> None:
         """Close one client now, if it was opened; the next one who asks gets another."""

@@ -1,7 +1,7 @@
-"""The parts of a sweep: what is left when no run does it (SPEC §4, §7).
+"""The parts of a sweep: work that no run has done (SPEC §4, §7).
 
-Each part looks first whether there is anything to do. To add one, write a function that counts what
-it does, and put it into `PARTS`.
+Each part first checks whether there is anything to do. To add one, write a function that counts
+what it does, and add it to `PARTS`.
 """
 
 import asyncio
@@ -28,33 +28,33 @@ from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
 from tasks.clients.content import close_content
 from tasks.clients.events import get_prefect_events, get_redis_events, get_webhooks
 from tasks.clients.store import get_store
-from tasks.evaluation import open_evaluations, start_run
-from tasks.evaluation_artifacts import plain
-from tasks.gather_operators import close_cancelled_runs, tell_ended_runs
+from tasks.evaluation import open_evaluations, start_evaluation
+from tasks.evaluation_artifacts import escape
+from tasks.gather_operators import close_cancelled_runs, emit_ended_runs
 from tasks.policies import STEP
 from tasks.prefect_events import PREFECT
 from tasks.session import current_session
 
 LOST_AFTER_S: Final = 60.0
-"""A request that is older has nobody who is just starting its run, seconds (SPEC §4)."""
+"""Age from which nobody is about to start the run of a request any more, seconds (SPEC §4)."""
 
 PART_WITHIN_S: Final = 60.0
-"""For one part, seconds, so that one that hangs leaves time for the others."""
+"""Time limit of one part, seconds, so that one that hangs leaves time for the others."""
 
-FEED_FOR_S: Final = 40.0
-"""Longest feeding of one kind of receivers, seconds; the next sweep goes on."""
+MAX_FEED_S: Final = 40.0
+"""Time limit for feeding one kind of receivers, seconds; the next sweep continues."""
 
 Act: TypeAlias = Callable[[Counter[str]], Awaitable[None]]
-"""Does its part, and counts what it does as it goes."""
+"""Does a part, and counts what it does while it does it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something that a sweep looks after.
+    """A part of every sweep.
 
     Attributes:
         name: what an operator reads.
-        act: does it.
+        act: does the part.
     """
 
     name: str
@@ -62,11 +62,11 @@ class Part:
 
 
 class PartOutcome(BaseModel):
-    """What became of a part.
+    """The outcome of a part.
 
     Attributes:
         part: its name.
-        done: what it did, counted, also if it failed after that.
+        done: how often it did what, also if it failed afterwards.
         error: why it failed; empty if it did not.
     """
 
@@ -104,8 +104,8 @@ class SweepFailed(AletheiaError):
 
 @task(name="sweep_part", task_run_name="{name}", **STEP)
 async def sweep_part(name: str) -> PartOutcome:
-    """Do one part; what goes wrong with it is told, and stops no other one."""
-    (act,) = [one.act for one in PARTS if one.name == name]
+    """Do one part; if it fails, its outcome says so, and the others are done all the same."""
+    (act,) = [part.act for part in PARTS if part.name == name]
     done: Counter[str] = Counter()
     error = ""
     try:
@@ -125,21 +125,23 @@ async def sweep_part(name: str) -> PartOutcome:
 
 @task(name="close_sweep", task_run_name="close", **STEP)
 async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
-    """Leave a table of what was done, and fail if a part did.
+    """Save a table of what was done, and fail if a part failed.
 
     Raises:
         SweepFailed: a part failed.
     """
     rows: list[dict[str, str | int]] = []
-    for one in outcomes:
+    for outcome in outcomes:
+        part, error = outcome.part, outcome.error
         rows += [
-            {"part": one.part, "what": w, "count": n, "error": ""} for w, n in one.done.items()
+            {"part": part, "what": what, "count": count, "error": ""}
+            for what, count in outcome.done.items()
         ]
-        if one.error:
-            rows.append({"part": one.part, "what": "failed", "count": 1, "error": plain(one.error)})
-        elif not one.done:
-            rows.append({"part": one.part, "what": "nothing to do", "count": 0, "error": ""})
-    failures = tuple(f"{one.part}: {one.error}" for one in outcomes if one.error)
+        if error:
+            rows.append({"part": part, "what": "failed", "count": 1, "error": escape(error)})
+        elif not outcome.done:
+            rows.append({"part": part, "what": "nothing to do", "count": 0, "error": ""})
+    failures = tuple(f"{outcome.part}: {outcome.error}" for outcome in outcomes if outcome.error)
     await acreate_table_artifact(
         table=rows,
         key="sweep",
@@ -155,7 +157,7 @@ async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
 async def start_lost_evaluations(done: Counter[str]) -> None:
     """Start evaluations that were requested and never got a run, of all projects.
 
-    A project whose next one cannot be started waits; the others go on.
+    Where one cannot be started, those after it of the same project wait; other projects continue.
     """
     before = datetime.now(UTC) - timedelta(seconds=LOST_AFTER_S)
     failures: dict[str, AletheiaError] = {}
@@ -163,7 +165,7 @@ async def start_lost_evaluations(done: Counter[str]) -> None:
         if request.project_id in failures:
             continue
         try:
-            await start_run(await open_evaluations(request.project_id), request)
+            await start_evaluation(await open_evaluations(request.project_id), request)
         except AletheiaError as error:
             failures[request.project_id] = error
         else:
@@ -173,31 +175,31 @@ async def start_lost_evaluations(done: Counter[str]) -> None:
 
 
 async def close_cancelled(done: Counter[str]) -> None:
-    """Close gather runs whose process ended with their cancellation and did not close them.
+    """Close cancelled gather runs whose process did not close them, and emit the ends of others.
 
-    Of those that were closed and could not say so any more, it is said.
+    Those others are closed, but their process ended before it had emitted that.
     """
     done["cancelled runs closed"] += len(await close_cancelled_runs())
-    done["ends of runs said"] += len(await tell_ended_runs())
+    done["ends of runs sent"] += len(await emit_ended_runs())
 
 
 async def feed_prefect(done: Counter[str]) -> None:
-    """Make events of Prefect of those that wait for its server."""
+    """Send Prefect the events that wait for its server."""
     await _feed(PREFECT, get_prefect_events, done)
 
 
 async def feed_redis(done: Counter[str]) -> None:
-    """Publish events that wait for Redis."""
+    """Publish the events that wait for Redis."""
     await _feed(REDIS, get_redis_events, done)
 
 
 async def feed_webhooks(done: Counter[str]) -> None:
-    """Send events that wait for a webhook, which may be tried for longer than a run lives."""
+    """Send the events that wait for a webhook; tries may go on for longer than a run lives."""
     await _feed(WEBHOOK, get_webhooks, done)
 
 
 async def deliver_to_brain(done: Counter[str]) -> None:
-    """Have the Brain take what was saved while it was away; while it still is, that waits.
+    """Deliver to the Brain what was saved while it was unavailable; if it still is, that waits.
 
     A project whose items cannot be read waits, too; the others are delivered.
     """
@@ -205,7 +207,7 @@ async def deliver_to_brain(done: Counter[str]) -> None:
     access = None
     failures: list[AletheiaError] = []
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FEED_FOR_S):
+        async with asyncio.timeout(MAX_FEED_S):
             for project_id in await outbox.intents.projects():
                 try:
                     access = access or await get_brain_access()
@@ -217,15 +219,15 @@ async def deliver_to_brain(done: Counter[str]) -> None:
                     failures.append(error)
                 finally:
                     await close_content(project_id)
-    for one in await outbox.states():
-        done["batches that wait for the Brain"] += one.waiting
-        done["items that the Brain refused"] += one.dead
+    for state in await outbox.states():
+        done["batches that wait for the Brain"] += state.waiting
+        done["items that the Brain refused"] += state.dead
     if failures:
         raise failures[0]
 
 
 async def purge_events(done: Counter[str]) -> None:
-    """Delete old events, dead letters, and receivers nobody asked for any more."""
+    """Delete old events, dead letters, and receivers that are not in use any more."""
     store, oldest_s = await get_store(), _retention_s()
     events = EventLog(store)
     fan_out = FanOut(store, events, {})
@@ -243,7 +245,7 @@ async def purge_answers(done: Counter[str]) -> None:
 
 
 async def purge_refused(done: Counter[str]) -> None:
-    """Delete what is known of items that the Brain refused long ago."""
+    """Delete records of items that the Brain refused long ago."""
     done["refusals deleted"] += await (await get_outbox()).dead_items.purge(_retention_s())
 
 
@@ -258,28 +260,28 @@ PARTS: Final[list[Part]] = [
     Part("delete old answers", purge_answers),
     Part("delete old refusals of the Brain", purge_refused),
 ]
-"""What every sweep does, in this order."""
+"""The parts of every sweep, in this order."""
 
 
 def part_names() -> list[str]:
-    """Name the parts, in their order."""
-    return [one.name for one in PARTS]
+    """Return the names of the parts, in their order."""
+    return [part.name for part in PARTS]
 
 
 async def _feed(
     kind: str, sink_of: Callable[[], Awaitable[EventSink | None]], done: Counter[str]
 ) -> None:
-    """Feed the receivers of one kind, if there is one that may have to be fed."""
+    """Feed the receivers of one kind, if any of them is open."""
     store = await get_store()
     events = EventLog(store)
     if not (await FanOut(store, events, {}).count_open()).get(kind):
         return
     sink = await sink_of()
     if sink is None:
-        # They were open when there was a Redis, and are forgotten when they are old.
+        # They were opened while there was a Redis, and are deleted once they are old.
         return
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FEED_FOR_S):
+        async with asyncio.timeout(MAX_FEED_S):
             done["events sent"] += await FanOut(store, events, {kind: sink}).feed()
 
 

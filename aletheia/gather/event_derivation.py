@@ -4,6 +4,7 @@ Events are derived from stored progress. After a crash the resumed run emits all
 the log, which knows each event by its key, adds those that are missing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aletheia.events.log import EventLog
@@ -43,10 +44,19 @@ class EventEmitter:
         events: the log.
         default_model: the model of departments that name none.
         mock: the mock that writes for all of them instead, if one does.
+        notify: called whenever events were added.
     """
 
-    def __init__(self, events: EventLog, default_model: str, *, mock: str | None = None) -> None:
+    def __init__(
+        self,
+        events: EventLog,
+        default_model: str,
+        *,
+        mock: str | None = None,
+        notify: Callable[[], object] = lambda: None,
+    ) -> None:
         self._events, self._default_model, self._mock = events, default_model, mock
+        self._notify = notify
         self._emitted = 0
 
     async def emit(self, run: Run) -> int:
@@ -57,8 +67,10 @@ class EventEmitter:
         """
         before, implied = self._emitted, list_events(run, self._default_model, mock=self._mock)
         for event in implied[before:]:
-            await self.emit_one(run, event)
+            await self._append(run, event)
             self._emitted += 1
+        if self._emitted > before:
+            self._notify()
         return self._emitted - before
 
     async def emit_one(self, run: Run, implied: ImpliedEvent) -> None:
@@ -67,6 +79,10 @@ class EventEmitter:
         Raises:
             Unavailable: the store is out of reach.
         """
+        await self._append(run, implied)
+        self._notify()
+
+    async def _append(self, run: Run, implied: ImpliedEvent) -> None:
         await self._events.append(
             implied.event,
             run_id=run.id,

@@ -33,7 +33,7 @@ from aletheia.quality.scores import PARTS, QualityItem
 from deployments.setup import read_declarations
 from flows.gather import automated_gather_creation
 from tasks.clients.store import get_store
-from tasks.evaluation import start_run, tell_brain
+from tasks.evaluation import deliver_to_brain, start_evaluation
 from tasks.session import open_session
 from tests.fakes.brain_graphs import read_evaluation
 from tests.fakes.brain_service import serve_fake_brain
@@ -444,7 +444,7 @@ async def test_an_evaluation_does_not_fail_for_prefect_that_gives_no_block_any_m
         with nowhere, disable_run_logger():
             with pytest.raises(httpx.ConnectError):
                 await get_store()
-            await tell_brain.fn(studio.project_id)
+            await deliver_to_brain.fn(studio.project_id)
 
 
 # What a gather run starts
@@ -506,7 +506,7 @@ async def test_a_queue_hands_out_one_after_another_in_that_order(studio: Studio)
                 department = make_department(slug, 4 - number)
                 await store.request(department, [slug], user_id="auto", is_auto=True)
             for request in await store.list_without_run():
-                await start_run(store, request)
+                await start_evaluation(store, request)
             handed_out: list[str] = []
             while due := await client.get_scheduled_flow_runs_for_work_pool(
                 pool, [declared.name], scheduled_before=datetime.now(UTC) + timedelta(seconds=10)

@@ -42,7 +42,7 @@ from aletheia.store.clock import Clock
 from blocks import StoreCredentials
 from flows.gather import automated_gather_creation
 from flows.resume import resume_gather
-from tasks.gather_operators import close_cancelled, close_cancelled_runs, tell_ended_runs
+from tasks.gather_operators import close_cancelled, close_cancelled_runs, emit_ended_runs
 from tasks.session import open_session
 from tests.fakes.departments import FakeDepartments
 from tests.fakes.openai_chat import FakeChatServer
@@ -439,8 +439,8 @@ async def test_the_end_of_a_run_that_was_killed_before_it_said_so_is_said_by_the
     run = await runs.open(order, FakeDepartments([]), _never_asked)
     await runs.close(run, "completed", {})
     async with open_session():
-        assert await tell_ended_runs() == [str(run_id)]
-        assert await tell_ended_runs() == []
+        assert await emit_ended_runs() == [str(run_id)]
+        assert await emit_ended_runs() == []
     (event,) = await shop.events()
     assert (event.run_id, event.read().type) == (str(run_id), "automation_complete")
 

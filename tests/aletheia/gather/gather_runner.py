@@ -22,23 +22,14 @@ from aletheia.brain.access import BrainAccess
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import Brain
 from aletheia.documents import Change, Document, Documents, Update, Where
-from aletheia.errors import BudgetExceeded, Misconfigured
+from aletheia.errors import Misconfigured
+from aletheia.gather.attempt import Attempt, Turn
 from aletheia.gather.deps import GatherDeps
-from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
-from aletheia.gather.loop import (
-    drop_duplicates,
-    find_verdict,
-    read_context,
-    reason_of,
-    save_items,
-    score_department,
-    write_batch,
-)
 from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.ports import DepartmentSource
-from aletheia.gather.progress import GatherReport, StopReason
+from aletheia.gather.progress import GatherReport
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.gather.scoring import QualityScorer
@@ -115,15 +106,21 @@ def make_deps(
 
 
 async def work_iteration(deps: GatherDeps, run: Run, position: int) -> Run:
-    """Work the steps that the flow's tasks do, in their order."""
-    context = await read_context(deps, run, position)
-    try:
-        batch = await write_batch(deps, run, position, context)
-    except (BudgetExceeded, TimeIsUp) as spent:
-        return await deps.runs.finish_department(run, position, reason_of(spent))
-    fresh = await drop_duplicates(deps, run, position, batch)
-    saved = await save_items(deps, run, position, batch, fresh)
-    return await score_department(deps, run, position, batch, fresh=fresh, saved=saved)
+    """Work an iteration of a department; return the run with it."""
+    attempt = Attempt(deps, run)
+    turn = attempt.next_turn()
+    assert turn is not None
+    assert turn.position == position
+    await take_steps(attempt, turn)
+    return attempt.run
+
+
+async def take_steps(attempt: Attempt, turn: Turn) -> None:
+    """Take the steps of an iteration, as the flow does."""
+    if (batch := await attempt.generate_items(turn)) is not None:
+        fresh = await attempt.drop_duplicates(batch)
+        saved = await attempt.save_items(fresh)
+        await attempt.score_department(saved)
 
 
 async def work_run(
@@ -131,17 +128,15 @@ async def work_run(
 ) -> tuple[Run, GatherReport]:
     """Work a run to its end, as the flow does."""
     run = await deps.runs.open(order, source, holder_ended)
+    attempt = Attempt(deps, run)
     if run.report is not None:
         return run, run.report
     async with deps.runs.holding(run):
-        while (position := run.progress.position) is not None:
-            run, reason = await find_verdict(deps, run, position)
-            if reason is None:
-                run = await work_iteration(deps, run, position)
-    reasons = {one.reason for one in run.progress.departments}
-    status = "cancelled" if StopReason.CANCELLED in reasons else "completed"
-    created = await deps.items.count_created(run.id)
-    return run, await deps.runs.close(run, status, created)
+        while (turn := attempt.next_turn()) is not None:
+            while await attempt.find_stop_reason(turn) is None:
+                await take_steps(attempt, turn)
+    report = await attempt.close()
+    return attempt.run, report
 
 
 class SteppedDocuments(EmbeddedDocuments):

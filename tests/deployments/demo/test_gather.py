@@ -34,7 +34,7 @@ from deployments.demo.gather_outcome import (
 )
 from deployments.demo.gather_tables import draw_bars, show
 from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
-from tasks.evaluation_artifacts import plain
+from tasks.evaluation_artifacts import escape
 from tests.aletheia.gather.gather_runner import make_deps, work_run
 
 DEPARTMENTS = example_departments()
@@ -209,4 +209,4 @@ def test_a_bar_is_an_eighth_of_the_scale(scores: list[float], bars: str):
 
 def test_a_row_of_the_table_is_read_as_it_was_written():
     text = "Set-up (5 %): a|b, _c_ \\d."
-    assert read_row({"dropped": plain(text), "iteration": 2}) == {"dropped": text, "iteration": 2}
+    assert read_row({"dropped": escape(text), "iteration": 2}) == {"dropped": text, "iteration": 2}

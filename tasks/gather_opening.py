@@ -1,0 +1,203 @@
+"""How a gather run is opened, and what goes on beside its steps until it ends."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prefect import get_run_logger, task
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import Abort
+from prefect.runtime import flow_run
+
+from aletheia.events.delivery import FanOut
+from aletheia.events.log import EventLog
+from aletheia.events.ports import EventSink
+from aletheia.gather.attempt import Attempt
+from aletheia.gather.errors import LockLost, ProjectBusy, RunOver
+from aletheia.gather.models import Run, RunOrder
+from aletheia.gather.project_lock import HolderState
+from aletheia.gather.runs import GatherRuns
+from aletheia.items.departments import DepartmentList
+from aletheia.store.project_id import check_project_id
+from tasks import cancelling
+from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
+from tasks.clients.content import get_content
+from tasks.clients.departments import get_departments
+from tasks.clients.events import get_event_sinks
+from tasks.clients.gather import build_emitter, build_gather_deps
+from tasks.clients.store import get_store
+from tasks.gather_operators import close_if_cancelled, subscribe
+from tasks.gather_views import moving_bar, show_run
+from tasks.policies import STEP
+from tasks.retrying import plan_retry
+from tasks.runs import read_run
+from tasks.session import open_session
+
+_HOLDER_STATES: Final = {
+    StateType.RUNNING: HolderState.RUNNING,
+    StateType.CANCELLING: HolderState.RUNNING,
+    StateType.PAUSED: HolderState.SUSPENDED,
+    StateType.SCHEDULED: HolderState.WAITING,
+    StateType.PENDING: HolderState.WAITING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run that was opened, or may not begin.
+
+    Attributes:
+        id: the flow run.
+        project_id: its project.
+        refusal: why it may not begin; empty if it may.
+    """
+
+    id: str
+    project_id: str
+    refusal: str = ""
+
+
+@contextlib.asynccontextmanager
+async def open_run(
+    project_id: str, user_id: str, max_iterations: int, webhook_url: str | None
+) -> AsyncGenerator[OpenedRun]:
+    """Open a run, or resume it; while it is open, its events are sent and its items indexed.
+
+    A run that is cancelled is closed; one that is suspended, or fails, keeps its project until
+    another run may take it.
+
+    Args:
+        project_id: the project.
+        user_id: owner of the items that the run makes.
+        max_iterations: of the whole run.
+        webhook_url: where its events are posted; `None` posts none.
+
+    Yields:
+        The run, which may be refused as another one works on the project.
+    """
+    async with cancelling.heard():
+        try:
+            run_id = str(flow_run.id)
+            order = RunOrder(run_id, check_project_id(project_id), user_id, max_iterations)
+            async with open_session() as session, _standing_back(run_id):
+                sinks = await get_event_sinks(webhook_url)
+                deps = await build_gather_deps(order)
+                try:
+                    run = await deps.runs.open(order, _Departments(), _settle)
+                except ProjectBusy as busy:
+                    yield OpenedRun(run_id, project_id, str(busy))
+                    return
+                fan_out = await _subscribe(run, sinks, webhook_url)
+                attempt = Attempt(deps, run, await build_emitter(fan_out.nudge))
+                holding = _holding(deps.runs, run, attempt)
+                async with fan_out.feeding(project_id), _indexing(project_id), holding:
+                    await attempt.emit()
+                    session.clients.share(attempt, run_id)
+                    yield OpenedRun(run_id, project_id)
+        except Exception as error:
+            await plan_retry(error)
+            raise
+
+
+@contextlib.asynccontextmanager
+async def _standing_back(run_id: str) -> AsyncGenerator[None]:
+    """Leave the state of the run alone if another attempt has it, or somebody has closed it.
+
+    Raises:
+        Abort: so that Prefect reports nothing of this attempt.
+        RunSuperseded: another run has taken its project over.
+    """
+    try:
+        yield
+    except LockLost as lost:
+        with contextlib.suppress(RunOver):
+            await GatherRuns(await get_store()).load_open(run_id)
+        raise Abort(str(lost)) from lost
+
+
+@contextlib.asynccontextmanager
+async def _indexing(project_id: str) -> AsyncGenerator[None]:
+    """Deliver what is saved to the Brain, beside the run; what is left at the end waits."""
+    access, outbox = await get_brain_access(), await get_outbox()
+    items = await get_brain_items(project_id)
+    async with outbox.feeding(project_id, access, items):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _holding(runs: GatherRuns, run: Run, attempt: Attempt) -> AsyncGenerator[None]:
+    """Keep the project for the run, and close the run if it is cancelled."""
+    if run.report is not None:
+        yield
+        return
+    async with runs.holding(run), moving_bar(lambda: attempt.run.progress):
+        try:
+            yield
+        except asyncio.CancelledError:
+            await asyncio.shield(_close_if_cancelled(attempt))
+            raise
+
+
+async def _close_if_cancelled(attempt: Attempt) -> None:
+    """Close a run that was cancelled; one that is out of time continues in its next attempt."""
+    try:
+        found = await read_run(attempt.run.id)
+        state = None if found is None else found.state
+        if state is not None and (state.is_cancelling() or state.is_cancelled()):
+            await attempt.close_cancelled()
+            await show_attempt(attempt)
+    except Exception:  # noqa: BLE001 - it ends as cancelled, and whoever takes the project closes it
+        get_run_logger().exception("the cancelled run could not be closed")
+
+
+async def show_attempt(attempt: Attempt) -> None:
+    """Save the artifacts of a run that was closed."""
+    content = await get_content(attempt.run.project_id)
+    await show_run(attempt.run, content, is_mock=attempt.is_mock)
+
+
+async def _subscribe(run: Run, sinks: Mapping[str, EventSink], webhook_url: str | None) -> FanOut:
+    """Subscribe all receivers to the events of a run, before its first one."""
+    store = await get_store()
+    events = EventLog(store)
+    fan_out = FanOut(store, events, sinks)
+    await events.prepare()
+    await fan_out.prepare()
+    if run.report is None:
+        await subscribe(fan_out, run, sinks, webhook_url)
+    return fan_out
+
+
+class _Departments:
+    """The departments, read by a step of their own."""
+
+    async def list_departments(self) -> DepartmentList:
+        """Read the departments; see `DepartmentSource`."""
+        return await list_departments()
+
+
+@task(name="list_departments", task_run_name="list-departments", **STEP)
+async def list_departments() -> DepartmentList:
+    """Read the departments that take part, in the order of their numbers."""
+    return await (await get_departments()).list_departments()
+
+
+async def _settle(run_id: str) -> HolderState:
+    """Return the state of the run that has the project; close it if it was cancelled.
+
+    After it has been taken over, nobody else would close it.
+    """
+    state = await read_holder_state(run_id)
+    if state is HolderState.ENDED:
+        await close_if_cancelled(run_id)
+    return state
+
+
+async def read_holder_state(run_id: str) -> HolderState:
+    """Return the state of another run, as Prefect knows it."""
+    run = await read_run(run_id)
+    if run is None or run.state is None:
+        return HolderState.UNKNOWN
+    return _HOLDER_STATES.get(run.state.type, HolderState.ENDED)
