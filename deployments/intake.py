@@ -96,4 +96,4 @@ def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> Non
 @contextlib.asynccontextmanager
 async def _ledger() -> AsyncGenerator[Ledger]:
     async with open_session():
-        yield Ledger.from_settings(await get_store(), IntakeSettings(), owner="the command line")
+        yield Ledger(await get_store(), IntakeSettings(), owner="the command line")

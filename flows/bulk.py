@@ -2,15 +2,14 @@
 
 from prefect import flow
 
-from aletheia.intake.bulk import BulkReport
+from aletheia.intake.bulk.lane import BulkReport
 from tasks.bulk import (
-    are_batches_under_way,
     attach_batches,
     close_bulk_lane,
     collect_backlog,
+    next_poll,
     open_bulk_lane,
     poll_batches,
-    wait_between_polls,
 )
 
 
@@ -27,7 +26,6 @@ async def bulk_embed(limit: int | None = None) -> BulkReport:
     async with open_bulk_lane():
         if not await attach_batches():
             await collect_backlog(limit)
-        while await are_batches_under_way():
-            if await poll_batches():
-                await wait_between_polls()
+        while await next_poll():
+            await poll_batches()
         return await close_bulk_lane()

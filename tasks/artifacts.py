@@ -135,8 +135,8 @@ async def show_shift_report(report: ShiftReport) -> None:
         for name, count in sorted(tally.by_model.items())
     ]
     rows += [
-        {"what": f"held up: {group}", "tasks": 0, "why": reason}
-        for group, reason in sorted(tally.held_up.items())
+        {"what": f"deferred: {group}", "tasks": 0, "why": reason}
+        for group, reason in sorted(tally.deferred.items())
     ]
     done = tally.succeeded + tally.failed
     pace = done / report.seconds if report.seconds else 0.0

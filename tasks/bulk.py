@@ -1,13 +1,12 @@
 """The steps of a run in the bulk lane, as Prefect shows them."""
 
 import contextlib
-import time
 from collections.abc import AsyncGenerator
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 
-from aletheia.intake.bulk import BulkLane, BulkReport
+from aletheia.intake.bulk.lane import BulkLane, BulkReport
 from tasks import cancelling
 from tasks.clients.bulk import build_bulk_lane, find_wrong_mode
 from tasks.intake import rest
@@ -58,22 +57,15 @@ async def collect_backlog(limit: int | None) -> int:
     return await _lane().collect(limit, above)
 
 
-async def are_batches_under_way() -> bool:
-    """Check whether batches of this or earlier runs are under way."""
-    return bool(await _lane().under_way())
+async def next_poll() -> bool:
+    """Wait until it is time to poll the batches; return `False` when none is under way."""
+    return await _lane().next_poll(rest)
 
 
 @task(name="poll_batches", task_run_name="poll", **STEP)
 async def poll_batches() -> int:
     """Submit what is to be submitted, take in what has ended; return how many are under way."""
-    return await _lane().look()
-
-
-async def wait_between_polls() -> None:
-    """Wait for `OPENAI_BULK_POLL_SECONDS`; a suspension ends it within seconds."""
-    ends_at = time.monotonic() + current_session().settings.bulk.openai_bulk_poll_seconds
-    while (left_s := ends_at - time.monotonic()) > 0:
-        await rest(left_s)
+    return await _lane().poll()
 
 
 @task(name="close_bulk_lane", task_run_name="close", **STEP)

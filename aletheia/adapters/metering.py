@@ -214,9 +214,9 @@ class Recorded:
         """See `aletheia.analysis.ports.Embedder.canonical_model`."""
         return self._inner.canonical_model(model)
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:
-        """See `aletheia.analysis.ports.Embedder.room`."""
-        return await self._inner.room(model, texts)
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:
+        """See `aletheia.analysis.ports.Embedder.capacity`."""
+        return await self._inner.capacity(model, texts)
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """See `aletheia.analysis.ports.Embedder.embed`; the call is written down at its end."""

@@ -66,7 +66,7 @@ class Embedder(Protocol):
         """
         ...
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:
         """Return how many of some texts, from the first, may be embedded now; promise nothing.
 
         Raises:

@@ -67,9 +67,9 @@ class Processor(Protocol):
 
 @runtime_checkable
 class Limited(Protocol):
-    """A processor that cannot always do all that is asked; to be one is up to each."""
+    """A processor that cannot always compute all it is asked for; optional."""
 
-    async def room(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+    async def capacity(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
         """Return how many of some inputs, from the first, may be computed now; promise nothing.
 
         Raises:
@@ -124,15 +124,19 @@ class Processors:
             log.exception("the processor of %r failed on checking an input", task_type)
             raise InvalidTask("processor_error", f"{type(fault).__name__}: {fault}") from fault
 
-    async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        """Return how many of some admitted inputs, from the first, may be computed now.
+    async def capacity(
+        self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Return how many admitted inputs, from the first, may be computed now.
 
         Raises:
             AletheiaError: none of them, and why.
         """
         processor = self._processors[task_type]
         return (
-            await processor.room(group, inputs) if isinstance(processor, Limited) else len(inputs)
+            await processor.capacity(group, inputs)
+            if isinstance(processor, Limited)
+            else len(inputs)
         )
 
     async def process(

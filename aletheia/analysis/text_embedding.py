@@ -50,14 +50,14 @@ class TextEmbedding:
             raise InvalidTask("invalid_model", "the model is not a name")
         return self._embedder.canonical_model(model.strip() if model else None)
 
-    async def room(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+    async def capacity(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
         """Return how many of some inputs, from the first, may be embedded now.
 
         Raises:
             Deferred: none of them.
             Misconfigured: none of them, as things are set.
         """
-        return await self._embedder.room(group, [task_input["text"] for task_input in inputs])
+        return await self._embedder.capacity(group, [task_input["text"] for task_input in inputs])
 
     async def process(
         self, group: str, inputs: Sequence[Mapping[str, Any]]
@@ -68,23 +68,23 @@ class TextEmbedding:
             async for embedded in answers:
                 yield [self._finish(group, answer) for answer in embedded]
 
-    def _finish(self, model: str, one: Embedded) -> Finished:
-        embedding = one.result
+    def _finish(self, model: str, answer: Embedded) -> Finished:
+        embedding = answer.result
         if isinstance(embedding, AletheiaError):
-            return Finished(one.index, error=embedding)
-        said: dict[str, Any] = {
+            return Finished(answer.index, error=embedding)
+        facts: dict[str, Any] = {
             "model": embedding.model or model,
             "provider": embedding.provider or self._embedder.provider,
             "dimensions": len(embedding.vector),
         }
         if embedding.is_truncated:
-            said["truncated"] = True
+            facts["truncated"] = True
         if self._embedder.is_mock:
-            said["mock"] = True
-        record = dict(said)
+            facts["mock"] = True
+        record = dict(facts)
         if embedding.is_fallback:
             record["fallback"] = True
         if embedding.is_cached:
             record["cached"] = True
-        result = {"embedding": embedding.vector, **said}
-        return Finished(one.index, result, record, {"tokens": embedding.tokens})
+        result = {"embedding": embedding.vector, **facts}
+        return Finished(answer.index, result, record, {"tokens": embedding.tokens})

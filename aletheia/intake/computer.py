@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Sequence
 
 from aletheia.errors import (
@@ -22,6 +21,7 @@ from aletheia.intake.models import Claim, Outcome, RowState
 from aletheia.intake.parsing import failed, succeeded
 from aletheia.intake.ports import Finished, Processors
 from aletheia.resilience.backoff import MAX_WAIT_S
+from aletheia.store.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,9 @@ class Computer:
     """Computes claims with the processors of their types."""
 
     def __init__(self, processors: Processors, held: HeldClaims) -> None:
-        self._processors, self._desk = processors, held
+        self._processors, self._held = processors, held
         self._calls = asyncio.Semaphore(held.pace.calls)
+        self._backoff = Backoff(held.pace.backoff_s, MAX_WAIT_S)
 
     async def compute(self, batch: Batch) -> int:
         """Compute a batch and pass on what is kept.
@@ -50,7 +51,7 @@ class Computer:
         Returns:
             How many results were kept.
         """
-        before = self._desk.tally.computed
+        before = self._held.tally.computed
         try:
             if batch.ready:
                 batch.kept.put_nowait(batch.ready)
@@ -65,7 +66,7 @@ class Computer:
             )
         finally:
             batch.kept.put_nowait(None)
-        return self._desk.tally.computed - before
+        return self._held.tally.computed - before
 
     async def _compute_group(
         self, batch: Batch, task_type: str, group: str, claims: Sequence[Claim]
@@ -73,22 +74,23 @@ class Computer:
         sets, tries = [list(claims)], 0
         while sets:
             again = [
-                claim for one in sets for claim in await self._try(batch, task_type, group, one)
+                claim
+                for together in sets
+                for claim in await self._try(batch, task_type, group, together)
             ]
             # What failed in company is tried alone, so that one bad input fails alone.
             sets = [[claim] for claim in again]
             if sets:
-                longest = min(MAX_WAIT_S, self._desk.pace.backoff_s * 2 ** min(tries, 16))
-                await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311
                 tries += 1
+                await asyncio.sleep(self._backoff.pause_s(tries))
 
     async def _try(
         self, batch: Batch, task_type: str, group: str, claims: Sequence[Claim]
     ) -> list[Claim]:
         """Compute some claims once; return those to try again."""
-        claims = [claim for claim in claims if claim in self._desk]
-        if self._desk.is_out_of_grace:
-            await self._desk.release(claims)
+        claims = [claim for claim in claims if claim in self._held]
+        if self._held.is_out_of_grace:
+            await self._held.release(claims)
             return []
         if not claims:
             return []
@@ -109,7 +111,7 @@ class Computer:
         left = [
             claim
             for claim in claims
-            if claim in self._desk
+            if claim in self._held
             and claim.state is RowState.PROCESSING
             and claim.row_id not in tried
         ]
@@ -119,7 +121,7 @@ class Computer:
             # It may be the same next time, and each time costs something: so it counts.
             final = [claim for claim in left if not self._has_attempts(claim)]
             left = [claim for claim in left if self._has_attempts(claim)]
-            await self._desk.ledger.count_attempts(left)
+            await self._held.ledger.claims.count_attempts(left)
             await self._keep_outcomes(batch, [(claim, failed(problem)) for claim in final])
         if isinstance(problem, OUTAGES):
             await self._wait(task_type, group, left, problem)
@@ -132,28 +134,28 @@ class Computer:
         """Keep results, settle failures; return the claims to try again."""
         good: dict[str, tuple[Claim, Outcome]] = {}
         bad: list[tuple[Claim, AletheiaError]] = []
-        for one in finished:
-            if not 0 <= one.index < len(claims):
-                raise ComputeFailed("bad_result", f"the processor answered input {one.index!r}")
-            claim = claims[one.index]
+        for answer in finished:
+            if not 0 <= answer.index < len(claims):
+                raise ComputeFailed("bad_result", f"the processor answered input {answer.index!r}")
+            claim = claims[answer.index]
             if claim.state is not RowState.PROCESSING or claim.row_id in good:
                 continue  # answered before; the first answer counts
             try:
-                good[claim.row_id] = (claim, outcome_of(one))
+                good[claim.row_id] = (claim, outcome_of(answer))
             except AletheiaError as problem:
                 bad.append((claim, problem))
         if good:
-            self._desk.troubles.pop(group, None)
+            self._held.troubles.pop(group, None)
         await self._keep_outcomes(batch, list(good.values()))
         for _, outcome in good.values():
-            self._desk.tally.count_use(outcome)
+            self._held.tally.count_use(outcome)
         return await self._settle_failures(batch, bad)
 
     async def _settle_failures(
         self, batch: Batch, failures: Sequence[tuple[Claim, AletheiaError]]
     ) -> list[Claim]:
         again = [claim for claim, problem in failures if self._may_try_again(claim, problem)]
-        await self._desk.ledger.count_attempts(again)
+        await self._held.ledger.claims.count_attempts(again)
         final = [(claim, failed(problem)) for claim, problem in failures if claim not in again]
         await self._keep_outcomes(batch, final)
         return again
@@ -161,9 +163,9 @@ class Computer:
     async def _keep_outcomes(self, batch: Batch, outcomes: Sequence[tuple[Claim, Outcome]]) -> None:
         if not outcomes:
             return
-        ours = await self._desk.ledger.keep(outcomes)
-        kept = self._desk.keep_ours([claim for claim, _ in outcomes], ours)
-        self._desk.tally.computed += len(kept)
+        ours = await self._held.ledger.reports.keep(outcomes)
+        kept = self._held.keep_ours([claim for claim, _ in outcomes], ours)
+        self._held.tally.computed += len(kept)
         batch.kept.put_nowait(kept)
 
     def _may_try_again(self, claim: Claim, problem: AletheiaError) -> bool:
@@ -171,21 +173,21 @@ class Computer:
 
     def _has_attempts(self, claim: Claim) -> bool:
         task = claim.task
-        most = self._desk.pace.retries if task.max_retries is None else task.max_retries
-        return claim.attempts < min(most - task.retry_count, MAX_RETRIES)
+        retries = self._held.pace.retries if task.max_retries is None else task.max_retries
+        return claim.attempts < min(retries - task.retry_count, MAX_RETRIES)
 
     async def _wait(
         self, task_type: str, group: str, claims: Sequence[Claim], problem: AletheiaError
     ) -> None:
-        until = self._desk.hold_up(task_type, group, problem)
-        await self._desk.ledger.wait(claims, until, problem)
-        self._desk.drop(claims)
-        self._desk.tally.waiting += len(claims)
+        until = self._held.defer(task_type, group, problem)
+        await self._held.ledger.claims.wait(claims, until, problem)
+        self._held.drop(claims)
+        self._held.tally.waiting += len(claims)
         log.error("%d tasks wait for %s %r: %s", len(claims), task_type, group, problem)
 
 
 def is_costly(problem: AletheiaError) -> bool:
-    """Tell whether a provider did something about a request, and will again.
+    """Return whether a provider did something about a request, and will again.
 
     It answered with nothing of use, or refuses what is in the request without saying why.
     """
@@ -194,18 +196,18 @@ def is_costly(problem: AletheiaError) -> bool:
     return isinstance(problem, BadAnswer)
 
 
-def outcome_of(one: Finished) -> Outcome:
-    """Write the report of a result.
+def outcome_of(answer: Finished) -> Outcome:
+    """Return the report of a result.
 
     Raises:
         ComputeFailed: `bad_result`; it cannot be written as JSON.
         AletheiaError: there is an error in place of a result.
     """
-    if one.error is not None:
-        raise one.error
-    if one.result is None:
+    if answer.error is not None:
+        raise answer.error
+    if answer.result is None:
         raise ComputeFailed("bad_result", "the processor gave neither a result nor an error")
     try:
-        return succeeded(one.result, one.usage, one.record)
+        return succeeded(answer.result, answer.usage, answer.record)
     except (TypeError, ValueError) as problem:
         raise ComputeFailed("bad_result", f"the result is not JSON: {problem}") from problem

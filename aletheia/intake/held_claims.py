@@ -1,9 +1,8 @@
-"""What a shift has on its held: the claims it holds, what holds up others, what it has done."""
+"""The claims a poller has in hand, what defers others, and what it has done."""
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,24 +13,24 @@ from aletheia.settings import LOCAL_BATCH_TASKS, IntakeSettings
 
 log = logging.getLogger(__name__)
 
-MAX_HOLD_S: Final = 600.0
+MAX_DEFERRAL_S: Final = 600.0
 """How long a limit, a budget, a breaker or a provider is taken at its word."""
 
 GRACE_S: Final = 10.0
 """How long after `HeldClaims.stop` what is held is still computed and reported, seconds.
 
-A shift is to let go of everything in under 30 s (a request may take most of the rest).
+A poller is to let go of everything in under 30 s (a request may take most of the rest).
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a shift works; the numbers come from the intake settings.
+    """How a poller works; the numbers come from the intake settings.
 
     Attributes:
         page: tasks asked for at once.
-        batch: tasks collected at most before they are computed.
-        calls: computations in flight at most.
+        batch: tasks collected before they are computed, at most.
+        calls: computations in flight, at most.
         retries: further tries of one task's computation after the first.
         backoff_s: first pause between those tries, seconds.
         outage_s: how long a task waits for something that is down, seconds.
@@ -94,7 +93,7 @@ class Batch:
 
 
 class HeldClaims:
-    """The claims one shift holds.
+    """The claims of one poller.
 
     Attributes:
         ledger: where they are written down.
@@ -102,20 +101,20 @@ class HeldClaims:
         tally: what was done so far.
         troubles: outages that are in the way now, by what is out of order.
         left_alone: task types that another lane takes; they are not claimed here.
-        turns: whose turn it is to send a report; what is looked at before one is sent is looked at
-            when its turn has come.
+        turns: whose turn it is to send a report; what is checked before one is sent is checked when
+            its turn has come.
     """
 
-    def __init__(self, ledger: Ledger, pace: Pace, clock: Callable[[], float]) -> None:
+    def __init__(self, ledger: Ledger, pace: Pace) -> None:
         self.ledger, self.pace, self.tally = ledger, pace, Tally()
         self.troubles: dict[str, AletheiaError] = {}
         self.left_alone: frozenset[str] = frozenset()
         self.turns = asyncio.Semaphore(pace.calls)
-        self._clock = clock
+        self._clock = ledger.clock
         self._stopped_at: float | None = None
-        self._held: dict[str, Claim] = {}
+        self._claims: dict[str, Claim] = {}
         self._claiming: set[asyncio.Task[Sequence[Claim]]] = set()
-        self._held_up: dict[tuple[str, str], float] = {}
+        self._deferred: dict[tuple[str, str], float] = {}
 
     @property
     def trouble(self) -> AletheiaError | None:
@@ -130,39 +129,49 @@ class HeldClaims:
     @property
     def is_out_of_grace(self) -> bool:
         """Whether nothing more is to be computed or reported either."""
-        return self._stopped_at is not None and time.monotonic() >= self._stopped_at + GRACE_S
+        return self._stopped_at is not None and self._clock.steady_s() >= self._stopped_at + GRACE_S
 
     def stop(self, *, is_stopping: bool = True) -> None:
         """Claim nothing more, and soon do nothing more; or go on. Idempotent."""
         if not is_stopping:
             self._stopped_at = None
         elif self._stopped_at is None:
-            self._stopped_at = time.monotonic()
+            self._stopped_at = self._clock.steady_s()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._claims)
 
     def __contains__(self, claim: Claim) -> bool:
-        return self._held.get(claim.row_id) is claim
+        return self._claims.get(claim.row_id) is claim
 
-    async def take(self, claiming: Coroutine[Any, Any, Sequence[Claim]]) -> Sequence[Claim]:
-        """Hold what a write to the ledger claims, even if we are cancelled while it is written."""
+    async def take(
+        self, claiming: Coroutine[Any, Any, Sequence[Claim]], batch: Batch | None = None
+    ) -> Sequence[Claim]:
+        """Hold what a write to the ledger claims, even if we are cancelled while it is written.
+
+        Args:
+            claiming: the write.
+            batch: what is collected, if the claims are for one.
+        """
 
         async def hold() -> Sequence[Claim]:
             claims = await claiming
-            self._held |= {claim.row_id: claim for claim in claims}
+            self._claims |= {claim.row_id: claim for claim in claims}
             return claims
 
         writing = asyncio.create_task(hold())
         self._claiming.add(writing)
         writing.add_done_callback(self._claiming.discard)
-        return await asyncio.shield(writing)
+        claims = await asyncio.shield(writing)
+        if batch is not None:
+            batch.taken += claims
+        return claims
 
     def drop(self, claims: Sequence[Claim]) -> None:
         """Hold claims no longer; the ledger has them in a state of their own."""
         for claim in claims:
             if claim in self:
-                del self._held[claim.row_id]
+                del self._claims[claim.row_id]
 
     def keep_ours(self, claims: Sequence[Claim], ours: Sequence[Claim]) -> list[Claim]:
         """Drop those of some claims that a write found to be somebody else's by now."""
@@ -173,9 +182,9 @@ class HeldClaims:
 
     async def renew(self) -> None:
         """Extend the lease on everything that is held, and drop what is lost."""
-        held = list(self._held.values())
+        held = list(self._claims.values())
         # What was settled while the leases were written is no longer held, and not lost.
-        self._lose(await self.ledger.renew(held))
+        self._lose(await self.ledger.claims.renew(held))
 
     async def confirm(self, claims: Sequence[Claim]) -> list[Claim]:
         """Return those claims that are ours by the ledger, before their reports are sent.
@@ -183,46 +192,46 @@ class HeldClaims:
         A lease that has run out by our own clock, after a process stood still for example, is
         renewed first; the ledger refuses that if somebody has taken over.
         """
-        doubtful = [claim for claim in claims if not self.ledger.is_held(claim)]
-        self._lose(await self.ledger.renew(doubtful))
+        doubtful = [claim for claim in claims if not self.ledger.claims.is_held(claim)]
+        self._lose(await self.ledger.claims.renew(doubtful))
         held = [claim for claim in claims if claim in self]
-        return self.keep_ours(held, await self.ledger.still_ours(held))
+        return self.keep_ours(held, await self.ledger.claims.still_ours(held))
 
     async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
-        """Give claims back to the ledger, for anybody to take over."""
+        """Let go of claims, at once or after a while, for anybody to take over."""
         held = [claim for claim in claims if claim in self]
         self.drop(held)
-        await self.ledger.release(held, for_s=for_s)
+        await self.ledger.claims.release(held, for_s=for_s)
 
     async def release_all(self) -> int:
-        """Give back everything that is held; say how many claims that were."""
+        """Let go of everything; return how many claims that were."""
         await asyncio.gather(*self._claiming, return_exceptions=True)
-        held = list(self._held.values())
+        held = list(self._claims.values())
         await self.release(held)
         return len(held)
 
-    def hold_up(self, task_type: str, group: str, problem: AletheiaError) -> float:
+    def defer(self, task_type: str, group: str, problem: AletheiaError) -> float:
         """Claim no more tasks of a group for a while; return until when, Unix time.
 
         A limit or a budget that is reached is as it should be; anything else is trouble.
         """
         # To ask again costs nothing, and a limit may be raised meanwhile.
-        longest = self._clock() + MAX_HOLD_S
-        until = min(self._clock() + max(self.pace.outage_s, retry_after_s(problem)), longest)
+        latest = self._clock.unix_s() + MAX_DEFERRAL_S
+        until = min(self._clock.unix_s() + max(self.pace.outage_s, retry_after_s(problem)), latest)
         if isinstance(problem, Deferred) and problem.until is not None:
-            until = min(problem.until.timestamp(), longest)
-        self._held_up[task_type, group] = until
+            until = min(problem.until.timestamp(), latest)
+        self._deferred[task_type, group] = until
         if isinstance(problem, RateLimited | BudgetExceeded):
-            self.tally.held_up[group] = str(problem)
+            self.tally.deferred[group] = str(problem)
         else:
             self.troubles[group] = problem
         return until
 
-    def is_held_up(self, task_type: str, group: str) -> bool:
-        """Tell whether tasks of a group are to stay pending upstream."""
+    def is_deferred(self, task_type: str, group: str) -> bool:
+        """Return whether tasks of a group are to stay pending upstream."""
         if task_type in self.left_alone:
             return True
-        return self._held_up.get((task_type, group), 0) > self._clock()
+        return self._deferred.get((task_type, group), 0) > self._clock.unix_s()
 
     def _lose(self, claims: Sequence[Claim]) -> None:
         lost = [claim for claim in claims if claim in self]

@@ -18,7 +18,7 @@ class RowState(StrEnum):
     PROCESSING = "processing"
     """The upstream acknowledged `processing`: only the ledger knows this task now."""
     WAITING = "waiting"
-    """Held up after `processing` until `waiting_until`."""
+    """Deferred after `processing` until `waiting_until`."""
     KEPT = "kept"
     """The report is written down, and not acknowledged yet."""
     REPORTED = "reported"
@@ -136,7 +136,7 @@ class Claim:
         body: the report, once there is one, byte for byte.
         was_taken_over: somebody claimed it before.
         was_reported: an earlier report of it was acknowledged.
-        is_letter: a dead letter that the upstream has not taken back yet.
+        is_dead_letter: a dead letter that the upstream has not taken back yet.
         is_resend: listed as pending again after its report.
     """
 
@@ -151,7 +151,7 @@ class Claim:
     body: bytes | None = None
     was_taken_over: bool = False
     was_reported: bool = False
-    is_letter: bool = False
+    is_dead_letter: bool = False
     is_resend: bool = False
 
     @property
@@ -163,13 +163,13 @@ class Claim:
 
 @dataclass(slots=True)
 class Tally:
-    """What a shift has done so far; all counts are tasks unless their name says otherwise.
+    """What a poller has done so far; all counts are tasks unless their name says otherwise.
 
     Attributes:
         by_model: results by who made them, as `provider: model`.
         fallbacks: results that another provider made than the one asked first.
         cached: results that had been made before.
-        held_up: by group, the limit or budget that was last in the way.
+        deferred: by group, the limit or budget that was last in the way.
     """
 
     pages: int = 0
@@ -194,7 +194,7 @@ class Tally:
     by_model: dict[str, int] = field(default_factory=dict[str, int])
     fallbacks: int = 0
     cached: int = 0
-    held_up: dict[str, str] = field(default_factory=dict[str, str])
+    deferred: dict[str, str] = field(default_factory=dict[str, str])
 
     def count_use(self, outcome: "Outcome") -> None:
         """Count what one result that was kept is made of."""

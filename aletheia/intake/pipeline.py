@@ -44,14 +44,14 @@ async def drain(
             under_way = await _first_of(under_way)
     finally:
         left = [collecting, *under_way]
-        for one in left:
-            one.cancel()
+        for future in left:
+            future.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _first_of(under_way: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
     """Wait for whichever ends first, and return the others; its failure is raised bare."""
     done, others = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-    for one in done:
-        one.result()
+    for future in done:
+        future.result()
     return others

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 from aletheia.errors import Unavailable
+from aletheia.intake.admission import Admission
 from aletheia.intake.collector import Collector
 from aletheia.intake.computer import Computer
 from aletheia.intake.concurrency import together
@@ -13,11 +14,9 @@ from aletheia.intake.held_claims import Batch, HeldClaims, Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.ports import Processors, Upstream
 from aletheia.intake.reporter import Reporter
+from aletheia.store.lease import renewing
 
 log = logging.getLogger(__name__)
-
-RENEWALS_PER_LEASE = 3
-"""A lease is renewed every third of it (SPEC §1, Claims)."""
 
 
 class Poller:
@@ -40,12 +39,13 @@ class Poller:
         ledger: Ledger,
         processors: Processors,
         pace: Pace,
-        clock: Callable[[], float],
     ) -> None:
         self.upstream = upstream
-        self.held = HeldClaims(ledger, pace, clock)
+        self.held = HeldClaims(ledger, pace)
         self.reporter = Reporter(upstream, self.held)
-        self.collector = Collector(upstream, processors, self.reporter, self.held)
+        self.collector = Collector(
+            upstream, Admission(processors, self.held), self.reporter, self.held
+        )
         self.computer = Computer(processors, self.held)
 
     async def process(self, batch: Batch) -> tuple[int, int]:
@@ -59,24 +59,20 @@ class Poller:
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:
         """Renew the leases of the claims in hand, and release what is left at the end."""
-        renewing = asyncio.create_task(self._renew_for_ever())
+
+        async def renew() -> bool:
+            await self.held.renew()
+            return True
+
+        length_s = self.held.ledger.rows.terms.length_s
         try:
-            yield
+            # What the leases lose while they are not renewed is found before it is sent.
+            async with renewing(renew, length_s=length_s, name="claims"):
+                yield
         finally:
-            renewing.cancel()
             # A cancelled run has to release its claims all the same.
             try:
                 released = await asyncio.shield(self.held.release_all())
                 log.info("released %d claims", released)
             except Unavailable as outage:
                 log.warning("claims not released, their leases will run out: %s", outage)
-
-    async def _renew_for_ever(self) -> None:
-        pause = self.held.ledger.lease_s / RENEWALS_PER_LEASE
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await self.held.renew()
-            except Unavailable as outage:
-                # The leases hold for two more tries; what they lose is found before it is sent.
-                log.warning("leases not renewed: %s", outage)

@@ -76,8 +76,10 @@ class Processors(Protocol):
         """
         ...
 
-    async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        """Say how many of some admitted inputs, from the first, may be computed now.
+    async def capacity(
+        self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Return how many of some admitted inputs, from the first, may be computed now.
 
         Raises:
             Deferred: none of them; it says why, and until when.

@@ -18,7 +18,7 @@ class Reporter:
     """Delivers kept reports and settles their claims."""
 
     def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
-        self._upstream, self._desk = upstream, held
+        self._upstream, self._held = upstream, held
 
     async def report(self, batch: Batch) -> int:
         """Send the reports of a batch as they are kept, until its computation has ended.
@@ -35,22 +35,24 @@ class Reporter:
                 sending.append(asyncio.create_task(self.send(claims)))
             return sum(await asyncio.gather(*sending))
         finally:
-            for one in sending:
-                one.cancel()
+            for task in sending:
+                task.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
 
     async def send(self, claims: Sequence[Claim]) -> int:
-        """Send some kept reports and settle what came of each; say how many were acknowledged."""
-        claims = await self._desk.confirm(claims)
+        """Send kept reports and settle what came of each; return how many were acknowledged."""
+        claims = await self._held.confirm(claims)
         if not claims:
             return 0
         answers = await all_of([self._answer_in_turn(claim) for claim in claims])
         accepted = [
             claim
             for claim, answer in zip(claims, answers, strict=True)
-            if answer is None and claim in self._desk
+            if answer is None and claim in self._held
         ]
-        accepted = self._desk.keep_ours(accepted, await self._desk.ledger.reported(accepted))
+        accepted = self._held.keep_ours(
+            accepted, await self._held.ledger.reports.accepted(accepted)
+        )
         for claim in accepted:
             self._count(claim)
         # The upstream's own routing data belongs in the log; what has none is in the ledger.
@@ -60,7 +62,7 @@ class Reporter:
         refused = [(c, a) for c, a in zip(claims, answers, strict=True) if a is not None]
         for claim, answer in refused:
             await self._settle(claim, answer)
-        self._desk.drop(claims)
+        self._held.drop(claims)
         denied = next((answer for _, answer in refused if isinstance(answer, Unauthorized)), None)
         if denied is not None:
             raise denied
@@ -68,11 +70,13 @@ class Reporter:
 
     async def _answer_in_turn(self, claim: Claim) -> AletheiaError | None:
         """Send a report; drop it if somebody has its task by now, or nothing more is to be sent."""
-        async with self._desk.turns:
-            if self._desk.is_out_of_grace:
-                await self._desk.release([claim])
+        async with self._held.turns:
+            if self._held.is_out_of_grace:
+                await self._held.release([claim])
                 return None
-            if not self._desk.ledger.is_held(claim) and not await self._desk.confirm([claim]):
+            if not self._held.ledger.claims.is_held(claim) and not await self._held.confirm(
+                [claim]
+            ):
                 return None
             return await self._answer(claim)
 
@@ -99,20 +103,20 @@ class Reporter:
         return None
 
     async def _settle(self, claim: Claim, answer: AletheiaError) -> None:
-        ledger, tally = self._desk.ledger, self._desk.tally
+        ledger, tally = self._held.ledger, self._held.tally
         if isinstance(answer, Unauthorized):
-            await ledger.release([claim])
+            await ledger.claims.release([claim])
         elif isinstance(answer, Conflict) or (isinstance(answer, NotFound) and claim.was_reported):
             tally.conflicts += 1
-            await ledger.conflicted([claim])
+            await ledger.reports.conflicted([claim])
             log.warning("task %r: delivered elsewhere (%s)", claim.entry.id, answer)
         elif isinstance(answer, Refused):
             tally.dead += 1
-            await ledger.refused(claim, "report_refused", answer)
+            await ledger.dead_letters.add(claim, "report_refused", answer)
             log.error("task %r: dead letter, %s", claim.entry.id, answer)
         else:
             tally.deferred_reports += 1
-            pause = await ledger.defer_report(claim, answer)
+            pause = await ledger.reports.defer(claim, answer)
             log.warning("task %r: report again in %.0f s, %s", claim.entry.id, pause, answer)
 
     def _count(self, claim: Claim) -> None:
@@ -120,11 +124,11 @@ class Reporter:
         task_type = task.type if isinstance(task, Task) else "invalid"
         failure = failure_in(claim.body or b"")
         if failure is None:
-            self._desk.tally.count_outcome(task_type, "succeeded")
+            self._held.tally.count_outcome(task_type, "succeeded")
             return
         if failure["code"] == "unknown_type":
             task_type = "unknown"  # the name is the upstream's, and there is no end of those
-        self._desk.tally.count_outcome(task_type, "failed", failure["code"])
+        self._held.tally.count_outcome(task_type, "failed", failure["code"])
         log.warning("task %r failed: %s: %s", claim.entry.id, failure["code"], failure["message"])
 
 

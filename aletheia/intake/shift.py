@@ -6,12 +6,12 @@ from typing import Self
 
 from aletheia.documents import Documents
 from aletheia.errors import BreakerOpen, Refused, Unauthorized, Unavailable, retry_after_s
-from aletheia.intake.bulk import TASK_TYPE, is_for_bulk
+from aletheia.intake.bulk.backlog import TASK_TYPE
+from aletheia.intake.bulk.preference import prefers_bulk
 from aletheia.intake.collector import UPSTREAM
 from aletheia.intake.held_claims import Batch
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.poller import Poller
-from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ class Shift:
     """One run of a poller, step by step.
 
     Whoever runs it calls `next_tick` until it returns `False`, and after each tick `collect` and
-    `process` until a batch comes back empty.
+    `process` until a batch comes back empty. Once it has begun only the steady part of the
+    ledger's clock counts.
 
     Args:
         poller: does the work.
@@ -31,7 +32,6 @@ class Shift:
         length_s: how long it lasts from there; 0 polls once.
         interval_s: from one tick to the next, seconds.
         bulk: store and `OPENAI_BULK_ABOVE`, where texts may be left to the bulk lane.
-        clock: tells when it began; from then on only its steady part counts.
 
     Attributes:
         poller: the same.
@@ -47,11 +47,10 @@ class Shift:
         length_s: float,
         interval_s: float,
         bulk: tuple[Documents, int] | None = None,
-        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.poller, self.ended, self.ticks = poller, "drained", 0
-        self._clock, self._bulk = clock, bulk
-        self._opened_at, self._began_s = clock.unix_s(), clock.steady_s()
+        self._clock, self._bulk = poller.held.ledger.clock, bulk
+        self._opened_at, self._began_s = self._clock.unix_s(), self._clock.steady_s()
         # A beginning in the future was written by a clock that was ahead.
         started_at = min(started_at, self._opened_at)
         self._is_resumed = started_at < self._opened_at - RESUMED_AFTER_S
@@ -70,7 +69,6 @@ class Shift:
         length_s: float,
         interval_s: float,
         bulk: tuple[Documents, int] | None = None,
-        clock: Clock = SYSTEM_CLOCK,
     ) -> Self:
         """Begin the shift of a run; a resumed run goes on with the one it began first."""
         ledger = poller.held.ledger
@@ -81,7 +79,6 @@ class Shift:
             length_s=length_s,
             interval_s=interval_s,
             bulk=bulk,
-            clock=clock,
         )
 
     @property
@@ -168,8 +165,8 @@ class Shift:
         self, ids: Sequence[str] | None, code: str | None, limit: int
     ) -> int:
         """Find the dead letters that `recall` is to replay; return how many there are."""
-        ledger = self.poller.held.ledger
-        found = await ledger.dead_letters(ids=ids, code=code, limit=limit)
+        dead_letters = self.poller.held.ledger.dead_letters
+        found = await dead_letters.find(ids=ids, code=code, limit=limit)
         self._dead_letters = [row["_id"] for row in found]
         return len(self._dead_letters)
 
@@ -205,8 +202,8 @@ class Shift:
             return
         documents, above = self._bulk
         try:
-            is_left = await is_for_bulk(
-                self.poller.upstream, documents, above=above, now=self._clock.unix_s()
+            is_left = await prefers_bulk(
+                self.poller.upstream, documents, above=above, now_s=self._clock.unix_s()
             )
         except (Unavailable, BreakerOpen) as outage:
             log.warning("how much is pending is not known: %s", outage)

@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import WorkerFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
-from aletheia.intake.ledger import ROWS
+from aletheia.intake.rows import ROWS
 from aletheia.settings import IntakeSettings
 from aletheia.store.format import check_format
 from blocks import StoreCredentials, UpstreamCredentials

@@ -1,13 +1,12 @@
 """The bulk lane, which sends backlogs through OpenAI's Batch API."""
 
-import time
-
 from prefect.runtime import flow_run
 
 from aletheia.adapters.openai.guarded_batches import GuardedBatches
 from aletheia.analysis.processor import Processors
 from aletheia.errors import Misconfigured
-from aletheia.intake.bulk import BulkLane
+from aletheia.intake.bulk.deps import LaneDeps
+from aletheia.intake.bulk.lane import BulkLane
 from aletheia.llm.prices import PriceTable
 from tasks.clients.embedding import get_batches, get_processors
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
@@ -28,19 +27,19 @@ async def build_bulk_lane() -> BulkLane:
     except Misconfigured as no_key:
         raise wrong_mode or no_key from None
     breakers = await get_breakers()
-    return BulkLane(
-        await get_upstream(),
-        await get_store(),
-        await get_processors() if wrong_mode is None else Processors({}, plugins=[]),
-        GuardedBatches(batches, breakers),
+    deps = LaneDeps(
+        upstream=await get_upstream(),
+        documents=await get_store(),
+        processors=await get_processors() if wrong_mode is None else Processors({}, plugins=[]),
+        batches=GuardedBatches(batches, breakers),
         spending=await get_spending(),
         prices=PriceTable.from_settings(settings.budgets),
         limiter=await get_limiter(),
         breakers=breakers,
         settings=settings.intake,
-        clock=time.time,
         run_id=str(flow_run.id),
     )
+    return BulkLane(deps, poll_s=settings.bulk.openai_bulk_poll_seconds)
 
 
 def find_wrong_mode() -> Misconfigured | None:

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 
 from prefect.runtime import flow_run
 
@@ -29,10 +28,9 @@ async def begin_shift(shift_seconds: float | None) -> Shift:
     batch = REMOTE_BATCH_TASKS if embedding.is_remote else LOCAL_BATCH_TASKS
     poller = Poller(
         await get_upstream(),
-        Ledger.from_settings(store, intake, owner=f"{socket.gethostname()}/{os.getpid()}/{run_id}"),
+        Ledger(store, intake, owner=f"{socket.gethostname()}/{os.getpid()}/{run_id}"),
         await get_processors(),
         Pace.from_settings(intake, batch=batch),
-        time.time,
     )
     return await Shift.begin(
         poller,

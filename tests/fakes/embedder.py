@@ -40,7 +40,7 @@ class FakeEmbedder:
             raise InvalidTask("unsupported_model", f"no model {model!r}")
         return name
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:
         """Have room as told."""
         assert model in self._models
         if self.holds:

@@ -18,9 +18,9 @@ class FakeProcessors:
         outages: what the next calls raise before they answer anything.
         in_flight: most calls that were under way at once.
         holds: what is in the way of claiming anything, the next times it is asked.
-        most: how many inputs there is room for, each time it is asked.
-        rooms: how many inputs each question was about.
-        budget: how many characters there is room for, together.
+        max_inputs: how many inputs there is capacity for, each time it is asked.
+        asked: how many inputs each question was about.
+        budget: how many characters there is capacity for, together.
     """
 
     def __init__(self, *, set_size: int = 4) -> None:
@@ -29,8 +29,8 @@ class FakeProcessors:
         self.outages: list[AletheiaError] = []
         self.in_flight = 0
         self.holds: list[AletheiaError] = []
-        self.most: int | None = None
-        self.rooms: list[int] = []
+        self.max_inputs: int | None = None
+        self.asked: list[int] = []
         self.budget: int | None = None
         self._set_size = set_size
         self._running = 0
@@ -49,18 +49,20 @@ class FakeProcessors:
             raise InvalidTask("missing_text", "the input has no text")
         return str(task_input.get("model", "m"))
 
-    async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        """Have room as told."""
+    async def capacity(
+        self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Have capacity as told."""
         del task_type, group
-        self.rooms.append(len(inputs))
+        self.asked.append(len(inputs))
         if self.holds:
             raise self.holds.pop(0)
         if self.budget is not None:
-            sums = list(itertools.accumulate(len(one["text"]) for one in inputs))
+            sums = list(itertools.accumulate(len(task["text"]) for task in inputs))
             if sums[0] > self.budget:
                 raise BudgetExceeded("BUDGET_TOKENS_PER_DAY", self.budget, 0, sums[0], None)
             return bisect.bisect_right(sums, self.budget)
-        return len(inputs) if self.most is None else min(self.most, len(inputs))
+        return len(inputs) if self.max_inputs is None else min(self.max_inputs, len(inputs))
 
     async def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
@@ -72,15 +74,15 @@ class FakeProcessors:
         try:
             if self.outages:
                 raise self.outages.pop(0)
-            self.computed.append([one["text"] for one in inputs])
-            answers = [self._answer(group, index, one) for index, one in enumerate(inputs)]
+            self.computed.append([task["text"] for task in inputs])
+            answers = [self._answer(group, index, task) for index, task in enumerate(inputs)]
             for start in range(0, len(answers), self._set_size):
                 yield answers[::-1][start : start + self._set_size]
         finally:
             self._running -= 1
 
-    def _answer(self, group: str, index: int, one: Mapping[str, Any]) -> Finished:
-        text = one["text"]
+    def _answer(self, group: str, index: int, task: Mapping[str, Any]) -> Finished:
+        text = task["text"]
         if self.faults.get(text):
             return Finished(index, error=self.faults[text].pop(0))
         record = {"model": group, "provider": "fake"}

@@ -54,7 +54,7 @@ async def ledger(upstream: FakeUpstream, tmp_path: Path) -> AsyncGenerator[Ledge
     del upstream
     documents = StoreCredentials(data_dir=tmp_path).get_client()
     await documents.open()
-    yield Ledger.from_settings(documents, IntakeSettings(), owner="a test")
+    yield Ledger(documents, IntakeSettings(), owner="a test")
     await documents.close()
 
 

@@ -9,7 +9,8 @@ import pytest
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling, Scheduled, Suspended
 
-from aletheia.intake.ledger import ROWS, Ledger
+from aletheia.intake.ledger import Ledger
+from aletheia.intake.rows import ROWS
 from blocks import StoreCredentials
 from tests.fakes.upstream import FakeUpstream
 from tests.flows.flow_processes import Runs

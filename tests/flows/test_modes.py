@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from aletheia.errors import AletheiaError, Misconfigured, Unauthorized, Unavailable
-from aletheia.intake.ledger import ROWS, Ledger
+from aletheia.intake.ledger import Ledger
+from aletheia.intake.rows import ROWS
 from blocks import OpenAICredentials, StoreCredentials
 from flows.poll import poll_tasks
 from tests.fakes.ollama import FakeOllama, Model, serve_fake_ollama
@@ -201,7 +202,7 @@ async def test_over_its_limit_work_stays_pending_and_the_run_says_when(
     upstream.add("t2", "two")
     report = await poll_tasks(shift_seconds=0)
     assert upstream.states == {"t1": DONE}
-    assert "over its limit" in report.tally.held_up["text-embedding-3-small"]
+    assert "over its limit" in report.tally.deferred["text-embedding-3-small"]
     assert len(providers.openai.requests) == 1
 
 
@@ -216,7 +217,7 @@ async def test_over_its_budget_work_stays_pending_and_the_run_says_why(
     assert upstream.states == {"short": DONE}
     again = await poll_tasks(shift_seconds=0)
     assert upstream.states == {"short": DONE}
-    assert "BUDGET_TOKENS_PER_DAY is 20" in again.tally.held_up["task long"]
+    assert "BUDGET_TOKENS_PER_DAY is 20" in again.tally.deferred["task long"]
     assert report.tally.failed == again.tally.failed == 0
     assert providers.openai.sent == [["ten bytes!"]]
 

@@ -9,6 +9,7 @@ from prefect.blocks.core import Block
 
 from aletheia.errors import Misconfigured, Refused, Unauthorized, Unavailable
 from aletheia.intake.ledger import Ledger
+from aletheia.store.clock import Clock
 from flows.poll import poll_tasks
 from tests.fakes.upstream import FakeUpstream
 from tests.flows.conftest import artifacts, last_run
@@ -146,7 +147,7 @@ async def test_a_resumed_shift_whose_time_is_over_ends_at_once(
 ):
     upstream.add("t1")
     run_id = str(uuid4())
-    ledger.clock = lambda: 1_000_000.0
+    ledger.clock = Clock(lambda: 1_000_000.0)
     await ledger.shift_start(run_id)
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", run_id)
     report = await poll_tasks(shift_seconds=60)

@@ -81,22 +81,22 @@ class EmbeddingCache:
         """See `aletheia.analysis.ports.Embedder.canonical_model`."""
         return self._inner.canonical_model(model)
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:
-        """See `aletheia.analysis.ports.Embedder.room`; what is kept always has room."""
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:
+        """See `aletheia.analysis.ports.Embedder.capacity`; what is kept always has capacity."""
         with contextlib.suppress(AletheiaError):
-            if await self._inner.room(model, texts) >= len(texts):
+            if await self._inner.capacity(model, texts) >= len(texts):
                 return len(texts)
         found = await self._look_up(model, texts)
         missing = [index for index in range(len(texts)) if index not in found]
         if not missing:
             return len(texts)
         try:
-            room = await self._inner.room(model, [texts[index] for index in missing])
+            capacity = await self._inner.capacity(model, [texts[index] for index in missing])
         except AletheiaError:
             if missing[0] == 0:
                 raise
-            room = 0
-        return len(texts) if room >= len(missing) else missing[room]
+            capacity = 0
+        return len(texts) if capacity >= len(missing) else missing[capacity]
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """See `aletheia.analysis.ports.Embedder.embed`; what is kept comes first, for no tokens."""

@@ -71,16 +71,16 @@ class HybridEmbedder:
         """
         return ANY if model is None else self._first.canonical_model(model)
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:
-        """See `aletheia.analysis.ports.Embedder.room`."""
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:
+        """See `aletheia.analysis.ports.Embedder.capacity`."""
         try:
-            return await self._first.room(self._at_first(model), texts)
+            return await self._first.capacity(self._at_first(model), texts)
         except BreakerOpen as problem:
             second, stand_in = self._second, self._stand_ins.get(model)
             if second is None or stand_in is None:
                 raise
             try:
-                return await second.room(stand_in, texts)
+                return await second.capacity(stand_in, texts)
             except Deferred as refusal:
                 log.info("%s; %s does not stand in: %s", problem, second.provider, refusal)
                 if refusal.until is None or refusal.until >= (problem.until or refusal.until):

@@ -80,8 +80,8 @@ class RemoteEmbedder(ABC):
     def canonical_model(self, model: str | None) -> str:
         """See `aletheia.analysis.ports.Embedder.canonical_model`."""
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:
-        """See `aletheia.analysis.ports.Embedder.room`."""
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:
+        """See `aletheia.analysis.ports.Embedder.capacity`."""
         tokens = [self._token_bound(model, text) for text in texts]
         requests = pack(tokens, max_inputs=self._max_inputs, max_tokens=self._max_tokens)
         return await self._guard.room(

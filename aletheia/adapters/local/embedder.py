@@ -217,7 +217,7 @@ class LocalEmbedder:
         """
         await self._lifecycle.memory.free(self._check_open(model))
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002 - the port's
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002 - the port's
         """Return the number of texts: nothing is limited here."""
         return len(texts)
 

@@ -39,8 +39,8 @@ class MockEmbedder:
         """Return the name as it came; `None` is the default. Every name is served."""
         return self._default_model if model is None else model
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002 - as the protocol names it
-        """See `aletheia.analysis.ports.Embedder.room`; nothing is limited here."""
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002 - as the protocol names it
+        """See `aletheia.analysis.ports.Embedder.capacity`; nothing is limited here."""
         return len(texts)
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:

@@ -45,7 +45,7 @@ from aletheia.adapters.openai.wire import (
 )
 from aletheia.analysis.processor import Finished
 from aletheia.errors import AletheiaError, BadAnswer, ComputeFailed, Refused, Unavailable
-from aletheia.intake.bulk_ports import Phase, ProviderBatch
+from aletheia.intake.bulk.ports import Phase, ProviderBatch
 
 MAX_REQUESTS: Final = 50_000
 """Requests in a batch, and also embedding inputs in a batch; a request here has one input."""
@@ -233,7 +233,7 @@ class OpenAIBatches(OpenAIEmbedder):
             after = _read_text(batches[-1], "id", "batch")
         raise BadAnswer(OPENAI, f"more than {MAX_PAGES} pages of batches")
 
-    async def look(self, batch_id: str) -> ProviderBatch:
+    async def poll(self, batch_id: str) -> ProviderBatch:
         """Ask how far a batch has come."""
         found = await self._ask(
             lambda client: client.batches.with_streaming_response.retrieve(batch_id)

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from aletheia.intake.bulk_ports import Batches, ProviderBatch
+from aletheia.intake.bulk.ports import Batches, ProviderBatch
 from aletheia.intake.ports import Finished
 from aletheia.resilience.breaker import CircuitBreaker
 
@@ -25,19 +25,19 @@ class GuardedBatches:
         self.max_lines, self.max_bytes = inner.max_lines, inner.max_bytes
 
     def weigh(self, model: str, task_input: Mapping[str, Any]) -> int | None:
-        """See `aletheia.intake.bulk_ports.Batches.weigh`."""
+        """See `aletheia.intake.bulk.ports.Batches.weigh`."""
         return self._inner.weigh(model, task_input)
 
     def body_of(self, model: str, task_input: Mapping[str, Any]) -> bytes:
-        """See `aletheia.intake.bulk_ports.Batches.body_of`."""
+        """See `aletheia.intake.bulk.ports.Batches.body_of`."""
         return self._inner.body_of(model, task_input)
 
     def size_of(self, body: bytes) -> int:
-        """See `aletheia.intake.bulk_ports.Batches.size_of`."""
+        """See `aletheia.intake.bulk.ports.Batches.size_of`."""
         return self._inner.size_of(body)
 
     async def check(self) -> None:
-        """See `aletheia.intake.bulk_ports.Batches.check`.
+        """See `aletheia.intake.bulk.ports.Batches.check`.
 
         Raises:
             BreakerOpen: it is left alone for now; so it is with all calls below.
@@ -46,36 +46,36 @@ class GuardedBatches:
             await self._inner.check()
 
     async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
-        """See `aletheia.intake.bulk_ports.Batches.upload`."""
+        """See `aletheia.intake.bulk.ports.Batches.upload`."""
         async with self._breakers.guarding(self.provider):
             return await self._inner.upload(key, requests)
 
     async def discard(self, file_id: str) -> None:
-        """See `aletheia.intake.bulk_ports.Batches.discard`."""
+        """See `aletheia.intake.bulk.ports.Batches.discard`."""
         await self._inner.discard(file_id)
 
     async def create(self, key: str, input_file: str) -> ProviderBatch:
-        """See `aletheia.intake.bulk_ports.Batches.create`."""
+        """See `aletheia.intake.bulk.ports.Batches.create`."""
         async with self._breakers.guarding(self.provider):
             return await self._inner.create(key, input_file)
 
     async def find(self, key: str) -> list[ProviderBatch]:
-        """See `aletheia.intake.bulk_ports.Batches.find`."""
+        """See `aletheia.intake.bulk.ports.Batches.find`."""
         async with self._breakers.guarding(self.provider):
             return await self._inner.find(key)
 
-    async def look(self, batch_id: str) -> ProviderBatch:
-        """See `aletheia.intake.bulk_ports.Batches.look`."""
+    async def poll(self, batch_id: str) -> ProviderBatch:
+        """See `aletheia.intake.bulk.ports.Batches.poll`."""
         async with self._breakers.guarding(self.provider):
-            return await self._inner.look(batch_id)
+            return await self._inner.poll(batch_id)
 
     async def cancel(self, batch_id: str) -> None:
-        """See `aletheia.intake.bulk_ports.Batches.cancel`."""
+        """See `aletheia.intake.bulk.ports.Batches.cancel`."""
         async with self._breakers.guarding(self.provider):
             await self._inner.cancel(batch_id)
 
     async def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:
-        """See `aletheia.intake.bulk_ports.Batches.answers`."""
+        """See `aletheia.intake.bulk.ports.Batches.answers`."""
         async with (
             self._breakers.guarding(self.provider),
             aclosing(self._inner.answers(batch, model)) as answers,
@@ -84,5 +84,5 @@ class GuardedBatches:
                 yield some
 
     async def forget(self, batch: ProviderBatch) -> None:
-        """See `aletheia.intake.bulk_ports.Batches.forget`."""
+        """See `aletheia.intake.bulk.ports.Batches.forget`."""
         await self._inner.forget(batch)

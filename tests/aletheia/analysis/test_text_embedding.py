@@ -24,7 +24,7 @@ class FakeEmbedder:
             raise InvalidTask("unsupported_model", f"{model!r} is not served")
         return "m"
 
-    async def room(self, model: str, texts: Sequence[str]) -> int:
+    async def capacity(self, model: str, texts: Sequence[str]) -> int:
         assert model == "m"
         return len(texts)
 

@@ -6,8 +6,8 @@ after anything that another process may see: a write to the store, a report to t
 or a batch at the provider.
 """
 
+import asyncio
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from aletheia.adapters.openai.tokens import Encoding, TokenTables
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
-from aletheia.intake.bulk import TASK_TYPE, BulkLane
-from aletheia.intake.bulk_ports import ProviderBatch
+from aletheia.intake.bulk.backlog import TASK_TYPE
+from aletheia.intake.bulk.deps import LaneDeps
+from aletheia.intake.bulk.lane import BulkLane
+from aletheia.intake.bulk.ports import ProviderBatch
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller
@@ -94,26 +96,24 @@ async def work_lane(
     """Work one run of the lane to its end."""
     prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
     breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
-    lane = BulkLane(
-        upstream,
-        documents,
-        _processors(batches),
-        GuardedBatches(batches, breakers),
+    deps = LaneDeps(
+        upstream=upstream,
+        documents=documents,
+        processors=_processors(batches),
+        batches=GuardedBatches(batches, breakers),
         spending=Spending(documents, prices, BudgetLimits()),
         prices=prices,
         breakers=breakers,
         limiter=RateLimiter(documents, RateLimits(1000, 1000, 1000, 1000, 1000)),
         settings=settings,
-        clock=time.time,
         run_id=f"run {os.getpid()}",
-        lane_lease_s=lane_s,
-        listed_after_s=0,
     )
+    lane = BulkLane(deps, lane_lease_s=lane_s, listed_after_s=0)
     async with lane.held():
         if not await lane.attach():
             await lane.collect(None, 2)
-        while await lane.under_way():
-            await lane.look()
+        while await lane.next_poll(asyncio.sleep):
+            await lane.poll()
 
 
 async def work_shift(
@@ -123,8 +123,8 @@ async def work_shift(
     settings: IntakeSettings,
 ) -> None:
     """Work one shift until nothing is left to do now."""
-    ledger = Ledger.from_settings(documents, settings, owner=str(os.getpid()))
-    await run_shift(Poller(upstream, ledger, _processors(batches), Pace(backoff_s=0), ledger.clock))
+    ledger = Ledger(documents, settings, owner=str(os.getpid()))
+    await run_shift(Poller(upstream, ledger, _processors(batches), Pace(backoff_s=0)))
 
 
 def _processors(batches: OpenAIBatches) -> Processors:

@@ -11,22 +11,35 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.intake.held_claims import Pace
-from aletheia.intake.ledger import ROWS, Ledger
+from aletheia.intake.ledger import Ledger
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
+from aletheia.intake.rows import ROWS
 from aletheia.settings import IntakeSettings
+from aletheia.store.clock import Clock
 from tests.fakes.processors import FakeProcessors
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
 
 
-class Clock:
-    """A clock that tests move."""
+class BenchClock:
+    """A clock that tests move: time passes by as much as `now` is changed, unless it is `set`."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
+        self._set_by_s = 0.0
 
     def __call__(self) -> float:
         return self.now
+
+    def set(self, by_s: float) -> None:
+        """Set the clock forward, or back, while no time passes."""
+        self.now += by_s
+        self._set_by_s += by_s
+
+    @property
+    def both(self) -> Clock:
+        """The clock as the ledger takes it."""
+        return Clock(self, lambda: self.now - self._set_by_s)
 
 
 class Bench:
@@ -42,7 +55,7 @@ class Bench:
     def __init__(self, upstream: FakeUpstream, documents: EmbeddedDocuments) -> None:
         self.upstream, self.documents = upstream, documents
         self.processors = FakeProcessors()
-        self.clock = Clock()
+        self.clock = BenchClock()
         self.client = HttpUpstream(
             upstream.url, sign_in=NoSignIn(), retry_base_s=0, max_retries=2, timeout_s=5
         )
@@ -54,7 +67,7 @@ class Bench:
     def ledger(self, **changes: Any) -> Ledger:
         """Open the books, with some settings changed."""
         settings = IntakeSettings(_env_file=None, **changes)  # pyright: ignore[reportCallIssue]
-        return Ledger.from_settings(self.documents, settings, owner="a test", clock=self.clock)
+        return Ledger(self.documents, settings, owner="a test", clock=self.clock.both)
 
     def poller(self, ledger: Ledger | None = None, **pace: Any) -> Poller:
         """Begin a poller, with some of its pace changed."""
@@ -63,7 +76,6 @@ class Bench:
             ledger or self.ledger(),
             self.processors,
             Pace(**{"backoff_s": 0, **pace}),
-            self.clock,
         )
 
     async def drain(self, poller: Poller | None = None, **pace: Any) -> Poller:

@@ -47,7 +47,9 @@ class LoggingProcessors:
         del task_type, task_input
         return "m"
 
-    async def room(self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
+    async def capacity(
+        self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> int:
         del task_type, group
         return len(inputs)
 
@@ -74,11 +76,11 @@ async def work_shift(order: dict[str, Any], steps: Steps) -> None:
         lease_seconds=order["lease_s"],
         clock_skew_seconds=0,
     )
-    ledger = Ledger.from_settings(documents, settings, owner=str(os.getpid()))
+    ledger = Ledger(documents, settings, owner=str(os.getpid()))
     upstream = SteppedUpstream(order["url"], steps)
     await upstream.open()
     processors = LoggingProcessors(Path(order["log"]), steps)
-    poller = Poller(upstream, ledger, processors, Pace(batch=4, backoff_s=0), ledger.clock)
+    poller = Poller(upstream, ledger, processors, Pace(batch=4, backoff_s=0))
     await run_shift(poller)
     await upstream.close()
     await documents.close()

@@ -28,16 +28,13 @@ from aletheia.errors import (
     QuotaExhausted,
     Unauthorized,
 )
-from aletheia.intake.bulk import (
-    AWAKE_FOR_S,
-    BULK,
-    LEASE_S,
-    READS_AT_ONCE,
-    TASK_TYPE,
-    BulkLane,
-    BulkReport,
-    is_for_bulk,
-)
+from aletheia.intake.bulk.backlog import TASK_TYPE
+from aletheia.intake.bulk.claims import LEASE_S
+from aletheia.intake.bulk.deps import LaneDeps
+from aletheia.intake.bulk.lane import BulkLane, BulkReport
+from aletheia.intake.bulk.orders import BULK
+from aletheia.intake.bulk.preference import AWAKE_FOR_S, prefers_bulk
+from aletheia.intake.bulk.settling import READS_AT_ONCE
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.parsing import parse_page
 from aletheia.intake.poller import Poller
@@ -103,20 +100,20 @@ class Lanes:
             clock_skew_seconds=0,
             poll_limit=100,
         )
-        return BulkLane(
-            self.bench.client,
-            self.bench.documents,
-            self.processors,
-            GuardedBatches(self.client, self.breakers),
+        deps = LaneDeps(
+            upstream=self.bench.client,
+            documents=self.bench.documents,
+            processors=self.processors,
+            batches=GuardedBatches(self.client, self.breakers),
             spending=self.spending,
             prices=self.prices,
             limiter=self.limiter,
             breakers=self.breakers,
             settings=settings,
-            clock=self.clock,
             run_id=run_id,
-            **options,
+            clock=self.clock.both,
         )
+        return BulkLane(deps, **options)
 
     async def work(
         self,
@@ -134,7 +131,7 @@ class Lanes:
             for _ in range(looks):
                 if not await lane.under_way():
                     break
-                await lane.look()
+                await lane.poll()
         return lane.report()
 
     async def drain(self, *, above: int | None = None) -> Poller:
@@ -145,8 +142,8 @@ class Lanes:
         """
         pace = Pace(backoff_s=0, page=100)
         ledger = self.bench.ledger(clock_skew_seconds=0)
-        poller = Poller(self.bench.client, ledger, self.processors, pace, self.clock)
-        if await is_for_bulk_now(self, above):
+        poller = Poller(self.bench.client, ledger, self.processors, pace)
+        if await prefers_bulk_now(self, above):
             poller.held.left_alone = frozenset({TASK_TYPE})
         return await self.bench.drain(poller)
 
@@ -524,7 +521,7 @@ async def test_what_a_batch_given_up_has_answered_is_taken_in(lanes: Lanes):
     await lanes.work(looks=2)
     lanes.api.is_held = False
     for _ in range(2):
-        await lanes.client.look(lanes.batch.id)
+        await lanes.client.poll(lanes.batch.id)
     lanes.batch.status = "asleep"
     assert (await lanes.work(lanes.open("run 2"))).tally.succeeded == 0
     lanes.clock.now += LEASE_S + 1
@@ -594,7 +591,7 @@ async def test_a_spent_budget_leaves_everything_pending(lanes: Lanes):
     lanes.spending.limits = BudgetLimits(tokens_per_day=0)
     lanes.add("one", "two", "three")
     report = await lanes.work()
-    assert (report.ended, "BUDGET_TOKENS_PER_DAY" in report.why) == ("held_up", True)
+    assert (report.ended, "BUDGET_TOKENS_PER_DAY" in report.why) == ("deferred", True)
     assert lanes.upstream.states == {}
     assert lanes.api.requests == []
 
@@ -618,7 +615,7 @@ async def test_a_rate_limit_leaves_everything_pending(lanes: Lanes):
     await lanes.limiter.acquire("openai")
     lanes.add("one", "two", "three")
     report = await lanes.work()
-    assert (report.ended, "over its limit" in report.why) == ("held_up", True)
+    assert (report.ended, "over its limit" in report.why) == ("deferred", True)
     assert lanes.upstream.states == {}
 
 
@@ -626,7 +623,7 @@ async def test_an_open_breaker_leaves_everything_pending(lanes: Lanes):
     await lanes.trip()
     lanes.add("one", "two", "three")
     report = await lanes.work()
-    assert (report.ended, "breaker" in report.why) == ("held_up", True)
+    assert (report.ended, "breaker" in report.why) == ("deferred", True)
     assert lanes.upstream.states == {}
 
 
@@ -680,7 +677,7 @@ async def test_what_is_held_up_after_it_was_claimed_waits_in_the_ledger(lanes: L
     lanes.add("one", "two", model=SMALL)
     lanes.add("three", "four", model=LARGE)
     report = await lanes.work()
-    assert (report.ended, report.submitted, report.tally.waiting) == ("held_up", 1, 2)
+    assert (report.ended, report.submitted, report.tally.waiting) == ("deferred", 1, 2)
     waiting = [row for row in (await lanes.bench.rows()).values() if row["state"] == "waiting"]
     assert {row["waiting_for"]["code"] for row in waiting} == {"rate_limited"}
     states = {record.state for record in await lanes.spending.records("run 1")}
@@ -764,7 +761,7 @@ async def test_a_file_that_names_lost_rows_is_uploaded_anew(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(429, on="create")
     await lanes.work(looks=1)
-    await lanes.bench.ledger().supersede([(await lanes.bench.rows())["two"]["_id"]])
+    await lanes.bench.ledger().claims.supersede([(await lanes.bench.rows())["two"]["_id"]])
     lanes.clock.now += 61
     await lanes.work(lanes.open("run 2"))
     assert sorted(lanes.api.worked_on) == ["one", "three"]
@@ -809,7 +806,7 @@ async def test_a_run_cancelled_while_it_waits_leaves_its_batch_and_its_claims(la
         async with lane.held():
             await lane.collect(None, 2)
             while True:
-                await lane.look()
+                await lane.poll()
 
     running = asyncio.create_task(run())
     while not lanes.api.batches or lanes.batch.status != "in_progress":
@@ -932,7 +929,7 @@ async def test_an_order_whose_rows_others_have_taken_is_not_submitted(lanes: Lan
     lanes.api.fail_next(503, on="files")
     await lanes.work(looks=1)
     rows = await lanes.bench.rows()
-    await lanes.bench.ledger().supersede([row["_id"] for row in rows.values()])
+    await lanes.bench.ledger().claims.supersede([row["_id"] for row in rows.values()])
     await lanes.work(lanes.open("run 2"))
     assert lanes.api.batches == {}
     (order,) = await lanes.orders()
@@ -958,33 +955,33 @@ async def test_a_report_the_upstream_cannot_take_is_sent_by_a_shift(lanes: Lanes
 # What a shift leaves to the lane
 
 
-async def is_for_bulk_now(lanes: Lanes, above: int | None = 2) -> bool:
-    return await is_for_bulk(
-        lanes.bench.client, lanes.bench.documents, above=above, now=lanes.clock()
+async def prefers_bulk_now(lanes: Lanes, above: int | None = 2) -> bool:
+    return await prefers_bulk(
+        lanes.bench.client, lanes.bench.documents, above=above, now_s=lanes.clock()
     )
 
 
 async def test_a_large_backlog_is_the_lanes_while_a_run_may_be_expected(lanes: Lanes):
     lanes.add("one", "two", "three")
-    assert not await is_for_bulk_now(lanes), "nobody was ever in the lane"
+    assert not await prefers_bulk_now(lanes), "nobody was ever in the lane"
     async with lanes.open().held():
-        assert await is_for_bulk_now(lanes), "a run is at work"
+        assert await prefers_bulk_now(lanes), "a run is at work"
     await lanes.work(lanes.open("run 2"))
     lanes.add("four", "five", "six")
-    assert await is_for_bulk_now(lanes)
-    assert not await is_for_bulk_now(lanes, above=3)
-    assert not await is_for_bulk_now(lanes, above=None)
-    assert not await is_for_bulk_now(lanes, above=1000), "the upstream serves no such page"
+    assert await prefers_bulk_now(lanes)
+    assert not await prefers_bulk_now(lanes, above=3)
+    assert not await prefers_bulk_now(lanes, above=None)
+    assert not await prefers_bulk_now(lanes, above=1000), "the upstream serves no such page"
     lanes.clock.now += AWAKE_FOR_S + 1
-    assert not await is_for_bulk_now(lanes), "nobody comes any more"
+    assert not await prefers_bulk_now(lanes), "nobody comes any more"
 
 
 async def test_a_clock_moved_back_leaves_nothing_to_the_lane(lanes: Lanes):
     await lanes.work()
     lanes.add("one", "two", "three")
-    assert await is_for_bulk_now(lanes)
+    assert await prefers_bulk_now(lanes)
     lanes.clock.now -= 86_400
-    assert not await is_for_bulk_now(lanes)
+    assert not await prefers_bulk_now(lanes)
 
 
 async def test_a_run_that_finds_too_little_gets_the_next_backlog(lanes: Lanes):
@@ -999,7 +996,7 @@ async def test_a_run_that_finds_too_little_gets_the_next_backlog(lanes: Lanes):
 async def test_what_is_too_little_for_the_lane_is_never_left_to_it(lanes: Lanes):
     lanes.add("one", "two", "three")
     assert (await lanes.work(above=5)).ended == "too_little"
-    assert not await is_for_bulk_now(lanes, above=2)
+    assert not await prefers_bulk_now(lanes, above=2)
 
 
 async def test_a_backlog_of_other_tasks_keeps_no_text_waiting(lanes: Lanes):
@@ -1007,7 +1004,7 @@ async def test_a_backlog_of_other_tasks_keeps_no_text_waiting(lanes: Lanes):
     for number in range(3):
         lanes.upstream.add(f"t{number}", type="sentiment_analysis")
     lanes.add("one", "two")
-    assert not await is_for_bulk_now(lanes)
+    assert not await prefers_bulk_now(lanes)
 
 
 async def test_what_a_run_has_passed_over_is_the_shifts(lanes: Lanes):
@@ -1015,22 +1012,22 @@ async def test_what_a_run_has_passed_over_is_the_shifts(lanes: Lanes):
     lanes.add("one", "two", "three")
     assert (await lanes.work()).tally.succeeded == 3
     lanes.add("four", "five", "six")
-    assert not await is_for_bulk_now(lanes)
+    assert not await prefers_bulk_now(lanes)
     await lanes.drain(above=2)
     assert lanes.upstream.states["long"] == DONE
     lanes.add("seven", "eight", "nine")
-    assert await is_for_bulk_now(lanes)
+    assert await prefers_bulk_now(lanes)
 
 
 async def test_what_a_killed_shift_had_claimed_is_the_shifts(lanes: Lanes):
     lanes.add("claimed")
     ledger = lanes.bench.ledger()
     page = parse_page(await lanes.bench.client.pending(10), max_entry_bytes=10_000)
-    await ledger.claim([(page.entries[0], SMALL, 1)])
+    await ledger.claims.claim([(page.entries[0], SMALL, 1)])
     lanes.add("one", "two", "three")
     assert (await lanes.work()).tally.succeeded == 3
     lanes.add("four", "five", "six")
-    assert not await is_for_bulk_now(lanes)
+    assert not await prefers_bulk_now(lanes)
     lanes.clock.now += 61
     await lanes.drain(above=2)
     assert lanes.upstream.states["claimed"] == DONE
@@ -1078,7 +1075,7 @@ async def it_is_killed(lanes: Lanes) -> None:
     dead = lanes.open().held()
     await dead.__aenter__()
     lanes.clock.now += 61
-    assert not await is_for_bulk_now(lanes)
+    assert not await prefers_bulk_now(lanes)
     lanes.clock.now -= 61
     await dead.__aexit__(None, None, None)
 
@@ -1101,16 +1098,16 @@ async def test_after_a_run_that_was_of_no_use_everything_is_the_shifts(
 ):
     await lanes.work()
     lanes.add("one", "two", "three")
-    assert await is_for_bulk_now(lanes)
+    assert await prefers_bulk_now(lanes)
     await fail(lanes)
     lanes.add("four", "five", "six", "seven")
-    assert not await is_for_bulk_now(lanes, above=3)
+    assert not await prefers_bulk_now(lanes, above=3)
     await lanes.drain(above=3)
     assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
     assert len(lanes.upstream.states) == len(lanes.upstream.tasks)
     await lanes.work(lanes.open("run 2"))
     lanes.add("eight", "nine", "ten")
-    assert await is_for_bulk_now(lanes), "the next backlog is another one"
+    assert await prefers_bulk_now(lanes), "the next backlog is another one"
 
 
 async def test_lane_and_shifts_together_leave_nothing_behind(lanes: Lanes):
@@ -1132,10 +1129,10 @@ async def test_a_backlog_beside_a_batch_that_is_under_way_is_the_shifts(lanes: L
     lanes.add("one", "two", "three")
     await lanes.work(looks=2)
     lanes.add("four", "five", "six")
-    assert not await is_for_bulk_now(lanes)
+    assert not await prefers_bulk_now(lanes)
     lanes.api.is_held = False
     await lanes.work(lanes.open("run 2"))
-    assert await is_for_bulk_now(lanes)
+    assert await prefers_bulk_now(lanes)
 
 
 # One run at a time
@@ -1143,7 +1140,7 @@ async def test_a_backlog_beside_a_batch_that_is_under_way_is_the_shifts(lanes: L
 
 async def test_a_second_run_is_kept_out(lanes: Lanes):
     lanes.add("one", "two", "three")
-    async with lanes.open().held():
+    async with lanes.open(lane_lease_s=0.05).held():
         with pytest.raises(LaneTaken, match="another run"):
             await lanes.work(lanes.open("run 2", lane_lease_s=0.05))
     assert lanes.upstream.states == {}
@@ -1157,7 +1154,7 @@ async def test_a_run_that_lost_the_lane_submits_nothing(lanes: Lanes):
         lanes.clock.now += 61
         async with lanes.open("run 2").held():
             with pytest.raises(LaneTaken):
-                await lane.look()
+                await lane.poll()
     assert lanes.api.batches == {}
 
 

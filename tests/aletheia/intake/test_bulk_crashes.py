@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.intake.bulk import BULK
+from aletheia.intake.bulk.orders import BULK
 from aletheia.llm.usage_records import USAGE
 from tests.crash.harness import Forks, forking
 from tests.fakes.openai_batches import FakeBatchAPI, serve_fake_batches

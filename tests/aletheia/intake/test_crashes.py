@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.intake.ledger import ROWS
+from aletheia.intake.rows import ROWS
 from tests.crash.harness import Forks, forking
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
 

@@ -29,7 +29,7 @@ async def test_what_is_held_up_before_its_claim_stays_pending_upstream(bench: Be
     poller = await bench.drain()
     assert bench.upstream.states == {}
     assert await bench.rows() == {}
-    assert "over its limit per minute" in poller.held.tally.held_up["m"]
+    assert "over its limit per minute" in poller.held.tally.deferred["m"]
     assert poller.held.trouble is None
 
 
@@ -39,7 +39,7 @@ async def test_a_group_that_is_held_up_is_not_asked_about_before_its_time(bench:
     poller = await bench.drain()
     bench.clock.now += 39
     await bench.drain(poller)
-    assert (len(bench.processors.rooms), bench.upstream.states) == (1, {})
+    assert (len(bench.processors.asked), bench.upstream.states) == (1, {})
     bench.clock.now += 2
     await bench.drain(poller)
     assert bench.upstream.states == {"t1": DONE}
@@ -57,14 +57,14 @@ async def test_other_groups_go_on_beside_one_that_is_held_up(bench: Bench):
 async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(bench: Bench):
     for number in range(5):
         bench.add(f"t{number}")
-    bench.processors.most = 3
+    bench.processors.max_inputs = 3
     poller = bench.poller(page=10)
     await poller.held.ledger.prepare()
     batch = await poller.collector.collect()
     assert [claim.task.id for claim in batch.work] == ["t0", "t1", "t2"]
     assert sorted(bench.upstream.states) == ["t0", "t1", "t2"]
     # Those that were collected already count among those there is room for.
-    assert bench.processors.rooms[:2] == [5, 5]
+    assert bench.processors.asked[:2] == [5, 5]
     await poller.held.release_all()
 
 
@@ -142,7 +142,7 @@ async def test_a_task_that_no_budget_ever_has_room_for_is_in_nobodys_way(bench: 
     bench.processors.budget = 50
     poller = await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
-    assert "BUDGET_TOKENS_PER_DAY is 50" in poller.held.tally.held_up["task huge"]
+    assert "BUDGET_TOKENS_PER_DAY is 50" in poller.held.tally.deferred["task huge"]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Answering:
 
 def poller_of(bench: Bench, upstream: Upstream, **pace: int) -> Poller:
     pace_ = Pace(**{"backoff_s": 0, **pace})
-    return Poller(upstream, bench.ledger(), bench.processors, pace_, bench.clock)
+    return Poller(upstream, bench.ledger(), bench.processors, pace_)
 
 
 def results(bench: Bench, task_id: str) -> list[bytes]:
@@ -92,13 +92,13 @@ async def test_a_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
     bench.upstream.transitions = {state: {*states[1:]} for state in states}
     sent = len(bench.upstream.bodies["t"])
     poller = bench.poller()
-    (letter,) = await poller.held.ledger.dead_letters(limit=100)
+    (letter,) = await poller.held.ledger.dead_letters.find(limit=100)
     async with poller.holding():
         batch = await poller.collector.recall([letter["_id"]])
 
     assert batch.size == 0
     assert len(bench.upstream.bodies["t"]) == sent
-    (letter,) = await poller.held.ledger.dead_letters(limit=100)
+    (letter,) = await poller.held.ledger.dead_letters.find(limit=100)
     assert letter["replay_refused"]["code"] == "superseded"
 
 

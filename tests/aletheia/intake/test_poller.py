@@ -10,10 +10,11 @@ import pytest
 from aletheia.analysis.processor import Finished
 from aletheia.documents import Change, Update
 from aletheia.errors import ComputeFailed, InvalidTask, ModelUnavailable, Unauthorized, Unavailable
-from aletheia.intake.ledger import RESULTS, ROWS
 from aletheia.intake.models import RowState
 from aletheia.intake.parsing import parse_entry
 from aletheia.intake.pipeline import drain
+from aletheia.intake.reports import RESULTS
+from aletheia.intake.rows import ROWS
 from tests.aletheia.intake.conftest import Bench
 
 DONE = ["processing", "succeeded"]
@@ -581,7 +582,7 @@ async def test_what_was_claimed_is_computed_though_the_next_page_fails(bench: Be
 async def replay(bench: Bench, **which: Any) -> None:
     poller = bench.poller()
     ledger = poller.held.ledger
-    letters = [row["_id"] for row in await ledger.dead_letters(limit=100, **which)]
+    letters = [row["_id"] for row in await ledger.dead_letters.find(limit=100, **which)]
 
     async def collect() -> Any:
         batch = await poller.collector.recall(letters)
@@ -631,18 +632,18 @@ async def test_only_the_letters_asked_for_are_replayed(bench: Bench):
         bench.add(task_id, type=f"no_{task_id}")
     await bench.drain()
     ledger = bench.ledger()
-    assert [row["task_id"] for row in await ledger.dead_letters(ids=["t2"], limit=9)] == ["t2"]
-    assert await ledger.dead_letters(code="odd", limit=9) == []
-    assert len(await ledger.dead_letters(code="unknown_type", limit=1)) == 1
+    assert [row["task_id"] for row in await ledger.dead_letters.find(ids=["t2"], limit=9)] == ["t2"]
+    assert await ledger.dead_letters.find(code="odd", limit=9) == []
+    assert len(await ledger.dead_letters.find(code="unknown_type", limit=1)) == 1
 
 
 async def test_a_replay_killed_after_processing_is_taken_up_by_the_next(bench: Bench):
     bench.add("t1")
     await compute_only(bench, then=400, tries=1)
     ledger = bench.ledger()
-    (letter,) = await ledger.dead_letters(limit=1)
-    (letter,) = await ledger.letters([letter["_id"]])
-    await ledger.revive(letter, parse_entry(letter["task_json"]), "m")
+    (letter,) = await ledger.dead_letters.find(limit=1)
+    (letter,) = await ledger.dead_letters.read([letter["_id"]])
+    await ledger.dead_letters.revive(letter, parse_entry(letter["task_json"]), "m")
     bench.clock.now += 66
     bench.upstream.fail_next(409, on="report")
     await replay(bench)
@@ -654,8 +655,8 @@ async def test_a_letter_that_is_being_replayed_is_left_alone_by_pollers(bench: B
     await bench.drain()
     bench.clock.now += 61
     ledger = bench.ledger()
-    (letter,) = await ledger.dead_letters(limit=1)
-    await ledger.revive(letter, parse_entry(letter["task_json"]), "m")
+    (letter,) = await ledger.dead_letters.find(limit=1)
+    await ledger.dead_letters.revive(letter, parse_entry(letter["task_json"]), "m")
     bench.upstream.relist("t1", forgets=True)
     assert (await bench.drain()).held.tally.resent == 0
 
@@ -666,10 +667,10 @@ async def test_letters_that_are_never_taken_back_do_not_hide_the_others(bench: B
         bench.upstream.refuse_reports(task_id, 422)
     await bench.drain()
     ledger = bench.ledger()
-    (first,) = await ledger.dead_letters(limit=1)
+    (first,) = await ledger.dead_letters.find(limit=1)
     bench.clock.now += 1
     await replay(bench, ids=[first["task_id"]])
-    (second,) = await ledger.dead_letters(limit=1)
+    (second,) = await ledger.dead_letters.find(limit=1)
     assert first["task_id"] != second["task_id"]
 
 
@@ -692,7 +693,7 @@ async def test_a_dead_letter_that_is_delivered_after_all_is_none_any_more(bench:
     bench.clock.now += 61
     await bench.drain()
     assert bench.upstream.states == {"t1": DONE}
-    assert await bench.ledger().dead_letters(limit=9) == []
+    assert await bench.ledger().dead_letters.find(limit=9) == []
 
 
 @pytest.mark.parametrize("depth", [150, 900, 960, 1000, 20_000])
@@ -797,7 +798,7 @@ async def test_settling_beside_a_renewal_loses_no_lease(bench: Bench):
     await poller.held.ledger.prepare()
     batch = await poller.collector.collect()
     await poller.computer.compute(batch)
-    await asyncio.gather(poller.held.ledger.conflicted(batch.work), poller.held.renew())
+    await asyncio.gather(poller.held.ledger.reports.conflicted(batch.work), poller.held.renew())
     assert poller.held.tally.lost_leases == 0
     assert (await bench.rows())["t1"]["lease_until"] == 0
 

@@ -10,7 +10,6 @@ from aletheia.intake.models import Collected
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
-from aletheia.store.clock import Clock
 from tests.aletheia.intake.conftest import Bench
 
 NOTHING = Collected(number=0, size=0)
@@ -18,27 +17,24 @@ DONE = ["processing", "succeeded"]
 
 
 class Hours:
-    """A shift, and the clock it lives by.
+    """A shift, and how it rests.
 
     Attributes:
-        steady_s: the clock that nobody sets.
         rests: how long it rested, each time.
         on_rest: called then.
     """
 
     def __init__(self, bench: Bench, poller: Poller | None = None) -> None:
         self.bench, self.poller = bench, poller or bench.poller()
-        self.steady_s = 0.0
         self.rests: list[float] = []
         self.on_rest: Callable[[], object] = lambda: None
 
     async def begin(self, length_s: float = 100, run_id: str = "a run") -> Shift:
-        clock = Clock(self.bench.clock, lambda: self.steady_s)
-        return await Shift.begin(self.poller, run_id, length_s=length_s, interval_s=30, clock=clock)
+        return await Shift.begin(self.poller, run_id, length_s=length_s, interval_s=30)
 
     async def rest(self, seconds: float) -> None:
         self.rests.append(seconds)
-        self.steady_s += seconds
+        self.bench.clock.now += seconds
         self.on_rest()
 
     async def work(self, shift: Shift) -> None:
@@ -68,7 +64,7 @@ async def test_nothing_is_claimed_after_the_end(bench: Bench):
     hours = Hours(bench)
     shift = await hours.begin(length_s=100)
     assert await shift.next_tick(hours.rest)
-    hours.steady_s = 100
+    bench.clock.now += 100
     bench.add("t1")
     assert await shift.collect() == NOTHING
     assert bench.upstream.states == {}
@@ -98,9 +94,9 @@ async def test_a_resumed_shift_keeps_its_first_beginning(bench: Bench):
 
 
 async def test_a_beginning_that_a_clock_ahead_of_ours_wrote_makes_no_shift_longer(bench: Bench):
-    bench.clock.now += 3600
+    bench.clock.set(3600)
     await Hours(bench).begin(length_s=100)
-    bench.clock.now -= 3600
+    bench.clock.set(-3600)
     hours = Hours(bench)
     await hours.work(await hours.begin(length_s=100))
     assert sum(hours.rests) == 100
@@ -111,7 +107,7 @@ async def test_a_clock_that_is_set_changes_nothing_under_way(bench: Bench):
     shift = await hours.begin(length_s=100)
 
     def set_clock() -> None:
-        bench.clock.now -= 50_000
+        bench.clock.set(-50_000)
 
     hours.on_rest = set_clock
     await hours.work(shift)

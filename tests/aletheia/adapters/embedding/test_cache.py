@@ -96,13 +96,13 @@ async def test_what_is_kept_needs_no_room(documents: Documents, clock: Clock):
     await embed(embedder, ["a", "bb"])
     limited = RateLimited("ollama", datetime.now(UTC))
     inner.holds = [limited] * 3
-    assert await embedder.room("small", ["a", "bb"]) == 2
-    assert await embedder.room("small", ["a", "new", "bb"]) == 1
+    assert await embedder.capacity("small", ["a", "bb"]) == 2
+    assert await embedder.capacity("small", ["a", "new", "bb"]) == 1
     inner.holds = [limited] * 2
     with pytest.raises(RateLimited):
-        await embedder.room("small", ["new", "a"])
+        await embedder.capacity("small", ["new", "a"])
     inner.most = 1
-    assert await embedder.room("small", ["a", "new", "bb", "newer", "a"]) == 3
+    assert await embedder.capacity("small", ["a", "new", "bb", "newer", "a"]) == 3
 
 
 async def test_a_store_that_is_lost_costs_the_saving_only(

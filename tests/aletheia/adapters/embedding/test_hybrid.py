@@ -179,22 +179,22 @@ async def test_without_a_second_everything_waits():
         await pair.embed(None, ["a"])
     pair.first.holds = [OPEN]
     with pytest.raises(BreakerOpen):
-        await pair.hybrid.room(ANY, ["a"])
+        await pair.hybrid.capacity(ANY, ["a"])
 
 
 async def test_room_is_the_seconds_while_the_firsts_breaker_is_open():
     pair = Pair()
     pair.first.holds, pair.second.most = [OPEN, OPEN], 1
-    assert await pair.hybrid.room(ANY, ["a", "b"]) == 1
+    assert await pair.hybrid.capacity(ANY, ["a", "b"]) == 1
     with pytest.raises(BreakerOpen):
-        await pair.hybrid.room("small", ["a"])
+        await pair.hybrid.capacity("small", ["a"])
     pair.first.holds, pair.second.holds = [OPEN], [RateLimited("openai", NOW)]
     with pytest.raises(RateLimited):
-        await pair.hybrid.room(ANY, ["a"])
+        await pair.hybrid.capacity(ANY, ["a"])
     later = RateLimited("openai", NOW + timedelta(hours=20))
     pair.first.holds, pair.second.holds = [OPEN], [later]
     with pytest.raises(BreakerOpen):
-        await pair.hybrid.room(ANY, ["a"])
+        await pair.hybrid.capacity(ANY, ["a"])
     pair.first.holds = [RateLimited("ollama", NOW)]
     with pytest.raises(RateLimited, match="ollama"):
-        await pair.hybrid.room(ANY, ["a"])
+        await pair.hybrid.capacity(ANY, ["a"])

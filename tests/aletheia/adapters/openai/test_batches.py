@@ -26,7 +26,7 @@ from aletheia.errors import (
     Unauthorized,
     Unavailable,
 )
-from aletheia.intake.bulk_ports import ProviderBatch
+from aletheia.intake.bulk.ports import ProviderBatch
 from tests.fakes.faults import Misbehaviour
 from tests.fakes.openai import make_encoding
 from tests.fakes.openai_batches import FakeBatchAPI, serve_fake_batches
@@ -80,7 +80,7 @@ async def submit(client: OpenAIBatches, *texts: str, key: str = "k1") -> Provide
 async def finish(client: OpenAIBatches, batch: ProviderBatch) -> ProviderBatch:
     """Look until a batch is no longer running."""
     while batch.phase == "running":
-        batch = await client.look(batch.id)
+        batch = await client.poll(batch.id)
     return batch
 
 
@@ -293,7 +293,7 @@ async def test_an_answer_without_an_end_is_no_answer(connect: Connect, api: Fake
 async def test_a_status_nobody_knows_is_taken_for_running(client: OpenAIBatches, api: FakeBatchAPI):
     batch = await submit(client, "one")
     api.batches[batch.id].status = "asleep"
-    found = await client.look(batch.id)
+    found = await client.poll(batch.id)
     assert (found.phase, found.status) == ("running", "asleep")
     assert await client.find("k1") == [found]
 
@@ -324,7 +324,7 @@ async def test_files_that_are_gone_are_not_found(client: OpenAIBatches, api: Fak
     with pytest.raises(NotFound):
         await read(client, ended)
     with pytest.raises(NotFound):
-        await client.look("batch_0")
+        await client.poll("batch_0")
 
 
 @pytest.mark.parametrize("misbehaviour", ["hangs_up", "is_not_http", "cuts_its_body"])
@@ -336,7 +336,7 @@ async def test_a_connection_that_breaks_is_an_outage(
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "files": lambda: client.upload("k", {}),
         "create": lambda: client.create("k", ended.input_file),
-        "batches": lambda: client.look(ended.id),
+        "batches": lambda: client.poll(ended.id),
         "content": lambda: read(client, ended),
     }
     api.misbehave_next(misbehaviour, on=endpoint)
@@ -349,7 +349,7 @@ async def test_a_slow_answer_is_given_up(connect: Connect, api: FakeBatchAPI):
     ended = await finish(client, await submit(client, "one"))
     api.misbehave_next("stalls", on="batches")
     with pytest.raises(Unavailable, match=r"within 0\.3 s"):
-        await client.look(ended.id)
+        await client.poll(ended.id)
     api.misbehave_next("drips", on="content")
     with pytest.raises(Unavailable, match=r"within 0\.3 s"):
         await read(client, ended)
@@ -371,7 +371,7 @@ async def test_an_answer_that_is_no_batch_is_a_bad_answer(
 ):
     api.answer_next(body, on="batches")
     with pytest.raises(BadAnswer):
-        await client.look("batch_1")
+        await client.poll("batch_1")
 
 
 async def test_an_answer_that_is_no_file_is_a_bad_answer(client: OpenAIBatches, api: FakeBatchAPI):

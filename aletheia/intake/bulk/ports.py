@@ -49,19 +49,19 @@ class Batches(Protocol):
     max_bytes: int
 
     def weigh(self, model: str, task_input: Mapping[str, Any]) -> int | None:
-        """Say how many tokens a task has at most; `None` where it is not one for a batch."""
+        """Return how many tokens a task has at most; `None` where it is not one for a batch."""
         ...
 
     def body_of(self, model: str, task_input: Mapping[str, Any]) -> bytes:
-        """Write the request for a task; equal requests are sent once."""
+        """Return the request for a task; equal requests are sent once."""
         ...
 
     def size_of(self, body: bytes) -> int:
-        """Say how many bytes of a batch's input a request takes, at most."""
+        """Return how many bytes of a batch's input a request takes, at most."""
         ...
 
     async def check(self) -> None:
-        """See that the API lets us in.
+        """Check that the API lets us in.
 
         Raises:
             Unauthorized: the key is refused.
@@ -70,7 +70,7 @@ class Batches(Protocol):
         ...
 
     async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
-        """Upload requests by the number of their line; give the file's id.
+        """Upload requests by the number of their line; return the file's id.
 
         Raises:
             Unavailable: out of reach, 429 or 5xx.
@@ -97,8 +97,8 @@ class Batches(Protocol):
         """Find the batches submitted as `key`, the oldest first."""
         ...
 
-    async def look(self, batch_id: str) -> ProviderBatch:
-        """See how far a batch has come.
+    async def poll(self, batch_id: str) -> ProviderBatch:
+        """Return how far a batch has come.
 
         Raises:
             NotFound: there is none any more.
@@ -106,7 +106,7 @@ class Batches(Protocol):
         ...
 
     async def cancel(self, batch_id: str) -> None:
-        """Have a batch stopped; one that has ended stays as it is."""
+        """Stop a batch; one that has ended stays as it is."""
         ...
 
     def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:

@@ -1,0 +1,88 @@
+"""What may be claimed now: tasks that can be done, as far as limits, budgets and breakers allow."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, InvalidTask, Misconfigured
+from aletheia.intake.held_claims import Batch, HeldClaims
+from aletheia.intake.models import Entry, Task
+from aletheia.intake.ports import Processors
+
+log = logging.getLogger(__name__)
+
+
+class Admission:
+    """Decides which tasks may be claimed."""
+
+    def __init__(self, processors: Processors, held: HeldClaims) -> None:
+        self._processors, self._held = processors, held
+
+    def check(self, entry: Entry) -> tuple[InvalidTask | None, str | None]:
+        """Return what is wrong with a task, or else the group it is computed with.
+
+        Returns:
+            The fault, or the group; neither where that cannot be told for now.
+        """
+        if isinstance(entry.task, InvalidTask):
+            return entry.task, None
+        try:
+            return None, self._processors.admit(entry.task.type, entry.task.input)
+        except InvalidTask as problem:
+            return problem, None
+        except AletheiaError as outage:
+            log.warning("task %r has to wait: %s", entry.id, outage)
+            return None, None
+
+    async def find_deferred(
+        self, tasks: Iterable[tuple[Task, str]], batch: Batch, *, asks_again: bool = False
+    ) -> set[str]:
+        """Return the ids of tasks for which there is no capacity beside a batch.
+
+        Args:
+            tasks: task and group, oldest first.
+            batch: what is collected already.
+            asks_again: whether to ask, too, about groups that are deferred until later.
+        """
+        groups: dict[tuple[str, str], list[Task]] = {}
+        for task, group in tasks:
+            groups.setdefault((task.type, group), []).append(task)
+        deferred: set[str] = set()
+        for (task_type, group), of_group in groups.items():
+            if not asks_again and self._held.is_deferred(task_type, group):
+                deferred.update(task.id for task in of_group)
+            else:
+                deferred |= await self._find_deferred(task_type, group, of_group, batch)
+        return deferred
+
+    async def _find_deferred(
+        self, task_type: str, group: str, tasks: Sequence[Task], batch: Batch
+    ) -> set[str]:
+        collected = [
+            claim.task.input
+            for claim in batch.work
+            if claim.task.type == task_type and claim.group == group
+        ]
+        left, deferred = list(tasks), set[str]()
+        while left:
+            inputs = [*collected, *(task.input for task in left)]
+            try:
+                asked = await self._processors.capacity(task_type, group, inputs)
+            except BudgetExceeded as problem:
+                if collected or problem.asked <= problem.limit:
+                    self._defer(task_type, group, problem)
+                    break
+                # No budget ever has capacity for this one: no reason for others to wait.
+                never = left.pop(0)
+                deferred.add(never.id)
+                self._held.tally.deferred[f"task {never.id}"] = str(problem)
+                continue
+            except (Deferred, Misconfigured) as problem:
+                self._defer(task_type, group, problem)
+                break
+            capacity = max(0, asked - len(collected))
+            return deferred | {task.id for task in left[capacity:]}
+        return deferred | {task.id for task in left}
+
+    def _defer(self, task_type: str, group: str, problem: AletheiaError) -> None:
+        self._held.defer(task_type, group, problem)
+        log.warning("%s tasks for %r stay pending: %s", task_type, group, problem)

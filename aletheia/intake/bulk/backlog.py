@@ -1,0 +1,256 @@
+"""The backlog: texts that are claimed for batches, and the orders they make."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from aletheia.errors import Deferred, InvalidTask, RateLimited, Refused, Unauthorized
+from aletheia.intake.admission import Admission
+from aletheia.intake.bulk.claims import OWNER, LaneLedger
+from aletheia.intake.bulk.deps import LaneDeps
+from aletheia.intake.bulk.orders import Draft, Orders, draft_orders, new_key
+from aletheia.intake.collector import Collector
+from aletheia.intake.held_claims import Batch, HeldClaims, Pace
+from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, Tally, Task
+from aletheia.intake.ports import Processors, Upstream
+from aletheia.intake.reporter import Reporter
+from aletheia.llm.prices import Tokens
+from aletheia.llm.usage_records import Call
+
+TASK_TYPE: Final = "text_embedding"
+
+MAX_PASSED_OVER: Final = 1000
+"""How many texts that the lane has passed over are remembered, the oldest."""
+
+_CLAIMS_AT_ONCE = 500
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Capacity:
+    """How much may still be claimed before a budget is spent.
+
+    What is not claimed stays pending upstream. Others spend, too: the reservation decides.
+
+    Attributes:
+        tokens: `None` is no bound.
+        nanousd: `None` is no bound.
+        cost: nanodollars of a model's tokens.
+        is_full: whether some task did not fit.
+    """
+
+    tokens: int | None
+    nanousd: int | None
+    cost: Callable[[str, int], int]
+    is_full: bool = False
+    _seen: set[str] = field(default_factory=set[str])
+    _taken: dict[str, int] = field(default_factory=dict[str, int])
+
+    def take(self, row_id: str, model: str, tokens: int) -> bool:
+        """Take capacity for a task, once; `False` where there is too little."""
+        if row_id in self._seen:
+            return True
+        taken = {**self._taken, model: self._taken.get(model, 0) + tokens}
+        if self.tokens is not None and sum(taken.values()) > self.tokens:
+            self.is_full = True
+        if self.nanousd is not None:
+            nanousd = sum(self.cost(name, count) for name, count in taken.items())
+            self.is_full = self.is_full or nanousd > self.nanousd
+        if not self.is_full:
+            self._taken = taken
+            self._seen.add(row_id)
+        return not self.is_full
+
+
+class BacklogAdmission(Admission):
+    """Admits texts to embed that fit a batch, and leaves everything else to the shifts.
+
+    Args:
+        processors: say which model a text is computed with.
+        held: the claims in hand.
+        fits: whether a task fits a batch of a model.
+
+    Attributes:
+        passed_over: ids of the texts that are left, in the order they were seen.
+    """
+
+    def __init__(
+        self,
+        processors: Processors,
+        held: HeldClaims,
+        *,
+        fits: Callable[[Entry, Task, str], bool],
+    ) -> None:
+        super().__init__(processors, held)
+        self._fits = fits
+        self.passed_over: dict[str, None] = {}
+
+    def check(self, entry: Entry) -> tuple[InvalidTask | None, str | None]:
+        """Return the model of a text that fits, and nothing about any other task."""
+        task = entry.task
+        if isinstance(task, InvalidTask) or task.type != TASK_TYPE:
+            return None, None
+        problem, group = super().check(entry)
+        if problem is not None or group is None or not self._fits(entry, task, group):
+            self.passed_over[entry.id] = None
+            return None, None
+        return None, group
+
+    async def find_deferred(
+        self, tasks: Iterable[tuple[Task, str]], batch: Batch, *, asks_again: bool = False
+    ) -> set[str]:
+        """Defer nothing.
+
+        Budgets are asked text by text in `fits`, at the price of a batch; the limits of single
+        requests are none of a batch's.
+        """
+        del tasks, batch, asks_again
+        return set()
+
+
+class BacklogCollector(Collector):
+    """Collects texts that a `BacklogAdmission` admits."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        admission: BacklogAdmission,
+        reporter: Reporter,
+        held: HeldClaims,
+    ) -> None:
+        super().__init__(upstream, admission, reporter, held)
+        self._passed_over = admission.passed_over
+
+    async def _act_on(self, page: Page, batch: Batch) -> int:
+        done = await super()._act_on(page, batch)
+        # What somebody else has claimed only a shift takes over.
+        rows = await self._held.ledger.rows.of_ids([entry.id for entry in page.entries])
+        for task_id, of_id in rows.items():
+            if any(row["state"] in UNFINISHED and row["owner"] != OWNER for row in of_id):
+                self._passed_over[task_id] = None
+        return done
+
+
+class Backlog:
+    """What one run of the lane claims.
+
+    Attributes:
+        deferred: what was in the way of writing an order, if anything was.
+        handed_back: tasks that were claimed and left to the shifts.
+    """
+
+    def __init__(self, deps: LaneDeps, ledger: LaneLedger, orders: Orders, tally: Tally) -> None:
+        self._deps, self._ledger, self._orders = deps, ledger, orders
+        self._held = self._new_held(Pace.from_settings(deps.settings), tally)
+        self.deferred: Deferred | None = None
+        self.handed_back = 0
+
+    async def is_too_little(self, above: int) -> bool:
+        """Return whether the upstream has few tasks; where it serves no such page, it may not."""
+        left = await self._ledger.claims.count_left()
+        if left > above:
+            return False
+        try:
+            entries = await self._deps.upstream.pending(above - left + 1)
+        except Refused as refusal:
+            if isinstance(refusal, Unauthorized):
+                raise
+            return False
+        return left + len(entries) <= above
+
+    async def capacity(self) -> Capacity:
+        """Return what breaker, limits and budgets leave.
+
+        Raises:
+            Deferred: nothing.
+        """
+        provider, run_id = self._deps.batches.provider, self._deps.run_id
+        await self._deps.breakers.check(provider)
+        until = await self._deps.limiter.peek(provider, 1)
+        if until is not None:
+            raise RateLimited(provider, until)
+        await self._deps.spending.check(run_id)
+        left: dict[bool, list[int]] = {True: [], False: []}
+        for budget in await self._deps.spending.budgets(run_id):
+            if budget.limit is not None:
+                is_usd = "_USD_" in budget.name
+                unit = 10**9 if is_usd else 1
+                left[is_usd].append(int((budget.limit - budget.spent) * unit))
+        return Capacity(min(left[False], default=None), min(left[True], default=None), self._cost)
+
+    async def claim(self, limit: int, capacity: Capacity) -> tuple[list[Claim], list[str]]:
+        """Claim texts that fit; return them, and the ids of the others that were seen."""
+
+        def fits(entry: Entry, task: Task, model: str) -> bool:
+            tokens = self._deps.batches.weigh(model, task.input)
+            return tokens is not None and capacity.take(entry.row_id, model, tokens)
+
+        held = self._held = self._new_held(replace(self._held.pace, batch=limit), self._held.tally)
+        reporter = Reporter(self._deps.upstream, held)
+        admission = BacklogAdmission(self._deps.processors, held, fits=fits)
+        batch = await BacklogCollector(self._deps.upstream, admission, reporter, held).collect()
+        await reporter.send(batch.ready)
+        return batch.work, list(admission.passed_over)[:MAX_PASSED_OVER]
+
+    async def write_orders(self, claims: Sequence[Claim]) -> int:
+        """Set the cost of claims aside and write orders for them; return how many these are."""
+        orders = 0
+        for draft in draft_orders(claims, self._deps.batches):
+            orders += await self._write_order(draft)
+        return orders
+
+    async def hand_back(self, claims: Sequence[Claim]) -> None:
+        """Leave claims to the shifts."""
+        await self._held.release(claims)
+        self.handed_back += len(claims)
+
+    async def hand_back_left(self) -> None:
+        """Leave to the shifts what an earlier run claimed and wrote no order for."""
+        while claims := await self._held.take(self._ledger.claims.take_over(_CLAIMS_AT_ONCE)):
+            await self.hand_back(claims)
+
+    async def release_all(self) -> None:
+        """Let go of what was claimed and has no order."""
+        await self._held.release_all()
+
+    async def _write_order(self, draft: Draft) -> bool:
+        key, provider, claims = new_key(), self._deps.batches.provider, draft.all_claims
+        run_id, spending = self._deps.run_id, self._deps.spending
+        call = Call(key, provider, draft.model, "embedding", run_id=run_id, is_batch=True)
+        try:
+            reservation = await spending.reserve(call, Tokens(draft.tokens))
+            try:
+                await self._deps.limiter.acquire(provider, 1)
+            except Deferred:
+                await spending.release(reservation)
+                raise
+        except Deferred as problem:
+            # Somebody else was faster: the upstream has no such tasks any more, the ledger has.
+            self.deferred = problem
+            now_s = self._deps.clock.unix_s()
+            until_s = problem.until.timestamp() if problem.until else now_s
+            await self._ledger.claims.wait(claims, until_s, problem)
+            self._held.drop(claims)
+            self._held.tally.waiting += len(claims)
+            return False
+        await self._orders.write(
+            key,
+            draft,
+            self._deps.clock.unix_s(),
+            provider=provider,
+            reservation=reservation.id,
+            run_id=run_id,
+        )
+        self._held.drop(claims)
+        return True
+
+    def _cost(self, model: str, tokens: int) -> int:
+        provider, prices = self._deps.batches.provider, self._deps.prices
+        return prices.cost(provider, model, "embedding", Tokens(tokens), is_batch=True)
+
+    def _new_held(self, pace: Pace, tally: Tally) -> HeldClaims:
+        held = HeldClaims(self._ledger, pace)
+        held.tally = tally
+        return held

@@ -1,0 +1,45 @@
+"""What a run of the bulk lane works with."""
+
+from dataclasses import dataclass
+
+from aletheia.documents import Documents
+from aletheia.intake.bulk.ports import Batches
+from aletheia.intake.ports import Processors, Upstream
+from aletheia.llm.prices import PriceTable
+from aletheia.llm.usage import Spending
+from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.limits import RateLimiter
+from aletheia.settings import IntakeSettings
+from aletheia.store.clock import SYSTEM_CLOCK, Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneDeps:
+    """What a run of the lane works with.
+
+    Attributes:
+        upstream: hands out the tasks.
+        documents: the store of ledger and orders, open.
+        processors: say which model a task is computed with.
+        batches: the provider.
+        spending: the budgets.
+        prices: what spending is counted with.
+        limiter: the provider's limits.
+        breakers: the provider's among them; while it is open nothing is claimed. How calls of
+            `batches` went is told to them by `aletheia.adapters.openai.guarded_batches`.
+        settings: how intake behaves.
+        run_id: whose budget is charged.
+        clock: what leases and pauses are measured by.
+    """
+
+    upstream: Upstream
+    documents: Documents
+    processors: Processors
+    batches: Batches
+    spending: Spending
+    prices: PriceTable
+    limiter: RateLimiter
+    breakers: CircuitBreaker
+    settings: IntakeSettings
+    run_id: str
+    clock: Clock = SYSTEM_CLOCK

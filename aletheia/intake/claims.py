@@ -1,0 +1,237 @@
+"""Claims: taking work, renewing its leases, and letting go of it (SPEC §1, Claims)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aletheia.documents import Change, Document, Update
+from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.intake.models import UNFINISHED, Claim, Entry, Rejected, RowState
+from aletheia.intake.parsing import failed, parse_entry
+from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, ROWS, Rows, kept_values
+
+log = logging.getLogger(__name__)
+
+HANDED_OUT = (
+    *(RowState.PROCESSING, RowState.WAITING, RowState.KEPT),
+    *(RowState.REPORTED, RowState.CONFLICT),
+)
+"""States that say that the upstream has taken a content for the newest one of its id."""
+
+
+class Claims:
+    """The claims of one poller."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self._documents = rows, rows.documents
+
+    # Taking
+
+    async def claim(self, entries: Sequence[tuple[Entry, str, int]]) -> list[Claim]:
+        """Write claims, each with its whole task; what somebody else has claimed is left out.
+
+        Args:
+            entries: entry, group, and number of the generation of work under its id, from 1.
+        """
+        until = self._rows.lease_end()
+        rows = [self._rows.new(entry, group, number) for entry, group, number in entries]
+        new = await self._documents.insert(ROWS, rows)
+        return [
+            Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
+            for entry, group, _ in entries
+            if entry.row_id in new
+        ]
+
+    async def claim_faulty(self, entries: Sequence[tuple[Entry, InvalidTask, int]]) -> list[Claim]:
+        """Write down tasks that cannot be done together with the report of why."""
+        now_s, until = self._rows.clock.unix_s(), self._rows.lease_end()
+        rows: list[Document] = []
+        claims: list[Claim] = []
+        for entry, problem, number in entries:
+            outcome = failed(problem)
+            rows.append(self._rows.new(entry, "", number) | kept_values(outcome, now_s))
+            claims.append(Claim(entry.row_id, entry, 1, RowState.KEPT, until, body=outcome.body))
+        new = await self._documents.insert(ROWS, rows)
+        return [claim for claim in claims if claim.row_id in new]
+
+    async def reject(self, entries: Sequence[Rejected]) -> int:
+        """Record entries without a usable id, each content once; return how many were new."""
+        now_s = self._rows.clock.unix_s()
+        rows: list[Document] = [
+            {
+                "_id": f"#{entry.content_hash}",
+                "state": RowState.REJECTED,
+                "content_hash": entry.content_hash,
+                "task_json": entry.json,
+                "error": {"code": "invalid_id", "message": entry.reason, "retryable": False},
+                "finished_at": now_s,
+            }
+            for entry in entries
+        ]
+        return len(await self._documents.insert(ROWS, rows))
+
+    async def reopen(
+        self, rows: Sequence[tuple[Document, Entry, str]], bodies: Mapping[str, bytes]
+    ) -> list[Claim]:
+        """Claim finished rows that the upstream lists as pending again.
+
+        One whose report is still there is claimed to be sent again; one whose report is gone
+        is claimed to be computed again, as a new generation of work.
+
+        Args:
+            rows: row, entry and group.
+            bodies: the reports that are still there, by row id.
+        """
+        now_s = self._rows.clock.unix_s()
+        updates: list[Update] = []
+        claims: list[Claim] = []
+        for row, entry, group in rows:
+            claim = self._rows.claim_of(row, entry)
+            claim.group, claim.body = group, bodies.get(row["_id"])
+            values: dict[str, Any] = {"resent_at": now_s, "task_json": entry.json}
+            if claim.body is None:
+                claim.state, claim.attempts = RowState.CLAIMED, 0
+                values |= {"attempts": 0, "generation": row["generation"] + 1, "group": group}
+            else:
+                claim.state, claim.is_resend = RowState.KEPT, True
+                values |= {"payload": claim.body, "report_tries": 0}
+            unset = (*DEAD_NAMES, *(FAILURE_NAMES if claim.body is None else ()))
+            as_read = {"token": row["token"], "state": row["state"]}
+            updates.append(self._rows.taking(claim, as_read, values, unset))
+            claims.append(claim)
+        return await self._rows.take(claims, updates)
+
+    async def take_over(self, limit: int) -> list[Claim]:
+        """Take what nobody holds any more: leases run out, waits over, reports due."""
+        (ended, _), now_s = self._rows.terms.free_where(self._rows.clock.now()), self._now_s()
+        found: list[Document] = []
+        for where in (
+            {"state": RowState.KEPT, **ended},
+            {"state": RowState.PROCESSING, **ended},
+            {"state": RowState.CLAIMED, **ended},
+            {"state": RowState.WAITING, "lease_until": {"$lt": now_s}},
+        ):
+            if len(found) < limit:
+                found += await self._documents.find(
+                    ROWS, where, sort="lease_until", limit=limit - len(found), with_payload=True
+                )
+        return await self._take_rows(found)
+
+    async def _take_rows(self, found: Sequence[Document]) -> list[Claim]:
+        """Claim rows as they were found; what somebody else has taken meanwhile is left out."""
+        updates: list[Update] = []
+        claims: list[Claim] = []
+        for row in found:
+            try:
+                entry = parse_entry(row["task_json"])
+            except (KeyError, InvalidTask):
+                log.exception("the row %r cannot be read and is left alone", row["_id"])
+                continue
+            claim = self._rows.claim_of(row, entry)
+            claim.was_taken_over = True
+            if claim.state is RowState.WAITING:
+                claim.state = RowState.PROCESSING
+            as_read = {name: row[name] for name in ("token", "state", "lease_until")}
+            updates.append(self._rows.taking(claim, as_read))
+            claims.append(claim)
+        return await self._rows.take(claims, updates)
+
+    # Moving on
+
+    async def acknowledge(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Record that the upstream acknowledged `processing`; return what is still ours."""
+        change = Change(set={"processing_at": self._now_s()})
+        return await self._rows.move(claims, RowState.PROCESSING, lambda _: change)
+
+    async def count_attempts(self, claims: Sequence[Claim]) -> None:
+        """Record one more failed computation of each claim."""
+        for claim in claims:
+            claim.attempts += 1
+        await self._rows.write(claims, lambda claim: Change(set={"attempts": claim.attempts}))
+
+    async def wait(self, claims: Sequence[Claim], until: float, why: AletheiaError) -> None:
+        """Put claims aside until a moment, Unix time in seconds; this counts as no attempt."""
+        values = {
+            "lease_until": until,
+            "waiting_until": until,
+            "waiting_for": {"code": why.code, "message": str(why)},
+        }
+        await self._rows.move(claims, RowState.WAITING, lambda _: Change(set=values))
+
+    async def supersede(self, row_ids: Sequence[str]) -> int:
+        """Give up rows whose id the upstream hands out with other content."""
+        change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self._now_s()})
+        states = {"state": {"$in": list(UNFINISHED)}}
+        done = await self._documents.update(
+            ROWS, [Update(row_id, change, states) for row_id in row_ids]
+        )
+        return sum(done)
+
+    # Leases
+
+    async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
+        """Let go of claims so that anybody may take them over, at once or after a while."""
+        until = self._rows.free_at(for_s) if for_s else 0
+        change = Change(set={"lease_until": until, "owner": None})
+        await self._update_held(claims, change)
+
+    async def renew(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Extend the leases of claims; return those that are lost."""
+        until = self._rows.lease_end()
+        done = await self._update_held(claims, Change(set={"lease_until": until}))
+        doubtful: list[Claim] = []
+        for claim, is_ours in zip(claims, done, strict=True):
+            if is_ours:
+                claim.lease_until = until
+            else:
+                doubtful.append(claim)
+        # A row that we settled meanwhile has no lease, and our token still.
+        rows = await self._documents.get(ROWS, [claim.row_id for claim in doubtful])
+        settled = {
+            (key, row["token"]) for key, row in rows.items() if row["state"] != RowState.SUPERSEDED
+        }
+        return [claim for claim in doubtful if (claim.row_id, claim.token) not in settled]
+
+    def is_held(self, claim: Claim) -> bool:
+        """Return whether the lease still holds by our own clock."""
+        return self._now_s() < claim.lease_until
+
+    async def still_ours(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return those claims whose rows have our token and the state we left them in."""
+        rows = await self._documents.get(ROWS, [claim.row_id for claim in claims])
+        seen = {key: (row["token"], row["state"]) for key, row in rows.items()}
+        return [claim for claim in claims if seen.get(claim.row_id) == (claim.token, claim.state)]
+
+    # What is listed again
+
+    def is_settled(self, row: Document) -> bool:
+        """Return whether a row that is listed as pending again is to be left alone for now.
+
+        Its report is sent again once per lease time; what the upstream has refused or settled
+        elsewhere has to be a lease time old.
+        """
+        if row["state"] == RowState.SUPERSEDED:
+            return False
+        if row["lease_until"] > self._now_s():
+            return True
+        last = row.get("resent_at") or 0
+        if row["state"] != RowState.REPORTED:
+            last = max(last, row.get("finished_at") or 0, row.get("dead_at") or 0)
+        return last + self._rows.terms.length_s > self._now_s()
+
+    async def newer_work(self, task_ids: Sequence[str]) -> set[str]:
+        """Return the ids of rows whose upstream id was handed out with other content since."""
+        superseded: set[str] = set()
+        for rows in (await self._rows.of_ids(task_ids)).values():
+            newest = max(
+                (row["generation"] for row in rows if row["state"] in HANDED_OUT), default=0
+            )
+            superseded |= {row["_id"] for row in rows if row["generation"] < newest}
+        return superseded
+
+    def _now_s(self) -> float:
+        return self._rows.clock.unix_s()
+
+    async def _update_held(self, claims: Sequence[Claim], change: Change) -> list[bool]:
+        updates = [Update(claim.row_id, change, self._rows.held_where(claim)) for claim in claims]
+        return await self._documents.update(ROWS, updates)

@@ -1,0 +1,84 @@
+"""Dead letters: work that failed for good, and stays until somebody replays it (SPEC §1)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aletheia.documents import Change, Document, Update
+from aletheia.errors import AletheiaError
+from aletheia.intake.models import Claim, Entry, RowState
+from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, ROWS, Rows, dead_values
+
+
+class DeadLetters:
+    """The dead letters of the ledger, as one poller sees them."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self._documents = rows, rows.documents
+
+    async def find(
+        self, *, ids: Sequence[str] | None = None, code: str | None = None, limit: int
+    ) -> list[Document]:
+        """Read dead letters, the one tried longest ago first, without their kept reports."""
+        where: dict[str, Any] = {"dead_code": {"$gt": ""} if code is None else code}
+        if ids is not None:
+            where["task_id"] = {"$in": list(ids)}
+        return await self._documents.find(ROWS, where, sort="tried_at", limit=limit)
+
+    async def read(self, row_ids: Sequence[str]) -> list[Document]:
+        """Read those of some rows that are dead letters, with their kept reports, in order."""
+        rows = await self._documents.get(ROWS, row_ids, with_payload=True)
+        return [rows[key] for key in row_ids if rows.get(key, {}).get("dead_code") is not None]
+
+    async def add(self, claim: Claim, code: str, why: AletheiaError) -> None:
+        """Make a dead letter of a claim that the upstream refuses, or whose report it refuses.
+
+        A report that was written down stays with the row, so that a replay sends it again.
+        """
+        values = {
+            "state": RowState.DEAD,
+            **self._rows.terms.released,
+            **dead_values(code, str(why), self._rows.clock.unix_s()),
+        }
+        await self._rows.write([claim], lambda _: Change(set=values))
+        claim.state = RowState.DEAD
+
+    async def revive(self, dead_letter: Document, entry: Entry, group: str) -> list[Claim]:
+        """Claim a dead letter; nothing if somebody else has done so meanwhile.
+
+        The claim stays a dead letter until `recall` says that the upstream takes the task back.
+        """
+        claim = self._rows.claim_of(dead_letter, entry)
+        claim.group = group
+        claim.is_dead_letter = True
+        # An earlier replay may have got as far as `processing` before it was killed.
+        claim.was_taken_over = dead_letter.get("replaying_at") is not None
+        if not self._rows.terms.is_free(dead_letter, self._rows.clock.now()):
+            return []
+        values = {
+            "token": claim.token,
+            "owner": self._rows.owner,
+            "lease_until": claim.lease_until,
+            "replaying_at": self._rows.clock.unix_s(),
+        }
+        as_read = {"token": dead_letter["token"], "state": dead_letter["state"]}
+        return await self._rows.take([claim], [Update(claim.row_id, Change(set=values), as_read)])
+
+    async def recall(self, claim: Claim) -> bool:
+        """Turn a revived dead letter into work: a kept report to send, or a task to compute."""
+        state = RowState.PROCESSING if claim.body is None else RowState.KEPT
+        claim.attempts = claim.report_tries = 0
+        now_s = self._rows.clock.unix_s()
+        change = Change(
+            set={"processing_at": now_s, "attempts": 0, "report_tries": 0},
+            unset=[*DEAD_NAMES, "finished_at", *(FAILURE_NAMES if claim.body is None else ())],
+        )
+        claim.is_dead_letter = False
+        return bool(await self._rows.move([claim], state, lambda _: change))
+
+    async def refuse(self, claim: Claim, why: AletheiaError, status: int | None) -> None:
+        """Leave a revived dead letter where it is, with what the upstream said to its replay."""
+        now_s = self._rows.clock.unix_s()
+        refusal = {"code": why.code, "status": status, "message": str(why), "at": now_s}
+        values = {"replay_refused": refusal, "tried_at": now_s, **self._rows.terms.released}
+        change = Change(set=values, unset=["replaying_at"])
+        await self._rows.write([claim], lambda _: change)

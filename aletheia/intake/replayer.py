@@ -1,0 +1,74 @@
+"""Replaying dead letters: the upstream is asked to take each task back (SPEC §1, Attempts)."""
+
+import logging
+from collections.abc import Sequence
+
+from aletheia.documents import Document
+from aletheia.errors import AletheiaError, InvalidTask, Refused, Unauthorized
+from aletheia.intake.admission import Admission
+from aletheia.intake.claimer import Claimer
+from aletheia.intake.held_claims import Batch, HeldClaims
+from aletheia.intake.models import Claim
+from aletheia.intake.parsing import parse_entry
+
+log = logging.getLogger(__name__)
+
+
+class Replayer:
+    """Fills batches from the dead letters."""
+
+    def __init__(self, admission: Admission, claimer: Claimer, held: HeldClaims) -> None:
+        self._admission, self._claimer, self._held = admission, claimer, held
+
+    async def recall(self, row_ids: Sequence[str], batch: Batch) -> None:
+        """Send `processing` again for dead letters and collect those that are taken back.
+
+        Args:
+            row_ids: one that is no dead letter any more is passed over.
+            batch: takes them.
+
+        Raises:
+            Unauthorized: the upstream no longer lets us in; the dead letters stay.
+        """
+        ledger = self._held.ledger
+        found = await ledger.dead_letters.read(row_ids)
+        superseded = await ledger.claims.newer_work([row["task_id"] for row in found])
+        for dead_letter in found:
+            if self._held.is_stopping:
+                break
+            await self._revive(dead_letter, batch, is_superseded=dead_letter["_id"] in superseded)
+
+    async def _revive(self, dead_letter: Document, batch: Batch, *, is_superseded: bool) -> None:
+        entry = parse_entry(dead_letter["task_json"])
+        problem, group = self._admission.check(entry)
+        if is_superseded:
+            problem = InvalidTask("superseded", "the upstream has handed out other work since")
+        elif problem is None and group is None and dead_letter.get("payload") is None:
+            return  # nobody can tell for now how it is computed
+        dead_letters = self._held.ledger.dead_letters
+        claiming = dead_letters.revive(dead_letter, entry, group or "")
+        for claim in await self._held.take(claiming, batch):
+            if problem is not None and (claim.body is None or is_superseded):
+                await self._refuse(claim, problem, None)
+            else:
+                await self._recall(claim, batch)
+
+    async def _recall(self, claim: Claim, batch: Batch) -> None:
+        answer = await self._claimer.send(claim)
+        if answer is not None:
+            status = answer.status if isinstance(answer, Refused) else None
+            await self._refuse(claim, answer, status)
+            log.warning("task %r: not replayed, %s", claim.entry.id, answer)
+            if isinstance(answer, Unauthorized):
+                raise answer
+        elif not await self._held.ledger.dead_letters.recall(claim):
+            self._held.drop([claim])
+        elif claim.body is None:
+            batch.work.append(claim)
+        else:
+            batch.ready.append(claim)
+
+    async def _refuse(self, claim: Claim, why: AletheiaError, status: int | None) -> None:
+        await self._held.ledger.dead_letters.refuse(claim, why, status)
+        self._held.tally.refused_replays += 1
+        self._held.drop([claim])

@@ -1,0 +1,143 @@
+"""Reports: written down before they are sent, and settled when they are answered (SPEC §1)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from aletheia.documents import Change, Document, Update
+from aletheia.errors import AletheiaError, Unavailable, retry_after_s
+from aletheia.intake.models import Claim, Entry, Outcome, RowState, Task
+from aletheia.intake.parsing import body_of_failure, failure_in
+from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
+from aletheia.store.backoff import Backoff
+
+RESULTS: Final = "aletheia_results"
+
+MAX_BACKOFF_S: Final = 600
+"""Longest pause between two tries of a report, seconds (SPEC §1, Reporting)."""
+
+_TOO_MANY_REQUESTS = 429
+
+
+class Reports:
+    """The reports of one poller.
+
+    Args:
+        rows: the ledger's.
+        backoff_s: first pause after a report that failed, seconds.
+        result_ttl_s: how long a reported result can still be sent again, seconds.
+    """
+
+    def __init__(self, rows: Rows, *, backoff_s: float, result_ttl_s: float) -> None:
+        self._rows, self._documents = rows, rows.documents
+        self._backoff = Backoff(backoff_s, MAX_BACKOFF_S)
+        self._result_ttl_s = result_ttl_s
+
+    async def keep(self, outcomes: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:
+        """Write reports down before they are sent; return what is still ours."""
+        now_s = self._rows.clock.unix_s()
+        by_row = {claim.row_id: outcome for claim, outcome in outcomes}
+        kept = await self._rows.move(
+            [claim for claim, _ in outcomes],
+            RowState.KEPT,
+            lambda claim: Change(set=kept_values(by_row[claim.row_id], now_s)),
+        )
+        for claim in kept:
+            claim.body = by_row[claim.row_id].body
+        return kept
+
+    async def bodies_of(self, rows: Sequence[Document]) -> dict[str, bytes]:
+        """Read the reports of finished rows, by row id; those that are gone are left out."""
+        ids = [row["_id"] for row in rows]
+        bodies: dict[str, bytes] = {
+            row["_id"]: body_of_failure(row["error"])
+            for row in rows
+            if row.get("outcome") == "failed"
+        }
+        # A dead letter still has its report in the row.
+        for found in (
+            await self._documents.get(RESULTS, ids, with_payload=True),
+            await self._documents.get(ROWS, ids, with_payload=True),
+        ):
+            bodies |= {
+                key: cast("bytes", document["payload"])
+                for key, document in found.items()
+                if document.get("payload") is not None
+            }
+        return bodies
+
+    async def accepted(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Record acknowledged reports; return what was still ours.
+
+        The body moves to the results, which expire.
+        """
+        await self._save_results(claims)
+        values = {"reported_at": self._rows.clock.unix_s()}
+        return await self._finish(claims, RowState.REPORTED, values)
+
+    async def conflicted(self, claims: Sequence[Claim]) -> None:
+        """Record that the upstream had these settled by somebody else.
+
+        Should it list one again, it gets the result that was kept, and no other.
+        """
+        await self._save_results([claim for claim in claims if claim.body is not None])
+        await self._finish(claims, RowState.CONFLICT, {})
+
+    async def defer(self, claim: Claim, why: AletheiaError) -> float:
+        """Put a report aside after it could not be delivered; return the pause, seconds."""
+        claim.report_tries += 1
+        pause_s = self._backoff.pause_s(claim.report_tries, asked_s=retry_after_s(why))
+        if isinstance(why, Unavailable) and why.status == _TOO_MANY_REQUESTS:
+            # Only a limit may ask for more than ten minutes.
+            pause_s = max(pause_s, retry_after_s(why))
+        values = {
+            "report_tries": claim.report_tries,
+            "report_error": {"code": why.code, "message": str(why)},
+            "lease_until": self._rows.free_at(pause_s),
+            "owner": None,
+        }
+        await self._rows.write([claim], lambda _: Change(set=values))
+        return pause_s
+
+    async def purge(self) -> int:
+        """Delete the results that are past their time."""
+        past = {"expires_at": {"$lt": self._rows.clock.unix_s()}}
+        return await self._documents.delete(RESULTS, past, limit=10_000)
+
+    async def _save_results(self, claims: Sequence[Claim]) -> None:
+        """Save reports beyond their rows' end, for a while."""
+        if self._result_ttl_s <= 0:
+            return
+        expires = self._rows.clock.unix_s() + self._result_ttl_s
+        await self._documents.upsert(
+            RESULTS,
+            [
+                Update(claim.row_id, Change(set={"payload": claim.body, "expires_at": expires}))
+                for claim in claims
+            ],
+        )
+
+    async def _finish(
+        self, claims: Sequence[Claim], state: RowState, values: Mapping[str, Any]
+    ) -> list[Claim]:
+        now_s = self._rows.clock.unix_s()
+        finished = {"finished_at": now_s, **self._rows.terms.released, **values}
+
+        def change_for(claim: Claim) -> Change:
+            failure = failure_in(claim.body or b"") if state is RowState.REPORTED else None
+            dead = dead_values(failure["code"], failure["message"], now_s) if failure else {}
+            # Only what describes the result stays of a success; a dead letter may be replayed.
+            if state is not RowState.REPORTED or failure is not None:
+                return Change(set={**finished, **dead}, unset=["payload"])
+            routing = _routing_values(claim.entry)
+            return Change(set={**finished, **routing}, unset=["payload", "task_json"])
+
+        return await self._rows.move(claims, state, change_for)
+
+
+def _routing_values(entry: Entry) -> dict[str, Any]:
+    """Return what stays of a task that is done: the upstream's own routing data."""
+    if not isinstance(entry.task, Task) or entry.task.callback_route is None:
+        return {}
+    routing = {"route": entry.task.callback_route, "params": entry.task.callback_params}
+    return {"callback_json": json.dumps(routing, ensure_ascii=False)}

@@ -1,0 +1,192 @@
+"""The rows of the ledger, and writes that only the holder of a row can make.
+
+A row stands for one content of one upstream id. Whoever holds it has a lease on it and a token.
+Every write names the token; a write with an old one changes nothing.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from aletheia.documents import Change, Document, Documents, Update
+from aletheia.errors import InvalidTask
+from aletheia.intake.models import Claim, Entry, Outcome, RowState
+from aletheia.store.clock import Clock, TimeUnit
+from aletheia.store.lease import LeaseTerms
+
+ROWS: Final = "aletheia_ledger"
+
+LEASED: Final = [RowState.CLAIMED, RowState.PROCESSING, RowState.KEPT]
+"""States in which somebody may hold a row."""
+
+DEAD_NAMES: Final = (
+    "dead_code",
+    "dead_message",
+    "dead_at",
+    "tried_at",
+    "replaying_at",
+    "replay_refused",
+)
+"""What a row has while it is a dead letter."""
+
+FAILURE_NAMES: Final = ("error", "outcome")
+"""What a row has of a computation that failed."""
+
+log = logging.getLogger(__name__)
+
+
+class Rows:
+    """The rows of one store, as one holder sees them.
+
+    Args:
+        documents: the store, open.
+        owner: who holds the claims made here, for people to read.
+        lease_s: how long a claim holds without renewal.
+        skew_s: how far other machines' clocks may be off.
+        clock: what leases begin and end by.
+    """
+
+    def __init__(
+        self, documents: Documents, *, owner: str, lease_s: float, skew_s: float, clock: Clock
+    ) -> None:
+        self.documents, self.owner, self.clock = documents, owner, clock
+        self.terms = LeaseTerms(
+            lease_s,
+            skew_s,
+            owner="owner",
+            token="token",  # noqa: S106 - the name of a value
+            nobody=None,
+            unit=TimeUnit.SECONDS,
+        )
+
+    async def of_ids(self, task_ids: Sequence[str]) -> dict[str, list[Document]]:
+        """Read all rows of some upstream ids."""
+        found = await self.documents.find(ROWS, {"task_id": {"$in": list(task_ids)}})
+        rows: dict[str, list[Document]] = {}
+        for row in found:
+            rows.setdefault(row["task_id"], []).append(row)
+        return rows
+
+    def lease_end(self) -> float:
+        """Return when a lease ends that begins now, Unix time, seconds."""
+        return self.terms.end(self.clock.now())
+
+    def free_at(self, pause_s: float) -> float:
+        """Return when a lease must end for a takeover, which allows for skew, to come in a while.
+
+        Args:
+            pause_s: how long from now, seconds.
+        """
+        return self.clock.unix_s() + pause_s - self.terms.skew_s
+
+    def new(self, entry: Entry, group: str, generation: int) -> Document:
+        """Return the row of a claim that nobody has made before."""
+        task, now = entry.task, self.clock.now()
+        return {
+            "_id": entry.row_id,
+            "task_id": entry.id,
+            "content_hash": entry.content_hash,
+            "generation": generation,
+            "type": None if isinstance(task, InvalidTask) else task.type,
+            "group": group,
+            "state": RowState.CLAIMED,
+            "token": 1,
+            **self.terms.values(self.owner, now),
+            "claimed_at": self.clock.unix_s(),
+            "attempts": 0,
+            "report_tries": 0,
+            "task_json": entry.json,
+        }
+
+    def claim_of(self, row: Document, entry: Entry) -> Claim:
+        """Return the claim that taking a row will make."""
+        return Claim(
+            row_id=row["_id"],
+            entry=entry,
+            token=int(row["token"]) + 1,
+            state=RowState(row["state"]),
+            lease_until=self.lease_end(),
+            group=row.get("group") or "",
+            attempts=int(row["attempts"]),
+            report_tries=int(row["report_tries"]),
+            body=row.get("payload"),
+            was_reported=row.get("reported_at") is not None,
+        )
+
+    def taking(
+        self,
+        claim: Claim,
+        where: Mapping[str, Any],
+        values: Mapping[str, Any] | None = None,
+        unset: Sequence[str] = (),
+    ) -> Update:
+        """Return the update that takes a row for a claim, if the row is as it was read."""
+        taken = {
+            "state": claim.state,
+            "token": claim.token,
+            "owner": self.owner,
+            "lease_until": claim.lease_until,
+            "taken_at": self.clock.unix_s(),
+            **(values or {}),
+        }
+        return Update(claim.row_id, Change(set=taken, unset=["finished_at", *unset]), where)
+
+    async def take(self, claims: Sequence[Claim], updates: Sequence[Update]) -> list[Claim]:
+        """Take rows; what somebody else has taken meanwhile is left out."""
+        done = await self.documents.update(ROWS, updates)
+        return [claim for claim, is_ours in zip(claims, done, strict=True) if is_ours]
+
+    def held_where(self, claim: Claim) -> dict[str, Any]:
+        """Return the condition that a claim is ours, whatever state a write puts it in now."""
+        states = [claim.state] if claim.is_dead_letter else LEASED
+        return {"token": claim.token, "state": {"$in": states}}
+
+    async def write(
+        self, claims: Sequence[Claim], change_for: Callable[[Claim], Change]
+    ) -> list[bool]:
+        """Change rows of ours; a row somebody else has taken since stays as it is."""
+        seen = {(claim.token, claim.state) for claim in claims}
+        still_ours = {(token, state): {"token": token, "state": state} for token, state in seen}
+        return await self.documents.update(
+            ROWS,
+            [
+                Update(claim.row_id, change_for(claim), still_ours[claim.token, claim.state])
+                for claim in claims
+            ],
+        )
+
+    async def move(
+        self, claims: Sequence[Claim], state: RowState, change_for: Callable[[Claim], Change]
+    ) -> list[Claim]:
+        """Change rows of ours together with their state; return those that were still ours."""
+
+        def with_state(claim: Claim) -> Change:
+            change = change_for(claim)
+            return Change({**change.set, "state": state}, change.unset, change.increase)
+
+        done = await self.write(claims, with_state)
+        ours = [claim for claim, is_ours in zip(claims, done, strict=True) if is_ours]
+        for claim in ours:
+            claim.state = state
+        return ours
+
+
+def kept_values(outcome: Outcome, now_s: float) -> dict[str, Any]:
+    """Return what a row has of a report that is written down and not acknowledged yet."""
+    values: dict[str, Any] = {
+        "state": RowState.KEPT,
+        "kept_at": now_s,
+        "outcome": "succeeded" if outcome.error is None else "failed",
+        "body_hash": hashlib.sha256(outcome.body).hexdigest(),
+        "payload": outcome.body,
+    }
+    for name in ("result", "usage", "error"):
+        if (value := getattr(outcome, name)) is not None:
+            values[name] = dict(value)
+    return values
+
+
+def dead_values(code: str, message: str, now_s: float) -> dict[str, Any]:
+    """Return what a row has from when it becomes a dead letter."""
+    return {"dead_code": code, "dead_message": message, "dead_at": now_s, "tried_at": now_s}
