@@ -10,7 +10,7 @@ only these.
     │   ├── Unreachable       no connection came about; nothing was sent
     │   ├── BadAnswer         it answered, but not with what its protocol promises
     │   └── QuotaExhausted    what was paid for is used up; waiting alone does not help
-    ├── Refused               an outside system said no (4xx), and will say so again
+    ├── Refused               an outside system refused (4xx), and will refuse again
     │   ├── Unauthorized      401 or 403, after a fresh token
     │   ├── NotFound          404
     │   └── Conflict          409
@@ -103,7 +103,7 @@ class QuotaExhausted(Unavailable):
 
 
 class Refused(AletheiaError):
-    """An outside system said no and will say so again.
+    """An outside system refused and will refuse again.
 
     Args:
         dependency: its name.
@@ -251,8 +251,8 @@ class BudgetExceeded(Deferred):
         unit = "USD" if "_USD_" in self.budget else "tokens"
         begins = "with the next run" if self.until is None else f"at {self.until}"
         limit, spent, asked = (
-            f"{one:,f}" if isinstance(one, Decimal) else f"{one:,}"
-            for one in (self.limit, self.spent, self.asked)
+            f"{amount:,f}" if isinstance(amount, Decimal) else f"{amount:,}"
+            for amount in (self.limit, self.spent, self.asked)
         )
         return (
             f"{self.budget} is {limit} {unit}, of which {spent} are spent or reserved; the call "
@@ -314,5 +314,5 @@ class Misconfigured(AletheiaError):
 
 
 def retry_after_s(error: AletheiaError) -> float:
-    """Say how long the outside system behind an error asked us to stay away, seconds; 0 if not."""
+    """Return how long the outside system behind an error asked us to stay away, seconds, or 0."""
     return (error.retry_after_s or 0.0) if isinstance(error, Unavailable) else 0.0

@@ -28,7 +28,7 @@ class IntakeSettings(BaseSettings):
         description="Tasks asked for per page; falls back to 10 where the upstream refuses more.",
     )
     polling_interval_seconds: float = Field(
-        default=30, ge=0.1, description="Between two looks of one shift, seconds."
+        default=30, ge=0.1, description="From one tick of a shift to the next, seconds."
     )
     shift_seconds: float = Field(
         default=570, ge=0, description="Length of a shift, seconds; 0 drains once."
@@ -71,7 +71,7 @@ class IntakeSettings(BaseSettings):
     max_text_bytes: int = Field(
         default=1_000_000,
         ge=1,
-        description="Longest text looked at, UTF-8 bytes; a longer one fails as `input_too_long`.",
+        description="Longest text taken, UTF-8 bytes; a longer one fails as `input_too_long`.",
     )
     result_cache_ttl: float = Field(
         default=1800,
@@ -301,7 +301,9 @@ class BulkSettings(BaseSettings):
         description="Pending texts above which `bulk_embed` sends a batch; empty: never.",
     )
     openai_bulk_poll_seconds: float = Field(
-        default=60, ge=0, description="Between two looks at a batch that is under way, seconds."
+        default=60,
+        ge=0,
+        description="From one poll of a batch under way to the next, seconds.",
     )
 
 
@@ -335,7 +337,7 @@ class GatherSettings(BaseSettings):
     gather_retry_base_seconds: float = Field(
         default=60,
         ge=0,
-        description="Longest first wait before a failed gather run is tried again, seconds; "
+        description="Longest first pause before a failed gather run is tried again, seconds; "
         "doubled with each retry up to 10 minutes.",
     )
 
@@ -376,4 +378,5 @@ class EventSettings(BaseSettings):
     @property
     def allowed_hosts(self) -> tuple[str, ...]:
         """The hosts that are allowed by name."""
-        return tuple(one.strip() for one in self.webhook_allowed_hosts.split(",") if one.strip())
+        hosts = (host.strip() for host in self.webhook_allowed_hosts.split(","))
+        return tuple(host for host in hosts if host)

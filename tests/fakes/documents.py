@@ -67,16 +67,24 @@ class SteppedDocuments(_Observed):
 
     Args:
         observed: methods whose calls are steps.
+        steps_before: whether there is a step before a call; what is done one after the other has
+            it after the call before.
     """
 
     def __init__(
-        self, directory: Path, steps: Steps, *, observed: Collection[str] = _METHODS
+        self,
+        directory: Path,
+        steps: Steps,
+        *,
+        observed: Collection[str] = _METHODS,
+        steps_before: bool = True,
     ) -> None:
         super().__init__(directory)
-        self._steps, self.observed = steps, observed
+        self._steps, self._steps_before, self.observed = steps, steps_before, observed
 
     def before(self) -> None:
-        self._steps.pass_one()
+        if self._steps_before:
+            self._steps.pass_one()
 
     def after(self) -> None:
         self._steps.pass_one()

@@ -23,7 +23,7 @@ COVERED_BY = {
         *("items/duplicates", "items/models", "items/project_items", "items/vector_cache"),
         "items/prompts/judge_duplicate",
     ),
-    "tests/aletheia/adapters/test_http.py": ("adapters/http_answers", "errors"),
+    "tests/aletheia/adapters/test_http.py": ("adapters/http_answers",),
     "tests/aletheia/adapters/local/test_embedder.py": (
         *("adapters/local/answers", "adapters/local/jobs", "adapters/local/lifecycle"),
         *("adapters/local/pool", "adapters/local/process", "adapters/local/search"),
@@ -49,9 +49,15 @@ COVERED_BY = {
         *("gather/project_lock", "gather/run_records", "gather/scoring"),
     ),
     "tests/aletheia/intake": (
-        *("intake/bulk_ports", "intake/collector", "intake/computer", "intake/concurrency"),
-        *("intake/held_claims", "intake/ledger", "intake/models", "intake/ports"),
-        "intake/reporter",
+        *("intake/admission", "intake/claimer", "intake/claims", "intake/collector"),
+        *("intake/computer", "intake/concurrency", "intake/dead_letters", "intake/held_claims"),
+        *("intake/ledger", "intake/models", "intake/pages", "intake/ports", "intake/replayer"),
+        *("intake/reporter", "intake/reports", "intake/rows"),
+    ),
+    "tests/aletheia/intake/test_bulk.py": (
+        *("intake/bulk/backlog", "intake/bulk/claims", "intake/bulk/deps", "intake/bulk/lane"),
+        *("intake/bulk/orders", "intake/bulk/ports", "intake/bulk/preference"),
+        *("intake/bulk/settling", "intake/bulk/submission", "intake/bulk/turn"),
     ),
     "tests/aletheia/llm": (
         *("llm/answers", "llm/asking", "llm/budgets", "llm/calls", "llm/faults", "llm/ports"),
@@ -64,6 +70,7 @@ COVERED_BY = {
     ),
     "tests/aletheia/resilience/test_limits.py": ("resilience/grants",),
     "tests/policies/test_configuration.py": ("settings",),
+    "tests/policies/test_errors.py": ("errors",),
     "tests/aletheia/store": ("store/project_id",),
 }
 """Contract suites, and the modules that each of them covers."""

@@ -1,7 +1,7 @@
 """Works runs of the bulk lane in child processes that kill themselves at a chosen step.
 
 Serves the orders of `tests.crash.harness`, each `{"url", "api_url", "api_key", "directory",
-"kill_at", "lane_s", "is_shift"}`: one run of the lane, or one shift. A step is a moment before or
+"kill_at", "lane_s", "is_shift"}`: one run of the lane, or one shift. A step is the moment
 after anything that another process may see: a write to the store, a report to the upstream, a file
 or a batch at the provider.
 """
@@ -65,9 +65,11 @@ def no_tables(name: str) -> Encoding:
 
 async def work(order: dict[str, Any], steps: Steps) -> None:
     """Work one run of the lane to its end, or one shift."""
-    documents = SteppedDocuments(Path(order["directory"]), steps, observed=("insert", "update"))
+    documents = SteppedDocuments(
+        Path(order["directory"]), steps, observed=("insert", "update"), steps_before=False
+    )
     await documents.open()
-    upstream = SteppedUpstream(order["url"], steps)
+    upstream = SteppedUpstream(order["url"], steps, steps_before=False)
     await upstream.open()
     batches = SteppedBatches(order["api_url"], order["api_key"], steps)
     await batches.open()

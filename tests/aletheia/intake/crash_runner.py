@@ -25,14 +25,15 @@ from tests.fakes.documents import SteppedDocuments
 
 
 class SteppedUpstream(HttpUpstream):
-    """The real client, with a step before and after each report."""
+    """The real client, with a step before and after each report, or only after it."""
 
-    def __init__(self, url: str, steps: Steps) -> None:
+    def __init__(self, url: str, steps: Steps, *, steps_before: bool = True) -> None:
         super().__init__(url, sign_in=NoSignIn(), retry_base_s=0)
-        self._steps = steps
+        self._steps, self._steps_before = steps, steps_before
 
     async def report(self, task_id: str, body: bytes) -> None:
-        self._steps.pass_one()
+        if self._steps_before:
+            self._steps.pass_one()
         await super().report(task_id, body)
         self._steps.pass_one()
 

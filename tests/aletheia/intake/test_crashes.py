@@ -43,7 +43,7 @@ def computed(directory: Path) -> Counter[str]:
     return Counter(log.read_text().splitlines() if log.exists() else [])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_poller_killed_at_any_step_loses_nothing_and_repeats_nothing_kept(
     forks: Forks, tmp_path: Path
 ):

@@ -1,0 +1,92 @@
+"""Errors are one tree, which its docstring draws, and pass between processes."""
+
+import importlib
+import inspect
+import pickle
+import pkgutil
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import aletheia
+from aletheia import errors
+from aletheia.errors import AletheiaError, BudgetExceeded, Conflict
+
+
+def import_library() -> None:
+    for module in pkgutil.walk_packages(aletheia.__path__, "aletheia."):
+        importlib.import_module(module.name)
+
+
+def descend(
+    error: type[AletheiaError], depth: int = 0
+) -> Iterator[tuple[int, type[AletheiaError]]]:
+    """The subclasses of an error in the library, each with its depth, parents first."""
+    yield depth, error
+    for child in error.__subclasses__():
+        if child.__module__.startswith("aletheia."):
+            yield from descend(child, depth + 1)
+
+
+import_library()
+TREE = list(descend(AletheiaError))
+
+
+def drawn() -> list[tuple[int, str]]:
+    lines = [line for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
+    tree: list[tuple[int, str]] = []
+    for line in lines:
+        branch, _, rest = line.rpartition("── ")
+        tree.append((len(branch) // 4 if branch else 0, rest.split()[0]))
+    return tree
+
+
+def test_the_docstring_draws_the_tree():
+    own = [(depth, error.__name__) for depth, error in TREE if error.__module__ == errors.__name__]
+    assert drawn() == own
+
+
+def example(error: type[AletheiaError]) -> AletheiaError:
+    """An error with a value of the right kind for each of its arguments."""
+    values: dict[str, Any] = {
+        "until": datetime(2030, 1, 1, tzinfo=UTC),
+        "status": 404,
+        "retry_after_s": 1.5,
+        "tiers": ("minute",),
+        "limit": Decimal(1),
+        "spent": Decimal(2),
+        "asked": Decimal(3),
+    }
+    parameters = list(inspect.signature(error.__init__).parameters.values())[1:]
+    given = [values.get(p.name, p.name) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return error(*given)
+
+
+@pytest.mark.parametrize("error", [error for _, error in TREE], ids=lambda error: error.__name__)
+def test_an_error_passes_between_processes(error: type[AletheiaError]):
+    before = example(error)
+    after = pickle.loads(pickle.dumps(before))
+    assert type(after) is error
+    assert (str(after), vars(after), after.code) == (str(before), vars(before), before.code)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        Conflict("upstream", 409, "settled", may_be_ours=True),
+        BudgetExceeded("BUDGET_TOKENS_PER_RUN", 5, 5, 1, None),
+    ],
+    ids=["a keyword", "no end"],
+)
+def test_nothing_of_an_error_is_lost_on_the_way(before: AletheiaError):
+    after = pickle.loads(pickle.dumps(before))
+    assert (str(after), vars(after)) == (str(before), vars(before))
+
+
+@pytest.mark.parametrize("error", [error for _, error in TREE], ids=lambda error: error.__name__)
+def test_every_error_has_a_code_of_letters_and_underscores(error: type[AletheiaError]):
+    assert re.fullmatch(r"[a-z_]+", example(error).code)
