@@ -36,7 +36,7 @@ class Usage:
     others: float
 
     def of(self, program: str) -> dict[str, float]:
-        """Give the CPU time of one program, seconds: its model, and under its own name the rest."""
+        """Return the CPU time of one program, seconds, of its model and, by its own name, the rest."""
         return {part: used for (name, part), used in self.seconds.items() if name == program}
 
 
@@ -55,7 +55,7 @@ class Meter:
         self._began_at = time.monotonic()
 
     def read(self) -> Usage:
-        """Say who used how much since the beginning."""
+        """Return who used how much since the beginning."""
         elapsed = time.monotonic() - self._began_at
         busy = _busy_s() - self._busy_before
         seconds: dict[Part, float] = {}

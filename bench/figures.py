@@ -82,25 +82,25 @@ class Figures:
         self._measurements = measurements
 
     def rounds(self, corpus: str, contender: str) -> list[float]:
-        """Give the texts a second of each round, in order."""
-        return [one.pace for one in self._of(corpus, contender)]
+        """Return the texts a second of each round, in order."""
+        return [turn.pace for turn in self._of(corpus, contender)]
 
     def pace(self, corpus: str, contender: str) -> float | None:
-        """Give the median of the texts a second; `None` for a contender that did not run."""
+        """Return the median of the texts a second; `None` for a contender that did not run."""
         rounds = self.rounds(corpus, contender)
         return median(rounds) if rounds else None
 
     def ratio(self, goal: Goal) -> float | None:
-        """Give the pipeline's texts a second as a multiple of a rival's."""
+        """Return the pipeline's texts a second as a multiple of a rival's."""
         ours, theirs = self.pace(goal.corpus, "pipeline"), self.pace(goal.corpus, goal.rival)
         return None if ours is None or theirs is None else ours / theirs
 
     def cpu(self, corpus: str, contender: str) -> dict[str, float]:
-        """Give the CPU time by what used it, ms a text, medians of the rounds."""
+        """Return the CPU time by what used it, ms a text, medians of the rounds."""
         found = self._of(corpus, contender)
-        parts = dict.fromkeys(part for one in found for part in one.cpu_s)
+        parts = dict.fromkeys(part for turn in found for part in turn.cpu_s)
         return {
-            part: median(1000 * one.cpu_s.get(part, 0.0) / one.texts for one in found)
+            part: median(1000 * turn.cpu_s.get(part, 0.0) / turn.texts for turn in found)
             for part in parts
         }
 
@@ -112,17 +112,17 @@ class Figures:
         """
         table = Table(title="CPU ms/text", title_justify="left")
         table.add_column("where")
-        corpora = list(dict.fromkeys(one.corpus for one in self._measurements))
+        corpora = list(dict.fromkeys(turn.corpus for turn in self._measurements))
         for corpus in corpora:
             table.add_column(corpus, justify="right")
         for title, (contender, part) in rows.items():
             used = [self.cpu(corpus, contender).get(part) for corpus in corpora]
-            table.add_row(title, *("" if one is None else f"{one:.2f}" for one in used))
+            table.add_row(title, *("" if ms is None else f"{ms:.2f}" for ms in used))
         return table
 
     def table(self, corpus: str, goals: Sequence[Goal], titles: Mapping[str, str]) -> Table:
         """Lay out one corpus."""
-        (texts,) = {one.texts for one in self._measurements if one.corpus == corpus}
+        (texts,) = {turn.texts for turn in self._measurements if turn.corpus == corpus}
         table = Table(title=f"{corpus}: {texts:,} texts", title_justify="left")
         table.add_column("contender")
         for title in ("texts/s", "rounds", "CPU ms/text", "pipeline is", "must", "aim"):
@@ -137,7 +137,7 @@ class Figures:
             table.add_row(
                 title,
                 f"{pace:.1f}",
-                " ".join(f"{one:.0f}" for one in self.rounds(corpus, name)),
+                " ".join(f"{pace:.0f}" for pace in self.rounds(corpus, name)),
                 f"{cpu:.1f}",
                 "" if goal is None or ratio is None else _judge(ratio, goal),
                 "" if goal is None else f"{goal.must:.2f}",
@@ -146,10 +146,10 @@ class Figures:
         return table
 
     def to_json(self, goals: Sequence[Goal]) -> dict[str, Any]:
-        """Give what was promised, and what it comes from."""
+        """Return what was promised, and what it comes from."""
         ratios = {goal.key: _round(self.ratio(goal)) for goal in goals}
-        corpora = list(dict.fromkeys(one.corpus for one in self._measurements))
-        contenders = list(dict.fromkeys(one.contender for one in self._measurements))
+        corpora = list(dict.fromkeys(turn.corpus for turn in self._measurements))
+        contenders = list(dict.fromkeys(turn.contender for turn in self._measurements))
         rounds = {
             corpus: {
                 name: [round(pace, 2) for pace in paces]
@@ -173,17 +173,19 @@ class Figures:
                 }
                 for corpus, of_corpus in rounds.items()
             },
-            "others_cpu_share": round(max(one.others for one in self._measurements), 3),
+            "others_cpu_share": round(max(turn.others for turn in self._measurements), 3),
         }
 
     def _of(self, corpus: str, contender: str) -> list[Measurement]:
         return [
-            one for one in self._measurements if one.corpus == corpus and one.contender == contender
+            turn
+            for turn in self._measurements
+            if turn.corpus == corpus and turn.contender == contender
         ]
 
 
 def describe_machine() -> dict[str, Any]:
-    """Say what the figures were measured on, and with what."""
+    """Return what the figures were measured on, and with what."""
     model = next(
         (
             line.partition(":")[2].strip()

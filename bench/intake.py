@@ -182,15 +182,17 @@ class Match:
         self.repeated = 0
 
     async def warm_up(self, corpus: Corpus) -> None:
-        """Have everybody load the model and open what has to be open."""
+        """Warm everybody up: models are loaded, connections are open."""
         for contender in self._contenders:
             await contender.embed(corpus, "warm-up", self._stage.directory / "warm-up.npy")
 
     async def play(self, number: int, corpora: Sequence[Corpus]) -> None:
-        """Have everybody take every corpus once; each round somebody else begins."""
+        """Measure every contender on every corpus once; each round somebody else begins."""
         for corpus in corpora:
             players = [
-                one for one in self._contenders if corpus.name == "short" or one.name in WITH_LONG
+                player
+                for player in self._contenders
+                if corpus.name == "short" or player.name in WITH_LONG
             ]
             first = number % len(players)
             vectors: dict[str, NDArray[np.float32]] = {}

@@ -76,7 +76,7 @@ class Stage:
         return self.local.directory
 
     def url(self, name: str) -> str:
-        """Give the base URL of a contender's upstream."""
+        """Return the base URL of a contender's upstream."""
         return f"{self._url}/{name}"
 
     async def start(self, name: str, command: Sequence[str], **settings: str) -> Program:
@@ -143,7 +143,7 @@ _began_at = time.monotonic()
 
 
 def tell(line: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print what is going on, and when."""
     print(f"[{time.monotonic() - _began_at:5.0f} s] {line}", flush=True)
 
 

@@ -107,7 +107,7 @@ class Rounds:
         self._rounds: dict[str, Round] = {}
 
     def current(self, name: str) -> Round:
-        """Give the round of a contender that is under way, or was the last."""
+        """Return the round of a contender that is under way, or was the last."""
         return self._rounds[name]
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -150,7 +150,7 @@ class Claims:
         await self._rows.write(claims, lambda claim: Change(set={"attempts": claim.attempts}))
 
     async def wait(self, claims: Sequence[Claim], until: float, why: AletheiaError) -> None:
-        """Put claims aside until a moment, Unix time in seconds; this counts as no attempt."""
+        """Defer claims until a moment, Unix time in seconds; this counts as no attempt."""
         values = {
             "lease_until": until,
             "waiting_until": until,
@@ -170,7 +170,7 @@ class Claims:
     # Leases
 
     async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
-        """Let go of claims so that anybody may take them over, at once or after a while."""
+        """Release claims so that anybody may take them over, at once or after a while."""
         until = self._rows.free_at(for_s) if for_s else 0
         change = Change(set={"lease_until": until, "owner": None})
         await self._update_held(claims, change)

@@ -198,13 +198,13 @@ class HeldClaims:
         return self.keep_ours(held, await self.ledger.claims.still_ours(held))
 
     async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
-        """Let go of claims, at once or after a while, for anybody to take over."""
+        """Release claims, at once or after a while, for anybody to take over."""
         held = [claim for claim in claims if claim in self]
         self.drop(held)
         await self.ledger.claims.release(held, for_s=for_s)
 
     async def release_all(self) -> int:
-        """Let go of everything; return how many claims that were."""
+        """Release everything; return how many claims that were."""
         await asyncio.gather(*self._claiming, return_exceptions=True)
         held = list(self._claims.values())
         await self.release(held)

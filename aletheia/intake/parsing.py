@@ -212,7 +212,7 @@ def _leaves(value: object) -> Iterator[object]:
 
 
 def _is_deeper(value: object, levels: int) -> bool:
-    """Tell whether a JSON value is nested deeper; without recursion, which ends too early."""
+    """Return whether a JSON value is nested deeper; without recursion, which ends too early."""
     todo: list[tuple[object, int]] = [(value, 1)] if isinstance(value, dict | list) else []
     while todo:
         one, depth = todo.pop()

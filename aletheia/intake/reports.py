@@ -84,7 +84,7 @@ class Reports:
         await self._finish(claims, RowState.CONFLICT, {})
 
     async def defer(self, claim: Claim, why: AletheiaError) -> float:
-        """Put a report aside after it could not be delivered; return the pause, seconds."""
+        """Defer a report that could not be delivered; return the pause, seconds."""
         claim.report_tries += 1
         pause_s = self._backoff.pause_s(claim.report_tries, asked_s=retry_after_s(why))
         if isinstance(why, Unavailable) and why.status == _TOO_MANY_REQUESTS:

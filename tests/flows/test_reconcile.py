@@ -139,7 +139,7 @@ async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
 async def rows_of_brain() -> list[dict[str, str]]:
     """What `aletheia status` says about the Brain."""
     async with open_session():
-        ledger = Ledger.from_settings(await get_store(), IntakeSettings(), owner="a test")
+        ledger = Ledger(await get_store(), IntakeSettings(), owner="a test")
         status = await read_system_status(ledger.overview)
     assert len(status.as_json()["brain"]) == len(status.brain)
     return [row for row in status.rows() if row["what"].startswith("Brain, ")]

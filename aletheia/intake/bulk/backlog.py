@@ -212,7 +212,7 @@ class Backlog:
             await self.hand_back(claims)
 
     async def release_all(self) -> None:
-        """Let go of what was claimed and has no order."""
+        """Release what was claimed and has no order."""
         await self._held.release_all()
 
     async def _write_order(self, draft: Draft) -> bool:

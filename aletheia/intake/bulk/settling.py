@@ -146,7 +146,7 @@ class Settling:
         return used if is_counted and is_whole else None
 
     async def _read_later(self, order: Document) -> None:
-        """Put a pause between readings that break off, the longer the more there were."""
+        """Pause between readings that break off, the longer the more there were."""
         reads = order.get("reads", 0) + 1
         further = reads - READS_AT_ONCE
         pause_s = READ_BACKOFF.window_s(further + 1) if further >= 0 else 0
