@@ -36,7 +36,7 @@ class Usage:
     others: float
 
     def of(self, program: str) -> dict[str, float]:
-        """Return the CPU time of one program, seconds, of its model and, by its own name, the rest."""
+        """Return the CPU seconds of one program: of its model, and of the rest by its own name."""
         return {part: used for (name, part), used in self.seconds.items() if name == program}
 
 
