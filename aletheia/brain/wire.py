@@ -39,16 +39,12 @@ MODEL_HEADER: Final = "X-Aletheia-Model"
 In a header, as SPEC §4 fixes the bodies; whoever does not know it passes it over.
 """
 
-INVALID_CODES: Final = frozenset(
-    {
-        *("missing_query", "wrong_dimensions", "invalid_vector", "invalid_id", "empty_text"),
-        *("input_too_long", "invalid_project_id"),
-    }
-)
-"""Codes of what is wrong with a request itself, as all backends name it."""
-
 TOO_LONG: Final = "input_too_long"
 """Code of an item that is longer than the service takes."""
+
+_INVALID: Final = ("missing_query", "wrong_dimensions", "invalid_vector", "invalid_id")
+INVALID_CODES: Final = frozenset({*_INVALID, "empty_text", TOO_LONG, "invalid_project_id"})
+"""Codes of what is wrong with a request itself, as all backends name it."""
 
 MAX_ITEMS: Final = 1000
 """Items in one request."""

@@ -7,10 +7,14 @@ import pytest
 from deployments import ROOT
 
 COVERED_BY = {
-    "tests/aletheia/adapters/brain": ("adapters/brain/nearest", "adapters/brain/service"),
+    "tests/aletheia/adapters/brain": (
+        *("adapters/brain/dialect", "adapters/brain/embedded_statements"),
+        *("adapters/brain/matrices", "adapters/brain/neo4j_schema", "adapters/brain/neo4j_search"),
+        *("adapters/brain/neo4j_server", "adapters/brain/service", "brain/graph"),
+    ),
     "tests/aletheia/service/test_brain_api.py": (
-        *("adapters/brain/wire", "service/app", "service/auth", "service/brain"),
-        *("service/brain_models", "service/guarding", "service/refusals"),
+        *("brain/wire", "service/app", "service/auth", "service/brain", "service/guarding"),
+        "service/refusals",
     ),
     "tests/aletheia/adapters/content": ("adapters/content/embedded", "adapters/content/mongodb"),
     "tests/aletheia/adapters/documents": (
@@ -41,7 +45,7 @@ COVERED_BY = {
     "tests/aletheia/adapters/upstream/test_oauth2.py": ("adapters/upstream/sign_in",),
     "tests/aletheia/brain": (
         *("brain/access", "brain/dead_items", "brain/delivery", "brain/intents", "brain/items"),
-        "brain/ports",
+        *("brain/context", "brain/ports", "brain/preparation", "brain/texts", "brain/vectors"),
     ),
     "tests/aletheia/events": ("events/models", "events/ports", "events/turn"),
     "tests/aletheia/gather": (

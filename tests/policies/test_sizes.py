@@ -15,21 +15,9 @@ MAX_CLASS_LINES = 300
 MAX_LONG_FILES = 12
 MAX_LONG_CLASSES = 4
 
-LONG_FILES: set[str] = {
-    "aletheia/adapters/brain/embedded.py",
-    "aletheia/adapters/brain/neo4j.py",
-    "aletheia/adapters/brain/service.py",
-    "aletheia/adapters/brain/wire.py",
-    "aletheia/brain/index.py",
-    "aletheia/brain/ports.py",
-    "aletheia/service/brain_models.py",
-}
+LONG_FILES: set[str] = set()
 
-LONG_CLASSES: set[str] = {
-    "aletheia/adapters/brain/neo4j.py:Neo4jGraph",
-    "aletheia/adapters/brain/service.py:BrainService",
-    "aletheia/brain/index.py:IndexedBrain",
-}
+LONG_CLASSES: set[str] = set()
 
 FILES = [
     file
