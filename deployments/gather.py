@@ -15,9 +15,9 @@ from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.events.log import EventLog
 from aletheia.store.project_id import check_project_id
 from deployments.event_lines import describe
-from deployments.runs import start_run
 from tasks.clients.store import get_store
 from tasks.gather_operators import let_go_on
+from tasks.runs import start_run
 from tasks.session import open_session
 
 DEPLOYMENT: Final = "automated_gather_creation/automated_gather_creation"

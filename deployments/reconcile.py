@@ -18,7 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from aletheia.store.project_id import check_project_id
-from deployments.runs import start_run, wait_for_run
+from deployments.runs import wait_for_run
+from tasks.runs import start_run
 
 DEPLOYMENT: Final = "reconcile/reconcile"
 

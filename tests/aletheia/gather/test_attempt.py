@@ -1,0 +1,143 @@
+"""The steps of an attempt, which flows and crash suites take."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.mock.chat import MockChat
+from aletheia.events.log import EventLog
+from aletheia.gather.attempt import Attempt
+from aletheia.gather.deps import GatherDeps
+from aletheia.gather.event_derivation import EventEmitter
+from aletheia.gather.models import RunOrder
+from aletheia.gather.progress import StopReason
+from tests.aletheia.gather.gather_runner import (
+    PROJECT,
+    holder_ended,
+    make_deps,
+    take_steps,
+    three_departments,
+)
+
+ORDER = RunOrder("run-1", PROJECT, "user-1", 4)
+
+
+@dataclass
+class Desk:
+    """A store, and attempts at the run that is in it."""
+
+    documents: EmbeddedDocuments
+    deps: GatherDeps
+
+    async def open(self, emitter: EventEmitter | None = None) -> Attempt:
+        """Open the run, or resume it."""
+        run = await self.deps.runs.open(ORDER, three_departments(), holder_ended)
+        return Attempt(self.deps, run, emitter)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncGenerator[Desk]:
+    documents, content = EmbeddedDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)
+    await documents.open()
+    await content.open()
+    yield Desk(documents, make_deps(documents, content, MockChat()))
+    await content.close()
+    await documents.close()
+
+
+async def test_a_reference_names_the_batch_and_counts_what_each_step_has_left(desk: Desk):
+    attempt = await desk.open()
+    turn = attempt.next_turn()
+    assert turn is not None
+    assert (turn.run_id, turn.project_id, turn.position) == ("run-1", PROJECT, 0)
+    assert await attempt.find_stop_reason(turn) is None
+    batch = await attempt.generate_items(turn)
+    assert batch is not None
+    assert (batch.turn, batch.iteration, batch.items) == (turn, 1, 6)
+    fresh = await attempt.drop_duplicates(batch)
+    saved = await attempt.save_items(fresh)
+    assert 0 < saved.items == fresh.items <= batch.items
+    score = await attempt.score_department(saved)
+    (iteration,) = attempt.run.progress.departments[0].iterations
+    assert (iteration.score, len(iteration.item_ids)) == (score, saved.items)
+    assert sorted(await attempt.list_item_ids(turn)) == sorted(iteration.item_ids)
+
+
+async def test_a_step_refuses_a_batch_that_is_not_under_way(desk: Desk):
+    attempt = await desk.open()
+    turn = attempt.next_turn()
+    assert turn is not None
+    await attempt.find_stop_reason(turn)
+    batch = await attempt.generate_items(turn)
+    assert batch is not None
+    for other in (replace(batch, iteration=2), replace(batch, turn=replace(turn, position=1))):
+        with pytest.raises(RuntimeError, match="not the batch under way"):
+            await attempt.drop_duplicates(other)
+    saved = await attempt.save_items(await attempt.drop_duplicates(batch))
+    await attempt.score_department(saved)
+    with pytest.raises(RuntimeError, match="not the batch under way"):
+        await attempt.score_department(saved)
+
+
+async def test_another_attempt_finds_the_batch_that_one_left(desk: Desk):
+    first = await desk.open()
+    turn = first.next_turn()
+    assert turn is not None
+    await first.find_stop_reason(turn)
+    batch = await first.generate_items(turn)
+    assert batch is not None
+    await first.save_items(await first.drop_duplicates(batch))
+    second = await desk.open()
+    await second.find_stop_reason(turn)
+    assert await second.generate_items(turn) == batch
+    await take_steps(second, turn)
+    assert len(second.run.progress.departments[0].iterations) == 1
+
+
+async def test_events_are_added_as_the_run_comes_to_imply_them_and_notified(desk: Desk):
+    notified = list[int]()
+    events = EventLog(desk.documents)
+    emitter = EventEmitter(events, "m", notify=lambda: notified.append(1))
+    attempt = await desk.open(emitter)
+    turn = attempt.next_turn()
+    assert turn is not None
+    await attempt.find_stop_reason(turn)
+    await take_steps(attempt, turn)
+    types = [event.read().type for event in await events.read(PROJECT)]
+    assert types == ["department_started", "deduplicating", "iteration_complete"]
+    assert len(notified) == 3
+
+
+async def test_a_run_is_closed_once(desk: Desk):
+    events = EventLog(desk.documents)
+    attempt = await desk.open(EventEmitter(events, "m"))
+    while (turn := attempt.next_turn()) is not None:
+        while await attempt.find_stop_reason(turn) is None:
+            await take_steps(attempt, turn)
+        assert attempt.reason_of(turn) is not None
+    report = await attempt.close()
+    assert report.status == "completed"
+    assert attempt.next_turn() is None
+    assert await attempt.close() == report
+    again = await desk.open(EventEmitter(events, "m"))
+    assert again.next_turn() is None
+    assert await again.close() == report
+    ends = [event for event in await events.read(PROJECT) if event.is_last]
+    assert len(ends) == 1
+    reached = [turn.department for turn in attempt.list_turns(StopReason.THRESHOLD_REACHED)]
+    assert reached == ["support"]
+
+
+async def test_a_run_that_is_cancelled_in_the_middle_of_a_step_is_closed_as_cancelled(desk: Desk):
+    attempt = await desk.open()
+    turn = attempt.next_turn()
+    assert turn is not None
+    await attempt.find_stop_reason(turn)
+    await take_steps(attempt, turn)
+    report = await attempt.close_cancelled()
+    assert (report.status, report.iterations) == ("cancelled", 1)
+    assert attempt.next_turn() is None
