@@ -46,7 +46,7 @@ class TextEmbedding:
                 "input_too_long", f"the text is longer than {self._max_text_bytes:,} bytes"
             )
         model = task_input.get("model")
-        if model is not None and (not isinstance(model, str) or not model.strip()):
+        if model not in (None, "") and (not isinstance(model, str) or not model.strip()):
             raise InvalidTask("invalid_model", "the model is not a name")
         return self._embedder.canonical_model(model.strip() if model else None)
 

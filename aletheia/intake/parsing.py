@@ -104,9 +104,17 @@ def _usable_id(entry: object) -> str:
     if not isinstance(entry, dict):
         raise InvalidTask("invalid_task", "the entry is not an object")
     fields = cast("Mapping[str, object]", entry)
-    found = fields.get("id")
-    if found is None:
-        found = fields.get("_id")
+    problems: list[InvalidTask] = []
+    for found in (fields.get("id"), fields.get("_id")):
+        if found is not None:
+            try:
+                return _read_id(found)
+            except InvalidTask as unusable:
+                problems.append(unusable)
+    raise problems[0] if problems else InvalidTask("invalid_id", "the entry has no id")
+
+
+def _read_id(found: object) -> str:
     if isinstance(found, int) and not isinstance(found, bool):
         found = str(found)
     if not isinstance(found, str):
@@ -153,7 +161,7 @@ def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
     if not isinstance(_first(fields, _STATE_NAMES), str | None):
         raise InvalidTask("invalid_state", "the task's state is not a name")
     task_type = _type_of(_first(fields, ("type", "task_type")))
-    found_input = _first(fields, _INPUT_NAMES)
+    found_input = _filled(fields, _INPUT_NAMES)
     parameters = fields.get("parameters")
     content = _to_json([task_type.strip().lower(), found_input, parameters], is_canonical=True)
     try:
@@ -232,6 +240,11 @@ def _first(fields: Mapping[str, object], names: Sequence[str]) -> object:
         if (value := fields.get(name)) is not None:
             return value
     return None
+
+
+def _filled(fields: Mapping[str, object], names: Sequence[str]) -> object:
+    """Return the first value that is not empty, or else the first one that is there."""
+    return next((fields[name] for name in names if fields.get(name)), _first(fields, names))
 
 
 def _is_unicode(text: str) -> bool:

@@ -70,7 +70,10 @@ def test_bad_input_has_a_code(task_input: dict[str, Any], code: str):
     assert raised.value.code == code
 
 
-@pytest.mark.parametrize("task_input", [{"text": "x" * 20}, {"text": "x", "model": " m "}])
+@pytest.mark.parametrize(
+    "task_input",
+    [{"text": "x" * 20}, {"text": "x", "model": " m "}, {"text": "x", "model": ""}],
+)
 def test_good_input_is_grouped_by_its_model(task_input: dict[str, Any]):
     assert processor().admit(task_input) == "m"
 

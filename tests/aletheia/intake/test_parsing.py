@@ -84,6 +84,23 @@ def test_dialects_may_be_mixed_in_one_entry():
     assert (task.id, task.type, task.input) == ("x", "a", {"text": "t"})
 
 
+@pytest.mark.parametrize("empty", [{}, None, ""])
+def test_an_empty_input_gives_way_to_a_filled_one(empty: object):
+    entry = {"id": "x", "type": "a", "data": empty, "content": {"text": "t"}, "input_data": {}}
+    assert only_task(entry).input == {"text": "t"}
+
+
+def test_an_empty_input_alone_is_the_input():
+    assert only_task({"id": "x", "type": "a", "data": {}, "content": None}).input == {}
+
+
+@pytest.mark.parametrize("useless", ["", "  ", {}, [], True, "a\nb", "x" * 300])
+def test_an_id_that_is_none_gives_way_to_a_good_one(useless: object):
+    entry = {**S0, "id": useless, "_id": HEX_ID}
+    assert only_task(entry).id == HEX_ID
+    assert parse_entry(read(entry).entries[0].json).id == HEX_ID
+
+
 def test_a_task_without_a_state_is_pending():
     assert only_task({"id": "x", "type": "a", "data": {}}).id == "x"
 
