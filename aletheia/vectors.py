@@ -79,7 +79,7 @@ class VectorMatrix:
     def append(
         self, vectors: NDArray[np.float32], norms: NDArray[np.float64] | None = None
     ) -> None:
-        """Put vectors behind the last row.
+        """Append vectors behind the last row.
 
         Args:
             vectors: `(n, d)`.
@@ -95,7 +95,7 @@ class VectorMatrix:
         self._size = size
 
     def replace(self, rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
-        """Put vectors of unit length, `(len(rows), d)`, in the place of those of some rows."""
+        """Replace the vectors of some rows by others of unit length, `(len(rows), d)`."""
         self._vectors[rows] = vectors
 
     def clear(self, row: int) -> None:

@@ -95,7 +95,7 @@ class BrainCredentials(CredentialsBlock):
         if not uri:
             return EmbeddedGraph(self.data_dir)
         # The driver takes a while to import, which nobody else shall wait for.
-        from aletheia.adapters.brain.neo4j import Neo4jGraph  # noqa: PLC0415
+        from aletheia.adapters.brain.neo4j import Neo4jGraph  # noqa: PLC0415 - slow to import
 
         return Neo4jGraph(
             uri,

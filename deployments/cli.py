@@ -23,7 +23,7 @@ from deployments.steps import Steps
 
 # Commands import what needs Prefect themselves: that takes a second, and Prefect reads its
 # settings once, when it is imported, which must be after `choose_server`.
-# ruff: noqa: PLC0415
+# ruff: noqa: PLC0415 - slow to import
 
 app = typer.Typer(
     help="Set up, check, run and watch Aletheia.",
@@ -134,7 +134,7 @@ class ProjectOrCommand(TyperGroup):
     """A group that passes a first word which names no command to `start`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `start` before arguments that name no command and ask for no help."""
+        """Insert `start` before arguments that name no command and ask for no help."""
         if args and args[0] not in {*self.commands, *ctx.help_option_names}:
             args = ["start", *args]
         return super().parse_args(ctx, args)

@@ -293,7 +293,7 @@ async def _read_deployments(
 
 
 async def _deploy(root: Path) -> None:
-    """Have Prefect deploy everything; its own reading of `prefect.yaml` is the one that counts."""
+    """Deploy everything with Prefect; its own reading of `prefect.yaml` is the one that counts."""
     # Settings may have been set in this process alone, and .env is read by Prefect as well.
     environment = os.environ | get_current_settings().to_environment_variables(exclude_unset=True)
     process = await asyncio.create_subprocess_exec(

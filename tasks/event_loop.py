@@ -45,7 +45,7 @@ class Loop(uvloop.Loop):
         return True
 
     def attend(self) -> None:
-        """Have the main task cancelled without delay: it knows from here on how to end."""
+        """Cancel the main task without delay from now on: it knows from here on how to end."""
         self._is_attended = True
         if self._ending is not None:
             self._ending.cancel()

@@ -123,7 +123,7 @@ async def close_if_cancelled(run_id: str) -> bool:
 
 
 async def emit_ended_runs() -> list[str]:
-    """Say what runs that are over had no time to say; return their ids.
+    """Emit the events that runs which are over had no time to emit; return their ids.
 
     To be called while the store is kept open.
     """
@@ -196,7 +196,7 @@ async def _read_run(client: PrefectClient, run_id: str) -> FlowRun | None:
 
 
 async def _take(client: PrefectClient, found: FlowRun, step: Step) -> None:
-    """Have Prefect do what a run needs in order to go on.
+    """Make Prefect do what a run needs in order to resume.
 
     Raises:
         NotResumable: it does not.

@@ -52,7 +52,7 @@ class PrefectEvents:
     async def send_all(self, address: str, events: Sequence[SavedEvent]) -> None:
         """Send some events in one request; see `send`."""
         del address
-        body = [describe_event(one) for one in events]
+        body = [describe_event(event) for event in events]
         try:
             if self._client is None:
                 self._client = await self._stack.enter_async_context(get_client())

@@ -31,7 +31,7 @@ class BrainAccess:
 
     @asynccontextmanager
     async def using(self, *, timeout_s: float) -> AsyncGenerator[Brain]:
-        """Give the Brain for some calls; what becomes of them is taken into account.
+        """Open the Brain for some calls; what becomes of them is taken into account.
 
         Args:
             timeout_s: bound on all of the calls, and on opening it.

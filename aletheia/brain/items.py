@@ -33,8 +33,12 @@ class BrainItems:
             Those of a department, in the order of `ids`, and the ids that are not saved.
         """
         found = await self.content.read_items(ids)
-        own = [found[one] for one in ids if one in found and found[one].department == department]
-        return own, [one for one in ids if one not in found]
+        own = [
+            found[item_id]
+            for item_id in ids
+            if item_id in found and found[item_id].department == department
+        ]
+        return own, [item_id for item_id in ids if item_id not in found]
 
     async def prepare(self, items: Sequence[SavedItem]) -> list[BrainItem]:
         """Make ready what is indexed of items.
@@ -42,7 +46,7 @@ class BrainItems:
         If one of them cannot be embedded, those that are not embedded yet are left to the Brain,
         which says for each what is wrong with it.
         """
-        texts = [one.content for one in items]
+        texts = [item.content for item in items]
         try:
             vectors, _ = await self._vectors.fill(texts, self._embed)
             by_place = dict(enumerate(vectors))

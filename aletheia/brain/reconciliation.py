@@ -129,7 +129,7 @@ class Reconciler:
         self._deliver_for_s = deliver_for_s
 
     async def adopt_model(self, model: str) -> bool:
-        """Have the Brain keep vectors of a model; behind HTTP that is the service's own business.
+        """Make the Brain adopt a model's vectors; behind HTTP that is up to the service.
 
         Args:
             model: the one in use, with whatever else its vectors depend on.

@@ -159,7 +159,7 @@ class Claims:
         await self._rows.move(claims, RowState.WAITING, lambda _: Change(set=values))
 
     async def supersede(self, row_ids: Sequence[str]) -> int:
-        """Give up rows whose id the upstream hands out with other content."""
+        """Abandon rows whose id the upstream hands out with other content."""
         change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self._now_s()})
         states = {"state": {"$in": list(UNFINISHED)}}
         done = await self._documents.update(

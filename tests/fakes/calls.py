@@ -28,7 +28,7 @@ class Recorder(Unguarded):
         plan: CallPlan,
         send: Callable[[], Awaitable[SentT]],
         *,
-        reach: Callable[[], Awaitable[None]] | None = None,  # noqa: ARG002
+        reach: Callable[[], Awaitable[None]] | None = None,  # noqa: ARG002 - the protocol has it
     ) -> SentT:
         """Send a request, or refuse it."""
         self.plans.append(plan)

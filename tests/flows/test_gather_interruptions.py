@@ -179,7 +179,7 @@ async def forking() -> AsyncGenerator[asyncio.subprocess.Process]:
 
 @pytest.fixture
 async def shop(
-    prefect_server: None,  # noqa: ARG001
+    prefect_server: None,  # noqa: ARG001 - a fixture that is only needed
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[Shop]:

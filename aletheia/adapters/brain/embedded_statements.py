@@ -133,7 +133,7 @@ def count_vectors(connection: sqlite3.Connection, project_id: str) -> int:
 
 
 def take_in(vectors: ProjectVectors[int], connection: sqlite3.Connection, project_id: str) -> None:
-    """Put what was written and deleted since their revision into a project's vectors."""
+    """Apply what was written and deleted since their revision to a project's vectors."""
     since = (project_id, vectors.revision)
     written = (
         "SELECT vectors.key, id, vector FROM vectors JOIN items USING (key) "

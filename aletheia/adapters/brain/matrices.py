@@ -62,7 +62,7 @@ class ProjectVectors(Generic[K]):
         return self._matrix.bytes
 
     def put(self, keys: Sequence[K], ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Put vectors, `(n, d)`, in the place of earlier ones, or behind the last one."""
+        """Replace earlier vectors by others, `(n, d)`, or append them."""
         fresh = [place for place, key in enumerate(keys) if key not in self._rows]
         if len(fresh) < len(keys):
             known = [place for place, key in enumerate(keys) if key in self._rows]

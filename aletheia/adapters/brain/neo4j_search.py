@@ -206,7 +206,7 @@ class Neo4jSearch:
         return newer["items"] <= self._exact_up_to
 
     def _read_beside(self, state: State) -> asyncio.Task[None] | None:
-        """Have a project's vectors read while the index is searched.
+        """Start to read a project's vectors while the index is searched.
 
         Returns:
             What reads them, or another project's just now; `None` where nothing is read, as there
@@ -262,7 +262,7 @@ class Neo4jSearch:
     async def _read_vectors(
         self, vectors: ProjectVectors[str], state: State, timeout_s: float
     ) -> None:
-        """Put what was written to a project since their revision into its vectors."""
+        """Apply what was written to a project since their revision to its vectors."""
         given = {
             "project_id": state.project_id,
             "revision": vectors.revision,
@@ -341,7 +341,7 @@ def _can_bring_up(vectors: ProjectVectors[str], state: State) -> bool:
 
 
 def _put(vectors: ProjectVectors[str], rows: Sequence[_Row]) -> None:
-    """Put vectors into memory; those of another length are passed over."""
+    """Copy vectors into memory; those of another length are passed over."""
     sound = [row for row in rows if len(row[1]) == vectors.dimensions]
     if sound:
         ids, numbers = zip(*sound, strict=True)

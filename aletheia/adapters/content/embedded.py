@@ -40,14 +40,14 @@ class EmbeddedContent(EmbeddedDocuments):
         await self.ensure_index(COLLECTION, [_RUN])
 
     async def mark(self) -> int:
-        """Give the key of the newest document: counting them takes as long as there are many."""
+        """Return the key of the newest document: counting them takes as long as there are many."""
         table = await self._table(COLLECTION)
         newest = f"SELECT coalesce(max(key), 0) FROM {table.documents}"  # noqa: S608 - our own name
         ((key,),) = await self._reader().ask(lambda connection: list(connection.execute(newest)))
         return int(key)
 
     async def list_ids(self) -> AsyncGenerator[Sequence[str]]:
-        """Give the ids of all documents."""
+        """Return the ids of all documents."""
         yield [document["_id"] for document in await self.find(COLLECTION, {})]
 
     async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
@@ -72,15 +72,15 @@ class EmbeddedContent(EmbeddedDocuments):
     async def count_created(self, run_id: str) -> dict[str, int]:
         """Count the items of a run, by department."""
         made = await self.find(COLLECTION, {_RUN: run_id})
-        return dict(Counter(one[_DEPARTMENT] for one in made))
+        return dict(Counter(item[_DEPARTMENT] for item in made))
 
     async def list_department(self, slug: str) -> list[str]:
-        """Give the ids of a department's own items."""
-        return [one["_id"] for one in await self.find(COLLECTION, {_DEPARTMENT: slug})]
+        """Return the ids of a department's own items."""
+        return [item["_id"] for item in await self.find(COLLECTION, {_DEPARTMENT: slug})]
 
 
 def directory_of(directory: Path, project_id: str) -> Path:
-    """Say where a project's files are; ids that differ in case only are kept apart everywhere.
+    """Return where a project's files are; ids that differ in case only are kept apart everywhere.
 
     Raises:
         InvalidTask: `invalid_project_id`.

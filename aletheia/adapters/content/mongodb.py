@@ -61,7 +61,7 @@ class MongoContent(MongoDocuments):
             return await self._gather().estimated_document_count()
 
     async def list_ids(self) -> AsyncGenerator[Sequence[str]]:
-        """Give the ids of all documents, some at a time."""
+        """Yield the ids of all documents, some at a time."""
         with self._translating():
             async with self._gather().find({}, {_ID: 1}, batch_size=_IDS_LISTED_AT_ONCE) as cursor:
                 page: list[str] = []
@@ -77,7 +77,7 @@ class MongoContent(MongoDocuments):
         """Read documents by id."""
         found: dict[str, SavedItem] = {}
         for start in range(0, len(ids), IDS_AT_ONCE):
-            raw_ids = [read_id(one) for one in ids[start : start + IDS_AT_ONCE]]
+            raw_ids = [read_id(item_id) for item_id in ids[start : start + IDS_AT_ONCE]]
             with self._translating():
                 cursor = self._gather().find({_ID: {"$in": raw_ids}}, _READ)
                 documents = await cursor.to_list()
@@ -94,7 +94,7 @@ class MongoContent(MongoDocuments):
         Raises:
             Misconfigured: there is a database whose name differs in case only.
         """
-        waiting = list({one.id: one for one in reversed(items)}.values())
+        waiting = list({item.id: item for item in reversed(items)}.values())
         inserted: set[str] = set()
         with self._translating():
             for tries_left in reversed(range(UPSERT_TRIES)):
@@ -102,18 +102,18 @@ class MongoContent(MongoDocuments):
                     break
                 try:
                     result = await self._gather().bulk_write(
-                        [_upsert(one) for one in waiting], ordered=False
+                        [_upsert(item) for item in waiting], ordered=False
                     )
                     places, collided = set(result.upserted_ids or {}), set[int]()
                 except BulkWriteError as error:
                     failed = error.details.get("writeErrors", [])
-                    self._check_case(one["code"] for one in failed)
-                    is_other = any(one["code"] != _DUPLICATE_KEY for one in failed)
+                    self._check_case(fault["code"] for fault in failed)
+                    is_other = any(fault["code"] != _DUPLICATE_KEY for fault in failed)
                     if not tries_left or is_other or error.details.get("writeConcernErrors"):
                         raise
                     # Two upserts of one new id can collide, and the loser has to try again.
-                    collided = {one["index"] for one in failed}
-                    places = {one["index"] for one in error.details.get("upserted", [])}
+                    collided = {fault["index"] for fault in failed}
+                    places = {upserted["index"] for upserted in error.details.get("upserted", [])}
                 except OperationFailure as error:
                     self._check_case([error.code])
                     raise
@@ -134,7 +134,7 @@ class MongoContent(MongoDocuments):
         return dict(counted)
 
     async def list_department(self, slug: str) -> list[str]:
-        """Give the ids of a department's own items."""
+        """Return the ids of a department's own items."""
         with self._translating():
             async with self._gather().find({"automation.department": slug}, {_ID: 1}) as rows:
                 return [write_id(row[_ID]) async for row in rows]

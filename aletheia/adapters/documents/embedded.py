@@ -6,7 +6,7 @@ with the bytes, so that reading or changing the one never touches the other.
 
 # Names of tables and of values are checked against patterns before they become part of a
 # statement (`notation`), everything else is bound.
-# ruff: noqa: S608
+# ruff: noqa: S608 - values are parameters; only names of our own are written into statements
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 # Names of tables are checked against a pattern before they become part of a statement (`notation`),
 # everything else is bound.
-# ruff: noqa: S608
+# ruff: noqa: S608 - values are parameters; only names of our own are written into statements
 
 import sqlite3
 from collections.abc import Sequence

@@ -349,7 +349,7 @@ async def test_missing_models_are_downloaded_before_there_is_work(
     progress: list[PullProgress] = []
     with pytest.raises(InvalidTask, match="no-such-model"):
         async for one in embedder.pull_missing():
-            progress.append(one)  # noqa: PERF401
+            progress.append(one)  # noqa: PERF401 - the generator is closed in between
     assert sorted(ollama.models) == ["all-minilm", NOMIC]
     assert {one.model for one in progress} == {"no-such-model", "all-minilm"}
     assert (progress[-1].status, progress[-1].completed_bytes) == ("success", 100)
