@@ -119,7 +119,7 @@ async def test_a_run_fills_its_departments_and_says_what_it_did(shop: Shop):
     (page,) = await artifacts("gather-report", run.id)
     assert f"**{len(items)} items**" in str(page.data)
     assert "| Support |" in str(page.data)
-    assert "passed over" in str(page.data)
+    assert "were skipped" in str(page.data)
     assert "minQualityThreshold" in str(page.data)
     (table,) = await artifacts("gather-duplicates", run.id)
     assert str(table.description).startswith("**0 items**")
