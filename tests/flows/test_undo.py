@@ -182,7 +182,7 @@ async def test_a_run_says_which_calibration_it_works_with(store: StoreCredential
     await gather("shop")
     first = await last_run(NAME)
     (page,) = await artifacts("gather-report", first.id)
-    assert f"0.9000 ⚠ as nothing is known of `{MODEL}`" in str(page.data)
+    assert f"0.9000 ⚠ without any calibration of `{MODEL}`" in str(page.data)
 
     documents = store.get_client()
     await documents.open()
