@@ -58,7 +58,7 @@ class SilentJudge:
         self.judged = 0
 
     async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
-        """Tell all pairs apart."""
+        """Judge every pair as distinct."""
         self.judged += len(questions)
         return [Verdict(False, "none", "") for _ in questions]
 

@@ -234,8 +234,8 @@ async def purge_events(done: Counter[str]) -> None:
     await events.prepare()
     await fan_out.prepare()
     done["events deleted"] += await events.purge(oldest_s)
-    letters, receivers = await fan_out.purge(oldest_s)
-    done["dead letters deleted"] += letters
+    dead_letters, receivers = await fan_out.purge(oldest_s)
+    done["dead letters deleted"] += dead_letters
     done["receivers forgotten"] += receivers
 
 

@@ -47,25 +47,25 @@ class DeadItems:
     """
 
     def __init__(self, documents: Documents, *, clock: Clock) -> None:
-        self._letters = DeadLetters(documents, DEAD_ITEMS, clock=clock)
+        self._dead_letters = DeadLetters(documents, DEAD_ITEMS, clock=clock)
 
     async def prepare(self) -> None:
         """Make listing and purging fast."""
-        await self._letters.prepare()
+        await self._dead_letters.prepare()
 
     async def add(self, project_id: str, department: str, failed: Sequence[FailedItem]) -> None:
         """Write items that the Brain refused; an earlier dead letter of an item is replaced."""
         if not failed:
             return
-        letters = {
-            _letter_id(project_id, item.id): {
+        dead_letters = {
+            _dead_letter_id(project_id, item.id): {
                 "department": department,
                 "item": item.id,
                 "code": item.code,
             }
             for item in failed
         }
-        await self._letters.add(project_id, letters)
+        await self._dead_letters.add(project_id, dead_letters)
         shown = ", ".join(f"{item.id} ({item.code})" for item in failed[:_MAX_SHOWN])
         log.error("%d items of %s are not indexed: %s", len(failed), project_id, shown)
 
@@ -75,13 +75,13 @@ class DeadItems:
             check_project_id(project_id)
         return [
             DeadItem(
-                letter["project"],
-                letter["department"],
-                letter["item"],
-                letter["code"],
-                moment(letter["at"]),
+                dead_letter["project"],
+                dead_letter["department"],
+                dead_letter["item"],
+                dead_letter["code"],
+                moment(dead_letter["at"]),
             )
-            for letter in await self._letters.newest(project_id, limit=limit)
+            for dead_letter in await self._dead_letters.newest(project_id, limit=limit)
         ]
 
     async def forget(self, project_id: str, ids: Sequence[str]) -> int:
@@ -90,16 +90,18 @@ class DeadItems:
         Returns:
             How many there were.
         """
-        return await self._letters.forget([_letter_id(project_id, item_id) for item_id in ids])
+        return await self._dead_letters.forget(
+            [_dead_letter_id(project_id, item_id) for item_id in ids]
+        )
 
     async def count_by_project(self) -> dict[str, int]:
         """Count the refused items of each project that has some."""
-        return await self._letters.count_by_project()
+        return await self._dead_letters.count_by_project()
 
     async def purge(self, older_than_s: float) -> int:
         """Delete dead letters that are older than that; return how many."""
-        return await self._letters.purge(older_than_s)
+        return await self._dead_letters.purge(older_than_s)
 
 
-def _letter_id(project_id: str, item_id: str) -> str:
+def _dead_letter_id(project_id: str, item_id: str) -> str:
     return f"{project_id}:{item_id}"

@@ -141,9 +141,9 @@ class FanOut:
         backoff = Backoff(pace.backoff_s, pace.max_backoff_s, draw=draw)
         terms = CursorTerms(backoff, pace.lease_s, pace.skew_s)
         self._cursors = Cursors(documents, CURSORS, terms, clock=clock)
-        self._letters = DeadLetters(documents, DEAD_EVENTS, clock=clock)
+        self._dead_letters = DeadLetters(documents, DEAD_EVENTS, clock=clock)
         self._feeding = Feeding(
-            documents, events, self._letters, clock, pace.send_timeout_s, pace.give_up_s
+            documents, events, self._dead_letters, clock, pace.send_timeout_s, pace.give_up_s
         )
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
         self._running: dict[str, asyncio.Task[int]] = {}
@@ -154,7 +154,7 @@ class FanOut:
         """Make finding receivers, and purging, fast."""
         await self._documents.ensure_index(CURSORS, ["is_open", "project"])
         await self._documents.ensure_index(CURSORS, ["at"])
-        await self._letters.prepare()
+        await self._dead_letters.prepare()
 
     async def subscribe(self, project_id: str, run_id: str, kind: str, address: str = "") -> None:
         """Note that a receiver is to be fed with the events of a run, before its first. Idempotent.
@@ -272,13 +272,13 @@ class FanOut:
             check_project_id(project_id)
         return [
             DeadEvent(
-                letter["project"],
-                letter["receiver"],
-                int(letter["seq"]),
-                letter["reason"],
-                moment(letter["at"]),
+                dead_letter["project"],
+                dead_letter["receiver"],
+                int(dead_letter["seq"]),
+                dead_letter["reason"],
+                moment(dead_letter["at"]),
             )
-            for letter in await self._letters.newest(project_id, limit=limit)
+            for dead_letter in await self._dead_letters.newest(project_id, limit=limit)
         ]
 
     async def count_open(self) -> dict[str, int]:
@@ -292,8 +292,8 @@ class FanOut:
             How many dead letters and how many receivers there were.
         """
         old = {"at": {"$lt": self._clock.now() - microseconds(older_than_s)}}
-        letters = await self._letters.purge(older_than_s)
-        return letters, await self._documents.delete(CURSORS, old, limit=MAX_PURGED)
+        dead_letters = await self._dead_letters.purge(older_than_s)
+        return dead_letters, await self._documents.delete(CURSORS, old, limit=MAX_PURGED)
 
     def _running_for(self, project_id: str) -> list[asyncio.Task[int]]:
         return [task for id_, task in self._running.items() if id_.startswith(f"{project_id}:")]

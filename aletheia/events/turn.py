@@ -31,7 +31,7 @@ class Feeding:
     Attributes:
         documents: the store, open.
         events: the log.
-        letters: where events go that are given up.
+        dead_letters: where events go that are given up.
         clock: what their age goes by.
         send_timeout_s: bound on sending an event, or a page, seconds.
         give_up_s: how long an event is tried, seconds.
@@ -39,7 +39,7 @@ class Feeding:
 
     documents: Documents
     events: EventLog
-    letters: DeadLetters
+    dead_letters: DeadLetters
     clock: Clock
     send_timeout_s: float
     give_up_s: float
@@ -155,7 +155,9 @@ class ReceiverTurn:
         A process that died may have written them without moving the cursor.
         """
         if self._turn.has_failed:
-            await self._feeding.letters.forget([self._letter_id(event) for event in events])
+            await self._feeding.dead_letters.forget(
+                [self._dead_letter_id(event) for event in events]
+            )
 
     async def _wait(self, waiting: Sequence[SavedEvent], error: AletheiaError) -> None:
         """Set when to try again, and give up what has waited for too long.
@@ -194,11 +196,11 @@ class ReceiverTurn:
             "address": self._address,
             "reason": reason[:MAX_REASON_CHARS],
         }
-        letters = {
-            self._letter_id(event): {**common, "seq": event.seq, "run_id": event.run_id}
+        dead_letters = {
+            self._dead_letter_id(event): {**common, "seq": event.seq, "run_id": event.run_id}
             for event in events
         }
-        await self._feeding.letters.add(self._project_id, letters)
+        await self._feeding.dead_letters.add(self._project_id, dead_letters)
         names = ", ".join(event.id for event in events)
         log.error("given up for %s: %s: %s", self._receiver, names, reason)
 
@@ -225,7 +227,7 @@ class ReceiverTurn:
         id_ = self._turn.lease.id
         return (await self._feeding.documents.get(CURSORS, [id_])).get(id_, self._turn.cursor)
 
-    def _letter_id(self, event: SavedEvent) -> str:
+    def _dead_letter_id(self, event: SavedEvent) -> str:
         return number_id(self._turn.lease.id, event.seq)
 
 

@@ -225,14 +225,16 @@ class DeadLetters:
         await self._documents.ensure_index(self._collection, ["project", "at"])
         await self._documents.ensure_index(self._collection, ["at"])
 
-    async def add(self, project_id: str, letters: Mapping[str, Mapping[str, Any]]) -> None:
+    async def add(self, project_id: str, dead_letters: Mapping[str, Mapping[str, Any]]) -> None:
         """Write dead letters of a project, by id; one that is there is replaced.
 
         Raises:
             Unavailable: the store is out of reach; some may be written.
         """
         common = {"project": project_id, "at": self._clock.now()}
-        updates = [Update(id_, Change(set={**values, **common})) for id_, values in letters.items()]
+        updates = [
+            Update(id_, Change(set={**values, **common})) for id_, values in dead_letters.items()
+        ]
         if updates:
             await self._documents.upsert(self._collection, updates)
 
