@@ -16,7 +16,7 @@ from aletheia.events.log import EventLog
 from aletheia.store.project_id import check_project_id
 from deployments.event_lines import describe
 from tasks.clients.store import get_store
-from tasks.gather_operators import let_go_on
+from tasks.gather_resuming import resume_gather_run
 from tasks.runs import start_run
 from tasks.session import open_session
 
@@ -87,7 +87,7 @@ def resume(run_id: str, max_iterations: int | None, thresholds: Mapping[str, flo
     Raises:
         AletheiaError: it cannot go on, or not with these.
     """
-    return asyncio.run(let_go_on(run_id, max_iterations, thresholds))
+    return asyncio.run(resume_gather_run(run_id, max_iterations, thresholds))
 
 
 def read_thresholds(words: Sequence[str]) -> dict[str, float]:

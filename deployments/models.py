@@ -11,7 +11,8 @@ from rich.table import Table
 
 from aletheia.analysis.model_manager import ModelRow
 from flows.models import manage_models
-from tasks.models import Provider, build_model_manager, choose_provider, describe
+from tasks.clients.models import Provider, build_model_manager
+from tasks.models import choose_provider, describe
 from tasks.session import open_session
 
 

@@ -19,8 +19,8 @@ from tasks.gather import (
     save_items,
     score_department,
 )
+from tasks.gather_closing import close_cancelled
 from tasks.gather_opening import open_run
-from tasks.gather_operators import close_cancelled
 from tasks.retrying import RETRIES
 
 

@@ -5,8 +5,8 @@ from typing import Literal
 from prefect import flow
 
 from aletheia.analysis.model_manager import ModelRow
+from tasks.clients.models import Provider
 from tasks.models import (
-    Provider,
     choose_provider,
     list_models,
     load_model,

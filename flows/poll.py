@@ -17,7 +17,7 @@ from tasks.intake import (
 async def poll_tasks(shift_seconds: float | None = None) -> ShiftReport:
     """Work off the upstream's pending tasks for one shift.
 
-    Each tick takes over what nobody holds any more, then claims, computes and reports batches
+    Each tick takes over claims whose lease has run out, then claims, computes and reports batches
     until nothing is left. A shift ticks at intervals until its time is over; with
     `shift_seconds=0` it ticks once.
     """

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.gather_operators import resume_run
+from tasks.gather_resuming import resume_run
 
 
 @flow(name="resume_gather", timeout_seconds=120, persist_result=False)

@@ -28,7 +28,7 @@ from tasks.clients.departments import get_departments
 from tasks.clients.events import get_event_sinks
 from tasks.clients.gather import build_emitter, build_gather_deps
 from tasks.clients.store import get_store
-from tasks.gather_operators import close_if_cancelled, subscribe
+from tasks.gather_closing import close_if_cancelled, subscribe
 from tasks.gather_views import moving_bar, show_run
 from tasks.policies import STEP
 from tasks.retrying import plan_retry

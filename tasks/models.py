@@ -1,32 +1,16 @@
 """The models that a provider holds: list, pull, load and unload, as Prefect shows them."""
 
 from contextlib import aclosing
-from typing import Literal, TypeAlias
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 
-from aletheia.adapters.local.embedder import LocalEmbedder
-from aletheia.adapters.local.model_manager import LocalModelManager
-from aletheia.adapters.ollama.model_manager import OllamaModelManager
-from aletheia.analysis.model_manager import ModelHolder, ModelManager, ModelRecords, ModelRow
+from aletheia.analysis.model_manager import ModelRow
 from aletheia.errors import Misconfigured
-from aletheia.settings import ProcessingMode
 from tasks import artifacts
-from tasks.clients.embedding import get_ollama
-from tasks.clients.store import get_store
+from tasks.clients.models import HOLDERS, Provider, build_model_manager
 from tasks.policies import STEP
 from tasks.session import current_session
-
-Provider: TypeAlias = Literal["local", "ollama"]
-"""Providers that hold models themselves."""
-
-HOLDERS: dict[ProcessingMode, Provider] = {
-    "local": "local",
-    "ollama": "ollama",
-    "hybrid": "ollama",
-}
-"""Provider whose models the settings name, by PROCESSING_MODE."""
 
 
 def choose_provider(provider: Provider | None) -> Provider:
@@ -54,31 +38,6 @@ def require_model(model: str | None) -> str:
     if not model or not model.strip():
         raise Misconfigured("model", "is not given; name the model to act on")
     return model.strip()
-
-
-async def build_model_manager(provider: Provider) -> ModelManager:
-    """Build the manager of a provider's models; it connects when it is first used."""
-    settings = current_session().settings.embedding
-    if HOLDERS.get(settings.processing_mode) != provider:
-        # The settings name the models of another provider.
-        nothing = {"default_embedding_model": None, "supported_models": ()}
-        settings = settings.model_copy(update={"processing_mode": provider, **nothing})
-    records = ModelRecords(await get_store())
-    holder: ModelHolder
-    if provider == "ollama":
-        wanted = (settings.default_model, *settings.supported_models)
-        holder = OllamaModelManager(
-            await get_ollama(),
-            records,
-            supported_models=wanted,
-            memory_max_bytes=settings.model_memory_max,
-        )
-    else:
-        embedder = LocalEmbedder.from_settings(
-            settings, memory_max_bytes=settings.model_memory_max, note=records.note
-        )
-        holder = LocalModelManager.from_settings(settings, embedder)
-    return ModelManager([holder], records)
 
 
 @task(name="list_models", task_run_name="list-{provider}", **STEP)

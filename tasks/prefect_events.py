@@ -13,15 +13,15 @@ from aletheia.errors import Refused, Unavailable
 from aletheia.events.log import SavedEvent
 
 PREFECT: Final = "prefect"
-"""What errors call it, and the kind of sink it is."""
+"""Its name in errors, and its kind as a receiver of events."""
 
 _IDS: Final = uuid.uuid5(uuid.NAMESPACE_URL, "aletheia.gather")
 
 
 class PrefectEvents:
-    """Sends events to Prefect's server, which takes each of them once.
+    """Sends events to Prefect's server, which accepts each of them once.
 
-    Not by `emit_event`, which gives what it is told to a thread and never says what became of it.
+    Not by `emit_event`, which hands events to a thread and never reports what became of them.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class PrefectEvents:
         self._client: PrefectClient | None = None
 
     async def open(self) -> None:
-        """Do nothing: what a run needs of Prefect must not keep it from beginning."""
+        """Do nothing: the first event opens the connection, so that a run can begin without it."""
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -40,12 +40,12 @@ class PrefectEvents:
         """Send one event.
 
         Args:
-            address: not looked at; there is one Prefect.
-            event: what to send.
+            address: not used; there is one Prefect.
+            event: the event.
 
         Raises:
-            Unavailable: the server is out of reach, or does not take it for now.
-            Refused: it will never take this event.
+            Unavailable: the server is out of reach, or does not accept events for now.
+            Refused: it will never accept this event.
         """
         await self.send_all(address, [event])
 
@@ -67,7 +67,7 @@ class PrefectEvents:
 
 
 def describe_event(event: SavedEvent) -> dict[str, Any]:
-    """Write an event as Prefect takes it; a second time it has the same id."""
+    """Return an event in the form of Prefect's API; its id depends only on the event."""
     said: dict[str, Any] = orjson.loads(event.body)
     return {
         "id": str(uuid.uuid5(_IDS, event.id)),

@@ -65,7 +65,7 @@ async def read_system_status(
 
 
 async def show_status(status: SystemStatus) -> None:
-    """Leave a table of everything but the ledger on the page of the run."""
+    """Save a table of everything but the ledger as an artifact of the run."""
     await acreate_table_artifact(
         key="provider-status",
         table=status.rows() or [{"what": "nothing was asked so far", "state": "", "note": ""}],

@@ -30,7 +30,7 @@ from tasks.clients.events import get_prefect_events, get_redis_events, get_webho
 from tasks.clients.store import get_store
 from tasks.evaluation import open_evaluations, start_evaluation
 from tasks.evaluation_artifacts import escape
-from tasks.gather_operators import close_cancelled_runs, emit_ended_runs
+from tasks.gather_closing import close_cancelled_runs, emit_ended_runs
 from tasks.policies import STEP
 from tasks.prefect_events import PREFECT
 from tasks.session import current_session

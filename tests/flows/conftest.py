@@ -30,7 +30,7 @@ def prefect_server() -> Generator[None]:
 
 @pytest.fixture
 async def upstream(
-    prefect_server: None,  # noqa: ARG001 - a fixture that is only needed
+    prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[FakeUpstream]:

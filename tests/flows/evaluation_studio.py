@@ -120,7 +120,7 @@ def judge(body: Mapping[str, Any]) -> str:
 
 @pytest.fixture
 async def studio(
-    prefect_server: None,  # noqa: ARG001 - a fixture that is only needed
+    prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[Studio]:

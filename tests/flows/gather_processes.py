@@ -49,7 +49,7 @@ def main() -> None:
                 work(UUID(order["run_id"]))
             finally:
                 os._exit(0)
-        print(child, flush=True)  # noqa: T201 - its output is read by the test
+        print(child, flush=True)  # noqa: T201 - the answer to whoever started this
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ SPLITS: Final[tuple[Split, ...]] = ("calibration", "test")
 
 @pytest.fixture
 async def documents(
-    prefect_server: None,  # noqa: ARG001 - a fixture that is only needed
+    prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
 ) -> AsyncGenerator[Documents]:
     """The store that the saved block leads to, seen from outside."""

@@ -42,7 +42,7 @@ from aletheia.store.clock import Clock
 from blocks import StoreCredentials
 from flows.gather import automated_gather_creation
 from flows.resume import resume_gather
-from tasks.gather_operators import close_cancelled, close_cancelled_runs, emit_ended_runs
+from tasks.gather_closing import close_cancelled, close_cancelled_runs, emit_ended_runs
 from tasks.session import open_session
 from tests.fakes.departments import FakeDepartments
 from tests.fakes.openai_chat import FakeChatServer
@@ -179,7 +179,7 @@ async def forking() -> AsyncGenerator[asyncio.subprocess.Process]:
 
 @pytest.fixture
 async def shop(
-    prefect_server: None,  # noqa: ARG001 - a fixture that is only needed
+    prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[Shop]:

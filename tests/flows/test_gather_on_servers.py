@@ -44,7 +44,7 @@ async def store(mongodb_uri: str) -> AsyncGenerator[StoreCredentials]:
 
 
 async def test_a_run_on_real_servers_leaves_the_same_in_all_of_them(
-    prefect_server: None,  # noqa: ARG001 - a fixture that is only needed
+    prefect_server: None,  # noqa: ARG001 - it only has to be there
     monkeypatch: pytest.MonkeyPatch,
     store: StoreCredentials,
     mongodb_uri: str,

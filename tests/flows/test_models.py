@@ -20,7 +20,7 @@ from tests.flows.conftest import artifacts, last_run
 
 @pytest.fixture
 async def records_are_kept(
-    prefect_server: None,  # noqa: ARG001 - a fixture that is only needed
+    prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -78,7 +78,7 @@ def test_the_command_lists_without_a_run():
 
 @pytest.fixture
 async def ollama(
-    records_are_kept: None,  # noqa: ARG001 - a fixture that is only needed
+    records_are_kept: None,  # noqa: ARG001 - it only has to be there
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[FakeOllama]:
     async with serve_fake_ollama() as fake:

@@ -252,7 +252,7 @@ async def test_an_open_breaker_leaves_tasks_pending_for_every_later_run(
 
 
 @pytest.mark.parametrize("status", [None, 400, 401, 429, 500])
-async def test_no_secret_reaches_store_logs_or_artifacts(  # noqa: PLR0917 - each is a fixture or a case
+async def test_no_secret_reaches_store_logs_or_artifacts(  # noqa: PLR0917 - fixtures
     upstream: FakeUpstream,
     providers: Providers,
     monkeypatch: pytest.MonkeyPatch,

@@ -37,7 +37,7 @@ MODEL = "mock sentence-transformers/all-MiniLM-L6-v2"
 
 @pytest.fixture
 async def store(
-    prefect_server: None,  # noqa: ARG001 - a fixture that is only needed
+    prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[StoreCredentials]:

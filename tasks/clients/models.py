@@ -1,0 +1,47 @@
+"""The models of the providers that hold them."""
+
+from typing import Final, Literal, TypeAlias
+
+from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.model_manager import LocalModelManager
+from aletheia.adapters.ollama.model_manager import OllamaModelManager
+from aletheia.analysis.model_manager import ModelHolder, ModelManager, ModelRecords
+from aletheia.settings import ProcessingMode
+from tasks.clients.embedding import get_ollama
+from tasks.clients.store import get_store
+from tasks.session import current_session
+
+Provider: TypeAlias = Literal["local", "ollama"]
+"""Providers that hold models themselves."""
+
+HOLDERS: Final[dict[ProcessingMode, Provider]] = {
+    "local": "local",
+    "ollama": "ollama",
+    "hybrid": "ollama",
+}
+"""Provider whose models the settings name, by PROCESSING_MODE."""
+
+
+async def build_model_manager(provider: Provider) -> ModelManager:
+    """Build the manager of a provider's models; it connects when it is first used."""
+    settings = current_session().settings.embedding
+    if HOLDERS.get(settings.processing_mode) != provider:
+        # The settings name the models of another provider.
+        nothing = {"default_embedding_model": None, "supported_models": ()}
+        settings = settings.model_copy(update={"processing_mode": provider, **nothing})
+    records = ModelRecords(await get_store())
+    holder: ModelHolder
+    if provider == "ollama":
+        wanted = (settings.default_model, *settings.supported_models)
+        holder = OllamaModelManager(
+            await get_ollama(),
+            records,
+            supported_models=wanted,
+            memory_max_bytes=settings.model_memory_max,
+        )
+    else:
+        embedder = LocalEmbedder.from_settings(
+            settings, memory_max_bytes=settings.model_memory_max, note=records.note
+        )
+        holder = LocalModelManager.from_settings(settings, embedder)
+    return ModelManager([holder], records)
