@@ -16,7 +16,7 @@ MAX_VAGUE_OPENERS = 90
 MAX_BARE_SUPPRESSIONS = 25
 """`noqa` and `type: ignore` without their rule, or without a reason behind it."""
 
-MAX_GLOBALS = 3
+MAX_GLOBALS = 0
 
 PRODUCT = ("aletheia", "flows", "tasks", "blocks", "deployments")
 FOLDERS = (*PRODUCT, "bench", "tests")
