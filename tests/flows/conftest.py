@@ -75,4 +75,4 @@ async def artifacts(key: str, flow_run_id: UUID) -> list[Artifact]:
         found = await client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
         )
-    return [one for one in found if one.flow_run_id == flow_run_id]
+    return [artifact for artifact in found if artifact.flow_run_id == flow_run_id]

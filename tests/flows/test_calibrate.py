@@ -67,7 +67,7 @@ async def test_a_model_is_fitted_tested_stored_and_described(
     assert calibration.tested is not None
     assert 0.5 < calibration.tested.f1 < calibration.fitted.f1 + 0.1
     texts = {text for request in ollama.requests for text in request.texts}
-    assert texts == {one.text for split in SPLITS for one in read_texts(split)}
+    assert texts == {text.text for split in SPLITS for text in read_texts(split)}
 
     store = CalibrationStore(documents)
     assert await store.find(calibration.model) == calibration

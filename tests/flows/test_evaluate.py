@@ -109,7 +109,7 @@ async def test_a_department_is_scored_by_all_judges_and_the_result_is_kept(studi
     assert (report.items, report.version) == (2, version_of(ids))
     assert (report.judges, report.judges_asked, report.attempt) == (3, 3, 1)
     assert set(report.scores) == set(PARTS)
-    assert ("judge", "A|B <i>") in [(one.source, one.text) for one in report.findings]
+    assert ("judge", "A|B <i>") in [(finding.source, finding.text) for finding in report.findings]
     assert report.suggestions
     assert not report.mock
     assert not report.auto
@@ -283,7 +283,7 @@ async def test_without_a_model_what_was_counted_is_kept_and_says_why(studio: Stu
     assert (await last_run(NAME)).run_count == 4
     assert (report.judges, report.judges_asked) == (0, 3)
     assert report.scores == report.counted
-    assert {one.code for one in report.faults} == {"unavailable"}
+    assert {fault.code for fault in report.faults} == {"unavailable"}
     assert report.findings
 
 
@@ -292,7 +292,7 @@ async def test_a_key_that_is_refused_is_not_tried_again(studio: Studio):
     studio.chat.api_key = "another"
     report = await studio.evaluate(1)
     assert (await last_run(NAME)).run_count == 1
-    assert {one.code for one in report.faults} == {"unauthorized"}
+    assert {fault.code for fault in report.faults} == {"unauthorized"}
     assert "What could not be used" in str(
         (await artifacts("evaluation", (await last_run(NAME)).id))[0].data
     )
@@ -475,10 +475,10 @@ ORDER = ["legal", "support", "sales", "board"]
 async def test_a_gather_run_starts_evaluations_in_the_order_of_departments(easy: Studio):
     async with deployed() as deployment:
         report = await gather(easy)
-        assert [one.department for one in report.summary] == ORDER
+        assert [row.department for row in report.summary] == ORDER
         runs = await started_runs(deployment)
         assert [run.parameters["department"] for run in runs] == ORDER
-        requests = {one["department"]: one for one in await easy.requests()}
+        requests = {request["department"]: request for request in await easy.requests()}
         assert [requests[slug]["run_id"] for slug in ORDER] == [str(run.id) for run in runs]
         assert [requests[slug]["_id"] for slug in ORDER] == [run.idempotency_key for run in runs]
         assert await easy.evaluations() == []
@@ -525,14 +525,14 @@ async def test_requests_wait_where_the_flow_is_not_deployed_and_the_next_run_sta
     easy: Studio,
 ):
     await gather(easy)
-    assert [one["run_id"] for one in await easy.requests()] == [None] * len(ORDER)
+    assert [request["run_id"] for request in await easy.requests()] == [None] * len(ORDER)
     easy.payload.documents.clear()
     easy.payload.add("board", None, description="Looks after board and reports.", **EASY)
     async with deployed() as deployment:
         await gather(easy)
         runs = await started_runs(deployment)
         assert [run.parameters["department"] for run in runs] == ORDER
-    assert all(one["run_id"] for one in await easy.requests())
+    assert all(request["run_id"] for request in await easy.requests())
 
 
 async def test_an_evaluation_that_crashed_is_asked_for_anew_by_the_next_run(easy: Studio):

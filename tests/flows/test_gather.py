@@ -64,7 +64,7 @@ class Shop:
 
     async def items(self) -> list[SavedItem]:
         """Read all items of the project."""
-        ids = [one async for page in self.content.list_ids() for one in page]
+        ids = [item_id async for page in self.content.list_ids() for item_id in page]
         return list((await self.content.read_items(ids)).values())
 
 
@@ -111,11 +111,11 @@ async def test_a_run_fills_its_departments_and_says_what_it_did(shop: Shop):
     items = await shop.items()
     assert report.items_created == len(items) > 0
     for row in report.summary:
-        own = [one for one in items if one.department == row.department]
+        own = [item for item in items if item.department == row.department]
         assert row.items_created == len(own) > 0
-    assert all(one.automation is not None and one.automation.mock for one in items)
+    assert all(item.automation is not None and item.automation.mock for item in items)
     run = await last_run(NAME)
-    assert {one.automation.run_id for one in items if one.automation} == {str(run.id)}
+    assert {item.automation.run_id for item in items if item.automation} == {str(run.id)}
     (page,) = await artifacts("gather-report", run.id)
     assert f"**{len(items)} items**" in str(page.data)
     assert "| Support |" in str(page.data)
@@ -131,13 +131,13 @@ async def test_what_repeats_a_document_of_the_application_is_dropped_and_listed(
     await cast("Awaitable[object]", automated_gather_creation("other", "user-1", 2))
     other = EmbeddedContent(tmp_path, "other")
     await other.open()
-    ids = [one async for page in other.list_ids() for one in page]
+    ids = [item_id async for page in other.list_ids() for item_id in page]
     made = (await other.read_items(ids)).values()
     await other.close()
     theirs = [replace(one, id=f"theirs-{at}", automation=None) for at, one in enumerate(made)]
     await shop.content.insert_items(theirs)
     report = await shop.gather(max_iterations=2)
-    contents = [one.content for one in await shop.items()]
+    contents = [item.content for item in await shop.items()]
     assert len(set(contents)) == len(contents) == len(theirs) + report.items_created
     (table,) = await artifacts("gather-duplicates", (await last_run(NAME)).id)
     rows = json.loads(str(table.data))
@@ -157,7 +157,7 @@ async def test_what_others_wrote_stands_in_artifacts_as_it_is(shop: Shop):
     run = await last_run(NAME)
     (page,) = await artifacts("gather-report", run.id)
     assert str(page.data).count(r"| \!\[x\]\(//a.example/x.png\) \| |") == 2
-    ids = [one.id for one in await shop.items()]
+    ids = [item.id for item in await shop.items()]
     await shop.content.delete("gather", {"_id": {"$in": ids}})
     await shop.content.insert_items(written)
     await shop.gather(max_iterations=2)
@@ -170,10 +170,10 @@ async def test_what_others_wrote_stands_in_artifacts_as_it_is(shop: Shop):
 async def test_events_are_numbered_without_gaps_and_tell_the_run_in_order(shop: Shop):
     report = await shop.gather(max_iterations=4)
     events = await shop.events()
-    assert [one.seq for one in events] == list(range(1, len(events) + 1))
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
     told: list[tuple[Any, ...]] = []
-    for one in events:
-        body = json.loads(one.body)
+    for event in events:
+        body = json.loads(event.body)
         told.append((body["type"], body.get("department"), body.get("iteration")))
     expected: list[tuple[Any, ...]] = []
     for row in report.summary:
@@ -188,13 +188,15 @@ async def test_events_are_numbered_without_gaps_and_tell_the_run_in_order(shop: 
     assert json.loads(events[0].body)["model"] == "mock-llm"
     last = json.loads(events[-1].body)
     assert last["items_created"] == report.items_created
-    made = [json.loads(one.body) for one in events]
-    saved = sum(one["items_created"] for one in made if one["type"] == "iteration_complete")
+    made = [json.loads(event.body) for event in events]
+    saved = sum(event["items_created"] for event in made if event["type"] == "iteration_complete")
     assert saved == report.items_created
 
 
 async def test_a_project_that_is_done_has_no_iteration_and_is_evaluated_once(shop: Shop):
-    shop.payload.documents = [one for one in shop.payload.documents if one["slug"] == "support"]
+    shop.payload.documents = [
+        document for document in shop.payload.documents if document["slug"] == "support"
+    ]
     first = await shop.gather()
     second = await shop.gather()
     assert first.iterations > 0
@@ -232,7 +234,7 @@ async def test_a_run_that_is_cancelled_keeps_what_it_made_and_says_so(shop: Shop
     for number in range(5, 20):
         shop.payload.add(f"more-{number}", number, description="Buys and sells.", **HARD)
     running = asyncio.create_task(shop.gather(max_iterations=50))
-    while not any(b"iteration_complete" in one.body for one in await shop.events()):
+    while not any(b"iteration_complete" in event.body for event in await shop.events()):
         await asyncio.sleep(0.02)
     async with get_client() as client:
         run = await last_run(NAME)
@@ -255,20 +257,24 @@ async def test_an_attempt_that_breaks_off_is_gone_on_with_and_repeats_nothing(
         run_id = (await client.create_flow_run(automated_gather_creation)).id
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run_id))
     first = asyncio.create_task(shop.gather(max_iterations=8))
-    while not any(b"iteration_complete" in one.body for one in await shop.events()):
+    while not any(b"iteration_complete" in event.body for event in await shop.events()):
         await asyncio.sleep(0.02)
     first.cancel()
     with pytest.raises((asyncio.CancelledError, CancelledRun)):
         await first
     before = await shop.events()
-    assert not any(one.is_last for one in before)
+    assert not any(event.is_last for event in before)
     assert (await shop.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
     report = await shop.gather(max_iterations=8)
     events = await shop.events()
     assert events[: len(before)] == before
-    assert [one.seq for one in events] == list(range(1, len(events) + 1))
-    told = [one.read() for one in events]
-    done = [(one.department, one.iteration) for one in told if isinstance(one, IterationComplete)]
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    told = [event.read() for event in events]
+    done = [
+        (event.department, event.iteration)
+        for event in told
+        if isinstance(event, IterationComplete)
+    ]
     assert done == [
         (row.department, number)
         for row in report.summary
@@ -299,7 +305,7 @@ async def test_events_reach_the_webhook_in_order(shop: Shop):
     async with serve_fake_webhook() as webhook:
         await shop.gather(max_iterations=2, webhook_url=webhook.url)
     assert webhook.refused == []
-    assert webhook.ids == [one.id for one in await shop.events()]
+    assert webhook.ids == [event.id for event in await shop.events()]
 
 
 async def test_a_webhook_that_may_not_be_asked_is_refused_before_anything_is_done(shop: Shop):

@@ -141,7 +141,7 @@ class Shop:
 
     async def items(self) -> dict[str, SavedItem]:
         """Read all items of the project."""
-        ids = [one async for page in self.content.list_ids() for one in page]
+        ids = [item_id async for page in self.content.list_ids() for item_id in page]
         assert len(ids) == len(set(ids))
         return await self.content.read_items(ids)
 
@@ -152,9 +152,9 @@ class Shop:
     def prompts(self) -> Counter[str]:
         """Count the questions for items, by what they say."""
         return Counter(
-            json.dumps(one.body["messages"])
-            for one in self.chat.requests
-            if one.body["response_format"]["json_schema"]["name"] == FORM.name
+            json.dumps(request.body["messages"])
+            for request in self.chat.requests
+            if request.body["response_format"]["json_schema"]["name"] == FORM.name
         )
 
 
@@ -223,24 +223,26 @@ async def check(shop: Shop, run_id: UUID) -> Run:
     run, items, events = await shop.run(run_id), await shop.items(), await shop.events()
     assert run.report is not None
     iterations = [
-        (one.department.slug, done) for one in run.progress.departments for done in one.iterations
+        (progress.department.slug, done)
+        for progress in run.progress.departments
+        for done in progress.iterations
     ]
     counted = [item for _, done in iterations for item in done.item_ids]
     assert len(counted) == len(set(counted))
     assert run.report.items_created == len(items)
     assert run.report.iterations == len(iterations)
-    assert all(one.automation and one.automation.run_id == str(run_id) for one in items.values())
+    assert all(item.automation and item.automation.run_id == str(run_id) for item in items.values())
     assert set(counted) <= set(items)
-    assert [one.seq for one in events] == list(range(1, len(events) + 1))
-    keys = [one["key"] for one in await shop.documents.find(EVENTS, {})]
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    keys = [event["key"] for event in await shop.documents.find(EVENTS, {})]
     assert len(keys) == len(set(keys)) == len(events)
-    told = [one.read() for one in events]
-    said = [one for one in told if isinstance(one, IterationComplete)]
-    assert [(one.department, one.iteration, one.items_created) for one in said] == [
+    told = [event.read() for event in events]
+    said = [event for event in told if isinstance(event, IterationComplete)]
+    assert [(event.department, event.iteration, event.items_created) for event in said] == [
         (slug, done.number, len(done.item_ids)) for slug, done in iterations
     ]
-    assert [one.total_iterations for one in said] == list(range(1, len(said) + 1))
-    assert [one.is_last for one in events].count(True) == 1
+    assert [event.total_iterations for event in said] == list(range(1, len(said) + 1))
+    assert [event.is_last for event in events].count(True) == 1
     assert events[-1].is_last
     assert not await shop.is_held()
     return run
@@ -284,7 +286,10 @@ async def test_a_run_that_is_stopped_at_random_points_ends_as_if_it_had_not_been
     run = await check(shop, run_id)
     assert run.progress.iterations > 20
     counted = [
-        item for one in run.progress.departments for d in one.iterations for item in d.item_ids
+        item
+        for progress in run.progress.departments
+        for done in progress.iterations
+        for item in done.item_ids
     ]
     assert sorted(counted) == sorted(await shop.items())
     assert stops.total() > 5, stops
@@ -369,7 +374,7 @@ async def test_a_cancelled_run_says_so_before_another_one_takes_its_project(shop
     run = await shop.run(run_id)
     assert run.report is not None
     assert run.report.status == "cancelled"
-    ends = [(one.run_id, one.read().type) for one in await shop.events() if one.is_last]
+    ends = [(event.run_id, event.read().type) for event in await shop.events() if event.is_last]
     assert ends == [(str(run_id), "automation_cancelled"), (str(other_id), "automation_complete")]
     assert len(await artifacts("gather-report", run_id)) == 1
 
@@ -471,7 +476,7 @@ async def test_of_two_runs_at_once_the_second_ends_and_names_the_first(shop: Sho
         await process.wait()
     states = {run_id: (await read_run(run_id)).state for run_id in run_ids}
     (winner,) = [one for one, state in states.items() if state and state.is_completed()]
-    (loser,) = [one for one in run_ids if one != winner]
+    (loser,) = [run_id for run_id in run_ids if run_id != winner]
     refused = states[loser]
     assert refused is not None
     assert refused.is_cancelled()

@@ -80,15 +80,15 @@ async def test_a_run_on_real_servers_leaves_the_same_in_all_of_them(
     async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as mongo:
         found = await mongo[f"aladdin-gather-{PROJECT}"]["gather"].find().to_list()
     assert report.items_created == len(found) > 0
-    assert {one["user_id"] for one in found} == {"user-1"}
-    assert all(one["automation"]["mock"] for one in found)
+    assert {document["user_id"] for document in found} == {"user-1"}
+    assert all(document["automation"]["mock"] for document in found)
 
     documents = store.get_client()
     await documents.open()
     kept = await EventLog(documents).read(PROJECT)
     await documents.close()
-    assert [json.loads(one) for one in heard] == [json.loads(one.body) for one in kept]
-    assert [one.seq for one in kept] == list(range(1, len(kept) + 1))
+    assert [json.loads(message) for message in heard] == [json.loads(event.body) for event in kept]
+    assert [event.seq for event in kept] == list(range(1, len(kept) + 1))
 
     graph = Neo4jGraph(neo4j_address.uri, neo4j_address.username, neo4j_address.password)
     try:
@@ -96,5 +96,5 @@ async def test_a_run_on_real_servers_leaves_the_same_in_all_of_them(
     finally:
         await graph.close()
         empty(neo4j_address)
-    assert {one.id for one in indexed} == {str(one["_id"]) for one in found}
-    assert all(one.has_vector for one in indexed)
+    assert {item.id for item in indexed} == {str(document["_id"]) for document in found}
+    assert all(item.has_vector for item in indexed)

@@ -48,7 +48,7 @@ async def test_a_run_whose_neo4j_is_killed_half_way_completes_and_nothing_differ
         """Have some items indexed, and then no Neo4j."""
         if await shop.items() and not indexed:
             while not indexed:
-                indexed.update([one.id for one in await graph.list_items("shop")])
+                indexed.update([item.id for item in await graph.list_items("shop")])
                 await asyncio.sleep(0.05)
             server.kill()
 
@@ -80,8 +80,8 @@ async def test_a_run_whose_neo4j_is_killed_half_way_completes_and_nothing_differ
     (project,) = done.projects
     assert (project.in_store, project.upserted) == (report.items_created, 0)
     kept = await graph.list_items("shop")
-    assert {one.id: one.department for one in kept} == {
-        one.id: one.department for one in await shop.items()
+    assert {item.id: item.department for item in kept} == {
+        item.id: item.department for item in await shop.items()
     }
-    assert all(one.has_vector for one in kept)
+    assert all(item.has_vector for item in kept)
     await graph.close()

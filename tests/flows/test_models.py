@@ -130,6 +130,6 @@ async def progress_of(run: FlowRun) -> float:
         found = await client.read_artifacts(
             artifact_filter=ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
         )
-    (bar,) = [one for one in found if one.flow_run_id == run.id]
+    (bar,) = [artifact for artifact in found if artifact.flow_run_id == run.id]
     assert isinstance(bar.data, float | int)
     return bar.data

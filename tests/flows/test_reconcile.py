@@ -56,7 +56,7 @@ async def swept() -> dict[str, int]:
     """What a sweep did for the Brain."""
     found = await cast("Awaitable[object]", sweep())
     assert isinstance(found, SweepReport)
-    (done,) = [one.done for one in found.parts if one.part == PART]
+    (done,) = [part.done for part in found.parts if part.part == PART]
     return done
 
 
@@ -85,7 +85,7 @@ async def use_service(url: str, key: str) -> None:
 
 
 async def indexed(graph: BrainGraph) -> dict[str, str]:
-    return {one.id: one.department for one in await graph.list_items("shop")}
+    return {item.id: item.department for item in await graph.list_items("shop")}
 
 
 async def test_a_run_leaves_nothing_to_be_reconciled(shop: Shop, tmp_path: Path):
@@ -93,7 +93,7 @@ async def test_a_run_leaves_nothing_to_be_reconciled(shop: Shop, tmp_path: Path)
     report = await shop.gather(max_iterations=4)
     graph = EmbeddedGraph(tmp_path)
     await graph.open()
-    assert await indexed(graph) == {one.id: one.department for one in await shop.items()}
+    assert await indexed(graph) == {item.id: item.department for item in await shop.items()}
     assert await Outbox(shop.documents).intents.projects() == []
     done = await run_reconcile()
     (project,) = done.projects
@@ -165,7 +165,7 @@ async def test_a_project_that_is_compared_is_let_go_of(shop: Shop, tmp_path: Pat
     await shop.gather(max_iterations=1)
 
     def count_files() -> int:
-        return sum(one.name.startswith("store-") for one in threading.enumerate())
+        return sum(thread.name.startswith("store-") for thread in threading.enumerate())
 
     @flow
     async def compare() -> list[int]:
@@ -216,7 +216,7 @@ async def test_after_a_change_of_model_no_project_is_left_without_vectors(
     await use_embedded(tmp_path)
     report = await shop.gather(max_iterations=2)
     await gather_in("another")
-    assert [one.project_id for one in (await run_reconcile("shop")).projects] == ["shop"]
+    assert [project.project_id for project in (await run_reconcile("shop")).projects] == ["shop"]
     monkeypatch.setenv("DEFAULT_EMBEDDING_MODEL", "sentence-transformers/another")
     # The one that was asked for comes first, and cannot even be read.
     directory_of(tmp_path, "broken").write_text("no directory")
@@ -226,7 +226,7 @@ async def test_after_a_change_of_model_no_project_is_left_without_vectors(
     await graph.open()
     for project_id, items in (("shop", report.items_created), ("another", None)):
         listed = await graph.list_items(project_id)
-        assert all(one.has_vector for one in listed)
+        assert all(item.has_vector for item in listed)
         assert len(listed) == (items or len(listed)) > 0
     await graph.close()
     (table,) = await artifacts("reconcile", (await last_run("reconcile")).id)
@@ -247,9 +247,12 @@ async def test_a_change_of_model_that_was_cut_short_is_finished_for_all_projects
     # A run that went over to the model of now, and was killed.
     await graph.set_model("before", model[1])
     await graph.set_model(*model)
-    assert {one.project_id for one in (await run_reconcile("shop")).projects} == {"shop", "another"}
+    assert {project.project_id for project in (await run_reconcile("shop")).projects} == {
+        "shop",
+        "another",
+    }
     for project_id in ("shop", "another"):
-        assert all(one.has_vector for one in await graph.list_items(project_id))
+        assert all(item.has_vector for item in await graph.list_items(project_id))
     await graph.close()
 
 
@@ -295,12 +298,12 @@ async def test_a_service_whose_model_has_changed_adopts_it_where_its_graph_is_at
         assert await brain.adopt_model(brain.model)
         (project,) = (await run_reconcile("shop")).projects
         assert project.upserted == report.items_created
-        assert all(one.has_vector for one in await brain.list_items("shop"))
+        assert all(item.has_vector for item in await brain.list_items("shop"))
         # Somebody here has forgotten to change the setting.
         monkeypatch.delenv("DEFAULT_EMBEDDING_MODEL")
         with pytest.raises(ReconcileFailed, match="give both sides the same settings"):
             await run_reconcile("shop")
-        assert all(one.has_vector for one in await brain.list_items("shop"))
+        assert all(item.has_vector for item in await brain.list_items("shop"))
 
 
 async def test_a_project_that_is_none_is_refused(shop: Shop, tmp_path: Path):

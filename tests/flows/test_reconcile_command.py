@@ -81,7 +81,7 @@ async def test_what_differed_is_printed_and_it_is_a_failure_if_it_could_not_be_m
         said = f"{report.items_created} differences between the Brain and the store were found"
         assert result.stdout.startswith(said)
         lines = [line.split() for line in result.stdout.splitlines()]
-        assert ["shop", "missing", str(report.items_created), "0"] in [one[:4] for one in lines]
+        assert ["shop", "missing", str(report.items_created), "0"] in [line[:4] for line in lines]
 
         waiting = command("shop", "--json")
         run = await next_run(deployment, 3)

@@ -50,8 +50,8 @@ async def run_sweep() -> dict[str, dict[str, int]]:
     """Sweep; give what each part did, without those that did nothing."""
     report = await cast("Awaitable[object]", sweep())
     assert isinstance(report, SweepReport)
-    assert [one.part for one in report.parts] == part_names()
-    return {one.part: one.done for one in report.parts if one.done}
+    assert [outcome.part for outcome in report.parts] == part_names()
+    return {outcome.part: outcome.done for outcome in report.parts if outcome.done}
 
 
 async def table(run: FlowRun) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ async def test_requests_that_never_got_a_run_are_started(studio: Studio):
         ]
         assert await run_sweep() == {}
         assert len(await started_runs(deployment)) == 3
-    known = {one["_id"]: one["run_id"] for one in await studio.requests()}
+    known = {request["_id"]: request["run_id"] for request in await studio.requests()}
     assert [known[str(run.idempotency_key)] for run in runs] == [str(run.id) for run in runs]
     assert list(known.values()).count(None) == 1
     rows = await table(await last_run("sweep"))
@@ -109,7 +109,7 @@ async def test_a_run_whose_starter_died_before_it_was_noted_is_not_started_twice
         await studio.documents.delete(REQUESTS, {"_id": known["_id"]})
         await request(studio, "legal", 1, project_id=studio.project_id)
         assert await run_sweep() == {"start lost evaluations": {"evaluations started": 1}}
-        assert [one.id for one in await started_runs(deployment)] == [run.id]
+        assert [started.id for started in await started_runs(deployment)] == [run.id]
         (known,) = await studio.requests()
         assert known["run_id"] == str(run.id)
 
@@ -179,7 +179,7 @@ async def test_what_is_old_is_deleted(studio: Studio):
         },
         "delete old answers": {"answers deleted": 1},
     }
-    assert [one.seq for one in await log.read("p1")] == [3]
+    assert [event.seq for event in await log.read("p1")] == [3]
     assert await documents.count(ANSWERS, {}) == 1
     assert await run_sweep() == {}
 
@@ -225,7 +225,7 @@ async def test_a_store_of_a_newer_version_is_left_alone(studio: Studio):
 
 def test_a_sweep_loads_no_model_and_no_provider():
     heavy = ("torch", "sentence_transformers", "openai")
-    code = f"import sys, flows.sweep; print([one for one in {heavy!r} if one in sys.modules])"
+    code = f"import sys, flows.sweep; print([name for name in {heavy!r} if name in sys.modules])"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -79,7 +79,7 @@ async def opened(store: StoreCredentials, project_id: str) -> AsyncGenerator[Emb
 async def read(store: StoreCredentials, project_id: str) -> list[SavedItem]:
     """Read all items of a project."""
     async with opened(store, project_id) as content:
-        ids = [one async for page in content.list_ids() for one in page]
+        ids = [item_id async for page in content.list_ids() for item_id in page]
         return list((await content.read_items(ids)).values())
 
 
@@ -89,7 +89,7 @@ async def read_outbox(store: StoreCredentials) -> list[Document]:
     await documents.open()
     found = await documents.find(OUTBOX, {"project": "shop"})
     await documents.close()
-    return [one for one in found if ":undo:" in one["_id"]]
+    return [intent for intent in found if ":undo:" in intent["_id"]]
 
 
 async def drop_some(store: StoreCredentials, *, end: str = " Too.") -> list[dict[str, Any]]:
@@ -115,40 +115,40 @@ async def drop_some(store: StoreCredentials, *, end: str = " Too.") -> list[dict
 
 async def test_what_was_dropped_is_saved_after_all_and_stays(store: StoreCredentials):
     rows = await drop_some(store)
-    row = next(one for one in rows if one["found by"] == "near exact")
+    row = next(row for row in rows if row["found by"] == "near exact")
     before = await read(store, "shop")
 
     undone = await undo_duplicate("shop", row["decision"], "anna")
     assert (undone.undone_by, undone.department) == ("anna", "legal")
     assert undone.match_id is not None
     assert undone.match_id.startswith("theirs-")
-    assert undone.item_id not in {one.id for one in before}
-    added = [one for one in await read(store, "shop") if one not in before]
-    assert [(one.id, one.content) for one in added] == [(undone.item_id, undone.content)]
+    assert undone.item_id not in {item.id for item in before}
+    added = [item for item in await read(store, "shop") if item not in before]
+    assert [(item.id, item.content) for item in added] == [(undone.item_id, undone.content)]
     assert added[0].automation is not None
     assert added[0].automation.run_id == str((await last_run(NAME)).id)
 
     waiting = await read_outbox(store)
-    assert [(one["name"], one["ids"]) for one in waiting] == [("Legal", [undone.item_id])]
+    assert [(intent["name"], intent["ids"]) for intent in waiting] == [("Legal", [undone.item_id])]
 
     assert await undo_duplicate("shop", row["decision"], "ben") == undone
     assert len(await read_outbox(store)) == 1
     report = await gather("shop")
     after = await read(store, "shop")
-    assert sum(one.content == undone.content for one in after) == 1
+    assert sum(item.content == undone.content for item in after) == 1
     assert len(after) == len(before) + 1 + report.items_created
 
 
 async def test_the_command_lists_what_was_dropped_and_has_it_back(store: StoreCredentials):
     rows = await drop_some(store)
     dropped, matches = await asyncio.to_thread(read_duplicates, "shop", 1000)
-    assert {one.id for one in dropped} == {row["decision"] for row in rows}
+    assert {decision.id for decision in dropped} == {row["decision"] for row in rows}
     chosen = dropped[0].id
     result = await asyncio.to_thread(CliRunner().invoke, app, ["gather", "undo", "shop", chosen])
     assert result.exit_code == 0, result.output
     assert dropped[0].item.id in result.output
     again, _ = await asyncio.to_thread(read_duplicates, "shop", 1)
-    assert [(one.id, one.undone_by) for one in again] == [(chosen, "operator")]
+    assert [(decision.id, decision.undone_by) for decision in again] == [(chosen, "operator")]
     shown = io.StringIO()
     show_duplicates(again, matches, Console(file=shown, width=160), as_json=False)
     assert chosen in shown.getvalue()
@@ -156,7 +156,9 @@ async def test_the_command_lists_what_was_dropped_and_has_it_back(store: StoreCr
     listed = await asyncio.to_thread(
         CliRunner().invoke, app, ["gather", "duplicates", "shop", "--limit", "3", "--json"]
     )
-    assert [one["decision"] for one in json.loads(listed.output)] == [one.id for one in dropped[:3]]
+    assert [row["decision"] for row in json.loads(listed.output)] == [
+        decision.id for decision in dropped[:3]
+    ]
 
 
 async def test_what_cannot_be_undone_fails_its_run_with_a_code(store: StoreCredentials):

@@ -54,7 +54,7 @@ class Server:
         if request.path == "/api/csrf-token":
             return web.Response(status=404)  # as a server that wants none
         assert (request.method, request.path) == ("POST", "/api/events")
-        self.seen += [one["id"] for one in await request.json()]
+        self.seen += [event["id"] for event in await request.json()]
         return web.Response(status=self.status)
 
 
