@@ -109,7 +109,7 @@ async def test_a_run_whose_starter_died_before_it_was_noted_is_not_started_twice
         await studio.documents.delete(REQUESTS, {"_id": known["_id"]})
         await request(studio, "legal", 1, project_id=studio.project_id)
         assert await run_sweep() == {"start lost evaluations": {"evaluations started": 1}}
-        assert [started.id for started in await started_runs(deployment)] == [run.id]
+        assert [flow_run.id for flow_run in await started_runs(deployment)] == [run.id]
         (known,) = await studio.requests()
         assert known["run_id"] == str(run.id)
 
