@@ -12,7 +12,8 @@ from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
 from deployments.runs import wait_for_run
-from tasks.evaluation import ask_for_evaluation, open_evaluations, start_evaluation
+from tasks.clients.evaluations import get_evaluations
+from tasks.evaluation_requests import ask_for_evaluation, start_evaluation
 from tasks.session import open_session
 
 
@@ -74,7 +75,7 @@ async def _start_and_wait(
     is_forced: bool,
 ) -> EvaluationReport:
     async with open_session():
-        store = await open_evaluations(project_id)
+        store = await get_evaluations(project_id)
         asked = await ask_for_evaluation(
             store,
             project_id,

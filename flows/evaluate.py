@@ -7,7 +7,7 @@ from tasks.evaluation import (
     deliver_to_brain,
     evaluate_request,
     find_request,
-    opened_evaluation,
+    open_evaluation,
     show_evaluation,
 )
 from tasks.retrying import RETRIES
@@ -29,7 +29,7 @@ async def evaluate_department(
     a request for the department with that number, or that slug, as it is now; if this version was
     evaluated before, the stored result is returned, unless `force` is set.
     """
-    async with opened_evaluation(project_id):
+    async with open_evaluation(project_id):
         key = await find_request(
             project_id,
             department_number,

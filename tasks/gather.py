@@ -7,7 +7,8 @@ from prefect import get_run_logger, task
 
 from aletheia.gather.attempt import Attempt, BatchRef, Turn
 from aletheia.gather.progress import GatherReport, StopReason
-from tasks.evaluation import ensure_evaluation, open_evaluations, start_waiting
+from tasks.clients.evaluations import get_evaluations
+from tasks.evaluation_requests import ensure_evaluation, start_waiting
 from tasks.gather_opening import OpenedRun, show_attempt
 from tasks.policies import STEP
 from tasks.session import current_session
@@ -77,7 +78,7 @@ async def request_missed_evaluations(run: OpenedRun) -> int:
     attempt = _attempt(run.id)
     if attempt.run.report is not None:
         return 0
-    await start_waiting(await open_evaluations(run.project_id))
+    await start_waiting(await get_evaluations(run.project_id))
     turns = attempt.list_turns(StopReason.THRESHOLD_REACHED)
     for turn in turns:
         await _request(attempt, turn)
@@ -87,7 +88,7 @@ async def request_missed_evaluations(run: OpenedRun) -> int:
 async def _request(attempt: Attempt, turn: Turn) -> str:
     department = attempt.run.progress.departments[turn.position].department
     item_ids = await attempt.list_item_ids(turn)
-    evaluations = await open_evaluations(turn.project_id)
+    evaluations = await get_evaluations(turn.project_id)
     return await ensure_evaluation(evaluations, department, item_ids, attempt.run.user_id)
 
 

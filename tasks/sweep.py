@@ -26,10 +26,11 @@ from aletheia.llm import answers
 from aletheia.quality.evaluation_store import list_lost_requests
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
 from tasks.clients.content import close_content
+from tasks.clients.evaluations import get_evaluations
 from tasks.clients.events import get_prefect_events, get_redis_events, get_webhooks
 from tasks.clients.store import get_store
-from tasks.evaluation import open_evaluations, start_evaluation
 from tasks.evaluation_artifacts import escape
+from tasks.evaluation_requests import start_evaluation
 from tasks.gather_closing import close_cancelled_runs, emit_ended_runs
 from tasks.policies import STEP
 from tasks.prefect_events import PREFECT
@@ -165,7 +166,7 @@ async def start_lost_evaluations(done: Counter[str]) -> None:
         if request.project_id in failures:
             continue
         try:
-            await start_evaluation(await open_evaluations(request.project_id), request)
+            await start_evaluation(await get_evaluations(request.project_id), request)
         except AletheiaError as error:
             failures[request.project_id] = error
         else:
