@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Rejected, RowState
-from aletheia.intake.parsing import failed, parse_entry
+from aletheia.intake.parsing import failed, parse_entry, stub_of
 from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, ROWS, Rows, kept_values
 
 log = logging.getLogger(__name__)
@@ -30,17 +31,28 @@ class Claims:
     async def claim(self, entries: Sequence[tuple[Entry, str, int]]) -> list[Claim]:
         """Write claims, each with its whole task; what somebody else has claimed is left out.
 
+        A task that the store cannot take is claimed as a faulty one.
+
         Args:
             entries: entry, group, and number of the generation of work under its id, from 1.
         """
         until = self._rows.lease_end()
         rows = [self._rows.new(entry, group, number) for entry, group, number in entries]
-        new = await self._documents.insert(ROWS, rows)
-        return [
+        new, unstorable = await self._insert(rows)
+        claims = [
             Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
             for entry, group, _ in entries
             if entry.row_id in new
         ]
+        if not unstorable:
+            return claims
+        problem = InvalidTask("unstorable_task", "the task cannot be written down")
+        faulty = [
+            (replace(entry, json=stub_of(entry.id, {}), task=problem), problem, number)
+            for entry, _, number in entries
+            if entry.row_id in unstorable
+        ]
+        return [*claims, *await self.claim_faulty(faulty)]
 
     async def claim_faulty(self, entries: Sequence[tuple[Entry, InvalidTask, int]]) -> list[Claim]:
         """Write down tasks that cannot be done together with the report of why."""
@@ -51,8 +63,28 @@ class Claims:
             outcome = failed(problem)
             rows.append(self._rows.new(entry, "", number) | kept_values(outcome, now_s))
             claims.append(Claim(entry.row_id, entry, 1, RowState.KEPT, until, body=outcome.body))
-        new = await self._documents.insert(ROWS, rows)
-        return [claim for claim in claims if claim.row_id in new]
+        new, unstorable = await self._insert(rows)
+        # What is wrong with a task is known: the task itself need not be there.
+        bare = [row | {"task_json": stub_of(row["task_id"], {})} for row in rows]
+        again, _ = await self._insert([row for row in bare if row["_id"] in unstorable])
+        return [claim for claim in claims if claim.row_id in new | again]
+
+    async def _insert(self, rows: Sequence[Document]) -> tuple[set[str], set[str]]:
+        """Insert rows; return the ids of the new ones, and of those the store cannot take."""
+        try:
+            return await self._documents.insert(ROWS, rows), set()
+        except AletheiaError:
+            raise
+        except Exception:
+            if len(rows) == 1:
+                log.exception("the row %r cannot be written down", rows[0]["_id"])
+                return set(), {rows[0]["_id"]}
+        new, unstorable = set[str](), set[str]()
+        for row in rows:
+            is_new, is_unstorable = await self._insert([row])
+            new |= is_new
+            unstorable |= is_unstorable
+        return new, unstorable
 
     async def reject(self, entries: Sequence[Rejected]) -> int:
         """Record entries without a usable id, each content once; return how many were new."""

@@ -146,8 +146,12 @@ class Collector:
         plan = self._plan(page, await ledger.rows.of_ids([entry.id for entry in page.entries]))
         bodies = await ledger.reports.bodies_of([row for row, _, _ in plan.again])
         await self._leave_deferred(plan, bodies, batch)
-        claims = await held.take(ledger.claims.claim(plan.new), batch)
-        failures = await held.take(ledger.claims.claim_faulty(plan.faulty), batch)
+        taken = await held.take(ledger.claims.claim(plan.new), batch)
+        claims = [claim for claim in taken if claim.state is RowState.CLAIMED]
+        failures = [
+            *(claim for claim in taken if claim.state is RowState.KEPT),
+            *await held.take(ledger.claims.claim_faulty(plan.faulty), batch),
+        ]
         reopened = await held.take(ledger.claims.reopen(plan.again, bodies), batch)
         tally.claimed += len(claims) + len(failures)
         again = [claim for claim in reopened if claim.state is RowState.CLAIMED]

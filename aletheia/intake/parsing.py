@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.intake.models import Entry, Outcome, Page, Rejected, Task
 
+log = logging.getLogger(__name__)
+
 MAX_ID_LENGTH = 256
 """Longest id taken for one, characters; the upstream's own are 24 to 36."""
 
@@ -20,6 +23,7 @@ MAX_REJECTED_LENGTH = 10_000
 
 _INPUT_NAMES = ("data", "content", "input_data")
 _STATE_NAMES = ("state", "status")
+_TYPE_NAMES = ("type", "task_type")
 _MAX_DEPTH = 100
 """Deepest nesting looked into; deeper input serves no task type."""
 
@@ -49,10 +53,10 @@ def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
             rejected.append(Rejected(_sha256(canonical), shown, problem.message))
             continue
         fields = cast("Mapping[str, object]", entry)
-        if _is_pending(fields):
-            good.setdefault(task_id, _read_entry(task_id, fields, max_entry_bytes))
-        else:
+        if not _is_pending(fields):
             not_pending.append(task_id)
+        elif task_id not in good:
+            good[task_id] = _read_safely(task_id, fields, max_entry_bytes)
     return Page(len(entries), tuple(good.values()), tuple(rejected), tuple(not_pending))
 
 
@@ -100,6 +104,13 @@ def failure_in(body: bytes) -> Mapping[str, Any] | None:
     return {"code": told["code"], "message": told["message"]}
 
 
+def routing_json(task: Task) -> str:
+    """Return the upstream's own routing data, JSON, without half surrogates."""
+    routing = {"route": task.callback_route, "params": task.callback_params}
+    text = json.dumps(routing, ensure_ascii=False)
+    return text if _is_unicode(text) else json.dumps(routing)
+
+
 def _usable_id(entry: object) -> str:
     if not isinstance(entry, dict):
         raise InvalidTask("invalid_task", "the entry is not an object")
@@ -135,12 +146,29 @@ def _is_pending(fields: Mapping[str, object]) -> bool:
     return not isinstance(state, str) or state.strip().lower() == "pending"
 
 
+def stub_of(task_id: str, fields: Mapping[str, object]) -> str:
+    """Return what is saved of an entry that cannot be saved as it came, JSON."""
+    task_type = _first(fields, _TYPE_NAMES)
+    shown = task_type[:100] if isinstance(task_type, str) else type(task_type).__name__
+    return json.dumps({"id": task_id, "type": shown})
+
+
+def _read_safely(task_id: str, fields: Mapping[str, object], max_entry_bytes: int) -> Entry:
+    try:
+        return _read_entry(task_id, fields, max_entry_bytes)
+    except Exception as fault:
+        # Nothing of the entry is shown: what cannot be read may not be printed either.
+        log.exception("an entry cannot be read, and fails")
+        problem = InvalidTask("invalid_task", f"it cannot be read: {type(fault).__name__}")
+        text = stub_of(task_id, fields)
+        return Entry(task_id, _sha256(f"unreadable {text}"), text, problem)
+
+
 def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int) -> Entry:
-    stub = {"id": task_id, "type": str(fields.get("type"))[:100]}
+    stub = stub_of(task_id, fields)
     if _is_deeper(fields, _MAX_DEPTH):
         problem = InvalidTask("invalid_input", f"the task is nested deeper than {_MAX_DEPTH}")
-        text = _to_json(stub)
-        return Entry(task_id, _sha256(f"nested too deep {text}"), text, problem)
+        return Entry(task_id, _sha256(f"nested too deep {stub}"), stub, problem)
     text = _to_json(fields)
     try:
         if len(text.encode(errors="surrogatepass")) > max_entry_bytes:
@@ -152,7 +180,7 @@ def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int
         # What makes a task faulty may be anywhere in it: whatever changes makes it another one.
         whole = {name: value for name, value in fields.items() if name not in _STATE_NAMES}
         content_hash = _sha256(_to_json(whole, is_canonical=True))
-        kept = _to_json(stub) if problem.code == "task_too_large" else text
+        kept = stub if problem.code == "task_too_large" else text
         return Entry(task_id, content_hash, kept, problem)
     return Entry(task_id, task.content_hash, text, task)
 
@@ -160,7 +188,7 @@ def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int
 def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
     if not isinstance(_first(fields, _STATE_NAMES), str | None):
         raise InvalidTask("invalid_state", "the task's state is not a name")
-    task_type = _type_of(_first(fields, ("type", "task_type")))
+    task_type = _type_of(_first(fields, _TYPE_NAMES))
     found_input = _filled(fields, _INPUT_NAMES)
     parameters = fields.get("parameters")
     content = _to_json([task_type.strip().lower(), found_input, parameters], is_canonical=True)

@@ -8,8 +8,11 @@ from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthor
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Task
-from aletheia.intake.parsing import PROCESSING, failure_in
+from aletheia.intake.parsing import PROCESSING, failure_in, routing_json
 from aletheia.intake.ports import Upstream
+
+MAX_ROUTING_LENGTH = 2000
+"""How much of a task's routing data is logged, characters; the ledger has all of it."""
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +142,4 @@ def _has_route(claim: Claim) -> bool:
 
 def _name(claim: Claim) -> str:
     """Name a task for the log, with the upstream's own routing data."""
-    task = claim.task
-    params = "" if task.callback_params is None else f" {task.callback_params!r}"
-    return f"{task.id!r} (callback {task.callback_route!r}{params})"
+    return f"{claim.task.id!r} (callback {routing_json(claim.task)[:MAX_ROUTING_LENGTH]})"

@@ -1,13 +1,12 @@
 """Reports: written down before they are sent, and settled when they are answered (SPEC §1)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, Unavailable, retry_after_s
 from aletheia.intake.models import Claim, Entry, Outcome, RowState, Task
-from aletheia.intake.parsing import body_of_failure, failure_in
+from aletheia.intake.parsing import body_of_failure, failure_in, routing_json
 from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
 from aletheia.store.backoff import Backoff
 
@@ -139,5 +138,4 @@ def _routing_values(entry: Entry) -> dict[str, Any]:
     """Return what stays of a task that is done: the upstream's own routing data."""
     if not isinstance(entry.task, Task) or entry.task.callback_route is None:
         return {}
-    routing = {"route": entry.task.callback_route, "params": entry.task.callback_params}
-    return {"callback_json": json.dumps(routing, ensure_ascii=False)}
+    return {"callback_json": routing_json(entry.task)}

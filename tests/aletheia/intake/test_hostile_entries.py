@@ -1,0 +1,138 @@
+"""No entry, however odd, costs more than itself (SPEC §1)."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Document
+from aletheia.intake.held_claims import Pace
+from aletheia.intake.ledger import Ledger
+from aletheia.intake.parsing import parse_entry, parse_page
+from aletheia.intake.pipeline import drain
+from aletheia.intake.poller import Poller
+from aletheia.intake.rows import ROWS
+from aletheia.settings import IntakeSettings
+from tests.aletheia.intake.conftest import Bench
+from tests.aletheia.intake.hostile import SURROGATE, Hostility, nested
+from tests.fakes.processors import FakeProcessors
+
+ENTRIES = 12_000
+DONE = ["processing", "succeeded"]
+
+
+class ListedUpstream:
+    """An upstream in memory that hands out a page at a time and takes every report.
+
+    Attributes:
+        reports: bodies by task id.
+    """
+
+    def __init__(self, entries: list[object]) -> None:
+        self._entries = entries
+        self.reports: dict[str, list[dict[str, Any]]] = {}
+
+    async def pending(self, limit: int) -> list[object]:
+        """Hand out what was not handed out before."""
+        page, self._entries = self._entries[:limit], self._entries[limit:]
+        return page
+
+    async def report(self, task_id: str, body: bytes) -> None:
+        """Take any report that is JSON."""
+        self.reports.setdefault(task_id, []).append(orjson.loads(body))
+
+
+def good(number: int) -> dict[str, Any]:
+    return {"id": f"good {number}", "type": "echo", "data": {"text": f"good {number}"}}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(2))
+async def test_no_entry_stops_a_shift_or_costs_its_neighbours_anything(tmp_path: Path, seed: int):
+    hostility = Hostility(seed)
+    per_seed = ENTRIES // 2
+    entries = [hostility.entry(number) for number in range(per_seed)]
+    for number in range(0, per_seed, 100):
+        entries.insert(number, good(number))
+    upstream = ListedUpstream(list(entries))
+    documents = EmbeddedDocuments(tmp_path)
+    await documents.open()
+    settings = IntakeSettings(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic's own
+    ledger = Ledger(documents, settings, owner="a test")
+    pace = Pace(page=1000, batch=2000, backoff_s=0)
+    poller = Poller(upstream, ledger, FakeProcessors(), pace)
+    await ledger.prepare()
+    async with poller.holding():
+        await drain(poller.collector.collect, poller.process)
+    rows = await documents.find(ROWS, {})
+    await documents.close()
+
+    for number in range(0, per_seed, 100):
+        assert [report["state"] for report in upstream.reports[f"good {number}"]] == DONE
+    # Some ids are drawn more than once: what came first is given up for what comes later.
+    assert {row["state"] for row in rows} <= {"reported", "rejected", "superseded"}
+    assert {row["task_id"] for row in rows if row["state"] == "reported"} == set(upstream.reports)
+    for reports in upstream.reports.values():
+        assert reports[-1]["state"] in {"succeeded", "failed"}
+
+
+def test_what_is_kept_of_an_entry_can_be_read_back():
+    hostility = Hostility(7)
+    for number in range(2000):
+        page = parse_page([hostility.entry(number)], max_entry_bytes=100_000)
+        for entry in page.entries:
+            entry.json.encode()
+            assert parse_entry(entry.json).id == entry.id
+        for rejected in page.rejected:
+            rejected.json.encode()
+
+
+async def test_routing_data_with_half_a_character_is_carried_along(bench: Bench):
+    bench.upstream.add_raw(
+        {"id": "t1"},
+        b'{"id": "t1", "type": "echo", "data": {"text": "x"}, "callbackRoute": "a\\ud800",'
+        b' "callbackParams": {"to": "\\udfff"}}',
+    )
+    await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+    row = (await bench.rows())["t1"]
+    assert orjson.loads(row["callback_json"].replace("\\ud800", "?").replace("\\udfff", "?")) == {
+        "route": "a?",
+        "params": {"to": "?"},
+    }
+
+
+@pytest.mark.parametrize("depth", [150, 1000, 5000])
+def test_a_type_nested_deep_fails_its_own_task(depth: int):
+    page = parse_page(
+        [{"id": "deep", "type": nested(depth, SURROGATE), "data": {"text": "x"}}, good(1)],
+        max_entry_bytes=10_000,
+    )
+    assert [entry.id for entry in page.entries] == ["deep", "good 1"]
+
+
+async def test_what_the_store_cannot_take_fails_its_own_row(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    insert = EmbeddedDocuments.insert
+
+    async def refuse(
+        self: EmbeddedDocuments, collection: str, documents: list[Document]
+    ) -> set[str]:
+        if any("poison" in row.get("task_json", "") for row in documents):
+            raise OverflowError("made not to fit")
+        return await insert(self, collection, documents)
+
+    monkeypatch.setattr(EmbeddedDocuments, "insert", refuse)
+    bench.add("t1")
+    bench.add("t2", "poison")
+    bench.add("t3", data="poison")
+    bench.add("t4")
+    await bench.drain()
+    assert bench.upstream.states == {"t1": DONE, "t2": ["failed"], "t3": ["failed"], "t4": DONE}
+    codes = {row["task_id"]: row.get("dead_code") for row in (await bench.rows()).values()}
+    assert codes["t2"] == "unstorable_task"
+    assert len(list(itertools.chain(*bench.upstream.bodies.values()))) == 6
