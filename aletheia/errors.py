@@ -9,6 +9,7 @@ only these.
     ├── Unavailable           an outside system cannot be reached or answers 5xx or 429
     │   ├── Unreachable       no connection came about; nothing was sent
     │   ├── BadAnswer         it answered, but not with what its protocol promises
+    │   │   └── TooLong       with more than is read
     │   └── QuotaExhausted    what was paid for is used up; waiting alone does not help
     ├── Refused               an outside system refused (4xx), and will refuse again
     │   ├── Unauthorized      401 or 403, after a fresh token
@@ -91,6 +92,10 @@ class BadAnswer(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.dependency} gave a bad answer: {self.reason}"
+
+
+class TooLong(BadAnswer):
+    """An answer is longer than what is read; a smaller request may help."""
 
 
 class QuotaExhausted(Unavailable):

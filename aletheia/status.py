@@ -26,7 +26,7 @@ class _Part(BaseModel):
 
 
 class IntakeStatus(_Part):
-    """The ledger: whether intake is paused, rows by state, leases, dead letters by code."""
+    """Intake: see `aletheia.intake.ledger.Overview`."""
 
     is_paused: bool
     states: dict[str, int]
@@ -34,6 +34,7 @@ class IntakeStatus(_Part):
     expired: int
     waiting: int
     dead: dict[str, int]
+    blocked_head: int = 0
 
 
 class BreakerStatus(_Part):

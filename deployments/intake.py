@@ -79,6 +79,12 @@ def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> Non
     if not overview.states:
         table.add_row("0", "", "[dim]the ledger is empty[/]")
     console.print(table)
+    if overview.blocked_head:
+        console.print(
+            f"[yellow]Blocked:[/] the first {overview.blocked_head:,} pending tasks must wait, and "
+            "hide those after them from us.",
+            highlight=False,
+        )
     console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.", highlight=False)
     console.print(f"Dead letters: {sum(overview.dead.values()):,}.", highlight=False)
     for code, count in sorted(overview.dead.items()):

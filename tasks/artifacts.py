@@ -89,6 +89,7 @@ async def show_intake_status(overview: IntakeStatus) -> None:
     rows += [
         {"what": "leases held", "count": overview.held},
         {"what": "leases run out", "count": overview.expired},
+        {"what": "pending tasks that hide others", "count": overview.blocked_head},
     ]
     rows += [
         {"what": f"dead letters {code}", "count": count}

@@ -22,7 +22,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from aletheia.adapters.http_answers import Answer, excerpt
-from aletheia.errors import BadAnswer, Misconfigured, Unavailable, Unreachable
+from aletheia.errors import BadAnswer, Misconfigured, TooLong, Unavailable, Unreachable
 from aletheia.resilience.backoff import CallBackoff
 
 T = TypeVar("T")
@@ -175,7 +175,8 @@ class HttpClient:
 
         Raises:
             Unreachable: no connection came about, so nothing was sent.
-            BadAnswer: the answer is not HTTP, cannot be decompressed, or exceeds `max_bytes`.
+            BadAnswer: the answer is not HTTP or cannot be decompressed; `TooLong`: it exceeds
+                `max_bytes`.
             Unavailable: the connection was lost, or the answer did not come in time.
         """
         timeout = self._timeout if timeout_s is None else self._make_timeout(timeout_s)
@@ -280,7 +281,7 @@ class HttpClient:
             size += len(chunk)
             if size > max_bytes:
                 reason = f"longer than {max_bytes:,} bytes"
-                raise BadAnswer(self.dependency, reason, status=response.status)
+                raise TooLong(self.dependency, reason, status=response.status)
         return b"".join(chunks)
 
     def _translate(

@@ -8,7 +8,6 @@ from aletheia.errors import (
     Conflict,
     NotFound,
     Refused,
-    Unauthorized,
     retry_after_s,
 )
 from aletheia.intake.concurrency import all_of
@@ -48,13 +47,18 @@ class Claimer:
         for claim, answer in pairs:
             if answer is not None:
                 await self._settle(claim, answer)
-        denied = next((answer for answer in answers if isinstance(answer, Unauthorized)), None)
+        denied = next((answer for answer in answers if self._held.is_lock_out(answer)), None)
         if denied is not None:
             raise denied
         return accepted
 
     async def send(self, claim: Claim) -> AletheiaError | None:
         """Send `processing` for a claim; return what was in the way, if anything was."""
+        answer = await self._send(claim)
+        self._held.note_answer(claim, answer)
+        return answer
+
+    async def _send(self, claim: Claim) -> AletheiaError | None:
         try:
             await self._upstream.report(claim.entry.id, PROCESSING)
         except Conflict as conflict:
@@ -71,7 +75,7 @@ class Claimer:
     async def _send_in_turn(self, claim: Claim) -> AletheiaError | None:
         """Send `processing`; release the claim if nothing more is to be claimed by now."""
         async with self._held.turns:
-            if self._held.is_stopping:
+            if self._held.is_stopping or self._held.forbidden.is_ours:
                 await self._held.release([claim])
                 return None
             return await self.send(claim)
@@ -82,13 +86,12 @@ class Claimer:
             held.tally.conflicts += 1
             await held.ledger.reports.conflicted([claim])
             held.drop([claim])
-        elif isinstance(answer, Refused) and not isinstance(answer, Unauthorized):
+        elif held.is_refusal_of(claim, answer):
             held.tally.dead += 1
             await held.ledger.dead_letters.add(claim, "claim_refused", answer)
             held.drop([claim])
             log.error("task %r: dead letter, %s", claim.entry.id, answer)
         else:
             pause_s = max(held.pace.outage_s, retry_after_s(answer))
-            is_down = not isinstance(answer, Unauthorized)
-            await held.release([claim], for_s=pause_s if is_down else 0)
+            await held.release([claim], for_s=0 if held.is_lock_out(answer) else pause_s)
             log.warning("task %r: %s", claim.entry.id, answer)

@@ -52,6 +52,7 @@ class Collector:
         self._pages, self._claimer = PageReader(upstream, held), Claimer(upstream, held)
         self._replayer = Replayer(admission, self._claimer, held)
         self._batches = 0
+        self._blocked_head: int | None = None
 
     async def collect(self) -> Batch:
         """Take over what nobody holds, then claim pages until the batch is full or nothing is new.
@@ -90,18 +91,25 @@ class Collector:
         return Batch(self._batches)
 
     async def _claim_pages(self, batch: Batch) -> None:
-        blocked = 0
+        is_growing = False
         while not self._held.is_stopping and (left := self._held.pace.batch - batch.size) > 0:
-            page, limit = await self._pages.read(left, blocked)
+            page = await self._pages.read(left, is_growing=is_growing)
             self._held.troubles.pop(UPSTREAM, None)
-            if await self._act_on(page, batch):
-                blocked = 0
-            elif not blocked and page.size >= limit:
-                # A full page with nothing to do hides what comes after it: look past it, once.
-                blocked = page.size
-            else:
-                self._held.tally.blocked_head = max(blocked, page.size) if blocked else 0
+            done = await self._act_on(page, batch)
+            # A full page with nothing to do hides what comes after it.
+            is_growing = self._pages.note_blocked(page.size - done) and not done
+            if not done and not is_growing:
+                await self._note_blocked_head(page.size if self._pages.is_full else 0)
                 return
+
+    async def _note_blocked_head(self, count: int) -> None:
+        """Write down how many entries hide what comes after them, where that has changed."""
+        self._held.tally.blocked_head = count
+        if count != self._blocked_head:
+            self._blocked_head = count
+            await self._held.ledger.set_blocked_head(count)
+        if count:
+            log.warning("the first %d pending tasks must wait, and hide those after them", count)
 
     async def _take_over(self, batch: Batch) -> None:
         held, ledger = self._held, self._held.ledger

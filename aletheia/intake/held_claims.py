@@ -6,7 +6,16 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, RateLimited, retry_after_s
+from aletheia.errors import (
+    AletheiaError,
+    BudgetExceeded,
+    Deferred,
+    RateLimited,
+    Refused,
+    Unauthorized,
+    retry_after_s,
+)
+from aletheia.intake.forbidden import FORBIDDEN, Forbidden
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Claim, Tally
 from aletheia.settings import LOCAL_BATCH_TASKS, IntakeSettings
@@ -15,6 +24,9 @@ log = logging.getLogger(__name__)
 
 MAX_DEFERRAL_S: Final = 600.0
 """How long a limit, a budget, a breaker or a provider is taken at its word."""
+
+FORBIDDEN_TROUBLE: Final = "reports to the upstream"
+"""Under what name a 403 is known until another report is accepted."""
 
 GRACE_S: Final = 10.0
 """How long after `HeldClaims.stop` what is held is still computed and reported, seconds.
@@ -101,6 +113,7 @@ class HeldClaims:
         tally: what was done so far.
         troubles: outages that are in the way now, by what is out of order.
         left_alone: task types that another lane takes; they are not claimed here.
+        forbidden: whether a 403 is about one task or about us.
         turns: whose turn it is to send a report; what is checked before one is sent is checked when
             its turn has come.
     """
@@ -110,6 +123,7 @@ class HeldClaims:
         self.troubles: dict[str, AletheiaError] = {}
         self.left_alone: frozenset[str] = frozenset()
         self.turns = asyncio.Semaphore(pace.calls)
+        self.forbidden = Forbidden()
         self._clock = ledger.clock
         self._stopped_at: float | None = None
         self._claims: dict[str, Claim] = {}
@@ -130,6 +144,38 @@ class HeldClaims:
     def is_out_of_grace(self) -> bool:
         """Whether nothing more is to be computed or reported either."""
         return self._stopped_at is not None and self._clock.steady_s() >= self._stopped_at + GRACE_S
+
+    def note_answer(self, claim: Claim, answer: AletheiaError | None) -> None:
+        """Note what the upstream answered to a report, so that a 403 is told apart from a lock-out.
+
+        Args:
+            claim: whose report it was.
+            answer: what was in the way; `None` where the report was accepted.
+        """
+        if answer is None:
+            self.forbidden.note_accepted(claim.entry.id)
+            self.troubles.pop(FORBIDDEN_TROUBLE, None)
+        elif isinstance(answer, Unauthorized) and answer.status == FORBIDDEN:
+            self.forbidden.note_forbidden(claim.entry.id)
+
+    def is_lock_out(self, answer: AletheiaError | None) -> bool:
+        """Return whether an answer says that the upstream does not let us in."""
+        is_denial = isinstance(answer, Unauthorized)
+        return is_denial and (answer.status != FORBIDDEN or self.forbidden.is_ours)
+
+    def is_refusal_of(self, claim: Claim, answer: AletheiaError) -> bool:
+        """Return whether an answer is about a task, for good.
+
+        A 403 that may be about us is trouble until another report is accepted.
+        """
+        if not isinstance(answer, Unauthorized):
+            return isinstance(answer, Refused)
+        if self.is_lock_out(answer):
+            return False
+        is_of_task = self.forbidden.is_of_task(claim.entry.id)
+        if not is_of_task:
+            self.troubles[FORBIDDEN_TROUBLE] = answer
+        return is_of_task
 
     def stop(self, *, is_stopping: bool = True) -> None:
         """Claim nothing more, and soon do nothing more; or go on. Idempotent."""

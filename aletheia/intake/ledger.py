@@ -41,6 +41,7 @@ class Overview:
         expired: rows whose lease has run out, for the next tick to take over.
         waiting: rows deferred after `processing`.
         dead: dead letters by code.
+        blocked_head: pending entries that must wait and hide what comes after them.
     """
 
     is_paused: bool
@@ -49,6 +50,7 @@ class Overview:
     expired: int
     waiting: int
     dead: dict[str, int]
+    blocked_head: int = 0
 
 
 class Ledger:
@@ -103,15 +105,17 @@ class Ledger:
     async def overview(self) -> Overview:
         """Count what an operator asks about first."""
         ended, _ = self.rows.terms.free_where(self.clock.now())
+        intake = (await self._documents.get(FLAGS, ["intake"])).get("intake", {})
         states = await self._documents.count_by(ROWS, "state", {})
         expired = await self._documents.count(ROWS, {"state": {"$in": LEASED}, **ended})
         return Overview(
-            is_paused=await self.is_paused(),
+            is_paused=bool(intake.get("is_paused")),
             states=states,
             held=sum(states.get(state, 0) for state in LEASED) - expired,
             expired=expired,
             waiting=states.get(RowState.WAITING, 0),
             dead=await self._documents.count_by(ROWS, "dead_code", {}),
+            blocked_head=int(intake.get("blocked_head") or 0),
         )
 
     async def purge(self) -> int:
@@ -130,6 +134,11 @@ class Ledger:
         """Pause or resume intake as a whole; every shift obeys within one tick."""
         values = {"is_paused": is_paused, "at": self.clock.unix_s()}
         await self._documents.upsert(FLAGS, [Update("intake", Change(set=values))])
+
+    async def set_blocked_head(self, count: int) -> None:
+        """Write down how many pending entries hide what comes after them."""
+        change = Change(set={"blocked_head": count})
+        await self._documents.upsert(FLAGS, [Update("intake", change)])
 
     async def shift_start(self, run_id: str) -> float:
         """Return when a run's shift began, Unix time; a resumed run gets its first answer again."""

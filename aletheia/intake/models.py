@@ -170,6 +170,7 @@ class Tally:
         fallbacks: results that another provider made than the one asked first.
         cached: results that had been made before.
         deferred: by group, the limit or budget that was last in the way.
+        blocked_head: entries that must wait and hide what comes after them, when last polled.
     """
 
     pages: int = 0

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from aletheia.errors import Refused
+from aletheia.errors import AletheiaError, Refused, TooLong
 from aletheia.intake.claimer import INVALID
 from aletheia.intake.held_claims import HeldClaims
 from aletheia.intake.models import Page
@@ -13,39 +13,85 @@ from aletheia.intake.ports import Upstream
 MIN_PAGE: Final = 10
 """Page size every upstream accepts (SPEC §1, Pages and batches)."""
 
+MAX_PAGE: Final = 1000
+"""Largest page that is asked for to pass a blocked head (SPEC §1, Pages and batches)."""
+
 log = logging.getLogger(__name__)
 
 
 class PageReader:
-    """Reads pages from the head of the pending list."""
+    """Reads pages from the head of the pending list.
+
+    The API has no cursor: whatever stays pending stands at the head of every page. So a page is
+    asked for with as many entries more as the last one had that nothing could be done about.
+
+    Attributes:
+        is_full: whether the last page had as many entries as were asked for.
+    """
 
     def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
         self._upstream, self._held = upstream, held
-        self._size = held.pace.page
+        self._size, self._max_size = held.pace.page, MAX_PAGE
+        self._served = self._limit = self._blocked = 0
+        self.is_full = False
 
-    async def read(self, capacity: int, blocked: int) -> tuple[Page, int]:
-        """Read a page; return it, and how many tasks a full one has.
-
-        Of a page that is longer than was asked for, no more is read than there is capacity for.
+    async def read(self, capacity: int, *, is_growing: bool = False) -> Page:
+        """Read a page; of one longer than was asked for no more than there is capacity for.
 
         Args:
             capacity: how many tasks may be claimed.
-            blocked: how many entries at the head have to be passed.
+            is_growing: whether to ask for twice as many as last time.
+
+        Raises:
+            AletheiaError: as `Upstream.pending`; sizes that are refused are tried no more.
         """
-        limit = min(self._size, capacity) + blocked
-        try:
-            entries = await self._upstream.pending(limit)
-        except Refused as refusal:
-            if refusal.status not in INVALID or limit <= MIN_PAGE:
-                raise
-            if blocked:
-                return Page(0, (), (), ()), limit
-            log.info("the upstream serves no pages of %d, asking for %d", limit, MIN_PAGE)
-            self._size = limit = MIN_PAGE
-            entries = await self._upstream.pending(limit)
+        limit = min(self._size, capacity) + self._blocked
+        limit = min(max(limit, 2 * self._limit if is_growing else 0), self._max_size)
+        while True:
+            try:
+                entries = await self._upstream.pending(limit)
+                break
+            except (Refused, TooLong) as refusal:
+                limit = self._smaller(limit, refusal)
+        self._served, self._limit = max(self._served, limit), limit
+        self.is_full = len(entries) >= limit
         self._held.tally.pages += 1
         max_bytes = self._held.pace.max_entry_bytes
-        page = parse_page(entries[: capacity + blocked], max_entry_bytes=max_bytes)
+        page = parse_page(entries[: capacity + self._blocked], max_entry_bytes=max_bytes)
         if page.not_pending:
             log.info("listed as pending, and not pending: %s", ", ".join(page.not_pending[:10]))
-        return page, limit
+        return page
+
+    def note_blocked(self, blocked: int) -> bool:
+        """Note how many entries of the last page stay pending; return whether there may be more.
+
+        There may be where the page was full, and the upstream serves larger ones.
+        """
+        self._blocked = blocked
+        return self.is_full and self._limit < self._max_size
+
+    def _smaller(self, limit: int, refusal: AletheiaError) -> int:
+        """Return the page size to try after one that was refused.
+
+        Raises:
+            AletheiaError: the refusal itself; it is not about the size.
+        """
+        is_too_long = isinstance(refusal, TooLong)
+        if not is_too_long:
+            if not isinstance(refusal, Refused) or refusal.status not in INVALID:
+                raise refusal
+            if limit <= MIN_PAGE:
+                raise refusal
+        if limit <= 1:
+            raise refusal
+        self._max_size = limit - 1
+        if is_too_long:
+            smaller = limit // 2
+            # What is too long once is so again; a page that was served before may have grown.
+            self._served = min(self._served, smaller)
+        else:
+            smaller = (self._served + limit) // 2 if self._served else MIN_PAGE
+            smaller = max(smaller, MIN_PAGE)
+        self._size = min(self._size, smaller)
+        log.info("the upstream serves no page of %d, asking for %d: %s", limit, smaller, refusal)
+        return smaller

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from aletheia.documents import Document
-from aletheia.errors import AletheiaError, InvalidTask, Refused, Unauthorized
+from aletheia.errors import AletheiaError, InvalidTask, Refused
 from aletheia.intake.admission import Admission
 from aletheia.intake.claimer import Claimer
 from aletheia.intake.held_claims import Batch, HeldClaims
@@ -59,7 +59,7 @@ class Replayer:
             status = answer.status if isinstance(answer, Refused) else None
             await self._refuse(claim, answer, status)
             log.warning("task %r: not replayed, %s", claim.entry.id, answer)
-            if isinstance(answer, Unauthorized):
+            if self._held.is_lock_out(answer):
                 raise answer
         elif not await self._held.ledger.dead_letters.recall(claim):
             self._held.drop([claim])

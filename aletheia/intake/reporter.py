@@ -66,7 +66,7 @@ class Reporter:
         for claim, answer in refused:
             await self._settle(claim, answer)
         self._held.drop(claims)
-        denied = next((answer for _, answer in refused if isinstance(answer, Unauthorized)), None)
+        denied = next((a for _, a in refused if self._held.is_lock_out(a)), None)
         if denied is not None:
             raise denied
         return len(accepted)
@@ -74,14 +74,16 @@ class Reporter:
     async def _answer_in_turn(self, claim: Claim) -> AletheiaError | None:
         """Send a report; drop it if somebody has its task by now, or nothing more is to be sent."""
         async with self._held.turns:
-            if self._held.is_out_of_grace:
+            if self._held.is_out_of_grace or self._held.forbidden.is_ours:
                 await self._held.release([claim])
                 return None
             if not self._held.ledger.claims.is_held(claim) and not await self._held.confirm(
                 [claim]
             ):
                 return None
-            return await self._answer(claim)
+            answer = await self._answer(claim)
+            self._held.note_answer(claim, answer)
+            return answer
 
     async def _answer(self, claim: Claim) -> AletheiaError | None:
         assert claim.body is not None
@@ -107,13 +109,13 @@ class Reporter:
 
     async def _settle(self, claim: Claim, answer: AletheiaError) -> None:
         ledger, tally = self._held.ledger, self._held.tally
-        if isinstance(answer, Unauthorized):
+        if self._held.is_lock_out(answer):
             await ledger.claims.release([claim])
         elif isinstance(answer, Conflict) or (isinstance(answer, NotFound) and claim.was_reported):
             tally.conflicts += 1
             await ledger.reports.conflicted([claim])
             log.warning("task %r: delivered elsewhere (%s)", claim.entry.id, answer)
-        elif isinstance(answer, Refused):
+        elif self._held.is_refusal_of(claim, answer):
             tally.dead += 1
             await ledger.dead_letters.add(claim, "report_refused", answer)
             log.error("task %r: dead letter, %s", claim.entry.id, answer)

@@ -123,6 +123,9 @@ class BacklogCollector(Collector):
         super().__init__(upstream, admission, reporter, held)
         self._passed_over = admission.passed_over
 
+    async def _note_blocked_head(self, count: int) -> None:
+        """Ignore it: what is none of the lane's waits for the shifts."""
+
     async def _act_on(self, page: Page, batch: Batch) -> int:
         done = await super()._act_on(page, batch)
         # What somebody else has claimed only a shift takes over.

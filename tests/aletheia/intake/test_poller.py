@@ -7,12 +7,16 @@ from typing import Any
 import orjson
 import pytest
 
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Finished
 from aletheia.documents import Change, Update
 from aletheia.errors import ComputeFailed, InvalidTask, ModelUnavailable, Unauthorized, Unavailable
+from aletheia.intake.held_claims import Pace
 from aletheia.intake.models import RowState
 from aletheia.intake.parsing import parse_entry
 from aletheia.intake.pipeline import drain
+from aletheia.intake.poller import Poller
 from aletheia.intake.reports import RESULTS
 from aletheia.intake.rows import ROWS
 from tests.aletheia.intake.conftest import Bench
@@ -108,24 +112,132 @@ async def test_an_entry_without_an_id_is_recorded_once(bench: Bench):
     assert list((await bench.states()).values()) == ["rejected"]
 
 
-async def test_a_full_page_of_what_must_wait_is_looked_past_once(bench: Bench):
-    for number in range(10):
+def limits(bench: Bench) -> list[int]:
+    """The sizes of the pages that were asked for."""
+    asked = [seen for seen in bench.upstream.requests if seen.endpoint == "pending"]
+    return [int(seen.query["limit"]) for seen in asked]
+
+
+def block(bench: Bench, count: int) -> None:
+    """List entries that nothing can be done about."""
+    for number in range(count):
         bench.upstream.add_raw({"type": "echo", "number": number})
+
+
+@pytest.mark.parametrize("blocked", [10, 25, 99])
+async def test_pages_grow_until_something_comes_that_is_not_blocked(bench: Bench, blocked: int):
+    block(bench, blocked)
+    for number in range(3):
+        bench.add(f"good {number}")
+    poller = await bench.drain()
+    assert bench.upstream.states == {f"good {number}": DONE for number in range(3)}
+    assert (poller.held.tally.blocked_head, (await bench.ledger().overview()).blocked_head) == (
+        0,
+        0,
+    )
+
+
+async def test_blocked_entries_take_no_place_on_a_page(bench: Bench):
+    block(bench, 9)
+    for number in range(40):
+        bench.add(f"good {number}")
+    await bench.drain()
+    assert len(bench.upstream.states) == 40
+    assert len(limits(bench)) <= 8
+
+
+async def test_tasks_that_the_upstream_refuses_do_not_hide_those_after_them(bench: Bench):
+    for number in range(25):
+        bench.add(f"bad {number}")
+        bench.upstream.refuse_reports(f"bad {number}", 422)
     bench.add("good")
     await bench.drain()
     assert bench.upstream.states == {"good": DONE}
-    limits = [seen.query["limit"] for seen in bench.upstream.requests if seen.endpoint == "pending"]
-    assert limits == ["10", "20"] * 3
 
 
 async def test_a_blocked_head_ends_the_drain_and_says_so(bench: Bench):
-    for number in range(30):
-        bench.upstream.add_raw({"type": "echo", "number": number})
+    bench.upstream.max_limit = 23
+    block(bench, 30)
     bench.add("good")
     poller = await bench.drain()
-    assert poller.held.tally.blocked_head == 20
     assert bench.upstream.states == {}
-    assert bench.upstream.count("pending") == 2
+    assert poller.held.tally.blocked_head == 23
+    assert max(limits(bench)) == 40, "no larger page is asked for after one is refused"
+    assert (await bench.ledger().overview()).blocked_head == 23
+    bench.upstream.max_limit = 100
+    await bench.drain()
+    assert bench.upstream.states == {"good": DONE}
+    assert (await bench.ledger().overview()).blocked_head == 0
+
+
+async def test_a_page_that_is_too_long_is_asked_for_in_smaller_pieces(bench: Bench):
+    for number in range(12):
+        bench.add(f"t{number}", "x" * 3000)
+    short_of_breath = HttpUpstream(
+        bench.upstream.url, sign_in=NoSignIn(), retry_base_s=0, max_page_bytes=10_000
+    )
+    await short_of_breath.open()
+    poller = Poller(short_of_breath, bench.ledger(), bench.processors, Pace(backoff_s=0))
+    await bench.drain(poller)
+    await short_of_breath.close()
+    assert len(bench.upstream.states) == 12
+    assert all(states == DONE for states in bench.upstream.states.values())
+
+
+# What is forbidden
+
+
+async def test_a_task_that_is_forbidden_stops_no_other_one(bench: Bench):
+    for number in range(61):
+        bench.add(f"t{number}")
+    bench.upstream.refuse_reports("t30", 403)
+    poller = await bench.drain()
+    assert len(bench.upstream.states) == 60
+    assert (await bench.rows())["t30"]["dead_code"] == "claim_refused"
+    assert poller.held.trouble is None
+
+
+async def test_a_report_that_is_forbidden_stops_no_other_one(bench: Bench):
+    for number in range(8):
+        bench.add(f"t{number}")
+    poller = bench.poller()
+    await poller.held.ledger.prepare()
+    async with poller.holding():
+        batch = await poller.collector.collect()
+        bench.upstream.refuse_reports("t3", 403)
+        await poller.process(batch)
+    assert (await bench.rows())["t3"]["dead_code"] == "report_refused"
+    assert list(bench.upstream.states.values()).count(DONE) == 7
+
+
+async def test_three_forbidden_tasks_in_a_row_are_a_lock_out(bench: Bench):
+    for number in range(9):
+        bench.add(f"t{number}")
+        bench.upstream.refuse_reports(f"t{number}", 403)
+    with pytest.raises(Unauthorized):
+        await bench.drain()
+    assert sum(map(len, bench.upstream.bodies.values())) <= 3 + Pace().calls
+    for number in range(9):
+        bench.upstream.refuse_reports(f"t{number}", None)
+    await bench.drain()
+    assert all(states == DONE for states in bench.upstream.states.values())
+    assert len(bench.upstream.states) == 9
+
+
+async def test_one_forbidden_task_alone_stays_pending_until_another_is_accepted(bench: Bench):
+    bench.add("alone")
+    bench.upstream.refuse_reports("alone", 403)
+    poller = await bench.drain()
+    assert await bench.states() == {"alone": "claimed"}
+    assert isinstance(poller.held.trouble, Unauthorized)
+    bench.clock.now += 40
+    bench.add("t2")
+    await bench.drain(poller)
+    assert poller.held.trouble is None
+    bench.clock.now += 40
+    await bench.drain(poller)
+    assert await bench.states() == {"alone": "dead", "t2": "reported"}
+    assert poller.held.trouble is None
 
 
 async def test_pages_fall_back_to_ten_where_larger_ones_are_refused(bench: Bench):
@@ -298,13 +410,10 @@ async def test_a_refused_report_is_a_dead_letter(bench: Bench, status: int):
     assert (row["state"], row["dead_code"]) == ("dead", "report_refused")
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_an_upstream_that_locks_us_out_stops_the_shift_and_loses_nothing(
-    bench: Bench, status: int
-):
+async def test_an_upstream_that_locks_us_out_stops_the_shift_and_loses_nothing(bench: Bench):
     bench.add("t1")
     with pytest.raises(Unauthorized):
-        await compute_only(bench, then=status, tries=1)
+        await compute_only(bench, then=401, tries=1)
     row = (await bench.rows())["t1"]
     assert (row["state"], row["lease_until"]) == ("kept", 0)
     await bench.drain()
@@ -312,10 +421,10 @@ async def test_an_upstream_that_locks_us_out_stops_the_shift_and_loses_nothing(
     assert bench.processors.texts == ["hello"]
 
 
-async def test_a_lock_out_on_processing_gives_the_claims_back(bench: Bench):
+async def test_a_lock_out_on_processing_releases_the_claims(bench: Bench):
     for number in range(5):
         bench.add(f"t{number}")
-    bench.upstream.fail_next(403, on="report")
+    bench.upstream.fail_next(401, on="report")
     with pytest.raises(Unauthorized):
         await bench.drain()
     await bench.drain()
