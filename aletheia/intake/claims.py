@@ -9,9 +9,24 @@ from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Rejected, RowState
 from aletheia.intake.parsing import failed, parse_entry, stub_of
-from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, ROWS, Rows, kept_values
+from aletheia.intake.rows import (
+    DEAD_NAMES,
+    FAILURE_NAMES,
+    LEASED,
+    MAX_DEFERRAL_S,
+    ROWS,
+    Rows,
+    kept_values,
+)
+from aletheia.store.lease import RENEWALS_PER_LEASE, Sightings
 
 log = logging.getLogger(__name__)
+
+MAX_WATCHED = 200
+"""How many claims of others are watched for standing still, those that end first."""
+
+MAX_WATCHED_S = 3600.0
+"""Longest lease that is watched; the bulk lane's lasts for a day, and is not renewed."""
 
 HANDED_OUT = (
     *(RowState.PROCESSING, RowState.WAITING, RowState.KEPT),
@@ -25,6 +40,8 @@ class Claims:
 
     def __init__(self, rows: Rows) -> None:
         self._rows, self._documents = rows, rows.documents
+        self._sightings = Sightings(rows.clock)
+        self._next_search_s = float("-inf")
 
     # Taking
 
@@ -147,7 +164,42 @@ class Claims:
                 found += await self._documents.find(
                     ROWS, where, sort="lease_until", limit=limit - len(found), with_payload=True
                 )
+        if len(found) < limit:
+            found += await self._find_strays(limit - len(found))
         return await self._take_rows(found)
+
+    async def _find_strays(self, limit: int) -> list[Document]:
+        """Find what other pollers seem to hold and do not, now and then.
+
+        That is what was leased by a clock that was ahead, and what has stood as it is for as long
+        as its lease lasts, by our own steady clock.
+        """
+        steady_s, now_s, terms = self._rows.clock.steady_s(), self._now_s(), self._rows.terms
+        if steady_s < self._next_search_s:
+            return []
+        self._next_search_s = steady_s + terms.length_s / RENEWALS_PER_LEASE
+        strays: list[str] = []
+        for state in (*LEASED, RowState.WAITING):
+            ahead = {"leased_at": {"$gt": now_s + terms.skew_s}, "lease_until": {"$gt": now_s}}
+            found = await self._documents.find(ROWS, {"state": state, **ahead}, limit=limit)
+            strays += [row["_id"] for row in found if row["owner"] != self._rows.owner]
+        held = {
+            "state": {"$in": LEASED},
+            "lease_until": {"$gt": now_s - terms.skew_s},
+            "owner": {"$ne": self._rows.owner},
+        }
+        for row in await self._documents.find(ROWS, held, sort="lease_until", limit=MAX_WATCHED):
+            lasts_s = row["lease_until"] - row.get("leased_at", now_s)
+            is_short = lasts_s <= MAX_WATCHED_S and row["owner"] is not None
+            mark = (row["token"], row["lease_until"])
+            stood_s = self._sightings.stood_s(row["_id"], mark) if is_short else 0.0
+            if is_short and stood_s >= max(terms.length_s, lasts_s):
+                strays.append(row["_id"])
+        ids = list(dict.fromkeys(strays))[:limit]
+        rows = await self._documents.get(ROWS, ids, with_payload=True)
+        if rows:
+            log.warning("%d claims are held by nobody, whatever their leases say", len(rows))
+        return list(rows.values())
 
     async def _take_rows(self, found: Sequence[Document]) -> list[Claim]:
         """Claim rows as they were found; what somebody else has taken meanwhile is left out."""
@@ -182,9 +234,15 @@ class Claims:
         await self._rows.write(claims, lambda claim: Change(set={"attempts": claim.attempts}))
 
     async def wait(self, claims: Sequence[Claim], until: float, why: AletheiaError) -> None:
-        """Defer claims until a moment, Unix time in seconds; this counts as no attempt."""
+        """Defer claims until a moment, Unix time in seconds; this counts as no attempt.
+
+        To ask again costs nothing, and a limit may be raised meanwhile: no wait is long.
+        """
+        until = min(until, self._now_s() + MAX_DEFERRAL_S)
         values = {
+            "owner": None,
             "lease_until": until,
+            "leased_at": self._now_s(),
             "waiting_until": until,
             "waiting_for": {"code": why.code, "message": str(why)},
         }
@@ -203,14 +261,13 @@ class Claims:
 
     async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
         """Release claims so that anybody may take them over, at once or after a while."""
-        until = self._rows.free_at(for_s) if for_s else 0
-        change = Change(set={"lease_until": until, "owner": None})
-        await self._update_held(claims, change)
+        await self._update_held(claims, Change(set=self._rows.released(for_s)))
 
     async def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Extend the leases of claims; return those that are lost."""
         until = self._rows.lease_end()
-        done = await self._update_held(claims, Change(set={"lease_until": until}))
+        change = Change(set={"lease_until": until, "leased_at": self._now_s()})
+        done = await self._update_held(claims, change)
         doubtful: list[Claim] = []
         for claim, is_ours in zip(claims, done, strict=True):
             if is_ours:
@@ -244,12 +301,15 @@ class Claims:
         """
         if row["state"] == RowState.SUPERSEDED:
             return False
-        if row["lease_until"] > self._now_s():
+        now_s, terms = self._now_s(), self._rows.terms
+        latest_s = now_s + terms.skew_s
+        if row["lease_until"] > now_s and row.get("leased_at", now_s) <= latest_s:
             return True
-        last = row.get("resent_at") or 0
+        moments = [row.get("resent_at") or 0]
         if row["state"] != RowState.REPORTED:
-            last = max(last, row.get("finished_at") or 0, row.get("dead_at") or 0)
-        return last + self._rows.terms.length_s > self._now_s()
+            moments += [row.get("finished_at") or 0, row.get("dead_at") or 0]
+        # A moment in the future was written by a clock that was ahead.
+        return any(now_s - terms.length_s < moment <= latest_s for moment in moments)
 
     async def newer_work(self, task_ids: Sequence[str]) -> set[str]:
         """Return the ids of rows whose upstream id was handed out with other content since."""

@@ -58,6 +58,7 @@ class DeadLetters:
             "token": claim.token,
             "owner": self._rows.owner,
             "lease_until": claim.lease_until,
+            "leased_at": self._rows.clock.unix_s(),
             "replaying_at": self._rows.clock.unix_s(),
         }
         as_read = {"token": dead_letter["token"], "state": dead_letter["state"]}

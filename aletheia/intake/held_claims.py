@@ -18,12 +18,10 @@ from aletheia.errors import (
 from aletheia.intake.forbidden import FORBIDDEN, Forbidden
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Claim, Tally
+from aletheia.intake.rows import MAX_DEFERRAL_S
 from aletheia.settings import LOCAL_BATCH_TASKS, IntakeSettings
 
 log = logging.getLogger(__name__)
-
-MAX_DEFERRAL_S: Final = 600.0
-"""How long a limit, a budget, a breaker or a provider is taken at its word."""
 
 FORBIDDEN_TROUBLE: Final = "reports to the upstream"
 """Under what name a 403 is known until another report is accepted."""
@@ -266,7 +264,7 @@ class HeldClaims:
         until = min(self._clock.unix_s() + max(self.pace.outage_s, retry_after_s(problem)), latest)
         if isinstance(problem, Deferred) and problem.until is not None:
             until = min(problem.until.timestamp(), latest)
-        self._deferred[task_type, group] = until
+        self._deferred[task_type, group] = self._clock.steady_s() + until - self._clock.unix_s()
         if isinstance(problem, RateLimited | BudgetExceeded):
             self.tally.deferred[group] = str(problem)
         else:
@@ -277,7 +275,7 @@ class HeldClaims:
         """Return whether tasks of a group are to stay pending upstream."""
         if task_type in self.left_alone:
             return True
-        return self._deferred.get((task_type, group), 0) > self._clock.unix_s()
+        return self._deferred.get((task_type, group), 0) > self._clock.steady_s()
 
     def _lose(self, claims: Sequence[Claim]) -> None:
         lost = [claim for claim in claims if claim in self]

@@ -92,8 +92,7 @@ class Reports:
         values = {
             "report_tries": claim.report_tries,
             "report_error": {"code": why.code, "message": str(why)},
-            "lease_until": self._rows.free_at(pause_s),
-            "owner": None,
+            **self._rows.released(pause_s),
         }
         await self._rows.write([claim], lambda _: Change(set=values))
         return pause_s

@@ -1,7 +1,8 @@
 """The rows of the ledger, and writes that only the holder of a row can make.
 
 A row stands for one content of one upstream id. Whoever holds it has a lease on it and a token.
-Every write names the token; a write with an old one changes nothing.
+Every write names the token; a write with an old one changes nothing. A row says when its lease
+was written, too: one that was written in the future was so by a clock that was ahead.
 """
 
 import hashlib
@@ -16,6 +17,9 @@ from aletheia.store.clock import Clock, TimeUnit
 from aletheia.store.lease import LeaseTerms
 
 ROWS: Final = "aletheia_ledger"
+
+MAX_DEFERRAL_S: Final = 600.0
+"""Longest time a task is deferred before it is asked for again whether it may be computed."""
 
 LEASED: Final = [RowState.CLAIMED, RowState.PROCESSING, RowState.KEPT]
 """States in which somebody may hold a row."""
@@ -72,13 +76,14 @@ class Rows:
         """Return when a lease ends that begins now, Unix time, seconds."""
         return self.terms.end(self.clock.now())
 
-    def free_at(self, pause_s: float) -> float:
-        """Return when a lease must end for a takeover, which allows for skew, to come in a while.
+    def released(self, pause_s: float = 0) -> dict[str, Any]:
+        """Return what to set in a row that nobody holds, to be taken over after a pause, seconds.
 
-        Args:
-            pause_s: how long from now, seconds.
+        A lease ends early enough for the takeover, which allows for skew, not to come late.
         """
-        return self.clock.unix_s() + pause_s - self.terms.skew_s
+        now_s = self.clock.unix_s()
+        until = now_s + pause_s - self.terms.skew_s if pause_s else 0
+        return {"owner": None, "lease_until": until, "leased_at": now_s}
 
     def new(self, entry: Entry, group: str, generation: int) -> Document:
         """Return the row of a claim that nobody has made before."""
@@ -93,6 +98,7 @@ class Rows:
             "state": RowState.CLAIMED,
             "token": 1,
             **self.terms.values(self.owner, now),
+            "leased_at": self.clock.unix_s(),
             "claimed_at": self.clock.unix_s(),
             "attempts": 0,
             "report_tries": 0,
@@ -127,6 +133,7 @@ class Rows:
             "token": claim.token,
             "owner": self.owner,
             "lease_until": claim.lease_until,
+            "leased_at": self.clock.unix_s(),
             "taken_at": self.clock.unix_s(),
             **(values or {}),
         }

@@ -65,9 +65,13 @@ class Bench:
         self.upstream.add(task_id, text, **{"type": "echo", **raw})
 
     def ledger(self, **changes: Any) -> Ledger:
-        """Open the books, with some settings changed."""
-        settings = IntakeSettings(_env_file=None, **changes)  # pyright: ignore[reportCallIssue]
+        """Open the ledger, with some settings changed."""
+        settings = self.settings(**changes)
         return Ledger(self.documents, settings, owner="a test", clock=self.clock.both)
+
+    def settings(self, **changes: Any) -> IntakeSettings:
+        """Return the default settings, with some changed."""
+        return IntakeSettings(_env_file=None, **changes)  # pyright: ignore[reportCallIssue]
 
     def poller(self, ledger: Ledger | None = None, **pace: Any) -> Poller:
         """Begin a poller, with some of its pace changed."""
