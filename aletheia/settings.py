@@ -65,6 +65,11 @@ class IntakeSettings(BaseSettings):
         description="First back-off of a report that failed after its tries, seconds; doubled up "
         "to 10 minutes.",
     )
+    report_dialect: Literal["state", "status"] = Field(
+        default="state",
+        description="Names of the fields of reports: `state`, `result`, `usage`, `error`; or "
+        "`status`, `output_data`, `error_message`.",
+    )
     clock_skew_seconds: float = Field(
         default=5, ge=0, description="Difference of clocks that leases tolerate, seconds."
     )

@@ -13,7 +13,6 @@ from aletheia.errors import (
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import HeldClaims
 from aletheia.intake.models import Claim
-from aletheia.intake.parsing import PROCESSING
 from aletheia.intake.ports import Upstream
 
 INVALID = (400, 422)
@@ -60,7 +59,8 @@ class Claimer:
 
     async def _send(self, claim: Claim) -> AletheiaError | None:
         try:
-            await self._upstream.report(claim.entry.id, PROCESSING)
+            wording = self._held.ledger.rows.wording(claim.entry.listed_state)
+            await self._upstream.report(claim.entry.id, wording.processing())
         except Conflict as conflict:
             # An acknowledgement may have been ours and gone unrecorded, in a crash or on the wire.
             return None if claim.was_taken_over or conflict.may_be_ours else conflict

@@ -8,7 +8,7 @@ from typing import Any
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Rejected, RowState
-from aletheia.intake.parsing import failed, parse_entry, stub_of
+from aletheia.intake.parsing import parse_entry, stub_of
 from aletheia.intake.rows import (
     DEAD_NAMES,
     FAILURE_NAMES,
@@ -77,7 +77,7 @@ class Claims:
         rows: list[Document] = []
         claims: list[Claim] = []
         for entry, problem, number in entries:
-            outcome = failed(problem)
+            outcome = self._rows.wording(entry.listed_state).failed(problem)
             rows.append(self._rows.new(entry, "", number) | kept_values(outcome, now_s))
             claims.append(Claim(entry.row_id, entry, 1, RowState.KEPT, until, body=outcome.body))
         new, unstorable = await self._insert(rows)
@@ -137,7 +137,11 @@ class Claims:
         for row, entry, group in rows:
             claim = self._rows.claim_of(row, entry)
             claim.group, claim.body = group, bodies.get(row["_id"])
-            values: dict[str, Any] = {"resent_at": now_s, "task_json": entry.json}
+            values: dict[str, Any] = {
+                "resent_at": now_s,
+                "task_json": entry.json,
+                "listed_state": entry.listed_state,
+            }
             if claim.body is None:
                 claim.state, claim.attempts = RowState.CLAIMED, 0
                 values |= {"attempts": 0, "generation": row["generation"] + 1, "group": group}

@@ -12,7 +12,6 @@ from aletheia.intake.concurrency import together
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, RowState, Task
 from aletheia.intake.pages import PageReader
-from aletheia.intake.parsing import failed
 from aletheia.intake.ports import Upstream
 from aletheia.intake.replayer import Replayer
 from aletheia.intake.reporter import Reporter
@@ -131,7 +130,8 @@ class Collector:
             if problem is None and group is None:
                 await held.release([claim], for_s=held.pace.outage_s)
             elif problem is not None:
-                kept = await ledger.reports.keep([(claim, failed(problem))])
+                outcome = ledger.rows.wording(claim.entry.listed_state).failed(problem)
+                kept = await ledger.reports.keep([(claim, outcome)])
                 batch.ready += held.keep_ours([claim], kept)
             elif claim.state is RowState.CLAIMED:
                 unsent.append(claim)

@@ -18,8 +18,8 @@ from aletheia.errors import (
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
-from aletheia.intake.parsing import failed, succeeded
 from aletheia.intake.ports import Finished, Processors
+from aletheia.intake.wording import Wording
 from aletheia.resilience.backoff import MAX_WAIT_S
 from aletheia.store.backoff import Backoff
 
@@ -122,7 +122,7 @@ class Computer:
             final = [claim for claim in left if not self._has_attempts(claim)]
             left = [claim for claim in left if self._has_attempts(claim)]
             await self._held.ledger.claims.count_attempts(left)
-            await self._keep_outcomes(batch, [(claim, failed(problem)) for claim in final])
+            await self._keep_outcomes(batch, [(c, self._wording(c).failed(problem)) for c in final])
         if isinstance(problem, OUTAGES):
             await self._wait(task_type, group, left, problem)
             return again
@@ -141,7 +141,7 @@ class Computer:
             if claim.state is not RowState.PROCESSING or claim.row_id in good:
                 continue  # answered before; the first answer counts
             try:
-                good[claim.row_id] = (claim, outcome_of(answer))
+                good[claim.row_id] = (claim, outcome_of(answer, self._wording(claim)))
             except AletheiaError as problem:
                 bad.append((claim, problem))
         if good:
@@ -156,7 +156,11 @@ class Computer:
     ) -> list[Claim]:
         again = [claim for claim, problem in failures if self._may_try_again(claim, problem)]
         await self._held.ledger.claims.count_attempts(again)
-        final = [(claim, failed(problem)) for claim, problem in failures if claim not in again]
+        final = [
+            (claim, self._wording(claim).failed(problem))
+            for claim, problem in failures
+            if claim not in again
+        ]
         await self._keep_outcomes(batch, final)
         return again
 
@@ -167,6 +171,9 @@ class Computer:
         kept = self._held.keep_ours([claim for claim, _ in outcomes], ours)
         self._held.tally.computed += len(kept)
         batch.kept.put_nowait(kept)
+
+    def _wording(self, claim: Claim) -> Wording:
+        return self._held.ledger.rows.wording(claim.entry.listed_state)
 
     def _may_try_again(self, claim: Claim, problem: AletheiaError) -> bool:
         return problem.retryable and self._has_attempts(claim)
@@ -196,7 +203,7 @@ def is_costly(problem: AletheiaError) -> bool:
     return isinstance(problem, BadAnswer)
 
 
-def outcome_of(answer: Finished) -> Outcome:
+def outcome_of(answer: Finished, wording: Wording) -> Outcome:
     """Return the report of a result.
 
     Raises:
@@ -208,6 +215,6 @@ def outcome_of(answer: Finished) -> Outcome:
     if answer.result is None:
         raise ComputeFailed("bad_result", "the processor gave neither a result nor an error")
     try:
-        return succeeded(answer.result, answer.usage, answer.record)
+        return wording.succeeded(answer.result, answer.usage, answer.record)
     except (TypeError, ValueError) as problem:
         raise ComputeFailed("bad_result", f"the result is not JSON: {problem}") from problem

@@ -83,6 +83,7 @@ class Ledger:
             owner=owner,
             lease_s=settings.lease_seconds,
             skew_s=settings.clock_skew_seconds,
+            dialect=settings.report_dialect,
             clock=clock,
         )
         self.claims = Claims(self.rows)

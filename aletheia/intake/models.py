@@ -81,12 +81,14 @@ class Entry:
         content_hash: of the content, or of the whole entry where the content cannot be made out.
         json: the entry as it came, JSON.
         task: the task, or what is wrong with it.
+        listed_state: the task's own state as it was listed.
     """
 
     id: str
     content_hash: str
     json: str
     task: Task | InvalidTask
+    listed_state: str | None = None
 
     @property
     def row_id(self) -> str:

@@ -1,4 +1,4 @@
-"""Reading pages and writing reports: three dialects in, one out (SPEC §1)."""
+"""Reading pages of tasks in three dialects (SPEC §1)."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ from typing import Any, cast
 import orjson
 from pydantic import ValidationError
 
-from aletheia.errors import AletheiaError, InvalidTask
-from aletheia.intake.models import Entry, Outcome, Page, Rejected, Task
+from aletheia.errors import InvalidTask
+from aletheia.intake.models import Entry, Page, Rejected, Task
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,6 @@ _STATE_NAMES = ("state", "status")
 _TYPE_NAMES = ("type", "task_type")
 _MAX_DEPTH = 100
 """Deepest nesting looked into; deeper input serves no task type."""
-
-PROCESSING = b'{"state":"processing"}'
-"""The report that takes a task off the pending list."""
 
 
 def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
@@ -65,43 +62,6 @@ def parse_entry(text: str) -> Entry:
     entry = _from_json(text)
     task_id = _usable_id(entry)
     return _read_entry(task_id, cast("Mapping[str, object]", entry), len(text) * 4)
-
-
-def succeeded(
-    result: Mapping[str, Any], usage: Mapping[str, Any] | None, record: Mapping[str, Any]
-) -> Outcome:
-    """Write the report of a success.
-
-    Args:
-        result: for the upstream; NumPy arrays are written as lists.
-        usage: for the upstream and the ledger.
-        record: what of the result stays in the ledger.
-    """
-    report: dict[str, Any] = {"state": "succeeded", "result": dict(result)}
-    if usage:
-        report["usage"] = dict(usage)
-    body = orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY)
-    kept = orjson.loads(orjson.dumps([dict(record), dict(usage or {})]))
-    return Outcome(body, result=kept[0], usage=kept[1] or None)
-
-
-def failed(error: AletheiaError) -> Outcome:
-    """Write the report of a failure."""
-    told = {"code": error.code, "message": _clean(str(error)), "retryable": error.retryable}
-    return Outcome(orjson.dumps({"state": "failed", "error": told}), error=told)
-
-
-def body_of_failure(error: Mapping[str, Any]) -> bytes:
-    """Write the report of a failure again from what the ledger kept of it."""
-    return orjson.dumps({"state": "failed", "error": dict(error)})
-
-
-def failure_in(body: bytes) -> Mapping[str, Any] | None:
-    """Read code and message from the report of a failure; `None` for another report."""
-    if not body.startswith(b'{"state":"failed"'):
-        return None
-    told = cast("dict[str, Any]", orjson.loads(body)["error"])
-    return {"code": told["code"], "message": told["message"]}
 
 
 def routing_json(task: Task) -> str:
@@ -150,7 +110,13 @@ def stub_of(task_id: str, fields: Mapping[str, object]) -> str:
     """Return what is saved of an entry that cannot be saved as it came, JSON."""
     task_type = _first(fields, _TYPE_NAMES)
     shown = task_type[:100] if isinstance(task_type, str) else type(task_type).__name__
-    return json.dumps({"id": task_id, "type": shown})
+    state = _listed_state(fields)
+    return json.dumps({"id": task_id, "type": shown, **({"state": state} if state else {})})
+
+
+def _listed_state(fields: Mapping[str, object]) -> str | None:
+    state = _first(fields, _STATE_NAMES)
+    return state.strip() if isinstance(state, str) else None
 
 
 def _read_safely(task_id: str, fields: Mapping[str, object], max_entry_bytes: int) -> Entry:
@@ -161,14 +127,14 @@ def _read_safely(task_id: str, fields: Mapping[str, object], max_entry_bytes: in
         log.exception("an entry cannot be read, and fails")
         problem = InvalidTask("invalid_task", f"it cannot be read: {type(fault).__name__}")
         text = stub_of(task_id, fields)
-        return Entry(task_id, _sha256(f"unreadable {text}"), text, problem)
+        return Entry(task_id, _sha256(f"unreadable {text}"), text, problem, _listed_state(fields))
 
 
 def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int) -> Entry:
-    stub = stub_of(task_id, fields)
+    stub, state = stub_of(task_id, fields), _listed_state(fields)
     if _is_deeper(fields, _MAX_DEPTH):
         problem = InvalidTask("invalid_input", f"the task is nested deeper than {_MAX_DEPTH}")
-        return Entry(task_id, _sha256(f"nested too deep {stub}"), stub, problem)
+        return Entry(task_id, _sha256(f"nested too deep {stub}"), stub, problem, state)
     text = _to_json(fields)
     try:
         if len(text.encode(errors="surrogatepass")) > max_entry_bytes:
@@ -181,8 +147,8 @@ def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int
         whole = {name: value for name, value in fields.items() if name not in _STATE_NAMES}
         content_hash = _sha256(_to_json(whole, is_canonical=True))
         kept = stub if problem.code == "task_too_large" else text
-        return Entry(task_id, content_hash, kept, problem)
-    return Entry(task_id, task.content_hash, text, task)
+        return Entry(task_id, content_hash, kept, problem, state)
+    return Entry(task_id, task.content_hash, text, task, state)
 
 
 def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
@@ -303,8 +269,3 @@ def _from_json(text: str) -> object:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def _clean(message: str, limit: int = 500) -> str:
-    kept = "".join(c if c.isprintable() else " " for c in message[: limit * 2])
-    return kept.encode(errors="replace").decode()[:limit]

@@ -8,8 +8,9 @@ from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthor
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Task
-from aletheia.intake.parsing import PROCESSING, failure_in, routing_json
+from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import Upstream
+from aletheia.intake.wording import failure_in
 
 MAX_ROUTING_LENGTH = 2000
 """How much of a task's routing data is logged, characters; the ledger has all of it."""
@@ -100,8 +101,9 @@ class Reporter:
     async def _start_over(self, claim: Claim) -> AletheiaError | None:
         """Report a task that is pending again to an upstream that wants `processing` first."""
         assert claim.body is not None
+        wording = self._held.ledger.rows.wording(claim.entry.listed_state)
         try:
-            await self._upstream.report(claim.entry.id, PROCESSING)
+            await self._upstream.report(claim.entry.id, wording.processing())
             await self._upstream.report(claim.entry.id, claim.body)
         except AletheiaError as problem:
             return problem

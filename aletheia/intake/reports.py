@@ -6,8 +6,9 @@ from typing import Any, Final, cast
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, Unavailable, retry_after_s
 from aletheia.intake.models import Claim, Entry, Outcome, RowState, Task
-from aletheia.intake.parsing import body_of_failure, failure_in, routing_json
+from aletheia.intake.parsing import routing_json
 from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
+from aletheia.intake.wording import failure_in
 from aletheia.store.backoff import Backoff
 
 RESULTS: Final = "aletheia_results"
@@ -49,7 +50,7 @@ class Reports:
         """Read the reports of finished rows, by row id; those that are gone are left out."""
         ids = [row["_id"] for row in rows]
         bodies: dict[str, bytes] = {
-            row["_id"]: body_of_failure(row["error"])
+            row["_id"]: self._rows.wording(row.get("listed_state")).failure(row["error"])
             for row in rows
             if row.get("outcome") == "failed"
         }

@@ -13,6 +13,7 @@ from typing import Any, Final
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import InvalidTask
 from aletheia.intake.models import Claim, Entry, Outcome, RowState
+from aletheia.intake.wording import ReportDialect, Wording
 from aletheia.store.clock import Clock, TimeUnit
 from aletheia.store.lease import LeaseTerms
 
@@ -48,13 +49,22 @@ class Rows:
         owner: who holds the claims made here, for people to read.
         lease_s: how long a claim holds without renewal.
         skew_s: how far other machines' clocks may be off.
+        dialect: names of the fields of reports.
         clock: what leases begin and end by.
     """
 
     def __init__(
-        self, documents: Documents, *, owner: str, lease_s: float, skew_s: float, clock: Clock
+        self,
+        documents: Documents,
+        *,
+        owner: str,
+        lease_s: float,
+        skew_s: float,
+        dialect: ReportDialect,
+        clock: Clock,
     ) -> None:
         self.documents, self.owner, self.clock = documents, owner, clock
+        self._dialect: ReportDialect = dialect
         self.terms = LeaseTerms(
             lease_s,
             skew_s,
@@ -71,6 +81,10 @@ class Rows:
         for row in found:
             rows.setdefault(row["task_id"], []).append(row)
         return rows
+
+    def wording(self, listed_state: str | None) -> Wording:
+        """Return how reports of a task are written that was listed with a state."""
+        return Wording(self._dialect, listed_state)
 
     def lease_end(self) -> float:
         """Return when a lease ends that begins now, Unix time, seconds."""
@@ -103,6 +117,7 @@ class Rows:
             "attempts": 0,
             "report_tries": 0,
             "task_json": entry.json,
+            "listed_state": entry.listed_state,
         }
 
     def claim_of(self, row: Document, entry: Entry) -> Claim:

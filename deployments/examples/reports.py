@@ -12,15 +12,27 @@ PROPERTIES: Final = {
 """The properties of a report, by state."""
 
 
-def read_report(body: bytes, task_type: str) -> tuple[dict[str, Any], list[str]]:
+STATUS_PROPERTIES: Final = {
+    "processing": {"status"},
+    "succeeded": {"status", "output_data"},
+    "failed": {"status", "error_message"},
+}
+"""The same, of the dialect that writes `status`."""
+
+
+def read_report(
+    body: bytes, task_type: str, listed_state: str = "pending"
+) -> tuple[dict[str, Any], list[str]]:
     """Read a report and check it.
 
     Args:
         body: the JSON of the request.
         task_type: lower case; decides what a result must hold.
+        listed_state: the task's state as it was listed; states must be in its letter case.
 
     Returns:
-        The report, and a sentence for each problem; without any it is valid.
+        The report, its `state` in lower case, and a sentence for each problem; without any it is
+        valid.
     """
     try:
         found: object = orjson.loads(body)
@@ -29,10 +41,21 @@ def read_report(body: bytes, task_type: str) -> tuple[dict[str, Any], list[str]]
     if not isinstance(found, dict):
         return {}, ["the body must be an object"]
     report = cast("dict[str, Any]", found)
-    state = report.get("state")
-    if not isinstance(state, str) or state not in PROPERTIES:
-        return {}, [f"state must be one of {', '.join(PROPERTIES)}"]
+    is_status = "status" in report
+    written = report.get("status" if is_status else "state")
+    names = [name.upper() if listed_state.isupper() else name for name in PROPERTIES]
+    if not isinstance(written, str) or written not in names:
+        return {}, [f"state must be one of {', '.join(names)}"]
+    state = written.lower()
+    if is_status:
+        problems = _find_unknown(report, STATUS_PROPERTIES[state])
+        if state == "succeeded":
+            problems += _check_result(report.get("output_data"), task_type)
+        elif state == "failed" and not isinstance(report.get("error_message"), str):
+            problems.append("error_message must be a string")
+        return report | {"state": state}, problems
     problems = _find_unknown(report, PROPERTIES[state])
+    report["state"] = state
     if state == "succeeded":
         problems += _check_result(report.get("result"), task_type)
         problems += _check_usage(report.get("usage", {}))

@@ -54,6 +54,7 @@ class Task:
         report: the last accepted report, where reports are saved.
         error_code: of the report of a failure.
         listed: keys of its entries among the pending ones.
+        listed_state: as its entry has it; reports must be in its letter case.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Task:
     report: bytes | None = None
     error_code: str | None = None
     listed: list[int] = field(default_factory=list[int])
+    listed_state: str = "pending"
 
 
 class ExampleUpstream(LoopbackServer):
@@ -120,6 +122,9 @@ class ExampleUpstream(LoopbackServer):
             return
         task = self.tasks.setdefault(task_id, Task(task_id, task_type))
         task.listed.append(key)
+        fields = cast("dict[str, object]", entry)
+        state = fields.get("state") or fields.get("status")
+        task.listed_state = state if isinstance(state, str) else "pending"
 
     def read_stats(self) -> dict[str, Any]:
         """Return what became of the tasks, and when.
@@ -185,7 +190,7 @@ class ExampleUpstream(LoopbackServer):
             return refuse(404, f"task {task_id} not found")
         shown: dict[str, Any] = {"id": task.id, "state": task.state, "states": task.states}
         if task.report is not None:
-            shown |= orjson.loads(task.report)
+            shown = orjson.loads(task.report) | shown
         return answer(orjson.dumps(shown))
 
     def _accept(self, task_id: str, body: bytes) -> web.Response:
@@ -194,7 +199,7 @@ class ExampleUpstream(LoopbackServer):
             return refuse(404, f"task {task_id} not found")
         digest = _digest(body)
         if digest != task.digest:
-            report, problems = read_report(body, task.type)
+            report, problems = read_report(body, task.type, task.listed_state)
             if problems:
                 return refuse(400, *problems)
             state = report["state"]
@@ -204,7 +209,8 @@ class ExampleUpstream(LoopbackServer):
             task.states.append(state)
             task.digest = digest
             task.report = body if self._keeps_results else None
-            task.error_code = report["error"]["code"] if state == "failed" else None
+            error = report.get("error") or {"code": "error_message"}
+            task.error_code = error["code"] if state == "failed" else None
         self._last_accepted_at = time.time()
         for key in task.listed:
             self._pending.pop(key, None)

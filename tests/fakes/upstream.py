@@ -80,7 +80,7 @@ class FakeUpstream(ExampleUpstream, Faults):
 
     def add(self, task_id: str, text: object = "A text to embed.", **raw: Any) -> None:
         """List a good task; `raw` adds to its entry or replaces what is there."""
-        entry = {"id": task_id, "type": "TEXT_EMBEDDING", "state": "PENDING"}
+        entry = {"id": task_id, "type": "TEXT_EMBEDDING", "state": "pending"}
         self.add_raw({**entry, "data": {"text": text}, **raw})
 
     def add_raw(self, entry: object, encoded: bytes | None = None) -> None:

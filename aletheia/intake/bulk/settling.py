@@ -15,7 +15,6 @@ from aletheia.intake.bulk.turn import Turn
 from aletheia.intake.computer import OUTAGES, outcome_of
 from aletheia.intake.held_claims import HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
-from aletheia.intake.parsing import failed
 from aletheia.intake.ports import Finished
 from aletheia.intake.reporter import Reporter
 from aletheia.llm.prices import Tokens
@@ -166,15 +165,16 @@ class Settling:
         for claim in claims:
             if claim.state is not RowState.PROCESSING:
                 continue
+            wording = self._ledger.rows.wording(claim.entry.listed_state)
             try:
-                outcomes.append((claim, outcome_of(answers[claim.row_id])))
+                outcomes.append((claim, outcome_of(answers[claim.row_id], wording)))
             except OUTAGES:
                 later.append(claim)
             except AletheiaError as problem:
                 if problem.retryable and self._may_try_again(claim):
                     tried.append(claim)
                 else:
-                    outcomes.append((claim, failed(problem)))
+                    outcomes.append((claim, wording.failed(problem)))
         kept = await self._keep(outcomes)
         await self._ledger.claims.count_attempts(tried)
         await self._hand_back([*later, *tried])

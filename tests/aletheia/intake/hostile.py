@@ -77,7 +77,7 @@ class Hostility:
         entry: dict[str, Any] = {
             "id": f"t{number}",
             "type": "echo",
-            "state": "PENDING",
+            "state": "pending",
             "data": {"text": f"text {number}"},
         }
         for _ in range(self._draw.randint(1, 4)):

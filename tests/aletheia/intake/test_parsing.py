@@ -2,20 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-import orjson
 import pytest
 
-from aletheia.errors import InvalidTask, Unavailable
+from aletheia.errors import InvalidTask
 from aletheia.intake.models import Page, Task
-from aletheia.intake.parsing import (
-    body_of_failure,
-    failed,
-    failure_in,
-    parse_entry,
-    parse_page,
-    succeeded,
-)
+from aletheia.intake.parsing import parse_entry, parse_page
 
 HEX_ID = "65f1c0ffee65f1c0ffee65f1"
 UUID_ID = "3d594650-3436-4c0e-8d0f-0b1f1f1f1f1f"
@@ -217,36 +208,3 @@ def test_an_entry_reads_back_as_it_was_kept(entry: dict[str, object]):
     again = parse_entry(first.json)
     assert (again.row_id, again.json) == (first.row_id, first.json)
     assert str(again.task) == str(first.task)
-
-
-def test_a_success_is_written_without_unknown_keys():
-    result = {"embedding": np.array([0.5, -0.25], np.float32), "model": "m"}
-    outcome = succeeded(result, {"tokens": 3}, {"model": "m"})
-    assert orjson.loads(outcome.body) == {
-        "state": "succeeded",
-        "result": {"embedding": [0.5, -0.25], "model": "m"},
-        "usage": {"tokens": 3},
-    }
-    assert (outcome.result, outcome.usage, outcome.error) == ({"model": "m"}, {"tokens": 3}, None)
-
-
-def test_a_failure_is_written_with_code_message_and_retryable():
-    outcome = failed(InvalidTask("empty_text", "the text is empty"))
-    assert orjson.loads(outcome.body) == {
-        "state": "failed",
-        "error": {"code": "empty_text", "message": "the text is empty", "retryable": False},
-    }
-    assert failure_in(outcome.body) == {"code": "empty_text", "message": "the text is empty"}
-    assert outcome.error is not None
-    assert body_of_failure(outcome.error) == outcome.body
-
-
-def test_a_failure_says_whether_to_try_again():
-    assert orjson.loads(failed(Unavailable("x", "down")).body)["error"]["retryable"] is True
-
-
-def test_a_message_from_outside_is_made_harmless():
-    told = orjson.loads(failed(InvalidTask("x", "a\x00\x1b[31m\ud800" + "b" * 2000)).body)
-    message = told["error"]["message"]
-    assert message.isprintable()
-    assert len(message) == 500

@@ -108,7 +108,7 @@ async def test_a_page_comes_oldest_first_and_no_longer_than_asked(
         upstream.add(task_id, text=f"text of {task_id}")
     page = await client.pending(2)
     assert page == [
-        {"id": f"t{n}", "type": "TEXT_EMBEDDING", "state": "PENDING", "data": {"text": text}}
+        {"id": f"t{n}", "type": "TEXT_EMBEDDING", "state": "pending", "data": {"text": text}}
         for n, text in ((1, "text of t1"), (2, "text of t2"))
     ]
 
