@@ -25,18 +25,24 @@ only these.
     └── Misconfigured         a setting or a block is missing or makes no sense
 """
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
 
 
 class AletheiaError(Exception):
-    """Root of the tree."""
+    """Root of the tree. A subclass with arguments declares them as the fields of a dataclass."""
 
     code: str = "internal_error"
     retryable: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        # Another process unpickles an error by calling its class with `args`.
+        self.args = tuple(vars(self).values())
 
+
+@dataclass(eq=False)
 class InvalidTask(AletheiaError):
     """A task that cannot be done as it stands.
 
@@ -45,14 +51,14 @@ class InvalidTask(AletheiaError):
         message: one sentence for whoever sent the task.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code, self.message = code, message
+    code: str = field()  # without the default of the root
+    message: str
 
     def __str__(self) -> str:
         return self.message
 
 
+@dataclass(eq=False)
 class Unavailable(AletheiaError):
     """An outside system is out of reach for now.
 
@@ -66,16 +72,10 @@ class Unavailable(AletheiaError):
     code = "unavailable"
     retryable = True
 
-    def __init__(
-        self,
-        dependency: str,
-        reason: str,
-        retry_after_s: float | None = None,
-        status: int | None = None,
-    ) -> None:
-        super().__init__(dependency, reason, retry_after_s, status)
-        self.dependency, self.reason = dependency, reason
-        self.retry_after_s, self.status = retry_after_s, status
+    dependency: str
+    reason: str
+    retry_after_s: float | None = None
+    status: int | None = None
 
     def __str__(self) -> str:
         return f"{self.dependency} is unavailable: {self.reason}"
@@ -107,20 +107,18 @@ class QuotaExhausted(Unavailable):
         return f"the quota at {self.dependency} is used up: {self.reason}"
 
 
+@dataclass(eq=False)
 class Refused(AletheiaError):
-    """An outside system refused and will refuse again.
+    """An outside system refused with an HTTP status, and will refuse again.
 
-    Args:
-        dependency: its name.
-        status: the HTTP status.
-        reason: the beginning of its answer, without secrets.
+    `reason` is the beginning of its answer, without secrets.
     """
 
     code = "refused"
 
-    def __init__(self, dependency: str, status: int, reason: str = "") -> None:
-        super().__init__(dependency, status, reason)
-        self.dependency, self.status, self.reason = dependency, status, reason
+    dependency: str
+    status: int
+    reason: str = ""
 
     def __str__(self) -> str:
         said = f": {self.reason}" if self.reason else ""
@@ -139,44 +137,33 @@ class NotFound(Refused):
     code = "not_found"
 
 
+@dataclass(eq=False)
 class Conflict(Refused):
     """409: what we ask for has been settled, elsewhere or by us.
 
-    Args:
-        dependency: its name.
-        status: the HTTP status.
-        reason: the beginning of its answer, without secrets.
-        may_be_ours: an earlier try got no definite answer and may be what settled it.
+    `may_be_ours`: an earlier try got no definite answer and may be what settled it.
     """
 
     code = "conflict"
 
-    def __init__(
-        self, dependency: str, status: int, reason: str = "", *, may_be_ours: bool = False
-    ) -> None:
-        super().__init__(dependency, status, reason)
-        self.may_be_ours = may_be_ours
+    may_be_ours: bool = False
 
 
+@dataclass(eq=False)
 class ModelUnavailable(AletheiaError):
-    """A model cannot be had from any of its sources.
-
-    Args:
-        model: its name.
-        reason: where it was looked for and what was found there.
-    """
+    """A model cannot be had; the reason names where it was looked for and what was found there."""
 
     code = "model_unavailable"
     retryable = True
 
-    def __init__(self, model: str, reason: str) -> None:
-        super().__init__(model, reason)
-        self.model, self.reason = model, reason
+    model: str
+    reason: str
 
     def __str__(self) -> str:
         return f"model {self.model!r} is unavailable: {self.reason}"
 
 
+@dataclass(eq=False)
 class ComputeFailed(AletheiaError):
     """Computing a task failed in a way another attempt may mend.
 
@@ -187,9 +174,8 @@ class ComputeFailed(AletheiaError):
 
     retryable = True
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code, self.message = code, message
+    code: str = field()  # without the default of the root
+    message: str
 
     def __str__(self) -> str:
         return self.message
@@ -204,9 +190,11 @@ class Deferred(AletheiaError):
 
     code = "held_up"
     retryable = True
+
     until: datetime | None
 
 
+@dataclass(eq=False)
 class RateLimited(Deferred):
     """A provider is over one of its limits.
 
@@ -218,15 +206,16 @@ class RateLimited(Deferred):
 
     code = "rate_limited"
 
-    def __init__(self, provider: str, until: datetime, tiers: tuple[str, ...] = ()) -> None:
-        super().__init__(provider, until, tiers)
-        self.provider, self.until, self.tiers = provider, until, tiers
+    provider: str
+    until: datetime | None
+    tiers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         per = f" per {' and '.join(self.tiers)}" if self.tiers else ""
         return f"{self.provider!r} is over its limit{per} until {self.until}"
 
 
+@dataclass(eq=False)
 class BudgetExceeded(Deferred):
     """A budget has no room for a call.
 
@@ -240,17 +229,11 @@ class BudgetExceeded(Deferred):
 
     code = "budget_exceeded"
 
-    def __init__(
-        self,
-        budget: str,
-        limit: Decimal | int,
-        spent: Decimal | int,
-        asked: Decimal | int,
-        until: datetime | None,
-    ) -> None:
-        super().__init__(budget, limit, spent, asked, until)
-        self.budget, self.limit, self.spent, self.asked = budget, limit, spent, asked
-        self.until = until
+    budget: str
+    limit: Decimal | int
+    spent: Decimal | int
+    asked: Decimal | int
+    until: datetime | None
 
     def __str__(self) -> str:
         unit = "USD" if "_USD_" in self.budget else "tokens"
@@ -265,54 +248,39 @@ class BudgetExceeded(Deferred):
         )
 
 
+@dataclass(eq=False)
 class BreakerOpen(Deferred):
-    """A dependency failed too often to be asked for a while.
-
-    Args:
-        dependency: its name.
-        until: when it may be tried again, in UTC.
-    """
+    """A dependency failed too often to be asked again before `until`."""
 
     code = "breaker_open"
 
-    def __init__(self, dependency: str, until: datetime) -> None:
-        super().__init__(dependency, until)
-        self.dependency, self.until = dependency, until
+    dependency: str
+    until: datetime | None
 
     def __str__(self) -> str:
         return f"the breaker of {self.dependency!r} is open until {self.until}"
 
 
+@dataclass(eq=False)
 class LaneTaken(Deferred):
-    """Another run works in the bulk lane.
-
-    Args:
-        until: when its lease ends unless it renews it, in UTC.
-    """
+    """Another run works in the bulk lane; its lease ends at `until` unless it renews it."""
 
     code = "lane_taken"
 
-    def __init__(self, until: datetime) -> None:
-        super().__init__(until)
-        self.until = until
+    until: datetime | None
 
     def __str__(self) -> str:
         return f"another run works in the bulk lane, until {self.until} at least"
 
 
+@dataclass(eq=False)
 class Misconfigured(AletheiaError):
-    """A setting or a block is missing or makes no sense.
-
-    Args:
-        name: the setting or block.
-        reason: what is wrong and what to do about it.
-    """
+    """A setting or a block is missing or makes no sense; the reason says what to do about it."""
 
     code = "misconfigured"
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name, self.reason = name, reason
+    name: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
