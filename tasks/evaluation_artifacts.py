@@ -5,7 +5,8 @@ from typing import Final
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from aletheia.quality.evaluation_report import EvaluationReport, FindingRow, SuggestionRow
+from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.remarks import Suggestion
 from aletheia.quality.scores import PARTS, WEIGHTS
 
 KEY: Final = "evaluation"
@@ -69,7 +70,7 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _cells(remark: FindingRow | SuggestionRow) -> str:
+def _cells(remark: Suggestion) -> str:
     shown = ", ".join(f"`{id_}`" for id_ in remark.item_ids[:MAX_IDS])
     left_out = len(remark.item_ids) - MAX_IDS
     ids = f"{shown} and {left_out} more" if left_out > 0 else shown

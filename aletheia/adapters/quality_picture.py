@@ -1,7 +1,4 @@
-"""Draws how the quality of a run's departments went up, by matplotlib.
-
-Its import takes a second and 70 MB, so that is done when a picture is wanted; drawing takes 0.1 s.
-"""
+"""Draws how the quality of a run's departments went up, by matplotlib."""
 
 import io
 import warnings
@@ -34,20 +31,12 @@ _GRID: Final = "#d9d9d9"
 
 
 def draw_quality(progress: RunProgress, project_id: str, *, is_mock: bool) -> bytes:
-    """Draw the quality of each department over its iterations, side by side in their order.
+    """Draw the quality of each department over its iterations, side by side in order, as SVG.
 
     Each has a line from its quality before the first iteration to the last one's, and its threshold
     as a broken line. Departments that were never scored are left out.
-
-    Args:
-        progress: of the run.
-        project_id: whose.
-        is_mock: whether the items were made up, which the picture says.
-
-    Returns:
-        An SVG.
     """
-    # Takes a second, and must not be paid by whoever draws nothing.
+    # Takes a second and 70 MB, which must not be paid by whoever draws nothing.
     from matplotlib import rc_context  # noqa: PLC0415 - slow  # pyright: ignore[reportUnknownVariableType]
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - slow
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow
@@ -66,20 +55,15 @@ def draw_quality(progress: RunProgress, project_id: str, *, is_mock: bool) -> by
         for department in scored:
             last = len(department.iterations)
             numbers |= {left: "0", left + last: str(last)}
-            names[left + last / 2] = _name(department)
+            name = " ".join(department.department.name.split())
+            names[left + last / 2] = name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
             _draw_department(axes, department, left)
             left += last + _GAP
         axes.set_xticks(list(numbers), list(numbers.values()))
         axes.tick_params(axis="x", which="minor", length=0, pad=24)
         axes.xaxis.remove_overlapping_locs = False
-        axes.set_xticks(
-            list(names),
-            list(names.values()),
-            minor=True,
-            rotation=30,
-            rotation_mode="anchor",
-            ha="right",
-        )
+        slanted = {"rotation": 30, "rotation_mode": "anchor", "ha": "right"}
+        axes.set_xticks(list(names), list(names.values()), minor=True, **slanted)
         axes.set_xlim(-_GAP / 2, max(left - _GAP / 2, _GAP))
         drawn = io.BytesIO()
         figure.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None})
@@ -105,31 +89,20 @@ def _set_up(axes: Any, project_id: str, *, is_mock: bool) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, frameon=False)
 
 
-def _draw_department(axes: Any, one: DepartmentProgress, left: float) -> None:
-    right = left + len(one.iterations)
-    places = [left + number for number in range(len(one.scores))]
-    colour = _REACHED if one.reason is StopReason.THRESHOLD_REACHED else _SHORT
-    edge = _GAP * 0.4
-    axes.plot(
-        [left - edge, right + edge],
-        [one.threshold, one.threshold],
-        color=_SHORT,
-        linestyle="--",
-        linewidth=1.2,
-    )
-    axes.plot(places, one.scores, color=_LINE, linewidth=1.8, marker="o", markersize=3)
-    axes.plot([right], [one.scores[-1]], color=colour, marker="o", markersize=7)
+def _draw_department(axes: Any, department: DepartmentProgress, left: float) -> None:
+    right, scores = left + len(department.iterations), department.scores
+    places = [left + number for number in range(len(scores))]
+    colour = _REACHED if department.reason is StopReason.THRESHOLD_REACHED else _SHORT
+    ends = [left - 0.4 * _GAP, right + 0.4 * _GAP]
+    axes.plot(ends, [department.threshold] * 2, color=_SHORT, linestyle="--", linewidth=1.2)
+    axes.plot(places, scores, color=_LINE, linewidth=1.8, marker="o", markersize=3)
+    axes.plot([right], [scores[-1]], color=colour, marker="o", markersize=7)
     axes.annotate(
-        f"{one.scores[-1]:.0f}",
-        (right, one.scores[-1]),
+        f"{scores[-1]:.0f}",
+        (right, scores[-1]),
         xytext=(0, 7),
         textcoords="offset points",
         ha="center",
         fontsize=10,
         color=colour,
     )
-
-
-def _name(one: DepartmentProgress) -> str:
-    name = " ".join(one.department.name.split())
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"

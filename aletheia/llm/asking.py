@@ -1,12 +1,11 @@
 """Asking a model a question once: a saved answer is not asked for again."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from aletheia.errors import AletheiaError
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message, estimate_tokens
+from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer
 
@@ -19,17 +18,13 @@ class AskPlan:
 
     Attributes:
         model: its name.
-        max_context_tokens: bound on the items a prompt quotes.
         max_answer_tokens: longest answer.
         temperature: 0 to 2; `None` leaves it to the provider.
-        count_tokens: estimates the tokens of a text.
     """
 
     model: str
-    max_context_tokens: int = 6000
     max_answer_tokens: int = 1200
     temperature: float | None = 0.3
-    count_tokens: Callable[[str], int] = estimate_tokens
 
 
 async def ask_once(

@@ -1,9 +1,8 @@
 """The aspects of a department: what it deals with, in the words of its description.
 
 They are the runs of words between function words, verbs and punctuation: of "Reviews contracts and
-advises on data protection" they are "contracts" and "data protection". One more aspect is the
-department as a whole, to which every item belongs that belongs to any of them. Without a
-description it is the only one and every item belongs to it.
+advises on data protection" they are "contracts" and "data protection". One more is the whole, to
+which every item of another belongs; without a description it is the only one, and has all items.
 """
 
 import re
@@ -31,23 +30,14 @@ _WORD_OR_MARK: Final = re.compile(rf"{WORD.pattern}|[^\w\s]|\d+")
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """Something that a department deals with.
-
-    Attributes:
-        name: in the department's own words, or `WHOLE`.
-        stems: of its words; none for `WHOLE`.
-    """
+    """A name in the department's own words, and their stems; `WHOLE` has none."""
 
     name: str
     stems: frozenset[str]
 
 
 def find_aspects(department: Department) -> tuple[Aspect, ...]:
-    """Return what a department deals with.
-
-    Returns:
-        At most `MAX_ASPECTS`, in the order of the description, and `WHOLE` behind them.
-    """
+    """Return at most `MAX_ASPECTS`, in the order of the description, and `WHOLE` behind them."""
     names: dict[frozenset[str], str] = {}
     counts: Counter[frozenset[str]] = Counter()
     for run in _runs_of(department.description[:_MAX_DESCRIPTION_CHARS]):
@@ -62,14 +52,7 @@ def find_aspects(department: Department) -> tuple[Aspect, ...]:
 
 
 class AspectFinder:
-    """Finds the aspects that texts name.
-
-    Args:
-        aspects: of a department, `WHOLE` last.
-
-    Attributes:
-        stems: of all aspects together.
-    """
+    """Finds which of a department's aspects, `WHOLE` last, texts name; `stems` are those of all."""
 
     def __init__(self, aspects: Sequence[Aspect]) -> None:
         self._own = aspects[:-1]
@@ -108,11 +91,8 @@ def _runs_of(text: str) -> list[list[str]]:
             runs.append([])
         else:
             runs[-1].append(word)
-    return [run[-_MAX_WORDS:] if run[0].isascii() else run for run in runs if _is_specific(run)]
-
-
-def _is_specific(run: Sequence[str]) -> bool:
-    return any(stem_of(word) not in WORDS["vague"] for word in run)
+    specific = [run for run in runs if not WORDS["vague"].issuperset(map(stem_of, run))]
+    return [run[-_MAX_WORDS:] if run[0].isascii() else run for run in specific]
 
 
 def _join(run: Sequence[str]) -> str:

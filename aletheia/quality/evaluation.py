@@ -1,8 +1,7 @@
 """What a department is worth, in detail (SPEC §4, Evaluation).
 
-The score is the gate's own, with three judges wherever it is. Findings and suggestions come from
-what was counted and, where a model answers, from it; each cites the items it rests on, or the
-aspect that has none, and what cites anything else is dropped.
+The score is the gate's own, always with three judges. Findings and suggestions come from what was
+counted and from a model; what does not cite the items it rests on is dropped.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ from aletheia.llm.answers import AnswerLog
 from aletheia.llm.asking import AskPlan, ask_once
 from aletheia.llm.faults import Fault
 from aletheia.llm.ports import ChatModel
-from aletheia.quality.judge import RefinedQuality, judge_fully
+from aletheia.quality.judge import JudgeState, RefinedQuality, refine_quality
 from aletheia.quality.prompts.evaluate_department import FORM, build_prompt
 from aletheia.quality.remarks import Finding, Remarks, Suggestion
 from aletheia.quality.scores import QualityItem, score_quality
@@ -31,16 +30,12 @@ class Evaluation:
     """What a department's items are worth.
 
     Attributes:
-        project_id: the project.
         department: its slug.
-        department_name: for people.
         threshold: quality at which it is done, 0 to 100.
         items: how many were evaluated.
-        version: of its items.
-        quality: the scores, with what they rest on.
+        version: of its items, see `version_of`.
         findings: what is wrong, the most severe first.
-        suggestions: what would help.
-        faults: why something of a model's answer is not in it.
+        faults: why something of the answer about findings is not in it.
         is_mock: whether something in it was made up.
     """
 
@@ -94,30 +89,27 @@ async def evaluate_items(
     plan: AskPlan,
     version: str | None = None,
 ) -> Evaluation:
-    """Evaluate a department's items.
+    """Evaluate all items of a department, oldest first; a model's failure leaves what was counted.
 
-    Args:
-        chat: what judges; whatever is wrong with it leaves what was counted.
-        answers: saves the answers of this evaluation, under `judge-1` to `judge-3` and `findings`.
-        department: whose items.
-        items: all of them, oldest first.
-        project_id: the project.
-        plan: how the model is asked.
-        version: that was asked for; `None` is that of the items, from which it differs where some
-            of them have been deleted since.
+    Answers are saved under `judge-1` to `judge-3` and `findings`. `version` is the one that was
+    asked for, where items have been deleted since.
     """
     counted = score_quality(department, items)
-    quality = await judge_fully(chat, answers, department, items, counted, plan=plan)
+    quality = await refine_quality(
+        chat,
+        answers,
+        department,
+        items,
+        counted,
+        threshold=counted.total,
+        stalled_iterations=0,
+        state=JudgeState(),
+        plan=plan,
+    )
     remarks = Remarks({item.id for item in items})
     remarks.count(counted)
     if items:
-        messages = build_prompt(
-            department,
-            items,
-            dict(quality.scores),
-            max_context_tokens=plan.max_context_tokens,
-            count_tokens=plan.count_tokens,
-        )
+        messages = build_prompt(department, items, quality.scores)
         outcome = await ask_once(chat, answers, REMARKS_STEP, messages, FORM, plan=plan)
         remarks.read(outcome)
     return Evaluation(

@@ -1,19 +1,18 @@
 """Requests and results of evaluations, as they are stored (SPEC §4, Evaluation).
 
-A request is stored before anything runs, so that one that never got a run can be found. Each
-version of a department, that is each set of item ids, is evaluated once, unless it is forced. One
-run at a time works on a request; if it dies, its lease runs out.
+A request is stored before anything runs, so that one that never got a run can be found. Each set of
+item ids is evaluated once, unless it is forced, and by one run at a time.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from aletheia.documents import Change, Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Update, Where
 from aletheia.items.departments import Department
 from aletheia.quality.evaluation import Evaluation, evaluation_id, version_of
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, TimeUnit, moment
@@ -42,11 +41,9 @@ class EvaluationRequest:
     """A version of a department that is to be evaluated.
 
     Attributes:
-        project_id: the project.
         department: its slug.
         department_number: its place in the order of departments, if it has one.
-        version: of its items.
-        user_id: who asked.
+        version: of its items, see `version_of`.
         is_auto: whether a gather run asked.
         attempt: from 1; each forced request is one more.
         requested_at: when, in UTC.
@@ -72,16 +69,24 @@ class EvaluationRequest:
         key = f"eval:{evaluation_id(self.project_id, self.department, self.version)}"
         return key if self.attempt == 1 else f"{key}:{self.attempt}"
 
+    def to_document(self) -> Document:
+        """Return it as it is stored, not leased."""
+        document = {**asdict(self), "_id": self.key, "requested_at": self.requested_at.isoformat()}
+        document["auto"] = document.pop("is_auto")
+        return {**document, "holder": "", "lease_until": 0}
+
+    @classmethod
+    def from_document(cls, document: Document) -> "EvaluationRequest":
+        """Return what `to_document` wrote."""
+        values: dict[str, Any] = {field.name: document.get(field.name) for field in fields(cls)}
+        values["is_auto"] = document["auto"]
+        values["requested_at"] = datetime.fromisoformat(document["requested_at"])
+        return cls(**values)
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOrder:
-    """All that a run has to know in order to do a request.
-
-    Attributes:
-        request: the request.
-        department: as it was when it was asked for.
-        item_ids: of its items by then, sorted; some may have been deleted since.
-    """
+    """A request with what it was asked for: the department as it was, and its sorted item ids."""
 
     request: EvaluationRequest
     department: Department
@@ -90,12 +95,7 @@ class EvaluationOrder:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """What became of a request.
-
-    Attributes:
-        request: the one that counts, new or not.
-        stored: the evaluation there is already; then no run is needed.
-    """
+    """The request that counts, new or not; where its evaluation is stored, no run is needed."""
 
     request: EvaluationRequest
     stored: Document | None
@@ -110,8 +110,7 @@ class EvaluationStore:
         clock: what leases go by, and when something is requested or evaluated.
         lease_s: how long a request stays that of a run that died, seconds.
         skew_s: how far clocks may differ, seconds.
-        announce: writes down that the result of a request is to be stored by the Brain; done before
-            it is saved, so that whoever dies in between leaves that behind.
+        announce: records, before a result is saved, that the Brain is to get it.
     """
 
     def __init__(
@@ -147,21 +146,11 @@ class EvaluationStore:
         is_forced: bool = False,
         run_id: str | None = None,
     ) -> Requested:
-        """Write down that a department is to be evaluated as it is now, before anything runs.
+        """Store that a department is to be evaluated with these items, before anything runs.
 
         A second request for the same version is the first one; forced, it is a new attempt, unless
-        the last one has not begun yet.
-
-        Args:
-            department: the department.
-            item_ids: of its items; they name the version and are what will be evaluated.
-            user_id: who asks.
-            is_auto: whether a gather run asks.
-            is_forced: whether a version that was evaluated is to be evaluated again.
-            run_id: the run that asks and will do it; a request that has none yet becomes its own.
-
-        Raises:
-            Unavailable: the store is out of reach.
+        the last one has not begun yet. `run_id` names the run that asks and will do it; a request
+        that has none yet becomes its own.
         """
         version = version_of(item_ids)
         stored = await self.find(department.slug, version)
@@ -187,11 +176,11 @@ class EvaluationStore:
             "department": department.model_dump(mode="json"),
             "item_ids": sorted(set(item_ids)),
         }
-        document = {**_document_of(request), "payload": json.dumps(ordered).encode()}
+        document = {**request.to_document(), "payload": json.dumps(ordered).encode()}
         await self._documents.insert(REQUESTS, [document])
         # Somebody else may have written the same attempt meanwhile: theirs is the one that counts.
         stored = await self._documents.get(REQUESTS, [request.key])
-        return Requested(_request_of(stored[request.key]), None)
+        return Requested(EvaluationRequest.from_document(stored[request.key]), None)
 
     async def find_order(self, key: str) -> EvaluationOrder | None:
         """Return a request of this project by its key, with its items; `None` if unknown."""
@@ -201,7 +190,8 @@ class EvaluationStore:
             return None
         ordered = json.loads(document["payload"])
         department = Department.model_validate(ordered["department"])
-        return EvaluationOrder(_request_of(document), department, tuple(ordered["item_ids"]))
+        request = EvaluationRequest.from_document(document)
+        return EvaluationOrder(request, department, tuple(ordered["item_ids"]))
 
     async def find_key(self, run_id: str) -> str | None:
         """Return the key of the request that a run is known to do."""
@@ -216,24 +206,16 @@ class EvaluationStore:
 
     async def list_without_run(self, *, limit: int = 100) -> list[EvaluationRequest]:
         """List the oldest requests no run is known for, in the order of their departments."""
-        where: dict[str, Any] = {"project_id": self._project_id, "run_id": None}
-        found = await self._documents.find(REQUESTS, where, sort="requested_at", limit=limit)
-        return in_order([_request_of(document) for document in found])
+        return await _list_without_run(self._documents, {"project_id": self._project_id}, limit)
 
     @asynccontextmanager
     async def holding(
         self, request: EvaluationRequest, run_id: str, *, poll_every_s: float = POLL_EVERY_S
     ) -> AsyncGenerator[Document | None]:
-        """Be the one run that is at work on a request, as soon as no other one is.
+        """Lease a request, and yield its evaluation if there is one by now.
 
-        A further attempt of the run that holds it may go on at once; another run waits until there
+        A further attempt of the run that holds it goes on at once; another run waits until there
         is a result, or the lease has run out.
-
-        Yields:
-            The evaluation, if it is there by now; then nothing is left to do.
-
-        Raises:
-            Unavailable: the store is out of reach.
         """
         while (lease := await self._leases.take(request.key, run_id)) is None:
             if (stored := await self.find_result(request)) is not None:
@@ -244,13 +226,10 @@ class EvaluationStore:
             yield await self.find_result(request)
 
     async def save(self, request: EvaluationRequest, evaluation: Evaluation) -> Document:
-        """Keep the result of a request; a result of the same or a later attempt stays as it is.
+        """Store the result of a request, and return what is stored now.
 
-        Returns:
-            What is stored now.
-
-        Raises:
-            ValueError: the evaluation is of something else than was asked for.
+        A result of the same or a later attempt stays as it is. An evaluation of something else than
+        was asked for is a `ValueError`.
         """
         document = evaluation.to_document()
         asked = evaluation_id(request.project_id, request.department, request.version)
@@ -286,69 +265,31 @@ class EvaluationStore:
         found = await self._documents.find(
             REQUESTS, where, sort="attempt", descending=True, limit=1
         )
-        return _request_of(found[0]) if found else None
-
-
-def in_order(requests: Sequence[EvaluationRequest]) -> list[EvaluationRequest]:
-    """Return the requests of a project in the order of departments, a missing number last."""
-
-    def place_of(request: EvaluationRequest) -> tuple[bool, int, datetime]:
-        number = request.department_number
-        return number is None, number or 0, request.requested_at
-
-    return sorted(requests, key=place_of)
+        return EvaluationRequest.from_document(found[0]) if found else None
 
 
 async def list_lost_requests(
     documents: Documents, *, before: datetime, limit: int = 100
 ) -> list[EvaluationRequest]:
-    """List the oldest requests of all projects no run is known for.
+    """List the oldest requests of all projects, made before a time, no run is known for.
 
-    Args:
-        documents: the store.
-        before: only those made before this time, so that none is taken from somebody who is just
-            starting its run.
-        limit: at most so many.
-
-    Returns:
-        Project by project, the one that has waited longest first; each in the order of
-        departments.
+    They come project by project, the one that has waited longest first, as in `list_without_run`.
     """
     await documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
-    where = {"run_id": None, "requested_at": {"$lt": before.isoformat()}}
-    found = await documents.find(REQUESTS, where, sort="requested_at", limit=limit)
-    projects: dict[str, list[EvaluationRequest]] = {}
-    for request in map(_request_of, found):
-        projects.setdefault(request.project_id, []).append(request)
-    return [request for requests in projects.values() for request in in_order(requests)]
+    where = {"requested_at": {"$lt": before.isoformat()}}
+    return await _list_without_run(documents, where, limit)
 
 
-def _document_of(request: EvaluationRequest) -> Document:
-    return {
-        "_id": request.key,
-        "project_id": request.project_id,
-        "department": request.department,
-        "department_number": request.department_number,
-        "version": request.version,
-        "user_id": request.user_id,
-        "auto": request.is_auto,
-        "attempt": request.attempt,
-        "requested_at": request.requested_at.isoformat(),
-        "run_id": request.run_id,
-        "holder": "",
-        "lease_until": 0,
-    }
+async def _list_without_run(
+    documents: Documents, where: Where, limit: int
+) -> list[EvaluationRequest]:
+    waiting = {**where, "run_id": None}
+    found = await documents.find(REQUESTS, waiting, sort="requested_at", limit=limit)
+    requests = list(map(EvaluationRequest.from_document, found))
+    projects = list(dict.fromkeys(request.project_id for request in requests))
 
+    def place_of(request: EvaluationRequest) -> tuple[int, bool, int]:
+        number = request.department_number
+        return projects.index(request.project_id), number is None, number or 0
 
-def _request_of(document: Document) -> EvaluationRequest:
-    return EvaluationRequest(
-        project_id=document["project_id"],
-        department=document["department"],
-        department_number=document["department_number"],
-        version=document["version"],
-        user_id=document["user_id"],
-        is_auto=document["auto"],
-        attempt=document["attempt"],
-        requested_at=datetime.fromisoformat(document["requested_at"]),
-        run_id=document["run_id"],
-    )
+    return sorted(requests, key=place_of)

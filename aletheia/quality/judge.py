@@ -14,8 +14,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from types import MappingProxyType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from aletheia.errors import AletheiaError, Deferred
 from aletheia.items.departments import Department
@@ -52,10 +51,10 @@ MAX_SHIFT: Final = 10.0
 """Points by which a judge moves each part, and so the whole, at most; as far as `JUDGED_WITHIN`,
 so that a judge can decide wherever one is asked for its nearness, and nowhere else."""
 
-Shift: TypeAlias = tuple[float, float, float, float]
+Shift: TypeAlias = tuple[float, ...]
 """By how much an opinion moves the parts, in their order, points."""
 
-_NO_SHIFT: Final[Shift] = (0.0, 0.0, 0.0, 0.0)
+_NO_SHIFT: Final[Shift] = (0.0,) * len(PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +80,13 @@ class JudgeState:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "JudgeState":
         """Return what `to_document` wrote."""
-        shifts = tuple(cast("Shift", tuple(map(float, shift))) for shift in document["shifts"])
+        shifts = tuple(tuple(map(float, shift)) for shift in document["shifts"])
         return cls(int(document["rounds"]), shifts)
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One judge's answer.
-
-    Attributes:
-        step: under which it is saved.
-        scores: its own, 0 to 100 a part.
-        reasons: its own, a sentence a part.
-        model: what ran, in the provider's words.
-        is_mock: whether it was made up.
-    """
+    """One judge's answer: scores of the parts, 0 to 100, each with its reason in a sentence."""
 
     step: str
     scores: Mapping[Part, float]
@@ -103,13 +94,18 @@ class Vote:
     model: str
     is_mock: bool
 
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        document = asdict(self)
+        document["mock"] = document.pop("is_mock")
+        return document
+
 
 @dataclass(frozen=True, slots=True)
 class RefinedQuality:
     """A department's quality with a judge's opinion in it.
 
     Attributes:
-        counted: the deterministic quality.
         scores: of the parts, 0 to 100, after the judge.
         asked: how many answers were asked for; 0 if no judge was due.
         votes: those that could be read.
@@ -133,33 +129,18 @@ class RefinedQuality:
         """Return it as JSON: what was counted, what was answered, and the result."""
         return {
             "score": self.total,
-            "scores": dict(self.scores),
+            "scores": self.scores,
             "counted": self.counted.to_document(),
             "judge": {
                 "asked": self.asked,
-                "votes": [
-                    {
-                        "step": vote.step,
-                        "scores": dict(vote.scores),
-                        "reasons": dict(vote.reasons),
-                        "model": vote.model,
-                        "mock": vote.is_mock,
-                    }
-                    for vote in self.votes
-                ],
+                "votes": [vote.to_document() for vote in self.votes],
                 "faults": [asdict(fault) for fault in self.faults],
             },
         }
 
 
 def count_votes(counted: float, threshold: float, stalled_iterations: int) -> int:
-    """Return how many answers are asked for: three near the threshold, one, or none.
-
-    Args:
-        counted: the deterministic score, 0 to 100.
-        threshold: of the department, 0 to 100.
-        stalled_iterations: for how many iterations the deterministic score has not moved.
-    """
+    """Return how many answers are asked for: three near the threshold, one, or none."""
     distance = abs(counted - threshold)
     if distance <= NEAR_WITHIN:
         return VOTES
@@ -186,12 +167,12 @@ async def refine_quality(
         chat: the model that judges.
         answers: saves the answers of this iteration, under `judge-1` to `judge-3`.
         department: whose items.
-        items: its saved items, those that were counted.
+        items: those that were counted.
         counted: the deterministic quality.
-        threshold: of the department, 0 to 100.
+        threshold: 0 to 100; where it is the counted score, three judges are asked.
         stalled_iterations: for how many iterations the deterministic score has not moved.
         state: what the last call for this department returned.
-        plan: how it is asked.
+        plan: how the model is asked.
     """
     due = count_votes(counted.total, threshold, stalled_iterations) if items else 0
     if not due:
@@ -212,35 +193,14 @@ async def refine_quality(
     return RefinedQuality(counted, _apply(counted, chosen), due, votes, faults, after)
 
 
-async def judge_fully(
-    chat: ChatModel,
-    answers: AnswerLog,
-    department: Department,
-    items: Sequence[QualityItem],
-    counted: Quality,
-    *,
-    plan: AskPlan,
-) -> RefinedQuality:
-    """Ask three judges, wherever the score is; otherwise like `refine_quality`."""
-    if not items:
-        return _leave(counted, JudgeState())
-    votes, faults, was_sent = await _collect(
-        chat, answers, department, items, count=VOTES, plan=plan
-    )
-    chosen = _choose([_shift_of(vote, counted) for vote in votes], counted)
-    scores = _apply(counted, chosen)
-    return RefinedQuality(counted, scores, VOTES, votes, faults, JudgeState(int(was_sent)))
-
-
 def _leave(counted: Quality, state: JudgeState, *faults: Fault) -> RefinedQuality:
-    scores = MappingProxyType(counted.scores)
-    return RefinedQuality(counted, scores, 0, (), faults, state)
+    return RefinedQuality(counted, counted.scores, 0, (), faults, state)
 
 
 def _shift_of(vote: Vote, counted: Quality) -> Shift:
     """Return the bounded shift of each part."""
     moves = (vote.scores[part] - counted.parts[part].score for part in PARTS)
-    return cast("Shift", tuple(max(-MAX_SHIFT, min(MAX_SHIFT, move)) for move in moves))
+    return tuple(max(-MAX_SHIFT, min(MAX_SHIFT, move)) for move in moves)
 
 
 def _choose(shifts: Sequence[Shift], counted: Quality) -> Shift:
@@ -254,12 +214,10 @@ def _choose(shifts: Sequence[Shift], counted: Quality) -> Shift:
 
 
 def _apply(counted: Quality, shift: Shift) -> Mapping[Part, float]:
-    return MappingProxyType(
-        {
-            part: round(max(0.0, min(100.0, counted.parts[part].score + move)), 2)
-            for part, move in zip(PARTS, shift, strict=True)
-        }
-    )
+    return {
+        part: round(max(0.0, min(100.0, counted.parts[part].score + move)), 2)
+        for part, move in zip(PARTS, shift, strict=True)
+    }
 
 
 async def _collect(
@@ -277,54 +235,29 @@ async def _collect(
         The answers that could be read, why the others could not, and whether any was sent.
     """
 
-    async def ask(vote: int) -> Vote | Fault | Deferred:
-        step = f"judge-{vote}"
-        messages = build_prompt(
-            department,
-            items,
-            vote=vote,
-            max_context_tokens=plan.max_context_tokens,
-            count_tokens=plan.count_tokens,
-        )
+    async def ask(step: str, vote: int) -> Vote | AletheiaError:
+        messages = build_prompt(department, items, vote=vote)
         outcome = await ask_once(chat, answers, step, messages, FORM, plan=plan)
-        if isinstance(outcome, Deferred):
-            return outcome
-        if isinstance(outcome, AletheiaError):
-            return _fault_of(step, outcome)
         try:
-            return _read_vote(step, outcome)
+            return outcome if isinstance(outcome, AletheiaError) else _read_vote(step, outcome)
         except UnreadableAnswer as error:
-            return _fault_of(step, error)
+            return error
 
-    steps = (ask(vote) for vote in range(1, count + 1))
-    answered = await asyncio.gather(*steps, return_exceptions=True)
-    outcomes = [_result_of(outcome) for outcome in answered]
-    votes = tuple(outcome for outcome in outcomes if isinstance(outcome, Vote))
+    steps = {f"judge-{vote}": vote for vote in range(1, count + 1)}
+    asked = {step: asyncio.ensure_future(ask(step, vote)) for step, vote in steps.items()}
+    await asyncio.gather(*asked.values(), return_exceptions=True)
+    outcomes = {step: answer.result() for step, answer in asked.items()}
+    votes = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Vote))
     faults = tuple(
-        _fault_of("judge", outcome) if isinstance(outcome, Deferred) else outcome
-        for outcome in outcomes
-        if not isinstance(outcome, Vote)
+        Fault(outcome.code, f"{step}: {outcome}"[:MAX_ERROR_CHARS])
+        for step, outcome in outcomes.items()
+        if isinstance(outcome, AletheiaError)
     )
     if faults:
-        log.warning(
-            "%d of %d judges of %r gave no score: %s",
-            len(faults),
-            count,
-            department.slug,
-            faults[0].message,
-        )
-    return votes, faults, not all(isinstance(outcome, Deferred) for outcome in outcomes)
-
-
-def _result_of(outcome: Vote | Fault | Deferred | BaseException) -> Vote | Fault | Deferred:
-    """Return an outcome of a judge; any other error is raised."""
-    if isinstance(outcome, BaseException) and not isinstance(outcome, Deferred):
-        raise outcome
-    return outcome
-
-
-def _fault_of(step: str, error: AletheiaError) -> Fault:
-    return Fault(error.code, f"{step}: {error}"[:MAX_ERROR_CHARS])
+        said = f"{len(faults)} of {count} judges of {department.slug!r} gave no score"
+        log.warning("%s: %s", said, faults[0].message)
+    was_sent = not all(isinstance(outcome, Deferred) for outcome in outcomes.values())
+    return votes, faults, was_sent
 
 
 def _read_vote(step: str, completion: Completion) -> Vote:
@@ -333,8 +266,8 @@ def _read_vote(step: str, completion: Completion) -> Vote:
     judged: dict[Part, JudgedPart] = {part: getattr(answer, part) for part in PARTS}
     return Vote(
         step=step,
-        scores=MappingProxyType({part: said.score for part, said in judged.items()}),
-        reasons=MappingProxyType({part: said.reason for part, said in judged.items()}),
+        scores={part: said.score for part, said in judged.items()},
+        reasons={part: said.reason for part, said in judged.items()},
         model=completion.model,
         is_mock=completion.is_mock,
     )

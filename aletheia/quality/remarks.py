@@ -1,7 +1,7 @@
 """Findings and suggestions of an evaluation, of which only those are taken whose citations hold."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
@@ -16,26 +16,24 @@ from aletheia.quality.prompts.evaluate_department import (
     MAX_REMARKS,
     JudgedFinding,
     JudgedSuggestion,
-    Remark,
     Severity,
 )
 from aletheia.quality.scores import Part, Quality
 
 Source: TypeAlias = Literal["counted", "judge"]
 
-_RemarkT = TypeVar("_RemarkT", bound=Remark)
+_JudgedT = TypeVar("_JudgedT", bound=JudgedSuggestion)
 
 _RANKS: Final[Mapping[Severity, int]] = {"high": 0, "medium": 1, "low": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong.
+@dataclass(frozen=True)
+class Suggestion:
+    """What would make a department better.
 
     Attributes:
         source: whether it was counted or a model says so.
         part: of the quality.
-        severity: how much it matters.
         text: one sentence.
         item_ids: what it rests on, at most `MAX_IDS`; empty only if `aspect` has no item.
         aspect: the aspect it is about, if any.
@@ -43,7 +41,6 @@ class Finding:
 
     source: Source
     part: Part
-    severity: Severity
     text: str
     item_ids: tuple[str, ...]
     aspect: str = ""
@@ -53,30 +50,17 @@ class Finding:
         return asdict(self) | {"item_ids": list(self.item_ids)}
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """What would make it better; the fields are those of a `Finding`."""
+@dataclass(frozen=True)
+class Finding(Suggestion):
+    """Something that is wrong."""
 
-    source: Source
-    part: Part
-    text: str
-    item_ids: tuple[str, ...]
-    aspect: str = ""
-
-    def to_document(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self) | {"item_ids": list(self.item_ids)}
+    severity: Severity = field(kw_only=True)
 
 
 class Remarks:
-    """Collects findings and suggestions whose citations hold.
-
-    Args:
-        ids: of the items that may be cited.
+    """Collects findings and suggestions that cite only these items.
 
     Attributes:
-        findings: what is wrong.
-        suggestions: what would help.
         faults: why something of a model's answer was not taken.
         is_mock: whether the answer was made up.
     """
@@ -119,24 +103,19 @@ class Remarks:
             self.faults.append(Fault(error.code, str(error)[:MAX_ERROR_CHARS]))
             return
         answer = cast("Mapping[str, Any]", found.value)
-        for place, entry in enumerate(_list_of(answer, "findings")):
-            remark = self._check(entry, JudgedFinding, f"findings.{place}")
-            if remark is not None:
-                ids = tuple(remark.item_ids)
-                finding = Finding("judge", remark.part, remark.severity, remark.text, ids)
-                self.findings.append(finding)
-        for place, entry in enumerate(_list_of(answer, "suggestions")):
-            remark = self._check(entry, JudgedSuggestion, f"suggestions.{place}")
-            if remark is not None:
-                ids = tuple(remark.item_ids)
-                self.suggestions.append(Suggestion("judge", remark.part, remark.text, ids))
+        for judged in self._check(answer, "findings", JudgedFinding):
+            ids, severity = tuple(judged.item_ids), judged.severity
+            self.findings.append(Finding("judge", judged.part, judged.text, ids, severity=severity))
+        for judged in self._check(answer, "suggestions", JudgedSuggestion):
+            ids = tuple(judged.item_ids)
+            self.suggestions.append(Suggestion("judge", judged.part, judged.text, ids))
 
     def _add_gap(self, aspect: Mapping[str, Any]) -> None:
         name, items, enough = aspect["aspect"], aspect["items"], aspect["enough"]
         text = f"{name!r} has {items} of the {enough} items it takes."
         severity: Severity = "medium" if items else "high"
         ids = tuple(aspect["item_ids"])
-        self.findings.append(Finding("counted", "coverage", severity, text, ids, name))
+        self.findings.append(Finding("counted", "coverage", text, ids, name, severity=severity))
         subject = "the department" if name == WHOLE else repr(name)
         wish = f"Write {enough - items} more items about {subject}."
         self.suggestions.append(Suggestion("counted", "coverage", wish, ids, name))
@@ -147,26 +126,27 @@ class Remarks:
         if found["count"]:
             text = f"{found['count']} {what}."
             ids = tuple(found["item_ids"])
-            self.findings.append(Finding("counted", part, severity, text, ids))
+            self.findings.append(Finding("counted", part, text, ids, severity=severity))
 
-    def _check(self, entry: object, form: type[_RemarkT], where: str) -> _RemarkT | None:
-        try:
-            remark = form.model_validate(entry)
-        except ValidationError as error:
-            message = f"{where}: {explain(error)}"[:MAX_ERROR_CHARS]
-            self.faults.append(Fault("invalid_remark", message))
-            return None
-        if unknown := [item_id for item_id in remark.item_ids if item_id not in self._ids]:
-            fault = f"{where} cites {len(unknown)} items that are not there"
-            self.faults.append(Fault("unknown_item", fault))
-            return None
-        return remark
+    def _check(
+        self, answer: Mapping[str, Any], name: str, form: type[_JudgedT]
+    ) -> Iterator[_JudgedT]:
+        """Yield the entries of a list whose form and citations hold; the others are faults."""
+        listed = answer.get(name)
+        entries = cast("list[object]", listed)[:MAX_REMARKS] if isinstance(listed, list) else []
+        for place, entry in enumerate(entries):
+            try:
+                judged = form.model_validate(entry)
+            except ValidationError as error:
+                message = f"{name}.{place}: {explain(error)}"[:MAX_ERROR_CHARS]
+                self.faults.append(Fault("invalid_remark", message))
+                continue
+            if unknown := [item_id for item_id in judged.item_ids if item_id not in self._ids]:
+                message = f"{name}.{place} cites {len(unknown)} items that are not there"
+                self.faults.append(Fault("unknown_item", message))
+                continue
+            yield judged
 
 
 def _has_remarks(value: object) -> bool:
     return isinstance(value, dict) and ("findings" in value or "suggestions" in value)
-
-
-def _list_of(answer: Mapping[str, Any], name: str) -> list[object]:
-    value = answer.get(name)
-    return cast("list[object]", value)[:MAX_REMARKS] if isinstance(value, list) else []

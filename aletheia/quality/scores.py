@@ -1,6 +1,6 @@
 """How good a department's items are, computed from the items alone (SPEC §4, Quality).
 
-Four parts, each 0 to 100 and each with its evidence:
+Four parts, each 0 to 100 and with its evidence:
 
     coverage 40 %       how many of the department's aspects have enough distinct items
     depth 30 %          how far the best items of each aspect go into detail
@@ -8,16 +8,15 @@ Four parts, each 0 to 100 and each with its evidence:
     actionability 10 %  how many of the items say who does what, when, and by which figure it shows
 
 An item without substance (filler), or one that repeats an earlier one, adds to no part and lowers
-the shares it is counted in. Adding an item at the end never lowers coverage or depth, as long as
-all items are scored (`MAX_ITEMS`). Without a description every item belongs to the department, and
-the score measures amount and care, not fit.
+the shares it is counted in. A further item never lowers coverage or depth, as long as all are
+scored (`MAX_ITEMS`). Without a description the score measures amount and care, not fit.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
 from aletheia.items.departments import Department
@@ -26,12 +25,15 @@ from aletheia.quality.reading import Reading, read_text
 
 Part: TypeAlias = Literal["coverage", "depth", "coherence", "actionability"]
 
-PARTS: Final[tuple[Part, ...]] = ("coverage", "depth", "coherence", "actionability")
-
-WEIGHTS: Final[Mapping[Part, float]] = MappingProxyType(
-    {"coverage": 0.4, "depth": 0.3, "coherence": 0.2, "actionability": 0.1}
-)
+WEIGHTS: Final[Mapping[Part, float]] = {
+    "coverage": 0.4,
+    "depth": 0.3,
+    "coherence": 0.2,
+    "actionability": 0.1,
+}
 """Shares of the parts in the whole (SPEC §4, Quality)."""
+
+PARTS: Final[tuple[Part, ...]] = tuple(WEIGHTS)
 
 ENOUGH_ITEMS: Final = 12
 """Distinct items that cover a department as a whole: the smallest batch (SPEC §4) twice, and 2."""
@@ -76,13 +78,7 @@ _STRAY_AT: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class QualityItem:
-    """An item as far as quality is concerned.
-
-    Attributes:
-        id: of the saved item.
-        content: the content itself.
-        summary: its gist; documents of others may have none.
-    """
+    """A saved item as far as quality is concerned; documents of others may have no summary."""
 
     id: str
     content: str
@@ -91,12 +87,7 @@ class QualityItem:
 
 @dataclass(frozen=True, slots=True)
 class PartScore:
-    """One part of a department's quality.
-
-    Attributes:
-        score: 0 to 100.
-        evidence: what was counted, as JSON.
-    """
+    """One part of a department's quality: a score, 0 to 100, and what was counted, as JSON."""
 
     score: float
     evidence: Mapping[str, Any]
@@ -164,12 +155,7 @@ class _Rated:
 
 
 def score_quality(department: Department, items: Sequence[QualityItem]) -> Quality:
-    """Score a department's own items.
-
-    Args:
-        department: whose description names the aspects.
-        items: its saved items, oldest first.
-    """
+    """Score a department's saved items, oldest first."""
     aspects = find_aspects(department)
     rated = _rate(items[-MAX_ITEMS:], aspects)
     members = _members(rated, len(aspects))
@@ -186,7 +172,7 @@ def score_quality(department: Department, items: Sequence[QualityItem]) -> Quali
         "coherence": _score_coherence(rated, has_aspects=len(aspects) > 1),
         "actionability": _score_actionability(rated),
     }
-    return Quality(MappingProxyType(parts), len(items), tuple(warnings))
+    return Quality(parts, len(items), tuple(warnings))
 
 
 def _rate(items: Sequence[QualityItem], aspects: Sequence[Aspect]) -> list[_Rated]:
@@ -250,26 +236,26 @@ def _members(rated: Sequence[_Rated], aspects: int) -> list[list[_Rated]]:
     return members
 
 
-def _enough(aspects: Sequence[Aspect], place: int) -> int:
-    """Return how many items cover an aspect."""
-    if aspects[place].name == WHOLE:
+def _enough(aspect: Aspect, aspects: int) -> int:
+    """Return how many items cover an aspect, one of so many with the whole."""
+    if aspect.name == WHOLE:
         return ENOUGH_ITEMS
-    return max(MIN_PER_ASPECT, -(-ENOUGH_ITEMS // (len(aspects) - 1)))
+    return max(MIN_PER_ASPECT, math.ceil(ENOUGH_ITEMS / (aspects - 1)))
 
 
 def _score_coverage(aspects: Sequence[Aspect], members: Sequence[Sequence[_Rated]]) -> PartScore:
     shares: list[float] = []
     found: list[dict[str, Any]] = []
-    for place, aspect in enumerate(aspects):
-        enough = _enough(aspects, place)
-        shares.append(min(1.0, sum(item.weight for item in members[place]) / enough))
+    for aspect, items in zip(aspects, members, strict=True):
+        enough = _enough(aspect, len(aspects))
+        shares.append(min(1.0, sum(item.weight for item in items) / enough))
         found.append(
             {
                 "aspect": aspect.name,
                 "covered": round(shares[-1], 4),
-                "items": len(members[place]),
+                "items": len(items),
                 "enough": enough,
-                "item_ids": [item.id for item in members[place][:MAX_IDS]],
+                "item_ids": [item.id for item in items[:MAX_IDS]],
             }
         )
     return PartScore(_percent(fmean(shares)), {"aspects": found})
@@ -278,9 +264,9 @@ def _score_coverage(aspects: Sequence[Aspect], members: Sequence[Sequence[_Rated
 def _score_depth(aspects: Sequence[Aspect], members: Sequence[Sequence[_Rated]]) -> PartScore:
     depths: list[float] = []
     found: list[dict[str, Any]] = []
-    for place, aspect in enumerate(aspects):
-        enough = _enough(aspects, place)
-        best = sorted(members[place], key=lambda item: -item.depth)[:enough]
+    for aspect, items in zip(aspects, members, strict=True):
+        enough = _enough(aspect, len(aspects))
+        best = sorted(items, key=lambda item: -item.depth)[:enough]
         depths.append(sum(item.depth for item in best) / enough)
         found.append(
             {
@@ -319,7 +305,11 @@ def _score_coherence(rated: Sequence[_Rated], *, has_aspects: bool) -> PartScore
 def _score_actionability(rated: Sequence[_Rated]) -> PartScore:
     good = [item for item in rated if item.is_good]
     signs = Counter(sign for item in good for sign in item.reading.signs)
-    weak = [item.id for item in good if _is_weak(item.reading.signs)]
+    weak = [
+        item.id
+        for item in good
+        if "who" not in item.reading.signs or len(item.reading.signs) < _MIN_SIGNS
+    ]
     evidence = {
         "items": len(rated),
         "say": {sign: signs[sign] for sign in ("who", "what", "when", "figure")},
@@ -328,10 +318,6 @@ def _score_actionability(rated: Sequence[_Rated]) -> PartScore:
     # An item that does not fit is no help, however clear it is.
     values = [item.fit * len(item.reading.signs) / 4 for item in good]
     return PartScore(_share_of(values, rated), evidence)
-
-
-def _is_weak(signs: frozenset[str]) -> bool:
-    return "who" not in signs or len(signs) < _MIN_SIGNS
 
 
 def _share_of(values: Sequence[float], rated: Sequence[_Rated]) -> float:

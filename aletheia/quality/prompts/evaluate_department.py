@@ -1,14 +1,19 @@
 """Asking a model what is good and bad about a department's items, and what to do about it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aletheia.items.departments import Department
-from aletheia.llm.messages import QUOTED_IS_DATA, Message, clean_text, estimate_tokens, quote
+from aletheia.llm.messages import QUOTED_IS_DATA, Message, clean_text, quote
 from aletheia.llm.structured import form_of
-from aletheia.quality.prompts.judge_quality import SCALE, choose_items, quote_material
+from aletheia.quality.prompts.judge_quality import (
+    MAX_CONTEXT_TOKENS,
+    SCALE,
+    choose_items,
+    quote_material,
+)
 from aletheia.quality.scores import Part, QualityItem
 
 MAX_REMARKS: Final = 8
@@ -23,8 +28,8 @@ def _require_text(text: str) -> str:
     return cleaned
 
 
-class Remark(BaseModel):
-    """Something about certain items."""
+class JudgedSuggestion(BaseModel):
+    """What would make certain items better."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -37,14 +42,10 @@ class Remark(BaseModel):
     )
 
 
-class JudgedFinding(Remark):
+class JudgedFinding(JudgedSuggestion):
     """What is wrong with certain items."""
 
     severity: Severity
-
-
-class JudgedSuggestion(Remark):
-    """What would make certain items better."""
 
 
 class JudgedRemarks(BaseModel):
@@ -62,21 +63,12 @@ FORM: Final = form_of(JudgedRemarks, "department_evaluation")
 def build_prompt(
     department: Department,
     items: Sequence[QualityItem],
-    scores: dict[Part, float],
+    scores: Mapping[Part, float],
     *,
-    max_context_tokens: int,
-    count_tokens: Callable[[str], int] = estimate_tokens,
+    max_context_tokens: int = MAX_CONTEXT_TOKENS,
 ) -> tuple[Message, Message]:
-    """Build the messages that ask for findings and suggestions.
-
-    Args:
-        department: whose items they are.
-        items: all of them, at least one.
-        scores: of the parts, 0 to 100.
-        max_context_tokens: bound on the quoted items.
-        count_tokens: estimates the tokens of a text.
-    """
-    shown = choose_items(items, max_context_tokens, count_tokens)
+    """Build the messages that ask for findings and suggestions on at least one item."""
+    shown = choose_items(items, max_context_tokens)
     order: dict[str, Any] = {"items": len(items), "shown": len(shown), "scores": scores}
     blocks = [
         *quote_material(department, shown),

@@ -1,6 +1,6 @@
 """Asking a model how good a department's items are (SPEC §4, Quality)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,9 @@ from aletheia.llm.messages import (
 from aletheia.llm.structured import form_of
 from aletheia.quality.aspects import WHOLE, find_aspects
 from aletheia.quality.scores import QualityItem
+
+MAX_CONTEXT_TOKENS: Final = 6000
+"""Bound on the items that a prompt quotes, estimated tokens."""
 
 MAX_DESCRIPTION_TOKENS: Final = 800
 
@@ -66,19 +69,13 @@ def build_prompt(
     items: Sequence[QualityItem],
     *,
     vote: int,
-    max_context_tokens: int,
-    count_tokens: Callable[[str], int] = estimate_tokens,
+    max_context_tokens: int = MAX_CONTEXT_TOKENS,
 ) -> tuple[Message, Message]:
-    """Build the messages that ask for one judge's scores.
+    """Build the messages that ask for one judge's scores of at least one item.
 
-    Args:
-        department: whose items they are.
-        items: all of them, at least one.
-        vote: 1 to `VOTES`; each begins with another item, since models weigh what comes first.
-        max_context_tokens: bound on the quoted items; if not all fit, they are chosen evenly.
-        count_tokens: estimates the tokens of a text.
+    Each vote, 1 to `VOTES`, begins with another item, since models weigh what comes first.
     """
-    shown = choose_items(items, max_context_tokens, count_tokens)
+    shown = choose_items(items, max_context_tokens)
     first = (vote - 1) * len(shown) // VOTES
     blocks = [
         *quote_material(department, [*shown[first:], *shown[:first]]),
@@ -120,14 +117,10 @@ def shorten_item(item: QualityItem) -> str:
     return cut_text(clean_text(item.content), MAX_ITEM_TOKENS)
 
 
-def choose_items(
-    items: Sequence[QualityItem],
-    max_tokens: int,
-    count_tokens: Callable[[str], int] = estimate_tokens,
-) -> list[QualityItem]:
+def choose_items(items: Sequence[QualityItem], max_tokens: int) -> list[QualityItem]:
     """Choose the items that fit, at even distances over the list, in its order; at least one."""
     # An id and the JSON around it are counted with the text they belong to.
-    sizes = [count_tokens(shorten_item(item)) + count_tokens(item.id) + 8 for item in items]
+    sizes = [estimate_tokens(shorten_item(item)) + estimate_tokens(item.id) + 8 for item in items]
     count = len(items)
     while True:
         places = sorted({place * len(items) // count for place in range(count)})

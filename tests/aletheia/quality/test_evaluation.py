@@ -24,6 +24,7 @@ from aletheia.quality.evaluation_store import (
     EvaluationStore,
     list_lost_requests,
 )
+from aletheia.quality.judge import MAX_SHIFT
 from aletheia.quality.prompts.evaluate_department import MAX_REMARKS, build_prompt
 from aletheia.quality.scores import PARTS, Part, QualityItem
 from aletheia.store.clock import Clock
@@ -33,7 +34,7 @@ from tests.fakes.clock import MovableClock
 
 LEGAL = department(code_dep_number=3)
 ITEMS = items(GOOD)
-IDS = [one.id for one in ITEMS]
+IDS = [item.id for item in ITEMS]
 PLAN = AskPlan("judge-model")
 SNAPSHOT = Path(__file__).with_name("prompts") / "evaluate_department.txt"
 SCORES = json.dumps({part: {"score": 85, "reason": "because"} for part in PARTS})
@@ -69,7 +70,7 @@ async def evaluate(
 
 
 def judged(evaluation: Evaluation) -> list[tuple[str, ...]]:
-    return [one.item_ids for one in evaluation.findings if one.source == "judge"]
+    return [remark.item_ids for remark in evaluation.findings if remark.source == "judge"]
 
 
 def codes(evaluation: Evaluation) -> list[str]:
@@ -78,7 +79,7 @@ def codes(evaluation: Evaluation) -> list[str]:
 
 def test_a_version_is_that_of_a_set_of_ids() -> None:
     assert version_of(["a", "b"]) == version_of(["b", "a", "a"])
-    assert len({version_of(one) for one in ([], [""], ["a"], ["a", "b"], ["a\nb"], ["ab"])}) == 6
+    assert len({version_of(ids) for ids in ([], [""], ["a"], ["a", "b"], ["a\nb"], ["ab"])}) == 6
     assert len(version_of([])) == 64
 
 
@@ -87,7 +88,9 @@ async def test_an_evaluation_has_scores_findings_and_suggestions() -> None:
     evaluation = await evaluate(said)
     assert evaluation.quality.asked == 3
     assert judged(evaluation) == [("i0", "i3")]
-    assert ("judge", ("i1",)) in [(one.source, one.item_ids) for one in evaluation.suggestions]
+    assert ("judge", ("i1",)) in [
+        (remark.source, remark.item_ids) for remark in evaluation.suggestions
+    ]
     assert evaluation.version == version_of(IDS)
     assert evaluation.faults == ()
 
@@ -115,7 +118,7 @@ async def test_a_finding_whose_citation_or_form_does_not_hold_is_dropped_alone(
 
 async def test_a_suggestion_whose_citation_does_not_hold_is_dropped() -> None:
     evaluation = await evaluate(remarks((), [suggestion("gone"), suggestion("i2")]))
-    said = [one.item_ids for one in evaluation.suggestions if one.source == "judge"]
+    said = [remark.item_ids for remark in evaluation.suggestions if remark.source == "judge"]
     assert said == [("i2",)]
     assert codes(evaluation) == ["unknown_item"]
 
@@ -140,21 +143,23 @@ async def test_without_a_models_findings_the_counted_ones_stand(reply: Reply, co
     ]
     evaluation = await evaluate(reply, texts)
     assert codes(evaluation) == [code]
-    found = {(one.part, one.item_ids) for one in evaluation.findings if not one.aspect}
+    found = {(remark.part, remark.item_ids) for remark in evaluation.findings if not remark.aspect}
     assert {("coherence", ("f0", "f1")), ("coherence", ("again0",))} <= found
-    gaps = {one.aspect: one.severity for one in evaluation.findings if one.aspect}
+    gaps = {remark.aspect: remark.severity for remark in evaluation.findings if remark.aspect}
     assert gaps["disputes"] == "high"
     assert gaps["contracts"] == "medium"
-    assert "Write 3 more items about 'disputes'." in [one.text for one in evaluation.suggestions]
-    ranks = [("high", "medium", "low").index(one.severity) for one in evaluation.findings]
+    assert "Write 3 more items about 'disputes'." in [
+        remark.text for remark in evaluation.suggestions
+    ]
+    ranks = [("high", "medium", "low").index(remark.severity) for remark in evaluation.findings]
     assert ranks == sorted(ranks)
 
 
 async def test_every_citation_exists() -> None:
     evaluation = await evaluate(remarks([finding("i0")], [suggestion("i1")]))
-    for one in (*evaluation.findings, *evaluation.suggestions):
-        assert set(one.item_ids) <= set(IDS)
-        assert one.item_ids or one.aspect
+    for remark in (*evaluation.findings, *evaluation.suggestions):
+        assert set(remark.item_ids) <= set(IDS)
+        assert remark.item_ids or remark.aspect
 
 
 async def test_of_a_flood_of_findings_the_first_count() -> None:
@@ -165,8 +170,13 @@ async def test_of_a_flood_of_findings_the_first_count() -> None:
 async def test_a_department_without_items_is_evaluated_without_a_model() -> None:
     evaluation = await evaluate(texts=[], chat=ScriptedChat())
     assert evaluation.quality.total == 0
-    assert {one.severity for one in evaluation.findings} == {"high"}
+    assert {remark.severity for remark in evaluation.findings} == {"high"}
     assert evaluation.faults == ()
+
+
+async def test_three_judges_are_asked_wherever_the_score_is() -> None:
+    quality = (await evaluate(texts=items(FILLER))).quality
+    assert (quality.counted.total, quality.total, quality.asked) == (0, MAX_SHIFT, 3)
 
 
 async def test_answers_are_kept_and_read_again() -> None:
@@ -251,7 +261,7 @@ async def test_the_same_version_is_asked_for_once(store: EvaluationStore) -> Non
 
 async def test_several_requests_at_once_are_one(store: EvaluationStore) -> None:
     asked = await asyncio.gather(*(ask(store) for _ in range(8)))
-    assert len({one.request for one in asked}) == 1
+    assert len({request.request for request in asked}) == 1
     assert len(await store.list_without_run()) == 1
 
 
@@ -280,11 +290,11 @@ async def test_requests_are_started_in_the_order_of_departments(
         one = department(code_dep_number=number)
         await store.request(one, [f"{number}"], user_id="u1", is_auto=True)
         await others.request(one, [f"{number}"], user_id="u1", is_auto=True)
-    ordered = [one.department_number for one in await store.list_without_run()]
+    ordered = [request.department_number for request in await store.list_without_run()]
     assert ordered == [-1, 2, 7, None]
     lost = await list_lost_requests(documents, before=START + timedelta(hours=1))
-    assert [one.project_id for one in lost] == ["p1"] * 4 + ["p0"] * 4
-    assert [one.department_number for one in lost] == ordered * 2
+    assert [request.project_id for request in lost] == ["p1"] * 4 + ["p0"] * 4
+    assert [request.department_number for request in lost] == ordered * 2
 
 
 async def test_a_run_that_asks_for_itself_has_its_request_from_the_first_write_on(
@@ -421,8 +431,8 @@ async def test_a_report_reads_what_is_stored(store: EvaluationStore) -> None:
     assert (report.department_name, report.department_number) == (LEGAL.name, 3)
     assert (report.items, report.judges, report.judges_asked) == (len(ITEMS), 3, 3)
     assert report.threshold == LEGAL.quality_threshold
-    assert ("judge", ("i0",)) in [(one.source, one.item_ids) for one in report.findings]
-    assert [one.code for one in report.faults] == ["invalid_remark"]
+    assert ("judge", ("i0",)) in [(remark.source, remark.item_ids) for remark in report.findings]
+    assert [fault.code for fault in report.faults] == ["invalid_remark"]
     assert report.was_stored
     assert EvaluationReport.model_validate_json(report.model_dump_json()) == report
 
@@ -540,7 +550,7 @@ async def test_the_four_questions_go_to_the_judges_model() -> None:
             return Completion(text, "stop", "p", request.model, "m", Tokens(1, 1))
 
     await evaluate(chat=Listening())
-    assert {one.model for one in asked} == {"judge-model"}
-    assert [one.form.name for one in asked if one.form] == ["judged_quality"] * 3 + [
+    assert {request.model for request in asked} == {"judge-model"}
+    assert [request.form.name for request in asked if request.form] == ["judged_quality"] * 3 + [
         "department_evaluation"
     ]

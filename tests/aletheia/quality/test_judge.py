@@ -17,12 +17,11 @@ from aletheia.quality.judge import (
     JudgeState,
     RefinedQuality,
     count_votes,
-    judge_fully,
     refine_quality,
 )
 from aletheia.quality.prompts.judge_quality import VOTES, build_prompt
 from aletheia.quality.scores import PARTS, WEIGHTS, Quality, QualityItem, score_quality
-from tests.aletheia.quality.quality_sets import FILLER, GOOD, STRAY, department, items
+from tests.aletheia.quality.quality_sets import GOOD, STRAY, department, items
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
 
 LEGAL = department()
@@ -46,7 +45,7 @@ def answer(*scores: float) -> str:
 
 
 def shifted(by: float) -> str:
-    return answer(*(one + by for one in COUNTED.scores.values()))
+    return answer(*(score + by for score in COUNTED.scores.values()))
 
 
 def applied(*scores: float) -> float:
@@ -126,7 +125,7 @@ async def test_a_department_without_items_is_not_judged() -> None:
 async def test_near_the_threshold_the_middle_one_of_three_counts() -> None:
     refined = await refine(shifted(-9), shifted(4), shifted(6))
     assert refined.total == pytest.approx(COUNTED.total + 4, abs=0.02)
-    assert [one.step for one in refined.votes] == ["judge-1", "judge-2", "judge-3"]
+    assert [vote.step for vote in refined.votes] == ["judge-1", "judge-2", "judge-3"]
     assert refined.votes[1].reasons["depth"] == "about depth"
     assert (refined.asked, refined.state.rounds, len(refined.state.shifts)) == (3, 1, 1)
 
@@ -235,7 +234,7 @@ async def test_a_run_has_fifteen_rounds() -> None:
 async def test_answers_are_kept_before_they_are_read_and_not_paid_for_twice() -> None:
     answers = MemoryAnswers()
     first = await refine("nonsense", shifted(5), shifted(6), answers=answers)
-    assert next(one.text for one in answers.kept.values()) == "nonsense"
+    assert next(saved.text for saved in answers.kept.values()) == "nonsense"
     again = await refine(answers=answers)
     assert again.to_document() == first.to_document()
 
@@ -263,20 +262,12 @@ async def test_three_judges_are_asked_at_the_same_time_and_see_another_item_firs
     await refine(chat=Slow())
     assert begun == [0, 0, 0]
     firsts = {read_quoted(prompt)["items"][0]["id"] for prompt in chat.prompts}
-    assert len(firsts) == len({one.key for one in chat.requests}) == 3
+    assert len(firsts) == len({request.key for request in chat.requests}) == 3
 
 
 async def test_a_state_survives_the_store() -> None:
     state = (await refine(shifted(3), threshold=COUNTED.total + 8, state=JudgeState(4))).state
     assert JudgeState.from_document(json.loads(json.dumps(state.to_document()))) == state
-
-
-async def test_a_full_judge_is_asked_wherever_the_score_is() -> None:
-    filler = items(FILLER)
-    counted = score_quality(LEGAL, filler)
-    chat = ScriptedChat(*[answer(30, 30, 30, 30)] * 3)
-    refined = await judge_fully(chat, MemoryAnswers(), LEGAL, filler, counted, plan=PLAN)
-    assert (counted.total, refined.total, refined.asked) == (0, MAX_SHIFT, 3)
 
 
 def prompt_of(texts: list[QualityItem], room: int = 6000, vote: int = 1, **parts: Any) -> Any:
@@ -298,14 +289,14 @@ def test_items_and_department_are_quoted_data_only() -> None:
 
 def test_the_prompt_reads_as_it_did() -> None:
     messages = prompt_of(items(GOOD[:3]), vote=2)
-    written = "\n\n".join(f"[{one.role}]\n{one.text}" for one in messages) + "\n"
+    written = "\n\n".join(f"[{message.role}]\n{message.text}" for message in messages) + "\n"
     assert written == SNAPSHOT.read_text("utf-8")
 
 
 def test_of_more_items_than_fit_some_from_all_over_are_quoted() -> None:
     many = items(GOOD * 40)
     user = prompt_of(many, room=1500)[1].text
-    shown = [int(one["id"][1:]) for one in read_quoted(user)["items"]]
+    shown = [int(item["id"][1:]) for item in read_quoted(user)["items"]]
     assert 5 <= len(shown) < 40
     assert max(shown) > len(many) * 0.8
     assert f"You see {len(shown)} of {len(many)} items" in user
@@ -319,7 +310,7 @@ def test_at_least_one_item_is_quoted_and_a_long_one_is_cut() -> None:
 
 def test_every_vote_sees_all_items() -> None:
     ids = [
-        {one["id"] for one in read_quoted(prompt_of(ITEMS[:2], vote=vote)[1].text)["items"]}
+        {item["id"] for item in read_quoted(prompt_of(ITEMS[:2], vote=vote)[1].text)["items"]}
         for vote in range(1, VOTES + 1)
     ]
     assert ids == [{"i0", "i1"}] * 3

@@ -39,11 +39,14 @@ def score(*texts: str, about: Any = LEGAL) -> Quality:
 def aspects(description: str, name: str = "Legal") -> list[str]:
     found = find_aspects(department(description=description, name=name))
     assert found[-1].name == WHOLE
-    return [one.name for one in found[:-1]]
+    return [aspect.name for aspect in found[:-1]]
 
 
 def covered(quality: Quality) -> dict[str, list[str]]:
-    return {one["aspect"]: one["item_ids"] for one in quality.parts["coverage"].evidence["aspects"]}
+    return {
+        aspect["aspect"]: aspect["item_ids"]
+        for aspect in quality.parts["coverage"].evidence["aspects"]
+    }
 
 
 def test_the_weights_are_those_of_the_specification() -> None:
@@ -99,7 +102,7 @@ def test_good_sets_rank_above_worse_ones() -> None:
         score(*STRAY),
         score(*FILLER),
     ]
-    totals = [one.total for one in ranked]
+    totals = [quality.total for quality in ranked]
     assert totals == sorted(totals, reverse=True)
     assert all(better - worse > 5 for better, worse in itertools.pairwise(totals))
     assert totals[0] > DEFAULT_QUALITY_THRESHOLD > totals[1]
@@ -108,10 +111,10 @@ def test_good_sets_rank_above_worse_ones() -> None:
 
 def test_each_part_tells_the_sets_apart_that_differ_in_it() -> None:
     def ranks(part: Any, *sets: tuple[str, ...]) -> bool:
-        scores = [score(*one).scores[part] for one in sets]
+        scores = [score(*texts).scores[part] for texts in sets]
         return all(left > right + 5 for left, right in itertools.pairwise(scores))
 
-    one_aspect = tuple(one for one in GOOD if "rademark" in one)
+    one_aspect = tuple(text for text in GOOD if "rademark" in text)
     assert ranks("coverage", GOOD, THIN, STRAY)
     assert ranks("coverage", GOOD, one_aspect)
     assert ranks("depth", GOOD, THIN, FILLER)
@@ -138,7 +141,7 @@ def test_the_evidence_names_the_items_of_each_aspect() -> None:
     assert {"i0", "i1", "i8"} <= set(found["contracts"])
     assert {"i3", "i9"} <= set(found["data protection"])
     assert {"i6", "i7", "i11"} == set(found["trademarks alive"])
-    named = {one for name, ids in found.items() if name != WHOLE for one in ids}
+    named = {id_ for name, ids in found.items() if name != WHOLE for id_ in ids}
     assert set(found[WHOLE]) == named
     assert len(named) >= 11
 
@@ -196,12 +199,12 @@ def test_whatever_the_items_say_the_scores_stay_in_bounds(
     texts: list[str], description: str
 ) -> None:
     quality = score(*texts, about=department(description=description))
-    assert all(0 <= one <= 100 for one in quality.scores.values())
+    assert all(0 <= value <= 100 for value in quality.scores.values())
     assert 0 <= quality.total <= 100
 
 
 def test_words_without_sentences_are_filler() -> None:
-    salad = " ".join(f"{one}word" for one in "abcdefghijklmnopqrstuvwxyz")
+    salad = " ".join(f"{letter}word" for letter in "abcdefghijklmnopqrstuvwxyz")
     assert score(f"contracts {salad}").total == 0
     assert score("contract " * 200 + ".").total == 0
 
@@ -238,8 +241,8 @@ def test_without_a_description_amount_and_care_count_and_a_warning_says_so() -> 
 
 def test_a_summary_of_something_else_costs_coherence() -> None:
     texts = items(GOOD)
-    fitting = [QualityItem(one.id, one.content, one.content[:60]) for one in texts]
-    other = [QualityItem(one.id, one.content, STRAY[0]) for one in texts]
+    fitting = [QualityItem(item.id, item.content, item.content[:60]) for item in texts]
+    other = [QualityItem(item.id, item.content, STRAY[0]) for item in texts]
     plain, good, bad = (
         score_quality(LEGAL, some).scores["coherence"] for some in (texts, fitting, other)
     )
@@ -280,6 +283,8 @@ def test_filler_and_repeats_cover_nothing_though_they_name_an_aspect() -> None:
     quality = score(GOOD[0], FILLER[2], GOOD[0])
     assert covered(quality)["contracts"] == ["i0"]
     (contracts,) = (
-        one for one in quality.parts["depth"].evidence["aspects"] if one["aspect"] == "contracts"
+        aspect
+        for aspect in quality.parts["depth"].evidence["aspects"]
+        if aspect["aspect"] == "contracts"
     )
     assert contracts["item_ids"] == ["i0"]
