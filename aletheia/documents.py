@@ -25,12 +25,9 @@ a missing one) or to operators: `{"$in": [...]}`, `{"$lt": x}`, `{"$lte": x}`, `
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to change in one document.
+    """What to change in one document, by (dotted) names; `payload` stands for the bytes.
 
-    Attributes:
-        set: values by (dotted) name; `payload` sets the bytes.
-        unset: names to remove; `payload` removes the bytes.
-        increase: numbers to add by name; a missing one counts as 0.
+    A number to increase that is missing counts as 0.
     """
 
     set: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -67,10 +64,9 @@ class Documents(Protocol):
         ...
 
     async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
-        """Insert what is not there yet; what is there stays as it is.
+        """Insert what is not there yet, and return the ids of that.
 
-        Returns:
-            The ids that were inserted. Of two documents with one id in a call the first counts.
+        What is there stays as it is. Of two documents with one id in a call the first counts.
         """
         ...
 
@@ -130,9 +126,5 @@ class Documents(Protocol):
         ...
 
     async def clock_skew_s(self) -> float | None:
-        """Measure how far the server's clock is ahead of ours, in seconds.
-
-        Returns:
-            `None` where the store has no clock of its own.
-        """
+        """Return how far the server's clock, if it has one, is ahead of ours, seconds."""
         ...

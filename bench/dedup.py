@@ -32,6 +32,7 @@ from semhash import SemHash
 
 from aletheia.items.calibration import (
     DUPLICATE_AT,
+    GREY_FROM,
     Accuracy,
     Calibration,
     calibrate,
@@ -178,7 +179,7 @@ async def measure_speed(corpus: Corpus, calibration: Calibration) -> dict[str, f
     entries = [make_entry(o.id, o.text, o.vector, index.dimensions) for o in corpus.batch]
     new = np.stack([entry.vector for entry in entries])
     deduplicator = Deduplicator(calibration)
-    at, grey_from = deduplicator.duplicate_at_cosine, deduplicator.grey_from_cosine
+    at, grey_from = calibration.to_cosine(DUPLICATE_AT), calibration.to_cosine(GREY_FROM)
     rival = _build_semhash(corpus)
     theirs = [item.text for item in corpus.batch]
     seconds: dict[str, list[float]] = {"search": [], "brute": [], "cascade": [], "semhash": []}
@@ -220,7 +221,7 @@ def _measure_recall(
     for entry, near in zip(entries, index.find_neighbours(entries, at_least, 1000), strict=True):
         there = set(np.flatnonzero(rows @ entry.vector.astype(np.float64) >= at_least).tolist())
         expected += len(there)
-        found += len(there & {neighbour.row for neighbour in near})
+        found += len(there & {int(other.id) for other, _ in near})
     return found / expected
 
 

@@ -48,7 +48,7 @@ class BrainItems:
         """
         texts = [item.content for item in items]
         try:
-            vectors, _ = await self._vectors.fill(texts, self._embed)
+            vectors = await self._vectors.fill(texts, self._embed)
             by_place = dict(enumerate(vectors))
         except (InvalidTask, ComputeFailed):
             by_place = await self._vectors.find(texts)

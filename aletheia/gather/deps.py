@@ -9,7 +9,7 @@ from typing import Final
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.ports import GatherBrain, Scorer
 from aletheia.gather.runs import GatherRuns
-from aletheia.items.decisions import DecisionLedger
+from aletheia.items.decisions import ProjectDecisions
 from aletheia.items.dedup import Deduplicator
 from aletheia.items.duplicates import Judge
 from aletheia.items.project_items import ProjectItems
@@ -51,7 +51,7 @@ class GatherDeps:
     scorer: Scorer
     budgets: Callable[[str], Awaitable[Sequence[BudgetUsage]]]
     judge: Judge | None = None
-    decisions: DecisionLedger | None = None
+    decisions: ProjectDecisions | None = None
     brain: GatherBrain | None = None
     language_of: LanguageGuess | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

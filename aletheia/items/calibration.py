@@ -15,7 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,8 +23,10 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from aletheia.items.labelled import Split, hash_labels, pair_up, read_texts
+from aletheia.llm.structured import explain
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +47,11 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Accuracy of a threshold.
+    """Accuracy of a threshold over so many pairs, with so many duplicates among them.
 
     Attributes:
-        pairs: number of pairs.
-        duplicates: number of duplicates among them.
         precision: share of duplicates among the pairs called one; 1 if none was.
         recall: share of the duplicates that were called one; 1 if there are none.
-        f1: harmonic mean of the two.
     """
 
     pairs: int
@@ -79,7 +78,6 @@ class Calibration:
     """The scale of one embedding model.
 
     Attributes:
-        model: its name.
         knots: raw cosine and score, rising in both; the first score is 0, the last 1. Lower
             cosines than the first have score 0, higher ones than the last have score 1.
         labels: hash of the labelled items that it was fitted on; empty if it was not fitted.
@@ -133,16 +131,9 @@ class Calibration:
             ValueError: it is not a calibration.
         """
         try:
-            fitted, tested = document["fitted"], document["tested"]
-            return cls(
-                model=document["model"],
-                knots=tuple((float(cosine), float(score)) for cosine, score in document["knots"]),
-                labels=document["labels"],
-                fitted=None if fitted is None else Accuracy(**fitted),
-                tested=None if tested is None else Accuracy(**tested),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a calibration: {error}") from error
+            return TypeAdapter(cls).validate_python(document)
+        except ValidationError as error:
+            raise ValueError(f"not a calibration: {explain(error)}") from error
 
 
 def identity(model: str) -> Calibration:
@@ -153,12 +144,7 @@ def identity(model: str) -> Calibration:
 def fit_calibration(
     model: str, cosines: NDArray[np.float64], is_duplicate: NDArray[np.bool_]
 ) -> Calibration:
-    """Fit a model's scale to labelled pairs.
-
-    Args:
-        model: its name.
-        cosines: `(n,)` raw cosines of the pairs.
-        is_duplicate: `(n,)`, at least one of each kind.
+    """Fit a model's scale to the raw cosines of labelled pairs, both `(n,)`.
 
     Raises:
         ValueError: there are not both kinds of pairs, a cosine is none, or no threshold between 0
@@ -183,19 +169,13 @@ def fit_calibration(
 async def calibrate(model: str, embed: Embed) -> Calibration:
     """Fit a model's scale to the labelled pairs, and test it on those that nothing is fitted on.
 
-    Args:
-        model: its name.
-        embed: embeds full texts with it.
-
     Raises:
         ValueError: its vectors cannot tell the pairs apart.
     """
-    cosines, is_duplicate = await _measure_pairs("calibration", embed)
-    fitted = fit_calibration(model, cosines, is_duplicate)
+    fitted = fit_calibration(model, *await _measure_pairs("calibration", embed))
     cosines, is_duplicate = await _measure_pairs("test", embed)
-    called = cosines >= fitted.to_cosine(DUPLICATE_AT)
-    tested = measure_accuracy(called, is_duplicate)
-    return Calibration(model, fitted.knots, hash_labels(), fitted.fitted, tested)
+    tested = measure_accuracy(cosines >= fitted.to_cosine(DUPLICATE_AT), is_duplicate)
+    return replace(fitted, labels=hash_labels(), tested=tested)
 
 
 def calibration_file(model: str) -> Traversable:

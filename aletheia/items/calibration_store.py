@@ -6,7 +6,7 @@ calibration that it began with.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -24,12 +24,7 @@ Source: TypeAlias = Literal["stored", "shipped", "identity"]
 
 @dataclass(frozen=True, slots=True)
 class ChosenCalibration:
-    """The calibration of a run.
-
-    Attributes:
-        calibration: of its embedding model.
-        source: where that is from.
-    """
+    """The calibration of a run, and where that is from."""
 
     calibration: Calibration
     source: Source
@@ -43,26 +38,16 @@ class ChosenCalibration:
 class CalibrationStore:
     """The calibrations of one store.
 
-    Vectors that a model was asked to make shorter have a scale of their own.
-
-    Args:
-        documents: the store, open and durable.
-        dimensions: length that is asked of vectors; `None` is the model's own.
-        clock: Unix time, seconds.
+    Vectors that a model was asked to make shorter have a scale of their own: `dimensions` is the
+    length that is asked of vectors, `None` the model's own.
     """
 
-    def __init__(
-        self,
-        documents: Documents,
-        *,
-        dimensions: int | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._documents, self._dimensions, self._clock = documents, dimensions, clock
+    def __init__(self, documents: Documents, *, dimensions: int | None = None) -> None:
+        self._documents, self._dimensions = documents, dimensions
 
     async def save(self, calibration: Calibration) -> None:
         """Save a calibration in place of the model's last one; runs under way keep theirs."""
-        values = calibration.to_document() | {"at": self._clock(), "dimensions": self._dimensions}
+        values = calibration.to_document() | {"at": time.time(), "dimensions": self._dimensions}
         update = Update(self._key(calibration.model), Change(set=values))
         await self._documents.upsert(CALIBRATIONS, [update])
 
@@ -73,24 +58,23 @@ class CalibrationStore:
         return _read(found[key], model) if key in found else None
 
     async def choose(self, run_id: str, model: str) -> ChosenCalibration:
-        """Return the calibration of a run: the same in all of its attempts.
-
-        Args:
-            run_id: the run.
-            model: its embedding model; with another one another calibration is chosen.
-        """
+        """Return a run's calibration of a model: the same in all of its attempts."""
         key = self._key(model)
-        found = await self._documents.get(CHOSEN, [run_id])
-        if run_id in found and found[run_id]["key"] == key:
-            known = _read(found[run_id]["calibration"], model)
+        found = (await self._documents.get(CHOSEN, [run_id])).get(run_id)
+        if found is not None and found["key"] == key:
+            known = _read(found["calibration"], model)
             if known is not None:
-                return ChosenCalibration(known, found[run_id]["source"])
-        chosen = await self._choose(model)
+                return ChosenCalibration(known, found["source"])
+        if (stored := await self.find(model)) is not None:
+            chosen = ChosenCalibration(stored, "stored")
+        else:
+            shipped = shipped_calibration(model)
+            chosen = ChosenCalibration(shipped, "shipped" if shipped.is_fitted else "identity")
         values = {
             "key": key,
             "source": chosen.source,
             "calibration": chosen.calibration.to_document(),
-            "at": self._clock(),
+            "at": time.time(),
         }
         await self._documents.upsert(CHOSEN, [Update(run_id, Change(set=values))])
         return chosen
@@ -102,13 +86,6 @@ class CalibrationStore:
             return None
         known = _read(found["calibration"], found["calibration"]["model"])
         return None if known is None else ChosenCalibration(known, found["source"])
-
-    async def _choose(self, model: str) -> ChosenCalibration:
-        stored = await self.find(model)
-        if stored is not None:
-            return ChosenCalibration(stored, "stored")
-        shipped = shipped_calibration(model)
-        return ChosenCalibration(shipped, "shipped" if shipped.is_fitted else "identity")
 
     def _key(self, model: str) -> str:
         return model if self._dimensions is None else f"{model} {self._dimensions}"

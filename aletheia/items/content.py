@@ -5,7 +5,6 @@ deduplicated against, and never changed. The `_id` of our items follows from the
 two runs, or two passes of one, save the same content once (SPEC §4, MongoDB).
 """
 
-import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,22 +14,10 @@ from aletheia.documents import Document
 from aletheia.items.models import Item
 from aletheia.text.normalisation import content_hash
 
-log = logging.getLogger(__name__)
-
 COLLECTION: Final = "gather"
 
 ID_DIGITS: Final = 24
 """Hexadecimal digits of an ObjectId: 12 bytes."""
-
-PAGE: Final = 1000
-"""Items read, embedded and added to the index at once."""
-
-LISTED_EVERY_S: Final = 60.0
-"""Seconds after which the ids of all items are listed again, since one that was deleted and one
-that was added leave their number as it was."""
-
-_UPDATED_AT_ONCE: Final = 500
-_MAX_NAME: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +25,11 @@ class Automation:
     """Where an item of ours comes from; the fields of `automation` in its document.
 
     Attributes:
-        run_id: the gather run that made it.
         iteration: in that department and run, from 1.
         department: slug.
-        department_number: the department's `codeDepNumber`.
         model: what wrote it, in the provider's words.
         quality_at_creation: quality of the department before it, 0 to 100.
         content_hash: SHA-256 of the normalised content, 64 hexadecimal digits.
-        mock: whether it was made up.
     """
 
     run_id: str
@@ -60,14 +44,10 @@ class Automation:
 
 @dataclass(frozen=True, slots=True)
 class SavedItem:
-    """A document of the collection.
+    """A document of the collection; those of others may have nothing but their content.
 
     Attributes:
         id: its `_id`: 24 hexadecimal digits of an ObjectId, any other as canonical extended JSON.
-        content: the content itself; documents of others may have nothing else.
-        summary: its gist.
-        context: where it belongs.
-        user_id: whose it is.
         created_at: in UTC, to the millisecond.
         automation: where it comes from; `None` if it is not ours.
     """
@@ -105,10 +85,9 @@ class ContentStore(Protocol):
         ...
 
     async def insert_items(self, items: Sequence[SavedItem]) -> set[str]:
-        """Insert items of ours; a document that is there stays as it is, whoever made it.
+        """Insert items of ours, and return the ids that were not there.
 
-        Returns:
-            The ids that were not there.
+        A document that is there stays as it is, whoever made it.
         """
         ...
 
@@ -142,30 +121,21 @@ def make_item(item: Item, automation: Automation, user_id: str, created_at: date
 
 def to_document(item: SavedItem) -> Document:
     """Return the document of an item of ours, without its `_id`."""
-    return {
-        "content": item.content,
-        "summary": item.summary,
-        "context": item.context,
-        "user_id": item.user_id,
-        "created_at": item.created_at,
-        "automation": None if item.automation is None else asdict(item.automation),
-    }
+    document = asdict(item)
+    del document["id"]
+    return document
 
 
 def read_document(item_id: str, document: Mapping[str, Any]) -> SavedItem | None:
-    """Return a document, whoever wrote it, as an item; `None` if it has no text as content.
-
-    Other values that are not of our form are ignored.
-    """
+    """Return a document, whoever wrote it, as an item; `None` if it has no text as content."""
     content = document.get("content")
     if not isinstance(content, str):
         return None
     created_at = document.get("created_at")
-    if isinstance(created_at, datetime):
-        is_aware = created_at.tzinfo is not None
-        created_at = created_at if is_aware else created_at.replace(tzinfo=UTC)
-    else:
+    if not isinstance(created_at, datetime):
         created_at = None
+    elif created_at.tzinfo is None:
+        created_at = created_at.replace(tzinfo=UTC)
     return SavedItem(
         id=item_id,
         content=content,

@@ -11,9 +11,9 @@ rest and returns the same. The pair comes before the item, so that the item is n
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
@@ -33,6 +33,7 @@ ID_DIGITS: Final = 12
 but for a chance of 2 in 100,000."""
 
 
+@dataclass(eq=False)
 class UndoRefused(AletheiaError):
     """A decision cannot be undone.
 
@@ -42,9 +43,9 @@ class UndoRefused(AletheiaError):
         reason: one sentence for whoever asked.
     """
 
-    def __init__(self, code: str, decision_id: str, reason: str) -> None:
-        super().__init__(code, decision_id, reason)
-        self.code, self.decision_id, self.reason = code, decision_id, reason
+    code: str = field()
+    decision_id: str
+    reason: str
 
     def __str__(self) -> str:
         return f"decision {self.decision_id!r} cannot be undone: {self.reason}"
@@ -52,14 +53,7 @@ class UndoRefused(AletheiaError):
 
 @dataclass(frozen=True, slots=True)
 class BatchOrigin:
-    """Where a batch of items comes from.
-
-    Attributes:
-        run_id: the gather run.
-        position: of the department in the run, from 0.
-        iteration: in that department and run, from 1.
-        department: the department.
-    """
+    """What made a batch: an iteration, from 1, in the department at a run's position, from 0."""
 
     run_id: str
     position: int
@@ -67,44 +61,16 @@ class BatchOrigin:
     department: Department
 
 
-class DecisionLedger(Protocol):
-    """Stores what became of every item of every batch."""
-
-    async def distinct_pairs(self) -> DistinctPairs:
-        """Return the pairs of ids that an operator has declared distinct."""
-        ...
-
-    async def save(
-        self, origin: BatchOrigin, items: Sequence[SavedItem], decisions: Sequence[Decision]
-    ) -> None:
-        """Store the decisions about a batch, in its order; a second time changes nothing.
-
-        Args:
-            origin: of the batch.
-            items: the batch, each as it would be saved.
-            decisions: about them.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class KeptDecision:
-    """A decision about an item that was dropped.
+    """A decision about an item that was dropped, in a batch of `BatchOrigin`.
 
     Attributes:
         id: to undo it with; stable, `ID_DIGITS` hexadecimal digits.
-        run_id: the run.
-        position: of the department in the run, from 0.
-        department: slug.
-        department_name: for people.
-        department_number: the department's `codeDepNumber`.
-        iteration: in that department and run, from 1.
         place: of the item in its batch, from 0.
         at: when it was taken, in UTC.
-        decision: what was decided, and why.
         item: what was dropped, as it would have been saved.
         undone_by: who undid it, or began to; `None` if nobody did.
-        undone_at: when, in UTC.
     """
 
     id: str
@@ -123,16 +89,7 @@ class KeptDecision:
 
 
 class ProjectDecisions:
-    """The decisions of one project; a `DecisionLedger`.
-
-    Args:
-        documents: the store, open and durable.
-        project_id: `[A-Za-z0-9_-]{1,48}`.
-        clock: Unix time, seconds.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-    """
+    """The decisions of one project."""
 
     def __init__(
         self, documents: Documents, project_id: str, *, clock: Callable[[], float] = time.time
@@ -161,7 +118,10 @@ class ProjectDecisions:
     async def save(
         self, origin: BatchOrigin, items: Sequence[SavedItem], decisions: Sequence[Decision]
     ) -> None:
-        """Store the decisions about a batch, in one write. See `DecisionLedger.save`."""
+        """Store the decisions about a batch, each item as it would be saved, in its order.
+
+        A second time changes nothing.
+        """
         at = self._now()
         department = origin.department
         shared: Document = {
@@ -194,15 +154,9 @@ class ProjectDecisions:
     async def list_dropped(
         self, *, run_id: str | None = None, limit: int | None = None
     ) -> list[KeptDecision]:
-        """List what was dropped in the project, newest first.
-
-        Args:
-            run_id: by this run alone.
-            limit: at most so many.
-        """
-        where: dict[str, Any] = {"project_id": self._project_id, "is_kept": False}
-        if run_id is not None:
-            where["run_id"] = run_id
+        """List what was dropped in the project, or by one run, newest first."""
+        where = {"project_id": self._project_id, "is_kept": False}
+        where |= {} if run_id is None else {"run_id": run_id}
         found = await self._documents.find(
             DECISIONS, where, sort="order", descending=True, limit=limit, with_payload=True
         )
@@ -211,16 +165,11 @@ class ProjectDecisions:
     async def undo(self, decision_id: str, user_id: str, content: ContentStore) -> KeptDecision:
         """Save an item that was dropped, and store that it and its match are distinct.
 
-        A second time it changes nothing and returns the same.
-
-        Args:
-            decision_id: of the project; case and blanks around it do not matter.
-            user_id: who undoes it.
-            content: the project's collection, open.
+        A second time it changes nothing and returns the same. Case of the id and blanks around it
+        do not matter.
 
         Raises:
-            UndoRefused: there is no such decision, the item was kept, or the same text is saved
-                already, which would be saved as the same item.
+            UndoRefused: there is none, the item was kept, or the same text is saved already.
         """
         short = decision_id.strip().lower()
         found = await self._document(short)
@@ -281,11 +230,7 @@ def name_decision(run_id: str, position: int, number: int, place: int) -> str:
 
 
 async def _refuse_copy(kept: KeptDecision, content: ContentStore) -> None:
-    """Check that an exact duplicate repeats nothing any more.
-
-    Raises:
-        UndoRefused: it does.
-    """
+    """Check that an exact duplicate repeats nothing any more."""
     if kept.decision.tier != "exact" or kept.decision.match_id is None:
         return
     there = await content.read_items([kept.item.id, kept.decision.match_id])
@@ -296,22 +241,16 @@ async def _refuse_copy(kept: KeptDecision, content: ContentStore) -> None:
 
 
 def _read(found: Document) -> KeptDecision:
-    decision = Decision(**{field.name: found[field.name] for field in fields(Decision)})
+    decision = Decision(**{value.name: found[value.name] for value in fields(Decision)})
     item = read_document(decision.item_id, orjson.loads(found["payload"]))
     assert item is not None, "what was dropped has a text"
     undone_at = found["undone_at"]
-    return KeptDecision(
-        id=found["short"],
-        run_id=found["run_id"],
-        position=found["position"],
-        department=found["department"],
-        department_name=found["department_name"],
-        department_number=found["department_number"],
-        iteration=found["iteration"],
-        place=found["place"],
-        at=datetime.fromtimestamp(found["at"], UTC),
-        decision=decision,
-        item=item,
-        undone_by=found["undone_by"],
-        undone_at=None if undone_at is None else datetime.fromtimestamp(undone_at, UTC),
-    )
+    values: dict[str, Any] = {value.name: found.get(value.name) for value in fields(KeptDecision)}
+    values |= {
+        "id": found["short"],
+        "at": datetime.fromtimestamp(found["at"], UTC),
+        "decision": decision,
+        "item": item,
+        "undone_at": None if undone_at is None else datetime.fromtimestamp(undone_at, UTC),
+    }
+    return KeptDecision(**values)

@@ -11,60 +11,48 @@ decides, and records its best match:
 
 Pairs that contradict each other in a number, a unit or a negation are no duplicates in any tier
 but the first, unless a judge may decide them. Pairs that an operator declared distinct never are.
+An item that needs a verdict defers only those that may repeat it, so that all verdicts of a batch
+are asked for together, mostly in one round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import islice
+from typing import Final
 
 from aletheia.items.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration
-from aletheia.items.dedup_walk import Rules, Walk
 from aletheia.items.duplicates import (
     Decision,
     DistinctPairs,
     GuardedPairs,
     Judge,
     NewItem,
+    Question,
+    Tier,
     Verdict,
 )
-from aletheia.items.item_index import ItemIndex, make_entry
+from aletheia.items.item_index import Entry, ItemIndex, make_entry
+from aletheia.text.excerpts import excerpt_pair
+from aletheia.text.facts import Difference, find_difference
+
+MAX_JUDGED: Final = 2
+"""Pairs of one item that are judged, one after the other, nearest first; as many again that
+contradict each other, where such are judged. If none is a duplicate, farther ones are none."""
+
+MAX_NEIGHBOURS: Final = 1000
+"""Saved items in reach of the grey zone that one item is compared with, nearest first."""
 
 
+@dataclass(frozen=True, slots=True)
 class Deduplicator:
-    """Decides about batches of one embedding model.
+    """Decides about batches by the calibration of their embedding model.
 
-    Args:
-        calibration: of that model.
-        threshold: `DUPLICATE_AT` on the calibrated scale, in `(0, 1]`.
-        guarded_pairs: `GUARDED_PAIRS`: pairs that contradict each other are kept, or judged.
+    `guarded_pairs`: whether pairs that contradict each other are kept, or judged.
     """
 
-    def __init__(
-        self,
-        calibration: Calibration,
-        *,
-        threshold: float = DUPLICATE_AT,
-        guarded_pairs: GuardedPairs = "keep",
-    ) -> None:
-        if not 0 < threshold <= 1:
-            raise ValueError(f"the threshold must be in (0, 1], not {threshold!r}")
-        at = calibration.to_cosine(threshold)
-        self._calibration = calibration
-        self._rules = Rules(
-            calibration=calibration,
-            at=at,
-            grey_from=min(at, calibration.to_cosine(GREY_FROM)),
-            grey_to=max(at, calibration.to_cosine(GREY_TO)),
-            guarded_pairs=guarded_pairs,
-        )
-
-    @property
-    def duplicate_at_cosine(self) -> float:
-        """The threshold as a raw cosine of the model, for backends that know no other."""
-        return self._rules.at
-
-    @property
-    def grey_from_cosine(self) -> float:
-        """The raw cosine, inclusive, below which nothing is a candidate."""
-        return self._rules.grey_from
+    calibration: Calibration
+    guarded_pairs: GuardedPairs = "keep"
 
     async def deduplicate(
         self,
@@ -89,17 +77,217 @@ class Deduplicator:
             ValueError: a vector is not finite, has no direction or another length than the
                 index's, or the index is of another model.
         """
-        if index.model != self._calibration.model:
-            raise ValueError(
-                f"the index is of {index.model!r}, the calibration of {self._calibration.model!r}"
-            )
+        model = self.calibration.model
+        if index.model != model:
+            raise ValueError(f"the index is of {index.model!r}, the calibration of {model!r}")
         entries = [make_entry(item.id, item.text, item.vector, index.dimensions) for item in batch]
-        walk = Walk(entries, index, self._rules, distinct, is_judged=judge is not None)
+        walk = _Walk(entries, index, self, distinct, is_judged=judge is not None)
         verdicts: dict[str, Verdict | None] = {}
         while True:
-            decisions, questions = walk.go(verdicts)
+            decisions, questions = walk.decide(verdicts)
             if judge is None or not questions:
                 return [decisions[position] for position in range(len(batch))]
             answers = await judge.judge(questions)
             keys = [question.key for question in questions]
             verdicts.update(zip(keys, answers, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """Another item that one may repeat."""
+
+    entry: Entry
+    is_saved: bool
+    cosine: float
+
+
+def _rank(match: _Match) -> tuple[float, bool]:
+    """Order matches in a tier, the best first; of equals a saved one."""
+    return -match.cosine, not match.is_saved
+
+
+def _match_saved(entry: Entry, others: Iterable[Entry]) -> list[_Match]:
+    return [_Match(other, True, entry.cosine(other)) for other in others]
+
+
+class _Walk:
+    """One batch, walked from its last item to its first each time that verdicts come in."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        index: ItemIndex,
+        rules: Deduplicator,
+        distinct: DistinctPairs,
+        *,
+        is_judged: bool,
+    ) -> None:
+        self._entries = entries
+        self._calibration, self._guarded_pairs = rules.calibration, rules.guarded_pairs
+        self._distinct, self._is_judged = distinct, is_judged
+        self._at = rules.calibration.to_cosine(DUPLICATE_AT)
+        self._grey_from = rules.calibration.to_cosine(GREY_FROM)
+        self._grey_to = rules.calibration.to_cosine(GREY_TO)
+        self._saved = [
+            [_Match(other, True, cosine) for other, cosine in near]
+            for near in index.find_neighbours(entries, self._grey_from, MAX_NEIGHBOURS)
+        ]
+        self._exact = [_match_saved(entry, index.find_exact(entry)) for entry in entries]
+        self._alike = [_match_saved(entry, index.find_near_exact(entry)) for entry in entries]
+        self._differences: dict[tuple[str, str], Difference | None] = {}
+
+    def decide(
+        self, verdicts: Mapping[str, Verdict | None]
+    ) -> tuple[dict[int, Decision], list[Question]]:
+        """Decide what can be decided with these verdicts.
+
+        Returns:
+            Decisions by position, and the questions that the other items wait for.
+        """
+        decisions: dict[int, Decision] = {}
+        questions: list[Question] = []
+        kept: list[Entry] = []
+        waiting: list[Entry] = []
+        for position in reversed(range(len(self._entries))):
+            entry = self._entries[position]
+            decision = self._decide_item(position, kept, verdicts)
+            is_dropped = isinstance(decision, Decision) and not decision.is_kept
+            if not is_dropped and any(self._may_repeat(entry, other) for other in waiting):
+                waiting.append(entry)
+            elif isinstance(decision, Question):
+                questions.append(decision)
+                waiting.append(entry)
+            else:
+                decisions[position] = decision
+                if decision.is_kept:
+                    kept.append(entry)
+        return decisions, questions
+
+    def _decide_item(
+        self, position: int, kept: Sequence[Entry], verdicts: Mapping[str, Verdict | None]
+    ) -> Decision | Question:
+        """Decide about an item, tier by tier."""
+        entry = self._entries[position]
+        own = [_Match(other, False, entry.cosine(other)) for other in kept]
+        same = [
+            match for match in own if match.entry.id == entry.id or match.entry.key == entry.key
+        ]
+        for match in self._best(entry, self._exact[position] + same):
+            if match.is_saved and match.entry.id == entry.id:
+                return self._drop(entry, match, "exact", "saved already, under the same id")
+            return self._drop(entry, match, "exact", "the same text after normalisation")
+        alike = self._alike[position] + [match for match in own if match.entry.is_near_exact(entry)]
+        for match in self._best(entry, alike):
+            if self._difference(entry, match) is None:
+                share = entry.jaccard(match.entry)
+                reason = f"the same words, {share:.0%} of the word triples"
+                return self._drop(entry, match, "near_exact", reason)
+        return self._compare(entry, [*self._saved[position], *own], verdicts)
+
+    def _compare(
+        self, entry: Entry, matches: Sequence[_Match], verdicts: Mapping[str, Verdict | None]
+    ) -> Decision | Question:
+        """Decide by cosine, and by verdict in the grey zone."""
+        near = list(self._best(entry, matches))
+        reach = [match for match in near if match.cosine >= self._grey_from]
+        free = self._choose(entry, reach, is_guarded=False)
+        if free and free[0].cosine >= self._grey_to:
+            return self._drop(entry, free[0], "embedding", "nearer than the grey zone")
+        if self._is_judged:
+            judged = free
+            if self._guarded_pairs == "judge":
+                guarded = self._choose(entry, reach, is_guarded=True)
+                judged = sorted(free + guarded, key=_rank)
+            found = self._read_verdicts(entry, judged, verdicts)
+            if found is not None:
+                return found
+        if free and free[0].cosine >= self._at:
+            reason = "at or above the threshold"
+            return self._drop(entry, free[0], "embedding", reason)
+        for match in reach:
+            if match.cosine >= self._at:
+                difference = self._difference(entry, match)
+                return self._keep(entry, match, "guard", f"they differ in a {difference}")
+        reason = "below the threshold" if near else "there is nothing to compare it with"
+        return self._keep(entry, near[0] if near else None, "embedding", reason)
+
+    def _choose(self, entry: Entry, matches: Sequence[_Match], *, is_guarded: bool) -> list[_Match]:
+        """Return the first `MAX_JUDGED` that contradict an item, or that do not."""
+        chosen = (
+            match for match in matches if (self._difference(entry, match) is not None) == is_guarded
+        )
+        return list(islice(chosen, MAX_JUDGED))
+
+    def _read_verdicts(
+        self, entry: Entry, matches: Sequence[_Match], verdicts: Mapping[str, Verdict | None]
+    ) -> Decision | Question | None:
+        """Decide by verdicts, one after the other; `None` if there are none."""
+        distinct: tuple[_Match, Verdict] | None = None
+        for match in matches:
+            question = self._ask(entry, match)
+            if question.key not in verdicts:
+                return question
+            verdict = verdicts[question.key]
+            if verdict is None:
+                if match.cosine < self._at or self._difference(entry, match) is not None:
+                    continue
+                reason = "no verdict, and at or above the threshold"
+                return self._drop(entry, match, "embedding", reason)
+            if verdict.is_duplicate:
+                return self._drop(entry, match, "judge", verdict.reason, verdict.model)
+            distinct = distinct or (match, verdict)
+        if distinct is None:
+            return None
+        match, verdict = distinct
+        return self._keep(entry, match, "judge", verdict.reason, verdict.model)
+
+    def _best(self, entry: Entry, matches: Sequence[_Match]) -> Iterator[_Match]:
+        """Yield matches, best first, without those that an operator has declared distinct."""
+        for match in sorted(matches, key=_rank):
+            if frozenset({entry.id, match.entry.id}) not in self._distinct:
+                yield match
+
+    def _may_repeat(self, entry: Entry, other: Entry) -> bool:
+        """Return whether an item might be dropped for another one, were that kept."""
+        is_distinct = frozenset({entry.id, other.id}) in self._distinct
+        return not is_distinct and entry.cosine(other) >= self._grey_from
+
+    def _difference(self, entry: Entry, match: _Match) -> Difference | None:
+        pair = entry.id, match.entry.id
+        if pair not in self._differences:
+            self._differences[pair] = find_difference(entry.facts, match.entry.facts)
+        return self._differences[pair]
+
+    def _ask(self, entry: Entry, match: _Match) -> Question:
+        new, other = excerpt_pair(entry.text, match.entry.text)
+        return Question(
+            key=sha256(b"".join(sorted((entry.key, match.entry.key)))).hexdigest(),
+            new_id=entry.id,
+            other_id=match.entry.id,
+            new_excerpt=new,
+            other_excerpt=other,
+            cosine=match.cosine,
+            difference=self._difference(entry, match),
+        )
+
+    def _drop(
+        self, entry: Entry, match: _Match, tier: Tier, reason: str, judge: str = ""
+    ) -> Decision:
+        return replace(self._keep(entry, match, tier, reason, judge), is_kept=False)
+
+    def _keep(
+        self, entry: Entry, match: _Match | None, tier: Tier, reason: str, judge: str = ""
+    ) -> Decision:
+        return Decision(
+            item_id=entry.id,
+            is_kept=True,
+            tier=tier,
+            match_id=None if match is None else match.entry.id,
+            is_match_saved=match is not None and match.is_saved,
+            score=None if match is None else self._calibration.to_score(match.cosine),
+            cosine=None if match is None else match.cosine,
+            model=self._calibration.model,
+            judge=judge,
+            difference=None if match is None else self._difference(entry, match),
+            reason=reason,
+        )

@@ -12,16 +12,9 @@ from aletheia.items.models import Cleaned, Required
 DEFAULT_QUALITY_THRESHOLD: Final = 80.0
 """Quality, 0 to 100, at which a department is done unless it says otherwise (SPEC §4)."""
 
-
 _MAX_NAME: Final = 300
-
-
 _MAX_DESCRIPTION: Final = 100_000
-
-
 _MAX_NUMBER: Final = 10**9
-
-
 _MAX_RICH_TEXT: Final = 20
 
 
@@ -32,11 +25,9 @@ def _read_id(value: object) -> object:
 
 def _read_text(value: object) -> object:
     """Read a text that may be missing, or be one of Payload's rich texts."""
-    return "" if value is None else "\n".join(_texts_of(value)) if _is_tree(value) else value
-
-
-def _is_tree(value: object) -> bool:
-    return isinstance(value, (dict, list))
+    if isinstance(value, (dict, list)):
+        return "\n".join(_texts_of(cast("object", value)))
+    return "" if value is None else value
 
 
 def _texts_of(node: object, depth: int = 0) -> list[str]:
@@ -70,11 +61,7 @@ def _read_object(value: object) -> object:
 
 
 class CoordinationSettings(BaseModel):
-    """What a department says about its own runs.
-
-    Attributes:
-        min_quality_threshold: quality at which it is done, 0 to 100; `None` is the default.
-    """
+    """What a department says about its own runs."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
@@ -85,15 +72,11 @@ class Department(BaseModel):
     """A department of the application, with the fields and, by alias, the names it has there.
 
     Attributes:
-        id: what the application calls it; numbers are written out.
-        slug: its name in addresses, in the Brain and in events.
-        name: for people.
+        slug: its name in addresses, in the Brain and in events; `name` is for people.
         description: what it does; a rich text's words.
         code_dep_number: its place in the order of departments; `None` goes last.
         gather_check: whether it takes part in gathering.
-        is_active: whether it exists any more.
         default_model: the model that writes for it, if it has one of its own.
-        coordination_settings: what it says about its runs.
     """
 
     model_config = ConfigDict(
@@ -125,13 +108,7 @@ class Department(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class DepartmentFault:
-    """A department that cannot be used.
-
-    Attributes:
-        department: its id, or its place in the answer if it has none.
-        code: `invalid_department`.
-        message: what is wrong with it.
-    """
+    """A department that cannot be used, by its id or else its place in the answer, and why."""
 
     department: str
     code: str
@@ -142,10 +119,7 @@ class DepartmentFault:
 class DepartmentList:
     """The departments of a run, in the order they are worked through.
 
-    Attributes:
-        departments: those that can be used.
-        faults: those that cannot.
-        warnings: what is odd about the list and does not stop a run, each a sentence.
+    `warnings` are what is odd about the list and does not stop a run, each a sentence.
     """
 
     departments: tuple[Department, ...]
@@ -153,11 +127,9 @@ class DepartmentList:
     warnings: tuple[str, ...] = ()
 
     def choose(self, number: int | None, slug: str | None = None) -> Department:
-        """Return the one department that is meant.
+        """Return the one department with this `codeDepNumber` and, where given, this slug.
 
-        Args:
-            number: its `codeDepNumber`; without a slug, `None` means those that have none.
-            slug: its slug, where several have that number; the number has to agree.
+        Without a slug, no number means those that have none.
 
         Raises:
             InvalidTask: `unknown_department`, `ambiguous_department`.
@@ -168,11 +140,9 @@ class DepartmentList:
             if (slug is None or department.slug == slug)
             and (department.code_dep_number == number or (number is None and slug is not None))
         ]
-        words = [
-            *([] if slug is None else [f"slug {slug!r}"]),
-            *([] if number is None else [f"number {number}"]),
-        ]
-        meant = " and ".join(words) or "no number"
+        words = {f"slug {slug!r}": slug, f"number {number}": number}
+        meant = " and ".join(name for name, value in words.items() if value is not None)
+        meant = meant or "no number"
         if not found:
             known = ", ".join(map(_name_department, self.departments)) or "none"
             message = f"no department has {meant}; there are: {known}"

@@ -20,12 +20,9 @@ DistinctPairs: TypeAlias = Collection[frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item that may be a duplicate.
+    """An item that may be a duplicate, under the id that it would be saved with.
 
-    Attributes:
-        id: what it would be saved as.
-        text: its content.
-        vector: `(d,)` of the full text, finite, not zero, by the index's model.
+    `vector`, `(d,)`, is of the full text, finite, not zero, by the index's model.
     """
 
     id: str
@@ -38,17 +35,13 @@ class Decision:
     """Whether an item is kept, and why.
 
     Attributes:
-        item_id: the item.
-        is_kept: whether it is no duplicate.
         tier: what decided; `guard` where nothing but a contradiction kept it.
-        match_id: the item it repeats or, if it is kept, the nearest one; `None` if there is none.
+        match_id: the item it repeats or, if it is kept, the nearest one, if there is one.
         is_match_saved: whether that is a saved item, not one of the same batch.
-        score: calibrated similarity of the two in `[0, 1]`; `None` without a match.
-        cosine: their raw cosine in `[-1, 1]`.
+        score: calibrated similarity of the two in `[0, 1]`; the cosine is the raw one.
         model: the embedding model.
         judge: the model that judged the pair; empty if none did.
         difference: in what the two contradict each other, if they do.
-        reason: one sentence.
     """
 
     item_id: str
@@ -66,12 +59,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A pair that is to be judged.
+    """A new item and a saved or newer one that are to be judged.
 
     Attributes:
         key: of the two texts, in either order; under it a verdict can be cached.
-        new_id: the new item.
-        other_id: the saved or newer one.
         new_excerpt: about 500 characters of the new one, with what differs.
         other_excerpt: the same of the other one.
         cosine: raw cosine of the two.
@@ -89,13 +80,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judge's answer about a pair.
-
-    Attributes:
-        is_duplicate: whether both make the same point.
-        model: the model that judged.
-        reason: one sentence.
-    """
+    """A model's answer whether both texts of a pair make the same point; a sentence says why."""
 
     is_duplicate: bool
     model: str
@@ -106,8 +91,5 @@ class Judge(Protocol):
     """Decides for pairs of texts whether they make the same point."""
 
     async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict | None]:
-        """Return a verdict for each question, in order; `None` where there is none.
-
-        An error that it raises ends the deduplication of the batch.
-        """
+        """Return a verdict for each question, in order; `None` where there is none."""
         ...

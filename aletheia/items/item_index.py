@@ -40,14 +40,7 @@ _TEXTS_AT_ONCE: Final = 1024
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """An item that can be compared.
-
-    Attributes:
-        id: of the item.
-        text: as it came.
-        vector: `(d,)` float32, as it came.
-        norm: of the vector.
-    """
+    """An item that can be compared; text and vector, `(d,)`, are as they came."""
 
     id: str
     text: str
@@ -67,7 +60,10 @@ class Entry:
     @cached_property
     def shingles(self) -> frozenset[str]:
         """Its word triples; the whole text if it has fewer than three words."""
-        return _shingle(self.normalised)
+        words = self.normalised.split()
+        if len(words) < _SHINGLE_WORDS:
+            return frozenset({self.normalised})
+        return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
 
     @property
     def facts(self) -> Facts:
@@ -90,37 +86,16 @@ class Entry:
 
 
 def make_entry(item_id: str, text: str, vector: NDArray[Any], dimensions: int) -> Entry:
-    """Return an item as an entry, with its vector checked.
-
-    Raises:
-        ValueError: the vector has another length, is not finite, or has no direction.
-    """
+    """Return an item as an entry; see `ItemIndex.add` for what its vector has to be."""
     vectors, norms = _check([item_id], np.asarray(vector)[np.newaxis], dimensions)
     return Entry(item_id, text, vectors[0], float(norms[0]))
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A saved item and how near it is to a new one.
-
-    Attributes:
-        row: its place in the index.
-        cosine: raw cosine in `[-1, 1]`, in float64.
-    """
-
-    row: int
-    cosine: float
-
-
 class ItemIndex:
-    """All saved items of a project, embedded by one model.
+    """All saved items of a project, embedded by one model in vectors of length `dimensions`.
 
     A vector is kept in float32, as models give it and stores keep it; what is decided about two of
     them is decided in float64.
-
-    Args:
-        model: the embedding model.
-        dimensions: `d`, length of its vectors.
     """
 
     def __init__(self, model: str, dimensions: int) -> None:
@@ -141,16 +116,8 @@ class ItemIndex:
     def __contains__(self, item_id: object) -> bool:
         return item_id in self._rows
 
-    def add(self, ids: Sequence[str], texts: Sequence[str], vectors: NDArray[Any]) -> int:
-        """Add saved items; ids that are known are passed over.
-
-        Args:
-            ids: of the items.
-            texts: their contents.
-            vectors: `(n, d)`, of the full texts.
-
-        Returns:
-            How many were added.
+    def add(self, ids: Sequence[str], texts: Sequence[str], vectors: NDArray[Any]) -> None:
+        """Add saved items with the vectors of their full texts, `(n, d)`, unless they are known.
 
         Raises:
             ValueError: the three differ in length, or a vector has another length than `d`, is
@@ -159,7 +126,7 @@ class ItemIndex:
         if not len(ids) == len(texts) == len(vectors):
             raise ValueError(f"{len(ids)} ids, {len(texts)} texts and {len(vectors)} vectors")
         if not ids:
-            return 0
+            return
         checked, norms = _check(ids, vectors, self.dimensions)
         fresh = {item_id: at for at, item_id in enumerate(ids) if item_id not in self._rows}
         chosen = list(fresh.values())
@@ -179,15 +146,9 @@ class ItemIndex:
             self._texts.extend(some)
         self._ids.extend(fresh)
         self._rows.update(zip(fresh, range(first, last), strict=True))
-        return len(chosen)
 
-    def remove(self, ids: Iterable[str]) -> int:
-        """Forget items that somebody has deleted or changed; unknown ids are passed over.
-
-        Returns:
-            How many were forgotten.
-        """
-        removed = 0
+    def remove(self, ids: Iterable[str]) -> None:
+        """Forget items that somebody has deleted or changed; unknown ids are passed over."""
         for item_id in ids:
             row = self._rows.pop(item_id, None)
             if row is None:
@@ -198,47 +159,29 @@ class ItemIndex:
                 del self._exact[key]
             self._ids[row], self._texts[row] = None, ""
             self._vectors.clear(row)
-            removed += 1
-        return removed
 
-    def entry(self, row: int) -> Entry:
-        """Return the item in a row."""
-        item_id = self._ids[row]
-        if item_id is None:
-            raise KeyError(row)
-        vectors = self._vectors
-        return Entry(item_id, self._texts[row], vectors.vector(row), vectors.norm(row))
-
-    def find_exact(self, entry: Entry) -> list[int]:
-        """Find the rows of items with the same normalised text, or the same id."""
-        rows = list(self._exact.get(entry.key, ()))
+    def find_exact(self, entry: Entry) -> list[Entry]:
+        """Find the items with the same id, which comes first, or the same normalised text."""
+        rows = self._exact.get(entry.key, [])
         own = self._rows.get(entry.id)
-        return rows if own is None or own in rows else [own, *rows]
+        return self._entries(rows if own is None else dict.fromkeys([own, *rows]))
 
-    def find_near_exact(self, entry: Entry) -> list[int]:
-        """Find the rows of items that are near-exact."""
+    def find_near_exact(self, entry: Entry) -> list[Entry]:
+        """Find the items that are near-exact."""
         size = len(self._ids)
-        found: set[int] = set()
+        rows: set[int] = set()
         for band, key in zip(self._bands, _sign([entry.normalised])[:, 0], strict=True):
-            found.update(np.flatnonzero(band[:size] == key).tolist())
-        return sorted(
-            row
-            for row in found
-            if self._ids[row] is not None and self.entry(row).is_near_exact(entry)
-        )
+            rows.update(np.flatnonzero(band[:size] == key).tolist())
+        return [other for other in self._entries(sorted(rows)) if other.is_near_exact(entry)]
 
     def find_neighbours(
         self, entries: Sequence[Entry], at_least: float, max_found: int
-    ) -> list[list[Neighbour]]:
-        """Find the saved items near to each of some new ones.
-
-        Args:
-            entries: the new items.
-            at_least: raw cosine, inclusive.
-            max_found: neighbours of one item.
+    ) -> list[list[tuple[Entry, float]]]:
+        """Find the saved items whose raw cosine with each of some new ones is at least this.
 
         Returns:
-            For each entry its neighbours, nearest first; without any, the nearest saved item.
+            For each entry at most `max_found` neighbours, nearest first, with their cosines in
+            float64; without any, the nearest saved item.
         """
         if not entries:
             return []
@@ -249,11 +192,20 @@ class ItemIndex:
             for entry, rows in zip(entries, candidates, strict=True)
         ]
 
-    def _measure(self, entry: Entry, rows: NDArray[np.intp], at_least: float) -> list[Neighbour]:
-        """Return the neighbours in some rows with float64 cosines, nearest first."""
-        near = [Neighbour(row, entry.cosine(self.entry(row))) for row in rows.tolist()]
-        near.sort(key=lambda neighbour: (-neighbour.cosine, neighbour.row))
-        return [neighbour for neighbour in near if neighbour.cosine >= at_least] or near[:1]
+    def _measure(
+        self, entry: Entry, rows: NDArray[np.intp], at_least: float
+    ) -> list[tuple[Entry, float]]:
+        near = [(other, entry.cosine(other)) for other in self._entries(sorted(rows.tolist()))]
+        near.sort(key=lambda neighbour: -neighbour[1])
+        return [neighbour for neighbour in near if neighbour[1] >= at_least] or near[:1]
+
+    def _entries(self, rows: Iterable[int]) -> list[Entry]:
+        """Return the items in some rows, without those that were removed."""
+        return [
+            Entry(item_id, self._texts[row], self._vectors.vector(row), self._vectors.norm(row))
+            for row in rows
+            if (item_id := self._ids[row]) is not None
+        ]
 
 
 def _check(
@@ -277,13 +229,6 @@ def _check(
 
 def _hash(form: str) -> bytes:
     return hashlib.sha256(form.encode("utf-8", "surrogatepass")).digest()
-
-
-def _shingle(form: str) -> frozenset[str]:
-    words = form.split()
-    if len(words) < _SHINGLE_WORDS:
-        return frozenset({form})
-    return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
 
 
 def _sign(forms: Sequence[str]) -> NDArray[np.uint32]:

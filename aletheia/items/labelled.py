@@ -29,7 +29,6 @@ class LabelledText:
     Attributes:
         topic: what it is about.
         group: its number in the split, from 0.
-        text: the item.
         kind: in what it differs from its group's point; empty if it makes that point.
         is_item: whether it is the one its group began with.
     """
@@ -43,12 +42,9 @@ class LabelledText:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two items and what they are to each other.
+    """Two items, by their places in the split, and whether they make the same point.
 
     Attributes:
-        one: place of a text in the split's texts.
-        other: place of another one.
-        is_duplicate: whether both make the same point.
         kind: in what they differ otherwise: `number`, `unit`, `negation`, `opposite`, `subject`
             (one text about two things), `scope` (who or how is another), `point` (another point
             about the same thing) or `group`.
@@ -63,8 +59,8 @@ class LabelledPair:
 @cache
 def read_texts(split: Split) -> tuple[LabelledText, ...]:
     """Read the items of a split."""
-    groups: list[dict[str, Any]] = yaml.safe_load(_read_file(split))
-    return tuple(text for number, group in enumerate(groups) for text in _read(number, group))
+    groups = enumerate(_read_groups(split))
+    return tuple(text for number, group in groups for text in _read_group(number, group))
 
 
 def pair_up(texts: Sequence[LabelledText]) -> list[LabelledPair]:
@@ -78,14 +74,13 @@ def pair_up(texts: Sequence[LabelledText]) -> list[LabelledPair]:
 
 def hash_labels() -> str:
     """Return the SHA-256 of the files without their comments, 64 hexadecimal digits."""
-    splits: tuple[Split, ...] = ("calibration", "test")
-    content = [yaml.safe_load(_read_file(split)) for split in splits]
+    content = [_read_groups("calibration"), _read_groups("test")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _read_file(split: Split) -> str:
+def _read_groups(split: Split) -> list[dict[str, Any]]:
     source = files("aletheia.items").joinpath("labelled", f"{split}.yaml")
-    return source.read_text(encoding="utf-8")
+    return yaml.safe_load(source.read_text(encoding="utf-8"))
 
 
 def _kind(text: LabelledText, other: LabelledText) -> str | None:
@@ -96,7 +91,7 @@ def _kind(text: LabelledText, other: LabelledText) -> str | None:
     return OTHER_GROUP if is_pair else None
 
 
-def _read(number: int, group: dict[str, Any]) -> Iterator[LabelledText]:
+def _read_group(number: int, group: dict[str, Any]) -> Iterator[LabelledText]:
     topic = group["topic"]
     yield LabelledText(topic, number, group["item"], "", is_item=True)
     for text in group["same"]:

@@ -7,18 +7,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from aletheia.llm.messages import clean_text
 
 MAX_CONTENT_CHARS: Final = 6000
-
-
 MAX_SUMMARY_CHARS: Final = 1000
-
-
 MAX_CONTEXT_CHARS: Final = 2000
 """Longest parts of an item that are taken from a model."""
 
-
 _MIN_CONTENT_CHARS: Final = 12
 """A shorter content is a placeholder such as `string`, in any script."""
-
 
 Cleaned: TypeAlias = Annotated[str, AfterValidator(clean_text)]
 
@@ -31,7 +25,6 @@ def _require(text: str) -> str:
 
 Required: TypeAlias = Annotated[Cleaned, AfterValidator(_require)]
 
-
 _Content: TypeAlias = Annotated[Cleaned, StringConstraints(max_length=MAX_CONTENT_CHARS)]
 
 
@@ -42,13 +35,7 @@ def _require_words(text: str) -> str:
 
 
 class Item(BaseModel):
-    """A piece of content, as a model writes it.
-
-    Attributes:
-        content: the content itself, some sentences.
-        summary: its main point, one sentence.
-        context: the situation that it is for and what it is based on; may be empty.
-    """
+    """A piece of content, as a model writes it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

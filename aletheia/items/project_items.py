@@ -1,16 +1,15 @@
 """The items of a project, ready for comparison, without reading again what is known."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.items.calibration import Embed
-from aletheia.items.content import Automation, ContentStore, SavedItem, oldest_first
+from aletheia.items.content import ContentStore, SavedItem, oldest_first
 from aletheia.items.item_index import ItemIndex
 from aletheia.items.vector_cache import VectorCache
 
@@ -22,38 +21,11 @@ LISTED_EVERY_S: Final = 60.0
 of documents as it was."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refreshed:
-    """What has changed in the collection.
-
-    Attributes:
-        added: ids of items that were not known.
-        removed: ids of items that are not there any more.
-        embedded: how many of the new ones had no vector yet.
-        unreadable: how many documents in all have no text as content.
-    """
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    embedded: int
-    unreadable: int
-
-
 class ProjectItems:
     """All items of a project; reads and embeds only those that it does not know.
 
-    Not for two callers at once: it belongs to the run that has the project.
-
-    Args:
-        content: the project's collection.
-        vectors: cached vectors.
-        embed: embeds full texts, `n` of them to `(n, d)`.
-        model: the embedding model.
-        monotonic: a steady clock, seconds.
-
-    Attributes:
-        model: the embedding model.
-        index: the items by their vectors; `None` until there is one.
+    Not for two callers at once: it belongs to the run that has the project. Its `index` is `None`
+    until there is an item.
     """
 
     def __init__(
@@ -81,21 +53,16 @@ class ProjectItems:
         """Return a department's own items, oldest first."""
         return oldest_first(self._own.get(slug, {}).values())
 
-    async def refresh(self, *, is_thorough: bool = False) -> Refreshed:
+    async def refresh(self) -> None:
         """Read what was added to the collection, and forget what was deleted.
 
-        As long as the number of documents is as expected, nothing is read.
-
-        Args:
-            is_thorough: list all ids in any case.
-
-        Raises:
-            Unavailable: the store is out of reach; what was read by then is known.
+        Nothing is read while the number of documents is as expected, for `LISTED_EVERY_S` at most.
+        What was read before a failure is not read again.
         """
         mark = await self._content.mark()
         is_due = self._monotonic() - self._listed_at >= LISTED_EVERY_S
-        if mark == self._mark and not is_thorough and not is_due:
-            return Refreshed((), (), 0, len(self._unreadable))
+        if mark == self._mark and not is_due:
+            return
         missing = set(self._known)
         unknown: list[str] = []
         async with aclosing(self._content.list_ids()) as pages:
@@ -104,25 +71,18 @@ class ProjectItems:
                 unknown += [item_id for item_id in ids if item_id not in self._known]
         unknown = list(dict.fromkeys(unknown))
         self._forget(missing)
-        embedded = 0
         for start in range(0, len(unknown), PAGE):
-            embedded += await self._read(unknown[start : start + PAGE])
+            await self._read(unknown[start : start + PAGE])
         self._mark, self._listed_at = mark, self._monotonic()
-        return Refreshed(tuple(unknown), tuple(missing), embedded, len(self._unreadable))
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of texts, `(n, d)`; new ones are cached."""
-        vectors, _ = await self._vectors.fill(texts, self._embed)
-        return vectors
+        return await self._vectors.fill(texts, self._embed)
 
     async def save(
         self, items: Sequence[SavedItem], vectors: NDArray[np.floating[Any]] | None = None
     ) -> list[SavedItem]:
-        """Save new items, and add them to the index.
-
-        Args:
-            items: of ours.
-            vectors: `(n, d)`, theirs; `None` embeds them.
+        """Save new items of ours, and add them to the index with their vectors, `(n, d)`.
 
         Returns:
             Those that the collection now has from the same iteration of the same run, in the
@@ -145,23 +105,22 @@ class ProjectItems:
         if not self._known.issuperset(others):
             self._mark = None
         return [
-            item for item in items if item.id in there and _is_same_origin(there[item.id], item)
+            item
+            for item in items
+            if item.id in there and _origin(there[item.id]) == _origin(item) is not None
         ]
 
     async def count_created(self, run_id: str) -> dict[str, int]:
         """Count the saved items that a run has made, by their department's slug."""
         return await self._content.count_created(run_id)
 
-    async def _read(self, ids: Sequence[str]) -> int:
+    async def _read(self, ids: Sequence[str]) -> None:
         found = await self._content.read_items(ids)
         items = [found[id_] for id_ in ids if id_ in found and found[id_].content.strip()]
-        texts = [item.content for item in items]
-        vectors, embedded = await self._vectors.fill(texts, self._embed)
-        self._add(items, vectors)
+        self._add(items, await self.embed([item.content for item in items]))
         unreadable = set(ids).difference(item.id for item in items)
         self._unreadable |= unreadable
         self._known |= unreadable
-        return embedded
 
     def _add(self, items: Sequence[SavedItem], vectors: NDArray[np.floating[Any]]) -> None:
         if not items:
@@ -174,10 +133,7 @@ class ProjectItems:
             if item.department is not None:
                 self._own.setdefault(item.department, {})[item.id] = item
 
-    def _forget(self, ids: Iterable[str]) -> None:
-        gone = set(ids)
-        if not gone:
-            return
+    def _forget(self, gone: set[str]) -> None:
         if self.index is not None:
             self.index.remove(gone)
         self._known -= gone
@@ -187,11 +143,6 @@ class ProjectItems:
                 del own[item_id]
 
 
-def _is_same_origin(item: SavedItem, other: SavedItem) -> bool:
-    if item.automation is None or other.automation is None:
-        return False
-    return _origin(item.automation) == _origin(other.automation)
-
-
-def _origin(automation: Automation) -> tuple[str, str, int]:
-    return automation.run_id, automation.department, automation.iteration
+def _origin(item: SavedItem) -> tuple[str, str, int] | None:
+    made = item.automation
+    return None if made is None else (made.run_id, made.department, made.iteration)

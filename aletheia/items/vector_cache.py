@@ -17,9 +17,7 @@ _MAX_NAME: Final = 40
 class VectorCache:
     """Vectors of texts, each model's in a collection of its own, by the hash of the text.
 
-    Args:
-        documents: the project's store, open.
-        model: that made the vectors, with whatever else they depend on.
+    `model` names what made the vectors, with whatever else they depend on.
     """
 
     def __init__(self, documents: Documents, model: str) -> None:
@@ -50,19 +48,18 @@ class VectorCache:
         for start in range(0, len(updates), _UPDATED_AT_ONCE):
             await self._documents.upsert(self.collection, updates[start : start + _UPDATED_AT_ONCE])
 
-    async def fill(self, texts: Sequence[str], embed: Embed) -> tuple[NDArray[np.float32], int]:
-        """Return the vectors of texts, `(n, d)`, and how many had to be embedded."""
+    async def fill(self, texts: Sequence[str], embed: Embed) -> NDArray[np.float32]:
+        """Return the vectors of texts, `(n, d)`; those that are missing are embedded and saved."""
         if not texts:
-            return np.empty((0, 0), np.float32), 0
+            return np.empty((0, 0), np.float32)
         known = await self.find(texts)
         missing = list(dict.fromkeys(text for at, text in enumerate(texts) if at not in known))
-        if not missing:
-            return np.stack([known[at] for at in range(len(texts))]), 0
-        made = np.asarray(await embed(missing), np.float32)
-        await self.save(missing, made)
-        rows = dict(zip(missing, made, strict=True))
-        vectors = [known[at] if at in known else rows[text] for at, text in enumerate(texts)]
-        return np.stack(vectors), len(missing)
+        rows: dict[str, NDArray[np.float32]] = {}
+        if missing:
+            made = np.asarray(await embed(missing), np.float32)
+            await self.save(missing, made)
+            rows.update(zip(missing, made, strict=True))
+        return np.stack([known[at] if at in known else rows[text] for at, text in enumerate(texts)])
 
 
 def hash_text(text: str) -> str:

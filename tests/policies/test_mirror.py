@@ -23,7 +23,7 @@ COVERED_BY = {
         *("adapters/documents/statements", "adapters/documents/worker", "documents"),
     ),
     "tests/aletheia/items/test_dedup.py": (
-        *("adapters/embedding/items", "items/content", "items/dedup_walk", "items/departments"),
+        *("adapters/embedding/items", "items/content", "items/departments"),
         *("items/duplicates", "items/models", "items/project_items", "items/vector_cache"),
         "items/prompts/judge_duplicate",
     ),

@@ -21,12 +21,7 @@ FORM: Final = form_of(JudgedPair, "judged_pair")
 
 
 def build_prompt(new_excerpt: str, other_excerpt: str) -> tuple[Message, Message]:
-    """Build the messages that ask for a verdict.
-
-    Args:
-        new_excerpt: of the new text.
-        other_excerpt: of the text that it may repeat.
-    """
+    """Build the messages that ask whether a new text repeats another one."""
     pair = {"first": clean_text(other_excerpt), "second": clean_text(new_excerpt)}
     blocks = [quote("pair", pair), "Do the two texts of the block pair make the same point?"]
     return Message("system", _SYSTEM), Message("user", "\n\n".join(blocks))

@@ -180,7 +180,7 @@ async def test_a_model_is_tested_on_pairs_that_it_was_not_fitted_on():
     async def embed(texts: Sequence[str]) -> NDArray[np.float64]:
         """Know the labels in the first split, and nothing in the second."""
         asked.append(set(texts))
-        known = {one.text: one for one in read_texts("calibration")}
+        known = {text.text: text for text in read_texts("calibration")}
         if not set(texts) <= set(known):
             return np.ones((len(texts), 3))
         points = [float(known[text].group) if not known[text].kind else -1.0 for text in texts]

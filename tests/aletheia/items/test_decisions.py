@@ -55,7 +55,7 @@ class Books:
 
     async def saved(self) -> list[SavedItem]:
         """Read all items of the project."""
-        ids = [one async for page in self.content.list_ids() for one in page]
+        ids = [id_ async for page in self.content.list_ids() for id_ in page]
         return list((await self.content.read_items(ids)).values())
 
     async def drop(
@@ -149,9 +149,9 @@ async def test_what_was_saved_is_in_the_ledger_and_not_in_the_list(books: Books)
         items,
         decisions,
     )
-    assert [one.item.content for one in await books.ledger.list_dropped()] == [WORDS]
+    assert [drop.item.content for drop in await books.ledger.list_dropped()] == [WORDS]
     kept = await books.documents.find(DECISIONS, {"is_kept": True}, with_payload=True)
-    assert [(one["item_id"], one["place"], one["reason"]) for one in kept] == [
+    assert [(decision["item_id"], decision["place"], decision["reason"]) for decision in kept] == [
         (item_id(CLOSE), 1, "Both ask for a date on the same day.")
     ]
     assert "payload" not in kept[0], "it is saved, and so there already"
@@ -186,11 +186,11 @@ async def test_what_was_dropped_is_listed_newest_first_and_by_run(books: Books):
         await books.drop(text, number=number)
     books.run = replace(books.run, id="run-2")
     await books.drop(texts[3])
-    listed = [one.item.content for one in await books.ledger.list_dropped()]
+    listed = [drop.item.content for drop in await books.ledger.list_dropped()]
     assert listed == texts[::-1]
-    assert [one.item.content for one in await books.ledger.list_dropped(limit=2)] == listed[:2]
+    assert [drop.item.content for drop in await books.ledger.list_dropped(limit=2)] == listed[:2]
     of_first = await books.ledger.list_dropped(run_id="run-1")
-    assert [one.iteration for one in of_first] == [3, 2, 1]
+    assert [drop.iteration for drop in of_first] == [3, 2, 1]
     assert await ProjectDecisions(books.documents, "another").list_dropped() == []
 
 
@@ -202,7 +202,7 @@ async def test_of_one_batch_the_last_is_listed_first(books: Books):
         items,
         [decide(text, CLOSE) for text in texts],
     )
-    listed = [one.item.content for one in await books.ledger.list_dropped(limit=3)]
+    listed = [drop.item.content for drop in await books.ledger.list_dropped(limit=3)]
     assert listed == texts[:-4:-1]
 
 
@@ -254,15 +254,15 @@ async def test_an_exact_duplicate_of_what_is_there_cannot_be_saved(books: Books,
     with pytest.raises(UndoRefused, match=f"saved already, as '{match_id}'") as refused:
         await books.ledger.undo(short, "anna", books.content)
     assert refused.value.code == "exact_duplicate"
-    assert [one.id for one in await books.saved()] == [match_id]
+    assert [item.id for item in await books.saved()] == [match_id]
     assert await books.ledger.distinct_pairs() == set()
-    assert [one.undone_by for one in await books.ledger.list_dropped()] == [None]
+    assert [drop.undone_by for drop in await books.ledger.list_dropped()] == [None]
 
 
 async def test_an_exact_duplicate_of_what_is_gone_can_be_saved(books: Books):
     short = await books.drop(WORDS, WORDS, tier="exact")
     await books.ledger.undo(short, "anna", books.content)
-    assert [one.content for one in await books.saved()] == [WORDS]
+    assert [item.content for item in await books.saved()] == [WORDS]
     assert await books.ledger.distinct_pairs() == set()
 
 
@@ -367,7 +367,7 @@ async def test_a_kill_anywhere_is_mended_by_undoing_again(tmp_path: Path, moment
     undone = await after.undo(short, "ben", content)
     is_begun = moment != 1
     assert undone.undone_by == ("anna" if is_begun else "ben")
-    assert [one.created_at for one in await books.saved()] == [undone.undone_at]
+    assert [item.created_at for item in await books.saved()] == [undone.undone_at]
     assert await after.distinct_pairs() == {frozenset({item_id(WORDS), item_id(CLOSE)})}
     assert await documents.count(DISTINCT, {}) == 1
     assert await after.undo(short, "carla", content) == undone
@@ -400,7 +400,7 @@ async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
     deps = replace(make_deps(books.documents, books.content, MockChat()), decisions=books.ledger)
     batch = batch_of(WORDS, CLOSE)
     first = await drop_duplicates(deps, books.run, 1, batch)
-    assert [one.content for one in first.items] == [CLOSE]
+    assert [item.content for item in first.items] == [CLOSE]
     (kept,) = await books.ledger.list_dropped()
     assert kept.decision == first.decisions[0]
     assert kept.decision.score is not None
@@ -414,15 +414,15 @@ async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
     assert item.automation is not None
     assert (item.automation.department, item.automation.iteration) == ("support", 1)
     await deps.items.refresh()
-    assert [one.content for one in deps.items.of_department("support")] == [WORDS]
+    assert [item.content for item in deps.items.of_department("support")] == [WORDS]
     later = await drop_duplicates(deps, books.run, 2, batch_of(WORDS, CLOSE))
-    assert [one.content for one in later.items] == [CLOSE]
+    assert [item.content for item in later.items] == [CLOSE]
     assert later.decisions[0].tier == "exact", "it repeats itself, being saved"
 
 
 async def test_an_iteration_is_kept_and_asked_about_in_little_time(books: Books):
     items = [make(f"{WORDS} Number {n} of some.", "run-1") for n in range(8)]
-    decisions = [decide(one.content, CLOSE) for one in items]
+    decisions = [decide(item.content, CLOSE) for item in items]
     pairs = [
         {"_id": f"{PROJECT}:{n}", "project_id": PROJECT, "pair": [f"{n}", f"{n + 1}"]}
         for n in range(1000)

@@ -37,7 +37,7 @@ def test_the_prompt_reads_as_it_did() -> None:
 async def test_verdicts_come_in_the_order_of_the_questions() -> None:
     chat = ScriptedChat(said(True), said(False, "The second is on trams."))
     verdicts = await judge(chat).judge([question("a"), question("b")])
-    assert [one and one.is_duplicate for one in verdicts] == [True, False]
+    assert [verdict and verdict.is_duplicate for verdict in verdicts] == [True, False]
     assert verdicts[1] is not None
     assert (verdicts[1].model, verdicts[1].reason) == (
         "judge-model-2026",

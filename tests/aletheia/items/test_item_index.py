@@ -1,12 +1,14 @@
 """What the index of saved items finds."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aletheia.items.item_index import ItemIndex, make_entry
+from aletheia.items.item_index import Entry, ItemIndex, make_entry
 
 MODEL = "a-model"
 PLANT = (
@@ -18,14 +20,18 @@ PLANT = (
 def index_of(*vectors: list[float], texts: list[str] | None = None) -> ItemIndex:
     index = ItemIndex(MODEL, len(vectors[0]))
     ids = [f"item-{n}" for n in range(len(vectors))]
-    index.add(ids, texts or [f"text {one}" for one in ids], np.array(vectors))
+    index.add(ids, texts or [f"text {id_}" for id_ in ids], np.array(vectors))
     return index
+
+
+def ids(entries: Sequence[Entry]) -> list[str]:
+    return [entry.id for entry in entries]
 
 
 def near(index: ItemIndex, *vector: float, at_least: float = 0.5) -> list[tuple[str, float]]:
     entry = make_entry("new", "a new text", np.array(vector), index.dimensions)
     (found,) = index.find_neighbours([entry], at_least, 1000)
-    return [(index.entry(one.row).id, one.cosine) for one in found]
+    return [(other.id, cosine) for other, cosine in found]
 
 
 def test_neighbours_come_nearest_first():
@@ -52,7 +58,7 @@ def test_only_so_many_neighbours_are_given_and_those_are_the_nearest():
     index = index_of(*[[10, float(n)] for n in range(10)])
     entry = make_entry("new", "", np.array([1, 0]), 2)
     (found,) = index.find_neighbours([entry], 0.1, 3)
-    assert [one.row for one in found] == [0, 1, 2]
+    assert [other.id for other, _ in found] == ["item-0", "item-1", "item-2"]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.floats(-0.2, 0.9))
@@ -77,7 +83,7 @@ def test_the_index_grows_and_keeps_what_it_has():
     grown, at_once = ItemIndex(MODEL, 4), index_of(*vectors.tolist())
     for start in range(0, 3000, 7):
         ids = [f"item-{n}" for n in range(start, min(start + 7, 3000))]
-        grown.add(ids, [f"text {one}" for one in ids], vectors[start : start + 7])
+        grown.add(ids, [f"text {id_}" for id_ in ids], vectors[start : start + 7])
     assert len(grown) == len(at_once) == 3000
     for query in random.standard_normal((5, 4)).tolist():
         assert near(grown, *query) == near(at_once, *query)
@@ -85,22 +91,23 @@ def test_the_index_grows_and_keeps_what_it_has():
 
 def test_an_item_that_is_known_is_passed_over():
     index = index_of([1, 0])
-    added = index.add(["item-0", "item-1", "item-1"], ["a", "b", "c"], np.array([[0, 1]] * 3))
-    assert (added, len(index)) == (1, 2)
+    index.add(["item-0", "item-1", "item-1"], ["a", "b", "c"], np.array([[0, 1]] * 3))
+    assert len(index) == 2
     assert "item-1" in index
     assert near(index, 1, 0)[0] == ("item-0", 1.0)
 
 
 def test_adding_nothing_changes_nothing():
     index = ItemIndex(MODEL, 2)
-    assert index.add([], [], np.empty((0, 2))) == 0
+    index.add([], [], np.empty((0, 2)))
     assert len(index) == 0
 
 
 def test_a_removed_item_is_found_no_more_and_may_come_back_changed():
     index = index_of([1, 0], [0, 1], texts=[PLANT, "another text"])
     entry = make_entry("new", PLANT, np.array([1, 0]), 2)
-    assert index.remove(["item-0", "nobody"]) == 1
+    index.remove(["item-0", "nobody"])
+    assert len(index) == 1
     assert index.find_exact(entry) == index.find_near_exact(entry) == []
     assert near(index, 1, 0, at_least=-1) == [("item-1", 0.0)]
     assert near(index, -1, -1) == [("item-1", pytest.approx(-0.7071, abs=1e-4))]
@@ -172,7 +179,7 @@ def test_vectors_have_dimensions():
 def test_near_exact_is_the_same_words_in_the_same_order(text: str, is_found: bool):
     index = index_of([1, 0], texts=[PLANT])
     entry = make_entry("new", text, np.array([0, 1]), 2)
-    assert index.find_near_exact(entry) == ([0] if is_found else [])
+    assert ids(index.find_near_exact(entry)) == (["item-0"] if is_found else [])
 
 
 def test_the_same_words_in_other_company_are_not_near_exact():
@@ -186,8 +193,14 @@ def test_the_same_words_in_other_company_are_not_near_exact():
 def test_texts_of_any_length_are_found_again(text: str):
     index = index_of([1, 0], [0, 1], texts=["something else entirely", text])
     entry = make_entry("new", text, np.array([1, 0]), 2)
-    assert index.find_exact(entry) == [1]
-    assert index.find_near_exact(entry) == [1]
+    assert ids(index.find_exact(entry)) == ["item-1"]
+    assert ids(index.find_near_exact(entry)) == ["item-1"]
+
+
+def test_of_the_same_texts_the_one_with_the_same_id_comes_first():
+    index = index_of([1, 0], [1, 0], texts=[PLANT, PLANT])
+    entry = make_entry("item-1", PLANT, np.array([1, 0]), 2)
+    assert ids(index.find_exact(entry)) == ["item-1", "item-0"]
 
 
 def test_nearly_all_near_exact_texts_are_found_among_many():
@@ -202,5 +215,5 @@ def test_nearly_all_near_exact_texts_are_found_among_many():
         parts = text.split()
         parts.insert(int(random.integers(len(parts))), "the")
         entry = make_entry("new", " ".join(parts), np.ones(3), 3)
-        found += index.find_near_exact(entry) == [row]
+        found += ids(index.find_near_exact(entry)) == [f"item-{row}"]
     assert found >= 396

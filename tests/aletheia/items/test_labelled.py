@@ -13,7 +13,7 @@ KINDS = {"number", "unit", "negation", "opposite", "subject", "scope", "point"}
 
 def test_no_topic_and_no_text_is_in_both_splits():
     topics, texts = (
-        [{getattr(one, name) for one in read_texts(split)} for split in SPLITS]
+        [{getattr(text, name) for text in read_texts(split)} for split in SPLITS]
         for name in ("topic", "text")
     )
     assert topics[0].isdisjoint(topics[1])
@@ -22,17 +22,17 @@ def test_no_topic_and_no_text_is_in_both_splits():
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_items_are_paragraphs_and_all_different(split: Split):
-    texts = [one.text for one in read_texts(split)]
+    texts = [text.text for text in read_texts(split)]
     assert all(30 <= len(text.split()) <= 120 for text in texts)
     assert len({normalise(text) for text in texts}) == len(texts)
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_each_group_has_three_more_ways_to_say_it_and_two_other_points(split: Split):
-    groups = Counter((one.group, bool(one.kind)) for one in read_texts(split))
+    groups = Counter((text.group, bool(text.kind)) for text in read_texts(split))
     assert {size for (_, is_other), size in groups.items() if is_other} == {2}
     assert {size for (_, is_other), size in groups.items() if not is_other} == {4}
-    assert {one.kind for one in read_texts(split) if one.kind} <= KINDS
+    assert {text.kind for text in read_texts(split) if text.kind} <= KINDS
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from aletheia.adapters.content.mongodb import MongoContent, database_of, read_id
 from aletheia.errors import InvalidTask, Unavailable
 from aletheia.items.content import Automation, SavedItem, item_id, make_item
 from aletheia.items.models import Item
-from aletheia.items.project_items import ProjectItems
+from aletheia.items.project_items import LISTED_EVERY_S, ProjectItems
 from aletheia.items.vector_cache import VectorCache, name_vectors
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.adapters.content.conftest import AnyContent
@@ -56,7 +56,7 @@ async def delete(content: AnyContent, item: str) -> None:
 
 
 async def ids_of(content: AnyContent) -> list[str]:
-    return [one async for page in content.list_ids() for one in page]
+    return [id_ async for page in content.list_ids() for id_ in page]
 
 
 class CountingEmbed:
@@ -72,7 +72,7 @@ class CountingEmbed:
             error, self.error = self.error, None
             raise error
         self.asked += texts
-        rows = [[text.count(one) + 0.01 for one in "abcdefghijklmnop"] for text in texts]
+        rows = [[text.count(letter) + 0.01 for letter in "abcdefghijklmnop"] for text in texts]
         return np.array(rows, np.float32)
 
 
@@ -120,8 +120,8 @@ async def test_what_is_there_is_neither_replaced_nor_counted_twice(content: AnyC
 async def test_of_many_that_save_the_same_items_at_once_each_item_is_one_s(content: AnyContent):
     made = [make(f"What everybody says, in its form {n}.") for n in range(20)]
     claimed = await asyncio.gather(*(content.insert_items(made) for _ in range(4)))
-    assert sorted(one for ids in claimed for one in ids) == sorted(one.id for one in made)
-    assert sorted(await ids_of(content)) == sorted(one.id for one in made)
+    assert sorted(id_ for ids in claimed for id_ in ids) == sorted(item.id for item in made)
+    assert sorted(await ids_of(content)) == sorted(item.id for item in made)
 
 
 async def test_items_are_counted_by_run_and_department(content: AnyContent):
@@ -143,7 +143,7 @@ async def test_a_department_s_own_items_are_listed(content: AnyContent):
     ]
     await content.insert_items(made)
     listed = await content.list_department("legal")
-    assert sorted(listed) == sorted(one.id for one in made[:2])
+    assert sorted(listed) == sorted(item.id for item in made[:2])
     assert await content.list_department("none") == []
 
 
@@ -154,7 +154,7 @@ async def test_the_mark_goes_up_with_each_new_document(content: AnyContent):
     assert await content.mark() == before + 3
     await content.insert_items(made)
     assert await content.mark() == before + 3
-    assert sorted(await ids_of(content)) == sorted(one.id for one in made)
+    assert sorted(await ids_of(content)) == sorted(item.id for item in made)
 
 
 async def test_nothing_is_saved_or_read_of_nothing(content: AnyContent):
@@ -169,16 +169,15 @@ async def test_more_items_than_a_page_are_read_once_and_embedded_once(content: A
         await content.insert_items(made[start : start + 500])
     embed = CountingEmbed()
     items = items_of(content, embed)
-    seen = await items.refresh()
-    assert set(seen.added) == {one.id for one in made}
-    assert seen.embedded == len(embed.asked) == 2300
+    await items.refresh()
     assert items.index is not None
-    assert len(items.index) == len(items) == 2300
+    assert all(item.id in items.index for item in made)
+    assert len(items.index) == len(items) == len(embed.asked) == 2300
 
     again = CountingEmbed()
     later = items_of(content, again)
-    seen = await later.refresh()
-    assert (len(seen.added), seen.embedded, again.asked) == (2300, 0, [])
+    await later.refresh()
+    assert (len(later), again.asked) == (2300, [])
 
 
 async def test_a_second_look_reads_only_what_is_new(content: AnyContent):
@@ -186,12 +185,14 @@ async def test_a_second_look_reads_only_what_is_new(content: AnyContent):
     items = items_of(content, embed)
     await content.insert_items([make("An item that is there from the start.")])
     await items.refresh()
-    assert await items.refresh() == await items.refresh()
-    assert (await items.refresh()).added == ()
+    await items.refresh()
+    assert len(items) == len(embed.asked) == 1
     theirs = make("An item that somebody adds meanwhile.", run_id="other")
     await content.insert_items([theirs])
-    assert (await items.refresh()).added == (theirs.id,)
-    assert len(embed.asked) == 2
+    await items.refresh()
+    assert items.index is not None
+    assert theirs.id in items.index
+    assert len(items) == len(embed.asked) == 2
 
 
 async def test_own_items_are_known_without_another_look(content: AnyContent):
@@ -200,10 +201,11 @@ async def test_own_items_are_known_without_another_look(content: AnyContent):
     await items.refresh()
     made = [make("A thing to say."), make("Another thing to say.")]
     assert await items.save(made) == made
-    assert (await items.refresh()).added == ()
-    assert items.of_department("legal") == sorted(made, key=lambda one: one.id)
+    await items.refresh()
+    assert len(embed.asked) == 2
+    assert items.of_department("legal") == sorted(made, key=lambda item: item.id)
     assert items.index is not None
-    assert all(one.id in items.index for one in made)
+    assert all(item.id in items.index for item in made)
 
 
 async def test_a_second_pass_claims_its_own_items_and_nobody_elses(content: AnyContent):
@@ -228,7 +230,9 @@ async def test_what_could_not_be_embedded_is_embedded_by_the_next_look(content: 
     with pytest.raises(Unavailable):
         await items.refresh()
     assert len(items) == 0
-    assert (await items.refresh()).added == (one.id,)
+    await items.refresh()
+    assert items.index is not None
+    assert one.id in items.index
     embed.error = Unavailable("model", "gone")
     with pytest.raises(Unavailable):
         await items.save([make("An item of ours.")])
@@ -236,27 +240,37 @@ async def test_what_could_not_be_embedded_is_embedded_by_the_next_look(content: 
 
 
 async def test_a_deleted_item_is_forgotten(content: AnyContent):
-    items = items_of(content, CountingEmbed(), monotonic=lambda: 0.0)
+    now = [1000.0]
+    items = items_of(content, CountingEmbed(), monotonic=lambda: now[0])
     made = [make("What stays where it is."), make("What is deleted.")]
     await items.save(made)
     await items.refresh()
     await delete(content, made[1].id)
-    assert (await items.refresh(is_thorough=True)).removed == (made[1].id,)
+    now[0] += LISTED_EVERY_S
+    await items.refresh()
     assert items.index is not None
+    assert len(items) == 1
     assert made[1].id not in items.index
     assert items.of_department("legal") == made[:1]
 
 
-async def test_a_swap_that_leaves_the_number_is_found_by_a_thorough_look(content: AnyContent):
-    items = items_of(content, CountingEmbed(), monotonic=lambda: 0.0)
+async def test_a_swap_that_leaves_the_number_is_found_when_all_are_listed_again(
+    content: AnyContent,
+):
+    now = [1000.0]
+    items = items_of(content, CountingEmbed(), monotonic=lambda: now[0])
     gone, new = make("What is deleted."), make("What is added.")
     await items.save([gone])
     await items.refresh()
     await delete(content, gone.id)
     await content.insert_items([new])
-    assert (await items.refresh()).added == ()
-    seen = await items.refresh(is_thorough=True)
-    assert (seen.added, seen.removed) == ((new.id,), (gone.id,))
+    assert items.index is not None
+    now[0] += LISTED_EVERY_S - 1
+    await items.refresh()
+    assert (gone.id in items.index, new.id in items.index) == (True, False)
+    now[0] += 1
+    await items.refresh()
+    assert (gone.id in items.index, new.id in items.index) == (False, True)
 
 
 async def test_models_have_vectors_of_their_own(content: AnyContent):
@@ -295,7 +309,7 @@ def test_a_project_has_the_database_that_the_application_uses():
 
 
 def test_projects_that_differ_in_case_have_different_directories(tmp_path: Path):
-    names = {directory_of(tmp_path, one).name.casefold() for one in ("shop", "Shop", "SHOP")}
+    names = {directory_of(tmp_path, name).name.casefold() for name in ("shop", "Shop", "SHOP")}
     assert len(names) == 3
 
 
@@ -355,7 +369,7 @@ def test_ids_of_different_types_are_different():
         "null",
         {"$oid": "a" * 24},
     ]
-    assert len({write_id(one) for one in alike[:9]}) == 9
+    assert len({write_id(id_) for id_ in alike[:9]}) == 9
 
 
 async def test_foreign_documents_are_read_and_never_changed(
@@ -376,19 +390,17 @@ async def test_foreign_documents_are_read_and_never_changed(
     for document in foreign:
         await raw.insert_one(document)
     items = items_of(mongo_content, CountingEmbed())
-    seen = await items.refresh()
-    assert len(seen.added) == len(foreign)
-    assert seen.unreadable == 3
-    assert len(items) == len(FOREIGN_IDS) + 2
+    await items.refresh()
+    assert len(items) == len(foreign) - 3 == len(FOREIGN_IDS) + 2
 
-    read = await mongo_content.read_items([write_id(one) for one in FOREIGN_IDS])
+    read = await mongo_content.read_items([write_id(id_) for id_ in FOREIGN_IDS])
     assert len(read) == len(FOREIGN_IDS)
-    assert all(one.automation is None for one in read.values())
+    assert all(item.automation is None for item in read.values())
     assert await items.save([make("Taken by them."), make("What is new.")]) == [
         make("What is new.")
     ]
     kept = await raw.find({"automation.run_id": {"$exists": False}}).to_list()
-    by_id = {write_id(one["_id"]): one for one in kept}
+    by_id = {write_id(document["_id"]): document for document in kept}
     for document in foreign:
         assert by_id[write_id(document["_id"])] == document
 
