@@ -74,37 +74,8 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class CursorState:
-    """How far a receiver is.
-
-    Attributes:
-        project_id: whose events.
-        receiver: its name, without its address.
-        sent: number of the last event it has been fed or that was given up.
-        failures: tries in a row that failed.
-        next_try_at: when it is tried again; `None` where nothing is waited for.
-        reason: what the last failure was.
-    """
-
-    project_id: str
-    receiver: str
-    sent: int
-    failures: int
-    next_try_at: datetime | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class DeadEvent:
-    """An event that a receiver did not get.
-
-    Attributes:
-        project_id: whose event.
-        receiver: the receiver's name, without its address.
-        seq: the event's number.
-        reason: why, without secrets.
-        at: when it was given up.
-    """
+    """An event that a receiver, named without its address, did not get, and why."""
 
     project_id: str
     receiver: str
@@ -119,8 +90,7 @@ class FanOut:
     Args:
         documents: the store, open.
         events: the log.
-        sinks: by kind, such as `redis` and `webhook`; a cursor of another kind is left to
-            processes that have one.
+        sinks: by kind; a cursor of another kind is left to processes that have one.
         pace: how patient it is.
         clock: what leases, pauses and ages go by.
         draw: draws a share of the second half of each pause, in `[0, 1]`.
@@ -159,14 +129,7 @@ class FanOut:
     async def subscribe(self, project_id: str, run_id: str, kind: str, address: str = "") -> None:
         """Note that a receiver is to be fed with the events of a run, before its first. Idempotent.
 
-        Args:
-            project_id: the run's project.
-            run_id: the run.
-            kind: of the sink.
-            address: which receiver of that kind; stored as it is.
-
-        Raises:
-            InvalidTask: `invalid_project_id`.
+        The address names a receiver of its kind of sink, and is stored as it is.
         """
         check_project_id(project_id)
         if not _KIND.fullmatch(kind):
@@ -201,16 +164,10 @@ class FanOut:
         """Feed all receivers (of a project) that can be fed now; return how many events were sent.
 
         Receivers that wait for their next try, or that another process feeds, are passed over.
-
-        Raises:
-            Unavailable: the store is out of reach.
         """
         started = await self._start(project_id)
-        results = await asyncio.gather(*started, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return sum(result for result in results if isinstance(result, int))
+        await asyncio.gather(*started, return_exceptions=True)
+        return sum(task.result() for task in started)
 
     @asynccontextmanager
     async def feeding(self, project_id: str) -> AsyncGenerator[None]:
@@ -245,25 +202,6 @@ class FanOut:
         if not all(isinstance(sink, BatchSink) for sink in self._sinks.values()):
             self._nudged.set()
 
-    async def states(self, project_id: str | None = None) -> list[CursorState]:
-        """Return the receivers (of a project), by project and name."""
-        where = {} if project_id is None else {"project": check_project_id(project_id)}
-        cursors = await self._documents.find(CURSORS, where, sort="_id")
-        states: list[CursorState] = []
-        for cursor in cursors:
-            trouble = self._cursors.trouble_of(cursor)
-            states.append(
-                CursorState(
-                    project_id=cursor["project"],
-                    receiver=cursor["receiver"],
-                    sent=int(cursor["sent"]),
-                    failures=trouble.failures,
-                    next_try_at=trouble.next_try_at,
-                    reason=trouble.reason,
-                )
-            )
-        return states
-
     async def dead_events(
         self, project_id: str | None = None, *, limit: int = 100
     ) -> list[DeadEvent]:
@@ -286,11 +224,7 @@ class FanOut:
         return await self._documents.count_by(CURSORS, "kind", {"is_open": True})
 
     async def purge(self, older_than_s: float) -> tuple[int, int]:
-        """Delete dead letters, and receivers that neither asked nor were sent anything for so long.
-
-        Returns:
-            How many dead letters and how many receivers there were.
-        """
+        """Delete dead letters, and receivers out of use for so long; return how many of each."""
         old = {"at": {"$lt": self._clock.now() - microseconds(older_than_s)}}
         dead_letters = await self._dead_letters.purge(older_than_s)
         return dead_letters, await self._documents.delete(CURSORS, old, limit=MAX_PURGED)

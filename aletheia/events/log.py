@@ -26,10 +26,9 @@ PURGED: Final = "aletheia_gather_purged"
 
 @dataclass(frozen=True, slots=True)
 class SavedEvent:
-    """An event as it stands in the log.
+    """An event as it stands in the log of its project.
 
     Attributes:
-        project_id: whose log.
         seq: its number there, from 1 and without gaps.
         at: when it was added.
         run_id: the run that added it.
@@ -55,12 +54,7 @@ class SavedEvent:
 
 
 class EventLog:
-    """The saved events of all projects, shared by all processes.
-
-    Args:
-        documents: the store, open.
-        clock: tells when an event is added.
-    """
+    """The saved events of all projects, shared by all processes."""
 
     def __init__(self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._log = NumberedLog(documents, EVENTS, purged=PURGED, stream="project", clock=clock)
@@ -74,19 +68,14 @@ class EventLog:
     ) -> SavedEvent:
         """Add an event, unless one with its key is there; return it as it is saved.
 
-        May be repeated after any error, and after a crash, with the same outcome as once.
+        May be repeated after any error, and after a crash, with the same outcome as once. The key
+        is made of run, type, department and iteration.
 
         Args:
             event: the event.
-            run_id: the run that adds it; with the event's type, its department and its iteration
-                it makes the key.
-            department_id: the department in the key, since slugs need not differ; the event's own
-                slug if empty.
+            run_id: the run that adds it.
+            department_id: since slugs need not differ; the event's own slug if empty.
             iteration: in this department, from 1; of a `deduplicating`, which does not have it.
-
-        Raises:
-            Unavailable: the store is out of reach; the event may be there or not.
-            InvalidTask: `invalid_project_id`.
         """
         project_id = check_project_id(event.project_id)
         if isinstance(event, IterationComplete):
@@ -95,13 +84,13 @@ class EventLog:
             raise ValueError(f"iteration {iteration} does not go with {event.type!r}")
         department = department_id or getattr(event, "department", "")
         key = orjson.dumps([run_id, event.type, department, iteration]).decode()
+        is_last = isinstance(event, AutomationComplete | AutomationCancelled)
+        said = {"type": event.type, **event.model_dump(mode="json")}
 
         def build(seq: int, at: int) -> dict[str, Any]:
-            return {
-                "run_id": run_id,
-                "body": _body_of(event, seq, at),
-                "is_last": isinstance(event, AutomationComplete | AutomationCancelled),
-            }
+            timestamp = moment(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
+            body = orjson.dumps({**said, "seq": seq, "timestamp": timestamp}).decode()
+            return {"run_id": run_id, "body": body, "is_last": is_last}
 
         return _read(await self._log.append(project_id, key, build))
 
@@ -110,19 +99,7 @@ class EventLog:
         return await self._log.end(check_project_id(project_id))
 
     async def read(self, project_id: str, *, after: int = 0, limit: int = PAGE) -> list[SavedEvent]:
-        """Read the events that follow a number, in order and without a gap.
-
-        What was purged is passed over.
-
-        Args:
-            project_id: whose.
-            after: the last number that is known; 0 for none.
-            limit: how many events are read, at most.
-
-        Raises:
-            Unavailable: the store is out of reach.
-            InvalidTask: `invalid_project_id`.
-        """
+        """Read the events that follow a number, in order; what was purged is passed over."""
         found = await self._log.read(check_project_id(project_id), after=after, limit=limit)
         return [_read(document) for document in found]
 
@@ -131,38 +108,19 @@ class EventLog:
     ) -> AsyncGenerator[SavedEvent]:
         """Yield the events that follow a number, and then each one that is added, without an end.
 
-        While the store is out of reach it waits.
-
-        Args:
-            project_id: whose.
-            after: the last number that is known; 0 for none.
-            interval_s: pause after everything has been read, seconds.
-
-        Raises:
-            InvalidTask: `invalid_project_id`.
+        While the store is out of reach it waits. After everything has been read it pauses for
+        `interval_s` seconds.
         """
         stream = check_project_id(project_id)
         async for document in self._log.follow(stream, after=after, interval_s=interval_s):
             yield _read(document)
 
     async def purge(self, older_than_s: float) -> int:
-        """Delete events that are older than that, from the first of each project on.
+        """Delete events that are older than that; return how many.
 
         Of each project the last event stays, since the next number follows from it.
-
-        Returns:
-            How many events were deleted.
-
-        Raises:
-            Unavailable: the store is out of reach; what is deleted by then is gone.
         """
         return await self._log.purge(older_than_s)
-
-
-def _body_of(event: Event, seq: int, at: int) -> str:
-    timestamp = moment(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    values = {"type": event.type, **event.model_dump(mode="json")}
-    return orjson.dumps({**values, "seq": seq, "timestamp": timestamp}).decode()
 
 
 def _read(document: Document) -> SavedEvent:

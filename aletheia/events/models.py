@@ -5,20 +5,12 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 _ProjectId: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
-
-
 _Quality: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-
-
 _Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 
 class _Said(BaseModel):
-    """What every event says.
-
-    Attributes:
-        project_id: whose run it is.
-    """
+    """What every event says; `department` is a slug wherever it stands."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -26,14 +18,7 @@ class _Said(BaseModel):
 
 
 class DepartmentStarted(_Said):
-    """A department's turn has come.
-
-    Attributes:
-        department: its slug.
-        department_name: for people.
-        threshold: quality at which it is done.
-        model: the model that writes for it.
-    """
+    """A department's turn has come; `model` is the one that writes for it."""
 
     type: Literal["department_started"] = "department_started"
     department: str
@@ -43,11 +28,7 @@ class DepartmentStarted(_Said):
 
 
 class Deduplicating(_Said):
-    """An iteration's batch is there and is compared with what is saved.
-
-    Attributes:
-        department: its slug.
-    """
+    """An iteration's batch is there and is compared with what is saved."""
 
     type: Literal["deduplicating"] = "deduplicating"
     department: str
@@ -57,13 +38,9 @@ class IterationComplete(_Said):
     """An iteration's items are saved and scored.
 
     Attributes:
-        department: its slug.
-        department_name: for people.
         iteration: in this department, from 1.
         total_iterations: in the run so far.
-        quality_score: of the department, now.
         items_created: saved by this iteration.
-        threshold: quality at which it is done.
     """
 
     type: Literal["iteration_complete"] = "iteration_complete"
@@ -77,14 +54,7 @@ class IterationComplete(_Said):
 
 
 class DepartmentComplete(_Said):
-    """A department's turn is over, for whatever reason.
-
-    Attributes:
-        department: its slug.
-        department_name: for people.
-        quality_score: at the end.
-        iterations_used: in this department.
-    """
+    """A department's turn is over, for whatever reason."""
 
     type: Literal["department_complete"] = "department_complete"
     department: str
@@ -94,13 +64,7 @@ class DepartmentComplete(_Said):
 
 
 class MaxIterationsReached(_Said):
-    """A department's iterations are spent before it reached its threshold.
-
-    Attributes:
-        department: its slug.
-        final_quality_score: at the end.
-        threshold: what it should have reached.
-    """
+    """A department's iterations are spent before it reached its threshold."""
 
     type: Literal["max_iterations_reached"] = "max_iterations_reached"
     department: str
@@ -109,15 +73,7 @@ class MaxIterationsReached(_Said):
 
 
 class DepartmentSummary(BaseModel):
-    """What became of a department in a run; a row of the run's report.
-
-    Attributes:
-        department: its slug.
-        name: for people.
-        quality_score: at the end; `None` where it was never scored.
-        iterations: in this department.
-        items_created: in this department.
-    """
+    """What a run did in a department, by its slug; no quality where it was never scored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -129,14 +85,7 @@ class DepartmentSummary(BaseModel):
 
 
 class AutomationComplete(_Said):
-    """A run is over.
-
-    Attributes:
-        total_iterations: in all departments.
-        departments_processed: whose turn came.
-        items_created: by the run.
-        summary: by department, in the order of the run.
-    """
+    """A run is over; the summary is in the order in which it took the departments."""
 
     type: Literal["automation_complete"] = "automation_complete"
     total_iterations: _Count
@@ -146,11 +95,7 @@ class AutomationComplete(_Said):
 
 
 class AutomationCancelled(_Said):
-    """A run was cancelled; what it created stays.
-
-    Attributes:
-        items_created_so_far: by the run.
-    """
+    """A run was cancelled; what it created stays."""
 
     type: Literal["automation_cancelled"] = "automation_cancelled"
     items_created_so_far: _Count
@@ -166,6 +111,5 @@ Event: TypeAlias = Annotated[
     | AutomationCancelled,
     Field(discriminator="type"),
 ]
-
 
 EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Event)

@@ -12,9 +12,7 @@ class EventSink(Protocol):
     async def send(self, address: str, event: SavedEvent) -> None:
         """Send one event and return when the receiver has it.
 
-        Args:
-            address: which receiver; empty where there is only one.
-            event: what to send.
+        The address is empty where there is only one receiver.
 
         Raises:
             Refused: the receiver will never take this event.

@@ -26,16 +26,7 @@ PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Feeding:
-    """What every turn needs.
-
-    Attributes:
-        documents: the store, open.
-        events: the log.
-        dead_letters: where events go that are given up.
-        clock: what their age goes by.
-        send_timeout_s: bound on sending an event, or a page, seconds.
-        give_up_s: how long an event is tried, seconds.
-    """
+    """What every turn needs; a sending of an event, or of a page, has `send_timeout_s` seconds."""
 
     documents: Documents
     events: EventLog
@@ -46,13 +37,7 @@ class Feeding:
 
 
 class ReceiverTurn:
-    """A turn at feeding one receiver, whose cursor we have taken.
-
-    Args:
-        feeding: what every turn needs.
-        turn: of its cursor.
-        sink: sends to it.
-    """
+    """A turn at feeding one receiver, whose cursor we have taken."""
 
     def __init__(self, feeding: Feeding, turn: Turn, sink: EventSink) -> None:
         self._feeding, self._turn, self._sink = feeding, turn, sink
@@ -66,14 +51,7 @@ class ReceiverTurn:
         self._sent = int(cursor["sent"])
 
     async def feed(self) -> int:
-        """Send what the receiver waits for, until it has everything or a sending fails.
-
-        Returns:
-            How many events were sent.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
+        """Send what the receiver waits for, as far as that goes; return how many events."""
         count = 0
         while events := await self._feeding.events.read(
             self._project_id, after=self._sent, limit=PAGE
@@ -150,27 +128,19 @@ class ReceiverTurn:
         return None
 
     async def _forgive(self, events: Sequence[SavedEvent]) -> None:
-        """Delete the dead letters of events that were sent after all.
-
-        A process that died may have written them without moving the cursor.
-        """
+        """Delete dead letters that a process wrote and died before it moved the cursor."""
         if self._turn.has_failed:
             await self._feeding.dead_letters.forget(
                 [self._dead_letter_id(event) for event in events]
             )
 
     async def _wait(self, waiting: Sequence[SavedEvent], error: AletheiaError) -> None:
-        """Set when to try again, and give up what has waited for too long.
-
-        Args:
-            waiting: the events that could not be sent, and those the receiver wants behind them.
-            error: why.
-        """
-        now, since = self._feeding.clock.now(), self._turn.failing_since
-        give_up = microseconds(self._feeding.give_up_s)
+        """Set when to try again, and give up what has waited for too long, oldest first."""
+        since = self._turn.failing_since
+        given_up_at = self._feeding.clock.now() - microseconds(self._feeding.give_up_s)
         old = list(
             itertools.takewhile(
-                lambda event: now - max(microseconds_of(event.at), since) >= give_up, waiting
+                lambda event: max(microseconds_of(event.at), since) <= given_up_at, waiting
             )
         )
         await self._give_up(old, str(error))
@@ -205,11 +175,7 @@ class ReceiverTurn:
         log.error("given up for %s: %s: %s", self._receiver, names, reason)
 
     def _pass(self, events: Sequence[SavedEvent]) -> tuple[Mapping[str, Any], list[str]]:
-        """Be done with events, and with their runs where they are the last.
-
-        Returns:
-            What to set in the cursor, and what to remove from it.
-        """
+        """Pass events; return what to set in the cursor, and which runs to remove from it."""
         if events:
             self._sent = events[-1].seq
         over = [f"runs.{name_run(event.run_id)}" for event in events if event.is_last]

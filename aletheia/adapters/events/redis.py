@@ -23,20 +23,14 @@ ADDRESS: Final = "REDIS_URL"
 
 
 def name_channel(project_id: str) -> str:
-    """Name the channel of a project's events.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-    """
+    """Return the channel of a project's events."""
     return f"automated-gather:{check_project_id(project_id)}"
 
 
 class RedisEvents:
     """Publishes events, each on its project's channel.
 
-    Args:
-        url: `redis://`, `rediss://` or `unix://`, with the password if there is one.
-        timeout_s: bound on connecting, and on each exchange after that, seconds.
+    `timeout_s` bounds connecting, and each exchange after that, seconds.
 
     Raises:
         Misconfigured: the address cannot be right.
@@ -62,11 +56,7 @@ class RedisEvents:
         await self._client.aclose()
 
     async def send(self, address: str, event: SavedEvent) -> None:
-        """Publish one event.
-
-        Args:
-            address: not looked at; there is one Redis.
-            event: what to publish.
+        """Publish one event; there is one Redis, so that nothing depends on the address.
 
         Raises:
             Unavailable: the server is out of reach, too slow, or does not take it for now.

@@ -2,9 +2,8 @@
 
 Who starts a run names its webhook, so an address is not trusted. Unless its host is allowed by
 name, it must be https and every address the host has must be public. A host is looked up once for
-each sending and the connection goes to what was checked then, and is checked again as it is made;
-so an answer of the DNS that changes in between changes nothing. An allowed host may be private and
-may be plain http. Nobody may redirect.
+each sending, and the connection goes to what was checked then, so that an answer of the DNS that
+changes in between changes nothing. Nobody may redirect.
 """
 
 import hashlib
@@ -14,6 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Final, TypeAlias
 
 import aiohttp
@@ -109,8 +109,8 @@ class Webhooks:
         allowed_hosts: names and addresses of hosts, without port, that may be private and http.
         timeout_s: bound on one sending, from looking the host up to the answer, seconds.
         clock: Unix time, seconds; goes into the signature.
-        resolver: looks hosts up; `None` asks the system.
-        ssl_context: whom we trust; `None` trusts whom the system trusts.
+        resolver: looks hosts up in place of the system.
+        ssl_context: whom we trust, in place of whom the system trusts.
 
     Raises:
         Misconfigured: there is no secret, or what is allowed are not hosts.
@@ -127,27 +127,24 @@ class Webhooks:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         if not secret:
-            raise Misconfigured(
-                SECRET, "is empty; without it nobody can tell our events from others"
-            )
+            reason = "is empty; without it nobody can tell our events from others"
+            raise Misconfigured(SECRET, reason)
         self._secret = secret
         try:
             self._allowed_hosts = frozenset(map(_normalise_host, allowed_hosts)) - {""}
         except ValueError:
             reason = "must be hosts, without scheme and port, with commas between them"
             raise Misconfigured(ALLOWED_HOSTS, reason) from None
-        self._clock = clock
-        self._resolver = resolver
-        self._ssl_context = ssl_context
+        self._clock, self._resolver, self._ssl_context = clock, resolver, ssl_context
         self._allowed, self._public = (
             HttpClient(
                 WEBHOOK,
                 timeout_s=timeout_s,
                 headers={"Accept": "*/*"},
-                make_connector=make_connector,
+                make_connector=partial(self._make_connector, is_public_only=is_public_only),
                 clock=clock,
             )
-            for make_connector in (self._connect_to_allowed, self._connect_to_public)
+            for is_public_only in (False, True)
         )
 
     async def open(self) -> None:
@@ -231,26 +228,16 @@ class Webhooks:
             raise _invalid(f"{redact(address)} is not public and not in {ALLOWED_HOSTS}")
         return url, False
 
-    def _connect_to_allowed(self) -> aiohttp.BaseConnector:
-        return self._make_connector(self._resolver or aiohttp.ThreadedResolver())
-
-    def _connect_to_public(self) -> aiohttp.BaseConnector:
-        resolver = _PublicResolver(self._resolver or aiohttp.ThreadedResolver())
-        return self._make_connector(resolver, socket_factory=_make_public_socket)
-
-    def _make_connector(
-        self,
-        resolver: AbstractResolver,
-        socket_factory: Callable[[_AddressInfo], socket.socket] | None = None,
-    ) -> aiohttp.BaseConnector:
+    def _make_connector(self, *, is_public_only: bool) -> aiohttp.BaseConnector:
+        resolver = self._resolver or aiohttp.ThreadedResolver()
         # A new connection each time: a receiver that closes idle ones loses no event, and every
         # one goes through the checks.
         return aiohttp.TCPConnector(
             force_close=True,
             use_dns_cache=False,
             ssl=self._ssl_context or True,
-            resolver=resolver,
-            socket_factory=socket_factory,
+            resolver=_PublicResolver(resolver) if is_public_only else resolver,
+            socket_factory=_make_public_socket if is_public_only else None,
         )
 
 
@@ -267,11 +254,7 @@ class _PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Look a host up.
-
-        Raises:
-            OSError: it has no address, or one that is not public.
-        """
+        """Look a host up; an address that is not public is an `OSError`, as is having none."""
         found = await self._resolver.resolve(host, port, family)
         if not all(is_public(address["host"]) for address in found):
             raise _NotPublic("the host has an address that is not public")
@@ -283,11 +266,7 @@ class _PublicResolver(AbstractResolver):
 
 
 def _make_public_socket(info: _AddressInfo) -> socket.socket:
-    """Make a socket for a connection that is about to be made.
-
-    Raises:
-        OSError: its other end is not public.
-    """
+    """Make a socket for a connection, unless its other end is not public."""
     family, kind, protocol, _, address = info
     if not is_public(address[0]):
         raise _NotPublic("the host has an address that is not public")

@@ -57,9 +57,9 @@ class FakeResolver(AbstractResolver):
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return [
             ResolveResult(
-                hostname=host, host=one, port=port, family=socket.AF_INET, proto=0, flags=0
+                hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0
             )
-            for one in answer
+            for address in answer
         ]
 
     async def close(self) -> None:
