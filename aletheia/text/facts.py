@@ -6,122 +6,47 @@ same: two of five of the labelled pairs that differ in a negation. To count nega
 find nearly all, and keep two of five duplicates.
 """
 
-# ruff: noqa: SIM905 - lists of words read better as lines
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from importlib import resources
+from typing import Any, Final, Literal, TypeAlias
+
+import yaml
 
 from aletheia.text.normalisation import normalise
 
 Difference: TypeAlias = Literal["number", "unit", "negation"]
 
-
-def _units(*rows: tuple[str, str, Fraction | int]) -> Mapping[str, tuple[str, Fraction]]:
-    return {
-        name: (dimension, Fraction(factor))
-        for names, dimension, factor in rows
-        for name in names.split()
-    }
-
-
-UNITS: Final = _units(
-    ("ms millisecond milliseconds millisekunde millisekunden", "s", Fraction(1, 1000)),
-    ("s sec secs second seconds sekunde sekunden seconde secondes segundo segundos", "s", 1),
-    ("min mins minute minutes minuten minuto minutos", "s", 60),
-    ("h hr hrs hour hours stunde stunden heure heures hora horas", "s", 3600),
-    ("day days tag tage tagen jour jours dia dias", "s", 86_400),
-    ("week weeks woche wochen semaine semaines semana semanas", "s", 7 * 86_400),
-    ("month months monat monate monaten mois meses", "month", 1),
-    ("year years jahr jahre jahren année années año años", "month", 12),
-    ("mm millimetre millimetres millimeter millimeters millimetern", "m", Fraction(1, 1000)),
-    ("cm centimetre centimetres centimeter centimeters zentimeter", "m", Fraction(1, 100)),
-    ("m metre metres meter meters metern mètre mètres metro metros", "m", 1),
-    ("km kilometre kilometres kilometer kilometers kilometern", "m", 1000),
-    ("inch inches zoll", "m", Fraction(254, 10_000)),
-    ("foot feet ft fuß", "m", Fraction(3048, 10_000)),
-    ("mile miles meile meilen", "m", Fraction(1_609_344, 1000)),
-    ("m2 m^2 sqm quadratmeter", "m2", 1),
-    ("m3 m^3 kubikmeter", "l", 1000),
-    ("mg milligram milligrams milligramm", "g", Fraction(1, 1000)),
-    ("g gram grams gramme grammes gramm", "g", 1),
-    ("kg kilo kilos kilogram kilograms kilogramm", "g", 1000),
-    ("t ton tons tonne tonnes tonnen", "g", 1_000_000),
-    ("lb lbs pound pounds", "lb", 1),
-    ("ml millilitre millilitres milliliter milliliters", "l", Fraction(1, 1000)),
-    ("cl centilitre centilitres zentiliter", "l", Fraction(1, 100)),
-    ("l litre litres liter liters litern", "l", 1),
-    ("w watt watts", "w", 1),
-    ("kw kilowatt kilowatts", "w", 1000),
-    ("mw megawatt megawatts", "w", 1_000_000),
-    ("wh", "wh", 1),
-    ("kwh", "wh", 1000),
-    ("mwh", "wh", 1_000_000),
-    ("v volt volts", "v", 1),
-    ("hz hertz", "hz", 1),
-    ("khz kilohertz", "hz", 1000),
-    ("mhz megahertz", "hz", 1_000_000),
-    ("ghz gigahertz", "hz", 1_000_000_000),
-    ("db decibel decibels dezibel", "db", 1),
-    ("lufs", "lufs", 1),
-    ("bar", "bar", 1),
-    ("kb kilobyte kilobytes", "b", 1000),
-    ("mb megabyte megabytes", "b", 1_000_000),
-    ("gb gigabyte gigabytes", "b", 1_000_000_000),
-    ("tb terabyte terabytes", "b", 1_000_000_000_000),
-    ("% percent percents prozent pct", "%", 1),
-    ("‰ promille", "%", Fraction(1, 10)),
-    ("ppm", "ppm", 1),
-    ("°c celsius", "°c", 1),
-    ("°f fahrenheit", "°f", 1),
-    ("kelvin", "k", 1),
-    ("€ eur euro euros", "€", 1),
-    ("$ usd dollar dollars dólares", "$", 1),
-    ("£ gbp sterling", "£", 1),
-    ("cent cents", "cent", 1),
-    ("chf franken francs", "chf", 1),
-    ("¥ jpy yen", "¥", 1),
-    ("am", "am", 1),
-    ("pm", "pm", 1),
+_LISTS: Final[Mapping[str, Any]] = yaml.safe_load(
+    resources.files("aletheia.text").joinpath("fact_words.yaml").read_text("utf-8")
 )
-"""Unit, as it is written in lower case: dimension, and how many base units it is.
 
-Months and days are different dimensions, as no month has a fixed number of days.
-"""
+UNITS: Final[Mapping[str, tuple[str, Fraction]]] = {
+    name: (dimension, Fraction(factor))
+    for dimension, units in _LISTS["units"].items()
+    for factor, names in units.items()
+    for name in names.split()
+}
+"""Unit, as it is written in lower case: dimension, and how many base units it is."""
 
-_BETWEEN: Final = frozenset(
-    "degree degrees grad ° working business calendar full whole more further extra volle".split()
-)
-"""Words that may stand between a number and its unit."""
-
-_SMALL: Final = (
-    *("zero one two three four five six seven eight nine ten eleven twelve thirteen".split()),
-    *("fourteen fifteen sixteen seventeen eighteen nineteen".split()),
-)
-_KLEIN: Final = (
-    *("null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn".split()),
-    *("vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn".split()),
-)
+_BETWEEN: Final = frozenset(_LISTS["between"].split())
+_ENGLISH, _GERMAN = (normalise(words).split() for words in _LISTS["small"])
 _TENS: Final = {
     word: 10 * value
-    for words in (
-        "twenty thirty forty fifty sixty seventy eighty ninety",
-        "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig",
-    )
+    for words in _LISTS["tens"]
     for value, word in enumerate(normalise(words).split(), start=2)
 }
 _WORDS: Final = {
-    **{normalise(word): value for value, word in enumerate(_SMALL)},
-    **{normalise(word): value for value, word in enumerate(_KLEIN)},
+    **{word: value for words in (_ENGLISH, _GERMAN) for value, word in enumerate(words)},
     **_TENS,
     **{
-        normalise(f"{unit}und{ten}"): value + tens
-        for value, unit in enumerate(("ein", *_KLEIN[2:10]), start=1)
+        f"{unit}und{ten}": value + tens
+        for value, unit in enumerate(("ein", *_GERMAN[2:10]), start=1)
         for ten, tens in _TENS.items()
-        if ten.endswith(("ig", "issig"))
+        if ten.endswith("ig")  # in German
     },
     "dozen": 12,
     "dutzend": 12,
@@ -129,16 +54,13 @@ _WORDS: Final = {
 _UNCOUNTED: Final = frozenset({"one", "eins"})
 """Mostly no number, as in `the one that`; read only before a unit."""
 
-_MAGNITUDES: Final = {
-    "hundred": 100,
-    "hundert": 100,
-    "thousand": 1000,
-    "tausend": 1000,
-    "million": 1_000_000,
-    "millions": 1_000_000,
-    "millionen": 1_000_000,
-    "billion": 1_000_000_000,
+_MAGNITUDES: Final[Mapping[str, int]] = {
+    name: value for value, names in _LISTS["magnitudes"].items() for name in names.split()
 }
+_CUES: Final = frozenset(_LISTS["cues"].split())
+_CUES_AFTER: Final = frozenset(_LISTS["cues_after"].split())
+_IDLE_WORDS: Final = frozenset(_LISTS["idle"].split())
+_FUNCTION_WORDS: Final = _IDLE_WORDS.union(_LISTS["function"].split())
 
 _NUMBER: Final = re.compile(r"-?\d[\d.,']*")
 _GROUPED: Final = re.compile(r"\d{1,3}([.,'])\d{3}(?:\1\d{3})*")
@@ -147,37 +69,6 @@ _FRACTION: Final = re.compile(r"[1-7]/[23458]")
 _RANGE: Final = re.compile(r"(?<=\d)[-:/](?=\d)")
 _HALF_OF_DAY: Final = re.compile(r"(?<=\d )([ap]) m\b")
 _GROUP: Final = 3
-
-_CUES: Final = frozenset(
-    """not no never without none nor neither nobody nothing nowhere cannot dont doesnt didnt isnt
-    arent wasnt werent wont cant couldnt shouldnt wouldnt mustnt hasnt havent hadnt
-    nicht kein keine keinen keinem keiner keines nie niemals niemand nichts ohne weder
-    pas jamais sans aucun aucune rien nunca sin ningún ninguna ninguno nada jamás""".split()
-)
-_CUES_AFTER: Final = frozenset("nicht nie niemals nichts pas jamais rien aucun nada".split())
-"""Negations that may follow what they negate."""
-
-_IDLE_WORDS: Final = frozenset(
-    """a an the this that these those it its we us our you your they them their which who what is
-    are was were be been being am do does did done has have had having of to and so too also just
-    very then there here by for with in at
-    der die das den dem des ein eine einen einem einer eines und so auch dann als ist sind war waren
-    wird werden wurde wurden hat haben hatte es wir uns sich zu von in im am bei mit für
-    le la les un une des du de et est sont il elle on nous vous ce se que qui dans pour avec au aux
-    el los las una y es son en con para del al""".split()
-)
-"""Words that a text can lose or gain without changing its meaning."""
-
-_FUNCTION_WORDS: Final = _IDLE_WORDS | frozenset(
-    """he she i my will would shall should can could may might must on from into onto over under as
-    one ones or but if than only any all each every some such when while where least most more less
-    about up out off always ever still everybody everyone somebody someone anybody anyone
-    immer stets jeder jede jedes alle jemand toujours siempre
-    oder aber wenn nur sein kann können darf dürfen muss müssen soll sollen er sie ihr man an auf
-    aus nach über unter um durch
-    ou ils ne sur par à o por""".split()
-)
-"""Words that stand between others, wherever they are."""
 
 _STEM: Final = 5
 _MAX_WORD: Final = 30

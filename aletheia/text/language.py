@@ -1,8 +1,9 @@
 """Language of a text, guessed by py3langid, which comes with its model and needs no network."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 MIN_LETTERS: Final = 60
 """A shorter text may be names and figures in any language."""
@@ -15,10 +16,8 @@ sentences of 80 letters 0.96 for their own.
 """
 
 
-class _Identifier(Protocol):
-    """The part of `py3langid.langid.LanguageIdentifier` that is used; it has no types."""
-
-    def classify(self, text: str) -> tuple[str, float]: ...
+LanguageGuess: TypeAlias = Callable[[str], str | None]
+"""Returns the language of a text (ISO 639-1); `None` where that is not clear."""
 
 
 def guess_language(text: str) -> str | None:
@@ -30,16 +29,8 @@ def guess_language(text: str) -> str | None:
 
 
 @cache
-def _identifier() -> _Identifier:
+def _identifier() -> Any:
     """Load the model, once in the life of a process."""
     # Imported here, since most processes never ask.
     langid: Any = import_module("py3langid.langid")
     return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
-
-
-class LanguageGuess(Protocol):
-    """Guesses languages."""
-
-    def __call__(self, text: str) -> str | None:
-        """Return the language of a text (ISO 639-1); `None` where that is not clear."""
-        ...
