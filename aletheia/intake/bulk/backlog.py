@@ -1,6 +1,7 @@
 """The backlog: texts that are claimed for batches, and the orders they make."""
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -9,11 +10,11 @@ from aletheia.errors import Deferred, InvalidTask, RateLimited, Refused, Unautho
 from aletheia.intake.admission import Admission
 from aletheia.intake.bulk.claims import OWNER, LaneLedger
 from aletheia.intake.bulk.deps import LaneDeps
-from aletheia.intake.bulk.orders import Draft, Orders, draft_orders, new_key
+from aletheia.intake.bulk.orders import Draft, Orders, draft_orders
 from aletheia.intake.collector import Collector
 from aletheia.intake.held_claims import Batch, HeldClaims, Pace
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, Tally, Task
-from aletheia.intake.ports import Processors, Upstream
+from aletheia.intake.ports import Processors
 from aletheia.intake.reporter import Reporter
 from aletheia.llm.prices import Tokens
 from aletheia.llm.usage_records import Call
@@ -30,13 +31,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Capacity:
-    """How much may still be claimed before a budget is spent.
+    """How much may still be claimed before a budget is spent; `None` is no bound.
 
     What is not claimed stays pending upstream. Others spend, too: the reservation decides.
 
     Attributes:
-        tokens: `None` is no bound.
-        nanousd: `None` is no bound.
         cost: nanodollars of a model's tokens.
         is_full: whether some task did not fit.
     """
@@ -67,13 +66,7 @@ class Capacity:
 class BacklogAdmission(Admission):
     """Admits texts to embed that fit a batch, and leaves everything else to the shifts.
 
-    Args:
-        processors: say which model a text is computed with.
-        held: the claims in hand.
-        fits: whether a task fits a batch of a model.
-
-    Attributes:
-        passed_over: ids of the texts that are left, in the order they were seen.
+    `passed_over` are the ids of the texts that are left, in the order they were seen.
     """
 
     def __init__(
@@ -101,27 +94,19 @@ class BacklogAdmission(Admission):
     async def find_deferred(
         self, tasks: Iterable[tuple[Task, str]], batch: Batch, *, asks_again: bool = False
     ) -> set[str]:
-        """Defer nothing.
-
-        Budgets are asked text by text in `fits`, at the price of a batch; the limits of single
-        requests are none of a batch's.
-        """
+        """Defer nothing: `fits` asks the budgets, and limits of single requests are no batch's."""
         del tasks, batch, asks_again
         return set()
 
 
 class BacklogCollector(Collector):
-    """Collects texts that a `BacklogAdmission` admits."""
+    """Collects texts that a `BacklogAdmission` admits.
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        admission: BacklogAdmission,
-        reporter: Reporter,
-        held: HeldClaims,
-    ) -> None:
-        super().__init__(upstream, admission, reporter, held)
-        self._passed_over = admission.passed_over
+    Attributes:
+        passed_over: the admission's.
+    """
+
+    passed_over: dict[str, None]
 
     async def _note_blocked_head(self, count: int) -> None:
         """Ignore it: what is none of the lane's waits for the shifts."""
@@ -132,7 +117,7 @@ class BacklogCollector(Collector):
         rows = await self._held.ledger.rows.of_ids([entry.id for entry in page.entries])
         for task_id, of_id in rows.items():
             if any(row["state"] in UNFINISHED and row["owner"] != OWNER for row in of_id):
-                self._passed_over[task_id] = None
+                self.passed_over[task_id] = None
         return done
 
 
@@ -164,24 +149,23 @@ class Backlog:
         return left + len(entries) <= above
 
     async def capacity(self) -> Capacity:
-        """Return what breaker, limits and budgets leave.
-
-        Raises:
-            Deferred: nothing.
-        """
+        """Return what breaker, limits and budgets leave; raise `Deferred` where that is nothing."""
         provider, run_id = self._deps.batches.provider, self._deps.run_id
         await self._deps.breakers.check(provider)
         until = await self._deps.limiter.peek(provider, 1)
         if until is not None:
             raise RateLimited(provider, until)
         await self._deps.spending.check(run_id)
-        left: dict[bool, list[int]] = {True: [], False: []}
+        tokens: list[int] = []
+        nanousd: list[int] = []
         for budget in await self._deps.spending.budgets(run_id):
-            if budget.limit is not None:
-                is_usd = "_USD_" in budget.name
-                unit = 10**9 if is_usd else 1
-                left[is_usd].append(int((budget.limit - budget.spent) * unit))
-        return Capacity(min(left[False], default=None), min(left[True], default=None), self._cost)
+            if budget.limit is None:
+                continue
+            if "_USD_" in budget.name:
+                nanousd.append(int((budget.limit - budget.spent) * 10**9))
+            else:
+                tokens.append(int(budget.limit - budget.spent))
+        return Capacity(min(tokens, default=None), min(nanousd, default=None), self._cost)
 
     async def claim(self, limit: int, capacity: Capacity) -> tuple[list[Claim], list[str]]:
         """Claim texts that fit; return them, and the ids of the others that were seen."""
@@ -193,16 +177,16 @@ class Backlog:
         held = self._held = self._new_held(replace(self._held.pace, batch=limit), self._held.tally)
         reporter = Reporter(self._deps.upstream, held)
         admission = BacklogAdmission(self._deps.processors, held, fits=fits)
-        batch = await BacklogCollector(self._deps.upstream, admission, reporter, held).collect()
+        collector = BacklogCollector(self._deps.upstream, admission, reporter, held)
+        collector.passed_over = admission.passed_over
+        batch = await collector.collect()
         await reporter.send(batch.ready)
         return batch.work, list(admission.passed_over)[:MAX_PASSED_OVER]
 
     async def write_orders(self, claims: Sequence[Claim]) -> int:
-        """Set the cost of claims aside and write orders for them; return how many these are."""
-        orders = 0
-        for draft in draft_orders(claims, self._deps.batches):
-            orders += await self._write_order(draft)
-        return orders
+        """Reserve the cost of claims and write orders for them; return how many these are."""
+        drafts = draft_orders(claims, self._deps.batches)
+        return sum([await self._write_order(draft) for draft in drafts])
 
     async def hand_back(self, claims: Sequence[Claim]) -> None:
         """Leave claims to the shifts."""
@@ -219,7 +203,7 @@ class Backlog:
         await self._held.release_all()
 
     async def _write_order(self, draft: Draft) -> bool:
-        key, provider, claims = new_key(), self._deps.batches.provider, draft.all_claims
+        key, provider, claims = uuid.uuid4().hex, self._deps.batches.provider, draft.all_claims
         run_id, spending = self._deps.run_id, self._deps.spending
         call = Call(key, provider, draft.model, "embedding", run_id=run_id, is_batch=True)
         try:
@@ -238,14 +222,8 @@ class Backlog:
             self._held.drop(claims)
             self._held.tally.waiting += len(claims)
             return False
-        await self._orders.write(
-            key,
-            draft,
-            self._deps.clock.unix_s(),
-            provider=provider,
-            reservation=reservation.id,
-            run_id=run_id,
-        )
+        about = {"provider": provider, "reservation": reservation.id, "run_id": run_id}
+        await self._orders.write(key, draft, self._deps.clock.unix_s(), **about)
         self._held.drop(claims)
         return True
 

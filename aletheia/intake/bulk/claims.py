@@ -34,11 +34,7 @@ class LaneClaims(Claims):
         return await self._documents.count(ROWS, self._ours())
 
     async def resume(self, tokens: Mapping[str, int]) -> list[Claim]:
-        """Read claims of an order back, as they are; those that are settled or lost are left out.
-
-        Args:
-            tokens: fencing tokens by row.
-        """
+        """Read claims of an order back by row and fencing token, without those settled or lost."""
         rows = await self._documents.get(ROWS, list(tokens), with_payload=True)
         claims: list[Claim] = []
         for row_id, token in tokens.items():

@@ -15,22 +15,7 @@ from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneDeps:
-    """What a run of the lane works with.
-
-    Attributes:
-        upstream: hands out the tasks.
-        documents: the store of ledger and orders, open.
-        processors: say which model a task is computed with.
-        batches: the provider.
-        spending: the budgets.
-        prices: what spending is counted with.
-        limiter: the provider's limits.
-        breakers: the provider's among them; while it is open nothing is claimed. How calls of
-            `batches` went is told to them by `aletheia.adapters.openai.guarded_batches`.
-        settings: how intake behaves.
-        run_id: whose budget is charged.
-        clock: what leases and pauses are measured by.
-    """
+    """What a run of the lane works with; `batches` records in `breakers` how its calls went."""
 
     upstream: Upstream
     documents: Documents

@@ -45,7 +45,6 @@ class BulkReport(BaseModel):
         attached: batches of earlier runs that were under way.
         submitted: batches of this run.
         handed_back: tasks that a shift computes in place of a batch.
-        tally: what was done; counts are tasks unless their name says otherwise.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,7 +88,7 @@ class BulkLane:
             deps, self._ledger, self._orders, self._settling, listed_after_s=listed_after_s
         )
         self._tally = held.tally
-        self._turn_now: Turn | None = None
+        self._turn: Turn  # from `held` on
         self._ended: Ended = "done"
         self._why, self._attached, self._next_poll_s = "", 0, 0.0
 
@@ -111,16 +110,12 @@ class BulkLane:
 
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[None]:
-        """Keep others out of the lane; at the end, however it comes, release what has no order.
-
-        Raises:
-            LaneTaken: another run is at work, and goes on with it.
-        """
+        """Keep others out of the lane, see `take_turn`; at the end release what has no order."""
         await self._ledger.prepare()
         skew_s, clock = self._deps.settings.clock_skew_seconds, self._deps.clock
         async with take_turn(
             self._deps.documents, lease_s=self._lane_lease_s, skew_s=skew_s, clock=clock
-        ) as self._turn_now:
+        ) as self._turn:
             try:
                 yield
             finally:
@@ -152,8 +147,7 @@ class BulkLane:
             How many orders were written.
 
         Raises:
-            Unauthorized: the provider or the upstream does not let us in; nothing is claimed.
-            AletheiaError: the provider cannot be used, likewise.
+            AletheiaError: provider or upstream cannot be used; nothing is claimed.
         """
         if above is None:
             self._ended = "off"
@@ -172,8 +166,7 @@ class BulkLane:
     async def next_poll(self, rest: Callable[[float], Awaitable[object]]) -> bool:
         """Wait until it is time to poll the batches; `False` when none is under way.
 
-        Args:
-            rest: sleeps for at most so many seconds; it may return sooner.
+        `rest` sleeps for at most so many seconds; it may return sooner.
         """
         if not await self.under_way():
             return False
@@ -189,7 +182,6 @@ class BulkLane:
         Raises:
             Unauthorized: the provider or the upstream lets us in no longer; the orders stay.
             LaneTaken: somebody else works in the lane.
-            Unavailable: the store is out of reach.
         """
         await self._turn.confirm()
         for order in await self._orders.under_way():
@@ -200,11 +192,6 @@ class BulkLane:
                     raise
                 log.warning("the batch for order %s has to wait: %s", order["_id"], outage)
         return await self.under_way()
-
-    @property
-    def _turn(self) -> Turn:
-        assert self._turn_now is not None, "outside held()"
-        return self._turn_now
 
     async def _collect(self, limit: int, above: int) -> int:
         try:

@@ -1,6 +1,5 @@
 """Orders: what becomes one batch, written down before anything is submitted."""
 
-import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,7 +26,6 @@ class Draft:
     """Requests of one model that become one batch.
 
     Attributes:
-        model: that computes them.
         capacity: bytes of input that are left.
         claims: by request, who wants its answer.
         tokens: of all requests, at most.
@@ -44,13 +42,6 @@ class Draft:
     def all_claims(self) -> list[Claim]:
         """Who wants an answer, in the order of the lines."""
         return [claim for claims in self.claims.values() for claim in claims]
-
-    @property
-    def rows(self) -> list[list[tuple[str, int]]]:
-        """Row and token of those who want an answer, by line."""
-        return [
-            [(claim.row_id, claim.token) for claim in claims] for claims in self.claims.values()
-        ]
 
 
 def draft_orders(claims: Sequence[Claim], batches: Batches) -> Iterator[Draft]:
@@ -86,7 +77,9 @@ class Orders:
         self._documents = documents
 
     async def write(self, key: str, draft: Draft, now_s: float, **values: Any) -> None:
-        """Write an order down that nobody has submitted yet."""
+        """Store an order that nobody has submitted yet."""
+        lines = draft.claims.values()
+        rows = [[(claim.row_id, claim.token) for claim in claims] for claims in lines]
         order: Document = {
             "_id": key,
             "state": "intended",
@@ -95,7 +88,7 @@ class Orders:
             "lines": len(draft.claims),
             "tokens": draft.tokens,
             "created_at": now_s,
-            "payload": orjson.dumps(draft.rows),
+            "payload": orjson.dumps(rows),
             **values,
         }
         await self._documents.insert(BULK, [order])
@@ -132,8 +125,3 @@ class Orders:
 def tokens_in(lines: Mapping[int, Mapping[str, int]]) -> dict[str, int]:
     """Return the tokens of some lines by row."""
     return {row: token for tokens in lines.values() for row, token in tokens.items()}
-
-
-def new_key() -> str:
-    """Return an id for an order."""
-    return uuid.uuid4().hex

@@ -12,16 +12,12 @@ Phase: TypeAlias = Literal["running", "ended", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class ProviderBatch:
-    """A batch, as its provider shows it.
+    """A batch, as its provider shows it, with the ids of its files.
 
     Attributes:
-        id: the provider's.
         phase: how far it has come; `running` where that cannot be told.
         status: the same in the provider's word, such as `expired`.
         created_at: Unix time, seconds.
-        input_file: what was asked.
-        output_file: what was answered, once there is something.
-        error_file: what could not be done, once there is something.
         reason: why it failed.
     """
 
@@ -36,17 +32,11 @@ class ProviderBatch:
 
 
 class Batches(Protocol):
-    """A provider's batch API. Nothing is retried here.
-
-    Attributes:
-        provider: such as `openai`.
-        max_lines: requests in one batch, at most.
-        max_bytes: bytes of one batch's input, at most.
-    """
+    """A provider's batch API. Nothing is retried here."""
 
     provider: str
-    max_lines: int
-    max_bytes: int
+    max_lines: int  # in one batch
+    max_bytes: int  # of one batch's input
 
     def weigh(self, model: str, task_input: Mapping[str, Any]) -> int | None:
         """Return how many tokens a task has at most; `None` where it is not one for a batch."""
@@ -61,22 +51,11 @@ class Batches(Protocol):
         ...
 
     async def check(self) -> None:
-        """Check that the API lets us in.
-
-        Raises:
-            Unauthorized: the key is refused.
-            AletheiaError: it cannot be used for another reason.
-        """
+        """Check that the API lets us in; raise what is in the way."""
         ...
 
     async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
-        """Upload requests by the number of their line; return the file's id.
-
-        Raises:
-            Unavailable: out of reach, 429 or 5xx.
-            QuotaExhausted: what was paid for is used up.
-            Refused: 4xx.
-        """
+        """Upload requests by the number of their line; return the file's id."""
         ...
 
     async def discard(self, file_id: str) -> None:
@@ -98,11 +77,7 @@ class Batches(Protocol):
         ...
 
     async def poll(self, batch_id: str) -> ProviderBatch:
-        """Return how far a batch has come.
-
-        Raises:
-            NotFound: there is none any more.
-        """
+        """Return how far a batch has come; raise `NotFound` where there is none any more."""
         ...
 
     async def cancel(self, batch_id: str) -> None:
@@ -112,9 +87,8 @@ class Batches(Protocol):
     def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:
         """Read what a batch brought, in sets, in any order; `index` is the line's number.
 
-        A line that is missing, or cannot be read at all, is not answered, nor is what lies beyond
-        the longest file that is read: neither would be better another time. An error that is
-        `Unavailable` says nothing against the task.
+        A line that is missing, or cannot be read, is not answered, nor is what lies beyond the
+        longest file that is read. An error that is `Unavailable` says nothing against the task.
 
         Raises:
             NotFound: the files are gone.

@@ -26,18 +26,10 @@ async def prefers_bulk(
 
     - A run was there not long ago, so that one will come.
     - No batch is under way that the next one would have to wait for.
-    - The last run was of use: it found too little to do, or some batch of it brought answers.
-      Otherwise one has to be at work. A run that fails, is killed, is deferred, finds nothing that
-      fits, or is refused by the provider leaves everything to the shifts until a later run is of
-      use, or finds the backlog gone.
+    - The last run was of use: it found too little to do, or some batch of it brought answers; or
+      one is at work. After any other end everything is the shifts' until a later run is of use.
     - More tasks than `above` are pending, by the lane's count and by ours, and most of the first
       are texts, none of which the last run has passed over.
-
-    Args:
-        upstream: what the shift polls.
-        documents: the store of ledger and orders.
-        above: `OPENAI_BULK_ABOVE`.
-        now_s: Unix time, seconds.
     """
     if above is None or await documents.count(BULK, UNDER_WAY):
         return False

@@ -30,13 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Settling:
-    """Settles orders.
-
-    Args:
-        deps: what the run works with.
-        ledger: the lane's.
-        orders: the lane's.
-        held: claims in hand; nothing of it is ever released: its claims are those of orders.
+    """Settles orders; what it holds are the claims of orders, which are never released.
 
     Attributes:
         handed_back: tasks that were left to the shifts.

@@ -1,6 +1,7 @@
 """Submitting orders, each once."""
 
 import logging
+from http import HTTPStatus
 from typing import Final
 
 from aletheia.documents import Document
@@ -20,20 +21,11 @@ LISTED_AFTER_S: Final = 60.0
 MAX_PAUSE_S: Final = 3600.0
 """Longest pause between two submissions of an order, seconds."""
 
-_UNAUTHORIZED = 401
-
 log = logging.getLogger(__name__)
 
 
 class Submission:
     """Submits the orders of one run.
-
-    Args:
-        deps: what the run works with.
-        ledger: the lane's.
-        orders: the lane's.
-        settling: closes orders that are refused.
-        listed_after_s: how long a batch may be missing from the provider's list.
 
     Attributes:
         submitted: orders of this run that became batches.
@@ -77,7 +69,7 @@ class Submission:
             try:
                 batch = await self._send(order, turn)
             except (Refused, QuotaExhausted) as refusal:
-                if refusal.status == _UNAUTHORIZED:
+                if refusal.status == HTTPStatus.UNAUTHORIZED:
                     raise
                 # There is no batch and there will be none; nothing was spent.
                 self.trouble = refusal
@@ -86,12 +78,8 @@ class Submission:
         if batch is not None:
             self.submitted += order["run_id"] == self._deps.run_id
             # The leases were extended before it was sent.
-            values = {
-                "state": "submitted",
-                "batch_id": batch.id,
-                "submitted_at": order["tried_at"],
-            }
-            await self._orders.update(order, values)
+            known = {"batch_id": batch.id, "submitted_at": order["tried_at"]}
+            await self._orders.update(order, {"state": "submitted", **known})
             log.info("order %s is batch %s: %d texts", key, batch.id, order["lines"])
         return batch
 

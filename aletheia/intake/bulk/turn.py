@@ -26,16 +26,12 @@ class Turn:
         self._lease, self._terms, self._clock = lease, terms, clock
 
     async def confirm(self) -> None:
-        """Check that the lane is ours still, and keep others out of it.
-
-        Raises:
-            LaneTaken: somebody else has it.
-        """
+        """Keep others out of the lane for longer; raise `LaneTaken` where it is ours no more."""
         if not await self._lease.renew():
             raise _taken(self._terms.end(self._clock.now()))
 
     async def note(self, **values: Any) -> None:
-        """Write down what `prefers_bulk` goes by."""
+        """Store what `prefers_bulk` goes by."""
         await self._lease.write(values)
 
 
