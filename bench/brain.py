@@ -32,6 +32,7 @@ from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.analysis.ports import Embedding
 from aletheia.brain.graph import BrainGraph, GraphItem
 from aletheia.brain.ports import BrainDepartment
+from aletheia.settings import EmbeddingSettings
 from bench.corpora import make_texts
 from bench.figures import console, describe_machine, print_json
 from tests.services.neo4j_server import Neo4jAddress, running_neo4j
@@ -69,7 +70,7 @@ Vectors = NDArray[np.float32]
 
 async def embed(texts: Sequence[str]) -> Vectors:
     """Embed texts with the local model, `(n, d)` of unit length."""
-    embedder = LocalEmbedder(default_model=MODEL)
+    embedder = LocalEmbedder(EmbeddingSettings(default_embedding_model=MODEL))
     found: dict[int, Vectors] = {}
     await embedder.open()
     try:

@@ -16,6 +16,7 @@ from aletheia.items.departments import Department
 from aletheia.items.duplicates import NewItem, Question, Verdict
 from aletheia.items.labelled import LabelledText, Split, read_texts
 from aletheia.llm.messages import Completion
+from aletheia.settings import EmbeddingSettings
 from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
 
 MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
@@ -123,7 +124,8 @@ async def embed_everything(
         Both labelled splits, `(n, d)` each, and the vectors of the demo's texts by text.
     """
     texts = [*EXAMPLE_TEXTS, *(text for batch in batches for text in batch)]
-    embedder = LocalEmbedder(default_model=MODEL, long_text="chunk")
+    settings = EmbeddingSettings(default_embedding_model=MODEL, long_text="chunk")
+    embedder = LocalEmbedder(settings)
     await embedder.open()
     try:
         labelled: dict[Split, Vectors] = {

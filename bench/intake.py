@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from aletheia.adapters.local.source import PACKAGED_MODEL, HuggingFaceHub, find_model, packaged_copy
+from aletheia.adapters.local.source import PACKAGED_MODEL, ModelSources
 from bench.corpora import Corpus, make_texts, write_corpus
 from bench.cpu import MODEL, Meter
 from bench.figures import (
@@ -273,9 +273,7 @@ async def bench(options: argparse.Namespace) -> None:
             "Celery was left out: there is no redis-server (Debian: apt-get install redis-server)"
         )
         tell(note)
-    model_dir = find_model(
-        PACKAGED_MODEL, hub=HuggingFaceHub(), packaged=packaged_copy(), is_default=True
-    ).path
+    model_dir = ModelSources(default_model=PACKAGED_MODEL).find(PACKAGED_MODEL).path
     n_short, n_long, rounds = (200, 30, 1) if options.quick else (2000, 300, options.rounds)
     async with Stage.open() as stage:
         directory = stage.directory

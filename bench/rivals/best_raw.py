@@ -22,7 +22,7 @@ from bench.programs import Message, answer_requests_async, say
 
 async def main() -> None:
     """Embed the corpora that are asked for, and time it."""
-    embedder = LocalEmbedder.from_settings(EmbeddingSettings())
+    embedder = LocalEmbedder(EmbeddingSettings())
     model = embedder.canonical_model(None)
 
     async def embed(request: Message) -> Message:
@@ -40,8 +40,8 @@ async def main() -> None:
 
     await embedder.open()
     try:
-        loaded = await embedder.load(model)
-        say(ready=True, kernels=loaded.kernels)
+        await embedder.load(model)
+        say(ready=True, kernels=embedder.models[0].kernels)
         await answer_requests_async(embed)
     finally:
         await embedder.close()

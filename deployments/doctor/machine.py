@@ -8,7 +8,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from aletheia.adapters.local.source import HuggingFaceHub, find_model, full_name, packaged_copy
+from aletheia.adapters.local.hub import HuggingFaceHub
+from aletheia.adapters.local.source import ModelSources, full_name
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import short_name
 from aletheia.errors import AletheiaError, ModelUnavailable
@@ -90,14 +91,8 @@ async def check_model() -> str:
         return await _check_providers(settings)
     model, hub = full_name(settings.default_model), _UnusedHub()
     try:
-        files = await asyncio.to_thread(
-            find_model,
-            model,
-            hub=hub,
-            model_dir=settings.local_model_dir,
-            is_default=True,
-            packaged=packaged_copy(),
-        )
+        sources = ModelSources(hub, settings.local_model_dir, default_model=model)
+        files = await asyncio.to_thread(sources.find, model)
     except ModelUnavailable as unavailable:
         if hub.is_reachable:
             return f"{model} comes from the hub, when it is first needed"

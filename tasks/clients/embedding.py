@@ -161,12 +161,8 @@ async def _get_local(long_text: str | None) -> Embedder:
     async def build() -> LocalEmbedder:
         # The store is opened first, and so closed after the embedder that writes to it.
         records = ModelRecords(await get_store())
-        return LocalEmbedder.from_settings(
-            settings,
-            max_retries=session.settings.intake.max_retries,
-            memory_max_bytes=settings.model_memory_max,
-            note=records.note,
-        )
+        max_retries = session.settings.intake.max_retries
+        return LocalEmbedder(settings, max_retries=max_retries, note=records.note)
 
     local = await session.clients.open(("local embedder", long_text), build)
     return Recorded(local, await get_spending(), session.run_id)

@@ -4,6 +4,7 @@ from typing import Final, Literal, TypeAlias
 
 from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.adapters.local.model_manager import LocalModelManager
+from aletheia.adapters.local.source import ModelSources
 from aletheia.adapters.ollama.model_manager import OllamaModelManager
 from aletheia.analysis.model_manager import ModelHolder, ModelManager, ModelRecords
 from aletheia.settings import ProcessingMode
@@ -40,8 +41,6 @@ async def build_model_manager(provider: Provider) -> ModelManager:
             memory_max_bytes=settings.model_memory_max,
         )
     else:
-        embedder = LocalEmbedder.from_settings(
-            settings, memory_max_bytes=settings.model_memory_max, note=records.note
-        )
-        holder = LocalModelManager.from_settings(settings, embedder)
+        embedder = LocalEmbedder(settings, note=records.note)
+        holder = LocalModelManager(embedder, ModelSources.from_settings(settings))
     return ModelManager([holder], records)

@@ -50,11 +50,9 @@ def load(model: str, path: Path) -> bytes:
         {
             "op": "loaded",
             "dimensions": 3,
-            "max_tokens": 8,
             "kernels": ["stand-in"],
             "load_s": 0.5,
             "memory_bytes": int(path.name.removeprefix("takes-")) if "takes-" in path.name else 0,
-            "resident_bytes": 1000,
         }
     )
 
@@ -62,7 +60,7 @@ def load(model: str, path: Path) -> bytes:
 def unload(model: str) -> bytes:
     write_down("unload", model)
     del loaded[model]
-    return pack_frame({"op": "unloaded", "resident_bytes": 500})
+    return pack_frame({"op": "unloaded"})
 
 
 def embed(texts: Sequence[str]) -> bytes:
@@ -92,8 +90,6 @@ def embed(texts: Sequence[str]) -> bytes:
             "tokens": [len(text.split()) for text in texts],
             "truncated": [index for index, text in enumerate(texts) if len(text.split()) > 8],
             "failed": failed,
-            "compute_s": 0.001,
-            "resident_bytes": 2000,
         },
         b"".join(struct.pack(f"<{len(vector)}f", *vector) for vector in vectors),
     )

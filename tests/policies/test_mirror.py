@@ -30,9 +30,10 @@ COVERED_BY = {
     "tests/aletheia/adapters/test_http.py": ("adapters/http_answers",),
     "tests/aletheia/adapters/local/test_embedder.py": (
         *("adapters/local/answers", "adapters/local/jobs", "adapters/local/lifecycle"),
-        *("adapters/local/pool", "adapters/local/process", "adapters/local/search"),
+        *("adapters/local/pool", "adapters/local/process"),
         "analysis/ports",
     ),
+    "tests/aletheia/adapters/local/test_source.py": ("adapters/local/hub",),
     "tests/aletheia/adapters/ollama/test_client.py": (
         "adapters/ollama/pull",
         "adapters/ollama/wire",

@@ -13,51 +13,37 @@ from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 def read_vectors(
     header: Header, body: bytes, texts: int, dimensions: int
 ) -> list[Embedding | AletheiaError]:
-    """Read the answer to a batch, and check every vector.
-
-    Args:
-        header: as `aletheia.adapters.local.wire` describes it.
-        body: the vectors, float32, one after another.
-        texts: how many were asked for.
-        dimensions: of the model.
-
-    Returns:
-        An embedding or a fault for each text, in order.
+    """Return an embedding or a fault for each of `texts` texts, in order.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not an answer to this batch.
+        KeyError, TypeError, ValueError: it is not an answer to such a batch, see `wire`.
     """
     tokens = cast("list[int]", header["tokens"])
     if len(tokens) != texts:
         raise ValueError(f"{len(tokens)} answers for {texts} texts")
     failed = {
-        int(index): _read_error(kind, code, message)
+        int(index): (InvalidTask if kind == "InvalidTask" else ComputeFailed)(code, message)
         for index, kind, code, message in header["failed"]
     }
     truncated = set(cast("list[int]", header["truncated"]))
     good = texts - len(failed)
     numbers: NDArray[np.float32] = np.frombuffer(body, np.float32)
-    vectors = numbers.reshape(good, len(numbers) // good if good else dimensions)
-    if vectors.shape[1] == dimensions:
-        is_sound = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
-        fault = "it is zero, or not all of it is a finite number"
-    else:
-        is_sound = np.zeros(good, np.bool_)
-        fault = f"it has {vectors.shape[1]} dimensions instead of {dimensions}"
-    rows = iter(zip(vectors, cast("list[bool]", is_sound.tolist()), strict=True))
+    vectors = iter(numbers.reshape(good, len(numbers) // good if good else 0))
     answers: list[Embedding | AletheiaError] = []
     for index in range(texts):
         if index in failed:
             answers.append(failed[index])
-            continue
-        vector, sound = next(rows)
-        answers.append(
-            Embedding(vector, tokens[index], index in truncated)
-            if sound
-            else ComputeFailed("bad_vector", f"the model's answer is not a vector: {fault}")
-        )
+        elif fault := _fault_of(vector := next(vectors), dimensions):
+            message = f"the model's answer is not a vector: {fault}"
+            answers.append(ComputeFailed("bad_vector", message))
+        else:
+            answers.append(Embedding(vector, tokens[index], index in truncated))
     return answers
 
 
-def _read_error(kind: str, code: str, message: str) -> AletheiaError:
-    return (InvalidTask if kind == "InvalidTask" else ComputeFailed)(code, message)
+def _fault_of(vector: NDArray[np.float32], dimensions: int) -> str | None:
+    if len(vector) != dimensions:
+        return f"it has {len(vector)} dimensions instead of {dimensions}"
+    if not np.isfinite(vector).all() or not vector.any():
+        return "it is zero, or not all of it is a finite number"
+    return None

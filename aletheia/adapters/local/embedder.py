@@ -1,26 +1,19 @@
-"""Embeds texts with local models, in processes of their own beside a parent without torch.
+"""Embeds texts with local models, in processes of their own beside a parent without torch."""
 
-A model stays in memory until its place is needed, see `ModelMemory`.
-"""
-
-import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final, Self
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
-from aletheia.adapters.local.jobs import Job
+from aletheia.adapters.local.jobs import Job, LoadedModel
 from aletheia.adapters.local.lifecycle import LOCAL, Lifecycle, Note
-from aletheia.adapters.local.memory import Place
 from aletheia.adapters.local.pool import ProcessPool
-from aletheia.adapters.local.process import COMMAND, LoadedModel, ProcessStatus
-from aletheia.adapters.local.search import Find, usual_find
-from aletheia.adapters.local.source import HUB_ORGANISATION, full_name
+from aletheia.adapters.local.process import COMMAND, ModelProcess
+from aletheia.adapters.local.source import HUB_ORGANISATION, Find, ModelSources, full_name
 from aletheia.analysis.model_manager import ModelRow
-from aletheia.analysis.ports import Embedded, LongText
-from aletheia.errors import InvalidTask, ModelUnavailable
+from aletheia.analysis.ports import Embedded
+from aletheia.errors import AletheiaError, InvalidTask, ModelUnavailable
 from aletheia.settings import EmbeddingSettings
 
 MAX_PROCESSES: Final = 4
@@ -34,19 +27,10 @@ class LocalEmbedder:
     `close`; each loads a model once. Several calls may run at the same time and share them.
 
     Args:
-        default_model: for tasks that name no model.
-        supported_models: further models that tasks may name.
-        model_dir: `LOCAL_MODEL_DIR`.
-        processes: how many; 0 is one a core, at most `MAX_PROCESSES`.
-        batch_size: texts in one request to a process, at most.
-        long_text: what happens to texts longer than the model reads.
-        load_timeout_s: for finding a model, and again for loading it into a process.
-        batch_timeout_s: for computing one batch.
+        settings: the models that tasks may name, processes, batches and bounds.
         max_retries: tries of a text alone after the first, if its process dies.
-        memory_max_bytes: what models may take in all processes together, beside the libraries,
-            before the least recently used one is unloaded; 0 is no bound.
         note: writes down what became of a model; what it raises is logged.
-        find: finds a model's files by full name; blocking; raises `ModelUnavailable`.
+        find: finds a model's files; in all sources of SPEC §2 if not given.
         command: starts a process, see `COMMAND`.
 
     Raises:
@@ -58,71 +42,35 @@ class LocalEmbedder:
 
     def __init__(
         self,
+        settings: EmbeddingSettings,
         *,
-        default_model: str,
-        supported_models: Iterable[str] = (),
-        model_dir: Path | None = None,
-        processes: int = 0,
-        batch_size: int = 16,
-        long_text: LongText = "truncate",
-        load_timeout_s: float = 60,
-        batch_timeout_s: float = 300,
         max_retries: int = 3,
-        memory_max_bytes: int = 0,
         note: Note | None = None,
         find: Find | None = None,
         command: Sequence[str] = COMMAND,
     ) -> None:
-        self._default_model = full_name(default_model)
-        allowed = (self._default_model, *map(full_name, supported_models))
+        self._default_model = full_name(settings.default_model)
+        allowed = (self._default_model, *map(full_name, settings.supported_models))
         self._allowed = {_key(name): name for name in reversed(allowed)}
         cores = _cores()
-        count = processes or min(MAX_PROCESSES, cores)
+        count = settings.local_model_processes or min(MAX_PROCESSES, cores)
         self._lifecycle = Lifecycle(
-            processes=count,
-            find=find or usual_find(model_dir, self._default_model),
-            load_timeout_s=load_timeout_s,
-            memory_max_bytes=memory_max_bytes,
+            settings,
+            count=count,
+            find=find or ModelSources.from_settings(settings).find,
             note=note,
             wake=lambda: self._pool.wake(),  # noqa: PLW0108 - the pool is built below
         )
         self._pool = ProcessPool(
+            settings,
             self._lifecycle,
-            processes=count,
+            count=count,
             command=(*command, str(max(1, cores // count))),
-            batch_size=batch_size,
-            long_text=long_text,
-            load_timeout_s=load_timeout_s,
-            batch_timeout_s=batch_timeout_s,
             max_retries=max_retries,
-        )
-
-    @classmethod
-    def from_settings(
-        cls,
-        settings: EmbeddingSettings,
-        *,
-        max_retries: int = 3,
-        memory_max_bytes: int = 0,
-        note: Note | None = None,
-    ) -> Self:
-        """Build the embedder that the settings describe."""
-        return cls(
-            default_model=settings.default_model,
-            supported_models=settings.supported_models,
-            model_dir=settings.local_model_dir,
-            processes=settings.local_model_processes,
-            batch_size=settings.local_batch_size,
-            long_text=settings.long_text or "truncate",
-            load_timeout_s=settings.model_load_timeout,
-            batch_timeout_s=settings.task_timeout,
-            max_retries=max_retries,
-            memory_max_bytes=memory_max_bytes,
-            note=note,
         )
 
     @property
-    def processes(self) -> tuple[ProcessStatus, ...]:
+    def processes(self) -> tuple[ModelProcess, ...]:
         """The processes that are running."""
         return self._pool.processes
 
@@ -179,32 +127,18 @@ class LocalEmbedder:
             )
         return known
 
-    async def load(self, model: str) -> LoadedModel:
+    async def load(self, model: str) -> None:
         """Load a model into all processes.
 
         Raises:
             InvalidTask: `unsupported_model`.
             ModelUnavailable: no process can load it, or it is larger than the bound on memory.
         """
-        name = self._check_open(model)
-        state = self._lifecycle.state(name)
-        waiter: asyncio.Future[LoadedModel] = asyncio.get_running_loop().create_future()
-        state.waiters[waiter] = None
-        self._pool.wake()
-        place: Place | None = None
-        try:
-            place = await self._lifecycle.enter(state)
-            if waiter in state.waiters:
-                state.waiters[waiter] = place
-            self._lifecycle.settle(state)
-            self._pool.wake()
-            return await waiter
-        finally:
-            if not waiter.cancel() and not waiter.cancelled():
-                waiter.exception()  # marks it as retrieved, should nobody have waited for it
-            state.waiters.pop(waiter, None)
-            if place is not None:
-                self._lifecycle.memory.leave(place)
+        async with self._job(model, ()) as job:
+            self._lifecycle.settle(job.model)
+            answer = await job.answers.get()
+            if isinstance(answer, AletheiaError):
+                raise answer
 
     async def unload(self, model: str) -> None:
         """Unload a model from all processes once no call uses it, and wait for that.
@@ -231,17 +165,22 @@ class LocalEmbedder:
         """
         if not texts:
             return
-        state = self._lifecycle.state(self._check_open(model))
-        job = Job(state, texts)
-        self._lifecycle.jobs.append(job)
-        self._pool.wake()
-        try:
-            job.place = await self._lifecycle.enter(state)
-            self._pool.wake()
+        async with self._job(model, texts) as job:
             while job.unanswered:
                 answers = await job.next_answers()
                 job.unanswered -= len(answers)
                 yield answers
+
+    @asynccontextmanager
+    async def _job(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Job]:
+        """Begin a call, and wait until its model has a place in memory."""
+        job = Job(self._lifecycle.state(self._check_open(model)), texts)
+        self._lifecycle.jobs.append(job)
+        self._pool.wake()
+        try:
+            job.place = await self._lifecycle.enter(job.model)
+            self._pool.wake()
+            yield job
         finally:
             job.is_over = True
             with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What model processes work on: models, calls of `embed`, and the requests made of both."""
+"""What model processes work on: models, calls, and the requests made of both."""
 
 import asyncio
 from collections import deque
@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from aletheia.adapters.local.memory import Place
-from aletheia.adapters.local.process import LoadedModel
-from aletheia.adapters.local.search import Found
-from aletheia.adapters.local.source import ModelFiles
+from aletheia.adapters.local.source import Found, ModelFiles
 from aletheia.analysis.ports import Embedded, Embedding
 from aletheia.errors import AletheiaError, ComputeFailed
 
@@ -20,6 +18,20 @@ MAX_GROUP: Final = 128
 GROUP_WAIT_S: Final = 0.5
 """Answers passed on together, or those that come within that time, seconds: whoever saves them
 needs one or two transactions for a group, whatever its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready to embed.
+
+    `kernels` are those of `unpadded` and `packed` that are in use; `load_s` is the time that the
+    first process took to load it, without the import of libraries.
+    """
+
+    files: ModelFiles
+    dimensions: int
+    kernels: tuple[str, ...]
+    load_s: float
 
 
 @dataclass(slots=True, eq=False)
@@ -34,10 +46,8 @@ class ModelState:
         search: the search under way.
         loaded: what it is, once a process has loaded it.
         ready: slots whose processes have it.
-        loading: slots whose processes were asked to load it and have not answered.
-        unloading: slots whose processes were asked to unload it and have not answered.
+        loading: slots whose processes were asked to load it; `unloading` alike.
         failures: why the process of a slot could not load it.
-        waiters: calls of `load`, each with its place once it has one.
     """
 
     name: str
@@ -51,18 +61,15 @@ class ModelState:
     loading: set[int] = field(default_factory=set[int])
     unloading: set[int] = field(default_factory=set[int])
     failures: dict[int, str] = field(default_factory=dict[int, str])
-    waiters: "dict[asyncio.Future[LoadedModel], Place | None]" = field(
-        default_factory=dict["asyncio.Future[LoadedModel]", Place | None]
-    )
 
 
 class Job:
-    """One call of `embed`.
+    """A call of `embed`, or of `load`: that one has no texts.
 
     Attributes:
-        model: what to embed with.
+        model: the model that it needs.
         texts: the distinct texts, longest first; rows are indices into it.
-        answers: what the call yields, or why it ends.
+        answers: what the call yields, or why it ends; of `load` nothing, once it is done.
         unanswered: number of the call's texts, equal ones counted, not yet yielded.
         again: batches that a process did not finish.
         is_over: whether nobody wants the answers any more.

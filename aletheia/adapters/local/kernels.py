@@ -1,7 +1,7 @@
 """Faster matrix products and attention on a CPU, each with the way back.
 
-- *unpadded*: the texts of a batch run as one sequence without padding, attention within each text;
-- *packed*: oneDNN's matrix kernels on weights laid out for them.
+*Unpadded* runs the texts of a batch as one sequence, with attention within each text; *packed* runs
+oneDNN's matrix kernels on weights laid out for them.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,8 @@ Undo: TypeAlias = Callable[[], None]
 class PackedLinear(nn.Module):
     """A linear layer whose weights are laid out once for oneDNN's matrix kernels.
 
-    PyTorch multiplies float32 matrices with MKL, which leaves half of some processors unused.
-
-    Args:
-        linear: the layer it stands for.
-        with_gelu: whether it also applies the activation that follows.
+    PyTorch multiplies float32 matrices with MKL, which leaves half of some processors unused. With
+    `with_gelu` it also applies the activation that follows.
     """
 
     def __init__(self, linear: nn.Linear, *, with_gelu: bool = False) -> None:
@@ -61,18 +58,8 @@ def unpadded_attention(
 ) -> tuple[torch.Tensor, None]:
     """Compute attention within each window of a sequence, for `AttentionInterface`.
 
-    Args:
-        module: the attention layer.
-        query: `(1, heads, tokens, d)`; key and value alike.
-        key: see `query`.
-        value: see `query`.
-        attention_mask: must be `None`.
-        window_lengths: tokens of each window, in order; their sum is `tokens`.
-        scaling: of the products of query and key.
-        sliding_window: must be `None`.
-
-    Returns:
-        `(1, tokens, heads, d)`, and no weights.
+    `query`, `key` and `value` are `(1, heads, tokens, d)`, and `window_lengths` sum up to `tokens`.
+    Returns `(1, tokens, heads, d)`, and no weights.
     """
     if attention_mask is not None or sliding_window or getattr(module, "is_causal", False):
         raise NotImplementedError("only full attention within a text")
@@ -84,13 +71,6 @@ def unpadded_attention(
     )
     attended = [nn.functional.scaled_dot_product_attention(*p, scale=scaling) for p in parts]
     return torch.cat(attended, 2).transpose(1, 2), None
-
-
-def unpad_attention(encoder: Any) -> Undo:
-    """Switch an encoder of transformers to unpadded attention; return how to switch back."""
-    before = encoder.config._attn_implementation  # noqa: SLF001 - transformers has no getter
-    encoder.set_attn_implementation(UNPADDED)
-    return lambda: encoder.set_attn_implementation(before)
 
 
 def pack_linears(model: nn.Module) -> Undo | None:

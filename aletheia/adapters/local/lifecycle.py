@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from aletheia.adapters.local.jobs import Job, Load, ModelState
+from aletheia.adapters.local.jobs import Job, Load, LoadedModel, ModelState
 from aletheia.adapters.local.memory import ModelMemory, Place
-from aletheia.adapters.local.process import LoadedModel
-from aletheia.adapters.local.search import Find, start_search
+from aletheia.adapters.local.source import Find, start_search
 from aletheia.adapters.local.wire import Header
 from aletheia.analysis.model_manager import EventKind, ModelEvent, ModelRow
 from aletheia.errors import AletheiaError, ModelUnavailable
+from aletheia.settings import EmbeddingSettings
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,9 @@ class Lifecycle:
     """The states of an embedder's models, and the calls that use them.
 
     Args:
-        processes: number of processes, each of which loads a model.
+        settings: the time for finding a model, and the bound on memory.
+        count: number of processes, each of which loads a model.
         find: finds a model's files.
-        load_timeout_s: for finding a model.
-        memory_max_bytes: bound on all models in all processes; 0 is no bound.
         note: writes down what became of a model.
         wake: called when there may be new work for a process.
 
@@ -44,20 +43,19 @@ class Lifecycle:
 
     def __init__(
         self,
+        settings: EmbeddingSettings,
         *,
-        processes: int,
+        count: int,
         find: Find,
-        load_timeout_s: float,
-        memory_max_bytes: int,
         note: Note | None,
         wake: Callable[[], None],
     ) -> None:
         self.models: dict[str, ModelState] = {}
         self.jobs: deque[Job] = deque()
-        self.memory = ModelMemory(memory_max_bytes, self._evict)
-        self._count = processes
+        self.memory = ModelMemory(settings.model_memory_max, self._evict)
+        self._settings = settings
+        self._count = count
         self._find = find
-        self._load_timeout_s = load_timeout_s
         self._note = note
         self._notes: set[asyncio.Task[None]] = set()
         self._wake = wake
@@ -73,17 +71,14 @@ class Lifecycle:
                 memory_bytes=model.memory_bytes * len(model.ready),
                 load_s=model.loaded.load_s,
                 last_used=datetime.fromtimestamp(place.used_at, UTC),
-                detail=model.loaded.source,
+                detail=model.loaded.files.source,
             )
             for place in self.memory.places
             if (model := self.models[place.model]).loaded and model.ready
         ]
 
     def state(self, name: str) -> ModelState:
-        """Return the state of a model, at the start of new work on it.
-
-        Processes that could not load it before may try again.
-        """
+        """Return the state of a model for new work; who could not load it before may try again."""
         model = self.models.setdefault(name, ModelState(name))
         if not self.is_wanted(model):
             model.failures.clear()
@@ -91,7 +86,7 @@ class Lifecycle:
 
     def is_wanted(self, model: ModelState) -> bool:
         """Check whether a call needs a model."""
-        return bool(model.waiters) or any(job.model is model for job in self.jobs)
+        return any(job.model is model for job in self.jobs)
 
     async def enter(self, model: ModelState) -> Place:
         """Find a model and wait for its place in memory; the caller leaves it.
@@ -103,22 +98,17 @@ class Lifecycle:
         return await self.memory.enter(model.name, self._cost(model))
 
     async def _locate(self, model: ModelState) -> None:
-        """Find a model's files.
-
-        A download that takes longer than `load_timeout_s` continues, and the next call finds it.
-        """
+        """Find a model's files; a download that takes too long continues for the next call."""
         if model.files is not None:
             return
         if model.search is None:
             model.search = start_search(self._find, model.name)
-        search = model.search
+        search, limit_s = model.search, self._settings.model_load_timeout
         try:
-            async with asyncio.timeout(self._load_timeout_s):
+            async with asyncio.timeout(limit_s):
                 found = await asyncio.shield(search)
         except TimeoutError:
-            reason = (
-                f"its files were not there after {self._load_timeout_s:g} s; the search goes on"
-            )
+            reason = f"its files were not there after {limit_s:g} s; the search goes on"
             raise ModelUnavailable(model.name, reason) from None
         if model.search is search:
             model.search = None
@@ -132,10 +122,7 @@ class Lifecycle:
         return self._count * max(model.memory_bytes, model.weights_bytes)
 
     def accept_load(self, slot: int, request: Load, header: Header) -> LoadedModel | None:
-        """Record what a process answered when it was asked to load a model.
-
-        Returns:
-            The model; `None` if the process could not load it.
+        """Record the answer to a `Load`; return the model, `None` if it could not be loaded.
 
         Raises:
             KeyError, TypeError, ValueError: it is no answer to such a request.
@@ -147,18 +134,17 @@ class Lifecycle:
             return None
         if header["op"] != "loaded":
             raise ValueError(header["op"])
-        grown = int(header.get("memory_bytes", 0))
+        grown = int(header["memory_bytes"])
         model.memory_bytes = max(model.memory_bytes, model.weights_bytes, grown)
-        loaded, is_first = model.loaded, model.loaded is None
+        model.ready.add(slot)
+        loaded = model.loaded
         if loaded is None:
-            loaded = model.loaded = _describe(request, header)
+            loaded = model.loaded = _read_loaded(request, header)
             log.info(
                 "model %s loaded in %.1f s from %s (%s), kernels %s, %d MB",
-                *(loaded.name, loaded.load_s, loaded.source, loaded.path, loaded.kernels),
-                loaded.memory_bytes // 1_000_000,
+                *(model.name, loaded.load_s, loaded.files.source, loaded.files.path),
+                *(loaded.kernels, model.memory_bytes // 1_000_000),
             )
-        model.ready.add(slot)
-        if is_first:
             self._write(model, "loaded")
         cost = self._cost(model)
         self.memory.measure(model.name, cost)
@@ -170,11 +156,11 @@ class Lifecycle:
         return loaded
 
     def settle(self, model: ModelState) -> None:
-        """Answer calls that wait for a model once every process has loaded it or cannot."""
+        """Answer calls of `load` once every process has loaded the model or cannot."""
         if model.loaded and model.ready and len(model.ready) + len(model.failures) == self._count:
-            for waiter, place in model.waiters.items():
-                if place is not None and not waiter.done():
-                    waiter.set_result(model.loaded)
+            for job in self.jobs:
+                if job.model is model and job.place is not None and not job.texts:
+                    job.answers.put_nowait([])
 
     def fail_slot(self, model: ModelState, slot: int, reason: str) -> None:
         """Record that a process cannot load a model; when none can, its calls fail."""
@@ -195,12 +181,8 @@ class Lifecycle:
         for job in [job for job in self.jobs if job.model is model]:
             job.answers.put_nowait(ModelUnavailable(model.name, reason))
             self.jobs.remove(job)
-        for waiter in model.waiters:
-            if not waiter.done():
-                waiter.set_exception(ModelUnavailable(model.name, reason))
         if not (model.ready or model.loading):
             self.memory.gone(model.name)
-        model.waiters.clear()
         model.failures.clear()
         model.files = model.loaded = None
 
@@ -227,6 +209,7 @@ class Lifecycle:
             self.fail(model, why)
             model.is_leaving = False
         self.memory.close(why)
+        self.memory = ModelMemory(self._settings.model_memory_max, self._evict)
 
     async def flush_notes(self) -> None:
         """Wait until everything is written down."""
@@ -267,17 +250,10 @@ async def _write_down(note: Note, event: ModelEvent) -> None:
         log.warning("what became of %s could not be written down: %s", event.model, error)
 
 
-def _describe(request: Load, header: Header) -> LoadedModel:
-    files, limit = request.files, header["max_tokens"]
+def _read_loaded(request: Load, header: Header) -> LoadedModel:
     return LoadedModel(
-        name=request.model.name,
-        source=files.source,
-        path=files.path,
-        revision=files.revision,
-        weights_sha256=files.weights_sha256,
+        request.files,
         dimensions=int(header["dimensions"]),
-        max_tokens=None if limit is None else int(limit),
         kernels=tuple(map(str, header["kernels"])),
         load_s=float(header["load_s"]),
-        memory_bytes=request.model.memory_bytes,
     )

@@ -1,11 +1,9 @@
 """The models that may be in memory, within a bound."""
 
 import asyncio
-import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from aletheia.errors import ModelUnavailable
@@ -15,12 +13,8 @@ from aletheia.errors import ModelUnavailable
 class Place:
     """The place of a model in memory.
 
-    Attributes:
-        model: its name.
-        size_bytes: what it takes, in all processes together.
-        users: calls under way that need it.
-        used_at: Unix time of its last use, seconds.
-        is_leaving: whether it is being unloaded.
+    `size_bytes` is what it takes in all processes together, `users` the calls under way that need
+    it, `used_at` the Unix time of its last use, seconds.
     """
 
     model: str
@@ -28,17 +22,6 @@ class Place:
     users: int = 0
     used_at: float = 0.0
     is_leaving: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A call that waits for a place, or, with `size_bytes` `None`, for a model to be unloaded."""
-
-    model: str
-    size_bytes: int | None
-    answer: "asyncio.Future[Place | None]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
 
 
 class Evict(Protocol):
@@ -63,17 +46,15 @@ class ModelMemory:
     """
 
     def __init__(
-        self,
-        max_bytes: int,
-        evict: Evict,
-        *,
-        clock: Callable[[], float] = time.time,
+        self, max_bytes: int, evict: Evict, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._max_bytes = max_bytes
         self._evict = evict
         self._clock = clock
         self._places: dict[str, Place] = {}  # the least recently used first
-        self._queue: deque[_Waiting] = deque()
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._why_closed: str | None = None
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -86,43 +67,46 @@ class ModelMemory:
         return place is not None and not place.is_leaving
 
     async def enter(self, model: str, size_bytes: int) -> Place:
-        """Wait for a model's place; the caller has to `leave` it.
-
-        Args:
-            model: its name.
-            size_bytes: in all processes together, as far as is known.
+        """Wait for the place of a model of this size in all processes; the caller `leave`s it.
 
         Raises:
-            ModelUnavailable: alone it is larger than the bound.
+            ModelUnavailable: alone it is larger than the bound, or the memory is closed.
         """
-        place = self._places.get(model)
-        if place is None or place.is_leaving or self._queue:
-            self.check(model, size_bytes)
-            place = await self._wait(_Waiting(model, size_bytes))
-            assert place is not None
-            return place
-        self._use(place)
-        return place
+        self.check(model, size_bytes)
+        async with self._turn:
+            while True:
+                self._check_open(model)
+                if model not in self._places and self._make_room(size_bytes):
+                    self._places[model] = Place(model, size_bytes)
+                if self.has(model):
+                    place = self._places[model]
+                    place.users += 1
+                    self._touch(place)
+                    return place
+                await self._change()
 
     def leave(self, place: Place) -> None:
         """End a call's use of its model."""
         place.users -= 1
-        place.used_at = self._clock()
-        if self._places.get(place.model) is place:
-            self._places[place.model] = self._places.pop(place.model)
-        self._serve()
+        self._touch(place)
+        self._settle()
 
     async def free(self, model: str) -> None:
-        """Unload a model once no call uses it, and wait until it is gone."""
-        if model in self._places or self._queue:
-            await self._wait(_Waiting(model, None))
-
-    def check(self, model: str, size_bytes: int) -> None:
-        """Check that a model is not larger than the bound.
+        """Unload a model once no call uses it, and wait until it is gone.
 
         Raises:
-            ModelUnavailable: it is.
+            ModelUnavailable: the memory is closed.
         """
+        async with self._turn:
+            self._check_open(model)
+            while place := self._places.get(model):
+                if not place.users and not place.is_leaving:
+                    self._begin_eviction(place, is_for_room=False)
+                await self._change()
+                self._check_open(model)
+
+    def check(self, model: str, size_bytes: int) -> None:
+        """Raise `ModelUnavailable` if a model is larger than the bound."""
         if self._max_bytes and size_bytes > self._max_bytes:
             raise ModelUnavailable(
                 model,
@@ -134,100 +118,57 @@ class ModelMemory:
         """Record what a model really takes, and evict others where that is too much."""
         if place := self._places.get(model):
             place.size_bytes = size_bytes
-            self._serve()
+            self._settle()
 
     def gone(self, model: str) -> None:
         """Record that a model is not in memory any more."""
         self._places.pop(model, None)
-        self._serve()
+        self._settle()
 
     def close(self, why: str) -> None:
-        """End all waiting calls with `ModelUnavailable`."""
-        while self._queue:
-            asked = self._queue.popleft()
-            if not asked.answer.done():
-                asked.answer.set_exception(ModelUnavailable(asked.model, why))
+        """End all waiting calls with `ModelUnavailable`, and refuse further ones."""
+        self._why_closed = why
         self._places.clear()
+        self._changed.set()
 
-    async def _wait(self, asked: _Waiting) -> Place | None:
-        self._queue.append(asked)
-        self._serve()
-        try:
-            return await asked.answer
-        except asyncio.CancelledError:
-            if asked.answer.cancelled():
-                self._serve()
-            elif asked.answer.exception() is None and (place := asked.answer.result()):
-                self.leave(place)
-            raise
+    def _check_open(self, model: str) -> None:
+        if self._why_closed is not None:
+            raise ModelUnavailable(model, self._why_closed)
 
-    def _serve(self) -> None:
-        """Answer waiting calls, the oldest first, and evict what is in the way."""
-        while self._queue:
-            asked = self._queue[0]
-            if asked.answer.done():
-                self._queue.popleft()
-                continue
-            if asked.size_bytes is None:
-                if not self._is_away(asked.model):
-                    return
-                self._queue.popleft()
-                asked.answer.set_result(None)
-                continue
-            place = self._places.get(asked.model)
-            if place is None:
-                if not self._make_room(asked.size_bytes):
-                    return
-                place = self._places[asked.model] = Place(asked.model, asked.size_bytes)
-            elif place.is_leaving:
-                return
-            self._queue.popleft()
-            self._use(place)
-            asked.answer.set_result(place)
+    async def _change(self) -> None:
+        """Wait until something has changed; only the call whose turn it is waits here."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _settle(self) -> None:
+        """Evict what is too much after a change, and wake the call whose turn it is."""
         self._make_room(0)
-
-    def _is_away(self, model: str) -> bool:
-        """Check whether a model is gone; begin to unload it if no call uses it."""
-        place = self._places.get(model)
-        if place is not None and not place.users and not place.is_leaving:
-            self._begin_eviction(place, is_for_room=False)
-        return model not in self._places
+        self._changed.set()
 
     def _make_room(self, size_bytes: int) -> bool:
         """Evict models until there is room; return whether there is already."""
         if not self._max_bytes:
             return True
-        if any(place.users for place in self._too_large()):
-            return False  # others are evicted only if that does not suffice
-        while self._used(leaving=False) + size_bytes > self._max_bytes:
-            idle = next(itertools.chain(self._too_large(), self._idle()), None)
-            if idle is None:
-                break
-            self._begin_eviction(idle, is_for_room=True)
-        return self._used(leaving=True) + size_bytes <= self._max_bytes
-
-    def _used(self, *, leaving: bool) -> int:
-        return sum(
-            place.size_bytes for place in self._places.values() if leaving or not place.is_leaving
-        )
-
-    def _idle(self) -> Iterator[Place]:
-        places = self._places.values()
-        return (place for place in places if not place.users and not place.is_leaving)
-
-    def _too_large(self) -> Iterator[Place]:
-        """Yield models that turned out larger than the bound once they were loaded."""
-        return (
-            place
-            for place in self._places.values()
-            if place.size_bytes > self._max_bytes and not place.is_leaving
-        )
+        staying = [place for place in self._places.values() if not place.is_leaving]
+        # What turned out larger than the bound goes first, and alone if that suffices.
+        too_large = [place for place in staying if place.size_bytes > self._max_bytes]
+        if any(place.users for place in too_large):
+            return False
+        idle = [place for place in staying if not place.users and place not in too_large]
+        excess = sum(place.size_bytes for place in staying) + size_bytes - self._max_bytes
+        for place in (*too_large, *idle):
+            if excess > 0:
+                excess -= place.size_bytes
+                self._begin_eviction(place, is_for_room=True)
+        used = sum(place.size_bytes for place in self._places.values())
+        return used + size_bytes <= self._max_bytes
 
     def _begin_eviction(self, place: Place, *, is_for_room: bool) -> None:
         place.is_leaving = True
         self._evict(place, is_for_room=is_for_room)
 
-    def _use(self, place: Place) -> None:
-        place.users += 1
+    def _touch(self, place: Place) -> None:
+        """Make a place the most recently used."""
         place.used_at = self._clock()
-        self._places[place.model] = self._places.pop(place.model)
+        if self._places.get(place.model) is place:
+            self._places[place.model] = self._places.pop(place.model)

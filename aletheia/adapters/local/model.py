@@ -7,8 +7,10 @@ used only where it is faster and the vectors of some probe texts stay the same.
 import logging
 import math
 import time
+import timeit
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
@@ -19,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from torch import nn
 
-from aletheia.adapters.local.kernels import Undo, pack_linears, unpad_attention
+from aletheia.adapters.local.kernels import UNPADDED, Undo, pack_linears
 from aletheia.adapters.local.tokens import Window, WindowTokenizer
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
@@ -49,13 +51,13 @@ PROBE_TOKENS: Final = 512
 
 @dataclass(slots=True)
 class Answer:
-    """What became of the texts of one request.
+    """What became of the texts of one request, by index.
 
     Attributes:
-        vectors: `(n, d)` by index; the rows of texts that failed mean nothing.
-        tokens: tokens the model read, by index.
-        truncated: indices of texts whose end was left out.
-        failed: why there is no vector, by index.
+        vectors: `(n, d)`; the rows of texts that failed mean nothing.
+        tokens: tokens the model read.
+        truncated: texts whose end was left out.
+        failed: why there is no vector.
     """
 
     vectors: Vectors
@@ -66,10 +68,6 @@ class Answer:
 
 class LocalModel:
     """A sentence-transformers model, ready to embed.
-
-    Args:
-        model: the loaded model.
-        long_text: what happens to a text longer than it reads.
 
     Attributes:
         dimensions: length of its vectors.
@@ -115,12 +113,16 @@ class LocalModel:
         probes = [self.tokens.window(index, text) for index, text in enumerate(texts)]
         expected = self._forward(probes)
         best_s = self._seconds(probes)
-        for name, switch_on in (("unpadded", self.use_unpadded), ("packed", self.use_packed)):
+        for name, switch_on in (
+            ("unpadded", self.use_unpadded),
+            ("packed", partial(pack_linears, self._model)),
+        ):
             undo = switch_on()
             if undo is None:
                 continue
             try:
-                is_same = _are_same(self._forward(probes), expected)
+                norms = np.linalg.norm(expected, axis=1, keepdims=True)
+                is_same = (np.abs(self._forward(probes) - expected) <= SAME_WITHIN * norms).all()
                 took_s = self._seconds(probes) if is_same else math.inf
             except Exception as error:  # noqa: BLE001 - whatever it is, the model runs without
                 log.info("%s cannot be used: %s", name, error)
@@ -175,10 +177,7 @@ class LocalModel:
         return answer
 
     def _merge(self, answer: Answer, windows: Sequence[Window], vectors: Vectors) -> None:
-        """Set each text's vector to the mean of its windows, weighted by their lengths.
-
-        A text of one window has its vector; the mean of several is scaled to length 1.
-        """
+        """Set each text's vector to that of its window, or to the weighted unit mean of several."""
         overhead = self.tokens.overhead
         rows: dict[int, list[int]] = {}
         for row, window in enumerate(windows):
@@ -246,27 +245,20 @@ class LocalModel:
             or set(first.modality_config) != {"text"}
         ):
             return None
-        pad_again = unpad_attention(encoder)
+        before = encoder.config._attn_implementation  # noqa: SLF001 - transformers has no getter
+        encoder.set_attn_implementation(UNPADDED)
         self._is_unpadded = True
 
         def undo() -> None:
-            pad_again()
+            encoder.set_attn_implementation(before)
             self._is_unpadded = False
 
         return undo
 
-    def use_packed(self) -> Undo | None:
-        """Pack the weights of linear layers; return how to undo it, or `None` if it cannot be."""
-        return pack_linears(self._model)
-
     def _seconds(self, windows: Sequence[Window]) -> float:
         """Return the processor time of a pass; other processes are busy loading, too."""
-        times: list[float] = []
-        for _ in range(3):
-            start = time.process_time()
-            self._forward(windows)
-            times.append(time.process_time() - start)
-        return min(times)
+        clock = timeit.Timer(lambda: self._forward(windows), timer=time.process_time)
+        return min(clock.repeat(3, number=1))
 
 
 def _probe_texts(max_tokens: int) -> list[str]:
@@ -306,11 +298,6 @@ def _passes(order: Sequence[int], lengths: Sequence[int], limit: int) -> Iterato
             rows = []
         rows.append(row)
     yield rows
-
-
-def _are_same(found: Vectors, expected: Vectors) -> bool:
-    norms = np.linalg.norm(expected, axis=1, keepdims=True)
-    return bool((np.abs(found - expected) <= SAME_WITHIN * norms).all())
 
 
 def _failure(dimensions: int, error: Exception) -> Answer:

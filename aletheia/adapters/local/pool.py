@@ -1,22 +1,21 @@
-"""The model processes of an embedder, kept at work.
+"""The model processes of an embedder, each driven by a coroutine.
 
-One coroutine drives each process: it starts it when there is work, keeps two requests in it so that
-it never waits for the parent, and replaces it when it dies or hangs. Processes take batches from
-all calls in turn; whichever is free takes the next, so they finish together.
+It starts its process when there is work, keeps two requests in it so that it never waits for the
+parent, and replaces it when it dies or hangs. Whichever is free takes the next batch of all calls.
 """
 
 import asyncio
 import logging
 import math
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from aletheia.adapters.local.answers import read_vectors
 from aletheia.adapters.local.jobs import Batch, Load, Request, Unload
 from aletheia.adapters.local.lifecycle import Lifecycle
-from aletheia.adapters.local.process import ModelProcess, ProcessStatus
+from aletheia.adapters.local.process import ModelProcess
 from aletheia.adapters.local.wire import Header, pack_frame, pack_texts
-from aletheia.analysis.ports import LongText
+from aletheia.settings import EmbeddingSettings
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +25,15 @@ IN_FLIGHT: Final = 2
 MIN_BATCH: Final = 4
 """Smallest batch when no other work waits: small ones let all processes end together."""
 
-_Process: TypeAlias = ModelProcess[Request]
-
 
 class ProcessPool:
     """The processes that compute for an embedder; they start with the first work.
 
     Args:
+        settings: batches and time limits.
         lifecycle: the models and calls.
-        processes: how many.
+        count: number of processes.
         command: starts a process; its number of threads comes last.
-        batch_size: texts in one request, at most.
-        long_text: what happens to texts longer than the model reads.
-        load_timeout_s: for loading a model.
-        batch_timeout_s: for computing one batch.
         max_retries: tries of a text alone after the first, if its process dies.
 
     Attributes:
@@ -49,33 +43,27 @@ class ProcessPool:
 
     def __init__(
         self,
+        settings: EmbeddingSettings,
         lifecycle: Lifecycle,
         *,
-        processes: int,
+        count: int,
         command: Sequence[str],
-        batch_size: int,
-        long_text: LongText,
-        load_timeout_s: float,
-        batch_timeout_s: float,
         max_retries: int,
     ) -> None:
         self.is_open = False
         self.deaths = 0
+        self._settings = settings
         self._lifecycle = lifecycle
-        self._command = tuple(command)
-        self._batch_size = batch_size
-        self._long_text: LongText = long_text
-        self._load_timeout_s = load_timeout_s
-        self._batch_timeout_s = batch_timeout_s
+        self._command = command
         self._max_retries = max_retries
-        self._wakes = [asyncio.Event() for _ in range(processes)]
-        self._processes: dict[int, _Process] = {}
+        self._wakes = [asyncio.Event() for _ in range(count)]
+        self._processes: dict[int, ModelProcess] = {}
         self._drivers: list[asyncio.Task[None]] = []
 
     @property
-    def processes(self) -> tuple[ProcessStatus, ...]:
+    def processes(self) -> tuple[ModelProcess, ...]:
         """The processes that are running."""
-        return tuple(process.describe() for process in self._processes.values())
+        return tuple(self._processes.values())
 
     def wake(self) -> None:
         """Make every driver look for work."""
@@ -107,7 +95,7 @@ class ProcessPool:
                 await wake.wait()
                 continue
             try:
-                process = await _Process.start(self._command, wake)
+                process = await ModelProcess.start(self._command, wake)
             except OSError as error:
                 self._lifecycle.fail_wanted(slot, f"the process does not start ({error})")
                 continue
@@ -123,7 +111,7 @@ class ProcessPool:
                 await process.end(is_stuck=fault is not None)
             self._recover(slot, process, fault or process.fate())
 
-    async def _drive(self, slot: int, process: _Process) -> str | None:
+    async def _drive(self, slot: int, process: ModelProcess) -> str | None:
         """Send requests and take answers until a process ends; return how it hung, if it did."""
         while True:
             process.wake.clear()
@@ -143,7 +131,9 @@ class ProcessPool:
                 return f"it gave no answer for {self._limit_s(process.in_flight[0]):g} s"
 
     def _limit_s(self, request: Request) -> float:
-        return self._load_timeout_s if isinstance(request, Load) else self._batch_timeout_s
+        if isinstance(request, Load):
+            return self._settings.model_load_timeout
+        return self._settings.task_timeout
 
     def _next_request(self, slot: int) -> Request | None:
         """Choose what a process does next; calls take turns, batch by batch."""
@@ -161,7 +151,7 @@ class ProcessPool:
         jobs = self._lifecycle.jobs
         left = sum(job.left for job in jobs if slot in job.model.ready)
         share = math.ceil(left / (IN_FLIGHT * len(self._wakes)))
-        max_texts = min(self._batch_size, max(share, MIN_BATCH))
+        max_texts = min(self._settings.local_batch_size, max(share, MIN_BATCH))
         for _ in range(len(jobs)):
             job = jobs[0]
             jobs.rotate(-1)
@@ -169,12 +159,12 @@ class ProcessPool:
                 return Batch(job, rows)
         return None
 
-    def _send(self, slot: int, process: _Process, request: Request) -> None:
+    def _send(self, slot: int, process: ModelProcess, request: Request) -> None:
         match request:
             case Load(model, files):
                 model.loading.add(slot)
                 header = {"op": "load", "model": model.name, "path": str(files.path)}
-                frame = pack_frame({**header, "long_text": self._long_text})
+                frame = pack_frame({**header, "long_text": self._settings.long_text or "truncate"})
             case Unload(model):
                 model.unloading.add(slot)
                 frame = pack_frame({"op": "unload", "model": model.name})
@@ -184,7 +174,7 @@ class ProcessPool:
                 frame = pack_frame(header, body)
         process.send(request, frame, self._limit_s(request))
 
-    def _accept(self, slot: int, process: _Process, header: Header, body: bytes) -> None:
+    def _accept(self, slot: int, process: ModelProcess, header: Header, body: bytes) -> None:
         """Take the answer to a process's first request in flight."""
         request = process.in_flight[0]
         match request:
@@ -202,10 +192,7 @@ class ProcessPool:
                 _check_answer(header, "embedded")
                 dimensions = process.loaded[job.model.name].dimensions
                 answers = read_vectors(header, body, len(rows), dimensions)
-                process.compute_s += float(header["compute_s"])
-                process.texts += len(rows)
                 job.answer(zip(rows, answers, strict=True))
-        process.resident_bytes = int(header.get("resident_bytes", process.resident_bytes))
         process.has_answered = True
         process.in_flight.popleft()
         if process.in_flight:
@@ -213,7 +200,7 @@ class ProcessPool:
         else:
             process.deadline = None
 
-    def _recover(self, slot: int, process: _Process, reason: str) -> None:
+    def _recover(self, slot: int, process: ModelProcess, reason: str) -> None:
         """Pass what a process did not finish on to the next one."""
         self.deaths += 1
         said = process.said()

@@ -8,18 +8,15 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Self
 
 import orjson
 
-from aletheia.adapters.local.source import Source
+from aletheia.adapters.local.jobs import LoadedModel, Request
 from aletheia.adapters.local.wire import PREFIX, Header, read_lengths
 
 log = logging.getLogger(__name__)
-
-R = TypeVar("R")
 
 COMMAND: Final = (sys.executable, "-m", "aletheia.adapters.local.worker")
 """Starts a model process; the descriptor for its answers and its number of threads are added."""
@@ -34,59 +31,10 @@ LAST_WORDS_S: Final = 0.5
 """Time for which the pipes of a process that has ended are still read, seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model that is ready to embed.
-
-    Attributes:
-        name: its full name.
-        source: where its files were found.
-        path: their directory.
-        revision: the hub's commit, where it came from there.
-        weights_sha256: of its weights, where no revision says what they are.
-        dimensions: length of its vectors.
-        max_tokens: that it reads of a text; `None` if there is no limit.
-        kernels: which of `unpadded` and `packed` are in use.
-        load_s: time that the first process took to load it, without the import of libraries.
-        memory_bytes: how much that process grew with it; no less than the size of its weights.
-    """
-
-    name: str
-    source: Source
-    path: Path
-    revision: str | None
-    weights_sha256: str | None
-    dimensions: int
-    max_tokens: int | None
-    kernels: tuple[str, ...]
-    load_s: float
-    memory_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessStatus:
-    """The status of a model process.
-
-    Attributes:
-        pid: its id.
-        resident_bytes: its resident memory when it last answered, bytes.
-        models: names of the models it has loaded.
-        texts: number of texts it has answered.
-        compute_s: time it has computed for them, seconds.
-    """
-
-    pid: int
-    resident_bytes: int
-    models: tuple[str, ...]
-    texts: int
-    compute_s: float
-
-
-class ModelProcess(Generic[R]):
+class ModelProcess:
     """A running model process, seen from its parent.
 
     Attributes:
-        pid: its id.
         wake: set when there is something new: an answer, its end, or work.
         in_flight: requests without an answer, in order.
         inbox: answers that were not read yet.
@@ -94,9 +42,6 @@ class ModelProcess(Generic[R]):
         has_answered: whether any answer was valid.
         deadline: when the first of `in_flight` must be answered, on the loop's clock.
         loaded: its models by name.
-        resident_bytes: its resident memory when it last answered.
-        texts: number of texts it has answered.
-        compute_s: time it has computed for them.
     """
 
     def __init__(
@@ -108,15 +53,12 @@ class ModelProcess(Generic[R]):
     ) -> None:
         self.pid = process.pid
         self.wake = wake
-        self.in_flight: deque[R] = deque()
+        self.in_flight: deque[Request] = deque()
         self.inbox: deque[tuple[Header, bytes]] = deque()
         self.is_over = False
         self.has_answered = False
         self.deadline: float | None = None
         self.loaded: dict[str, LoadedModel] = {}
-        self.resident_bytes = 0
-        self.texts = 0
-        self.compute_s = 0.0
         self._process = process
         self._transport = transport
         self._noise = b""
@@ -126,7 +68,7 @@ class ModelProcess(Generic[R]):
         )
 
     @classmethod
-    async def start(cls, command: Sequence[str], wake: asyncio.Event) -> "ModelProcess[R]":
+    async def start(cls, command: Sequence[str], wake: asyncio.Event) -> Self:
         """Start a process, in a session of its own so that no signal for us reaches it.
 
         Raises:
@@ -158,7 +100,7 @@ class ModelProcess(Generic[R]):
             os.close(theirs)
         return cls(process, reader, transport, wake)
 
-    def send(self, request: R, frame: bytes, limit_s: float) -> None:
+    def send(self, request: Request, frame: bytes, limit_s: float) -> None:
         """Send a request; the pool bounds how many are in flight."""
         assert self._process.stdin is not None
         if not self.in_flight:
@@ -169,12 +111,6 @@ class ModelProcess(Generic[R]):
     def start_clock(self, limit_s: float) -> None:
         """Start the time limit of the first request in flight."""
         self.deadline = asyncio.get_running_loop().time() + limit_s
-
-    def describe(self) -> ProcessStatus:
-        """Return its status."""
-        return ProcessStatus(
-            self.pid, self.resident_bytes, tuple(sorted(self.loaded)), self.texts, self.compute_s
-        )
 
     def fate(self) -> str:
         """Return how it ended, in words."""

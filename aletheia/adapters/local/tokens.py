@@ -21,15 +21,9 @@ class Window:
 
 
 class WindowTokenizer:
-    """Turns texts into token ids.
+    """Turns texts, each behind the `prompt`, into token ids.
 
-    Args:
-        tokenizer: of a sentence-transformers model.
-        prompt: read before every text.
-        max_tokens: that the model reads of a text; `None` if there is no limit.
-
-    Attributes:
-        is_fast: whether it can say where in the text a token stands.
+    `is_fast` is whether the tokenizer can tell where in the text a token stands.
     """
 
     def __init__(self, tokenizer: Any, *, prompt: str, max_tokens: int | None) -> None:

@@ -4,13 +4,12 @@ A frame is two little-endian uint32, the lengths of what follows: a JSON object 
 raw bytes (the body). Nothing is pickled.
 
     request   {"op": "load", "model", "path", "long_text"}
-    answer    {"op": "loaded", "dimensions", "max_tokens", "kernels", "load_s", "memory_bytes",
-              "resident_bytes"}
+    answer    {"op": "loaded", "dimensions", "kernels", "load_s", "memory_bytes"}
               {"op": "failed", "reason"}
     request   {"op": "unload", "model"}
-    answer    {"op": "unloaded", "resident_bytes"}
+    answer    {"op": "unloaded"}
     request   {"op": "embed", "model", "lengths"}                body: texts as UTF-8
-    answer    {"op": "embedded", "tokens", "truncated", "failed", "compute_s", "resident_bytes"}
+    answer    {"op": "embedded", "tokens", "truncated", "failed"}
               body: float32 vectors of those that did not fail
 
 `lengths` are in bytes; `memory_bytes` is how much the process grew with the model. `tokens` has one
@@ -77,15 +76,9 @@ def _read_exactly(descriptor: int, wanted: int) -> bytes | None:
 
 
 def serve(requests: int, answers: int, answer: Callable[[Header, bytes], bytes]) -> NoReturn:
-    """Answer requests one after another; the whole process ends with their stream.
+    """Answer requests from one descriptor on another; the whole process ends with their stream.
 
-    Without its parent, which holds the other end, nobody waits for a result, so the process ends
-    at once.
-
-    Args:
-        requests: descriptor that they come from.
-        answers: descriptor that the answers go to.
-        answer: returns the frame that answers a request, in the thread of the caller.
+    `answer` returns the frame that answers a request, in the thread of the caller.
     """
     waiting: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
 

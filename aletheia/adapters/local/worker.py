@@ -1,7 +1,7 @@
 """The process that runs local models, `python -m aletheia.adapters.local.worker ANSWERS THREADS`.
 
-Requests come in on stdin, answers go out on the file descriptor ANSWERS, as
-`aletheia.adapters.local.wire` says; stdout and stderr are free for what libraries print.
+Requests come in on stdin, answers go out on the file descriptor ANSWERS, see
+`aletheia.adapters.local.wire`; stdout and stderr are free for what libraries print.
 """
 
 import ctypes
@@ -26,10 +26,8 @@ log = logging.getLogger(__name__)
 def _load(models: dict[str, LocalModel], header: Header) -> bytes:
     started, before = time.monotonic(), resident_bytes()
     try:
-        model = models.get(header["model"])
-        if model is None:
-            model = LocalModel.load(Path(header["path"]), header["long_text"])
-            models[header["model"]] = model
+        model = LocalModel.load(Path(header["path"]), header["long_text"])
+        models[header["model"]] = model
     except Exception as error:
         log.exception("loading %s failed", header["path"])
         return pack_frame({"op": "failed", "reason": f"{type(error).__name__}: {error}"[:1000]})
@@ -37,32 +35,24 @@ def _load(models: dict[str, LocalModel], header: Header) -> bytes:
         {
             "op": "loaded",
             "dimensions": model.dimensions,
-            "max_tokens": model.max_tokens,
             "kernels": model.kernels,
             "load_s": time.monotonic() - started,
             "memory_bytes": max(0, resident_bytes() - before),
-            "resident_bytes": resident_bytes(),
         }
     )
 
 
 def unload(models: dict[str, LocalModel], header: Header) -> bytes:
-    """Unload a model."""
+    """Unload a model, and return its memory to the system where the C library can do that."""
     models.pop(header["model"], None)
     gc.collect()  # a model holds references to itself
-    release_memory()
-    return pack_frame({"op": "unloaded", "resident_bytes": resident_bytes()})
-
-
-def release_memory() -> None:
-    """Return freed memory to the system at once, where the C library can do that."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+    return pack_frame({"op": "unloaded"})
 
 
 def _embed(models: dict[str, LocalModel], header: Header, body: bytes) -> bytes:
-    started = time.monotonic()
     answer = models[header["model"]].embed(unpack_texts(header["lengths"], body))
     good = [index for index in range(len(answer.tokens)) if index not in answer.failed]
     return pack_frame(
@@ -74,8 +64,6 @@ def _embed(models: dict[str, LocalModel], header: Header, body: bytes) -> bytes:
                 (index, type(error).__name__, error.code, str(error)[:1000])
                 for index, error in answer.failed.items()
             ],
-            "compute_s": time.monotonic() - started,
-            "resident_bytes": resident_bytes(),
         },
         np.ascontiguousarray(answer.vectors[good], "<f4").tobytes(),
     )

@@ -23,7 +23,7 @@ from transformers import (
     RobertaModel,
 )
 
-from aletheia.adapters.local.kernels import PackedLinear
+from aletheia.adapters.local.kernels import PackedLinear, pack_linears
 from aletheia.adapters.local.model import SAME_WITHIN, LocalModel
 from aletheia.adapters.local.source import packaged_copy
 from aletheia.errors import ComputeFailed, InvalidTask
@@ -235,7 +235,7 @@ def test_packing_changes_no_vector_and_can_be_undone(kind: str, tmp_path: Path):
     expected = encode(loaded, TEXTS)
     model = LocalModel(loaded)
 
-    undo = model.use_packed()
+    undo = pack_linears(loaded)
 
     assert undo is not None
     assert any(isinstance(module, PackedLinear) for module in loaded.modules())

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.local.embedder import LocalEmbedder
-from aletheia.adapters.local.model_manager import LocalModelManager, MeasurableHub, MeasuredHub
-from aletheia.adapters.local.source import ModelFiles
+from aletheia.adapters.local.hub import HuggingFaceHub
+from aletheia.adapters.local.model_manager import LocalModelManager
+from aletheia.adapters.local.source import ModelFiles, ModelSources
 from aletheia.analysis.model_manager import ModelEvent, PullProgress
 from aletheia.errors import InvalidTask, Misconfigured, ModelUnavailable, Unavailable
 from aletheia.settings import EmbeddingSettings
@@ -20,7 +21,7 @@ MODEL = "acme/first"
 FILES = {"config.json": b"{}", "model.safetensors": bytes(2000), "pytorch_model.bin": bytes(9000)}
 
 
-class SlowHub:
+class SlowHub(HuggingFaceHub):
     """A hub whose download brings `come` bytes and then stops, until it is told to go on."""
 
     def __init__(self, directory: Path, come: int = 2002) -> None:
@@ -70,9 +71,11 @@ def build_embedder(events: list[ModelEvent] | None = None) -> LocalEmbedder:
             events.append(event)
 
     return LocalEmbedder(
-        default_model=MODEL,
-        supported_models=["acme/second"],
-        processes=1,
+        EmbeddingSettings(
+            default_embedding_model=MODEL,
+            supported_models=("acme/second",),
+            local_model_processes=1,
+        ),
         command=STAND_IN,
         note=note,
         find=lambda model: ModelFiles(model, "packaged", Path("/models/takes-70")),
@@ -80,11 +83,13 @@ def build_embedder(events: list[ModelEvent] | None = None) -> LocalEmbedder:
 
 
 def shelf(
-    hub: MeasurableHub, embedder: LocalEmbedder | None = None, **options: Any
+    hub: HuggingFaceHub,
+    embedder: LocalEmbedder | None = None,
+    directory: Path | None = None,
+    **options: Any,
 ) -> LocalModelManager:
-    return LocalModelManager(
-        embedder or build_embedder(), default_model=MODEL, hub=hub, measure_every_s=0.01, **options
-    )
+    sources = ModelSources(hub, directory, default_model=MODEL)
+    return LocalModelManager(embedder or build_embedder(), sources, measure_every_s=0.01, **options)
 
 
 async def pull(shelf: LocalModelManager, model: str = MODEL) -> list[PullProgress]:
@@ -103,10 +108,10 @@ async def test_models_are_listed_by_where_they_are(tmp_path: Path):
     write(tmp_path / "acme__second")
     hub = SlowHub(tmp_path / "hub")
 
-    first, second = await shelf(hub, model_dir=tmp_path).rows()
+    first, second = await shelf(hub, directory=tmp_path).rows()
 
     assert (first.model, first.state, first.size_bytes) == (MODEL, "available", None)
-    assert "only a pull asks it" in first.detail
+    assert "the hub's cache does not have it" in first.detail
     assert (second.model, second.state, second.size_bytes) == ("acme/second", "installed", 2000)
     assert second.detail == f"local_model_dir: {tmp_path / 'acme__second'}"
     assert hub.downloads == 0
@@ -115,7 +120,7 @@ async def test_models_are_listed_by_where_they_are(tmp_path: Path):
 async def test_a_model_is_pulled_from_the_hub_without_what_is_never_used(
     hub: FakeHub, tmp_path: Path
 ):
-    real = MeasuredHub(endpoint=hub.endpoint, cache_dir=tmp_path)
+    real = HuggingFaceHub(endpoint=hub.endpoint, cache_dir=tmp_path)
     pulling = shelf(real)
 
     steps = await pull(pulling)
@@ -132,14 +137,14 @@ async def test_a_model_is_pulled_from_the_hub_without_what_is_never_used(
 
 
 async def test_a_model_the_hub_does_not_have_cannot_be_pulled(hub: FakeHub, tmp_path: Path):
-    pulling = shelf(MeasuredHub(endpoint=hub.endpoint, cache_dir=tmp_path))
+    pulling = shelf(HuggingFaceHub(endpoint=hub.endpoint, cache_dir=tmp_path))
     with pytest.raises(InvalidTask) as raised:
         await pull(pulling, "acme/second")
     assert raised.value.code == "model_not_found"
 
 
 async def test_a_hub_that_is_not_there_is_said(tmp_path: Path):
-    pulling = shelf(MeasuredHub(endpoint="http://127.0.0.1:1", cache_dir=tmp_path))
+    pulling = shelf(HuggingFaceHub(endpoint="http://127.0.0.1:1", cache_dir=tmp_path))
     with pytest.raises(ModelUnavailable, match="the hub is out of reach"):
         await pull(pulling)
 
@@ -221,6 +226,7 @@ async def test_a_model_that_is_not_served_is_refused(tmp_path: Path, action: str
 
 async def test_the_settings_describe_a_shelf():
     settings = EmbeddingSettings(default_embedding_model="all-MiniLM-L6-v2", supported_models=())
-    described = LocalModelManager.from_settings(settings, LocalEmbedder.from_settings(settings))
+    sources = ModelSources.from_settings(settings)
+    described = LocalModelManager(LocalEmbedder(settings), sources)
     (row,) = await described.rows()
     assert (row.model, row.state) == ("sentence-transformers/all-MiniLM-L6-v2", "installed")

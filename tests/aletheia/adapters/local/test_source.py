@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from aletheia.adapters.local.hub import HuggingFaceHub
 from aletheia.adapters.local.source import (
     PACKAGED_MODEL,
     PACKAGED_SHA256,
-    HuggingFaceHub,
     ModelFiles,
+    ModelSources,
     fault_of,
-    find_model,
     packaged_copy,
 )
 from aletheia.errors import ModelUnavailable
@@ -35,7 +35,7 @@ FILES: Mapping[str, bytes] = {
 
 
 @dataclass
-class StubHub:
+class StubHub(HuggingFaceHub):
     """A hub whose answers are given in advance."""
 
     in_cache: Path | None = None
@@ -82,20 +82,19 @@ def test_the_operators_directory_comes_first(place: str, tmp_path: Path):
     hub = StubHub(in_cache=write(tmp_path / "cache"))
     write(tmp_path / "models" / place)
 
-    found = find_model(MODEL, hub=hub, model_dir=tmp_path / "models")
+    found = ModelSources(hub, directory=tmp_path / "models").find(MODEL)
 
     assert found.source == "local_model_dir"
     assert found.path == tmp_path / "models" / place
-    assert found.weights_sha256 is not None
     assert not hub.is_asked
 
 
 def test_a_directory_that_is_a_model_serves_the_default_model_only(tmp_path: Path):
     write(tmp_path)
 
-    found = find_model(MODEL, hub=StubHub(), model_dir=tmp_path, is_default=True)
+    found = ModelSources(StubHub(), directory=tmp_path, default_model=MODEL).find(MODEL)
     with pytest.raises(ModelUnavailable, match="has no directory for it"):
-        find_model("acme/other", hub=StubHub(), model_dir=tmp_path)
+        ModelSources(StubHub(), directory=tmp_path).find("acme/other")
 
     assert found.path == tmp_path
 
@@ -103,7 +102,7 @@ def test_a_directory_that_is_a_model_serves_the_default_model_only(tmp_path: Pat
 def test_a_relative_directory_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(write(tmp_path / "small").parent)
 
-    found = find_model(MODEL, hub=StubHub(), model_dir=Path())
+    found = ModelSources(StubHub(), directory=Path()).find(MODEL)
 
     assert found.path.is_absolute()
 
@@ -114,7 +113,7 @@ def test_the_operators_own_weights_are_never_replaced_by_others(tmp_path: Path):
     hub = StubHub(in_cache=write(tmp_path / "cache"))
 
     with pytest.raises(ModelUnavailable, match=r"pickle only \(pytorch_model.bin\)"):
-        find_model(MODEL, hub=hub, model_dir=tmp_path / "models")
+        ModelSources(hub, directory=tmp_path / "models").find(MODEL)
 
 
 @pytest.mark.parametrize("name", ["../small", "/small", "acme/../small", "small", "a/b/c", ""])
@@ -123,7 +122,7 @@ def test_a_name_cannot_leave_the_operators_directory(name: str, tmp_path: Path):
     (tmp_path / "models").mkdir()
 
     with pytest.raises(Exception, match=r"not the name of a model|not a full name"):
-        find_model(name, hub=StubHub(), model_dir=tmp_path / "models")
+        ModelSources(StubHub(), directory=tmp_path / "models").find(name)
 
 
 # What makes a directory unfit
@@ -161,9 +160,9 @@ def test_a_directory_must_hold_safetensors_and_no_code(
 def test_the_hubs_cache_is_used_without_asking_the_hub(tmp_path: Path):
     hub = StubHub(in_cache=write(tmp_path / COMMIT))
 
-    found = find_model(MODEL, hub=hub)
+    found = ModelSources(hub).find(MODEL)
 
-    assert found == ModelFiles(MODEL, "hub_cache", tmp_path / COMMIT, revision=COMMIT)
+    assert found == ModelFiles(MODEL, "hub_cache", tmp_path / COMMIT)
     assert not hub.is_asked
 
 
@@ -174,28 +173,28 @@ def test_a_cached_model_that_is_incomplete_is_passed_over(tmp_path: Path):
         to_download=write(tmp_path / COMMIT),
     )
 
-    assert find_model(MODEL, hub=hub).source == "hub"
+    assert ModelSources(hub).find(MODEL).source == "hub"
 
 
 def test_the_packaged_copy_has_the_published_weights():
     packaged = packaged_copy()
     assert packaged is not None
 
-    found = find_model(PACKAGED_MODEL, hub=StubHub(), packaged=packaged)
+    found = ModelSources(StubHub(), packaged=packaged).find(PACKAGED_MODEL)
 
-    assert found == ModelFiles(PACKAGED_MODEL, "packaged", packaged, None, PACKAGED_SHA256)
+    assert found == ModelFiles(PACKAGED_MODEL, "packaged", packaged)
 
 
 def test_a_packaged_copy_with_other_weights_is_refused(tmp_path: Path):
     hub = StubHub(in_the_way=None, to_download=write(tmp_path / "hub"))
 
     with pytest.raises(ModelUnavailable, match=rf"refused.*{PACKAGED_SHA256}"):
-        find_model(PACKAGED_MODEL, hub=hub, packaged=write(tmp_path / "package"))
+        ModelSources(hub, packaged=write(tmp_path / "package")).find(PACKAGED_MODEL)
 
 
 def test_the_packaged_copy_stands_for_no_other_model():
     with pytest.raises(ModelUnavailable, match="no packaged copy"):
-        find_model(MODEL, hub=StubHub(), packaged=packaged_copy())
+        ModelSources(StubHub(), packaged=packaged_copy()).find(MODEL)
 
 
 # The hub
@@ -203,7 +202,7 @@ def test_the_packaged_copy_stands_for_no_other_model():
 
 def test_a_model_that_is_nowhere_says_what_was_tried(tmp_path: Path):
     with pytest.raises(ModelUnavailable) as unavailable:
-        find_model(PACKAGED_MODEL, hub=StubHub(), model_dir=tmp_path / "gone")
+        ModelSources(StubHub(), directory=tmp_path / "gone", packaged=None).find(PACKAGED_MODEL)
 
     said = str(unavailable.value)
     assert f"LOCAL_MODEL_DIR ({tmp_path / 'gone'}) is not a directory" in said
@@ -221,14 +220,14 @@ def test_a_model_that_is_nowhere_says_what_was_tried(tmp_path: Path):
 )
 def test_a_download_that_fails_says_why(given: OSError | None, reason: str):
     with pytest.raises(ModelUnavailable, match=reason):
-        find_model(MODEL, hub=StubHub(in_the_way=None, to_download=given))
+        ModelSources(StubHub(in_the_way=None, to_download=given)).find(MODEL)
 
 
 def test_a_downloaded_model_without_safetensors_is_refused(tmp_path: Path):
     hub = StubHub(in_the_way=None, to_download=write(tmp_path, without("model.safetensors")))
 
     with pytest.raises(ModelUnavailable, match=r"the hub delivered .* no weights as safetensors"):
-        find_model(MODEL, hub=hub)
+        ModelSources(hub).find(MODEL)
 
 
 @pytest.fixture
@@ -249,11 +248,11 @@ def test_only_weights_configuration_and_vocabulary_are_downloaded(served: FakeHu
     hub = HuggingFaceHub(endpoint=served.endpoint, cache_dir=tmp_path)
 
     assert hub.cached(MODEL) is None
-    first = find_model(MODEL, hub=hub)
-    second = find_model(MODEL, hub=hub)
+    first = ModelSources(hub).find(MODEL)
+    second = ModelSources(hub).find(MODEL)
 
-    assert (first.source, first.revision) == ("hub", COMMIT)
-    assert (second.source, second.revision) == ("hub_cache", COMMIT)
+    assert first.source == "hub"
+    assert second.source == "hub_cache"
     assert sorted(served.downloaded) == sorted(FILES)
     assert (first.path / "model.safetensors").read_bytes() == b"weights"
 
@@ -262,7 +261,7 @@ def test_a_model_that_the_hub_does_not_have_is_unavailable(served: FakeHub, tmp_
     hub = HuggingFaceHub(endpoint=served.endpoint, cache_dir=tmp_path)
 
     with pytest.raises(ModelUnavailable, match="the hub did not deliver it"):
-        find_model(MODEL, hub=hub)
+        ModelSources(hub).find(MODEL)
 
 
 def test_a_hub_that_is_not_there_is_noticed_at_once(tmp_path: Path):
