@@ -15,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 
 from aletheia.analysis.model_manager import PullProgress
+from aletheia.intake.dead_letters import DeadLetter
 from aletheia.intake.models import ShiftReport
 from aletheia.status import IntakeStatus
 
@@ -25,22 +26,28 @@ DOWNLOAD_EVERY_S: Final = 1.0
 class Progress:
     """A progress bar on the page of the run."""
 
-    def __init__(self, artifact: UUID) -> None:
-        self._artifact = artifact
+    def __init__(self, artifact: UUID, what: str) -> None:
+        self._artifact, self._what = artifact, what
+        self._shown = (0.0, what)
 
     @classmethod
     async def begin(cls, what: str) -> "Progress":
         """Create an empty bar on the page of the run."""
-        return cls(await acreate_progress_artifact(progress=0, description=what))
+        return cls(await acreate_progress_artifact(progress=0, description=what), what)
 
-    async def move(self, done: int, total: int) -> None:
-        """Set the bar to so many of so many."""
+    async def move(self, done: int, total: int, obstacle: str = "") -> None:
+        """Set the bar to so many of so many, and say what is in the way."""
         share = 100.0 * min(done, total) / total if total else 0.0
-        await aupdate_progress_artifact(self._artifact, progress=share)
+        await self._show(share, f"{self._what}; {obstacle}" if obstacle else self._what)
 
     async def finish(self) -> None:
         """Fill the bar."""
-        await aupdate_progress_artifact(self._artifact, progress=100.0)
+        await self._show(100.0, self._what)
+
+    async def _show(self, share: float, text: str) -> None:
+        if (share, text) != self._shown:
+            self._shown = (share, text)
+            await aupdate_progress_artifact(self._artifact, share, text)
 
 
 async def show_downloads(steps: AsyncIterable[PullProgress]) -> None:
@@ -96,7 +103,17 @@ async def show_intake_status(overview: IntakeStatus) -> None:
         for code, count in sorted(overview.dead.items())
     ]
     state = "**paused**" if overview.is_paused else "open"
-    await acreate_table_artifact(table=rows, key="intake-status", description=f"Intake is {state}.")
+    description = "\n\n".join([f"Intake is {state}.", *overview.warnings()])
+    await acreate_table_artifact(table=rows, key="intake-status", description=description)
+
+
+async def show_dead_letters(dead_letters: Sequence[DeadLetter], total: int) -> None:
+    """Save a table of dead letters."""
+    await acreate_table_artifact(
+        table=[dead_letter.as_row() for dead_letter in dead_letters],
+        key="dead-letters",
+        description=f"{total:,} dead letters, the newest first. `aletheia replay` replays them.",
+    )
 
 
 async def show_shift_report(report: ShiftReport) -> None:
@@ -120,7 +137,7 @@ async def show_shift_report(report: ShiftReport) -> None:
         "dead": "the upstream refuses the claim or the report",
         "refused_replays": "dead letters that stay; the ledger says why",
         "superseded": "the upstream changed the task meanwhile",
-        "rejected": "entries without a usable id",
+        "rejected": "entries that have no usable id, or cannot be worked on",
         "lost_leases": "somebody else took over",
         "blocked_head": "pending tasks that must wait",
         "fallbacks": "made by another provider, as the first was down",

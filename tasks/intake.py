@@ -11,6 +11,7 @@ from prefect import get_run_logger, task
 from aletheia.errors import AletheiaError
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
+from aletheia.store.patience import Patience
 from tasks import artifacts, cancelling
 from tasks.clients.embedding import get_ollama_embedder
 from tasks.clients.intake import begin_shift
@@ -40,18 +41,23 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
         if shift is not None:
             shift.poller.held.stop(is_stopping=is_paused)
 
-    async with cancelling.heard(stop_claiming), open_session() as session:
+    patience = Patience()
+    async with cancelling.heard(stop_claiming), open_session(patience=patience) as session:
         shift = await begin_shift(shift_seconds)
         await _delete_old_usage()
         # What has been imported so far stays: a collection of garbage, which stops everything,
         # need not go through it again.
         gc.freeze()
-        async with ShiftView.open(shift) as view, _pulling_models():
+        async with ShiftView.open(shift, patience) as view, _pulling_models():
             session.clients.share(shift)
             session.clients.share(view)
             try:
                 async with shift.poller.holding():
-                    yield
+                    try:
+                        yield
+                    finally:
+                        # A run that ends, or is cancelled, waits for nothing more.
+                        patience.end()
             except BaseException:
                 shift.ended = "interrupted"
                 raise
@@ -139,6 +145,6 @@ async def close_shift() -> ShiftReport:
         AletheiaError: what prevented work at the end, so that the run shows as failed.
     """
     report = await current_session().clients.find(ShiftView).finish()
-    if (trouble := _shift().poller.held.trouble) is not None:
+    if (trouble := await _shift().find_trouble()) is not None:
         raise trouble
     return report

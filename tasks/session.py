@@ -29,6 +29,7 @@ from aletheia.settings import (
     OpenAISettings,
     RateLimitSettings,
 )
+from aletheia.store.patience import Patience
 
 Key: TypeAlias = tuple[Hashable, ...]
 """A client's name and everything it was built from: block and its update time, run, project …"""
@@ -151,11 +152,13 @@ class Session:
 
     Attributes:
         run_id: the flow run, which pays for what its clients use; `None` outside of runs.
+        patience: how the store is waited for; `None` where it is not.
         settings: those of the run.
         clients: those of the run.
     """
 
     run_id: str | None
+    patience: Patience | None = None
     settings: RunSettings = field(default_factory=RunSettings)
     clients: Clients = field(default_factory=Clients)
 
@@ -164,18 +167,21 @@ _current: Final = ContextVar[Session]("session")
 
 
 @contextlib.asynccontextmanager
-async def open_session(run_id: str | None = None) -> AsyncGenerator[Session]:
+async def open_session(
+    run_id: str | None = None, *, patience: Patience | None = None
+) -> AsyncGenerator[Session]:
     """Open the session of a run, or of a command that works outside of runs.
 
     Args:
         run_id: the run; by default the one that is under way here, if any.
+        patience: how the store is waited for, where it is.
 
     Raises:
         RuntimeError: a session is open here.
     """
     if _current.get(None) is not None:
         raise RuntimeError("a session is open here: a run has one")
-    session = Session(run_id or flow_run.id)
+    session = Session(run_id or flow_run.id, patience)
     if session.run_id is not None:
         logging.getLogger("aletheia").setLevel(session.settings.log.log_level)
     token = _current.set(session)

@@ -10,7 +10,11 @@ from prefect.runtime import flow_run
 
 from aletheia.intake.models import ShiftReport
 from aletheia.intake.shift import Shift
+from aletheia.store.patience import Patience
 from tasks import artifacts, status
+
+MAX_DEAD_LETTERS: Final = 200
+"""Rows of the table of dead letters."""
 
 PROGRESS_EVERY_S: Final = 2.0
 """Between two updates of the progress bar, seconds."""
@@ -21,18 +25,19 @@ class ShiftView:
 
     Args:
         shift: what is shown.
+        patience: how it waits for the store.
         bar: of the tasks that were reported.
     """
 
-    def __init__(self, shift: Shift, bar: artifacts.Progress) -> None:
-        self._shift, self._bar = shift, bar
+    def __init__(self, shift: Shift, patience: Patience, bar: artifacts.Progress) -> None:
+        self._shift, self._patience, self._bar = shift, patience, bar
         self._is_reported = False
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, shift: Shift) -> AsyncGenerator["ShiftView"]:
+    async def open(cls, shift: Shift, patience: Patience) -> AsyncGenerator["ShiftView"]:
         """Show the progress of a shift, and its report at the end, also of an interrupted one."""
-        view = cls(shift, await artifacts.Progress.begin("tasks reported"))
+        view = cls(shift, patience, await artifacts.Progress.begin("tasks reported"))
         moving = asyncio.create_task(view._move_bar())
         try:
             yield view
@@ -53,6 +58,9 @@ class ShiftView:
         ledger = self._shift.poller.held.ledger
         system = await status.read_system_status(ledger.overview, str(flow_run.id))
         await artifacts.show_intake_status(system.intake)
+        if total := sum(system.intake.dead.values()):
+            newest = await ledger.dead_letters.newest(limit=MAX_DEAD_LETTERS)
+            await artifacts.show_dead_letters(newest, total)
         await status.show_status(system)
         return report
 
@@ -63,10 +71,10 @@ class ShiftView:
             get_run_logger().exception("the report of the shift could not be saved")
 
     async def _move_bar(self) -> None:
-        tally, shown = self._shift.poller.held.tally, 0
+        tally, patience = self._shift.poller.held.tally, self._patience
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
-            done = tally.succeeded + tally.failed
-            if done != shown:
-                shown = done
-                await self._bar.move(done, tally.claimed + tally.taken_over)
+            waited_s = patience.waited_s
+            obstacle = waited_s and f"the store is waited for, {waited_s:.0f} s: {patience.reason}"
+            done, claimed = tally.succeeded + tally.failed, tally.claimed + tally.taken_over
+            await self._bar.move(done, claimed, obstacle or "")

@@ -27,10 +27,11 @@ async def get_volatile_store() -> Documents:
 
 
 async def _open_checked(key: Key, build: Callable[[], Documents]) -> Documents:
-    clients = current_session().clients
+    clients, patience = current_session().clients, current_session().patience
 
     async def build_and_open() -> Documents:
-        store = clients.close_later(build())
+        store = build() if patience is None else patience.wrap(build())
+        clients.close_later(store)
         await store.open()
         await check_format(store)
         return store

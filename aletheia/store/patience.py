@@ -1,0 +1,123 @@
+"""Waiting for a store that is out of reach: locked, full, or gone for a while."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar, cast
+
+from aletheia.documents import Documents
+from aletheia.errors import Unavailable
+from aletheia.store.clock import SYSTEM_CLOCK, Clock
+
+T = TypeVar("T")
+
+STORE: Final = "store"
+"""What errors call the store."""
+
+MAX_WAIT_S: Final = 600.0
+PAUSE_S: Final = 1.0
+LOG_EVERY_S: Final = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Patience:
+    """Repeats what a store could not do, until it can.
+
+    Args:
+        max_wait_s: for how long one call is repeated, seconds.
+        pause_s: between two tries, seconds.
+        clock: whose steady part counts.
+
+    Attributes:
+        reason: why the store was out of reach when it was last asked.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_wait_s: float = MAX_WAIT_S,
+        pause_s: float = PAUSE_S,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._max_wait_s, self._pause_s, self._clock = max_wait_s, pause_s, clock
+        self._ended = asyncio.Event()
+        self._waiting = 0
+        self._since_s = self._logged_s = 0.0
+        self.reason = ""
+
+    @property
+    def waited_s(self) -> float | None:
+        """For how long the store has been waited for, seconds; `None` where it is not."""
+        return self._clock.steady_s() - self._since_s if self._waiting else None
+
+    def end(self) -> None:
+        """Wait no more: what fails from now on fails at once."""
+        self._ended.set()
+
+    def wrap(self, documents: Documents) -> Documents:
+        """Return a store whose calls are repeated; closing it is not."""
+        return cast("Documents", _Repeating(documents, self))
+
+    async def repeat(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call until the store is there.
+
+        Raises:
+            Unavailable: it still was not after `max_wait_s`, or nothing is waited for any more.
+        """
+        try:
+            return await call()
+        except Unavailable as outage:
+            if outage.dependency != STORE:
+                raise
+            failure = outage
+        began_s = self._clock.steady_s()
+        self._since_s = self._since_s if self._waiting else began_s
+        self._waiting += 1
+        try:
+            while True:
+                waited_s = self._clock.steady_s() - began_s
+                if self._ended.is_set() or waited_s >= self._max_wait_s:
+                    raise failure
+                self._note(failure)
+                await self._pause()
+                try:
+                    return await call()
+                except Unavailable as outage:
+                    failure = outage
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._logged_s = 0.0
+                log.warning("waited %.0f s for the store", self._clock.steady_s() - self._since_s)
+
+    def _note(self, outage: Unavailable) -> None:
+        self.reason = outage.reason
+        now_s = self._clock.steady_s()
+        if not self._logged_s or now_s - self._logged_s >= LOG_EVERY_S:
+            self._logged_s = now_s
+            log.warning("%s; nothing is claimed until it is back", outage)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._pause_s):
+                await self._ended.wait()
+        except TimeoutError:
+            return
+
+
+class _Repeating:
+    """A document store behind `Patience`."""
+
+    def __init__(self, documents: Documents, patience: Patience) -> None:
+        self._documents, self._patience = documents, patience
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._documents, name)
+        if name == "close":
+            return found
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._patience.repeat(lambda: found(*args, **kwargs))
+
+        return call
