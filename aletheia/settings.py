@@ -119,7 +119,8 @@ class EmbeddingSettings(BaseSettings):
     processing_mode: ProcessingMode = Field(
         default="local",
         description="Which provider embeds texts; `hybrid` asks Ollama first, and OpenAI while "
-        "Ollama is down.",
+        "Ollama is down. Empty: `openai` where OPENAI_API_KEY is set, `mock` where that is the "
+        "placeholder, else `local`.",
     )
     default_embedding_model: str | None = Field(
         default=None,
@@ -172,6 +173,13 @@ class EmbeddingSettings(BaseSettings):
     task_timeout: float = Field(
         default=300, gt=0, description="For computing one forward pass of texts, seconds."
     )
+
+    def choose_mode(self, *, has_openai_key: bool, is_placeholder: bool) -> "EmbeddingSettings":
+        """Return the settings with the mode that is meant where none is set (SPEC §2)."""
+        if "processing_mode" in self.model_fields_set:
+            return self
+        mode = "mock" if is_placeholder else "openai" if has_openai_key else "local"
+        return self.model_copy(update={"processing_mode": mode})
 
     @property
     def default_model(self) -> str:

@@ -49,6 +49,17 @@ class OpenAICredentials(CredentialsBlock):
         """Whether there is a key that may open something."""
         return bool(self._key()) and not self.is_placeholder
 
+    def choose_mode(self) -> tuple[EmbeddingSettings, str]:
+        """Return the settings with the mode that embeds, and why it does (SPEC §2)."""
+        settings = EmbeddingSettings()
+        if "processing_mode" in settings.model_fields_set:
+            return settings, "PROCESSING_MODE says so"
+        chosen = settings.choose_mode(
+            has_openai_key=self.has_key, is_placeholder=self.is_placeholder
+        )
+        key = "the placeholder" if self.is_placeholder else "set" if self.has_key else "not set"
+        return chosen, f"PROCESSING_MODE is not set, and OPENAI_API_KEY is {key}"
+
     def get_client(
         self, *, guard: Guard = unguarded, max_inputs: int | None = None
     ) -> "OpenAIEmbedder":
@@ -72,7 +83,7 @@ class OpenAICredentials(CredentialsBlock):
                 "is needed for PROCESSING_MODE=openai; set it and run `aletheia "
                 "setup`. A server that asks for no key takes any",
             )
-        settings = EmbeddingSettings()
+        settings, _ = self.choose_mode()
         return OpenAIEmbedder(
             self._key(),
             base_url=self.base_url,
@@ -99,7 +110,7 @@ class OpenAICredentials(CredentialsBlock):
             raise Misconfigured(
                 "OPENAI_API_KEY", "is needed to send batches; set it and run `aletheia setup`"
             )
-        settings = EmbeddingSettings()
+        settings, _ = self.choose_mode()
         return OpenAIBatches(
             self._key(),
             base_url=self.base_url,

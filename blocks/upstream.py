@@ -20,8 +20,11 @@ class UpstreamCredentials(CredentialsBlock):
     _description = "Where the upstream task API is and how to sign in to it."
 
     base_url: str = Field(description="Root of the API, without /api.")
-    auth: Literal["oauth2", "token", "none"] = Field(
-        default="none", description="How to sign in: OAuth2 client credentials, a token, or not."
+    auth: Literal["oauth2", "token", "none"] | None = Field(
+        default=None,
+        description="How to sign in: OAuth2 client credentials, a token, or not. Empty: `oauth2` "
+        "where a client id and a token endpoint or Ory project are set, else `token` where a "
+        "token is, else `none`.",
     )
     token: SecretStr | None = Field(default=None, description="Bearer token, for `token`.")
     ory_project_slug: str | None = Field(
@@ -41,6 +44,16 @@ class UpstreamCredentials(CredentialsBlock):
         default=None, description="Whom the token is for, for `oauth2`."
     )
 
+    def choose_auth(self) -> tuple[Literal["oauth2", "token", "none"], str]:
+        """Return how to sign in, and why so (SPEC §1, Upstream auth)."""
+        if self.auth is not None:
+            return self.auth, "UPSTREAM_AUTH says so"
+        if self.oauth2_client_id and (self.oauth2_token_url or self.ory_project_slug):
+            return "oauth2", "UPSTREAM_AUTH is not set, and OAUTH2_CLIENT_ID is"
+        if _secret(self.token):
+            return "token", "UPSTREAM_AUTH is not set, and API_TOKEN is"
+        return "none", "no credentials are set"
+
     def get_client(self) -> HttpUpstream:
         """Build a client; the caller opens and closes it.
 
@@ -58,9 +71,10 @@ class UpstreamCredentials(CredentialsBlock):
         )
 
     def _build_sign_in(self, timeout_s: float) -> SignIn:
-        if self.auth == "none":
+        auth, _ = self.choose_auth()
+        if auth == "none":
             return NoSignIn()
-        if self.auth == "token":
+        if auth == "token":
             return TokenSignIn(_required("API_TOKEN", _secret(self.token)))
         url = self.oauth2_token_url or ory_token_url(
             _required("OAUTH2_TOKEN_URL or ORY_PROJECT_SLUG", self.ory_project_slug)

@@ -21,7 +21,7 @@ def read_models(provider: Provider | None) -> list[ModelRow]:
 
     async def read() -> list[ModelRow]:
         async with open_session():
-            holder = choose_provider(provider)
+            holder = await choose_provider(provider)
             return await (await build_model_manager(holder)).rows(holder)
 
     return asyncio.run(read())

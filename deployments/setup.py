@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from aletheia.errors import AletheiaError, Misconfigured, Unavailable
 from aletheia.settings import StoreSettings
-from blocks import UpstreamCredentials
+from blocks import OpenAICredentials, UpstreamCredentials
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS
 from deployments.environment import require_server
@@ -221,11 +221,23 @@ async def _save_block(block: Block) -> Done:
         saved = await type(block).aload(DOCUMENT)
     except ValueError:
         saved = None
+    detail = _explain(block)
     if saved is not None and _reveal(saved) == _reveal(block):
-        return Done("block", name, "unchanged")
+        return Done("block", name, "unchanged", detail)
     # Tasks keep connections open by a block's update time: only a change touches it.
     await block.asave(DOCUMENT, overwrite=True)
-    return Done("block", name, "created" if saved is None else "updated")
+    return Done("block", name, "created" if saved is None else "updated", detail)
+
+
+def _explain(block: Block) -> str:
+    """Return what follows from a block, and why, where nothing says it outright."""
+    if isinstance(block, UpstreamCredentials):
+        auth, why = block.choose_auth()
+        return f"sign-in: {auth}, as {why}"
+    if isinstance(block, OpenAICredentials):
+        settings, why = block.choose_mode()
+        return f"embedding: {settings.processing_mode}, as {why}"
+    return ""
 
 
 def _reveal(block: Block) -> dict[str, Any]:

@@ -29,7 +29,7 @@ async def manage_models(
     in a running shift; here it is loaded to check that it can be and what it needs.
     """
     async with open_session():
-        holder = choose_provider(provider)
+        holder = await choose_provider(provider)
         if action == "pull":
             await pull_model(holder, require_model(model))
         elif action == "load":

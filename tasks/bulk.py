@@ -50,7 +50,7 @@ async def collect_backlog(limit: int | None) -> int:
         Misconfigured: texts are not embedded by OpenAI.
     """
     above = current_session().settings.bulk.openai_bulk_above
-    if (wrong_mode := find_wrong_mode()) is not None:
+    if (wrong_mode := await find_wrong_mode()) is not None:
         # What an earlier run has claimed is the shifts' now.
         await _lane().collect(limit, above=None)
         raise wrong_mode

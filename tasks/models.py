@@ -8,12 +8,13 @@ from prefect.artifacts import acreate_table_artifact
 from aletheia.analysis.model_manager import ModelRow
 from aletheia.errors import Misconfigured
 from tasks import artifacts
+from tasks.clients.mode import choose_mode
 from tasks.clients.models import HOLDERS, Provider, build_model_manager
 from tasks.policies import STEP
 from tasks.session import current_session
 
 
-def choose_provider(provider: Provider | None) -> Provider:
+async def choose_provider(provider: Provider | None) -> Provider:
     """Return the provider that was named, or by default the one that PROCESSING_MODE uses.
 
     Raises:
@@ -21,6 +22,7 @@ def choose_provider(provider: Provider | None) -> Provider:
     """
     if provider is not None:
         return provider
+    await choose_mode()
     mode = current_session().settings.embedding.processing_mode
     if mode in HOLDERS:
         return HOLDERS[mode]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from pydantic import SecretStr
 
 from aletheia.adapters.local.hub import HuggingFaceHub
 from aletheia.adapters.local.source import ModelSources, full_name
@@ -18,6 +19,7 @@ from blocks import OpenAICredentials
 from deployments.configuration import find_faults
 from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed
 from deployments.doctor.services import load_block
+from deployments.environment import read_environment
 
 
 def _distribution() -> importlib.metadata.Distribution:
@@ -82,13 +84,16 @@ class _UnusedHub(HuggingFaceHub):
 
 async def check_model() -> str:
     """Check that the default model, or its provider, is available."""
-    settings = EmbeddingSettings()
+    # As the set-up saves it: the mode follows from the key where it is not set.
+    key = read_environment().get("OPENAI_API_KEY")
+    account = OpenAICredentials(api_key=None if key is None else SecretStr(key))
+    settings, why = account.choose_mode()
     if settings.processing_mode == "mock":
         raise CheckFailed(
-            "PROCESSING_MODE=mock: vectors mean nothing", "unset it, to use a model", "warning"
+            f"the mock embeds, as {why}: vectors mean nothing", "use a model", "warning"
         )
     if settings.is_remote:
-        return await _check_providers(settings)
+        return f"{settings.processing_mode}, as {why}: {await _check_providers(settings)}"
     model, hub = full_name(settings.default_model), _UnusedHub()
     try:
         sources = ModelSources(hub, settings.local_model_dir, default_model=model)
@@ -99,7 +104,7 @@ async def check_model() -> str:
         raise CheckFailed(
             str(unavailable), "set LOCAL_MODEL_DIR to a directory that holds it, or reach the hub"
         ) from None
-    return f"{model} from {files.source.replace('_', ' ')}, {files.path}"
+    return f"{model} from {files.source.replace('_', ' ')}, {files.path}, as {why}"
 
 
 async def _check_providers(settings: EmbeddingSettings) -> str:

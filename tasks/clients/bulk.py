@@ -10,6 +10,7 @@ from aletheia.intake.bulk.lane import BulkLane
 from aletheia.llm.prices import PriceTable
 from tasks.clients.embedding import get_batches, get_processors
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.mode import choose_mode
 from tasks.clients.store import get_store
 from tasks.clients.upstream import get_upstream
 from tasks.session import current_session
@@ -21,7 +22,7 @@ async def build_bulk_lane() -> BulkLane:
     Raises:
         Misconfigured: there is no key; or see `find_wrong_mode`, if both are wrong.
     """
-    settings, wrong_mode = current_session().settings, find_wrong_mode()
+    settings, wrong_mode = current_session().settings, await find_wrong_mode()
     try:
         batches = await get_batches()
     except Misconfigured as no_key:
@@ -42,11 +43,12 @@ async def build_bulk_lane() -> BulkLane:
     return BulkLane(deps, poll_s=settings.bulk.openai_bulk_poll_seconds)
 
 
-def find_wrong_mode() -> Misconfigured | None:
+async def find_wrong_mode() -> Misconfigured | None:
     """Return why nothing can be sent in this `PROCESSING_MODE`; `None` if it can.
 
     What is under way can be finished all the same.
     """
+    await choose_mode()
     mode = current_session().settings.embedding.processing_mode
     if mode == "openai":
         return None

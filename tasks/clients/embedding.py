@@ -20,6 +20,7 @@ from aletheia.settings import DEFAULT_MODELS
 from blocks import OpenAICredentials
 from tasks.clients.blocks import LoadedBlock, load_block
 from tasks.clients.metering import get_meter, get_spending
+from tasks.clients.mode import choose_mode
 from tasks.clients.store import get_store, get_volatile_store
 from tasks.session import current_session
 
@@ -49,6 +50,7 @@ async def get_embedder() -> Embedder:
     Raises:
         Misconfigured: what the mode needs is missing, or production would be given the mock.
     """
+    await choose_mode()
     session = current_session()
     mode = session.settings.embedding.processing_mode
 
@@ -77,6 +79,7 @@ async def get_item_embedder() -> Embedder:
     Raises:
         Misconfigured: what the mode needs is missing, or production would be given the mock.
     """
+    await choose_mode()
     session = current_session()
     settings = session.settings.embedding
 

@@ -1,5 +1,6 @@
 """The shift of a poller."""
 
+import logging
 import os
 import socket
 
@@ -11,9 +12,12 @@ from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
 from aletheia.settings import LOCAL_BATCH_TASKS, REMOTE_BATCH_TASKS
 from tasks.clients.embedding import get_processors
+from tasks.clients.mode import choose_mode
 from tasks.clients.store import get_store
 from tasks.clients.upstream import get_upstream
 from tasks.session import current_session
+
+log = logging.getLogger("aletheia.intake")
 
 
 async def begin_shift(shift_seconds: float | None) -> Shift:
@@ -22,6 +26,7 @@ async def begin_shift(shift_seconds: float | None) -> Shift:
     Args:
         shift_seconds: its length; `None` takes it from the settings.
     """
+    log.info("embedding by %s", await choose_mode())
     settings = current_session().settings
     embedding, intake, above = settings.embedding, settings.intake, settings.bulk.openai_bulk_above
     run_id, store = str(flow_run.id), await get_store()

@@ -9,6 +9,7 @@ from aletheia.adapters.ollama.model_manager import OllamaModelManager
 from aletheia.analysis.model_manager import ModelHolder, ModelManager, ModelRecords
 from aletheia.settings import ProcessingMode
 from tasks.clients.embedding import get_ollama
+from tasks.clients.mode import choose_mode
 from tasks.clients.store import get_store
 from tasks.session import current_session
 
@@ -25,6 +26,7 @@ HOLDERS: Final[dict[ProcessingMode, Provider]] = {
 
 async def build_model_manager(provider: Provider) -> ModelManager:
     """Build the manager of a provider's models; it connects when it is first used."""
+    await choose_mode()
     settings = current_session().settings.embedding
     if HOLDERS.get(settings.processing_mode) != provider:
         # The settings name the models of another provider.
