@@ -25,8 +25,52 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
+class Unacknowledged(_Part):
+    """Reports that the upstream has answered with something that is no acknowledgement.
+
+    Attributes:
+        count: how many wait to be sent again.
+        since: when the first of them was answered so.
+        answer: what it looked like.
+    """
+
+    count: int
+    since: Moment
+    answer: str
+
+    def __str__(self) -> str:
+        since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.count:,} reports are not acknowledged, since {since}: {self.answer}"
+
+
+class ClockAhead(_Part):
+    """A clock that was found to be ahead of another one, at a moment by that other one.
+
+    Attributes:
+        owner: the poller whose clock it was, as host, process and run; empty if not known.
+    """
+
+    owner: str
+    ahead_s: float
+    seen_at: Moment
+
+    def __str__(self) -> str:
+        at = f"{self.seen_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"clocks differ: that of {self.owner!r} was {self.ahead_s:.0f} s ahead, at {at}"
+
+
 class IntakeStatus(_Part):
-    """Intake: see `aletheia.intake.ledger.Overview`."""
+    """How the ledger stands.
+
+    Attributes:
+        states: rows by state.
+        held: rows under a lease that has not run out.
+        expired: rows whose lease has run out, for the next tick to take over.
+        waiting: rows deferred after `processing`.
+        dead: dead letters by code.
+        blocked_head: pending entries that must wait and hide what comes after them.
+        clock_ahead: what was found during the last day.
+    """
 
     is_paused: bool
     states: dict[str, int]
@@ -35,6 +79,14 @@ class IntakeStatus(_Part):
     waiting: int
     dead: dict[str, int]
     blocked_head: int = 0
+    unacknowledged: Unacknowledged | None = None
+    clock_ahead: ClockAhead | None = None
+
+    def warnings(self) -> list[str]:
+        """Return what somebody should see to."""
+        head = f"blocked_head: {self.blocked_head:,} pending tasks must wait, and hide the others"
+        found = [head if self.blocked_head else None, self.unacknowledged, self.clock_ahead]
+        return [str(warning) for warning in found if warning is not None]
 
 
 class BreakerStatus(_Part):
@@ -107,6 +159,7 @@ class SystemStatus(_Part):
 
     Attributes:
         intake: the ledger.
+        mode: which provider embeds, and why it does.
         breakers: of everything that ever failed.
         limits: by provider and tier.
         budgets: of today, and of a run if one was named.
@@ -116,6 +169,7 @@ class SystemStatus(_Part):
     """
 
     intake: IntakeStatus
+    mode: str
     breakers: list[BreakerStatus]
     limits: dict[str, dict[str, LimitStatus]]
     budgets: list[BudgetStatus]
@@ -130,7 +184,9 @@ class SystemStatus(_Part):
 
     def rows(self) -> list[dict[str, str]]:
         """Return all but the ledger as rows of a table: what, its state, and a note."""
-        return [*self._breaker_rows(), *self._spending_rows(), *self._brain_rows()]
+        mode, _, why = self.mode.partition(": ")
+        chosen = [_row("embedding", mode, why)] if mode else []
+        return [*chosen, *self._breaker_rows(), *self._spending_rows(), *self._brain_rows()]
 
     def _breaker_rows(self) -> list[dict[str, str]]:
         rows = [
@@ -197,6 +253,7 @@ class StatusSources:
     """
 
     intake: Read
+    mode: Read
     breakers: Callable[[], Awaitable[Sequence[Any]]]
     limits: Callable[[], Awaitable[Mapping[str, Mapping[Any, Any]]]]
     budgets: Callable[[], Awaitable[Sequence[Any]]]
@@ -210,6 +267,7 @@ async def read_status(sources: StatusSources) -> SystemStatus:
     return SystemStatus.model_validate(
         {
             "intake": await sources.intake(),
+            "mode": await sources.mode(),
             "breakers": await sources.breakers(),
             "limits": await sources.limits(),
             "budgets": await sources.budgets(),

@@ -11,6 +11,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from aletheia.errors import AletheiaError
+from deployments import ledger_commands
 from deployments import up as servers
 from deployments.environment import (
     choose_server,
@@ -382,6 +383,9 @@ def explained() -> Generator[None]:
 
 def _say(text: str, style: str | None = None) -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+ledger_commands.register(app, console, on_server)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ STATES = {
     "conflict": "settled elsewhere",
     "dead": "the upstream refuses the claim or the report",
     "superseded": "the upstream changed the task meanwhile",
-    "rejected": "entries without a usable id",
+    "rejected": "entries that have no usable id, or cannot be worked on",
 }
 
 
@@ -37,7 +37,7 @@ def read_status() -> SystemStatus:
     """Read the status of everything, from the saved store."""
 
     async def read() -> SystemStatus:
-        async with _ledger() as ledger:
+        async with open_ledger() as ledger:
             return await read_system_status(ledger.overview)
 
     return asyncio.run(read())
@@ -47,7 +47,7 @@ def set_paused(*, is_paused: bool) -> None:
     """Pause or resume intake as a whole; every shift obeys within one tick."""
 
     async def write() -> None:
-        async with _ledger() as ledger:
+        async with open_ledger() as ledger:
             await ledger.set_paused(is_paused=is_paused)
 
     asyncio.run(write())
@@ -79,12 +79,8 @@ def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> Non
     if not overview.states:
         table.add_row("0", "", "[dim]the ledger is empty[/]")
     console.print(table)
-    if overview.blocked_head:
-        console.print(
-            f"[yellow]Blocked:[/] the first {overview.blocked_head:,} pending tasks must wait, and "
-            "hide those after them from us.",
-            highlight=False,
-        )
+    for warning in overview.warnings():
+        console.print(f"[yellow]Warning:[/] {escape(warning)}", highlight=False)
     console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.", highlight=False)
     console.print(f"Dead letters: {sum(overview.dead.values()):,}.", highlight=False)
     for code, count in sorted(overview.dead.items()):
@@ -100,6 +96,7 @@ def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> Non
 
 
 @contextlib.asynccontextmanager
-async def _ledger() -> AsyncGenerator[Ledger]:
+async def open_ledger() -> AsyncGenerator[Ledger]:
+    """Open the ledger in the saved store, for a command."""
     async with open_session():
         yield Ledger(await get_store(), IntakeSettings(), owner="the command line")

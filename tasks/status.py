@@ -6,16 +6,23 @@ from typing import Any
 from prefect.artifacts import acreate_table_artifact
 
 from aletheia.adapters.embedding.cache import read_hit_rates
-from aletheia.intake.ledger import Overview
 from aletheia.llm.prices import usd_of
-from aletheia.status import CacheStatus, StatusSources, SystemStatus, UsageStatus, read_status
+from aletheia.status import (
+    CacheStatus,
+    IntakeStatus,
+    StatusSources,
+    SystemStatus,
+    UsageStatus,
+    read_status,
+)
 from tasks.clients.brain import get_outbox
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.mode import choose_mode
 from tasks.clients.store import get_volatile_store
 
 
 async def read_system_status(
-    overview: Callable[[], Awaitable[Overview]], run_id: str | None = None
+    overview: Callable[[], Awaitable[IntakeStatus]], run_id: str | None = None
 ) -> SystemStatus:
     """Read the status of everything, inside `open_session`.
 
@@ -54,6 +61,7 @@ async def read_system_status(
     return await read_status(
         StatusSources(
             intake=overview,
+            mode=choose_mode,
             breakers=breakers.states,
             limits=limits,
             budgets=lambda: spending.budgets(run_id),

@@ -18,11 +18,7 @@ class Admission:
         self._processors, self._held = processors, held
 
     def check(self, entry: Entry) -> tuple[InvalidTask | None, str | None]:
-        """Return what is wrong with a task, or else the group it is computed with.
-
-        Returns:
-            The fault, or the group; neither where that cannot be told for now.
-        """
+        """Return a task's fault, or its group; neither where that cannot be told for now."""
         if isinstance(entry.task, InvalidTask):
             return entry.task, None
         try:
@@ -36,12 +32,9 @@ class Admission:
     async def find_deferred(
         self, tasks: Iterable[tuple[Task, str]], batch: Batch, *, asks_again: bool = False
     ) -> set[str]:
-        """Return the ids of tasks for which there is no capacity beside a batch.
+        """Return the ids of tasks, oldest first with their groups, with no capacity beside a batch.
 
-        Args:
-            tasks: task and group, oldest first.
-            batch: what is collected already.
-            asks_again: whether to ask, too, about groups that are deferred until later.
+        `asks_again` asks about groups, too, that are deferred until later.
         """
         groups: dict[tuple[str, str], list[Task]] = {}
         for task, group in tasks:

@@ -93,5 +93,6 @@ class Claimer:
             log.error("task %r: dead letter, %s", claim.entry.id, answer)
         else:
             pause_s = max(held.pace.outage_s, retry_after_s(answer))
-            await held.release([claim], for_s=0 if held.is_lock_out(answer) else pause_s)
+            pause_s = 0 if held.is_lock_out(answer) else pause_s
+            await held.release([claim], for_s=pause_s, why=answer)
             log.warning("task %r: %s", claim.entry.id, answer)

@@ -7,17 +7,20 @@ from typing import Any
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.intake.isolation import isolated
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Rejected, RowState
 from aletheia.intake.parsing import parse_entry, stub_of
 from aletheia.intake.rows import (
     DEAD_NAMES,
     FAILURE_NAMES,
+    FLAGS,
     LEASED,
     MAX_DEFERRAL_S,
     ROWS,
     Rows,
     kept_values,
 )
+from aletheia.status import ClockAhead
 from aletheia.store.lease import RENEWALS_PER_LEASE, Sightings
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,9 @@ MAX_WATCHED = 200
 
 MAX_WATCHED_S = 3600.0
 """Longest lease that is watched; the bulk lane's lasts for a day, and is not renewed."""
+
+CLOCKS_SHOWN_S = 86_400.0
+"""How long it is known that a clock was ahead, seconds."""
 
 HANDED_OUT = (
     *(RowState.PROCESSING, RowState.WAITING, RowState.KEPT),
@@ -48,60 +54,53 @@ class Claims:
     async def claim(self, entries: Sequence[tuple[Entry, str, int]]) -> list[Claim]:
         """Write claims, each with its whole task; what somebody else has claimed is left out.
 
-        A task that the store cannot take is claimed as a faulty one.
-
-        Args:
-            entries: entry, group, and number of the generation of work under its id, from 1.
+        A task that the store cannot take is claimed as a faulty one. The numbers are those of the
+        generation of work under an id, from 1.
         """
         until = self._rows.lease_end()
-        rows = [self._rows.new(entry, group, number) for entry, group, number in entries]
-        new, unstorable = await self._insert(rows)
-        claims = [
-            Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
-            for entry, group, _ in entries
-            if entry.row_id in new
-        ]
-        if not unstorable:
-            return claims
-        problem = InvalidTask("unstorable_task", "the task cannot be written down")
-        faulty = [
-            (replace(entry, json=stub_of(entry.id, {}), task=problem), problem, number)
-            for entry, _, number in entries
-            if entry.row_id in unstorable
-        ]
-        return [*claims, *await self.claim_faulty(faulty)]
+
+        async def claim(some: Sequence[tuple[Entry, str, int]]) -> list[Claim]:
+            new = await self._documents.insert(ROWS, [self._rows.new(*entry) for entry in some])
+            return [
+                Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
+                for entry, group, _ in some
+                if entry.row_id in new
+            ]
+
+        async def claim_as_faulty(
+            unstorable: tuple[Entry, str, int], _: Exception
+        ) -> Sequence[Claim]:
+            entry, _, number = unstorable
+            problem = InvalidTask("unstorable_task", "the task cannot be written down")
+            return await self.claim_faulty([(replace(entry, task=problem), problem, number)])
+
+        return await isolated(claim, entries, claim_as_faulty)
 
     async def claim_faulty(self, entries: Sequence[tuple[Entry, InvalidTask, int]]) -> list[Claim]:
-        """Write down tasks that cannot be done together with the report of why."""
-        now_s, until = self._rows.clock.unix_s(), self._rows.lease_end()
-        rows: list[Document] = []
-        claims: list[Claim] = []
-        for entry, problem, number in entries:
-            outcome = self._rows.wording(entry.listed_state).failed(problem)
-            rows.append(self._rows.new(entry, "", number) | kept_values(outcome, now_s))
-            claims.append(Claim(entry.row_id, entry, 1, RowState.KEPT, until, body=outcome.body))
-        new, unstorable = await self._insert(rows)
-        # What is wrong with a task is known: the task itself need not be there.
-        bare = [row | {"task_json": stub_of(row["task_id"], {})} for row in rows]
-        again, _ = await self._insert([row for row in bare if row["_id"] in unstorable])
-        return [claim for claim in claims if claim.row_id in new | again]
+        """Write down tasks that cannot be done together with the report of why.
 
-    async def _insert(self, rows: Sequence[Document]) -> tuple[set[str], set[str]]:
-        """Insert rows; return the ids of the new ones, and of those the store cannot take."""
-        try:
-            return await self._documents.insert(ROWS, rows), set()
-        except AletheiaError:
-            raise
-        except Exception:
-            if len(rows) == 1:
-                log.exception("the row %r cannot be written down", rows[0]["_id"])
-                return set(), {rows[0]["_id"]}
-        new, unstorable = set[str](), set[str]()
-        for row in rows:
-            is_new, is_unstorable = await self._insert([row])
-            new |= is_new
-            unstorable |= is_unstorable
-        return new, unstorable
+        Of one that the store cannot take only the id is written down.
+        """
+        now_s, until = self._rows.clock.unix_s(), self._rows.lease_end()
+
+        async def claim(some: Sequence[tuple[Entry, InvalidTask, int]]) -> list[Claim]:
+            rows: list[Document] = []
+            claims: list[Claim] = []
+            for entry, problem, number in some:
+                outcome = self._rows.wording(entry.listed_state).failed(problem)
+                rows.append(self._rows.new(entry, "", number) | kept_values(outcome, now_s))
+                kept = Claim(entry.row_id, entry, 1, RowState.KEPT, until, body=outcome.body)
+                claims.append(kept)
+            new = await self._documents.insert(ROWS, rows)
+            return [claim for claim in claims if claim.row_id in new]
+
+        async def claim_bare(
+            unstorable: tuple[Entry, InvalidTask, int], _: Exception
+        ) -> Sequence[Claim]:
+            entry, problem, number = unstorable
+            return await claim([(replace(entry, json=stub_of(entry.id, {})), problem, number)])
+
+        return await isolated(claim, entries, claim_bare)
 
     async def reject(self, entries: Sequence[Rejected]) -> int:
         """Record entries without a usable id, each content once; return how many were new."""
@@ -124,12 +123,8 @@ class Claims:
     ) -> list[Claim]:
         """Claim finished rows that the upstream lists as pending again.
 
-        One whose report is still there is claimed to be sent again; one whose report is gone
-        is claimed to be computed again, as a new generation of work.
-
-        Args:
-            rows: row, entry and group.
-            bodies: the reports that are still there, by row id.
+        One whose report is among `bodies`, by row id, is claimed to be sent again; another one to
+        be computed again, as a new generation of work.
         """
         now_s = self._rows.clock.unix_s()
         updates: list[Update] = []
@@ -186,7 +181,10 @@ class Claims:
         for state in (*LEASED, RowState.WAITING):
             ahead = {"leased_at": {"$gt": now_s + terms.skew_s}, "lease_until": {"$gt": now_s}}
             found = await self._documents.find(ROWS, {"state": state, **ahead}, limit=limit)
-            strays += [row["_id"] for row in found if row["owner"] != self._rows.owner]
+            found = [row for row in found if row["owner"] != self._rows.owner]
+            strays += [row["_id"] for row in found]
+            if found:
+                await self._note_clock_ahead(found[0], now_s)
         held = {
             "state": {"$in": LEASED},
             "lease_until": {"$gt": now_s - terms.skew_s},
@@ -205,6 +203,19 @@ class Claims:
             log.warning("%d claims are held by nobody, whatever their leases say", len(rows))
         return list(rows.values())
 
+    async def _note_clock_ahead(self, row: Document, now_s: float) -> None:
+        ahead_s = round(row["leased_at"] - now_s, 3)
+        values = {"owner": row["owner"] or "", "ahead_s": ahead_s, "seen_at": now_s}
+        log.warning("a clock is %.0f s ahead of ours: that of %r", ahead_s, row["owner"])
+        await self._documents.upsert(FLAGS, [Update("clocks", Change(set=values))])
+
+    async def find_clock_ahead(self) -> ClockAhead | None:
+        """Return the clock that was last found to be ahead of another one, for a day."""
+        found = (await self._documents.get(FLAGS, ["clocks"])).get("clocks")
+        if found is None or found["seen_at"] < self._now_s() - CLOCKS_SHOWN_S:
+            return None
+        return ClockAhead.model_validate(found)
+
     async def _take_rows(self, found: Sequence[Document]) -> list[Claim]:
         """Claim rows as they were found; what somebody else has taken meanwhile is left out."""
         updates: list[Update] = []
@@ -212,8 +223,9 @@ class Claims:
         for row in found:
             try:
                 entry = parse_entry(row["task_json"])
-            except (KeyError, InvalidTask):
-                log.exception("the row %r cannot be read and is left alone", row["_id"])
+            except Exception as fault:
+                log.exception("the row %r cannot be read and is left out", row["_id"])
+                await self._leave_out_row(row, fault)
                 continue
             claim = self._rows.claim_of(row, entry)
             claim.was_taken_over = True
@@ -224,11 +236,37 @@ class Claims:
             claims.append(claim)
         return await self._rows.take(claims, updates)
 
+    async def leave_out(self, entry: Entry, fault: Exception) -> None:
+        """Record an entry that nothing can be done about, since each try fails unexpectedly."""
+        values = {
+            "task_id": entry.id,
+            "content_hash": entry.content_hash,
+            "task_json": stub_of(entry.id, {}),
+            "token": 1,
+            "generation": 1,
+            **self._left_out(fault),
+        }
+        await self._documents.upsert(ROWS, [Update(entry.row_id, Change(set=values))])
+
+    async def _leave_out_row(self, row: Document, fault: Exception) -> None:
+        as_read = {"token": row["token"], "state": row["state"]}
+        change = Change(set=self._left_out(fault))
+        await self._documents.update(ROWS, [Update(row["_id"], change, as_read)])
+
+    def _left_out(self, fault: Exception) -> dict[str, Any]:
+        error = {"code": "internal_error", "message": type(fault).__name__, "retryable": False}
+        return {
+            "state": RowState.REJECTED,
+            "error": error,
+            "finished_at": self._now_s(),
+            **self._rows.terms.released,
+        }
+
     # Moving on
 
     async def acknowledge(self, claims: Sequence[Claim]) -> list[Claim]:
         """Record that the upstream acknowledged `processing`; return what is still ours."""
-        change = Change(set={"processing_at": self._now_s()})
+        change = Change(set={"processing_at": self._now_s()}, unset=["report_error"])
         return await self._rows.move(claims, RowState.PROCESSING, lambda _: change)
 
     async def count_attempts(self, claims: Sequence[Claim]) -> None:
@@ -263,9 +301,24 @@ class Claims:
 
     # Leases
 
-    async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
-        """Release claims so that anybody may take them over, at once or after a while."""
-        await self._update_held(claims, Change(set=self._rows.released(for_s)))
+    async def release(
+        self, claims: Sequence[Claim], *, for_s: float = 0, why: AletheiaError | None = None
+    ) -> None:
+        """Release claims so that anybody may take them over, at once or after `for_s`.
+
+        `why` is what is in the way of their reports.
+        """
+        released = self._rows.released(for_s)
+        failed = {} if why is None else {c.row_id: self._rows.report_failed(c, why) for c in claims}
+        updates = [
+            Update(
+                claim.row_id,
+                Change(set={**released, **failed.get(claim.row_id, {})}),
+                self._rows.held_where(claim),
+            )
+            for claim in claims
+        ]
+        await self._documents.update(ROWS, updates)
 
     async def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Extend the leases of claims; return those that are lost."""

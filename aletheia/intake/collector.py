@@ -10,6 +10,7 @@ from aletheia.intake.admission import Admission
 from aletheia.intake.claimer import Claimer
 from aletheia.intake.concurrency import together
 from aletheia.intake.held_claims import Batch, HeldClaims
+from aletheia.intake.isolation import isolated
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, RowState, Task
 from aletheia.intake.pages import PageReader
 from aletheia.intake.ports import Upstream
@@ -58,7 +59,7 @@ class Collector:
 
         Raises:
             Unauthorized: the upstream no longer lets us in; everything is released.
-            Unavailable: the upstream is out of reach and there is nothing else to do.
+            AletheiaError: it is out of reach, and there is nothing else to do.
         """
         batch = self._new_batch()
         try:
@@ -76,11 +77,7 @@ class Collector:
         return batch
 
     async def recall(self, row_ids: Sequence[str]) -> Batch:
-        """Send `processing` again for dead letters and collect those that are taken back.
-
-        Raises:
-            Unauthorized: the upstream no longer lets us in; the dead letters stay.
-        """
+        """Collect dead letters that the upstream takes back, see `Replayer.recall`."""
         batch = self._new_batch()
         await self._replayer.recall(row_ids, batch)
         return batch
@@ -108,7 +105,9 @@ class Collector:
             self._blocked_head = count
             await self._held.ledger.set_blocked_head(count)
         if count:
-            log.warning("the first %d pending tasks must wait, and hide those after them", count)
+            log.warning(
+                "blocked_head: %d pending tasks must wait, and hide those after them", count
+            )
 
     async def _take_over(self, batch: Batch) -> None:
         held, ledger = self._held, self._held.ledger
@@ -148,10 +147,31 @@ class Collector:
         return [claim for claim in claims if claim.task.id not in deferred]
 
     async def _act_on(self, page: Page, batch: Batch) -> int:
-        """Do what there is to do about a page; return for how many entries there was anything."""
+        """Do what there is to do about a page; return for how many entries there was anything.
+
+        An entry that makes this fail unexpectedly is left out, and recorded.
+        """
+        claims, tally = self._held.ledger.claims, self._held.tally
+        tally.rejected += await claims.reject(page.rejected)
+
+        async def act(entries: Sequence[Entry]) -> Sequence[int]:
+            taken = len(batch.taken)
+            try:
+                return [await self._act_on_entries(entries, batch)]
+            except Exception:
+                await self._release(batch.taken[taken:])
+                raise
+
+        async def leave_out(entry: Entry, fault: Exception) -> Sequence[int]:
+            await claims.leave_out(entry, fault)
+            tally.rejected += 1
+            return []
+
+        return sum(await isolated(act, page.entries, leave_out))
+
+    async def _act_on_entries(self, entries: Sequence[Entry], batch: Batch) -> int:
         held, ledger, tally = self._held, self._held.ledger, self._held.tally
-        tally.rejected += await ledger.claims.reject(page.rejected)
-        plan = self._plan(page, await ledger.rows.of_ids([entry.id for entry in page.entries]))
+        plan = self._plan(entries, await ledger.rows.of_ids([entry.id for entry in entries]))
         bodies = await ledger.reports.bodies_of([row for row, _, _ in plan.again])
         await self._leave_deferred(plan, bodies, batch)
         taken = await held.take(ledger.claims.claim(plan.new), batch)
@@ -191,14 +211,14 @@ class Collector:
         except Unavailable as outage:
             log.warning("claims not released, their leases will run out: %s", outage)
 
-    def _plan(self, page: Page, rows: dict[str, list[Document]]) -> _Plan:
+    def _plan(self, entries: Sequence[Entry], rows: dict[str, list[Document]]) -> _Plan:
         plan = _Plan()
-        for entry in page.entries:
+        for entry in entries:
             of_id = rows.get(entry.id, [])
             same = next((row for row in of_id if row["_id"] == entry.row_id), None)
-            problem, group = self._admission.check(entry)
-            if same is not None and same["state"] in UNFINISHED:
+            if same is not None and same["state"] in (*UNFINISHED, RowState.REJECTED):
                 continue
+            problem, group = self._admission.check(entry)
             if problem is None and group is None:
                 continue
             group = group or ""

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
+from aletheia.analysis.processor import Finished
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -17,8 +18,9 @@ from aletheia.errors import (
 )
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
+from aletheia.intake.isolation import isolated
 from aletheia.intake.models import Claim, Outcome, RowState
-from aletheia.intake.ports import Finished, Processors
+from aletheia.intake.ports import Processors
 from aletheia.intake.wording import Wording
 from aletheia.resilience.backoff import MAX_WAIT_S
 from aletheia.store.backoff import Backoff
@@ -30,9 +32,6 @@ OUTAGES = (Unavailable, ModelUnavailable, Deferred, Refused, Misconfigured)
 
 A provider that refuses us, for a wrong key or a wrong setting, says nothing about the task.
 """
-
-MAX_RETRIES = 20
-"""However many a task asks for: with their pauses they come to a quarter of an hour."""
 
 _REFUSED_FOR_CONTENT = frozenset({400, 413, 422})
 
@@ -46,11 +45,7 @@ class Computer:
         self._backoff = Backoff(held.pace.backoff_s, MAX_WAIT_S)
 
     async def compute(self, batch: Batch) -> int:
-        """Compute a batch and pass on what is kept.
-
-        Returns:
-            How many results were kept.
-        """
+        """Compute a batch and pass on what is kept; return how many results that were."""
         before = self._held.tally.computed
         try:
             if batch.ready:
@@ -107,6 +102,9 @@ class Computer:
             if isinstance(raised, Unavailable) and raised.dependency == "store":
                 raise
             problem = raised
+        except Exception as fault:
+            log.exception("computing %s tasks failed unexpectedly", task_type)
+            problem = ComputeFailed("internal_error", type(fault).__name__)
         tried = {claim.row_id for claim in again}
         left = [
             claim
@@ -119,8 +117,8 @@ class Computer:
             return again
         if is_costly(problem):
             # It may be the same next time, and each time costs something: so it counts.
-            final = [claim for claim in left if not self._has_attempts(claim)]
-            left = [claim for claim in left if self._has_attempts(claim)]
+            final = [claim for claim in left if not self._held.has_attempts(claim)]
+            left = [claim for claim in left if self._held.has_attempts(claim)]
             await self._held.ledger.claims.count_attempts(left)
             await self._keep_outcomes(batch, [(c, self._wording(c).failed(problem)) for c in final])
         if isinstance(problem, OUTAGES):
@@ -154,7 +152,7 @@ class Computer:
     async def _settle_failures(
         self, batch: Batch, failures: Sequence[tuple[Claim, AletheiaError]]
     ) -> list[Claim]:
-        again = [claim for claim, problem in failures if self._may_try_again(claim, problem)]
+        again = [c for c, problem in failures if problem.retryable and self._held.has_attempts(c)]
         await self._held.ledger.claims.count_attempts(again)
         final = [
             (claim, self._wording(claim).failed(problem))
@@ -165,23 +163,23 @@ class Computer:
         return again
 
     async def _keep_outcomes(self, batch: Batch, outcomes: Sequence[tuple[Claim, Outcome]]) -> None:
+        async def keep(some: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:
+            ours = await self._held.ledger.reports.keep(some)
+            return self._held.keep_ours([claim for claim, _ in some], ours)
+
+        async def keep_failure(unstorable: tuple[Claim, Outcome], _: Exception) -> list[Claim]:
+            claim, _ = unstorable
+            problem = ComputeFailed("unstorable_result", "the result cannot be written down")
+            return await keep([(claim, self._wording(claim).failed(problem))])
+
         if not outcomes:
             return
-        ours = await self._held.ledger.reports.keep(outcomes)
-        kept = self._held.keep_ours([claim for claim, _ in outcomes], ours)
+        kept = await isolated(keep, outcomes, keep_failure)
         self._held.tally.computed += len(kept)
         batch.kept.put_nowait(kept)
 
     def _wording(self, claim: Claim) -> Wording:
         return self._held.ledger.rows.wording(claim.entry.listed_state)
-
-    def _may_try_again(self, claim: Claim, problem: AletheiaError) -> bool:
-        return problem.retryable and self._has_attempts(claim)
-
-    def _has_attempts(self, claim: Claim) -> bool:
-        task = claim.task
-        retries = self._held.pace.retries if task.max_retries is None else task.max_retries
-        return claim.attempts < min(retries - task.retry_count, MAX_RETRIES)
 
     async def _wait(
         self, task_type: str, group: str, claims: Sequence[Claim], problem: AletheiaError

@@ -1,12 +1,37 @@
 """Dead letters: work that failed for good, and stays until somebody replays it (SPEC §1)."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError
 from aletheia.intake.models import Claim, Entry, RowState
 from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, ROWS, Rows, dead_values
+
+
+class DeadLetter(BaseModel):
+    """A task that failed for good, for people to read.
+
+    Attributes:
+        type: empty where the task named none that could be read.
+        age_s: since when it is a dead letter, seconds.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    type: str
+    code: str
+    message: str
+    age_s: float
+
+    def as_row(self) -> dict[str, str]:
+        """Return it as a row of a table."""
+        age = str(timedelta(seconds=round(self.age_s)))
+        return {**self.model_dump(include={"id", "type", "code", "message"}), "age": age}
 
 
 class DeadLetters:
@@ -24,6 +49,22 @@ class DeadLetters:
             where["task_id"] = {"$in": list(ids)}
         return await self._documents.find(ROWS, where, sort="tried_at", limit=limit)
 
+    async def newest(self, *, code: str | None = None, limit: int) -> list[DeadLetter]:
+        """Return dead letters for people to read, the newest first."""
+        where = {"dead_code": {"$gt": ""} if code is None else code}
+        rows = await self._documents.find(ROWS, where, sort="dead_at", descending=True, limit=limit)
+        now_s = self._rows.clock.unix_s()
+        return [
+            DeadLetter(
+                id=row["task_id"],
+                type=row.get("type") or "",
+                code=row["dead_code"],
+                message=row["dead_message"],
+                age_s=max(0.0, now_s - row["dead_at"]),
+            )
+            for row in rows
+        ]
+
     async def read(self, row_ids: Sequence[str]) -> list[Document]:
         """Read those of some rows that are dead letters, with their kept reports, in order."""
         rows = await self._documents.get(ROWS, row_ids, with_payload=True)
@@ -34,13 +75,9 @@ class DeadLetters:
 
         A report that was written down stays with the row, so that a replay sends it again.
         """
-        values = {
-            "state": RowState.DEAD,
-            **self._rows.terms.released,
-            **dead_values(code, str(why), self._rows.clock.unix_s()),
-        }
-        await self._rows.write([claim], lambda _: Change(set=values))
-        claim.state = RowState.DEAD
+        values = dead_values(code, str(why), self._rows.clock.unix_s())
+        change = Change(set=values | self._rows.terms.released)
+        await self._rows.move([claim], RowState.DEAD, lambda _: change)
 
     async def revive(self, dead_letter: Document, entry: Entry, group: str) -> list[Claim]:
         """Claim a dead letter; nothing if somebody else has done so meanwhile.

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 FORBIDDEN_TROUBLE: Final = "reports to the upstream"
 """Under what name a 403 is known until another report is accepted."""
 
+MAX_RETRIES: Final = 20
+"""However many a task asks for: with their pauses they come to a quarter of an hour."""
+
 GRACE_S: Final = 10.0
 """How long after `HeldClaims.stop` what is held is still computed and reported, seconds.
 
@@ -35,16 +38,15 @@ A poller is to let go of everything in under 30 s (a request may take most of th
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a poller works; the numbers come from the intake settings.
+    """How a poller works.
 
     Attributes:
         page: tasks asked for at once.
         batch: tasks collected before they are computed, at most.
-        calls: computations in flight, at most.
+        calls: computations in flight, and reports in flight, at most.
         retries: further tries of one task's computation after the first.
-        backoff_s: first pause between those tries, seconds.
-        outage_s: how long a task waits for something that is down, seconds.
-        max_entry_bytes: an entry longer than this is not worked on.
+        backoff_s: first pause between those tries.
+        outage_s: how long a task waits for something that is down.
     """
 
     page: int = 10
@@ -57,12 +59,7 @@ class Pace:
 
     @classmethod
     def from_settings(cls, settings: IntakeSettings, *, batch: int = LOCAL_BATCH_TASKS) -> "Pace":
-        """Take the numbers from the settings.
-
-        Args:
-            settings: the settings.
-            batch: tasks collected together where `BATCH_MAX_TASKS` says nothing.
-        """
+        """Take the numbers from the settings; `batch` counts where `BATCH_MAX_TASKS` is not set."""
         return cls(
             page=settings.poll_limit,
             batch=settings.batch_max_tasks or batch,
@@ -81,7 +78,7 @@ class Batch:
     """Claims that are computed together, and the channel from computing to reporting.
 
     Attributes:
-        number: in this shift, from 1.
+        number: from 1.
         work: claims to compute.
         ready: claims that have their report already.
         taken: every claim that was made while the batch was collected.
@@ -106,12 +103,8 @@ class HeldClaims:
     """The claims of one poller.
 
     Attributes:
-        ledger: where they are written down.
-        pace: how much at once, how often again.
-        tally: what was done so far.
         troubles: outages that are in the way now, by what is out of order.
         left_alone: task types that another lane takes; they are not claimed here.
-        forbidden: whether a 403 is about one task or about us.
         turns: whose turn it is to send a report; what is checked before one is sent is checked when
             its turn has come.
     """
@@ -144,12 +137,7 @@ class HeldClaims:
         return self._stopped_at is not None and self._clock.steady_s() >= self._stopped_at + GRACE_S
 
     def note_answer(self, claim: Claim, answer: AletheiaError | None) -> None:
-        """Note what the upstream answered to a report, so that a 403 is told apart from a lock-out.
-
-        Args:
-            claim: whose report it was.
-            answer: what was in the way; `None` where the report was accepted.
-        """
+        """Note what was in the way of a report; `None` where it was accepted."""
         if answer is None:
             self.forbidden.note_accepted(claim.entry.id)
             self.troubles.pop(FORBIDDEN_TROUBLE, None)
@@ -188,19 +176,22 @@ class HeldClaims:
     def __contains__(self, claim: Claim) -> bool:
         return self._claims.get(claim.row_id) is claim
 
+    def has_attempts(self, claim: Claim) -> bool:
+        """Return whether a computation of a claim that failed may be tried again."""
+        task = claim.task
+        retries = self.pace.retries if task.max_retries is None else task.max_retries
+        return claim.attempts < min(retries - task.retry_count, MAX_RETRIES)
+
     async def take(
         self, claiming: Coroutine[Any, Any, Sequence[Claim]], batch: Batch | None = None
     ) -> Sequence[Claim]:
-        """Hold what a write to the ledger claims, even if we are cancelled while it is written.
-
-        Args:
-            claiming: the write.
-            batch: what is collected, if the claims are for one.
-        """
+        """Hold what a write to the ledger claims, even if we are cancelled while it is written."""
 
         async def hold() -> Sequence[Claim]:
             claims = await claiming
             self._claims |= {claim.row_id: claim for claim in claims}
+            for claim in claims:
+                log.debug("task %r: %s, by us", claim.entry.id, claim.state)
             return claims
 
         writing = asyncio.create_task(hold())
@@ -241,11 +232,13 @@ class HeldClaims:
         held = [claim for claim in claims if claim in self]
         return self.keep_ours(held, await self.ledger.claims.still_ours(held))
 
-    async def release(self, claims: Sequence[Claim], *, for_s: float = 0) -> None:
-        """Release claims, at once or after a while, for anybody to take over."""
+    async def release(
+        self, claims: Sequence[Claim], *, for_s: float = 0, why: AletheiaError | None = None
+    ) -> None:
+        """Release claims, see `Claims.release`."""
         held = [claim for claim in claims if claim in self]
         self.drop(held)
-        await self.ledger.claims.release(held, for_s=for_s)
+        await self.ledger.claims.release(held, for_s=for_s, why=why)
 
     async def release_all(self) -> int:
         """Release everything; return how many claims that were."""
@@ -257,7 +250,7 @@ class HeldClaims:
     def defer(self, task_type: str, group: str, problem: AletheiaError) -> float:
         """Claim no more tasks of a group for a while; return until when, Unix time.
 
-        A limit or a budget that is reached is as it should be; anything else is trouble.
+        Trouble is what is neither a limit nor a budget.
         """
         # To ask again costs nothing, and a limit may be raised meanwhile.
         latest = self._clock.unix_s() + MAX_DEFERRAL_S

@@ -12,7 +12,6 @@ Whoever holds a row has a lease on it and a token. Every write names the token; 
 old one changes nothing. A row whose lease has run out is taken over with the next token.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from aletheia.documents import Change, Documents, Update
@@ -20,37 +19,14 @@ from aletheia.intake.claims import Claims
 from aletheia.intake.dead_letters import DeadLetters
 from aletheia.intake.models import RowState
 from aletheia.intake.reports import RESULTS, Reports
-from aletheia.intake.rows import LEASED, ROWS, Rows
+from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
 from aletheia.settings import IntakeSettings
+from aletheia.status import IntakeStatus
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
-FLAGS: Final = "aletheia_flags"
 SHIFTS: Final = "aletheia_shifts"
 
 _SECONDS_A_DAY = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """How the ledger stands.
-
-    Attributes:
-        is_paused: intake as a whole is paused.
-        states: rows by state.
-        held: rows under a lease that has not run out.
-        expired: rows whose lease has run out, for the next tick to take over.
-        waiting: rows deferred after `processing`.
-        dead: dead letters by code.
-        blocked_head: pending entries that must wait and hide what comes after them.
-    """
-
-    is_paused: bool
-    states: dict[str, int]
-    held: int
-    expired: int
-    waiting: int
-    dead: dict[str, int]
-    blocked_head: int = 0
 
 
 class Ledger:
@@ -58,15 +34,8 @@ class Ledger:
 
     Args:
         documents: the store, open.
-        settings: how long leases, results and finished rows last.
         owner: who holds the claims made here, for people to read.
         clock: what leases begin and end by.
-
-    Attributes:
-        rows: what everything below writes.
-        claims: taking work and letting go of it.
-        reports: what the upstream is told.
-        dead_letters: what failed for good.
     """
 
     def __init__(
@@ -103,13 +72,13 @@ class Ledger:
         await self._documents.ensure_index(ROWS, ["finished_at"])
         await self._documents.ensure_index(RESULTS, ["expires_at"])
 
-    async def overview(self) -> Overview:
+    async def overview(self) -> IntakeStatus:
         """Count what an operator asks about first."""
         ended, _ = self.rows.terms.free_where(self.clock.now())
         intake = (await self._documents.get(FLAGS, ["intake"])).get("intake", {})
         states = await self._documents.count_by(ROWS, "state", {})
         expired = await self._documents.count(ROWS, {"state": {"$in": LEASED}, **ended})
-        return Overview(
+        return IntakeStatus(
             is_paused=bool(intake.get("is_paused")),
             states=states,
             held=sum(states.get(state, 0) for state in LEASED) - expired,
@@ -117,6 +86,8 @@ class Ledger:
             waiting=states.get(RowState.WAITING, 0),
             dead=await self._documents.count_by(ROWS, "dead_code", {}),
             blocked_head=int(intake.get("blocked_head") or 0),
+            unacknowledged=await self.reports.find_unacknowledged(),
+            clock_ahead=await self.claims.find_clock_ahead(),
         )
 
     async def purge(self) -> int:

@@ -30,7 +30,7 @@ class RowState(StrEnum):
     SUPERSEDED = "superseded"
     """The upstream handed out other content under this id before we were done."""
     REJECTED = "rejected"
-    """An entry without a usable id."""
+    """An entry without a usable id, or one that makes work on it fail unexpectedly."""
 
 
 UNFINISHED = (RowState.CLAIMED, RowState.PROCESSING, RowState.WAITING, RowState.KEPT)
@@ -41,13 +41,8 @@ class Task(BaseModel):
     """One task of the upstream, whichever dialect it came in.
 
     Attributes:
-        id: the upstream's id, as it goes into the path of a report.
         type: lower case.
         input: what to work on; the dialect's parameters are merged in below it.
-        callback_route: the upstream's own routing data, carried along unchanged.
-        callback_params: the same.
-        job_id: the upstream's own.
-        created_at: as it came.
         retry_count: tries the upstream has counted already.
         max_retries: tries the task allows after the first; `None` leaves it to the settings.
         content_hash: SHA-256 of type and input, hexadecimal; equal content is equal work.
@@ -66,20 +61,14 @@ class Task(BaseModel):
     max_retries: int | None = Field(default=None, ge=0)
     content_hash: str
 
-    @property
-    def row_id(self) -> str:
-        """The id of this content's row in the ledger."""
-        return f"{self.id}#{self.content_hash[:16]}"
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a page that has a usable id.
 
     Attributes:
-        id: the upstream's id.
         content_hash: of the content, or of the whole entry where the content cannot be made out.
-        json: the entry as it came, JSON.
+        json: the entry as it came.
         task: the task, or what is wrong with it.
         listed_state: the task's own state as it was listed.
     """
@@ -127,14 +116,13 @@ class Claim:
     """A row of the ledger that this poller holds.
 
     Attributes:
-        row_id: the row.
-        entry: the task as it came.
         token: fencing token; the ledger refuses a write that carries an older one.
         state: of the row, as we last wrote it.
         lease_until: Unix time, seconds.
         group: model, or whatever else is computed together.
         attempts: computations that failed so far.
         report_tries: reports that failed so far.
+        report_error: code, message and beginning of what is in the way of its report.
         body: the report, once there is one, byte for byte.
         was_taken_over: somebody claimed it before.
         was_reported: an earlier report of it was acknowledged.
@@ -150,6 +138,7 @@ class Claim:
     group: str = ""
     attempts: int = 0
     report_tries: int = 0
+    report_error: Mapping[str, Any] | None = None
     body: bytes | None = None
     was_taken_over: bool = False
     was_reported: bool = False
@@ -228,7 +217,6 @@ class Outcome:
     Attributes:
         body: the report, JSON, byte for byte.
         result: what stays of a success (model, provider, dimensions).
-        usage: what it used.
         error: code, message and retryable of a failure.
     """
 
@@ -248,14 +236,7 @@ class Collected(BaseModel):
 
 
 class ShiftReport(BaseModel):
-    """What a shift did.
-
-    Attributes:
-        ended: why it ended.
-        seconds: how long it took.
-        ticks: how often it polled the upstream.
-        tally: what it did; counts are tasks unless their name says otherwise.
-    """
+    """What a shift did, in how many seconds and ticks, and why it ended."""
 
     ended: str
     seconds: float

@@ -41,9 +41,6 @@ class PageReader:
         Args:
             capacity: how many tasks may be claimed.
             is_growing: whether to ask for twice as many as last time.
-
-        Raises:
-            AletheiaError: as `Upstream.pending`; sizes that are refused are tried no more.
         """
         limit = min(self._size, capacity) + self._blocked
         limit = min(max(limit, 2 * self._limit if is_growing else 0), self._max_size)
@@ -77,12 +74,8 @@ class PageReader:
             AletheiaError: the refusal itself; it is not about the size.
         """
         is_too_long = isinstance(refusal, TooLong)
-        if not is_too_long:
-            if not isinstance(refusal, Refused) or refusal.status not in INVALID:
-                raise refusal
-            if limit <= MIN_PAGE:
-                raise refusal
-        if limit <= 1:
+        is_about_size = is_too_long or (isinstance(refusal, Refused) and refusal.status in INVALID)
+        if not is_about_size or limit <= (1 if is_too_long else MIN_PAGE):
             raise refusal
         self._max_size = limit - 1
         if is_too_long:

@@ -44,10 +44,8 @@ def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
     for entry in entries:
         try:
             task_id = _usable_id(entry)
-        except InvalidTask as problem:
-            canonical = _to_json(entry, is_canonical=True)
-            shown = canonical[:MAX_REJECTED_LENGTH]
-            rejected.append(Rejected(_sha256(canonical), shown, problem.message))
+        except (InvalidTask, ValueError) as problem:
+            rejected.append(_reject(entry, str(problem)))
             continue
         fields = cast("Mapping[str, object]", entry)
         if not _is_pending(fields):
@@ -59,7 +57,8 @@ def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
 
 def parse_entry(text: str) -> Entry:
     """Read an entry back from the JSON that the ledger kept."""
-    entry = _from_json(text)
+    # A faster reader makes floats of integers over 64 bits.
+    entry: object = json.loads(text)
     task_id = _usable_id(entry)
     return _read_entry(task_id, cast("Mapping[str, object]", entry), len(text) * 4)
 
@@ -69,6 +68,14 @@ def routing_json(task: Task) -> str:
     routing = {"route": task.callback_route, "params": task.callback_params}
     text = json.dumps(routing, ensure_ascii=False)
     return text if _is_unicode(text) else json.dumps(routing)
+
+
+def _reject(entry: object, reason: str) -> Rejected:
+    try:
+        canonical = _to_json(entry, is_canonical=True)
+    except (RecursionError, ValueError):
+        canonical = '"nested too deep, or too long a number"'
+    return Rejected(_sha256(canonical), canonical[:MAX_REJECTED_LENGTH], reason)
 
 
 def _usable_id(entry: object) -> str:
@@ -254,17 +261,7 @@ def _to_json(value: object, *, is_canonical: bool = False) -> str:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if is_canonical else 0).decode()
     except (TypeError, RecursionError):
         # orjson takes neither half surrogates, nor integers over 64 bits, nor deep nesting.
-        try:
-            return json.dumps(value, sort_keys=is_canonical, separators=(",", ":"))
-        except RecursionError:
-            return json.dumps({"unreadable": "nested too deep"})
-
-
-def _from_json(text: str) -> object:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
+        return json.dumps(value, sort_keys=is_canonical, separators=(",", ":"))
 
 
 def _sha256(text: str) -> str:

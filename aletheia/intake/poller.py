@@ -24,13 +24,6 @@ class Poller:
 
     The steps of a batch may run beside those of the batches around it: the collector claims the
     next batch while one is computed, and the reporter sends what is kept as it is kept.
-
-    Attributes:
-        upstream: hands out the tasks.
-        held: the claims in hand, and what was done so far.
-        collector: fills batches.
-        computer: computes them.
-        reporter: reports them.
     """
 
     def __init__(
@@ -49,11 +42,7 @@ class Poller:
         self.computer = Computer(processors, self.held)
 
     async def process(self, batch: Batch) -> tuple[int, int]:
-        """Compute a batch and report every result as it is kept.
-
-        Returns:
-            How many results were kept, and how many reports were acknowledged.
-        """
+        """Compute a batch, report what is kept; return how many were kept, and acknowledged."""
         return await together(self.computer.compute(batch), self.reporter.report(batch))
 
     @contextlib.asynccontextmanager

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
-from aletheia.errors import AletheiaError
+from aletheia.analysis.processor import Finished
 
 
 class Upstream(Protocol):
@@ -16,9 +16,8 @@ class Upstream(Protocol):
         """Read one page of pending tasks, oldest first, as the JSON values that came.
 
         Raises:
-            Refused: status 400 or 422 when `limit` is too large, or another 4xx.
-            Unauthorized: 401 or 403 after a fresh token.
-            BadAnswer: it is not a page.
+            Refused: 400 or 422 when `limit` is too large, or another 4xx.
+            BadAnswer: it is not a page, or (`TooLong`) one longer than is read.
             Unavailable: out of reach after all retries.
         """
         ...
@@ -27,41 +26,10 @@ class Upstream(Protocol):
         """Send one state change; `body` is the JSON object to send, byte for byte.
 
         Raises:
-            Conflict: 409.
-            NotFound: 404.
-            Unauthorized: 401 or 403 after a fresh token.
-            Refused: another 4xx.
+            Refused: 4xx, by its kind: `Unauthorized`, `NotFound`, `Conflict`.
+            BadAnswer: the answer is no acknowledgement.
             Unavailable: out of reach after all retries.
         """
-        ...
-
-
-class Finished(Protocol):
-    """What became of one input of a computation: a result or an error."""
-
-    @property
-    def index(self) -> int:
-        """Which of the inputs."""
-        ...
-
-    @property
-    def result(self) -> Mapping[str, Any] | None:
-        """The result's fields, for the upstream."""
-        ...
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """What of the result stays in the ledger: model, provider, sizes."""
-        ...
-
-    @property
-    def usage(self) -> Mapping[str, Any] | None:
-        """What it used, such as tokens."""
-        ...
-
-    @property
-    def error(self) -> AletheiaError | None:
-        """Why there is no result."""
         ...
 
 
@@ -93,7 +61,6 @@ class Processors(Protocol):
         """Compute inputs of one type and group, each answered once, in sets as they are done.
 
         Raises:
-            AletheiaError: what was not answered yet is not computed; `retryable` tells whether
-                the same may go well later.
+            AletheiaError: what was not answered yet is not computed.
         """
         ...

@@ -23,9 +23,7 @@ class Replayer:
     async def recall(self, row_ids: Sequence[str], batch: Batch) -> None:
         """Send `processing` again for dead letters and collect those that are taken back.
 
-        Args:
-            row_ids: one that is no dead letter any more is passed over.
-            batch: takes them.
+        A row that is no dead letter any more is passed over.
 
         Raises:
             Unauthorized: the upstream no longer lets us in; the dead letters stay.

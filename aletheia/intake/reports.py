@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
-from aletheia.errors import AletheiaError, Unavailable, retry_after_s
+from aletheia.errors import AletheiaError, BadAnswer, Unavailable, retry_after_s
 from aletheia.intake.models import Claim, Entry, Outcome, RowState, Task
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
 from aletheia.intake.wording import failure_in
+from aletheia.status import Unacknowledged
 from aletheia.store.backoff import Backoff
 
 RESULTS: Final = "aletheia_results"
@@ -23,9 +24,8 @@ class Reports:
     """The reports of one poller.
 
     Args:
-        rows: the ledger's.
-        backoff_s: first pause after a report that failed, seconds.
-        result_ttl_s: how long a reported result can still be sent again, seconds.
+        backoff_s: first pause after a report that failed.
+        result_ttl_s: how long a reported result can still be sent again.
     """
 
     def __init__(self, rows: Rows, *, backoff_s: float, result_ttl_s: float) -> None:
@@ -92,11 +92,22 @@ class Reports:
             pause_s = max(pause_s, retry_after_s(why))
         values = {
             "report_tries": claim.report_tries,
-            "report_error": {"code": why.code, "message": str(why)},
+            **self._rows.report_failed(claim, why),
             **self._rows.released(pause_s),
         }
         await self._rows.write([claim], lambda _: Change(set=values))
         return pause_s
+
+    async def find_unacknowledged(self) -> Unacknowledged | None:
+        """Return what is known of the reports whose answer was no acknowledgement, if any wait."""
+        states = {"$in": [RowState.CLAIMED, RowState.KEPT]}
+        where = {"state": states, "report_error.code": BadAnswer.code}
+        count = await self._documents.count(ROWS, where)
+        found = await self._documents.find(ROWS, where, sort="report_error.since", limit=1)
+        if not count or not found:
+            return None
+        error = found[0]["report_error"]
+        return Unacknowledged(count=count, since=error["since"], answer=error["message"])
 
     async def purge(self) -> int:
         """Delete the results that are past their time."""
@@ -127,9 +138,11 @@ class Reports:
             dead = dead_values(failure["code"], failure["message"], now_s) if failure else {}
             # Only what describes the result stays of a success; a dead letter may be replayed.
             if state is not RowState.REPORTED or failure is not None:
-                return Change(set={**finished, **dead}, unset=["payload"])
+                return Change(set={**finished, **dead}, unset=["payload", "report_error"])
             routing = _routing_values(claim.entry)
-            return Change(set={**finished, **routing}, unset=["payload", "task_json"])
+            return Change(
+                set={**finished, **routing}, unset=["payload", "report_error", "task_json"]
+            )
 
         return await self._rows.move(claims, state, change_for)
 

@@ -1,8 +1,6 @@
 """The rows of the ledger, and writes that only the holder of a row can make.
 
-A row stands for one content of one upstream id. Whoever holds it has a lease on it and a token.
-Every write names the token; a write with an old one changes nothing. A row says when its lease
-was written, too: one that was written in the future was so by a clock that was ahead.
+A row says when its lease was written, too: one of the future is by a clock that was ahead.
 """
 
 import hashlib
@@ -11,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import InvalidTask
+from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, InvalidTask
 from aletheia.intake.models import Claim, Entry, Outcome, RowState
 from aletheia.intake.wording import ReportDialect, Wording
 from aletheia.store.clock import Clock, TimeUnit
 from aletheia.store.lease import LeaseTerms
 
 ROWS: Final = "aletheia_ledger"
+FLAGS: Final = "aletheia_flags"
 
 MAX_DEFERRAL_S: Final = 600.0
 """Longest time a task is deferred before it is asked for again whether it may be computed."""
@@ -45,12 +44,9 @@ class Rows:
     """The rows of one store, as one holder sees them.
 
     Args:
-        documents: the store, open.
-        owner: who holds the claims made here, for people to read.
         lease_s: how long a claim holds without renewal.
         skew_s: how far other machines' clocks may be off.
         dialect: names of the fields of reports.
-        clock: what leases begin and end by.
     """
 
     def __init__(
@@ -91,10 +87,7 @@ class Rows:
         return self.terms.end(self.clock.now())
 
     def released(self, pause_s: float = 0) -> dict[str, Any]:
-        """Return what to set in a row that nobody holds, to be taken over after a pause, seconds.
-
-        A lease ends early enough for the takeover, which allows for skew, not to come late.
-        """
+        """Return what to set in a row that nobody holds, to be taken over after a pause."""
         now_s = self.clock.unix_s()
         until = now_s + pause_s - self.terms.skew_s if pause_s else 0
         return {"owner": None, "lease_until": until, "leased_at": now_s}
@@ -131,9 +124,24 @@ class Rows:
             group=row.get("group") or "",
             attempts=int(row["attempts"]),
             report_tries=int(row["report_tries"]),
+            report_error=row.get("report_error"),
             body=row.get("payload"),
             was_reported=row.get("reported_at") is not None,
         )
+
+    def report_failed(self, claim: Claim, why: AletheiaError) -> dict[str, Any]:
+        """Return what to set in a row whose report failed: why, and since when it does for that."""
+        before = claim.report_error or {}
+        if not isinstance(why, BreakerOpen):  # which only spares what failed before
+            message = why.reason if isinstance(why, BadAnswer) else str(why)
+            is_same = before.get("code") == why.code
+            since = before.get("since") if is_same else None
+            claim.report_error = {
+                "code": why.code,
+                "message": message,
+                "since": since or self.clock.unix_s(),
+            }
+        return {"report_error": claim.report_error} if claim.report_error else {}
 
     def taking(
         self,
@@ -165,11 +173,20 @@ class Rows:
         return {"token": claim.token, "state": {"$in": states}}
 
     async def write(
-        self, claims: Sequence[Claim], change_for: Callable[[Claim], Change]
+        self,
+        claims: Sequence[Claim],
+        change_for: Callable[[Claim], Change],
+        state: RowState | None = None,
     ) -> list[bool]:
-        """Change rows of ours; a row somebody else has taken since stays as it is."""
+        """Change rows of ours; a row somebody else has taken since stays as it is.
+
+        They may be in `state` already, where this was written before and not answered.
+        """
         seen = {(claim.token, claim.state) for claim in claims}
-        still_ours = {(token, state): {"token": token, "state": state} for token, state in seen}
+        still_ours = {
+            (token, was): {"token": token, "state": {"$in": [was, state or was]}}
+            for token, was in seen
+        }
         return await self.documents.update(
             ROWS,
             [
@@ -187,10 +204,11 @@ class Rows:
             change = change_for(claim)
             return Change({**change.set, "state": state}, change.unset, change.increase)
 
-        done = await self.write(claims, with_state)
+        done = await self.write(claims, with_state, state)
         ours = [claim for claim, is_ours in zip(claims, done, strict=True) if is_ours]
         for claim in ours:
             claim.state = state
+            log.debug("task %r: %s", claim.entry.id, state)
         return ours
 
 

@@ -5,7 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 from aletheia.documents import Documents
-from aletheia.errors import BreakerOpen, Refused, Unauthorized, Unavailable, retry_after_s
+from aletheia.errors import (
+    AletheiaError,
+    BadAnswer,
+    BreakerOpen,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    retry_after_s,
+)
 from aletheia.intake.bulk.backlog import TASK_TYPE
 from aletheia.intake.bulk.preference import prefers_bulk
 from aletheia.intake.collector import UPSTREAM
@@ -27,16 +35,10 @@ class Shift:
     ledger's clock counts.
 
     Args:
-        poller: does the work.
-        started_at: Unix time of its first beginning, seconds.
+        started_at: Unix time of its first beginning.
         length_s: how long it lasts from there; 0 polls once.
-        interval_s: from one tick to the next, seconds.
+        interval_s: from one tick to the next.
         bulk: store and `OPENAI_BULK_ABOVE`, where texts may be left to the bulk lane.
-
-    Attributes:
-        poller: the same.
-        ended: why it ended.
-        ticks: how often it has polled.
     """
 
     def __init__(
@@ -95,36 +97,32 @@ class Shift:
             tally=self.poller.held.tally,
         )
 
+    async def find_trouble(self) -> AletheiaError | None:
+        """Return what is in the way now: an outage, or reports that nobody acknowledges."""
+        held = self.poller.held
+        if held.trouble is not None:
+            return held.trouble
+        waiting = await held.ledger.reports.find_unacknowledged()
+        return waiting and BadAnswer(UPSTREAM, str(waiting))
+
     async def next_tick(self, rest: Callable[[float], Awaitable[object]]) -> bool:
         """Wait until it is time to poll; `False` when the shift is over.
 
-        While the store is out of reach nothing is polled, and the shift waits for it.
-
-        Args:
-            rest: sleeps for at most so many seconds; it may return sooner.
-
-        Raises:
-            Unavailable: the store is out of reach at the end of the shift.
+        `rest` sleeps for at most so many seconds; it may return sooner.
         """
         while True:
+            is_paused = await self.poller.held.ledger.is_paused()
             now = self._now()
-            is_over = now >= self._ends_at and (self.ticks > 0 or self._is_resumed)
-            try:
-                is_paused = await self.poller.held.ledger.is_paused()
-                if is_over or (is_paused and now >= self._ends_at):
-                    self.ended = self._why_over(is_paused=is_paused)
-                    return False
-                if now >= self._next_tick_at and not is_paused:
-                    await self.poller.held.ledger.purge()
-                    await self._leave_to_bulk()
-                    self.ticks += 1
-                    self._next_tick_at = now + self._interval_s
-                    return True
-            except Unavailable as outage:
-                if now >= self._ends_at:
-                    raise
-                log.warning("%s; polling again later", outage)
+            is_begun = self.ticks > 0 or self._is_resumed or is_paused
+            if now >= self._ends_at and is_begun:
+                self.ended = self._why_over(is_paused=is_paused)
+                return False
+            if now >= self._next_tick_at and not is_paused:
+                await self.poller.held.ledger.purge()
+                await self._leave_to_bulk()
+                self.ticks += 1
                 self._next_tick_at = now + self._interval_s
+                return True
             due = self._next_tick_at if self._next_tick_at > now else now + self._interval_s
             await rest(min(due, self._ends_at) - now)
 
@@ -154,11 +152,7 @@ class Shift:
             return Collected(number=0, size=0)
 
     async def process(self, batch: Collected) -> tuple[int, int]:
-        """Compute a batch that was collected and report every result as it is kept.
-
-        Returns:
-            How many results were kept, and how many reports were acknowledged.
-        """
+        """Compute and report a batch that was collected, see `Poller.process`."""
         return await self.poller.process(self._batches.pop(batch.number))
 
     async def find_dead_letters(

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from blocks import StoreCredentials, UpstreamCredentials
 from deployments.doctor import machine, services
+from deployments.doctor.clocks import check_clocks
 from deployments.doctor.probe import PROBE_TIMEOUT_S, check_run
 from deployments.doctor.results import CHECK_TIMEOUT_S, Check, CheckResult, run_check
 
@@ -52,8 +53,9 @@ async def _examine(console: Console | None, *, skip_run: bool) -> list[CheckResu
     if await run("block aletheia-store", lambda: services.check_block(StoreCredentials)):
         await run("data directory", services.check_data_dir)
         await run("store", services.check_store)
+        await run("clocks", check_clocks)
     else:
-        skip("needs the block", "data directory", "store")
+        skip("needs the block", "data directory", "store", "clocks")
     if await run("block aletheia-upstream", lambda: services.check_block(UpstreamCredentials)):
         await run("upstream", services.check_upstream)
     else:

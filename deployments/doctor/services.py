@@ -121,7 +121,8 @@ async def check_store() -> str:
 
 async def check_upstream() -> str:
     """Check that the upstream lists tasks, and its clock."""
-    client = (await load_block(UpstreamCredentials)).get_client()
+    block = await load_block(UpstreamCredentials)
+    client, (auth, why) = block.get_client(), block.choose_auth()
     try:
         await client.open()
         entries = await client.pending(1)
@@ -129,7 +130,7 @@ async def check_upstream() -> str:
     finally:
         await client.close()
     pending = "tasks are pending" if entries else "nothing is pending"
-    return f"signed in, {pending}{_check_skew('the upstream', skew)}"
+    return f"signed in ({auth}, as {why}), {pending}{_check_skew('the upstream', skew)}"
 
 
 def _check_skew(whose: str, skew: float | None) -> str:

@@ -5,20 +5,32 @@ from decimal import Decimal
 from typing import Any
 
 from aletheia.brain.outbox import OutboxState
-from aletheia.intake.ledger import Overview
 from aletheia.llm.budgets import BudgetUsage
 from aletheia.resilience.breaker import BreakerState, State
 from aletheia.resilience.limits import TierUsage
-from aletheia.status import StatusSources, SystemStatus, UsageStatus, read_status
+from aletheia.status import (
+    ClockAhead,
+    IntakeStatus,
+    StatusSources,
+    SystemStatus,
+    Unacknowledged,
+    UsageStatus,
+    read_status,
+)
 
 DUE = datetime(2026, 3, 1, 12, 30, 5, tzinfo=UTC)
 WRITTEN = "2026-03-01T12:30:05+00:00"
 
 
+def intake(**parts: Any) -> IntakeStatus:
+    nothing: dict[str, Any] = {"states": {}, "held": 0, "expired": 0, "waiting": 0, "dead": {}}
+    return IntakeStatus(is_paused=False, **(nothing | parts))
+
+
 async def status_of(**parts: Any) -> SystemStatus:
     """Read a status of which only some parts are not empty."""
-    overview = Overview(False, {"dead": 2}, 1, 0, 0, {"report_refused": 2})
-    known: dict[str, Any] = {"intake": overview, "limits": {}, **parts}
+    overview = intake(states={"dead": 2}, held=1, dead={"report_refused": 2})
+    known: dict[str, Any] = {"intake": overview, "mode": "mock: for a test", "limits": {}, **parts}
 
     def source(name: str) -> Any:
         async def read() -> Any:
@@ -26,7 +38,7 @@ async def status_of(**parts: Any) -> SystemStatus:
 
         return read
 
-    names = ("intake", "breakers", "limits", "budgets", "usage", "cache", "brain")
+    names = ("intake", "mode", "breakers", "limits", "budgets", "usage", "cache", "brain")
     return await read_status(StatusSources(**{name: source(name) for name in names}))
 
 
@@ -39,6 +51,10 @@ async def test_the_ledger_stands_beside_everything_else_in_json():
         "expired": 0,
         "waiting": 0,
         "dead": {"report_refused": 2},
+        "blocked_head": 0,
+        "unacknowledged": None,
+        "clock_ahead": None,
+        "mode": "mock: for a test",
         "breakers": [],
         "limits": {},
         "budgets": [],
@@ -54,6 +70,7 @@ async def test_a_breaker_and_a_limit_say_until_when():
         limits={"openai": {"minute": TierUsage(20, 20, DUE, 3), "day": TierUsage(7, None, DUE, 0)}},
     )
     assert status.rows() == [
+        {"what": "embedding", "state": "mock", "note": "for a test"},
         {
             "what": "breaker of openai",
             "state": "open",
@@ -90,6 +107,7 @@ async def test_money_is_exact_and_a_spent_budget_says_so():
         usage=[usage],
     )
     assert status.rows() == [
+        {"what": "embedding", "state": "mock", "note": "for a test"},
         {"what": "BUDGET_USD_PER_DAY", "state": "1.10 of 1.10", "note": "spent"},
         {"what": "BUDGET_TOKENS_PER_DAY", "state": "1,500 of 2,000", "note": ""},
         {
@@ -115,6 +133,7 @@ async def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_tr
         ]
     )
     assert status.rows() == [
+        {"what": "embedding", "state": "mock", "note": "for a test"},
         {
             "what": "Brain, a",
             "state": "1,234 batches wait, 2 items refused",
@@ -130,3 +149,19 @@ async def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_tr
         "next_try_at": WRITTEN,
         "reason": "brain is unavailable: no route",
     }
+
+
+async def test_what_somebody_should_see_to_is_said_in_sentences():
+    unacknowledged = Unacknowledged(count=3, since=DUE, answer="a web page in place of JSON")
+    clock = ClockAhead(owner="host/7/run", ahead_s=3600.4, seen_at=DUE)
+    overview = intake(blocked_head=23, unacknowledged=unacknowledged, clock_ahead=clock)
+    status = await status_of(intake=overview)
+    head, reports, clocks = status.intake.warnings()
+    assert head.startswith("blocked_head: 23 ")
+    assert "3 reports are not acknowledged, since 2026-03-01 12:30:05 UTC: a web page" in reports
+    assert "'host/7/run' was 3600 s ahead" in clocks
+    assert status.as_json()["unacknowledged"]["since"] == WRITTEN
+
+
+async def test_where_all_is_well_there_is_nothing_to_see_to():
+    assert (await status_of()).intake.warnings() == []

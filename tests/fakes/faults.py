@@ -65,6 +65,10 @@ class Faults:
         """Do these instead of answering the next requests (to the endpoint `on`)."""
         self._queue += [_Fault(on, misbehaviour=kind) for kind in misbehaviours]
 
+    def forget_faults(self) -> None:
+        """Show none of the faults that are left."""
+        self._queue.clear()
+
     async def show_or(
         self,
         request: web.BaseRequest,

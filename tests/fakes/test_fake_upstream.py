@@ -62,7 +62,7 @@ async def test_a_task_listed_again_with_another_text_is_new_work(
     assert entry == {
         "id": "t1",
         "type": "TEXT_EMBEDDING",
-        "state": "PENDING",
+        "state": "pending",
         "data": {"text": "another"},
     }
     await client.report("t1", PROCESSING)

@@ -67,6 +67,7 @@ class FakeUpstream(ExampleUpstream, Faults):
         self.delay_s = 0.0
         self.ahead_s = 0.0
         self._refusals: dict[str, int] = {}
+        self._proxy: tuple[bytes, int] | None = None
         self._listings: dict[str, tuple[object, bytes | None]] = {}
 
     @property
@@ -118,6 +119,10 @@ class FakeUpstream(ExampleUpstream, Faults):
         else:
             self._refusals[task_id] = status
 
+    def break_results(self, body: bytes | None, status: int = 200) -> None:
+        """Answer every report of a result like a proxy; `None` ends that."""
+        self._proxy = None if body is None else (body, status)
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         seen = await self._see(request)
@@ -164,6 +169,10 @@ class FakeUpstream(ExampleUpstream, Faults):
             return refuse(self.token_refusal, "made to be signed in to")
         if seen.endpoint == "report" and seen.task_id in self._refusals:
             return refuse(self._refusals[seen.task_id], "made to be refused")
+        if self._proxy and seen.endpoint == "report" and b'"processing"' not in seen.body:
+            body, status = self._proxy
+            headers = {hdrs.LOCATION: "https://login.example"}
+            return web.Response(body=body, status=status, content_type="text/html", headers=headers)
         response = await ExampleUpstream.handle(self, request)
         if seen.endpoint == "pending" and response.status == 400:
             return refuse(self.limit_refusal, f"limit must be at most {self.max_limit}")

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from aletheia.analysis.processor import Finished
 from aletheia.intake.bulk.ports import Batches, ProviderBatch
-from aletheia.intake.ports import Finished
 from aletheia.resilience.breaker import CircuitBreaker
 
 

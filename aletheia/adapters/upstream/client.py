@@ -1,6 +1,7 @@
 """The upstream task API over HTTP."""
 
 import asyncio
+import json
 import random
 import time
 from collections import deque
@@ -8,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from statistics import median
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 from aiohttp import hdrs
@@ -33,22 +34,14 @@ MAX_PAGE_BYTES: Final = 64 * 2**20
 
 _SIGN_IN_REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
-OnRequest: TypeAlias = Callable[[str, str, int | None, float], None]
-"""Called after each request with endpoint (`pending` or `report`), method, status and seconds.
-
-The status is `None` where no answer came. It is called in the request's own task and must not
-raise.
-"""
-
 
 @dataclass(slots=True)
 class _Request:
-    endpoint: str
     method: str
     url: URL
     body: bytes | None = None
     max_bytes: int | None = None
-    """How much of a 2xx answer is read; `None` where only its status matters."""
+    """How much of a 2xx answer is read; `None` where only its beginning matters."""
 
 
 class HttpUpstream:
@@ -56,15 +49,10 @@ class HttpUpstream:
 
     Args:
         base_url: root of the API, without `/api`; it may have a path prefix and a final slash.
-        sign_in: proves who we are.
-        timeout_s: bound on one request, from sending it to the last byte of its answer, seconds.
+        timeout_s: bound on one request, from sending it to the last byte of its answer.
         concurrency: requests in flight at once, those that only wait for a retry not counted.
-        max_retries: further tries after the first, for timeouts, connection errors, 429 and 5xx.
-        retry_base_s: upper end of the first back-off; doubled with each try up to 60 s.
-        max_page_bytes: longest page that is read.
-        on_request: told about every request sent, retries included.
+        max_retries: tries after the first; see `Retries`, also about `retry_base_s` and `draw`.
         clock: seconds since the epoch.
-        draw: random number in `[0, 1)`, the share of each back-off that is waited.
 
     Raises:
         Misconfigured: `base_url` is not an http or https address, or says more than an address.
@@ -80,14 +68,12 @@ class HttpUpstream:
         max_retries: int = 3,
         retry_base_s: float = 0.5,
         max_page_bytes: int = MAX_PAGE_BYTES,
-        on_request: OnRequest | None = None,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._tasks_url = read_base_url(ADDRESS, base_url) + "/api/ai-tasks/"
         self._sign_in = sign_in
         self._max_page_bytes = max_page_bytes
-        self._on_request = on_request
         self._http = HttpClient(UPSTREAM, address=ADDRESS, timeout_s=timeout_s, clock=clock)
         self._retries = Retries(max_retries, retry_base_s, draw)
         self._slots = asyncio.Semaphore(concurrency)
@@ -104,14 +90,14 @@ class HttpUpstream:
     async def pending(self, limit: int) -> list[object]:
         """See `aletheia.intake.ports.Upstream.pending`."""
         url = URL(f"{self._tasks_url}pending?limit={limit}", encoded=True)
-        request = _Request("pending", "GET", url, max_bytes=self._max_page_bytes)
+        request = _Request("GET", url, max_bytes=self._max_page_bytes)
         return await self._call(request, read_page)
 
     async def report(self, task_id: str, body: bytes) -> None:
         """See `aletheia.intake.ports.Upstream.report`."""
         segment = quote(task_id, safe="", errors="surrogatepass")
         url = URL(self._tasks_url + segment, encoded=True)
-        await self._call(_Request("report", "PATCH", url, body), _read_acknowledgement)
+        await self._call(_Request("PATCH", url, body), _read_acknowledgement)
 
     def clock_skew_s(self) -> float | None:
         """Estimate how far the upstream's clock is ahead of ours, seconds, to about half of one.
@@ -160,28 +146,16 @@ class HttpUpstream:
 
     async def _exchange(self, request: _Request, header: str | None) -> Answer:
         """Send a request once and read what matters of its answer."""
-        status: int | None = None
-        started = time.perf_counter()
-        try:
-            answer = await self._http.exchange(
-                request.method,
-                request.url,
-                body=request.body,
-                headers=None if header is None else {hdrs.AUTHORIZATION: header},
-                secrets=() if header is None else (header.removeprefix("Bearer "),),
-                max_bytes=request.max_bytes,
-            )
-        except Unavailable as error:
-            status = error.status
-            raise
-        else:
-            status = answer.status
-            self._dates.append((answer.headers.get(hdrs.DATE), answer.received_at))
-            return answer
-        finally:
-            if self._on_request is not None:
-                seconds = time.perf_counter() - started
-                self._on_request(request.endpoint, request.method, status, seconds)
+        answer = await self._http.exchange(
+            request.method,
+            request.url,
+            body=request.body,
+            headers=None if header is None else {hdrs.AUTHORIZATION: header},
+            secrets=() if header is None else (header.removeprefix("Bearer "),),
+            max_bytes=request.max_bytes,
+        )
+        self._dates.append((answer.headers.get(hdrs.DATE), answer.received_at))
+        return answer
 
 
 def _may_be_done(failure: Unavailable) -> bool:
@@ -192,12 +166,31 @@ def _may_be_done(failure: Unavailable) -> bool:
 def _read_acknowledgement(body: bytes) -> None:
     """Check that an answer to a report is the API's, and not that of a proxy before it.
 
-    Nothing, or JSON, acknowledges a report. The end of the body may be missing: what begins like
-    an object or a list counts as one.
+    Nothing, or JSON, acknowledges a report. The end of an object or a list may be missing, since
+    only the beginning of a body is read.
 
     Raises:
         ValueError: it is something else, such as a login page.
     """
-    text = body.strip()
-    if text and text[:1] not in b"{[":
+    text = body.strip().removeprefix(b"\xef\xbb\xbf")
+    if not text:
+        return
+    try:
         load_json(text)
+    except ValueError:
+        if not _is_cut_json(text):
+            raise
+
+
+def _is_cut_json(text: bytes) -> bool:
+    """Return whether a text begins like a JSON object or list, and only its end is missing."""
+    if text[:1] not in b"{[":
+        return False
+    readable = text.decode(errors="replace")
+    try:
+        json.loads(readable, strict=False)
+    except json.JSONDecodeError as fault:
+        return fault.pos >= len(readable) or fault.msg.startswith("Unterminated string")
+    except (RecursionError, ValueError):
+        return False
+    return True

@@ -52,12 +52,7 @@ class OAuth2SignIn:
 
     Args:
         token_url: the token endpoint; see `ory_token_url`.
-        client_id: who we are.
-        client_secret: our proof.
         scope: scopes to ask for, separated by spaces.
-        audience: whom the token is for.
-        client_auth: how the token endpoint wants to see `client_secret`.
-        timeout_s: bound on one request for a token, seconds.
         clock: seconds, monotonic.
 
     Raises:
@@ -101,8 +96,8 @@ class OAuth2SignIn:
         """Return the current token, or a new one where that is about to expire.
 
         Raises:
-            Unavailable: the token endpoint is out of reach and no token is valid any more.
-            BadAnswer: it answered, but not with a token.
+            Unavailable: the token endpoint is out of reach, or answered with no token, and none is
+                valid any more.
             Unauthorized: it refuses us.
         """
         token = self._token
@@ -119,13 +114,7 @@ class OAuth2SignIn:
             return token.header
 
     async def refresh(self, stale: str) -> str | None:
-        """Return another token than the one the upstream refused.
-
-        Raises:
-            Unavailable: the token endpoint is out of reach.
-            BadAnswer: it answered, but not with a token.
-            Unauthorized: it refuses us.
-        """
+        """Return another token than the one the upstream refused; raises as `header` does."""
         token = self._token
         if token is not None and token.header != stale:
             return token.header
@@ -206,14 +195,7 @@ class OAuth2SignIn:
 
 
 def ory_token_url(slug: str) -> str:
-    """Name the token endpoint of an Ory project.
-
-    Args:
-        slug: the project's slug, `ORY_PROJECT_SLUG`, such as `quirky-austin-3fgx8kq2lp`.
-
-    Raises:
-        Misconfigured: it is not a slug.
-    """
+    """Return the token endpoint of the Ory project with a slug, which is checked."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", slug):
         reason = f"{slug!r} is not a slug: lower-case letters, digits and inner hyphens"
         raise Misconfigured("ORY_PROJECT_SLUG", reason)

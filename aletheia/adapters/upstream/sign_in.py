@@ -19,52 +19,32 @@ class SignIn(Protocol):
         ...
 
     async def refresh(self, stale: str) -> str | None:
-        """Return a value to use instead of `stale`, which the upstream has just refused.
-
-        Returns:
-            `None` where there is no other.
-
-        Raises:
-            Unavailable: what hands out tokens is out of reach.
-            Unauthorized: it refuses to.
-        """
+        """Return a value to use instead of one that the upstream has refused, if there is one."""
         ...
 
 
 class NoSignIn:
-    """The upstream asks for nothing."""
+    """Sign-in to an upstream that asks for nothing, or takes one header for ever."""
+
+    def __init__(self, header: str | None = None) -> None:
+        self._header = header
 
     async def header(self) -> str | None:
-        """Return no header."""
-        return None
-
-    async def refresh(self, stale: str) -> str | None:  # noqa: ARG002 - as the protocol names it
-        """Return nothing: there is no other."""
-        return None
-
-
-class TokenSignIn:
-    """A bearer token that never changes.
-
-    Args:
-        token: printable ASCII without spaces.
-
-    Raises:
-        Misconfigured: the token cannot be sent in a header.
-    """
-
-    def __init__(self, token: str) -> None:
-        if not is_token(token):
-            raise Misconfigured("API_TOKEN", "must be printable ASCII without spaces")
-        self._header = f"Bearer {token}"
-
-    def __repr__(self) -> str:
-        return "TokenSignIn(***)"
-
-    async def header(self) -> str | None:
-        """Return the token, as a header."""
+        """Return the header."""
         return self._header
 
     async def refresh(self, stale: str) -> str | None:  # noqa: ARG002 - as the protocol names it
         """Return nothing: there is no other."""
         return None
+
+
+class TokenSignIn(NoSignIn):
+    """Sign-in with a bearer token that never changes, of printable ASCII without spaces."""
+
+    def __init__(self, token: str) -> None:
+        if not is_token(token):
+            raise Misconfigured("API_TOKEN", "must be printable ASCII without spaces")
+        super().__init__(f"Bearer {token}")
+
+    def __repr__(self) -> str:
+        return "TokenSignIn(***)"

@@ -41,7 +41,6 @@ class BulkReport(BaseModel):
     Attributes:
         ended: `done`: the batches there were have ended. Else nothing was submitted: the lane is
             `off`, intake is `paused`, there is `too_little`, or it is `deferred`.
-        why: what was in the way.
         attached: batches of earlier runs that were under way.
         submitted: batches of this run.
         handed_back: tasks that a shift computes in place of a batch.
@@ -64,8 +63,7 @@ class BulkLane:
     `next_poll` and `poll` until nothing is under way.
 
     Args:
-        deps: what the run works with.
-        poll_s: from one poll of the batches to the next, seconds.
+        poll_s: from one poll of the batches to the next.
         lane_lease_s: how long the lane stays taken when the run is killed.
         listed_after_s: how long a batch may be missing from the provider's list.
     """

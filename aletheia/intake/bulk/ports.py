@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-from aletheia.intake.ports import Finished
+from aletheia.analysis.processor import Finished
 
 Phase: TypeAlias = Literal["running", "ended", "failed"]
 """`ended`: completed, expired or cancelled; what was done by then is there. `failed`: none was."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Final
 
+from aletheia.analysis.processor import Finished
 from aletheia.documents import Document
 from aletheia.errors import AletheiaError, NotFound, Unavailable
 from aletheia.intake.bulk.claims import LaneLedger
@@ -15,7 +16,6 @@ from aletheia.intake.bulk.turn import Turn
 from aletheia.intake.computer import OUTAGES, outcome_of
 from aletheia.intake.held_claims import HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
-from aletheia.intake.ports import Finished
 from aletheia.intake.reporter import Reporter
 from aletheia.llm.prices import Tokens
 from aletheia.store.backoff import Backoff
@@ -92,7 +92,7 @@ class Settling:
         Args:
             order: which.
             outcome: what became of it.
-            used: tokens; where it is not known, the estimate counts as spent.
+            used: tokens; where they are not known, the estimate counts as spent.
             is_free: whether nothing can have been spent.
             reason: why, where it failed.
             batch: what it was, if its files may go.
@@ -165,7 +165,7 @@ class Settling:
             except OUTAGES:
                 later.append(claim)
             except AletheiaError as problem:
-                if problem.retryable and self._may_try_again(claim):
+                if problem.retryable and self._held.has_attempts(claim):
                     tried.append(claim)
                 else:
                     outcomes.append((claim, wording.failed(problem)))
@@ -183,11 +183,6 @@ class Settling:
         for claim in kept:
             self._held.tally.count_use(by_row[claim.row_id])
         return kept
-
-    def _may_try_again(self, claim: Claim) -> bool:
-        own = claim.task.max_retries
-        max_retries = self._deps.settings.max_retries if own is None else own
-        return claim.attempts < max_retries - claim.task.retry_count
 
     async def _hand_back(self, claims: Sequence[Claim]) -> None:
         await self._held.release(claims)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.documents import Document
+from aletheia.documents import Change, Document, Update
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.parsing import parse_entry, parse_page
@@ -88,6 +88,81 @@ def test_what_is_kept_of_an_entry_can_be_read_back():
             assert parse_entry(entry.json).id == entry.id
         for rejected in page.rejected:
             rejected.json.encode()
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**70), 10**200, 10**300])
+def test_numbers_are_read_back_as_they_came(number: int):
+    entry = {"id": abs(number), "type": "echo", "data": {"text": "x", "number": number}}
+    for listed in parse_page([entry], max_entry_bytes=10_000).entries:
+        again = parse_entry(listed.json)
+        assert (again.row_id, again.task) == (listed.row_id, listed.task)
+
+
+def test_an_integer_that_cannot_be_written_costs_its_own_entry():
+    page = parse_page([{"id": 10**5000}, {"id": "t1", "n": 10**5000}], max_entry_bytes=10_000)
+    assert (len(page.rejected), [entry.id for entry in page.entries]) == (1, ["t1"])
+
+
+async def test_an_entry_that_work_fails_on_unexpectedly_is_left_out_and_recorded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    admit = bench.processors.admit
+    asked: list[str] = []
+
+    def fail(task_type: str, task_input: dict[str, Any]) -> str:
+        asked.append(task_input["text"])
+        if task_input["text"].startswith("poison"):
+            raise RecursionError("made to fail")
+        return admit(task_type, task_input)
+
+    monkeypatch.setattr(bench.processors, "admit", fail)
+    for number in range(25):
+        bench.add(f"t{number}", "poison" if number in (3, 4, 17) else "good")
+    poller = await bench.drain()
+    assert bench.upstream.states == {f"t{n}": DONE for n in range(25) if n not in (3, 4, 17)}
+    rows = await bench.rows()
+    assert {rows[f"t{n}"]["state"] for n in (3, 4, 17)} == {"rejected"}
+    assert rows["t3"]["error"]["code"] == "internal_error"
+    assert poller.held.tally.rejected == 3
+    asked.clear()
+    assert (await bench.drain()).held.tally.rejected == 0
+    assert asked == [], "what was recorded is not tried again"
+
+
+async def test_a_row_that_cannot_be_read_is_left_out_and_recorded(bench: Bench):
+    bench.add("t1")
+    bench.add("t2")
+    killed = bench.poller()
+    await killed.held.ledger.prepare()
+    await killed.collector.collect()
+    (row,) = await bench.documents.find(ROWS, {"task_id": "t1"})
+    spoilt = Change(set={"task_json": "[" * 5000})
+    await bench.documents.update(ROWS, [Update(row["_id"], spoilt)])
+    bench.clock.now += 100
+    await bench.drain()
+    assert await bench.states() == {"t1": "rejected", "t2": "reported"}
+    assert (await bench.drain()).held.tally.taken_over == 0
+
+
+async def test_a_result_that_cannot_be_written_down_fails_its_own_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    update = EmbeddedDocuments.update
+
+    async def refuse(self: EmbeddedDocuments, collection: str, updates: list[Update]) -> list[bool]:
+        good = [one for one in updates if b"POISON" not in one.change.set.get("payload", b"")]
+        done = await update(self, collection, good)
+        if len(good) < len(updates):
+            raise ValueError("a document is over the 16 MB that MongoDB holds")
+        return done
+
+    monkeypatch.setattr(EmbeddedDocuments, "update", refuse)
+    for number in range(6):
+        bench.add(f"t{number}", "poison" if number == 2 else "good")
+    await bench.drain()
+    failed = ["processing", "failed"]
+    assert bench.upstream.states == {f"t{n}": failed if n == 2 else DONE for n in range(6)}
+    assert (await bench.rows())["t2"]["dead_code"] == "unstorable_result"
 
 
 async def test_routing_data_with_half_a_character_is_carried_along(bench: Bench):

@@ -781,29 +781,6 @@ def test_an_excerpt_hides_a_secret_at_its_end() -> None:
     assert shown == "x" * 195 + "***"
 
 
-async def test_every_request_is_counted(upstream: FakeUpstream, connect: Connect) -> None:
-    seen: list[tuple[str, str, int | None]] = []
-    durations: list[float] = []
-
-    def count(endpoint: str, method: str, status: int | None, seconds: float) -> None:
-        seen.append((endpoint, method, status))
-        durations.append(seconds)
-
-    client = await connect(on_request=count)
-    upstream.add("a/b")
-    upstream.fail_next(503, on="report")
-    upstream.misbehave_next("hangs_up", on="report")
-    await client.pending(10)
-    await client.report("a/b", PROCESSING)
-    assert seen == [
-        ("pending", "GET", 200),
-        ("report", "PATCH", 503),
-        ("report", "PATCH", None),
-        ("report", "PATCH", 200),
-    ]
-    assert all(0 < seconds < 5 for seconds in durations)
-
-
 async def test_the_clocks_difference_is_the_median_of_the_last_answers(
     upstream: FakeUpstream, client: HttpUpstream
 ) -> None:

@@ -1,0 +1,78 @@
+"""What the ledger knows of one task, in order (SPEC §7, the command line)."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from aletheia.documents import Document, Documents
+from aletheia.intake.rows import ROWS
+
+MOMENTS: Final[Mapping[str, str]] = {
+    "claimed_at": "claimed",
+    "taken_at": "taken over, or taken up again",
+    "processing_at": "the upstream acknowledged `processing`",
+    "kept_at": "the report was written down",
+    "resent_at": "listed as pending again",
+    "reported_at": "the upstream acknowledged the report",
+    "dead_at": "became a dead letter",
+    "replaying_at": "a replay began",
+    "finished_at": "finished",
+    "waiting_until": "waits until then",
+}
+"""Moments of a row, Unix time in seconds, and what they mean."""
+
+FACTS: Final = (
+    *("type", "group", "generation", "owner", "attempts", "report_tries", "outcome", "result"),
+    *("usage", "error", "report_error", "waiting_for", "dead_code", "dead_message"),
+    *("replay_refused", "listed_state", "callback_json", "content_hash"),
+)
+"""What else of a row is shown; never the task's content or its result's vectors."""
+
+
+class Event(BaseModel):
+    """A moment in the life of a task."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    what: str
+
+
+class Trace(BaseModel):
+    """What the ledger knows of one content of a task's id.
+
+    Attributes:
+        state: of its row, see `RowState`.
+        events: oldest first.
+        facts: the rest, by the names of the row.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+    state: str
+    events: list[Event]
+    facts: dict[str, Any]
+
+
+async def read_traces(documents: Documents, task_id: str) -> list[Trace]:
+    """Return what is known of a task, one trace for each content it had, oldest first."""
+    rows = await documents.find(ROWS, {"task_id": task_id}, sort="claimed_at")
+    return [_trace_of(row) for row in rows]
+
+
+def _trace_of(row: Document) -> Trace:
+    events = [
+        Event(at=datetime.fromtimestamp(row[name], UTC), what=what)
+        for name, what in MOMENTS.items()
+        if row.get(name)
+    ]
+    facts = {name: row[name] for name in FACTS if row.get(name) not in (None, "", {})}
+    return Trace(
+        task_id=row["task_id"],
+        state=row["state"],
+        events=sorted(events, key=lambda event: event.at),
+        facts=facts,
+    )

@@ -1,0 +1,129 @@
+"""An acknowledgement is what the upstream says, not what a proxy before it says (SPEC §1)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from aletheia.errors import BadAnswer
+from aletheia.intake.poller import Poller
+from aletheia.intake.shift import Shift
+from tests.aletheia.intake.conftest import Bench
+
+DONE = ["processing", "succeeded"]
+LOGIN = b"<!doctype html><html><title>Sign in</title></html>"
+
+Answer = Callable[[Bench], None]
+
+
+def answering(body: bytes, status: int = 200, **headers: str) -> Answer:
+    def answer(bench: Bench) -> None:
+        for _ in range(3):
+            bench.upstream.answer_next(body, status=status, on="report", headers=headers)
+
+    return answer
+
+
+NO_ACKNOWLEDGEMENTS = [
+    answering(LOGIN),
+    answering(b"\xef\xbb\xbf" + LOGIN),
+    answering(b"OK"),
+    answering(b"[error] no upstream"),
+    answering(b"{{ title }}"),
+    answering(b"\x1f\x8b\x08\x00garbage"),
+    answering(b"", 302, Location="https://login.example"),
+    answering(b"{}", 301, Location="/elsewhere"),
+    answering(LOGIN, 307),
+]
+
+ACKNOWLEDGEMENTS = [
+    answering(b""),
+    answering(b" \n"),
+    answering(b"", 204),
+    answering(b"null"),
+    answering(b'{"ok": true}', 201),
+    answering(b"[]", 202),
+    answering(b'\xef\xbb\xbf{"ok": true}'),
+    answering(b'{"embedding": [' + b"0.25, " * 20_000 + b"1]}"),
+]
+
+
+async def begin(poller: Poller) -> Shift:
+    return await Shift.begin(poller, "a run", length_s=100, interval_s=30)
+
+
+async def compute_and_report(bench: Bench, answer: Answer) -> Shift:
+    """Work off one task whose result is answered like this."""
+    bench.add("t1")
+    poller = bench.poller()
+    shift = await begin(poller)
+    async with poller.holding():
+        batch = await poller.collector.collect()
+        answer(bench)
+        await poller.process(batch)
+    bench.upstream.forget_faults()
+    return shift
+
+
+@pytest.mark.parametrize("answer", NO_ACKNOWLEDGEMENTS)
+async def test_what_is_no_acknowledgement_of_a_result_is_told_until_there_is_one(
+    bench: Bench, answer: Answer
+):
+    began = bench.clock.now
+    shift = await compute_and_report(bench, answer)
+    assert await bench.states() == {"t1": "kept"}
+    assert isinstance(await shift.find_trouble(), BadAnswer)
+    bench.clock.now += 3
+    waiting = (await bench.ledger().overview()).unacknowledged
+    assert waiting is not None
+    assert (waiting.count, waiting.since.timestamp()) == (1, began)
+    assert waiting.answer
+
+    # The next shift may have nothing to send yet, and is no better for it.
+    later = await bench.drain()
+    assert isinstance(await (await begin(later)).find_trouble(), BadAnswer)
+    bench.clock.now += 600
+    right = await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+    assert await (await begin(right)).find_trouble() is None
+    assert (await bench.ledger().overview()).unacknowledged is None
+    assert bench.processors.texts == ["hello"]
+
+
+@pytest.mark.parametrize("answer", ACKNOWLEDGEMENTS)
+async def test_json_or_nothing_is_an_acknowledgement(bench: Bench, answer: Answer):
+    shift = await compute_and_report(bench, answer)
+    assert await bench.states() == {"t1": "reported"}
+    assert await shift.find_trouble() is None
+
+
+async def test_what_is_no_acknowledgement_of_processing_computes_nothing(bench: Bench):
+    bench.add("t1")
+    answering(LOGIN)(bench)
+    poller = await bench.drain()
+    assert await bench.states() == {"t1": "claimed"}
+    assert isinstance(await (await begin(poller)).find_trouble(), BadAnswer)
+    assert bench.processors.texts == []
+    bench.upstream.forget_faults()
+    bench.clock.now += 31
+    await bench.drain()
+    assert bench.upstream.states == {"t1": DONE}
+    assert (await bench.ledger().overview()).unacknowledged is None
+
+
+async def test_since_when_is_that_of_the_first_answer_of_this_kind(bench: Bench):
+    began = bench.clock.now
+    await compute_and_report(bench, answering(LOGIN))
+    for _ in range(3):
+        bench.clock.now += 601
+        answering(LOGIN)(bench)
+        await bench.drain()
+    waiting = (await bench.ledger().overview()).unacknowledged
+    assert waiting is not None
+    assert waiting.since.timestamp() == began
+
+
+async def test_an_outage_is_another_matter(bench: Bench):
+    shift = await compute_and_report(bench, answering(b"down", 503))
+    assert await bench.states() == {"t1": "kept"}
+    assert (await bench.ledger().overview()).unacknowledged is None
+    assert await shift.find_trouble() is None

@@ -1,0 +1,78 @@
+"""What is known of one task, and the dead letters, as people read them."""
+
+import logging
+
+import pytest
+
+from aletheia.intake.trace import read_traces
+from tests.aletheia.intake.conftest import Bench
+
+ROUTE = {"callbackRoute": "/hooks/1", "callbackParams": {"to": "you"}}
+
+
+async def test_a_trace_tells_the_life_of_a_task_in_order(bench: Bench):
+    bench.add("t1", **ROUTE)
+    await bench.drain()
+    (trace,) = await read_traces(bench.documents, "t1")
+    assert trace.state == "reported"
+    assert trace.events[0].what == "claimed"
+    assert [event.at for event in trace.events] == sorted(event.at for event in trace.events)
+    assert {"`processing`", "report"} <= {word for e in trace.events for word in e.what.split()}
+    assert trace.facts["type"] == "echo"
+    assert "/hooks/1" in trace.facts["callback_json"]
+    assert "ECHO" not in trace.model_dump_json()
+
+
+async def test_each_content_of_an_id_has_a_trace_and_others_have_none(bench: Bench):
+    bench.add("t1", "one")
+    bench.add("t2", "two")
+    await bench.drain()
+    bench.clock.now += 5
+    bench.upstream.relist("t1", text="another")
+    bench.upstream.add("t1", "another", type="echo")
+    await bench.drain()
+    traces = await read_traces(bench.documents, "t1")
+    assert [trace.task_id for trace in traces] == ["t1"] * len(traces)
+    assert len(traces) >= 2
+    assert await read_traces(bench.documents, "t3") == []
+
+
+async def test_a_trace_says_why_a_report_waits_and_why_a_task_is_dead(bench: Bench):
+    bench.add("t1", type="no_such_type")
+    bench.upstream.fail_next(503, 503, 503, on="report")
+    await bench.drain()
+    (trace,) = await read_traces(bench.documents, "t1")
+    assert trace.facts["report_error"]["code"] == "unavailable"
+    assert trace.facts["report_tries"] == 1
+    bench.clock.now += 600
+    await bench.drain()
+    (trace,) = await read_traces(bench.documents, "t1")
+    assert trace.facts["dead_code"] == "unknown_type"
+    assert "report_error" not in trace.facts
+
+
+async def test_dead_letters_are_listed_newest_first_with_code_and_age(bench: Bench):
+    bench.add("t1", type="no_such_type")
+    await bench.drain()
+    bench.clock.now += 90
+    bench.add("t2", data={"text": 7})
+    await bench.drain()
+    bench.clock.now += 10
+    newest, oldest = await bench.ledger().dead_letters.newest(limit=9)
+    assert (newest.id, newest.type, newest.code) == ("t2", "echo", "missing_text")
+    assert (oldest.id, oldest.age_s) == ("t1", 100)
+    assert oldest.as_row()["age"] == "0:01:40"
+    assert list(oldest.as_row()) == ["id", "type", "code", "message", "age"]
+    only = await bench.ledger().dead_letters.newest(code="unknown_type", limit=9)
+    assert [dead_letter.id for dead_letter in only] == ["t1"]
+
+
+async def test_each_step_of_a_task_is_a_line_with_its_id(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+):
+    bench.add("task-77")
+    with caplog.at_level(logging.DEBUG, "aletheia"):
+        await bench.drain()
+    lines = [r.getMessage() for r in caplog.records if r.levelno == logging.DEBUG]
+    steps = [line.partition(": ")[2] for line in lines if line.startswith("task 'task-77'")]
+    assert steps == ["claimed, by us", "processing", "kept", "reported"]
