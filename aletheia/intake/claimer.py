@@ -28,11 +28,7 @@ class Claimer:
         self._upstream, self._held = upstream, held
 
     async def send_all(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Send `processing` for claims; return those that are ours to compute.
-
-        Raises:
-            Unauthorized: the upstream does not let us in.
-        """
+        """Send `processing` for claims; return those that are ours to compute."""
         answers = await all_of([self._send_in_turn(claim) for claim in claims])
         # What was not sent any more is no longer ours, and still pending upstream.
         pairs = [

@@ -13,26 +13,14 @@ from aletheia.intake.parsing import parse_entry, stub_of
 from aletheia.intake.rows import (
     DEAD_NAMES,
     FAILURE_NAMES,
-    FLAGS,
-    LEASED,
     MAX_DEFERRAL_S,
     ROWS,
     Rows,
     kept_values,
 )
-from aletheia.status import ClockAhead
-from aletheia.store.lease import RENEWALS_PER_LEASE, Sightings
+from aletheia.intake.strays import Strays
 
 log = logging.getLogger(__name__)
-
-MAX_WATCHED = 200
-"""How many claims of others are watched for standing still, those that end first."""
-
-MAX_WATCHED_S = 3600.0
-"""Longest lease that is watched; the bulk lane's lasts for a day, and is not renewed."""
-
-CLOCKS_SHOWN_S = 86_400.0
-"""How long it is known that a clock was ahead, seconds."""
 
 HANDED_OUT = (
     *(RowState.PROCESSING, RowState.WAITING, RowState.KEPT),
@@ -46,8 +34,7 @@ class Claims:
 
     def __init__(self, rows: Rows) -> None:
         self._rows, self._documents = rows, rows.documents
-        self._sightings = Sightings(rows.clock)
-        self._next_search_s = float("-inf")
+        self.strays = Strays(rows)
 
     # Taking
 
@@ -164,57 +151,8 @@ class Claims:
                     ROWS, where, sort="lease_until", limit=limit - len(found), with_payload=True
                 )
         if len(found) < limit:
-            found += await self._find_strays(limit - len(found))
+            found += await self.strays.find(limit - len(found))
         return await self._take_rows(found)
-
-    async def _find_strays(self, limit: int) -> list[Document]:
-        """Find what other pollers seem to hold and do not, now and then.
-
-        That is what was leased by a clock that was ahead, and what has stood as it is for as long
-        as its lease lasts, by our own steady clock.
-        """
-        steady_s, now_s, terms = self._rows.clock.steady_s(), self._now_s(), self._rows.terms
-        if steady_s < self._next_search_s:
-            return []
-        self._next_search_s = steady_s + terms.length_s / RENEWALS_PER_LEASE
-        strays: list[str] = []
-        for state in (*LEASED, RowState.WAITING):
-            ahead = {"leased_at": {"$gt": now_s + terms.skew_s}, "lease_until": {"$gt": now_s}}
-            found = await self._documents.find(ROWS, {"state": state, **ahead}, limit=limit)
-            found = [row for row in found if row["owner"] != self._rows.owner]
-            strays += [row["_id"] for row in found]
-            if found:
-                await self._note_clock_ahead(found[0], now_s)
-        held = {
-            "state": {"$in": LEASED},
-            "lease_until": {"$gt": now_s - terms.skew_s},
-            "owner": {"$ne": self._rows.owner},
-        }
-        for row in await self._documents.find(ROWS, held, sort="lease_until", limit=MAX_WATCHED):
-            lasts_s = row["lease_until"] - row.get("leased_at", now_s)
-            is_short = lasts_s <= MAX_WATCHED_S and row["owner"] is not None
-            mark = (row["token"], row["lease_until"])
-            stood_s = self._sightings.stood_s(row["_id"], mark) if is_short else 0.0
-            if is_short and stood_s >= max(terms.length_s, lasts_s):
-                strays.append(row["_id"])
-        ids = list(dict.fromkeys(strays))[:limit]
-        rows = await self._documents.get(ROWS, ids, with_payload=True)
-        if rows:
-            log.warning("%d claims are held by nobody, whatever their leases say", len(rows))
-        return list(rows.values())
-
-    async def _note_clock_ahead(self, row: Document, now_s: float) -> None:
-        ahead_s = round(row["leased_at"] - now_s, 3)
-        values = {"owner": row["owner"] or "", "ahead_s": ahead_s, "seen_at": now_s}
-        log.warning("a clock is %.0f s ahead of ours: that of %r", ahead_s, row["owner"])
-        await self._documents.upsert(FLAGS, [Update("clocks", Change(set=values))])
-
-    async def find_clock_ahead(self) -> ClockAhead | None:
-        """Return the clock that was last found to be ahead of another one, for a day."""
-        found = (await self._documents.get(FLAGS, ["clocks"])).get("clocks")
-        if found is None or found["seen_at"] < self._now_s() - CLOCKS_SHOWN_S:
-            return None
-        return ClockAhead.model_validate(found)
 
     async def _take_rows(self, found: Sequence[Document]) -> list[Claim]:
         """Claim rows as they were found; what somebody else has taken meanwhile is left out."""

@@ -202,12 +202,7 @@ def is_costly(problem: AletheiaError) -> bool:
 
 
 def outcome_of(answer: Finished, wording: Wording) -> Outcome:
-    """Return the report of a result.
-
-    Raises:
-        ComputeFailed: `bad_result`; it cannot be written as JSON.
-        AletheiaError: there is an error in place of a result.
-    """
+    """Return the report of a result; raise the error that is there in place of one."""
     if answer.error is not None:
         raise answer.error
     if answer.result is None:

@@ -20,15 +20,13 @@ async def isolated(
     """Act on items; where that fails unexpectedly, on either half, down to the one at fault.
 
     Args:
-        act: may be called again with what it was called with before.
+        act: may be called again with what it was called with before; an error of ours that it
+            raises says nothing against an item.
         items: in order.
         give_up: called with each item at fault in place of `act`.
 
     Returns:
         What `act` and `give_up` returned, in order.
-
-    Raises:
-        AletheiaError: `act` does, which says nothing against an item.
     """
     try:
         return list(await act(items))

@@ -87,7 +87,7 @@ class Ledger:
             dead=await self._documents.count_by(ROWS, "dead_code", {}),
             blocked_head=int(intake.get("blocked_head") or 0),
             unacknowledged=await self.reports.find_unacknowledged(),
-            clock_ahead=await self.claims.find_clock_ahead(),
+            clock_ahead=await self.claims.strays.find_clock_ahead(),
         )
 
     async def purge(self) -> int:

@@ -68,11 +68,7 @@ class PageReader:
         return self.is_full and self._limit < self._max_size
 
     def _smaller(self, limit: int, refusal: AletheiaError) -> int:
-        """Return the page size to try after one that was refused.
-
-        Raises:
-            AletheiaError: the refusal itself; it is not about the size.
-        """
+        """Return the page size to try after one that was refused, or raise the refusal."""
         is_too_long = isinstance(refusal, TooLong)
         is_about_size = is_too_long or (isinstance(refusal, Refused) and refusal.status in INVALID)
         if not is_about_size or limit <= (1 if is_too_long else MIN_PAGE):

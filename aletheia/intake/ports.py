@@ -37,30 +37,21 @@ class Processors(Protocol):
     """Everything that can be computed, by task type."""
 
     def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
-        """Check an input before it is claimed and name the group it is computed with.
-
-        Raises:
-            InvalidTask: unknown type or bad input.
-        """
+        """Check an input before it is claimed; return the group it is computed with."""
         ...
 
     async def capacity(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> int:
-        """Return how many of some admitted inputs, from the first, may be computed now.
+        """Return how many admitted inputs, from the first, may be computed now.
 
         Raises:
-            Deferred: none of them; it says why, and until when.
-            Misconfigured: none of them, as things are set.
+            Deferred, Misconfigured: none of them; it says why.
         """
         ...
 
     def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:
-        """Compute inputs of one type and group, each answered once, in sets as they are done.
-
-        Raises:
-            AletheiaError: what was not answered yet is not computed.
-        """
+        """Compute inputs of one type and group, each answered once, in sets as they are done."""
         ...

@@ -25,14 +25,7 @@ class Reporter:
         self._upstream, self._held = upstream, held
 
     async def report(self, batch: Batch) -> int:
-        """Send the reports of a batch as they are kept, until its computation has ended.
-
-        Returns:
-            How many were acknowledged.
-
-        Raises:
-            Unauthorized: the upstream no longer lets us in; what is kept stays kept.
-        """
+        """Send the reports of a batch as they are kept; return how many were acknowledged."""
         sending: list[asyncio.Task[int]] = []
         try:
             while (claims := await batch.kept.get()) is not None:

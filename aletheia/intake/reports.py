@@ -67,10 +67,7 @@ class Reports:
         return bodies
 
     async def accepted(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Record acknowledged reports; return what was still ours.
-
-        The body moves to the results, which expire.
-        """
+        """Record acknowledged reports; return what was still ours."""
         await self._save_results(claims)
         values = {"reported_at": self._rows.clock.unix_s()}
         return await self._finish(claims, RowState.REPORTED, values)

@@ -12,7 +12,9 @@ async def check_clocks() -> str:
     store = (await load_block(StoreCredentials)).get_client()
     try:
         await store.open()
-        found = await Ledger(store, IntakeSettings(), owner="doctor").claims.find_clock_ahead()
+        found = await Ledger(
+            store, IntakeSettings(), owner="doctor"
+        ).claims.strays.find_clock_ahead()
     finally:
         await store.close()
     if found is None:

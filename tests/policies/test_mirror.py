@@ -57,7 +57,7 @@ COVERED_BY = {
         *("intake/admission", "intake/claimer", "intake/claims", "intake/collector"),
         *("intake/computer", "intake/concurrency", "intake/dead_letters", "intake/held_claims"),
         *("intake/ledger", "intake/models", "intake/pages", "intake/ports", "intake/replayer"),
-        *("intake/reporter", "intake/reports", "intake/rows"),
+        *("intake/reporter", "intake/reports", "intake/rows", "intake/strays"),
     ),
     "tests/aletheia/intake/test_bulk.py": (
         *("intake/bulk/backlog", "intake/bulk/claims", "intake/bulk/deps", "intake/bulk/lane"),

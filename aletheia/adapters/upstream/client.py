@@ -100,11 +100,7 @@ class HttpUpstream:
         await self._call(_Request("PATCH", url, body), _read_acknowledgement)
 
     def clock_skew_s(self) -> float | None:
-        """Estimate how far the upstream's clock is ahead of ours, seconds, to about half of one.
-
-        Returns:
-            The median over the last answers; `None` if none of them named its time.
-        """
+        """Estimate how far the upstream's clock is ahead of ours, seconds, to about half of one."""
         skews = [
             sent + 0.5 - received  # an HTTP date leaves out the fraction of its second
             for date, received in self._dates

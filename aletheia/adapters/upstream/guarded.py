@@ -14,10 +14,6 @@ class GuardedUpstream:
 
     As long as all goes well only pages ask the breaker, so that a report costs no look into the
     store; after a failure, and in the beginning, reports ask it, too.
-
-    Args:
-        inner: the upstream; what it raises is final, after its own retries.
-        breakers: of all dependencies.
     """
 
     def __init__(self, inner: Upstream, breakers: CircuitBreaker) -> None:
@@ -25,20 +21,12 @@ class GuardedUpstream:
         self._permit: Permit | None = None
 
     async def pending(self, limit: int) -> list[object]:
-        """See `aletheia.intake.ports.Upstream.pending`.
-
-        Raises:
-            BreakerOpen: it is left alone for now.
-        """
+        """Read a page; raise `BreakerOpen` where the upstream is left alone."""
         async with self._guarding():
             return await self._inner.pending(limit)
 
     async def report(self, task_id: str, body: bytes) -> None:
-        """See `aletheia.intake.ports.Upstream.report`.
-
-        Raises:
-            BreakerOpen: it is left alone for now.
-        """
+        """Send a report; raise `BreakerOpen` where the upstream is left alone."""
         permit = self._permit
         if permit is None:
             async with self._guarding():

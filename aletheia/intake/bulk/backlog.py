@@ -100,11 +100,7 @@ class BacklogAdmission(Admission):
 
 
 class BacklogCollector(Collector):
-    """Collects texts that a `BacklogAdmission` admits.
-
-    Attributes:
-        passed_over: the admission's.
-    """
+    """Collects texts that a `BacklogAdmission` admits, and notes what that passes over."""
 
     passed_over: dict[str, None]
 

@@ -143,9 +143,6 @@ class BulkLane:
 
         Returns:
             How many orders were written.
-
-        Raises:
-            AletheiaError: provider or upstream cannot be used; nothing is claimed.
         """
         if above is None:
             self._ended = "off"

@@ -50,8 +50,7 @@ class Settling:
     ) -> None:
         """Keep and report what a batch brought, and leave the rest to the shifts.
 
-        Raises:
-            Unavailable: the answers cannot be read now; the order stays.
+        Where the answers cannot be read now, the order stays.
         """
         if self._deps.clock.unix_s() < order.get("read_again_at", 0) and not is_overdue:
             return
@@ -94,8 +93,8 @@ class Settling:
             outcome: what became of it.
             used: tokens; where they are not known, the estimate counts as spent.
             is_free: whether nothing can have been spent.
-            reason: why, where it failed.
-            batch: what it was, if its files may go.
+            reason: why it failed.
+            batch: whose files may go.
         """
         async for lines in self._orders.lines_of(order):
             claims = await self._held.take(self._ledger.claims.resume(tokens_in(lines)))

@@ -29,8 +29,14 @@ async def test_the_claims_of_a_machine_whose_clock_was_ahead_stand_still_for_no_
     await killed.held.ledger.prepare()
     await killed.collector.collect()
     bench.clock.set(-HOUR)
+    assert (await bench.ledger().overview()).clock_ahead is None
     await bench.drain()
     assert bench.upstream.states == {f"t{number}": DONE for number in range(10)}
+    ahead = (await bench.ledger().overview()).clock_ahead
+    assert ahead is not None
+    assert (ahead.owner, ahead.ahead_s) == ("another", HOUR)
+    bench.clock.now += 25 * HOUR
+    assert (await bench.ledger().overview()).clock_ahead is None
 
 
 async def test_a_report_that_waits_by_a_clock_that_was_ahead_is_sent_at_once(bench: Bench):

@@ -35,6 +35,10 @@ class ListedUpstream:
         self._entries = entries
         self.reports: dict[str, list[dict[str, Any]]] = {}
 
+    def list_again(self, entries: list[object]) -> None:
+        """Hand these out once more."""
+        self._entries = entries
+
     async def pending(self, limit: int) -> list[object]:
         """Hand out what was not handed out before."""
         page, self._entries = self._entries[:limit], self._entries[limit:]
@@ -65,13 +69,23 @@ async def test_no_entry_stops_a_shift_or_costs_its_neighbours_anything(tmp_path:
     pace = Pace(page=1000, batch=2000, backoff_s=0)
     poller = Poller(upstream, ledger, FakeProcessors(), pace)
     await ledger.prepare()
+    if seed:
+        # Another poller claims some of it, and is killed.
+        killed = Poller(
+            upstream, Ledger(documents, settings, owner="killed"), FakeProcessors(), pace
+        )
+        await killed.collector.collect()
+        await killed.held.release_all()
     async with poller.holding():
         await drain(poller.collector.collect, poller.process)
+        if not seed:
+            upstream.list_again(list(entries))
+            await drain(poller.collector.collect, poller.process)
     rows = await documents.find(ROWS, {})
     await documents.close()
 
     for number in range(0, per_seed, 100):
-        assert [report["state"] for report in upstream.reports[f"good {number}"]] == DONE
+        assert [r["state"] for r in upstream.reports[f"good {number}"]][:2] == DONE
     # Some ids are drawn more than once: what came first is given up for what comes later.
     assert {row["state"] for row in rows} <= {"reported", "rejected", "superseded"}
     assert {row["task_id"] for row in rows if row["state"] == "reported"} == set(upstream.reports)
