@@ -110,7 +110,7 @@ async def test_a_store_that_is_full_is_waited_for_and_nothing_is_claimed_meanwhi
 async def test_a_run_is_not_green_while_nobody_acknowledges_and_goes_on_by_itself(
     upstream: FakeUpstream, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, status: int
 ):
-    monkeypatch.setenv("REPORT_BACKOFF_SECONDS", "2")
+    monkeypatch.setenv("REPORT_BACKOFF_SECONDS", "1")
     monkeypatch.setenv("CLOCK_SKEW_SECONDS", "0")
     upstream.add("t1")
     upstream.add("t2")
@@ -129,7 +129,7 @@ async def test_a_run_is_not_green_while_nobody_acknowledges_and_goes_on_by_itsel
     with pytest.raises(BadAnswer):
         await poll_tasks(shift_seconds=0)
     upstream.break_results(None)
-    await poll_tasks(shift_seconds=4)
+    await poll_tasks(shift_seconds=8)
     assert upstream.states == {"t1": DONE, "t2": DONE}
     assert (await ledger.overview()).unacknowledged is None
 

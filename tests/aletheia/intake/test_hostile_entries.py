@@ -70,7 +70,7 @@ async def test_no_entry_stops_a_shift_or_costs_its_neighbours_anything(tmp_path:
     poller = Poller(upstream, ledger, FakeProcessors(), pace)
     await ledger.prepare()
     if seed:
-        # Another poller claims some of it, and is killed.
+        # Another poller claims some of it, and lets go of it.
         killed = Poller(
             upstream, Ledger(documents, settings, owner="killed"), FakeProcessors(), pace
         )
