@@ -13,12 +13,9 @@ from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.isolation import isolated
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, RowState, Task
 from aletheia.intake.pages import PageReader
-from aletheia.intake.ports import Upstream
+from aletheia.intake.ports import UPSTREAM, Upstream
 from aletheia.intake.replayer import Replayer
 from aletheia.intake.reporter import Reporter
-
-UPSTREAM = "upstream"
-"""Under what name the upstream's own trouble is known."""
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,12 @@
 """What intake needs from outside."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aletheia.analysis.processor import Finished
+
+UPSTREAM: Final = "upstream"
+"""What errors call the upstream."""
 
 
 class Upstream(Protocol):

@@ -7,6 +7,7 @@ from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, BadAnswer, Unavailable, retry_after_s
 from aletheia.intake.models import Claim, Entry, Outcome, RowState, Task
 from aletheia.intake.parsing import routing_json
+from aletheia.intake.ports import UPSTREAM
 from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
 from aletheia.intake.wording import failure_in
 from aletheia.status import Unacknowledged
@@ -98,7 +99,11 @@ class Reports:
     async def find_unacknowledged(self) -> Unacknowledged | None:
         """Return what is known of the reports whose answer was no acknowledgement, if any wait."""
         states = {"$in": [RowState.CLAIMED, RowState.KEPT]}
-        where = {"state": states, "report_error.code": BadAnswer.code}
+        where = {
+            "state": states,
+            "report_error.code": BadAnswer.code,
+            "report_error.dependency": UPSTREAM,
+        }
         count = await self._documents.count(ROWS, where)
         found = await self._documents.find(ROWS, where, sort="report_error.since", limit=1)
         if not count or not found:

@@ -138,6 +138,7 @@ class Rows:
             since = before.get("since") if is_same else None
             claim.report_error = {
                 "code": why.code,
+                "dependency": getattr(why, "dependency", None),
                 "message": message,
                 "since": since or self.clock.unix_s(),
             }

@@ -16,10 +16,10 @@ from aletheia.errors import (
 )
 from aletheia.intake.bulk.backlog import TASK_TYPE
 from aletheia.intake.bulk.preference import prefers_bulk
-from aletheia.intake.collector import UPSTREAM
 from aletheia.intake.held_claims import Batch
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.poller import Poller
+from aletheia.intake.ports import UPSTREAM
 
 log = logging.getLogger(__name__)
 

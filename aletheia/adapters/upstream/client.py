@@ -20,11 +20,9 @@ from aletheia.adapters.http_answers import Answer, load_json, read_date
 from aletheia.adapters.upstream.pages import read_page
 from aletheia.adapters.upstream.sign_in import SignIn
 from aletheia.errors import Conflict, Unavailable, Unreachable
+from aletheia.intake.ports import UPSTREAM
 
 T = TypeVar("T")
-
-UPSTREAM: Final = "upstream"
-"""What errors call the upstream."""
 
 ADDRESS: Final = "API_BASE_URL"
 """The setting that errors point to."""

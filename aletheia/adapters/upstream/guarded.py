@@ -3,9 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from aletheia.adapters.upstream.client import UPSTREAM
 from aletheia.errors import AletheiaError
-from aletheia.intake.ports import Upstream
+from aletheia.intake.ports import UPSTREAM, Upstream
 from aletheia.resilience.breaker import CircuitBreaker, Permit, is_breaker_failure
 
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from aletheia.adapters.upstream.client import UPSTREAM
 from aletheia.errors import AletheiaError, Conflict, InvalidTask, Refused
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
-from aletheia.intake.ports import Upstream
+from aletheia.intake.ports import UPSTREAM, Upstream
 from tests.aletheia.intake.conftest import Bench
 
 Answer = Callable[[str, bytes], AletheiaError | None]
