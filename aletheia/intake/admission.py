@@ -28,6 +28,9 @@ class Admission:
         except AletheiaError as outage:
             log.warning("task %r has to wait: %s", entry.id, outage)
             return None, None
+        except Exception as fault:
+            log.exception("task %r cannot be checked, and fails", entry.id)
+            return InvalidTask("internal_error", type(fault).__name__), None
 
     async def find_deferred(
         self, tasks: Iterable[tuple[Task, str]], batch: Batch, *, asks_again: bool = False

@@ -55,7 +55,7 @@ class Claims:
             ]
 
         async def claim_as_faulty(
-            unstorable: tuple[Entry, str, int], _: Exception
+            unstorable: tuple[Entry, str, int], _fault: Exception
         ) -> Sequence[Claim]:
             entry, _, number = unstorable
             problem = InvalidTask("unstorable_task", "the task cannot be written down")
@@ -82,10 +82,17 @@ class Claims:
             return [claim for claim in claims if claim.row_id in new]
 
         async def claim_bare(
-            unstorable: tuple[Entry, InvalidTask, int], _: Exception
+            unstorable: tuple[Entry, InvalidTask, int], _fault: Exception
         ) -> Sequence[Claim]:
             entry, problem, number = unstorable
-            return await claim([(replace(entry, json=stub_of(entry.id, {})), problem, number)])
+            bare = (replace(entry, json=stub_of(entry.id, {})), problem, number)
+            return await isolated(claim, [bare], leave_out)
+
+        async def leave_out(
+            hopeless: tuple[Entry, InvalidTask, int], fault: Exception
+        ) -> Sequence[Claim]:
+            await self.leave_out(hopeless[0], fault)
+            return []
 
         return await isolated(claim, entries, claim_bare)
 
@@ -161,9 +168,8 @@ class Claims:
         for row in found:
             try:
                 entry = parse_entry(row["task_json"])
-            except Exception as fault:
-                log.exception("the row %r cannot be read and is left out", row["_id"])
-                await self._leave_out_row(row, fault)
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it is of this row
+                await self.leave_out_row(row, fault)
                 continue
             claim = self._rows.claim_of(row, entry)
             claim.was_taken_over = True
@@ -186,9 +192,11 @@ class Claims:
         }
         await self._documents.upsert(ROWS, [Update(entry.row_id, Change(set=values))])
 
-    async def _leave_out_row(self, row: Document, fault: Exception) -> None:
+    async def leave_out_row(self, row: Document, fault: Exception) -> None:
+        """Take a row that cannot be read out of everybody's way."""
+        log.error("the row %r cannot be read and is left out", row["_id"], exc_info=fault)
         as_read = {"token": row["token"], "state": row["state"]}
-        change = Change(set=self._left_out(fault))
+        change = Change(set=self._left_out(fault), unset=DEAD_NAMES)
         await self._documents.update(ROWS, [Update(row["_id"], change, as_read)])
 
     def _left_out(self, fault: Exception) -> dict[str, Any]:

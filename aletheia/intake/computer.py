@@ -167,7 +167,7 @@ class Computer:
             ours = await self._held.ledger.reports.keep(some)
             return self._held.keep_ours([claim for claim, _ in some], ours)
 
-        async def keep_failure(unstorable: tuple[Claim, Outcome], _: Exception) -> list[Claim]:
+        async def keep_failure(unstorable: tuple[Claim, Outcome], _fault: Exception) -> list[Claim]:
             claim, _ = unstorable
             problem = ComputeFailed("unstorable_result", "the result cannot be written down")
             return await keep([(claim, self._wording(claim).failed(problem))])

@@ -37,7 +37,12 @@ class Replayer:
             await self._revive(dead_letter, batch, is_superseded=dead_letter["_id"] in superseded)
 
     async def _revive(self, dead_letter: Document, batch: Batch, *, is_superseded: bool) -> None:
-        entry = parse_entry(dead_letter["task_json"])
+        try:
+            entry = parse_entry(dead_letter["task_json"])
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it is of this row
+            self._held.tally.refused_replays += 1
+            await self._held.ledger.claims.leave_out_row(dead_letter, fault)
+            return
         problem, group = self._admission.check(entry)
         if is_superseded:
             problem = InvalidTask("superseded", "the upstream has handed out other work since")

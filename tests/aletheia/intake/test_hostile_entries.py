@@ -11,10 +11,11 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Change, Document, Update
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
+from aletheia.intake.models import Entry
 from aletheia.intake.parsing import parse_entry, parse_page
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
-from aletheia.intake.rows import ROWS
+from aletheia.intake.rows import ROWS, Rows
 from aletheia.settings import IntakeSettings
 from tests.aletheia.intake.conftest import Bench
 from tests.aletheia.intake.hostile import SURROGATE, Hostility, nested
@@ -120,27 +121,49 @@ def test_an_integer_that_cannot_be_written_costs_its_own_entry():
 async def test_an_entry_that_work_fails_on_unexpectedly_is_left_out_and_recorded(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
-    admit = bench.processors.admit
+    new = Rows.new
     asked: list[str] = []
 
-    def fail(task_type: str, task_input: dict[str, Any]) -> str:
-        asked.append(task_input["text"])
-        if task_input["text"].startswith("poison"):
+    def fail(self: Rows, entry: Entry, group: str, generation: int) -> Document:
+        asked.append(entry.id)
+        if entry.id in {"t3", "t4", "t17"}:
             raise RecursionError("made to fail")
-        return admit(task_type, task_input)
+        return new(self, entry, group, generation)
 
-    monkeypatch.setattr(bench.processors, "admit", fail)
+    monkeypatch.setattr(Rows, "new", fail)
     for number in range(25):
-        bench.add(f"t{number}", "poison" if number in (3, 4, 17) else "good")
-    poller = await bench.drain()
+        bench.add(f"t{number}")
+    await bench.drain()
     assert bench.upstream.states == {f"t{n}": DONE for n in range(25) if n not in (3, 4, 17)}
     rows = await bench.rows()
     assert {rows[f"t{n}"]["state"] for n in (3, 4, 17)} == {"rejected"}
     assert rows["t3"]["error"]["code"] == "internal_error"
-    assert poller.held.tally.rejected == 3
     asked.clear()
-    assert (await bench.drain()).held.tally.rejected == 0
+    await bench.drain()
     assert asked == [], "what was recorded is not tried again"
+
+
+async def test_an_input_that_cannot_be_checked_fails_its_own_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    admit = bench.processors.admit
+
+    def fail(task_type: str, task_input: dict[str, Any]) -> str:
+        if task_input["text"] == "poison":
+            raise RecursionError("made to fail")
+        return admit(task_type, task_input)
+
+    for number in range(5):
+        bench.add(f"t{number}", "poison" if number == 2 else "good")
+    taken = bench.poller()
+    await taken.held.ledger.prepare()
+    await taken.collector.collect()
+    await taken.held.release_all()
+    monkeypatch.setattr(bench.processors, "admit", fail)
+    await bench.drain()
+    assert {key: states[-1] for key, states in bench.upstream.states.items()} == {
+        f"t{n}": "failed" if n == 2 else "succeeded" for n in range(5)
+    }
 
 
 async def test_a_row_that_cannot_be_read_is_left_out_and_recorded(bench: Bench):
@@ -156,6 +179,22 @@ async def test_a_row_that_cannot_be_read_is_left_out_and_recorded(bench: Bench):
     await bench.drain()
     assert await bench.states() == {"t1": "rejected", "t2": "reported"}
     assert (await bench.drain()).held.tally.taken_over == 0
+
+
+async def test_a_dead_letter_that_cannot_be_read_stops_no_replay(bench: Bench):
+    bench.upstream.reopen_failed()
+    for number in range(3):
+        bench.add(f"t{number}", type="no_such_type")
+    await bench.drain()
+    (row,) = await bench.documents.find(ROWS, {"task_id": "t1"})
+    spoilt = Change(set={"task_json": "[" * 5000})
+    await bench.documents.update(ROWS, [Update(row["_id"], spoilt)])
+    poller = bench.poller()
+    found = await poller.held.ledger.dead_letters.find(limit=9)
+    await poller.collector.recall([row["_id"] for row in found])
+    assert poller.held.tally.refused_replays == 3
+    assert len(await poller.held.ledger.dead_letters.find(limit=9)) == 2
+    assert (await bench.states())["t1"] == "rejected"
 
 
 async def test_a_result_that_cannot_be_written_down_fails_its_own_task(
