@@ -6,10 +6,10 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from statistics import median
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from aiohttp import hdrs
@@ -24,6 +24,9 @@ from aletheia.intake.ports import UPSTREAM
 
 T = TypeVar("T")
 
+Ask: TypeAlias = Callable[..., Awaitable[Answer]]
+"""Sends a request once, with the `headers` and `secrets` that sign in."""
+
 ADDRESS: Final = "API_BASE_URL"
 """The setting that errors point to."""
 
@@ -31,15 +34,6 @@ MAX_PAGE_BYTES: Final = 64 * 2**20
 """Longest page that is read, bytes."""
 
 _SIGN_IN_REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-
-
-@dataclass(slots=True)
-class _Request:
-    method: str
-    url: URL
-    body: bytes | None = None
-    max_bytes: int | None = None
-    """How much of a 2xx answer is read; `None` where only its beginning matters."""
 
 
 class HttpUpstream:
@@ -88,14 +82,15 @@ class HttpUpstream:
     async def pending(self, limit: int) -> list[object]:
         """See `aletheia.intake.ports.Upstream.pending`."""
         url = URL(f"{self._tasks_url}pending?limit={limit}", encoded=True)
-        request = _Request("GET", url, max_bytes=self._max_page_bytes)
-        return await self._call(request, read_page)
+        ask = partial(self._http.exchange, "GET", url, max_bytes=self._max_page_bytes)
+        return await self._call(ask, read_page)
 
     async def report(self, task_id: str, body: bytes) -> None:
         """See `aletheia.intake.ports.Upstream.report`."""
         segment = quote(task_id, safe="", errors="surrogatepass")
         url = URL(self._tasks_url + segment, encoded=True)
-        await self._call(_Request("PATCH", url, body), _read_acknowledgement)
+        ask = partial(self._http.exchange, "PATCH", url, body=body)
+        await self._call(ask, _read_acknowledgement)
 
     def clock_skew_s(self) -> float | None:
         """Estimate how far the upstream's clock is ahead of ours, seconds, to about half of one."""
@@ -106,14 +101,14 @@ class HttpUpstream:
         ]
         return median(skews) if skews else None
 
-    def _call(self, request: _Request, read: Callable[[bytes], T]) -> Awaitable[T]:
+    def _call(self, ask: Ask, read: Callable[[bytes], T]) -> Awaitable[T]:
         """Send a request until it is answered for good or its tries are used up."""
         may_be_done = False
 
         async def send() -> T:
             nonlocal may_be_done
             try:
-                return await self._try(request, read)
+                return await self._try(ask, read)
             except Unavailable as error:
                 may_be_done = may_be_done or _may_be_done(error)
                 raise
@@ -126,28 +121,22 @@ class HttpUpstream:
 
         return self._retries.send(send)
 
-    async def _try(self, request: _Request, read: Callable[[bytes], T]) -> T:
+    async def _try(self, ask: Ask, read: Callable[[bytes], T]) -> T:
         async with self._slots:
             header = await self._sign_in.header()
-            answer = await self._exchange(request, header)
+            answer = await self._exchange(ask, header)
             if header is not None and answer.status in _SIGN_IN_REFUSED:
                 fresh = await self._sign_in.refresh(header)
                 if fresh is not None:
-                    answer = await self._exchange(request, fresh)
+                    answer = await self._exchange(ask, fresh)
         if answer.is_success:
             return answer.read(read)
         raise answer.to_error()
 
-    async def _exchange(self, request: _Request, header: str | None) -> Answer:
-        """Send a request once and read what matters of its answer."""
-        answer = await self._http.exchange(
-            request.method,
-            request.url,
-            body=request.body,
-            headers=None if header is None else {hdrs.AUTHORIZATION: header},
-            secrets=() if header is None else (header.removeprefix("Bearer "),),
-            max_bytes=request.max_bytes,
-        )
+    async def _exchange(self, ask: Ask, header: str | None) -> Answer:
+        headers = {} if header is None else {hdrs.AUTHORIZATION: header}
+        secrets = () if header is None else (header.removeprefix("Bearer "),)
+        answer = await ask(headers=headers, secrets=secrets)
         self._dates.append((answer.headers.get(hdrs.DATE), answer.received_at))
         return answer
 
