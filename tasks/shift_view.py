@@ -74,7 +74,8 @@ class ShiftView:
         tally, patience = self._shift.poller.held.tally, self._patience
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
-            waited_s = patience.waited_s
-            obstacle = waited_s and f"the store is waited for, {waited_s:.0f} s: {patience.reason}"
+            obstacle = ""
+            if (waited_s := patience.waited_s) is not None:
+                obstacle = f"the store is waited for, {waited_s:.0f} s: {patience.reason}"
             done, claimed = tally.succeeded + tally.failed, tally.claimed + tally.taken_over
-            await self._bar.move(done, claimed, obstacle or "")
+            await self._bar.move(done, claimed, obstacle)
