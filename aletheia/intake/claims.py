@@ -91,7 +91,7 @@ class Claims:
         async def leave_out(
             hopeless: tuple[Entry, InvalidTask, int], fault: Exception
         ) -> Sequence[Claim]:
-            await self.leave_out(hopeless[0], fault)
+            await self._rows.leave_out(hopeless[0], fault)
             return []
 
         return await isolated(claim, entries, claim_bare)
@@ -169,7 +169,7 @@ class Claims:
             try:
                 entry = parse_entry(row["task_json"])
             except Exception as fault:  # noqa: BLE001 - whatever it is, it is of this row
-                await self.leave_out_row(row, fault)
+                await self._rows.leave_out_row(row, fault)
                 continue
             claim = self._rows.claim_of(row, entry)
             claim.was_taken_over = True
@@ -179,34 +179,6 @@ class Claims:
             updates.append(self._rows.taking(claim, as_read))
             claims.append(claim)
         return await self._rows.take(claims, updates)
-
-    async def leave_out(self, entry: Entry, fault: Exception) -> None:
-        """Record an entry that nothing can be done about, since each try fails unexpectedly."""
-        values = {
-            "task_id": entry.id,
-            "content_hash": entry.content_hash,
-            "task_json": stub_of(entry.id, {}),
-            "token": 1,
-            "generation": 1,
-            **self._left_out(fault),
-        }
-        await self._documents.upsert(ROWS, [Update(entry.row_id, Change(set=values))])
-
-    async def leave_out_row(self, row: Document, fault: Exception) -> None:
-        """Take a row that cannot be read out of everybody's way."""
-        log.error("the row %r cannot be read and is left out", row["_id"], exc_info=fault)
-        as_read = {"token": row["token"], "state": row["state"]}
-        change = Change(set=self._left_out(fault), unset=DEAD_NAMES)
-        await self._documents.update(ROWS, [Update(row["_id"], change, as_read)])
-
-    def _left_out(self, fault: Exception) -> dict[str, Any]:
-        error = {"code": "internal_error", "message": type(fault).__name__, "retryable": False}
-        return {
-            "state": RowState.REJECTED,
-            "error": error,
-            "finished_at": self._now_s(),
-            **self._rows.terms.released,
-        }
 
     # Moving on
 

@@ -160,7 +160,7 @@ class Collector:
                 raise
 
         async def leave_out(entry: Entry, fault: Exception) -> Sequence[int]:
-            await claims.leave_out(entry, fault)
+            await self._held.ledger.rows.leave_out(entry, fault)
             tally.rejected += 1
             return []
 

@@ -41,7 +41,7 @@ class Replayer:
             entry = parse_entry(dead_letter["task_json"])
         except Exception as fault:  # noqa: BLE001 - whatever it is, it is of this row
             self._held.tally.refused_replays += 1
-            await self._held.ledger.claims.leave_out_row(dead_letter, fault)
+            await self._held.ledger.rows.leave_out_row(dead_letter, fault)
             return
         problem, group = self._admission.check(entry)
         if is_superseded:

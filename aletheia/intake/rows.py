@@ -11,6 +11,7 @@ from typing import Any, Final
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, InvalidTask
 from aletheia.intake.models import Claim, Entry, Outcome, RowState
+from aletheia.intake.parsing import stub_of
 from aletheia.intake.wording import ReportDialect, Wording
 from aletheia.store.clock import Clock, TimeUnit
 from aletheia.store.lease import LeaseTerms
@@ -167,6 +168,34 @@ class Rows:
         """Take rows; what somebody else has taken meanwhile is left out."""
         done = await self.documents.update(ROWS, updates)
         return [claim for claim, is_ours in zip(claims, done, strict=True) if is_ours]
+
+    async def leave_out(self, entry: Entry, fault: Exception) -> None:
+        """Record an entry that nothing can be done about, since each try fails unexpectedly."""
+        values = {
+            "task_id": entry.id,
+            "content_hash": entry.content_hash,
+            "task_json": stub_of(entry.id, {}),
+            "token": 1,
+            "generation": 1,
+            **self._left_out(fault),
+        }
+        await self.documents.upsert(ROWS, [Update(entry.row_id, Change(set=values))])
+
+    async def leave_out_row(self, row: Document, fault: Exception) -> None:
+        """Take a row that cannot be read out of everybody's way."""
+        log.error("the row %r cannot be read and is left out", row["_id"], exc_info=fault)
+        as_read = {"token": row["token"], "state": row["state"]}
+        change = Change(set=self._left_out(fault), unset=DEAD_NAMES)
+        await self.documents.update(ROWS, [Update(row["_id"], change, as_read)])
+
+    def _left_out(self, fault: Exception) -> dict[str, Any]:
+        error = {"code": "internal_error", "message": type(fault).__name__, "retryable": False}
+        return {
+            "state": RowState.REJECTED,
+            "error": error,
+            "finished_at": self.clock.unix_s(),
+            **self.terms.released,
+        }
 
     def held_where(self, claim: Claim) -> dict[str, Any]:
         """Return the condition that a claim is ours, whatever state a write puts it in now."""
