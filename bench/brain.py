@@ -8,8 +8,8 @@ vectors lie around theirs. 10,000 items are upserted with constraints and index 
 is online, thrice; then one statement an item. Searches are those of held-out texts, with the ten
 nearest of each compared with brute force. Up to 20,000 items a project is compared in full. Above
 that the index is asked until the vectors have been read into memory, and all are compared from then
-on: `growth` is of searches with all vectors in memory, `growth_by_index` of those by the index
-alone, at both sizes.
+on: `p50_ms_neo4j` is of searches with all vectors in memory, `p50_ms_neo4j_by_index` of those by
+the index alone; `growth` is a figure at 100,000 items over the same at 10,000.
 """
 
 import argparse
@@ -58,11 +58,11 @@ SIMILAR_FROM: Final = 0.5
 DEPARTMENT: Final = BrainDepartment("bench", "Bench", 1)
 
 BOUNDS: Final[dict[str, tuple[str, float]]] = {
-    "seconds_neo4j": ("most", 5),
-    "vs_one_by_one": ("least", 10),
-    "growth": ("most", 2),
-    "p50_ms_embedded": ("most", 30),
-    "recall_at_10": ("least", 0.99),
+    "seconds_neo4j": ("max", 5),
+    "vs_one_by_one": ("min", 10),
+    "p50_ms_neo4j": ("max", 15),
+    "p50_ms_embedded": ("max", 30),
+    "recall_at_10": ("min", 0.99),
 }
 
 Vectors = NDArray[np.float32]
@@ -266,7 +266,7 @@ async def main(*, is_quick: bool) -> None:
     figures["missed"] = [
         name
         for name, (side, bound) in BOUNDS.items()
-        if (figures[name] > bound if side == "most" else figures[name] < bound)
+        if (figures[name] > bound if side == "max" else figures[name] < bound)
     ]
     _print_table(figures)
     print_json(figures | describe_machine())

@@ -64,9 +64,9 @@ NEAREST: Final = 20
 """Of the pairs of an item and its that many nearest, so many reach the judge."""
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
-    "vs_brute_force": ("most", 1.1),
-    "recall": ("least", 0.99),
-    "judged_share": ("most", 0.05),
+    "vs_brute_force": ("max", 1.1),
+    "recall": ("min", 0.99),
+    "judged_share": ("max", 0.05),
 }
 
 
@@ -297,7 +297,7 @@ async def main(existing: int, *, is_written: bool) -> None:
     figures["missed"] = [
         name
         for name, (side, bound) in BOUNDS.items()
-        if (figures[name] > bound if side == "most" else figures[name] < bound)
+        if (figures[name] > bound if side == "max" else figures[name] < bound)
     ]
     _print_tables(figures, accuracies)
     print_json(figures | describe_machine())

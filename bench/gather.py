@@ -7,8 +7,8 @@ one JSON object on its last line.
     ms_per_iteration  a run of 50 iterations over 7 departments, from its first event to that of
                       its last department, over its iterations: with an LLM that answers at once;
                       to open and close a run takes `seconds_around` on top
-    growth            time from one iteration to the next, the median of a run: with 100,000 items
-                      there already over 1,000, their vectors kept
+    ms_beside_100000  time from one iteration to the next, the median of a run beside 100,000 items,
+                      their vectors in memory; `growth` is this over the same beside 1,000 items
     minutes           the same run with an LLM behind HTTP that takes a tenth of 8 s, times ten
     vs_one            wall time of three runs at once over that of one, an LLM that takes 0.8 s
 """
@@ -43,9 +43,9 @@ SHORT: Final = 14
 
 RUN_TIMEOUT_S: Final = 600.0
 
-MOST: Final[Mapping[str, float]] = {
+MAX: Final[Mapping[str, float]] = {
     "ms_per_iteration": 60,
-    "growth": 2,
+    "ms_beside_100000": 80,
     "minutes": 10,
     "vs_one": 1.3,
 }
@@ -75,9 +75,9 @@ async def bench(existing: int) -> None:
     for title in ("figure", "measured", "at most"):
         table.add_column(title, justify="left" if title == "figure" else "right")
     for name, value in figures.items():
-        is_good = value <= MOST[name]
+        is_good = value <= MAX[name]
         shown = f"{value:.2f}" if is_good else f"[bold red]{value:.2f}[/]"
-        table.add_row(name, shown, f"{MOST[name]:g}")
+        table.add_row(name, shown, f"{MAX[name]:g}")
     printer = console()
     printer.print()
     printer.print(table)
@@ -86,7 +86,7 @@ async def bench(existing: int) -> None:
     print_json(
         {
             **{name: round(value, 3) for name, value in figures.items()},
-            "missed": [name for name, value in figures.items() if value > MOST[name]],
+            "missed": [name for name, value in figures.items() if value > MAX[name]],
             **extra,
             **describe_machine(),
         }
@@ -131,14 +131,15 @@ async def measure_instant(own: Program, existing: int) -> tuple[dict[str, float]
         tell(f"beside {items:,} items: {medians[-1]:.1f} ms an iteration; {_describe(run)}")
     figures = {
         "ms_per_iteration": median(run["worked_ms"] / run["iterations"] for run in runs),
-        "growth": medians[1] / medians[0],
+        "ms_beside_100000": medians[1],
     }
     extra = {
         "rounds": [round(run["worked_ms"] / run["iterations"], 1) for run in runs],
         "seconds_around": round(median(r["seconds"] - r["worked_ms"] / 1000 for r in runs), 2),
         "iterations": [run["iterations"] for run in runs],
+        "growth": round(medians[1] / medians[0], 2),
         f"ms_beside_{FEW}": round(medians[0], 1),
-        f"ms_beside_{existing}": round(medians[1], 1),
+        "existing": existing,
     }
     return figures, extra
 
@@ -176,7 +177,7 @@ def _describe(run: Message) -> str:
 def main() -> None:
     """Run the bench."""
     parser = argparse.ArgumentParser(prog="python -m bench.gather", description=__doc__)
-    parser.add_argument("--existing", type=int, default=MANY, help="items for `growth`")
+    parser.add_argument("--existing", type=int, default=MANY, help="items of `ms_beside_100000`")
     asked = parser.parse_args()
     perform(partial(bench, asked.existing))
 
