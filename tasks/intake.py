@@ -23,6 +23,9 @@ from tasks.shift_view import ShiftView
 MIN_USAGE_DAYS: Final = 2
 """How long calls are stored at least: today's budget counts them."""
 
+WATCH_EVERY_S: Final = 1.0
+"""Between two reads of the run's own state, seconds: a shift is short of processor time."""
+
 MAX_REST_S: Final = 15.0
 """Longest sleep within one step, seconds: a suspended run ends at the next step."""
 
@@ -42,7 +45,10 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
             shift.poller.held.stop(is_stopping=is_paused)
 
     patience = Patience()
-    async with cancelling.heard(stop_claiming), open_session(patience=patience) as session:
+    async with (
+        cancelling.heard(stop_claiming, WATCH_EVERY_S),
+        open_session(patience=patience) as session,
+    ):
         shift = await begin_shift(shift_seconds)
         await _delete_old_usage()
         # What has been imported so far stays: a collection of garbage, which stops everything,
