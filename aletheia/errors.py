@@ -44,15 +44,10 @@ class AletheiaError(Exception):
 
 @dataclass(eq=False)
 class InvalidTask(AletheiaError):
-    """A task that cannot be done as it stands.
+    """A task that cannot be done as it stands."""
 
-    Args:
-        code: stable, lower case with underscores, such as `unknown_type` or `empty_text`.
-        message: one sentence for whoever sent the task.
-    """
-
-    code: str = field()  # without the default of the root
-    message: str
+    code: str = field()  # stable, such as `empty_text`; without the default of the root
+    message: str  # one sentence for whoever sent the task
 
     def __str__(self) -> str:
         return self.message
@@ -60,22 +55,15 @@ class InvalidTask(AletheiaError):
 
 @dataclass(eq=False)
 class Unavailable(AletheiaError):
-    """An outside system is out of reach for now.
-
-    Args:
-        dependency: its name, such as `upstream` or `store`.
-        reason: what was seen, without secrets.
-        retry_after_s: seconds it asked us to wait, if it did.
-        status: its HTTP status, if it gave one.
-    """
+    """An outside system is out of reach for now."""
 
     code = "unavailable"
     retryable = True
 
-    dependency: str
-    reason: str
-    retry_after_s: float | None = None
-    status: int | None = None
+    dependency: str  # its name, such as `upstream` or `store`
+    reason: str  # what was seen, without secrets
+    retry_after_s: float | None = None  # seconds it asked us to wait, if it did
+    status: int | None = None  # its HTTP status, if it gave one
 
     def __str__(self) -> str:
         return f"{self.dependency} is unavailable: {self.reason}"
@@ -109,16 +97,13 @@ class QuotaExhausted(Unavailable):
 
 @dataclass(eq=False)
 class Refused(AletheiaError):
-    """An outside system refused with an HTTP status, and will refuse again.
-
-    `reason` is the beginning of its answer, without secrets.
-    """
+    """An outside system refused with an HTTP status, and will refuse again."""
 
     code = "refused"
 
     dependency: str
     status: int
-    reason: str = ""
+    reason: str = ""  # the beginning of its answer, without secrets
 
     def __str__(self) -> str:
         said = f": {self.reason}" if self.reason else ""
@@ -139,14 +124,11 @@ class NotFound(Refused):
 
 @dataclass(eq=False)
 class Conflict(Refused):
-    """409: what we ask for has been settled, elsewhere or by us.
-
-    `may_be_ours`: an earlier try got no definite answer and may be what settled it.
-    """
+    """409: what we ask for has been settled, elsewhere or by us."""
 
     code = "conflict"
 
-    may_be_ours: bool = False
+    may_be_ours: bool = False  # an earlier try without a definite answer may have settled it
 
 
 @dataclass(eq=False)
@@ -165,16 +147,11 @@ class ModelUnavailable(AletheiaError):
 
 @dataclass(eq=False)
 class ComputeFailed(AletheiaError):
-    """Computing a task failed in a way another attempt may mend.
-
-    Args:
-        code: stable, such as `model_crashed` or `bad_vector`.
-        message: what happened.
-    """
+    """Computing a task failed in a way another attempt may mend."""
 
     retryable = True
 
-    code: str = field()  # without the default of the root
+    code: str = field()  # stable, such as `model_crashed`
     message: str
 
     def __str__(self) -> str:
@@ -182,33 +159,23 @@ class ComputeFailed(AletheiaError):
 
 
 class Deferred(AletheiaError):
-    """What is asked for is not allowed now; nothing was sent and nothing was charged.
-
-    Attributes:
-        until: when it may be asked for again, in UTC; `None` if waiting does not help this run.
-    """
+    """What is asked for is not allowed now; nothing was sent and nothing was charged."""
 
     code = "held_up"
     retryable = True
 
-    until: datetime | None
+    until: datetime | None  # when to ask again, in UTC; `None` if waiting does not help this run
 
 
 @dataclass(eq=False)
 class RateLimited(Deferred):
-    """A provider is over one of its limits.
-
-    Args:
-        provider: its name.
-        until: when a call of this weight is allowed, if no other one comes before it.
-        tiers: the limits that are reached, such as `minute`.
-    """
+    """A provider is over one of its limits."""
 
     code = "rate_limited"
 
     provider: str
-    until: datetime | None
-    tiers: tuple[str, ...] = ()
+    until: datetime | None  # when a call of this weight is allowed, if no other one comes before it
+    tiers: tuple[str, ...] = ()  # the limits that are reached, such as `minute`
 
     def __str__(self) -> str:
         per = f" per {' and '.join(self.tiers)}" if self.tiers else ""
@@ -217,23 +184,15 @@ class RateLimited(Deferred):
 
 @dataclass(eq=False)
 class BudgetExceeded(Deferred):
-    """A budget has no room for a call.
-
-    Args:
-        budget: the setting, such as `BUDGET_USD_PER_DAY`.
-        limit: its value, USD or tokens.
-        spent: what is spent or reserved of it.
-        asked: what the call may take at most.
-        until: when the budget begins anew, in UTC; `None` for the budget of a run.
-    """
+    """A budget has no room for a call."""
 
     code = "budget_exceeded"
 
-    budget: str
-    limit: Decimal | int
-    spent: Decimal | int
-    asked: Decimal | int
-    until: datetime | None
+    budget: str  # the setting, such as `BUDGET_USD_PER_DAY`
+    limit: Decimal | int  # its value, USD or tokens
+    spent: Decimal | int  # what is spent or reserved of it
+    asked: Decimal | int  # what the call may take at most
+    until: datetime | None  # when the budget begins anew, in UTC; `None` for the budget of a run
 
     def __str__(self) -> str:
         unit = "USD" if "_USD_" in self.budget else "tokens"

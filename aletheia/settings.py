@@ -11,17 +11,15 @@ from typing import Final, Literal, TypeAlias
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
-class Settings(BaseSettings):
-    """An area of settings, read from the environment and from `.env`."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True, allow_inf_nan=False
-    )
+FROM_ENVIRONMENT = SettingsConfigDict(
+    frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True, allow_inf_nan=False
+)
 
 
-class IntakeSettings(Settings):
+class IntakeSettings(BaseSettings):
     """How a poller behaves towards the upstream API and the ledger."""
+
+    model_config = FROM_ENVIRONMENT
 
     poll_limit: int = Field(
         default=10,
@@ -110,8 +108,10 @@ REMOTE_BATCH_TASKS: Final = 2048
 """`BATCH_MAX_TASKS` where it is not set (SPEC §1, Pages and batches)."""
 
 
-class EmbeddingSettings(Settings):
+class EmbeddingSettings(BaseSettings):
     """Which provider embeds, with which model."""
+
+    model_config = FROM_ENVIRONMENT
 
     environment: Literal["development", "staging", "production"] = Field(
         default="development", description="`production` refuses the mock."
@@ -192,14 +192,18 @@ class EmbeddingSettings(Settings):
         return self.processing_mode in {"openai", "ollama", "hybrid"}
 
 
-class OpenAISettings(Settings):
+class OpenAISettings(BaseSettings):
     """How OpenAI, or a server that speaks its API, is asked."""
+
+    model_config = FROM_ENVIRONMENT
 
     openai_timeout: float = Field(default=60, gt=0, description="Per request, seconds.")
 
 
-class OllamaSettings(Settings):
+class OllamaSettings(BaseSettings):
     """Where Ollama is and how it is asked."""
+
+    model_config = FROM_ENVIRONMENT
 
     ollama_base_url: str = Field(
         default="http://localhost:11434", description="Root of Ollama's API, without /api."
@@ -213,24 +217,30 @@ class OllamaSettings(Settings):
     )
 
 
-class StoreSettings(Settings):
+class StoreSettings(BaseSettings):
     """Where the embedded store keeps its files."""
+
+    model_config = FROM_ENVIRONMENT
 
     aletheia_data_dir: Path = Field(
         default=Path(".aletheia"), description="Directory of the embedded store, on a local disk."
     )
 
 
-class LogSettings(Settings):
+class LogSettings(BaseSettings):
     """What is logged."""
+
+    model_config = FROM_ENVIRONMENT
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
     )
 
 
-class RateLimitSettings(Settings):
+class RateLimitSettings(BaseSettings):
     """How much `openai` and `ollama` are asked, each; `local` and `mock` are not limited."""
+
+    model_config = FROM_ENVIRONMENT
 
     rate_limit_enabled: bool = Field(
         default=True, description="Whether calls to `openai` and `ollama` are limited."
@@ -249,8 +259,10 @@ class RateLimitSettings(Settings):
     )
 
 
-class BreakerSettings(Settings):
+class BreakerSettings(BaseSettings):
     """When a dependency that fails is left alone for a while."""
+
+    model_config = FROM_ENVIRONMENT
 
     circuit_breaker_threshold: int = Field(
         default=5, ge=1, description="Failures in a row, over all processes, that open a breaker."
@@ -260,8 +272,10 @@ class BreakerSettings(Settings):
     )
 
 
-class BudgetSettings(Settings):
+class BudgetSettings(BaseSettings):
     """How much may be spent on remote providers."""
+
+    model_config = FROM_ENVIRONMENT
 
     budget_usd_per_day: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="Per UTC day; empty: no bound. USD."
@@ -289,8 +303,10 @@ class BudgetSettings(Settings):
     )
 
 
-class BulkSettings(Settings):
+class BulkSettings(BaseSettings):
     """When and how large backlogs are sent as batches."""
+
+    model_config = FROM_ENVIRONMENT
 
     openai_bulk_above: int | None = Field(
         default=None,
@@ -304,30 +320,24 @@ class BulkSettings(Settings):
     )
 
 
-LLMProvider: TypeAlias = Literal["openrouter", "openai", "anthropic"]
-
-DEFAULT_LLM_MODELS: Final[Mapping[LLMProvider, str]] = {
-    "openrouter": "anthropic/claude-sonnet-4.5",
-    "openai": "gpt-4.1-mini",
-    "anthropic": "claude-sonnet-4-5",
-}
-"""What writes and judges where `DEFAULT_LLM_MODEL` names no model."""
-
-
-class LLMSettings(Settings):
+class LLMSettings(BaseSettings):
     """Which chat model writes and judges."""
 
-    default_llm_model: str | None = Field(
-        default=None,
+    model_config = FROM_ENVIRONMENT
+
+    default_llm_model: str = Field(
+        default="anthropic/claude-sonnet-4.5",
+        min_length=1,
         description="Model that judges, and that writes for departments that name none or one "
-        "that does not exist; empty: `anthropic/claude-sonnet-4.5` (openrouter), `gpt-4.1-mini` "
-        "(openai), `claude-sonnet-4-5` (anthropic).",
+        "that does not exist.",
     )
     llm_timeout: float = Field(default=60, gt=0, description="Per request, seconds.")
 
 
-class GatherSettings(Settings):
+class GatherSettings(BaseSettings):
     """How departments are filled."""
+
+    model_config = FROM_ENVIRONMENT
 
     gather_batch_items: int = Field(
         default=8, ge=5, le=10, description="Items asked for in one iteration."
@@ -345,8 +355,10 @@ class GatherSettings(Settings):
     )
 
 
-class BrainSettings(Settings):
+class BrainSettings(BaseSettings):
     """How the Brain is asked."""
+
+    model_config = FROM_ENVIRONMENT
 
     brain_timeout: float = Field(
         default=30,
@@ -355,16 +367,20 @@ class BrainSettings(Settings):
     )
 
 
-class ServiceSettings(Settings):
+class ServiceSettings(BaseSettings):
     """Where the service listens."""
+
+    model_config = FROM_ENVIRONMENT
 
     metrics_port: int = Field(
         default=8001, ge=1, le=65_535, description="Port of `aletheia serve`."
     )
 
 
-class EventSettings(Settings):
+class EventSettings(BaseSettings):
     """Where events of gather runs may be sent."""
+
+    model_config = FROM_ENVIRONMENT
 
     webhook_allowed_hosts: str = Field(
         default="",

@@ -1,7 +1,4 @@
-"""Credentials as Prefect blocks; each builds a client and holds no connection.
-
-What cannot be right, or is missing, is `Misconfigured`.
-"""
+"""Credentials as Prefect blocks; each builds a client and holds no connection."""
 
 from blocks.brain import BrainCredentials
 from blocks.departments import PayloadCredentials

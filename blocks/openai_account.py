@@ -13,7 +13,6 @@ from aletheia.settings import (
     IntakeSettings,
     OpenAISettings,
 )
-from blocks.secret_values import value_of
 
 if TYPE_CHECKING:
     from aletheia.adapters.openai.batches import OpenAIBatches
@@ -43,12 +42,12 @@ class OpenAICredentials(CredentialsBlock):
     @property
     def is_placeholder(self) -> bool:
         """Whether the key is the one that examples have."""
-        return value_of(self.api_key) == PLACEHOLDER
+        return self._key() == PLACEHOLDER
 
     @property
     def has_key(self) -> bool:
         """Whether there is a key that may open something."""
-        return bool(value_of(self.api_key)) and not self.is_placeholder
+        return bool(self._key()) and not self.is_placeholder
 
     def choose_mode(self) -> tuple[EmbeddingSettings, str]:
         """Return the settings with the mode that embeds, and why it does (SPEC §2)."""
@@ -66,7 +65,9 @@ class OpenAICredentials(CredentialsBlock):
     ) -> "OpenAIEmbedder":
         """Build an embedder; the caller opens and closes it.
 
-        `guard` guards every request, which has at most `max_inputs` texts, by default OpenAI's.
+        Args:
+            guard: guards every request.
+            max_inputs: most texts in a request; `None` is OpenAI's own limit.
 
         Raises:
             Misconfigured: there is no key, or it cannot be sent, or the address is none.
@@ -84,7 +85,7 @@ class OpenAICredentials(CredentialsBlock):
             )
         settings, _ = self.choose_mode()
         return OpenAIEmbedder(
-            value_of(self.api_key),
+            self._key(),
             base_url=self.base_url,
             default_model=settings.default_model
             if settings.processing_mode == "openai"
@@ -98,7 +99,11 @@ class OpenAICredentials(CredentialsBlock):
         )
 
     def get_batches(self) -> "OpenAIBatches":
-        """Build a client of the Batch API; the caller opens and closes it."""
+        """Build a client of the Batch API; the caller opens and closes it.
+
+        Raises:
+            Misconfigured: there is no key, or it cannot be sent, or the address is none.
+        """
         from aletheia.adapters.openai.batches import OpenAIBatches  # noqa: PLC0415 - slow to import
 
         if not self.has_key:
@@ -107,9 +112,12 @@ class OpenAICredentials(CredentialsBlock):
             )
         settings, _ = self.choose_mode()
         return OpenAIBatches(
-            value_of(self.api_key),
+            self._key(),
             base_url=self.base_url,
             default_model=settings.default_model,
             dimensions=settings.embedding_dimensions,
             timeout_s=OpenAISettings().openai_timeout,
         )
+
+    def _key(self) -> str:
+        return "" if self.api_key is None else self.api_key.get_secret_value().strip()

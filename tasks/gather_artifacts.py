@@ -95,7 +95,7 @@ def describe_calibration(chosen: ChosenCalibration) -> str:
     }[chosen.source]
     return (
         f"Two items are duplicates at a similarity of {DUPLICATE_AT:.2f}, which is a raw cosine of "
-        f"{chosen.duplicate_at_cosine:.4f} {source} `{chosen.calibration.model}`."
+        f"{chosen.calibration.to_cosine(DUPLICATE_AT):.4f} {source} `{chosen.calibration.model}`."
     )
 
 

@@ -87,13 +87,7 @@ class DeadEvent:
 class FanOut:
     """Feeds receivers from the log; any number of processes may do so at once.
 
-    Args:
-        documents: the store, open.
-        events: the log.
-        sinks: by kind; a cursor of another kind is left to processes that have one.
-        pace: how patient it is.
-        clock: what leases, pauses and ages go by.
-        draw: draws a share of the second half of each pause, in `[0, 1]`.
+    A cursor of a kind for which there is no sink is left to processes that have one.
     """
 
     def __init__(

@@ -26,22 +26,14 @@ PURGED: Final = "aletheia_gather_purged"
 
 @dataclass(frozen=True, slots=True)
 class SavedEvent:
-    """An event as it stands in the log of its project.
-
-    Attributes:
-        seq: its number there, from 1 and without gaps.
-        at: when it was added.
-        run_id: the run that added it.
-        body: the JSON that everybody gets: the event's fields, `seq` and `timestamp` (UTC).
-        is_last: no further event of its run follows.
-    """
+    """An event as it stands in the log of its project."""
 
     project_id: str
-    seq: int
-    at: datetime
-    run_id: str
-    body: bytes
-    is_last: bool
+    seq: int  # its number there, from 1 and without gaps
+    at: datetime  # when it was added
+    run_id: str  # the run that added it
+    body: bytes  # the JSON that everybody gets: the event's fields, `seq` and `timestamp` (UTC)
+    is_last: bool  # no further event of its run follows
 
     @property
     def id(self) -> str:
@@ -69,13 +61,8 @@ class EventLog:
         """Add an event, unless one with its key is there; return it as it is saved.
 
         May be repeated after any error, and after a crash, with the same outcome as once. The key
-        is made of run, type, department and iteration.
-
-        Args:
-            event: the event.
-            run_id: the run that adds it.
-            department_id: since slugs need not differ; the event's own slug if empty.
-            iteration: in this department, from 1; of a `deduplicating`, which does not have it.
+        is made of run, type, department (by its id, since slugs need not differ) and iteration,
+        which is to be given for a `deduplicating` alone.
         """
         project_id = check_project_id(event.project_id)
         if isinstance(event, IterationComplete):

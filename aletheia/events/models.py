@@ -35,21 +35,15 @@ class Deduplicating(_Said):
 
 
 class IterationComplete(_Said):
-    """An iteration's items are saved and scored.
-
-    Attributes:
-        iteration: in this department, from 1.
-        total_iterations: in the run so far.
-        items_created: saved by this iteration.
-    """
+    """An iteration's items are saved and scored."""
 
     type: Literal["iteration_complete"] = "iteration_complete"
     department: str
     department_name: str
-    iteration: int = Field(ge=1)
-    total_iterations: int = Field(ge=1)
+    iteration: int = Field(ge=1)  # in this department, from 1
+    total_iterations: int = Field(ge=1)  # in the run so far
     quality_score: _Quality
-    items_created: _Count
+    items_created: _Count  # saved by this iteration
     threshold: _Quality
 
 

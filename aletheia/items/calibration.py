@@ -47,17 +47,12 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Accuracy of a threshold over so many pairs, with so many duplicates among them.
-
-    Attributes:
-        precision: share of duplicates among the pairs called one; 1 if none was.
-        recall: share of the duplicates that were called one; 1 if there are none.
-    """
+    """Accuracy of a threshold over so many pairs, with so many duplicates among them."""
 
     pairs: int
     duplicates: int
-    precision: float
-    recall: float
+    precision: float  # share of duplicates among the pairs called one; 1 if none was
+    recall: float  # share of the duplicates that were called one; 1 if there are none
     f1: float
 
 
@@ -77,12 +72,8 @@ def measure_accuracy(called: NDArray[np.bool_], is_duplicate: NDArray[np.bool_])
 class Calibration:
     """The scale of one embedding model.
 
-    Attributes:
-        knots: raw cosine and score, rising in both; the first score is 0, the last 1. Lower
-            cosines than the first have score 0, higher ones than the last have score 1.
-        labels: hash of the labelled items that it was fitted on; empty if it was not fitted.
-        fitted: accuracy of the threshold on the split that it was fitted on.
-        tested: the same on the other split.
+    Its knots are pairs of raw cosine and score, which rise from 0 to 1. Lower cosines than the
+    first have score 0, higher ones than the last have score 1.
 
     Raises:
         ValueError: the knots do not rise.
@@ -90,9 +81,9 @@ class Calibration:
 
     model: str
     knots: tuple[tuple[float, float], ...]
-    labels: str = ""
-    fitted: Accuracy | None = None
-    tested: Accuracy | None = None
+    labels: str = ""  # hash of the labelled items that it was fitted on
+    fitted: Accuracy | None = None  # of the threshold, on the split that it was fitted on
+    tested: Accuracy | None = None  # the same on the other split
 
     def __post_init__(self) -> None:
         table = np.array(self.knots, np.float64)

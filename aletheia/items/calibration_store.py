@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from aletheia.documents import Change, Documents, Update
-from aletheia.items.calibration import DUPLICATE_AT, Calibration, shipped_calibration
+from aletheia.items.calibration import Calibration, shipped_calibration
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,6 @@ class ChosenCalibration:
 
     calibration: Calibration
     source: Source
-
-    @property
-    def duplicate_at_cosine(self) -> float:
-        """The raw cosine from which two items are the same."""
-        return self.calibration.to_cosine(DUPLICATE_AT)
 
 
 class CalibrationStore:

@@ -22,43 +22,29 @@ ID_DIGITS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Automation:
-    """Where an item of ours comes from; the fields of `automation` in its document.
-
-    Attributes:
-        iteration: in that department and run, from 1.
-        department: slug.
-        model: what wrote it, in the provider's words.
-        quality_at_creation: quality of the department before it, 0 to 100.
-        content_hash: SHA-256 of the normalised content, 64 hexadecimal digits.
-    """
+    """Where an item of ours comes from; the fields of `automation` in its document."""
 
     run_id: str
-    iteration: int
-    department: str
+    iteration: int  # in that department and run, from 1
+    department: str  # slug
     department_number: int | None
-    model: str
-    quality_at_creation: float | None
-    content_hash: str
+    model: str  # what wrote it, in the provider's words
+    quality_at_creation: float | None  # quality of the department before it, 0 to 100
+    content_hash: str  # SHA-256 of the normalised content, 64 hexadecimal digits
     mock: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SavedItem:
-    """A document of the collection; those of others may have nothing but their content.
+    """A document of the collection; those of others may have nothing but their content."""
 
-    Attributes:
-        id: its `_id`: 24 hexadecimal digits of an ObjectId, any other as canonical extended JSON.
-        created_at: in UTC, to the millisecond.
-        automation: where it comes from; `None` if it is not ours.
-    """
-
-    id: str
+    id: str  # its `_id`: 24 hexadecimal digits of an ObjectId, any other as canonical extended JSON
     content: str
     summary: str = ""
     context: str = ""
     user_id: str | None = None
-    created_at: datetime | None = None
-    automation: Automation | None = None
+    created_at: datetime | None = None  # in UTC, to the millisecond
+    automation: Automation | None = None  # where it comes from; `None` if it is not ours
 
     @property
     def department(self) -> str | None:

@@ -35,17 +35,11 @@ but for a chance of 2 in 100,000."""
 
 @dataclass(eq=False)
 class UndoRefused(AletheiaError):
-    """A decision cannot be undone.
+    """A decision cannot be undone."""
 
-    Args:
-        code: `unknown_decision`, `item_was_kept` or `exact_duplicate`.
-        decision_id: what was asked for.
-        reason: one sentence for whoever asked.
-    """
-
-    code: str = field()
-    decision_id: str
-    reason: str
+    code: str = field()  # `unknown_decision`, `item_was_kept` or `exact_duplicate`
+    decision_id: str  # what was asked for
+    reason: str  # one sentence for whoever asked
 
     def __str__(self) -> str:
         return f"decision {self.decision_id!r} cannot be undone: {self.reason}"
@@ -63,28 +57,20 @@ class BatchOrigin:
 
 @dataclass(frozen=True, slots=True)
 class KeptDecision:
-    """A decision about an item that was dropped, in a batch of `BatchOrigin`.
+    """A decision about an item that was dropped, in a batch of `BatchOrigin`."""
 
-    Attributes:
-        id: to undo it with; stable, `ID_DIGITS` hexadecimal digits.
-        place: of the item in its batch, from 0.
-        at: when it was taken, in UTC.
-        item: what was dropped, as it would have been saved.
-        undone_by: who undid it, or began to; `None` if nobody did.
-    """
-
-    id: str
+    id: str  # to undo it with; stable, `ID_DIGITS` hexadecimal digits
     run_id: str
     position: int
     department: str
     department_name: str
     department_number: int | None
     iteration: int
-    place: int
-    at: datetime
+    place: int  # of the item in its batch, from 0
+    at: datetime  # when it was taken, in UTC
     decision: Decision
-    item: SavedItem
-    undone_by: str | None = None
+    item: SavedItem  # what was dropped, as it would have been saved
+    undone_by: str | None = None  # who undid it, or began to; `None` if nobody did
     undone_at: datetime | None = None
 
 

@@ -62,16 +62,13 @@ class Deduplicator:
         *,
         distinct: DistinctPairs = frozenset(),
     ) -> list[Decision]:
-        """Decide about each item of a batch, in the batch's order.
+        """Decide about each item of a batch, oldest first; equal ids are of equal items.
 
-        Args:
-            batch: new items, oldest first; equal ids are of equal items.
-            index: the saved items. It is not changed: kept items are added when they are saved.
-            judge: decides the grey zone; without one the threshold does.
-            distinct: pairs of ids that an operator has declared distinct.
+        The index is not changed: kept items are added when they are saved. Without a judge the
+        threshold decides the grey zone.
 
         Returns:
-            One decision per item. An item that is saved already is a duplicate of itself.
+            One decision per item, in order. An item that is saved is a duplicate of itself.
 
         Raises:
             ValueError: a vector is not finite, has no direction or another length than the

@@ -32,50 +32,32 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether an item is kept, and why.
-
-    Attributes:
-        tier: what decided; `guard` where nothing but a contradiction kept it.
-        match_id: the item it repeats or, if it is kept, the nearest one, if there is one.
-        is_match_saved: whether that is a saved item, not one of the same batch.
-        score: calibrated similarity of the two in `[0, 1]`; the cosine is the raw one.
-        model: the embedding model.
-        judge: the model that judged the pair; empty if none did.
-        difference: in what the two contradict each other, if they do.
-    """
+    """Whether an item is kept, and why."""
 
     item_id: str
     is_kept: bool
-    tier: Tier
-    match_id: str | None
-    is_match_saved: bool
-    score: float | None
+    tier: Tier  # what decided; `guard` where nothing but a contradiction kept it
+    match_id: str | None  # the item it repeats or, if it is kept, the nearest one, if there is one
+    is_match_saved: bool  # whether that is a saved item, not one of the same batch
+    score: float | None  # calibrated similarity of the two in `[0, 1]`; the cosine is the raw one
     cosine: float | None
-    model: str
-    judge: str
-    difference: Difference | None
+    model: str  # the embedding model
+    judge: str  # the model that judged the pair; empty if none did
+    difference: Difference | None  # in what the two contradict each other, if they do
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A new item and a saved or newer one that are to be judged.
+    """A new item and a saved or newer one that are to be judged."""
 
-    Attributes:
-        key: of the two texts, in either order; under it a verdict can be cached.
-        new_excerpt: about 500 characters of the new one, with what differs.
-        other_excerpt: the same of the other one.
-        cosine: raw cosine of the two.
-        difference: in what they contradict each other, if they do.
-    """
-
-    key: str
+    key: str  # of the two texts, in either order; under it a verdict can be cached
     new_id: str
     other_id: str
-    new_excerpt: str
-    other_excerpt: str
-    cosine: float
-    difference: Difference | None
+    new_excerpt: str  # about 500 characters of the new one, with what differs
+    other_excerpt: str  # the same of the other one
+    cosine: float  # raw cosine of the two
+    difference: Difference | None  # in what they contradict each other, if they do
 
 
 @dataclass(frozen=True, slots=True)

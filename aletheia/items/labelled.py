@@ -24,30 +24,22 @@ OTHER_GROUP: Final = "group"
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """One item of the file.
+    """One item of the file."""
 
-    Attributes:
-        topic: what it is about.
-        group: its number in the split, from 0.
-        kind: in what it differs from its group's point; empty if it makes that point.
-        is_item: whether it is the one its group began with.
-    """
-
-    topic: str
-    group: int
+    topic: str  # what it is about
+    group: int  # its number in the split, from 0
     text: str
-    kind: str
-    is_item: bool = False
+    kind: str  # in what it differs from its group's point; empty if it makes that point
+    is_item: bool = False  # whether it is the one its group began with
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
     """Two items, by their places in the split, and whether they make the same point.
 
-    Attributes:
-        kind: in what they differ otherwise: `number`, `unit`, `negation`, `opposite`, `subject`
-            (one text about two things), `scope` (who or how is another), `point` (another point
-            about the same thing) or `group`.
+    Others differ in their `kind`: `number`, `unit`, `negation`, `opposite`, `subject` (one text
+    about two things), `scope` (who or how is another), `point` (another point about the same
+    thing) or `group`.
     """
 
     one: int

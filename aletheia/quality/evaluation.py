@@ -27,29 +27,19 @@ REMARKS_STEP: Final = "findings"
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a department's items are worth.
-
-    Attributes:
-        department: its slug.
-        threshold: quality at which it is done, 0 to 100.
-        items: how many were evaluated.
-        version: of its items, see `version_of`.
-        findings: what is wrong, the most severe first.
-        faults: why something of the answer about findings is not in it.
-        is_mock: whether something in it was made up.
-    """
+    """What a department's items are worth."""
 
     project_id: str
-    department: str
+    department: str  # its slug
     department_name: str
-    threshold: float
-    items: int
-    version: str
+    threshold: float  # quality at which it is done, 0 to 100
+    items: int  # how many were evaluated
+    version: str  # of its items, see `version_of`
     quality: RefinedQuality
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]  # what is wrong, the most severe first
     suggestions: tuple[Suggestion, ...]
-    faults: tuple[Fault, ...]
-    is_mock: bool
+    faults: tuple[Fault, ...]  # why something of the answer about findings is not in it
+    is_mock: bool  # whether something in it was made up
 
     def to_document(self) -> Document:
         """Return it as JSON, under the `_id` of its version."""

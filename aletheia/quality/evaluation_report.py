@@ -12,15 +12,7 @@ from aletheia.quality.scores import PARTS, Part
 
 
 class EvaluationReport(BaseModel):
-    """An evaluation as it is stored; see `Evaluation` and `EvaluationRequest`.
-
-    Attributes:
-        score: the whole, 0 to 100, as are the scores of the four parts.
-        counted: what the estimators alone make of the parts, 0 to 100.
-        judges: how many of the judges that were asked gave a score.
-        evaluated_at: when, in UTC.
-        was_stored: whether it had been made before.
-    """
+    """An evaluation as it is stored; see `Evaluation` and `EvaluationRequest`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -31,11 +23,11 @@ class EvaluationReport(BaseModel):
     version: str
     attempt: int
     items: int
-    score: float
+    score: float  # the whole, 0 to 100, as are the scores of the four parts
     threshold: float
     scores: Mapping[Part, float]
-    counted: Mapping[Part, float]
-    judges: int
+    counted: Mapping[Part, float]  # what the estimators alone make of the parts, 0 to 100
+    judges: int  # how many of the judges that were asked gave a score
     judges_asked: int
     findings: tuple[Finding, ...]
     suggestions: tuple[Suggestion, ...]
@@ -43,8 +35,8 @@ class EvaluationReport(BaseModel):
     mock: bool
     user_id: str
     auto: bool
-    evaluated_at: str
-    was_stored: bool = False
+    evaluated_at: str  # when, in UTC
+    was_stored: bool = False  # whether it had been made before
 
     @classmethod
     def from_document(cls, document: Document, *, was_stored: bool = False) -> "EvaluationReport":

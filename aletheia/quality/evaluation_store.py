@@ -38,27 +38,17 @@ def choose_plain(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """A version of a department that is to be evaluated.
-
-    Attributes:
-        department: its slug.
-        department_number: its place in the order of departments, if it has one.
-        version: of its items, see `version_of`.
-        is_auto: whether a gather run asked.
-        attempt: from 1; each forced request is one more.
-        requested_at: when, in UTC.
-        run_id: the run that does it; `None` as long as none is known.
-    """
+    """A version of a department that is to be evaluated."""
 
     project_id: str
-    department: str
-    department_number: int | None
-    version: str
+    department: str  # its slug
+    department_number: int | None  # its place in the order of departments, if it has one
+    version: str  # of its items, see `version_of`
     user_id: str
-    is_auto: bool
-    attempt: int
-    requested_at: datetime
-    run_id: str | None = None
+    is_auto: bool  # whether a gather run asked
+    attempt: int  # from 1; each forced request is one more
+    requested_at: datetime  # when, in UTC
+    run_id: str | None = None  # the run that does it; `None` as long as none is known
 
     @property
     def key(self) -> str:
@@ -104,13 +94,7 @@ class Requested:
 class EvaluationStore:
     """Requests and results of one project.
 
-    Args:
-        documents: where they are stored.
-        project_id: the project.
-        clock: what leases go by, and when something is requested or evaluated.
-        lease_s: how long a request stays that of a run that died, seconds.
-        skew_s: how far clocks may differ, seconds.
-        announce: records, before a result is saved, that the Brain is to get it.
+    `announce` records, before a result is saved, that the Brain is to get it.
     """
 
     def __init__(

@@ -59,15 +59,10 @@ _NO_SHIFT: Final[Shift] = (0.0,) * len(PARTS)
 
 @dataclass(frozen=True, slots=True)
 class JudgeState:
-    """State that one judgement passes to the next.
+    """State that one judgement passes to the next."""
 
-    Attributes:
-        rounds: judgements of the run so far, over all its departments.
-        shifts: of the last two judgements of this department, newest last.
-    """
-
-    rounds: int = 0
-    shifts: tuple[Shift, ...] = ()
+    rounds: int = 0  # judgements of the run so far, over all its departments
+    shifts: tuple[Shift, ...] = ()  # of the last two judgements of this department, newest last
 
     def for_department(self) -> "JudgeState":
         """Return the state for another department: with the rounds, without the opinions."""
@@ -103,22 +98,14 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class RefinedQuality:
-    """A department's quality with a judge's opinion in it.
-
-    Attributes:
-        scores: of the parts, 0 to 100, after the judge.
-        asked: how many answers were asked for; 0 if no judge was due.
-        votes: those that could be read.
-        faults: why the others could not, or why none was asked though one was due.
-        state: for the next judgement.
-    """
+    """A department's quality with a judge's opinion in it."""
 
     counted: Quality
-    scores: Mapping[Part, float]
-    asked: int
-    votes: tuple[Vote, ...]
-    faults: tuple[Fault, ...]
-    state: JudgeState
+    scores: Mapping[Part, float]  # of the parts, 0 to 100, after the judge
+    asked: int  # how many answers were asked for; 0 if no judge was due
+    votes: tuple[Vote, ...]  # those that could be read
+    faults: tuple[Fault, ...]  # why the others could not, or why none was asked though one was due
+    state: JudgeState  # for the next judgement
 
     @property
     def total(self) -> float:
@@ -161,7 +148,7 @@ async def refine_quality(
 ) -> RefinedQuality:
     """Ask a judge where one is due, and move the score within bounds.
 
-    A failure of the model leaves the deterministic score and is named in `faults`.
+    A failure of the model leaves the counted score and is named in `faults`.
 
     Args:
         chat: the model that judges.
@@ -170,7 +157,7 @@ async def refine_quality(
         items: those that were counted.
         counted: the deterministic quality.
         threshold: 0 to 100; where it is the counted score, three judges are asked.
-        stalled_iterations: for how many iterations the deterministic score has not moved.
+        stalled_iterations: for how many iterations the counted score has not moved.
         state: what the last call for this department returned.
         plan: how the model is asked.
     """

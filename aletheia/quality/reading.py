@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Final, cast
+from typing import Final
 
 import yaml
 
@@ -48,44 +48,30 @@ def stem_of(word: str) -> str:
     return stem
 
 
-def _load_words() -> Mapping[str, frozenset[str]]:
-    text = resources.files("aletheia.quality").joinpath("quality_words.yaml").read_text("utf-8")
-    lists = cast("dict[str, str]", yaml.safe_load(text))
-    # Verbs are compared as written: "plans" begins a clause, "planning" is a subject.
-    return {
-        name: frozenset(words.split() if name == "verbs" else map(stem_of, words.split()))
-        for name, words in lists.items()
-    }
+_LISTS: Final[Mapping[str, str]] = yaml.safe_load(
+    resources.files("aletheia.quality").joinpath("quality_words.yaml").read_text("utf-8")
+)
 
-
-WORDS: Final = _load_words()
+WORDS: Final = {
+    name: frozenset(words.split() if name == "verbs" else map(stem_of, words.split()))
+    for name, words in _LISTS.items()
+}
 """Lists of words by name, as stems: `stop`, `vague`, `actors`, `actions`, `times`, `reasons`; and
-`verbs`, as they are written."""
+`verbs` as they are written: "plans" begins a clause, "planning" is a subject."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a text holds.
+    """What a text holds."""
 
-    Attributes:
-        order: its content words as stems, each once, in their order.
-        specific: those that are not vague.
-        triples: hashes of its word triples.
-        sentences: how many there are.
-        figures: how many different numbers.
-        signs: which of `who`, `what`, `when` and `figure` it has.
-        reasons: how many different words for reasons and conditions.
-        is_prose: whether it is sentences that end, mostly not vague, and no list of words.
-    """
-
-    order: tuple[str, ...]
-    specific: frozenset[str]
-    triples: frozenset[int]
-    sentences: int
-    figures: int
-    signs: frozenset[str]
-    reasons: int
-    is_prose: bool
+    order: tuple[str, ...]  # its content words as stems, each once, in their order
+    specific: frozenset[str]  # those that are not vague
+    triples: frozenset[int]  # hashes of its word triples
+    sentences: int  # how many there are
+    figures: int  # how many different numbers
+    signs: frozenset[str]  # which of `who`, `what`, `when` and `figure` it has
+    reasons: int  # how many different words for reasons and conditions
+    is_prose: bool  # whether it is sentences that end, mostly not vague, and no list of words
 
 
 @lru_cache(maxsize=16_384)

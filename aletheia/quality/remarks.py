@@ -29,21 +29,13 @@ _RANKS: Final[Mapping[Severity, int]] = {"high": 0, "medium": 1, "low": 2}
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What would make a department better.
-
-    Attributes:
-        source: whether it was counted or a model says so.
-        part: of the quality.
-        text: one sentence.
-        item_ids: what it rests on, at most `MAX_IDS`; empty only if `aspect` has no item.
-        aspect: the aspect it is about, if any.
-    """
+    """What would make a department better."""
 
     source: Source
     part: Part
-    text: str
-    item_ids: tuple[str, ...]
-    aspect: str = ""
+    text: str  # one sentence
+    item_ids: tuple[str, ...]  # at most `MAX_IDS`; empty only if `aspect` has no item
+    aspect: str = ""  # that it is about, if any
 
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -58,18 +50,13 @@ class Finding(Suggestion):
 
 
 class Remarks:
-    """Collects findings and suggestions that cite only these items.
-
-    Attributes:
-        faults: why something of a model's answer was not taken.
-        is_mock: whether the answer was made up.
-    """
+    """Collects findings and suggestions that cite only these items."""
 
     def __init__(self, ids: set[str]) -> None:
         self._ids = ids
         self.findings: list[Finding] = []
         self.suggestions: list[Suggestion] = []
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = []  # why something of a model's answer was not taken
         self.is_mock = False
 
     def ranked_findings(self) -> tuple[Finding, ...]:

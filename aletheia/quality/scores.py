@@ -95,17 +95,11 @@ class PartScore:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good a department's items are.
+    """How good a department's items are."""
 
-    Attributes:
-        parts: all four.
-        items: how many items there are.
-        warnings: what limits the score's meaning, each a sentence.
-    """
-
-    parts: Mapping[Part, PartScore]
-    items: int
-    warnings: tuple[str, ...] = ()
+    parts: Mapping[Part, PartScore]  # all four
+    items: int  # how many items there are
+    warnings: tuple[str, ...] = ()  # what limits the score's meaning, each a sentence
 
     @property
     def scores(self) -> dict[Part, float]:

@@ -86,15 +86,12 @@ _EDGE: Final = ""
 class Quantity:
     """A number, with its unit if it has one.
 
-    Attributes:
-        values: what the digits may mean; 1.000 is both 1000 and 1 where the text does not tell.
-        dimension: of the unit, such as `m`; empty without one.
-        factor: base units in one of the unit.
+    It may have several values: 1.000 is both 1000 and 1 where the text does not tell.
     """
 
     values: frozenset[Fraction]
-    dimension: str = ""
-    factor: Fraction = Fraction(1)
+    dimension: str = ""  # of the unit, such as `m`
+    factor: Fraction = Fraction(1)  # base units in one of the unit
 
     def is_same(self, other: "Quantity") -> bool:
         """Return whether both may be the same amount; a missing unit may be any."""
@@ -108,19 +105,12 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of a text that a small change of words reverses.
+    """The facts of a text that a small change of words reverses."""
 
-    Attributes:
-        quantities: its numbers, each once.
-        stated: content words between their neighbours, all three shortened to their stems.
-        negated: those of them that are negated.
-        words: its words in order, as stems, without function words.
-    """
-
-    quantities: tuple[Quantity, ...]
-    stated: frozenset[tuple[str, str, str]]
-    negated: frozenset[tuple[str, str, str]]
-    words: tuple[str, ...]
+    quantities: tuple[Quantity, ...]  # its numbers, each once
+    stated: frozenset[tuple[str, str, str]]  # content words between their neighbours, as stems
+    negated: frozenset[tuple[str, str, str]]  # those of them that are negated
+    words: tuple[str, ...]  # its words in order, as stems, without function words
 
 
 @lru_cache(maxsize=4096)

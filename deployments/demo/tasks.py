@@ -26,7 +26,16 @@ REPETITION_COSINE: Final = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one task, as the upstream has it; `rejected` is one that has no id."""
+    """The end of one task, as the upstream has it.
+
+    Attributes:
+        task: what was listed, and how it should end.
+        type: lower case.
+        state: the upstream's word; `rejected` for an entry that has no id.
+        code: why it failed.
+        result: of a task that succeeded.
+        usage: of a task that succeeded.
+    """
 
     task: ExampleTask
     type: str
@@ -55,9 +64,16 @@ class Outcome:
 def show(
     console: Console, outcomes: Sequence[Outcome], stats: Mapping[str, Any], *, is_made_up: bool
 ) -> bool:
-    """Print the outcomes of all tasks; return whether they are as expected.
+    """Print the outcomes, and whether they are as expected.
 
-    Vectors that are made up, by a mock or an example, mean nothing.
+    Args:
+        console: where to.
+        outcomes: of all tasks.
+        stats: of the upstream; `elapsed_s` is the time between its first page and last report.
+        is_made_up: whether the vectors mean nothing, as a mock or an example made them.
+
+    Returns:
+        Whether it is.
     """
     console.print(_tabulate(outcomes))
     done = [outcome for outcome in outcomes if outcome.result]
@@ -86,10 +102,15 @@ def show(
 def find_neighbours(
     vectors: NDArray[np.float64], *, count: int = NEIGHBOURS
 ) -> tuple[int, list[tuple[int, float]]]:
-    """Find the text whose `count` nearest are nearest; repetitions are no neighbours.
+    """Find a text that has close neighbours.
 
-    `vectors` is `(n, d)`, not zero, `n > count`. Returns the index of the text, and index and
-    cosine of each neighbour, nearest first.
+    Args:
+        vectors: `(n, d)`, not zero, `n > count`.
+        count: how many neighbours.
+
+    Returns:
+        Index of the text, and index and cosine of each neighbour, nearest first. Of all texts it is
+        the one whose last neighbour is nearest; repetitions are no neighbours.
     """
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit @ unit.T
@@ -132,11 +153,18 @@ def collect_outcomes(local: Local, run: str, tasks: Sequence[ExampleTask]) -> li
                 rejected -= 1
                 outcomes.append(Outcome(task, kind, state, None, {}, {}))
                 continue
-            task_id = quote(str(entry.get("id", entry.get("_id"))), safe="")
-            shown: dict[str, Any] = client.get(f"{url}{task_id}").json()
-            code = shown.get("error", {}).get("code")
-            result, usage = shown.get("result", {}), shown.get("usage", {})
-            outcomes.append(Outcome(task, kind, shown.get("state", "?"), code, result, usage))
+            task_id = str(entry.get("id", entry.get("_id")))
+            shown: dict[str, Any] = client.get(url + quote(task_id, safe="")).json()
+            outcomes.append(
+                Outcome(
+                    task,
+                    kind,
+                    shown.get("state", "?"),
+                    shown.get("error", {}).get("code"),
+                    shown.get("result", {}),
+                    shown.get("usage", {}),
+                )
+            )
     return outcomes
 
 

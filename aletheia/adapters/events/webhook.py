@@ -23,7 +23,9 @@ from yarl import URL
 from aletheia.adapters.http import HttpClient
 from aletheia.errors import InvalidTask, Misconfigured, Refused, Unavailable
 from aletheia.events.log import SavedEvent
-from aletheia.events.ports import WEBHOOK
+
+WEBHOOK: Final = "webhook"
+"""What errors call it, and the kind of sink it is."""
 
 ALLOWED_HOSTS: Final = "WEBHOOK_ALLOWED_HOSTS"
 SECRET: Final = "WEBHOOK_SECRET"  # noqa: S105 - the name of a setting

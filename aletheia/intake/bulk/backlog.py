@@ -34,16 +34,12 @@ class Capacity:
     """How much may still be claimed before a budget is spent; `None` is no bound.
 
     What is not claimed stays pending upstream. Others spend, too: the reservation decides.
-
-    Attributes:
-        cost: nanodollars of a model's tokens.
-        is_full: whether some task did not fit.
     """
 
     tokens: int | None
     nanousd: int | None
-    cost: Callable[[str, int], int]
-    is_full: bool = False
+    cost: Callable[[str, int], int]  # nanodollars of a model's tokens
+    is_full: bool = False  # whether some task did not fit
     _seen: set[str] = field(default_factory=set[str])
     _taken: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -118,18 +114,13 @@ class BacklogCollector(Collector):
 
 
 class Backlog:
-    """What one run of the lane claims.
-
-    Attributes:
-        deferred: what was in the way of writing an order, if anything was.
-        handed_back: tasks that were claimed and left to the shifts.
-    """
+    """What one run of the lane claims."""
 
     def __init__(self, deps: LaneDeps, ledger: LaneLedger, orders: Orders, tally: Tally) -> None:
         self._deps, self._ledger, self._orders = deps, ledger, orders
         self._held = self._new_held(Pace.from_settings(deps.settings), tally)
-        self.deferred: Deferred | None = None
-        self.handed_back = 0
+        self.deferred: Deferred | None = None  # what was in the way of writing an order
+        self.handed_back = 0  # tasks that were claimed and left to the shifts
 
     async def is_too_little(self, above: int) -> bool:
         """Return whether the upstream has few tasks; where it serves no such page, it may not."""

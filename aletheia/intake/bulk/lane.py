@@ -31,28 +31,21 @@ from aletheia.intake.models import Tally
 _SECONDS_A_DAY = 86_400
 
 Ended: TypeAlias = Literal["done", "off", "paused", "too_little", "deferred"]
+"""`done`: the batches there were have ended. Anything else: nothing was submitted."""
 
 log = logging.getLogger(__name__)
 
 
 class BulkReport(BaseModel):
-    """What a run of the lane did.
-
-    Attributes:
-        ended: `done`: the batches there were have ended. Else nothing was submitted: the lane is
-            `off`, intake is `paused`, there is `too_little`, or it is `deferred`.
-        attached: batches of earlier runs that were under way.
-        submitted: batches of this run.
-        handed_back: tasks that a shift computes in place of a batch.
-    """
+    """What a run of the lane did."""
 
     model_config = ConfigDict(frozen=True)
 
     ended: Ended
-    why: str = ""
-    attached: int = 0
-    submitted: int = 0
-    handed_back: int = 0
+    why: str = ""  # what was in the way
+    attached: int = 0  # batches of earlier runs that were under way
+    submitted: int = 0  # batches of this run
+    handed_back: int = 0  # tasks that a shift computes in place of a batch
     tally: Tally
 
 
@@ -60,12 +53,7 @@ class BulkLane:
     """One run of the lane, step by step.
 
     Whoever runs it enters `held`, then calls `attach`, `collect` if there is nothing to attach, and
-    `next_poll` and `poll` until nothing is under way.
-
-    Args:
-        poll_s: from one poll of the batches to the next.
-        lane_lease_s: how long the lane stays taken when the run is killed.
-        listed_after_s: how long a batch may be missing from the provider's list.
+    `next_poll` and `poll` until nothing is under way, every `poll_s` seconds.
     """
 
     def __init__(

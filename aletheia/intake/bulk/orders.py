@@ -23,20 +23,13 @@ MAX_ROWS_BYTES: Final = 8_000_000
 
 @dataclass(slots=True)
 class Draft:
-    """Requests of one model that become one batch.
-
-    Attributes:
-        capacity: bytes of input that are left.
-        claims: by request, who wants its answer.
-        tokens: of all requests, at most.
-        names: bytes that naming the rows takes.
-    """
+    """Requests of one model that become one batch, each with the claims that want its answer."""
 
     model: str
-    capacity: int
+    capacity: int  # bytes of input that are left
     claims: dict[bytes, list[Claim]] = field(default_factory=dict[bytes, list[Claim]])
-    tokens: int = 0
-    names: int = 0
+    tokens: int = 0  # of all requests, at most
+    names: int = 0  # bytes that naming the rows takes
 
     @property
     def all_claims(self) -> list[Claim]:
@@ -105,17 +98,16 @@ class Orders:
         change = Change(set=values, unset=unset)
         await self._documents.update(BULK, [Update(order["_id"], change)])
 
-    async def rows_of(self, order: Document) -> list[list[tuple[str, int]]]:
-        """Read row and token of those who want an answer, by line."""
+    async def tokens_of(self, order: Document) -> list[dict[str, int]]:
+        """Read, for each line, the tokens of the rows that want its answer."""
         found = await self._documents.get(BULK, [order["_id"]], with_payload=True)
-        return orjson.loads(found[order["_id"]]["payload"])
+        return list(map(dict, orjson.loads(found[order["_id"]]["payload"])))
 
     async def lines_of(self, order: Document) -> AsyncGenerator[dict[int, dict[str, int]]]:
         """Read tokens by row and line, some lines at a time."""
-        rows = await self.rows_of(order)
-        for start in range(0, len(rows), LINES_AT_ONCE):
-            some = rows[start : start + LINES_AT_ONCE]
-            yield {start + index: dict(tokens) for index, tokens in enumerate(some)}
+        lines = list(enumerate(await self.tokens_of(order)))
+        for start in range(0, len(lines), LINES_AT_ONCE):
+            yield dict(lines[start : start + LINES_AT_ONCE])
 
     async def purge(self, before_s: float) -> None:
         """Delete the orders that were finished before a moment."""

@@ -12,23 +12,16 @@ Phase: TypeAlias = Literal["running", "ended", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class ProviderBatch:
-    """A batch, as its provider shows it, with the ids of its files.
-
-    Attributes:
-        phase: how far it has come; `running` where that cannot be told.
-        status: the same in the provider's word, such as `expired`.
-        created_at: Unix time, seconds.
-        reason: why it failed.
-    """
+    """A batch, as its provider shows it, with the ids of its files."""
 
     id: str
-    phase: Phase
-    status: str
-    created_at: float
+    phase: Phase  # how far it has come; `running` where that cannot be told
+    status: str  # the same in the provider's word, such as `expired`
+    created_at: float  # Unix time, seconds
     input_file: str
     output_file: str | None = None
     error_file: str | None = None
-    reason: str = ""
+    reason: str = ""  # why it failed
 
 
 class Batches(Protocol):

@@ -1,7 +1,7 @@
 """What becomes of an order: its answers are kept and reported, the rest goes to the shifts."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -30,20 +30,15 @@ log = logging.getLogger(__name__)
 
 
 class Settling:
-    """Settles orders; what it holds are the claims of orders, which are never released.
-
-    Attributes:
-        handed_back: tasks that were left to the shifts.
-        is_useful: whether some batch brought an answer.
-    """
+    """Settles orders; what it holds are the claims of orders, which are never released."""
 
     def __init__(
         self, deps: LaneDeps, ledger: LaneLedger, orders: Orders, held: HeldClaims
     ) -> None:
         self._deps, self._ledger, self._orders, self._held = deps, ledger, orders, held
         self._reporter = Reporter(deps.upstream, held)
-        self.handed_back = 0
-        self.is_useful = False
+        self.handed_back = 0  # tasks that were left to the shifts
+        self.is_useful = False  # whether some batch brought an answer
 
     async def take_in(
         self, order: Document, batch: ProviderBatch, turn: Turn, *, is_overdue: bool
@@ -88,13 +83,8 @@ class Settling:
     ) -> None:
         """Finish an order: what has no answer goes to the shifts, and what was spent is written.
 
-        Args:
-            order: which.
-            outcome: what became of it.
-            used: tokens; where they are not known, the estimate counts as spent.
-            is_free: whether nothing can have been spent.
-            reason: why it failed.
-            batch: whose files may go.
+        Where the tokens used are not known, the estimate counts as spent, unless it was free. The
+        files of a batch that is given are deleted.
         """
         async for lines in self._orders.lines_of(order):
             claims = await self._held.take(self._ledger.claims.resume(tokens_in(lines)))
@@ -120,7 +110,7 @@ class Settling:
 
     async def _read(self, order: Document, batch: ProviderBatch) -> int | None:
         """Take in all answers of a batch; return the tokens it has cost, `None` if not known."""
-        rows = await self._orders.rows_of(order)
+        rows = await self._orders.tokens_of(order)
         used, is_counted = 0, True
         seen: set[int] = set()
         async with aclosing(self._deps.batches.answers(batch, order["model"])) as answers:
@@ -146,10 +136,10 @@ class Settling:
         await self._orders.update(order, {"reads": reads, "read_again_at": again_at})
 
     async def _take_in_some(
-        self, rows: Sequence[Sequence[tuple[str, int]]], some: Sequence[Finished]
+        self, rows: Sequence[Mapping[str, int]], some: Sequence[Finished]
     ) -> None:
-        answers = {row: answer for answer in some for row, _ in rows[answer.index]}
-        tokens = tokens_in({answer.index: dict(rows[answer.index]) for answer in some})
+        answers = {row: answer for answer in some for row in rows[answer.index]}
+        tokens = tokens_in({answer.index: rows[answer.index] for answer in some})
         claims = await self._held.take(self._ledger.claims.resume(tokens))
         ready = [claim for claim in claims if claim.state is RowState.KEPT]
         outcomes: list[tuple[Claim, Outcome]] = []

@@ -25,12 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Submission:
-    """Submits the orders of one run.
-
-    Attributes:
-        submitted: orders of this run that became batches.
-        trouble: what the provider refused, so that the run fails in the end.
-    """
+    """Submits the orders of one run."""
 
     def __init__(
         self,
@@ -43,8 +38,8 @@ class Submission:
     ) -> None:
         self._deps, self._ledger, self._orders, self._settling = deps, ledger, orders, settling
         self._backoff = Backoff(listed_after_s, MAX_PAUSE_S, jitter=0)
-        self.submitted = 0
-        self.trouble: AletheiaError | None = None
+        self.submitted = 0  # orders of this run that became batches
+        self.trouble: AletheiaError | None = None  # what was refused, so that the run fails
 
     async def submit(self, order: Document, turn: Turn) -> ProviderBatch | None:
         """Submit an order once; `None` where there is nothing to submit, or not yet.

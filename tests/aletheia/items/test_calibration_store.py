@@ -9,7 +9,13 @@ import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Change, Update
-from aletheia.items.calibration import Accuracy, Calibration, identity, shipped_calibration
+from aletheia.items.calibration import (
+    DUPLICATE_AT,
+    Accuracy,
+    Calibration,
+    identity,
+    shipped_calibration,
+)
 from aletheia.items.calibration_store import CALIBRATIONS, CHOSEN, CalibrationStore
 
 SHIPPED = "sentence-transformers/all-MiniLM-L6-v2"
@@ -51,13 +57,13 @@ async def test_the_stored_one_goes_before_the_shipped_one_and_that_before_the_id
     store = CalibrationStore(documents)
     nothing = await store.choose("run-1", UNKNOWN)
     assert (nothing.calibration, nothing.source) == (identity(UNKNOWN), "identity")
-    assert nothing.duplicate_at_cosine == 0.9
+    assert nothing.calibration.to_cosine(DUPLICATE_AT) == 0.9
     shipped = await store.choose("run-2", SHIPPED)
     assert (shipped.calibration, shipped.source) == (shipped_calibration(SHIPPED), "shipped")
     await store.save(fitted(SHIPPED, 0.7))
     stored = await store.choose("run-3", SHIPPED)
     assert (stored.calibration, stored.source) == (fitted(SHIPPED, 0.7), "stored")
-    assert stored.duplicate_at_cosine == pytest.approx(0.7)
+    assert stored.calibration.to_cosine(DUPLICATE_AT) == pytest.approx(0.7)
 
 
 async def test_a_run_keeps_the_calibration_that_it_began_with(documents: EmbeddedDocuments):
@@ -68,7 +74,8 @@ async def test_a_run_keeps_the_calibration_that_it_began_with(documents: Embedde
     later = CalibrationStore(documents)
     assert await later.choose("run-1", SHIPPED) == began
     assert await later.find_chosen("run-1") == began
-    assert (await later.choose("run-2", SHIPPED)).duplicate_at_cosine == pytest.approx(0.7)
+    chosen = await later.choose("run-2", SHIPPED)
+    assert chosen.calibration.to_cosine(DUPLICATE_AT) == pytest.approx(0.7)
     assert await later.find_chosen("run-3") is None
 
 
