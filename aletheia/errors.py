@@ -9,7 +9,8 @@ only these.
     ├── Unavailable           an outside system cannot be reached or answers 5xx or 429
     │   ├── Unreachable       no connection came about; nothing was sent
     │   ├── BadAnswer         it answered, but not with what its protocol promises
-    │   │   └── TooLong       with more than is read
+    │   │   ├── TooLong       with more than is read
+    │   │   └── WrongCount    with another number of vectors than texts
     │   └── QuotaExhausted    what was paid for is used up; waiting alone does not help
     ├── Refused               an outside system refused (4xx), and will refuse again
     │   ├── Unauthorized      401 or 403, after a fresh token
@@ -84,6 +85,15 @@ class BadAnswer(Unavailable):
 
 class TooLong(BadAnswer):
     """An answer is longer than what is read; a smaller request may help."""
+
+
+class WrongCount(BadAnswer):
+    """An answer has another number of vectors than there were texts; fewer texts may help."""
+
+    def __init__(self, dependency: str, given: int, asked: int) -> None:
+        super().__init__(dependency, f"{given} vectors for {asked} texts", None, 200)
+        self.args = (dependency, given, asked)
+        self.given = given
 
 
 class QuotaExhausted(Unavailable):

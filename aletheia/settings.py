@@ -143,6 +143,12 @@ class EmbeddingSettings(BaseSettings):
         le=16_384,
         description="Length to ask of a remote model's vectors; empty: what the model gives.",
     )
+    embedding_max_inputs: int | None = Field(
+        default=None,
+        ge=1,
+        le=2048,
+        description="Texts in a request to a remote provider, at most; empty: as many as it takes.",
+    )
     long_text: Literal["truncate", "chunk", "fail"] | None = Field(
         default=None,
         description="What happens to a text longer than the model reads; empty: `truncate`, and "

@@ -35,7 +35,7 @@ from aletheia.analysis.ports import Embedding
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
-from aletheia.settings import BreakerSettings, BudgetSettings
+from aletheia.settings import BudgetSettings
 from bench.corpora import make_texts
 from bench.figures import console, describe_machine, print_json
 from bench.limiter import measure_limiter
@@ -74,7 +74,7 @@ class Pipeline:
         limiter = RateLimiter(self._passing, UNLIMITED)
         meter = Meter(
             limiter,
-            CircuitBreaker.from_settings(self._store, BreakerSettings()),
+            CircuitBreaker(self._store, threshold=5, cooldown_s=60),
             Spending.from_settings(self._store, BudgetSettings(budget_usd_per_day=1000)),
             run_id="bench",
         )

@@ -15,8 +15,10 @@ from aletheia.settings import (
 )
 
 if TYPE_CHECKING:
+    from aletheia.adapters.embedding.input_limits import InputLimits
     from aletheia.adapters.openai.batches import OpenAIBatches
     from aletheia.adapters.openai.embedder import OpenAIEmbedder
+    from aletheia.resilience.breaker import CircuitBreaker
 
 PLACEHOLDER: Final = "your_openai_api_key_here"
 """What examples have in place of a key; no account has it (SPEC §2)."""
@@ -61,19 +63,16 @@ class OpenAICredentials(CredentialsBlock):
         return chosen, f"PROCESSING_MODE is not set, and OPENAI_API_KEY is {key}"
 
     def get_client(
-        self, *, guard: Guard = unguarded, max_inputs: int | None = None
+        self, *, guard: Guard = unguarded, limits: "InputLimits | None" = None
     ) -> "OpenAIEmbedder":
         """Build an embedder; the caller opens and closes it.
 
-        Args:
-            guard: guards every request.
-            max_inputs: most texts in a request; `None` is OpenAI's own limit.
+        `guard` guards every request, which has as many texts as `limits` says, by default OpenAI's.
 
         Raises:
             Misconfigured: there is no key, or it cannot be sent, or the address is none.
         """
         from aletheia.adapters.openai.embedder import (  # noqa: PLC0415 - slow to import
-            MAX_INPUTS,
             OpenAIEmbedder,
         )
 
@@ -94,16 +93,12 @@ class OpenAICredentials(CredentialsBlock):
             long_text=settings.long_text or "fail",
             timeout_s=OpenAISettings().openai_timeout,
             concurrency=IntakeSettings().concurrency_limit,
-            max_inputs=max_inputs or MAX_INPUTS,
             guard=guard,
+            limits=limits,
         )
 
-    def get_batches(self) -> "OpenAIBatches":
-        """Build a client of the Batch API; the caller opens and closes it.
-
-        Raises:
-            Misconfigured: there is no key, or it cannot be sent, or the address is none.
-        """
+    def get_batches(self, breakers: "CircuitBreaker") -> "OpenAIBatches":
+        """Build a client of the Batch API behind a breaker; the caller opens and closes it."""
         from aletheia.adapters.openai.batches import OpenAIBatches  # noqa: PLC0415 - slow to import
 
         if not self.has_key:
@@ -117,6 +112,7 @@ class OpenAICredentials(CredentialsBlock):
             default_model=settings.default_model,
             dimensions=settings.embedding_dimensions,
             timeout_s=OpenAISettings().openai_timeout,
+            breakers=breakers,
         )
 
     def _key(self) -> str:

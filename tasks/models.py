@@ -57,8 +57,8 @@ async def list_models(provider: Provider) -> list[ModelRow]:
 @task(name="pull_model", task_run_name="pull-{model}", **STEP)
 async def pull_model(provider: Provider, model: str) -> None:
     """Download a model, with a progress bar on the page of the run."""
-    manager = await build_model_manager(provider)
-    async with aclosing(manager.pull(provider, model)) as steps:
+    holder = (await build_model_manager(provider)).holder(provider)
+    async with aclosing(holder.pull(model)) as steps:
         await artifacts.show_downloads(steps)
     get_run_logger().info("%s has %s", provider, model)
 
@@ -66,14 +66,14 @@ async def pull_model(provider: Provider, model: str) -> None:
 @task(name="load_model", task_run_name="load-{model}", **STEP)
 async def load_model(provider: Provider, model: str) -> None:
     """Load a model into memory; a local one only to check it, as it ends with the run."""
-    await (await build_model_manager(provider)).load(provider, model)
+    await (await build_model_manager(provider)).holder(provider).load(model)
     get_run_logger().info("%s loaded %s", provider, model)
 
 
 @task(name="unload_model", task_run_name="unload-{model}", **STEP)
 async def unload_model(provider: Provider, model: str) -> None:
     """Unload a model from memory once its calls under way have ended."""
-    await (await build_model_manager(provider)).unload(provider, model)
+    await (await build_model_manager(provider)).holder(provider).unload(model)
     get_run_logger().info("%s unloaded %s", provider, model)
 
 

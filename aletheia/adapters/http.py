@@ -1,8 +1,7 @@
 """The one HTTP client: requests that are sent once, bounded answers, and errors of our own.
 
-Every client of an outside system sends through `HttpClient`, so that a refused connection, a
-time-out or a 408 mean the same everywhere. Nothing follows a redirect, keeps a cookie or sends a
-request again by itself. Bodies are bounded after decompression.
+Nothing follows a redirect, keeps a cookie or sends a request again by itself. Bodies are bounded
+after decompression.
 """
 
 import asyncio
@@ -13,7 +12,8 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import stamina
@@ -37,6 +37,9 @@ IDLE_CONNECTION_S: Final = 4.0
 LARGE_BODY_BYTES: Final = 2**20
 """From here on aiohttp wants a body as a file, to write it in pieces."""
 
+Body: TypeAlias = bytes | aiohttp.FormData
+"""Of a request: JSON, unless a header says otherwise, or a form."""
+
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -46,11 +49,7 @@ def is_token(value: object) -> bool:
 
 
 def read_base_url(setting: str, address: str) -> str:
-    """Check an address and take off its final slash.
-
-    Args:
-        setting: where the address comes from, as errors name it.
-        address: an http or https address; it may have a path.
+    """Check the http or https address of a setting and take off its final slash.
 
     Raises:
         Misconfigured: it is not one, or holds credentials, a query or a fragment.
@@ -85,8 +84,7 @@ class Retries:
     async def send(self, send: Callable[[], Awaitable[T]]) -> T:
         """Call `send` until it returns, raises what does not pass, or its tries are used up."""
         try:
-            # The first try goes without stamina, whose machinery costs a fifth of a request.
-            return await send()
+            return await send()  # without stamina, whose machinery costs a fifth of a request
         except Unavailable as error:
             failure = error
         async for attempt in stamina.retry_context(
@@ -108,6 +106,7 @@ class HttpClient:
         timeout_s: bound on one request, from sending it to the last byte of its answer, seconds.
         connect_timeout_s: bound on making a connection, seconds.
         headers: sent with every request.
+        uses_proxy: whether `HTTPS_PROXY` and its like in the environment hold.
         make_connector: how connections are made, where not as usual.
         clock: seconds since the epoch.
     """
@@ -120,6 +119,7 @@ class HttpClient:
         timeout_s: float,
         connect_timeout_s: float | None = None,
         headers: Mapping[str, str] | None = None,
+        uses_proxy: bool = False,
         make_connector: Callable[[], aiohttp.BaseConnector] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -131,6 +131,7 @@ class HttpClient:
             hdrs.USER_AGENT: "aletheia",
             **(headers or {}),
         }
+        self._uses_proxy = uses_proxy
         self._make_connector = make_connector or _make_connector
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
@@ -155,7 +156,7 @@ class HttpClient:
         method: str,
         url: URL,
         *,
-        body: bytes | None = None,
+        body: Body | None = None,
         headers: Mapping[str, str] | None = None,
         secrets: tuple[str, ...] = (),
         max_bytes: int | None = None,
@@ -166,17 +167,16 @@ class HttpClient:
         Args:
             method: of HTTP.
             url: where to.
-            body: JSON, unless `headers` say otherwise.
+            body: see `Body`.
             headers: beside those of every request.
             secrets: what no error may show.
-            max_bytes: longest body of a 2xx that is read, decompressed; `None` reads only its
-                beginning, as is done of any other answer.
+            max_bytes: longest body of a 2xx that is read, decompressed; of `None`, and of any other
+                answer, only the beginning is read.
             timeout_s: bound on this request, where it is not the usual one.
 
         Raises:
             Unreachable: no connection came about, so nothing was sent.
-            BadAnswer: the answer is not HTTP or cannot be decompressed; `TooLong`: it exceeds
-                `max_bytes`.
+            BadAnswer: it is not HTTP or cannot be decompressed; `TooLong`: it exceeds `max_bytes`.
             Unavailable: the connection was lost, or the answer did not come in time.
         """
         timeout = self._timeout if timeout_s is None else self._make_timeout(timeout_s)
@@ -199,14 +199,12 @@ class HttpClient:
         method: str,
         url: URL,
         *,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
         secrets: tuple[str, ...] = (),
     ) -> AsyncGenerator[aiohttp.StreamReader | Answer]:
-        """Send a request and read its answer piece by piece; who reads bounds bytes and time.
+        """Send a request and yield the body of a 2xx to read in pieces, or any other answer.
 
-        Yields:
-            The body of a 2xx, or any other answer.
+        Who reads bounds bytes and time.
 
         Raises:
             Unreachable: no connection came about, so nothing was sent.
@@ -216,7 +214,7 @@ class HttpClient:
         timeout = self._make_timeout(None)
         status: int | None = None
         try:
-            async with self._request(method, url, body, headers, timeout) as response:
+            async with self._request(method, url, body, None, timeout) as response:
                 status = response.status
                 answer = self._begin_answer(response, secrets)
                 if answer.is_success:
@@ -234,23 +232,26 @@ class HttpClient:
         self,
         method: str,
         url: URL,
-        body: bytes | None,
+        body: Body | None,
         headers: Mapping[str, str] | None,
         timeout: aiohttp.ClientTimeout,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:
             raise RuntimeError("the client is not open")
-        is_large = body is not None and len(body) > LARGE_BODY_BYTES
-        if body is not None:
+        if isinstance(body, bytes):
             headers = {hdrs.CONTENT_TYPE: "application/json", **(headers or {})}
+        data: Body | io.BytesIO | None = body
+        if isinstance(body, bytes) and len(body) > LARGE_BODY_BYTES:
+            data = io.BytesIO(body)
         return self._session.request(
             method,
             url,
-            data=io.BytesIO(body) if is_large and body is not None else body,
+            data=data,
             headers=headers,
             allow_redirects=False,
+            proxy=find_proxy(url) if self._uses_proxy else None,
             timeout=timeout,
-            middlewares=_SEND_ONCE if method == hdrs.METH_GET else (),
+            middlewares=_SEND_ONCE if method in _REPEATED else (),
         )
 
     def _begin_answer(self, response: aiohttp.ClientResponse, secrets: tuple[str, ...]) -> Answer:
@@ -292,26 +293,25 @@ class HttpClient:
         secrets: tuple[str, ...],
     ) -> Unavailable:
         """Build our own error for one of aiohttp's or of the system."""
+        kind: type[Unavailable] = Unavailable
         match error:
             case aiohttp.ConnectionTimeoutError():
-                return Unreachable(
-                    self.dependency, f"no connection within {self._connect_timeout_s} s"
-                )
+                kind, reason = Unreachable, f"no connection within {self._connect_timeout_s} s"
+            case aiohttp.ClientHttpProxyError():
+                kind, reason = Unreachable, f"the proxy answers {error.status}"
             case TimeoutError():
                 reason = f"no complete answer within {timeout.total:g} s"
             case aiohttp.ClientConnectorError():
-                return Unreachable(self.dependency, excerpt(str(error), *secrets))
+                kind, reason = Unreachable, excerpt(str(error), *secrets)
             case UnicodeError():
-                return Unreachable(self.dependency, "the name of the host has no form in the DNS")
+                kind, reason = Unreachable, "the name of the host has no form in the DNS"
             case aiohttp.ClientResponseError():
-                said = excerpt(error.message, *secrets)
-                return BadAnswer(self.dependency, f"not HTTP: {said}", status=status)
+                kind, reason = BadAnswer, f"not HTTP: {excerpt(error.message, *secrets)}"
             case aiohttp.ClientPayloadError() if isinstance(error.__cause__, ContentEncodingError):
-                reason = "a body that cannot be decompressed"
-                return BadAnswer(self.dependency, reason, status=status)
+                kind, reason = BadAnswer, "a body that cannot be decompressed"
             case _:
                 reason = f"connection lost ({type(_origin_of(error)).__name__})"
-        return Unavailable(self.dependency, reason, status=status)
+        return kind(self.dependency, reason, status=status)
 
 
 class _Lost(aiohttp.ClientError):
@@ -321,10 +321,7 @@ class _Lost(aiohttp.ClientError):
 async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET by itself when a kept connection turns out to be lost.
-
-    It would be a try that no policy decided on and nobody counts.
-    """
+    """Keep aiohttp from sending a request again by itself when a kept connection is lost."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -334,6 +331,14 @@ async def _send_once(
 
 
 _SEND_ONCE: Final = (_send_once,)
+_REPEATED: Final = frozenset({hdrs.METH_GET, hdrs.METH_DELETE})
+"""Methods that aiohttp would repeat."""
+
+
+def find_proxy(url: URL) -> str | None:
+    """Return the proxy that the environment names for an address."""
+    proxy = getproxies().get(url.scheme)
+    return proxy if proxy and url.host and not proxy_bypass(url.host) else None
 
 
 def _make_connector() -> aiohttp.BaseConnector:

@@ -45,12 +45,9 @@ _WEB_PAGE: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|bod
 
 
 def excerpt(body: bytes | str, *secrets: str, length: int = EXCERPT_LENGTH) -> str:
-    """Return the beginning of an answer on one line.
+    """Return the beginning of an answer on one line, at most `length` printable characters.
 
-    Args:
-        body: the answer's body; only its first `SHOWN_BYTES` are looked at.
-        secrets: what must not be shown, wherever it occurs in `body`.
-        length: most printable characters to return.
+    Only the first `SHOWN_BYTES` are looked at; no secret is shown, wherever it occurs.
     """
     beginning = body[:SHOWN_BYTES]
     text = beginning if isinstance(beginning, str) else beginning.decode(errors="replace")
@@ -89,8 +86,7 @@ def read_retry_after(value: str | None, *, date: str | None, now: float) -> floa
 
     Args:
         value: the header: seconds, or an HTTP date.
-        date: the same answer's `Date` header; a date in `value` is relative to it, so that a
-            difference between the server's clock and ours does not matter.
+        date: the same answer's `Date` header, which a date in `value` is relative to.
         now: seconds since the epoch, used where there is no `Date`.
 
     Returns:
@@ -105,20 +101,6 @@ def read_retry_after(value: str | None, *, date: str | None, now: float) -> floa
         return None
     sent = read_date(date)
     return min(max(until - (now if sent is None else sent), 0.0), MAX_RETRY_AFTER_S)
-
-
-def kind_of(status: int, exceptions: Mapping[int, ErrorKind] | None = None) -> ErrorKind:
-    """Return the class of error that a status means which is no success.
-
-    Args:
-        status: of HTTP.
-        exceptions: where the system behind it differs from `STATUSES`.
-    """
-    if exceptions and status in exceptions:
-        return exceptions[status]
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Unavailable
-    return BadAnswer if status < HTTPStatus.BAD_REQUEST else STATUSES.get(status, Refused)
 
 
 def make_error(
@@ -138,7 +120,10 @@ def make_error(
         retry_after_s: how long we were asked to wait, seconds.
         exceptions: where the system differs from `STATUSES`.
     """
-    kind = kind_of(status, exceptions)
+    default: ErrorKind = Unavailable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused
+    if status < HTTPStatus.BAD_REQUEST:
+        default = BadAnswer
+    kind = {**STATUSES, **(exceptions or {})}.get(status, default)
     if issubclass(kind, Refused):
         return kind(dependency, status, reason)
     if status < HTTPStatus.BAD_REQUEST:
@@ -159,14 +144,10 @@ def check_values(body: bytes, max_values: int = MAX_JSON_VALUES) -> None:
 
 
 def load_json(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> object:
-    """Read JSON, however deeply it is nested and however much is in it.
-
-    Args:
-        body: UTF-8.
-        max_values: most values in it; see `check_values`.
+    """Read UTF-8 JSON, however deeply it is nested.
 
     Raises:
-        ValueError: it is not JSON, or has more values.
+        ValueError: it is not JSON, or has more values, see `check_values`.
     """
     check_values(body, max_values)
     try:
@@ -206,12 +187,7 @@ def make_bad_answer(
 ) -> BadAnswer:
     """Build the error of a success whose body is not what the protocol promises.
 
-    Args:
-        dependency: what the error calls the outside system.
-        reason: what is wrong with the body.
-        body: its beginning is shown unless it is a web page.
-        secrets: what must not be shown.
-        status: of HTTP.
+    Its beginning is shown, without secrets, unless it is a web page.
     """
     if body and not is_web_page(body):
         reason = f"{reason}: {excerpt(body, *secrets)}"
@@ -224,7 +200,6 @@ class Answer:
 
     Attributes:
         dependency: what errors call the server.
-        status: of HTTP.
         headers: case-insensitive.
         body: the whole of it, or only the beginning where the status decides.
         received_at: when its headers came, seconds since the epoch.
@@ -279,13 +254,10 @@ class Answer:
         )
 
     def read(self, read: Callable[[bytes], T]) -> T:
-        """Read the body of a success.
-
-        Args:
-            read: raises `ValueError` where the body is not what the protocol promises.
+        """Read the body of a success by a function that raises `ValueError` where it is none.
 
         Raises:
-            BadAnswer: `read` does.
+            BadAnswer: it does.
         """
         try:
             return read(self.body)

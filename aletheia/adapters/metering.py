@@ -3,36 +3,38 @@
 Every request passes in this order, and what is refused at one gate is charged at none:
 
     breaker admits → budget reserves the upper estimate → limits charge → the request is sent
-    → breaker hears how it went → budget settles what was used
+    → the breaker records how it went → budget settles what was used
 """
 
+import asyncio
 import hashlib
 import itertools
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, Literal, TypeAlias
-
-import stamina
 
 from aletheia.analysis.ports import Embedded, Embedder, Embedding
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
     ComputeFailed,
+    Deferred,
     InvalidTask,
+    Misconfigured,
     RateLimited,
     Refused,
     Unavailable,
     Unreachable,
 )
-from aletheia.llm.calls import CallPlan, SentT
+from aletheia.llm.calls import CallPlan, Probe, SentT
 from aletheia.llm.prices import Kind, Tokens
 from aletheia.llm.usage import Spending
 from aletheia.llm.usage_records import Call, Reservation
 from aletheia.resilience.backoff import CallBackoff
-from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.breaker import CircuitBreaker, Permit
 from aletheia.resilience.limits import RateLimiter
 
 log = logging.getLogger(__name__)
@@ -40,18 +42,25 @@ log = logging.getLogger(__name__)
 Unit: TypeAlias = Literal["request", "task"]
 
 LIMITED: Final = frozenset({"openai", "ollama"})
-"""Providers that the limits hold for (SPEC §1); chat models of others have those of their own, and
-the budgets."""
+"""Providers that the limits hold for (SPEC §1)."""
 
 MAX_PAUSE_S: Final = 5.0
 """Longest wait between two tries of one request. A provider that asks for more is waited for in
 the ledger, where a task blocks nobody."""
 
+CANNOT: Final = "provider_cannot"
+"""Code of a request that fails each time while others pass."""
+
+MAX_FAILURES: Final = 2
+"""How often a request may fail with a 5xx before it is told apart from its provider."""
+
 _CLIENT_ERROR: Final = 400
+_FAILED_DEPENDENCY: Final = 424
+_SERVER_ERROR: Final = 500
 
 
 class Meter:
-    """Holds the requests of one run to breakers, limits and budgets, and writes down their use.
+    """Holds the requests of one run to breakers, limits and budgets, and records their use.
 
     Args:
         limiter: counts requests, of all processes.
@@ -61,7 +70,7 @@ class Meter:
         run_id: the run that pays.
         max_retries: further tries of one request after the first; each passes all gates anew.
         retry_base_s: first pause between two tries, seconds.
-        draw: gives a share of a pause, in `[0, 1]`.
+        draw: draws a share of a pause, in `[0, 1]`.
     """
 
     def __init__(
@@ -81,6 +90,7 @@ class Meter:
         self._run_id = run_id
         self._max_retries, self._retry_base_s, self._draw = max_retries, retry_base_s, draw
         self._lost: set[str] = set()
+        self._answered = Counter[tuple[str, str]]()
 
     def max_texts(self, provider_most: int) -> int:
         """Return how many texts a request may carry, so that no limit forbids it for ever."""
@@ -95,26 +105,40 @@ class Meter:
         send: Callable[[], Awaitable[SentT]],
         *,
         reach: Callable[[], Awaitable[None]] | None = None,
+        probe: Probe[SentT] | None = None,
     ) -> SentT:
-        """Send a request, more than once if need be.
+        """Send a request, more than once if need be; see `aletheia.llm.calls.Guard`.
+
+        A 5xx counts against the provider only once the probe has failed, too.
 
         Raises:
             Deferred: a breaker, a limit or a budget is in the way; what was tried before failed.
             AletheiaError: what the last try ended with.
         """
-        async for attempt in stamina.retry_context(
-            on=CallBackoff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S),
-            attempts=1 + self._max_retries,
-            timeout=None,
-        ):
-            with attempt:
-                return await self._try(plan, send, reach)
-        raise AssertionError("the last try returns or raises")
+        backoff = CallBackoff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S)
+        answered, failures, suspected = self._answered[plan.provider, plan.model], 0, probe
+        for tries in itertools.count(1):
+            try:
+                spares_errors = suspected is not None
+                return await self._try(plan, send, reach, probe, spares_errors=spares_errors)
+            except Unavailable as error:
+                failure = error
+            if suspected is not None and is_suspicious(failure):
+                failures += 1
+                if failures == MAX_FAILURES:
+                    if await self._passes(suspected, reach, answered):
+                        raise ComputeFailed(CANNOT, str(failure)) from failure
+                    suspected = None
+            pause_s = backoff(failure)
+            if pause_s is False or tries > max(self._max_retries, min(failures, 1)):
+                raise failure
+            await asyncio.sleep(pause_s)
+        raise AssertionError
 
     async def room(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
-        """Return for how many inputs, from the first, there would be room now; charge nothing.
+        """See `aletheia.llm.calls.Guard.room`.
 
         Raises:
             BreakerOpen: for none: the provider is left alone.
@@ -139,28 +163,60 @@ class Meter:
         call = Call(key="", provider=provider, model=model, kind=kind, run_id=self._run_id)
         return await self._spending.room(call, tokens)
 
+    async def _passes(
+        self, probe: Probe[SentT], reach: Callable[[], Awaitable[None]] | None, answered: int
+    ) -> bool:
+        """Check whether the provider answers others: some did since `answered`, or the probe."""
+        if self._answered[probe.plan.provider, probe.plan.model] > answered:
+            return True
+        try:
+            await self._try(probe.plan, probe.send, reach, None, spares_errors=False)
+        except Deferred:
+            raise
+        except AletheiaError:
+            return False
+        return True
+
     async def _try(
         self,
         plan: CallPlan,
         send: Callable[[], Awaitable[SentT]],
         reach: Callable[[], Awaitable[None]] | None,
+        probe: Probe[SentT] | None,
+        *,
+        spares_errors: bool,
     ) -> SentT:
         permit = await self._breakers.admit(plan.provider)
+        if permit.probe is not None and probe is not None:
+            # What may have opened the breaker does not decide whether it closes.
+            await self._pass(permit, probe.plan, probe.send, reach)
+            permit = await self._breakers.admit(plan.provider)
+        return await self._pass(permit, plan, send, reach, spares_errors=spares_errors)
+
+    async def _pass(
+        self,
+        permit: Permit,
+        plan: CallPlan,
+        send: Callable[[], Awaitable[SentT]],
+        reach: Callable[[], Awaitable[None]] | None,
+        *,
+        spares_errors: bool = False,
+    ) -> SentT:
+        """Send an admitted request through all other gates."""
         if reach is not None and (permit.probe is not None or plan.provider in self._lost):
             # Limits count what is sent: while nobody is there, nothing is.
-            async with self._breakers.recording_failure(permit):
+            async with self._breakers.recording(permit, is_first=True):
                 await reach()
             self._lost.discard(plan.provider)
         try:
-            reservation = await self._spending.reserve(
-                _call_of(plan, self._run_id), plan.max_tokens
-            )
+            call = Call(plan.key, plan.provider, plan.model, plan.kind, run_id=self._run_id)
+            reservation = await self._spending.reserve(call, plan.max_tokens)
             await self._charge(plan, reservation)
         except BaseException:
             await self._breakers.abandon(permit)
             raise
         try:
-            async with self._breakers.recording(permit):
+            async with self._breakers.recording(permit, spares_errors=spares_errors):
                 sent = await send()
         except AletheiaError as error:
             if isinstance(error, Unreachable):
@@ -171,6 +227,7 @@ class Meter:
                 await _written(self._spending.settle(reservation, plan.max_tokens))
             # What became of any other call nobody knows: its estimate counts as spent.
             raise
+        self._answered[plan.provider, plan.model] += 1
         await _written(self._spending.settle(reservation, sent.used))
         return sent
 
@@ -194,17 +251,18 @@ def is_free(error: AletheiaError) -> bool:
     """
     if isinstance(error, Unavailable):
         return isinstance(error, Unreachable) or (error.status or 0) >= _CLIENT_ERROR
-    return isinstance(error, Refused | InvalidTask | ComputeFailed)
+    return isinstance(error, Refused | InvalidTask | ComputeFailed | Misconfigured)
+
+
+def is_suspicious(error: Unavailable) -> bool:
+    """Check whether a failure may be due to what was asked: an error that names no time."""
+    status = error.status or 0
+    is_error = status >= _SERVER_ERROR or status == _FAILED_DEPENDENCY
+    return is_error and error.retry_after_s is None
 
 
 class Recorded:
-    """An embedder whose use is written down; for those that cost nothing and have no limits.
-
-    Args:
-        inner: the embedder.
-        spending: where it is written down.
-        run_id: the run it belongs to.
-    """
+    """Records the use of an embedder that costs nothing and has no limits."""
 
     def __init__(self, inner: Embedder, spending: Spending, run_id: str | None) -> None:
         self._inner, self._spending, self._run_id = inner, spending, run_id
@@ -219,7 +277,7 @@ class Recorded:
         return await self._inner.capacity(model, texts)
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
-        """See `aletheia.analysis.ports.Embedder.embed`; the call is written down at its end."""
+        """See `aletheia.analysis.ports.Embedder.embed`; the call is recorded at its end."""
         tokens = 0
         try:
             async with aclosing(self._inner.embed(model, texts)) as answers:
@@ -232,17 +290,15 @@ class Recorded:
                     yield answered
         finally:
             if tokens:
-                await self._spending.record(self._call(model, texts), Tokens(tokens))
-
-    def _call(self, model: str, texts: Sequence[str]) -> Call:
-        return Call(
-            key=key_of(model, texts),
-            provider=self.provider,
-            model=model,
-            kind="embedding",
-            run_id=self._run_id,
-            is_mock=self.is_mock,
-        )
+                call = Call(
+                    key=key_of(model, texts),
+                    provider=self.provider,
+                    model=model,
+                    kind="embedding",
+                    run_id=self._run_id,
+                    is_mock=self.is_mock,
+                )
+                await self._spending.record(call, Tokens(tokens))
 
 
 def key_of(model: str, texts: Sequence[str]) -> str:
@@ -254,14 +310,8 @@ def key_of(model: str, texts: Sequence[str]) -> str:
 
 
 async def _written(writing: Awaitable[None]) -> None:
-    """Write how a call ended; where that fails its estimate counts, and its outcome stays."""
+    """Record how a call ended; where that fails its estimate counts."""
     try:
         await writing
     except AletheiaError as error:
         log.warning("what a call used could not be written down: %s", error)
-
-
-def _call_of(plan: CallPlan, run_id: str | None) -> Call:
-    return Call(
-        key=plan.key, provider=plan.provider, model=plan.model, kind=plan.kind, run_id=run_id
-    )

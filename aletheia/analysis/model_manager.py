@@ -1,7 +1,6 @@
 """The models that providers hold themselves: on disk, in memory, and what loading took.
 
-A process that has a model in memory ends with its shift, so what it did with models is saved in the
-store. `ModelManager` combines that with what the providers report now.
+What a process did with models is kept in the store and combined with what providers report.
 """
 
 import time
@@ -25,12 +24,9 @@ EventKind: TypeAlias = Literal["loaded", "unloaded", "evicted"]
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """The progress of a download of a model.
+    """The progress of a download; sizes are of all parts known so far, 0 where unknown.
 
-    Attributes:
-        status: the provider's words; `success` is the last.
-        completed_bytes: of all the parts that are known so far.
-        total_bytes: of those parts; it may grow. 0 if it is not known.
+    `status` has the provider's words; `success` is the last.
     """
 
     model: str
@@ -41,17 +37,7 @@ class PullProgress:
 
 @dataclass(frozen=True, slots=True)
 class ModelEvent:
-    """What became of a model.
-
-    Attributes:
-        provider: that holds it.
-        model: its name.
-        kind: see `EventKind`.
-        load_s: time it took to load, seconds.
-        memory_bytes: in memory, in all processes together.
-        size_bytes: on disk.
-        used_at: Unix time of its last use, seconds.
-    """
+    """What became of a model: seconds to load, bytes in memory and on disk, Unix time of use."""
 
     provider: str
     model: str
@@ -64,17 +50,13 @@ class ModelEvent:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """What is recorded about a model.
+    """What is recorded about a model; `None` where it is not known.
 
     Attributes:
         is_held: whether Aletheia has it in memory; a process that was killed leaves this true.
-        loads: number of loads.
+        loads: number of loads; `load_s` is the time of the last.
         evictions: how often it was unloaded to make room.
-        load_s: time of the last load, seconds.
         memory_bytes: in memory after the last load, in all processes together.
-        size_bytes: on disk.
-        loaded_at: when it was last loaded.
-        last_used: when it was last used, as far as is known.
     """
 
     provider: str
@@ -85,22 +67,17 @@ class ModelRecord:
     load_s: float | None
     memory_bytes: int | None
     size_bytes: int | None
-    loaded_at: datetime | None
     last_used: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """The status of a model at a provider.
+    """The status of a model at a provider; `None` where it is not known.
 
     Attributes:
-        provider: that holds it.
-        model: its name.
-        state: see `ModelState`.
-        size_bytes: on disk; `None` where that is not known.
-        memory_bytes: in memory, or when it was last there; `None` if it never was.
+        size_bytes: on disk.
+        memory_bytes: in memory, or when it was last there.
         load_s: time of its last load, seconds.
-        last_used: when it was last used, as far as is known.
         loads: number of loads by Aletheia.
         evictions: how often it was unloaded to make room.
         detail: where it is, or why it is not there.
@@ -119,11 +96,7 @@ class ModelRow:
 
 
 class ModelHolder(Protocol):
-    """A provider that holds models itself.
-
-    Attributes:
-        provider: its name, `local` or `ollama`.
-    """
+    """A provider that holds models itself, `local` or `ollama`."""
 
     provider: str
 
@@ -167,12 +140,7 @@ class ModelHolder(Protocol):
 
 
 class ModelRecords:
-    """The records about models.
-
-    Args:
-        documents: the store, open.
-        clock: Unix time, seconds.
-    """
+    """The records about models."""
 
     def __init__(self, documents: Documents, *, clock: Callable[[], float] = time.time) -> None:
         self._documents = documents
@@ -208,12 +176,7 @@ class ModelRecords:
 
 
 class ModelManager:
-    """The models of several providers as one list.
-
-    Args:
-        holders: the providers.
-        records: about their models.
-    """
+    """The models of several providers as one list."""
 
     def __init__(self, holders: Iterable[ModelHolder], records: ModelRecords) -> None:
         self._holders = {holder.provider: holder for holder in holders}
@@ -226,24 +189,17 @@ class ModelManager:
             Misconfigured: the provider holds no models.
             Unavailable: it is out of reach.
         """
-        rows = await self._holder(provider).rows()
+        rows = await self.holder(provider).rows()
         records = {record.model: record for record in await self._records.read(provider)}
         filled = [_fill_in(row, records.get(row.model)) for row in rows]
         return sorted(filled, key=lambda row: row.model)
 
-    def pull(self, provider: str, model: str) -> AsyncGenerator[PullProgress]:
-        """Download a model, see `ModelHolder.pull`."""
-        return self._holder(provider).pull(model)
+    def holder(self, provider: str) -> ModelHolder:
+        """Return a provider.
 
-    async def load(self, provider: str, model: str) -> None:
-        """Load a model into memory, see `ModelHolder.load`."""
-        await self._holder(provider).load(model)
-
-    async def unload(self, provider: str, model: str) -> None:
-        """Unload a model, see `ModelHolder.unload`."""
-        await self._holder(provider).unload(model)
-
-    def _holder(self, provider: str) -> ModelHolder:
+        Raises:
+            Misconfigured: it holds no models.
+        """
         holder = self._holders.get(provider)
         if holder is None:
             known = " or ".join(sorted(self._holders))
@@ -270,6 +226,7 @@ def _fill_in(row: ModelRow, record: ModelRecord | None) -> ModelRow:
 
 
 def _read_record(document: Document) -> ModelRecord:
+    used_at = document.get("used_at")
     return ModelRecord(
         provider=document["provider"],
         model=document["model"],
@@ -279,10 +236,5 @@ def _read_record(document: Document) -> ModelRecord:
         load_s=document.get("load_s"),
         memory_bytes=document.get("memory_bytes"),
         size_bytes=document.get("size_bytes"),
-        loaded_at=_moment(document.get("loaded_at")),
-        last_used=_moment(document.get("used_at")),
+        last_used=None if used_at is None else moment(used_at),
     )
-
-
-def _moment(at: int | None) -> datetime | None:
-    return None if at is None else moment(at)

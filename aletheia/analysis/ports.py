@@ -20,7 +20,7 @@ class Embedding:
     Attributes:
         vector: `(d,)` float32, finite, not zero.
         tokens: tokens the model read.
-        is_truncated: whether the text was longer than the model reads and its end was left out.
+        is_truncated: whether the end of the text was left out, as the model reads less.
         model: what made it; `None` is the model that was asked for.
         provider: who made it; `None` is the embedder's own.
         is_fallback: whether that is not who was asked first.
@@ -48,8 +48,7 @@ class Embedder(Protocol):
     """Turns texts into vectors with one kind of provider.
 
     Attributes:
-        provider: what `provider` says in a result: `local`, `mock`, `openai` or `ollama`; of
-            `hybrid` each embedding says it.
+        provider: `local`, `mock`, `openai` or `ollama`; of `hybrid` each embedding says it.
         is_mock: whether its vectors mean nothing.
     """
 
@@ -58,8 +57,6 @@ class Embedder(Protocol):
 
     def canonical_model(self, model: str | None) -> str:
         """Name the model that will run for the name a task gave, `None` being the default.
-
-        Texts with the same answer are embedded together.
 
         Raises:
             InvalidTask: `unsupported_model`; this provider does not serve that name.
@@ -78,8 +75,9 @@ class Embedder(Protocol):
     def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """Embed texts, each answered once, in groups as they are done, in any order.
 
-        Text-level faults (`input_too_long`, `bad_vector`, `model_crashed`) are answers, not
+        Faults of a text (`input_too_long`, `bad_vector`, `model_crashed`) are answers, not
         exceptions.
+        Texts not answered before an exception were not embedded.
 
         Raises:
             ModelUnavailable: the model cannot be loaded.
@@ -88,7 +86,5 @@ class Embedder(Protocol):
             Unavailable: the provider is out of reach, over a limit, or answers nonsense.
             Refused: the provider refuses our credentials, or every request of this form.
             Deferred: our own limits, budgets or breakers hold a request back.
-
-        Texts not answered before an exception were not embedded.
         """
         ...

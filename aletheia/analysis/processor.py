@@ -1,7 +1,7 @@
 """Processors: what computes a task type, and how a type of one's own is added.
 
-A package of yours adds a type by an entry point in the group `aletheia.processors`, whose name is
-the task type and whose value is a class without constructor arguments that is a `Processor`:
+A package of yours adds a type by an entry point in the group `aletheia.processors`: the task type,
+and a class without constructor arguments that is a `Processor`:
 
     [project.entry-points."aletheia.processors"]
     word_count = "my_package.aletheia:WordCount"
@@ -23,14 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What became of the input at `index`.
+    """What became of the input at `index`: a result or an error.
 
     Attributes:
-        index: which of the inputs.
-        result: the result's fields as the upstream gets them; `None` where there is an error.
+        result: the result's fields as the upstream gets them.
         record: what of the result stays in the ledger: model, provider, sizes.
         usage: what it used; `tokens` is counted.
-        error: why there is no result.
     """
 
     index: int
@@ -44,9 +42,9 @@ class Processor(Protocol):
     """Computes the tasks of one type."""
 
     def admit(self, task_input: Mapping[str, Any]) -> str:
-        """Check an input and name the group, such as a model, that it is computed with.
+        """Check an input, before it is claimed, and name the group it is computed with.
 
-        Called before a task is claimed, so it must not do any work.
+        A group is a model or the like; this must not do any work.
 
         Raises:
             InvalidTask: the input is wrong.

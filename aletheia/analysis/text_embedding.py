@@ -51,12 +51,7 @@ class TextEmbedding:
         return self._embedder.canonical_model(model.strip() if model else None)
 
     async def capacity(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        """Return how many of some inputs, from the first, may be embedded now.
-
-        Raises:
-            Deferred: none of them.
-            Misconfigured: none of them, as things are set.
-        """
+        """Return how many of some inputs, from the first, may be embedded now."""
         return await self._embedder.capacity(group, [task_input["text"] for task_input in inputs])
 
     async def process(

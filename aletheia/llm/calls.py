@@ -5,7 +5,7 @@ Code that sends a request describes it first, as a `CallPlan`, and passes the se
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from aletheia.llm.prices import Kind, Tokens
 
@@ -53,6 +53,14 @@ class Sent(Protocol):
 SentT = TypeVar("SentT", bound=Sent)
 
 
+@dataclass(frozen=True, slots=True)
+class Probe(Generic[SentT]):
+    """A harmless request, which tells a provider's fault from that of what it is asked."""
+
+    plan: CallPlan
+    send: Callable[[], Awaitable[SentT]]
+
+
 class Guard(Protocol):
     """Guards every request that is really sent."""
 
@@ -62,17 +70,21 @@ class Guard(Protocol):
         send: Callable[[], Awaitable[SentT]],
         *,
         reach: Callable[[], Awaitable[None]] | None = None,
+        probe: Probe[SentT] | None = None,
     ) -> SentT:
         """Send a request, or raise an `AletheiaError` instead.
-
-        It raises no `InvalidTask` or `ComputeFailed` of its own: those would be taken for the
-        provider's judgement of an input.
 
         Args:
             plan: the request.
             send: sends it.
             reach: checks whether the provider can be reached at all, without a request to its
                 model; raises `Unreachable` if not.
+            probe: is sent where the request fails with a 5xx or 424 twice, and nothing else passes
+                meanwhile; and in its place while the provider's breaker lets only one call try.
+
+        Raises:
+            ComputeFailed: `provider_cannot`; the request fails each time, and others pass.
+            AletheiaError: never an `InvalidTask`, nor another `ComputeFailed`, of the guard's own.
         """
         ...
 
@@ -102,9 +114,10 @@ class Unguarded:
         send: Callable[[], Awaitable[SentT]],
         *,
         reach: Callable[[], Awaitable[None]] | None = None,
+        probe: Probe[SentT] | None = None,
     ) -> SentT:
         """Send a request."""
-        del plan, reach
+        del plan, reach, probe
         return await send()
 
     async def room(

@@ -18,7 +18,7 @@ class CallBackoff:
     Args:
         base_s: upper end of the first delay, seconds; doubled with each try.
         draw: draws a share of that, in `[0, 1]`.
-        max_s: longest delay, seconds; after a failure that asks for more there is no other try.
+        max_s: longest delay, seconds; who asks for more is not asked again.
     """
 
     def __init__(

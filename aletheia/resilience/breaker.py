@@ -1,15 +1,13 @@
 """Circuit breakers that all processes share and restarts keep (SPEC §1, Resilience).
 
-One document per dependency says how many calls in a row failed, and when the last of them did.
-Everything else follows from it and the clock:
+One document per dependency says how many calls in a row failed, and when the last of them did:
 
     closed     fewer failures than the threshold; every call is admitted
     open       as many as that, the last one less than the cooldown ago; no call is admitted
     half-open  as many, but longer ago; one call, the probe, is admitted and has a lease
 
-The probe closes the breaker or opens it again; if it dies, its lease runs out. Each change is one
-conditional write, so no crash leaves a breaker between two states. The outcome of a call that was
-admitted before the breaker last closed is ignored: the call belongs to an older generation.
+The probe closes the breaker or opens it again. Each change is one conditional write. The outcome
+of a call that was admitted before the breaker last closed is ignored.
 """
 
 import logging
@@ -30,7 +28,6 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from aletheia.settings import BreakerSettings
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
 from aletheia.store.lease import Lease, Leases, LeaseTerms
 
@@ -57,12 +54,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A call that was admitted; its outcome has to be recorded.
+    """An admitted call, whose outcome has to be recorded.
 
-    Attributes:
-        dependency: what it calls.
-        generation: how often the breaker had closed before.
-        probe: the lease, if this is the probe.
+    `generation` counts how often the breaker had closed before; `probe` is the lease of a probe.
     """
 
     dependency: str
@@ -72,14 +66,13 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """How a breaker stands.
+    """The state of a breaker.
 
     Attributes:
         dependency: whose breaker.
         state: what it does with calls.
         failures: failed calls in a row; not more than the threshold.
-        until: when it lets a call try, while it is open, or when the lease of a probe under way
-            runs out; otherwise `None`.
+        until: when it lets a call try, while it is open, or when the lease of a probe ends.
         reason: what the last failure said; empty after a success.
     """
 
@@ -91,10 +84,10 @@ class BreakerState:
 
 
 def is_breaker_failure(error: BaseException) -> bool:
-    """Return whether an error of a call counts against the dependency's health.
+    """Return whether an error counts against the dependency's health.
 
-    Timeouts, lost connections and 5xx do. What the dependency answered otherwise (429, other 4xx,
-    an answer that is not of its protocol) does not, nor does what never reached it.
+    Timeouts, lost connections and 5xx do. Any other answer (429, other 4xx, one that is not of its
+    protocol) does not, nor does what never reached it.
     """
     if not isinstance(error, Unavailable):
         return False
@@ -114,10 +107,9 @@ class CircuitBreaker:
     Args:
         documents: the store, open.
         threshold: failures in a row that open a breaker.
-        cooldown_s: how long it stays open, seconds.
+        cooldown_s: how long it stays open, seconds; at most twice as long after a clock jumps back.
         probe_lease_s: how long a probe may take before another one is admitted, seconds.
-        clock: what cooldowns and leases go by. After a jump back a breaker stays open for no more
-            than twice its cooldown.
+        clock: what cooldowns and leases go by.
     """
 
     def __init__(
@@ -136,24 +128,6 @@ class CircuitBreaker:
         self._terms = LeaseTerms(probe_lease_s, owner="probe", until="probe_until")
         self._probes = Leases(documents, BREAKERS, self._terms, clock=clock)
 
-    @classmethod
-    def from_settings(
-        cls,
-        documents: Documents,
-        settings: BreakerSettings,
-        *,
-        probe_lease_s: float = PROBE_LEASE_S,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> "CircuitBreaker":
-        """Build breakers as the settings say."""
-        return cls(
-            documents,
-            threshold=settings.circuit_breaker_threshold,
-            cooldown_s=settings.circuit_breaker_cooldown_seconds,
-            probe_lease_s=probe_lease_s,
-            clock=clock,
-        )
-
     @asynccontextmanager
     async def guarding(self, dependency: str) -> AsyncGenerator[Permit]:
         """Admit one call, and record its outcome.
@@ -166,34 +140,29 @@ class CircuitBreaker:
             yield permit
 
     @asynccontextmanager
-    async def recording(self, permit: Permit) -> AsyncGenerator[None]:
-        """Record the outcome of an admitted call.
+    async def recording(
+        self, permit: Permit, *, spares_errors: bool = False, is_first: bool = False
+    ) -> AsyncGenerator[None]:
+        """Record the outcome of an admitted call; if that fails it is logged.
 
-        Only the call itself belongs inside. An outcome that cannot be written is logged; it
-        changes nothing about the call.
+        Args:
+            permit: the call.
+            spares_errors: whether a 5xx shows nothing, as the call itself may be its cause.
+            is_first: whether there is more of the call to come, unless this fails.
         """
         try:
             yield
         except BaseException as error:
-            if is_breaker_failure(error):
+            is_spared = spares_errors and isinstance(error, Unavailable) and error.status
+            if is_breaker_failure(error) and not is_spared:
                 await self._record(permit, self.fail(permit, str(error)))
-            elif is_answer(error):
+            elif is_answer(error) and not is_first:
                 await self._record(permit, self.succeed(permit))
             else:
                 await self._record(permit, self.abandon(permit))
             raise
-        await self._record(permit, self.succeed(permit))
-
-    @asynccontextmanager
-    async def recording_failure(self, permit: Permit) -> AsyncGenerator[None]:
-        """Record a failure; without one, the call that was admitted is still to come."""
-        try:
-            yield
-        except BaseException as error:
-            is_failure = is_breaker_failure(error)
-            outcome = self.fail(permit, str(error)) if is_failure else self.abandon(permit)
-            await self._record(permit, outcome)
-            raise
+        if not is_first:
+            await self._record(permit, self.succeed(permit))
 
     async def check(self, dependency: str) -> None:
         """Check that a call may be admitted now, without admitting one.
@@ -259,7 +228,7 @@ class CircuitBreaker:
             await permit.probe.release()
 
     async def states(self) -> list[BreakerState]:
-        """Return the states of all breakers that ever counted a failure, by dependency."""
+        """Return the states of all breakers that ever counted a failure."""
         return [self._state_of(document) for document in await self._documents.find(BREAKERS, {})]
 
     async def _read(self, dependency: str) -> Document:
@@ -280,7 +249,7 @@ class CircuitBreaker:
         return BreakerState(document["_id"], state, failures, until, document["reason"])
 
     def _refuse(self, found: BreakerState) -> None:
-        """Raise `BreakerOpen` for a breaker that admits no call now, with when to ask again."""
+        """Raise `BreakerOpen` for a breaker that admits no call now."""
         if found.until is None:
             return
         until = found.until

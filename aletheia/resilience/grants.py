@@ -1,8 +1,7 @@
-"""The log of what providers were granted, numbered by the units of the grants.
+"""The log of what providers were granted.
 
 A grant's document has the number of its first unit in its id, and the next grant begins where it
-ends, so the log has no gaps. To add the next grant is to insert its id, which only one process can
-do.
+ends. To add the next grant is to insert its id, which only one process can do.
 """
 
 from bisect import bisect_right
@@ -21,13 +20,7 @@ _PAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class GrantEntry:
-    """A grant as it stands in the log.
-
-    Attributes:
-        first: number of its first unit, from 1.
-        weight: how many units it took.
-        at: when, microseconds.
-    """
+    """A grant of `weight` units from number `first` on, made at a moment, microseconds."""
 
     first: int
     weight: int
@@ -40,13 +33,7 @@ class GrantEntry:
 
 
 class GrantLog:
-    """The grants of one provider, in the store, with the newest of them in memory.
-
-    Args:
-        documents: the store, open.
-        provider: whose grants.
-        remembered: newest grants that stay in memory, at least.
-    """
+    """The grants of one provider; at least the newest `remembered` stay in memory."""
 
     def __init__(self, documents: Documents, provider: str, *, remembered: int) -> None:
         self._documents = documents
@@ -57,10 +44,7 @@ class GrantLog:
         self._end = 0
 
     async def catch_up(self) -> tuple[int, int]:
-        """Read what is new; return the number of the last unit, and when it was granted.
-
-        An entry that was read once never changes, so only new ones are read.
-        """
+        """Read what is new; return the number of the last unit, and when it was granted."""
         if self._firsts:
             newer = await self._find(after=self._firsts[-1], limit=_PAGE)
             if len(newer) < _PAGE and self._extend(newer):
@@ -105,10 +89,7 @@ class GrantLog:
         return GrantEntry.of(found[0]) if found else None
 
     async def delete_before(self, at: int) -> int:
-        """Delete entries made before a moment; return how many.
-
-        The newest stays, since the next number follows from it.
-        """
+        """Delete entries before a moment, but for the newest; return how many."""
         newest = await self._find(descending=True, limit=1)
         if not newest:
             return 0

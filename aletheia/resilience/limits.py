@@ -1,18 +1,15 @@
 """Rate limits that all processes share and restarts keep (SPEC §1, Rate limits).
 
-What a provider was granted is a log without gaps, `grants`. To be granted the next unit is to
-insert its number, which only one process can do; whoever loses reads what the others wrote and
-decides again. So one insert charges all tiers, or none.
-
-A limit of `L` leaves room for a unit if the unit `L` before it does not count any more. When that
-is, is all that tells the strategies apart:
+What a provider was granted is a log without gaps. To be granted the next unit is to insert its
+number, which only one process can do, so one insert charges all tiers, or none. A limit of `L`
+leaves room for a unit if the unit `L` before it does not count any more:
 
 - `rolling`: a grant counts for as long as the tier is, to the microsecond; a week is 7 days, a
   month 30.
 - `fixed`: a grant counts until the next UTC minute, hour, day, Monday or first of a month.
 
-Neither limits nor strategy are in the log, so both may change at any time. The time of a grant is
-never before that of the grant before it, so a clock moved back waits until it has caught up.
+Limits and strategy may change at any time. The time of a grant is never before that of the grant
+before it, so a clock moved back waits until it has caught up.
 """
 
 import itertools
@@ -75,7 +72,7 @@ class RateLimits:
 
     @classmethod
     def from_settings(cls, settings: RateLimitSettings) -> "RateLimits | None":
-        """Read the limits; `None` where `RATE_LIMIT_ENABLED` is off."""
+        """Return the limits; `None` where `RATE_LIMIT_ENABLED` is off."""
         if not settings.rate_limit_enabled:
             return None
         return cls(
@@ -98,13 +95,9 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One call that is allowed, and charged in every tier.
+    """A call that is charged in every tier: units `first` to `first + weight - 1`, from 1.
 
-    Attributes:
-        provider: whose call.
-        first: number of its first unit, from 1; 0 where nothing is limited and so nothing charged.
-        weight: how many units it took.
-        at: when.
+    `first` is 0 where nothing is limited, and so nothing charged.
     """
 
     provider: str
@@ -115,7 +108,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class TierUsage:
-    """How one limit of a provider stands.
+    """The state of one limit of a provider.
 
     Attributes:
         used: units that count now; above `limit` only after the limit was lowered.
@@ -134,17 +127,11 @@ class RateLimiter:
     """Grants calls to providers, each with counters of its own.
 
     Args:
-        documents: the store, open; what it grants may be lost with the power, so it need not be
-            durable beyond that.
-        limits: `None` grants everything and writes nothing.
-        strategy: how long a grant counts.
+        documents: the store, open; its grants may be lost with the power.
+        limits: `None` grants everything and writes nothing; may be replaced at any time.
+        strategy: how long a grant counts; may be replaced likewise.
         clock: what windows go by.
-        remembered: newest grants of a provider that stay in memory, at least, at 70 bytes
-            each; older ones are looked up.
-
-    Attributes:
-        limits: may be replaced at any time; the next call is held to the new ones.
-        strategy: likewise.
+        remembered: newest grants of a provider that stay in memory, at least, at 70 bytes each.
     """
 
     def __init__(
@@ -162,22 +149,6 @@ class RateLimiter:
         self.strategy: Strategy = strategy
         self._clock = clock
         self._logs: dict[str, GrantLog] = {}
-
-    @classmethod
-    def from_settings(
-        cls,
-        documents: Documents,
-        settings: RateLimitSettings,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> "RateLimiter":
-        """Build a limiter as the settings say."""
-        return cls(
-            documents,
-            RateLimits.from_settings(settings),
-            strategy=settings.rate_limit_strategy,
-            clock=clock,
-        )
 
     async def prepare(self) -> None:
         """Make `usage` and `purge` fast."""
@@ -252,7 +223,7 @@ class RateLimiter:
         return sorted({*granted, *(document["_id"] for document in refused)})
 
     async def purge(self) -> int:
-        """Delete grants that count in no tier any more, and say how many there were."""
+        """Delete grants that count in no tier any more; return how many."""
         deleted = 0
         for provider in await self._documents.count_by(GRANTS, "provider", {}):
             log = self._log_of(provider)

@@ -2,7 +2,6 @@
 
 from prefect.runtime import flow_run
 
-from aletheia.adapters.openai.guarded_batches import GuardedBatches
 from aletheia.analysis.processor import Processors
 from aletheia.errors import Misconfigured
 from aletheia.intake.bulk.deps import LaneDeps
@@ -27,16 +26,15 @@ async def build_bulk_lane() -> BulkLane:
         batches = await get_batches()
     except Misconfigured as no_key:
         raise wrong_mode or no_key from None
-    breakers = await get_breakers()
     deps = LaneDeps(
         upstream=await get_upstream(),
         documents=await get_store(),
         processors=await get_processors() if wrong_mode is None else Processors({}, plugins=[]),
-        batches=GuardedBatches(batches, breakers),
+        batches=batches,
         spending=await get_spending(),
         prices=PriceTable.from_settings(settings.budgets),
         limiter=await get_limiter(),
-        breakers=breakers,
+        breakers=await get_breakers(),
         settings=settings.intake,
         run_id=str(flow_run.id),
     )

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from aletheia.adapters.embedding.cache import EmbeddingCache
 from aletheia.adapters.embedding.hybrid import HybridEmbedder
+from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.items import ItemModel, embed_with, name_vectors_of
 from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.adapters.metering import Recorded
@@ -19,7 +20,7 @@ from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.settings import DEFAULT_MODELS
 from blocks import OpenAICredentials
 from tasks.clients.blocks import LoadedBlock, load_block
-from tasks.clients.metering import get_meter, get_spending
+from tasks.clients.metering import get_breakers, get_meter, get_spending
 from tasks.clients.mode import choose_mode
 from tasks.clients.store import get_store, get_volatile_store
 from tasks.session import current_session
@@ -132,16 +133,16 @@ async def get_ollama_embedder() -> OllamaEmbedder:
     session = current_session()
 
     async def build() -> OllamaEmbedder:
-        settings, meter = session.settings.embedding, await get_meter()
+        settings, ollama = session.settings.embedding, session.settings.ollama
         return OllamaEmbedder(
             await get_ollama(),
             default_model=settings.default_model,
             supported_models=settings.supported_models,
             dimensions=settings.embedding_dimensions,
             long_text=settings.long_text or "truncate",
-            concurrency=session.settings.ollama.ollama_concurrency,
-            max_inputs=meter.max_texts(OLLAMA_MAX_INPUTS),
-            guard=meter,
+            concurrency=ollama.ollama_concurrency,
+            guard=await get_meter(),
+            limits=await _get_limits(OLLAMA_MAX_INPUTS, f"ollama {ollama.ollama_base_url}"),
         )
 
     return await session.clients.build(("ollama embedder", session.run_id), build)
@@ -152,7 +153,7 @@ async def get_batches() -> "OpenAIBatches":
     account = await load_block(OpenAICredentials)
 
     async def build() -> "OpenAIBatches":
-        return account.block.get_batches()
+        return account.block.get_batches(await get_breakers())
 
     return await current_session().clients.open(("batches", *account.key), build)
 
@@ -185,12 +186,18 @@ async def _get_openai(account: LoadedBlock[OpenAICredentials]) -> Embedder:
     session = current_session()
 
     async def build() -> "OpenAIEmbedder":
-        meter = await get_meter()
-        max_inputs = meter.max_texts(OPENAI_MAX_INPUTS)
-        return account.block.get_client(guard=meter, max_inputs=max_inputs)
+        limits = await _get_limits(OPENAI_MAX_INPUTS, f"openai {account.block.base_url}")
+        return account.block.get_client(guard=await get_meter(), limits=limits)
 
     key = ("openai embedder", session.run_id, *account.key)
     return await _build_cache(await session.clients.open(key, build), account.block.base_url)
+
+
+async def _get_limits(max_inputs: int, server: str) -> InputLimits:
+    """Return how many texts a request may have, as set, and as the server takes them."""
+    meter, asked = await get_meter(), current_session().settings.embedding.embedding_max_inputs
+    max_inputs = min(meter.max_texts(max_inputs), asked or max_inputs)
+    return InputLimits(max_inputs, await get_volatile_store(), server=server)
 
 
 async def _get_cached_ollama() -> Embedder:

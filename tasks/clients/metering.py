@@ -3,7 +3,7 @@
 from aletheia.adapters.metering import Meter
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import PROBE_LEASE_S, CircuitBreaker
-from aletheia.resilience.limits import RateLimiter
+from aletheia.resilience.limits import RateLimiter, RateLimits
 from tasks.clients.store import get_store, get_volatile_store
 from tasks.session import current_session
 
@@ -15,9 +15,10 @@ async def get_breakers() -> CircuitBreaker:
     async def build() -> CircuitBreaker:
         settings = session.settings
         timeout_s = max(settings.ollama.ollama_timeout, settings.openai.openai_timeout)
-        return CircuitBreaker.from_settings(
+        return CircuitBreaker(
             await get_store(),
-            settings.breakers,
+            threshold=settings.breakers.circuit_breaker_threshold,
+            cooldown_s=settings.breakers.circuit_breaker_cooldown_seconds,
             probe_lease_s=max(PROBE_LEASE_S, 2 * timeout_s),
         )
 
@@ -29,7 +30,12 @@ async def get_limiter() -> RateLimiter:
     session = current_session()
 
     async def build() -> RateLimiter:
-        limiter = RateLimiter.from_settings(await get_volatile_store(), session.settings.limits)
+        settings = session.settings.limits
+        limiter = RateLimiter(
+            await get_volatile_store(),
+            RateLimits.from_settings(settings),
+            strategy=settings.rate_limit_strategy,
+        )
         await limiter.prepare()
         return limiter
 

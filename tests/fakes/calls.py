@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aletheia.errors import AletheiaError
-from aletheia.llm.calls import CallPlan, SentT, Unguarded
+from aletheia.llm.calls import CallPlan, Probe, SentT, Unguarded
 
 
 class Recorder(Unguarded):
@@ -29,6 +29,7 @@ class Recorder(Unguarded):
         send: Callable[[], Awaitable[SentT]],
         *,
         reach: Callable[[], Awaitable[None]] | None = None,  # noqa: ARG002 - the protocol has it
+        probe: Probe[SentT] | None = None,  # noqa: ARG002 - the protocol has it
     ) -> SentT:
         """Send a request, or refuse it."""
         self.plans.append(plan)

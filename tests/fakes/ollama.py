@@ -107,6 +107,9 @@ class FakeOllama(Faults):
         loads: names of the models that were loaded, in order; one that was there is not.
         load_s: how long it takes to load a model.
         unload_s: how long a model stays loaded that is to go.
+        ignores_truncate: whether it refuses long texts even where it is asked to truncate them.
+        count_tokens: counts the tokens of a text.
+        max_inputs: most texts in a request.
         counts_tokens: whether it says how many tokens it has read; old versions do not.
         spoils: by text, what is wrong with its vector.
         partial: bytes of each layer that are there, by digest; a download goes on from them.
@@ -129,6 +132,9 @@ class FakeOllama(Faults):
     loads: list[str] = field(default_factory=list[str])
     load_s: float = 0.0
     unload_s: float = 0.0
+    ignores_truncate: bool = False
+    count_tokens: Callable[[str], int] = lambda text: len(text.split())
+    max_inputs: int = 10_000
     counts_tokens: bool = True
     spoils: dict[str, Spoil] = field(default_factory=dict[str, Spoil])
     partial: dict[str, int] = field(default_factory=dict[str, int])
@@ -310,6 +316,8 @@ class FakeOllama(Faults):
 
     async def _embed(self, name: str, body: Mapping[str, Any]) -> web.Response:
         keep_alive = body.get("keep_alive")
+        if len(body.get("input", [])) > self.max_inputs:
+            return refuse(400, "invalid request")
         await self._load(name, keep_alive if isinstance(keep_alive, int | float) else None)
         self._using[name] = self._using.get(name, 0) + 1
         try:
@@ -334,7 +342,8 @@ class FakeOllama(Faults):
         tokens = 0
         for text in texts:
             words = text.split()
-            if len(words) > model.context and not body.get("truncate", True):
+            truncates = body.get("truncate", True) and not self.ignores_truncate
+            if self.count_tokens(text) > model.context and not truncates:
                 return refuse(400, "the input length exceeds the context length")
             read = text if len(words) <= model.context else " ".join(words[: model.context])
             tokens += min(len(words), model.context)

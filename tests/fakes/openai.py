@@ -66,10 +66,15 @@ class FakeOpenAI(Faults):
         count: counts the tokens of a text.
         shuffles: whether vectors come in an order of their own.
         knows_base64: whether it looks at `encoding_format`, which not every server does.
-        counts_usage: whether it says how many tokens it has read.
+        counts_usage: whether it says how many tokens it has read, or null.
         spoils: by text, what is wrong with its vector.
         refuses: texts that it calls invalid.
         refuses_quietly: texts that it refuses with `quiet_refusal`, a 400 that names none.
+        too_many: status and body of the refusal of more texts than `max_inputs`.
+        cannot: by text, status and message that every request with it ends with.
+        indexes: which vectors say their index.
+        merges: whether there is one vector for all texts of a request.
+        errors_are_late: whether errors come with status 200.
         delay_s: how long every answer takes.
         requests: every request, in the order of arrival.
         max_in_flight: most requests that were under way at one time.
@@ -90,6 +95,14 @@ class FakeOpenAI(Faults):
         self.refuses: set[str] = set()
         self.refuses_quietly: set[str] = set()
         self.quiet_refusal = b"{}"
+        self.too_many: tuple[int, bytes] = (
+            400,
+            error_body("'$.input' is invalid. Please check the API reference."),
+        )
+        self.cannot: dict[str, tuple[int, str]] = {}
+        self.indexes: Literal["all", "none", "all_but_0"] = "all"
+        self.merges = False
+        self.errors_are_late = False
         self.delay_s = 0.0
         self.requests: list[Request] = []
         self.in_flight = 0
@@ -136,7 +149,10 @@ class FakeOpenAI(Faults):
         try:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
-            return await self.show_or(request, "embeddings", lambda: self._answer(request, body))
+            answer = await self.show_or(request, "embeddings", lambda: self._answer(request, body))
+            if self.errors_are_late and answer.status >= 400:
+                answer.set_status(200)
+            return answer
         finally:
             self.in_flight -= 1
 
@@ -155,6 +171,9 @@ class FakeOpenAI(Faults):
             return web.Response(
                 status=400, body=self.quiet_refusal, content_type="application/json"
             )
+        if self.cannot.keys() & set(texts):
+            status, said = next(self.cannot[text] for text in texts if text in self.cannot)
+            return refuse(status, said)
         is_base64 = self.knows_base64 and body.get("encoding_format") == "base64"
         data = [
             {
@@ -164,12 +183,16 @@ class FakeOpenAI(Faults):
             }
             for index, text in enumerate(texts)
         ]
+        for entry in data[: {"all": 0, "all_but_0": 1, "none": len(data)}[self.indexes]]:
+            del entry["index"]
+        if self.merges:
+            del data[1:]
         if self.shuffles:
             self._random.shuffle(data)
         answer: dict[str, Any] = {"object": "list", "data": data, "model": model}
-        if self.counts_usage:
-            tokens = sum(map(self.count, texts))
-            answer["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
+        tokens = sum(map(self.count, texts))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer["usage"] = usage if self.counts_usage else None
         return _respond(answer)
 
     def _spoiled(self, model: str, text: str, body: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -231,7 +254,10 @@ class FakeOpenAI(Faults):
     def _check_input(self, given: str | list[Any]) -> web.Response | None:
         texts = [given] if isinstance(given, str) else given
         is_text = all(isinstance(text, str) and text for text in texts)
-        if not texts or not is_text or len(texts) > self.max_inputs:
+        if len(texts) > self.max_inputs:
+            status, body = self.too_many
+            return web.Response(status=status, body=body, content_type="application/json")
+        if not texts or not is_text:
             said = "'$.input' is invalid. Please check the API reference."
             return refuse(400, said)
         if self.refuses.intersection(texts):

@@ -38,10 +38,7 @@ COVERED_BY = {
         "adapters/ollama/pull",
         "adapters/ollama/wire",
     ),
-    "tests/aletheia/adapters/openai/test_batches.py": (
-        "adapters/openai/batch_files",
-        "adapters/openai/guarded_batches",
-    ),
+    "tests/aletheia/adapters/openai/test_batches.py": ("adapters/openai/batch_files",),
     "tests/aletheia/adapters/upstream/test_client.py": ("adapters/upstream/pages",),
     "tests/aletheia/adapters/upstream/test_oauth2.py": ("adapters/upstream/sign_in",),
     "tests/aletheia/brain": (

@@ -27,13 +27,7 @@ _PURGED_AT_ONCE: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class HitRate:
-    """How often the cache had what was asked for, since ever.
-
-    Attributes:
-        name: provider and model, as `openai: text-embedding-3-small`.
-        hits: texts it had.
-        misses: texts it had not.
-    """
+    """How often the cache had a text for a provider and model, such as `openai: m`, since ever."""
 
     name: str
     hits: int
@@ -46,9 +40,9 @@ class HitRate:
 
 
 class EmbeddingCache:
-    """An embedder that asks another one only for what it has not been given lately.
+    """An embedder that asks another one only for what it was not asked lately.
 
-    A fault of the cache's store costs the saving, never the embedding.
+    A fault of the store costs the saving, never the embedding.
 
     Args:
         inner: the embedder.
@@ -179,7 +173,7 @@ class EmbeddingCache:
 
 
 async def read_hit_rates(documents: Documents) -> list[HitRate]:
-    """Read how often caches in a store had what was asked for, by provider and model."""
+    """Read how often caches in a store had what was asked for."""
     return [
         HitRate(document["_id"], int(document["hits"]), int(document["misses"]))
         for document in await documents.find(LOOKUPS, {})

@@ -29,8 +29,7 @@ class HybridEmbedder:
     """Asks one provider first, and another one for what the first cannot do while it is down.
 
     Vectors of different models never mix in one name: another model stands in only where the task
-    names none, or where the operator has said that it may. Limits, budget and breaker are checked
-    by each provider's own requests.
+    names none, or where the operator has said that it may.
 
     Args:
         first: who is asked first.
@@ -139,7 +138,7 @@ class HybridEmbedder:
         return self._default_model if model == ANY else model
 
     def _both(self, problem: AletheiaError, refusal: AletheiaError, second: str) -> Unavailable:
-        """Build the error that neither can be had, with the time when the first is back."""
+        """Build the error that neither can be had, with the time when one is back."""
         wait_s, other_s = self._wait_s(problem), self._wait_s(refusal)
         return Unavailable(
             self._first.provider,
@@ -156,10 +155,9 @@ class HybridEmbedder:
 
 
 def is_down(error: AletheiaError, provider: str) -> bool:
-    """Check whether an error of a provider means that it is unavailable.
+    """Check whether an error means that a provider is unavailable.
 
-    Limits and budgets of ours, its 429 and what it says against a model or a text do not; nor does
-    a store of ours that is lost.
+    Our limits, budgets and store, its 429, and what it says against a model or a text do not.
     """
     if isinstance(error, BreakerOpen):
         return error.dependency == provider

@@ -29,22 +29,12 @@ class ItemModel:
 
 
 def name_vectors_of(embedder: Embedder, model: str) -> str:
-    """Name a model's vectors: what means nothing is never taken for the model's own.
-
-    Args:
-        embedder: what embeds.
-        model: in its own words.
-    """
+    """Name a model's vectors; those of the mock, which mean nothing, are never its own."""
     return f"mock {model}" if embedder.is_mock else model
 
 
 def embed_with(embedder: Embedder, model: str) -> Embed:
-    """Make what embeds items with one model: all of the texts, or none.
-
-    Args:
-        embedder: open.
-        model: in the embedder's own words.
-    """
+    """Build what embeds items with one model of an open embedder: all texts, or none."""
 
     async def embed(texts: Sequence[str]) -> NDArray[np.floating[Any]]:
         rows: dict[int, NDArray[np.float32]] = {}

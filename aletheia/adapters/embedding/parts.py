@@ -18,6 +18,24 @@ TOO_LONG: Final = "input_too_long"
 
 _BLANK: Final = re.compile(r"\s")
 
+_INPUT: Final = (
+    r"\b(inputs?|prompts?|texts?|tokens?|context|sequences?|content|requests?|batch|strings?"
+    r"|payload|length|size|documents?)\b"
+)
+_SAYS_TOO_LONG: Final = re.compile(
+    r"\b(context|input|sequence|prompt) (length|window|size)|maximum (input|prompt) tokens"
+    r"|must have less than \d+ tokens|tokens per request|^\W*too (long|large)\b"
+    rf"|{_INPUT}.{{0,80}}?\b(too (long|large|big|many tokens)|exceed(s|ed|ing)?|longer than)\b"
+    rf"|\bexceed(s|ed|ing)?\b.{{0,80}}?{_INPUT}",
+    re.IGNORECASE | re.DOTALL,
+)
+_SAYS_OTHER: Final = re.compile(
+    r"max_(completion_)?tokens|deadline|time-?out|timed out|rate limit|per (second|minute|hour|day)"
+    r"|quota|credit|memory|concurren",
+    re.IGNORECASE,
+)
+_NOT_ABOUT_TEXTS: Final = frozenset({401, 402, 408, 429})
+
 
 @dataclass(frozen=True, slots=True)
 class Called:
@@ -47,7 +65,6 @@ class Part:
 
     Attributes:
         owner: which of the different texts it belongs to.
-        text: what is sent.
         tokens: how many tokens it has at most, if the provider takes it at all.
         is_truncated: whether the end of the text is left out, by us or by the provider.
     """
@@ -63,7 +80,7 @@ class AnswerSheet:
 
     Attributes:
         texts: the different texts; their positions are what parts call owner.
-        refusals: requests that were refused for a text in them.
+        refusals: requests of several texts that were refused for what is in them.
         failure: why no further request is sent.
         has_success: whether a request was answered with vectors.
     """
@@ -81,7 +98,6 @@ class AnswerSheet:
         self.refusals = 0
         self.failure: AletheiaError | None = None
         self.has_success = False
-        self._suspects: dict[int, AletheiaError] = {}
 
     def expect(self, owner: int, parts: int) -> None:
         """Wait for so many further parts of a text."""
@@ -94,19 +110,6 @@ class AnswerSheet:
     def fail(self, owner: int, fault: AletheiaError) -> None:
         """Answer a text with an error."""
         self._answer(owner, fault)
-
-    def suspect(self, owner: int, refusal: AletheiaError) -> None:
-        """Remember that a text was refused alone, for no stated fault of its own."""
-        self._suspects[owner] = refusal
-
-    def _judge_suspects(self) -> None:
-        """Blame texts for their refusal if others passed, and else whatever is refused in all."""
-        for owner, refusal in self._suspects.items():
-            if self.has_success:
-                self.fail(owner, InvalidTask("refused_input", str(refusal)))
-            else:
-                self.failure = self.failure or refusal
-        self._suspects.clear()
 
     def take(self, parts: Sequence[Part], called: Called) -> None:
         """Take in what a request for some parts brought."""
@@ -121,10 +124,8 @@ class AnswerSheet:
             if not self._missing[part.owner]:
                 self._answer(part.owner, _merge(self._found[part.owner]))
 
-    def take_answers(self, *, is_last: bool) -> list[Embedded]:
+    def take_answers(self) -> list[Embedded]:
         """Return the answers that came since the last time, one for each place of a text."""
-        if is_last:
-            self._judge_suspects()
         answers, self._answers = self._answers, []
         return answers
 
@@ -150,12 +151,7 @@ def _merge(found: Sequence[tuple[Part, Vector, int]]) -> Embedding | ComputeFail
 
 
 def share(total: int, weights: Sequence[int]) -> list[int]:
-    """Divide a whole number in proportion to some weights; the parts add up to it again.
-
-    Args:
-        total: 0 or more.
-        weights: 0 or more; all 0 counts as all equal.
-    """
+    """Divide a whole number in proportion to weights, all 0 being equal; the parts add up to it."""
     if not sum(weights):
         weights = [1] * len(weights)
     whole = sum(weights)
@@ -172,7 +168,7 @@ def halve(text: str) -> tuple[str, str] | None:
     """Cut a text in two, at the first blank behind its middle if one is near.
 
     Returns:
-        `None` for a text that is too short for it.
+        `None` for a text of one character.
     """
     text = text.strip()
     middle = len(text) // 2
@@ -199,3 +195,51 @@ def read_vector(numbers: object) -> Vector:
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError("a vector that is not a list of numbers")
+
+
+def says_too_long(status: int, message: str) -> bool:
+    """Check whether an error, whatever its status, says that a text or a request is too long.
+
+    Args:
+        status: of HTTP.
+        message: at most some thousand characters.
+    """
+    if status in _NOT_ABOUT_TEXTS or _SAYS_OTHER.search(message):
+        return False
+    return _SAYS_TOO_LONG.search(message) is not None
+
+
+def find_fault(text: str, *, max_bytes: int) -> InvalidTask | None:
+    """Return why no provider can embed a text, as far as that is seen without tokenising it."""
+    if not text.strip():
+        return InvalidTask("empty_text", "the text is empty")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return InvalidTask("invalid_text", "the text has lone surrogates, which are not Unicode")
+    if size > max_bytes:
+        return InvalidTask(TOO_LONG, f"the text has {size:,} bytes, more than {max_bytes:,}")
+    return None
+
+
+def check_vectors(
+    vectors: Sequence[Vector], dimensions: int, provider: str
+) -> tuple[Vector | ComputeFailed, ...]:
+    """Return vectors that are finite, not zero and of one length; errors in place of others."""
+    if all(len(vector) == dimensions for vector in vectors):
+        stacked = np.stack(vectors)
+        if np.isfinite(stacked).all() and stacked.any(axis=1).all():
+            return tuple(vectors)
+    faults = [_describe_fault(vector, dimensions) for vector in vectors]
+    return tuple(
+        ComputeFailed("bad_vector", f"{provider} gave a vector of {fault}") if fault else vector
+        for vector, fault in zip(vectors, faults, strict=True)
+    )
+
+
+def _describe_fault(vector: Vector, dimensions: int) -> str:
+    if len(vector) != dimensions:
+        return f"{len(vector)} dimensions in place of {dimensions}"
+    if not np.isfinite(vector).all():
+        return "numbers that are not finite"
+    return "" if vector.any() else "length 0"

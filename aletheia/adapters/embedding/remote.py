@@ -1,34 +1,49 @@
 """What embedders behind an HTTP API have in common.
 
 A call of `embed` becomes as few requests as the provider's limits allow. Equal texts are sent
-once. A request that the provider refuses because of what is in it is sent again in halves, so that
-a bad text fails alone. Nothing is retried here: who calls decides on that.
+once. A request that is refused, or fails again and again, for what may lie in it is sent again in
+halves: too many texts pass in smaller requests, and a bad text fails alone.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
+from asyncio import FIRST_COMPLETED
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-import numpy as np
-
-from aletheia.adapters.embedding.parts import TOO_LONG, AnswerSheet, Called, Part, Vector
+from aletheia.adapters.embedding.input_limits import InputLimit, InputLimits
+from aletheia.adapters.embedding.parts import (
+    TOO_LONG,
+    AnswerSheet,
+    Called,
+    Part,
+    Vector,
+    check_vectors,
+    find_fault,
+)
 from aletheia.adapters.metering import key_of
 from aletheia.analysis.ports import Embedded, LongText
-from aletheia.errors import AletheiaError, BadAnswer, ComputeFailed, InvalidTask, Refused
-from aletheia.llm.calls import CallPlan, Guard
+from aletheia.errors import (
+    AletheiaError,
+    BadAnswer,
+    ComputeFailed,
+    InvalidTask,
+    Refused,
+    TooLong,
+    WrongCount,
+)
+from aletheia.llm.calls import CallPlan, Guard, Probe
 from aletheia.llm.prices import Tokens
 
 MAX_REFUSALS: Final = 64
-"""How many requests of one `embed` may be refused before what is left of them fails together.
+"""How many requests of one `embed` may be refused before what is refused is sent text by text.
 
 Finding one bad text among 2,048 takes 12.
 """
 
-MAX_UNEXPLAINED: Final = 12
-"""How many requests may be refused for no stated reason before one succeeds: as many as it takes
-to come from 2,048 texts down to one, which then either passes or does not."""
+PROBE_TEXTS: Final = ("The weather is fine today.", "Water boils when it is hot.")
+"""What is sent to see whether it is the provider that fails, or what was asked of it."""
 
 _UNEXPLAINED: Final = frozenset({400, 413, 422})
 """Statuses that may be due to what is in a request."""
@@ -45,10 +60,11 @@ class RemoteEmbedder(ABC):
         dimensions: length to ask of the vectors; `None` takes what the model gives.
         long_text: what happens to a text longer than the model reads.
         concurrency: requests in flight at once, over all calls of `embed`.
-        max_inputs: most texts in a request.
+        max_inputs: most texts in a request, where there are no `limits`.
         max_tokens: most tokens in a request, unless one text alone has more.
         max_text_bytes: a longer text is refused unread, UTF-8 bytes.
         guard: guards every request.
+        limits: how many texts the server takes at once.
     """
 
     provider: str
@@ -65,16 +81,16 @@ class RemoteEmbedder(ABC):
         max_tokens: int,
         max_text_bytes: int,
         guard: Guard,
+        limits: InputLimits | None,
     ) -> None:
         self._default_model = default_model
         self._asked_dimensions = dimensions
         self._seen_dimensions: dict[str, int] = {}
         self._long_text: LongText = long_text
-        self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(concurrency)
-        self._max_inputs, self._max_tokens = max_inputs, max_tokens
-        self._max_text_bytes = max_text_bytes
+        self._concurrency, self._slots = concurrency, asyncio.Semaphore(concurrency)
+        self._max_tokens, self._max_text_bytes = max_tokens, max_text_bytes
         self._guard = guard
+        self._limits = limits or InputLimits(max_inputs)
 
     @abstractmethod
     def canonical_model(self, model: str | None) -> str:
@@ -82,8 +98,9 @@ class RemoteEmbedder(ABC):
 
     async def capacity(self, model: str, texts: Sequence[str]) -> int:
         """See `aletheia.analysis.ports.Embedder.capacity`."""
+        max_inputs = (await self._limits.of(model)).size
         tokens = [self._token_bound(model, text) for text in texts]
-        requests = pack(tokens, max_inputs=self._max_inputs, max_tokens=self._max_tokens)
+        requests = pack(tokens, max_inputs=max_inputs, max_tokens=self._max_tokens)
         return await self._guard.room(
             self.provider,
             model,
@@ -106,74 +123,68 @@ class RemoteEmbedder(ABC):
         """Send one request.
 
         Raises:
-            InvalidTask: the request was refused because of the model, or of a text in it.
+            InvalidTask: it was refused because of the model, or of a text in it.
             ComputeFailed: one of the texts makes the model fail.
             AletheiaError: anything else.
         """
 
     @abstractmethod
-    def _shorten(self, part: Part) -> list[Part]:
+    def _shorten(self, model: str, part: Part) -> list[Part]:
         """Return what to send for a part that was refused as too long; nothing if it fails."""
 
-    def _group(self, parts: Sequence[Part]) -> list[list[Part]]:
+    def _shorten_all(self, model: str, parts: Sequence[Part]) -> list[Part]:  # noqa: ARG002 - for those who can
+        """Return what to send for parts that are all too long, where that is known."""
+        return []
+
+    def _group(self, parts: Sequence[Part], max_inputs: int) -> list[list[Part]]:
         """Distribute parts over requests."""
-        groups = pack(
-            [part.tokens for part in parts],
-            max_inputs=self._max_inputs,
-            max_tokens=self._max_tokens,
-        )
+        tokens = [part.tokens for part in parts]
+        groups = pack(tokens, max_inputs=max_inputs, max_tokens=self._max_tokens)
         return [[parts[index] for index in group] for group in groups]
 
     @abstractmethod
     async def _reach(self) -> None:
-        """Check whether the provider can be reached.
-
-        Raises:
-            Unreachable: no connection comes about.
-        """
+        """Raise `Unreachable` if no connection comes about."""
 
     async def _recover(self, model: str) -> bool:  # noqa: ARG002 - for those who can
         """Try to get hold of a model that was not found; `True` if it is there now."""
         return False
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
-        """Embed texts, each answered once, in groups as they are done, in any order.
+        """See `aletheia.analysis.ports.Embedder.embed`.
 
         What the requests in flight bring is answered even if another one fails for good.
-
-        Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`.
-            AletheiaError: the provider cannot be used; the texts not answered were not embedded.
         """
-        sheet = AnswerSheet(texts)
-        queue = deque(await self._open(model, sheet))
-        requests: dict[asyncio.Task[Called | AletheiaError], list[Part]] = {}
+        sheet, limit = AnswerSheet(texts), await self._limits.of(model)
+        queue = deque(await self._open(model, sheet, limit))
+        requests: set[asyncio.Task[list[list[Part]]]] = set()
         try:
             while True:
-                if answers := sheet.take_answers(is_last=not queue and not requests):
+                if answers := sheet.take_answers():
                     yield answers
-                while queue and len(requests) < self._concurrency:
-                    if group := sheet.still_wanted(queue.popleft()):
-                        requests[asyncio.create_task(self._request(model, group))] = group
+                waiting = sum(-(-len(group) // limit.size) for group in queue)
+                for _ in range(min(waiting, self._concurrency - len(requests))):
+                    requests.add(asyncio.create_task(self._work(model, sheet, limit, queue)))
                 if not requests:
                     break
-                done, _ = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+                done, requests = await asyncio.wait(requests, return_when=FIRST_COMPLETED)
                 for request in done:
-                    queue.extendleft(self._settle(sheet, requests.pop(request), request.result()))
+                    queue.extendleft(reversed(request.result()))
                 if sheet.failure is not None:
                     queue.clear()
         finally:
             for request in requests:
                 request.cancel()
             await asyncio.gather(*requests, return_exceptions=True)
+        await self._limits.save(model)
         if sheet.failure is not None:
             raise sheet.failure
 
-    async def _open(self, model: str, sheet: AnswerSheet) -> list[list[Part]]:
+    async def _open(self, model: str, sheet: AnswerSheet, limit: InputLimit) -> list[list[Part]]:
         """Check the texts and plan the first requests."""
         fitting: list[tuple[int, str]] = []
         for owner, text in enumerate(sheet.texts):
-            if fault := fault_of(text, max_bytes=self._max_text_bytes):
+            if fault := find_fault(text, max_bytes=self._max_text_bytes):
                 sheet.fail(owner, fault)
             else:
                 fitting.append((owner, text))
@@ -186,7 +197,36 @@ class RemoteEmbedder(ABC):
             else:
                 sheet.expect(owner, len(cut))
                 parts += cut
-        return self._group(parts)
+        return self._group(parts, limit.size)
+
+    def _take_group(
+        self, queue: deque[list[Part]], sheet: AnswerSheet, limit: InputLimit
+    ) -> list[Part]:
+        """Take the next parts to be sent together; none where nothing is left."""
+        while queue:
+            group = sheet.still_wanted(queue.popleft())
+            if rest := group[limit.size :]:
+                queue.appendleft(rest)
+            if group:
+                return group[: limit.size]
+        return []
+
+    async def _work(
+        self, model: str, sheet: AnswerSheet, limit: InputLimit, queue: deque[list[Part]]
+    ) -> list[list[Part]]:
+        """Send the next request; return those that follow from it."""
+        async with limit.turn(len(queue[0]) if queue else 0):
+            group = self._take_group(queue, sheet, limit)
+            if not group:
+                return []
+            outcome = await self._request(model, group)
+            if isinstance(outcome, Called):
+                limit.note_passed(len(group))
+            elif is_about_texts(outcome) and len(group) > 1:
+                limit.note_refused([part.text for part in group], outcome)
+            elif is_about_texts(outcome):
+                outcome = await self._examine(model, group[0], sheet, limit, outcome)
+            return self._settle(model, sheet, limit, group, outcome)
 
     async def _request(self, model: str, parts: Sequence[Part]) -> Called | AletheiaError:
         """Send a request, twice where the model had to be fetched first."""
@@ -200,85 +240,104 @@ class RemoteEmbedder(ABC):
         return outcome
 
     async def _request_once(self, model: str, parts: Sequence[Part]) -> Called | AletheiaError:
-        plan = CallPlan(
-            self.provider,
-            model,
-            "embedding",
-            key_of(model, [part.text for part in parts]),
-            Tokens(sum(part.tokens for part in parts)),
-            texts=len(parts),
-        )
+        probe = self._make_probe(model, parts)
         async with self._slots:
             try:
-                return await self._guard(plan, lambda: self._send(model, parts), reach=self._reach)
+                return await self._guard(
+                    _plan(self.provider, model, parts),
+                    lambda: self._send(model, parts),
+                    reach=self._reach,
+                    probe=probe,
+                )
             except AletheiaError as error:
                 return error
 
-    def _settle(
-        self, sheet: AnswerSheet, group: Sequence[Part], outcome: Called | AletheiaError
-    ) -> list[list[Part]]:
-        """Take in what became of a request.
+    async def _examine(
+        self,
+        model: str,
+        part: Part,
+        sheet: AnswerSheet,
+        limit: InputLimit,
+        refusal: AletheiaError,
+    ) -> AletheiaError:
+        """Return what a text is charged with that was refused alone, or what is wrong with all.
 
-        Returns:
-            Requests that follow from it, the last one to be sent first.
+        It is to blame if anything else passes; a probe shows that where its own fault is not
+        stated.
         """
+        is_vague = not isinstance(refusal, InvalidTask | ComputeFailed)
+        if (is_vague or refusal.code == "invalid_text") and not sheet.has_success:
+            probe = self._make_probe(model, [part])
+            async with self._slots:
+                try:
+                    await self._guard(probe.plan, probe.send, reach=self._reach)
+                except AletheiaError as error:
+                    limit.forget()
+                    if not is_about_texts(error):
+                        return error
+                    return refusal if is_vague else Refused(self.provider, 400, str(refusal))
+            sheet.has_success = True
+        limit.note_blamed(part.text)
+        if isinstance(refusal, Refused):
+            return InvalidTask("refused_input", str(refusal))
+        return ComputeFailed("bad_answer", str(refusal)) if is_vague else refusal
+
+    def _make_probe(self, model: str, parts: Sequence[Part]) -> Probe[Called]:
+        """Plan a request that has nothing to do with what is in another one."""
+        suspects = {part.text for part in parts}
+        text = next(text for text in PROBE_TEXTS if len(suspects) > 1 or text not in suspects)
+        harmless = [Part(0, text, self._token_bound(model, text))]
+        return Probe(_plan(self.provider, model, harmless), lambda: self._send(model, harmless))
+
+    def _settle(
+        self,
+        model: str,
+        sheet: AnswerSheet,
+        limit: InputLimit,
+        group: list[Part],
+        outcome: Called | AletheiaError,
+    ) -> list[list[Part]]:
+        """Take in what became of a request; return the requests that follow from it."""
         if isinstance(outcome, Called):
             sheet.take(group, outcome)
-        elif _is_about_texts(outcome):
+        elif not is_about_texts(outcome):
+            sheet.failure = sheet.failure or outcome
+        elif outcome.code == TOO_LONG and (shorter := self._shorten_all(model, group)):
+            limit.note_blamed(group[0].text)
+            return [shorter]
+        elif len(group) > 1:
             sheet.refusals += 1
-            return self._after_refusal(sheet, group, outcome)
-        elif _may_be_about_texts(outcome) and (
-            sheet.has_success or sheet.refusals < MAX_UNEXPLAINED
-        ):
-            sheet.refusals += 1
-            return self._after_unexplained(sheet, group, outcome)
+            # By length, so that one half has all that may be too long, or nearly so.
+            ordered = sorted(group, key=lambda part: part.tokens)
+            if sheet.refusals > MAX_REFUSALS:
+                return [[part] for part in ordered]
+            if len(group) > limit.size:
+                return [ordered]  # it is sent in pieces
+            middle = len(ordered) // 2
+            return [ordered[:middle], ordered[middle:]]
+        elif outcome.code == TOO_LONG and self._long_text != "fail":
+            return self._cut_again(model, sheet, group[0], outcome)
+        elif isinstance(outcome, InvalidTask | ComputeFailed):
+            sheet.fail(group[0].owner, outcome)
         else:
             sheet.failure = sheet.failure or outcome
         return []
 
-    def _after_refusal(
-        self, sheet: AnswerSheet, group: Sequence[Part], fault: AletheiaError
+    def _cut_again(
+        self, model: str, sheet: AnswerSheet, part: Part, fault: AletheiaError
     ) -> list[list[Part]]:
-        may_shorten = fault.code == TOO_LONG and self._long_text != "fail"
-        if len(group) == 1 and not may_shorten:
-            sheet.fail(group[0].owner, fault)
-            return []
-        if sheet.refusals >= MAX_REFUSALS:
-            # It is retryable, and a further attempt is made at each of these texts alone.
-            tangled = ComputeFailed("refused_in_company", f"too many bad texts at once: {fault}")
-            for part in group:
-                sheet.fail(part.owner, tangled)
-            return []
-        if len(group) > 1:
-            # By length, so that one half has all that may be too long, or nearly so.
-            ordered = sorted(group, key=lambda part: part.tokens)
-            middle = len(ordered) // 2
-            return [ordered[middle:], ordered[:middle]]
-        (part,) = group
-        shorter = self._shorten(part)
+        """Plan what is sent for a part that is too long, or fail its text."""
+        shorter = self._shorten(model, part)
         if not shorter:
             sheet.fail(part.owner, fault)
             return []
         sheet.expect(part.owner, len(shorter) - 1)
-        return self._group(shorter)[::-1]
-
-    def _after_unexplained(
-        self, sheet: AnswerSheet, group: Sequence[Part], refusal: AletheiaError
-    ) -> list[list[Part]]:
-        """Look for the text behind a refusal that speaks of none."""
-        if len(group) == 1:
-            sheet.suspect(group[0].owner, refusal)
-            return []
-        if sheet.refusals >= MAX_REFUSALS:
-            sheet.failure = sheet.failure or refusal
-            return []
-        middle = len(group) // 2
-        return [list(group[:middle]), list(group[middle:])]
+        return self._group(shorter, len(shorter))
 
     def _check_vectors(
         self, model: str, vectors: Sequence[Vector]
     ) -> tuple[Vector | ComputeFailed, ...]:
-        """Check the vectors of one answer; those that cannot be used are left out one by one.
+        """Check the vectors of one answer; those that cannot be used are replaced by the reason.
 
         Raises:
             BadAnswer: none has the length that was asked for, or that of the model's others.
@@ -290,54 +349,31 @@ class RemoteEmbedder(ABC):
             reason = f"vectors of {usual} dimensions for {model!r} in place of {expected or 'any'}"
             raise BadAnswer(self.provider, reason)
         self._seen_dimensions[model] = expected
-        if set(lengths) == {expected}:
-            stacked = np.stack(vectors)
-            if np.isfinite(stacked).all() and stacked.any(axis=1).all():
-                return tuple(vectors)
-        return tuple(self._check_vector(vector, expected) for vector in vectors)
-
-    def _check_vector(self, vector: Vector, expected: int) -> Vector | ComputeFailed:
-        if len(vector) != expected:
-            fault = f"{len(vector)} dimensions in place of {expected}"
-        elif not np.isfinite(vector).all():
-            fault = "numbers that are not finite"
-        elif not vector.any():
-            fault = "length 0"
-        else:
-            return vector
-        return ComputeFailed("bad_vector", f"{self.provider} gave a vector of {fault}")
+        return check_vectors(vectors, expected, self.provider)
 
 
-def _is_about_texts(error: AletheiaError) -> bool:
-    """Check whether a request failed because of what is in it."""
-    return isinstance(error, (InvalidTask, ComputeFailed)) and error.code not in MODEL_FAULTS
+def _plan(provider: str, model: str, parts: Sequence[Part]) -> CallPlan:
+    texts = [part.text for part in parts]
+    tokens = Tokens(sum(part.tokens for part in parts))
+    return CallPlan(provider, model, "embedding", key_of(model, texts), tokens, texts=len(texts))
 
 
-def _may_be_about_texts(error: AletheiaError) -> bool:
-    """Check whether a refusal that names no text may be due to one all the same."""
-    return isinstance(error, Refused) and error.status in _UNEXPLAINED
-
-
-def fault_of(text: str, *, max_bytes: int) -> InvalidTask | None:
-    """Return why no provider can embed a text, as far as that is seen without tokenising it."""
-    if not text.strip():
-        return InvalidTask("empty_text", "the text is empty")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        return InvalidTask("invalid_text", "the text has lone surrogates, which are not Unicode")
-    if size > max_bytes:
-        return InvalidTask(TOO_LONG, f"the text has {size:,} bytes, more than {max_bytes:,}")
-    return None
+def is_about_texts(error: AletheiaError) -> bool:
+    """Check whether a request may have failed because of what is in it, or of how much that is."""
+    if isinstance(error, Refused):
+        return error.status in _UNEXPLAINED
+    if isinstance(error, InvalidTask | ComputeFailed):
+        return error.code not in MODEL_FAULTS
+    return isinstance(error, TooLong | WrongCount)
 
 
 def pack(tokens: Sequence[int], *, max_inputs: int, max_tokens: int) -> list[list[int]]:
-    """Distribute texts over requests, in order.
+    """Distribute texts over requests, in order; a text of more than `max_tokens` has its own.
 
     Args:
         tokens: of each text, at most.
         max_inputs: texts in a request.
-        max_tokens: tokens in a request; a text that has more has a request of its own.
+        max_tokens: tokens in a request.
 
     Returns:
         Indices into `tokens`, by request, ascending.

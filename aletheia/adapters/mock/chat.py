@@ -1,13 +1,11 @@
 """A chat model without a model: plausible sentences about a department, marked as made up.
 
-It reads the same prompt as a real one and answers in the same JSON, so that everything behind it
-runs as it does with a real one. What it writes depends on the department, the batch and the angle
-in the prompt, and on nothing else; it is the same in every process and on every platform.
+It reads the same prompt as a real one and answers in the same JSON. What it writes depends on the
+department, the batch and the angle in the prompt alone, on every platform.
 
-`mock_phrases.json` has what it says from each angle, with gaps: `{t}` and `{u}` are subjects of the
+`phrases.json` has what it says from each angle, with gaps: `{t}` and `{u}` are subjects of the
 department, `{r}` and `{s}` people, `{k}` a tool, `{w}` a moment, `{n}` a small number, `{p}` a
-percentage and `{d}` a number of days. Subjects never govern a verb there, since nothing is known
-about their number.
+percentage and `{d}` a number of days. Subjects never govern a verb, as their number is not known.
 """
 
 import asyncio
@@ -103,11 +101,7 @@ class MockChat:
 
 
 def write_items(blocks: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill the form of generated items.
-
-    Args:
-        blocks: `department` and `order` of the prompt, and what it has accepted already.
-    """
+    """Fill the form of generated items from the blocks `department` and `order` of a prompt."""
     name, description = (str(blocks["department"][part]) for part in ("name", "description"))
     order = blocks["order"]
     batch, turn = int(order["batch"]), _turn_of(order["angle"], order["readers"])
@@ -197,13 +191,9 @@ def _choices(*seed: object) -> Random:
 
 
 def find_subjects(name: str, description: str) -> list[str]:
-    """Find what a department deals with in its own words.
+    """Find at most 16 subjects of a department in its own words, those of the description first.
 
     A subject is a run of words between stop words, verbs and punctuation.
-
-    Returns:
-        At most 16 different subjects, those of the description first; none where there are no
-        words.
     """
     found: dict[str, str] = {}
     for text in (description, name):

@@ -16,14 +16,9 @@ GROUP: Final = 64
 
 
 class MockEmbedder:
-    """Turns a hash of model and text into a unit vector.
+    """Turns a hash of model and text into a unit vector, the same on every platform.
 
-    The vectors are the same in every process and on every platform, and tell nothing about the
-    texts: two unlike texts are about orthogonal, and so are two alike ones. Tokens are words.
-
-    Args:
-        dimensions: length of the vectors.
-        default_model: what runs for tasks that name no model.
+    Any two texts, like or unlike, are about orthogonal. Tokens are words.
     """
 
     provider: str = "mock"
@@ -40,7 +35,7 @@ class MockEmbedder:
         return self._default_model if model is None else model
 
     async def capacity(self, model: str, texts: Sequence[str]) -> int:  # noqa: ARG002 - as the protocol names it
-        """See `aletheia.analysis.ports.Embedder.capacity`; nothing is limited here."""
+        """Return the number of all texts."""
         return len(texts)
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:

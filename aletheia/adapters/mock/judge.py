@@ -1,7 +1,6 @@
 """What the marked mock says as a judge: verdicts by counting, on the prompt's own words.
 
-Like the mock's items they depend on what the prompt quotes and on nothing else, are the same in
-every process, and are marked: each sentence begins with `Mock:`. Hand `WRITERS` to `MockChat`.
+They depend on what the prompt quotes alone, and each sentence begins with `Mock:`.
 """
 
 import zlib

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -16,22 +17,17 @@ from aletheia.adapters.ollama.pull import Pull
 from aletheia.adapters.ollama.wire import (
     OLLAMA,
     Embeddings,
-    InstalledModel,
-    LoadedModel,
-    Loading,
-    ModelCard,
+    ServerModel,
     model_key,
-    read_card,
-    read_installed,
+    read_context,
+    read_late_error,
     read_list,
-    read_loaded,
+    read_models,
     read_number,
-    read_objects,
-    read_text,
     to_error,
 )
 from aletheia.analysis.model_manager import PullProgress
-from aletheia.errors import BadAnswer, Unavailable
+from aletheia.errors import BadAnswer, Unavailable, WrongCount
 
 T = TypeVar("T")
 
@@ -42,6 +38,10 @@ OLLAMA_URL: Final = "http://localhost:11434"
 
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 """Longest answer that is read, bytes."""
+
+ANSWER_BYTES: Final = 2**20
+TEXT_ANSWER_BYTES: Final = 2**19
+"""Longest answer without vectors, and what each adds; 16,384 numbers written out are 360 kB."""
 
 MAX_ANSWER_VALUES: Final = 8_000_000
 """Most numbers in an answer that is read."""
@@ -57,8 +57,7 @@ class OllamaClient:
 
     Args:
         base_url: its root, without `/api`.
-        timeout_s: bound on one request, to the last byte of its answer, seconds; the server loads
-            a model within it.
+        timeout_s: bound on one request, model loading included, seconds.
         pull_timeout_s: bound on the download of a model, seconds.
         stall_s: how long a download may bring nothing, seconds.
         max_answer_bytes: longest answer that is read.
@@ -94,33 +93,26 @@ class OllamaClient:
 
     async def version(self) -> str:
         """Ask which version the server is."""
-        return await self._ask("GET", "version", None, lambda answer: read_text(answer, "version"))
+        answer = await self._ask("GET", "version", None, lambda answer: answer)
+        if not (version := as_text(answer.get("version"))):
+            raise BadAnswer(OLLAMA, "no version", status=HTTPStatus.OK)
+        return version
 
-    async def installed(self) -> list[InstalledModel]:
+    async def installed(self) -> list[ServerModel]:
         """List the models on the server's disk."""
-        return await self._ask(
-            "GET",
-            "tags",
-            None,
-            lambda answer: [read_installed(model) for model in read_objects(answer, "models")],
-        )
+        return await self._ask("GET", "tags", None, read_models)
 
-    async def loaded(self) -> list[LoadedModel]:
+    async def loaded(self) -> list[ServerModel]:
         """List the models in the server's memory."""
-        return await self._ask(
-            "GET",
-            "ps",
-            None,
-            lambda answer: [read_loaded(model) for model in read_objects(answer, "models")],
-        )
+        return await self._ask("GET", "ps", None, read_models)
 
-    async def show(self, model: str) -> ModelCard:
-        """Ask what a model is.
+    async def context_length(self, model: str) -> int | None:
+        """Ask how many tokens a model reads; `None` where the server does not say.
 
         Raises:
             InvalidTask: `model_not_found`; it is not installed.
         """
-        return await self._ask("POST", "show", {"model": model}, read_card)
+        return await self._ask("POST", "show", {"model": model}, read_context)
 
     async def embed(
         self,
@@ -141,9 +133,9 @@ class OllamaClient:
             keep_alive_s: how long the model then stays loaded; 0 unloads it.
 
         Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, because of
-                one of the texts.
+            InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, for one text.
             ComputeFailed: `bad_vector`; one of the texts makes the model give NaN.
+            WrongCount: not one vector for each text.
         """
         body: dict[str, Any] = {"model": model, "input": list(texts), "truncate": truncate}
         if dimensions is not None:
@@ -153,24 +145,24 @@ class OllamaClient:
 
         def read(answer: Mapping[str, Any]) -> Embeddings:
             vectors = [read_vector(vector) for vector in read_list(answer, "embeddings")]
-            if len(vectors) != len(texts):
-                raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")
             tokens = read_number(answer, "prompt_eval_count")
             return Embeddings(vectors, tokens, as_text(answer.get("model")) or model)
 
-        return await self._ask("POST", "embed", body, read)
+        max_bytes = ANSWER_BYTES + TEXT_ANSWER_BYTES * len(texts)
+        embeddings = await self._ask("POST", "embed", body, read, max_bytes=max_bytes)
+        if len(embeddings.vectors) != len(texts):
+            raise WrongCount(OLLAMA, len(embeddings.vectors), len(texts))
+        return embeddings
 
-    async def load(self, model: str, *, keep_alive_s: float | None = None) -> Loading:
-        """Bring a model for embeddings into the server's memory.
+    async def load(
+        self, model: str, *, keep_alive_s: float | None = None
+    ) -> tuple[ServerModel, float]:
+        """Load a model for embeddings into the server's memory, by a request without texts.
 
-        A request without texts does that. The server says how long it took only where there are
-        texts (https://github.com/ollama/ollama/blob/main/server/routes.go, `EmbedHandler`), so
-        the time is taken here.
-
-        Args:
-            model: the model's name.
-            keep_alive_s: how long it stays after each use; `None` leaves that to the server. The
-                server cuts off fractions.
+        The server then says nothing of the time
+        (https://github.com/ollama/ollama/blob/main/server/routes.go, `EmbedHandler`): it is taken
+        here.
+        `keep_alive_s` is how long the model stays after each use; the server cuts off fractions.
 
         Raises:
             InvalidTask: `model_not_found`; it is not installed.
@@ -182,13 +174,12 @@ class OllamaClient:
         loaded = await self.find_loaded(model)
         if loaded is None:
             raise BadAnswer(OLLAMA, f"{model!r} was loaded, and is not listed in api/ps")
-        return Loading(loaded, load_s)
+        return loaded, load_s
 
     async def unload(self, model: str) -> None:
         """Take a model out of the server's memory once its requests under way have ended.
 
-        Asked of `/api/generate`, as `ollama stop` does: `/api/embed` would first load a model
-        that is not there.
+        Asked of `/api/generate`, as `/api/embed` would first load a model that is not there.
 
         Raises:
             InvalidTask: `model_not_found`; it is not installed.
@@ -208,16 +199,13 @@ class OllamaClient:
             late = f"{model!r} is still loaded after {self._timeout_s:g} s"
             raise Unavailable(OLLAMA, late) from None
 
-    async def find_loaded(self, model: str) -> LoadedModel | None:
+    async def find_loaded(self, model: str) -> ServerModel | None:
         """Find a model among those in the server's memory."""
         wanted = model_key(model)
         return next((each for each in await self.loaded() if model_key(each.name) == wanted), None)
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        """Download a model to the server; one that broke off goes on from where it was.
-
-        Yields:
-            Its progress, whenever there is some.
+        """Download a model to the server, and yield progress; one that broke off goes on.
 
         Raises:
             InvalidTask: `model_not_found`; there is no such model to download.
@@ -259,20 +247,22 @@ class OllamaClient:
         endpoint: str,
         body: Mapping[str, Any] | None,
         read: Callable[[Mapping[str, Any]], T],
+        *,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> T:
-        """Send a request and read its answer, a JSON object.
-
-        `read` takes from it what matters, and raises `ValueError` where that is not there.
-        """
+        """Send a request and read its answer; `read` raises `ValueError` where it is none."""
         answer = await self._http.exchange(
             method,
             self._url(endpoint),
             body=None if body is None else orjson.dumps(body),
-            max_bytes=self._max_answer_bytes,
+            max_bytes=min(self._max_answer_bytes, max_bytes),
         )
         if not answer.is_success:
             raise to_error(answer)
-        return answer.read(lambda raw: read(load_object(raw, max_values=MAX_ANSWER_VALUES)))
+        value = answer.read(lambda raw: load_object(raw, max_values=MAX_ANSWER_VALUES))
+        if error := read_late_error(value):
+            raise error
+        return answer.read(lambda _: read(value))
 
     def _url(self, endpoint: str) -> URL:
         return URL(f"{self._base_url}/api/{endpoint}")

@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
+from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.parts import TOO_LONG, Called, Part, halve
 from aletheia.adapters.embedding.remote import RemoteEmbedder
 from aletheia.adapters.ollama.client import OllamaClient
-from aletheia.adapters.ollama.wire import OLLAMA, ModelCard
+from aletheia.adapters.ollama.wire import OLLAMA, short_name
 from aletheia.analysis.model_manager import PullProgress
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, InvalidTask
@@ -41,18 +43,12 @@ class OllamaEmbedder(RemoteEmbedder):
 
     The tokens of a text are known to the server alone. A text that has more words than the model
     reads tokens is surely too long; all others are sent as they are, and what the server then
-    refuses is truncated by the server or cut here. Upper estimates count every byte as a token.
+    refuses is truncated by the server, or cut here: in windows, and where the server refuses what
+    it was asked to truncate. Upper estimates count every byte as a token.
 
-    Args:
+    Args: as of `RemoteEmbedder`, and
         client: the server; it is opened and closed with the embedder.
-        default_model: what runs for tasks that name no model.
         supported_models: further models that tasks may name. The tag `:latest` goes without saying.
-        dimensions: length to ask of the vectors; `None` takes what the model gives.
-        long_text: what happens to a text longer than the model reads.
-        concurrency: requests in flight at once.
-        max_inputs: most texts in a request.
-        max_tokens: most tokens in a request.
-        guard: guards every request for embeddings.
     """
 
     provider = OLLAMA
@@ -69,6 +65,7 @@ class OllamaEmbedder(RemoteEmbedder):
         max_inputs: int = MAX_INPUTS,
         max_tokens: int = MAX_TOKENS,
         guard: Guard = unguarded,
+        limits: InputLimits | None = None,
     ) -> None:
         names = [short_name(name) for name in (default_model, *supported_models)]
         super().__init__(
@@ -80,10 +77,12 @@ class OllamaEmbedder(RemoteEmbedder):
             max_tokens=max_tokens,
             max_text_bytes=MAX_TEXT_BYTES,
             guard=guard,
+            limits=limits,
         )
         self._client = client
         self._supported = {name.lower(): name for name in names}
-        self._cards: dict[str, ModelCard] = {}
+        self._contexts: dict[str, int | None] = {}
+        self._untruncated: set[str] = set()
         self._downloading = asyncio.Lock()
 
     async def open(self) -> None:
@@ -133,17 +132,11 @@ class OllamaEmbedder(RemoteEmbedder):
     async def call(self, model: str, texts: Sequence[str], *, truncate: bool = False) -> Called:
         """Send one request, once.
 
-        Args:
-            model: the model's name.
-            texts: texts that are not empty.
-            truncate: whether the server leaves out the end of a text that is too long.
-
         Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, because of
-                one of the texts.
+            InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, for one text.
             ComputeFailed: `bad_vector`; one of the texts makes the model give NaN.
-            Unavailable: out of reach, 429 or 5xx, or too slow.
-            BadAnswer: not what the API promises.
+            Unavailable: out of reach, 424, 429 or 5xx, or too slow.
+            BadAnswer: not what the API promises; `WrongCount`: not one vector for each text.
             Refused: any other 4xx.
         """
         answer = await self._client.embed(
@@ -164,11 +157,11 @@ class OllamaEmbedder(RemoteEmbedder):
         texts = [part.text for part in parts]
         return await self.call(model, texts, truncate=parts[0].is_truncated)
 
-    def _group(self, parts: Sequence[Part]) -> list[list[Part]]:
+    def _group(self, parts: Sequence[Part], max_inputs: int) -> list[list[Part]]:
         """Keep apart what the server is to truncate, as it does so to all of a request or none."""
         whole = [part for part in parts if not part.is_truncated]
         truncated = [part for part in parts if part.is_truncated]
-        return [*super()._group(whole), *super()._group(truncated)]
+        return [*super()._group(whole, max_inputs), *super()._group(truncated, max_inputs)]
 
     async def _cut(
         self, model: str, texts: Sequence[tuple[int, str]]
@@ -176,7 +169,7 @@ class OllamaEmbedder(RemoteEmbedder):
         self.canonical_model(model)
         if any(len(text.split()) > SHORT_WORDS for _, text in texts):
             await self._learn(model)
-        context = self._cards.get(model, ModelCard()).context_length
+        context = self._contexts.get(model)
         return [self._cut_one(model, owner, text, context) for owner, text in texts]
 
     def _cut_one(
@@ -187,35 +180,42 @@ class OllamaEmbedder(RemoteEmbedder):
         if context is None or words <= context:
             return [part]
         if self._long_text == "truncate":
-            return [replace(part, is_truncated=True)]
+            part = replace(part, is_truncated=True)
+            return self._shorten(model, part) if model in self._untruncated else [part]
         if self._long_text == "chunk":
-            windows = _windows(text, max_words=max(1, int(context * WORDS_PER_TOKEN)))
+            windows = _windows(text, max_words=_words_for(context))
             return [Part(owner, window, self._token_bound(model, window)) for window in windows]
         reason = f"the text has {words:,} words, the model reads {context:,} tokens"
         return InvalidTask(TOO_LONG, reason)
 
-    def _shorten(self, part: Part) -> list[Part]:
-        """Leave truncating to the server; in windows, give both halves."""
-        if part.is_truncated:
-            return []
-        if self._long_text == "truncate":
+    def _shorten(self, model: str, part: Part) -> list[Part]:
+        """Leave truncating to the server, once; in windows, return both halves."""
+        if self._long_text == "truncate" and not part.is_truncated:
             return [replace(part, is_truncated=True)]
+        halves = halve(part.text) or ()
+        if self._long_text == "truncate":
+            self._untruncated.add(model)
+            context = self._contexts.get(model)
+            window = _begin(part.text, _words_for(context)) if context else part.text
+            halves = (window,) if window != part.text else halves[:1]
         return [
-            Part(part.owner, half, min(part.tokens, len(half.encode()) + SPECIAL_TOKENS))
-            for half in halve(part.text) or ()
+            replace(part, text=half, tokens=min(part.tokens, len(half.encode()) + SPECIAL_TOKENS))
+            for half in halves
         ]
 
-    async def _learn(self, model: str) -> None:
-        """Ask once what a model reads; it is downloaded if it is not there.
+    def _shorten_all(self, model: str, parts: Sequence[Part]) -> list[Part]:
+        """Cut all parts that the server was asked to truncate, and refuses."""
+        if not all(part.is_truncated for part in parts):
+            return []
+        shorter = [self._shorten(model, part) for part in parts]
+        return [part for (part,) in shorter] if all(shorter) else []
 
-        Raises:
-            InvalidTask: `model_not_found`; it does not exist.
-            Unavailable: the download stalled, or broke off.
-        """
-        if model in self._cards:
+    async def _learn(self, model: str) -> None:
+        """Ask once what a model reads; it is downloaded if it is not there."""
+        if model in self._contexts:
             return
         try:
-            self._cards[model] = await self._client.show(model)
+            self._contexts[model] = await self._client.context_length(model)
         except InvalidTask:
             await self._recover(model)
         except AletheiaError as error:
@@ -225,12 +225,12 @@ class OllamaEmbedder(RemoteEmbedder):
     async def _recover(self, model: str) -> bool:
         async with self._downloading:
             try:
-                self._cards[model] = await self._client.show(model)
+                self._contexts[model] = await self._client.context_length(model)
             except InvalidTask:
                 async with aclosing(self._pull(model)) as steps:
                     async for _ in steps:
                         pass
-                self._cards[model] = await self._client.show(model)
+                self._contexts[model] = await self._client.context_length(model)
         return True
 
     async def _pull(self, model: str) -> AsyncGenerator[PullProgress]:
@@ -243,13 +243,20 @@ class OllamaEmbedder(RemoteEmbedder):
     def _token_bound(self, model: str, text: str) -> int:
         """Bound the tokens of a text that is accepted."""
         size = len(text.encode()) + SPECIAL_TOKENS
-        context = self._cards.get(model, ModelCard()).context_length
+        context = self._contexts.get(model)
         return size if context is None else min(size, context)
 
 
-def short_name(model: str) -> str:
-    """Take the tag off a model's name if it is the one that goes without saying."""
-    return model.strip().removesuffix(":latest")
+def _words_for(context: int) -> int:
+    return max(1, int(context * WORDS_PER_TOKEN))
+
+
+def _begin(text: str, max_words: int) -> str:
+    """Return the text up to its so many-th word."""
+    for number, word in enumerate(re.finditer(r"\S+", text)):
+        if number == max_words:
+            return text[: word.start()].rstrip()
+    return text
 
 
 def _windows(text: str, *, max_words: int) -> list[str]:

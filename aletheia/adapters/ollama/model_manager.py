@@ -3,14 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from aletheia.adapters.ollama.client import OllamaClient
-from aletheia.adapters.ollama.wire import OLLAMA, InstalledModel, LoadedModel, model_key
+from aletheia.adapters.ollama.wire import OLLAMA, ServerModel, model_key, short_name
 from aletheia.analysis.model_manager import (
-    EventKind,
     ModelEvent,
     ModelRecord,
     ModelRecords,
@@ -35,13 +34,13 @@ class _Held:
 class OllamaModelManager:
     """The models of an Ollama server.
 
-    Only models that Aletheia loaded count against the bound and are unloaded to make room; those of
-    others are theirs. Calls for embeddings load models, too, without asking here. The server ends
-    the requests under way before it unloads a model.
+    Only models that Aletheia loaded count against the bound and are unloaded to make room. Calls
+    for
+    embeddings load models, too, without asking here.
 
     Args:
         client: the server, open.
-        records: what is written down about models.
+        records: what is recorded about models.
         supported_models: what it should have.
         memory_max_bytes: what the models loaded here may take together; 0 is no bound.
         keep_alive_s: how long a model stays after each use, seconds; at least 1.
@@ -62,7 +61,7 @@ class OllamaModelManager:
     ) -> None:
         self._client = client
         self._records = records
-        self._supported = [_short(name) for name in supported_models]
+        self._supported = [short_name(name) for name in supported_models]
         self._memory_max_bytes = memory_max_bytes
         self._keep_alive_s = keep_alive_s
         self._clock = clock
@@ -80,16 +79,15 @@ class OllamaModelManager:
         rows: list[ModelRow] = []
         for model in installed:
             key = model_key(model.name)
-            row = ModelRow(OLLAMA, _short(model.name), "installed", size_bytes=model.size_bytes)
+            row = ModelRow(OLLAMA, short_name(model.name), "installed", size_bytes=model.size_bytes)
             if there := loaded.get(key):
-                used_at = self._used_at(there) if key in held else None
-                row = ModelRow(
-                    OLLAMA,
-                    _short(model.name),
-                    "loaded",
-                    size_bytes=model.size_bytes,
+                row = replace(
+                    row,
+                    state="loaded",
                     memory_bytes=there.size_bytes,
-                    last_used=None if used_at is None else datetime.fromtimestamp(used_at, UTC),
+                    last_used=datetime.fromtimestamp(self._used_at(there), UTC)
+                    if key in held
+                    else None,
                     detail=f"until {there.expires_at}" if key in held else "loaded by others",
                 )
             rows.append(row)
@@ -105,7 +103,7 @@ class OllamaModelManager:
         return self._client.pull(model)
 
     async def load(self, model: str) -> None:
-        """Bring a model into the server's memory, and write down what that took.
+        """Load a model into the server's memory, and record what that took.
 
         Raises:
             InvalidTask: `model_not_found`, not installed; `unsupported_model`, not for embeddings.
@@ -114,7 +112,7 @@ class OllamaModelManager:
         """
         async with self._loading:
             found = await self._find(model)
-            name, key = _short(found.name), model_key(found.name)
+            name, key = short_name(found.name), model_key(found.name)
             records = {
                 model_key(record.model): record for record in await self._records.read(OLLAMA)
             }
@@ -127,16 +125,17 @@ class OllamaModelManager:
             expected = (record.memory_bytes if record else None) or found.size_bytes
             self._check(name, expected)
             await self._make_room(held, expected)
-            loading = await self._client.load(found.name, keep_alive_s=self._keep_alive_s)
-            takes = loading.model.size_bytes
-            await self._note(
-                name, "loaded", loading.load_s, takes, found.size_bytes, used_at=self._clock()
+            there, load_s = await self._client.load(found.name, keep_alive_s=self._keep_alive_s)
+            takes = there.size_bytes
+            sizes = (takes, found.size_bytes)
+            await self._records.note(
+                ModelEvent(OLLAMA, name, "loaded", load_s, *sizes, used_at=self._clock())
             )
             try:
                 self._check(name, takes)
             except ModelUnavailable:
                 await self._client.unload(found.name)
-                await self._note(name, "unloaded")
+                await self._records.note(ModelEvent(OLLAMA, name, "unloaded"))
                 raise
             await self._make_room(held, takes)
 
@@ -150,11 +149,11 @@ class OllamaModelManager:
         found = await self._find(model)
         if await self._client.find_loaded(found.name):
             await self._client.unload(found.name)
-        name = _short(found.name)
+        name = short_name(found.name)
         if any(record.model == name for record in await self._read_held()):
-            await self._note(name, "unloaded")
+            await self._records.note(ModelEvent(OLLAMA, name, "unloaded"))
 
-    async def _find(self, model: str) -> InstalledModel:
+    async def _find(self, model: str) -> ServerModel:
         wanted = model_key(model)
         for installed in await self._client.installed():
             if model_key(installed.name) == wanted:
@@ -167,14 +166,13 @@ class OllamaModelManager:
     async def _list_held(
         self,
         records: dict[str, ModelRecord],
-        loaded: dict[str, LoadedModel],
+        loaded: dict[str, ServerModel],
         *,
         without: str,
     ) -> list[_Held]:
         """List what Aletheia has in the server's memory, the least recently used first.
 
-        What the server has unloaded by itself is noted as such, as it is somebody else's when it
-        is seen there again.
+        What the server has unloaded by itself is recorded as such.
         """
         held: list[_Held] = []
         for key, record in records.items():
@@ -185,19 +183,19 @@ class OllamaModelManager:
                 used_at = max(before, self._used_at(there))
                 held.append(_Held(record.model, there.size_bytes, used_at))
             else:
-                await self._note(record.model, "unloaded")
+                await self._records.note(ModelEvent(OLLAMA, record.model, "unloaded"))
         return sorted(
             (model for model in held if model_key(model.name) != without),
             key=lambda model: model.used_at,
         )
 
-    def _used_at(self, model: LoadedModel) -> float:
-        """Record that a model loaded here is used now: the time it stays begins anew."""
+    def _used_at(self, model: ServerModel) -> float:
+        """Return when a model loaded here was last used, by the time it stays."""
         try:
             expires_at = datetime.fromisoformat(model.expires_at).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
-        return min(self._clock(), expires_at - self._keep_alive_s)
+        return max(0.0, min(self._clock(), expires_at - self._keep_alive_s))
 
     def _check(self, model: str, size_bytes: int) -> None:
         if self._memory_max_bytes and size_bytes > self._memory_max_bytes:
@@ -207,7 +205,7 @@ class OllamaModelManager:
             )
 
     async def _make_room(self, held: list[_Held], size_bytes: int) -> None:
-        """Unload the first of `held`, and take them off it, until there is as much room."""
+        """Unload the first of `held` until there is as much room."""
         if not self._memory_max_bytes:
             return
         while (
@@ -215,21 +213,5 @@ class OllamaModelManager:
         ):
             victim = held.pop(0)
             await self._client.unload(victim.name)
-            await self._note(victim.name, "evicted", used_at=victim.used_at)
-
-    async def _note(
-        self,
-        model: str,
-        kind: EventKind,
-        load_s: float | None = None,
-        memory_bytes: int | None = None,
-        size_bytes: int | None = None,
-        *,
-        used_at: float | None = None,
-    ) -> None:
-        event = ModelEvent(OLLAMA, model, kind, load_s, memory_bytes, size_bytes, used_at)
-        await self._records.note(event)
-
-
-def _short(model: str) -> str:
-    return model.strip().removesuffix(":latest")
+            evicted = ModelEvent(OLLAMA, victim.name, "evicted", used_at=victim.used_at)
+            await self._records.note(evicted)

@@ -10,6 +10,8 @@ from aletheia.adapters.ollama.wire import OLLAMA, SAYS_NO_MODEL, read_error, rea
 from aletheia.analysis.model_manager import PullProgress
 from aletheia.errors import BadAnswer, InvalidTask, Unavailable
 
+MAX_LAYERS: Final = 10_000
+
 _DOWNLOADING: Final = ("pulling", "downloading")
 """How a status begins while bytes are expected; to verify them takes long and says nothing."""
 
@@ -59,6 +61,8 @@ class Pull:
         if isinstance(digest := event.get("digest"), str):
             layer = read_number(event, "completed") or 0, read_number(event, "total") or 0
             self._layers[digest] = layer
+            if len(self._layers) > MAX_LAYERS:
+                raise BadAnswer(OLLAMA, f"{self} has more than {MAX_LAYERS:,} layers")
         progress = PullProgress(
             self._model,
             status,

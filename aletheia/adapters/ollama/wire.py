@@ -6,86 +6,49 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from aletheia.adapters.embedding.parts import TOO_LONG, Vector
-from aletheia.adapters.http_answers import Answer, as_object, as_text, load_object
-from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
+from aletheia.adapters.embedding.parts import TOO_LONG, Vector, says_too_long
+from aletheia.adapters.http_answers import Answer, as_object, as_text, excerpt, load_object
+from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Unavailable
 
 OLLAMA: Final = "ollama"
 """What results and errors call the provider."""
 
 SAYS_NO_MODEL: Final = re.compile(
-    r"model\b.*\bnot found|model manifest: file does not exist|invalid model name"
+    r"model\b.{0,300}?\bnot found|model manifest: file does not exist|invalid model name"
     r"|model is required",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
-_TASK_FAULTS: Final = (
-    (SAYS_NO_MODEL, "model_not_found"),
-    (re.compile(r"does not support embed", re.IGNORECASE), "unsupported_model"),
-    (re.compile(r"(input|context) length", re.IGNORECASE), TOO_LONG),
-)
+_SAYS_NO_EMBEDDINGS: Final = re.compile(r"does not support embed", re.IGNORECASE)
 _SAYS_NAN: Final = re.compile(r"\bNaN\b")
 """An error of Ollama has a message and no code."""
 
 
 @dataclass(frozen=True, slots=True)
-class InstalledModel:
-    """A model that is on the server's disk."""
+class ServerModel:
+    """A model on the server's disk or in its memory, there until `expires_at` (ISO 8601)."""
 
     name: str
     size_bytes: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model that is in the server's memory.
-
-    Attributes:
-        vram_bytes: the part of `size_bytes` that is on a GPU.
-        expires_at: ISO 8601, when it is unloaded if nobody asks for it.
-    """
-
-    name: str
-    size_bytes: int
-    vram_bytes: int
-    expires_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """A model that was loaded, and how long that took, seconds: next to nothing if it was there."""
-
-    model: LoadedModel
-    load_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What the server says of a model; `None` where it does not say.
-
-    Attributes:
-        context_length: tokens the model was made for; the server may be set to read fewer.
-        dimensions: length of its vectors.
-        capabilities: `embedding`, `completion` and others.
-    """
-
-    context_length: int | None = None
-    dimensions: int | None = None
-    capabilities: tuple[str, ...] = ()
+    expires_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """Vectors in the order of the texts, and the tokens of all; `None` if they were not counted."""
+    """Vectors in the order of the texts, and the tokens of all; `None` if not counted."""
 
     vectors: list[Vector]
     tokens: int | None
     model: str
 
 
+def short_name(model: str) -> str:
+    """Take the tag off a model's name if it is the one that goes without saying."""
+    return model.strip().removesuffix(":latest")
+
+
 def model_key(model: str) -> str:
     """Return what all names of one model have in common: `:latest` and case make no difference."""
-    return model.strip().removesuffix(":latest").lower()
+    return short_name(model).lower()
 
 
 def to_error(answer: Answer) -> AletheiaError:
@@ -95,8 +58,17 @@ def to_error(answer: Answer) -> AletheiaError:
     except ValueError:
         message = ""
     said = answer.excerpt(message or None)
-    fault = _read_task_fault(said) if answer.status >= HTTPStatus.BAD_REQUEST else None
-    return fault or answer.to_error(said)
+    fault = _read_task_fault(answer.status, said)
+    return fault or answer.to_error(said, {HTTPStatus.FAILED_DEPENDENCY: Unavailable})
+
+
+def read_late_error(answer: Mapping[str, Any]) -> AletheiaError | None:
+    """Build the error that stands behind a 200, if one does."""
+    said = excerpt(read_error(answer))
+    if not said:
+        return None
+    fault = _read_task_fault(HTTPStatus.OK, said)
+    return fault or Unavailable(OLLAMA, said, status=HTTPStatus.BAD_GATEWAY)
 
 
 def read_error(event: Mapping[str, Any]) -> str:
@@ -105,25 +77,23 @@ def read_error(event: Mapping[str, Any]) -> str:
     return as_text(error) or as_text(as_object(error).get("message"))
 
 
-def _read_task_fault(said: str) -> InvalidTask | ComputeFailed | None:
-    """Read which fault of a task an error speaks of; some come as a 500."""
-    for pattern, code in _TASK_FAULTS:
-        if pattern.search(said):
-            return InvalidTask(code, said)
+def _read_task_fault(status: int, said: str) -> InvalidTask | ComputeFailed | None:
+    """Read which fault of a task an error speaks of, whatever its status."""
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return None
+    if SAYS_NO_MODEL.search(said):
+        return InvalidTask("model_not_found", said)
+    if _SAYS_NO_EMBEDDINGS.search(said):
+        return InvalidTask("unsupported_model", said)
+    if says_too_long(status, said):
+        return InvalidTask(TOO_LONG, said)
     return ComputeFailed("bad_vector", said) if _SAYS_NAN.search(said) else None
 
 
-def read_card(answer: Mapping[str, Any]) -> ModelCard:
-    """Read what a model is."""
+def read_context(answer: Mapping[str, Any]) -> int | None:
+    """Read how many tokens a model was made for; the server may be set to read fewer."""
     facts = as_object(answer.get("model_info"))
-    architecture = as_text(facts.get("general.architecture"))
-    capabilities = answer.get("capabilities")
-    known = cast("list[object]", capabilities) if isinstance(capabilities, list) else []
-    return ModelCard(
-        read_number(facts, f"{architecture}.context_length"),
-        read_number(facts, f"{architecture}.embedding_length"),
-        tuple(filter(None, map(as_text, known))),
-    )
+    return read_number(facts, f"{as_text(facts.get('general.architecture'))}.context_length")
 
 
 def read_list(answer: Mapping[str, Any], name: str) -> list[object]:
@@ -134,40 +104,18 @@ def read_list(answer: Mapping[str, Any], name: str) -> list[object]:
     return cast("list[object]", found)
 
 
-def read_objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Read a list of objects; `ValueError` if there is none."""
-    found = read_list(answer, name)
-    if not all(isinstance(entry, dict) for entry in found):
-        raise ValueError(f"{name} that are not objects")
-    return cast("list[dict[str, Any]]", found)
-
-
-def read_text(answer: Mapping[str, Any], name: str) -> str:
-    """Read a text; `ValueError` if there is none."""
-    found = answer.get(name)
-    if not isinstance(found, str):
-        raise ValueError(f"no {name}")  # noqa: TRY004 - readers raise ValueError
-    return found
-
-
 def read_number(answer: Mapping[str, Any], name: str) -> int | None:
     """Read a whole number above 0."""
     found = answer.get(name)
     return found if type(found) is int and found > 0 else None
 
 
-def read_loaded(found: Mapping[str, Any]) -> LoadedModel:
-    """Read a model in memory."""
-    return LoadedModel(
-        read_text(found, "name"),
-        read_number(found, "size") or 0,
-        read_number(found, "size_vram") or 0,
-        read_text(found, "expires_at"),
-    )
-
-
-def read_installed(found: Mapping[str, Any]) -> InstalledModel:
-    """Read a model on disk."""
-    return InstalledModel(
-        read_text(found, "name"), read_number(found, "size") or 0, read_text(found, "digest")
-    )
+def read_models(answer: Mapping[str, Any]) -> list[ServerModel]:
+    """Read a list of models; `ValueError` if there is none."""
+    models: list[ServerModel] = []
+    for entry in map(as_object, read_list(answer, "models")):
+        if not (name := as_text(entry.get("name"))):
+            raise ValueError("a model without a name")
+        expires_at = as_text(entry.get("expires_at"))
+        models.append(ServerModel(name, read_number(entry, "size") or 0, expires_at))
+    return models

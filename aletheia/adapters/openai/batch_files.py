@@ -3,11 +3,11 @@
 import itertools
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import IO, Any, Final, Protocol
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, Final
 
-from aletheia.adapters.openai.wire import load_object
+from aletheia.adapters.http_answers import as_object
+from aletheia.adapters.openai.wire import load_json
 
 MAX_LINE_BYTES: Final = 2 * 2**20
 """Longest line of answers that is read, bytes; longer ones are passed over."""
@@ -46,7 +46,7 @@ def _lines_of(file: IO[bytes]) -> Iterator[bytes]:
 def read_entry(line: bytes) -> dict[str, Any]:
     """Read a line; an empty object for one that is none."""
     try:
-        return load_object(line)
+        return as_object(load_json(line))
     except ValueError:
         return {}
 
@@ -57,41 +57,3 @@ def read_number(entry: Mapping[str, Any]) -> int | None:
     if not isinstance(number, str) or not re.fullmatch(r"[0-9]{1,5}", number, re.ASCII):
         return None
     return int(number)
-
-
-class _Streamed(Protocol):
-    """A response of the SDK whose body comes in pieces."""
-
-    @property
-    def status_code(self) -> int: ...
-
-    def iter_bytes(self) -> AsyncIterator[bytes]: ...
-
-
-class _Saved:
-    """A response whose body goes into a file when it is read, as far as there is room."""
-
-    def __init__(self, response: _Streamed, into: IO[bytes], room: int) -> None:
-        self._response, self._into, self._room = response, into, room
-
-    @property
-    def status_code(self) -> int:
-        return self._response.status_code
-
-    async def read(self) -> bytes:
-        async for chunk in self._response.iter_bytes():
-            self._into.write(chunk[: self._room])
-            self._room -= len(chunk)
-            if self._room < 0:
-                log.error("a file of answers is too long, and is not read to its end")
-                break
-        return b""
-
-
-@asynccontextmanager
-async def saving(
-    opening: AbstractAsyncContextManager[_Streamed], into: IO[bytes], room: int
-) -> AsyncGenerator[_Saved]:
-    """Begin a request whose body goes into a file when it is read, up to `room` bytes."""
-    async with opening as response:
-        yield _Saved(response, into, room)

@@ -9,21 +9,21 @@ import logging
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from functools import partial
-from typing import IO, Any, Final, TypeAlias, cast
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import IO, Any, Final, cast
+from urllib.parse import quote
 
+import aiohttp
 import orjson
-from openai import AsyncOpenAI, Omit, omit
 
 from aletheia.adapters.embedding.parts import Vector
-from aletheia.adapters.http_answers import as_object, as_text, excerpt, is_success, make_bad_answer
+from aletheia.adapters.http import Body
+from aletheia.adapters.http_answers import Answer, as_object, as_text, excerpt, is_success
 from aletheia.adapters.openai.batch_files import (
     ENDPOINT,
     read_entry,
     read_lines,
     read_number,
-    saving,
     write_lines,
 )
 from aletheia.adapters.openai.embedder import (
@@ -35,17 +35,11 @@ from aletheia.adapters.openai.embedder import (
     read_vectors,
 )
 from aletheia.adapters.openai.tokens import TokenTables, count_bytes
-from aletheia.adapters.openai.wire import (
-    ErrorAnswer,
-    RawResponse,
-    exchange,
-    load_object,
-    make_client,
-    read_error,
-)
+from aletheia.adapters.openai.wire import ErrorAnswer, read_error, read_refusal
 from aletheia.analysis.processor import Finished
 from aletheia.errors import AletheiaError, BadAnswer, ComputeFailed, Refused, Unavailable
 from aletheia.intake.bulk.ports import Phase, ProviderBatch
+from aletheia.resilience.breaker import CircuitBreaker
 
 MAX_REQUESTS: Final = 50_000
 """Requests in a batch, and also embedding inputs in a batch; a request here has one input."""
@@ -55,9 +49,6 @@ MAX_INPUT_BYTES: Final = 200_000_000
 
 MAX_OUTPUT_BYTES: Final = 4 * 2**30
 """How much of a file of answers is read, bytes; 50,000 vectors of 3,072 written out are 3.4 GB."""
-
-_CHUNK_BYTES: Final = 2**20
-"""More than a connection gives at once."""
 
 METADATA_KEY: Final = "aletheia_batch"
 """Under what name a batch carries our own id."""
@@ -71,6 +62,9 @@ _ENVELOPE: Final = len(f'{{"custom_id":"{MAX_REQUESTS}","method":"POST","url":"{
 _LONG_BYTES_PER_TOKEN: Final = 8
 """A text of more bytes than this for each token that is allowed is too long to be counted here."""
 
+MAX_MOMENT_S: Final = 1e12
+"""Latest time that is read, seconds since the epoch."""
+
 _PHASES: Final[Mapping[str, Phase]] = {
     "validating": "running",
     "in_progress": "running",
@@ -82,21 +76,16 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "failed": "failed",
 }
 
-Begin: TypeAlias = Callable[[AsyncOpenAI], AbstractAsyncContextManager[RawResponse]]
-"""Begins a request whose answer is not read yet."""
-
 log = logging.getLogger(__name__)
 
 
 class OpenAIBatches(OpenAIEmbedder):
-    """The embedder's client, put to use for batches.
-
-    A request of a batch holds one text, so that one that is refused is refused alone. Texts longer
-    than the model reads are none for a batch: the embedder shortens them as it is told to.
+    """The embedder's client, put to use for batches; a request of a batch holds one text.
 
     Args: as of the embedder, and
         transfer_timeout_s: bound on sending or fetching one file, seconds.
         max_output_bytes: how much of a file of answers is read; what lies beyond is left out.
+        breakers: those the provider's other callers share; deleting files passes by them.
     """
 
     max_lines = MAX_REQUESTS
@@ -114,6 +103,7 @@ class OpenAIBatches(OpenAIEmbedder):
         max_text_tokens: int = MAX_TEXT_TOKENS,
         max_output_bytes: int = MAX_OUTPUT_BYTES,
         tables: TokenTables | None = None,
+        breakers: CircuitBreaker | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(
@@ -128,10 +118,7 @@ class OpenAIBatches(OpenAIEmbedder):
         )
         self._transfer_timeout_s = transfer_timeout_s
         self._max_output_bytes = max_output_bytes
-        self._downloads: AsyncOpenAI | None = None
-
-    def __repr__(self) -> str:
-        return f"OpenAIBatches({self._base_url!r}, ***)"
+        self._breakers = breakers
 
     def weigh(self, model: str, task_input: Mapping[str, Any]) -> int | None:
         """Count a text's tokens, at most; `None` if it may be too long for the model."""
@@ -153,72 +140,40 @@ class OpenAIBatches(OpenAIEmbedder):
         """Bound the bytes of a request's line."""
         return _ENVELOPE + len(body)
 
-    async def open(self) -> None:
-        """Make ready to send. Idempotent."""
-        await super().open()
-        if self._downloads is None:
-            self._downloads = make_client(
-                self._api_key,
-                self._base_url,
-                timeout_s=self._timeout_s,
-                provider=OPENAI,
-                max_answer_bytes=self._max_output_bytes + _CHUNK_BYTES,
-            )
-
-    async def close(self) -> None:
-        """Close all connections. Idempotent."""
-        downloads, self._downloads = self._downloads, None
-        if downloads is not None:
-            await downloads.close()
-        await super().close()
-
     async def check(self) -> None:
         """Ask for a list of one batch; also wait a little for the tables texts are weighed with."""
-        await self._ask(lambda client: client.batches.with_streaming_response.list(limit=1))
+        await self._ask("GET", "batches", query={"limit": "1"})
         await self._tables.find(self._default_model)
 
     async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
-        """Upload requests as JSON lines; OpenAI deletes the file after 30 days.
-
-        Raises:
-            Unavailable: out of reach, 429 or 5xx, or too slow.
-            BadAnswer: not what the API promises.
-            Refused: 4xx.
-        """
+        """See `aletheia.intake.bulk.ports.Batches.upload`; the file lives for 30 days."""
         with tempfile.TemporaryFile() as file:
             await asyncio.to_thread(write_lines, file, requests)
-            named = (f"{key}.jsonl", file, "application/jsonl")
-            stored = await self._ask(
-                lambda client: client.files.with_streaming_response.create(
-                    file=named, purpose="batch", timeout=self._transfer_timeout_s
-                ),
-                timeout_s=self._transfer_timeout_s,
-            )
+            form = aiohttp.FormData({"purpose": "batch"})
+            form.add_field("file", file, filename=f"{key}.jsonl", content_type="application/jsonl")
+            stored = await self._ask("POST", "files", form, timeout_s=self._transfer_timeout_s)
         return _read_text(stored, "id", "file")
 
     async def create(self, key: str, input_file: str) -> ProviderBatch:
         """Submit an uploaded file, with our id in the batch's metadata."""
-        created = await self._ask(
-            lambda client: client.batches.with_streaming_response.create(
-                input_file_id=input_file,
-                endpoint=ENDPOINT,
-                completion_window="24h",
-                metadata={METADATA_KEY: key},
-            )
-        )
-        return self._read_batch(created)
+        asked = {
+            "input_file_id": input_file,
+            "endpoint": ENDPOINT,
+            "completion_window": "24h",
+            "metadata": {METADATA_KEY: key},
+        }
+        return self._read_batch(await self._ask("POST", "batches", orjson.dumps(asked)))
 
     async def find(self, key: str) -> list[ProviderBatch]:
-        """Look through all batches of the account for those that carry `key`, oldest first.
+        """See `aletheia.intake.bulk.ports.Batches.find`; a batch carries our id in its metadata.
 
         Raises:
             BadAnswer: not what the API promises, or a list of more than 10,000 batches.
         """
         found: list[ProviderBatch] = []
-        after: str | Omit = omit
+        query = {"limit": "100"}
         for _ in range(MAX_PAGES):
-            begin = partial(_list_batches, after=after)
-            page = await self._ask(begin)
+            page = await self._ask("GET", "batches", query=query)
             data = page.get("data")
             if not isinstance(data, list):
                 raise BadAnswer(OPENAI, "no list of batches", status=200)
@@ -230,25 +185,22 @@ class OpenAIBatches(OpenAIEmbedder):
             ]
             if not batches or page.get("has_more") is not True:
                 return sorted(found, key=lambda batch: batch.created_at)
-            after = _read_text(batches[-1], "id", "batch")
+            query["after"] = _read_text(batches[-1], "id", "batch")
         raise BadAnswer(OPENAI, f"more than {MAX_PAGES} pages of batches")
 
     async def poll(self, batch_id: str) -> ProviderBatch:
         """Ask how far a batch has come."""
-        found = await self._ask(
-            lambda client: client.batches.with_streaming_response.retrieve(batch_id)
-        )
-        return self._read_batch(found)
+        return self._read_batch(await self._ask("GET", f"batches/{quote(batch_id, '')}"))
 
     async def cancel(self, batch_id: str) -> None:
         """Stop a batch; what it has done by then is answered, and paid."""
         try:
-            await self._ask(lambda client: client.batches.with_streaming_response.cancel(batch_id))
+            await self._ask("POST", f"batches/{quote(batch_id, '')}/cancel")
         except Refused as refusal:
             log.info("batch %s is not cancelled: %s", batch_id, refusal)
 
     async def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:
-        """Fetch the files of a batch one after the other and read them line by line.
+        """See `aletheia.intake.bulk.ports.Batches.answers`.
 
         A file is fetched whole before it is read, so that nobody's slowness holds a connection.
         """
@@ -270,55 +222,68 @@ class OpenAIBatches(OpenAIEmbedder):
     async def discard(self, file_id: str) -> None:
         """Delete a file; where that fails, OpenAI does so after 30 days."""
         try:
-            await self._ask(partial(_delete_file, file_id=file_id))
+            await self._ask_unguarded("DELETE", f"files/{quote(file_id, '')}")
         except AletheiaError as problem:
             log.warning("the file %s stays where it is: %s", file_id, problem)
 
     async def _download(self, file_id: str, into: IO[bytes]) -> None:
-        if self._downloads is None:
-            raise RuntimeError("the client is not open")
-        opening = self._downloads.files.with_streaming_response.content(file_id)
-        await self._exchange(
-            lambda: saving(opening, into, self._max_output_bytes), self._transfer_timeout_s
-        )
-
-    async def _ask(self, begin: Begin, *, timeout_s: float | None = None) -> dict[str, Any]:
-        """Send one request and read the JSON object it is answered with."""
-        client = self._client
-        if client is None:
-            raise RuntimeError("the client is not open")
-        body = await self._exchange(lambda: begin(client), timeout_s or self._timeout_s)
+        """Fetch a file, as far as there is room."""
+        room = self._max_output_bytes
         try:
-            return load_object(body)
-        except ValueError as error:
-            raise make_bad_answer(OPENAI, str(error), body, self._api_key) from None
+            async with (
+                self._guarding(),
+                asyncio.timeout(self._transfer_timeout_s),
+                self._api.stream(f"files/{quote(file_id, '')}/content") as content,
+            ):
+                if isinstance(content, Answer):
+                    raise read_refusal(content).to_error(OPENAI, self._api.key)
+                while room >= 0 and (chunk := await content.readany()):
+                    into.write(chunk[:room])
+                    room -= len(chunk)
+        except TimeoutError:
+            late = f"no complete file within {self._transfer_timeout_s:g} s"
+            raise Unavailable(OPENAI, late) from None
+        if room < 0:
+            log.error("a file of answers is too long, and is not read to its end")
 
-    async def _exchange(
-        self, send: Callable[[], AbstractAsyncContextManager[RawResponse]], timeout_s: float
-    ) -> bytes:
-        outcome = await exchange(send, provider=OPENAI, timeout_s=timeout_s, clock=self._clock)
-        if isinstance(outcome, bytes):
-            return outcome
-        if isinstance(outcome, ErrorAnswer):
-            outcome = outcome.to_error(OPENAI, self._api_key)
-        raise outcome
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
+        async with self._guarding():
+            return await self._ask_unguarded(method, path, body, query=query, timeout_s=timeout_s)
+
+    def _guarding(self) -> AbstractAsyncContextManager[object]:
+        return self._breakers.guarding(OPENAI) if self._breakers else nullcontext()
+
+    async def _ask_unguarded(
+        self, method: str, path: str, body: Body | None = None, **options: Any
+    ) -> dict[str, Any]:
+        answer = await self._api.ask(method, path, body, **options)
+        if isinstance(answer, ErrorAnswer):
+            raise answer.to_error(OPENAI, self._api.key)
+        return answer
 
     def _read_batch(self, found: dict[str, Any]) -> ProviderBatch:
         status = _read_text(found, "status", "batch")
         if status not in _PHASES:
             log.warning("a batch with status %.100r, which is taken to be running", status)
-        created_at = found.get("created_at")
         problems = as_object(found.get("errors")).get("data")
         shown = cast("list[object]", problems)[:3] if isinstance(problems, list) else []
         return ProviderBatch(
             id=_read_text(found, "id", "batch"),
             phase=_PHASES.get(status, "running"),
             status=status[:100],
-            created_at=float(created_at) if isinstance(created_at, int | float) else 0.0,
+            created_at=_read_moment(found.get("created_at")),
             input_file=as_text(found.get("input_file_id")),
             output_file=as_text(found.get("output_file_id")) or None,
             error_file=as_text(found.get("error_file_id")) or None,
-            reason=excerpt("; ".join(map(_show_problem, shown)), self._api_key),
+            reason=excerpt("; ".join(map(_show_problem, shown)), self._api.key),
         )
 
     def _read_answers(self, model: str, lines: Sequence[bytes]) -> list[Finished]:
@@ -362,7 +327,7 @@ class OpenAIBatches(OpenAIEmbedder):
         status = response.get("status_code")
         if type(status) is not int:
             why = _show_problem(entry.get("error"))
-            raise Unavailable(OPENAI, excerpt(why, self._api_key))
+            raise Unavailable(OPENAI, excerpt(why, self._api.key))
         if not is_success(status):
             said = as_object(body.get("error"))
             raise self._translate(read_error(said or body, status))
@@ -373,14 +338,10 @@ class OpenAIBatches(OpenAIEmbedder):
         return vector, read_tokens(body)
 
 
-def _list_batches(
-    client: AsyncOpenAI, after: str | Omit
-) -> AbstractAsyncContextManager[RawResponse]:
-    return client.batches.with_streaming_response.list(after=after, limit=100)
-
-
-def _delete_file(client: AsyncOpenAI, file_id: str) -> AbstractAsyncContextManager[RawResponse]:
-    return client.files.with_streaming_response.delete(file_id)
+def _read_moment(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < MAX_MOMENT_S:
+        return 0.0
+    return float(value)
 
 
 def _show_problem(problem: object) -> str:

@@ -5,22 +5,29 @@ See https://platform.openai.com/docs/api-reference/embeddings/create.
 
 import asyncio
 import base64
-import binascii
 import re
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
-from urllib.request import getproxies
 
 import numpy as np
-from openai import AsyncOpenAI, omit
+import orjson
 from yarl import URL
 
-from aletheia.adapters.embedding.parts import TOO_LONG, Called, Part, Vector, halve, read_vector
+from aletheia.adapters.embedding.input_limits import InputLimits
+from aletheia.adapters.embedding.parts import (
+    TOO_LONG,
+    Called,
+    Part,
+    Vector,
+    halve,
+    read_vector,
+    says_too_long,
+)
 from aletheia.adapters.embedding.remote import RemoteEmbedder
-from aletheia.adapters.http import is_token, read_base_url
-from aletheia.adapters.http_answers import as_object, as_text, make_bad_answer
+from aletheia.adapters.http import find_proxy
+from aletheia.adapters.http_answers import as_object, as_text
 from aletheia.adapters.openai.tokens import (
     BYTES_PER_TOKEN,
     Encoding,
@@ -28,9 +35,9 @@ from aletheia.adapters.openai.tokens import (
     count_bytes,
     split_text,
 )
-from aletheia.adapters.openai.wire import ErrorAnswer, exchange, load_object, make_client
+from aletheia.adapters.openai.wire import Api, ErrorAnswer, is_count
 from aletheia.analysis.ports import LongText
-from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, Unreachable
+from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Unreachable, WrongCount
 from aletheia.llm.calls import Guard, unguarded
 
 OPENAI: Final = "openai"
@@ -46,6 +53,10 @@ MAX_TEXT_TOKENS: Final = 8192
 MAX_ANSWER_BYTES: Final = 256 * 2**20
 """Longest answer that is read, bytes; 2,048 vectors of 3,072 written out are 140 MB."""
 
+ANSWER_BYTES: Final = 2**20
+TEXT_ANSWER_BYTES: Final = 2**19
+"""Longest answer without vectors, and what each adds; 16,384 numbers written out are 360 kB."""
+
 INLINE_BYTES: Final = 100_000
 """Texts of more bytes than this are tokenised in a thread."""
 
@@ -54,20 +65,7 @@ REACH_TIMEOUT_S: Final = 10.0
 
 _MAX_NAME: Final = 256
 
-_CLIENT_ERRORS: Final = range(400, 500)
-_NOT_THE_TASKS: Final = frozenset({401, 402, 408, 429})
-"""Statuses below 500 that say nothing against the request: no key, unpaid, too slow, too many."""
-
 _TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "max_tokens_per_request"})
-
-_SAYS_TOO_LONG: Final = re.compile(
-    r"context (length|window|size)|input length|sequence length|too (long|large|many tokens)"
-    r"|must have less than \d+ tokens|tokens per request",
-    re.IGNORECASE,
-)
-_SAYS_NO_MODEL: Final = re.compile(
-    r"model\b.*\b(not exist|not found|no access)|invalid model|unknown model", re.IGNORECASE
-)
 _SAYS_NO_EMBEDDINGS: Final = re.compile(r"embeddings from this model", re.IGNORECASE)
 _SAYS_BAD_INPUT: Final = re.compile(r"\binput\b", re.IGNORECASE)
 """How OpenAI, vLLM, llama.cpp and text-embeddings-inference put it; only few errors have codes."""
@@ -80,24 +78,9 @@ class OpenAIEmbedder(RemoteEmbedder):
     as the text has bytes. Without tables a text of more than 8,192 bytes may or may not be too
     long; it is sent, and OpenAI says. Proxies are those of the environment, such as `HTTPS_PROXY`.
 
-    Args:
-        api_key: the key; a server that asks for none takes any.
-        base_url: root of the API, with its version.
-        default_model: what runs for tasks that name no model.
-        dimensions: length to ask of the vectors; `None` takes what the model gives.
-        long_text: what happens to a text of more than `max_text_tokens`.
-        timeout_s: bound on one request, to the last byte of its answer, seconds.
-        concurrency: requests in flight at once.
-        max_inputs: most texts in a request.
-        max_tokens: most tokens in a request.
+    Args: as of `Api` and `RemoteEmbedder`, and
         max_text_tokens: most tokens in a text.
-        guard: guards every request.
         tables: where encodings come from.
-        max_answer_bytes: longest answer that is read.
-        clock: seconds since the epoch.
-
-    Raises:
-        Misconfigured: the key cannot be sent in a header, or `base_url` is not an address.
     """
 
     provider = OPENAI
@@ -116,6 +99,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         max_tokens: int = MAX_TOKENS,
         max_text_tokens: int = MAX_TEXT_TOKENS,
         guard: Guard = unguarded,
+        limits: InputLimits | None = None,
         tables: TokenTables | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], float] = time.time,
@@ -129,38 +113,30 @@ class OpenAIEmbedder(RemoteEmbedder):
             max_tokens=max_tokens,
             max_text_bytes=max_text_tokens * BYTES_PER_TOKEN,
             guard=guard,
+            limits=limits,
         )
-        if not is_token(api_key):
-            raise Misconfigured("OPENAI_API_KEY", "must be printable ASCII without spaces")
-        self._api_key = api_key
-        self._base_url = read_base_url("OPENAI_BASE_URL", base_url)
-        self._timeout_s = timeout_s
+        self._api = Api(
+            OPENAI,
+            api_key,
+            base_url,
+            timeout_s=timeout_s,
+            max_answer_bytes=max_answer_bytes,
+            clock=clock,
+        )
         self._max_text_tokens = max_text_tokens
         self._tables = tables or TokenTables()
-        self._max_answer_bytes = max_answer_bytes
-        self._clock = clock
-        self._client: AsyncOpenAI | None = None
 
     def __repr__(self) -> str:
-        return f"OpenAIEmbedder({self._base_url!r}, ***)"
+        return f"{type(self).__name__}({self._api.base_url!r}, ***)"
 
     async def open(self) -> None:
         """Make ready to send. Idempotent."""
-        if self._client is None:
-            self._client = make_client(
-                self._api_key,
-                self._base_url,
-                timeout_s=self._timeout_s,
-                provider=OPENAI,
-                max_answer_bytes=self._max_answer_bytes,
-            )
-            self._tables.ready(self._default_model)
+        await self._api.open()
+        self._tables.ready(self._default_model)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        await self._api.close()
 
     def canonical_model(self, model: str | None) -> str:
         """Return the name as it came; whether there is such a model only OpenAI knows.
@@ -185,24 +161,26 @@ class OpenAIEmbedder(RemoteEmbedder):
         Raises:
             InvalidTask: `model_not_found`, `unsupported_model`; or, because of one of the texts,
                 `input_too_long`, `invalid_text`.
-            Unavailable: out of reach, 429 or 5xx, or too slow.
+            Unavailable: out of reach, 424, 429 or 5xx, or too slow.
             QuotaExhausted: 429, and the account is the reason.
-            BadAnswer: not what the API promises.
-            Unauthorized: the key is refused.
-            NotFound: there is no such API at the address.
+            BadAnswer: not what the API promises; `WrongCount`: not one vector for each text.
+            Misconfigured: there is no API at the address, which names no version.
             Refused: any other 4xx.
         """
-        outcome = await self._post(model, texts, dimensions)
-        # Raised here, where no exception of the SDK, which holds the key, is its context.
-        if isinstance(outcome, ErrorAnswer):
-            raise self._translate(outcome)
-        if isinstance(outcome, AletheiaError):
-            raise outcome
+        asked: dict[str, Any] = {"input": texts, "model": model, "encoding_format": "base64"}
+        if dimensions is not None:
+            asked["dimensions"] = dimensions
+        max_bytes = ANSWER_BYTES + TEXT_ANSWER_BYTES * len(texts)
+        answer = await self._api.ask("POST", "embeddings", orjson.dumps(asked), max_bytes=max_bytes)
+        if isinstance(answer, ErrorAnswer):
+            raise self._translate(answer)
         try:
-            answer = load_object(outcome)
-            vectors = read_vectors(answer, len(texts))
+            entries = _read_entries(answer)
+            if len(entries) != len(texts):
+                raise WrongCount(OPENAI, len(entries), len(texts))
+            vectors = _read_vectors(entries)
         except ValueError as error:
-            raise make_bad_answer(OPENAI, str(error), outcome, self._api_key) from None
+            raise BadAnswer(OPENAI, str(error), status=HTTPStatus.OK) from None
         tokens = read_tokens(answer)
         return Called(
             vectors=self._check_vectors(model, vectors),
@@ -212,8 +190,8 @@ class OpenAIEmbedder(RemoteEmbedder):
         )
 
     async def _reach(self) -> None:
-        url = URL(self._base_url)
-        if url.host is None or getproxies():
+        url = URL(self._api.base_url)
+        if url.host is None or find_proxy(url):
             return  # a proxy says itself whether it reaches the server
         try:
             async with asyncio.timeout(REACH_TIMEOUT_S):
@@ -225,34 +203,12 @@ class OpenAIEmbedder(RemoteEmbedder):
     async def _send(self, model: str, parts: Sequence[Part]) -> Called:
         return await self.call(model, [part.text for part in parts], self._asked_dimensions)
 
-    async def _post(
-        self, model: str, texts: Sequence[str], dimensions: int | None
-    ) -> bytes | ErrorAnswer | AletheiaError:
-        """Send one request and read its answer."""
-        if self._client is None:
-            raise RuntimeError("the client is not open")
-        create = self._client.embeddings.with_streaming_response.create
-        return await exchange(
-            # The SDK looks at each text as it might be a parameter to rename, which takes longer
-            # than reading the answer; what stands in `extra_body` goes as it is.
-            lambda: create(
-                input=[],
-                extra_body={"input": list(texts)},
-                model=model,
-                dimensions=omit if dimensions is None else dimensions,
-                encoding_format="base64",
-            ),
-            provider=OPENAI,
-            timeout_s=self._timeout_s,
-            clock=self._clock,
-        )
-
     def _translate(self, answer: ErrorAnswer) -> AletheiaError:
         """Build the error that an answer means: the task's own fault, or anything else."""
         if code := _read_task_fault(answer):
-            said = answer.show(self._api_key)
+            said = answer.show(self._api.key)
             return InvalidTask(code, said or f"{OPENAI} refused the text with {answer.status}")
-        return answer.to_error(OPENAI, self._api_key)
+        return answer.to_error(OPENAI, self._api.key)
 
     def _token_bound(self, model: str, text: str) -> int:  # noqa: ARG002 - as the base names it
         return self._bound(text)
@@ -269,7 +225,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         # Where bytes settle everything, nobody waits for tables.
         encoding = await self._tables.find(model) if is_open else self._tables.ready(model)
         if encoding is None:
-            return [self._cut_uncounted(owner, text) for owner, text in texts]
+            return [[Part(owner, text, self._bound(text))] for owner, text in texts]
         if sum(sizes) <= INLINE_BYTES:
             return self._cut_counted(encoding, texts)
         return await asyncio.to_thread(self._cut_counted, encoding, texts)
@@ -293,41 +249,56 @@ class OpenAIEmbedder(RemoteEmbedder):
             f"the text has about {tokens:,} tokens, the model reads {self._max_text_tokens:,}",
         )
 
-    def _cut_uncounted(self, owner: int, text: str) -> list[Part]:
-        return [Part(owner, text, self._bound(text))]
-
-    def _shorten(self, part: Part) -> list[Part]:
+    def _shorten(self, model: str, part: Part) -> list[Part]:  # noqa: ARG002 - as the base names it
         """Return half of a part, or in windows both halves, as the limit is known to the server."""
-        halves = halve(part.text)
-        if halves is None:
-            return []
-        if self._long_text == "truncate":
-            halves = halves[:1]
         is_truncated = self._long_text == "truncate"
+        halves = (halve(part.text) or ())[: 1 if is_truncated else None]
         return [Part(part.owner, half, self._bound(half), is_truncated) for half in halves]
 
 
 def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
-    """Read the vectors and put them in the order of the texts, which theirs need not be.
+    """Read the vectors of an answer, in the order of the texts.
 
     Raises:
         ValueError: they are not one vector for each text.
     """
+    entries = _read_entries(answer)
+    if len(entries) != count:
+        raise ValueError(f"{len(entries)} vectors for {count} texts")
+    return _read_vectors(entries)
+
+
+def _read_entries(answer: dict[str, Any]) -> list[dict[str, Any]]:
     data = answer.get("data")
     if not isinstance(data, list):
         raise ValueError("no list of vectors")  # noqa: TRY004 - readers raise ValueError
-    entries = cast("list[object]", data)
-    if len(entries) != count:
-        raise ValueError(f"{len(entries)} vectors for {count} texts")
-    vectors: dict[int, Vector] = {}
-    for entry in entries:
-        found = as_object(entry)
-        index = found.get("index")
-        if type(index) is not int or not 0 <= index < count or index in vectors:
-            shown = index if isinstance(index, int | None) else "that is no number"
+    return [as_object(entry) for entry in cast("list[object]", data)]
+
+
+def _read_vectors(entries: Sequence[dict[str, Any]]) -> list[Vector]:
+    """Put vectors in the order of the texts, which theirs need not be.
+
+    Some servers leave out the index 0, and some leave out all: what has none takes the places that
+    are left, in order.
+    """
+    places: dict[int, dict[str, Any]] = {}
+    missing: list[dict[str, Any]] = []
+    is_in_order = True
+    for position, entry in enumerate(entries):
+        index = entry.get("index")
+        if index is None:
+            missing.append(entry)
+            continue
+        if type(index) is not int or not 0 <= index < len(entries) or index in places:
+            shown = index if isinstance(index, int) else "that is no number"
             raise ValueError(f"a vector with index {shown}"[:60])
-        vectors[index] = _read_embedding(found.get("embedding"))
-    return [vectors[index] for index in range(count)]
+        is_in_order = is_in_order and index == position
+        places[index] = entry
+    if len(missing) > 1 and not is_in_order:
+        raise ValueError("vectors without index among others in another order")
+    free = (place for place in range(len(entries)) if place not in places)
+    places.update(zip(free, missing, strict=True))
+    return [_read_embedding(places[place].get("embedding")) for place in range(len(entries))]
 
 
 def _read_embedding(embedding: object) -> Vector:
@@ -340,7 +311,7 @@ def _read_embedding(embedding: object) -> Vector:
         return read_vector(embedding)
     try:
         raw = base64.b64decode(embedding, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError("a vector that is not base64") from None
     if len(raw) % 4:
         raise ValueError("a vector of broken numbers")
@@ -353,27 +324,22 @@ def read_tokens(answer: dict[str, Any]) -> int | None:
     for name in ("prompt_tokens", "total_tokens"):
         tokens = counts.get(name)
         # Servers that count nothing say 0.
-        if type(tokens) is int and tokens > 0:
+        if tokens and is_count(tokens):
             return tokens
     return None
 
 
 def _read_task_fault(answer: ErrorAnswer) -> str | None:
     """Return the code of the task's fault that a refusal speaks of; `None` if it is no task's."""
-    if answer.status not in _CLIENT_ERRORS or answer.status in _NOT_THE_TASKS:
-        return None
-    if answer.code == "model_not_found" or _SAYS_NO_MODEL.search(answer.message):
+    if answer.is_missing_model:
         return "model_not_found"
-    if _SAYS_NO_EMBEDDINGS.search(answer.message):
+    if answer.is_about_request and _SAYS_NO_EMBEDDINGS.search(answer.message):
         return "unsupported_model"
-    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or answer.code in _TOO_LONG_CODES:
-        return TOO_LONG
     is_about_input = not answer.param or answer.param.startswith("input")
-    return _read_text_fault(answer) if answer.status in (400, 422) and is_about_input else None
-
-
-def _read_text_fault(answer: ErrorAnswer) -> str | None:
-    if _SAYS_TOO_LONG.search(answer.message):
+    is_large = answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    says_long = is_about_input and says_too_long(answer.status, answer.message)
+    if is_large or says_long or answer.code in _TOO_LONG_CODES:
         return TOO_LONG
-    says_bad_input = _SAYS_BAD_INPUT.search(f"{answer.param} {answer.message}")
-    return "invalid_text" if says_bad_input else None
+    said = f"{answer.param} {answer.message}"
+    is_bad = is_about_input and answer.status in (400, 422) and _SAYS_BAD_INPUT.search(said)
+    return "invalid_text" if is_bad else None

@@ -1,9 +1,7 @@
-"""Counting tokens as OpenAI counts them.
+"""Counting tokens as OpenAI counts them, with tables that tiktoken downloads once per machine.
 
-tiktoken has no tables with it: it downloads them once per machine and keeps them in
-`TIKTOKEN_CACHE_DIR`, or else in the directory for temporary files. Where they cannot be had, a
-text's length in UTF-8 bytes stands in for its tokens. It is never too low, since every token
-stands for at least one byte.
+Where they cannot be had, a text's length in UTF-8 bytes stands in for its tokens. It is never too
+low, since every token stands for at least one byte.
 """
 
 import asyncio
@@ -51,9 +49,7 @@ Load: TypeAlias = Callable[[str], Encoding]
 class TokenTables:
     """The encodings of OpenAI's models, each fetched once, in a thread of its own.
 
-    Args:
-        load: where they come from.
-        wait_s: how long the first call waits for one; what comes later is used from then on.
+    The first call waits `wait_s` for one; what comes later is used from then on.
     """
 
     def __init__(self, load: Load = tiktoken.get_encoding, *, wait_s: float = WAIT_S) -> None:
@@ -68,8 +64,7 @@ class TokenTables:
     async def find(self, model: str) -> Encoding | None:
         """Return a model's encoding, waiting for it as long as is allowed.
 
-        Returns:
-            `None` for a model that is not OpenAI's, and where the tables cannot be had.
+        `None` for a model that is not OpenAI's, and where the tables cannot be had.
         """
         fetch = self._fetch(model)
         if fetch is None:
@@ -90,10 +85,7 @@ class TokenTables:
 
 
 class _Fetch:
-    """An encoding on its way.
-
-    The thread is a daemon: tiktoken downloads without a timeout, and nobody may have to wait.
-    """
+    """An encoding on its way, in a daemon thread: tiktoken downloads without a timeout."""
 
     def __init__(self, name: str, load: Load) -> None:
         self.encoding: Encoding | None = None
@@ -145,7 +137,7 @@ def split_text(encoding: Encoding, text: str, max_tokens: int) -> list[tuple[str
 
 
 def _fit(encoding: Encoding, window: str, max_tokens: int) -> list[tuple[str, int]]:
-    """Count a window's tokens again, now that its ends are cut off, and halve it if need be."""
+    """Count a window's tokens again, and halve it if need be."""
     if not window.strip():
         return []
     count = len(encoding.encode_ordinary(window))

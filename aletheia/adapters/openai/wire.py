@@ -1,39 +1,65 @@
-"""What the clients of OpenAI-compatible APIs have in common: one request, once, within bounds.
+"""What the clients of OpenAI-compatible APIs have in common: requests, and errors in many words."""
 
-The SDK writes the requests; its answers are read as bytes, so that their size is bounded, and its
-errors are translated. No exception of the SDK, which holds the key, ever becomes the context of
-one of ours.
-"""
-
-import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, TypeGuard, cast
+from urllib.parse import urlencode
 
-import httpx2
-import openai
-from openai import AsyncOpenAI
+import aiohttp
+import orjson
+from aiohttp import hdrs
+from yarl import URL
 
-from aletheia.adapters import http_answers
+from aletheia.adapters.http import Body, HttpClient, is_token, read_base_url
 from aletheia.adapters.http_answers import (
     SHOWN_BYTES,
+    Answer,
     ErrorKind,
     as_object,
     as_text,
     check_values,
     excerpt,
     is_web_page,
+    make_bad_answer,
     make_error,
-    read_retry_after,
 )
-from aletheia.errors import AletheiaError, BadAnswer, QuotaExhausted, Unavailable, Unreachable
+from aletheia.errors import AletheiaError, Misconfigured, QuotaExhausted, Unavailable
 
 MAX_ANSWER_VALUES: Final = 16_000_000
 """Most numbers in an answer that is read: 2,048 vectors of 4,096 are 8 million."""
+
+MAX_COUNTED: Final = 10**9
+"""Most tokens that a count is believed to be."""
+
+_ERRORS: Final = range(400, 600)
+
+_STATUSES: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("invalid_request_error", "invalid_argument", "badrequesterror"), 400),
+    **dict.fromkeys(("context_length_exceeded", "validation", "failed_precondition"), 400),
+    **dict.fromkeys(("invalid_api_key", "authentication_error", "unauthenticated"), 401),
+    **dict.fromkeys(("permission_error", "permission_denied"), 403),
+    **dict.fromkeys(("model_not_found", "not_found_error", "not_found", "notfounderror"), 404),
+    **dict.fromkeys(("insufficient_quota", "rate_limit_exceeded", "rate_limit_error"), 429),
+    **dict.fromkeys(("resource_exhausted", "too_many_requests", "ratelimiterror"), 429),
+    **dict.fromkeys(("overloaded_error", "overloaded", "unavailable"), 503),
+}
+"""What codes, types and Google's states stand for where an error came without its status."""
+
+_SAYS_NO_MODEL: Final = re.compile(
+    r"\bmodels?\b.{0,300}?\b(not exist|not found|no access|not supported for)"
+    r"|\b(invalid|unknown) model|not a valid model|no (endpoints found for|allowed providers)",
+    re.IGNORECASE | re.DOTALL,
+)
+_SAYS_NO_API: Final = re.compile(
+    r"unexpected endpoint|invalid url|404 page not found|no route|cannot post", re.IGNORECASE
+)
+_NO_ENDPOINT: Final = frozenset({404, 405})
+_VERSION: Final = re.compile(r"/v\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +67,13 @@ class ErrorAnswer:
     """What an API says when it does not do what it is asked.
 
     Attributes:
-        status: of HTTP, or what a body behind a 200 calls its status.
-        message: in full.
+        status: of HTTP; behind a 200 what it would have been, or 502.
+        message: its beginning.
         code: the API's code for it, such as `model_not_found`.
         kind: the API's type of it, such as `insufficient_quota`.
         param: the name of the property that is wrong.
         wait_s: how long the API asks to wait, seconds.
+        is_late: whether it came behind a 200.
     """
 
     status: int
@@ -55,16 +82,31 @@ class ErrorAnswer:
     kind: str = ""
     param: str = ""
     wait_s: float | None = None
+    is_late: bool = False
 
-    def show(self, *secrets: str) -> str:
-        """Return the beginning of the message, without secrets."""
-        return excerpt(self.message, *secrets)
+    @property
+    def is_about_request(self) -> bool:
+        """Whether it may speak of what was asked, rather than of key, account or server."""
+        if self.status in {401, 402, 408, 429}:
+            return False
+        return self.status < HTTPStatus.INTERNAL_SERVER_ERROR or self.is_late
+
+    @property
+    def is_missing_model(self) -> bool:
+        """Whether it says that there is no such model, for us at least."""
+        is_said = self.code == "model_not_found" or _SAYS_NO_MODEL.search(self.message) is not None
+        return is_said and self.is_about_request
+
+    def show(self, secret: str) -> str:
+        """Return the beginning of the message without the key."""
+        return excerpt(self.message, secret)
 
     def to_error(self, provider: str, secret: str) -> AletheiaError:
         """Build the error of an answer that says nothing about the request, or nothing known."""
         is_quota = "insufficient_quota" in (self.code, self.kind)
         exceptions: dict[int, ErrorKind] = {
             HTTPStatus.PAYMENT_REQUIRED: QuotaExhausted,
+            HTTPStatus.FAILED_DEPENDENCY: Unavailable,
             HTTPStatus.TOO_MANY_REQUESTS: QuotaExhausted if is_quota else Unavailable,
         }
         # The message of a 401 has parts of the key in it.
@@ -72,150 +114,206 @@ class ErrorAnswer:
         return make_error(
             provider,
             self.status,
-            excerpt(self.code if is_key else self.message, secret),
+            excerpt(self.code, secret) if is_key else self.show(secret),
             retry_after_s=self.wait_s,
             exceptions=exceptions,
         )
 
 
-class RawResponse(Protocol):
-    """A response of the SDK whose body has not been read."""
-
-    @property
-    def status_code(self) -> int:
-        """Its status."""
-        ...
-
-    def read(self) -> Awaitable[bytes]:
-        """Read its body."""
-        ...
-
-
-def make_client(
-    api_key: str, base_url: str, *, timeout_s: float, provider: str, max_answer_bytes: int
-) -> AsyncOpenAI:
-    """Build a client that retries nothing and reads no answer beyond `max_answer_bytes`.
-
-    Bytes are counted after decompression, which is done here, in pieces of at most 1 MiB.
-    """
-
-    async def bound(response: httpx2.Response) -> None:
-        packed = httpx2.Response(
-            response.status_code, headers=response.headers, stream=response.stream
-        )
-        response.headers.pop("content-encoding", None)
-        response.stream = _BoundedStream(packed, max_answer_bytes, provider)
-
-    return AsyncOpenAI(
-        api_key=api_key,
-        base_url=base_url,
-        timeout=timeout_s,
-        max_retries=0,
-        http_client=httpx2.AsyncClient(event_hooks={"response": [bound]}),
-    )
-
-
-async def exchange(
-    send: Callable[[], AbstractAsyncContextManager[RawResponse]],
-    *,
-    provider: str,
-    timeout_s: float,
-    clock: Callable[[], float],
-) -> bytes | ErrorAnswer | AletheiaError:
-    """Send one request and read its answer.
+class Api:
+    """An OpenAI-compatible API at one address. Each request is sent once.
 
     Args:
-        send: begins a request of the SDK, with a streaming response.
-        provider: what errors call it.
-        timeout_s: bound on all of it, to the last byte of the answer, seconds.
+        provider: what errors call it; also the beginning of its settings' names.
+        api_key: the key; a server that asks for none takes any.
+        base_url: root of the API, with its version.
+        timeout_s: bound on one request, to the last byte of its answer, seconds.
+        max_answer_bytes: longest answer that is read, bytes.
         clock: seconds since the epoch.
 
-    Returns:
-        The body of a success, what the API said against it, or why there is no answer.
+    Raises:
+        Misconfigured: the key cannot be sent in a header, or `base_url` is not an address.
     """
-    status: int | None = None
-    try:
-        async with asyncio.timeout(timeout_s), send() as response:
-            status = response.status_code
-            return await response.read()
-    except (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException):
-        return Unavailable(provider, f"no complete answer within {timeout_s:g} s", status=status)
-    except openai.APIStatusError as error:
-        return _read_status_error(error, clock())
-    except openai.APIConnectionError as error:
-        return _lost(provider, error.__cause__ or error, status)
-    except httpx2.HTTPError as error:
-        return _lost(provider, error, status)
-    except BadAnswer as error:
-        return error
+
+    def __init__(
+        self,
+        provider: str,
+        api_key: str,
+        base_url: str,
+        *,
+        timeout_s: float,
+        max_answer_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        name = provider.upper()
+        if not is_token(api_key):
+            raise Misconfigured(f"{name}_API_KEY", "must be printable ASCII without spaces")
+        self.provider, self.key, self._address = provider, api_key, f"{name}_BASE_URL"
+        self.base_url = read_base_url(self._address, base_url)
+        self._max_answer_bytes = max_answer_bytes
+        self._http = HttpClient(
+            provider,
+            address=self._address,
+            timeout_s=timeout_s,
+            headers={hdrs.AUTHORIZATION: f"Bearer {api_key}"},
+            uses_proxy=True,
+            clock=clock,
+        )
+
+    async def open(self) -> None:
+        """Make ready to send. Idempotent."""
+        await self._http.open()
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        await self._http.close()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+        max_bytes: int | None = None,
+    ) -> dict[str, Any] | ErrorAnswer:
+        """Send one request and read the JSON object it is answered with, of so many bytes at most.
+
+        Returns:
+            The object, or what the API says against the request, also where it says so with a 200.
+
+        Raises:
+            Unavailable: out of reach, or too slow.
+            BadAnswer: not what the API promises.
+            Misconfigured: there is no API at the address, which names no version.
+        """
+        answer = await self._http.exchange(
+            method,
+            self._url(path, query),
+            body=body,
+            secrets=(self.key,),
+            max_bytes=min(self._max_answer_bytes, max_bytes or self._max_answer_bytes),
+            timeout_s=timeout_s,
+        )
+        if not answer.is_success:
+            return self.check_address(read_refusal(answer))
+        try:
+            value = load_json(answer.body)
+            if error := _find_error(value):
+                return self.check_address(read_late_error(error))
+            if not isinstance(value, dict):
+                raise ValueError("not a JSON object")  # noqa: TRY004 - as all readers do
+        except ValueError as error:
+            self._check_version(f"it answers with {error}")
+            raise make_bad_answer(self.provider, str(error), answer.body, self.key) from None
+        return cast("dict[str, Any]", value)
+
+    def stream(self, path: str) -> AbstractAsyncContextManager[aiohttp.StreamReader | Answer]:
+        """Fetch a file piece by piece, see `HttpClient.stream`."""
+        return self._http.stream(hdrs.METH_GET, self._url(path), secrets=(self.key,))
+
+    def check_address(self, answer: ErrorAnswer) -> ErrorAnswer:
+        """Return what the API says, unless there is none at the address.
+
+        Raises:
+            Misconfigured: no such endpoint, at an address that names no version.
+        """
+        if answer.status in _NO_ENDPOINT and not answer.is_missing_model:
+            self._check_version(f"it answers with {answer.status}")
+        return answer
+
+    def _check_version(self, seen: str) -> None:
+        if not _VERSION.search(URL(self.base_url).path):
+            reason = f"there is no API at {self.base_url}: {seen}; add its version, as in "
+            raise Misconfigured(self._address, f"{reason}{self.base_url}/v1")
+
+    def _url(self, path: str, query: Mapping[str, str] | None = None) -> URL:
+        asked = f"?{urlencode(query)}" if query else ""
+        return URL(f"{self.base_url}/{path}{asked}", encoded=True)
 
 
-def load_object(body: bytes) -> dict[str, Any]:
-    """Read an answer's JSON object; servers written in Python may put `NaN` into it.
+def is_count(value: object) -> TypeGuard[int]:
+    """Check whether a value can be a number of tokens."""
+    return type(value) is int and 0 <= value <= MAX_COUNTED
+
+
+def load_json(body: bytes) -> object:
+    """Read JSON; servers written in Python may put `NaN` into it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or has too many values.
     """
     check_values(body, MAX_ANSWER_VALUES)
     try:
-        return http_answers.load_object(body, max_values=MAX_ANSWER_VALUES)
-    except ValueError as error:
-        try:
-            answer = json.loads(body)
-        except (ValueError, RecursionError):
-            raise error from None
-    if not isinstance(answer, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - readers of answers raise ValueError
-    return cast("dict[str, Any]", answer)
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError(
+            "a web page in place of JSON" if is_web_page(body) else "not JSON"
+        ) from None
 
 
-def read_error(body: dict[str, Any], status: int, wait_s: float | None = None) -> ErrorAnswer:
-    """Read the object that APIs put below `error`, or in its place."""
-    message, code, kind, param = (
-        as_text(body.get(name)) for name in ("message", "code", "type", "param")
+def read_refusal(answer: Answer) -> ErrorAnswer:
+    """Read an answer that is no success."""
+    try:
+        value = load_json(answer.body)
+    except ValueError:
+        value = None
+    said = read_error(_find_error(value) or as_object(value), answer.status, _read_wait(answer))
+    if said.message:
+        return said
+    shown = "a web page" if is_web_page(answer.body) else answer.body.decode(errors="replace")
+    return ErrorAnswer(
+        said.status, shown[:SHOWN_BYTES], said.code, said.kind, said.param, said.wait_s
     )
+
+
+def read_late_error(error: Mapping[str, Any]) -> ErrorAnswer:
+    """Read an error behind a 200, with the status it would have had."""
+    said = read_error(error, HTTPStatus.BAD_GATEWAY)
+    status = next(filter(None, map(_read_status, map(error.get, ("code", "status", "type")))), 0)
+    if not status:
+        status = HTTPStatus.NOT_FOUND if _SAYS_NO_API.search(said.message) else said.status
+    return ErrorAnswer(status, said.message, said.code, said.kind, said.param, is_late=True)
+
+
+def read_error(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> ErrorAnswer:
+    """Read the object that APIs put below `error`, or in its place."""
+    message = as_text(error.get("message")) or as_text(error.get("detail"))
+    kind = as_text(error.get("type")) or as_text(error.get("error_type"))
+    kind = kind or as_text(error.get("status"))
+    code, param = as_text(error.get("code")), as_text(error.get("param"))
     # Bounded, as patterns are searched in it.
     return ErrorAnswer(status, message[:SHOWN_BYTES], code, kind, param, wait_s)
 
 
-def _read_status_error(error: openai.APIStatusError, now: float) -> ErrorAnswer:
-    response = error.response
-    answer = read_error(as_object(error.body), error.status_code, _read_wait(response.headers, now))
-    return answer if answer.message else replace(answer, message=_show_body(response))
+def _find_error(value: object) -> dict[str, Any] | None:
+    """Find the object of an error in an answer; Google may put it into a list."""
+    entries = cast("list[object]", value)[:1] if isinstance(value, list) else [value]
+    answer = as_object(next(iter(entries), None))
+    if answer.get("object") == "error":
+        return answer
+    error = answer.get("error")
+    if isinstance(error, str) and error:
+        return {**answer, "message": error}
+    return as_object(error) or None
 
 
-def _show_body(response: httpx2.Response) -> str:
-    return "a web page" if is_web_page(response.content) else response.text[:SHOWN_BYTES]
+def _read_status(value: object) -> int | None:
+    if isinstance(value, str):
+        if value.lower() in _STATUSES:
+            return _STATUSES[value.lower()]
+        value = int(value) if re.fullmatch(r"[0-9]{3}", value, re.ASCII) else None
+    return value if type(value) is int and value in _ERRORS else None
 
 
-def _read_wait(headers: httpx2.Headers, now: float) -> float | None:
+def _read_wait(answer: Answer) -> float | None:
     """Read how long to wait, seconds; OpenAI and Azure may say it in milliseconds."""
-    milliseconds = headers.get("retry-after-ms", "")
+    milliseconds = answer.headers.get("retry-after-ms", "")
     if re.fullmatch(r"[0-9]{1,8}", milliseconds, re.ASCII):
         return int(milliseconds) / 1000
-    return read_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now)
-
-
-def _lost(provider: str, error: BaseException, status: int | None) -> Unavailable:
-    if isinstance(error, httpx2.DecodingError):
-        return BadAnswer(provider, "a body that cannot be decompressed", status=status)
-    kind = Unreachable if isinstance(error, httpx2.ConnectError) else Unavailable
-    return kind(provider, f"connection lost ({type(error).__name__})", status=status)
-
-
-class _BoundedStream(httpx2.AsyncByteStream):
-    """The decompressed body of a response, which breaks off with an error after so many bytes."""
-
-    def __init__(self, packed: httpx2.Response, max_bytes: int, provider: str) -> None:
-        self._packed, self._max_bytes, self._provider = packed, max_bytes, provider
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._packed.aiter_bytes():
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise BadAnswer(self._provider, f"longer than {self._max_bytes:,} bytes")
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._packed.aclose()
+    return answer.retry_after_s

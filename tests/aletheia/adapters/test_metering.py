@@ -15,6 +15,7 @@ from aletheia.errors import (
     BadAnswer,
     BreakerOpen,
     BudgetExceeded,
+    ComputeFailed,
     InvalidTask,
     Misconfigured,
     QuotaExhausted,
@@ -25,7 +26,7 @@ from aletheia.errors import (
     Unreachable,
 )
 from aletheia.llm.budgets import BudgetLimits
-from aletheia.llm.calls import CallPlan
+from aletheia.llm.calls import CallPlan, Probe
 from aletheia.llm.prices import PriceTable, Tokens
 from aletheia.llm.usage import Spending
 from aletheia.llm.usage_records import UsageState
@@ -301,3 +302,87 @@ async def test_while_nobody_is_there_no_limit_is_charged(gates: Gates, clock: Cl
     assert await gates.meter(PLAN, ending(Sent()), reach=find) == Sent()
     assert await gates.meter(PLAN, ending(Sent()), reach=find) == Sent()
     assert reached.count(True) == 1
+
+
+BROKEN = Unavailable("openai", "end of file", status=500)
+HARMLESS = replace(PLAN, key="probe", max_tokens=Tokens(5), texts=1)
+
+
+def make_probe(*outcomes: AletheiaError | Sent) -> Probe[Sent]:
+    return Probe(HARMLESS, ending(*outcomes))
+
+
+@pytest.fixture
+def wide(documents: Documents, clock: Clock) -> Gates:
+    """Gates that let three tries through, with a breaker that opens at the second failure."""
+    gates = Gates(documents, clock, max_retries=3)
+    gates.limiter.limits = RateLimits(minute=100, hour=100, day=100, week=100, month=100)
+    return gates
+
+
+@pytest.mark.parametrize("status", [424, 500, 502])
+async def test_a_request_that_fails_twice_while_a_probe_passes_is_the_culprit(
+    wide: Gates, status: int
+):
+    error = Unavailable("openai", "end of file", status=status)
+    for _ in range(5):
+        with pytest.raises(ComputeFailed, match="end of file") as caught:
+            await wide.meter(PLAN, ending(error, error), probe=make_probe(Sent()))
+        assert caught.value.code == "provider_cannot"
+    assert {state.failures for state in await wide.breakers.states()} <= {0}
+    assert (await wide.stands())[0] == 15
+
+
+async def test_no_probe_is_sent_where_others_pass_meanwhile(wide: Gates):
+    async def fail() -> Sent:
+        await wide.meter(replace(PLAN, key="other"), ending(Sent()))
+        raise BROKEN
+
+    with pytest.raises(ComputeFailed):
+        await wide.meter(PLAN, fail, probe=make_probe())
+
+
+async def test_a_request_that_passes_the_second_time_is_no_culprit(wide: Gates):
+    assert await wide.meter(PLAN, ending(BROKEN, Sent()), probe=make_probe()) == Sent()
+
+
+async def test_an_outage_of_everything_is_the_providers(wide: Gates):
+    with pytest.raises(BreakerOpen):
+        await wide.meter(PLAN, ending(*[BROKEN] * 9), probe=make_probe(BROKEN))
+    with pytest.raises(BreakerOpen):
+        await wide.meter(PLAN, ending())
+
+
+async def test_without_retries_a_server_error_is_tried_twice_to_tell_whose_it_is(gates: Gates):
+    gates.limiter.limits = RateLimits(minute=100, hour=100, day=100, week=100, month=100)
+    assert await gates.meter(PLAN, ending(BROKEN, Sent()), probe=make_probe()) == Sent()
+    with pytest.raises(ComputeFailed):
+        await gates.meter(PLAN, ending(BROKEN, BROKEN), probe=make_probe(Sent()))
+    with pytest.raises(Unavailable):
+        await gates.meter(PLAN, ending(BROKEN, BROKEN), probe=make_probe(BROKEN))
+    with pytest.raises(Unreachable):
+        await gates.meter(PLAN, ending(Unreachable("openai", "down")), probe=make_probe())
+
+
+async def test_what_says_when_it_is_back_is_not_suspected(wide: Gates):
+    busy = Unavailable("openai", "busy", 0.001, 503)
+    with pytest.raises((Unavailable, BreakerOpen)):
+        await wide.meter(PLAN, ending(*[busy] * 4), probe=make_probe())
+
+
+async def test_a_breaker_is_probed_with_harmless_words(wide: Gates, clock: Clock):
+    with pytest.raises(BreakerOpen):
+        await wide.meter(PLAN, ending(*[Unreachable("openai", "down")] * 4))
+    clock.move(seconds=61)
+    with pytest.raises(BreakerOpen):
+        await wide.meter(PLAN, ending(), probe=make_probe(BROKEN))
+    clock.move(seconds=61)
+    with pytest.raises(ComputeFailed):
+        await wide.meter(PLAN, ending(BROKEN, BROKEN), probe=make_probe(Sent()))
+    assert await wide.meter(PLAN, ending(Sent()), probe=make_probe()) == Sent()
+
+
+async def test_a_probe_that_may_not_be_sent_defers_the_request(wide: Gates):
+    wide.limiter.limits = RateLimits(minute=2, hour=9, day=9, week=9, month=9)
+    with pytest.raises(RateLimited):
+        await wide.meter(PLAN, ending(BROKEN, BROKEN), probe=make_probe())

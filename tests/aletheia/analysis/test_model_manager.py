@@ -70,7 +70,6 @@ async def test_what_became_of_a_model_is_counted_and_the_last_figures_kept(docum
         load_s=1.5,
         memory_bytes=1100,
         size_bytes=900,
-        loaded_at=datetime(2026, 11, 21, 12, 2, tzinfo=UTC),
         last_used=datetime(2026, 11, 21, 12, 2, tzinfo=UTC),
     )
     await records.note(ModelEvent("local", "a/b", "unloaded"))
@@ -107,12 +106,9 @@ async def test_a_row_has_what_the_provider_says_and_what_is_known_besides(docume
     )
 
 
-async def test_what_is_asked_goes_to_the_provider_named(documents: Documents):
+async def test_a_provider_is_found_by_its_name(documents: Documents):
     holder = Holder()
-    shelf = ModelManager([holder], ModelRecords(documents))
-    await shelf.load("local", "m")
-    await shelf.unload("local", "m")
-    assert holder.asked == [("load", "m"), ("unload", "m")]
-    assert [step.status async for step in shelf.pull("local", "m")] == ["success"]
+    manager = ModelManager([holder], ModelRecords(documents))
+    assert manager.holder("local") is holder
     with pytest.raises(Misconfigured, match="'openai' holds no models of its own; name local"):
-        await shelf.rows("openai")
+        await manager.rows("openai")

@@ -14,7 +14,6 @@ from typing import Any
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.openai.batches import OpenAIBatches
-from aletheia.adapters.openai.guarded_batches import GuardedBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.analysis.processor import Processors
@@ -102,7 +101,7 @@ async def work_lane(
         upstream=upstream,
         documents=documents,
         processors=_processors(batches),
-        batches=GuardedBatches(batches, breakers),
+        batches=batches,
         spending=Spending(documents, prices, BudgetLimits()),
         prices=prices,
         breakers=breakers,

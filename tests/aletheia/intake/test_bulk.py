@@ -16,7 +16,6 @@ from aletheia.adapters.metering import Meter
 from aletheia.adapters.openai.batch_files import MAX_LINE_BYTES
 from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
-from aletheia.adapters.openai.guarded_batches import GuardedBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
@@ -72,16 +71,15 @@ class Lanes:
         breakers: the breakers of all runs.
     """
 
-    def __init__(self, bench: Bench, api: FakeBatchAPI, client: OpenAIBatches) -> None:
-        self.bench, self.api, self.client = bench, api, client
+    def __init__(
+        self, bench: Bench, api: FakeBatchAPI, client: OpenAIBatches, breakers: CircuitBreaker
+    ) -> None:
+        self.bench, self.api, self.client, self.breakers = bench, api, client, breakers
         self.upstream, self.clock = bench.upstream, bench.clock
         self.prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
         self.spending = Spending(bench.documents, self.prices, BudgetLimits(), clock=bench.clock)
         self.limiter = RateLimiter(
             bench.documents, RateLimits(100, 100, 100, 100, 100), clock=Clock(bench.clock)
-        )
-        self.breakers = CircuitBreaker(
-            bench.documents, threshold=5, cooldown_s=60, clock=Clock(bench.clock)
         )
         self.processors = Processors(
             {TASK_TYPE: TextEmbedding(client, max_text_bytes=100_000)}, plugins=[]
@@ -104,7 +102,7 @@ class Lanes:
             upstream=self.bench.client,
             documents=self.bench.documents,
             processors=self.processors,
-            batches=GuardedBatches(self.client, self.breakers),
+            batches=self.client,
             spending=self.spending,
             prices=self.prices,
             limiter=self.limiter,
@@ -192,12 +190,19 @@ async def lanes(bench: Bench) -> AsyncGenerator[Lanes]:
     async with contextlib.AsyncExitStack() as stack:
         api = await stack.enter_async_context(serve_fake_batches())
         api.models = {SMALL: 16, LARGE: 24}
+        breakers = CircuitBreaker(
+            bench.documents, threshold=5, cooldown_s=60, clock=Clock(bench.clock)
+        )
         client = OpenAIBatches(
-            api.api_key, base_url=api.url, timeout_s=5, tables=TokenTables(no_tables)
+            api.api_key,
+            base_url=api.url,
+            timeout_s=5,
+            tables=TokenTables(no_tables),
+            breakers=breakers,
         )
         await client.open()
         stack.push_async_callback(client.close)
-        yield Lanes(bench, api, client)
+        yield Lanes(bench, api, client, breakers)
 
 
 # What a batch does

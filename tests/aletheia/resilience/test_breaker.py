@@ -290,7 +290,12 @@ async def test_a_restart_keeps_the_state(tmp_path: Path, clock: Clock):
         documents = EmbeddedDocuments(tmp_path)
         await documents.open()
         settings = BreakerSettings(_env_file=None)  # pyright: ignore[reportCallIssue]
-        yield CircuitBreaker.from_settings(documents, settings, clock=clock.both)
+        yield CircuitBreaker(
+            documents,
+            threshold=settings.circuit_breaker_threshold,
+            cooldown_s=settings.circuit_breaker_cooldown_seconds,
+            clock=clock.both,
+        )
         await documents.close()
 
     for _ in range(5):

@@ -361,8 +361,8 @@ async def test_another_strategy_counts_what_was_granted_before(documents: Docume
 async def test_without_limits_everything_is_granted_and_nothing_written(
     documents: Documents, clock: Clock
 ):
-    settings = RateLimitSettings(rate_limit_enabled=False)
-    limiter = RateLimiter.from_settings(documents, settings, clock=clock.both)
+    limits = RateLimits.from_settings(RateLimitSettings(rate_limit_enabled=False))
+    limiter = RateLimiter(documents, limits, clock=clock.both)
     for _ in range(30):
         assert (await limiter.acquire("openai", 1000)).first == 0
     assert await limiter.peek("openai") is None
@@ -370,11 +370,11 @@ async def test_without_limits_everything_is_granted_and_nothing_written(
     assert (await limiter.usage("openai"))[Tier.MINUTE].limit is None
 
 
-async def test_the_defaults_are_those_of_the_specification(documents: Documents, clock: Clock):
+def test_the_defaults_are_those_of_the_specification():
     settings = RateLimitSettings(_env_file=None)  # pyright: ignore[reportCallIssue]
-    limiter = RateLimiter.from_settings(documents, settings, clock=clock.both)
-    assert limiter.limits == RateLimits(minute=20, hour=100, day=500, week=2000, month=7500)
-    assert limiter.strategy == "rolling"
+    limits = RateLimits(minute=20, hour=100, day=500, week=2000, month=7500)
+    assert RateLimits.from_settings(settings) == limits
+    assert settings.rate_limit_strategy == "rolling"
     assert settings.rate_limit_unit == "request"
 
 

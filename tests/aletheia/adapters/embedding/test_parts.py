@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from aletheia.adapters.embedding.parts import halve, read_vector, share
+from aletheia.adapters.embedding.parts import find_fault, halve, read_vector, share
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,19 @@ def test_a_vector_is_read_as_float32() -> None:
 def test_a_vector_is_a_list_of_numbers(numbers: object) -> None:
     with pytest.raises(ValueError, match="a vector"):
         read_vector(numbers)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "empty_text"),
+        (" \n", "empty_text"),
+        ("a\ud800b", "invalid_text"),
+        ("x" * 10, None),
+        ("x" * 11, "input_too_long"),
+        ("ü" * 6, "input_too_long"),
+    ],
+)
+def test_some_texts_are_refused_unread(text: str, code: str | None) -> None:
+    fault = find_fault(text, max_bytes=10)
+    assert (fault.code if fault else None) == code

@@ -1,6 +1,6 @@
 import pytest
 
-from aletheia.adapters.embedding.remote import fault_of, pack
+from aletheia.adapters.embedding.remote import pack
 
 
 @pytest.mark.parametrize(
@@ -19,19 +19,3 @@ from aletheia.adapters.embedding.remote import fault_of, pack
 )
 def test_requests_are_filled_up_to_their_limits(tokens: list[int], groups: list[list[int]]) -> None:
     assert pack(tokens, max_inputs=3, max_tokens=10) == groups
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("", "empty_text"),
-        (" \n", "empty_text"),
-        ("a\ud800b", "invalid_text"),
-        ("x" * 10, None),
-        ("x" * 11, "input_too_long"),
-        ("ü" * 6, "input_too_long"),
-    ],
-)
-def test_some_texts_are_refused_unread(text: str, code: str | None) -> None:
-    fault = fault_of(text, max_bytes=10)
-    assert (fault.code if fault else None) == code

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from aletheia.adapters.ollama.client import OllamaClient
-from aletheia.adapters.ollama.wire import InstalledModel, LoadedModel, ModelCard
+from aletheia.adapters.ollama.wire import ServerModel
 from aletheia.analysis.model_manager import PullProgress
 from aletheia.errors import (
     AletheiaError,
@@ -74,10 +74,9 @@ async def test_the_server_says_what_it_has(ollama: FakeOllama, client: OllamaCli
     ollama.install(dimensions=4, context=99, layers=[3, 4])
     ollama.install("mxbai-embed-large:335m")
     first, second = await client.installed()
-    assert isinstance(first, InstalledModel)
-    assert (first.name, first.size_bytes) == ("nomic-embed-text:latest", 7)
+    assert first == ServerModel("nomic-embed-text:latest", 7)
     assert second.name == "mxbai-embed-large:335m"
-    assert await client.show(NOMIC) == ModelCard(99, 4, ("embedding",))
+    assert await client.context_length(NOMIC) == 99
 
 
 async def test_a_model_is_loaded_and_unloaded(ollama: FakeOllama, client: OllamaClient) -> None:
@@ -85,7 +84,7 @@ async def test_a_model_is_loaded_and_unloaded(ollama: FakeOllama, client: Ollama
     assert await client.loaded() == []
     assert (await client.embed(NOMIC, [])).vectors == []
     assert await client.loaded() == [
-        LoadedModel("nomic-embed-text:latest", 7, 0, "2026-11-21T12:00:00Z")
+        ServerModel("nomic-embed-text:latest", 7, "2026-11-21T12:00:00Z")
     ]
     await client.embed(NOMIC, [], keep_alive_s=0)
     assert await client.loaded() == []
@@ -96,12 +95,12 @@ async def test_loading_says_how_long_it_took_and_what_it_takes(
 ) -> None:
     ollama.install(layers=[7], memory=30)
     ollama.load_s = 0.05
-    loading = await client.load(f"{NOMIC}:latest", keep_alive_s=90)
-    assert 0.05 <= loading.load_s < 2
-    assert (loading.model.name, loading.model.size_bytes) == ("nomic-embed-text:latest", 30)
-    assert datetime.fromisoformat(loading.model.expires_at).timestamp() - time.time() > 80
-    again = await client.load(NOMIC)
-    assert again.load_s < 0.05
+    model, load_s = await client.load(f"{NOMIC}:latest", keep_alive_s=90)
+    assert 0.05 <= load_s < 2
+    assert (model.name, model.size_bytes) == ("nomic-embed-text:latest", 30)
+    assert datetime.fromisoformat(model.expires_at).timestamp() - time.time() > 80
+    _, again_s = await client.load(NOMIC)
+    assert again_s < 0.05
     assert ollama.loads == [NOMIC]
     assert ollama.requests[0].body == {
         "model": f"{NOMIC}:latest",
@@ -321,26 +320,26 @@ async def test_lists_of_models_are_checked(
 
 
 @pytest.mark.parametrize(
-    ("body", "card"),
+    ("body", "context"),
     [
-        (b"{}", ModelCard()),
-        (b'{"model_info": null, "capabilities": null}', ModelCard()),
-        (b'{"model_info": {"general.architecture": "bert"}}', ModelCard()),
+        (b"{}", None),
+        (b'{"model_info": null, "capabilities": null}', None),
+        (b'{"model_info": {"general.architecture": "bert"}}', None),
         (
             b'{"model_info": {"general.architecture": "bert", "bert.context_length": "512"}}',
-            ModelCard(),
+            None,
         ),
         (
             b'{"model_info": {"general.architecture": "bert", "bert.context_length": 512}}',
-            ModelCard(512),
+            512,
         ),
     ],
 )
 async def test_what_a_server_does_not_say_of_a_model_is_unknown(
-    ollama: FakeOllama, client: OllamaClient, body: bytes, card: ModelCard
+    ollama: FakeOllama, client: OllamaClient, body: bytes, context: int | None
 ) -> None:
     ollama.answer_next(body, on="show")
-    assert await client.show(NOMIC) == card
+    assert await client.context_length(NOMIC) == context
 
 
 async def test_a_download_tells_how_far_it_is(ollama: FakeOllama, client: OllamaClient) -> None:

@@ -171,6 +171,55 @@ async def test_a_text_that_even_truncating_does_not_help_is_too_long(
     assert len(ollama.sent) == 2
 
 
+async def test_a_server_that_ignores_truncate_is_sent_what_it_reads(
+    ollama: FakeOllama, embedder: OllamaEmbedder
+) -> None:
+    ollama.ignores_truncate = True
+    texts = [f"rain {number} " * 300 for number in range(40)]
+    results = await embed(embedder, ["short", *texts])
+    assert truncated(results) == [False, *[True] * 40]
+    assert [len(sent) for sent in ollama.sent] == [1, 40, 40]
+    assert all(len(text.split()) == 100 for text in ollama.sent[-1])
+    await embed(embedder, [f"snow {number} " * 300 for number in range(40)])
+    assert len(ollama.sent) == 4
+
+
+@pytest.mark.parametrize("text", ["雨" * 400, "a-b-c " * 100, "rain " * 151])
+async def test_a_text_of_more_tokens_than_words_is_cut_in_few_tries(
+    ollama: FakeOllama, embedder: OllamaEmbedder, text: str
+) -> None:
+    ollama.ignores_truncate = True
+    ollama.count_tokens = len
+    (result, short) = await embed(embedder, [text, "x"])
+    assert isinstance(result, Embedding)
+    assert isinstance(short, Embedding)
+    assert (result.is_truncated, short.is_truncated) == (True, False)
+    assert len(ollama.sent) <= 10
+
+
+async def test_an_error_behind_a_200_is_an_error(
+    ollama: FakeOllama, embedder: OllamaEmbedder
+) -> None:
+    for said, code in (
+        ("model 'x' not found", "model_not_found"),
+        ("input exceeds maximum context length", "input_too_long"),
+        ("EOF", "unavailable"),
+    ):
+        ollama.answer_next(f'{{"error": "{said}"}}'.encode(), on="embed")
+        with pytest.raises(AletheiaError) as raised:
+            await embedder.call(NOMIC, ["x"])
+        assert raised.value.code == code
+
+
+async def test_too_many_texts_are_halved_until_they_pass(
+    ollama: FakeOllama, embedder: OllamaEmbedder
+) -> None:
+    ollama.max_inputs = 16
+    results = await embed(embedder, [f"text {number}" for number in range(200)])
+    assert codes(results) == [None] * 200
+    assert len(ollama.sent) <= 24
+
+
 async def test_what_a_missing_model_reads_is_known_once_it_is_there(
     ollama: FakeOllama, connect: Connect
 ) -> None:

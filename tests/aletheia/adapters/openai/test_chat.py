@@ -327,6 +327,25 @@ async def test_a_model_that_does_not_exist_is_not_asked_for_again_for_a_while(
             InvalidTask("content_refused", ""),
             id="OpenRouter's moderation",
         ),
+        pytest.param(
+            404,
+            b'[{"error":{"code":404,"message":"models/x is not found for API version v1main, or is '
+            b'not supported for generateContent.","status":"NOT_FOUND"}}]',
+            InvalidTask("model_not_found", ""),
+            id="Gemini",
+        ),
+        pytest.param(
+            200,
+            b'{"error":{"message":"maximum context length is 8192"}}',
+            InvalidTask("input_too_long", ""),
+            id="long prompt, behind a 200",
+        ),
+        pytest.param(
+            500,
+            error_body("the prompt is too large"),
+            InvalidTask("input_too_long", ""),
+            id="long prompt, as a 500",
+        ),
         pytest.param(403, error_body("Country not supported"), Unauthorized("openrouter", 403)),
         pytest.param(418, b"", Refused("openrouter", 418), id="no body"),
         pytest.param(404, b"<html>404</html>", NotFound("openrouter", 404), id="html"),
@@ -392,7 +411,7 @@ async def test_an_outage_is_reported_once_and_not_retried(
         ({"code": 402, "message": "no credits"}, QuotaExhausted, 402),
         ({"code": "server_error", "message": "provider is gone"}, Unavailable, 502),
         ({"code": 200, "message": "odd"}, Unavailable, 502),
-        ({"message": "maximum context length"}, Unavailable, 502),
+        ({"message": "odd", "code": "rate_limit_exceeded"}, Unavailable, 429),
     ],
 )
 @pytest.mark.parametrize("is_late", [False, True])

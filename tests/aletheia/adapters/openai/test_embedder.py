@@ -13,7 +13,7 @@ import orjson
 import pytest
 import tiktoken
 
-from aletheia.adapters.embedding.remote import MAX_REFUSALS
+from aletheia.adapters.embedding.remote import MAX_REFUSALS, PROBE_TEXTS
 from aletheia.adapters.metering import key_of
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
@@ -100,6 +100,13 @@ async def failure(
 ) -> AletheiaError:
     with pytest.raises(AletheiaError) as raised:
         await embed(embedder, texts, model)
+    return raised.value
+
+
+async def refusal(embedder: OpenAIEmbedder, texts: Sequence[str] = ("x",)) -> AletheiaError:
+    """Send one request and return what it ends with."""
+    with pytest.raises(AletheiaError) as raised:
+        await embedder.call(SMALL, texts)
     return raised.value
 
 
@@ -263,7 +270,7 @@ async def test_without_tables_a_text_that_does_not_fit_is_cut_after_it_was_refus
         assert result.is_truncated == (mode == "truncate")
         assert np.linalg.norm(result.vector) == pytest.approx(1, abs=1e-6)
     if mode == "truncate":
-        assert long.startswith(openai.sent[-1][0])
+        assert any(long.startswith(sent[0]) and sent[0] != long for sent in openai.sent)
 
 
 async def test_a_text_at_the_limit_is_not_too_long(openai: FakeOpenAI, connect: Connect) -> None:
@@ -302,16 +309,14 @@ async def test_one_bad_text_fails_alone(openai: FakeOpenAI, embedder: OpenAIEmbe
     assert len(openai.requests) <= 15
 
 
-async def test_too_many_bad_texts_are_left_for_attempts_of_their_own(
+async def test_many_bad_texts_are_sent_one_by_one_in_the_end(
     openai: FakeOpenAI, embedder: OpenAIEmbedder
 ) -> None:
     texts = [f"text {number:03}" for number in range(400)]
     openai.refuses = set(texts)
     results = await embed(embedder, texts)
-    assert set(codes(results)) == {"invalid_text", "refused_in_company"}
-    assert all(isinstance(one, (InvalidTask, ComputeFailed)) for one in results)
-    assert all(one.retryable for one in results if isinstance(one, ComputeFailed))
-    assert len(openai.requests) <= 2 * MAX_REFUSALS + 10
+    assert set(codes(results)) == {"invalid_text"}
+    assert len(openai.requests) <= 400 + 3 * MAX_REFUSALS
 
 
 async def test_a_wrong_key_is_unauthorized_and_shown_nowhere(connect: Connect) -> None:
@@ -331,7 +336,7 @@ async def test_a_key_that_a_server_repeats_is_not_passed_on(
     openai: FakeOpenAI, embedder: OpenAIEmbedder, status: int
 ) -> None:
     openai.fail_next(status, body=error_body(f"what is {openai.api_key} to me?"))
-    error = await failure(embedder)
+    error = await refusal(embedder)
     assert openai.api_key not in repr(error) + "".join(traceback.format_exception(error))
     assert "***" in str(error)
 
@@ -503,7 +508,7 @@ async def test_a_connection_that_fails_is_an_outage(
 ) -> None:
     embedder = await connect(timeout_s=0.3, max_answer_bytes=2**30)
     openai.misbehave_next(misbehaviour)
-    error = await failure(embedder)
+    error = await refusal(embedder)
     assert isinstance(error, Unavailable)
     assert (error.dependency, error.status) == ("openai", status)
     assert len(openai.requests) == 1
@@ -522,7 +527,7 @@ async def test_a_server_that_is_not_there_is_an_outage(
 async def test_an_answer_is_read_up_to_a_limit(openai: FakeOpenAI, connect: Connect) -> None:
     embedder = await connect(max_answer_bytes=100_000)
     openai.misbehave_next("never_ends")
-    error = await failure(embedder)
+    error = await refusal(embedder)
     assert isinstance(error, BadAnswer)
     assert error.reason == "longer than 100,000 bytes"
 
@@ -543,14 +548,15 @@ def entry(index: Any = 0, embedding: Any = (1.0, 0.0)) -> dict[str, Any]:
         (b'{"data": [', "not JSON"),
         (b"[]", "not a JSON object"),
         (b"{}", "no list of vectors"),
-        (error_body("with a 200"), "no list of vectors"),
         (answer(), "0 vectors for 1 texts"),
         (answer(entry(), entry(1)), "2 vectors for 1 texts"),
         (answer(entry(1)), "a vector with index 1"),
         (answer(entry(-1)), "a vector with index -1"),
-        (answer(entry(None)), "a vector with index None"),
+        (answer(entry([[0]])), "a vector with index that is no number"),
+        (answer(entry("0")), "a vector with index that is no number"),
+        (answer(entry(embedding="ü")), "a vector that is not base64"),
         (answer(entry(True)), "a vector with index True"),
-        (answer("x"), "a vector with index None"),
+        (answer("x"), "a vector that is not a list"),
         (answer(entry(embedding=None)), "a vector that is not a list"),
         (answer(entry(embedding="%%%")), "a vector that is not base64"),
         (answer(entry(embedding="AAAAAAA=")), "a vector of broken numbers"),
@@ -563,7 +569,7 @@ async def test_an_answer_that_breaks_its_promises_is_a_bad_answer(
     openai: FakeOpenAI, embedder: OpenAIEmbedder, body: bytes, reason: str
 ) -> None:
     openai.answer_next(body)
-    error = await failure(embedder)
+    error = await refusal(embedder)
     assert isinstance(error, BadAnswer)
     assert reason in error.reason
     assert len(openai.requests) == 1
@@ -665,12 +671,12 @@ async def test_every_request_that_is_sent_is_announced(
     openai: FakeOpenAI, connect: Connect
 ) -> None:
     recorder = Recorder()
-    openai.refuses = {"bad"}
+    openai.refuses = {"worse"}
     embedder = await connect(guard=recorder)
-    assert codes(await embed(embedder, ["good", "bad"])) == [None, "invalid_text"]
+    assert codes(await embed(embedder, ["good", "worse"])) == [None, "invalid_text"]
     assert [plan.texts for plan in recorder.plans] == [2, 1, 1]
     assert recorder.plans[0] == CallPlan(
-        "openai", SMALL, "embedding", key_of(SMALL, ["good", "bad"]), Tokens(7), texts=2
+        "openai", SMALL, "embedding", key_of(SMALL, ["good", "worse"]), Tokens(9), texts=2
     )
     assert len(openai.requests) == 3
 
@@ -813,6 +819,238 @@ async def test_a_text_that_is_refused_without_a_reason_fails_alone_where_others_
     openai.quiet_refusal = body
     results = await embed(embedder, texts)
     assert codes(results) == [None] * 5 + ["refused_input"] + [None] * 2
+    openai.requests.clear()
+    assert codes(await embed(embedder, ["text 5"])) == ["refused_input"]
+    assert openai.sent == [["text 5"], [PROBE_TEXTS[0]]]
+
+
+async def test_a_servers_way_with_all_input_is_nobodys_own_fault(
+    openai: FakeOpenAI, embedder: OpenAIEmbedder
+) -> None:
+    openai.fail_next(*[422] * 50, body=b'{"detail":"input must be a string"}')
+    for texts in (["one"], ["one", "two", "three"]):
+        with pytest.raises(Refused, match="input must be a string"):
+            await embed(embedder, texts)
+    assert len(openai.requests) <= 10
+
+
+TOO_MANY = [
+    pytest.param(16, 400, error_body("'$.input' is invalid. Please check the API reference.")),
+    pytest.param(10, 413, b"<html>413 Request Entity Too Large</html>"),
+    pytest.param(
+        32,
+        422,
+        b'{"error":"batch size 300 > maximum allowed batch size 32","error_type":"Validation"}',
+    ),
+    pytest.param(64, 400, b'{"detail":[{"msg":"list should have at most 64 items"}]}'),
+    pytest.param(100, 400, error_body("exceeds the batch size")),
+    pytest.param(16, 500, error_body("input array is too large")),
+    pytest.param(1, 400, error_body("only a single input is supported")),
+]
+
+
+@pytest.mark.parametrize("concurrency", [1, 5])
+@pytest.mark.parametrize(("limit", "status", "body"), TOO_MANY)
+async def test_a_server_that_takes_fewer_texts_is_sent_fewer(
+    openai: FakeOpenAI,
+    connect: Connect,
+    *,
+    limit: int,
+    status: int,
+    body: bytes,
+    concurrency: int,
+) -> None:
+    openai.max_inputs, openai.too_many, openai.delay_s = limit, (status, body), 0.001
+    embedder = await connect(concurrency=concurrency)
+    batches = [[f"text {batch} {number}" for number in range(300)] for batch in range(4)]
+    for results in await asyncio.gather(*(embed(embedder, texts) for texts in batches)):
+        assert codes(results) == [None] * 300
+    least = 4 * -(-300 // limit)
+    assert len(openai.requests) <= 1.1 * least + 20
+    openai.requests.clear()
+    results = await embed(embedder, [f"word {number}" for number in range(300)])
+    assert codes(results) == [None] * 300
+    assert len(openai.requests) == -(-300 // limit)
+    assert openai.max_in_flight <= concurrency
+
+
+async def test_two_hundred_batches_learn_once(openai: FakeOpenAI, connect: Connect) -> None:
+    openai.max_inputs, openai.too_many = 16, (400, error_body("no"))
+    embedder = await connect()
+    for start in range(0, 200, 5):
+        batches = [[f"{start + n} {number}" for number in range(32)] for n in range(5)]
+        for results in await asyncio.gather(*(embed(embedder, texts) for texts in batches)):
+            assert codes(results) == [None] * 32
+    assert len(openai.requests) <= 400 + 20
+
+
+async def test_bad_texts_among_too_many_fail_alone(openai: FakeOpenAI, connect: Connect) -> None:
+    openai.max_inputs, openai.too_many = 16, (400, b"{}")
+    openai.refuses_quietly = {"text 0", "text 77", "text 299"}
+    embedder = await connect()
+    results = await embed(embedder, [f"text {number}" for number in range(300)])
+    bad = {number for number, code in enumerate(codes(results)) if code == "refused_input"}
+    assert bad == {0, 77, 299}
+    assert set(codes(results)) == {None, "refused_input"}
+    assert len(openai.requests) <= 75
+
+
+@pytest.mark.parametrize("indexes", ["none", "all_but_0"])
+async def test_vectors_without_index_come_in_the_order_of_the_list(
+    openai: FakeOpenAI, embedder: OpenAIEmbedder, indexes: Any
+) -> None:
+    openai.indexes = indexes
+    texts = [f"text {number}" for number in range(9)]
+    results = await embed(embedder, texts)
+    assert vectors(results) == [openai.vector(SMALL, text).tolist() for text in texts]
+    assert len(openai.requests) == 1
+
+
+async def test_the_index_0_that_is_left_out_is_found_in_any_order(
+    openai: FakeOpenAI, embedder: OpenAIEmbedder
+) -> None:
+    openai.indexes, openai.shuffles = "all_but_0", True
+    texts = [f"text {number}" for number in range(9)]
+    results = await embed(embedder, texts)
+    assert vectors(results) == [openai.vector(SMALL, text).tolist() for text in texts]
+
+
+async def test_one_vector_for_all_texts_is_not_taken_for_anybodys(
+    openai: FakeOpenAI, connect: Connect
+) -> None:
+    openai.merges = True
+    embedder = await connect()
+    texts = [f"text {number}" for number in range(50)]
+    results = await embed(embedder, texts)
+    assert vectors(results) == [openai.vector(SMALL, text).tolist() for text in texts]
+    assert len(openai.requests) == 51
+
+
+async def test_a_text_without_a_vector_fails_alone(
+    openai: FakeOpenAI, embedder: OpenAIEmbedder
+) -> None:
+    openai.answer_next(answer())
+    (result,) = await embed(embedder, ["x"])
+    assert isinstance(result, ComputeFailed)
+    assert result.code == "bad_answer"
+    openai.answer_next(answer())
+    openai.answer_next(answer())
+    assert isinstance(await failure(embedder), BadAnswer)
+
+
+GEMINI = (
+    b'{"error":{"code":404,"message":"models/x is not found for API version v1main, or is not '
+    b'supported for embedContent. Call ListModels","status":"NOT_FOUND"}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        pytest.param(404, GEMINI, "model_not_found", id="Gemini"),
+        pytest.param(404, b"[" + GEMINI + b"]", "model_not_found", id="Gemini, in a list"),
+        pytest.param(
+            404,
+            b'{"error":"model \'x\' not found, try pulling it first"}',
+            "model_not_found",
+            id="Ollama",
+        ),
+        pytest.param(
+            400,
+            error_body("x is not a valid model ID"),
+            "model_not_found",
+            id="OpenRouter",
+        ),
+        pytest.param(
+            404,
+            b'{"object":"error","message":"The model `x` does not exist."}',
+            "model_not_found",
+            id="vLLM",
+        ),
+        pytest.param(
+            500,
+            b'{"error":{"code":500,"message":"input is too large to process. increase the '
+            b'physical batch size","type":"server_error"}}',
+            "input_too_long",
+            id="llama.cpp",
+        ),
+        pytest.param(
+            503, error_body("the prompt exceeds the context"), "input_too_long", id="exceeds"
+        ),
+        pytest.param(424, b'{"error":"text too long"}', "input_too_long", id="too long"),
+        pytest.param(500, error_body("maximum context length is 512"), "input_too_long"),
+        pytest.param(403, error_body("too large"), "input_too_long"),
+        pytest.param(504, b'{"error":"context deadline exceeded"}', "unavailable", id="Go"),
+        pytest.param(500, b'{"error":"model is too large for memory"}', "unavailable"),
+        pytest.param(
+            429,
+            error_body("request exceeds tokens per minute", code="rate_limit_exceeded"),
+            "unavailable",
+        ),
+        pytest.param(424, b'{"error":"backend is gone"}', "unavailable", id="424"),
+    ],
+)
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_servers_say_the_same_in_many_words(
+    openai: FakeOpenAI,
+    embedder: OpenAIEmbedder,
+    *,
+    status: int,
+    body: bytes,
+    code: str,
+    is_late: bool,
+) -> None:
+    openai.answer_next(body, status=200 if is_late else status)
+    error = await refusal(embedder)
+    assert error.code == code
+    assert not isinstance(error, BadAnswer)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        ({"message": "no", "code": "invalid_api_key"}, Unauthorized, 401),
+        ({"message": "no", "code": 429}, Unavailable, 429),
+        ({"message": "no", "code": "402"}, QuotaExhausted, 402),
+        ({"message": "no", "code": "insufficient_quota"}, QuotaExhausted, 429),
+        ({"message": "no", "status": "RESOURCE_EXHAUSTED"}, Unavailable, 429),
+        ({"message": "no", "type": "invalid_request_error"}, Refused, 400),
+        ({"message": "no", "status": "UNAVAILABLE"}, Unavailable, 503),
+        ({"message": "no"}, Unavailable, 502),
+        ("no", Unavailable, 502),
+    ],
+)
+async def test_an_error_behind_a_200_has_the_status_it_speaks_of(
+    openai: FakeOpenAI, embedder: OpenAIEmbedder, error: Any, kind: type[AletheiaError], status: int
+) -> None:
+    openai.answer_next(orjson.dumps({"error": error}))
+    raised = await refusal(embedder)
+    assert type(raised) is kind
+    assert getattr(raised, "status", None) == status
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b'{"detail":"Not Found"}'),
+        (404, b"404 page not found"),
+        (405, b""),
+        (200, b"<html>welcome</html>"),
+        (200, b'{"error":"Unexpected endpoint or method. (POST /embeddings)"}'),
+        (200, b'[{"index":0,"embedding":[[0.5]]}]'),
+    ],
+)
+async def test_an_address_without_its_version_is_said_in_plain_words(
+    openai: FakeOpenAI, connect: Connect, status: int, body: bytes
+) -> None:
+    address = openai.url.removesuffix("/v1")
+    embedder = await connect(base_url=address)
+    openai.answer_next(body, status=status)
+    error = await failure(embedder, ["a", "b"])
+    assert isinstance(error, Misconfigured)
+    assert error.name == "OPENAI_BASE_URL"
+    assert f"add its version, as in {address}/v1" in error.reason
+    assert len(openai.requests) == 1
 
 
 async def test_what_is_refused_in_all_texts_is_nobodys_own_fault(

@@ -1,0 +1,212 @@
+"""How many texts a server takes in one request, as far as its refusals show it.
+
+What was refused is no more than a suspicion of its size while one of its texts may be to blame, so
+each refusal stands with its texts and falls with any of them. Between the most texts that passed
+and the fewest that were refused the limit is searched, by one request at a time: first among
+numbers that people choose, then by halves, until an eighth more is not worth another refusal.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aletheia.documents import Change, Documents, Update
+from aletheia.errors import AletheiaError, WrongCount
+
+log = logging.getLogger(__name__)
+
+INPUT_LIMITS: Final = "aletheia_input_limits"
+
+KEPT_S: Final = 86_400.0
+"""How long a limit is believed, seconds."""
+
+COMMON_LIMITS: Final = (
+    *(1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 48, 50, 64, 96, 100, 128, 200, 250, 256),
+    *(500, 512, 1000, 1024, 2000),
+)
+
+_SAYS_NUMBER: Final = re.compile(
+    r"(?:max\w*|at most|up to|limit\w*|allowed|no more than|less than|exceed\w*|<=?|>)"
+    r"\D{0,40}?\b(\d{1,4})\b(?!\s*(?:tokens|char|bytes|kb|mb|s\b|sec|dim))",
+    re.IGNORECASE,
+)
+_SAYS_INPUTS: Final = re.compile(
+    r"\b(batch|inputs|texts|items|documents|elements|strings|array|list|entries|requests)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A request that was refused, and whether its size is one above a limit that was named."""
+
+    size: int
+    texts: frozenset[str] = frozenset()
+    is_told: bool = False
+
+
+class InputLimit:
+    """What is known of one model's limit.
+
+    Args:
+        max_inputs: most texts that are ever sent.
+    """
+
+    def __init__(self, max_inputs: int) -> None:
+        self._max_inputs = max_inputs
+        self._refusals: list[_Refusal] = []
+        self._passed = 0
+        self._proven = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def known(self) -> tuple[int, int] | None:
+        """The most texts that may pass, and the most that did; `None` where nothing shows one."""
+        return (self._top, self._passed) if self._refusals and self._passed else None
+
+    @property
+    def size(self) -> int:
+        """How many texts the next request may have."""
+        top, passed = self._top, self._passed
+        if not self._refusals or min(self._refusals, key=lambda known: known.size).is_told:
+            return top
+        if common := [size for size in COMMON_LIMITS if passed < size <= top]:
+            return common[len(common) // 2]
+        return passed if top - passed <= passed // 8 else (passed + top + 1) // 2
+
+    @asynccontextmanager
+    async def turn(self, count: int) -> AsyncGenerator[None]:
+        """Wait until some of so many texts may be sent: one request at a time explores."""
+        if not self._explores(count):
+            yield
+            return
+        async with self._turn:
+            if self._explores(count):
+                yield
+                return
+        yield
+
+    def _explores(self, count: int) -> bool:
+        return bool(self._refusals) and min(count, self.size) > self._passed
+
+    def note_passed(self, count: int) -> None:
+        """Note that a request of so many texts was answered."""
+        self._proven = max(self._proven, count)
+        self._passed = max(self._passed, count)
+        self._refusals = [refusal for refusal in self._refusals if refusal.size > count]
+
+    def note_refused(self, texts: Collection[str], error: AletheiaError) -> None:
+        """Note that several texts were refused together; their number may be the reason."""
+        count = len(texts)
+        if count < 2 or count <= self._proven:  # noqa: PLR2004 - one text cannot be too many
+            return
+        if count <= self._passed:  # what an earlier process knew holds no more
+            self._passed = self._proven
+        self._refusals.append(_Refusal(count, frozenset(texts)))
+        told = _read_limit(error, count)
+        if told is not None and told >= self._proven:
+            self._refusals.append(_Refusal(told + 1, frozenset(texts), is_told=True))
+
+    def note_blamed(self, text: str) -> None:
+        """Note that a text was refused alone: no size explains what it was refused with."""
+        self._refusals = [refusal for refusal in self._refusals if text not in refusal.texts]
+
+    def forget(self) -> None:
+        """Note that everything is refused, whatever its size."""
+        self._refusals.clear()
+
+    def remember(self, top: int, passed: int) -> None:
+        """Take over what another process found out."""
+        self._passed = passed
+        self._refusals = [_Refusal(top + 1, is_told=passed >= top)]
+
+    @property
+    def _top(self) -> int:
+        return min([self._max_inputs, *(refusal.size - 1 for refusal in self._refusals)])
+
+
+class InputLimits:
+    """The limits of a server's models, kept for a day where other processes find them.
+
+    Args:
+        max_inputs: most texts that are ever sent.
+        documents: the store, open; `None` keeps them in memory only.
+        server: provider and address.
+        clock: Unix time, seconds.
+    """
+
+    def __init__(
+        self,
+        max_inputs: int,
+        documents: Documents | None = None,
+        *,
+        server: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._max_inputs, self._documents = max_inputs, documents
+        self._server, self._clock = server, clock
+        self._limits: dict[str, InputLimit] = {}
+        self._saved: dict[str, tuple[int, int] | None] = {}
+
+    async def of(self, model: str) -> InputLimit:
+        """Return the limit of a model."""
+        if model not in self._limits:
+            limit = InputLimit(self._max_inputs)
+            found = await self._read(model)
+            if model in self._limits:  # another call was faster
+                return self._limits[model]
+            if found is not None and found[0] < self._max_inputs:
+                limit.remember(*found)
+            self._limits[model], self._saved[model] = limit, limit.known
+        return self._limits[model]
+
+    async def save(self, model: str) -> None:
+        """Write what has become known of a model's limit; a fault of the store costs only that."""
+        known = self._limits[model].known
+        if self._documents is None or known == self._saved[model]:
+            return
+        self._saved[model] = known
+        id_ = self._id(model)
+        try:
+            if known is None:
+                await self._documents.delete(INPUT_LIMITS, {"_id": id_})
+                return
+            top, passed = known
+            values: dict[str, Any] = {"top": top, "passed": passed, "at": self._clock()}
+            await self._documents.upsert(INPUT_LIMITS, [Update(id_, Change(set=values))])
+        except AletheiaError as error:
+            log.warning("the limit of texts in a request could not be kept: %s", error)
+            return
+        log.info("%s takes up to %d texts in a request for %r", self._server, passed, model)
+
+    async def _read(self, model: str) -> tuple[int, int] | None:
+        if self._documents is None:
+            return None
+        try:
+            found = (await self._documents.get(INPUT_LIMITS, [self._id(model)])).values()
+        except AletheiaError as error:
+            log.warning("the limit of texts in a request cannot be read: %s", error)
+            return None
+        for document in found:
+            if abs(self._clock() - float(document["at"])) < KEPT_S:
+                return int(document["top"]), int(document["passed"])
+        return None
+
+    def _id(self, model: str) -> str:
+        return f"{self._server} {model}"
+
+
+def _read_limit(error: AletheiaError, count: int) -> int | None:
+    """Read how many texts a server says it takes, or how many vectors it gives at once."""
+    if isinstance(error, WrongCount):
+        numbers = [error.given]
+    elif _SAYS_INPUTS.search(said := str(error)):
+        numbers = [int(number) for number in _SAYS_NUMBER.findall(said)]
+    else:
+        return None
+    return min((number for number in numbers if 0 < number < count), default=None)
