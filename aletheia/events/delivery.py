@@ -1,15 +1,12 @@
 """Feeds receivers with the events of the gather runs they asked for (SPEC §4, Events).
 
-A receiver of a project has one document, its cursor: how far it has been fed, which runs it asked
-for, and who feeds it now. Whoever has the cursor's lease sends the events after `sent` in order,
-one by one or, to a sink that takes several, page by page, and moves `sent` after each. If that
-process dies, the lease runs out and the next one begins at `sent`: an event may be sent twice, and
-is never left out.
+Each receiver has a cursor: how far it has been fed, which runs it asked for, and who feeds it now.
+Whoever has its lease sends the events after `sent` in order and moves `sent` after each. If that
+process dies, the next one begins at `sent`: an event may be sent twice, and is never left out.
 
-An event that cannot be sent holds up those behind it, with growing pauses, for as long as it may
-take the receiver to come back. What has waited for that long becomes a dead letter: of an outage,
-each event that is older than `give_up_s` and could not be sent for `give_up_s`. An event that the
-receiver refuses becomes one at once.
+An event that cannot be sent holds up those behind it, with growing pauses. One that is older than
+`give_up_s` and could not be sent for that long becomes a dead letter; one that the receiver refuses
+becomes one at once.
 """
 
 import asyncio

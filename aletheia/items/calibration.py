@@ -7,8 +7,8 @@ labelled pairs. Three places on the scale have the same meaning for every model:
     0.90  where two items are the same: the cosine with the best F1
     0.97  where the grey zone ends: 10 % of the duplicates reach this cosine
 
-In the grey zone a judge is worth asking. Below it there are hardly any duplicates. Above it lie the
-repetitions of a model, each of which would cost a call.
+In the grey zone a judge is worth asking: below it there are hardly any duplicates, above it lie the
+repetitions of a model.
 """
 
 import json

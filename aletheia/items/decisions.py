@@ -3,9 +3,9 @@
 A decision has a short id, which follows from its run, department, iteration and place, so saving a
 batch a second time changes nothing. A dropped item is stored in full.
 
-To undo a decision takes four writes, and a crash may come after any: who undoes it and when; that
-the pair is distinct; the item; that it is done. The first decides for good; doing it again does the
-rest and returns the same. The pair comes before the item, so that the item is never dropped again.
+To undo a decision takes four writes: who undoes it and when; that the pair is distinct; the item;
+that it is done. After a crash, doing it again does the rest and returns the same. The pair comes
+before the item, so that the item is never dropped again.
 """
 
 import hashlib

@@ -71,12 +71,8 @@ class CoordinationSettings(BaseModel):
 class Department(BaseModel):
     """A department of the application, with the fields and, by alias, the names it has there.
 
-    Attributes:
-        slug: its name in addresses, in the Brain and in events; `name` is for people.
-        description: what it does; a rich text's words.
-        code_dep_number: its place in the order of departments; `None` goes last.
-        gather_check: whether it takes part in gathering.
-        default_model: the model that writes for it, if it has one of its own.
+    Departments go in the order of `code_dep_number`, `None` last. With `gather_check` one takes
+    part in gathering; its items are written by `default_model`, if it has one of its own.
     """
 
     model_config = ConfigDict(

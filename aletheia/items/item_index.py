@@ -92,11 +92,7 @@ def make_entry(item_id: str, text: str, vector: NDArray[Any], dimensions: int) -
 
 
 class ItemIndex:
-    """All saved items of a project, embedded by one model in vectors of length `dimensions`.
-
-    A vector is kept in float32, as models give it and stores keep it; what is decided about two of
-    them is decided in float64.
-    """
+    """All saved items of a project, embedded by one model, with vectors in float32."""
 
     def __init__(self, model: str, dimensions: int) -> None:
         if dimensions < 1:

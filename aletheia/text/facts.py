@@ -2,8 +2,7 @@
 
 Numbers are read in digits of any language, with either decimal sign, and in English and German
 words. Negations are known in English, German, French and Spanish, where the surroundings are the
-same: two of five of the labelled pairs that differ in a negation. To count negations instead would
-find nearly all, and keep two of five duplicates.
+same: two of five of the labelled pairs that differ in one.
 """
 
 import re

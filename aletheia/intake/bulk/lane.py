@@ -160,12 +160,7 @@ class BulkLane:
         return True
 
     async def poll(self) -> int:
-        """Take every order one step further, as far as it goes; return how many are under way.
-
-        Raises:
-            Unauthorized: the provider or the upstream lets us in no longer; the orders stay.
-            LaneTaken: somebody else works in the lane.
-        """
+        """Take every order one step further, as far as it goes; return how many are under way."""
         await self._turn.confirm()
         for order in await self._orders.under_way():
             try:

@@ -58,10 +58,8 @@ class Batches(Protocol):
     async def create(self, key: str, input_file: str) -> ProviderBatch:
         """Submit an uploaded file as the batch `key`.
 
-        Raises:
-            Unavailable: the batch may have been created all the same.
-            QuotaExhausted: what was paid for is used up; it was not.
-            Refused: 4xx; it was not.
+        After an `Unavailable` the batch may be there all the same, but not where that is a
+        `QuotaExhausted`.
         """
         ...
 
@@ -82,10 +80,7 @@ class Batches(Protocol):
 
         A line that is missing, or cannot be read, is not answered, nor is what lies beyond the
         longest file that is read. An error that is `Unavailable` says nothing against the task.
-
-        Raises:
-            NotFound: the files are gone.
-            Unavailable: they cannot be had now.
+        Files that are gone are `NotFound`.
         """
         ...
 

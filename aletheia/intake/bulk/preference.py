@@ -21,13 +21,11 @@ async def prefers_bulk(
 ) -> bool:
     """Return whether a shift should leave what is pending to the lane.
 
-    A text is left alone until the next run of the lane has seen it, and no longer: a run either
-    claims it, or it is the shifts'. So all of this has to be the case:
+    A text is left alone until the next run of the lane has seen it, and no longer. So:
 
-    - A run was there not long ago, so that one will come.
-    - No batch is under way that the next one would have to wait for.
-    - The last run was of use: it found too little to do, or some batch of it brought answers; or
-      one is at work. After any other end everything is the shifts' until a later run is of use.
+    - A run was there not long ago, and no batch is under way.
+    - It was of use: it found too little to do, or some batch of it brought answers; or one is at
+      work.
     - More tasks than `above` are pending, by the lane's count and by ours, and most of the first
       are texts, none of which the last run has passed over.
     """

@@ -42,12 +42,7 @@ class Submission:
         self.trouble: AletheiaError | None = None  # what was refused, so that the run fails
 
     async def submit(self, order: Document, turn: Turn) -> ProviderBatch | None:
-        """Submit an order once; `None` where there is nothing to submit, or not yet.
-
-        Raises:
-            Unauthorized: the key is wrong; with the right one there is a batch yet.
-            AletheiaError: the provider cannot be asked now.
-        """
+        """Submit an order once; `None` where there is nothing to submit, or not yet."""
         key, tried_at = order["_id"], order.get("tried_at")
         batch = None if tried_at is None else await self._find(key)
         if batch is None:
