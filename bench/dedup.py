@@ -221,7 +221,7 @@ def _measure_recall(
     for entry, near in zip(entries, index.find_neighbours(entries, at_least, 1000), strict=True):
         there = set(np.flatnonzero(rows @ entry.vector.astype(np.float64) >= at_least).tolist())
         expected += len(there)
-        found += len(there & {int(other.id) for other, _ in near})
+        found += len(there & {int(match.entry.id) for match in near})
     return found / expected
 
 

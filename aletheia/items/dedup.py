@@ -15,7 +15,7 @@ An item that needs a verdict defers only those that may repeat it, so that all v
 are asked for together, mostly in one round.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
@@ -32,7 +32,7 @@ from aletheia.items.duplicates import (
     Tier,
     Verdict,
 )
-from aletheia.items.item_index import Entry, ItemIndex, make_entry
+from aletheia.items.item_index import Entry, ItemIndex, Match, make_entry
 from aletheia.text.excerpts import excerpt_pair
 from aletheia.text.facts import Difference, find_difference
 
@@ -89,22 +89,9 @@ class Deduplicator:
             verdicts.update(zip(keys, answers, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
-    """Another item that one may repeat."""
-
-    entry: Entry
-    is_saved: bool
-    cosine: float
-
-
-def _rank(match: _Match) -> tuple[float, bool]:
+def _rank(match: Match) -> tuple[float, bool]:
     """Order matches in a tier, the best first; of equals a saved one."""
     return -match.cosine, not match.is_saved
-
-
-def _match_saved(entry: Entry, others: Iterable[Entry]) -> list[_Match]:
-    return [_Match(other, True, entry.cosine(other)) for other in others]
 
 
 class _Walk:
@@ -125,12 +112,9 @@ class _Walk:
         self._at = rules.calibration.to_cosine(DUPLICATE_AT)
         self._grey_from = rules.calibration.to_cosine(GREY_FROM)
         self._grey_to = rules.calibration.to_cosine(GREY_TO)
-        self._saved = [
-            [_Match(other, True, cosine) for other, cosine in near]
-            for near in index.find_neighbours(entries, self._grey_from, MAX_NEIGHBOURS)
-        ]
-        self._exact = [_match_saved(entry, index.find_exact(entry)) for entry in entries]
-        self._alike = [_match_saved(entry, index.find_near_exact(entry)) for entry in entries]
+        self._saved = index.find_neighbours(entries, self._grey_from, MAX_NEIGHBOURS)
+        self._exact = [index.find_exact(entry) for entry in entries]
+        self._alike = [index.find_near_exact(entry) for entry in entries]
         self._differences: dict[tuple[str, str], Difference | None] = {}
 
     def decide(
@@ -165,7 +149,7 @@ class _Walk:
     ) -> Decision | Question:
         """Decide about an item, tier by tier."""
         entry = self._entries[position]
-        own = [_Match(other, False, entry.cosine(other)) for other in kept]
+        own = [Match(other, entry.cosine(other), is_saved=False) for other in kept]
         same = [
             match for match in own if match.entry.id == entry.id or match.entry.key == entry.key
         ]
@@ -182,7 +166,7 @@ class _Walk:
         return self._compare(entry, [*self._saved[position], *own], verdicts)
 
     def _compare(
-        self, entry: Entry, matches: Sequence[_Match], verdicts: Mapping[str, Verdict | None]
+        self, entry: Entry, matches: Sequence[Match], verdicts: Mapping[str, Verdict | None]
     ) -> Decision | Question:
         """Decide by cosine, and by verdict in the grey zone."""
         near = list(self._best(entry, matches))
@@ -208,7 +192,7 @@ class _Walk:
         reason = "below the threshold" if near else "there is nothing to compare it with"
         return self._keep(entry, near[0] if near else None, "embedding", reason)
 
-    def _choose(self, entry: Entry, matches: Sequence[_Match], *, is_guarded: bool) -> list[_Match]:
+    def _choose(self, entry: Entry, matches: Sequence[Match], *, is_guarded: bool) -> list[Match]:
         """Return the first `MAX_JUDGED` that contradict an item, or that do not."""
         chosen = (
             match for match in matches if (self._difference(entry, match) is not None) == is_guarded
@@ -216,10 +200,10 @@ class _Walk:
         return list(islice(chosen, MAX_JUDGED))
 
     def _read_verdicts(
-        self, entry: Entry, matches: Sequence[_Match], verdicts: Mapping[str, Verdict | None]
+        self, entry: Entry, matches: Sequence[Match], verdicts: Mapping[str, Verdict | None]
     ) -> Decision | Question | None:
         """Decide by verdicts, one after the other; `None` if there are none."""
-        distinct: tuple[_Match, Verdict] | None = None
+        distinct: tuple[Match, Verdict] | None = None
         for match in matches:
             question = self._ask(entry, match)
             if question.key not in verdicts:
@@ -238,7 +222,7 @@ class _Walk:
         match, verdict = distinct
         return self._keep(entry, match, "judge", verdict.reason, verdict.model)
 
-    def _best(self, entry: Entry, matches: Sequence[_Match]) -> Iterator[_Match]:
+    def _best(self, entry: Entry, matches: Sequence[Match]) -> Iterator[Match]:
         """Yield matches, best first, without those that an operator has declared distinct."""
         for match in sorted(matches, key=_rank):
             if frozenset({entry.id, match.entry.id}) not in self._distinct:
@@ -249,13 +233,13 @@ class _Walk:
         is_distinct = frozenset({entry.id, other.id}) in self._distinct
         return not is_distinct and entry.cosine(other) >= self._grey_from
 
-    def _difference(self, entry: Entry, match: _Match) -> Difference | None:
+    def _difference(self, entry: Entry, match: Match) -> Difference | None:
         pair = entry.id, match.entry.id
         if pair not in self._differences:
             self._differences[pair] = find_difference(entry.facts, match.entry.facts)
         return self._differences[pair]
 
-    def _ask(self, entry: Entry, match: _Match) -> Question:
+    def _ask(self, entry: Entry, match: Match) -> Question:
         new, other = excerpt_pair(entry.text, match.entry.text)
         return Question(
             key=sha256(b"".join(sorted((entry.key, match.entry.key)))).hexdigest(),
@@ -268,12 +252,12 @@ class _Walk:
         )
 
     def _drop(
-        self, entry: Entry, match: _Match, tier: Tier, reason: str, judge: str = ""
+        self, entry: Entry, match: Match, tier: Tier, reason: str, judge: str = ""
     ) -> Decision:
         return replace(self._keep(entry, match, tier, reason, judge), is_kept=False)
 
     def _keep(
-        self, entry: Entry, match: _Match | None, tier: Tier, reason: str, judge: str = ""
+        self, entry: Entry, match: Match | None, tier: Tier, reason: str, judge: str = ""
     ) -> Decision:
         return Decision(
             item_id=entry.id,

@@ -91,6 +91,15 @@ def make_entry(item_id: str, text: str, vector: NDArray[Any], dimensions: int) -
     return Entry(item_id, text, vectors[0], float(norms[0]))
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Another item that one may repeat, and the raw cosine of the two in `[-1, 1]`, in float64."""
+
+    entry: Entry
+    cosine: float
+    is_saved: bool = True
+
+
 class ItemIndex:
     """All saved items of a project, embedded by one model, with vectors in float32."""
 
@@ -156,28 +165,29 @@ class ItemIndex:
             self._ids[row], self._texts[row] = None, ""
             self._vectors.clear(row)
 
-    def find_exact(self, entry: Entry) -> list[Entry]:
+    def find_exact(self, entry: Entry) -> list[Match]:
         """Find the items with the same id, which comes first, or the same normalised text."""
         rows = self._exact.get(entry.key, [])
         own = self._rows.get(entry.id)
-        return self._entries(rows if own is None else dict.fromkeys([own, *rows]))
+        return self._match(entry, rows if own is None else dict.fromkeys([own, *rows]))
 
-    def find_near_exact(self, entry: Entry) -> list[Entry]:
+    def find_near_exact(self, entry: Entry) -> list[Match]:
         """Find the items that are near-exact."""
         size = len(self._ids)
         rows: set[int] = set()
         for band, key in zip(self._bands, _sign([entry.normalised])[:, 0], strict=True):
             rows.update(np.flatnonzero(band[:size] == key).tolist())
-        return [other for other in self._entries(sorted(rows)) if other.is_near_exact(entry)]
+        found = self._match(entry, sorted(rows))
+        return [match for match in found if match.entry.is_near_exact(entry)]
 
     def find_neighbours(
         self, entries: Sequence[Entry], at_least: float, max_found: int
-    ) -> list[list[tuple[Entry, float]]]:
+    ) -> list[list[Match]]:
         """Find the saved items whose raw cosine with each of some new ones is at least this.
 
         Returns:
-            For each entry at most `max_found` neighbours, nearest first, with their cosines in
-            float64; without any, the nearest saved item.
+            For each entry at most `max_found` neighbours, nearest first; without any, the nearest
+            saved item.
         """
         if not entries:
             return []
@@ -188,20 +198,20 @@ class ItemIndex:
             for entry, rows in zip(entries, candidates, strict=True)
         ]
 
-    def _measure(
-        self, entry: Entry, rows: NDArray[np.intp], at_least: float
-    ) -> list[tuple[Entry, float]]:
-        near = [(other, entry.cosine(other)) for other in self._entries(sorted(rows.tolist()))]
-        near.sort(key=lambda neighbour: -neighbour[1])
-        return [neighbour for neighbour in near if neighbour[1] >= at_least] or near[:1]
+    def _measure(self, entry: Entry, rows: NDArray[np.intp], at_least: float) -> list[Match]:
+        near = self._match(entry, sorted(rows.tolist()))
+        near.sort(key=lambda match: -match.cosine)
+        return [match for match in near if match.cosine >= at_least] or near[:1]
 
-    def _entries(self, rows: Iterable[int]) -> list[Entry]:
-        """Return the items in some rows, without those that were removed."""
-        return [
-            Entry(item_id, self._texts[row], self._vectors.vector(row), self._vectors.norm(row))
+    def _match(self, entry: Entry, rows: Iterable[int]) -> list[Match]:
+        """Match an item with those in some rows, without those that were removed."""
+        vectors = self._vectors
+        others = (
+            Entry(item_id, self._texts[row], vectors.vector(row), vectors.norm(row))
             for row in rows
             if (item_id := self._ids[row]) is not None
-        ]
+        )
+        return [Match(other, entry.cosine(other)) for other in others]
 
 
 def _check(

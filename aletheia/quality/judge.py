@@ -141,25 +141,15 @@ async def refine_quality(
     items: Sequence[QualityItem],
     counted: Quality,
     *,
-    threshold: float,
-    stalled_iterations: int,
-    state: JudgeState,
+    threshold: float,  # 0 to 100; where it is the counted score, three judges are asked
+    stalled_iterations: int,  # for how many the counted score has not moved
+    state: JudgeState,  # what the last call for this department returned
     plan: AskPlan,
 ) -> RefinedQuality:
     """Ask a judge where one is due, and move the score within bounds.
 
-    A failure of the model leaves the counted score and is named in `faults`.
-
-    Args:
-        chat: the model that judges.
-        answers: saves the answers of this iteration, under `judge-1` to `judge-3`.
-        department: whose items.
-        items: those that were counted.
-        counted: the deterministic quality.
-        threshold: 0 to 100; where it is the counted score, three judges are asked.
-        stalled_iterations: for how many iterations the counted score has not moved.
-        state: what the last call for this department returned.
-        plan: how the model is asked.
+    A failure of the model leaves the counted score and is named in `faults`. Answers are saved
+    under `judge-1` to `judge-3`.
     """
     due = count_votes(counted.total, threshold, stalled_iterations) if items else 0
     if not due:

@@ -104,27 +104,19 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 class Webhooks:
     """Posts events to the addresses that runs name.
 
-    Args:
-        secret: key of the signatures.
-        allowed_hosts: names and addresses of hosts, without port, that may be private and http.
-        timeout_s: bound on one sending, from looking the host up to the answer, seconds.
-        clock: Unix time, seconds; goes into the signature.
-        resolver: looks hosts up in place of the system.
-        ssl_context: whom we trust, in place of whom the system trusts.
-
     Raises:
         Misconfigured: there is no secret, or what is allowed are not hosts.
     """
 
     def __init__(
         self,
-        secret: str,
+        secret: str,  # key of the signatures
         *,
-        allowed_hosts: Collection[str] = (),
-        timeout_s: float = 10.0,
-        clock: Callable[[], float] = time.time,
-        resolver: AbstractResolver | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        allowed_hosts: Collection[str] = (),  # without port; they may be private and http
+        timeout_s: float = 10.0,  # of one sending, from looking the host up to the answer
+        clock: Callable[[], float] = time.time,  # goes into the signature
+        resolver: AbstractResolver | None = None,  # in place of the system's
+        ssl_context: ssl.SSLContext | None = None,  # whom we trust, in place of the system
     ) -> None:
         if not secret:
             reason = "is empty; without it nobody can tell our events from others"

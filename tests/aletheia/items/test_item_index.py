@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aletheia.items.item_index import Entry, ItemIndex, make_entry
+from aletheia.items.item_index import ItemIndex, Match, make_entry
 
 MODEL = "a-model"
 PLANT = (
@@ -24,14 +24,14 @@ def index_of(*vectors: list[float], texts: list[str] | None = None) -> ItemIndex
     return index
 
 
-def ids(entries: Sequence[Entry]) -> list[str]:
-    return [entry.id for entry in entries]
+def ids(matches: Sequence[Match]) -> list[str]:
+    return [match.entry.id for match in matches]
 
 
 def near(index: ItemIndex, *vector: float, at_least: float = 0.5) -> list[tuple[str, float]]:
     entry = make_entry("new", "a new text", np.array(vector), index.dimensions)
     (found,) = index.find_neighbours([entry], at_least, 1000)
-    return [(other.id, cosine) for other, cosine in found]
+    return [(match.entry.id, match.cosine) for match in found]
 
 
 def test_neighbours_come_nearest_first():
@@ -58,7 +58,7 @@ def test_only_so_many_neighbours_are_given_and_those_are_the_nearest():
     index = index_of(*[[10, float(n)] for n in range(10)])
     entry = make_entry("new", "", np.array([1, 0]), 2)
     (found,) = index.find_neighbours([entry], 0.1, 3)
-    assert [other.id for other, _ in found] == ["item-0", "item-1", "item-2"]
+    assert ids(found) == ["item-0", "item-1", "item-2"]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.floats(-0.2, 0.9))
