@@ -11,15 +11,17 @@ from typing import Final, Literal, TypeAlias
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-FROM_ENVIRONMENT = SettingsConfigDict(
-    frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True, allow_inf_nan=False
-)
+
+class Settings(BaseSettings):
+    """An area of settings, read from the environment and from `.env`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True, allow_inf_nan=False
+    )
 
 
-class IntakeSettings(BaseSettings):
+class IntakeSettings(Settings):
     """How a poller behaves towards the upstream API and the ledger."""
-
-    model_config = FROM_ENVIRONMENT
 
     poll_limit: int = Field(
         default=10,
@@ -108,10 +110,8 @@ REMOTE_BATCH_TASKS: Final = 2048
 """`BATCH_MAX_TASKS` where it is not set (SPEC §1, Pages and batches)."""
 
 
-class EmbeddingSettings(BaseSettings):
+class EmbeddingSettings(Settings):
     """Which provider embeds, with which model."""
-
-    model_config = FROM_ENVIRONMENT
 
     environment: Literal["development", "staging", "production"] = Field(
         default="development", description="`production` refuses the mock."
@@ -198,18 +198,14 @@ class EmbeddingSettings(BaseSettings):
         return self.processing_mode in {"openai", "ollama", "hybrid"}
 
 
-class OpenAISettings(BaseSettings):
+class OpenAISettings(Settings):
     """How OpenAI, or a server that speaks its API, is asked."""
-
-    model_config = FROM_ENVIRONMENT
 
     openai_timeout: float = Field(default=60, gt=0, description="Per request, seconds.")
 
 
-class OllamaSettings(BaseSettings):
+class OllamaSettings(Settings):
     """Where Ollama is and how it is asked."""
-
-    model_config = FROM_ENVIRONMENT
 
     ollama_base_url: str = Field(
         default="http://localhost:11434", description="Root of Ollama's API, without /api."
@@ -223,30 +219,24 @@ class OllamaSettings(BaseSettings):
     )
 
 
-class StoreSettings(BaseSettings):
+class StoreSettings(Settings):
     """Where the embedded store keeps its files."""
-
-    model_config = FROM_ENVIRONMENT
 
     aletheia_data_dir: Path = Field(
         default=Path(".aletheia"), description="Directory of the embedded store, on a local disk."
     )
 
 
-class LogSettings(BaseSettings):
+class LogSettings(Settings):
     """What is logged."""
-
-    model_config = FROM_ENVIRONMENT
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
     )
 
 
-class RateLimitSettings(BaseSettings):
+class RateLimitSettings(Settings):
     """How much `openai` and `ollama` are asked, each; `local` and `mock` are not limited."""
-
-    model_config = FROM_ENVIRONMENT
 
     rate_limit_enabled: bool = Field(
         default=True, description="Whether calls to `openai` and `ollama` are limited."
@@ -265,10 +255,8 @@ class RateLimitSettings(BaseSettings):
     )
 
 
-class BreakerSettings(BaseSettings):
+class BreakerSettings(Settings):
     """When a dependency that fails is left alone for a while."""
-
-    model_config = FROM_ENVIRONMENT
 
     circuit_breaker_threshold: int = Field(
         default=5, ge=1, description="Failures in a row, over all processes, that open a breaker."
@@ -278,10 +266,8 @@ class BreakerSettings(BaseSettings):
     )
 
 
-class BudgetSettings(BaseSettings):
+class BudgetSettings(Settings):
     """How much may be spent on remote providers."""
-
-    model_config = FROM_ENVIRONMENT
 
     budget_usd_per_day: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="Per UTC day; empty: no bound. USD."
@@ -309,10 +295,8 @@ class BudgetSettings(BaseSettings):
     )
 
 
-class BulkSettings(BaseSettings):
+class BulkSettings(Settings):
     """When and how large backlogs are sent as batches."""
-
-    model_config = FROM_ENVIRONMENT
 
     openai_bulk_above: int | None = Field(
         default=None,
@@ -326,24 +310,30 @@ class BulkSettings(BaseSettings):
     )
 
 
-class LLMSettings(BaseSettings):
+LLMProvider: TypeAlias = Literal["openrouter", "openai", "anthropic"]
+
+DEFAULT_LLM_MODELS: Final[Mapping[LLMProvider, str]] = {
+    "openrouter": "anthropic/claude-sonnet-4.5",
+    "openai": "gpt-4.1-mini",
+    "anthropic": "claude-sonnet-4-5",
+}
+"""What writes and judges where `DEFAULT_LLM_MODEL` names no model."""
+
+
+class LLMSettings(Settings):
     """Which chat model writes and judges."""
 
-    model_config = FROM_ENVIRONMENT
-
-    default_llm_model: str = Field(
-        default="anthropic/claude-sonnet-4.5",
-        min_length=1,
+    default_llm_model: str | None = Field(
+        default=None,
         description="Model that judges, and that writes for departments that name none or one "
-        "that does not exist.",
+        "that does not exist; empty: `anthropic/claude-sonnet-4.5` (openrouter), `gpt-4.1-mini` "
+        "(openai), `claude-sonnet-4-5` (anthropic).",
     )
     llm_timeout: float = Field(default=60, gt=0, description="Per request, seconds.")
 
 
-class GatherSettings(BaseSettings):
+class GatherSettings(Settings):
     """How departments are filled."""
-
-    model_config = FROM_ENVIRONMENT
 
     gather_batch_items: int = Field(
         default=8, ge=5, le=10, description="Items asked for in one iteration."
@@ -361,10 +351,8 @@ class GatherSettings(BaseSettings):
     )
 
 
-class BrainSettings(BaseSettings):
+class BrainSettings(Settings):
     """How the Brain is asked."""
-
-    model_config = FROM_ENVIRONMENT
 
     brain_timeout: float = Field(
         default=30,
@@ -373,20 +361,16 @@ class BrainSettings(BaseSettings):
     )
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(Settings):
     """Where the service listens."""
-
-    model_config = FROM_ENVIRONMENT
 
     metrics_port: int = Field(
         default=8001, ge=1, le=65_535, description="Port of `aletheia serve`."
     )
 
 
-class EventSettings(BaseSettings):
+class EventSettings(Settings):
     """Where events of gather runs may be sent."""
-
-    model_config = FROM_ENVIRONMENT
 
     webhook_allowed_hosts: str = Field(
         default="",

@@ -1,4 +1,7 @@
-"""Credentials as Prefect blocks; each builds a client and holds no connection."""
+"""Credentials as Prefect blocks; each builds a client and holds no connection.
+
+What cannot be right, or is missing, is `Misconfigured`.
+"""
 
 from blocks.brain import BrainCredentials
 from blocks.departments import PayloadCredentials

@@ -1,6 +1,5 @@
 """Where the Brain is, and how to sign in to it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +8,8 @@ from pydantic import Field, SecretStr
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.service import BrainService
-from aletheia.brain.ports import Brain
 from aletheia.settings import BrainSettings, IntakeSettings
+from blocks.secret_values import value_of
 
 if TYPE_CHECKING:
     from aletheia.adapters.brain.neo4j import Neo4jGraph
@@ -48,27 +47,16 @@ class BrainCredentials(CredentialsBlock):
     @property
     def api_key(self) -> str:
         """The key of the service, empty if there is none."""
-        return _value_of(self.service_api_key)
+        return value_of(self.service_api_key)
 
-    def get_client(
-        self, index: Callable[["EmbeddedGraph | Neo4jGraph"], Brain], model: str = ""
-    ) -> Brain:
-        """Build what is configured; the caller opens and closes it.
-
-        Args:
-            index: makes a Brain of what keeps it, where no service does.
-            model: see `get_service`.
-
-        Raises:
-            Misconfigured: an address or a key cannot be right.
-        """
-        return self.get_service(model) or index(self.get_graph())
+    def get_client(self, model: str = "") -> "BrainService | EmbeddedGraph | Neo4jGraph":
+        """Build what is configured: see `get_service` and `get_graph`."""
+        return self.get_service(model) or self.get_graph()
 
     def get_service(self, model: str = "") -> BrainService | None:
         """Build the client of the service, if there is one; the caller opens and closes it.
 
-        Args:
-            model: the embedding model of vectors that it will be given; empty says nothing.
+        `model` is the embedding model of vectors that it will be given; empty says nothing.
 
         Raises:
             Misconfigured: its address or key cannot be right.
@@ -86,12 +74,8 @@ class BrainCredentials(CredentialsBlock):
         )
 
     def get_graph(self) -> "EmbeddedGraph | Neo4jGraph":
-        """Build what keeps the Brain, never a client of a service; the caller opens and closes it.
-
-        Raises:
-            Misconfigured: the address of Neo4j cannot be right.
-        """
-        uri = _value_of(self.neo4j_uri)
+        """Build what keeps the Brain here; the caller opens and closes it."""
+        uri = value_of(self.neo4j_uri)
         if not uri:
             return EmbeddedGraph(self.data_dir)
         # The driver takes a while to import, which nobody else shall wait for.
@@ -100,11 +84,7 @@ class BrainCredentials(CredentialsBlock):
         return Neo4jGraph(
             uri,
             username=self.neo4j_username,
-            password=_value_of(self.neo4j_password),
+            password=value_of(self.neo4j_password),
             database=self.neo4j_database,
             timeout_s=BrainSettings().brain_timeout,
         )
-
-
-def _value_of(secret: SecretStr | None) -> str:
-    return "" if secret is None else secret.get_secret_value().strip()

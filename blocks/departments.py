@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 from aletheia.adapters.payload_cms import ADDRESS, PayloadDepartments
 from aletheia.errors import Misconfigured
 from aletheia.settings import IntakeSettings
+from blocks.secret_values import value_of
 
 
 class PayloadCredentials(CredentialsBlock):
@@ -24,19 +25,14 @@ class PayloadCredentials(CredentialsBlock):
     collection: str = Field(default="users", description="Slug of that collection.")
 
     def get_client(self) -> PayloadDepartments:
-        """Build a client; the caller opens and closes it.
-
-        Raises:
-            Misconfigured: the address is missing, or a part makes no sense.
-        """
+        """Build a client; the caller opens and closes it."""
         if not self.base_url:
             reason = "is needed for gathering; set it and run `aletheia setup`"
             raise Misconfigured(ADDRESS, reason)
         settings = IntakeSettings()
-        key = "" if self.api_key is None else self.api_key.get_secret_value().strip()
         return PayloadDepartments(
             self.base_url,
-            api_key=key or None,
+            api_key=value_of(self.api_key) or None,
             collection=self.collection,
             timeout_s=settings.request_timeout,
             max_retries=settings.max_retries,

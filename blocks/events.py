@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 from aletheia.adapters.events.redis import RedisEvents
 from aletheia.adapters.events.webhook import Webhooks
 from aletheia.settings import EventSettings
+from blocks.secret_values import value_of
 
 
 class EventCredentials(CredentialsBlock):
@@ -23,23 +24,11 @@ class EventCredentials(CredentialsBlock):
     )
 
     def get_client(self) -> RedisEvents | None:
-        """Build what publishes on Redis, if there is one; the caller closes it.
-
-        Raises:
-            Misconfigured: the address cannot be right.
-        """
-        url = _value_of(self.redis_url)
+        """Build what publishes on Redis, if there is one; the caller closes it."""
+        url = value_of(self.redis_url)
         return RedisEvents(url) if url else None
 
     def get_webhooks(self) -> Webhooks:
-        """Build what posts to webhooks; the caller opens and closes it.
-
-        Raises:
-            Misconfigured: there is no secret, or what is allowed are not hosts.
-        """
-        secret = _value_of(self.webhook_secret)
+        """Build what posts to webhooks; the caller opens and closes it."""
+        secret = value_of(self.webhook_secret)
         return Webhooks(secret, allowed_hosts=EventSettings().allowed_hosts)
-
-
-def _value_of(secret: SecretStr | None) -> str:
-    return "" if secret is None else secret.get_secret_value().strip()

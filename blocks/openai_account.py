@@ -13,6 +13,7 @@ from aletheia.settings import (
     IntakeSettings,
     OpenAISettings,
 )
+from blocks.secret_values import value_of
 
 if TYPE_CHECKING:
     from aletheia.adapters.embedding.input_limits import InputLimits
@@ -44,12 +45,12 @@ class OpenAICredentials(CredentialsBlock):
     @property
     def is_placeholder(self) -> bool:
         """Whether the key is the one that examples have."""
-        return self._key() == PLACEHOLDER
+        return value_of(self.api_key) == PLACEHOLDER
 
     @property
     def has_key(self) -> bool:
         """Whether there is a key that may open something."""
-        return bool(self._key()) and not self.is_placeholder
+        return bool(value_of(self.api_key)) and not self.is_placeholder
 
     def choose_mode(self) -> tuple[EmbeddingSettings, str]:
         """Return the settings with the mode that embeds, and why it does (SPEC §2)."""
@@ -84,7 +85,7 @@ class OpenAICredentials(CredentialsBlock):
             )
         settings, _ = self.choose_mode()
         return OpenAIEmbedder(
-            self._key(),
+            value_of(self.api_key),
             base_url=self.base_url,
             default_model=settings.default_model
             if settings.processing_mode == "openai"
@@ -107,13 +108,10 @@ class OpenAICredentials(CredentialsBlock):
             )
         settings, _ = self.choose_mode()
         return OpenAIBatches(
-            self._key(),
+            value_of(self.api_key),
             base_url=self.base_url,
             default_model=settings.default_model,
             dimensions=settings.embedding_dimensions,
             timeout_s=OpenAISettings().openai_timeout,
             breakers=breakers,
         )
-
-    def _key(self) -> str:
-        return "" if self.api_key is None else self.api_key.get_secret_value().strip()

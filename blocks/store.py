@@ -40,11 +40,7 @@ class StoreCredentials(CredentialsBlock):
         return self._mongodb() or EmbeddedDocuments(passing, is_durable=False)
 
     def get_content_client(self, project_id: str) -> EmbeddedContent | MongoContent:
-        """Build the store of a project's items; the caller opens and closes it.
-
-        Raises:
-            InvalidTask: `invalid_project_id`.
-        """
+        """Build the store of a project's items; the caller opens and closes it."""
         uri = self._uri()
         if uri:
             return MongoContent(uri, project_id)

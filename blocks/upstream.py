@@ -43,6 +43,11 @@ class UpstreamCredentials(CredentialsBlock):
     oauth2_audience: str | None = Field(
         default=None, description="Whom the token is for, for `oauth2`."
     )
+    oauth2_client_auth: Literal["basic", "post"] = Field(
+        default="basic",
+        description="Where the token endpoint wants the client's secret, for `oauth2`: in a header "
+        "or in the form.",
+    )
 
     def choose_auth(self) -> tuple[Literal["oauth2", "token", "none"], str]:
         """Return how to sign in, and why so (SPEC §1, Upstream auth)."""
@@ -55,11 +60,7 @@ class UpstreamCredentials(CredentialsBlock):
         return "none", "no credentials are set"
 
     def get_client(self) -> HttpUpstream:
-        """Build a client; the caller opens and closes it.
-
-        Raises:
-            Misconfigured: something that the chosen sign-in needs is missing.
-        """
+        """Build a client; the caller opens and closes it."""
         settings = IntakeSettings()
         return HttpUpstream(
             self.base_url,
@@ -85,6 +86,9 @@ class UpstreamCredentials(CredentialsBlock):
             _required("OAUTH2_CLIENT_SECRET", _secret(self.oauth2_client_secret)),
             scope=self.oauth2_scope,
             audience=self.oauth2_audience,
+            client_auth="client_secret_post"
+            if self.oauth2_client_auth == "post"
+            else "client_secret_basic",
             timeout_s=timeout_s,
         )
 

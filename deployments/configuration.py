@@ -7,8 +7,7 @@ writes `docs/configuration.md` and `.env.example`; with `--check` it only says w
 
 import inspect
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,7 +17,7 @@ import annotated_types
 from prefect.blocks.core import Block
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsError
+from pydantic_settings import SettingsError
 
 from aletheia import settings
 from aletheia.errors import Misconfigured
@@ -32,6 +31,7 @@ from blocks import (
     UpstreamCredentials,
 )
 from deployments import ROOT
+from deployments.generated import write_or_check
 
 BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
     UpstreamCredentials: {
@@ -44,6 +44,7 @@ BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
         "OAUTH2_CLIENT_SECRET": "oauth2_client_secret",
         "OAUTH2_SCOPE": "oauth2_scope",
         "OAUTH2_AUDIENCE": "oauth2_audience",
+        "OAUTH2_CLIENT_AUTH": "oauth2_client_auth",
     },
     StoreCredentials: {
         "MONGODB_URI": "mongodb_uri",
@@ -55,8 +56,12 @@ BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
         "OPENAI_BASE_URL": "base_url",
     },
     LLMCredentials: {
+        "LLM_PROVIDER": "provider",
         "OPENROUTER_API_KEY": "openrouter_api_key",
         "OPENROUTER_BASE_URL": "base_url",
+        "OPENAI_API_KEY": "openai_api_key",
+        "OPENAI_BASE_URL": "openai_base_url",
+        "ANTHROPIC_API_KEY": "anthropic_api_key",
     },
     PayloadCredentials: {
         "NEXT_PUBLIC_APP_URL": "base_url",
@@ -79,6 +84,23 @@ BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
 }
 """Which variable goes into which field of which block when the set-up saves them."""
 
+KINDS: Final[Mapping[Any, str]] = {
+    bool: "`true`, `false`",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+    SecretStr: "secret",
+    tuple: "JSON list",
+    dict: "JSON object",
+}
+BOUNDS: Final[Mapping[str, type[Any]]] = {
+    "≥": annotated_types.Ge,
+    ">": annotated_types.Gt,
+    "≤": annotated_types.Le,
+    "<": annotated_types.Lt,
+}
+
 DOCUMENT: Final = ROOT / "docs" / "configuration.md"
 EXAMPLE: Final = ROOT / ".env.example"
 
@@ -86,7 +108,8 @@ _INTRODUCTION: Final = """\
 # Configuration
 
 Every variable is read from the environment, then from `.env` in the project's root; an empty one
-counts as not set. Copy `.env.example` to `.env` and change what you need.
+counts as not set. Copy `.env.example` to `.env` (`install -m 600 .env.example .env`, since `doctor`
+fails on one that others read) and change what you need.
 
 Settings tune: they are read whenever a run starts. Credentials unlock: `aletheia setup` moves them
 from the environment or `.env` into Prefect blocks, and flows read only those, so run it again after
@@ -96,21 +119,15 @@ This page is written by `make configuration`.
 """
 
 _EXAMPLE_INTRODUCTION: Final = """\
-# Copy to .env, take the "# " from what you change, then run `aletheia setup`.
+# Copy: install -m 600 .env.example .env
+# Take the "# " from what you change, then run `aletheia setup`.
 # Values shown are the defaults. docs/configuration.md has the same as a table.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable of the environment.
-
-    Attributes:
-        name: as it is set.
-        values: what it may be, in words.
-        default: as it would be set; empty where there is none.
-        meaning: one sentence.
-    """
+    """One variable: what it may be, its default as it would be set, and a sentence about it."""
 
     name: str
     values: str
@@ -120,13 +137,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Variables that belong together.
-
-    Attributes:
-        title: what they are about.
-        home: where they end up.
-        variables: in the order of their fields.
-    """
+    """Variables that belong together, what they are about, and where they end up."""
 
     title: str
     home: str
@@ -137,17 +148,22 @@ def sections() -> Iterator[Section]:
     """List all variables, each once."""
     tuned = {name.upper(): field for area in _areas() for name, field in area.model_fields.items()}
     listed: set[str] = set()
-    for block, fields in BLOCK_FIELDS.items():
-        variables = [
-            _variable(name, tuned.get(name, block.model_fields[field]))
-            for name, field in fields.items()
-        ]
-        yield _section(block, f"block `{block.get_block_type_slug()}`", variables, listed)
+    homes: dict[type[Any], tuple[str, dict[str, FieldInfo]]] = {
+        block: (
+            f"block `{block.get_block_type_slug()}`",
+            {name: tuned.get(name, block.model_fields[field]) for name, field in fields.items()},
+        )
+        for block, fields in BLOCK_FIELDS.items()
+    }
     for area in _areas():
-        variables = [_variable(name.upper(), field) for name, field in area.model_fields.items()]
-        section = _section(area, f"`{area.__name__}`", variables, listed)
-        if section.variables:
-            yield section
+        fields = {name.upper(): field for name, field in area.model_fields.items()}
+        homes[area] = (f"`{area.__name__}`", fields)
+    for model, (home, fields) in homes.items():
+        new = {name: field for name, field in fields.items() if name not in listed}
+        listed.update(new)
+        if new:
+            title = (inspect.getdoc(model) or model.__name__).splitlines()[0].rstrip(".")
+            yield Section(title, home, tuple(_variable(*known) for known in new.items()))
 
 
 def find_faults() -> list[Misconfigured]:
@@ -191,22 +207,15 @@ def write_example() -> str:
     return "\n".join(parts).replace("`", "")
 
 
-def _areas() -> list[type[BaseSettings]]:
+def _areas() -> list[type[settings.Settings]]:
     """List the settings classes, in the order of their file."""
     return [
         area
         for area in vars(settings).values()
-        if inspect.isclass(area) and issubclass(area, BaseSettings) and area is not BaseSettings
+        if inspect.isclass(area)
+        and issubclass(area, settings.Settings)
+        and area is not settings.Settings
     ]
-
-
-def _section(
-    model: type[Any], home: str, variables: Iterable[Variable], listed: set[str]
-) -> Section:
-    new = tuple(variable for variable in variables if variable.name not in listed)
-    listed.update(variable.name for variable in new)
-    title = (inspect.getdoc(model) or model.__name__).splitlines()[0].rstrip(".")
-    return Section(title, home, new)
 
 
 def _variable(name: str, field: FieldInfo) -> Variable:
@@ -232,64 +241,28 @@ def _as_set(value: object) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    kinds = [kind for kind in _members(field.annotation) if kind is not NoneType]
-    words = " or ".join(_kind(kind) for kind in kinds)
-    bounds = [bound for limit in field.metadata if (bound := _bound(limit))]
-    return " ".join([words, *bounds])
-
-
-def _members(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    is_union = get_origin(field.annotation) in (Union, UnionType)
+    kinds = get_args(field.annotation) if is_union else (field.annotation,)
+    words = " or ".join(_kind(kind) for kind in kinds if kind is not NoneType)
+    return " ".join([words, *filter(None, map(_bound, field.metadata))])
 
 
 def _kind(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
-    if get_origin(kind) is tuple:
-        return "JSON list"
-    if get_origin(kind) is dict:
-        return "JSON object"
-    names: dict[Any, str] = {
-        bool: "`true`, `false`",
-        int: "integer",
-        float: "number",
-        str: "text",
-        Path: "path",
-        SecretStr: "secret",
-    }
-    return names[kind]
+    return KINDS[get_origin(kind) or kind]
 
 
 def _bound(limit: object) -> str:
-    match limit:
-        case annotated_types.Ge():
-            return f"≥ {limit.ge}"
-        case annotated_types.Gt():
-            return f"> {limit.gt}"
-        case annotated_types.Le():
-            return f"≤ {limit.le}"
-        case annotated_types.Lt():
-            return f"< {limit.lt}"
-        case _:
-            return ""
+    for sign, kind in BOUNDS.items():
+        if isinstance(limit, kind):
+            return f"{sign} {getattr(limit, kind.__name__.lower())}"
+    return ""
 
 
 def main() -> None:
     """Write both files, or check them."""
-    written = {DOCUMENT: write_document(), EXAMPLE: write_example()}
-    if "--check" in sys.argv[1:]:
-        stale = [
-            path.relative_to(ROOT)
-            for path, text in written.items()
-            if not path.exists() or path.read_text() != text
-        ]
-        if stale:
-            sys.exit(f"out of date: {', '.join(map(str, stale))}; run `make configuration`")
-        return
-    for path, text in written.items():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-        print(f"wrote {path.relative_to(ROOT)}")
+    write_or_check({DOCUMENT: write_document(), EXAMPLE: write_example()}, "make configuration")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from aletheia.service.guarding import guarded_by
 from aletheia.service.health import Ping
 from aletheia.settings import LogSettings
 from deployments import ROOT
+from deployments.generated import write_or_check
 from tasks.clients.brain import get_brain_key, get_indexed_brain
 from tasks.session import open_session
 
@@ -41,12 +42,7 @@ GRACE_S: Final = 20
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are finished.
-
-    Raises:
-        Misconfigured: what is configured makes no sense.
-        Unavailable: the port is taken.
-    """
+    """Serve until SIGTERM or SIGINT; requests under way are finished."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("aletheia", "uvicorn"):
         logging.getLogger(name).setLevel(LogSettings().log_level)
@@ -79,12 +75,7 @@ async def _serve(host: str, port: int) -> None:
 
 
 def build_app(brain: IndexedBrain, key: str) -> FastAPI:
-    """Build the application.
-
-    Args:
-        brain: what it serves.
-        key: what callers of the Brain have to send; empty refuses them all.
-    """
+    """Build the application; an empty key refuses all callers of the Brain."""
     source, guard = BrainSource(brain), BearerKey(key, API_KEY)
     if not key:
         log.warning("nobody may call the Brain: %s is not set", API_KEY)
@@ -105,17 +96,9 @@ def _end(*_: object) -> NoReturn:
 
 def main() -> None:
     """Write the OpenAPI document, or check it."""
-    words = sys.argv[1:]
-    if words not in (["--openapi"], ["--openapi", "--check"]):
+    if "--openapi" not in sys.argv[1:]:
         sys.exit("usage: python -m deployments.serve --openapi [--check]")
-    text = write_document()
-    shown = DOCUMENT.relative_to(ROOT)
-    if "--check" in words:
-        if not DOCUMENT.exists() or DOCUMENT.read_text() != text:
-            sys.exit(f"out of date: {shown}; run `python -m deployments.serve --openapi`")
-        return
-    DOCUMENT.write_text(text)
-    print(f"wrote {shown}")
+    write_or_check({DOCUMENT: write_document()}, "make openapi")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from aletheia.quality.scores import QualityItem
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling, evaluation_artifacts
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
-from tasks.clients.chat import get_chat
+from tasks.clients.chat import get_chat, get_default_model
 from tasks.clients.content import get_content
 from tasks.clients.evaluations import get_evaluations
 from tasks.clients.store import get_store
@@ -27,7 +27,7 @@ from tasks.evaluation_requests import ask_for_evaluation
 from tasks.policies import STEP
 from tasks.retrying import is_worth_waiting, plan_retry
 from tasks.runs import read_run
-from tasks.session import current_session, open_session
+from tasks.session import open_session
 
 _KEY_BEGINS: Final = "eval:"
 
@@ -132,7 +132,7 @@ async def _evaluate(order: EvaluationOrder) -> Evaluation:
         order.department,
         [QualityItem(item.id, item.content, item.summary) for item in items],
         project_id=request.project_id,
-        plan=AskPlan(current_session().settings.llm.default_llm_model),
+        plan=AskPlan(await get_default_model()),
         version=request.version,
     )
     if chat.first is not None:

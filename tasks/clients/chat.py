@@ -6,6 +6,7 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.mock.judge import WRITERS
 from aletheia.errors import Misconfigured
 from aletheia.llm.ports import ChatModel
+from aletheia.settings import DEFAULT_LLM_MODELS
 from blocks import LLMCredentials
 from tasks.clients.blocks import load_block
 from tasks.clients.metering import get_meter
@@ -16,23 +17,30 @@ if TYPE_CHECKING:
 
 
 async def get_chat() -> ChatModel:
-    """Return what writes and judges; without a key that is the mock.
+    """Return what writes and judges.
 
     Raises:
         Misconfigured: the key or the address cannot be right, or production would be given the
             mock.
     """
     session, loaded = current_session(), await load_block(LLMCredentials)
-    if not loaded.block.has_key:
+    if loaded.block.choice == "mock":
         if session.settings.embedding.environment == "production":
-            reason = "is not set, which means the mock, refused where ENVIRONMENT=production"
-            raise Misconfigured("OPENROUTER_API_KEY", reason)
+            reason = f"{loaded.block.choice_in_words}, refused where ENVIRONMENT=production"
+            raise Misconfigured("LLM_PROVIDER", reason)
         return await session.clients.build(("mock chat",), _build_mock)
 
     async def build() -> "OpenAIChat":
         return loaded.block.get_client(guard=await get_meter())
 
     return await session.clients.open(("chat", session.run_id, *loaded.key), build)
+
+
+async def get_default_model() -> str:
+    """Return the model that judges, and that writes for departments that name none."""
+    provider = (await load_block(LLMCredentials)).block.choice
+    default = DEFAULT_LLM_MODELS["openrouter" if provider == "mock" else provider]
+    return current_session().settings.llm.default_llm_model or default
 
 
 async def _build_mock() -> MockChat:

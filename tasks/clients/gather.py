@@ -20,7 +20,7 @@ from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.text.language import guess_language
 from tasks.clients.brain import get_brain_access, get_outbox
-from tasks.clients.chat import get_chat
+from tasks.clients.chat import get_chat, get_default_model
 from tasks.clients.content import get_calibrations, get_content, get_decisions
 from tasks.clients.embedding import get_item_model
 from tasks.clients.metering import get_spending
@@ -40,16 +40,15 @@ async def build_gather_deps(order: RunOrder) -> GatherDeps:
     items = ProjectItems(content, VectorCache(content, model.vectors), model.embed, model.name)
     runs = GatherRuns(store)
     await runs.prepare()
-    ask = AskPlan(settings.llm.default_llm_model)
+    default_model = await get_default_model()
+    ask = AskPlan(default_model)
     verdicts = SavedAnswers(store, f"{order.project_id}:duplicates", clock=time.time)
     chosen = await (await get_calibrations()).choose(order.run_id, model.name)
     return GatherDeps(
         runs=runs,
         items=items,
         chat=chat,
-        plan=GenerationPlan(
-            settings.llm.default_llm_model, items=settings.gather.gather_batch_items
-        ),
+        plan=GenerationPlan(default_model, items=settings.gather.gather_batch_items),
         deduplicator=Deduplicator(chosen.calibration, guarded_pairs=settings.gather.guarded_pairs),
         scorer=QualityScorer(chat, ask),
         budgets=(await get_spending()).budgets,
@@ -67,5 +66,5 @@ async def build_emitter(notify: Callable[[], object] = lambda: None) -> EventEmi
         notify: called whenever events were added.
     """
     mock = MOCK_MODEL if (await get_chat()).is_mock else None
-    model = current_session().settings.llm.default_llm_model
+    model = await get_default_model()
     return EventEmitter(EventLog(await get_store()), model, mock=mock, notify=notify)

@@ -6,10 +6,8 @@ import pytest
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.brain.neo4j import Neo4jGraph
 from aletheia.adapters.brain.service import BrainService
-from aletheia.brain.index import IndexedBrain
 from aletheia.errors import Misconfigured
 from blocks import BrainCredentials
-from tests.fakes.brain import MODEL, FakeEmbed
 
 SERVICE = {"service_base_url": "https://brain.example.com", "service_api_key": "a-key"}
 NEO4J = {"neo4j_uri": "neo4j://localhost:7687", "neo4j_password": "secret"}
@@ -19,24 +17,16 @@ def build(directory: Path, **values: Any) -> BrainCredentials:
     return BrainCredentials.model_validate({"data_dir": directory, **values})
 
 
-def index(graph: EmbeddedGraph | Neo4jGraph) -> IndexedBrain:
-    return IndexedBrain(graph, FakeEmbed(), MODEL)
-
-
 def test_a_service_goes_before_neo4j_and_neo4j_before_a_file(tmp_path: Path):
-    assert isinstance(build(tmp_path, **SERVICE, **NEO4J).get_client(index), BrainService)
-    over_neo4j = build(tmp_path, **NEO4J).get_client(index)
-    assert isinstance(over_neo4j, IndexedBrain)
-    assert isinstance(over_neo4j.graph, Neo4jGraph)
-    over_file = build(tmp_path).get_client(index)
-    assert isinstance(over_file, IndexedBrain)
-    assert isinstance(over_file.graph, EmbeddedGraph)
+    assert isinstance(build(tmp_path, **SERVICE, **NEO4J).get_client(), BrainService)
+    assert isinstance(build(tmp_path, **NEO4J).get_client(), Neo4jGraph)
+    assert isinstance(build(tmp_path).get_client(), EmbeddedGraph)
 
 
 def test_a_service_hears_which_model_vectors_are_of(tmp_path: Path):
     block = build(tmp_path, **SERVICE)
-    for service in (block.get_service("tests/m 384"), block.get_client(index, "tests/m 384")):
-        assert service is not None
+    for service in (block.get_service("tests/m 384"), block.get_client("tests/m 384")):
+        assert isinstance(service, BrainService)
         assert service.model == "tests/m 384"
 
 
