@@ -29,6 +29,7 @@ from aletheia.adapters.documents.mongodb_queries import (
 )
 from aletheia.adapters.documents.notation import (
     ID,
+    PAYLOAD,
     check_change,
     check_collection,
     check_documents,
@@ -204,13 +205,13 @@ class MongoDocuments:
         chosen = filter_of(read_where(where))
         order = None if sort is None else [(check_name(sort), 1)]
         with self._translating():
-            return await target.find_one_and_update(
-                chosen,
-                operators_of(change),
-                projection=projection_of(with_payload=False),
-                sort=order,
-                return_document=ReturnDocument.AFTER,
+            # Without a projection: not every compatible service heeds one here.
+            taken = await target.find_one_and_update(
+                chosen, operators_of(change), sort=order, return_document=ReturnDocument.AFTER
             )
+        if taken is not None:
+            taken.pop(PAYLOAD, None)
+        return taken
 
     async def delete(self, collection: str, where: Where, *, limit: int | None = None) -> int:
         """Delete the documents for which conditions hold, in the order of their ids."""
@@ -311,18 +312,26 @@ class MongoDocuments:
         self, target: AsyncCollection[Document], updates: Sequence[Update]
     ) -> None:
         """Upsert documents of different ids."""
-        waiting = [
-            UpdateOne({ID: update.id}, operators_of(update.change), upsert=True)
-            for update in updates
-        ]
+        waiting = list(updates)
         with self._translating():
             for tries_left in reversed(range(UPSERT_TRIES)):
+                writes = [
+                    UpdateOne({ID: update.id}, operators_of(update.change), upsert=True)
+                    for update in waiting
+                ]
                 try:
-                    await target.bulk_write(waiting, ordered=False)
+                    await target.bulk_write(writes, ordered=False)
                 except BulkWriteError as error:
                     if not tries_left:
                         raise
                     waiting = [waiting[index] for index in sorted(indices_of_duplicates(error))]
+                except KeyError:
+                    # An answer without `nModified`, as some compatible services give to a bulk of
+                    # which they refuse a part; one by one they say what they refuse.
+                    for update in waiting:
+                        change = operators_of(update.change)
+                        await target.update_one({ID: update.id}, change, upsert=True)
+                    return
                 else:
                     return
 

@@ -245,3 +245,54 @@ async def test_the_clock_of_the_server_is_compared_with_ours(store: MongoDocumen
     skew_s = await store.clock_skew_s()
     assert skew_s is not None
     assert abs(skew_s) < 0.5
+
+
+class PartlyAnswering:
+    """A collection of a service that refuses nested lists, and whose bulk answers lack a number.
+
+    So FerretDB answers: pymongo adds up `nModified` of each part of a bulk, and there is none.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Any] = {}
+
+    async def bulk_write(self, writes: Sequence[UpdateOne], *, ordered: bool) -> None:
+        del writes, ordered
+        raise KeyError("nModified")
+
+    async def update_one(self, chosen: Document, change: Document, *, upsert: bool) -> None:
+        assert upsert
+        if "[[" in str(change):
+            raise WriteError("the document has nested arrays", 2, {"errmsg": "nested arrays"})
+        self.rows[chosen["_id"]] = change["$set"]
+
+
+async def test_a_bulk_that_is_answered_without_its_numbers_is_written_one_by_one():
+    target = PartlyAnswering()
+    updates = [Update(str(n), Change(set={"v": n})) for n in range(3)]
+    await Watched("mongodb://127.0.0.1:1", "x").upsert_into(target, updates)
+    assert target.rows == {str(n): {"v": n} for n in range(3)}
+
+
+async def test_what_such_a_service_refuses_in_a_bulk_is_said():
+    updates = [Update("1", Change(set={"v": [[1]]}))]
+    with pytest.raises(ValueError, match="nested arrays"):
+        await Watched("mongodb://127.0.0.1:1", "x").upsert_into(PartlyAnswering(), updates)
+
+
+class Unprojecting(MongoDocuments):
+    """A store on a service that finds nothing to modify where a projection is asked for."""
+
+    def _collection(self, collection: str) -> Any:
+        del collection
+        return self
+
+    async def find_one_and_update(self, *_: object, **options: object) -> Document | None:
+        if options.get("projection"):
+            return None
+        return {"_id": "1", "v": 2, "payload": b"x"}
+
+
+async def test_a_document_is_taken_without_asking_the_server_for_a_part_of_it():
+    store = Unprojecting("mongodb://127.0.0.1:1", "x")
+    assert await store.take("things", {"v": 1}, Change(set={"v": 2})) == {"_id": "1", "v": 2}
