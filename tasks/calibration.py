@@ -3,12 +3,10 @@
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
 
-from aletheia.adapters.embedding.items import embed_with
-from aletheia.analysis.ports import Embedder
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration, calibrate
 from tasks.clients.content import get_calibrations
-from tasks.clients.embedding import get_item_embedder
+from tasks.clients.embedding import get_item_embedder, get_item_embedding
 from tasks.policies import STEP
 
 MEANINGS = {
@@ -26,7 +24,7 @@ async def choose_model(model: str | None) -> str:
         Misconfigured: the mock embeds, whose vectors have no meaning.
         InvalidTask: `unsupported_model`.
     """
-    embedder = await _embedder()
+    embedder = await get_item_embedder()
     if embedder.is_mock:
         reason = "the mock embeds, and nothing can be fitted to vectors that mean nothing"
         raise Misconfigured("PROCESSING_MODE", reason)
@@ -41,7 +39,7 @@ async def fit_model(model: str) -> Calibration:
         InvalidTask: `not_calibrated`; its vectors cannot tell the pairs apart.
     """
     try:
-        return await calibrate(model, embed_with(await _embedder(), model))
+        return await calibrate(model, await get_item_embedding(model))
     except ValueError as hopeless:
         message = f"{model} cannot tell the labelled pairs apart: {hopeless}"
         raise InvalidTask("not_calibrated", message) from hopeless
@@ -96,7 +94,3 @@ def describe(calibration: Calibration) -> str:
             f"Labelled pairs: `{calibration.labels[:12]}`.",
         ]
     )
-
-
-async def _embedder() -> Embedder:
-    return await get_item_embedder()

@@ -8,11 +8,10 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging import get_logger
 
-from aletheia.adapters.events.webhook import WEBHOOK
 from aletheia.errors import AletheiaError
 from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
-from aletheia.events.ports import EventSink
+from aletheia.events.ports import WEBHOOK, EventSink
 from aletheia.gather.errors import RunSuperseded, UnknownRun
 from aletheia.gather.models import Run
 from aletheia.gather.runs import GatherRuns

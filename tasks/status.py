@@ -5,7 +5,6 @@ from typing import Any
 
 from prefect.artifacts import acreate_table_artifact
 
-from aletheia.adapters.embedding.cache import read_hit_rates
 from aletheia.llm.prices import usd_of
 from aletheia.status import (
     CacheStatus,
@@ -16,9 +15,9 @@ from aletheia.status import (
     read_status,
 )
 from tasks.clients.brain import get_outbox
+from tasks.clients.embedding import get_hit_rates
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.mode import choose_mode
-from tasks.clients.store import get_volatile_store
 
 
 async def read_system_status(
@@ -55,7 +54,7 @@ async def read_system_status(
             CacheStatus(
                 name=rate.name, hits=rate.hits, misses=rate.misses, share=round(rate.share, 4)
             )
-            for rate in await read_hit_rates(await get_volatile_store())
+            for rate in await get_hit_rates()
         ]
 
     return await read_status(

@@ -16,12 +16,10 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 from pydantic import BaseModel, ConfigDict
 
-from aletheia.adapters.events.redis import REDIS
-from aletheia.adapters.events.webhook import WEBHOOK
 from aletheia.errors import AletheiaError
 from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
-from aletheia.events.ports import EventSink
+from aletheia.events.ports import REDIS, WEBHOOK, EventSink
 from aletheia.llm import answers
 from aletheia.quality.evaluation_store import list_lost_requests
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox

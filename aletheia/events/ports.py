@@ -1,9 +1,13 @@
 """What events are delivered through: sinks, one for each kind of receiver."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from aletheia.events.log import SavedEvent
+
+REDIS: Final = "redis"
+WEBHOOK: Final = "webhook"
+"""Kinds of receivers, as errors and cursors call them."""
 
 
 class EventSink(Protocol):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from aletheia.adapters.embedding.cache import EmbeddingCache
+from aletheia.adapters.embedding.cache import EmbeddingCache, HitRate, read_hit_rates
 from aletheia.adapters.embedding.hybrid import HybridEmbedder
 from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.items import ItemModel, embed_with, name_vectors_of
@@ -17,6 +17,7 @@ from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.errors import InvalidTask, Misconfigured
+from aletheia.items.calibration import Embed
 from aletheia.settings import DEFAULT_MODELS
 from blocks import OpenAICredentials
 from tasks.clients.blocks import LoadedBlock, load_block
@@ -111,6 +112,16 @@ async def get_item_model() -> ItemModel:
     parts = (name, settings.embedding_dimensions, settings.long_text)
     vectors = " ".join(str(part) for part in parts if part)
     return ItemModel(name, vectors, embed_with(embedder, asked))
+
+
+async def get_item_embedding(model: str) -> Embed:
+    """Return what embeds items with one model, in the embedder's own words."""
+    return embed_with(await get_item_embedder(), model)
+
+
+async def get_hit_rates() -> list[HitRate]:
+    """Read how often the cache of vectors had what was asked for."""
+    return await read_hit_rates(await get_volatile_store())
 
 
 async def get_ollama() -> OllamaClient:

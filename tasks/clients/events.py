@@ -1,8 +1,8 @@
 """What sends events: Prefect, Redis and webhooks."""
 
-from aletheia.adapters.events.redis import REDIS, RedisEvents
-from aletheia.adapters.events.webhook import WEBHOOK, Webhooks
-from aletheia.events.ports import EventSink
+from aletheia.adapters.events.redis import RedisEvents
+from aletheia.adapters.events.webhook import Webhooks
+from aletheia.events.ports import REDIS, WEBHOOK, EventSink
 from blocks import EventCredentials
 from tasks.clients.blocks import load_block
 from tasks.prefect_events import PREFECT, PrefectEvents

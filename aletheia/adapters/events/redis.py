@@ -4,7 +4,9 @@ See https://redis.io/docs/latest/develop/pubsub/: a message reaches those who li
 moment, so one that nobody hears is sent all the same. Who was away reads the kept log.
 """
 
-from typing import Final
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
+from typing import Final, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -13,10 +15,8 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.events.log import SavedEvent
+from aletheia.events.ports import REDIS
 from aletheia.store.project_id import check_project_id
-
-REDIS: Final = "redis"
-"""What errors call it, and the kind of sink it is."""
 
 ADDRESS: Final = "REDIS_URL"
 """The setting that errors point to."""
@@ -64,12 +64,28 @@ class RedisEvents:
         """
         del address
         channel = name_channel(event.project_id)
-        try:
+        with _translating():
             await self._client.publish(  # pyright: ignore[reportUnknownMemberType]
                 channel, event.body
             )
-        except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-            reason = f"the server refuses the credentials in it: {type(error).__name__}"
-            raise Misconfigured(ADDRESS, reason) from None
-        except (RedisError, OSError) as error:
-            raise Unavailable(REDIS, f"{type(error).__name__}: {error}"[:200]) from None
+
+    async def ping(self) -> None:
+        """Check that the server answers.
+
+        Raises:
+            Unavailable: the server is out of reach, too slow, or does not answer for now.
+            Misconfigured: it refuses our credentials.
+        """
+        with _translating():
+            await cast("Awaitable[object]", self._client.ping())  # pyright: ignore[reportUnknownMemberType]
+
+
+@contextmanager
+def _translating() -> Generator[None]:
+    try:
+        yield
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+        reason = f"the server refuses the credentials in it: {type(error).__name__}"
+        raise Misconfigured(ADDRESS, reason) from None
+    except (RedisError, OSError) as error:
+        raise Unavailable(REDIS, f"{type(error).__name__}: {error}"[:200]) from None

@@ -23,9 +23,7 @@ from yarl import URL
 from aletheia.adapters.http import HttpClient
 from aletheia.errors import InvalidTask, Misconfigured, Refused, Unavailable
 from aletheia.events.log import SavedEvent
-
-WEBHOOK: Final = "webhook"
-"""What errors call it, and the kind of sink it is."""
+from aletheia.events.ports import WEBHOOK
 
 ALLOWED_HOSTS: Final = "WEBHOOK_ALLOWED_HOSTS"
 SECRET: Final = "WEBHOOK_SECRET"  # noqa: S105 - the name of a setting
