@@ -6,17 +6,37 @@ printed.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from rich.console import Console
 
 from blocks import StoreCredentials, UpstreamCredentials
-from deployments.doctor import machine, services
+from deployments.doctor import dependencies, machine, services
 from deployments.doctor.clocks import check_clocks
 from deployments.doctor.probe import PROBE_TIMEOUT_S, check_run
-from deployments.doctor.results import CHECK_TIMEOUT_S, Check, CheckResult, run_check
+from deployments.doctor.results import (
+    CHECK_TIMEOUT_S,
+    DEPENDENCY_TIMEOUT_S,
+    Check,
+    CheckResult,
+    run_check,
+)
 
 PROBE_RUN: Final = "run scheduled, run, cancelled"
+
+DEPENDENCIES: Final[Mapping[str, Check]] = {
+    "departments": dependencies.check_departments,
+    "chat model": dependencies.check_llm,
+    "Brain": dependencies.check_brain,
+    "Redis": dependencies.check_redis,
+    "webhooks": dependencies.check_webhooks,
+}
+
+NEED_SERVER: Final = (
+    *("closed to strangers", "block aletheia-store", "data directory", "store", "clocks"),
+    *("block aletheia-upstream", "upstream", *DEPENDENCIES, "deployments", "worker"),
+)
 
 
 def examine(console: Console | None = None, *, skip_run: bool = False) -> list[CheckResult]:
@@ -45,11 +65,12 @@ async def _examine(console: Console | None, *, skip_run: bool) -> list[CheckResu
     await run("Python", machine.check_python)
     await run("versions", machine.check_versions)
     await run("settings", machine.check_settings)
+    await run(".env", machine.check_secrets_file)
     await run("default model", machine.check_model)
     if not await run("Prefect server", services.check_server):
-        needing = ("block aletheia-store", "block aletheia-upstream", "deployments", "worker")
-        skip("needs the Prefect server", *needing, PROBE_RUN)
+        skip("needs the Prefect server", *NEED_SERVER, PROBE_RUN)
         return results
+    await run("closed to strangers", services.check_closed)
     if await run("block aletheia-store", lambda: services.check_block(StoreCredentials)):
         await run("data directory", services.check_data_dir)
         await run("store", services.check_store)
@@ -60,6 +81,8 @@ async def _examine(console: Console | None, *, skip_run: bool) -> list[CheckResu
         await run("upstream", services.check_upstream)
     else:
         skip("needs the block", "upstream")
+    for name, check in DEPENDENCIES.items():
+        await run(name, check, DEPENDENCY_TIMEOUT_S)
     is_deployed = await run("deployments", services.check_deployments)
     is_served = await run("worker", services.check_worker)
     if skip_run:

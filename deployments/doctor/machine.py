@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import platform
+import stat
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -16,6 +17,7 @@ from aletheia.adapters.ollama.embedder import short_name
 from aletheia.errors import AletheiaError, ModelUnavailable
 from aletheia.settings import EmbeddingSettings, OllamaSettings
 from blocks import OpenAICredentials
+from deployments import ROOT
 from deployments.configuration import find_faults
 from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed
 from deployments.doctor.services import load_block
@@ -66,6 +68,17 @@ async def check_settings() -> str:
             "; ".join(map(str, faults)), "fix .env; docs/configuration.md lists every variable"
         )
     return "every variable is valid"
+
+
+async def check_secrets_file() -> str:
+    """Check that nobody else reads `.env`."""
+    file = ROOT / ".env"
+    if not file.exists():
+        return "there is none"
+    if (mode := stat.S_IMODE(file.stat().st_mode)) & (stat.S_IRWXG | stat.S_IRWXO):
+        found = f"{file} is open to other users (mode {mode:o}), and may hold secrets"
+        raise CheckFailed(found, f"chmod 600 {file}")
+    return f"{file} is read by its owner alone"
 
 
 class _UnusedHub(HuggingFaceHub):

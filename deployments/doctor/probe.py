@@ -18,8 +18,8 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
+from deployments.declarations import read_declarations
 from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed
-from deployments.setup import read_declarations
 
 SCHEDULE_TIMEOUT_S: Final = 45.0
 """For the server to schedule a run of a new deployment; it looks every 5 s, or every 60."""

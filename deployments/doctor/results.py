@@ -15,6 +15,7 @@ from aletheia.errors import AletheiaError
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 
 CHECK_TIMEOUT_S: Final = 60.0
+DEPENDENCY_TIMEOUT_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,7 @@ class CheckResult:
 
 
 class CheckFailed(Exception):
-    """A check found a problem.
-
-    Args:
-        found: the problem.
-        advice: what to do about it.
-        state: of the result.
-    """
+    """A check found a problem: what it is, what to do about it, and the state of the result."""
 
     def __init__(self, found: str, advice: str, state: State = "failed") -> None:
         super().__init__(found, advice, state)

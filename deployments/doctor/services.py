@@ -9,17 +9,21 @@ from typing import Final, TypeVar, cast
 import prefect
 import psutil
 from prefect.blocks.core import Block
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import WorkerFilter
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
+from aletheia.errors import Misconfigured, Unavailable
 from aletheia.intake.rows import ROWS
 from aletheia.settings import IntakeSettings
 from aletheia.store.format import check_format
 from blocks import StoreCredentials, UpstreamCredentials
+from deployments import setup
+from deployments.declarations import read_declarations
 from deployments.doctor.results import CheckFailed
-from deployments.setup import DOCUMENT, read_declarations
+from deployments.doctor.scratch import check_operations
+from deployments.setup import DOCUMENT
 
 NETWORK_FILE_SYSTEMS: Final = frozenset(
     {
@@ -30,20 +34,23 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
 )
 """File systems whose locks, and with them the embedded store, are not reliable."""
 
+FOREIGN_ORIGIN: Final = "https://elsewhere.example"
+
 B = TypeVar("B", bound=Block)
 
 
 async def check_server() -> str:
-    """Check that the Prefect server answers, in our version."""
+    """Check that the Prefect server answers, lets us in, and is of our version."""
     url = get_current_settings().api.url
     if url is None:
         raise CheckFailed("no server is configured", "make up, or set PREFECT_API_URL")
     async with get_client() as client:
-        if await client.api_healthcheck() is not None:
-            raise CheckFailed(
-                f"{url} does not answer", "start it (make up), or fix PREFECT_API_URL"
-            )
-        version = await client.api_version()
+        try:
+            version = await setup.check_server(client)
+        except Unavailable as error:
+            raise CheckFailed(str(error), "start it (make up), or fix PREFECT_API_URL") from None
+        except Misconfigured as error:
+            raise CheckFailed(str(error), f"set {error.name} in .env") from None
     found = f"{url}, Prefect {version}"
     # The server speaks its own API version where it is an older one.
     if _minor(version) != _minor(prefect.__version__):
@@ -55,6 +62,34 @@ async def check_server() -> str:
 
 def _minor(version: str) -> list[str]:
     return version.split(".")[:2]
+
+
+async def check_closed() -> str:
+    """Check that the Prefect server keeps out who has no password, and pages of other origins."""
+    api = get_current_settings().api
+    async with PrefectClient(api.url or "") as stranger:
+        try:
+            await stranger.api_version()
+        except PrefectHTTPStatusError:
+            pass
+        else:
+            raise CheckFailed(
+                f"{api.url} is open: who reaches it reads every secret and runs code in the worker",
+                "make down, make up; or start it with PREFECT_SERVER_API_AUTH_STRING=user:password "
+                "and set PREFECT_API_AUTH_STRING here",
+            )
+        answer = await stranger.request("GET", "/health", headers={"Origin": FOREIGN_ORIGIN})
+    if answer.headers.get("Access-Control-Allow-Origin") in ("*", FOREIGN_ORIGIN):
+        raise CheckFailed(
+            f"{api.url} answers pages of any origin",
+            "start it with PREFECT_SERVER_CORS_ALLOWED_ORIGINS set to its own address",
+            "warning",
+        )
+    password = (api.auth_string.get_secret_value() if api.auth_string else "").partition(":")[2]
+    if 0 < len(password) < setup.MIN_KEY_LENGTH:
+        found = f"its password has {len(password)} characters, {setup.MIN_KEY_LENGTH} are needed"
+        raise CheckFailed(found, "openssl rand -hex 32 makes one; set it on both sides")
+    return "asks for a password, and refuses pages of other origins"
 
 
 async def check_block(block: type[B]) -> str:
@@ -112,6 +147,7 @@ async def check_store() -> str:
     try:
         await store.open()
         await check_format(store)
+        await check_operations(store)
         tasks = await store.count(ROWS, {})
         skew = await store.clock_skew_s()
     finally:
@@ -175,6 +211,9 @@ async def check_worker() -> str:
                 found = await client.read_work_pool(pool.name)
             except ObjectNotFound:
                 raise CheckFailed(f"work pool {pool.name} is missing", "aletheia setup") from None
+            if found.base_job_template != pool.base_job_template():
+                whose = f"the job template of work pool {pool.name}"
+                raise CheckFailed(f"{whose} is not the declared one", "aletheia setup")
             if found.is_paused:
                 raise CheckFailed(f"work pool {pool.name} is paused", "resume it in the Prefect UI")
             online = await client.read_workers_for_work_pool(

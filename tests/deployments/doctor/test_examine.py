@@ -9,12 +9,21 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 from rich.console import Console
 
-from blocks import StoreCredentials, UpstreamCredentials
+from blocks import (
+    BrainCredentials,
+    EventCredentials,
+    LLMCredentials,
+    StoreCredentials,
+    UpstreamCredentials,
+)
 from deployments.configuration import find_faults
+from deployments.doctor import machine, services
 from deployments.doctor.examine import examine
 from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, CheckResult, run_check, show
 from deployments.doctor.services import NETWORK_FILE_SYSTEMS, file_system
 from deployments.local import Local
+from deployments.setup import find_webhook_fault
+from tests.deployments.impostor import impersonating, signing_in
 
 
 async def healthy() -> str:
@@ -98,6 +107,81 @@ def test_the_kind_of_a_file_system_is_that_of_its_mount():
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse.sshfs"])
 def test_network_file_systems_are_known(kind: str):
     assert kind in NETWORK_FILE_SYSTEMS
+
+
+@pytest.mark.parametrize(("mode", "state"), [(0o600, "ok"), (0o644, "failed"), (0o660, "failed")])
+async def test_secrets_in_a_file_that_others_read_are_found(
+    mode: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    assert (await run_check("x", machine.check_secrets_file, CHECK_TIMEOUT_S)).state == "ok"
+    (tmp_path / ".env").write_text("API_TOKEN=hunter2\n")
+    (tmp_path / ".env").chmod(mode)
+    result = await run_check("x", machine.check_secrets_file, CHECK_TIMEOUT_S)
+    assert result.state == state
+    assert ("chmod 600" in result.advice) is (state == "failed")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("sign_in", "fault"), [("", "is not set"), ("aletheia:wrong", "is not the one")]
+)
+def test_a_missing_and_a_wrong_password_are_said_with_the_variable(
+    server: str, sign_in: str, fault: str
+):
+    with signing_in(f"{server}/api", sign_in):
+        results = {result.check: result for result in examine(skip_run=True)}
+    assert f"PREFECT_API_AUTH_STRING: {fault}" in results["Prefect server"].found
+    assert "PREFECT_API_AUTH_STRING" in results["Prefect server"].advice
+    assert results["worker"].state == "skipped"
+
+
+def test_an_open_server_is_a_failure():
+    with impersonating() as (port, _), signing_in(f"http://127.0.0.1:{port}/api", ""):
+        result = asyncio.run(run_check("x", services.check_closed, CHECK_TIMEOUT_S))
+    assert result.state == "failed"
+    assert "is open" in result.found
+    assert "PREFECT_SERVER_API_AUTH_STRING" in result.advice
+
+
+@pytest.mark.timeout(300)
+def test_keys_that_are_short_or_missing_are_failures(everything: Local, server: str):
+    del everything, server
+    EventCredentials(webhook_secret=SecretStr("short")).save("default", overwrite=True)
+    BrainCredentials(
+        service_base_url="http://127.0.0.1:1", service_api_key=SecretStr("k" * 15)
+    ).save("default", overwrite=True)
+    LLMCredentials(openrouter_api_key=SecretStr("hunter2"), base_url="http://127.0.0.1:1/v1").save(
+        "default", overwrite=True
+    )
+    results = {result.check: result for result in examine(skip_run=True)}
+    assert "WEBHOOK_SECRET has 5 characters" in results["webhooks"].found
+    assert "BRAIN_SERVICE_API_KEY has 15 characters" in results["Brain"].found
+    assert results["chat model"].state == "failed"
+    assert "hunter2" not in str(results)
+    EventCredentials(redis_url=SecretStr("redis://127.0.0.1:1")).save("default", overwrite=True)
+    results = {result.check: result for result in examine(skip_run=True)}
+    assert results["Redis"].state == "failed"
+    assert results["webhooks"].state == "ok"
+    for block in (EventCredentials(), BrainCredentials(), LLMCredentials()):
+        block.save("default", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("secret", "url", "is_fault"),
+    [
+        ("", "https://receiver.example", True),
+        ("  ", "https://receiver.example", True),
+        ("a secret of some length", "https://receiver.example", False),
+        ("", None, False),
+        ("", "", False),
+    ],
+)
+def test_a_webhook_without_a_secret_is_a_fault(secret: str, url: str | None, is_fault: bool):
+    fault = find_webhook_fault(secret, url)
+    assert (fault is not None) is is_fault
+    if fault is not None:
+        assert "WEBHOOK_SECRET: is not set" in str(fault)
 
 
 def test_without_a_server_what_needs_it_is_skipped():
