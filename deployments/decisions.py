@@ -23,11 +23,7 @@ _SHOWN = 160
 def read_duplicates(
     project_id: str, limit: int
 ) -> tuple[list[KeptDecision], Mapping[str, SavedItem]]:
-    """List what was dropped in a project, newest first, and what that repeats by its id.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-    """
+    """List what was dropped in a project, newest first, and what that repeats by its id."""
 
     async def read() -> tuple[list[KeptDecision], Mapping[str, SavedItem]]:
         async with open_session():
@@ -42,12 +38,7 @@ def read_duplicates(
 
 
 def undo(project_id: str, decision_id: str, user_id: str) -> UndoneItem:
-    """Save an item that was dropped, here and now, as a run.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-        UndoRefused: see `ProjectDecisions.undo`.
-    """
+    """Save an item that was dropped, here and now, as a run."""
     return asyncio.run(undo_duplicate(project_id, decision_id, user_id))
 
 

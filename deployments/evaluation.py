@@ -7,36 +7,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aletheia.errors import AletheiaError
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
-from deployments.runs import wait_for_run
+from deployments.runs import explain_end, wait_for_run
 from tasks.clients.evaluations import get_evaluations
 from tasks.evaluation_requests import ask_for_evaluation, start_evaluation
 from tasks.session import open_session
-
-
-class EvaluationEnded(AletheiaError):
-    """The run of an evaluation ended without a result.
-
-    Args:
-        run_id: the run.
-        state: how it ended.
-        reason: what Prefect says about it.
-    """
-
-    code = "evaluation_ended"
-
-    def __init__(self, run_id: str, state: str, reason: str) -> None:
-        super().__init__(run_id, state, reason)
-        self.run_id, self.state, self.reason = run_id, state, reason
-
-    def __str__(self) -> str:
-        return (
-            f"run {self.run_id} is {self.state} without a result: {self.reason}; `--force` starts "
-            "another one"
-        )
 
 
 def evaluate(
@@ -51,50 +28,32 @@ def evaluate(
     """Start an evaluation at the workers, wait for it, and return the result.
 
     A version that was evaluated answers at once, unless it is forced.
-
-    Raises:
-        InvalidTask: `invalid_project_id`, `unknown_department`, `ambiguous_department`.
-        Misconfigured: the flow is not deployed.
-        EvaluationEnded: the run ended without a result.
     """
     check_project_id(project_id)
-    return asyncio.run(
-        _start_and_wait(
-            project_id, number, user_id, console, department=department, is_forced=is_forced
-        )
-    )
 
+    async def start_and_wait() -> EvaluationReport:
+        async with open_session():
+            store = await get_evaluations(project_id)
+            asked = await ask_for_evaluation(
+                store,
+                project_id,
+                number,
+                user_id,
+                department=department,
+                is_auto=False,
+                is_forced=is_forced,
+            )
+            if asked.stored is not None:
+                return EvaluationReport.from_document(asked.stored, was_stored=True)
+            run_id = await start_evaluation(store, asked.request)
+            console.print(f"Run {run_id}", highlight=False, markup=False)
+            state = await wait_for_run(run_id)
+            stored = await store.find_result(asked.request)
+            if stored is None:
+                raise explain_end(run_id, state, "; `--force` starts another one")
+            return EvaluationReport.from_document(stored)
 
-async def _start_and_wait(
-    project_id: str,
-    number: int | None,
-    user_id: str,
-    console: Console,
-    *,
-    department: str | None,
-    is_forced: bool,
-) -> EvaluationReport:
-    async with open_session():
-        store = await get_evaluations(project_id)
-        asked = await ask_for_evaluation(
-            store,
-            project_id,
-            number,
-            user_id,
-            department=department,
-            is_auto=False,
-            is_forced=is_forced,
-        )
-        if asked.stored is not None:
-            return EvaluationReport.from_document(asked.stored, was_stored=True)
-        run_id = await start_evaluation(store, asked.request)
-        console.print(f"Run {run_id}", highlight=False, markup=False)
-        state = await wait_for_run(run_id)
-        stored = await store.find_result(asked.request)
-        if stored is None:
-            reason = state.message or "no reason was given"
-            raise EvaluationEnded(str(run_id), state.type.value.lower(), reason)
-        return EvaluationReport.from_document(stored)
+    return asyncio.run(start_and_wait())
 
 
 def show(report: EvaluationReport, console: Console, *, as_json: bool) -> None:

@@ -1,20 +1,20 @@
 """Commands about gather runs: start and follow one, resume one."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import orjson
 from prefect.client.orchestration import get_client
 from rich.console import Console
 
-from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.errors import InvalidTask
 from aletheia.events.log import EventLog
 from aletheia.store.project_id import check_project_id
 from deployments.event_lines import describe
+from deployments.runs import explain_end
 from tasks.clients.store import get_store
 from tasks.gather_resuming import resume_gather_run
 from tasks.runs import start_run
@@ -29,25 +29,6 @@ STATE_EVERY_S: Final = 3.0
 """Between two looks at the run itself, seconds."""
 
 
-class GatherEnded(AletheiaError):
-    """A gather run ended without a report.
-
-    Args:
-        run_id: the run.
-        state: how it ended.
-        reason: what Prefect says about it.
-    """
-
-    code = "gather_ended"
-
-    def __init__(self, run_id: str, state: str, reason: str) -> None:
-        super().__init__(run_id, state, reason)
-        self.run_id, self.state, self.reason = run_id, state, reason
-
-    def __str__(self) -> str:
-        return f"run {self.run_id} is {self.state}: {self.reason}"
-
-
 def gather(
     project_id: str,
     user_id: str,
@@ -57,14 +38,7 @@ def gather(
     is_evaluated: bool,
     webhook_url: str | None,
 ) -> bool:
-    """Start a run at the workers and print its events until its end; return whether it completed.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-        Misconfigured: the flow is not deployed.
-        Unavailable: Prefect does not take the run.
-        GatherEnded: the run ended without a report.
-    """
+    """Start a run at the workers, print its events; return whether it completed."""
     check_project_id(project_id)
     parameters = {
         "project_id": project_id,
@@ -73,29 +47,33 @@ def gather(
         "enable_auto_evaluation": is_evaluated,
         "webhook_url": webhook_url,
     }
-    return asyncio.run(_start_and_follow(project_id, parameters, console))
+
+    async def start_and_follow() -> bool:
+        async with open_session():
+            log = EventLog(await get_store())
+            before = await log.end(project_id)
+            run = await start_run(DEPLOYMENT, parameters)
+            console.print(f"Run {run.name}, {run.id}", highlight=False, markup=False)
+            following = asyncio.create_task(_follow(log, project_id, before, str(run.id), console))
+            try:
+                return await _await_end(following, run.id)
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+    return asyncio.run(start_and_follow())
 
 
 def resume(run_id: str, max_iterations: int | None, thresholds: Mapping[str, float]) -> str:
     """Resume a run from this process; return what becomes of it, in words.
 
-    Args:
-        run_id: of the flow run.
-        max_iterations: of the whole run; `None` leaves them.
-        thresholds: quality, 0 to 100, by a department's slug.
-
-    Raises:
-        AletheiaError: it cannot go on, or not with these.
+    `max_iterations` are those of the whole run, `thresholds` qualities by a department's slug.
     """
     return asyncio.run(resume_gather_run(run_id, max_iterations, thresholds))
 
 
 def read_thresholds(words: Sequence[str]) -> dict[str, float]:
-    """Read thresholds from words such as `legal=85`.
-
-    Raises:
-        InvalidTask: `invalid_override`.
-    """
+    """Read thresholds from words such as `legal=85`."""
     thresholds: dict[str, float] = {}
     for word in words:
         slug, is_given, number = word.rpartition("=")
@@ -106,22 +84,6 @@ def read_thresholds(words: Sequence[str]) -> dict[str, float]:
         if not slug or not is_given:
             raise InvalidTask("invalid_override", f"--threshold takes DEPARTMENT=X, not {word!r}")
     return thresholds
-
-
-async def _start_and_follow(
-    project_id: str, parameters: Mapping[str, Any], console: Console
-) -> bool:
-    async with open_session():
-        log = EventLog(await get_store())
-        before = await log.end(project_id)
-        run = await start_run(DEPLOYMENT, parameters)
-        console.print(f"Run {run.name}, {run.id}", highlight=False, markup=False)
-        following = asyncio.create_task(_follow(log, project_id, before, str(run.id), console))
-        try:
-            return await _await_end(following, run.id)
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
 
 
 async def _follow(
@@ -141,19 +103,11 @@ async def _follow(
 
 async def _await_end(following: asyncio.Task[bool], run_id: UUID) -> bool:
     """Wait for a run's last event, and check now and then that it may still come."""
-    began = time.monotonic()
     async with get_client() as client:
-        while True:
-            done, _ = await asyncio.wait({following}, timeout=STATE_EVERY_S)
-            if done:
-                return following.result()
+        while not following.done():
             state = (await client.read_flow_run(run_id)).state
-            if state is None or not state.is_final():
-                continue
-            # The last event may have been added since the log was read.
-            done, _ = await asyncio.wait({following}, timeout=STATE_EVERY_S)
-            if done:
-                return following.result()
-            seconds = time.monotonic() - began
-            reason = state.message or f"no reason was given; it took {seconds:.0f} s"
-            raise GatherEnded(str(run_id), state.type.value.lower(), reason)
+            # The last event of a run that is over may have been added since the log was read.
+            await asyncio.wait({following}, timeout=STATE_EVERY_S)
+            if not following.done() and state is not None and state.is_final():
+                raise explain_end(run_id, state)
+    return following.result()

@@ -28,14 +28,10 @@ _COLUMNS: Final = ("project", "what", "before", "after", "examples")
 
 @dataclass(frozen=True, slots=True)
 class ReconcileEnd:
-    """How a run ended, and the table it left.
+    """How a run ended, in Prefect's words, and the table it left, in a sentence too.
 
-    Attributes:
-        run_id: the run.
-        state: Prefect's word for it, such as `completed`; anything else is a failure.
-        reason: what Prefect says about it.
-        summary: the differences in one sentence; empty if the run came to no table.
-        rows: of the table: the project, what differed, how often before and after, and examples.
+    Without a table `summary` is empty. Rows have the project, what differed, how often before and
+    after, and examples.
     """
 
     run_id: str
@@ -53,26 +49,19 @@ class ReconcileEnd:
 def reconcile(project_id: str | None, console: Console) -> ReconcileEnd:
     """Start a comparison of the Brain with the store at the workers, and wait for its end.
 
-    Args:
-        project_id: the project; `None` for all that had a gather run.
-        console: where the run is named.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-        Misconfigured: the flow is not deployed.
-        Unavailable: Prefect does not take the run.
+    Without a project it is about all that had a gather run.
     """
     if project_id is not None:
         check_project_id(project_id)
-    return asyncio.run(_start_and_wait(project_id, console))
 
+    async def start_and_wait() -> ReconcileEnd:
+        run_id = (await start_run(DEPLOYMENT, {"project_id": project_id})).id
+        console.print(f"Run {run_id}", highlight=False, markup=False)
+        state = await wait_for_run(run_id)
+        found = await _read_table(run_id)
+        return ReconcileEnd(str(run_id), state.type.value.lower(), state.message or "", *found)
 
-async def _start_and_wait(project_id: str | None, console: Console) -> ReconcileEnd:
-    run_id = (await start_run(DEPLOYMENT, {"project_id": project_id})).id
-    console.print(f"Run {run_id}", highlight=False, markup=False)
-    state = await wait_for_run(run_id)
-    summary, rows = await _read_table(run_id)
-    return ReconcileEnd(str(run_id), state.type.value.lower(), state.message or "", summary, rows)
+    return asyncio.run(start_and_wait())
 
 
 async def _read_table(run_id: UUID) -> tuple[str, tuple[dict[str, Any], ...]]:

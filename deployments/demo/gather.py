@@ -34,18 +34,9 @@ MAX_ITERATIONS: Final = 13
 
 
 def run_gather(local: Local, steps: Steps, *, is_made_up: bool) -> bool:
-    """Run a gather and print what came of it.
+    """Run a gather and print what came of it; return whether it did what it should.
 
-    Args:
-        local: where everything runs; its embedded store is used.
-        steps: told what happens.
-        is_made_up: whether vectors mean nothing, as they are a mock's or a fake's.
-
-    Returns:
-        Whether it did what it should.
-
-    Raises:
-        ProgramFailed: the run did not complete.
+    Vectors of a mock or a fake mean nothing: they are made up.
     """
     departments = example_departments()
     _introduce(steps.console, departments)

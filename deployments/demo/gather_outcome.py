@@ -34,12 +34,7 @@ EVALUATIONS_WITHIN_S: Final = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The status of an evaluation that the run asked for.
-
-    Attributes:
-        run_id: the run that does it; `None` as long as none is known.
-        score: 0 to 100; `None` while it is not done.
-    """
+    """An evaluation that the run asked for: the run that does it, and the score, once known."""
 
     run_id: str | None
     score: float | None
@@ -50,12 +45,9 @@ class Outcome:
     """The outcome of the gather, as stores and server have it.
 
     Attributes:
-        run: with its progress and its report.
         faults: what was said of departments that cannot be used.
-        made: items that the run has saved, by department.
-        mocks: those of them that are marked as made up.
+        made: items that the run has saved, by department; `mocks` are marked as made up.
         theirs: documents of the application.
-        events: of the project, in order.
         repeats: what was dropped; rows of the run's artifact.
         evaluations: those that were asked for, by department.
     """
@@ -130,13 +122,7 @@ async def save_documents(directory: Path) -> None:
 async def read_outcome(
     directory: Path, run_id: str, repeats: Sequence[Mapping[str, Any]]
 ) -> Outcome:
-    """Read the outcome of a run from the stores.
-
-    Args:
-        directory: of the stores.
-        run_id: the run.
-        repeats: rows of the run's table of duplicates.
-    """
+    """Read the outcome of a run from the stores in a directory."""
     async with AsyncExitStack() as opened:
         documents, content = EmbeddedDocuments(directory), EmbeddedContent(directory, PROJECT)
         for store in (documents, content):

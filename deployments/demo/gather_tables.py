@@ -29,16 +29,9 @@ def show(
     *,
     is_made_up: bool,
 ) -> bool:
-    """Print the outcome of a gather, and whether it is as expected.
+    """Print the outcome of a gather; return whether it is as expected.
 
-    Args:
-        console: where to.
-        outcome: of the gather.
-        departments: those of the application.
-        is_made_up: whether vectors, and so similarities, mean nothing.
-
-    Returns:
-        Whether it is.
+    Vectors that are made up, and so similarities, mean nothing.
     """
     console.print()
     console.print(_tabulate_departments(outcome))

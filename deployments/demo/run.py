@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -56,20 +55,10 @@ def ignored_variables() -> list[str]:
 
 
 def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
-    """Run the demo.
-
-    Args:
-        steps: prints what happens.
-        tasks: how many good ones; the faulty ones come on top.
-        keep: leave everything running at the end.
+    """Run the demo with so many good tasks; faulty ones come on top.
 
     Returns:
         Whether every good task was reported succeeded and every faulty one failed with its code.
-
-    Raises:
-        ProgramFailed: something did not start, or the run did not do its work.
-        Misconfigured: the settings refuse what the demo needs.
-        Unavailable: another demo is under way here.
     """
     settings = EmbeddingSettings()
     if settings.environment == "production":
@@ -107,12 +96,18 @@ def _run(
         os.environ["PREFECT_HOME"] = str(local.directory)
         local.directory.mkdir()
         variables = dict.fromkeys(ignored_variables(), "") | {
-            "ALETHEIA_DATA_DIR": str(local.directory)
+            "ALETHEIA_DATA_DIR": str(local.directory),
+            "LLM_PROVIDER": "mock",
         }
         if settings.is_remote:
             with steps.step("Start example providers"):
                 options = ["--ollama-fails-after", "1"] if mode == "hybrid" else []
-                variables |= local.start_providers(options) | EXAMPLE_LIMITS
+                providers = local.start_example("providers", options)
+                variables |= EXAMPLE_LIMITS | {
+                    "OLLAMA_BASE_URL": f"{providers.url}",
+                    "OPENAI_BASE_URL": f"{providers.url}/v1",
+                    "OPENAI_API_KEY": "sk-example",
+                }
         if mode == "hybrid":
             variables["HYBRID_MODEL_MAP"] = json.dumps(STAND_INS)
         model = DEFAULT_MODELS[mode]
@@ -145,7 +140,7 @@ def _run(
         if keep:
             set_schedule(local, is_active=True)
         seconds = time.monotonic() - began
-        _print_end(steps.console, local.directory, seconds=seconds, keep=keep)
+        _print_end(steps.console, local, seconds=seconds, keep=keep)
         return is_as_expected
     finally:
         if not keep:
@@ -163,45 +158,37 @@ def _introduce(console: Console, settings: EmbeddingSettings, tasks: int) -> Non
         highlight=False,
     )
     if settings.processing_mode == "mock":
-        console.print(
-            Panel(
-                "PROCESSING_MODE=mock: no model runs. Vectors are made up from the text, cost "
-                "nothing and mean nothing; every record says so.",
-                title="THIS IS A MOCK",
-                style="bold red",
-            )
+        title = "THIS IS A MOCK"
+        story = (
+            "PROCESSING_MODE=mock: no model runs. Vectors are made up from the text, cost nothing "
+            "and mean nothing; every record says so."
         )
     elif settings.is_remote:
+        title = "THE PROVIDERS ARE EXAMPLES"
         story = (
-            " The example of Ollama fails after its first request, so that the rest goes to the "
-            "example of OpenAI."
-            if settings.processing_mode == "hybrid"
-            else ""
+            f"PROCESSING_MODE={settings.processing_mode}: no provider is asked. Example servers on "
+            "this machine speak the protocols of OpenAI and Ollama; their vectors are made up from "
+            "the text and mean nothing. No key of yours is used."
         )
-        console.print(
-            Panel(
-                f"PROCESSING_MODE={settings.processing_mode}: no provider is asked. Example "
-                "servers on this machine speak the protocols of OpenAI and Ollama; their vectors "
-                f"are made up from the text and mean nothing. No key of yours is used.{story}",
-                title="THE PROVIDERS ARE EXAMPLES",
-                style="bold red",
+        if settings.processing_mode == "hybrid":
+            story += (
+                " The example of Ollama fails after its first request, so that the rest goes to "
+                "the example of OpenAI."
             )
-        )
-
-
-def _print_end(console: Console, directory: Path, *, seconds: float, keep: bool) -> None:
-    if keep:
-        console.print(
-            f"\n  It is left running: `make down` ends it. Commands such as `aletheia status` ask "
-            f"it with\n  ALETHEIA_DATA_DIR={directory}",
-            highlight=False,
-            soft_wrap=True,
-        )
     else:
-        console.print(
-            "\n  The servers stop now; `make demo KEEP=1` leaves them running to look around.",
-            highlight=False,
-        )
+        return
+    console.print(Panel(story, title=title, style="bold red"))
+
+
+def _print_end(console: Console, local: Local, *, seconds: float, keep: bool) -> None:
+    end = (
+        f"It is left running: `make down` ends it. Commands such as `aletheia status` ask it with\n"
+        f"  ALETHEIA_DATA_DIR={local.directory}\n"
+        f"  Sign in to the Prefect UI with the line in {local.password_file}"
+        if keep
+        else "The servers stop now; `make demo KEEP=1` leaves them running to look around."
+    )
+    console.print(f"\n  {end}", highlight=False, soft_wrap=True)
     console.print(f"  The demo took {seconds:.0f} s.", highlight=False)
 
 

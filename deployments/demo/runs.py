@@ -22,21 +22,10 @@ FINAL_STATES: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
 
 def watch(local: Local, run: str, name: str, steps: Steps, look: Callable[[str], str]) -> str:
-    """Follow a run to its end.
+    """Follow a run to its end; return its name and time.
 
-    Args:
-        local: where it runs.
-        run: its id.
-        name: of its flow.
-        steps: told how it stands.
-        look: called with the run's state, in capitals, some times a second and once more after its
-            end; says how it stands.
-
-    Returns:
-        What is to be said about it.
-
-    Raises:
-        ProgramFailed: it did not complete, or not in time.
+    `look` is called with the run's state, in capitals, some times a second and once more after its
+    end; it returns how things stand.
     """
     began = time.monotonic()
     said_at, started_at = began, None

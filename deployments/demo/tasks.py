@@ -26,16 +26,7 @@ REPETITION_COSINE: Final = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one task, as the upstream has it.
-
-    Attributes:
-        task: what was listed, and how it should end.
-        type: lower case.
-        state: the upstream's word; `rejected` for an entry that has no id.
-        code: why it failed.
-        result: of a task that succeeded.
-        usage: of a task that succeeded.
-    """
+    """The end of one task, as the upstream has it; `rejected` is one that has no id."""
 
     task: ExampleTask
     type: str
@@ -64,16 +55,9 @@ class Outcome:
 def show(
     console: Console, outcomes: Sequence[Outcome], stats: Mapping[str, Any], *, is_made_up: bool
 ) -> bool:
-    """Print the outcomes, and whether they are as expected.
+    """Print the outcomes of all tasks; return whether they are as expected.
 
-    Args:
-        console: where to.
-        outcomes: of all tasks.
-        stats: of the upstream; `elapsed_s` is the time between its first page and last report.
-        is_made_up: whether the vectors mean nothing, as a mock or an example made them.
-
-    Returns:
-        Whether it is.
+    Vectors that are made up, by a mock or an example, mean nothing.
     """
     console.print(_tabulate(outcomes))
     done = [outcome for outcome in outcomes if outcome.result]
@@ -102,15 +86,10 @@ def show(
 def find_neighbours(
     vectors: NDArray[np.float64], *, count: int = NEIGHBOURS
 ) -> tuple[int, list[tuple[int, float]]]:
-    """Find a text that has close neighbours.
+    """Find the text whose `count` nearest are nearest; repetitions are no neighbours.
 
-    Args:
-        vectors: `(n, d)`, not zero, `n > count`.
-        count: how many neighbours.
-
-    Returns:
-        Index of the text, and index and cosine of each neighbour, nearest first. Of all texts it is
-        the one whose last neighbour is nearest; repetitions are no neighbours.
+    `vectors` is `(n, d)`, not zero, `n > count`. Returns the index of the text, and index and
+    cosine of each neighbour, nearest first.
     """
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit @ unit.T
@@ -153,18 +132,11 @@ def collect_outcomes(local: Local, run: str, tasks: Sequence[ExampleTask]) -> li
                 rejected -= 1
                 outcomes.append(Outcome(task, kind, state, None, {}, {}))
                 continue
-            task_id = str(entry.get("id", entry.get("_id")))
-            shown: dict[str, Any] = client.get(url + quote(task_id, safe="")).json()
-            outcomes.append(
-                Outcome(
-                    task,
-                    kind,
-                    shown.get("state", "?"),
-                    shown.get("error", {}).get("code"),
-                    shown.get("result", {}),
-                    shown.get("usage", {}),
-                )
-            )
+            task_id = quote(str(entry.get("id", entry.get("_id"))), safe="")
+            shown: dict[str, Any] = client.get(f"{url}{task_id}").json()
+            code = shown.get("error", {}).get("code")
+            result, usage = shown.get("result", {}), shown.get("usage", {})
+            outcomes.append(Outcome(task, kind, shown.get("state", "?"), code, result, usage))
     return outcomes
 
 

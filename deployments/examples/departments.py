@@ -9,12 +9,9 @@ from typing import Any, Final, cast
 
 @dataclass(frozen=True, slots=True)
 class ExampleDepartment:
-    """A department of the example, and what a gather run should do with it.
+    """A department of the example, as Payload lists it, and what a gather run should do with it.
 
-    Attributes:
-        document: as Payload lists it.
-        is_listed: whether it is active and takes part.
-        is_good: whether it can be used.
+    Only one that `is_listed` is active and takes part, and only one that `is_good` can be used.
     """
 
     document: dict[str, Any]
@@ -27,63 +24,66 @@ class ExampleDepartment:
         return cast("str", self.document["slug"])
 
 
-def example_departments() -> list[ExampleDepartment]:
-    """Return the departments, in the order of their numbers.
-
-    Thresholds fit what the mock writes: the first is reached at once, the next after some batches,
-    the third never, and the last would take more iterations than are left.
-    """
-    support = _make(
-        10,
-        "support",
-        "Rider support",
-        "Answers calls and chats of riders, handles refunds and damage claims, and collects "
-        "feedback after each rental.",
-        threshold=50,
-    )
-    onboarding = _make(
-        20,
-        "onboarding",
-        "Onboarding",
-        "Prepares first days for mechanics and dispatchers: workshop training, tool handling, "
-        "safety briefings and a mentor for the first month.",
-        threshold=75,
-    )
-    safety = _make(
-        31,
-        "safety",
-        "Bike safety",
+_DEPARTMENTS: Final = (
+    (
+        *(10, "support", "Rider support", 50),
+        (
+            "Answers calls and chats of riders, handles refunds and damage claims, and collects "
+            "feedback after each rental."
+        ),
+    ),
+    (
+        *(20, "onboarding", "Onboarding", 75),
+        (
+            "Prepares first days for mechanics and dispatchers: workshop training, tool handling, "
+            "safety briefings and a mentor for the first month."
+        ),
+    ),
+    (
+        *(31, "safety", "Bike safety", 97),
         "Checks brakes and batteries, follows up accidents, and plans recalls with suppliers.",
-        threshold=97,
-    )
-    charging = _make(
-        40,
-        "charging",
-        "Charging stations",
+    ),
+    (
+        *(40, "charging", "Charging stations", 850),
         "Runs charging stations and keeps contracts with landlords and the grid.",
-        threshold=850,
-    )
-    dispatch = _make(
-        50,
-        "dispatch",
-        "Dispatch",
+    ),
+    (
+        *(50, "dispatch", "Dispatch", 90),
         "Plans van routes and shifts, and tracks lost bikes between stations.",
-        threshold=90,
-    )
-    scooters = _make(
-        60,
-        "scooters",
-        "Scooter rental",
+    ),
+    (
+        *(60, "scooters", "Scooter rental", 80),
         "Rented out electric scooters until last spring.",
-        threshold=80,
-    )
+    ),
+)
+"""Number, slug, name, threshold and description of each.
+
+Thresholds fit what the mock writes: the first is reached at once, the next after some batches, the
+third never, the fourth is a typing error, and the fifth would take more iterations than are left.
+"""
+
+
+def example_departments() -> list[ExampleDepartment]:
+    """Return the departments, in the order of their numbers."""
     return [
-        ExampleDepartment(support),
-        ExampleDepartment(onboarding),
-        ExampleDepartment(safety),
-        ExampleDepartment(charging, is_good=False),
-        ExampleDepartment(dispatch),
-        ExampleDepartment({**scooters, "isActive": False}, is_listed=False),
+        ExampleDepartment(
+            {
+                "id": f"{0x66E0_0000_0000_0000_0000_0000 + number:024x}",
+                "slug": slug,
+                "name": name,
+                "description": description,
+                "codeDepNumber": number,
+                "gatherCheck": True,
+                "isActive": slug != "scooters",
+                "defaultModel": None,
+                "coordinationSettings": {"minQualityThreshold": threshold},
+                "createdAt": "2026-01-05T09:00:00.000Z",
+                "updatedAt": "2026-01-05T09:00:00.000Z",
+            },
+            is_listed=slug != "scooters",
+            is_good=slug != "charging",
+        )
+        for number, slug, name, threshold, description in _DEPARTMENTS
     ]
 
 
@@ -115,21 +115,3 @@ EXAMPLE_TEXTS: Final = (
 The mock writes the first three as well: one word for word, one but for filler words, one in other
 words.
 """
-
-
-def _make(
-    number: int, slug: str, name: str, description: str, *, threshold: float
-) -> dict[str, Any]:
-    return {
-        "id": f"{0x66E0_0000_0000_0000_0000_0000 + number:024x}",
-        "slug": slug,
-        "name": name,
-        "description": description,
-        "codeDepNumber": number,
-        "gatherCheck": True,
-        "isActive": True,
-        "defaultModel": None,
-        "coordinationSettings": {"minQualityThreshold": threshold},
-        "createdAt": "2026-01-05T09:00:00.000Z",
-        "updatedAt": "2026-01-05T09:00:00.000Z",
-    }

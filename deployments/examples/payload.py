@@ -15,13 +15,10 @@ from typing import Any, Final, cast
 
 import orjson
 import uvloop
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from deployments.examples.departments import example_departments
-from deployments.examples.server import LoopbackServer, answer, read_secret, serve
-
-COLLECTION: Final = "users"
-"""Slug of the collection whose documents may have API keys."""
+from deployments.examples.server import LoopbackServer, answer, serve
 
 MAX_LIMIT: Final = 100
 """Documents of a page, whatever `limit` says."""
@@ -36,23 +33,14 @@ _OPERATOR: Final = "][equals]"
 class ExamplePayload(LoopbackServer):
     """The departments of an application, read through Payload's REST API.
 
-    A parameter that it does not know is a 400, so that a client's typing error shows.
-
-    Args:
-        documents: the collection, in the order of creation.
-        authorization: `Authorization` header that every request must carry.
-
-    Attributes:
-        max_limit: documents of a page, at most.
-        defaults: numbers that a query may leave out.
+    A parameter that it does not know is a 400, so that a client's typing error shows. `documents`
+    is the collection in the order of creation, `max_limit` the documents of a page at most,
+    `defaults` are numbers that a query may leave out.
     """
 
-    def __init__(
-        self, documents: Sequence[object] = (), *, authorization: str | None = None
-    ) -> None:
+    def __init__(self, documents: Sequence[object] = ()) -> None:
         super().__init__()
         self.documents: list[Any] = list(documents)
-        self.authorization = authorization
         self.max_limit = MAX_LIMIT
         self.defaults = DEFAULTS
 
@@ -60,8 +48,6 @@ class ExamplePayload(LoopbackServer):
         """Answer one request."""
         if (request.method, request.path) != ("GET", _PATH):
             return _refuse(404, f'Route not found "{request.path}"')
-        if self.authorization not in (None, request.headers.get(hdrs.AUTHORIZATION)):
-            return _refuse(403, "You are not allowed to perform this action.")
         query = request.rel_url.query
         conditions = {name: value for name, value in query.items() if name.startswith("where")}
         numbers = {name: query.get(name, self.defaults.get(name, "")) for name in DEFAULTS}
@@ -136,19 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Start the example application as a process of its own."""
     parser = argparse.ArgumentParser(prog="payload", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument(
-        "--api-key",
-        metavar="VARIABLE",
-        help=f"ask for the API key of a document in {COLLECTION!r}; it is read from this "
-        "environment variable, or from the first line of standard input where this is -",
-    )
     options = parser.parse_args(arguments)
-    authorization = None
-    if options.api_key is not None:
-        key = read_secret("--api-key", options.api_key)
-        authorization = f"{COLLECTION} API-Key {key}"
     documents = [example.document for example in example_departments()]
-    uvloop.run(serve(ExamplePayload(documents, authorization=authorization), options.port))
+    uvloop.run(serve(ExamplePayload(documents), options.port))
 
 
 if __name__ == "__main__":

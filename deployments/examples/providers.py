@@ -1,6 +1,6 @@
 """Example providers: the protocols of OpenAI and Ollama, with vectors made up from the text.
 
-    python -m deployments.examples.providers [--latency 0.2] [--ollama-fails-after 1]
+    python -m deployments.examples.providers [--ollama-fails-after 1]
 
 listens on 127.0.0.1, prints one JSON line with its `url`, and ends on SIGTERM or SIGINT. Embeddings
 are at `/v1/embeddings` in OpenAI's form, Ollama's API is at `/api`:
@@ -37,14 +37,11 @@ _UNAVAILABLE: Final = 503
 class ExampleProviders(LoopbackServer):
     """OpenAI's and Ollama's embeddings, without a model behind them. A token is a word.
 
-    Args:
-        latency_s: time that every answer takes.
-        ollama_fails_after: requests for embeddings after which Ollama answers 503; `None`: never.
+    After `ollama_fails_after` requests for embeddings Ollama answers 503.
     """
 
-    def __init__(self, *, latency_s: float = 0.0, ollama_fails_after: int | None = None) -> None:
+    def __init__(self, *, ollama_fails_after: int | None = None) -> None:
         super().__init__()
-        self.latency_s = latency_s
         self.requests_left = ollama_fails_after
         self._loaded: set[str] = set()
 
@@ -52,7 +49,6 @@ class ExampleProviders(LoopbackServer):
         """Answer one request."""
         body = await request.content.read()
         asked = cast("dict[str, Any]", orjson.loads(body)) if body else {}
-        await asyncio.sleep(self.latency_s)
         match (request.method, request.path):
             case ("POST", "/v1/embeddings"):
                 return _embed_as_openai(asked)
@@ -136,14 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Start the example providers as a process of their own."""
     parser = argparse.ArgumentParser(prog="providers", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--latency", type=float, default=0.0, help="of every answer, seconds")
     parser.add_argument(
         "--ollama-fails-after", type=int, help="requests for embeddings after which it fails"
     )
     options = parser.parse_args(arguments)
-    providers = ExampleProviders(
-        latency_s=options.latency, ollama_fails_after=options.ollama_fails_after
-    )
+    providers = ExampleProviders(ollama_fails_after=options.ollama_fails_after)
     uvloop.run(serve(providers, options.port))
 
 

@@ -1,23 +1,49 @@
 """What a report to the example upstream may hold, as strict as validation with whitelists."""
 
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, cast
 
 import orjson
 
 PROPERTIES: Final = {
-    "processing": {"state"},
-    "succeeded": {"state", "result", "usage"},
-    "failed": {"state", "error"},
+    "state": {
+        "processing": {"state"},
+        "succeeded": {"state", "result", "usage"},
+        "failed": {"state", "error"},
+    },
+    "status": {
+        "processing": {"status"},
+        "succeeded": {"status", "output_data"},
+        "failed": {"status", "error_message"},
+    },
 }
-"""The properties of a report, by state."""
+"""The properties of a report by dialect, which is the name of its state, and by state."""
 
+Rule: TypeAlias = tuple[Callable[[Any], bool], str]
+"""Checks a value, and what it must be, in words."""
 
-STATUS_PROPERTIES: Final = {
-    "processing": {"status"},
-    "succeeded": {"status", "output_data"},
-    "failed": {"status", "error_message"},
+_TEXT: Final[Rule] = (lambda value: isinstance(value, str) and bool(value), "a string")
+_FLAG: Final[Rule] = (lambda value: isinstance(value, bool), "true or false")
+_MARK: Final[Rule] = (lambda value: value is None or isinstance(value, bool), "true or false")
+_NUMBERS: Final[Rule] = (
+    lambda value: (
+        isinstance(value, list)
+        and bool(cast("list[Any]", value))
+        and set(map(type, cast("list[Any]", value))) <= {float, int}
+    ),
+    "a list of numbers",
+)
+_COUNT: Final[Rule] = (lambda value: type(value) is int, "the length of result.embedding")
+
+ERROR: Final = {"code": _TEXT, "message": _TEXT, "retryable": _FLAG}
+EMBEDDING: Final = {
+    "embedding": _NUMBERS,
+    "dimensions": _COUNT,
+    "model": _TEXT,
+    "provider": _TEXT,
+    "truncated": _MARK,
+    "mock": _MARK,
 }
-"""The same, of the dialect that writes `status`."""
 
 
 def read_report(
@@ -41,57 +67,31 @@ def read_report(
     if not isinstance(found, dict):
         return {}, ["the body must be an object"]
     report = cast("dict[str, Any]", found)
-    is_status = "status" in report
-    written = report.get("status" if is_status else "state")
-    names = [name.upper() if listed_state.isupper() else name for name in PROPERTIES]
+    dialect = "status" if "status" in report else "state"
+    written = report.get(dialect)
+    names = [name.upper() if listed_state.isupper() else name for name in PROPERTIES[dialect]]
     if not isinstance(written, str) or written not in names:
         return {}, [f"state must be one of {', '.join(names)}"]
-    state = written.lower()
-    if is_status:
-        problems = _find_unknown(report, STATUS_PROPERTIES[state])
-        if state == "succeeded":
-            problems += _check_result(report.get("output_data"), task_type)
-        elif state == "failed" and not isinstance(report.get("error_message"), str):
-            problems.append("error_message must be a string")
-        return report | {"state": state}, problems
-    problems = _find_unknown(report, PROPERTIES[state])
-    report["state"] = state
+    report["state"] = state = written.lower()
+    problems = _find_unknown(report, PROPERTIES[dialect][state] | {"state"})
     if state == "succeeded":
-        problems += _check_result(report.get("result"), task_type)
+        name = "output_data" if dialect == "status" else "result"
+        problems += _check_result(report.get(name), task_type)
         problems += _check_usage(report.get("usage", {}))
-    elif state == "failed":
-        problems += _check_error(report.get("error"))
+    elif state == "failed" and dialect == "state":
+        problems += _check_object("error", report.get("error"), ERROR)
+    elif state == "failed" and not isinstance(report.get("error_message"), str):
+        problems.append("error_message must be a string")
     return report, problems
 
 
 def _check_result(found: object, task_type: str) -> list[str]:
-    if not isinstance(found, dict):
-        return ["result must be an object"]
-    result = cast("dict[str, Any]", found)
     if task_type != "text_embedding":
-        return []
-    problems = _find_unknown(
-        result, {"embedding", "model", "provider", "dimensions", "truncated", "mock"}, "result."
-    )
-    embedding = result.get("embedding")
-    if not isinstance(embedding, list) or not embedding:
-        problems.append("result.embedding must be a list of numbers")
-    else:
-        numbers = cast("list[object]", embedding)
-        if not set(map(type, numbers)) <= {float, int}:
-            problems.append("result.embedding must be a list of numbers")
-        if type(result.get("dimensions")) is not int or result["dimensions"] != len(numbers):
-            problems.append("result.dimensions must be the length of result.embedding")
-    problems += [
-        f"result.{name} must be a string"
-        for name in ("model", "provider")
-        if not isinstance(result.get(name), str) or not result[name]
-    ]
-    problems += [
-        f"result.{name} must be true or false"
-        for name in ("truncated", "mock")
-        if not isinstance(result.get(name, False), bool)
-    ]
+        return [] if isinstance(found, dict) else ["result must be an object"]
+    problems = _check_object("result", found, EMBEDDING)
+    result = cast("dict[str, Any]", found)
+    if not problems and result["dimensions"] != len(result["embedding"]):
+        problems = [f"result.dimensions must be {_COUNT[1]}"]
     return problems
 
 
@@ -99,26 +99,19 @@ def _check_usage(found: object) -> list[str]:
     if not isinstance(found, dict):
         return ["usage must be an object"]
     usage = cast("dict[str, object]", found)
-    return [
-        f"usage.{name} must be a number"
-        for name, value in usage.items()
-        if type(value) not in (int, float)
-    ]
+    wrong = [name for name, value in usage.items() if type(value) not in (int, float)]
+    return [f"usage.{name} must be a number" for name in wrong]
 
 
-def _check_error(found: object) -> list[str]:
+def _check_object(name: str, found: object, rules: Mapping[str, Rule]) -> list[str]:
     if not isinstance(found, dict):
-        return ["error must be an object"]
-    error = cast("dict[str, object]", found)
-    problems = _find_unknown(error, {"code", "message", "retryable"}, "error.")
-    problems += [
-        f"error.{name} must be a string"
-        for name in ("code", "message")
-        if not isinstance(error.get(name), str) or not error[name]
+        return [f"{name} must be an object"]
+    values = cast("dict[str, Any]", found)
+    return _find_unknown(values, set(rules), f"{name}.") + [
+        f"{name}.{field} must be {words}"
+        for field, (is_right, words) in rules.items()
+        if not is_right(values.get(field))
     ]
-    if not isinstance(error.get("retryable"), bool):
-        problems.append("error.retryable must be true or false")
-    return problems
 
 
 def _find_unknown(found: dict[str, Any], known: set[str], path: str = "") -> list[str]:

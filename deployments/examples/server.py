@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 
 from aiohttp import hdrs, web
 from yarl import URL
@@ -13,13 +12,9 @@ HOST = "127.0.0.1"
 
 
 class LoopbackServer:
-    """An HTTP server on 127.0.0.1; a subclass answers in `handle`.
+    """An HTTP server on 127.0.0.1; a subclass answers in `handle`, below the path `prefix`.
 
-    Args:
-        prefix: path before all others, such as `/gateway`.
-
-    Attributes:
-        url: its address with the prefix, once it listens.
+    `url` is its address with the prefix, once it listens.
     """
 
     def __init__(self, *, prefix: str = "") -> None:
@@ -67,16 +62,3 @@ async def serve(server: LoopbackServer, port: int) -> None:
         await ended.wait()
     finally:
         await server.stop()
-
-
-def read_secret(option: str, source: str) -> str:
-    """Read a secret from where a command line says.
-
-    Args:
-        option: of the command line, for the message if there is no secret.
-        source: a variable of the environment; `-` is the first line of standard input.
-    """
-    secret = sys.stdin.readline().strip() if source == "-" else os.environ.get(source, "")
-    if not secret:
-        sys.exit(f"{option}: no secret is set there")
-    return secret

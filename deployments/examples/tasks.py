@@ -11,15 +11,15 @@ from deployments.examples.texts import stdlib_texts
 EXAMPLE_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 """The model of the tasks that name one."""
 
+WORDS: Final = 30
+"""About how many words a text has."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExampleTask:
-    """A task of the example upstream, and what should become of it.
+    """A task as it is listed, and the `error.code` it should be reported with, if it is faulty.
 
-    Attributes:
-        entry: as it is listed.
-        code: `error.code` of the failure it should be reported with; `None` for a good one.
-        is_reportable: whether it has an id.
+    It is not reportable if it has no id.
     """
 
     entry: dict[str, Any]
@@ -28,23 +28,16 @@ class ExampleTask:
 
 
 def example_tasks(
-    n: int, *, words: int = 30, with_faults: bool = True, model: str = EXAMPLE_MODEL
+    n: int, *, with_faults: bool = True, model: str = EXAMPLE_MODEL
 ) -> list[ExampleTask]:
-    """Return tasks in all three dialects, with real texts.
+    """Return tasks in all three dialects, oldest first, with real texts of some 30 words.
 
-    Args:
-        n: number of good ones; every 50th has an id with a slash.
-        words: of a text, about.
-        with_faults: spread one task of each fault among them.
-        model: named by a third of them; the others name none.
-
-    Returns:
-        The tasks, oldest first.
+    There are `n` good ones, of which a third name the model, and one of each fault among them.
     """
     dialects = (_make_s0, partial(_make_s1, model=model), _make_s2)
     tasks = [
         ExampleTask(dialects[number % len(dialects)](number, text))
-        for number, text in enumerate(stdlib_texts(n, words))
+        for number, text in enumerate(stdlib_texts(n, WORDS))
     ]
     if with_faults:
         faults = make_faulty_tasks()

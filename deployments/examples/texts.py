@@ -18,31 +18,18 @@ MIN_PLAIN_SHARE: Final = 0.7
 
 _SKIPPED: Final = frozenset(
     {
-        "distutils",
-        "encodings",
-        "idlelib",
-        "lib2to3",
-        "site-packages",
-        "test",
-        "tests",
-        "tkinter",
-        "turtledemo",
+        *("distutils", "encodings", "idlelib", "lib2to3", "site-packages"),
+        *("test", "tests", "tkinter", "turtledemo"),
     }
 )
 
 
 def stdlib_texts(n: int, words: int) -> list[str]:
-    """Return texts made of docstrings of the standard library.
+    """Return `n` distinct texts, made of docstrings of the standard library.
 
-    Each is whole sentences of one module, or of several where a module has too few. They depend on
-    the Python version only.
-
-    Args:
-        n: how many.
-        words: about how many words each has, at least 5; it is cut at a fifth more.
-
-    Returns:
-        `n` distinct texts.
+    Each is whole sentences of one module, or of several where a module has too few; it has about as
+    many words as asked, at least 5, and is cut at a fifth more. They depend on the Python version
+    only.
 
     Raises:
         ValueError: the library does not hold that much.

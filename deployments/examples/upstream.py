@@ -19,10 +19,10 @@ from urllib.parse import unquote
 
 import orjson
 import uvloop
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from deployments.examples.reports import read_report
-from deployments.examples.server import LoopbackServer, answer, read_secret, serve
+from deployments.examples.server import LoopbackServer, answer, serve
 from deployments.examples.tasks import EXAMPLE_MODEL, example_tasks
 
 MAX_LIMIT: Final = 100
@@ -46,15 +46,9 @@ _TASKS_PATH: Final = "/api/ai-tasks/"
 class Task:
     """What the upstream knows about one task.
 
-    Attributes:
-        id: as in the path of a report, decoded.
-        type: lower case; empty where the entry names none.
-        states: of accepted reports, in order; a repetition is not counted.
-        digest: of the last accepted report.
-        report: the last accepted report, where reports are saved.
-        error_code: of the report of a failure.
-        listed: keys of its entries among the pending ones.
-        listed_state: as its entry has it; reports must be in its letter case.
+    `type` is in lower case, `states` and `report` are those that were accepted, `digest` is of the
+    last one, `listed` holds the keys of its entries among the pending ones, and reports must be in
+    the letter case of `listed_state`.
     """
 
     id: str
@@ -76,7 +70,6 @@ class ExampleUpstream(LoopbackServer):
 
     Args:
         entries: tasks to list, oldest first, in any dialect.
-        token: bearer token that every request must carry.
         max_limit: `limit` above it is a 400.
         keeps_results: whether a task is shown with its last report.
         prefix: path before `/api`, such as `/gateway`.
@@ -86,7 +79,6 @@ class ExampleUpstream(LoopbackServer):
         self,
         entries: Iterable[object] = (),
         *,
-        token: str | None = None,
         max_limit: int = MAX_LIMIT,
         keeps_results: bool = True,
         prefix: str = "",
@@ -95,7 +87,6 @@ class ExampleUpstream(LoopbackServer):
         self.tasks: dict[str, Task] = {}
         self.max_limit = max_limit
         self.transitions = TRANSITIONS
-        self._authorization = None if token is None else f"Bearer {token}"
         self._keeps_results = keeps_results
         self._pending: dict[int, bytes] = {}
         self._entries = 0
@@ -107,11 +98,9 @@ class ExampleUpstream(LoopbackServer):
             self.add_entry(entry)
 
     def add_entry(self, entry: object, encoded: bytes | None = None) -> None:
-        """List one more entry as pending, behind all others.
+        """List one more entry as pending, behind all others; without a usable id for ever.
 
-        Args:
-            entry: without a usable id it stays pending for ever.
-            encoded: its JSON, where a strict encoder would write something else.
+        `encoded` is its JSON, where a strict encoder would write something else.
         """
         key = self._entries
         self._entries += 1
@@ -127,14 +116,7 @@ class ExampleUpstream(LoopbackServer):
         task.listed_state = state if isinstance(state, str) else "pending"
 
     def read_stats(self) -> dict[str, Any]:
-        """Return what became of the tasks, and when.
-
-        Returns:
-            `tasks` and `by_state` count ids, `without_id` entries that have none, `by_error_code`
-            failed tasks, `requests` answers by method and status. `first_listed_at` (first page)
-            and `last_accepted_at` (last accepted report) are seconds since the epoch, `elapsed_s`
-            is the time between them.
-        """
+        """Return what became of the tasks, and when: the first page, the last accepted report."""
         tasks = self.tasks.values()
         first, last = self._first_listed_at, self._last_accepted_at
         return {
@@ -150,11 +132,6 @@ class ExampleUpstream(LoopbackServer):
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        if (
-            self._authorization is not None
-            and request.headers.get(hdrs.AUTHORIZATION) != self._authorization
-        ):
-            return refuse(401, "Unauthorized")
         path = request.rel_url.raw_path.removeprefix(self.prefix)
         method = request.method
         if path.startswith(_TASKS_PATH):
@@ -250,32 +227,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="upstream", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--tasks", type=int, default=300, help="good tasks")
-    parser.add_argument("--words", type=int, default=30, help="of a task's text, about")
     parser.add_argument("--model", default=EXAMPLE_MODEL, help="that a third of the tasks name")
     parser.add_argument("--no-faults", action="store_true", help="leave out the faulty tasks")
-    parser.add_argument("--max-limit", type=int, default=MAX_LIMIT, help="largest page")
-    parser.add_argument("--forget-results", action="store_true", help="keep states only")
-    parser.add_argument(
-        "--token",
-        metavar="VARIABLE",
-        help="ask for a bearer token; it is read from this environment variable, or from the "
-        "first line of standard input where this is -",
-    )
     options = parser.parse_args(arguments)
-    token = None if options.token is None else read_secret("--token", options.token)
-    tasks = example_tasks(
-        options.tasks,
-        words=options.words,
-        with_faults=not options.no_faults,
-        model=options.model,
-    )
-    upstream = ExampleUpstream(
-        [task.entry for task in tasks],
-        token=token,
-        max_limit=options.max_limit,
-        keeps_results=not options.forget_results,
-    )
-    uvloop.run(serve(upstream, options.port))
+    tasks = example_tasks(options.tasks, with_faults=not options.no_faults, model=options.model)
+    uvloop.run(serve(ExampleUpstream([task.entry for task in tasks]), options.port))
 
 
 if __name__ == "__main__":

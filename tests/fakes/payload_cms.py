@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from deployments.examples.payload import ExamplePayload
 from tests.fakes.faults import Faults
@@ -28,6 +28,7 @@ class FakePayload(ExamplePayload, Faults):
         filters: whether it looks at `where`.
         sorts: whether it looks at `sort`.
         looks_at_page: whether it looks at `page`.
+        authorization: header that every request must carry; `None` asks for none.
         has_always_next: whether it says of every page that another one follows.
         delay_s: how long every answer takes.
         requests: every request, in the order of arrival.
@@ -39,6 +40,7 @@ class FakePayload(ExamplePayload, Faults):
         self.defaults = {}
         self.filters = self.sorts = self.looks_at_page = True
         self.has_always_next = False
+        self.authorization: str | None = None
         self.delay_s = 0.0
         self.requests: list[PayloadSeen] = []
 
@@ -68,6 +70,9 @@ class FakePayload(ExamplePayload, Faults):
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         answer = super().handle
+        if self.authorization not in (None, request.headers.get(hdrs.AUTHORIZATION)):
+            said = {"errors": [{"message": "You are not allowed to perform this action."}]}
+            return web.json_response(said, status=403)
         return await self.show_or(request, "departments", lambda: answer(request))
 
     def select(self, documents: Sequence[Any], wanted: Mapping[str, str]) -> list[Any]:

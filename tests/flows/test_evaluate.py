@@ -30,7 +30,7 @@ from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import evaluate_items, version_of
 from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS
 from aletheia.quality.scores import PARTS, QualityItem
-from deployments.setup import read_declarations
+from deployments.declarations import read_declarations
 from flows.gather import automated_gather_creation
 from tasks.clients.store import get_store
 from tasks.evaluation import deliver_to_brain

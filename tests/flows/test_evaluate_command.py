@@ -17,7 +17,8 @@ from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import evaluate_items
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS
-from deployments.evaluation import EvaluationEnded, evaluate
+from deployments.evaluation import evaluate
+from deployments.runs import RunEnded
 from tests.fakes.chat import MemoryAnswers, ScriptedChat
 from tests.flows.evaluation_studio import Studio, deployed, started_runs, studio
 
@@ -88,9 +89,9 @@ async def test_a_run_that_ends_without_a_result_is_said_and_can_be_forced(studio
     async with deployed() as deployment:
         waiting = asyncio.create_task(command(studio))
         await end(await next_run(deployment, 1), Crashed(message="it was killed"))
-        with pytest.raises(EvaluationEnded, match=r"crashed .*it was killed; `--force`"):
+        with pytest.raises(RunEnded, match=r"crashed .*it was killed; `--force`"):
             await waiting
-        with pytest.raises(EvaluationEnded):
+        with pytest.raises(RunEnded):
             await command(studio)
         assert len(await started_runs(deployment)) == 1
         waiting = asyncio.create_task(command(studio, is_forced=True))
