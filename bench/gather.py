@@ -105,7 +105,7 @@ async def start_gatherer(stage: Stage, name: str, payload_url: str, llm_url: str
 def read_job_environment() -> dict[str, str]:
     """Read what `prefect.yaml` puts into the environment of every run."""
     declared = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
-    return declared["definitions"]["job_variables"]["env"]
+    return declared["definitions"]["work_pools"][0]["env"]
 
 
 async def gather(program: Program, iterations: int, project: str | None = None) -> Message:

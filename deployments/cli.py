@@ -1,25 +1,19 @@
 """The `aletheia` command, to be run from the checkout."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from aletheia.errors import AletheiaError
 from deployments import ledger_commands
-from deployments import up as servers
 from deployments.environment import (
     choose_server,
     local_servers,
     read_environment,
-    require_server,
 )
-from deployments.processes import ProgramFailed
+from deployments.explaining import console, explained, on_server, say
 from deployments.steps import Steps
 
 # Commands import what needs Prefect themselves: that takes a second, and Prefect reads its
@@ -32,7 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+ProjectArgument = Annotated[str, typer.Argument(help="Letters, digits, _ and -; at most 48.")]
 
 
 @app.command("setup")
@@ -60,7 +55,7 @@ def set_up_server() -> None:
 
 @app.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
+    as_json: JsonOption = False,
     skip_run: Annotated[bool, typer.Option(help="Do not try a run, which takes longest.")] = False,
 ) -> None:
     """Check a set-up end to end, and say what to do about each failure."""
@@ -76,7 +71,7 @@ def doctor(
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show queue, leases, dead letters, breakers, limits, budgets, and what waits for the Brain."""
     with on_server():
@@ -92,22 +87,21 @@ app.add_typer(intake_app, name="intake")
 @intake_app.command()
 def pause() -> None:
     """Claim nothing more; claims in hand are finished, and every shift obeys within one tick."""
-    _set_paused(is_paused=True)
-    _say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
+    with on_server():
+        from deployments.intake import set_paused
+
+        set_paused(is_paused=True)
+    say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
 
 
 @intake_app.command()
 def resume() -> None:
     """Allow shifts to claim tasks again."""
-    _set_paused(is_paused=False)
-    _say("Intake is open.")
-
-
-def _set_paused(*, is_paused: bool) -> None:
     with on_server():
         from deployments.intake import set_paused
 
-        set_paused(is_paused=is_paused)
+        set_paused(is_paused=False)
+    say("Intake is open.")
 
 
 @app.command()
@@ -123,9 +117,9 @@ def replay(
         tally = send_again(ids, code, limit).tally
     others = tally.dead + tally.conflicts + tally.waiting + tally.deferred_reports
     if not (tally.succeeded + tally.failed + tally.refused_replays + others):
-        _say("There is no such dead letter." if ids or code else "There are no dead letters.")
+        say("There is no such dead letter." if ids or code else "There are no dead letters.")
         return
-    _say(
+    say(
         f"{tally.succeeded} succeeded, {tally.failed} failed again, "
         f"{tally.refused_replays} were not taken back."
     )
@@ -149,8 +143,6 @@ gather_app = typer.Typer(
     subcommand_metavar="PROJECT | COMMAND [ARGS]...",
 )
 app.add_typer(gather_app, name="gather")
-
-ProjectArgument = Annotated[str, typer.Argument(help="Letters, digits, _ and -; at most 48.")]
 
 
 @gather_app.command("start")
@@ -194,14 +186,14 @@ def resume_gather(
         from deployments.gather import read_thresholds, resume
 
         said = resume(run, max_iterations, read_thresholds(threshold or []))
-    _say(said)
+    say(said)
 
 
 @gather_app.command("duplicates")
 def list_duplicates(
     project: ProjectArgument,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List what was dropped as a duplicate of what, newest first, with ids to undo it by."""
     with on_server():
@@ -222,7 +214,7 @@ def undo_duplicate(
         from deployments.decisions import undo
 
         undone = undo(project, decision, user)
-    _say(f"{undone.department} has it now, as {undone.item_id}: {undone.content}")
+    say(f"{undone.department} has it now, as {undone.item_id}: {undone.content}")
 
 
 @app.command()
@@ -237,7 +229,7 @@ def evaluate(
     *,
     user: Annotated[str, typer.Option(help="Who asks.")] = "operator",
     force: Annotated[bool, typer.Option("--force", help="Again, if it was evaluated.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Evaluate a department as it is now, wait for the result and print it."""
     with on_server():
@@ -260,7 +252,7 @@ def reconcile(
     project: Annotated[
         str | None, typer.Argument(help="Without one: all that had a gather run.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare the Brain with what is saved and repair it; wait, and print what differed."""
     with on_server():
@@ -282,7 +274,7 @@ def models(
         Literal["local", "ollama"] | None,
         typer.Option(help="Whose models; by default those of PROCESSING_MODE."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the models that tasks may name, or pull, load or unload one."""
     with on_server():
@@ -311,14 +303,18 @@ def serve(
 def up() -> None:
     """Start a Prefect server, a worker and the deployments on this machine; leave them running."""
     with explained():
-        servers.up(Steps(console))
+        from deployments.up import up as start_everything
+
+        start_everything(Steps(console))
 
 
 @app.command()
 def down() -> None:
     """End everything that `up` or `demo --keep` left running."""
     with explained():
-        servers.down(Steps(console))
+        from deployments.up import down as end_everything
+
+        end_everything(Steps(console))
 
 
 @app.command()
@@ -332,57 +328,6 @@ def demo(
 
         is_as_expected = run_demo(Steps(console), tasks=tasks, keep=keep)
     raise typer.Exit(not is_as_expected)
-
-
-@contextmanager
-def on_server() -> Generator[None]:
-    """Choose the Prefect server that is configured or runs here, and explain errors."""
-    with explained():
-        choose_server(local_servers())
-        require_server()
-        yield
-
-
-@contextmanager
-def explained() -> Generator[None]:
-    """Print our own errors, and outside faults, as a message, with exit code 1.
-
-    Anything else is a bug and stays.
-    """
-    try:
-        yield
-    except ProgramFailed as failure:
-        _say(f"\n{failure.program} {failure.reason}:", style="bold red")
-        _say(failure.tail)
-        _say(f"\nThe rest is in {failure.log}")
-        _say("Fix what the last lines say and try again; `make down` ends what is left.")
-        raise typer.Exit(1) from None
-    except AletheiaError as failure:
-        _say(str(failure), style="bold red")
-        raise typer.Exit(1) from None
-    except ValidationError as invalid:
-        for problem in invalid.errors(include_input=False, include_url=False):
-            name = ".".join(map(str, problem["loc"])).upper()
-            _say(f"{name}: {problem['msg']}", style="bold red")
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except OSError as failure:
-        _say(str(failure), style="bold red")
-        raise typer.Exit(1) from None
-    except Exception as failure:
-        import httpx
-
-        if not isinstance(failure, httpx.HTTPError | httpx.InvalidURL):
-            raise
-        said = str(failure) or type(failure).__name__
-        _say(f"The Prefect server does not answer: {said}", style="bold red")
-        _say("PREFECT_API_URL says where it is; `aletheia up` starts one here.")
-        raise typer.Exit(1) from None
-
-
-def _say(text: str, style: str | None = None) -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 ledger_commands.register(app, console, on_server)

@@ -38,21 +38,31 @@ def choose_server(local: Local) -> None:
 
     To be called before Prefect is imported, which reads its settings once.
     """
-    if "PREFECT_API_URL" not in read_environment() and local.running("server") is not None:
+    if "PREFECT_API_URL" not in read_environment() and local.server_url() is not None:
         environment = local.environment()
         os.environ.clear()
         os.environ.update(environment)
 
 
 def require_server() -> None:
-    """Check that a Prefect server is configured; Prefect would start one for a command.
-
-    Raises:
-        Misconfigured: none is.
-    """
-    # Prefect reads its settings once, when it is imported: see `choose_server`.
-    from prefect.settings import get_current_settings  # noqa: PLC0415 - see above
+    """Check that a Prefect server is configured; Prefect would start one for a command."""
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - see `choose_server`
 
     if get_current_settings().api.url is None:
         reason = "is not set and no local server runs; set it, or start one with `make up`"
         raise Misconfigured("PREFECT_API_URL", reason)
+
+
+def explain_refused_sign_in() -> Misconfigured:
+    """Return what is wrong where a Prefect server answers 401: its name, and which variable."""
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - see `choose_server`
+
+    api = get_current_settings().api
+    name = "PREFECT_API_KEY" if api.key and not api.auth_string else "PREFECT_API_AUTH_STRING"
+    is_set = api.key or (api.auth_string and api.auth_string.get_secret_value())
+    fault = "is not the one that" if is_set else "is not set, and"
+    reason = f"{fault} the Prefect server at {api.url} asks for"
+    local = local_servers()
+    if local.server_url() is not None and api.url == f"{local.server_url()}/api":
+        reason = f"{reason}; it is the line in {local.password_file}"
+    return Misconfigured(name, reason)

@@ -4,6 +4,7 @@ Everything of theirs lives below one directory:
 
     DIRECTORY/
       prefect/   home of the Prefect server, with its database
+      password   user and password of that server, readable by their owner alone
       logs/      server.log  worker.log  upstream.log  payload.log
       run/       one file a program: its process and its address
 
@@ -19,17 +20,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import psutil
 
-from aletheia.errors import Unavailable
+from aletheia.errors import Misconfigured, Unavailable
 from deployments import ROOT
 from deployments.local_runs import RUN_END_TIMEOUT_S, WORK_POOL, ServerApi
+from deployments.private_files import make_sign_in, read_sign_in
 from deployments.processes import (
     HOST,
     ProgramFailed,
@@ -40,6 +43,7 @@ from deployments.processes import (
     free_port,
     is_alive,
     is_free,
+    is_listening,
     is_long,
     request,
 )
@@ -47,12 +51,13 @@ from deployments.processes import (
 Name: TypeAlias = Literal["server", "worker", "upstream", "payload", "providers"]
 
 TITLES: Final[Mapping[Name, str]] = {
-    "server": "Prefect server",
     "worker": "worker",
     "upstream": "example upstream",
     "payload": "example application",
     "providers": "example providers",
+    "server": "Prefect server",
 }
+"""What programs are called, in the order in which they are ended."""
 
 WORKER: Final = "local"
 """Name of the worker; one per server."""
@@ -65,6 +70,9 @@ START_TIMEOUT_S: Final = 120.0
 """For a program to answer; a cold disk takes a minute to import Prefect."""
 
 STOP_TIMEOUT_S: Final = 15.0
+
+PORT_TRIES: Final = 3
+"""Another program may take a port between our look at it and the server's start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,16 @@ class Local:
         mine = {DIRECTORY_MARK: str(self.directory), NAME_MARK: name}
         return program if is_alive(program.pid, mine) else None
 
+    @property
+    def password_file(self) -> Path:
+        """The file with user and password of the Prefect server, as `user:password`."""
+        return self.directory / "password"
+
+    def server_url(self) -> str | None:
+        """Return the root of the Prefect server; `None` unless our own process listens there."""
+        server = self.running("server")
+        return server.url if server is not None and _is_listening(server) else None
+
     def environment(self, server_url: str | None = None) -> dict[str, str]:
         """Return the environment for programs that use this server.
 
@@ -121,8 +139,7 @@ class Local:
             Our own environment, with every setting of Prefect's replaced: a server, a profile or
             a database that is configured for something else is never touched.
         """
-        if server_url is None and (server := self.running("server")) is not None:
-            server_url = server.url
+        server_url = server_url or self.server_url()
         home = self.directory / "prefect"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
         # An HTTP proxy has no business between programs of one machine.
@@ -130,6 +147,7 @@ class Local:
         ours["NO_PROXY"] = ours["no_proxy"] = ",".join(name for name in exempt if name)
         if server_url is not None:
             ours["PREFECT_API_URL"] = f"{server_url}/api"
+            ours["PREFECT_API_AUTH_STRING"] = read_sign_in(self.password_file) or ""
         return ours | {
             DIRECTORY_MARK: str(self.directory),
             "PREFECT_HOME": str(home),
@@ -153,17 +171,37 @@ class Local:
 
         Args:
             port: taken if it is free; otherwise, and for `None`, any free port.
+
+        Raises:
+            ProgramFailed: it did not start, or the one that runs asks for no password.
+            Misconfigured: other users may read the file with its password.
         """
         with self._locked():
             if (running := self.running("server")) is not None:
-                self._wait_for_answer(running)
+                self._await_server(running)
                 return running
+            if read_sign_in(self.password_file) is None:
+                make_sign_in(self.password_file)
             port = port if port is not None and is_free(port) else free_port()
-            url = f"http://{HOST}:{port}"
-            command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
-            program = self._start("server", command, url=url, server_url=url)
-            self._wait_for_answer(program)
-            return program
+            for tries_left in reversed(range(PORT_TRIES)):
+                url = f"http://{HOST}:{port}"
+                command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+                environment = self.environment(url) | {
+                    "PREFECT_SERVER_API_AUTH_STRING": read_sign_in(self.password_file) or "",
+                    # Without `localhost`: another user may listen there, at the same port of ::1.
+                    "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+                    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+                }
+                program = self._start("server", command, environment, url=url)
+                try:
+                    self._await_server(program)
+                except ProgramFailed:
+                    if not tries_left or is_free(port):
+                        raise
+                    port = free_port()
+                else:
+                    return program
+            raise AssertionError
 
     def start_worker(self, settings: Mapping[str, str] | None = None) -> Program:
         """Start a worker on the work pool unless it runs; wait until the server knows it.
@@ -178,63 +216,26 @@ class Local:
             began = time.time()
             command = ["prefect", "worker", "start", "--pool", WORK_POOL]
             command += ["--type", "process", "--name", WORKER]
-            program = self._start("worker", command, settings=settings)
+            environment = self.environment() | dict(settings or {})
+            program = self._start("worker", command, environment)
             self._wait(program, lambda: self._has_worker(since=began))
             return program
 
-    def start_upstream(self, options: Sequence[str] = ()) -> Program:
-        """Start the example upstream unless it runs.
-
-        Args:
-            options: more of its command line.
-        """
+    def start_example(self, name: Name, options: Sequence[str] = ()) -> Program:
+        """Start an example server unless it runs; `options` are more of its command line."""
         with self._locked():
-            if (running := self.running("upstream")) is not None:
+            if (running := self.running(name)) is not None:
                 return running
-            return self._start_announced("upstream", options)
-
-    def start_payload(self, options: Sequence[str] = ()) -> Program:
-        """Start the example application unless it runs.
-
-        Args:
-            options: more of its command line.
-        """
-        with self._locked():
-            if (running := self.running("payload")) is not None:
-                return running
-            return self._start_announced("payload", options)
-
-    def start_providers(self, options: Sequence[str] = ()) -> dict[str, str]:
-        """Start the example providers anew.
-
-        Args:
-            options: of their command line.
-
-        Returns:
-            The variables that lead to them.
-        """
-        with self._locked():
-            if (running := self.running("providers")) is not None:
-                end_processes([psutil.Process(running.pid)], STOP_TIMEOUT_S)
-            program = self._start_announced("providers", options)
-            return {
-                "OLLAMA_BASE_URL": f"{program.url}",
-                "OPENAI_BASE_URL": f"{program.url}/v1",
-                "OPENAI_API_KEY": "sk-example",
-            }
-
-    def _start_announced(self, name: Name, options: Sequence[str]) -> Program:
-        """Start an example server; the first line it prints has its address."""
-        log = self.log(name)
-        # Earlier ones have written before it.
-        start = log.stat().st_size if log.exists() and not is_long(log) else 0
-        command = [f"deployments.examples.{name}", *options]
-        started = self._start(name, command, cwd=ROOT)
-        self._wait(started, lambda: first_json(log, start) is not None)
-        announced = first_json(log, start) or {}
-        program = Program(name, started.pid, announced["url"])
-        self._write(program)
-        return program
+            log = self.log(name)
+            # Earlier ones have written before it.
+            start = log.stat().st_size if log.exists() and not is_long(log) else 0
+            command = [f"deployments.examples.{name}", *options]
+            environment = self.environment() | {"PREFECT_API_AUTH_STRING": ""}
+            started = self._start(name, command, environment, cwd=ROOT)
+            self._wait(started, lambda: first_json(log, start) is not None)
+            program = Program(name, started.pid, (first_json(log, start) or {})["url"])
+            self._write(program)
+            return program
 
     def stop(self) -> list[str]:
         """End every program and whatever they started.
@@ -247,9 +248,11 @@ class Local:
         """
         with self._locked():
             ended: list[str] = []
-            if self.running("worker") and (cancelled := self.api.cancel_runs(self._say)):
-                ended.append(f"{cancelled} runs")
-            for name in ("worker", "upstream", "payload", "providers", "server"):
+            # Without a password that can be used, they end with their worker.
+            with suppress(Misconfigured):
+                if self.running("worker") and (cancelled := self.api.cancel_runs(self._say)):
+                    ended.append(f"{cancelled} runs")
+            for name in TITLES:
                 program = self.running(name)
                 if program is not None:
                     end_processes([psutil.Process(program.pid)], STOP_TIMEOUT_S)
@@ -265,8 +268,7 @@ class Local:
     @property
     def api(self) -> ServerApi:
         """The API of the Prefect server."""
-        server = self.running("server")
-        return ServerApi(server and server.url)
+        return ServerApi(self.server_url(), read_sign_in(self.password_file) or "")
 
     def processes(self) -> list[psutil.Process]:
         """Return every process of this directory but this one and its parents."""
@@ -287,8 +289,8 @@ class Local:
     @contextmanager
     def _locked(self) -> Generator[None]:
         """Exclude other commands that start and stop programs here."""
-        self.directory.mkdir(parents=True, exist_ok=True)
         # Prefect's database holds the credentials of all blocks, and the key to them.
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         for name in ("prefect", "logs", "run"):
             (self.directory / name).mkdir(exist_ok=True)
@@ -307,11 +309,10 @@ class Local:
         self,
         name: Name,
         command: Sequence[str],
+        environment: Mapping[str, str],
         *,
         cwd: Path | None = None,
         url: str | None = None,
-        server_url: str | None = None,
-        settings: Mapping[str, str] | None = None,
     ) -> Program:
         log = self.log(name)
         if is_long(log):
@@ -329,7 +330,7 @@ class Local:
                 [sys.executable, "-m", *command],
                 # Outside the checkout, so that Prefect's settings in `.env` stay out of it.
                 cwd=cwd or self.directory / "prefect",
-                env=self.environment(server_url) | {NAME_MARK: name} | dict(settings or {}),
+                env={**environment, NAME_MARK: name},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -341,8 +342,16 @@ class Local:
         self._write(program)
         return program
 
-    def _wait_for_answer(self, server: Program) -> None:
-        self._wait(server, lambda: request("GET", f"{server.url}/api/health") is True)
+    def _await_server(self, server: Program) -> None:
+        """Wait until our own process answers; nothing is sent to another that listens there."""
+        health = f"{server.url}/api/health"
+        self._wait(server, lambda: _is_listening(server) and request("GET", health) is True)
+        probe = "/admin/version"
+        if request("GET", f"{server.url}/api{probe}") is not None:
+            reason = "asks for no password; end it with `make down`, then start it again"
+            raise self._failed("server", reason)
+        if self.api.call("GET", probe) is None:
+            raise self._failed("server", f"refuses the password in {self.password_file}")
 
     def _wait(self, program: Program, is_ready: Callable[[], bool]) -> None:
         title = TITLES[program.name]
@@ -368,6 +377,10 @@ class Local:
             worker["name"] == WORKER and _timestamp(worker["last_heartbeat_time"]) >= since - 1
             for worker in workers
         )
+
+
+def _is_listening(server: Program) -> bool:
+    return is_listening(server.pid, urlsplit(server.url or "").port or 0)
 
 
 def _timestamp(moment: str | None) -> float:

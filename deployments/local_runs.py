@@ -1,8 +1,10 @@
 """The runs of a local Prefect server, when its worker starts and ends."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
+from uuid import uuid4
 
 from deployments.processes import Say, Waiting, request
 
@@ -17,14 +19,24 @@ class ServerApi:
 
     Args:
         url: root of the server; `None` if it does not run: then nothing answers.
+        sign_in: `user:password`.
     """
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str | None, sign_in: str = "") -> None:
         self._url = url
+        token = b64encode(sign_in.encode()).decode()
+        self._headers = {"Authorization": f"Basic {token}"}
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Send a request; return `None` without a good answer."""
-        return None if self._url is None else request(method, f"{self._url}/api{path}", body)
+        if self._url is None:
+            return None
+        if method != "GET" and "Prefect-Csrf-Token" not in self._headers:
+            client = str(uuid4())
+            if (token := self.call("GET", f"/csrf-token?client={client}")) is not None:
+                ours = {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token["token"]}
+                self._headers |= ours
+        return request(method, f"{self._url}/api{path}", body, self._headers)
 
     def read_list(self, path: str, body: object) -> list[dict[str, Any]]:
         """Read a list by a filter; empty without a good answer."""

@@ -26,14 +26,7 @@ Say: TypeAlias = Callable[[str], None]
 
 
 class ProgramFailed(AletheiaError):
-    """A program did not start, or ended before it should.
-
-    Args:
-        program: what it is called.
-        reason: what was seen.
-        log: where it wrote.
-        tail: the last lines of that.
-    """
+    """A program did not start, or ended before it should; `tail` is the end of its log."""
 
     code = "program_failed"
 
@@ -126,11 +119,26 @@ def first_json(log: Path, start: int) -> dict[str, Any] | None:
     return None
 
 
-def request(method: str, url: str, body: object = None) -> Any:
+def is_listening(pid: int, port: int) -> bool:
+    """Check whether a process, or one that it started, listens at a port of this machine."""
+    try:
+        process = psutil.Process(pid)
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port
+            for member in (process, *process.children(recursive=True))
+            for connection in member.net_connections("tcp")
+        )
+    except psutil.Error:
+        return False
+
+
+def request(
+    method: str, url: str, body: object = None, headers: Mapping[str, str] | None = None
+) -> Any:
     """Send a request to a program of this machine; return `None` without a good answer."""
     try:
         with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S) as client:
-            answer = client.request(method, url, json=body)
+            answer = client.request(method, url, json=body, headers=headers)
         return answer.json() if answer.is_success and answer.content else None
     except (httpx.HTTPError, ValueError):
         return None

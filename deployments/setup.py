@@ -7,28 +7,29 @@ or switched on stays so.
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
-import yaml
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
-from prefect.workers.process import ProcessWorker
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 
 from aletheia.errors import AletheiaError, Misconfigured, Unavailable
 from aletheia.settings import StoreSettings
-from blocks import OpenAICredentials, UpstreamCredentials
+from blocks import EventCredentials, LLMCredentials, OpenAICredentials, UpstreamCredentials
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS
-from deployments.environment import require_server
+from deployments.declarations import Deployment, WorkPool, WorkQueue, read_declarations
+from deployments.environment import explain_refused_sign_in, require_server
 
 Outcome: TypeAlias = Literal["created", "updated", "unchanged"]
 
@@ -37,13 +38,18 @@ DOCUMENT = "default"
 
 DEPLOY_TIMEOUT_S = 120.0
 
+GATHER: Final = "automated_gather_creation/automated_gather_creation"
+
+MIN_KEY_LENGTH: Final = 16
+"""Shortest key or password that is not called short, characters."""
+
+RACE_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
+
+T = TypeVar("T")
+
 
 class DeployFailed(AletheiaError):
-    """`prefect deploy` did not accept `prefect.yaml`.
-
-    Args:
-        output: what it printed.
-    """
+    """`prefect deploy` did not accept `prefect.yaml`; `output` is what it printed."""
 
     code = "deploy_failed"
 
@@ -63,65 +69,6 @@ class Done:
     name: str
     outcome: Outcome
     detail: str = ""
-
-
-class _Declared(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class WorkQueue(_Declared):
-    """A queue as `prefect.yaml` declares it; priority 1 is served first."""
-
-    name: str
-    priority: int = Field(ge=1)
-    description: str = ""
-    concurrency_limit: int | None = Field(default=None, ge=0)
-
-
-class WorkPool(_Declared):
-    """A work pool as `prefect.yaml` declares it."""
-
-    name: str
-    type: Literal["process"]
-    description: str = ""
-    queues: tuple[WorkQueue, ...] = ()
-
-
-class _Definitions(_Declared):
-    work_pools: tuple[WorkPool, ...] = ()
-
-
-class Schedule(_Declared):
-    """When a declared deployment starts by itself."""
-
-    slug: str
-    active: bool = True
-
-
-class Deployment(_Declared):
-    """What the set-up and its checks need of a declared deployment; the rest is Prefect's."""
-
-    name: str
-    entrypoint: str
-    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
-    schedules: tuple[Schedule, ...] = ()
-
-    @property
-    def full_name(self) -> str:
-        """Flow and deployment, as other systems call it."""
-        return f"{self.name}/{self.name}"
-
-
-class Declarations(_Declared):
-    """The parts of `prefect.yaml` that the set-up reads itself."""
-
-    definitions: _Definitions = _Definitions()
-    deployments: tuple[Deployment, ...] = ()
-
-
-def read_declarations(root: Path = ROOT) -> Declarations:
-    """Read `prefect.yaml`."""
-    return Declarations.model_validate(yaml.safe_load((root / "prefect.yaml").read_text()))
 
 
 def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Block]:
@@ -174,22 +121,35 @@ def has_credentials(value: object) -> bool:
     return address.username is not None or address.password is not None
 
 
+def find_webhook_fault(secret: str, webhook_url: object) -> Misconfigured | None:
+    """Return what is wrong where gather runs have a webhook and nothing to sign with."""
+    if not webhook_url or secret.strip():
+        return None
+    return Misconfigured("WEBHOOK_SECRET", f"is not set, and {GATHER} has a webhook_url")
+
+
 async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
     """Save blocks, create work pools, deploy what `prefect.yaml` declares.
 
     Raises:
-        Misconfigured: no Prefect server is named. Prefect would start one of its own, for the
-            time of this command.
+        Misconfigured: no Prefect server is named, where Prefect would start one of its own, or it
+            refuses our password; or gather runs have a webhook and nothing to sign with.
         Unavailable: it does not answer.
         DeployFailed: Prefect does not accept `prefect.yaml`.
     """
     declared = read_declarations(root)
     require_server()
+    for deployment in declared.deployments:
+        for events in (block for block in blocks if isinstance(block, EventCredentials)):
+            secret = events.webhook_secret
+            value = "" if secret is None else secret.get_secret_value()
+            if fault := find_webhook_fault(value, deployment.parameters.get("webhook_url")):
+                raise fault
     async with get_client() as client:
         await check_server(client)
-        done = [await _save_block(block) for block in blocks]
+        done = [await _ensure(partial(_save_block, block)) for block in blocks]
         for pool in declared.definitions.work_pools:
-            done += await _ensure_pool(client, pool)
+            done += await _ensure(partial(_ensure_pool, client, pool))
         if not declared.deployments:
             return done
         before = await _read_deployments(client, declared.deployments)
@@ -202,16 +162,36 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
         ]
 
 
-async def check_server(client: PrefectClient) -> None:
-    """Check that the Prefect server answers.
+async def check_server(client: PrefectClient) -> str:
+    """Check that the Prefect server answers and lets us in; return its version.
 
     Raises:
-        Unavailable: it does not.
+        Unavailable: it does not answer.
+        Misconfigured: it asks for a password, and ours is missing or wrong.
     """
     trouble = await client.api_healthcheck()
     if trouble is not None:
         reason = f"{client.api_url} does not answer ({type(trouble).__name__})"
         raise Unavailable("Prefect server", reason)
+    try:
+        return await client.api_version()
+    except PrefectHTTPStatusError as refusal:
+        if refusal.response.status_code not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise
+        raise explain_refused_sign_in() from None
+
+
+async def _ensure(step: Callable[[], Awaitable[T]]) -> T:
+    """Run a step that looks before it creates; again where somebody else created it meanwhile.
+
+    Prefect registers types of blocks itself for a while after its start.
+    """
+    for pause_s in RACE_PAUSES_S:
+        try:
+            return await step()
+        except ObjectAlreadyExists:
+            await asyncio.sleep(pause_s)
+    return await step()
 
 
 async def _save_block(block: Block) -> Done:
@@ -237,7 +217,7 @@ def _explain(block: Block) -> str:
     if isinstance(block, OpenAICredentials):
         settings, why = block.choose_mode()
         return f"embedding: {settings.processing_mode}, as {why}"
-    return ""
+    return block.choice_in_words if isinstance(block, LLMCredentials) else ""
 
 
 def _reveal(block: Block) -> dict[str, Any]:
@@ -256,7 +236,7 @@ async def _ensure_pool(client: PrefectClient, pool: WorkPool) -> list[Done]:
                 name=pool.name,
                 type=pool.type,
                 description=pool.description,
-                base_job_template=ProcessWorker.get_default_base_job_template(),
+                base_job_template=pool.base_job_template(),
             )
         )
         outcome: Outcome = "created"
@@ -266,10 +246,14 @@ async def _ensure_pool(client: PrefectClient, pool: WorkPool) -> list[Done]:
                 f"work pool {pool.name!r}",
                 f"is of type {found.type!r}, prefect.yaml says {pool.type!r}; delete it or rename",
             )
-        outcome = "unchanged" if found.description == pool.description else "updated"
-        if outcome == "updated":
-            update = WorkPoolUpdate(description=pool.description)
-            await client.update_work_pool(pool.name, update)
+        wanted = {
+            "description": pool.description,
+            "base_job_template": pool.base_job_template(),
+        }
+        is_same = all(getattr(found, name) == value for name, value in wanted.items())
+        outcome = "unchanged" if is_same else "updated"
+        if not is_same:
+            await client.update_work_pool(pool.name, WorkPoolUpdate(**wanted))
     queues = [await _ensure_queue(client, pool.name, queue) for queue in pool.queues]
     return [Done("work pool", pool.name, outcome, f"type {pool.type}"), *queues]
 

@@ -4,9 +4,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Final, cast
 from uuid import uuid4
 
+from aletheia.adapters.payload_cms import ADDRESS as APPLICATION
+from aletheia.adapters.upstream.client import ADDRESS as UPSTREAM
 from deployments import ROOT
 from deployments.environment import demo_servers, local_servers, read_environment
 from deployments.local import TITLES, Local, Name
@@ -20,8 +22,11 @@ SET_UP_TIMEOUT_S = 180.0
 
 POLL_TASKS = "poll_tasks/poll_tasks"
 
-PAYLOAD_URL = "NEXT_PUBLIC_APP_URL"
-"""Variable with the address of the application that has the departments."""
+EXAMPLES: Final[Mapping[str, tuple[Name, Mapping[str, str]]]] = {
+    UPSTREAM: ("upstream", {"UPSTREAM_AUTH": "none"}),
+    APPLICATION: ("payload", {"PAYLOAD_API_KEY": ""}),
+}
+"""Example servers by the variable with whose address they do, and what else holds for them."""
 
 TRIES = 5
 """Of one request to the Prefect server."""
@@ -41,24 +46,19 @@ def start_servers(
     Args:
         local: where it lives.
         steps: told what happens.
-        variables: added to the environment of the set-up and of the runs. Unless `API_BASE_URL` is
-            among them, the example upstream is started and stands in for it, and unless
-            `NEXT_PUBLIC_APP_URL` is, the example application.
+        variables: added to the environment of the set-up and of the runs. The examples stand in for
+            the addresses that are not among them.
         port: for the Prefect server, where it is free.
         upstream_options: command line of the example upstream.
         is_scheduled: whether shifts start by their schedule.
     """
     variables = dict(variables)
-    if "API_BASE_URL" not in variables:
-        with steps.step("Start the example upstream") as step:
-            upstream = local.start_upstream(upstream_options)
-            step.detail = variables["API_BASE_URL"] = cast("str", upstream.url)
-            variables["UPSTREAM_AUTH"] = "none"
-    if PAYLOAD_URL not in variables:
-        with steps.step("Start the example application, which has departments") as step:
-            step.detail = variables[PAYLOAD_URL] = cast("str", local.start_payload().url)
-            # A key of the real one is none of its business.
-            variables["PAYLOAD_API_KEY"] = ""
+    for variable, (name, further) in EXAMPLES.items():
+        if variable not in variables:
+            with steps.step(f"Start the {TITLES[name]}") as step:
+                options = upstream_options if name == "upstream" else ()
+                step.detail = cast("str", local.start_example(name, options).url)
+                variables |= {variable: step.detail, **further}
     with steps.step("Start the Prefect server") as step:
         step.detail = cast("str", local.start_server(port=port).url)
     with steps.step("Save blocks, create the work pool, deploy the flows"):
@@ -75,13 +75,7 @@ def start_shift(local: Local, parameters: Mapping[str, object] | None = None) ->
 
 
 def start_run(local: Local, name: str, parameters: Mapping[str, object] | None = None) -> str:
-    """Start a run of a deployment now; return its id.
-
-    Args:
-        local: where.
-        name: of flow and deployment.
-        parameters: those that differ from the deployment's own.
-    """
+    """Start a run of a deployment now; `parameters` are those that differ from its own."""
     path = f"/deployments/{_find_deployment(local, name)}/create_flow_run"
     body = {
         "state": {"type": "SCHEDULED"},
@@ -118,19 +112,17 @@ def up(steps: Steps) -> None:
     """Start everything that does not run yet, and leave it running."""
     local = local_servers(steps.say)
     known = read_environment()
-    variables = {name: known[name] for name in ("API_BASE_URL", PAYLOAD_URL) if name in known}
+    variables = {name: known[name] for name in EXAMPLES if name in known}
     start_servers(local, steps, variables, port=PREFERRED_PORT)
     if not local.api.has_run_due():
         with steps.step("Start the first shift"):
             start_shift(local)
-    examples = {
-        "API_BASE_URL": f"{_address(local, 'upstream')}/stats (the example)",
-        PAYLOAD_URL: f"{_address(local, 'payload')}/api/departments (the example)",
-    }
     lines = {
         "Prefect UI": _address(local, "server"),
-        "upstream": variables.get("API_BASE_URL", examples["API_BASE_URL"]),
-        "departments": variables.get(PAYLOAD_URL, examples[PAYLOAD_URL]),
+        "sign in": f"with the line in {local.password_file}",
+        "upstream": variables.get(UPSTREAM) or f"{_address(local, 'upstream')}/stats (the example)",
+        "departments": variables.get(APPLICATION)
+        or f"{_address(local, 'payload')}/api/departments (the example)",
         "logs": local.log("worker").parent,
         "end it": "make down",
     }

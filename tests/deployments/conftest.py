@@ -5,12 +5,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
 from deployments.local import Local
 from deployments.steps import Steps
 from deployments.up import start_servers
+from tests.deployments.impostor import signing_in
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def server(shared: Local) -> Generator[str]:
     """The Prefect server that this process means for one test; its address."""
     program = shared.running("server")
     assert program is not None
-    with temporary_settings({PREFECT_API_URL: f"{program.url}/api"}):
+    with signing_in(f"{program.url}/api", shared.password_file.read_text().strip()):
         yield f"{program.url}"
 
 

@@ -1,12 +1,14 @@
 from pathlib import Path
 
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import BlockType
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from aletheia.errors import Misconfigured, Unavailable
-from blocks import StoreCredentials, UpstreamCredentials
+from blocks import EventCredentials, StoreCredentials, UpstreamCredentials
 from deployments.setup import DeployFailed, build_blocks, set_up
 
 PREFECT_YAML = """
@@ -160,6 +162,38 @@ async def test_a_block_is_saved_when_it_has_changed(server: str, project: Path):
     assert outcomes[1:] == ["updated", "unchanged"]
     saved = await UpstreamCredentials.aload("default")
     assert saved.token == SecretStr("second")
+
+
+@pytest.mark.timeout(180)
+async def test_a_type_of_block_that_somebody_else_registers_meanwhile_is_taken(
+    server: str, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Prefect registers types of blocks itself after its start: the server answers 409 then."""
+    del server
+    (project / "prefect.yaml").write_text("deployments: []\n")
+    read, blind = PrefectClient.read_block_type_by_slug, ["first look", "second look"]
+
+    async def read_too_early(client: PrefectClient, slug: str) -> BlockType:
+        found = await read(client, slug)
+        if slug == "aletheia-upstream" and blind:
+            raise ObjectNotFound(Exception(blind.pop()))
+        return found
+
+    await set_up([upstream()], project)
+    monkeypatch.setattr(PrefectClient, "read_block_type_by_slug", read_too_early)
+    (done,) = await set_up([upstream(UPSTREAM_AUTH="token", API_TOKEN="beside")], project)
+    assert (done.outcome, blind) == ("updated", [])
+
+
+@pytest.mark.timeout(180)
+async def test_a_webhook_without_a_secret_is_refused(server: str, project: Path):
+    del server
+    declared = (project / "prefect.yaml").read_text()
+    (project / "prefect.yaml").write_text(
+        declared.replace("name: you", "name: you, webhook_url: https://receiver.example")
+    )
+    with pytest.raises(Misconfigured, match="WEBHOOK_SECRET"):
+        await set_up([EventCredentials()], project)
 
 
 @pytest.mark.timeout(180)

@@ -6,7 +6,7 @@ from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.flows import Flow, load_flow_from_entrypoint
 
 from deployments import ROOT
-from deployments.setup import Deployment, read_declarations
+from deployments.declarations import Deployment, read_declarations
 
 DECLARED = read_declarations()
 
@@ -57,7 +57,9 @@ def test_every_deployment_names_a_declared_pool_and_queue():
     for deployment in declared["deployments"]:
         pool = deployment["work_pool"]
         assert (pool["name"], pool["work_queue_name"]) in queues
-        assert pool["job_variables"]["env"]["PREFECT_RESULTS_PERSIST_BY_DEFAULT"] == "false"
+        assert "job_variables" not in pool
+    for work_pool in DECLARED.definitions.work_pools:
+        assert work_pool.env["PREFECT_RESULTS_PERSIST_BY_DEFAULT"] == "false"
 
 
 def test_no_file_of_the_flows_hides_a_package():
