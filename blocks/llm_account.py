@@ -56,7 +56,12 @@ class LLMCredentials(CredentialsBlock):
     @property
     def choice(self) -> Choice:
         """The provider that is set, or else the first one with a key."""
-        return self.provider or next((name for name, key in self._keys().items() if key), "mock")
+        if self.provider is not None:
+            return self.provider
+        for name, key in self._keys().items():
+            if key:
+                return name
+        return "mock"
 
     @property
     def choice_in_words(self) -> str:
@@ -108,7 +113,7 @@ class LLMCredentials(CredentialsBlock):
             "openai": self.openai_api_key,
             "anthropic": self.anthropic_api_key,
         }
-        values = {name: value_of(key) for name, key in keys.items()}
+        values: dict[Choice, str] = {name: value_of(key) for name, key in keys.items()}
         return {name: "" if value == PLACEHOLDER else value for name, value in values.items()}
 
 

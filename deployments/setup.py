@@ -246,7 +246,7 @@ async def _ensure_pool(client: PrefectClient, pool: WorkPool) -> list[Done]:
                 f"work pool {pool.name!r}",
                 f"is of type {found.type!r}, prefect.yaml says {pool.type!r}; delete it or rename",
             )
-        wanted = {
+        wanted: dict[str, Any] = {
             "description": pool.description,
             "base_job_template": pool.base_job_template(),
         }

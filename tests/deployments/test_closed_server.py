@@ -171,7 +171,11 @@ def test_whoever_answers_on_the_port_is_not_believed_and_told_nothing(
     looks = iter([True])
     is_free = module.is_free
     # The port was free when it was looked at first.
-    monkeypatch.setattr(module, "is_free", lambda port: next(looks, False) or is_free(port))
+
+    def looks_free(port: int) -> bool:
+        return next(looks, False) or is_free(port)
+
+    monkeypatch.setattr(module, "is_free", looks_free)
     with impersonating() as (port, seen):
         program = local.start_server(port=port)
     assert program.url != f"http://127.0.0.1:{port}"

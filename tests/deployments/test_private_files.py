@@ -25,7 +25,12 @@ def test_whatever_the_umask_only_the_owner_reads_it_from_its_first_moment(
 ):
     modes: list[int] = []
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (modes.append(os.fstat(fd).st_mode), fsync(fd)))
+
+    def noting(descriptor: int) -> None:
+        modes.append(os.fstat(descriptor).st_mode)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
     before = os.umask(0)
     try:
         make_sign_in(path)
