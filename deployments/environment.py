@@ -60,7 +60,7 @@ def explain_refused_sign_in() -> Misconfigured:
     api = get_current_settings().api
     name = "PREFECT_API_KEY" if api.key and not api.auth_string else "PREFECT_API_AUTH_STRING"
     is_set = api.key or (api.auth_string and api.auth_string.get_secret_value())
-    fault = "is not the one that" if is_set else "is not set, and"
+    fault = "is not what" if is_set else "is not set, which"
     reason = f"{fault} the Prefect server at {api.url} asks for"
     local = local_servers()
     if local.server_url() is not None and api.url == f"{local.server_url()}/api":

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.client import UNAUTHORIZED
+from typing import Any, cast
 
 import typer
 from pydantic import ValidationError
@@ -44,7 +45,8 @@ def explained() -> Generator[None]:
         say("Fix what the last lines say and try again; `make down` ends what is left.")
         raise typer.Exit(1) from None
     except (AletheiaError, OSError) as failure:
-        say(str(failure), style="bold red")
+        is_refused = _is_refused(failure) or _is_refused(failure.__cause__)
+        say(str(explain_refused_sign_in() if is_refused else failure), style="bold red")
         raise typer.Exit(1) from None
     except ValidationError as invalid:
         for problem in invalid.errors(include_input=False, include_url=False):
@@ -66,13 +68,20 @@ def _explain_request(failure: Exception) -> str | None:
 
     if not isinstance(failure, httpx.HTTPError | httpx.InvalidURL):
         return None
-    if isinstance(failure, httpx.HTTPStatusError) and failure.response.status_code == UNAUTHORIZED:
+    if _is_refused(failure):
         return str(explain_refused_sign_in())
     said = str(failure) or type(failure).__name__
     return (
         f"The Prefect server does not answer: {said}\n"
         "PREFECT_API_URL says where it is; `aletheia up` starts one here."
     )
+
+
+def _is_refused(failure: BaseException | None) -> bool:
+    """Check whether the Prefect server refused our password."""
+    # By name: the command may not have imported Prefect so far.
+    is_prefects = type(failure).__name__ == "PrefectHTTPStatusError"
+    return is_prefects and cast("Any", failure).response.status_code == UNAUTHORIZED
 
 
 def say(text: str, style: str | None = None) -> None:

@@ -34,7 +34,7 @@ async def check_departments() -> str:
     found = f"{block.base_url} lists {len(listed.departments)} departments"
     if listed.faults:
         raise CheckFailed(
-            f"{found}, and {len(listed.faults)} that cannot be used: {listed.faults[0]}",
+            f"{found}, and {len(listed.faults)} that cannot be used: {listed.faults[0].message}",
             "mend them in the application",
             "warning",
         )

@@ -222,7 +222,7 @@ def test_a_process_that_has_stopped_to_listen_is_no_server(local: Local):
 
 
 @pytest.mark.parametrize(
-    ("sign_in", "fault"), [("", "is not set"), ("aletheia:wrong", "is not the one that")]
+    ("sign_in", "fault"), [("", "is not set, which the"), ("aletheia:wrong", "is not what the")]
 )
 async def test_a_set_up_without_the_password_says_which_variable(
     server: str, sign_in: str, fault: str

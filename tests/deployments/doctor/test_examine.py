@@ -124,7 +124,7 @@ async def test_secrets_in_a_file_that_others_read_are_found(
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
-    ("sign_in", "fault"), [("", "is not set"), ("aletheia:wrong", "is not the one")]
+    ("sign_in", "fault"), [("", "is not set"), ("aletheia:wrong", "is not what")]
 )
 def test_a_missing_and_a_wrong_password_are_said_with_the_variable(
     server: str, sign_in: str, fault: str
