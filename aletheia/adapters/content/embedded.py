@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.documents.worker import fetch
 from aletheia.items.content import COLLECTION, SavedItem, read_document, to_document
 from aletheia.store.project_id import check_project_id
 
@@ -43,7 +44,7 @@ class EmbeddedContent(EmbeddedDocuments):
         """Return the key of the newest document: counting them takes as long as there are many."""
         table = await self._table(COLLECTION)
         newest = f"SELECT coalesce(max(key), 0) FROM {table.documents}"  # noqa: S608 - our own name
-        ((key,),) = await self._reader().ask(lambda connection: list(connection.execute(newest)))
+        ((key,),) = await self._file.reader.ask(fetch, newest)
         return int(key)
 
     async def list_ids(self) -> AsyncGenerator[Sequence[str]]:

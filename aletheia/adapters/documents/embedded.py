@@ -12,41 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from aletheia.adapters.documents import notation, sql, statements
 from aletheia.adapters.documents.file import SqliteFile
-from aletheia.adapters.documents.notation import (
-    ID,
-    PAYLOAD,
-    check_change,
-    check_collection,
-    check_documents,
-    check_ids,
-    check_limit,
-    check_name,
-    check_names,
-    check_updates,
-    read_where,
-)
-from aletheia.adapters.documents.sql import (
-    body_of,
-    filter_of,
-    json_of,
-    order_of,
-    string_filter_of,
-    unescape,
-    value_of,
-)
-from aletheia.adapters.documents.statements import (
-    Table,
-    create_tables,
-    delete_rows,
-    fetch,
-    insert_rows,
-    select,
-    take_first,
-    update_rows,
-    upsert_rows,
-)
-from aletheia.adapters.documents.worker import Reader, Writer
+from aletheia.adapters.documents.notation import ID, PAYLOAD
+from aletheia.adapters.documents.statements import Table
+from aletheia.adapters.documents.worker import fetch
 from aletheia.documents import Change, Document, Update, Where
 
 FILE = "documents.sqlite3"
@@ -56,10 +26,7 @@ _FORMAT = 1
 
 
 class EmbeddedDocuments:
-    """Documents in SQLite below a directory on a local disk.
-
-    Several processes may have the same directory open. It and its files are readable by their
-    owner only, since they hold what tasks say.
+    """Documents in SQLite below a directory on a local disk, which several processes may share.
 
     Args:
         directory: created on opening if it is missing.
@@ -93,24 +60,25 @@ class EmbeddedDocuments:
 
     async def ensure_index(self, collection: str, names: Sequence[str]) -> None:
         """Index the values of these names, in this order. Idempotent."""
-        checked = check_names(names)
+        notation.check_collection(collection)
+        checked = notation.check_names(names)
         table = await self._table(collection)
-        columns = ", ".join([*(value_of(name) for name in checked), "id"])
+        columns = ", ".join([*(sql.value_of(name) for name in checked), "id"])
         index = f'"index:{collection}({",".join(checked)})"'
         statement = f"CREATE INDEX IF NOT EXISTS {index} ON {table.documents} ({columns})"
-        await self._writer().ask(lambda connection: fetch(connection, statement))
+        await self._file.writer.ask(fetch, statement)
 
     async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
         """Insert what is not there yet, and return its ids."""
-        check_collection(collection)
+        notation.check_collection(collection)
         rows = [
-            (cast("str", document[ID]), body_of(document), document.get(PAYLOAD))
-            for document in check_documents(documents)
+            (cast("str", document[ID]), sql.body_of(document), document.get(PAYLOAD))
+            for document in notation.check_documents(documents)
         ]
         if not rows:
             return set()
         table = await self._table(collection)
-        return await self._writer().ask(lambda connection: insert_rows(connection, table, rows))
+        return await self._file.writer.ask(statements.insert_rows, table, rows)
 
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         """Change documents whose condition holds, and say for each whether it did.
@@ -118,18 +86,18 @@ class EmbeddedDocuments:
         Raises:
             ValueError: a change does not fit its document; the others have been made.
         """
-        check_collection(collection)
-        check_updates(updates)
+        notation.check_collection(collection)
+        notation.check_updates(updates)
         if not updates:
             return []
         # Updates of a batch mostly share a condition, which is read once.
         conditions = {id(update.where): update.where for update in updates}
-        clauses = {key: filter_of(read_where(where)) for key, where in conditions.items()}
+        clauses = {
+            key: sql.filter_of(notation.read_where(where)) for key, where in conditions.items()
+        }
         steps = [(update, clauses[id(update.where)]) for update in updates]
         table = await self._table(collection)
-        answers, complaints = await self._writer().ask(
-            lambda connection: update_rows(connection, table, steps)
-        )
+        answers, complaints = await self._file.writer.ask(statements.update_rows, table, steps)
         _complain(complaints)
         return answers
 
@@ -139,29 +107,27 @@ class EmbeddedDocuments:
         Raises:
             ValueError: a change does not fit its document; the others have been made.
         """
-        check_collection(collection)
-        check_updates(updates, is_upsert=True)
+        notation.check_collection(collection)
+        notation.check_updates(updates, is_upsert=True)
         if not updates:
             return
         steps = list(updates)
         table = await self._table(collection)
-        complaints = await self._writer().ask(
-            lambda connection: upsert_rows(connection, table, steps)
-        )
+        complaints = await self._file.writer.ask(statements.upsert_rows, table, steps)
         _complain(complaints)
 
     async def get(
         self, collection: str, ids: Sequence[str], *, with_payload: bool = False
     ) -> dict[str, Document]:
         """Read documents by id."""
-        check_collection(collection)
-        wanted = check_ids(ids)
+        notation.check_collection(collection)
+        wanted = notation.check_ids(ids)
         if not wanted:
             return {}
-        chosen = "id IN (SELECT value FROM json_each(?))", [json_of(wanted)]
+        chosen = "id IN (SELECT value FROM json_each(?))", [sql.json_of(wanted)]
         table = await self._table(collection)
-        found = await self._reader().ask(
-            lambda connection: select(connection, table, chosen, with_payload=with_payload)
+        found = await self._file.reader.ask(
+            statements.select, table, chosen, with_payload=with_payload
         )
         by_id = {cast("str", document[ID]): document for document in found}
         return {id_: by_id[id_] for id_ in wanted if id_ in by_id}
@@ -177,82 +143,72 @@ class EmbeddedDocuments:
         with_payload: bool = False,
     ) -> list[Document]:
         """Read the documents for which conditions hold, ordered by a name and then by id."""
-        check_collection(collection)
-        check_limit(limit)
-        sql, parameters = filter_of(read_where(where))
-        order = order_of(sort and check_name(sort), is_descending=descending)
+        notation.check_collection(collection)
+        notation.check_limit(limit)
+        condition, parameters = sql.filter_of(notation.read_where(where))
+        order = sql.order_of(sort and notation.check_name(sort), is_descending=descending)
         bound = -1 if limit is None else limit
-        chosen = f"{sql} ORDER BY {order} LIMIT {bound}", parameters
+        chosen = f"{condition} ORDER BY {order} LIMIT {bound}", parameters
         table = await self._table(collection)
-        return await self._reader().ask(
-            lambda connection: select(connection, table, chosen, with_payload=with_payload)
+        return await self._file.reader.ask(
+            statements.select, table, chosen, with_payload=with_payload
         )
 
     async def take(
         self, collection: str, where: Where, change: Change, *, sort: str | None = None
     ) -> Document | None:
         """Change the first document for which conditions hold, and return it."""
-        check_collection(collection)
-        check_change(change)
-        sql, parameters = filter_of(read_where(where))
-        chosen = f"{sql} ORDER BY {order_of(sort and check_name(sort))} LIMIT 1", parameters
+        notation.check_collection(collection)
+        notation.check_change(change)
+        condition, parameters = sql.filter_of(notation.read_where(where))
+        order = sql.order_of(sort and notation.check_name(sort))
+        chosen = f"{condition} ORDER BY {order} LIMIT 1", parameters
         table = await self._table(collection)
-        return await self._writer().ask(
-            lambda connection: take_first(connection, table, chosen, change)
-        )
+        return await self._file.writer.ask(statements.take_first, table, chosen, change)
 
     async def delete(self, collection: str, where: Where, *, limit: int | None = None) -> int:
         """Delete the documents for which conditions hold, in the order of their ids."""
-        check_collection(collection)
-        check_limit(limit)
-        sql, parameters = filter_of(read_where(where))
+        notation.check_collection(collection)
+        notation.check_limit(limit)
+        condition, parameters = sql.filter_of(notation.read_where(where))
         bound = "" if limit is None else f" ORDER BY id LIMIT {limit}"
         table = await self._table(collection)
-        return await self._writer().ask(
-            lambda connection: delete_rows(connection, table, (sql + bound, parameters))
+        return await self._file.writer.ask(
+            statements.delete_rows, table, (condition + bound, parameters)
         )
 
     async def count(self, collection: str, where: Where) -> int:
         """Count the documents for which conditions hold."""
-        check_collection(collection)
-        sql, parameters = filter_of(read_where(where))
+        notation.check_collection(collection)
+        condition, parameters = sql.filter_of(notation.read_where(where))
         table = await self._table(collection)
-        statement = f"SELECT count(*) FROM {table.documents} WHERE {sql}"
-        ((count,),) = await self._reader().ask(
-            lambda connection: fetch(connection, statement, parameters)
-        )
+        statement = f"SELECT count(*) FROM {table.documents} WHERE {condition}"
+        ((count,),) = await self._file.reader.ask(fetch, statement, parameters)
         return count
 
     async def count_by(self, collection: str, name: str, where: Where) -> dict[str, int]:
         """Count the documents for which conditions hold by the string value of a name."""
-        check_collection(collection)
-        if "." in check_name(name):
+        notation.check_collection(collection)
+        if "." in notation.check_name(name):
             raise ValueError(f"{name!r} is not a top-level name")
-        sql, parameters = filter_of(read_where(where))
+        condition, parameters = sql.filter_of(notation.read_where(where))
         table = await self._table(collection)
         statement = (
-            f"SELECT {value_of(name)}, count(*) FROM {table.documents} "
-            f"WHERE ({sql}) AND {string_filter_of(name)} GROUP BY 1"
+            f"SELECT {sql.value_of(name)}, count(*) FROM {table.documents} "
+            f"WHERE ({condition}) AND {sql.string_filter_of(name)} GROUP BY 1"
         )
-        rows = await self._reader().ask(lambda connection: fetch(connection, statement, parameters))
-        return {unescape(value): count for value, count in rows}
+        rows = await self._file.reader.ask(fetch, statement, parameters)
+        return {sql.unescape(value): count for value, count in rows}
 
     async def clock_skew_s(self) -> float | None:
         """Return `None`: the clock is ours."""
         return None
 
-    def _writer(self) -> Writer:
-        return self._file.writer
-
-    def _reader(self) -> Reader:
-        return self._file.reader
-
     async def _table(self, collection: str) -> Table:
         """Return the tables of a collection, made on its first use."""
-        check_collection(collection)
         table = Table.of(collection)
         if collection not in self._known:
-            await self._writer().ask(lambda connection: create_tables(connection, table))
+            await self._file.writer.ask(statements.create_tables, table)
             self._known.add(collection)
         return table
 

@@ -1,4 +1,4 @@
-"""A SQLite file that the processes of one machine share: made, opened, and asked on two threads.
+"""A SQLite file that the processes of one machine share.
 
 One thread writes, in groups with one commit each; another one reads beside it, which SQLite's
 write-ahead log allows.
@@ -71,20 +71,12 @@ class SqliteFile:
 
     @property
     def writer(self) -> Writer:
-        """What changes the file.
-
-        Raises:
-            Unavailable: it is not open.
-        """
+        """What changes the file; raises `Unavailable` if it is not open."""
         return self._open_workers()[0]
 
     @property
     def reader(self) -> Reader:
-        """What reads the file.
-
-        Raises:
-            Unavailable: it is not open.
-        """
+        """What reads the file; raises `Unavailable` if it is not open."""
         return self._open_workers()[1]
 
     def _open(self) -> None:
@@ -143,11 +135,7 @@ class SqliteFile:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Set up a new connection, and the file if it is new.
-
-        Raises:
-            Misconfigured: a newer version of this program wrote the file.
-        """
+        """Set up a new connection, and the file if it is new."""
         ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
         if mode != "wal":
             raise OSError(f"no write-ahead log can be kept here, only {mode!r}")

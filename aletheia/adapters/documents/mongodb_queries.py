@@ -9,15 +9,7 @@ from bson import CodecOptions, DBRef, Int64
 from bson.codec_options import TypeDecoder, TypeRegistry
 from bson.raw_bson import RawBSONDocument
 
-from aletheia.adapters.documents.notation import (
-    ID,
-    PAYLOAD,
-    Among,
-    Condition,
-    Equal,
-    Ordered,
-    read_where,
-)
+from aletheia.adapters.documents.notation import ID, PAYLOAD, Condition, read_where
 from aletheia.documents import Change, Document, Update
 
 MAX_BYTES = 16 * 2**20
@@ -79,12 +71,12 @@ def filter_of(conditions: Sequence[Condition]) -> dict[str, Any]:
 
 
 def _wanted_of(condition: Condition) -> Any:
-    match condition:
-        case Equal():
-            return {"$ne": condition.operand} if condition.negated else condition.operand
-        case Among():
-            return {"$in": list(condition.operands)}
-        case Ordered():
+    match condition.operator:
+        case "$eq":
+            return condition.operand
+        case "$ne" | "$in":
+            return {condition.operator: condition.operand}
+        case _:
             # Not every compatible service keeps to the operand's own kind by itself.
             kind = "string" if isinstance(condition.operand, str) else "number"
             return {condition.operator: condition.operand, "$type": kind}

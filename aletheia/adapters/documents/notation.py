@@ -34,40 +34,20 @@ MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 """What BSON and SQLite hold without loss."""
 
 Scalar: TypeAlias = str | int | float | bool | None
-Ordering: TypeAlias = Literal["$lt", "$lte", "$gt", "$gte"]
+Operator: TypeAlias = Literal["$eq", "$ne", "$in", "$lt", "$lte", "$gt", "$gte"]
 
 _COLLECTION = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ORDERINGS: tuple[Ordering, ...] = ("$lt", "$lte", "$gt", "$gte")
+_ORDERINGS: tuple[Operator, ...] = ("$lt", "$lte", "$gt", "$gte")
 
 
 @dataclass(frozen=True, slots=True)
-class Equal:
-    """The value of `name` is `operand`, or with `negated` it is not."""
+class Condition:
+    """The value of `name` stands so to `operand`: a scalar, or with `$in` a list of them."""
 
     name: str
-    operand: Scalar
-    negated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Among:
-    """The value of `name` is one of `operands`."""
-
-    name: str
-    operands: tuple[Scalar, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    """The value of `name` is of the operand's kind and stands in this order to it."""
-
-    name: str
-    operator: Ordering
-    operand: str | int | float
-
-
-Condition: TypeAlias = Equal | Among | Ordered
+    operator: Operator
+    operand: Any
 
 
 def check_collection(collection: str) -> None:
@@ -100,11 +80,7 @@ def _check_name(name: str) -> str:
 
 
 def check_names(names: Sequence[str]) -> list[str]:
-    """Return the (dotted) names an index is to have.
-
-    Raises:
-        ValueError: there is none, or one of them is no name.
-    """
+    """Return the (dotted) names an index is to have; `ValueError` if there is none, or no name."""
     _check_sequence(names, "names")
     if not names:
         raise ValueError("an index needs a name")
@@ -183,10 +159,7 @@ def check_change(change: Change) -> None:
 def check_value(value: object, name: str, depth: int = 1) -> None:
     """Raise `ValueError` for a value that is not JSON as every backend can hold it.
 
-    Args:
-        value: what is to be stored.
-        name: where, for the message; values are never quoted there.
-        depth: levels above the value.
+    `name` is for the message, which never quotes values; `depth` counts the levels above it.
     """
     if type(value) is str and value.isascii():
         return  # most values are, and a match takes ten times as long
@@ -277,7 +250,7 @@ def _check_conflicts(names: tuple[str, ...]) -> None:
 def _conditions(name: object, wanted: object) -> Iterable[Condition]:
     checked = check_name(name)
     if not isinstance(wanted, Mapping):
-        return [Equal(checked, _scalar(checked, wanted))]
+        return [Condition(checked, "$eq", _scalar(checked, wanted))]
     operators = cast("Mapping[object, Any]", wanted)
     if not operators:
         raise ValueError(f"the condition on {name!r} has no operator")
@@ -285,18 +258,18 @@ def _conditions(name: object, wanted: object) -> Iterable[Condition]:
 
 
 def _condition(name: str, operator: object, operand: object) -> Condition:
-    if operator == "$ne":
-        return Equal(name, _scalar(name, operand), negated=True)
     if operator == "$in":
         if not isinstance(operand, list | tuple | set | frozenset):
             raise ValueError(f"$in on {name!r} takes a list")
         operands = cast("Iterable[object]", operand)
-        return Among(name, tuple(_scalar(name, scalar) for scalar in operands))
+        return Condition(name, "$in", [_scalar(name, scalar) for scalar in operands])
+    if operator == "$ne":
+        return Condition(name, "$ne", _scalar(name, operand))
     if operator in _ORDERINGS:
         scalar = _scalar(name, operand)
         if scalar is None or isinstance(scalar, bool):
             raise ValueError(f"{operator} on {name!r} takes a number or a string")
-        return Ordered(name, operator, scalar)
+        return Condition(name, operator, scalar)
     raise ValueError(f"{operator!r} on {name!r} is not an operator of this store")
 
 

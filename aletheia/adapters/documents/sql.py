@@ -14,15 +14,7 @@ from typing import Any, cast
 
 import orjson
 
-from aletheia.adapters.documents.notation import (
-    ID,
-    PAYLOAD,
-    Among,
-    Condition,
-    Equal,
-    Ordered,
-    Scalar,
-)
+from aletheia.adapters.documents.notation import ID, PAYLOAD, Condition, Scalar
 from aletheia.documents import Document
 
 Clause = tuple[str, list[str]]
@@ -103,14 +95,17 @@ def json_of(values: Iterable[str | float]) -> str:
 
 
 def _clause(condition: Condition) -> Clause:
-    match condition:
-        case Equal():
-            sql, parameters = _equal(condition.name, condition.operand)
-            return (f"({sql}) IS NOT TRUE", parameters) if condition.negated else (sql, parameters)
-        case Among():
-            return _among(condition)
-        case Ordered():
-            return _ordered(condition)
+    name, operand = condition.name, condition.operand
+    match condition.operator:
+        case "$eq":
+            return _equal(name, operand)
+        case "$ne":
+            sql, parameters = _equal(name, operand)
+            return f"({sql}) IS NOT TRUE", parameters
+        case "$in":
+            return _among(name, operand)
+        case operator:
+            return _ordered(name, _OPERATORS[operator], operand)
 
 
 def _equal(name: str, operand: Scalar) -> Clause:
@@ -130,8 +125,7 @@ def _number(operand: float) -> str:
     return orjson.dumps(operand).decode()
 
 
-def _among(condition: Among) -> Clause:
-    name, operands = condition.name, condition.operands
+def _among(name: str, operands: Sequence[Scalar]) -> Clause:
     clauses = [
         _equal(name, constant)
         for constant in (None, True, False)
@@ -156,9 +150,8 @@ def _among(condition: Among) -> Clause:
     )
 
 
-def _ordered(condition: Ordered) -> Clause:
-    name, operand = condition.name, condition.operand
-    compared = f"{value_of(name)} {_OPERATORS[condition.operator]}"
+def _ordered(name: str, operator: str, operand: str | float) -> Clause:
+    compared = f"{value_of(name)} {operator}"
     if name == ID:
         return (f"{compared} ?", [escape(operand)]) if isinstance(operand, str) else _NOTHING
     if isinstance(operand, str):

@@ -7,10 +7,11 @@
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from aletheia.adapters.documents.notation import ID, PAYLOAD, check_value
 from aletheia.adapters.documents.sql import Clause, body_of, document_of, escape
+from aletheia.adapters.documents.worker import fetch
 from aletheia.documents import Change, Document, Update
 
 
@@ -25,13 +26,6 @@ class Table:
     def of(cls, collection: str) -> "Table":
         """Return the tables of a collection whose name was checked."""
         return cls(f'"documents:{collection}"', f'"payloads:{collection}"')
-
-
-def fetch(
-    connection: sqlite3.Connection, statement: str, parameters: Sequence[Any] = ()
-) -> list[Any]:
-    """Execute a statement and return all its rows."""
-    return connection.execute(statement, parameters).fetchall()
 
 
 def create_tables(connection: sqlite3.Connection, table: Table) -> None:

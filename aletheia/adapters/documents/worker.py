@@ -6,15 +6,16 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from aletheia.errors import Unavailable
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 STORE = "store"
 
@@ -46,12 +47,9 @@ class _Job:
 
 
 class SqliteWorker(ABC):
-    """A thread that does, in order, what coroutines ask of its connection.
+    """A thread that does, in order, what coroutines ask of its connection, and closes it.
 
-    Args:
-        name: of what the file is, for errors and the thread's name.
-        connection: in autocommit mode; the worker closes it.
-        check: raises `OSError` when the connection's file is not the store any more.
+    `name` is of what the file is; `check` raises `OSError` when it is not the same any more.
     """
 
     _group_size: ClassVar[int]
@@ -72,8 +70,13 @@ class SqliteWorker(ABC):
         self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
         self._thread.start()
 
-    async def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do some work with the connection and return its answer.
+    async def ask(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do some work with the connection and these arguments, and return its answer.
 
         A cancelled caller's work is done completely or not at all. It may be done a second time
         after the first was rolled back.
@@ -83,13 +86,14 @@ class SqliteWorker(ABC):
             ValueError: SQLite cannot hold a value, or the work raised it.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop, loop.create_future())
+        future: asyncio.Future[T] = loop.create_future()
+        job = _Job(lambda connection: work(connection, *args, **kwargs), loop, future)
         with self._gate:
             if self._is_closed:
                 raise Unavailable(self._name, "it is closed")
             self._jobs.put(job)
         try:
-            return await job.future
+            return await future
         except (sqlite3.DataError, OverflowError) as error:
             raise ValueError(f"SQLite cannot hold this: {error}") from error
         except (sqlite3.Error, OSError) as error:
@@ -153,11 +157,7 @@ class Reader(SqliteWorker):
 class Writer(SqliteWorker):
     """A worker that does all jobs waiting for it in one transaction, answered after its commit.
 
-    Args:
-        name: see `SqliteWorker`.
-        connection: in autocommit mode, without a busy timeout; the worker closes it.
-        check: raises `OSError` when the connection's file is not the store any more.
-        lock_timeout_s: how long other processes' transactions are waited for.
+    Its connection is without a busy timeout: other processes are waited for `lock_timeout_s`.
     """
 
     _group_size = 256
@@ -229,6 +229,13 @@ def retrying(attempt: Callable[[], T], *, timeout_s: float) -> T:
                 raise
         tries += 1
         time.sleep(_EAGER_PAUSE_S if tries < _EAGER_TRIES else _PAUSE_S)
+
+
+def fetch(
+    connection: sqlite3.Connection, statement: str, parameters: Sequence[Any] = ()
+) -> list[Any]:
+    """Execute a statement and return all its rows."""
+    return connection.execute(statement, parameters).fetchall()
 
 
 def is_busy(error: sqlite3.OperationalError) -> bool:

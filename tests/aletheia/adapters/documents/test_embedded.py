@@ -28,10 +28,10 @@ class Watched(EmbeddedDocuments):
     """A store whose connections a test can reach."""
 
     async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._writer().ask(job)
+        return await self._file.writer.ask(job)
 
     async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._reader().ask(job)
+        return await self._file.reader.ask(job)
 
     async def explain(self, statement: str) -> str:
         rows = await self.read(
