@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from aletheia.brain.access import BrainAccess
@@ -16,6 +17,7 @@ from aletheia.items.content import SavedItem
 from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, choose_plain
 from aletheia.store.clock import Clock, microseconds
+from aletheia.store.cursor import CursorPace
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +26,24 @@ _OUR_FAULT: Final = frozenset({400, 413, 422})
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """The way of one project's intents into the Brain.
+class DeliveryPace(CursorPace):
+    """How patient delivering is; all in seconds.
 
     Attributes:
-        documents: the store, with the evaluations.
-        intents: those of all projects.
-        dead_items: where items go that the Brain refuses.
-        project_id: the project.
-        access: the way to the Brain.
-        items: the project's.
-        clock: what the age of an intent goes by.
-        settle_s: how long an intent waits for what it names to be saved, seconds.
-        timeout_s: bound on delivering one batch, seconds.
+        settle_s: how long an intent waits for what it names to be saved.
     """
+
+    timeout_s: float = 60.0
+    lease_s: float = 180.0
+    interval_s: float = 5.0
+    gather_s: float = 1.0
+    grace_s: float = 5.0
+    settle_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The way of one project's intents into the Brain."""
 
     documents: Documents
     intents: Intents
@@ -46,8 +52,7 @@ class Delivery:
     access: BrainAccess
     items: BrainItems
     clock: Clock
-    settle_s: float
-    timeout_s: float
+    pace: DeliveryPace
 
     async def send(self, intents: list[Intent]) -> int | None:
         """Deliver intents that go together.
@@ -64,7 +69,13 @@ class Delivery:
         ids = list(dict.fromkeys(item_id for intent in intents for item_id in intent.item_ids))
         department = intents[0].department
         own, unsaved = await self.items.read(ids, department.slug)
-        ready = self._settled(intents, set(unsaved))
+        missing = set(unsaved)
+        ready = list(
+            takewhile(
+                lambda intent: missing.isdisjoint(intent.item_ids) or not self._is_young(intent),
+                intents,
+            )
+        )
         if not ready:
             return None
         if len(ready) < len(intents):
@@ -80,7 +91,7 @@ class Delivery:
                 # Which of them is at fault shows when each is sent alone.
                 return await self.send(intents[:1])
             failed = [FailedItem(item.id, error.code) for item in own]
-        await self.dead_items.add(self.project_id, department.slug, failed)
+        await self.dead_items.add_items(self.project_id, department.slug, failed)
         await self.intents.forget(intents)
         return len(own) - len(failed)
 
@@ -88,7 +99,7 @@ class Delivery:
         self, department: BrainDepartment, own: Sequence[SavedItem]
     ) -> Sequence[FailedItem]:
         prepared = await self.items.prepare(own)
-        async with self.access.using(timeout_s=self.timeout_s) as brain:
+        async with self.access.using(timeout_s=self.pace.timeout_s) as brain:
             return (await brain.upsert(self.project_id, department, prepared)).failed
 
     async def _send_evaluation(self, intent: Intent) -> int | None:
@@ -96,15 +107,14 @@ class Delivery:
         slug, version = intent.department.slug, intent.version or ""
         name = evaluation_id(self.project_id, slug, version)
         stored = (await self.documents.get(EVALUATIONS, [name])).get(name)
-        if stored is None or int(stored["attempt"]) < intent.attempt:
-            if self._is_young(intent):
-                return None
-            stored = None
+        is_saved = stored is not None and int(stored["attempt"]) >= intent.attempt
+        if not is_saved and self._is_young(intent):
+            return None
         taken = 0
-        if stored is not None:
+        if stored is not None and is_saved:
             plain = choose_plain(stored)
             try:
-                async with self.access.using(timeout_s=self.timeout_s) as brain:
+                async with self.access.using(timeout_s=self.pace.timeout_s) as brain:
                     if brain.upkeep is not None:
                         await brain.upkeep.save_evaluation(self.project_id, slug, version, plain)
                         taken = 1
@@ -117,19 +127,10 @@ class Delivery:
         await self.intents.forget([intent])
         return taken
 
-    def _settled(self, intents: Sequence[Intent], unsaved: set[str]) -> list[Intent]:
-        """Return the first intents whose items are saved, or will never be."""
-        ready: list[Intent] = []
-        for intent in intents:
-            if not unsaved.isdisjoint(intent.item_ids) and self._is_young(intent):
-                break
-            ready.append(intent)
-        return ready
-
     def _is_young(self, intent: Intent) -> bool:
         """Return whether what an intent names may be just about to be saved."""
         # Clocks of two machines may differ: what is still to come is young, too.
-        return abs(self.clock.now() - intent.seq) < microseconds(self.settle_s)
+        return abs(self.clock.now() - intent.seq) < microseconds(self.pace.settle_s)
 
 
 def _is_our_fault(error: Refused | InvalidTask) -> bool:

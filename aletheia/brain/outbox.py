@@ -1,13 +1,12 @@
 """Delivers to the Brain what it still lacks (SPEC §4, Brain).
 
-Intents say what that is. An intent stays until the Brain has taken what it names. A project's
-intents are delivered by one process at a time, which has the lease of its cursor, in their order.
+A project's intents are delivered by one process at a time, which has the lease of its cursor, in
+their order. An intent stays until the Brain has taken what it names.
 
     announced → saved → upserted and linked, or stored → the intent is deleted
 
-A kill in between has the same delivered again, which changes nothing. While the Brain is away,
-pauses grow. Items that it refuses for what they are become dead letters with their code; such an
-evaluation is left to reconciling, and a Brain behind HTTP is sent none.
+A kill in between has the same delivered again, which changes nothing. Items that the Brain refuses
+for what they are become dead letters; such an evaluation is left to reconciling.
 """
 
 import asyncio
@@ -21,15 +20,13 @@ from typing import Final
 
 from aletheia.brain.access import BRAIN, BrainAccess
 from aletheia.brain.dead_items import DeadItems
-from aletheia.brain.delivery import Delivery
+from aletheia.brain.delivery import Delivery, DeliveryPace
 from aletheia.brain.intents import Intents
 from aletheia.brain.items import BrainItems
 from aletheia.documents import Document, Documents
 from aletheia.errors import AletheiaError, Deferred, Unavailable, retry_after_s
-from aletheia.store.backoff import Backoff
 from aletheia.store.clock import SECOND, SYSTEM_CLOCK, Clock, microseconds_of
-from aletheia.store.cursor import Cursors, CursorTerms, Turn
-from aletheia.store.lease import DEFAULT_SKEW_S
+from aletheia.store.cursor import Cursors, Turn
 
 log = logging.getLogger(__name__)
 
@@ -39,38 +36,10 @@ _STORE: Final = "store"
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryPace:
-    """How patient delivering is; all in seconds.
-
-    Attributes:
-        backoff_s: pause after the first failure in a row; doubled up to `max_backoff_s`.
-        max_backoff_s: longest pause.
-        settle_s: how long an intent waits for what it names to be saved.
-        timeout_s: bound on delivering one batch.
-        lease_s: how long a project stays that of a process that died; more than one batch takes.
-        skew_s: how far the clocks of machines may differ.
-        interval_s: between two polls beside a run.
-        gather_s: between a delivery beside a run and the next, so that intents go together.
-        grace_s: how long the end of a run waits for its last items to be delivered.
-    """
-
-    backoff_s: float = 1.0
-    max_backoff_s: float = 600.0
-    settle_s: float = 120.0
-    timeout_s: float = 60.0
-    lease_s: float = 180.0
-    skew_s: float = DEFAULT_SKEW_S
-    interval_s: float = 5.0
-    gather_s: float = 1.0
-    grace_s: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
 class OutboxState:
     """What a project lacks in the Brain.
 
     Attributes:
-        project_id: the project.
         waiting: batches of items, and evaluations, that are not delivered yet.
         dead: items that were refused.
         failures: tries in a row that failed.
@@ -87,33 +56,27 @@ class OutboxState:
 
 
 class Outbox:
-    """Delivers the intents of all projects of one store.
+    """Delivers the intents of all projects of one store, which is open and durable.
 
     Args:
-        documents: the store, open and durable.
+        documents: the store.
         pace: how patient it is.
         clock: what leases, pauses and the order of intents go by.
         draw: draws a share of the second half of each pause, in `[0, 1]`.
-
-    Attributes:
-        intents: what is to be delivered.
-        dead_items: what was refused.
     """
 
     def __init__(
         self,
         documents: Documents,
         *,
-        pace: DeliveryPace = DeliveryPace(),
+        pace: DeliveryPace = DeliveryPace(),  # noqa: B008 - it is frozen
         clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._documents, self._pace, self._clock = documents, pace, clock
         self.intents = Intents(documents, clock=clock)
         self.dead_items = DeadItems(documents, clock=clock)
-        backoff = Backoff(pace.backoff_s, pace.max_backoff_s, draw=draw)
-        terms = CursorTerms(backoff, pace.lease_s, pace.skew_s)
-        self._cursors = Cursors(documents, CURSORS, terms, clock=clock)
+        self._cursors = Cursors(documents, CURSORS, pace, clock=clock, draw=draw)
         self._nudged = asyncio.Event()
 
     async def prepare(self) -> None:
@@ -128,22 +91,10 @@ class Outbox:
     async def deliver(
         self, project_id: str, access: BrainAccess, items: BrainItems, *, is_back: bool = False
     ) -> int:
-        """Deliver what waits in a project, as far as that can be done now.
+        """Deliver what waits in a project; return how many items and evaluations the Brain took.
 
-        Nothing is done while another process is at it, or a pause is not over. One that is
-        cancelled counts as a try that failed, so that what it left has a reason.
-
-        Args:
-            project_id: the project.
-            access: the way to the Brain.
-            items: the project's.
-            is_back: whether the Brain has just answered, so that no pause is waited for.
-
-        Returns:
-            How many items and evaluations the Brain took.
-
-        Raises:
-            Unavailable: the store is out of reach.
+        Nothing is done while another process is at it, or, unless the Brain has just answered
+        (`is_back`), a pause is not over. A delivery that is cancelled counts as a try that failed.
         """
         if not await self.intents.read_batch(project_id):
             return 0
@@ -158,8 +109,7 @@ class Outbox:
             access,
             items,
             self._clock,
-            self._pace.settle_s,
-            self._pace.timeout_s,
+            self._pace,
         )
         try:
             return await self._take_turn(turn, delivery)

@@ -26,10 +26,8 @@ from aletheia.errors import AletheiaError, Unavailable
 from aletheia.events.log import EventLog
 from aletheia.events.ports import BatchSink, EventSink
 from aletheia.events.turn import CURSORS, Feeding, ReceiverTurn, name_run
-from aletheia.store.backoff import Backoff
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
-from aletheia.store.cursor import MAX_PURGED, Cursors, CursorTerms, DeadLetters
-from aletheia.store.lease import DEFAULT_SKEW_S
+from aletheia.store.cursor import MAX_PURGED, CursorPace, Cursors, DeadLetters
 from aletheia.store.project_id import check_project_id
 
 log = logging.getLogger(__name__)
@@ -43,31 +41,14 @@ _KIND: Final = re.compile(r"[a-z]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(CursorPace):
     """How patient feeding is; all in seconds.
 
     Attributes:
-        backoff_s: pause after the first failure in a row; doubled up to `max_backoff_s`.
-        max_backoff_s: longest pause, also where the receiver asks for more.
         give_up_s: how long an event is tried.
-        send_timeout_s: bound on sending one event, whatever the sink does.
-        lease_s: how long a cursor stays taken by a process that died; more than one sending and
-            what the store takes.
-        skew_s: how far the clocks of machines may differ.
-        interval_s: between two polls for new events beside a run.
-        gather_s: between two sendings to a `BatchSink` beside a run.
-        grace_s: how long the end of a run waits for its last events to be sent.
     """
 
-    backoff_s: float = 1.0
-    max_backoff_s: float = 600.0
     give_up_s: float = 86_400.0
-    send_timeout_s: float = 15.0
-    lease_s: float = 60.0
-    skew_s: float = DEFAULT_SKEW_S
-    interval_s: float = 0.5
-    gather_s: float = 2.0
-    grace_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +80,10 @@ class FanOut:
     ) -> None:
         self._documents, self._events, self._sinks = documents, events, dict(sinks)
         self._pace, self._clock = pace, clock
-        backoff = Backoff(pace.backoff_s, pace.max_backoff_s, draw=draw)
-        terms = CursorTerms(backoff, pace.lease_s, pace.skew_s)
-        self._cursors = Cursors(documents, CURSORS, terms, clock=clock)
+        self._cursors = Cursors(documents, CURSORS, pace, clock=clock, draw=draw)
         self._dead_letters = DeadLetters(documents, DEAD_EVENTS, clock=clock)
         self._feeding = Feeding(
-            documents, events, self._dead_letters, clock, pace.send_timeout_s, pace.give_up_s
+            documents, events, self._dead_letters, clock, pace.timeout_s, pace.give_up_s
         )
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
         self._running: dict[str, asyncio.Task[int]] = {}

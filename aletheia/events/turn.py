@@ -187,7 +187,7 @@ class ReceiverTurn:
         if not cursor["runs"]:
             # Unless another run has asked since.
             where = {"subscriptions": cursor["subscriptions"]}
-            await self._turn.write({"is_open": False}, where=where)
+            await self._turn.lease.write({"is_open": False}, where=where)
 
     async def _read_cursor(self) -> Document:
         id_ = self._turn.lease.id

@@ -17,10 +17,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Clock:
     """The two clocks of a machine: one that may be set, and one that only goes forward.
 
-    Attributes:
-        unix_s: Unix time, seconds.
-        steady_s: seconds since some moment; tells how long something has lasted, whatever becomes
-            of the other clock.
+    `unix_s` is Unix time; `steady_s` tells how long something has lasted; both in seconds.
     """
 
     unix_s: Callable[[], float] = time.time
@@ -37,7 +34,7 @@ SYSTEM_CLOCK: Final = Clock()
 class TimeUnit(IntEnum):
     """How a stored moment is written; the value is its length in microseconds.
 
-    New records are in microseconds. Seconds are those of records that began with them.
+    Seconds are those of records that began with them.
     """
 
     MICROSECONDS = 1

@@ -1,18 +1,19 @@
 """Cursors: how far somebody has been served, by one process at a time, and what could not be.
 
-A cursor is a document. Whoever takes its lease has a turn: serves what comes next, writes after
-each step how far that went, and lets go. If it dies, the lease runs out and the next one goes on
-from what was written. After a failure the cursor waits, longer each time; what is never going to
-be served becomes a dead letter, which is written before the cursor moves past it.
+Whoever takes the lease of a cursor has a turn: serves what comes next, writes after each step how
+far that went, and lets go. If it dies, the next one goes on from what was written. After a failure
+the cursor waits, longer each time; what is never going to be served becomes a dead letter, which is
+written before the cursor moves past it.
 """
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from aletheia.documents import Change, Document, Documents, Update, Where
-from aletheia.store.backoff import Backoff, RetryWindow
+from aletheia.documents import Change, Document, Documents, Update
+from aletheia.store.backoff import Backoff
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
 from aletheia.store.lease import DEFAULT_SKEW_S, Lease, Leases, LeaseTerms
 
@@ -21,37 +22,39 @@ MAX_PURGED: Final = 10_000
 """Documents that are deleted at once."""
 
 _IDS_AT_ONCE: Final = 500
+_HEALTHY: Final[Mapping[str, Any]] = {"failures": 0, "due_at": 0, "failing_since": 0, "reason": ""}
 
 
 @dataclass(frozen=True, slots=True)
-class CursorTerms:
-    """How patient the users of a collection's cursors are.
+class CursorPace:
+    """How patient the users of a collection's cursors are; all in seconds.
 
     Attributes:
-        backoff: pauses after failures in a row.
-        lease_s: how long a cursor stays taken by a process that died, seconds; longer than one
-            step takes.
-        skew_s: how far clocks may differ, seconds.
+        backoff_s: pause after the first failure in a row; doubled up to `max_backoff_s`.
+        max_backoff_s: longest pause, also where the other side asks for more.
+        timeout_s: bound on one step.
+        lease_s: how long a cursor stays taken by a process that died; longer than one step takes.
+        skew_s: how far the clocks of machines may differ.
+        interval_s: between two polls beside a run.
+        gather_s: between a step beside a run and the next, where what comes meanwhile goes along.
+        grace_s: how long the end of a run waits for its last steps.
     """
 
-    backoff: Backoff
-    lease_s: float
+    backoff_s: float = 1.0
+    max_backoff_s: float = 600.0
+    timeout_s: float = 15.0
+    lease_s: float = 60.0
     skew_s: float = DEFAULT_SKEW_S
+    interval_s: float = 0.5
+    gather_s: float = 2.0
+    grace_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a cursor waits for.
-
-    Attributes:
-        failures: in a row; 0 where there is no trouble.
-        since: when the first of them was; `None` where that is not known, or nothing failed.
-        next_try_at: before which nothing is tried; `None` where nothing is waited for.
-        reason: what the last failure said, without secrets.
-    """
+    """What a cursor waits for, after so many failures in a row, and what the last one said."""
 
     failures: int
-    since: datetime | None
     next_try_at: datetime | None
     reason: str
 
@@ -60,109 +63,70 @@ class Cursors:
     """The cursors of one collection.
 
     A cursor has the values `holder`, `lease_until`, `failures`, `failing_since`, `due_at` and
-    `reason`, times in microseconds; everything else in it is its user's.
-
-    Args:
-        documents: the store, open.
-        collection: where the cursors are.
-        terms: how patient their users are.
-        clock: what leases and pauses go by.
+    `reason`, times in microseconds; everything else in it is its user's. `draw` draws a share of
+    the second half of each pause, in `[0, 1]`.
     """
 
     def __init__(
         self,
         documents: Documents,
         collection: str,
-        terms: CursorTerms,
+        pace: CursorPace,
         *,
         clock: Clock = SYSTEM_CLOCK,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        lease = LeaseTerms(terms.lease_s, terms.skew_s)
+        lease = LeaseTerms(pace.lease_s, pace.skew_s)
         self._leases = Leases(documents, collection, lease, clock=clock)
-        self._backoff, self._clock = terms.backoff, clock
-        self._window = RetryWindow(terms.backoff.max_s)
-        self.healthy: Mapping[str, Any] = {**self._window.cleared, "failing_since": 0, "reason": ""}
-        self.fresh: Mapping[str, Any] = {**lease.released, **self.healthy}
+        self._backoff = Backoff(pace.backoff_s, pace.max_backoff_s, draw=draw)
+        self._clock = clock
+        self.fresh: Mapping[str, Any] = {**lease.released, **_HEALTHY}
 
     def can_take(self, cursor: Document, *, ignores_pause: bool = False) -> bool:
-        """Return whether a cursor, as it was read, can be taken now.
-
-        Args:
-            cursor: the cursor.
-            ignores_pause: whether it can be taken before its pause is over.
-        """
-        is_waiting = self._window.waits_until(cursor, self._clock.now()) is not None
+        """Return whether a cursor, as it was read, can be taken now or before its pause ends."""
+        is_waiting = self._waits_until(cursor) is not None
         return (ignores_pause or not is_waiting) and self._leases.is_free(cursor)
 
     async def take(self, cursor: Document, *, ignores_pause: bool = False) -> "Turn | None":
-        """Take a cursor, as it was read; `None` if it cannot be taken, or has changed since.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
+        """Take a cursor, as it was read; `None` if it cannot be taken, or has changed since."""
         if not self.can_take(cursor, ignores_pause=ignores_pause):
             return None
-        where = {self._window.not_before: cursor.get(self._window.not_before)}
+        where = {"due_at": cursor.get("due_at")}
         lease = await self._leases.take(cursor["_id"], seen=cursor, where=where)
-        if lease is None:
-            return None
-        return Turn(lease, self._window, self._backoff, self._clock, self.healthy)
+        return None if lease is None else Turn(lease, self._backoff, self._clock)
 
     def trouble_of(self, cursor: Document) -> Trouble:
         """Return what a cursor waits for."""
-        until = self._window.waits_until(cursor, self._clock.now())
-        since = int(cursor.get("failing_since") or 0)
-        return Trouble(
-            self._window.failures_of(cursor),
-            moment(since) if since else None,
-            None if until is None else moment(until),
-            cursor.get("reason") or "",
-        )
+        until = self._waits_until(cursor)
+        next_try_at = None if until is None else moment(until)
+        return Trouble(_failures_of(cursor), next_try_at, cursor.get("reason") or "")
+
+    def _waits_until(self, cursor: Document) -> int | None:
+        """Return the moment a cursor waits for, microseconds; `None` if it does not wait.
+
+        What lies further ahead than the longest pause was written by a clock that was ahead.
+        """
+        until = int(cursor.get("due_at") or 0)
+        is_ahead = 0 < until - self._clock.now() <= microseconds(self._backoff.max_s)
+        return until if is_ahead else None
 
 
 class Turn:
-    """A cursor that is ours for a while; `Cursors.take` makes it.
+    """A cursor, as we know it, that is ours for a while; `Cursors.take` makes it."""
 
-    Attributes:
-        lease: that makes it ours.
-        cursor: the document as we know it.
-    """
-
-    def __init__(
-        self,
-        lease: Lease,
-        window: RetryWindow,
-        backoff: Backoff,
-        clock: Clock,
-        healthy: Mapping[str, Any],
-    ) -> None:
-        self._window, self._backoff, self._clock, self._healthy = window, backoff, clock, healthy
-        self.lease = lease
+    def __init__(self, lease: Lease, backoff: Backoff, clock: Clock) -> None:
+        self._backoff, self._clock, self.lease = backoff, clock, lease
         self.cursor: Document = lease.document
 
     @property
     def has_failed(self) -> bool:
         """Whether the last step of this turn, or of the ones before, failed."""
-        return self._window.failures_of(self.cursor) > 0
+        return _failures_of(self.cursor) > 0
 
     async def advance(self, values: Mapping[str, Any], *, unset: Sequence[str] = ()) -> bool:
-        """Note a step that went well, and begin the lease anew; return whether it is still ours.
-
-        Args:
-            values: what else to set.
-            unset: names to remove.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
-        self.cursor = {**self.cursor, **self._healthy, **values}
-        return await self.lease.write({**self._healthy, **values}, unset=unset, renews=True)
-
-    async def write(
-        self, values: Mapping[str, Any], *, unset: Sequence[str] = (), where: Where | None = None
-    ) -> bool:
-        """Change the cursor as `Lease.write` does."""
-        return await self.lease.write(values, unset=unset, where=where)
+        """Note a step that went well, and begin the lease anew; return whether it is still ours."""
+        self.cursor = {**self.cursor, **_HEALTHY, **values}
+        return await self.lease.write({**_HEALTHY, **values}, unset=unset, renews=True)
 
     @property
     def failing_since(self) -> int:
@@ -187,14 +151,12 @@ class Turn:
 
         Returns:
             How many failures in a row there are by now, and the pause, seconds.
-
-        Raises:
-            Unavailable: the store is out of reach.
         """
-        failures = self._window.failures_of(self.cursor) + 1
+        failures = _failures_of(self.cursor) + 1
         pause_s = self._backoff.pause_s(failures, asked_s=asked_s)
         trouble = {
-            **self._window.values(failures, pause_s, self._clock.now()),
+            "failures": failures,
+            "due_at": self._clock.now() + microseconds(pause_s),
             "failing_since": self.failing_since,
             "reason": reason[:MAX_REASON_CHARS],
         }
@@ -203,16 +165,15 @@ class Turn:
         return failures, pause_s
 
 
+def _failures_of(cursor: Document) -> int:
+    return int(cursor.get("failures") or 0)
+
+
 class DeadLetters:
     """What was given up, in one collection, until somebody replays or deletes it.
 
     A dead letter has its project under `project`, and `at`, in microseconds; everything else in it
     is its user's.
-
-    Args:
-        documents: the store, open.
-        collection: where dead letters are.
-        clock: tells when something was given up.
     """
 
     def __init__(
@@ -251,14 +212,11 @@ class DeadLetters:
 
     async def forget(self, ids: Sequence[str]) -> int:
         """Delete dead letters by id; return how many there were."""
-        return sum(
-            [
-                await self._documents.delete(
-                    self._collection, {"_id": {"$in": list(ids[start : start + _IDS_AT_ONCE])}}
-                )
-                for start in range(0, len(ids), _IDS_AT_ONCE)
-            ]
-        )
+        deleted = 0
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            where = {"_id": {"$in": list(ids[start : start + _IDS_AT_ONCE])}}
+            deleted += await self._documents.delete(self._collection, where)
+        return deleted
 
     async def purge(self, older_than_s: float) -> int:
         """Delete dead letters that are older than that; return how many, `MAX_PURGED` at most."""

@@ -15,8 +15,8 @@ _ID: Final = "format"
 async def check_format(documents: Documents) -> None:
     """Check that this program can read a store, and mark a new store with its own format.
 
-    To be called whenever a store has been opened, before anything else is done with it. Of several
-    programs that begin a store at once, the first one's format counts.
+    To be called before anything else is done with an opened store. Of several programs that begin a
+    store at once, the first one's format counts.
 
     Raises:
         Misconfigured: a newer version of this program wrote the store.

@@ -1,14 +1,10 @@
 """Leases on documents: one holder at a time, and a way on when a holder dies (SPEC §1, Claims).
 
-A document keeps its lease in two or three of its values: who holds it, until when, and, where it
-has one, a token that grows each time the lease is taken. Taking it is one conditional write against
-what was read, so of any number of contenders one gets it. Each write of a holder names what makes
-the lease its own: the token, or an owner that nobody else has. Whoever was overtaken changes
-nothing any more.
+A document keeps who holds it, until when, and, where it has one, a token that grows each time the
+lease is taken. Taking it is one conditional write against what was read, so of any number of
+contenders one gets it. Whoever was overtaken changes nothing any more. A lease is over
 
-Clocks may differ by `skew_s`. A lease is over
-
-- when its end, and the skew, have passed;
+- when its end, and the skew between clocks, have passed;
 - when it ends later than a lease that begins now could, and the skew: whoever wrote it had a clock
   that was ahead, or ours has been set back;
 - when we have seen it stand unchanged for its whole length by a clock that nobody sets.
@@ -76,10 +72,7 @@ class LeaseTerms:
         return {self.owner: self.nobody, self.until: 0}
 
     def free_where(self, now: int) -> tuple[Where, Where]:
-        """Return two conditions; where one of them holds for a document, its lease is over.
-
-        The first is about the leases that have ended, the second about those that cannot be.
-        """
+        """Return the conditions for leases that have ended, and for those that cannot be."""
         skew, length = microseconds(self.skew_s), microseconds(self.length_s)
         return (
             {self.until: {"$lte": self.unit.write(now - skew)}},
@@ -105,12 +98,7 @@ class LeaseTerms:
 
 
 class Sightings:
-    """Remembers since when things have been seen as they are, by a clock that nobody sets.
-
-    Args:
-        clock: whose steady part counts.
-        max_remembered: things that are remembered, the newest.
-    """
+    """Remembers since when things have been seen as they are, by a clock that nobody sets."""
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK, *, max_remembered: int = MAX_SIGHTINGS) -> None:
         self._clock = clock
@@ -118,10 +106,7 @@ class Sightings:
         self._seen: dict[str, tuple[object, float]] = {}
 
     def stood_s(self, name: str, mark: object) -> float:
-        """Note that something is seen with a mark; return for how long it has had it, seconds.
-
-        The mark is what changes when somebody is at work on it.
-        """
+        """Note that something is seen with a mark; return how long it has had that, seconds."""
         now_s = self._clock.steady_s()
         known, since_s = self._seen.get(name, (None, now_s))
         if known == mark:
@@ -138,14 +123,7 @@ class Sightings:
 
 
 class Leases:
-    """The leases on the documents of one collection.
-
-    Args:
-        documents: the store, open.
-        collection: where the documents are; taking a lease creates none.
-        terms: how long leases last, and where documents keep them.
-        clock: what they begin and end by.
-    """
+    """The leases on the documents of one collection; taking a lease creates no document."""
 
     def __init__(
         self,
@@ -220,12 +198,9 @@ class Leases:
 
 
 class Lease:
-    """A lease on one document that we took; `Leases.take` makes it.
+    """A lease on one document, as it was then, that we took; `Leases.take` makes it.
 
-    Attributes:
-        document: as it was when the lease was taken.
-        lost: set once the lease is known to be somebody else's, or could not be renewed for as
-            long as it lasts.
+    `lost` is set once it is known to be somebody else's, or could not be renewed in its length.
     """
 
     def __init__(
@@ -256,12 +231,6 @@ class Lease:
         """How often it was taken, this time included; 0 where that is not counted."""
         return int(self.document[self._terms.token]) if self._terms.token else 0
 
-    @property
-    def ours(self) -> dict[str, Any]:
-        """The condition that the lease is still ours, for writes of one's own."""
-        ours: dict[str, Any] = {self._terms.owner: self.owner}
-        return ours | ({self._terms.token: self.token} if self._terms.token else {})
-
     async def write(
         self,
         values: Mapping[str, Any],
@@ -279,14 +248,14 @@ class Lease:
             increase: numbers to add by name.
             where: what else must hold; without it, `False` means that the lease is lost.
             renews: whether the lease begins anew.
-
-        Raises:
-            Unavailable: the store is out of reach.
         """
         began_s = self._clock.steady_s()
         fresh = {self._terms.until: self._terms.end(self._clock.now())} if renews else {}
         change = Change(set={**fresh, **values}, unset=unset, increase=increase or {})
-        update = Update(self.id, change, {**(where or {}), **self.ours})
+        ours: dict[str, Any] = {**(where or {}), self._terms.owner: self.owner}
+        if self._terms.token:
+            ours[self._terms.token] = self.token
+        update = Update(self.id, change, ours)
         (is_ours,) = await self._documents.update(self._collection, [update])
         if is_ours and renews:
             self._renewed_s = began_s
@@ -295,11 +264,7 @@ class Lease:
         return is_ours
 
     async def renew(self) -> bool:
-        """Begin the lease anew; return whether it is still ours.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
+        """Begin the lease anew; return whether it is still ours, as `write` does."""
         return await self.write({}, renews=True)
 
     async def release(
@@ -308,11 +273,7 @@ class Lease:
         *,
         increase: Mapping[str, float] | None = None,
     ) -> bool:
-        """Release the document for others to take; return whether the lease was still ours.
-
-        Args:
-            values: what else to set.
-            increase: numbers to add by name.
+        """Release the document, changed as by `write`; return whether the lease was still ours.
 
         Raises:
             Unavailable: the store is out of reach; the lease runs out.
@@ -320,8 +281,11 @@ class Lease:
         return await self.write({**(values or {}), **self._terms.released}, increase=increase)
 
     @contextlib.asynccontextmanager
-    async def renewing(self) -> AsyncGenerator["Lease"]:
-        """Renew the lease every third of it, until the end of the context or until it is lost."""
+    async def hold(self) -> AsyncGenerator["Lease"]:
+        """Renew the lease every third of it until the end of the context, and release it then.
+
+        Whoever must not go on without it looks at `lost`, or waits for it.
+        """
 
         async def renew() -> bool:
             try:
@@ -332,17 +296,8 @@ class Lease:
                 raise
 
         name = f"{self._collection} {self.id!r}"
-        async with renewing(renew, length_s=self._terms.length_s, name=name):
-            yield self
-
-    @contextlib.asynccontextmanager
-    async def hold(self) -> AsyncGenerator["Lease"]:
-        """Renew the lease until the end of the context, and release it then.
-
-        Whoever must not go on without it looks at `lost`, or waits for it.
-        """
         try:
-            async with self.renewing():
+            async with renewing(renew, length_s=self._terms.length_s, name=name):
                 yield self
         finally:
             # A cancelled holder has to release it all the same.
@@ -358,11 +313,8 @@ async def renewing(
 ) -> AsyncGenerator[None]:
     """Renew leases every third of their length, beside whatever the block does.
 
-    Args:
-        renew: renews them; `False` where they are lost, and nothing is left to renew. While the
-            store is out of reach it is tried again: a lease lasts for two more tries.
-        length_s: how long they last, seconds.
-        name: what they are on, for the log.
+    `renew` returns `False` where they are lost. While the store is out of reach it is tried again:
+    a lease lasts for two more tries.
     """
 
     async def renew_for_ever() -> None:

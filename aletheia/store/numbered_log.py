@@ -1,11 +1,9 @@
 """Logs that number what is added to them, from 1 and without a gap, for any number of writers.
 
-An entry's document has its number in its id, so to add the next entry is to insert the next id,
-which only one writer can do; whoever loses reads where the log ends by then and tries again. A
-number is tried only by a writer that has seen the one before it, so there are no gaps. A writer
-looks for its entry's key after it has seen where the log ends and before it inserts, so the key is
-in none of the numbers up to there; if somebody adds it meanwhile, the number is taken. So no key
-is there twice, and no step leaves anything to mend.
+To add an entry is to insert the next id, which only one writer can do; whoever loses reads where
+the log ends by then and tries again. A number is tried only by a writer that has seen the one
+before it, so there are no gaps. A writer looks for its entry's key after it has seen where the log
+ends and before it inserts, so no key is there twice, and no step leaves anything to mend.
 """
 
 import asyncio
@@ -65,12 +63,8 @@ class NumberedLog:
     ) -> Document:
         """Add an entry, unless one with its key is there; return it as it is stored.
 
-        May be repeated after any error, and after a crash, with the same outcome as once.
-
-        Args:
-            stream: which log.
-            key: what the entry is recognised by.
-            build: makes the entry's further values out of its number and its time, microseconds.
+        May be repeated after any error, and after a crash, with the same outcome as once. `build`
+        makes the entry's further values out of its number and its time, microseconds.
 
         Raises:
             Unavailable: the store is out of reach; the entry may be there or not.
@@ -109,14 +103,6 @@ class NumberedLog:
         """Read the entries that follow a number, in order and without a gap.
 
         What was purged is passed over.
-
-        Args:
-            stream: which log.
-            after: the last number that is known; 0 for none.
-            limit: how many entries are read, at most.
-
-        Raises:
-            Unavailable: the store is out of reach.
         """
         found = await self._documents.find(
             self._collection, numbers_where(stream, after=after), sort="_id", limit=limit
@@ -135,14 +121,9 @@ class NumberedLog:
     async def follow(
         self, stream: str, *, after: int = 0, interval_s: float = 0.5
     ) -> AsyncGenerator[Document]:
-        """Yield the entries that follow a number, and then each one that is added, without an end.
+        """Yield the entries that follow a number, and then each one that is added, without end.
 
-        While the store is out of reach it waits.
-
-        Args:
-            stream: which log.
-            after: the last number that is known; 0 for none.
-            interval_s: pause after everything has been read, seconds.
+        While the store is out of reach it waits, and `interval_s` when everything has been read.
         """
         while True:
             try:
@@ -157,12 +138,9 @@ class NumberedLog:
                 await asyncio.sleep(interval_s)
 
     async def purge(self, older_than_s: float) -> int:
-        """Delete entries that are older than that, from the first of each stream on.
+        """Delete entries that are older than that, but the last of each stream; return how many.
 
-        Of each stream the last entry stays, since the next number follows from it.
-
-        Returns:
-            How many entries were deleted, at most `MAX_PURGED` of each stream.
+        Of each stream `MAX_PURGED` go at most, its first ones.
 
         Raises:
             Unavailable: the store is out of reach; what is deleted by then is gone.
@@ -216,11 +194,8 @@ def numbers_where(stream: str, *, after: int = 0, through: int | None = None) ->
 
 
 async def step_back(tries: int) -> None:
-    """Wait a moment after a number went to another writer.
+    """Wait a moment after a number went to another writer; those who lose often wait longer.
 
-    Those who lose often wait longer, so that many of them do not spend their time on losing.
-
-    Args:
-        tries: numbers that were lost before this one; after the first nobody waits.
+    After the first of `tries` nobody waits.
     """
     await asyncio.sleep(_STEP_BACK.pause_s(tries + 1) if tries else 0)

@@ -15,10 +15,11 @@ from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.brain.access import BrainAccess
+from aletheia.brain.delivery import DeliveryPace
 from aletheia.brain.graph import NEIGHBOURS, GraphItem
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
-from aletheia.brain.outbox import DeliveryPace, Outbox
+from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import BrainDepartment, BrainItem, Duplicate, IndexedItem, KnownItem
 from aletheia.errors import InvalidTask, Unavailable
 from aletheia.items.content import Automation, SavedItem, make_item
@@ -66,7 +67,7 @@ class FakeEmbed:
 
 async def find_department(project_id: str, slug: str) -> BrainDepartment | None:
     """Find what the newest run of a project knows of a department."""
-    known = {one.slug: one for one in (LEGAL, SALES)}
+    known = {department.slug: department for department in (LEGAL, SALES)}
     return known.get(slug) if project_id == PROJECT else None
 
 
@@ -140,7 +141,7 @@ class FlakyGraph(EmbeddedGraph):
     ) -> tuple[int, int]:
         """Write, if it is there."""
         await self._reach()
-        self.upserts.append([one.id for one in items])
+        self.upserts.append([item.id for item in items])
         return await super().upsert(project_id, department, items)
 
     async def search(
@@ -262,7 +263,7 @@ class BrainWorld:
     async def save(self, *names: str, department: BrainDepartment = LEGAL) -> list[str]:
         """Save items as a run does, with an intent before; return their ids."""
         made = self.make(*names, department=department)
-        ids = [one.id for one in made]
+        ids = [item.id for item in made]
         await self.outbox.intents.announce(PROJECT, ":".join(names), department, ids)
         await self.project_items.save(made)
         return ids
@@ -274,4 +275,6 @@ class BrainWorld:
     async def known(self, slug: str = LEGAL.slug) -> list[str]:
         """List the ids that the Brain has of a department, newest first."""
         await EmbeddedGraph.open(self.graph)
-        return [one.id for one in await EmbeddedGraph.list_newest(self.graph, PROJECT, slug, 1000)]
+        return [
+            item.id for item in await EmbeddedGraph.list_newest(self.graph, PROJECT, slug, 1000)
+        ]

@@ -349,7 +349,7 @@ async def test_a_sink_that_is_wrong_is_treated_as_one_that_is_down(house: House)
 async def test_a_sink_that_hangs_is_left_after_a_while_and_holds_up_nobody_else(
     documents: Documents, clock: Clock
 ):
-    house = House(documents, clock, send_timeout_s=0.05)
+    house = House(documents, clock, timeout_s=0.05)
     await house.fan_out.subscribe("p1", "r", "redis")
     await house.fan_out.subscribe("p1", "r", "webhook", "https://a.example")
     await house.tell(1, 3)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aletheia.documents import Change, Documents, Update
-from aletheia.store.backoff import Backoff
-from aletheia.store.cursor import Cursors, CursorTerms, DeadLetters
+from aletheia.store.cursor import CursorPace, Cursors, DeadLetters
 from aletheia.store.lease import Leases, LeaseTerms
 from aletheia.store.numbered_log import NumberedLog
 from tests.crash.harness import Steps, serve_orders
@@ -26,7 +25,7 @@ LETTERS = "letters"
 
 LEASE_S = 0.1
 TERMS = LeaseTerms(LEASE_S, skew_s=0, token="token")
-PATIENCE = CursorTerms(Backoff(0, 0), LEASE_S, skew_s=0)
+PATIENCE = CursorPace(backoff_s=0, max_backoff_s=0, lease_s=LEASE_S, skew_s=0)
 ENTRIES = 5
 REFUSED = 3
 """Number of the entry that nobody takes."""

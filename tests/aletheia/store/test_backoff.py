@@ -1,13 +1,10 @@
-"""Pauses after failures, and documents that wait."""
+"""Pauses after failures."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aletheia.documents import Document
-from aletheia.store.backoff import Backoff, RetryWindow
-from aletheia.store.clock import TimeUnit
-from tests.fakes.clock import MovableClock
+from aletheia.store.backoff import Backoff
 
 
 def test_pauses_double_up_to_their_bound():
@@ -50,46 +47,3 @@ def test_no_pause_is_longer_than_the_bound_or_less_than_what_is_not_drawn(
     window_s = backoff.window_s(failures)
     assert 0 <= window_s <= max_s
     assert window_s * (1 - jitter) * 0.999_999 <= backoff.pause_s(failures) <= window_s * 1.000_001
-
-
-WINDOW = RetryWindow(max_s=600)
-
-
-def test_a_document_waits_until_its_moment(clock: MovableClock):
-    document: Document = {"_id": "a", **WINDOW.values(3, 10, clock.both.now())}
-    assert WINDOW.failures_of(document) == 3
-    due_at = clock.both.now() + 10_000_000
-    assert WINDOW.waits_until(document, clock.both.now()) == due_at
-    clock.move(seconds=9.999_999)
-    assert WINDOW.waits_until(document, clock.both.now()) == due_at
-    clock.move(microseconds=1)
-    assert WINDOW.waits_until(document, clock.both.now()) is None
-
-
-@pytest.mark.parametrize("document", [{}, {"due_at": 0, "failures": 0}, WINDOW.cleared])
-def test_a_document_without_a_failure_waits_for_nothing(document: Document, clock: MovableClock):
-    assert WINDOW.waits_until(document, clock.both.now()) is None
-    assert WINDOW.failures_of(document) == 0
-
-
-def test_a_pause_of_a_clock_that_was_ahead_is_none(clock: MovableClock):
-    document: Document = {"_id": "a", **WINDOW.values(9, 600, clock.off_by(hours=1).now())}
-    assert WINDOW.waits_until(document, clock.both.now()) is None
-
-
-def test_a_pause_of_before_the_clock_was_set_back_is_none(clock: MovableClock):
-    document: Document = {"_id": "a", **WINDOW.values(9, 600, clock.both.now())}
-    clock.set(seconds=-1)
-    assert WINDOW.waits_until(document, clock.both.now()) is None
-
-
-def test_no_longer_pause_is_written_than_is_kept(clock: MovableClock):
-    document: Document = {"_id": "a", **WINDOW.values(9, 86_400, clock.both.now())}
-    assert WINDOW.waits_until(document, clock.both.now()) == clock.both.now() + 600_000_000
-
-
-def test_names_and_unit_are_those_of_the_document(clock: MovableClock):
-    window = RetryWindow(60, not_before="again_at", failures="tries", unit=TimeUnit.SECONDS)
-    values = window.values(2, 30, clock.both.now())
-    assert values == {"tries": 2, "again_at": clock() + 30}
-    assert window.waits_until(values, clock.both.now()) == clock.both.now() + 30_000_000

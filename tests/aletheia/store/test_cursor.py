@@ -7,18 +7,21 @@ import pytest
 
 from aletheia.documents import Document, Documents
 from aletheia.errors import Unavailable
-from aletheia.store.backoff import Backoff
-from aletheia.store.cursor import Cursors, CursorTerms, DeadLetters, Turn
+from aletheia.store.clock import Clock, microseconds_of
+from aletheia.store.cursor import CursorPace, Cursors, DeadLetters, Trouble, Turn
 from tests.aletheia.store.processes import CURSORS, LETTERS
 from tests.fakes.clock import MovableClock
 from tests.fakes.documents import LosableDocuments
 
-TERMS = CursorTerms(Backoff(1, 600, jitter=0), lease_s=60)
+
+def cursors_of(documents: Documents, clock: Clock) -> Cursors:
+    """Cursors whose pauses are 1 s, 2 s and so on."""
+    return Cursors(documents, CURSORS, CursorPace(), clock=clock, draw=lambda: 1.0)
 
 
 @pytest.fixture
 async def cursors(documents: Documents, clock: MovableClock) -> Cursors:
-    cursors = Cursors(documents, CURSORS, TERMS, clock=clock.both)
+    cursors = cursors_of(documents, clock.both)
     await documents.insert(CURSORS, [{"_id": "a", **cursors.fresh, "sent": 0}])
     return cursors
 
@@ -76,12 +79,9 @@ async def test_failures_in_a_row_make_it_wait_longer_and_a_step_ends_them(
         assert turn.has_failed == (failures > 1)
         assert await turn.wait(f"failure {failures}") == (failures, pause_s)
         await turn.lease.release()
+        assert (await read(documents))["failing_since"] == microseconds_of(began)
         trouble = cursors.trouble_of(await read(documents))
-        assert (trouble.failures, trouble.since, trouble.reason) == (
-            failures,
-            began,
-            f"failure {failures}",
-        )
+        assert (trouble.failures, trouble.reason) == (failures, f"failure {failures}")
         assert trouble.next_try_at is not None
         assert (trouble.next_try_at - clock.now).total_seconds() == pause_s
         assert not cursors.can_take(await read(documents))
@@ -89,13 +89,8 @@ async def test_failures_in_a_row_make_it_wait_longer_and_a_step_ends_them(
     turn = await take(cursors, documents)
     assert await turn.advance({"sent": 1})
     assert not turn.has_failed
-    trouble = cursors.trouble_of(await read(documents))
-    assert (trouble.failures, trouble.since, trouble.next_try_at, trouble.reason) == (
-        0,
-        None,
-        None,
-        "",
-    )
+    assert (await read(documents))["failing_since"] == 0
+    assert cursors.trouble_of(await read(documents)) == Trouble(0, None, "")
 
 
 async def test_it_waits_as_long_as_the_other_side_asks_up_to_the_longest_pause(
@@ -129,11 +124,26 @@ async def test_what_waits_by_now_is_not_taken_by_whoever_read_it_before(
 async def test_a_clock_that_was_ahead_leaves_neither_a_lease_nor_a_pause(
     documents: Documents, clock: MovableClock, cursors: Cursors
 ):
-    ahead = Cursors(documents, CURSORS, TERMS, clock=clock.off_by(hours=1))
+    ahead = cursors_of(documents, clock.off_by(hours=1))
     turn = await take(ahead, documents)
     await turn.wait("503", asked_s=600)
     assert cursors.can_take(await read(documents))
     assert cursors.trouble_of(await read(documents)).next_try_at is None
+
+
+async def test_a_pause_ends_at_its_moment_and_with_a_clock_that_is_set_back(
+    documents: Documents, clock: MovableClock, cursors: Cursors
+):
+    turn = await take(cursors, documents)
+    await turn.wait("503", asked_s=600)
+    await turn.lease.release()
+    clock.move(seconds=599.999_999)
+    assert cursors.trouble_of(await read(documents)).next_try_at is not None
+    clock.move(microseconds=1)
+    assert cursors.trouble_of(await read(documents)).next_try_at is None
+    clock.set(seconds=-601)
+    assert cursors.trouble_of(await read(documents)).next_try_at is None
+    assert cursors.can_take(await read(documents))
 
 
 async def test_reasons_are_bounded(cursors: Cursors, documents: Documents):
@@ -145,10 +155,9 @@ async def test_reasons_are_bounded(cursors: Cursors, documents: Documents):
 async def test_a_cursor_that_lacks_newer_values_is_read_all_the_same(
     documents: Documents, clock: MovableClock
 ):
-    cursors = Cursors(documents, CURSORS, TERMS, clock=clock.both)
+    cursors = cursors_of(documents, clock.both)
     await documents.insert(CURSORS, [{"_id": "a", "holder": "", "lease_until": 0}])
-    trouble = cursors.trouble_of(await read(documents))
-    assert (trouble.failures, trouble.since, trouble.reason) == (0, None, "")
+    assert cursors.trouble_of(await read(documents)) == Trouble(0, None, "")
     turn = await take(cursors, documents)
     assert await turn.wait("503") == (1, 1)
 
@@ -156,7 +165,7 @@ async def test_a_cursor_that_lacks_newer_values_is_read_all_the_same(
 async def test_a_store_that_is_away_is_no_failure_of_the_cursor(
     losable: LosableDocuments, clock: MovableClock
 ):
-    cursors = Cursors(losable, CURSORS, TERMS, clock=clock.both)
+    cursors = cursors_of(losable, clock.both)
     await losable.insert(CURSORS, [{"_id": "a", **cursors.fresh}])
     turn = await take(cursors, losable)
     losable.is_lost = True
