@@ -32,14 +32,10 @@ def measure_bytes(rows: int, dimensions: int) -> int:
 
 
 class VectorMatrix:
-    """Vectors in float32, a row each. Belongs to one thread.
+    """Vectors of `d` numbers in float32, a row each, `rows` at least. Belongs to one thread.
 
     Rows keep their places: new ones go behind the last, and a cleared one stays as a gap that
     nothing finds.
-
-    Args:
-        dimensions: `d`, length of a vector.
-        rows: how many it will have at least.
     """
 
     def __init__(self, dimensions: int, rows: int = 0) -> None:
@@ -79,11 +75,9 @@ class VectorMatrix:
     def append(
         self, vectors: NDArray[np.float32], norms: NDArray[np.float64] | None = None
     ) -> None:
-        """Append vectors behind the last row.
+        """Append vectors, `(n, d)`, behind the last row.
 
-        Args:
-            vectors: `(n, d)`.
-            norms: `(n,)`, their lengths, none of them 0; `None` where all are of unit length.
+        `norms` are their lengths, `(n,)`, none of them 0; `None` where all are of unit length.
         """
         first, size = self._size, self._size + len(vectors)
         if size > self.capacity:

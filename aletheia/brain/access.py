@@ -17,12 +17,7 @@ BRAIN: Final = "brain"
 
 
 class BrainAccess:
-    """Everybody's way to the Brain.
-
-    Args:
-        fetch: gives the Brain; it need not be open.
-        breakers: those of all dependencies.
-    """
+    """Everybody's way to the Brain that `fetch` returns, open or not."""
 
     def __init__(self, fetch: Callable[[], Awaitable[Brain]], breakers: CircuitBreaker) -> None:
         self._fetch, self._breakers = fetch, breakers
@@ -31,10 +26,7 @@ class BrainAccess:
 
     @asynccontextmanager
     async def using(self, *, timeout_s: float) -> AsyncGenerator[Brain]:
-        """Open the Brain for some calls; what becomes of them is taken into account.
-
-        Args:
-            timeout_s: bound on all of the calls, and on opening it.
+        """Open the Brain for some calls, all of them within `timeout_s`; their outcome counts.
 
         Raises:
             Unavailable: it did not answer in time, or cannot be opened.

@@ -29,12 +29,7 @@ class Summarised(Protocol):
 
 
 def sum_up(name: str, newest: Sequence[Summarised]) -> str:
-    """Return some sentences about what a department has come to.
-
-    Args:
-        name: of the department.
-        newest: its items, newest first; `EARLIER_ITEMS` of them count.
-    """
+    """Return some sentences about what a department, by its name and newest items, has come to."""
     points = [item.summary or item.content for item in newest[:EARLIER_ITEMS]]
     return " ".join([f"{name}:", *points])
 
@@ -47,16 +42,11 @@ def choose_previous(slugs: Sequence[str]) -> list[str]:
 def fit_context(
     context: DepartmentContext, count_tokens: Callable[[str], int], max_tokens: int
 ) -> DepartmentContext:
-    """Return as much of a context as fits, in its order.
+    """Return as much of a context as fits into `max_tokens`, in its order.
 
     Own items, newest first, may fill 60 %; earlier departments then get up to 90 %, gaps the rest;
     what these leave is the own items' again. All texts and ids count; what does not fit is passed
     over.
-
-    Args:
-        context: all that is known.
-        count_tokens: counts the tokens of a text.
-        max_tokens: how many all texts may have together.
     """
     budget = _Budget(count_tokens, max_tokens)
     budget.take_items(context.items, _OWN_SHARE)

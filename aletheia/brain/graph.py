@@ -21,10 +21,6 @@ class GraphItem:
     """An item on its way into a backend, checked.
 
     Attributes:
-        id: of the item.
-        content: the full text.
-        summary: its gist.
-        context: where it belongs.
         vector: `(d,)` float32 of unit length.
         fingerprint: of all that is indexed of it, the vector aside.
         order: grows from item to item; an item that is there keeps its first one.
@@ -76,11 +72,7 @@ class BrainGraph(Protocol):
     ) -> list[Duplicate]:
         """Find near items: exactly up to `EXACT_UP_TO` of the project's, see `Brain`.
 
-        Args:
-            project_id: the project.
-            vector: `(d,)` float32 of unit length.
-            threshold: raw cosine, inclusive.
-            limit: at most so many.
+        `vector` is `(d,)` float32 of unit length, `threshold` a raw cosine, inclusive.
         """
         ...
 
@@ -101,16 +93,10 @@ class BrainGraph(Protocol):
     async def link(
         self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
     ) -> int:
-        """Draw edges from items to their nearest neighbours in the project.
+        """Draw edges from items to their nearest neighbours; return how many they have now.
 
-        Args:
-            project_id: the project.
-            ids: of indexed items; those that are not there are passed over.
-            threshold: raw cosine, inclusive.
-            limit: neighbours of an item at most; earlier edges of these items are replaced.
-
-        Returns:
-            How many edges these items have now.
+        Items that are not there are passed over; earlier edges of these items are replaced.
+        `threshold` is a raw cosine, inclusive; `limit` bounds the neighbours of an item.
         """
         ...
 
@@ -119,10 +105,6 @@ class BrainGraph(Protocol):
     ) -> None:
         """Save an evaluation of a version of a department, in place of an earlier one of it.
 
-        Args:
-            project_id: the project.
-            department: its slug.
-            version: of its items.
-            values: plain ones by name: `score`, `evaluated_at` and the like.
+        `values` are plain ones by name: `score`, `evaluated_at` and the like.
         """
         ...

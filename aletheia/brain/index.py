@@ -1,9 +1,4 @@
-"""The Brain over what a backend keeps: everything about it that all backends have in common.
-
-A backend (`BrainGraph`) writes, finds and lists. What an item has to be like, what embeds it, what
-a department's context may take, what covers it, and which model's vectors are kept is decided
-here, so that every backend answers alike.
-"""
+"""The Brain over a backend: everything about it that all backends have in common."""
 
 import asyncio
 import logging
@@ -55,10 +50,10 @@ _PROBE: Final = "How long is a vector?"
 
 
 class IndexedBrain:
-    """A `Brain` over a backend.
+    """A `Brain` over a backend; a project's id may be refused with `invalid_project_id`.
 
     Args:
-        graph: what keeps items and vectors.
+        graph: the backend.
         embed: embeds full texts.
         model: the embedding model that `embed` and all vectors are of, by its full name.
         dimensions: `d`, length of its vectors; `None` has it measured when it is needed.
@@ -67,10 +62,6 @@ class IndexedBrain:
             draws no edges.
         count_tokens: counts the tokens of a text.
         clock: nanoseconds since 1970.
-
-    Attributes:
-        graph: the backend.
-        model: the embedding model in use.
     """
 
     def __init__(
@@ -120,7 +111,7 @@ class IndexedBrain:
                 changed.asked,
                 changed.kept,
             )
-            await self.graph.set_model(self.model, await self._find_dimensions())
+            await self._set_model()
             return True
         # What an earlier call began and did not finish is finished.
         await self.graph.set_model(*kept)
@@ -133,9 +124,6 @@ class IndexedBrain:
 
         An item fails alone with `invalid_id` (empty, too long, or no text), `empty_text`,
         `wrong_dimensions`, `invalid_vector`, or the code that embedding it ends with.
-
-        Raises:
-            InvalidTask: `invalid_project_id`.
         """
         check_project_id(project_id)
         waiting = list({item.id: item for item in items}.values())
@@ -171,8 +159,7 @@ class IndexedBrain:
         """See `Brain.find_duplicates`; scores have `SCORE_DIGITS` digits.
 
         Raises:
-            InvalidTask: also `invalid_project_id`, or the code that embedding the content ends
-                with.
+            InvalidTask: also the code that embedding the content ends with.
             ValueError: threshold or limit are out of range.
         """
         check_project_id(project_id)
@@ -200,9 +187,6 @@ class IndexedBrain:
 
         Own items come first, newest first, then the earlier departments, then gaps, the least
         covered first.
-
-        Raises:
-            InvalidTask: `invalid_project_id`.
         """
         check_project_id(project_id)
         await self.check_model()
@@ -228,16 +212,7 @@ class IndexedBrain:
         department: BrainDepartment,
         items: Sequence[KnownItem] | None = None,
     ) -> Coverage:
-        """See `Brain.measure_coverage`: it is the gate's own coverage (`score_quality`).
-
-        Args:
-            project_id: the project.
-            department: whose description names the aspects.
-            items: oldest first.
-
-        Raises:
-            InvalidTask: `invalid_project_id`.
-        """
+        """See `Brain.measure_coverage`: the gate's (`score_quality`) over items, oldest first."""
         check_project_id(project_id)
         await self.check_model()
         own = escape_department(department)
@@ -258,11 +233,7 @@ class IndexedBrain:
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """See `BrainUpkeep.save_evaluation`.
-
-        Raises:
-            InvalidTask: `invalid_project_id`.
-        """
+        """See `BrainUpkeep.save_evaluation`."""
         check_project_id(project_id)
         await self.graph.save_evaluation(project_id, escape_text(department), version, values)
 

@@ -1,8 +1,7 @@
 """What the Brain still lacks, in the order in which it came about (SPEC §4, Brain).
 
 An intent is written before what it names is saved, so that whoever dies in between leaves it
-behind. It names items, or an evaluation, and whoever delivers it reads them from the store, so that
-nothing is stored twice and what was never saved is never delivered.
+behind. Whoever delivers it reads what it names, items or an evaluation, from the store.
 """
 
 import uuid
@@ -29,9 +28,6 @@ class Intent:
     """What is to be delivered: items, or the evaluation of a version.
 
     Attributes:
-        id: of its document.
-        department: whose.
-        item_ids: of the items; none for an evaluation.
         seq: its place in the order, which is when it was written, microseconds.
         version: of the evaluation; `None` for items.
         attempt: the evaluation that is delivered is of this attempt, or of a later one.
@@ -51,12 +47,7 @@ class Intent:
 
 
 class Intents:
-    """The intents of all projects of one store.
-
-    Args:
-        documents: the store, open and durable.
-        clock: what their order goes by.
-    """
+    """The intents of all projects of one store, which is open and durable."""
 
     def __init__(self, documents: Documents, *, clock: Clock) -> None:
         self._documents, self._clock = documents, clock
@@ -71,23 +62,12 @@ class Intents:
     ) -> None:
         """Write that items are to be indexed; to be done before they are saved or indexed.
 
-        Args:
-            project_id: the project.
-            key: of the iteration or batch; one that waits already stays as it is.
-            department: the items' own.
-            ids: of the items.
-
-        Raises:
-            Unavailable: the store is out of reach.
+        `key` is of the iteration or batch; one that waits already stays as it is.
         """
         await self._write(project_id, key, department, {"ids": list(ids)})
 
     async def announce_evaluation(self, request: EvaluationRequest) -> None:
-        """Write that an evaluation is to be stored; to be done before it is saved.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
+        """Write that an evaluation is to be stored; to be done before it is saved."""
         department = BrainDepartment(
             request.department, request.department, request.department_number
         )

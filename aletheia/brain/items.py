@@ -1,7 +1,7 @@
 """Saved items on their way into the Brain.
 
-The Brain has the items that were made for a department. Documents of the application belong to
-none: they are compared with what is generated (`ProjectItems`), and not indexed.
+It has the items that were made for a department. Documents of the application belong to none: they
+are compared with what is generated (`ProjectItems`), and not indexed.
 """
 
 from collections.abc import Sequence
@@ -14,24 +14,14 @@ from aletheia.items.vector_cache import VectorCache
 
 
 class BrainItems:
-    """The items of a project with the vectors they were deduplicated by.
-
-    Args:
-        content: the project's collection.
-        vectors: what is embedded already.
-        embed: embeds the rest.
-    """
+    """The items of a project with the vectors they were deduplicated by; `embed` makes the rest."""
 
     def __init__(self, content: ContentStore, vectors: VectorCache, embed: Embed) -> None:
         self.content = content
         self._vectors, self._embed = vectors, embed
 
     async def read(self, ids: Sequence[str], department: str) -> tuple[list[SavedItem], list[str]]:
-        """Read items by id.
-
-        Returns:
-            Those of a department, in the order of `ids`, and the ids that are not saved.
-        """
+        """Return a department's items among these, in the order of `ids`, and the unsaved ids."""
         found = await self.content.read_items(ids)
         own = [
             found[item_id]

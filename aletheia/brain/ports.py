@@ -1,8 +1,4 @@
-"""The Brain: an index of what was gathered, beside the store (SPEC §4, Brain).
-
-The store is the truth. The Brain finds near items, and knows for later departments what earlier
-ones came to and for every department what it lacks. Whatever it has can be made again from the
-store.
+"""The Brain: an index of what was gathered, which can be made again from the store (SPEC §4).
 
     Brain          the four calls that gathering makes, and that the HTTP API offers
     BrainUpkeep    what else a Brain can do whose graph is at hand, and not behind HTTP
@@ -34,12 +30,7 @@ ADOPT_TIMEOUT_S: Final = 660.0
 
 
 class ModelChanged(AletheiaError):
-    """The Brain has vectors of another embedding model; a `reconcile` run indexes all anew.
-
-    Args:
-        kept: the model whose vectors it has.
-        asked: the model in use.
-    """
+    """The Brain has vectors of `kept`, and `asked` is in use; `reconcile` indexes all anew."""
 
     code = "embedding_model_changed"
 
@@ -55,12 +46,7 @@ class ModelChanged(AletheiaError):
 
 
 class OtherModel(AletheiaError):
-    """A Brain embeds with another model than its caller.
-
-    Args:
-        own: the model it embeds with.
-        asked: the caller's.
-    """
+    """A Brain embeds with its `own` model, and its caller with `asked`."""
 
     code = "other_embedding_model"
 
@@ -94,14 +80,9 @@ class BrainDepartment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BrainItem:
-    """An item to be indexed.
+    """An item to be indexed: full text, gist, and where it belongs.
 
-    Attributes:
-        id: of the saved item.
-        content: the full text.
-        summary: its gist.
-        context: where it belongs.
-        vector: `(d,)` float32 of the full text, not zero; `None` has the Brain embed it.
+    `vector` is `(d,)` float32 of the full text, not zero; `None` has the Brain embed it.
     """
 
     id: str
@@ -123,12 +104,7 @@ class KnownItem:
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An item that was not indexed.
-
-    Attributes:
-        id: of the item.
-        code: why, such as `wrong_dimensions` or `invalid_vector`.
-    """
+    """An item that was not indexed, and the code of why, such as `wrong_dimensions`."""
 
     id: str
     code: str
@@ -153,10 +129,7 @@ class Upserted:
 class Duplicate:
     """An item near to what was asked about.
 
-    Attributes:
-        id: of the item.
-        score: raw cosine in `[-1, 1]`, of float32 vectors, computed in float64.
-        content: the full text.
+    `score` is the raw cosine in `[-1, 1]` of float32 vectors, computed in float64.
     """
 
     id: str
@@ -166,13 +139,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class EarlierDepartment:
-    """What an earlier department came to.
-
-    Attributes:
-        department: its slug.
-        summary: some sentences.
-        items: its newest ones, newest first.
-    """
+    """What an earlier department, by its slug, came to; `items` are its newest, newest first."""
 
     department: str
     summary: str
@@ -198,13 +165,7 @@ class DepartmentContext:
 
 @dataclass(frozen=True, slots=True)
 class AspectCoverage:
-    """How well an aspect is covered.
-
-    Attributes:
-        name: the aspect.
-        covered: share of the items it takes, 0 to 1.
-        evidence: ids of the items that cover it.
-    """
+    """How well an aspect is covered: the share of the items it takes, 0 to 1, and their ids."""
 
     name: str
     covered: float
@@ -226,14 +187,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class IndexedItem:
-    """An item as a backend lists it, to be compared with the store.
-
-    Attributes:
-        id: of the item.
-        department: its slug.
-        fingerprint: see `fingerprint_of`.
-        has_vector: whether it can be found.
-    """
+    """An item as a backend lists it; see `fingerprint_of`; one without vector is not found."""
 
     id: str
     department: str
@@ -290,12 +244,12 @@ class Brain(Protocol):
         threshold: float,
         limit: int = DEFAULT_DUPLICATES,
     ) -> list[Duplicate]:
-        """Find items near to a text or a vector.
+        """Find items of a project near to a vector, `(d,)` and not zero, or else to a text.
 
         Args:
             project_id: only its items are searched.
             content: what is embedded when no vector is given.
-            vector: `(d,)`, not zero.
+            vector: see above.
             threshold: raw cosine in `[-1, 1]`, inclusive.
             limit: 1 to `MAX_DUPLICATES`.
 
@@ -337,26 +291,23 @@ class BrainUpkeep(Protocol):
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
-        """List a project's items in the order of their ids, those behind `after`."""
+        """See `BrainGraph.list_items`."""
         ...
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """Delete items with their edges; return how many were there."""
+        """See `BrainGraph.delete`."""
         ...
 
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """Save an evaluation beside the items, see `BrainGraph.save_evaluation`."""
+        """See `BrainGraph.save_evaluation`."""
         ...
 
     async def adopt_model(self, model: str) -> bool:
         """Keep vectors of this model from now on; those of another one are forgotten.
 
         Takes `ADOPT_TIMEOUT_S` at most. What an earlier call did not finish is finished.
-
-        Args:
-            model: the one it has to embed with, with whatever else the vectors depend on.
 
         Returns:
             Whether vectors of another one went, so that every project is to be indexed anew.

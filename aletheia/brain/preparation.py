@@ -21,14 +21,10 @@ async def prepare_items(
     next_order: Callable[[], int],
     failed: dict[str, str],
 ) -> list[GraphItem]:
-    """Return the items that can be written.
+    """Return the items that can be written; of no two the id is the same.
 
-    Args:
-        items: no id twice.
-        embed: embeds full texts.
-        dimensions: length that vectors have to have.
-        next_order: makes the number that items are ordered by.
-        failed: is given the codes of all other items, by their ids.
+    `failed` is given the codes of all other items, by their ids; `next_order` makes the numbers
+    that items are ordered by.
     """
     failed |= {item.id: code for item in items if (code := _find_fault(item))}
     usable = [item for item in items if item.id not in failed]

@@ -1,15 +1,14 @@
 """Compares the Brain with the store, and makes them agree (SPEC §4, Brain).
 
-The store is the truth. The Brain should have the items that were made for a department, each once,
-in its department, as it is written, and with a vector of the model in use. Documents of the
-application have no department and are not indexed. A Brain behind HTTP cannot be listed: it is sent
+The Brain should have the items that were made for a department, each once, in its department, as it
+is written, and with a vector of the model in use. A Brain behind HTTP cannot be listed: it is sent
 everything again.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +24,8 @@ from aletheia.brain.ports import (
     Catalogue,
     FailedItem,
     IndexedItem,
-    KnownItem,
 )
 from aletheia.brain.texts import fingerprint_of
-from aletheia.items.content import SavedItem
 from aletheia.quality.evaluation_store import choose_plain
 
 log = logging.getLogger(__name__)
@@ -58,13 +55,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How the Brain and the store differ.
-
-    Attributes:
-        ids: by kind, in order.
-        in_store: items that should be indexed.
-        in_brain: items that are.
-    """
+    """How the Brain and the store differ: ids by kind, and how many items each of them has."""
 
     ids: Mapping[Kind, Sequence[str]]
     in_store: int
@@ -81,9 +72,7 @@ class Reconciled:
     """The result of reconciling a project.
 
     Attributes:
-        project_id: the project.
-        before: how they differed; `None` for a Brain behind HTTP.
-        after: how they differ now.
+        before: how they differed; `None` for a Brain behind HTTP; `after` alike.
         upserted: items that were written.
         deleted: items that were deleted.
         failed: items that the Brain refuses, with the reason.
@@ -131,9 +120,6 @@ class Reconciler:
     async def adopt_model(self, model: str) -> bool:
         """Make the Brain adopt a model's vectors; behind HTTP that is up to the service.
 
-        Args:
-            model: the one in use, with whatever else its vectors depend on.
-
         Returns:
             Whether those of another one went, so that no project has any until it is reconciled.
 
@@ -160,7 +146,7 @@ class Reconciler:
         if before is not None:
             extra = before.ids[Kind.EXTRA]
             deleted = await self._delete(project_id, extra)
-            await self._outbox.dead_items.forget(project_id, extra)
+            await self._outbox.dead_items.forget_items(project_id, extra)
             wanted = [
                 item_id
                 for kind, ids in before.ids.items()
@@ -174,13 +160,7 @@ class Reconciler:
         return Reconciled(project_id, before, after, upserted, deleted, tuple(failed))
 
     async def deliver_waiting(self, project_id: str, items: BrainItems) -> None:
-        """Deliver the intents of a project without a pause, to be done after reconciling.
-
-        Most of what they name is indexed by now; until they are delivered, they count as waiting.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
+        """Deliver the intents of a project without a pause, to be done after reconciling."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._deliver_for_s):
                 await self._outbox.deliver(project_id, self._access, items, is_back=True)
@@ -188,14 +168,9 @@ class Reconciler:
     async def save_evaluations(
         self, project_id: str, evaluations: Sequence[Mapping[str, Any]]
     ) -> int:
-        """Save evaluations beside the items they are of; behind HTTP there is no place for them.
+        """Save evaluations, as `EvaluationStore` has them, beside their items; return how many.
 
-        Args:
-            project_id: the project.
-            evaluations: as `EvaluationStore` keeps them.
-
-        Returns:
-            How many were saved.
+        Behind HTTP there is no place for them.
         """
         saved = 0
         for evaluation in evaluations:
@@ -276,8 +251,8 @@ class Reconciler:
                     done = await brain.upsert(project_id, department, prepared)
                 refused = {item.id for item in done.failed}
                 taken = [item.id for item in saved if item.id not in refused]
-                await self._outbox.dead_items.add(project_id, slug, done.failed)
-                await self._outbox.dead_items.forget(project_id, taken)
+                await self._outbox.dead_items.add_items(project_id, slug, done.failed)
+                await self._outbox.dead_items.forget_items(project_id, taken)
                 await self._outbox.intents.withdraw(project_id, key)
                 upserted += len(taken)
                 failed += done.failed
@@ -297,24 +272,18 @@ def _find_difference(stored: _Stored, indexed: IndexedItem | None) -> Kind | Non
 async def _list_store(items: BrainItems) -> dict[str, _Stored]:
     """List what should be indexed."""
     stored: dict[str, _Stored] = {}
-    async for page in _read_all(items):
-        for item in page:
-            if item.automation is not None:
-                known = KnownItem(item.id, item.content, item.summary, item.context)
-                stored[item.id] = _Stored(
-                    item.automation.department,
-                    item.automation.department_number,
-                    fingerprint_of(known),
-                    item.created_at or datetime.min.replace(tzinfo=UTC),
-                )
-    return stored
-
-
-async def _read_all(items: BrainItems) -> AsyncGenerator[Iterable[SavedItem]]:
     async with aclosing(items.content.list_ids()) as pages:
         async for ids in pages:
             for batch in _batches(ids, _PAGE):
-                yield (await items.content.read_items(batch)).values()
+                for item in (await items.content.read_items(batch)).values():
+                    if item.automation is not None:
+                        stored[item.id] = _Stored(
+                            item.automation.department,
+                            item.automation.department_number,
+                            fingerprint_of(item),
+                            item.created_at or datetime.min.replace(tzinfo=UTC),
+                        )
+    return stored
 
 
 async def _list_extra(items: BrainItems, ids: Sequence[str]) -> list[str]:

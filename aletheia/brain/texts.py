@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from aletheia.brain.ports import BrainDepartment, BrainItem, KnownItem
+from aletheia.items.content import SavedItem
 
 MAX_ID_BYTES: Final = 1000
 """Longest id; Neo4j indexes no more than some 8,000 bytes of a text."""
@@ -34,7 +35,7 @@ def is_id(item_id: str) -> bool:
         return False
 
 
-def fingerprint_of(item: BrainItem | KnownItem) -> str:
+def fingerprint_of(item: BrainItem | KnownItem | SavedItem) -> str:
     """Return a hash of all that is indexed of an item but its vector: 32 hexadecimal digits."""
     texts = json.dumps([escape_text(text) for text in (item.content, item.summary, item.context)])
     return hashlib.sha256(texts.encode()).hexdigest()[:32]

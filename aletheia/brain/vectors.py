@@ -24,14 +24,9 @@ _MAX_NORM: Final = 1e9
 def measure_cosines(
     vectors: NDArray[np.floating[Any]], vector: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
-    """Return raw cosines, taken in float64 and rounded to `SCORE_DIGITS`.
+    """Return raw cosines in `[-1, 1]`, taken in float64 and rounded to `SCORE_DIGITS`.
 
-    Args:
-        vectors: `(n, d)`, none of them zero.
-        vector: `(d,)`, not zero.
-
-    Returns:
-        `(n,)` in `[-1, 1]`.
+    `vectors` is `(n, d)`, `vector` `(d,)`, neither zero; the answer is `(n,)`.
     """
     rows, query = vectors.astype(np.float64), vector.astype(np.float64)
     norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
@@ -64,11 +59,7 @@ def make_unit(vector: Any) -> NDArray[np.float32]:
 
 
 def check_length(vector: NDArray[np.float32], dimensions: int) -> None:
-    """Check that a vector has the length of those that are indexed.
-
-    Raises:
-        InvalidTask: `wrong_dimensions`.
-    """
+    """Raise `InvalidTask` `wrong_dimensions` unless a vector is as long as those indexed."""
     if len(vector) != dimensions:
         reason = f"vectors have {dimensions} numbers here, not {len(vector)}"
         raise InvalidTask("wrong_dimensions", reason)

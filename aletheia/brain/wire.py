@@ -1,13 +1,13 @@
 """The Brain's HTTP API: paths, names of fields and bounds (SPEC §4, Brain), for both of its ends.
 
 The service reads the requests and builds the answers, the client writes and reads them. Names that
-are not known are ignored, so that either end may say more than the other one reads. Answers are
-read leniently: an empty text or list may be null, an id may be an integer.
+are not known are ignored. Answers have the names of what is in `ports`, which they are built from,
+and are read leniently: an empty text or list may be null, an id may be an integer.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from aletheia.brain.ports import (
     DEFAULT_DUPLICATES,
     MAX_DUPLICATES,
-    AspectCoverage,
     BrainDepartment,
     BrainItem,
-    Coverage,
-    DepartmentContext,
-    Duplicate,
-    EarlierDepartment,
-    FailedItem,
     KnownItem,
-    Upserted,
 )
 
 INDEX_PATH: Final = "/api/v1/nodes/batch"
@@ -121,6 +114,11 @@ _Id: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(_read_id)]
 class _Model(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
+    @classmethod
+    def of(cls, answer: object) -> Self:
+        """Build the answer out of what is in `ports`, or a dictionary of it."""
+        return cls.model_validate(answer, from_attributes=True)
+
 
 class Department(_Model):
     """A department."""
@@ -205,17 +203,6 @@ class NodesIndexed(_Model):
         default=[], description="Those that were not taken; the rest was."
     )
 
-    @classmethod
-    def of(cls, done: Upserted) -> "NodesIndexed":
-        """Build the answer."""
-        failed = [FailedNode(id=item.id, code=item.code) for item in done.failed]
-        return cls(created=done.created, updated=done.updated, failed=failed)
-
-    def to_upserted(self) -> Upserted:
-        """Return what was answered."""
-        failed = tuple(FailedItem(node.id, node.code) for node in self.failed)
-        return Upserted(self.created, self.updated, failed)
-
 
 class DuplicatesQuery(_Model):
     """What near items are searched for: an embedding, or else a text."""
@@ -255,19 +242,6 @@ class DuplicatesFound(_Model):
 
     duplicates: list[DuplicateFound] = Field(description="In falling order of score, then by id.")
 
-    @classmethod
-    def of(cls, hits: Sequence[Duplicate]) -> "DuplicatesFound":
-        """Build the answer."""
-        return cls(
-            duplicates=[
-                DuplicateFound(id=hit.id, score=hit.score, content=hit.content) for hit in hits
-            ]
-        )
-
-    def to_duplicates(self) -> list[Duplicate]:
-        """Return what was answered, in any order."""
-        return [Duplicate(hit.id, hit.score, hit.content) for hit in self.duplicates]
-
 
 class FoundItem(Item):
     """An item that is indexed."""
@@ -301,31 +275,6 @@ class ContextFound(_Model):
         description="Aspects that are not covered yet.",
         examples=[["data protection"]],
     )
-
-    @classmethod
-    def of(cls, context: DepartmentContext) -> "ContextFound":
-        """Build the answer."""
-        return cls(
-            department=context.department,
-            items=_show(context.items),
-            previous=[
-                Earlier(
-                    department=earlier.department,
-                    summary=earlier.summary,
-                    items=_show(earlier.items),
-                )
-                for earlier in context.previous
-            ],
-            gaps=list(context.gaps),
-        )
-
-    def to_context(self, department: str) -> DepartmentContext:
-        """Return what was answered about a department."""
-        previous = tuple(
-            EarlierDepartment(earlier.department, earlier.summary, _known(earlier.items))
-            for earlier in self.previous
-        )
-        return DepartmentContext(department, _known(self.items), previous, tuple(self.gaps))
 
 
 class CoverageQuery(_Model):
@@ -362,34 +311,6 @@ class CoverageFound(_Model):
     aspects: list[AspectFound] = Field(
         description="In the order of the department's description, the department as a whole last."
     )
-
-    @classmethod
-    def of(cls, coverage: Coverage) -> "CoverageFound":
-        """Build the answer."""
-        aspects = [
-            AspectFound(name=aspect.name, covered=aspect.covered, evidence=list(aspect.evidence))
-            for aspect in coverage.aspects
-        ]
-        return cls(score=coverage.score, aspects=aspects)
-
-    def to_coverage(self) -> Coverage:
-        """Return what was answered."""
-        aspects = tuple(
-            AspectCoverage(aspect.name, aspect.covered, tuple(aspect.evidence))
-            for aspect in self.aspects
-        )
-        return Coverage(self.score, aspects)
-
-
-def _show(items: Sequence[KnownItem]) -> list[FoundItem]:
-    return [
-        FoundItem(id=item.id, content=item.content, summary=item.summary, context=item.context)
-        for item in items
-    ]
-
-
-def _known(items: Sequence[FoundItem]) -> tuple[KnownItem, ...]:
-    return tuple(item.to_item() for item in items)
 
 
 def to_vector(numbers: Sequence[float]) -> NDArray[np.float32]:

@@ -13,20 +13,14 @@ class Authenticator(Protocol):
     """Decides by a request's headers whether it is answered."""
 
     def check(self, headers: Mapping[str, str]) -> None:
-        """Return for a caller that may go on.
-
-        Raises:
-            ServiceError: the caller may not.
-        """
+        """Raise a `ServiceError` unless the caller may go on."""
         ...
 
 
 class BearerKey:
-    """A key that callers send as `Authorization: Bearer KEY`.
+    """A key that callers send as `Authorization: Bearer KEY`; an empty one refuses everybody.
 
-    Args:
-        key: the key; empty refuses everybody.
-        setting: where the key comes from, as refusals name it.
+    `setting` is where the key comes from, as refusals name it.
     """
 
     def __init__(self, key: str, setting: str) -> None:
@@ -36,11 +30,7 @@ class BearerKey:
         return f"BearerKey(***, {self._setting!r})"
 
     async def ping(self) -> None:
-        """Check that there is a key.
-
-        Raises:
-            Misconfigured: there is none.
-        """
+        """Raise `Misconfigured` if there is no key."""
         if not self._key:
             raise Misconfigured(self._setting, "is not set, so that nobody may call what needs it")
 

@@ -41,11 +41,7 @@ _ModelNamed: TypeAlias = Annotated[
 
 
 class BrainSource:
-    """A Brain that is opened once, as soon as that works.
-
-    Args:
-        brain: the Brain; closed with the service.
-    """
+    """A Brain that is opened once, as soon as that works, and closed with the service."""
 
     def __init__(self, brain: IndexedBrain) -> None:
         self._brain = brain
@@ -87,12 +83,7 @@ class BrainSource:
 
 
 def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> APIRouter:
-    """Build the routes of the Brain API.
-
-    Args:
-        source: of the answers.
-        route_class: guards the routes.
-    """
+    """Build the routes of the Brain API; `route_class` guards them."""
     router = APIRouter(
         tags=["brain"],
         route_class=route_class,
@@ -142,7 +133,7 @@ def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> A
             threshold=query.threshold,
             limit=query.limit,
         )
-        return wire.DuplicatesFound.of(hits)
+        return wire.DuplicatesFound.of({"duplicates": hits})
 
     @router.get(wire.CONTEXT_PATH)
     async def read_context(
@@ -188,11 +179,7 @@ def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> A
 
 
 def _check_model(brain: IndexedBrain, named: str | None) -> None:
-    """Check that vectors are of the model that the service embeds with.
-
-    Raises:
-        OtherModel: they are not.
-    """
+    """Raise `OtherModel` unless vectors are of the model that the service embeds with."""
     if named and (asked := unquote(named)) != brain.model:
         raise OtherModel(brain.model, asked)
 

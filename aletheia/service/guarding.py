@@ -54,13 +54,7 @@ def guarded_by(
     max_body_bytes: int = MAX_BODY_BYTES,
     body_timeout_s: float = BODY_TIMEOUT_S,
 ) -> type[GuardedRoute]:
-    """Build the `route_class` of a router.
-
-    Args:
-        authenticator: decides who may call.
-        max_body_bytes: longest body that is read.
-        body_timeout_s: how long it may take to arrive.
-    """
+    """Build the `route_class` of a router, whose bodies are at most so long, and so slow."""
     values = {
         "authenticator": authenticator,
         "max_body_bytes": max_body_bytes,
@@ -135,11 +129,7 @@ class _BoundedRequest(Request):
 
 
 def _check_form(request: Request) -> None:
-    """Check that a body, if there is one, is JSON, and not compressed.
-
-    Raises:
-        ServiceError: 415 `unsupported_media_type`.
-    """
+    """Raise 415 `unsupported_media_type` unless a body, if any, is JSON and not compressed."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     is_json = kind == "application/json" or (

@@ -22,10 +22,8 @@ PING_TIMEOUT_S: Final = 5.0
 class Ping:
     """How to find out whether a dependency answers.
 
-    Attributes:
-        name: of the dependency.
-        send: returns if it does; raises `Misconfigured` if it is not set up.
-        is_needed: whether the service is not ready without it.
+    `send` returns if it does, and raises `Misconfigured` if it is not set up; `is_needed` is
+    whether the service is not ready without it.
     """
 
     name: str

@@ -71,14 +71,7 @@ class Refused(BaseModel):
 
 
 class ServiceError(HTTPException):
-    """An answer that is no success.
-
-    Args:
-        status: of HTTP.
-        code: stable, lower case with underscores.
-        message: one sentence for whoever called.
-        headers: of the answer.
-    """
+    """An answer that is no success, with a stable code and one sentence for whoever called."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None

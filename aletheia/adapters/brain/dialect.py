@@ -3,6 +3,7 @@
 A service with other names is another `Dialect`: a subclass that writes and reads its own.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar, cast
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aletheia.adapters.http_answers import as_object, as_text, load_json
 from aletheia.brain import wire
@@ -31,6 +32,7 @@ from aletheia.errors import InvalidTask
 from aletheia.llm.structured import explain
 from aletheia.quality.scores import MAX_ITEMS
 
+T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 _NO_FORM: Final = "a name or a value has no form in JSON"
@@ -38,15 +40,7 @@ _NO_FORM: Final = "a name or a value has no form in JSON"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to be made.
-
-    Attributes:
-        method: of HTTP.
-        path: below the root of the service.
-        query: names and values.
-        body: JSON.
-        headers: further ones.
-    """
+    """A request to be made; `path` is below the root of the service, `body` is JSON."""
 
     method: str
     path: str
@@ -57,13 +51,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a service refuses a request.
-
-    Attributes:
-        code: the service's own; empty if it has none.
-        message: for people.
-        details: further values by name.
-    """
+    """Why a service refuses a request: its own code, a message for people, further values."""
 
     code: str = ""
     message: str = ""
@@ -105,7 +93,7 @@ class Dialect:
 
     def read_upserted(self, body: bytes) -> Upserted:
         """Read the result of indexing a batch."""
-        return _read(wire.NodesIndexed, body).to_upserted()
+        return _to_own(Upserted, _read(wire.NodesIndexed, body))
 
     def find_duplicates(
         self,
@@ -133,7 +121,8 @@ class Dialect:
 
     def read_duplicates(self, body: bytes) -> list[Duplicate]:
         """Read hits, in any order."""
-        return _read(wire.DuplicatesFound, body).to_duplicates()
+        hits = _read(wire.DuplicatesFound, body).duplicates
+        return [Duplicate(hit.id, hit.score, hit.content) for hit in hits]
 
     def read_context_of(
         self, project_id: str, department: str, previous: Sequence[str], *, max_tokens: int
@@ -150,7 +139,8 @@ class Dialect:
 
     def read_context(self, body: bytes, department: str) -> DepartmentContext:
         """Read what is known of a department."""
-        return _read(wire.ContextFound, body).to_context(department)
+        context = _to_own(DepartmentContext, _read(wire.ContextFound, body))
+        return replace(context, department=department)
 
     def measure_coverage(
         self, project_id: str, department: str, items: Sequence[KnownItem] | None
@@ -175,7 +165,7 @@ class Dialect:
 
     def read_coverage(self, body: bytes) -> Coverage:
         """Read how well a department is covered."""
-        return _read(wire.CoverageFound, body).to_coverage()
+        return _to_own(Coverage, _read(wire.CoverageFound, body))
 
     def read_refusal(self, body: bytes) -> Refusal:
         """Read why a request is refused, in any of the forms that are usual."""
@@ -220,6 +210,16 @@ def _write(kind: type[BaseModel], **values: Any) -> bytes:
         )
     except orjson.JSONEncodeError:
         raise InvalidTask("invalid_id", _NO_FORM) from None
+
+
+def _to_own(kind: type[T], found: BaseModel) -> T:
+    """Return what was answered as the type of ours whose names it has."""
+    return _adapter(kind).validate_python(found.model_dump())
+
+
+@functools.cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
 
 
 def _read(kind: type[M], body: bytes) -> M:

@@ -2,8 +2,7 @@
 
 Every write to a project raises its revision and stamps with it what it touches. A matrix knows the
 revision it was brought up to, and takes in what came after; it is made anew only when its epoch is
-over, which a change of the embedding model ends. Any number of processes may write and search at
-once: what one was told is written, another one finds.
+over. Any number of processes may write and search at once.
 """
 
 import sqlite3
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from aletheia.adapters.brain import embedded_statements as statements
 from aletheia.adapters.brain.matrices import Near, ProjectVectors, VectorsInMemory
 from aletheia.adapters.documents.file import SqliteFile
+from aletheia.adapters.documents.worker import fetch
 from aletheia.brain.graph import NEIGHBOURS, GraphItem
 from aletheia.brain.ports import BrainDepartment, Duplicate, IndexedItem, KnownItem
 
@@ -84,17 +84,13 @@ class EmbeddedGraph:
 
     async def set_model(self, model: str, dimensions: int) -> None:
         """See `BrainGraph.set_model`."""
-        await self._file.writer.ask(
-            lambda connection: statements.set_model(connection, model, dimensions)
-        )
+        await self._file.writer.ask(statements.set_model, model, dimensions)
 
     async def upsert(
         self, project_id: str, department: BrainDepartment, items: Sequence[GraphItem]
     ) -> tuple[int, int]:
         """See `BrainGraph.upsert`; all of the items, or none."""
-        return await self._file.writer.ask(
-            lambda connection: statements.upsert(connection, project_id, department, items)
-        )
+        return await self._file.writer.ask(statements.upsert, project_id, department, items)
 
     async def search(
         self, project_id: str, vector: NDArray[np.float32], *, threshold: float, limit: int
@@ -128,9 +124,7 @@ class EmbeddedGraph:
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
         """See `BrainGraph.delete`."""
-        return await self._file.writer.ask(
-            lambda connection: statements.delete(connection, project_id, ids, self._max_gone)
-        )
+        return await self._file.writer.ask(statements.delete, project_id, ids, self._max_gone)
 
     async def link(
         self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
@@ -144,21 +138,17 @@ class EmbeddedGraph:
             return {} if vectors is None else vectors.find_neighbours(keys, threshold, limit)
 
         near = await self._file.reader.ask(find)
-        return await self._file.writer.ask(lambda connection: statements.link(connection, near))
+        return await self._file.writer.ask(statements.link, near)
 
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
         """See `BrainGraph.save_evaluation`."""
         row = (project_id, department, version, orjson.dumps(dict(values)))
-        await self._file.writer.ask(
-            lambda connection: statements.fetch(connection, statements.SAVE_EVALUATION, row)
-        )
+        await self._file.writer.ask(fetch, statements.SAVE_EVALUATION, row)
 
     async def _read(self, statement: str, *parameters: Any) -> list[Any]:
-        return await self._file.reader.ask(
-            lambda connection: statements.fetch(connection, statement, parameters)
-        )
+        return await self._file.reader.ask(fetch, statement, parameters)
 
     def _bring_up(
         self, connection: sqlite3.Connection, project_id: str

@@ -4,11 +4,12 @@ import sqlite3
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from aletheia.adapters.brain.matrices import Near, ProjectVectors
+from aletheia.adapters.documents.worker import fetch
 from aletheia.brain.graph import GraphItem
 from aletheia.brain.ports import BrainDepartment
 
@@ -65,13 +66,7 @@ SAVE_EVALUATION: Final = "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A project as the file has it.
-
-    Attributes:
-        revision: grows with every write.
-        epoch: grows when matrices have to be made anew.
-        dimensions: length of its vectors.
-    """
+    """A project as the file has it; `epoch` grows when matrices have to be made anew."""
 
     revision: int
     epoch: int
@@ -92,13 +87,6 @@ def set_up(connection: sqlite3.Connection) -> None:
     """Create the tables. Repeatable."""
     for statement in _SCHEMA.split(";"):
         connection.execute(statement)
-
-
-def fetch(
-    connection: sqlite3.Connection, statement: str, parameters: Sequence[Any] = ()
-) -> list[Any]:
-    """Run a statement and return its rows."""
-    return connection.execute(statement, parameters).fetchall()
 
 
 def read_model(connection: sqlite3.Connection) -> tuple[str, int] | None:
@@ -213,7 +201,7 @@ def upsert(
 def delete(
     connection: sqlite3.Connection, project_id: str, ids: Sequence[str], max_gone: int
 ) -> int:
-    """Delete items with their edges; return how many were there.
+    """Delete items with their edges; return how many there were.
 
     Their keys are remembered for matrices in memory; with more than `max_gone` an epoch ends.
     """

@@ -18,13 +18,7 @@ _MEASURED_AT_ONCE: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Near(Generic[K]):
-    """An item near to a vector.
-
-    Attributes:
-        score: raw cosine, as `measure_cosines` rounds it.
-        id: of the item.
-        key: what the backend knows the item by.
-    """
+    """An item near to a vector: `score` as `measure_cosines` rounds it, `key` the backend's."""
 
     score: float
     id: str
@@ -34,14 +28,9 @@ class Near(Generic[K]):
 class ProjectVectors(Generic[K]):
     """The vectors of a project, each under a key of its own. Belongs to one thread at a time.
 
-    Args:
+    Attributes:
         kind: what it is made anew for when that changes.
         dimensions: length of a vector.
-        rows: how many it will have at least.
-
-    Attributes:
-        kind: as it was given.
-        dimensions: as they were given.
         revision: of the project, up to which it has been brought.
     """
 
@@ -123,11 +112,7 @@ class ProjectVectors(Generic[K]):
 
 
 class VectorsInMemory(Generic[K]):
-    """The vectors of some projects, bounded together.
-
-    Args:
-        max_bytes: of all of them; the project that was searched longest ago goes first.
-    """
+    """The vectors of some projects; beyond `max_bytes` those searched longest ago go first."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes

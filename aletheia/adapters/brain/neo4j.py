@@ -31,25 +31,19 @@ MAX_BYTES: Final = 2**30
 
 
 class Neo4jGraph:
-    """A `BrainGraph` in a database of a Neo4j server.
-
-    It may be called before the server is there: every call connects if none has so far.
+    """A `BrainGraph` in a database of a Neo4j server; every call connects if none has so far.
 
     Args:
-        uri: `bolt://`, `neo4j://` and the like, without credentials.
-        username: to sign in with.
+        uri: see `Neo4jServer`, also for what follows.
+        username: of a user of the server.
         password: of that user.
         database: its name.
         timeout_s: bound on a call, its retries included, seconds.
         connect_timeout_s: bound on connecting, seconds.
-        retry_s: for how long what fails for the moment (a deadlock, a lost connection) is tried
-            again, seconds.
+        retry_s: for how long a call is retried after transient errors, seconds.
         exact_up_to: items of a project up to which all are compared, whatever reading them takes.
         max_bytes: of the vectors in memory; the project that was searched longest ago goes first,
             and a larger one is searched by the index alone.
-
-    Attributes:
-        vectors: finds items by their vectors.
     """
 
     def __init__(

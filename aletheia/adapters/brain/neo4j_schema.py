@@ -20,13 +20,7 @@ _IS_THERE: Final = "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists"
 
 @dataclass(frozen=True, slots=True)
 class KeptModel:
-    """The embedding model whose vectors are kept.
-
-    Attributes:
-        model: its name.
-        dimensions: length of its vectors.
-        is_alone: whether vectors of any other one are gone.
-    """
+    """The embedding model whose vectors are kept; `is_alone` if those of any other one are gone."""
 
     model: str
     dimensions: int

@@ -71,9 +71,7 @@ class State:
     """A project as the server has it.
 
     Attributes:
-        project_id: the project.
-        model: whose vectors are kept.
-        dimensions: length of its vectors.
+        model: whose vectors are kept, of so many `dimensions`.
         revision: grows with every write.
         epoch: grows when something is deleted.
         items: how many it has.
@@ -102,14 +100,7 @@ class State:
 
 
 class Neo4jSearch:
-    """Finds items by their vectors.
-
-    Args:
-        server: where they are.
-        exact_up_to: items of a project up to which all are compared, whatever reading them takes.
-        max_bytes: of the vectors in memory; the project that was searched longest ago goes first,
-            and a larger one is searched by the index alone.
-    """
+    """Finds items by their vectors; see `Neo4jGraph` for the bounds."""
 
     def __init__(self, server: Neo4jServer, *, exact_up_to: int, max_bytes: int) -> None:
         self._server, self._exact_up_to = server, exact_up_to
@@ -206,11 +197,9 @@ class Neo4jSearch:
         return newer["items"] <= self._exact_up_to
 
     def _read_beside(self, state: State) -> asyncio.Task[None] | None:
-        """Start to read a project's vectors while the index is searched.
+        """Start to read a project's vectors while the index is searched; return what reads them.
 
-        Returns:
-            What reads them, or another project's just now; `None` where nothing is read, as there
-            is no room for them, or reading has to rest.
+        That may be another project's; `None` where there is no room, or reading has to rest.
         """
         if self._reading is not None:
             return self._reading

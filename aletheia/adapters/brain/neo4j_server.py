@@ -59,12 +59,7 @@ the state of the server is at fault, never an item."""
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A driver that reaches its server.
-
-    Attributes:
-        driver: Neo4j's own.
-        database: that statements go to.
-    """
+    """A driver that reaches its server, and the database that statements go to."""
 
     driver: neo4j.AsyncDriver
     database: str

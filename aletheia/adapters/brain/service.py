@@ -80,10 +80,6 @@ class BrainService:
 
     Raises:
         Misconfigured: the address or the key cannot be right.
-
-    Attributes:
-        model: the embedding model that vectors given here are of.
-        upkeep: `None`: there are the four calls only.
     """
 
     upkeep: None = None
@@ -192,11 +188,7 @@ class BrainService:
         *,
         max_tokens: int,
     ) -> DepartmentContext:
-        """See `Brain.read_context`.
-
-        The service names gaps as it can without the description, and is not asked about earlier
-        departments with a comma in their slug.
-        """
+        """See `Brain.read_context`; the service names gaps as it can without the description."""
         check_project_id(project_id)
         slug = department.slug
         call = self._dialect.read_context_of(project_id, slug, previous, max_tokens=max_tokens)
@@ -258,12 +250,7 @@ class BrainService:
         return done
 
     async def _call(self, call: Call, read: Callable[[bytes], T]) -> T:
-        """Send a request, trying again as long as that may help.
-
-        Args:
-            call: the request.
-            read: reads its answer; raises `ValueError` where it is none.
-        """
+        """Send a request, trying again as long as that may help; `read` raises `ValueError`."""
         url = URL(self._base_url + call.path).with_query(call.query)
 
         async def send() -> T:

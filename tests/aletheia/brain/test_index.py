@@ -67,7 +67,7 @@ async def test_whoever_is_overtaken_by_another_model_takes_back_what_it_wrote(
     graph.is_overtaken = True
     with pytest.raises(ModelChanged):
         await brain.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b")])
-    assert [(one.id, one.has_vector) for one in await graph.list_items(PROJECT)] == [
+    assert [(item.id, item.has_vector) for item in await graph.list_items(PROJECT)] == [
         ("before", False)
     ]
 
@@ -84,7 +84,7 @@ async def test_what_no_store_can_hold_is_replaced_in_texts_and_refused_in_ids(
         item_of("é" * (MAX_ID_BYTES // 2)),
     ]
     done = await brain.upsert(PROJECT, BrainDepartment("legal\ud83d", half), items)
-    codes = [one.code for one in done.failed]
+    codes = [failure.code for failure in done.failed]
     assert (done.created, codes) == (2, ["invalid_id"] * 3)
     (found,) = await brain.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.99)
     assert found.content == "half of a pair: ?"
@@ -143,7 +143,7 @@ async def test_items_that_do_not_fit_make_room_for_those_that_do(
     for name, size in (("old", 10), ("long", 500), ("new", 10)):
         await brain.upsert(PROJECT, LEGAL, [BrainItem(name, "x" * size, vector=FIRST_AXIS)])
     context = await counted.read_context(PROJECT, BrainDepartment("legal", "L"), max_tokens=100)
-    assert [one.id for one in context.items] == ["new", "old"]
+    assert [item.id for item in context.items] == ["new", "old"]
     nothing = await counted.read_context(PROJECT, LEGAL, max_tokens=0)
     assert (nothing.items, nothing.previous, nothing.gaps) == ((), (), ())
 
@@ -153,7 +153,7 @@ async def test_the_last_of_many_earlier_departments_count(brain: IndexedBrain):
         await brain.upsert(PROJECT, BrainDepartment(slug, slug), [item_of(f"in {slug}")])
     slugs = [f"d{n}" for n in range(104)]
     context = await brain.read_context(PROJECT, LEGAL, slugs, max_tokens=9000)
-    assert [one.department for one in context.previous] == ["d7", "d103"]
+    assert [earlier.department for earlier in context.previous] == ["d7", "d103"]
 
 
 async def test_items_without_a_text_fail_alone(brain: IndexedBrain):
@@ -166,7 +166,7 @@ async def test_the_first_item_may_fill_all_there_is(brain: IndexedBrain, graph: 
     counted = IndexedBrain(graph, FakeEmbed(), MODEL, DIMENSIONS, count_tokens=len)
     await brain.upsert(PROJECT, LEGAL, [BrainItem("id", "x" * 98, vector=FIRST_AXIS)])
     context = await counted.read_context(PROJECT, LEGAL, max_tokens=100)
-    assert [one.id for one in context.items] == ["id"]
+    assert [item.id for item in context.items] == ["id"]
     assert context.gaps == ()
 
 

@@ -190,10 +190,14 @@ async def test_an_item_that_is_refused_for_what_it_is_becomes_a_dead_letter(worl
     assert await world.deliver() == 2
     assert await world.known() == [bad, *good]
     (dead,) = await world.outbox.dead_items.newest(PROJECT)
-    assert (dead.item_id, dead.department, dead.code) == (changed.id, "legal", "input_too_long")
+    assert (dead["item"], dead["department"], dead["code"]) == (
+        changed.id,
+        "legal",
+        "input_too_long",
+    )
     (state,) = await world.outbox.states()
     assert (state.waiting, state.dead) == (0, 1)
-    assert await world.outbox.dead_items.forget(PROJECT, [changed.id, bad]) == 1
+    assert await world.outbox.dead_items.forget_items(PROJECT, [changed.id, bad]) == 1
     assert await world.outbox.states() == []
 
 
@@ -220,7 +224,7 @@ async def test_a_request_that_is_refused_holds_nobody_else_up(world: BrainWorld,
     assert await world.deliver() == 2
     assert await world.known() == [last, first]
     (dead,) = await world.outbox.dead_items.newest()
-    assert (dead.item_id, dead.code) == (odd, getattr(error, "code", ""))
+    assert (dead["item"], dead["code"]) == (odd, getattr(error, "code", ""))
 
 
 async def test_wrong_credentials_lose_nothing(world: BrainWorld):

@@ -115,7 +115,7 @@ async def test_another_embedding_model_has_everything_indexed_anew(world: BrainW
     done = await reconcile(world)
     assert found(done) == {Kind.WITHOUT_VECTOR: sorted(ids)}
     assert_none_left(done, 2)
-    assert len(await other.find([one.content for one in world.make("first", "second")])) == 2
+    assert len(await other.find([item.content for item in world.make("first", "second")])) == 2
     kept = await world.graph.read_model()
     assert kept is not None
     assert kept[0] == "another"
@@ -142,11 +142,11 @@ async def test_an_item_that_the_brain_refuses_is_shown_and_tried_again_next_time
     await world.content.insert_items([odd])
     (good,) = await world.save("good")
     done = await reconcile(world)
-    assert [(one.id, one.code) for one in done.failed] == [(odd.id, "input_too_long")]
+    assert [(failure.id, failure.code) for failure in done.failed] == [(odd.id, "input_too_long")]
     assert done.after is not None
     assert list(done.after.ids[Kind.MISSING]) == [odd.id]
     assert await world.known() == [good]
-    assert [one.item_id for one in await world.outbox.dead_items.newest()] == [odd.id]
+    assert [dead["item"] for dead in await world.outbox.dead_items.newest()] == [odd.id]
 
     world.embed.refused = ""
     done = await reconcile(world)
@@ -203,7 +203,9 @@ async def test_edges_that_it_could_not_draw_are_drawn_later(world: BrainWorld):
     world.graph.calls_left, world.graph.is_away = None, False
     assert found(await reconcile(world)) == {}, "edges are no difference"
     assert await world.deliver() == 2
-    assert [one.id for one in await read_neighbours(world.graph, PROJECT, first)] == [second]
+    assert [neighbour.id for neighbour in await read_neighbours(world.graph, PROJECT, first)] == [
+        second
+    ]
     assert await world.outbox.states() == []
 
 
@@ -223,7 +225,9 @@ async def test_edges_are_drawn_later_if_it_is_killed_before(world: BrainWorld):
     world.graph.before_linking = None
     assert await read_neighbours(world.graph, PROJECT, first) == []
     assert await world.deliver() == 2
-    assert [one.id for one in await read_neighbours(world.graph, PROJECT, first)] == [second]
+    assert [neighbour.id for neighbour in await read_neighbours(world.graph, PROJECT, first)] == [
+        second
+    ]
 
 
 async def test_what_it_has_written_waits_no_more_also_if_some_was_refused(world: BrainWorld):

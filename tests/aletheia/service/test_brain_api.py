@@ -415,7 +415,7 @@ async def test_an_item_that_is_too_long_fails_alone(brain: ShakyBrain):
         _, taken = await caller.post(BATCH_PATH, changed(project_id="p1", items=first_long))
         _, refused = await caller.post(BATCH_PATH, changed(project_id="p2", items=last_long))
     assert answer["failed"] == [{"id": "long", "code": "input_too_long"}]
-    assert [one["id"] for one in listed["items"]] == ["b", "a"]
+    assert [item["id"] for item in listed["items"]] == ["b", "a"]
     assert taken == {"created": 2, "updated": 0, "failed": []}
     too_long = [{"id": "b", "code": "input_too_long"}]
     assert refused == {"created": 1, "updated": 0, "failed": too_long}

@@ -71,7 +71,7 @@ async def find_ids(
     brain: Brain, vector: NDArray[np.float32], threshold: float, project: str = PROJECT
 ) -> list[str]:
     found = await brain.find_duplicates(project, vector=vector, threshold=threshold, limit=2000)
-    return [one.id for one in found]
+    return [hit.id for hit in found]
 
 
 # Upserting
@@ -97,17 +97,17 @@ async def test_a_changed_item_is_found_as_it_is_now(brain: Brain):
     (found,) = await brain.find_duplicates(PROJECT, content="After.", threshold=0.99)
     assert found.content == "After."
     context = await brain.read_context(PROJECT, LEGAL, max_tokens=1000)
-    assert [one.content for one in context.items] == ["After."]
+    assert [item.content for item in context.items] == ["After."]
 
 
 async def test_upserts_at_once_leave_every_item_once(brain: Brain):
     items = [item_of(f"i{n}") for n in range(30)]
     calls = [brain.upsert(PROJECT, LEGAL, items[n : n + 20]) for n in (0, 5, 10, 0, 10)]
     answers = await asyncio.gather(*calls)
-    assert sum(one.created for one in answers) == 30
-    assert sum(one.updated for one in answers) == 70
+    assert sum(answer.created for answer in answers) == 30
+    assert sum(answer.updated for answer in answers) == 70
     ids = await find_ids(brain, FIRST_AXIS, -1.0)
-    assert sorted(ids) == sorted(one.id for one in items)
+    assert sorted(ids) == sorted(item.id for item in items)
 
 
 async def test_an_item_that_moves_is_in_its_new_department_only(brain: Brain):
@@ -115,8 +115,8 @@ async def test_an_item_that_moves_is_in_its_new_department_only(brain: Brain):
     assert await brain.upsert(PROJECT, SALES, [item_of("a")]) == Upserted(0, 1)
     legal = await brain.read_context(PROJECT, LEGAL, max_tokens=1000)
     sales = await brain.read_context(PROJECT, SALES, max_tokens=1000)
-    assert [one.id for one in legal.items] == ["b"]
-    assert [one.id for one in sales.items] == ["a"]
+    assert [item.id for item in legal.items] == ["b"]
+    assert [item.id for item in sales.items] == ["a"]
 
 
 async def test_more_items_than_fit_into_one_statement_are_all_taken(brain: Brain):
@@ -173,10 +173,10 @@ async def test_duplicates_come_in_falling_order_of_their_raw_cosine(brain: Brain
     items = [item_of(name, vector=vector_at(at)) for name, at in cosines.items()]
     await brain.upsert(PROJECT, LEGAL, items)
     found = await brain.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=-1.0)
-    assert [one.id for one in found] == ["same", "near", "middle", "far", "apart"]
-    for one in found:
-        assert one.score == pytest.approx(cosines[one.id], abs=0.001)
-        assert one.content == f"Content of {one.id}."
+    assert [hit.id for hit in found] == ["same", "near", "middle", "far", "apart"]
+    for hit in found:
+        assert hit.score == pytest.approx(cosines[hit.id], abs=0.001)
+        assert hit.content == f"Content of {hit.id}."
 
 
 @pytest.mark.parametrize("length", [1e-3, 1.0, 250.0])
@@ -204,21 +204,21 @@ async def test_a_score_is_a_threshold_that_its_item_reaches(brain: Brain):
     found = await brain.find_duplicates(PROJECT, vector=query, threshold=-1.0, limit=40)
     for place in (0, 7, 39):
         ids = await find_ids(brain, query, found[place].score)
-        assert ids == [one.id for one in found[: place + 1]]
+        assert ids == [hit.id for hit in found[: place + 1]]
 
 
 async def test_equals_come_in_the_order_of_their_ids(brain: Brain):
     items = [item_of(name, vector=vector_at(0.9)) for name in ("c", "a", "e", "b", "d")]
     await brain.upsert(PROJECT, LEGAL, items)
     found = await brain.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.5, limit=3)
-    assert [one.id for one in found] == ["a", "b", "c"]
+    assert [hit.id for hit in found] == ["a", "b", "c"]
 
 
 async def test_no_more_than_the_limit_is_found(brain: Brain):
     items = [item_of(f"i{n:02}", vector=vector_at(1 - n / 100)) for n in range(30)]
     await brain.upsert(PROJECT, LEGAL, items)
     ten = await brain.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.5)
-    assert [one.id for one in ten] == [f"i{n:02}" for n in range(10)]
+    assert [hit.id for hit in ten] == [f"i{n:02}" for n in range(10)]
     (first,) = await brain.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.5, limit=1)
     assert first.id == "i00"
 
@@ -230,7 +230,7 @@ async def test_a_project_finds_nothing_of_another_one(brain: Brain):
     (there,) = await brain.find_duplicates("project-2", vector=FIRST_AXIS, threshold=0.0)
     assert (here.content, there.content) == ("Content of a.", "Another one.")
     context = await brain.read_context("project-2", LEGAL, max_tokens=1000)
-    assert [one.content for one in context.items] == ["Another one."]
+    assert [item.content for item in context.items] == ["Another one."]
 
 
 async def test_every_duplicate_in_a_small_project_beside_a_large_one_is_found(brain: Brain):
@@ -269,9 +269,9 @@ async def test_a_query_that_cannot_be_compared_is_refused(
 
 
 def tokens_of(context: DepartmentContext) -> int:
-    items = [*context.items, *(item for one in context.previous for item in one.items)]
-    texts = [text for one in items for text in (one.content, one.summary, one.context)]
-    texts += [one.summary for one in context.previous] + list(context.gaps)
+    items = [*context.items, *(item for earlier in context.previous for item in earlier.items)]
+    texts = [text for item in items for text in (item.content, item.summary, item.context)]
+    texts += [earlier.summary for earlier in context.previous] + list(context.gaps)
     return sum(estimate_tokens(text) for text in texts)
 
 
@@ -288,10 +288,10 @@ async def test_a_context_has_the_newest_items_first_then_earlier_departments_the
     await fill(brain)
     context = await brain.read_context(PROJECT, SALES, ["legal", "unknown"], max_tokens=5000)
     assert context.department == "sales"
-    assert [one.id for one in context.items] == [f"sales-{n:02}" for n in reversed(range(12))]
+    assert [item.id for item in context.items] == [f"sales-{n:02}" for n in reversed(range(12))]
     (legal,) = context.previous
     assert legal.department == "legal"
-    assert [one.id for one in legal.items] == [f"legal-{n:02}" for n in (11, 10, 9, 8, 7)]
+    assert [item.id for item in legal.items] == [f"legal-{n:02}" for n in (11, 10, 9, 8, 7)]
     assert legal.summary.startswith("Legal: Gist of legal-11 Gist of legal-10")
     assert context.gaps
     assert set(context.gaps) <= {"customers", "offers"}
@@ -302,7 +302,7 @@ async def test_an_item_that_is_upserted_again_keeps_its_place(brain: Brain):
     await brain.upsert(PROJECT, LEGAL, [item_of("second")])
     await brain.upsert(PROJECT, LEGAL, [item_of("first", "Changed.")])
     context = await brain.read_context(PROJECT, LEGAL, max_tokens=1000)
-    assert [one.id for one in context.items] == ["second", "first"]
+    assert [item.id for item in context.items] == ["second", "first"]
 
 
 @pytest.mark.parametrize("max_tokens", [1, 20, 60, 150, 400, 1000])
@@ -313,7 +313,7 @@ async def test_a_context_is_never_larger_than_asked_for(brain: Brain, max_tokens
     ]
     assert contexts[0] == contexts[1]
     assert tokens_of(contexts[0]) <= max_tokens
-    ids = [one.id for one in contexts[0].items]
+    ids = [item.id for item in contexts[0].items]
     assert ids == [f"sales-{n:02}" for n in reversed(range(12))][: len(ids)]
 
 
@@ -336,7 +336,7 @@ async def test_a_description_that_comes_along_names_the_aspects(indexed: Indexed
     context = await indexed.read_context(PROJECT, garden, max_tokens=1000)
     coverage = await indexed.measure_coverage(PROJECT, garden)
     assert "birds" in str(context.gaps)
-    assert [one.name for one in coverage.aspects[:-1]] == list(context.gaps)
+    assert [aspect.name for aspect in coverage.aspects[:-1]] == list(context.gaps)
 
 
 ITEMS = [
@@ -350,9 +350,9 @@ ITEMS = [
 
 
 async def test_coverage_is_that_of_the_quality_gate(brain: Brain):
-    items = [BrainItem(one.id, one.content, vector=vector_of(one.id)) for one in ITEMS]
-    for one in items:
-        await brain.upsert(PROJECT, LEGAL, [one])
+    items = [BrainItem(item.id, item.content, vector=vector_of(item.id)) for item in ITEMS]
+    for item in items:
+        await brain.upsert(PROJECT, LEGAL, [item])
     department = Department(
         id="1",
         slug="legal",
@@ -361,23 +361,25 @@ async def test_coverage_is_that_of_the_quality_gate(brain: Brain):
         gather_check=True,
         is_active=True,
     )
-    rows = [QualityItem(one.id, one.content) for one in ITEMS]
+    rows = [QualityItem(item.id, item.content) for item in ITEMS]
     expected = score_quality(department, rows).parts["coverage"]
     coverage = await brain.measure_coverage(PROJECT, LEGAL)
     assert coverage.score == pytest.approx(expected.score)
     assert coverage.score > 0
-    assert [(one.name, one.covered, list(one.evidence)) for one in coverage.aspects] == [
-        (one["aspect"], pytest.approx(one["covered"]), one["item_ids"])
-        for one in expected.evidence["aspects"]
+    assert [
+        (aspect.name, aspect.covered, list(aspect.evidence)) for aspect in coverage.aspects
+    ] == [
+        (aspect["aspect"], pytest.approx(aspect["covered"]), aspect["item_ids"])
+        for aspect in expected.evidence["aspects"]
     ]
     assert await brain.measure_coverage(PROJECT, LEGAL, ITEMS) == coverage
 
 
 async def test_coverage_of_named_items_is_theirs_alone(brain: Brain):
-    await brain.upsert(PROJECT, LEGAL, [BrainItem(one.id, one.content) for one in ITEMS])
+    await brain.upsert(PROJECT, LEGAL, [BrainItem(item.id, item.content) for item in ITEMS])
     nothing = await brain.measure_coverage(PROJECT, LEGAL, [])
     assert nothing.score == 0
-    assert [one.evidence for one in nothing.aspects] == [()] * len(nothing.aspects)
+    assert [aspect.evidence for aspect in nothing.aspects] == [()] * len(nothing.aspects)
 
 
 # Hostile names
@@ -394,13 +396,15 @@ async def test_ids_names_and_texts_are_data_whatever_they_look_like(brain: Brain
     assert (found.id, found.content) == (text, text)
     context = await brain.read_context(PROJECT, department, [text], max_tokens=1000)
     assert context.items == (KnownItem(text, text, text, text),)
-    assert [one.department for one in context.previous] == [text]
+    assert [earlier.department for earlier in context.previous] == [text]
     assert len(await find_ids(brain, FIRST_AXIS, -1.0)) == 2
 
 
 async def test_ids_that_differ_in_case_or_form_only_are_two(brain: Brain):
     ids = ["id", "ID", "\u00e9", "e\u0301", "id "]
-    assert await brain.upsert(PROJECT, LEGAL, [item_of(one) for one in ids]) == Upserted(5, 0)
+    assert await brain.upsert(PROJECT, LEGAL, [item_of(item_id) for item_id in ids]) == Upserted(
+        5, 0
+    )
     assert sorted(await find_ids(brain, FIRST_AXIS, -1.0)) == sorted(ids)
 
 
@@ -426,7 +430,7 @@ async def test_items_are_listed_in_pages_with_what_is_to_be_compared(
         pages.append(page)
         after = page[-1].id
     assert [len(page) for page in pages] == [3, 3, 1]
-    assert [one for page in pages for one in page] == [
+    assert [item for page in pages for item in page] == [
         IndexedItem(one.id, "legal" if n < 5 else "sales", fingerprint_of(one), has_vector=True)
         for n, one in enumerate(items)
     ]
@@ -436,13 +440,13 @@ async def test_a_deleted_item_is_gone(indexed: IndexedBrain, graph: BrainGraph):
     items = [item_of(f"i{n}") for n in range(4)]
     await indexed.upsert(PROJECT, LEGAL, items)
     await indexed.upsert("project-2", LEGAL, items)
-    await graph.link(PROJECT, [one.id for one in items], threshold=-1.0)
+    await graph.link(PROJECT, [item.id for item in items], threshold=-1.0)
     assert len(await find_ids(indexed, FIRST_AXIS, -1.0)) == 4
     assert await graph.delete(PROJECT, ["i1", "i3", "unknown"]) == 2
     assert await graph.delete(PROJECT, ["i1"]) == 0
     assert sorted(await find_ids(indexed, FIRST_AXIS, -1.0)) == ["i0", "i2"]
-    assert [one.id for one in await graph.list_newest(PROJECT, "legal", 10)] == ["i2", "i0"]
-    assert [one.id for one in await read_neighbours(graph, PROJECT, "i0")] == ["i2"]
+    assert [item.id for item in await graph.list_newest(PROJECT, "legal", 10)] == ["i2", "i0"]
+    assert [neighbour.id for neighbour in await read_neighbours(graph, PROJECT, "i0")] == ["i2"]
     assert len(await graph.list_items("project-2")) == 4
     assert await indexed.upsert(PROJECT, LEGAL, [items[1]]) == Upserted(1, 0)
     assert sorted(await find_ids(indexed, FIRST_AXIS, -1.0)) == ["i0", "i1", "i2"]
@@ -454,11 +458,11 @@ async def test_edges_lead_to_the_nearest_neighbours(indexed: IndexedBrain, graph
     await indexed.upsert(PROJECT, LEGAL, items)
     assert await graph.link(PROJECT, ["i00", "i15", "unknown"], threshold=0.5) == 2 * NEIGHBOURS
     near = await read_neighbours(graph, PROJECT, "i00")
-    assert [one.id for one in near] == [f"i{n:02}" for n in range(1, 11)]
+    assert [neighbour.id for neighbour in near] == [f"i{n:02}" for n in range(1, 11)]
     for one, at in zip(near, angles[1:], strict=False):
         assert one.score == pytest.approx(math.cos(at), abs=0.001)
     around = await read_neighbours(graph, PROJECT, "i15")
-    assert {one.id for one in around} == {f"i{n}" for n in range(10, 21)} - {"i15"}
+    assert {neighbour.id for neighbour in around} == {f"i{n}" for n in range(10, 21)} - {"i15"}
     assert await read_neighbours(graph, PROJECT, "i01") == []
 
 
@@ -478,8 +482,14 @@ async def test_what_is_upserted_is_linked(graph: BrainGraph, embed: FakeEmbed):
     bad = item_of("bad", vector=np.zeros(DIMENSIONS, np.float32))
     near = [item_of("a", vector=FIRST_AXIS), bad, item_of("b", vector=vector_at(0.95))]
     await brain.upsert(PROJECT, SALES, [*near, item_of("far", vector=vector_at(0.5))])
-    assert [one.id for one in await read_neighbours(graph, PROJECT, "a")] == ["old", "b"]
-    assert [one.id for one in await read_neighbours(graph, PROJECT, "b")] == ["old", "a"]
+    assert [neighbour.id for neighbour in await read_neighbours(graph, PROJECT, "a")] == [
+        "old",
+        "b",
+    ]
+    assert [neighbour.id for neighbour in await read_neighbours(graph, PROJECT, "b")] == [
+        "old",
+        "a",
+    ]
     assert await read_neighbours(graph, PROJECT, "far") == []
     # An edge leads from what is indexed to what is there by then.
     assert await read_neighbours(graph, PROJECT, "old") == []
@@ -518,9 +528,9 @@ async def test_an_evaluation_reaches_the_graph(graph: BrainGraph, indexed: Index
 
 async def test_what_is_indexed_can_be_listed_and_deleted(indexed: IndexedBrain):
     await indexed.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b"), item_of("c")])
-    assert [one.id for one in await indexed.list_items(PROJECT, after="a", limit=1)] == ["b"]
+    assert [item.id for item in await indexed.list_items(PROJECT, after="a", limit=1)] == ["b"]
     assert await indexed.delete(PROJECT, ["a", "c", "unknown"]) == 2
-    assert [one.id for one in await indexed.list_items(PROJECT)] == ["b"]
+    assert [item.id for item in await indexed.list_items(PROJECT)] == ["b"]
 
 
 # Another embedding model
@@ -596,13 +606,13 @@ async def test_vectors_of_another_model_are_refused_until_all_is_made_anew(
     assert not await changed.adopt_model("tests/another")
     assert await graph.read_model() == ("tests/another", DIMENSIONS)
     assert await find_ids(changed, FIRST_AXIS, -1.0) == []
-    assert [one.has_vector for one in await graph.list_items(PROJECT)] == [False, False]
+    assert [item.has_vector for item in await graph.list_items(PROJECT)] == [False, False]
     assert await read_neighbours(graph, PROJECT, "a") == []
     with pytest.raises(ModelChanged):
         await indexed.upsert(PROJECT, LEGAL, items)
     assert await changed.upsert(PROJECT, LEGAL, items) == Upserted(0, 2)
     assert sorted(await find_ids(changed, FIRST_AXIS, -1.0)) == ["a", "b"]
-    assert [one.has_vector for one in await graph.list_items(PROJECT)] == [True, True]
+    assert [item.has_vector for item in await graph.list_items(PROJECT)] == [True, True]
 
 
 async def test_another_length_of_vectors_is_another_model(
@@ -614,7 +624,7 @@ async def test_another_length_of_vectors_is_another_model(
     with pytest.raises(ModelChanged):
         await longer.upsert(PROJECT, LEGAL, [item])
     assert await longer.adopt_model(MODEL)
-    assert [one.has_vector for one in await graph.list_items(PROJECT)] == [False]
+    assert [item.has_vector for item in await graph.list_items(PROJECT)] == [False]
     assert await longer.upsert(PROJECT, LEGAL, [item]) == Upserted(0, 1)
     assert await find_ids(longer, vector_of("a", 12), 0.99) == ["a"]
 

@@ -49,7 +49,7 @@ async def graphs(tmp_path: Path) -> AsyncGenerator[list[EmbeddedGraph]]:
 
 async def find_ids(brain: IndexedBrain, threshold: float = -1.0) -> set[str]:
     found = await brain.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=threshold, limit=2000)
-    return {one.id for one in found}
+    return {hit.id for hit in found}
 
 
 async def test_what_one_process_writes_another_one_finds(graphs: list[EmbeddedGraph]):
@@ -99,7 +99,7 @@ async def test_the_longest_unused_project_gives_its_memory_back(tmp_path: Path):
         (found,) = await brain.find_duplicates(project, vector=FIRST_AXIS, threshold=0.9)
         assert found.id == project
     memory = cast("Any", small)._memory
-    assert [one for one in ("one", "two", "three") if one in memory] == ["one"]
+    assert [project_id for project_id in ("one", "two", "three") if project_id in memory] == ["one"]
     await small.close()
 
 
@@ -107,14 +107,14 @@ async def test_searches_agree_with_brute_force(graphs: list[EmbeddedGraph]):
     brain = brain_over(graphs[0])
     items = [item_of(f"i{n:04}") for n in range(3000)]
     await brain.upsert(PROJECT, LEGAL, items)
-    vectors = np.stack([vector_of(one.content) for one in items])
+    vectors = np.stack([vector_of(item.content) for item in items])
     for query in map(vector_of, ("one", "another", "a third")):
         scores = measure_cosines(vectors, query)
         expected = sorted(
             ((-score, one.id) for score, one in zip(scores.tolist(), items, strict=True)),
         )
         found = await brain.find_duplicates(PROJECT, vector=query, threshold=-1.0, limit=50)
-        assert [one.id for one in found] == [item_id for _, item_id in expected[:50]]
+        assert [hit.id for hit in found] == [item_id for _, item_id in expected[:50]]
         above = await brain.find_duplicates(PROJECT, vector=query, threshold=0.7, limit=2000)
         assert len(above) == int((scores >= 0.7).sum())
 
@@ -122,9 +122,11 @@ async def test_searches_agree_with_brute_force(graphs: list[EmbeddedGraph]):
 async def test_ids_decide_among_thousands_of_equals(graphs: list[EmbeddedGraph]):
     brain = brain_over(graphs[0])
     names = [f"i{n:04}" for n in reversed(range(5000))]
-    await brain.upsert(PROJECT, LEGAL, [item_of(one, vector=vector_at(0.9)) for one in names])
+    await brain.upsert(
+        PROJECT, LEGAL, [item_of(item_id, vector=vector_at(0.9)) for item_id in names]
+    )
     found = await brain.find_duplicates(PROJECT, vector=FIRST_AXIS, threshold=0.5, limit=3)
-    assert [one.id for one in found] == ["i0000", "i0001", "i0002"]
+    assert [hit.id for hit in found] == ["i0000", "i0001", "i0002"]
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path):
@@ -132,7 +134,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path):
         subprocess.Popen([*WRITE, tmp_path, name, "20"], env=ENVIRONMENT, text=True)
         for name in ("a", "b")
     ]
-    assert [one.wait(50) for one in started] == [0, 0]
+    assert [process.wait(50) for process in started] == [0, 0]
     kept = asyncio.run(_count(tmp_path))
     assert kept == 2 * 20 * 5 + 1, "and the one that both wrote"
 

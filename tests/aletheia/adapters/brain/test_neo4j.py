@@ -80,12 +80,12 @@ async def frail(own_neo4j: Neo4jServer) -> AsyncGenerator[Neo4jGraph]:
 
 
 async def list_ids(graph: Neo4jGraph, project_id: str = PROJECT) -> set[str]:
-    return {one.id for one in await graph.list_items(project_id, limit=20_000)}
+    return {item.id for item in await graph.list_items(project_id, limit=20_000)}
 
 
 async def find_ids(graph: Neo4jGraph, vector: NDArray[np.float32], threshold: float) -> list[str]:
     found = await graph.search(PROJECT, vector, threshold=threshold, limit=10)
-    return [one.id for one in found]
+    return [hit.id for hit in found]
 
 
 # Out of reach
@@ -118,7 +118,7 @@ async def test_a_server_that_hangs_holds_nobody_up():
         began = time.monotonic()
         calls = [graph.list_items(PROJECT) for _ in range(8)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(one) for one in answers] == [Unavailable] * 8
+        assert [type(answer) for answer in answers] == [Unavailable] * 8
         assert time.monotonic() - began < 2, "one waited for the other"
         await graph.close()
         await is_over.wait()
@@ -208,7 +208,7 @@ async def test_a_server_killed_in_mid_batch_loses_and_doubles_nothing(
     assert len(there) % 100 == 0
     created, updated = await frail.upsert(PROJECT, LEGAL, items)
     assert (created, updated) == (5000 - len(there), len(there))
-    assert await list_ids(frail) == {one.id for one in items}
+    assert await list_ids(frail) == {item.id for item in items}
     assert await find_ids(frail, items[4999].vector, 0.999999) == ["i4999"]
 
 
@@ -223,10 +223,10 @@ async def test_a_database_that_is_read_only_can_be_searched_and_says_that_it_is(
     await asyncio.to_thread(own_neo4j.start, settings)
     late = connect(own_neo4j.address)
     try:
-        for one in (frail, late):
-            assert await find_ids(one, items[1].vector, 0.999999) == ["i1"]
+        for graph in (frail, late):
+            assert await find_ids(graph, items[1].vector, 0.999999) == ["i1"]
             with pytest.raises(Unavailable, match="read-only"):
-                await one.upsert(PROJECT, LEGAL, items)
+                await graph.upsert(PROJECT, LEGAL, items)
     finally:
         await late.close()
         await asyncio.to_thread(own_neo4j.restart)
@@ -246,9 +246,9 @@ async def test_a_server_without_room_on_its_disk_loses_nothing_it_has_taken(
         await frail.upsert(PROJECT, LEGAL, items[:10])
     # A database that could not write its log wants to be started anew, with room.
     await asyncio.to_thread(own_neo4j.restart)
-    assert {one.id for one in items[:10]} <= await list_ids(frail)
+    assert {item.id for item in items[:10]} <= await list_ids(frail)
     await frail.upsert(PROJECT, LEGAL, items)
-    assert await list_ids(frail) == {one.id for one in items}
+    assert await list_ids(frail) == {item.id for item in items}
 
 
 # At the same time
@@ -259,13 +259,13 @@ async def test_processes_that_begin_at_once_all_find_what_they_need(neo4j_addres
         await run(neo4j_address, f"DROP CONSTRAINT {name}")
     await run(neo4j_address, "DROP INDEX aletheia_item_revision IF EXISTS")
     graphs = [connect(neo4j_address, retry_s=15.0) for _ in range(8)]
-    await asyncio.gather(*(one.open() for one in graphs))
-    await asyncio.gather(*(one.set_model(MODEL, DIMENSIONS) for one in graphs))
+    await asyncio.gather(*(graph.open() for graph in graphs))
+    await asyncio.gather(*(graph.set_model(MODEL, DIMENSIONS) for graph in graphs))
     items = items_of("i", 3)
     await graphs[0].upsert(PROJECT, LEGAL, items)
     assert await find_ids(graphs[-1], items[1].vector, 0.999999) == ["i1"]
-    for one in graphs:
-        await one.close()
+    for graph in graphs:
+        await graph.close()
     assert len((await run(neo4j_address, SHOW_CONSTRAINTS)).records) == 5
     empty(neo4j_address)
 
@@ -288,11 +288,11 @@ async def test_edges_drawn_at_once_between_the_same_items_are_all_drawn(
     graph: Neo4jGraph, other: Neo4jGraph
 ):
     items = items_of("i", 40)
-    ids = [one.id for one in items]
+    ids = [item.id for item in items]
     await graph.upsert(PROJECT, LEGAL, items)
     calls = [
-        one.link(PROJECT, order, threshold=-1.0, limit=5)
-        for one in (graph, other)
+        writer.link(PROJECT, order, threshold=-1.0, limit=5)
+        for writer in (graph, other)
         for order in (ids, ids[::-1], ids[20:] + ids[:20])
     ]
     assert await asyncio.gather(*calls) == [200] * 6
@@ -371,9 +371,9 @@ async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
         expected = await graph.search(PROJECT, vector, threshold=threshold, limit=10)
         assert len(expected) > 1
         assert await by_index.search(PROJECT, vector, threshold=threshold, limit=10) == expected
-    ids = [one.id for one in items[:20]]
+    ids = [item.id for item in items[:20]]
     edges = await graph.link(PROJECT, ids, threshold=0.5)
-    drawn = [await read_neighbours(graph, PROJECT, one) for one in ids]
+    drawn = [await read_neighbours(graph, PROJECT, item_id) for item_id in ids]
     assert await by_index.link(PROJECT, ids, threshold=0.5) == edges
     for one, expected in zip(ids, drawn, strict=True):
         again = await read_neighbours(graph, PROJECT, one)
@@ -406,8 +406,8 @@ async def test_a_large_project_is_compared_in_full_once_its_vectors_are_in_memor
     expected = await graph.search(PROJECT, items[3].vector, threshold=-1.0, limit=40)
     assert await large.search(PROJECT, items[3].vector, threshold=-1.0, limit=40) == expected
     # What comes later, and what goes.
-    for one in items[40:]:
-        await graph.upsert(PROJECT, LEGAL, [one])
+    for item in items[40:]:
+        await graph.upsert(PROJECT, LEGAL, [item])
     assert await find_ids(large, items[55].vector, 0.999999) == ["i55"]
     await graph.delete(PROJECT, ["i3"])
     assert await find_ids(large, items[3].vector, 0.999999) == []
@@ -423,8 +423,8 @@ async def test_many_writes_to_a_large_project_are_read_beside_the_search(
     large = connect(neo4j_address, exact_up_to=10)
     await find_ids(large, items[7].vector, 0.999999)
     await until_held(large)
-    for one in items[40:]:
-        await graph.upsert(PROJECT, LEGAL, [one])
+    for item in items[40:]:
+        await graph.upsert(PROJECT, LEGAL, [item])
     assert await find_ids(large, items[110].vector, 0.999999) == ["i110"]
     expected = await graph.search(PROJECT, items[3].vector, threshold=-1.0, limit=120)
     async with asyncio.timeout(20):
@@ -480,8 +480,8 @@ async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_a
     for _ in range(10):
         for project in projects:
             found = await narrow.search(project, unit_of("i7"), threshold=0.999999, limit=5)
-            assert [one.id for one in found] == ["i7"]
-            assert sum(holds(narrow, one) for one in projects) <= 1
+            assert [hit.id for hit in found] == ["i7"]
+            assert sum(holds(narrow, project_id) for project_id in projects) <= 1
     assert 1 <= counting.readings < 15
     await narrow.close()
 
@@ -506,10 +506,10 @@ async def test_many_items_of_a_large_project_are_linked_from_memory_and_few_by_t
     large, _ = count(neo4j_address, exact_up_to=10)
     assert await large.link(PROJECT, ["i1", "i2"], threshold=-1.0, limit=5) == 10
     assert not holds(large)
-    ids = [one.id for one in items]
+    ids = [item.id for item in items]
     assert await large.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
     assert holds(large)
-    drawn = [await read_neighbours(graph, PROJECT, one) for one in ids[:20]]
+    drawn = [await read_neighbours(graph, PROJECT, item_id) for item_id in ids[:20]]
     narrow, counting = count(neo4j_address, exact_up_to=10, max_bytes=0)
     assert await narrow.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
     assert counting.readings == 0
@@ -554,13 +554,13 @@ async def test_all_are_compared_while_the_index_is_not_ready(
 
 async def test_every_duplicate_among_five_items_beside_ten_thousand_is_found(graph: Neo4jGraph):
     many = items_of("i", 10_000)
-    near = np.stack([one.vector for one in many]) @ unit_of("query")
+    near = np.stack([item.vector for item in many]) @ unit_of("query")
     order: list[int] = np.argsort(-near).tolist()
     nearest = [many[at] for at in order[:5]]
     await graph.upsert("large", LEGAL, many)
     await graph.upsert("small", LEGAL, nearest)
     found = await graph.search("small", unit_of("query"), threshold=0.5, limit=10)
-    assert [one.id for one in found] == [one.id for one in nearest]
+    assert [hit.id for hit in found] == [hit.id for hit in nearest]
 
 
 async def test_a_vector_of_another_length_is_neither_kept_nor_compared(graph: Neo4jGraph):
@@ -612,7 +612,7 @@ async def test_a_writer_that_has_not_heard_of_a_new_model_adds_nothing_to_compar
     await graph.set_model("tests/new", DIMENSIONS)
     await other.upsert(PROJECT, LEGAL, items_of("i", 1))
     assert await find_ids(graph, unit_of("i0"), -1.0) == []
-    assert [one.has_vector for one in await graph.list_items(PROJECT)] == [False]
+    assert [item.has_vector for item in await graph.list_items(PROJECT)] == [False]
 
 
 # What the server is asked
@@ -656,7 +656,7 @@ GIVEN: dict[str, Any] = {
 
 def operators_of(plan: dict[str, Any]) -> set[str]:
     kind = plan["operatorType"].partition("@")[0]
-    return {kind}.union(*(operators_of(one) for one in plan.get("children", ())))
+    return {kind}.union(*(operators_of(child) for child in plan.get("children", ())))
 
 
 @pytest.mark.parametrize(

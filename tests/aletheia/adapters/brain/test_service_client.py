@@ -112,8 +112,8 @@ async def test_a_service_of_somebody_else_is_understood(brain: BrainService):
     (same,) = await brain.find_duplicates(PROJECT, content="Content of far.", threshold=0.9)
     assert same == Duplicate("far", 1.0, "Content of far.")
     known = [
-        KnownItem(one, f"Content of {one}.", f"Gist of {one}", "for the tests")
-        for one in ("far", "near", "other")
+        KnownItem(item_id, f"Content of {item_id}.", f"Gist of {item_id}", "for the tests")
+        for item_id in ("far", "near", "other")
     ]
     assert await brain.read_context(PROJECT, LEGAL, ["sales", "hr"], max_tokens=9) == (
         DepartmentContext(
@@ -138,7 +138,9 @@ async def test_requests_are_as_the_specification_writes_them(
     await brain.find_duplicates(PROJECT, content="?", vector=item.vector, threshold=-1, limit=3)
     await brain.read_context(PROJECT, SALES, ["a", "b c"], max_tokens=1500)
     await brain.measure_coverage(PROJECT, SALES)
-    assert [(one.method, one.path, one.query, one.body) for one in service.requests] == [
+    assert [
+        (request.method, request.path, request.query, request.body) for request in service.requests
+    ] == [
         (
             "POST",
             "/api/v1/nodes/batch",
@@ -199,19 +201,19 @@ async def test_the_model_is_named_where_vectors_are_sent(
     brain = await connect(model="tests/klär 384", batch_items=1)
     await brain.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b")])
     await search(brain)
-    named = [one.headers.get("X-Aletheia-Model") for one in service.requests]
+    named = [request.headers.get("X-Aletheia-Model") for request in service.requests]
     assert named == ["tests/kl%C3%A4r%20384"] * 3
     service.requests.clear()
     await brain.upsert(PROJECT, LEGAL, [BrainItem("c", "Bare.")])
     await brain.find_duplicates(PROJECT, content="Bare.", threshold=0.9)
     await look(brain)
-    assert not any("X-Aletheia-Model" in one.headers for one in service.requests)
+    assert not any("X-Aletheia-Model" in request.headers for request in service.requests)
 
 
 async def test_no_description_is_sent(service: FakeBrainService, brain: BrainService):
     await look(brain)
     await measure(brain)
-    asked = [(one.query or one.body)["department"] for one in service.requests]
+    asked = [(request.query or request.body)["department"] for request in service.requests]
     assert asked == ["legal", "legal"]
 
 
@@ -241,7 +243,7 @@ async def test_many_items_go_in_requests_of_bounded_number(
     service.requests.clear()
     items = [item_of(f"i{n}") for n in range(8)]
     assert await brain.upsert(PROJECT, LEGAL, items) == Upserted(7, 1)
-    sent = [[item["id"] for item in one.body["items"]] for one in service.requests]
+    sent = [[item["id"] for item in request.body["items"]] for request in service.requests]
     assert sent == [["i0", "i1", "i2"], ["i3", "i4", "i5"], ["i6", "i7"]]
 
 
@@ -251,7 +253,7 @@ async def test_long_items_go_in_requests_of_bounded_length(
     brain = await connect(batch_bytes=10_000)
     items = [item_of(f"i{n}", "x" * (4000 if n != 2 else 30_000)) for n in range(6)]
     assert await brain.upsert(PROJECT, LEGAL, items) == Upserted(6, 0)
-    sent = [[item["id"] for item in one.body["items"]] for one in service.requests]
+    sent = [[item["id"] for item in request.body["items"]] for request in service.requests]
     assert sent == [["i0", "i1"], ["i2"], ["i3", "i4"], ["i5"]]
 
 
@@ -277,7 +279,7 @@ async def test_what_is_longer_than_the_service_takes_is_sent_in_halves(
 async def test_a_large_batch_arrives_whole(service: FakeBrainService, brain: BrainService):
     items = [item_of(f"i{n}", "x" * 100_000) for n in range(30)]
     assert await brain.upsert(PROJECT, LEGAL, items) == Upserted(30, 0)
-    assert max(one.size for one in service.requests) > 2**20
+    assert max(request.size for request in service.requests) > 2**20
 
 
 async def test_items_that_json_has_no_form_for_fail_alone(
@@ -295,14 +297,14 @@ async def test_items_that_json_has_no_form_for_fail_alone(
     ]
     answer = await brain.upsert(PROJECT, LEGAL, items)
     assert answer.created == 1
-    assert [(one.id, one.code) for one in answer.failed] == [
+    assert [(failure.id, failure.code) for failure in answer.failed] == [
         ("nan", "invalid_vector"),
         ("full", "index_full"),
         ("half \ud800", "invalid_id"),
         ("square", "invalid_vector"),
     ]
     (request,) = service.requests
-    assert [one["content"] for one in request.body["items"]][1] == "Half a character: ?."
+    assert [item["content"] for item in request.body["items"]][1] == "Half a character: ?."
 
 
 async def test_nothing_is_sent_where_there_is_nothing_to_send(
@@ -318,7 +320,7 @@ async def test_only_items_that_count_are_sent_to_be_measured(
     service: FakeBrainService, brain: BrainService
 ):
     await brain.measure_coverage(PROJECT, LEGAL, [KnownItem(f"i{n}", "x") for n in range(1003)])
-    sent = [one["id"] for one in service.requests[0].body["items"]]
+    sent = [item["id"] for item in service.requests[0].body["items"]]
     assert (len(sent), sent[0], sent[-1]) == (1000, "i3", "i1002")
 
 
@@ -587,7 +589,7 @@ async def test_an_outage_in_the_middle_costs_only_its_batch(
     assert await brain.upsert(PROJECT, LEGAL, [item_of(f"i{n}") for n in range(4)]) == Upserted(
         4, 0
     )
-    assert [len(one.body["items"]) for one in service.requests] == [2, 2, 2]
+    assert [len(request.body["items"]) for request in service.requests] == [2, 2, 2]
 
 
 async def test_an_outage_that_lasts_is_reported(service: FakeBrainService, brain: BrainService):
