@@ -1,10 +1,14 @@
 """Stores that are lost for a while, and processes that die between two steps of one."""
 
-from collections.abc import Awaitable, Callable, Collection
+import sqlite3
+import threading
+import time
+from collections.abc import Awaitable, Callable, Collection, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.documents.embedded import FILE, EmbeddedDocuments
 from aletheia.errors import Unavailable
 from tests.crash.harness import Steps
 
@@ -88,3 +92,23 @@ class SteppedDocuments(_Observed):
 
     def after(self) -> None:
         self._steps.pass_one()
+
+
+@contextmanager
+def locked(directory: Path, for_s: float) -> Generator[None]:
+    """Hold the lock of the store's file from another connection, for a while."""
+    ready = threading.Event()
+
+    def hold() -> None:
+        other = sqlite3.connect(directory / FILE, isolation_level=None, timeout=30)
+        other.execute("BEGIN IMMEDIATE")
+        ready.set()
+        time.sleep(for_s)
+        other.execute("ROLLBACK")
+        other.close()
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    ready.wait(40)
+    yield
+    holding.join()

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from prefect.states import Cancelling, Scheduled, Suspended
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.rows import ROWS
 from blocks import StoreCredentials
+from tests.fakes.documents import locked
 from tests.fakes.upstream import FakeUpstream
 from tests.flows.flow_processes import Runs
 
@@ -79,6 +81,20 @@ async def test_a_cancelled_run_ends_and_gives_back_what_it_held(
     await asyncio.sleep(0.5)
     assert len(upstream.states) == claimed
     await finish(runs, upstream)
+
+
+async def test_a_run_that_waits_for_its_store_can_be_cancelled(
+    runs: Runs, upstream: FakeUpstream, tmp_path: Path
+):
+    process = await runs.start(shift_seconds=600)
+    await until_under_way(upstream)
+    with locked(tmp_path, 25):
+        await asyncio.sleep(3)
+        began = time.monotonic()
+        await process.set_state(Cancelling())
+        await process.wait(40)
+        assert time.monotonic() - began < 25
+    assert [state.type for state in await process.history()][-1] == StateType.CANCELLED
 
 
 async def test_a_suspended_run_gives_back_what_it_held_and_goes_on_when_resumed(

@@ -2,45 +2,21 @@
 
 import asyncio
 import sqlite3
-import threading
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from aletheia.adapters.documents import statements
-from aletheia.adapters.documents.embedded import FILE
 from aletheia.errors import BadAnswer
 from aletheia.intake.ledger import Ledger
 from flows.poll import poll_tasks
+from tests.fakes.documents import locked
 from tests.fakes.upstream import FakeUpstream
 from tests.flows.conftest import artifacts, last_run
 
 DONE = ["processing", "succeeded"]
 LOGIN = b"<!doctype html><title>Sign in</title>"
 LOCKED_S = 20.0
-
-
-@contextmanager
-def locked(directory: Path, for_s: float) -> Generator[None]:
-    """Hold the lock of the store's file from another connection, for a while."""
-    ready = threading.Event()
-
-    def hold() -> None:
-        other = sqlite3.connect(directory / FILE, isolation_level=None, timeout=30)
-        other.execute("BEGIN IMMEDIATE")
-        ready.set()
-        time.sleep(for_s)
-        other.execute("ROLLBACK")
-        other.close()
-
-    holding = threading.Thread(target=hold)
-    holding.start()
-    ready.wait(40)
-    yield
-    holding.join()
 
 
 @pytest.mark.usefixtures("ledger")
