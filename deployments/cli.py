@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from deployments import ledger_commands
+from deployments import ledger_commands, webhook_command
 from deployments.environment import (
     choose_server,
     local_servers,
@@ -185,7 +185,7 @@ def resume_gather(
     with on_server():
         from deployments.gather import read_thresholds, resume
 
-        said = resume(run, max_iterations, read_thresholds(threshold or []))
+        said = resume(run, max_iterations, read_thresholds(threshold or []), Console(stderr=True))
     say(said)
 
 
@@ -213,8 +213,8 @@ def undo_duplicate(
     with on_server():
         from deployments.decisions import undo
 
-        undone = undo(project, decision, user)
-    say(f"{undone.department} has it now, as {undone.item_id}: {undone.content}")
+        said = undo(project, decision, user, Console(stderr=True))
+    say(said)
 
 
 @app.command()
@@ -280,7 +280,10 @@ def models(
     with on_server():
         from deployments.models import act_on_model, read_models, show_models
 
-        rows = read_models(provider) if action == "list" else act_on_model(action, model, provider)
+        if action == "list":
+            rows = read_models(provider)
+        else:
+            rows = act_on_model(action, model, provider, Console(stderr=True))
     show_models(rows, console, as_json=as_json)
 
 
@@ -331,6 +334,7 @@ def demo(
 
 
 ledger_commands.register(app, console, on_server)
+webhook_command.register(app, console, on_server)
 
 
 def main() -> None:

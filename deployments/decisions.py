@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,10 +11,11 @@ from rich.table import Table
 
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision
-from flows.undo import undo_duplicate
+from deployments.runs import run_to_end
 from tasks.clients.content import get_content, get_decisions
-from tasks.decisions import UndoneItem
 from tasks.session import open_session
+
+UNDO: Final = "undo_duplicate/undo_duplicate"
 
 _SHOWN = 160
 """Characters of an item in the table."""
@@ -37,9 +38,10 @@ def read_duplicates(
     return asyncio.run(read())
 
 
-def undo(project_id: str, decision_id: str, user_id: str) -> UndoneItem:
-    """Save an item that was dropped, here and now, as a run."""
-    return asyncio.run(undo_duplicate(project_id, decision_id, user_id))
+def undo(project_id: str, decision_id: str, user_id: str, console: Console) -> str:
+    """Save an item that was dropped, by a run at the workers; return which it is now, in words."""
+    decision = {"project_id": project_id, "decision_id": decision_id, "user_id": user_id}
+    return asyncio.run(run_to_end(UNDO, decision, console)).message or ""
 
 
 def show_duplicates(

@@ -47,7 +47,7 @@ def evaluate(
                 return EvaluationReport.from_document(asked.stored, was_stored=True)
             run_id = await start_evaluation(store, asked.request)
             console.print(f"Run {run_id}", highlight=False, markup=False)
-            state = await wait_for_run(run_id)
+            state = await wait_for_run(run_id, console)
             stored = await store.find_result(asked.request)
             if stored is None:
                 raise explain_end(run_id, state, "; `--force` starts another one")

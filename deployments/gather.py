@@ -12,15 +12,17 @@ from rich.console import Console
 
 from aletheia.errors import InvalidTask
 from aletheia.events.log import EventLog
+from aletheia.gather.progress import find_unreadable
+from aletheia.gather.runs import GatherRuns
 from aletheia.store.project_id import check_project_id
 from deployments.event_lines import describe
-from deployments.runs import explain_end
+from deployments.runs import explain_end, run_to_end
 from tasks.clients.store import get_store
-from tasks.gather_resuming import resume_gather_run
 from tasks.runs import start_run
 from tasks.session import open_session
 
 DEPLOYMENT: Final = "automated_gather_creation/automated_gather_creation"
+RESUME: Final = "resume_gather/resume_gather"
 
 LOOK_EVERY_S: Final = 0.5
 """Between two looks for new events, seconds."""
@@ -56,20 +58,29 @@ def gather(
             console.print(f"Run {run.name}, {run.id}", highlight=False, markup=False)
             following = asyncio.create_task(_follow(log, project_id, before, str(run.id), console))
             try:
-                return await _await_end(following, run.id)
+                is_complete = await _await_end(following, run.id)
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
+            ended = await GatherRuns(await get_store()).load(str(run.id))
+            unreadable = find_unreadable(ended.progress)
+            for warning in filter(None, (*ended.warnings, unreadable)):
+                console.print(warning, style="yellow", highlight=False, markup=False)
+            return is_complete and not unreadable
 
     return asyncio.run(start_and_follow())
 
 
-def resume(run_id: str, max_iterations: int | None, thresholds: Mapping[str, float]) -> str:
-    """Resume a run from this process; return what becomes of it, in words.
+def resume(
+    run_id: str, max_iterations: int | None, thresholds: Mapping[str, float], console: Console
+) -> str:
+    """Resume a run, by a run at the workers; return what becomes of it, in words.
 
     `max_iterations` are those of the whole run, `thresholds` qualities by a department's slug.
     """
-    return asyncio.run(resume_gather_run(run_id, max_iterations, thresholds))
+    changes = {"max_iterations": max_iterations, "thresholds": dict(thresholds)}
+    state = asyncio.run(run_to_end(RESUME, {"run_id": run_id, **changes}, console))
+    return state.message or ""
 
 
 def read_thresholds(words: Sequence[str]) -> dict[str, float]:

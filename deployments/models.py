@@ -4,16 +4,18 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from aletheia.analysis.model_manager import ModelRow
-from flows.models import manage_models
+from deployments.runs import run_to_end
 from tasks.clients.models import Provider, build_model_manager
 from tasks.models import choose_provider, describe
 from tasks.session import open_session
+
+DEPLOYMENT: Final = "manage_models/manage_models"
 
 
 def read_models(provider: Provider | None) -> list[ModelRow]:
@@ -28,10 +30,15 @@ def read_models(provider: Provider | None) -> list[ModelRow]:
 
 
 def act_on_model(
-    action: Literal["pull", "load", "unload"], model: str | None, provider: Provider | None
+    action: Literal["pull", "load", "unload"],
+    model: str | None,
+    provider: Provider | None,
+    console: Console,
 ) -> list[ModelRow]:
-    """Pull, load or unload a model, here and now, as a run; then list the provider's models."""
-    return asyncio.run(manage_models(action=action, provider=provider, model=model))
+    """Pull, load or unload a model, by a run at the workers; then list the provider's models."""
+    wanted = {"action": action, "provider": provider, "model": model}
+    asyncio.run(run_to_end(DEPLOYMENT, wanted, console))
+    return read_models(provider)
 
 
 def show_models(rows: Sequence[ModelRow], console: Console, *, as_json: bool) -> None:

@@ -57,7 +57,7 @@ def reconcile(project_id: str | None, console: Console) -> ReconcileEnd:
     async def start_and_wait() -> ReconcileEnd:
         run_id = (await start_run(DEPLOYMENT, {"project_id": project_id})).id
         console.print(f"Run {run_id}", highlight=False, markup=False)
-        state = await wait_for_run(run_id)
+        state = await wait_for_run(run_id, console)
         found = await _read_table(run_id)
         return ReconcileEnd(str(run_id), state.type.value.lower(), state.message or "", *found)
 

@@ -13,6 +13,7 @@ from tasks.gather import (
     generate_items,
     goes_on,
     has_reached,
+    name_outcome,
     next_turn,
     request_evaluation,
     request_missed_evaluations,
@@ -57,4 +58,4 @@ async def automated_gather_creation(
                     await score_department(saved)
             if enable_auto_evaluation and has_reached(turn):
                 await request_evaluation(turn)
-        return await close_run(run)
+        return name_outcome(run, await close_run(run))

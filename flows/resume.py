@@ -3,6 +3,7 @@
 from prefect import flow
 
 from tasks.gather_resuming import resume_run
+from tasks.runs import complete
 
 
 @flow(name="resume_gather", timeout_seconds=120, persist_result=False)
@@ -11,9 +12,10 @@ async def resume_gather(
     max_iterations: int | None = None,
     thresholds: dict[str, float] | None = None,
 ) -> str:
-    """Resume a gather run from where it was; return what becomes of it.
+    """Resume a gather run from where it was; return what becomes of it, also as the run's message.
 
     `max_iterations` of the whole run and `thresholds` by department apply from its next iteration
     on. A suspended run is resumed; one that failed, or lost its process, is started again.
     """
-    return await resume_run(run_id, max_iterations, thresholds)
+    said = await resume_run(run_id, max_iterations, thresholds)
+    return complete(said, said)

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from tasks.session import open_session
-from tasks.sweep import SweepReport, close_sweep, part_names, sweep_part
+from tasks.sweep import PARTS, SweepReport, close_sweep, sweep_part
 
 
 @flow(name="sweep", timeout_seconds=280, persist_result=False)
@@ -14,5 +14,5 @@ async def sweep() -> SweepReport:
     tries again.
     """
     async with open_session():
-        outcomes = [await sweep_part(name) for name in part_names()]
+        outcomes = [await sweep_part(name) for name in PARTS]
         return await close_sweep(outcomes)

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from tasks.decisions import UndoneItem, undo_decision
+from tasks.runs import complete
 
 
 @flow(name="undo_duplicate", persist_result=False)
@@ -12,4 +13,5 @@ async def undo_duplicate(project_id: str, decision_id: str, user_id: str) -> Und
     Decisions are listed in the table `gather-duplicates` of their run. A second time changes
     nothing; an item that repeats a saved text word for word cannot be saved beside it.
     """
-    return await undo_decision(project_id, decision_id, user_id)
+    undone = await undo_decision(project_id, decision_id, user_id)
+    return complete(undone, undone.describe())

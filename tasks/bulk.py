@@ -19,7 +19,6 @@ async def open_bulk_lane() -> AsyncGenerator[None]:
     """Open the lane, and keep other runs out of it until the end.
 
     Raises:
-        Misconfigured: there is no key.
         LaneTaken: another run works in the lane.
     """
     async with cancelling.heard(), open_session() as session:

@@ -77,11 +77,7 @@ async def heard(
 
 
 class _Watch:
-    """The state of a run, as its own process reads it.
-
-    Attributes:
-        is_cancelled: whether the run was cancelled.
-    """
+    """The state of a run, as its own process reads it."""
 
     def __init__(
         self,
@@ -134,11 +130,7 @@ class _Watch:
             self._on_look(state.is_paused())
 
     async def _read_history(self, client: PrefectClient) -> None:
-        """Notice a cancellation that came while the run was started, and was then overwritten.
-
-        Prefect lets a run that is cancelled begin, while a run that is to be repeated is
-        scheduled first.
-        """
+        """Notice a cancellation that came while the run was started, and was then overwritten."""
         states = await client.read_flow_run_states(self._run_id)
         latest = max(
             (state for state in states if not (state.is_running() or state.is_pending())),

@@ -16,14 +16,7 @@ from tasks.session import open_session
 class UndoneItem:
     """An item that was dropped and is now saved.
 
-    Attributes:
-        decision_id: the decision that had dropped it.
-        item_id: its id now.
-        match_id: the item it is distinct from.
-        department: slug of its department.
-        content: its text.
-        undone_by: who undid the decision.
-        undone_at: when, in UTC.
+    `undone_at`: when, in UTC.
     """
 
     decision_id: str
@@ -34,6 +27,10 @@ class UndoneItem:
     undone_by: str
     undone_at: datetime
 
+    def describe(self) -> str:
+        """Return in a sentence where the item is now."""
+        return f"{self.department} has it now, as {self.item_id}: {self.content}"
+
 
 @task(name="undo_decision", task_run_name="undo-{decision_id}", **STEP)
 async def undo_decision(project_id: str, decision_id: str, user_id: str) -> UndoneItem:
@@ -43,7 +40,6 @@ async def undo_decision(project_id: str, decision_id: str, user_id: str) -> Undo
 
     Raises:
         UndoRefused: see `ProjectDecisions.undo`.
-        InvalidTask: `invalid_project_id`.
     """
     async with open_session():
         decisions, content = await get_decisions(project_id), await get_content(project_id)

@@ -34,11 +34,7 @@ _KEY_BEGINS: Final = "eval:"
 
 @contextlib.asynccontextmanager
 async def open_evaluation(project_id: str) -> AsyncGenerator[None]:
-    """Open the session of an evaluation; after a failure, plan another attempt if one helps.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-    """
+    """Open the session of an evaluation; after a failure, plan another attempt if one helps."""
     async with cancelling.heard():
         try:
             check_project_id(project_id)
@@ -116,12 +112,7 @@ async def show_evaluation(report: EvaluationReport) -> None:
 
 
 async def _evaluate(order: EvaluationOrder) -> Evaluation:
-    """Evaluate the items of a request that still exist.
-
-    Raises:
-        AletheiaError: the model could not be asked, and another attempt may help; it starts with
-            the answers that were saved.
-    """
+    """Evaluate the items of a request that still exist."""
     request = order.request
     chat = NotedFailures(await get_chat(), is_worth_waiting)
     content = await get_content(request.project_id)

@@ -29,15 +29,8 @@ async def ask_for_evaluation(
 ) -> Requested:
     """Request that a department is evaluated with the items it has now.
 
-    Args:
-        store: of the project.
-        project_id: the project.
-        department_number: which department; see `DepartmentList.choose`.
-        user_id: who asks.
-        department: its slug, if the number is not unique.
-        is_auto: whether a gather run asks.
-        is_forced: whether a version that was evaluated is to be evaluated again.
-        run_id: the run that will do it, if it is there.
+    `department_number`: which department; see `DepartmentList.choose`. `department`: its slug, if
+    the number is not unique.
 
     Raises:
         InvalidTask: `unknown_department`, `ambiguous_department`.
@@ -94,7 +87,6 @@ async def start_evaluation(store: EvaluationStore, request: EvaluationRequest) -
     """Start a run for a request; return the one that was started for it before, if there is one.
 
     Raises:
-        Misconfigured: the flow is not deployed.
         Unavailable: Prefect does not answer.
     """
     run = await start_run(

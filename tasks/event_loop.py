@@ -18,11 +18,7 @@ BEGIN_WITHIN_S: Final = 2.0
 
 
 class Loop(uvloop.Loop):
-    """A loop that knows its main task: the one that `asyncio.run` has it run until completion.
-
-    Attributes:
-        is_terminated: whether a SIGTERM has come.
-    """
+    """A loop that knows its main task: the one that `asyncio.run` has it run until completion."""
 
     is_terminated = False
     _main: asyncio.Task[Any] | None = None
@@ -95,11 +91,7 @@ def is_terminated() -> bool:
 
 
 def _on_sigterm(number: int, *_: object) -> None:
-    """Cancel the main task of the running loop; without one, do as Prefect's handler.
-
-    Raises:
-        TerminationSignal: nothing runs that could be cancelled.
-    """
+    """Cancel the main task of the running loop; without one, do as Prefect's handler."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

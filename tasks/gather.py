@@ -6,11 +6,14 @@ Each finds the attempt under way by the run in its argument, and passes on a ref
 from prefect import get_run_logger, task
 
 from aletheia.gather.attempt import Attempt, BatchRef, Turn
-from aletheia.gather.progress import GatherReport, StopReason
+from aletheia.gather.errors import AnswersUnreadable
+from aletheia.gather.progress import GatherReport, StopReason, find_unreadable
 from tasks.clients.evaluations import get_evaluations
 from tasks.evaluation_requests import ensure_evaluation, start_waiting
+from tasks.gather_artifacts import NO_DEPARTMENT
 from tasks.gather_opening import OpenedRun, show_attempt
 from tasks.policies import STEP
+from tasks.runs import complete
 from tasks.session import current_session
 
 
@@ -25,10 +28,7 @@ def next_turn(run: OpenedRun) -> Turn | None:
 
 async def goes_on(turn: Turn) -> bool:
     """Check whether a department has another iteration; if not, the reason is stored."""
-    reason = await _attempt(turn.run_id).find_stop_reason(turn)
-    if reason is not None:
-        get_run_logger().info("%s is done: %s", turn.department, reason.replace("_", " "))
-    return reason is None
+    return await _attempt(turn.run_id).find_stop_reason(turn) is None
 
 
 def has_reached(turn: Turn) -> bool:
@@ -94,8 +94,24 @@ async def _request(attempt: Attempt, turn: Turn) -> str:
 
 @task(name="close_run", task_run_name="close", **STEP)
 async def close_run(run: OpenedRun) -> GatherReport:
-    """Close a run, which frees its project, and save its artifacts."""
+    """Close a run, which frees its project, and save its artifacts.
+
+    Raises:
+        AnswersUnreadable: what models answered could not be used.
+    """
     attempt = _attempt(run.id)
     report = await attempt.close()
     await show_attempt(attempt)
+    reason = find_unreadable(attempt.run.progress)
+    if reason and report.status == "completed":
+        raise AnswersUnreadable(run.id, reason)
     return report
+
+
+def name_outcome(run: OpenedRun, report: GatherReport) -> GatherReport:
+    """Return the report, in a state that says why if there was no department to work on."""
+    if report.summary:
+        return report
+    said = "; ".join((NO_DEPARTMENT, *_attempt(run.id).run.warnings))
+    get_run_logger().warning(said)
+    return complete(report, said)

@@ -3,13 +3,15 @@
 from typing import Any, Final
 
 from aletheia.gather.models import Run
-from aletheia.gather.progress import WARNINGS, GatherReport
+from aletheia.gather.progress import WARNINGS, GatherReport, find_unreadable
 from aletheia.items.calibration import DUPLICATE_AT
 from aletheia.items.calibration_store import ChosenCalibration
 from aletheia.items.content import ContentStore
 from tasks.artifacts import save_markdown, save_table
 from tasks.clients.content import get_calibrations, get_decisions
 from tasks.evaluation_artifacts import escape
+
+NO_DEPARTMENT: Final = "No department takes part in gathering"
 
 MAX_ROWS: Final = 200
 """Duplicates in a table."""
@@ -34,16 +36,15 @@ async def show_gather_report(run: Run, report: GatherReport) -> None:
         f"project `{run.project_id}` in {report.iterations} iterations and {seconds:.1f} s: "
         f"{report.status}."
     )
-    page = [
-        head,
-        "",
-        "| department | quality | threshold | iterations | items | why it ended |",
-        "|---|---|---|---|---|---|",
-        *rows,
-    ]
+    columns = "| department | quality | threshold | iterations | items | why it ended |"
+    page = [head, "", columns, "|---|---|---|---|---|---|", *rows]
+    if not rows:
+        page = [f"⚠ {NO_DEPARTMENT}."]
+    if unreadable := find_unreadable(run.progress):
+        page += ["", f"⚠ **The run was in vain**: {escape(unreadable)}."]
     if run.warnings:
         warnings = [f"- {escape(warning)}" for warning in run.warnings[:MAX_WARNINGS]]
-        page += ["", "Departments that were skipped, or are unusual:", "", *warnings]
+        page += ["", "What was skipped, or is unusual:", "", *warnings]
     chosen = await (await get_calibrations()).find_chosen(run.id)
     if chosen is not None:
         page += ["", describe_calibration(chosen)]

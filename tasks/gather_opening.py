@@ -48,10 +48,7 @@ _HOLDER_STATES: Final = {
 class OpenedRun:
     """A run that was opened, or may not begin.
 
-    Attributes:
-        id: the flow run.
-        project_id: its project.
-        refusal: why it may not begin; empty if it may.
+    `refusal`: why it may not begin; empty if it may.
     """
 
     id: str
@@ -68,11 +65,7 @@ async def open_run(
     A run that is cancelled is closed; one that is suspended, or fails, keeps its project until
     another run may take it.
 
-    Args:
-        project_id: the project.
-        user_id: owner of the items that the run makes.
-        max_iterations: of the whole run.
-        webhook_url: where its events are posted; `None` posts none.
+    `webhook_url`: where its events are posted; `None` posts none.
 
     Yields:
         The run, which may be refused as another one works on the project.
@@ -103,12 +96,7 @@ async def open_run(
 
 @contextlib.asynccontextmanager
 async def _standing_back(run_id: str) -> AsyncGenerator[None]:
-    """Leave the state of the run alone if another attempt has it, or somebody has closed it.
-
-    Raises:
-        Abort: so that Prefect reports nothing of this attempt.
-        RunSuperseded: another run has taken its project over.
-    """
+    """Leave the state of the run alone if another attempt has it, or somebody has closed it."""
     try:
         yield
     except LockLost as lost:
@@ -185,10 +173,7 @@ async def list_departments() -> DepartmentList:
 
 
 async def _settle(run_id: str) -> HolderState:
-    """Return the state of the run that has the project; close it if it was cancelled.
-
-    After it has been taken over, nobody else would close it.
-    """
+    """Return the state of the run that has the project; close it if it was cancelled."""
     state = await read_holder_state(run_id)
     if state is HolderState.ENDED:
         await close_if_cancelled(run_id)

@@ -1,14 +1,11 @@
 """How an operator resumes a gather run, with changes to what it may do (SPEC §4)."""
 
-from collections.abc import Mapping
-
 from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import AwaitingRetry
 
-from aletheia.errors import InvalidTask
 from aletheia.gather.overrides import Overrides
 from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
 from aletheia.gather.runs import GatherRuns
@@ -22,28 +19,16 @@ from tasks.session import open_session
 async def resume_run(
     run_id: str, max_iterations: int | None, thresholds: dict[str, float] | None
 ) -> str:
-    """Resume a gather run, with changes; return what becomes of it, in some sentences."""
-    return await resume_gather_run(run_id, max_iterations, thresholds)
-
-
-async def resume_gather_run(
-    run_id: str, max_iterations: int | None, thresholds: Mapping[str, float] | None
-) -> str:
     """Resume a gather run, with changes; return what becomes of it, in some sentences.
 
-    Args:
-        run_id: the flow run.
-        max_iterations: of the whole run; `None` leaves it as it is.
-        thresholds: quality, 0 to 100, by a department's slug.
+    `max_iterations`: of the whole run; `None` leaves it as it is. `thresholds`: quality, 0 to 100,
+    by a department's slug.
 
     Raises:
-        UnknownRun: there is no such run.
-        RunOver: it is over.
-        RunSuperseded: another run has taken its project over.
         NotResumable: Prefect cannot resume it.
         InvalidTask: `invalid_override`.
     """
-    overrides = _read_overrides(max_iterations, thresholds or {})
+    overrides = Overrides(max_iterations, thresholds or {})
     async with open_session():
         runs = GatherRuns(await get_store())
         run = await runs.load(run_id)
@@ -58,34 +43,15 @@ async def resume_gather_run(
         if not is_unsaid or overrides != Overrides():
             await runs.load_open(run_id)
         step = choose_step(run_id, state.type.value, is_abandoned=is_abandoned)
-        await _override(runs, run_id, overrides)
+        if overrides != Overrides():
+            await runs.override(run_id, overrides)
         await _take(found, step)
         name = "lost" if is_lost else str(state.name).lower()
         return describe_step(await runs.load(run_id), step, overrides, state=name)
 
 
-def _read_overrides(max_iterations: int | None, thresholds: Mapping[str, float]) -> Overrides:
-    try:
-        return Overrides(max_iterations, thresholds)
-    except ValueError as wrong:
-        raise InvalidTask("invalid_override", str(wrong)) from None
-
-
-async def _override(runs: GatherRuns, run_id: str, overrides: Overrides) -> None:
-    if overrides == Overrides():
-        return
-    try:
-        await runs.override(run_id, overrides)
-    except ValueError as wrong:
-        raise InvalidTask("invalid_override", str(wrong)) from None
-
-
 async def _take(found: FlowRun, step: Step) -> None:
-    """Take the step at Prefect that resumes a run.
-
-    Raises:
-        NotResumable: Prefect refuses it.
-    """
+    """Take the step at Prefect that resumes a run."""
     run_id = str(found.id)
     async with get_client() as client:
         if step is Step.RESTART:

@@ -25,11 +25,7 @@ log = get_logger(__name__)
 
 @contextlib.asynccontextmanager
 async def moving_bar(read: Callable[[], RunProgress]) -> AsyncGenerator[None]:
-    """Show the progress of a run while the block works; it never delays or fails the block.
-
-    Args:
-        read: returns the current progress.
-    """
+    """Show the progress of a run while the block works; it never delays or fails the block."""
     moving = asyncio.create_task(_move_bar(read))
     try:
         yield
@@ -57,13 +53,7 @@ async def _move_bar(read: Callable[[], RunProgress]) -> None:
 
 
 async def show_run(run: Run, content: ContentStore, *, is_mock: bool) -> None:
-    """Save the artifacts of a run that is over; a failure is only logged.
-
-    Args:
-        run: with its report.
-        content: the items of its project.
-        is_mock: whether the mock wrote them.
-    """
+    """Save the artifacts of a run that is over; a failure is only logged."""
     assert run.report is not None
     await _try("report", show_gather_report(run, run.report))
     await _try("table of duplicates", show_duplicates(run, content))

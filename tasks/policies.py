@@ -8,6 +8,19 @@ from typing import TypedDict
 
 from prefect.cache_policies import NO_CACHE, CachePolicy
 
+from aletheia.errors import AletheiaError
+
+
+class PartsFailed(AletheiaError):
+    """Some parts of a run failed; the others were done. Each failure names its part."""
+
+    def __init__(self, failures: tuple[str, ...]) -> None:
+        super().__init__(failures)
+        self.failures = failures
+
+    def __str__(self) -> str:
+        return "; ".join(self.failures)
+
 
 class TaskPolicy(TypedDict):
     """The options of `@task` that are ours to set."""

@@ -39,10 +39,6 @@ class PrefectEvents:
     async def send(self, address: str, event: SavedEvent) -> None:
         """Send one event.
 
-        Args:
-            address: not used; there is one Prefect.
-            event: the event.
-
         Raises:
             Unavailable: the server is out of reach, or does not accept events for now.
             Refused: it will never accept this event.

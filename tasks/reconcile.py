@@ -16,7 +16,7 @@ from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
 from tasks.clients.content import close_content
 from tasks.clients.embedding import get_item_model
 from tasks.clients.store import get_store
-from tasks.policies import STEP
+from tasks.policies import STEP, PartsFailed
 
 _CELL: dict[Kind, str] = {
     Kind.MISSING: "missing",
@@ -30,19 +30,7 @@ _CELL: dict[Kind, str] = {
 class ProjectOutcome(BaseModel):
     """The outcome of a project.
 
-    Attributes:
-        project_id: the project.
-        is_compared: whether the Brain lists what it holds; if not, everything was sent again.
-        in_store: items that should be indexed, if they were compared.
-        before: how many items differed, by kind.
-        after: how many still do.
-        examples: ids of some that differed, by kind.
-        upserted: items that were written.
-        deleted: items that were deleted.
-        failed: code of the refusal, by item, of those that the Brain refused.
-        is_new_model: whether the Brain changed to another embedding model with this project.
-        evaluations: how many are stored beside the items.
-        error: why it was not reconciled, or not completely; empty if it was.
+    `error`: why it was not reconciled, or not completely; empty if it was.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,10 +60,7 @@ class ProjectOutcome(BaseModel):
 class ReconcileReport(BaseModel):
     """The result of a reconciliation.
 
-    Attributes:
-        differences_before: items that differed, over all projects that could be compared.
-        differences_after: items that still do.
-        projects: the outcome of each.
+    `projects`: the outcome of each.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -85,30 +70,15 @@ class ReconcileReport(BaseModel):
     projects: tuple[ProjectOutcome, ...]
 
 
-class ReconcileFailed(AletheiaError):
-    """Some projects could not be reconciled; the others were.
-
-    Args:
-        failures: each a project and what was wrong.
-    """
+class ReconcileFailed(PartsFailed):
+    """Some projects could not be reconciled; the others were."""
 
     code = "reconcile_failed"
-
-    def __init__(self, failures: tuple[str, ...]) -> None:
-        super().__init__(failures)
-        self.failures = failures
-
-    def __str__(self) -> str:
-        return "; ".join(self.failures)
 
 
 @task(name="list_projects", task_run_name="list-projects", **STEP)
 async def list_projects(project_id: str | None) -> list[str]:
-    """List the projects to compare: the one that is named, or all that ever had a gather run.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-    """
+    """List the projects to compare: the one that is named, or all that ever had a gather run."""
     if project_id is not None:
         return [check_project_id(project_id)]
     return await _list_all()

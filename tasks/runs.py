@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed
 
 from aletheia.errors import Misconfigured, Unavailable
+
+ResultT = TypeVar("ResultT")
 
 START_WITHIN_S: Final = 15.0
 """For Prefect to accept a run, seconds; whoever starts one has other work to do."""
@@ -25,14 +28,10 @@ async def start_run(
 ) -> FlowRun:
     """Start a run of a deployment, for a worker to execute.
 
-    Args:
-        deployment: `flow/deployment`.
-        parameters: of the flow.
-        name: of the run; by default Prefect makes one up.
-        idempotency_key: a second start with the same key returns the run of the first.
+    `deployment`: `flow/deployment`. `idempotency_key`: a second start with the same key returns the
+    run of the first.
 
     Raises:
-        Misconfigured: the flow is not deployed.
         Unavailable: Prefect does not answer.
     """
     try:
@@ -50,6 +49,14 @@ async def start_run(
         raise Misconfigured(deployment, "is not deployed; run `aletheia setup`") from None
     except Exception as outage:
         raise Unavailable("Prefect server", f"{type(outage).__name__}: {outage}") from outage
+
+
+def complete(result: ResultT, message: str) -> ResultT:
+    """Return what a flow returns to end with a result and a message in its state.
+
+    Prefect takes the state, and hands the result in it to whoever called the flow.
+    """
+    return cast("ResultT", Completed(message=message, data=result))
 
 
 async def read_run(run_id: str) -> FlowRun | None:

@@ -23,12 +23,7 @@ from tasks.clients.mode import choose_mode
 async def read_system_status(
     overview: Callable[[], Awaitable[IntakeStatus]], run_id: str | None = None
 ) -> SystemStatus:
-    """Read the status of everything, inside `open_session`.
-
-    Args:
-        overview: reads the ledger.
-        run_id: whose budgets are shown, too.
-    """
+    """Read the status of everything, inside `open_session`."""
     spending, limiter = await get_spending(), await get_limiter()
     breakers, outbox = await get_breakers(), await get_outbox()
 

@@ -7,8 +7,7 @@ what it does, and add it to `PARTS`.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
@@ -30,7 +29,7 @@ from tasks.clients.store import get_store
 from tasks.evaluation_artifacts import escape
 from tasks.evaluation_requests import start_evaluation
 from tasks.gather_closing import close_cancelled_runs, emit_ended_runs
-from tasks.policies import STEP
+from tasks.policies import STEP, PartsFailed
 from tasks.prefect_events import PREFECT
 from tasks.session import current_session
 
@@ -47,26 +46,10 @@ Act: TypeAlias = Callable[[Counter[str]], Awaitable[None]]
 """Does a part, and counts what it does while it does it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of every sweep.
-
-    Attributes:
-        name: what an operator reads.
-        act: does the part.
-    """
-
-    name: str
-    act: Act
-
-
 class PartOutcome(BaseModel):
     """The outcome of a part.
 
-    Attributes:
-        part: its name.
-        done: how often it did what, also if it failed afterwards.
-        error: why it failed; empty if it did not.
+    `error`: why it failed; empty if it did not.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,32 +67,20 @@ class SweepReport(BaseModel):
     parts: tuple[PartOutcome, ...]
 
 
-class SweepFailed(AletheiaError):
-    """Some parts of a sweep failed; the others were done.
-
-    Args:
-        failures: each a part's name and what was wrong.
-    """
+class SweepFailed(PartsFailed):
+    """Some parts of a sweep failed; the others were done."""
 
     code = "sweep_failed"
-
-    def __init__(self, failures: tuple[str, ...]) -> None:
-        super().__init__(failures)
-        self.failures = failures
-
-    def __str__(self) -> str:
-        return "; ".join(self.failures)
 
 
 @task(name="sweep_part", task_run_name="{name}", **STEP)
 async def sweep_part(name: str) -> PartOutcome:
     """Do one part; if it fails, its outcome says so, and the others are done all the same."""
-    (act,) = [part.act for part in PARTS if part.name == name]
     done: Counter[str] = Counter()
     error = ""
     try:
         async with asyncio.timeout(PART_WITHIN_S):
-            await act(done)
+            await PARTS[name](done)
     except TimeoutError:
         error = f"not done within {PART_WITHIN_S:g} s"
     except AletheiaError as failure:
@@ -248,23 +219,18 @@ async def purge_refused(done: Counter[str]) -> None:
     done["refusals deleted"] += await (await get_outbox()).dead_items.purge(_retention_s())
 
 
-PARTS: Final[list[Part]] = [
-    Part("start lost evaluations", start_lost_evaluations),
-    Part("close cancelled gather runs", close_cancelled),
-    Part("send events to Prefect", feed_prefect),
-    Part("send events to Redis", feed_redis),
-    Part("send events to webhooks", feed_webhooks),
-    Part("deliver to the Brain", deliver_to_brain),
-    Part("delete old events", purge_events),
-    Part("delete old answers", purge_answers),
-    Part("delete old refusals of the Brain", purge_refused),
-]
-"""The parts of every sweep, in this order."""
-
-
-def part_names() -> list[str]:
-    """Return the names of the parts, in their order."""
-    return [part.name for part in PARTS]
+PARTS: Final[Mapping[str, Act]] = {
+    "start lost evaluations": start_lost_evaluations,
+    "close cancelled gather runs": close_cancelled,
+    "send events to Prefect": feed_prefect,
+    "send events to Redis": feed_redis,
+    "send events to webhooks": feed_webhooks,
+    "deliver to the Brain": deliver_to_brain,
+    "delete old events": purge_events,
+    "delete old answers": purge_answers,
+    "delete old refusals of the Brain": purge_refused,
+}
+"""The parts of every sweep, by what an operator reads, in this order."""
 
 
 async def _feed(

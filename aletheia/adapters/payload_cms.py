@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -69,37 +69,15 @@ class _Page:
     has_next: bool
 
 
-@dataclass(slots=True)
-class _Collected:
-    """The documents of all pages so far, by id where there is one."""
-
-    documents: dict[str, object] = field(default_factory=dict[str, object])
-    repeated: int = 0
-
-    def add(self, page: _Page) -> int:
-        """Add a page; return how many of its documents are new."""
-        known = len(self.documents)
-        for document in page.documents:
-            key = _key_of(document, len(self.documents))
-            if key in self.documents:
-                self.repeated += 1
-            else:
-                self.documents[key] = document
-        return len(self.documents) - known
-
-
 class PayloadDepartments:
     """Reads departments through Payload's REST API.
 
     Args:
         base_url: root of the application, without `/api`.
         api_key: key of a document in a collection with API keys; `None` asks without one.
-        collection: slug of that collection.
         timeout_s: bound on one request, to the last byte of its answer, seconds.
         max_retries: further tries after the first, for timeouts, connection errors, 429 and 5xx.
         retry_base_s: upper end of the first back-off; doubled with each try up to 60 s.
-        max_pages: most pages that are read.
-        max_page_bytes: longest page that is read.
         clock: seconds since the epoch.
         draw: random number in `[0, 1)`, the share of each back-off that is waited.
 
@@ -155,22 +133,34 @@ class PayloadDepartments:
             Misconfigured: it sends us to another address.
             Refused: any other 4xx.
         """
-        collected = _Collected()
-        total: int | None = None
+        documents: dict[str, object] = {}
+        repeated = 0
         for number in range(1, self._max_pages + 1):
             page = await self._get(number)
-            new = collected.add(page)
-            total = page.total
+            known = len(documents)
+            for document in page.documents:
+                key = _key_of(document, len(documents))
+                repeated += key in documents
+                documents.setdefault(key, document)
             if not page.has_next:
-                return read_departments(
-                    collected.documents.values(), repeated=collected.repeated, total=total
-                )
-            if not new:
+                listed = read_departments(documents.values(), repeated=repeated, total=page.total)
+                if documents:
+                    return listed
+                return replace(listed, warnings=(*listed.warnings, self._explain_nothing()))
+            if len(documents) == known:
                 reason = f"page {number} has nothing new and is said not to be the last one"
                 raise BadAnswer(PAYLOAD, reason)
-            if len(collected.documents) > MAX_DOCUMENTS:
+            if len(documents) > MAX_DOCUMENTS:
                 raise BadAnswer(PAYLOAD, f"more than {MAX_DOCUMENTS:,} departments")
         raise BadAnswer(PAYLOAD, f"more than {self._max_pages} pages of departments")
+
+    def _explain_nothing(self) -> str:
+        """Return why there may be no documents: Payload says nothing of a key it does not know."""
+        advice = f"check {API_KEY} and {COLLECTION}" if self._key else f"set {API_KEY}"
+        return (
+            "Payload answers that there are none with gatherCheck and isActive; it answers so too "
+            f"where it does not know who asks: {advice}"
+        )
 
     async def _get(self, number: int) -> _Page:
         """Read one page, trying again as long as that may help."""
@@ -230,19 +220,31 @@ def read_page(body: bytes) -> _Page:
     if not isinstance(has_next, bool):
         raise ValueError("no hasNextPage")  # noqa: TRY004 - as above
     is_count = type(total) is int and total >= 0
-    return _Page(cast("list[object]", documents), total if is_count else None, has_next)
+    filled = [_drop_empty(document) for document in cast("list[object]", documents)]
+    return _Page(filled, total if is_count else None, has_next)
+
+
+def _drop_empty(document: object) -> object:
+    """Leave out the fields that were left empty; an empty `id` gives way to MongoDB's `_id`."""
+    if not isinstance(document, dict):
+        return document
+    fields = cast("dict[str, object]", document)
+    filled = {name: value for name, value in fields.items() if not _is_empty(value)}
+    if "id" not in filled and "_id" in filled:
+        filled["id"] = filled["_id"]
+    if isinstance(settings := filled.get("coordinationSettings"), dict):
+        filled["coordinationSettings"] = _drop_empty(cast("object", settings))
+    return filled
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def read_departments(
     documents: Iterable[object], *, repeated: int = 0, total: int | None = None
 ) -> DepartmentList:
-    """Check documents, leave out those that were not asked for, and put the rest in order.
-
-    Args:
-        documents: as they came.
-        repeated: how many more came twice.
-        total: how many there are by Payload's count.
-    """
+    """Check documents, leave out those that were not asked for, and put the rest in order."""
     departments: list[Department] = []
     faults: list[DepartmentFault] = []
     strangers: list[str] = []

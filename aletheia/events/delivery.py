@@ -18,21 +18,19 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, Unavailable
+from aletheia.events.dead_events import DEAD_EVENTS
 from aletheia.events.log import EventLog
 from aletheia.events.ports import BatchSink, EventSink
 from aletheia.events.turn import CURSORS, Feeding, ReceiverTurn, name_run
-from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
+from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds
 from aletheia.store.cursor import MAX_PURGED, CursorPace, Cursors, DeadLetters
 from aletheia.store.project_id import check_project_id
 
 log = logging.getLogger(__name__)
-
-DEAD_EVENTS: Final = "aletheia_gather_dead_events"
 
 MAX_AT_ONCE: Final = 16
 """Receivers that one process feeds at the same time."""
@@ -49,17 +47,6 @@ class Pace(CursorPace):
     """
 
     give_up_s: float = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeadEvent:
-    """An event that a receiver, named without its address, did not get, and why."""
-
-    project_id: str
-    receiver: str
-    seq: int
-    reason: str
-    at: datetime
 
 
 class FanOut:
@@ -171,23 +158,6 @@ class FanOut:
         """Poll at once, as there may be new events; those of a `BatchSink` gather for a while."""
         if not all(isinstance(sink, BatchSink) for sink in self._sinks.values()):
             self._nudged.set()
-
-    async def dead_events(
-        self, project_id: str | None = None, *, limit: int = 100
-    ) -> list[DeadEvent]:
-        """Return the newest events (of a project) that were given up, newest first."""
-        if project_id is not None:
-            check_project_id(project_id)
-        return [
-            DeadEvent(
-                dead_letter["project"],
-                dead_letter["receiver"],
-                int(dead_letter["seq"]),
-                dead_letter["reason"],
-                moment(dead_letter["at"]),
-            )
-            for dead_letter in await self._dead_letters.newest(project_id, limit=limit)
-        ]
 
     async def count_open(self) -> dict[str, int]:
         """Count the receivers that may still have to be fed, by the kind of their sink."""

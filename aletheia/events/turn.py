@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from aletheia.documents import Document, Documents
 from aletheia.errors import AletheiaError, InvalidTask, Refused, Unavailable, retry_after_s
+from aletheia.events.dead_events import describe_failure
 from aletheia.events.log import EventLog, SavedEvent
 from aletheia.events.ports import BatchSink, EventSink
 from aletheia.store.clock import Clock, microseconds, microseconds_of
-from aletheia.store.cursor import MAX_REASON_CHARS, DeadLetters, Turn
+from aletheia.store.cursor import DeadLetters, Turn
 from aletheia.store.numbered_log import number_id
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class ReceiverTurn:
                 count += len(batch)
                 await self._forgive(batch)
             elif is_refused:
-                await self._give_up(batch, str(error))
+                await self._give_up(batch, error)
             else:
                 await self._wait(waiting, error)
                 return count, False
@@ -143,7 +144,7 @@ class ReceiverTurn:
                 lambda event: max(microseconds_of(event.at), since) <= given_up_at, waiting
             )
         )
-        await self._give_up(old, str(error))
+        await self._give_up(old, error)
         values, over = self._pass(old)
         asked_s = retry_after_s(error)
         failures, pause_s = await self._turn.wait(str(error), values, asked_s=asked_s, unset=over)
@@ -156,7 +157,7 @@ class ReceiverTurn:
             error,
         )
 
-    async def _give_up(self, events: Sequence[SavedEvent], reason: str) -> None:
+    async def _give_up(self, events: Sequence[SavedEvent], error: AletheiaError) -> None:
         """Write dead letters; the cursor moves only afterwards."""
         if not events:
             return
@@ -164,7 +165,7 @@ class ReceiverTurn:
             "receiver": self._receiver,
             "kind": self._kind,
             "address": self._address,
-            "reason": reason[:MAX_REASON_CHARS],
+            **describe_failure(error),
         }
         dead_letters = {
             self._dead_letter_id(event): {**common, "seq": event.seq, "run_id": event.run_id}
@@ -172,7 +173,7 @@ class ReceiverTurn:
         }
         await self._feeding.dead_letters.add(self._project_id, dead_letters)
         names = ", ".join(event.id for event in events)
-        log.error("given up for %s: %s: %s", self._receiver, names, reason)
+        log.error("given up for %s: %s: %s", self._receiver, names, error)
 
     def _pass(self, events: Sequence[SavedEvent]) -> tuple[Mapping[str, Any], list[str]]:
         """Pass events; return what to set in the cursor, and which runs to remove from it."""

@@ -6,6 +6,8 @@ a batch and the decisions about it are in the store, so that another attempt fin
 
 import logging
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
 
 from aletheia.errors import BudgetExceeded
 from aletheia.gather import loop
@@ -14,21 +16,26 @@ from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.event_derivation import EventEmitter, deduplicating
 from aletheia.gather.loop import FreshItems
 from aletheia.gather.models import Batch, Run
-from aletheia.gather.progress import GatherReport, RunStatus, StopReason
+from aletheia.gather.progress import (
+    STALLED_AFTER,
+    DepartmentProgress,
+    GatherReport,
+    RunStatus,
+    StopReason,
+    allowance,
+)
 from aletheia.items.content import SavedItem
 
 log = logging.getLogger(__name__)
+
+_MAX_NAMED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A department's turn in a run.
 
-    Attributes:
-        run_id: the run.
-        project_id: its project.
-        position: the department's place in the run, from 0.
-        department: its slug.
+    `position`: the department's place in the run, from 0.
     """
 
     run_id: str
@@ -41,10 +48,7 @@ class Turn:
 class BatchRef:
     """The batch of one iteration; its content is in the store.
 
-    Attributes:
-        turn: the department's turn.
-        iteration: of the department, from 1.
-        items: how many the last step has left of it.
+    `iteration`: of the department, from 1.
     """
 
     turn: Turn
@@ -68,13 +72,7 @@ class Attempt:
 
     The steps of an iteration are taken in the order of the methods.
 
-    Args:
-        deps: what the steps work with.
-        run: as it was opened.
-        emitter: adds the events that the run implies to the log; `None` adds none.
-
-    Attributes:
-        run: with the progress that the last step has stored.
+    `emitter`: adds the events that the run implies to the log; `None` adds none.
     """
 
     def __init__(self, deps: GatherDeps, run: Run, emitter: EventEmitter | None = None) -> None:
@@ -102,33 +100,37 @@ class Attempt:
 
     def reason_of(self, turn: Turn) -> StopReason | None:
         """Return why a department has ended; `None` if it has not."""
-        return self.run.progress.departments[turn.position].reason
+        return self._department(turn).reason
 
     async def find_stop_reason(self, turn: Turn) -> StopReason | None:
-        """Find out, and store, whether a department stops; `None` if it goes on.
-
-        Raises:
-            LockLost: another attempt is at the run.
-        """
+        """Find out, and store, whether a department stops; `None` if it goes on."""
+        before = self._department(turn)
         self.run, reason = await loop.find_verdict(self._deps, self.run, turn.position)
+        await self._note_passed_over()
+        now = self._department(turn)
+        if before.score is None and now.score is not None:
+            name = now.department.name
+            log.info("[AutoGather] Started dept %s (threshold: %g%%)", name, now.threshold)
+        if before.reason is None and reason is not None:
+            self._log_end(now, reason)
         await self.emit()
         return reason
 
     async def generate_items(self, turn: Turn) -> BatchRef | None:
-        """Generate a batch; `None` if no budget or no time is left, which ends the department.
-
-        Raises:
-            AletheiaError: see `loop.write_batch`.
-        """
+        """Generate a batch; `None` if no budget or no time is left, which ends the department."""
         context = await loop.read_context(self._deps, self.run, turn.position)
         try:
             batch = await loop.write_batch(self._deps, self.run, turn.position, context)
         except (BudgetExceeded, TimeIsUp) as spent:
-            log.warning("no more is generated: %s", spent)
+            log.warning("[AutoGather] No more is generated: %s", spent)
             reason = loop.reason_of(spent)
             self.run = await self._deps.runs.finish_department(self.run, turn.position, reason)
             return None
-        number = len(self.run.progress.departments[turn.position].iterations) + 1
+        number = len(self._department(turn).iterations) + 1
+        log.debug("[AutoGather] Generated %d items in iteration %d", len(batch.items), number)
+        if batch.failure is not None:
+            code, said = batch.failure.code, batch.failure.message
+            log.error("[AutoGather] Nothing generated in iteration %d: %s: %s", number, code, said)
         self._iteration = _Iteration(turn.position, number, batch)
         return BatchRef(turn, number, len(batch.items))
 
@@ -156,9 +158,6 @@ class Attempt:
 
         Returns:
             Its quality, 0 to 100.
-
-        Raises:
-            LockLost: another attempt is at the run.
         """
         iteration, position = self._find(ref), ref.turn.position
         assert iteration.fresh is not None, "before drop_duplicates()"
@@ -172,8 +171,9 @@ class Attempt:
             saved=iteration.saved,
         )
         self._iteration = None
+        self._log_iteration(self._department(ref.turn), position)
         await self.emit()
-        return self.run.progress.departments[position].score
+        return self._department(ref.turn).score
 
     async def list_item_ids(self, turn: Turn) -> list[str]:
         """List the items that a department has now, oldest first."""
@@ -211,6 +211,58 @@ class Attempt:
     def _turn(self, position: int) -> Turn:
         slug = self.run.progress.departments[position].department.slug
         return Turn(self.run.id, self.run.project_id, position, slug)
+
+    def _department(self, turn: Turn) -> DepartmentProgress:
+        return self.run.progress.departments[turn.position]
+
+    async def _note_passed_over(self) -> None:
+        """Name the documents of the project that cannot be embedded among the run's warnings."""
+        passed_over = self._deps.items.passed_over
+        warnings = [
+            f"document {item_id!r} is compared with nothing, as it cannot be embedded: {fault}"
+            for item_id, fault in islice(passed_over.items(), _MAX_NAMED)
+        ]
+        if len(passed_over) > _MAX_NAMED:
+            warnings.append(f"more than {_MAX_NAMED} documents cannot be embedded")
+        new = [warning for warning in warnings if warning not in self.run.warnings]
+        for warning in new:
+            log.warning("[AutoGather] %s", warning)
+        if new:
+            self.run = await self._deps.runs.add_warnings(self.run, new)
+
+    def _log_iteration(self, department: DepartmentProgress, position: int) -> None:
+        done = department.iterations[-1]
+        log.info(
+            "[AutoGather] Iteration %d complete for dept %s: %d items, quality %.1f%%",
+            done.number,
+            department.department.name,
+            len(done.item_ids),
+            done.score,
+        )
+        left = allowance(self.run.progress, position) - done.number
+        if left == 1 and not department.has_reached:
+            log.warning("[AutoGather] Approaching max iterations: 1 is left for this department")
+
+    def _log_end(self, department: DepartmentProgress, reason: StopReason) -> None:
+        name, score = department.department.name, department.score or 0.0
+        match reason:
+            case StopReason.NO_IMPROVEMENT:
+                said = "[AutoGather] Quality stagnant at %g%% for %d iterations"
+                log.warning(said, score, STALLED_AFTER)
+            case StopReason.MAX_ITERATIONS_REACHED | StopReason.NO_ITERATIONS_LEFT:
+                limit = self.run.progress.max_iterations
+                log.warning("[AutoGather] Max iterations (%d) reached in dept %s", limit, name)
+            case StopReason.TOKEN_BUDGET | StopReason.COST_BUDGET | StopReason.TIME_BUDGET:
+                budget = reason.replace("_", " ").capitalize()
+                log.warning("[AutoGather] %s spent in dept %s", budget, name)
+            case StopReason.UNREADABLE_ANSWERS:
+                log.error("[AutoGather] No answer of the model can be used for dept %s", name)
+            case StopReason.CANCELLED:
+                log.info("[AutoGather] Task cancelled by user")
+            case _:
+                pass
+        words = reason.replace("_", " ")
+        log.info("[AutoGather] Finished dept %s at %.1f%%: %s", name, score, words)
 
     def _find(self, ref: BatchRef) -> _Iteration:
         iteration = self._iteration

@@ -16,9 +16,8 @@ CACHED_FOR_S: Final = 10.0
 class RunCatalogue:
     """Finds a department among those that the project's newest gather run froze; a `Catalogue`.
 
-    Args:
-        documents: the store, open.
-        cached_for_s: how long departments are not read again, seconds; an unknown one always is.
+    `documents`: the store, open. `cached_for_s`: how long departments are not read again, seconds;
+    an unknown one always is.
     """
 
     def __init__(self, documents: Documents, *, cached_for_s: float = CACHED_FOR_S) -> None:

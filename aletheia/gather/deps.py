@@ -27,17 +27,6 @@ class GatherDeps:
     """What the steps of a gather run work with.
 
     Attributes:
-        runs: the runs of the store.
-        items: those of the project.
-        chat: the model that writes.
-        plan: how it is asked.
-        deduplicator: of the items' embedding model.
-        scorer: scores departments.
-        budgets: returns the budgets of a run and of the day.
-        judge: decides about pairs in the grey zone.
-        decisions: stores what became of each item.
-        brain: the Brain.
-        language_of: guesses the language of an item.
         now: the time, in UTC.
         sleep: waits for some seconds.
         grace_s: see `GRACE_S`.

@@ -4,13 +4,7 @@ from aletheia.errors import AletheiaError
 
 
 class ProjectBusy(AletheiaError):
-    """Another run has the project's lock.
-
-    Args:
-        project_id: the project.
-        run_id: the run that has it.
-        state: of that run.
-    """
+    """Another run has the project's lock."""
 
     code = "project_busy"
 
@@ -26,12 +20,7 @@ class ProjectBusy(AletheiaError):
 
 
 class RunSuperseded(AletheiaError):
-    """A run cannot be resumed: another one has taken its project over.
-
-    Args:
-        run_id: the run.
-        by: the other one.
-    """
+    """A run cannot be resumed: another one has taken its project over."""
 
     code = "run_superseded"
 
@@ -47,11 +36,7 @@ class RunSuperseded(AletheiaError):
 
 
 class LockLost(AletheiaError):
-    """Another attempt, or another run, has taken over what this one was working on.
-
-    Args:
-        run_id: the run that lost it.
-    """
+    """Another attempt, or another run, has taken over what this one was working on."""
 
     code = "lock_lost"
 
@@ -64,11 +49,7 @@ class LockLost(AletheiaError):
 
 
 class UnknownRun(AletheiaError):
-    """There is no such run.
-
-    Args:
-        run_id: what was asked for.
-    """
+    """There is no such run."""
 
     code = "unknown_run"
 
@@ -81,12 +62,7 @@ class UnknownRun(AletheiaError):
 
 
 class RunOver(AletheiaError):
-    """A run is over and stays as it is.
-
-    Args:
-        run_id: the run.
-        status: how it ended.
-    """
+    """A run is over and stays as it is."""
 
     code = "run_over"
 
@@ -99,6 +75,19 @@ class RunOver(AletheiaError):
             f"run {self.run_id!r} is over ({self.status}): start another one, which goes on from "
             "the items that are saved"
         )
+
+
+class AnswersUnreadable(AletheiaError):
+    """A run is over, and in vain: what models answered could not be used."""
+
+    code = "unreadable_answers"
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, reason)
+        self.run_id, self.reason = run_id, reason
+
+    def __str__(self) -> str:
+        return f"gather run {self.run_id} was in vain: {self.reason}"
 
 
 class TimeIsUp(AletheiaError):

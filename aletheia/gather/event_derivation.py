@@ -26,10 +26,8 @@ from aletheia.gather.progress import DepartmentProgress, GatherReport, StopReaso
 class ImpliedEvent:
     """An event and what its key is made of.
 
-    Attributes:
-        event: the event.
-        department_id: the application's id of its department; empty if it is about the run.
-        iteration: of a `deduplicating`, from 1; 0 for all others.
+    `department_id`: the application's id of its department; empty if it is about the run.
+    `iteration`: of a `deduplicating`, from 1; 0 for all others.
     """
 
     event: Event
@@ -40,11 +38,8 @@ class ImpliedEvent:
 class EventEmitter:
     """Adds the events of one run to the log as its progress comes to imply them.
 
-    Args:
-        events: the log.
-        default_model: the model of departments that name none.
-        mock: the mock that writes for all of them instead, if one does.
-        notify: called whenever events were added.
+    `default_model`: the model of departments that name none. `notify`: called whenever events were
+    added.
     """
 
     def __init__(
@@ -60,11 +55,7 @@ class EventEmitter:
         self._emitted = 0
 
     async def emit(self, run: Run) -> int:
-        """Add the events implied since the last call, all of them at first; return how many.
-
-        Raises:
-            Unavailable: the store is out of reach; the next call goes on where this one ended.
-        """
+        """Add the events implied since the last call, all of them at first; return how many."""
         before, implied = self._emitted, list_events(run, self._default_model, mock=self._mock)
         for event in implied[before:]:
             await self._append(run, event)
@@ -74,11 +65,7 @@ class EventEmitter:
         return self._emitted - before
 
     async def emit_one(self, run: Run, implied: ImpliedEvent) -> None:
-        """Add one event, unless it is there.
-
-        Raises:
-            Unavailable: the store is out of reach.
-        """
+        """Add one event, unless it is there."""
         await self._append(run, implied)
         self._notify()
 

@@ -7,7 +7,7 @@ a generation repeated after a crash pays for no answer twice.
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -19,24 +19,18 @@ from aletheia.gather.prompts.generate_items import (
     FORM,
     MAX_ITEMS,
     MIN_ITEMS,
-    Prompt,
     Repair,
-    angle_of,
     build_prompt,
 )
 from aletheia.items.departments import Department
 from aletheia.items.models import Item
 from aletheia.llm.answers import AnswerLog
+from aletheia.llm.asking import check_finish
 from aletheia.llm.faults import Fault
-from aletheia.llm.messages import ChatRequest, Completion, estimate_tokens
+from aletheia.llm.json_text import UnreadableAnswer
+from aletheia.llm.messages import ChatRequest, Completion, Message
 from aletheia.llm.ports import ChatModel
-from aletheia.llm.structured import (
-    MAX_ANSWER_CHARS,
-    MAX_ERROR_CHARS,
-    UnreadableAnswer,
-    explain,
-    find_json,
-)
+from aletheia.llm.structured import MAX_ANSWER_CHARS, MAX_ERROR_CHARS, explain, find_json
 from aletheia.text.language import LanguageGuess
 from aletheia.text.normalisation import normalise
 
@@ -50,6 +44,9 @@ MODEL_FAULTS: Final = frozenset({"model_not_found", "unsupported_model"})
 
 REFUSED: Final = "refused"
 """Code of the fault of an answer in which the model, or a filter, declines."""
+
+_LASTING: Final = frozenset({REFUSED, "no_room"})
+"""Codes of faults that no further round mends."""
 
 _MAX_SHORTENINGS: Final = 2
 _MAX_FAULTS: Final = 3
@@ -70,10 +67,7 @@ class GenerationPlan:
     Attributes:
         default_model: the model of departments that name none, or one that does not exist.
         items: asked for in one batch, 5 to 10.
-        max_context_tokens: bound on what a prompt quotes of items, Brain and earlier departments.
-        max_answer_tokens: longest answer.
         temperature: 0 to 2; `None` leaves it to the provider.
-        language: ISO 639-1 code the items are to be in; `None` is that of the department.
     """
 
     default_model: str
@@ -81,7 +75,6 @@ class GenerationPlan:
     max_context_tokens: int = 6000
     max_answer_tokens: int = 4096
     temperature: float | None = 0.8
-    language: str | None = None
 
     def __post_init__(self) -> None:
         if not MIN_ITEMS <= self.items <= MAX_ITEMS:
@@ -92,9 +85,7 @@ class GenerationPlan:
 class ReadItems:
     """The items of an answer.
 
-    Attributes:
-        items: valid ones, in order.
-        faults: what is wrong with the rest.
+    `items`: valid ones, in order.
     """
 
     items: tuple[Item, ...]
@@ -110,22 +101,14 @@ async def generate_items(
     *,
     plan: GenerationPlan,
     language_of: LanguageGuess | None = None,
-    count_tokens: Callable[[str], int] = estimate_tokens,
 ) -> Batch:
     """Generate a batch of 5 to 10 items.
 
     An answer with fewer than 5 valid items is repaired in at most two further rounds, each of
     which quotes the last fault and asks only for the missing items. A refusal is not repaired.
 
-    Args:
-        chat: the model that writes.
-        answers: saves the answers of this iteration.
-        department: the department.
-        number: of the batch, from 1, among all of this department's.
-        context: what the prompt may quote.
-        plan: how the model is asked.
-        language_of: guesses the language of an item; `None` accepts every language.
-        count_tokens: estimates the tokens of a text.
+    `number`: of the batch, from 1, among all of this department's. `language_of`: guesses the
+    language of an item; `None` accepts every language.
 
     Returns:
         The batch; without any items, `failure` says why.
@@ -133,9 +116,9 @@ async def generate_items(
     Raises:
         AletheiaError: the model could not be asked, and there are no items from an earlier round.
     """
-    writer = _Writer(chat, answers, department, number, context, plan, count_tokens)
+    writer = _Writer(chat, answers, department, number, context, plan)
     if language_of is not None:
-        writer.expected = plan.language or language_of(department.description)
+        writer.expected = language_of(department.description)
         writer.language_of = language_of
     repair: Repair | None = None
     for round_ in range(1 + MAX_REPAIRS):
@@ -148,7 +131,7 @@ async def generate_items(
             writer.faults.append(Fault(error.code, str(error)[:MAX_ERROR_CHARS]))
             break
         faults = writer.read(completion)
-        if len(writer.items) >= MIN_ITEMS or any(fault.code == REFUSED for fault in faults):
+        if len(writer.items) >= MIN_ITEMS or _LASTING.intersection(fault.code for fault in faults):
             break
         repair = Repair(_describe(faults, len(writer.items)), tuple(writer.items))
     return writer.batch()
@@ -164,13 +147,11 @@ class _Writer:
     number: int
     context: PromptContext
     plan: GenerationPlan
-    count_tokens: Callable[[str], int]
     language_of: LanguageGuess | None = None
     expected: str | None = None
     items: list[Item] = field(default_factory=list[Item])
     faults: list[Fault] = field(default_factory=list[Fault])
     completions: list[Completion] = field(default_factory=list[Completion])
-    sources: tuple[str, ...] = ()
     model: str = ""
     shortenings: int = 0
 
@@ -184,8 +165,6 @@ class _Writer:
         if completion is None:
             completion = await self._ask(repair)
             await self.answers.save(step, completion)
-        else:
-            self.sources = self._prompt(repair).sources
         self.model = completion.asked
         self.completions.append(completion)
         return completion
@@ -214,22 +193,15 @@ class _Writer:
             asked=last.asked,
             provider=last.provider,
             is_mock=any(completion.is_mock for completion in self.completions),
-            is_fallback=last.asked != (self.department.default_model or self.plan.default_model),
             rounds=len(self.completions),
-            tokens_in=sum(completion.used.input for completion in self.completions),
-            tokens_out=sum(completion.used.output for completion in self.completions),
-            angle=angle_of(self.department, self.number)[0].name,
-            sources=self.sources,
         )
 
     async def _ask(self, repair: Repair | None) -> Completion:
         """Ask, and again with another model or a shorter prompt where those are at fault."""
         while True:
-            prompt = self._prompt(repair)
-            self.sources = prompt.sources
             request = ChatRequest(
                 model=self.model,
-                messages=prompt.messages,
+                messages=self._write_prompt(repair),
                 form=FORM,
                 max_tokens=self.plan.max_answer_tokens,
                 temperature=self.plan.temperature,
@@ -258,16 +230,14 @@ class _Writer:
             return True
         return False
 
-    def _prompt(self, repair: Repair | None) -> Prompt:
+    def _write_prompt(self, repair: Repair | None) -> tuple[Message, ...]:
         return build_prompt(
             self.department,
             self.number,
             self.context,
             count=self.plan.items - len(self.items),
             max_context_tokens=self.plan.max_context_tokens >> self.shortenings,
-            language=self.plan.language,
             repair=repair,
-            count_tokens=self.count_tokens,
         )
 
 
@@ -280,20 +250,14 @@ def read_items(
 ) -> ReadItems:
     """Read the items of an answer.
 
-    Args:
-        completion: the answer.
-        taken: items of earlier answers; none of them is returned again.
-        language: ISO 639-1 code of the items; `None` accepts every language.
-        language_of: guesses languages.
+    `taken`: items of earlier answers; none of them is returned again. `language`: ISO 639-1 code of
+    the items; `None` accepts every language.
 
     Returns:
-        At most `MAX_ITEMS` with those of `taken`; faults have these codes: `refused`, those of an
-        `UnreadableAnswer`, `invalid_item`, `repeated_item`, `wrong_language`, `too_many_items`,
-        `too_few_items`, `cut_answer`.
+        At most `MAX_ITEMS` with those of `taken`; faults have the codes of an `UnreadableAnswer`,
+        or `invalid_item`, `repeated_item`, `wrong_language`, `too_many_items`, `too_few_items`,
+        `cut_answer`.
     """
-    if completion.finish == "refused":
-        said = completion.refusal or "the model, or a filter of its provider, refused to answer"
-        return ReadItems((), (Fault(REFUSED, said[:MAX_ERROR_CHARS]),))
     faults: list[Fault] = []
     text = completion.text
     if len(text) > MAX_ANSWER_CHARS:
@@ -302,7 +266,8 @@ def read_items(
         faults.append(Fault("answer_too_large", said))
         text = text[:MAX_ANSWER_CHARS]
     try:
-        found = find_json(text, accept=_has_items)
+        check_finish(completion)
+        found = find_json(text, accept=_has_items, is_cut_off=completion.finish == "length")
     except UnreadableAnswer as fault:
         is_refusal = fault.code == "not_json" and _SAYS_NO.match(text)
         code = REFUSED if is_refusal else fault.code
@@ -346,7 +311,8 @@ def _has_items(value: object) -> bool:
         return False
     if isinstance(value, dict) and "items" in value:
         return True
-    return bool(entries) and all(isinstance(entry, dict) for entry in entries)
+    is_wrapping = len(entries) == 1 and _has_items(entries[0])
+    return bool(entries) and not is_wrapping and all(isinstance(entry, dict) for entry in entries)
 
 
 def _read_item(

@@ -40,12 +40,7 @@ _MAX_QUERY_TOKENS: Final = 500
 class Knowledge:
     """The Brain of one run; a `GatherBrain`.
 
-    Args:
-        access: the way to the Brain.
-        outbox: what is indexed later.
-        project_id: the project.
-        items: those of the project; they embed texts.
-        wait_s: longest wait for the Brain, seconds.
+    `wait_s`: longest wait for the Brain, seconds.
     """
 
     def __init__(

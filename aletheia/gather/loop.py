@@ -15,7 +15,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from aletheia.brain.context import sum_up
-from aletheia.errors import BudgetExceeded, Deferred, InvalidTask, Unavailable
+from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, InvalidTask, Unavailable
 from aletheia.gather.deps import GatherDeps
 from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.generation import MODEL_FAULTS, generate_items
@@ -26,7 +26,8 @@ from aletheia.gather.progress import (
     Iteration,
     StopReason,
     allowance,
-    circumstances_of,
+    find_outer_reason,
+    is_given_up,
     stop_reason,
 )
 from aletheia.items.content import Automation, SavedItem, item_id, make_item
@@ -55,9 +56,8 @@ _BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)
 class FreshItems:
     """What is left of a batch.
 
-    Attributes:
-        items: those that repeat nothing, in the batch's order.
-        decisions: about all items, in the batch's order.
+    `items`: those that repeat nothing, in the batch's order. `decisions`: about all items, in the
+    batch's order.
     """
 
     items: tuple[Item, ...]
@@ -71,25 +71,26 @@ async def find_verdict(deps: GatherDeps, run: Run, position: int) -> tuple[Run, 
 
     Returns:
         The run as it is now, and the reason, which is stored; `None` to go on.
-
-    Raises:
-        LockLost: another attempt is at the run.
     """
     run = await deps.runs.refresh(run)
     progress = run.progress.departments[position]
     if progress.reason is not None:
         return run, progress.reason
-    circumstances = circumstances_of(
+    outer = find_outer_reason(
         await deps.budgets(run.id),
         is_cancelled=run.is_cancel_requested,
         is_time_spent=deps.runs.time_left_s(run) <= 0,
     )
-    is_over = circumstances.reason is not None or not allowance(run.progress, position)
+    is_over = (
+        outer is not None
+        or not allowance(run.progress, position)
+        or is_given_up(run.progress, position)
+    )
     if progress.first_score is None and not is_over:
         await deps.items.refresh()
         scored = await _score(deps, run, position, 0)
         run = await deps.runs.start_department(run, position, scored.score, scored.notes)
-    reason = stop_reason(run.progress, position, circumstances)
+    reason = stop_reason(run.progress, position, outer)
     if reason is not None:
         run = await deps.runs.finish_department(run, position, reason)
     return run, reason
@@ -203,11 +204,7 @@ async def score_department(
     fresh: FreshItems,
     saved: Sequence[SavedItem],
 ) -> Run:
-    """Score a department after an iteration, and record the iteration.
-
-    Raises:
-        LockLost: another attempt is at the run.
-    """
+    """Score a department after an iteration, and record the iteration."""
     number = len(run.progress.departments[position].iterations) + 1
     scored = await _score(deps, run, position, number)
     done = Iteration(
@@ -217,6 +214,7 @@ async def score_department(
         item_ids=tuple(item.id for item in saved),
         score=scored.score,
         failure="" if batch.failure is None else batch.failure.code,
+        failure_message="" if batch.failure is None else batch.failure.message,
         notes=scored.notes,
     )
     return await deps.runs.record(run, position, done)
@@ -252,7 +250,7 @@ async def _generate(
             if wait_s > deps.runs.time_left_s(run):
                 await deps.runs.end_attempt(run, StopReason.RATE_LIMITED)
                 raise
-            log.info("generation waits %.0f s: %s", wait_s, deferred)
+            log.warning("[AutoGather] Rate limited: %s; waits %.0f s", deferred, wait_s)
             await deps.sleep(wait_s)
 
 
@@ -280,29 +278,46 @@ def _failed_batch(deps: GatherDeps, department: Department, fault: InvalidTask) 
         asked=asked,
         provider=deps.chat.provider,
         is_mock=deps.chat.is_mock,
-        is_fallback=False,
         rounds=0,
-        tokens_in=0,
-        tokens_out=0,
-        angle="",
-        sources=(),
     )
 
 
 async def _deduplicate(deps: GatherDeps, batch: Batch) -> list[Decision]:
     contents = [item.content for item in batch.items]
-    vectors = await deps.items.embed(contents)
+    vectors, faults = await deps.items.embed_each(contents)
+    dropped = {
+        place: _drop_unembedded(deps, contents[place], fault) for place, fault in faults.items()
+    }
+    if not vectors:
+        return [dropped[place] for place in sorted(dropped)]
     index = deps.items.index
     if index is None:
-        index = ItemIndex(deps.items.model, vectors.shape[1])
+        index = ItemIndex(deps.items.model, next(iter(vectors.values())).shape[0])
     distinct = frozenset[frozenset[str]]()
     if deps.decisions is not None:
         distinct = await deps.decisions.distinct_pairs()
     new = [
-        NewItem(item_id(content), content, vector)
-        for content, vector in zip(contents, vectors, strict=True)
+        NewItem(item_id(contents[place]), contents[place], vectors[place])
+        for place in sorted(vectors)
     ]
-    return await deps.deduplicator.deduplicate(new, index, deps.judge, distinct=distinct)
+    taken = iter(await deps.deduplicator.deduplicate(new, index, deps.judge, distinct=distinct))
+    return [dropped[place] if place in dropped else next(taken) for place in range(len(contents))]
+
+
+def _drop_unembedded(deps: GatherDeps, content: str, fault: AletheiaError) -> Decision:
+    return Decision(
+        item_id=item_id(content),
+        is_kept=False,
+        tier="embedding",
+        match_id=None,
+        is_match_saved=False,
+        score=None,
+        cosine=None,
+        model=deps.items.model,
+        judge="",
+        difference=None,
+        reason=f"it cannot be compared, as it cannot be embedded: {fault}"[:MAX_ERROR_CHARS],
+    )
 
 
 def _make_items(

@@ -13,11 +13,7 @@ from aletheia.llm.quoting import Excerpt
 class RunOrder:
     """What a run is started with.
 
-    Attributes:
-        run_id: id of the Prefect flow run; the same for its retries and resumes.
-        project_id: `[A-Za-z0-9_-]{1,48}`.
-        user_id: whose items they will be.
-        max_iterations: of the whole run, 0 to `MAX_ITERATIONS`.
+    `project_id`: `[A-Za-z0-9_-]{1,48}`. `max_iterations`: of the whole run, 0 to `MAX_ITERATIONS`.
     """
 
     run_id: str
@@ -31,17 +27,10 @@ class Run:
     """An attempt at a run.
 
     Attributes:
-        id: of the flow run.
-        project_id: the project.
-        user_id: whose items they are.
-        token: of this attempt.
-        progress: how far the run has come.
         attempt: from 1.
         began_at: when this attempt began, or the run was read, Unix time.
         worked_before_s: how long it had been at work by then, seconds.
-        is_cancel_requested: whether somebody asked for its end.
         report: its result, once it is closed.
-        warnings: about its departments, and those that were left out.
     """
 
     id: str
@@ -61,11 +50,7 @@ class Run:
 class PromptContext:
     """What a prompt may quote; each list most important first.
 
-    Attributes:
-        existing: items of the department.
-        gaps: what the department lacks, as the Brain knows it.
-        brain: what else the Brain knows.
-        earlier: summaries of earlier departments.
+    `brain`: what else the Brain knows.
     """
 
     existing: Sequence[Excerpt] = ()
@@ -82,15 +67,7 @@ class Batch:
         items: valid items, none of them twice; may be fewer than asked for.
         faults: what was wrong with the answers, in the order it was found.
         model: the model that ran last, by the provider's name; else the one asked for.
-        asked: the model asked for last.
-        provider: who ran it.
-        is_mock: whether the items were made up.
-        is_fallback: whether the department's own model does not exist and the default ran.
         rounds: answers that were read, 0 to 3.
-        tokens_in: tokens read by the models over all rounds.
-        tokens_out: tokens written.
-        angle: the point of view that was asked for.
-        sources: what the prompt quoted.
     """
 
     items: tuple[Item, ...]
@@ -99,12 +76,7 @@ class Batch:
     asked: str
     provider: str
     is_mock: bool
-    is_fallback: bool
     rounds: int
-    tokens_in: int
-    tokens_out: int
-    angle: str
-    sources: tuple[str, ...]
 
     @property
     def failure(self) -> Fault | None:

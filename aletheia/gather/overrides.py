@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aletheia.documents import Change, Document
+from aletheia.errors import InvalidTask
 from aletheia.gather.progress import MAX_ITERATIONS, RunProgress, StopReason
 
 
@@ -15,12 +16,11 @@ class Overrides:
     A department that was announced as complete stays so. Further iterations are for the
     departments to come, those among them for which none were left.
 
-    Attributes:
-        max_iterations: of the whole run, 1 to `MAX_ITERATIONS`; `None` leaves it.
-        thresholds: quality, 0 to 100, by a department's slug.
+    `max_iterations`: of the whole run, 1 to `MAX_ITERATIONS`; `None` leaves it. `thresholds`:
+    quality, 0 to 100, by a department's slug.
 
     Raises:
-        ValueError: one is out of its range.
+        InvalidTask: `invalid_override`; one is out of its range.
     """
 
     max_iterations: int | None = None
@@ -28,14 +28,17 @@ class Overrides:
 
     def __post_init__(self) -> None:
         if self.max_iterations is not None and self.max_iterations < 1:
-            raise ValueError(f"max_iterations must be at least 1, not {self.max_iterations}")
-        if self.max_iterations is not None and self.max_iterations > MAX_ITERATIONS:
-            raise ValueError(
-                f"max_iterations must be at most {MAX_ITERATIONS:,}, not {self.max_iterations}"
-            )
+            raise _wrong(f"max_iterations must be at least 1, not {self.max_iterations}")
+        if (self.max_iterations or 0) > MAX_ITERATIONS:
+            limit = f"at most {MAX_ITERATIONS:,}"
+            raise _wrong(f"max_iterations must be {limit}, not {self.max_iterations}")
         for slug, threshold in self.thresholds.items():
             if not 0 <= threshold <= 100:  # noqa: PLR2004 - the scale of quality
-                raise ValueError(f"the threshold of {slug!r} must be in 0..100, not {threshold!r}")
+                raise _wrong(f"the threshold of {slug!r} must be in 0..100, not {threshold!r}")
+
+
+def _wrong(message: str) -> InvalidTask:
+    return InvalidTask("invalid_override", message)
 
 
 def apply_overrides(progress: RunProgress, found: Document) -> RunProgress:
@@ -57,7 +60,7 @@ def override_change(progress: RunProgress, overrides: Overrides) -> Change:
     """Return the change that writes overrides to the document of a run.
 
     Raises:
-        ValueError: the run has no such department, or it was announced as complete.
+        InvalidTask: `invalid_override`; no such department, or it was announced as complete.
     """
     values: dict[str, Any] = {}
     if overrides.max_iterations is not None:
@@ -65,10 +68,10 @@ def override_change(progress: RunProgress, overrides: Overrides) -> Change:
     positions = {known.department.slug: at for at, known in enumerate(progress.departments)}
     for slug, threshold in overrides.thresholds.items():
         if slug not in positions:
-            raise ValueError(f"no department {slug!r} in this run, only {sorted(positions)}")
+            raise _wrong(f"no department {slug!r} in this run, only {sorted(positions)}")
         reason = progress.departments[positions[slug]].reason
         if reason not in (None, StopReason.NO_ITERATIONS_LEFT):
             words = reason.replace("_", " ")
-            raise ValueError(f"department {slug!r} is done in this run ({words})")
+            raise _wrong(f"department {slug!r} is done in this run ({words})")
         values[f"overrides.thresholds.d{positions[slug]}"] = float(threshold)
     return Change(set=values)

@@ -27,12 +27,7 @@ class DepartmentSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BrainNotes:
-    """What the Brain knows of a department.
-
-    Attributes:
-        gaps: what the department lacks.
-        items: items of other departments that are near to it.
-    """
+    """What the Brain knows of a department."""
 
     gaps: Sequence[Excerpt] = ()
     items: Sequence[Excerpt] = ()
@@ -44,25 +39,13 @@ class GatherBrain(Protocol):
     async def context(
         self, department: Department, own_ids: Collection[str], previous: Sequence[str]
     ) -> BrainNotes:
-        """Return what the Brain knows of a department; nothing while it is out of reach.
-
-        Args:
-            department: the department.
-            own_ids: ids of its own items, which are left out.
-            previous: slugs of earlier departments.
-        """
+        """Return what the Brain knows of a department; nothing while it is out of reach."""
         ...
 
     async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
         """Store durably that items are about to be saved and are to be indexed.
 
-        Args:
-            key: of the iteration; a second time changes nothing.
-            department: the department.
-            ids: of the items.
-
-        Raises:
-            Unavailable: the store is out of reach.
+        `key`: of the iteration; a second time changes nothing.
         """
         ...
 
@@ -94,10 +77,6 @@ class Scorer(Protocol):
     ) -> Scored:
         """Score a department over its own saved items.
 
-        Args:
-            run: with the notes of earlier scorings in its progress.
-            position: of the department.
-            items: the department's own, oldest first.
-            answers: saves what models answer.
+        `items`: the department's own, oldest first.
         """
         ...

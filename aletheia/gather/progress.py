@@ -37,57 +37,38 @@ class StopReason(StrEnum):
     TIME_BUDGET = "time_budget"
     MAX_ITERATIONS_REACHED = "max_iterations_reached"
     NO_IMPROVEMENT = "no_improvement"
+    UNREADABLE_ANSWERS = "unreadable_answers"
     SATURATION = "saturation"
     RATE_LIMITED = "rate_limited"
 
 
-WARNINGS: Final = frozenset({StopReason.NO_IMPROVEMENT})
+UNREADABLE_AFTER: Final = 2
+"""A department, and then the run, ends when so many iterations, or departments, in a row got no
+answer of a model that could be used; each iteration has had its repairs."""
+
+_REFUSALS: Final = frozenset({"refused", "content_refused", "input_too_long"})
+"""Codes of iterations that failed because of what was asked."""
+
+WARNINGS: Final = frozenset({StopReason.NO_IMPROVEMENT, StopReason.UNREADABLE_ANSWERS})
 """Reasons that somebody should look at, though they are no failures."""
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What stops a run from outside."""
-
-    is_cancelled: bool = False
-    is_token_budget_spent: bool = False
-    is_cost_budget_spent: bool = False
-    is_time_spent: bool = False
-
-    @property
-    def reason(self) -> StopReason | None:
-        """Why nothing more may be begun; `None` if it may."""
-        for applies, reason in (
-            (self.is_cancelled, StopReason.CANCELLED),
-            (self.is_token_budget_spent, StopReason.TOKEN_BUDGET),
-            (self.is_cost_budget_spent, StopReason.COST_BUDGET),
-            (self.is_time_spent, StopReason.TIME_BUDGET),
-        ):
-            if applies:
-                return reason
-        return None
-
-
-NOTHING_HAPPENED: Final = Circumstances()
-
-
-def circumstances_of(
+def find_outer_reason(
     budgets: Sequence[BudgetUsage], *, is_cancelled: bool, is_time_spent: bool
-) -> Circumstances:
-    """Return what stops a run from outside.
-
-    Args:
-        budgets: those of the run, and of the day.
-        is_cancelled: whether somebody asked for the end of the run.
-        is_time_spent: whether the time of this attempt is over.
-    """
+) -> StopReason | None:
+    """Return what stops a run from outside: somebody, a budget of it or the day, or its time."""
     spent = {budget.name.split("_")[1] for budget in budgets if budget.is_spent}
-    return Circumstances(
-        is_cancelled=is_cancelled,
-        is_token_budget_spent="TOKENS" in spent,
-        is_cost_budget_spent="USD" in spent,
-        is_time_spent=is_time_spent,
+    return _first_of(
+        (is_cancelled, StopReason.CANCELLED),
+        ("TOKENS" in spent, StopReason.TOKEN_BUDGET),
+        ("USD" in spent, StopReason.COST_BUDGET),
+        (is_time_spent, StopReason.TIME_BUDGET),
     )
+
+
+def _first_of(*rules: tuple[bool, StopReason | None]) -> StopReason | None:
+    """Return the reason of the first rule that applies."""
+    return next((reason for applies, reason in rules if applies), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +77,6 @@ class Iteration:
 
     Attributes:
         number: from 1, in its department.
-        generated: number of valid items of its batch.
-        kept: number of those that repeat nothing.
         item_ids: those that it saved; fewer than `kept` where somebody else saved one first.
         score: quality of the department afterwards, 0 to 100.
         failure: error code of a generation that failed after its repairs; else empty.
@@ -111,6 +90,12 @@ class Iteration:
     score: float
     failure: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    failure_message: str = ""
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether no answer of a model could be used."""
+        return bool(self.failure) and self.failure not in _REFUSALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +103,9 @@ class DepartmentProgress:
     """How far a department has come.
 
     Attributes:
-        department: as it was when the run began.
         threshold: quality at which it is done, 0 to 100, overridden or its own.
         first_score: quality before the first iteration; `None` until it is known.
         first_notes: of that scoring, for the next one, as JSON.
-        iterations: those that are over.
         reason: why it is done; `None` while it is not.
     """
 
@@ -151,18 +134,27 @@ class DepartmentProgress:
         return self.scores[-1] if self.scores else None
 
     @property
+    def has_reached(self) -> bool:
+        """Whether its quality is at its threshold."""
+        return self.score is not None and self.score >= self.threshold
+
+    @property
     def is_processed(self) -> bool:
         """Whether anything was done, or there was nothing left to do."""
         return bool(self.iterations) or self.reason is StopReason.THRESHOLD_REACHED
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether its last iterations, or all it had, got no answer that could be used."""
+        last = self.iterations[-UNREADABLE_AFTER:]
+        return bool(last) and all(iteration.is_unreadable for iteration in last)
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
     """How far a run has come.
 
-    Attributes:
-        max_iterations: of the whole run.
-        departments: in the order they are worked through; frozen when the run begins.
+    `departments`: in the order they are worked through; frozen when the run begins.
     """
 
     max_iterations: int
@@ -204,30 +196,59 @@ def allowance(progress: RunProgress, position: int) -> int:
 
 
 def stop_reason(
-    progress: RunProgress, position: int, circumstances: Circumstances = NOTHING_HAPPENED
+    progress: RunProgress, position: int, outer: StopReason | None = None
 ) -> StopReason | None:
     """Return why a department stops; `None` if it goes on.
 
     Called after the department was first scored and after each iteration. A department is not
-    scored first if it may have no iteration, or `circumstances` stop the run.
+    scored first if it may have no iteration, or the run is stopped by an `outer` reason.
 
     Raises:
         ValueError: it has not been scored.
     """
     department, allowed = progress.departments[position], allowance(progress, position)
-    if not allowed and not department.iterations:
-        return StopReason.NO_ITERATIONS_LEFT
-    if department.score is not None and department.score >= department.threshold:
-        return StopReason.THRESHOLD_REACHED
-    if circumstances.reason is not None:
-        return circumstances.reason
-    if department.score is None:
+    reason = _first_of(
+        (not allowed and not department.iterations, StopReason.NO_ITERATIONS_LEFT),
+        (department.has_reached, StopReason.THRESHOLD_REACHED),
+        (is_given_up(progress, position), StopReason.UNREADABLE_ANSWERS),
+        (outer is not None, outer),
+    )
+    if reason is None and department.score is None:
         raise ValueError(f"{department.department.slug!r} has not been scored")
-    if len(department.iterations) >= allowed:
-        return StopReason.MAX_ITERATIONS_REACHED
-    if is_stalled(department.scores):
-        return StopReason.NO_IMPROVEMENT
-    return StopReason.SATURATION if is_saturated(department.iterations) else None
+    is_vain = department.is_unreadable and len(department.iterations) >= UNREADABLE_AFTER
+    return reason or _first_of(
+        (len(department.iterations) >= allowed, StopReason.MAX_ITERATIONS_REACHED),
+        (is_vain, StopReason.UNREADABLE_ANSWERS),
+        (is_stalled(department.scores), StopReason.NO_IMPROVEMENT),
+        (is_saturated(department.iterations), StopReason.SATURATION),
+    )
+
+
+def is_given_up(progress: RunProgress, position: int) -> bool:
+    """Return whether models are not asked for a department: two in a row before were in vain."""
+    earlier = [known for known in progress.departments[:position] if known.iterations]
+    last = earlier[-UNREADABLE_AFTER:]
+    return len(last) == UNREADABLE_AFTER and all(known.is_unreadable for known in last)
+
+
+def find_unreadable(progress: RunProgress) -> str:
+    """Return why a run is in vain, as a sentence; empty if it is not.
+
+    It is if no answer of a model could be used at all, or it gave up on departments for that.
+    """
+    iterations = [done for known in progress.departments for done in known.iterations]
+    bad = [done for done in iterations if done.is_unreadable]
+    was_given_up = any(
+        known.reason is StopReason.UNREADABLE_ANSWERS and not known.iterations
+        for known in progress.departments
+    )
+    if not bad or not (was_given_up or len(bad) == len(iterations)):
+        return ""
+    last = bad[-1]
+    return (
+        f"no answer of a model could be used in {len(bad)} of {len(iterations)} iterations; the "
+        f"last one had this fault: {last.failure}: {last.failure_message}"
+    )
 
 
 def is_stalled(scores: tuple[float, ...]) -> bool:
@@ -264,9 +285,7 @@ class GatherReport(BaseModel):
 
     Attributes:
         status: `completed`, whatever its departments stopped for, or `cancelled`.
-        iterations: of all departments.
         departments_processed: those that had an iteration, or needed none.
-        items_created: saved by this run.
         processing_time_ms: time at work, without suspensions and waits, milliseconds.
         summary: one row per department, in their order.
     """
@@ -286,11 +305,7 @@ def report(
 ) -> GatherReport:
     """Return the report of a run.
 
-    Args:
-        progress: of the run.
-        status: how it ended.
-        created: number of the run's saved items, by department slug.
-        worked_s: how long it was at work, seconds.
+    `worked_s`: how long it was at work, seconds.
     """
     summary = tuple(
         DepartmentSummary(

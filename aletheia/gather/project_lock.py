@@ -44,7 +44,6 @@ class ProjectLocks:
 
     Args:
         documents: the store, open and durable.
-        clock: what leases begin and end by.
         lease_s: how long a lock lasts without renewal, seconds.
         skew_s: how far clocks may differ, seconds.
     """
@@ -88,11 +87,7 @@ class ProjectLocks:
                 return taken
 
     async def retake(self, run: Document) -> Document:
-        """Take a project's lock for another attempt at a run that has begun; return the lock.
-
-        Raises:
-            RunSuperseded: another run has it.
-        """
+        """Take a project's lock for another attempt at a run that has begun; return the lock."""
         run_id = run["_id"]
         while True:
             lock = await self._read(run["project_id"])
@@ -132,11 +127,7 @@ class ProjectLocks:
         return None if lease is None else lease.document
 
     async def _check_free(self, lock: Document, state_of: StateOf) -> None:
-        """Check that a lock of another run may be taken.
-
-        Raises:
-            ProjectBusy: it may not.
-        """
+        """Check that a lock of another run may be taken."""
         if not lock["is_held"]:
             return
         state = await state_of(lock["run_id"])

@@ -35,12 +35,7 @@ _WORDS: Final = {"awaitingretry": "waiting for its retry"}
 
 
 class NotResumable(AletheiaError):
-    """A run cannot go on.
-
-    Args:
-        run_id: the run.
-        reason: why, and what to do.
-    """
+    """A run cannot go on."""
 
     code = "not_resumable"
 
@@ -55,11 +50,6 @@ class NotResumable(AletheiaError):
 def choose_step(run_id: str, state: str, *, is_abandoned: bool) -> Step:
     """Return what resumes a run that is neither over nor taken over.
 
-    Args:
-        run_id: the run.
-        state: the type of its state, in Prefect's words.
-        is_abandoned: whether its lock has run out.
-
     Raises:
         NotResumable: it cannot go on.
     """
@@ -72,14 +62,7 @@ def choose_step(run_id: str, state: str, *, is_abandoned: bool) -> Step:
 
 
 def describe_step(run: Run, step: Step, overrides: Overrides, *, state: str) -> str:
-    """Return some sentences for an operator about what happens to a run.
-
-    Args:
-        run: as it is now, with the overrides.
-        step: what resumes it.
-        overrides: what was changed.
-        state: the name of its state before that, in Prefect's words, in lower case.
-    """
+    """Return some sentences for an operator about what happens to a run."""
     match step:
         case Step.RESUME:
             said = [f"Run {run.id} goes on from where it was."]

@@ -34,9 +34,7 @@ log = logging.getLogger(__name__)
 class RunRecords:
     """The runs of one store.
 
-    Args:
-        documents: the store, open and durable.
-        clock: Unix time, seconds.
+    `documents`: the store, open and durable. `clock`: Unix time, seconds.
     """
 
     def __init__(self, documents: Documents, clock: Callable[[], float]) -> None:
@@ -54,24 +52,14 @@ class RunRecords:
         return (await self._documents.get(RUNS, [run_id])).get(run_id)
 
     async def read(self, run_id: str) -> Document:
-        """Return the document of a run.
-
-        Raises:
-            UnknownRun: there is none.
-        """
+        """Return the document of a run."""
         found = await self.find(run_id)
         if found is None:
             raise UnknownRun(run_id)
         return found
 
     async def read_open(self, run_id: str) -> Document:
-        """Return the document of a run that is neither over nor taken over.
-
-        Raises:
-            UnknownRun: there is none.
-            RunOver: it is over.
-            RunSuperseded: another run has taken its project over.
-        """
+        """Return the document of a run that is neither over nor taken over."""
         found = await self.read(run_id)
         if found["state"] == SUPERSEDED:
             raise RunSuperseded(run_id, found["superseded_by"])
@@ -163,11 +151,7 @@ class RunRecords:
         *,
         worked_s: float,
     ) -> Run:
-        """Change a department's progress where a condition holds; return the run with it.
-
-        Raises:
-            LockLost: another attempt is at the run.
-        """
+        """Change a department's progress where a condition holds; return the run with it."""
         place = _place_of(run.id, position)
         change = Change(set={**values, "worked_s": worked_s})
         await self._documents.update(
@@ -180,11 +164,7 @@ class RunRecords:
         return replace(run, progress=run.progress.with_department(position, changed))
 
     async def write(self, run_id: str, token: int, change: Change) -> None:
-        """Change the document of a run.
-
-        Raises:
-            LockLost: another attempt is at the run.
-        """
+        """Change the document of a run."""
         update = Update(run_id, change, {"token": token})
         if not (await self._documents.update(RUNS, [update]))[0]:
             raise LockLost(run_id)

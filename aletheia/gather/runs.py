@@ -5,7 +5,7 @@ opens the run after a crash anywhere in between does the rest.
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -44,9 +44,11 @@ TIME_BUDGET_S: Final = 570.0
 class GatherRuns:
     """All gather runs of one store.
 
+    What writes a run raises `LockLost` once another attempt is at it; what reads one raises
+    `UnknownRun`, and where it has to be open, `RunOver` or `RunSuperseded`.
+
     Args:
         documents: the store, open and durable.
-        clock: what times and leases go by.
         lease_s: how long a project's lock lasts without renewal, seconds.
         skew_s: how far clocks may differ, seconds.
         time_budget_s: how long one attempt works, seconds.
@@ -81,10 +83,7 @@ class GatherRuns:
 
         Raises:
             ProjectBusy: another run has the project.
-            RunSuperseded: another run has taken the project over from this one.
-            LockLost: another attempt, or run, has begun meanwhile.
             InvalidTask: `invalid_project_id`, `invalid_max_iterations`.
-            AletheiaError: see `DepartmentSource`.
         """
         check_project_id(order.project_id)
         if not 0 <= order.max_iterations <= MAX_ITERATIONS:
@@ -112,21 +111,11 @@ class GatherRuns:
         return await self._reopen(await self.load(run_id))
 
     async def load(self, run_id: str) -> Run:
-        """Read a run as it is stored.
-
-        Raises:
-            UnknownRun: there is none.
-        """
+        """Read a run as it is stored."""
         return await self._records.load(await self._records.read(run_id))
 
     async def load_open(self, run_id: str) -> Run:
-        """Read a run that is neither over nor taken over.
-
-        Raises:
-            UnknownRun: there is none.
-            RunOver: it is over.
-            RunSuperseded: another run has taken its project over.
-        """
+        """Read a run that is neither over nor taken over."""
         return await self._records.load(await self._records.read_open(run_id))
 
     async def list_open(self) -> list[str]:
@@ -152,10 +141,6 @@ class GatherRuns:
 
         Returns:
             The run; if it is over already, with its report.
-
-        Raises:
-            UnknownRun: there is none.
-            RunSuperseded: another run has taken its project over.
         """
         found = await self._records.read(run_id)
         if _is_over(found):
@@ -165,16 +150,7 @@ class GatherRuns:
         return await self.load(run_id)
 
     async def close(self, run: Run, status: RunStatus, created: Mapping[str, int]) -> GatherReport:
-        """End a run and free its project. A second time returns the same report.
-
-        Args:
-            run: the run.
-            status: how it ended.
-            created: number of the run's saved items, by department slug.
-
-        Raises:
-            LockLost: another attempt is at it.
-        """
+        """End a run and free its project. A second time returns the same report."""
         worked_s = self.worked_s(run)
         made = report(run.progress, status=status, created=created, worked_s=worked_s)
         change = Change(
@@ -200,12 +176,14 @@ class GatherRuns:
         change = Change(set={"attempt_reason": reason, "worked_s": self.worked_s(run)})
         await self._records.write(run.id, run.token, change)
 
-    async def renew(self, run: Run) -> None:
-        """Keep the project's lock for another lease.
+    async def add_warnings(self, run: Run, warnings: Sequence[str]) -> Run:
+        """Store what else somebody should know of a run; return the run with it."""
+        run = replace(run, warnings=(*run.warnings, *warnings))
+        await self._records.write(run.id, run.token, Change(set={"warnings": list(run.warnings)}))
+        return run
 
-        Raises:
-            LockLost: another attempt, or run, has it.
-        """
+    async def renew(self, run: Run) -> None:
+        """Keep the project's lock for another lease."""
         if not await self._locks.renew(run.project_id, run.id, run.token):
             raise LockLost(run.id)
         change = Change(set={"worked_s": self.worked_s(run)})
@@ -231,11 +209,7 @@ class GatherRuns:
         return await self._locks.is_abandoned(found["project_id"], run_id)
 
     async def refresh(self, run: Run) -> Run:
-        """Return the run with an operator's overrides and any request to cancel it.
-
-        Raises:
-            LockLost: it was taken over.
-        """
+        """Return the run with an operator's overrides and any request to cancel it."""
         found = await self._records.read(run.id)
         if found["token"] != run.token or found["state"] != OPEN:
             raise LockLost(run.id)
@@ -247,33 +221,18 @@ class GatherRuns:
     ) -> Run:
         """Store a department's quality before its first iteration; return the run with it.
 
-        Args:
-            run: the run.
-            position: of the department.
-            score: 0 to 100.
-            notes: for the next scoring, as JSON.
-
-        Raises:
-            LockLost: another attempt is at it.
+        `score`: 0 to 100. `notes`: for the next scoring, as JSON.
         """
         values = {"first_score": score, "first_notes": dict(notes or {})}
         return await self._advance(run, position, values, {"first_score": None})
 
     async def record(self, run: Run, position: int, done: Iteration) -> Run:
-        """Store an iteration, unless it is stored; return the run with it.
-
-        Raises:
-            LockLost: another attempt is at it.
-        """
+        """Store an iteration, unless it is stored; return the run with it."""
         values = {"iteration": done.number, f"iterations.i{done.number}": asdict(done)}
         return await self._advance(run, position, values, {"iteration": done.number - 1})
 
     async def finish_department(self, run: Run, position: int, reason: StopReason) -> Run:
-        """Store why a department is done; return the run with it.
-
-        Raises:
-            LockLost: another attempt is at it.
-        """
+        """Store why a department is done; return the run with it."""
         return await self._advance(run, position, {"reason": reason}, {"reason": None})
 
     async def save_quality(
@@ -308,8 +267,7 @@ class GatherRuns:
         """Change the limits of a run that is not over; those that are not named stay.
 
         Raises:
-            AletheiaError: as for `load_open`.
-            ValueError: it has no such department, or that was announced as complete.
+            InvalidTask: `invalid_override`; see `override_change`.
         """
         run = await self.load_open(run_id)
         change = override_change(run.progress, overrides)
@@ -327,10 +285,7 @@ class GatherRuns:
         return await self._records.advance(run, position, values, where, worked_s=worked_s)
 
     async def _reopen(self, run: Run) -> Run:
-        """Reopen departments that had no iteration left, if by now there are some.
-
-        Nothing was announced of them. Those that were announced as complete stay so.
-        """
+        """Reopen departments that had no iteration left, if by now there are some."""
         if run.progress.iterations >= run.progress.max_iterations:
             return run
         for position, department in enumerate(run.progress.departments):

@@ -20,9 +20,7 @@ _MIN_MOVE: Final = 0.005
 class QualityScorer:
     """Counts, and asks a judge where one is due; a `Scorer`.
 
-    Args:
-        chat: what judges; `None` leaves it at counting.
-        plan: how it is asked.
+    `chat`: what judges; `None` leaves it at counting.
     """
 
     def __init__(self, chat: ChatModel | None = None, plan: AskPlan | None = None) -> None:

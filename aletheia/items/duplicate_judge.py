@@ -54,7 +54,7 @@ class DuplicateJudge:
             if isinstance(outcome, AletheiaError):
                 raise outcome
             check_finish(outcome)
-            said = read_answer(outcome.text, JudgedPair)
+            said = read_answer(outcome.text, JudgedPair, is_cut_off=outcome.finish == "length")
         except AletheiaError as error:
             log.warning("no verdict on %r and %r: %s", question.new_id, question.other_id, error)
             return None

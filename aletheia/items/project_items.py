@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from aletheia.errors import AletheiaError
 from aletheia.items.calibration import Embed
 from aletheia.items.content import ContentStore, SavedItem, oldest_first
 from aletheia.items.item_index import ItemIndex
@@ -25,7 +26,8 @@ class ProjectItems:
     """All items of a project; reads and embeds only those that it does not know.
 
     Not for two callers at once: it belongs to the run that has the project. Its `index` is `None`
-    until there is an item.
+    until there is an item. `passed_over` has, by their ids, why documents cannot be embedded;
+    nothing is compared with them.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ProjectItems:
         self._mark: int | None = None
         self._listed_at = 0.0
         self.index: ItemIndex | None = None
+        self.passed_over: dict[str, AletheiaError] = {}
 
     def __len__(self) -> int:
         return len(self._known) - len(self._unreadable)
@@ -77,7 +80,16 @@ class ProjectItems:
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of texts, `(n, d)`; new ones are cached."""
-        return await self._vectors.fill(texts, self._embed)
+        vectors, faults = await self.embed_each(texts)
+        for fault in faults.values():
+            raise fault
+        return np.stack([vectors[place] for place in range(len(texts))])
+
+    async def embed_each(
+        self, texts: Sequence[str]
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, AletheiaError]]:
+        """Return the vectors of texts and the faults of the others; see `VectorCache.fill_each`."""
+        return await self._vectors.fill_each(texts, self._embed)
 
     async def save(
         self, items: Sequence[SavedItem], vectors: NDArray[np.floating[Any]] | None = None
@@ -117,7 +129,13 @@ class ProjectItems:
     async def _read(self, ids: Sequence[str]) -> None:
         found = await self._content.read_items(ids)
         items = [found[id_] for id_ in ids if id_ in found and found[id_].content.strip()]
-        self._add(items, await self.embed([item.content for item in items]))
+        texts = [item.content for item in items]
+        vectors, faults = await self.embed_each(texts)
+        self.passed_over |= {items[place].id: fault for place, fault in faults.items()}
+        for place in faults:
+            self._note_owner(items[place])
+        items = [items[place] for place in sorted(vectors)]
+        self._add(items, np.stack([vectors[place] for place in sorted(vectors)] or [np.empty(0)]))
         unreadable = set(ids).difference(item.id for item in items)
         self._unreadable |= unreadable
         self._known |= unreadable
@@ -130,14 +148,19 @@ class ProjectItems:
         self.index.add([item.id for item in items], [item.content for item in items], vectors)
         for item in items:
             self._known.add(item.id)
-            if item.department is not None:
-                self._own.setdefault(item.department, {})[item.id] = item
+            self._note_owner(item)
+
+    def _note_owner(self, item: SavedItem) -> None:
+        if item.department is not None:
+            self._own.setdefault(item.department, {})[item.id] = item
 
     def _forget(self, gone: set[str]) -> None:
         if self.index is not None:
             self.index.remove(gone)
         self._known -= gone
         self._unreadable -= gone
+        for item_id in gone & self.passed_over.keys():
+            del self.passed_over[item_id]
         for own in self._own.values():
             for item_id in gone & own.keys():
                 del own[item_id]

@@ -8,10 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.documents import Change, Documents, Update
+from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Refused
 from aletheia.items.calibration import Embed
 
 _UPDATED_AT_ONCE: Final = 500
 _MAX_NAME: Final = 40
+_WINDOW_CHARS: Final = 2000
+_MAX_WINDOWS: Final = 64
+_PROBE: Final = "A few words."
+_TEXT_FAULTS: Final = (InvalidTask, ComputeFailed, Refused)
+"""Errors that may be about one of the texts."""
 
 
 class VectorCache:
@@ -60,6 +66,49 @@ class VectorCache:
             await self.save(missing, made)
             rows.update(zip(missing, made, strict=True))
         return np.stack([known[at] if at in known else rows[text] for at, text in enumerate(texts)])
+
+    async def fill_each(
+        self, texts: Sequence[str], embed: Embed
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, AletheiaError]]:
+        """Return the vectors of texts and the faults of the others, by the place of the text.
+
+        A text that cannot be embedded is embedded in windows, and costs only itself if that fails.
+
+        Raises:
+            AletheiaError: nothing can be embedded now.
+        """
+        try:
+            return dict(enumerate(await self.fill(texts, embed))), {}
+        except _TEXT_FAULTS as fault:
+            if len(texts) == 1:
+                await embed([_PROBE])
+                vector = await self._fill_in_windows(texts[0], embed)
+                return ({}, {0: fault}) if vector is None else ({0: vector}, {})
+        half = len(texts) // 2
+        vectors, faults = await self.fill_each(texts[:half], embed)
+        more_vectors, more_faults = await self.fill_each(texts[half:], embed)
+        vectors |= {half + place: vector for place, vector in more_vectors.items()}
+        faults |= {half + place: fault for place, fault in more_faults.items()}
+        return vectors, faults
+
+    async def _fill_in_windows(self, text: str, embed: Embed) -> NDArray[np.float32] | None:
+        """Return the length-weighted mean of a text's windows, normalised; `None` without one."""
+        starts = range(0, len(text), _WINDOW_CHARS)
+        windows = [text[start : start + _WINDOW_CHARS] for start in starts]
+        windows = [window for window in windows if window.strip()]
+        if len(windows) > _MAX_WINDOWS:
+            return None
+        try:
+            rows = np.asarray(await embed(windows), np.float64)
+        except _TEXT_FAULTS:
+            return None
+        mean = np.average(rows, axis=0, weights=[len(window) for window in windows])
+        length = float(np.linalg.norm(mean))
+        if not np.isfinite(length) or not length:
+            return None
+        vector = (mean / length).astype(np.float32)
+        await self.save([text], vector[np.newaxis])
+        return vector
 
 
 def hash_text(text: str) -> str:

@@ -1,25 +1,21 @@
 """Asking a model a question once: a saved answer is not asked for again."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from aletheia.errors import AletheiaError
 from aletheia.llm.answers import AnswerLog
+from aletheia.llm.json_text import UnreadableAnswer
 from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
 from aletheia.llm.ports import ChatModel
-from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer
-
-_REFUSED: Final = "refused"
+from aletheia.llm.structured import MAX_ERROR_CHARS
+from aletheia.llm.thoughts import is_spent
 
 
 @dataclass(frozen=True, slots=True)
 class AskPlan:
     """How a model is asked for a judgement.
 
-    Attributes:
-        model: its name.
-        max_answer_tokens: longest answer.
-        temperature: 0 to 2; `None` leaves it to the provider.
+    `temperature`: 0 to 2; `None` leaves it to the provider.
     """
 
     model: str
@@ -59,11 +55,17 @@ async def ask_once(
 
 
 def check_finish(completion: Completion) -> None:
-    """Check that an answer is no refusal by the model or a filter.
+    """Check that an answer is no refusal, and that it began before it ended.
 
     Raises:
-        UnreadableAnswer: it is one.
+        UnreadableAnswer: `refused` or `no_room`.
     """
-    if completion.finish == _REFUSED:
+    if completion.finish == "refused":
         said = completion.refusal or "the model, or a filter of its provider, refused to answer"
-        raise UnreadableAnswer(_REFUSED, said[:MAX_ERROR_CHARS])
+        raise UnreadableAnswer("refused", said[:MAX_ERROR_CHARS])
+    if is_spent(completion):
+        said = (
+            f"the model had written {completion.used.output:,} tokens, its limit, before its "
+            "answer began: it needs more room, or to think less"
+        )
+        raise UnreadableAnswer("no_room", said)

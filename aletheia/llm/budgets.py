@@ -45,7 +45,6 @@ class BudgetUsage:
     Attributes:
         name: the setting, such as `BUDGET_USD_PER_DAY`.
         limit: its value; `None` is no bound.
-        spent: what is spent or reserved.
         until: when it begins anew; `None` for the budget of a run.
     """
 
@@ -63,10 +62,7 @@ class BudgetUsage:
 class Budgets:
     """The budgets of one store.
 
-    Args:
-        documents: the store, open and durable.
-        limits: how much may be spent; may be replaced at any time.
-        clock: Unix time, seconds.
+    `documents`: the store, open and durable. `clock`: Unix time, seconds.
     """
 
     def __init__(
@@ -106,11 +102,7 @@ class Budgets:
         await self._add(_counters(run_id, day), tokens, nanousd)
 
     async def _charge(self, counter: str, tokens: int, nanousd: int) -> None:
-        """Charge a counter if its limits have room.
-
-        Raises:
-            BudgetExceeded: one has none.
-        """
+        """Charge a counter if its limits have room."""
         at = self._clock()
         change = Change(set={"at": at}, increase={"tokens": tokens, "nanousd": nanousd})
         while True:

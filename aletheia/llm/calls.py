@@ -16,11 +16,8 @@ class CallPlan:
 
     Attributes:
         provider: such as `openrouter`.
-        model: the model asked for.
-        kind: what for.
         key: hash of what is asked, so that a call repeated after a crash is recognised.
         max_tokens: what the provider may count at most.
-        texts: how many texts it carries.
     """
 
     provider: str
@@ -93,11 +90,7 @@ class Guard(Protocol):
     ) -> int:
         """Return how many inputs, from the first, could be sent now; charges nothing.
 
-        Args:
-            provider: who would be asked.
-            model: for which model.
-            kind: what for.
-            requests: by request that would be sent, tokens of each input in it, at most.
+        `requests`: by request that would be sent, tokens of each input in it, at most.
 
         Raises:
             Deferred: none of them; it says why, and until when.

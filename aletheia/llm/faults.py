@@ -7,9 +7,7 @@ from dataclasses import dataclass
 class Fault:
     """Why something of an answer was not used.
 
-    Attributes:
-        code: stable, such as `half_json` or `wrong_language`.
-        message: one sentence.
+    `code`: stable, such as `half_json` or `wrong_language`.
     """
 
     code: str

@@ -54,9 +54,8 @@ class Message:
 class AnswerForm:
     """The form that an answer must have.
 
-    Attributes:
-        name: letters, digits and underscores, at most 64.
-        schema: JSON schema in the subset that providers enforce.
+    `name`: letters, digits and underscores, at most 64. `schema`: JSON schema in the subset that
+    providers enforce.
     """
 
     name: str
@@ -67,12 +66,8 @@ class AnswerForm:
 class ChatRequest:
     """A question to a chat model.
 
-    Attributes:
-        model: its name.
-        messages: the conversation; the model writes its next turn.
-        form: of the answer; `None` leaves it free.
-        max_tokens: longest answer.
-        temperature: 0 to 2; `None` leaves it to the provider.
+    `form`: of the answer; `None` leaves it free. `temperature`: 0 to 2; `None` leaves it to the
+    provider.
     """
 
     model: str
@@ -107,16 +102,7 @@ class ChatRequest:
 class Completion:
     """What a chat model answered.
 
-    Attributes:
-        text: as it came, unread.
-        finish: why the model stopped.
-        provider: who ran it.
-        asked: the model asked for.
-        model: the model that ran, by the provider's name.
-        used: tokens as counted by the provider, or else our upper estimate.
-        is_estimate: whether the provider counted nothing.
-        is_mock: made up, not computed by a model.
-        refusal: what the model said instead of an answer, if it did.
+    `used`: tokens as counted by the provider, or else our upper estimate.
     """
 
     text: str
@@ -150,10 +136,6 @@ def quote(name: str, value: object) -> str:
 
     Angle brackets are escaped, so that no text ends the block or begins another, and so are the
     line separators that some readers take for the end of a line.
-
-    Args:
-        name: lower case with underscores.
-        value: texts, numbers, lists and mappings; lone surrogates in it become question marks.
     """
     written = json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
     for character in "<>\u0085\u2028\u2029":

@@ -10,12 +10,7 @@ from aletheia.llm.ports import ChatModel
 class NotedFailures:
     """A `ChatModel` that notes the first failure of some kind, and raises it all the same.
 
-    Args:
-        chat: what is asked.
-        is_noted: picks the failures to note.
-
-    Attributes:
-        first: the first failure that was picked; `None` if there was none.
+    `first`: the first failure that was picked; `None` if there was none.
     """
 
     def __init__(self, chat: ChatModel, is_noted: Callable[[AletheiaError], bool]) -> None:

@@ -8,9 +8,7 @@ from aletheia.llm.messages import ChatRequest, Completion
 class ChatModel(Protocol):
     """Answers questions with one kind of provider.
 
-    Attributes:
-        provider: such as `openrouter` or `mock`.
-        is_mock: whether its answers are made up.
+    `provider`: such as `openrouter` or `mock`.
     """
 
     provider: str

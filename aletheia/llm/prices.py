@@ -78,10 +78,9 @@ _TABLE: Final = TypeAdapter(dict[str, _ProviderPrices])
 class PriceTable:
     """What calls cost.
 
-    Args:
-        providers: JSON of the form above, by provider.
-        unknown: what a model without a price counts as: the dearest price of its provider (of
-            all, where the provider has none), nothing, or an error.
+    `providers`: JSON of the form above, by provider. `unknown`: what a model without a price counts
+    as: the dearest price of its provider (of all, where the provider has none), nothing, or an
+    error.
 
     Raises:
         Misconfigured: `providers` is not of that form.
@@ -127,10 +126,6 @@ class PriceTable:
         if is_batch:
             usd_per_million *= self._batch_factor(provider, model)
         return int((usd_per_million * _PER_TOKEN).to_integral_value(ROUND_CEILING))
-
-    def is_known(self, provider: str, model: str, kind: Kind) -> bool:
-        """Return whether the table has a price for a model."""
-        return self._listed(provider, model, kind) is not None
 
     def _price_of(self, provider: str, model: str, kind: Kind) -> tuple[Decimal, Decimal]:
         """Return the price of a token read and of a token written."""

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 class Excerpt:
     """A text that others wrote, on its way into a prompt.
 
-    Attributes:
-        source: where it is from, such as `item:65f…`, `brain:7` or `department:legal`.
-        text: what it says.
+    `source`: where it is from, such as `item:65f…`, `brain:7` or `department:legal`.
     """
 
     source: str

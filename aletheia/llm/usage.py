@@ -41,11 +41,7 @@ _TWO_DAYS_S: Final = 172_800
 class Spending:
     """Reserves, settles and records calls in one store.
 
-    Args:
-        documents: the store, open and durable.
-        prices: what calls cost.
-        limits: the budgets.
-        clock: Unix time, seconds.
+    `documents`: the store, open and durable. `clock`: Unix time, seconds.
     """
 
     def __init__(
@@ -128,24 +124,12 @@ class Spending:
         """Return the budgets of today, and those of a run if one is named."""
         return await self._budgets.list_usage(run_id)
 
-    async def check(self, run_id: str | None = None) -> None:
-        """Check that something is left of every budget.
-
-        Raises:
-            BudgetExceeded: one is spent.
-        """
-        for usage in await self.budgets(run_id):
-            if usage.is_spent and usage.limit is not None:
-                raise BudgetExceeded(usage.name, usage.limit, usage.spent, 0, usage.until)
-
     async def room(self, call: Call, tokens: Sequence[int]) -> int:
         """Return for how many inputs of a call, from the first, every budget has room now.
 
         Nothing is reserved.
 
-        Args:
-            call: what would be sent.
-            tokens: of each input, at most.
+        `tokens`: of each input, at most.
 
         Raises:
             BudgetExceeded: not even for the first.
@@ -172,16 +156,6 @@ class Spending:
                 )
             room = min(room, fitting)
         return room
-
-    async def reservations(self, key: str) -> list[Reservation]:
-        """Return what is still reserved under a key, to settle after a crash, oldest first."""
-        where = {"key": key, "state": UsageState.RESERVED}
-        found = await self._documents.find(USAGE, where, sort="at")
-        return [
-            Reservation(record.id, record.call, record.tokens, record.nanousd, document["day"])
-            for document in found
-            for record in [read_record(document)]
-        ]
 
     async def records(self, run_id: str, *, limit: int | None = None) -> list[UsageRecord]:
         """Return the calls of a run, oldest first."""

@@ -1,6 +1,6 @@
 """Calls to models as they are recorded."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -23,15 +23,7 @@ class UsageState(StrEnum):
 class Call:
     """A call to a model.
 
-    Attributes:
-        key: of what is asked; a call repeated after a crash has the same.
-        provider: such as `openai`.
-        model: such as `text-embedding-3-small`.
-        kind: what for.
-        run_id: the run it belongs to: a shift, or a gather run with its retries and resumes.
-        task_id: the task it belongs to, where it is only one.
-        is_batch: sent at the batch price.
-        is_mock: made up, not called.
+    `provider`: such as `openai`. `model`: such as `text-embedding-3-small`.
     """
 
     key: str
@@ -49,8 +41,6 @@ class Reservation:
     """What is reserved for a call.
 
     Attributes:
-        id: of its record.
-        call: the call.
         tokens: upper estimate.
         nanousd: upper estimate.
         day: the UTC day it is charged to, as `2026-11-21`.
@@ -67,14 +57,7 @@ class Reservation:
 class UsageRecord:
     """The record of one call.
 
-    Attributes:
-        id: its own.
-        call: the call.
-        state: its state; the figures are the estimate until it is settled.
-        tokens: what it used.
-        nanousd: what that cost.
-        at: when it was reserved, or recorded.
-        settled_at: when it was settled or released.
+    `state`: its state; the figures are the estimate until it is settled.
     """
 
     id: str
@@ -88,14 +71,7 @@ class UsageRecord:
 
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
-    """All settled calls of one kind to one model.
-
-    Attributes:
-        calls: how many.
-        tokens: what they used.
-        nanousd: what they cost.
-        is_mock: whether they were made up.
-    """
+    """All settled calls of one kind to one model."""
 
     provider: str
     model: str
@@ -108,22 +84,14 @@ class UsageTotal:
 
 def record_document(reservation: Reservation, state: UsageState, at: float) -> Document:
     """Return the document of a call that is reserved or recorded."""
-    call, tokens = reservation.call, reservation.tokens
     figures = {
-        "tokens_in": tokens.input,
-        "tokens_out": tokens.output,
+        "tokens_in": reservation.tokens.input,
+        "tokens_out": reservation.tokens.output,
         "nanousd": reservation.nanousd,
     }
     return {
         "_id": reservation.id,
-        "key": call.key,
-        "provider": call.provider,
-        "model": call.model,
-        "kind": call.kind,
-        "run_id": call.run_id,
-        "task_id": call.task_id,
-        "is_batch": call.is_batch,
-        "is_mock": call.is_mock,
+        **asdict(reservation.call),
         "state": state,
         **figures,
         "estimate": figures,
@@ -138,16 +106,7 @@ def read_record(document: Document) -> UsageRecord:
     settled_at = document["settled_at"]
     return UsageRecord(
         id=document["_id"],
-        call=Call(
-            key=document["key"],
-            provider=document["provider"],
-            model=document["model"],
-            kind=document["kind"],
-            run_id=document["run_id"],
-            task_id=document["task_id"],
-            is_batch=document["is_batch"],
-            is_mock=document["is_mock"],
-        ),
+        call=Call(**{part.name: document[part.name] for part in fields(Call)}),
         state=UsageState(document["state"]),
         tokens=Tokens(document["tokens_in"], document["tokens_out"]),
         nanousd=document["nanousd"],

@@ -21,9 +21,10 @@ from aletheia.items.departments import Department
 from aletheia.llm.answers import AnswerLog
 from aletheia.llm.asking import AskPlan, ask_once, check_finish
 from aletheia.llm.faults import Fault
+from aletheia.llm.json_text import UnreadableAnswer
 from aletheia.llm.messages import Completion
 from aletheia.llm.ports import ChatModel
-from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer, read_answer
+from aletheia.llm.structured import MAX_ERROR_CHARS, read_answer
 from aletheia.quality.prompts.judge_quality import (
     FORM,
     VOTES,
@@ -239,7 +240,7 @@ async def _collect(
 
 def _read_vote(step: str, completion: Completion) -> Vote:
     check_finish(completion)
-    answer = read_answer(completion.text, JudgedQuality)
+    answer = read_answer(completion.text, JudgedQuality, is_cut_off=completion.finish == "length")
     judged: dict[Part, JudgedPart] = {part: getattr(answer, part) for part in PARTS}
     return Vote(
         step=step,

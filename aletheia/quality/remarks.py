@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from aletheia.errors import AletheiaError
 from aletheia.llm.asking import check_finish
 from aletheia.llm.faults import Fault
+from aletheia.llm.json_text import UnreadableAnswer
 from aletheia.llm.messages import Completion
-from aletheia.llm.structured import MAX_ERROR_CHARS, UnreadableAnswer, explain, find_json
+from aletheia.llm.structured import MAX_ERROR_CHARS, explain, find_json
 from aletheia.quality.aspects import WHOLE
 from aletheia.quality.prompts.evaluate_department import (
     MAX_REMARKS,
@@ -82,7 +83,9 @@ class Remarks:
                 raise outcome
             self.is_mock = outcome.is_mock
             check_finish(outcome)
-            found = find_json(outcome.text, accept=_has_remarks)
+            found = find_json(
+                outcome.text, accept=_has_remarks, is_cut_off=outcome.finish == "length"
+            )
             if found.is_cut:
                 # Its last id may be another one than was meant.
                 raise UnreadableAnswer("half_json", "the JSON ends in the middle")

@@ -18,12 +18,7 @@ BlockT = TypeVar("BlockT", bound=Block)
 
 @dataclass(frozen=True, slots=True)
 class LoadedBlock(Generic[BlockT]):
-    """A block, and what tells it from an earlier version of itself.
-
-    Attributes:
-        block: the credentials.
-        key: type, document and time of its last update.
-    """
+    """A block, and what tells it from an earlier version of itself."""
 
     block: BlockT
     key: Key

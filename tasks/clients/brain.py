@@ -19,11 +19,7 @@ from tasks.session import current_session
 
 
 async def get_brain() -> BrainService | IndexedBrain:
-    """Return the Brain that is configured: a service, else what is kept here. Not open yet.
-
-    Raises:
-        Misconfigured: an address or a key cannot be right, or see `get_item_embedder`.
-    """
+    """Return the Brain that is configured: a service, else what is kept here. Not open yet."""
     clients, loaded = current_session().clients, await load_block(BrainCredentials)
     model = await get_item_model()
 
@@ -36,14 +32,7 @@ async def get_brain() -> BrainService | IndexedBrain:
 
 
 async def get_indexed_brain(*, draws_edges: bool = True) -> IndexedBrain:
-    """Return the Brain that is kept here, never a client of a service. Not open yet.
-
-    Args:
-        draws_edges: whether what it indexes is linked to its neighbours.
-
-    Raises:
-        Misconfigured: the address of Neo4j cannot be right, or see `get_item_embedder`.
-    """
+    """Return the Brain that is kept here, never a client of a service. Not open yet."""
     session, loaded = current_session(), await load_block(BrainCredentials)
     model = await get_item_model()
 
@@ -63,11 +52,7 @@ async def get_indexed_brain(*, draws_edges: bool = True) -> IndexedBrain:
 
 
 async def get_brain_graph() -> BrainGraph:
-    """Return what keeps the Brain here. Not open yet: it may be out of reach.
-
-    Raises:
-        Misconfigured: the address of Neo4j cannot be right.
-    """
+    """Return what keeps the Brain here. Not open yet: it may be out of reach."""
     clients, loaded = current_session().clients, await load_block(BrainCredentials)
 
     async def build() -> BrainGraph:

@@ -6,6 +6,7 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.mock.judge import WRITERS
 from aletheia.errors import Misconfigured
 from aletheia.llm.ports import ChatModel
+from aletheia.llm.room import RoomyChat
 from aletheia.settings import DEFAULT_LLM_MODELS
 from blocks import LLMCredentials
 from tasks.clients.blocks import load_block
@@ -30,10 +31,14 @@ async def get_chat() -> ChatModel:
             raise Misconfigured("LLM_PROVIDER", reason)
         return await session.clients.build(("mock chat",), _build_mock)
 
-    async def build() -> "OpenAIChat":
+    async def open_client() -> "OpenAIChat":
         return loaded.block.get_client(guard=await get_meter())
 
-    return await session.clients.open(("chat", session.run_id, *loaded.key), build)
+    async def build() -> RoomyChat:
+        return RoomyChat(await session.clients.open(("chat client", *key), open_client))
+
+    key = (session.run_id, *loaded.key)
+    return await session.clients.build(("chat", *key), build)
 
 
 async def get_default_model() -> str:

@@ -100,11 +100,7 @@ async def get_item_embedder() -> Embedder:
 
 
 async def get_item_model() -> ItemModel:
-    """Return the model that embeds items.
-
-    Raises:
-        Misconfigured: see `get_item_embedder`.
-    """
+    """Return the model that embeds items."""
     embedder, settings = await get_item_embedder(), current_session().settings.embedding
     asked = embedder.canonical_model(None)
     # Vectors that mean nothing are never taken for those of the model itself.

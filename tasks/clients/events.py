@@ -2,6 +2,7 @@
 
 from aletheia.adapters.events.redis import RedisEvents
 from aletheia.adapters.events.webhook import Webhooks
+from aletheia.errors import Misconfigured
 from aletheia.events.ports import REDIS, WEBHOOK, EventSink
 from blocks import EventCredentials
 from tasks.clients.blocks import load_block
@@ -14,7 +15,6 @@ async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
 
     Raises:
         InvalidTask: `invalid_webhook_url`.
-        Misconfigured: Redis's address cannot be right, or there is no key for signatures.
     """
     sinks: dict[str, EventSink] = {PREFECT: await get_prefect_events()}
     if (redis := await get_redis_events()) is not None:
@@ -24,6 +24,22 @@ async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
         webhooks.check(webhook_url)
         sinks[WEBHOOK] = webhooks
     return sinks
+
+
+async def get_event_sink(kind: str) -> EventSink:
+    """Return what sends events to receivers of a kind.
+
+    Raises:
+        Misconfigured: it is not set up.
+    """
+    if kind == PREFECT:
+        return await get_prefect_events()
+    if kind != REDIS:
+        return await get_webhooks()
+    redis = await get_redis_events()
+    if redis is None:
+        raise Misconfigured("REDIS_URL", "is not set")
+    return redis
 
 
 async def get_prefect_events() -> PrefectEvents:
@@ -36,11 +52,7 @@ async def get_prefect_events() -> PrefectEvents:
 
 
 async def get_redis_events() -> RedisEvents | None:
-    """Return what publishes events on Redis, if there is one.
-
-    Raises:
-        Misconfigured: Redis's address cannot be right.
-    """
+    """Return what publishes events on Redis, if there is one."""
     clients, loaded = current_session().clients, await load_block(EventCredentials)
 
     async def build() -> RedisEvents | None:
@@ -51,11 +63,7 @@ async def get_redis_events() -> RedisEvents | None:
 
 
 async def get_webhooks() -> Webhooks:
-    """Return what posts events to webhooks.
-
-    Raises:
-        Misconfigured: there is no key for signatures.
-    """
+    """Return what posts events to webhooks."""
     loaded = await load_block(EventCredentials)
 
     async def build() -> Webhooks:

@@ -62,8 +62,7 @@ async def build_gather_deps(order: RunOrder) -> GatherDeps:
 async def build_emitter(notify: Callable[[], object] = lambda: None) -> EventEmitter:
     """Build what adds the events of a run to the log.
 
-    Args:
-        notify: called whenever events were added.
+    `notify`: called whenever events were added.
     """
     mock = MOCK_MODEL if (await get_chat()).is_mock else None
     model = await get_default_model()

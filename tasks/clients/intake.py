@@ -23,8 +23,7 @@ log = logging.getLogger("aletheia.intake")
 async def begin_shift(shift_seconds: float | None) -> Shift:
     """Begin the shift of this run; a resumed run goes on with the one it began first.
 
-    Args:
-        shift_seconds: its length; `None` takes it from the settings.
+    `shift_seconds`: its length; `None` takes it from the settings.
     """
     log.info("embedding by %s", await choose_mode())
     settings = current_session().settings

@@ -9,7 +9,7 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
 import orjson
@@ -59,10 +59,13 @@ class ChatSeen:
 
 
 @dataclass(slots=True)
-class _Reply:
+class ChatReply:
+    """An answer: its content, why it ended, and other parts of its message."""
+
     content: Any
-    finish: str | None
-    refusal: str | None
+    finish: str | None = "stop"
+    refusal: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class FakeChatServer(Faults):
@@ -79,6 +82,7 @@ class FakeChatServer(Faults):
         takes_temperature: whether it lets itself be told one.
         max_prompt_tokens: most tokens it reads.
         write: makes the text of an answer to a request's body.
+        shape: makes an answer of that text.
         counts_usage: whether it says how many tokens were used.
         delay_s: how long every answer takes.
         meanwhile: what happens before an answer is given.
@@ -96,18 +100,25 @@ class FakeChatServer(Faults):
         self.takes_temperature = True
         self.max_prompt_tokens = 100_000
         self.write: Callable[[Mapping[str, Any]], str] = lambda _: items_text(8)
+        self.shape: Callable[[str], ChatReply] = ChatReply
         self.counts_usage = True
         self.delay_s = 0.0
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.requests: list[ChatSeen] = []
         self.in_flight = 0
         self.max_in_flight = 0
-        self._replies: deque[_Reply] = deque()
+        self._replies: deque[ChatReply] = deque()
         self._runner: web.ServerRunner | None = None
 
-    def say(self, *contents: Any, finish: str | None = "stop", refusal: str | None = None) -> None:
-        """Answer the next requests with these contents."""
-        self._replies += [_Reply(content, finish, refusal) for content in contents]
+    def say(
+        self,
+        *contents: Any,
+        finish: str | None = "stop",
+        refusal: str | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Answer the next requests with these contents, and more parts of the message."""
+        self._replies += [ChatReply(content, finish, refusal, more or {}) for content in contents]
 
     async def start(self) -> str:
         """Listen on a free port of 127.0.0.1 and give the root of the API."""
@@ -153,8 +164,9 @@ class FakeChatServer(Faults):
         )
         if refusal is not None:
             return refusal
-        reply = self._replies.popleft() if self._replies else _Reply(self.write(body), "stop", None)
+        reply = self._replies.popleft() if self._replies else self.shape(self.write(body))
         message = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
+        message |= reply.more
         answer: dict[str, Any] = {
             "id": "gen-1",
             "object": "chat.completion",

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,8 @@ from prefect.exceptions import CancelledRun
 from prefect.states import Cancelling, Completed, Running
 
 from aletheia.adapters.content.embedded import EmbeddedContent
+from aletheia.adapters.mock.embedder import MockEmbedder
+from aletheia.analysis.ports import Embedded
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured, Refused
 from aletheia.events.log import EventLog, SavedEvent
@@ -32,10 +34,12 @@ from blocks import (
     StoreCredentials,
 )
 from flows.gather import automated_gather_creation
+from flows.replay_events import replay_events
 from tasks.cancelling import RunCancelled
 from tests.fakes.departments import FakeDepartments
 from tests.fakes.payload_cms import FakePayload, serve_fake_payload
 from tests.fakes.webhook import serve_fake_webhook
+from tests.flows.command_line import command, run_command
 from tests.flows.conftest import artifacts, last_run
 
 NAME = "automated_gather_creation"
@@ -119,7 +123,7 @@ async def test_a_run_fills_its_departments_and_says_what_it_did(shop: Shop):
     (page,) = await artifacts("gather-report", run.id)
     assert f"**{len(items)} items**" in str(page.data)
     assert "| Support |" in str(page.data)
-    assert "were skipped" in str(page.data)
+    assert "What was skipped" in str(page.data)
     assert "minQualityThreshold" in str(page.data)
     (table,) = await artifacts("gather-duplicates", run.id)
     assert str(table.description).startswith("**0 items**")
@@ -332,3 +336,65 @@ async def test_a_hostile_project_id_is_refused(shop: Shop):
 
 async def _never_asked(run_id: str) -> HolderState:
     raise AssertionError(run_id)
+
+
+async def test_a_run_without_departments_says_why(shop: Shop, caplog: pytest.LogCaptureFixture):
+    shop.payload.documents.clear()
+    report = await shop.gather()
+    assert (report.status, report.summary) == ("completed", ())
+    run = await last_run(NAME)
+    assert run.state is not None
+    assert run.state.is_completed()
+    assert "No department takes part in gathering" in str(run.state.message)
+    assert "set PAYLOAD_API_KEY" in str(run.state.message)
+    (page,) = await artifacts("gather-report", run.id)
+    assert "No department takes part in gathering" in str(page.data)
+    assert r"set PAYLOAD\_API\_KEY" in str(page.data)
+    assert "set PAYLOAD_API_KEY" in caplog.text
+
+
+async def test_documents_that_cannot_be_embedded_block_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    embed = MockEmbedder.embed
+
+    async def refuse(
+        self: MockEmbedder, model: str, texts: Sequence[str]
+    ) -> AsyncGenerator[Sequence[Embedded]]:
+        async for answers in embed(self, model, texts):
+            yield [
+                Embedded(answer.index, InvalidTask("refused_input", "it is refused"))
+                if "poison" in texts[answer.index]
+                else answer
+                for answer in answers
+            ]
+
+    monkeypatch.setattr(MockEmbedder, "embed", refuse)
+    theirs = [SavedItem("theirs", "A document of theirs."), SavedItem("bad", "It is poison.")]
+    await shop.content.insert_items(theirs)
+    report = await shop.gather(max_iterations=2)
+    assert report.items_created > 0
+    (page,) = await artifacts("gather-report", (await last_run(NAME)).id)
+    assert "document 'bad' is compared with nothing" in str(page.data).replace("\\", "")
+
+
+async def test_dead_events_are_listed_and_sent_once_more(shop: Shop):
+    async with serve_fake_webhook() as webhook:
+        webhook.fail_next(410, 410)
+        await shop.gather(max_iterations=1, webhook_url=f"{webhook.url}?token=s3cret")
+        lost = {"shop:1", "shop:2"}
+        listed = await command("webhooks", "--json")
+        assert listed.exit_code == 0, listed.output
+        rows = json.loads(listed.stdout)
+        assert {row["id"] for row in rows} == lost
+        assert {row["code"] for row in rows} == {"refused"}
+        assert "department_started" in {row["type"] for row in rows}
+        assert "s3cret" not in listed.output
+        webhook.fail_next(410)
+        result = await run_command(replay_events, "webhooks", "--replay", "shop:1")
+        assert result.exit_code == 1
+        assert "shop:1: refused" in result.output
+        result = await run_command(replay_events, "webhooks", "--replay", "all")
+        assert result.exit_code == 0, result.output
+        assert webhook.ids.count("shop:2") == webhook.ids.count("shop:1") == 1
+        assert json.loads((await command("webhooks", "--json")).stdout) == []

@@ -17,7 +17,8 @@ from pydantic import SecretStr
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import BrainDepartment
 from aletheia.documents import Change, Update
-from aletheia.events.delivery import DEAD_EVENTS, FanOut
+from aletheia.events.dead_events import DEAD_EVENTS
+from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
 from aletheia.events.turn import CURSORS
 from aletheia.gather.models import RunOrder
@@ -32,7 +33,7 @@ from aletheia.store.format import FORMAT, META
 from blocks import EventCredentials, OpenAICredentials
 from flows.gather import automated_gather_creation
 from flows.sweep import sweep
-from tasks.sweep import SweepFailed, SweepReport, part_names
+from tasks.sweep import PARTS, SweepFailed, SweepReport
 from tests.aletheia.events.event_processes import finished, iterated, started
 from tests.fakes.departments import FakeDepartments, make_department
 from tests.fakes.event_sink import FakeSink
@@ -50,7 +51,7 @@ async def run_sweep() -> dict[str, dict[str, int]]:
     """Sweep; give what each part did, without those that did nothing."""
     report = await cast("Awaitable[object]", sweep())
     assert isinstance(report, SweepReport)
-    assert [outcome.part for outcome in report.parts] == part_names()
+    assert [outcome.part for outcome in report.parts] == list(PARTS)
     return {outcome.part: outcome.done for outcome in report.parts if outcome.done}
 
 
@@ -73,7 +74,7 @@ async def test_with_nothing_to_do_every_part_says_so(studio: Studio):
     assert await run_sweep() == {}
     rows = await table(await last_run("sweep"))
     assert [(row["part"], row["what"]) for row in rows] == [
-        (name, "nothing to do") for name in part_names()
+        (name, "nothing to do") for name in PARTS
     ]
 
 

@@ -28,6 +28,7 @@ from deployments.decisions import read_duplicates, show_duplicates
 from flows.gather import automated_gather_creation
 from flows.undo import undo_duplicate
 from tests.fakes.payload_cms import serve_fake_payload
+from tests.flows.command_line import run_command
 from tests.flows.conftest import artifacts, last_run
 
 NAME = "automated_gather_creation"
@@ -144,7 +145,7 @@ async def test_the_command_lists_what_was_dropped_and_has_it_back(store: StoreCr
     dropped, matches = await asyncio.to_thread(read_duplicates, "shop", 1000)
     assert {decision.id for decision in dropped} == {row["decision"] for row in rows}
     chosen = dropped[0].id
-    result = await asyncio.to_thread(CliRunner().invoke, app, ["gather", "undo", "shop", chosen])
+    result = await run_command(undo_duplicate, "gather", "undo", "shop", chosen)
     assert result.exit_code == 0, result.output
     assert dropped[0].item.id in result.output
     again, _ = await asyncio.to_thread(read_duplicates, "shop", 1)
@@ -173,9 +174,7 @@ async def test_what_cannot_be_undone_fails_its_run_with_a_code(store: StoreCrede
     run = await last_run("undo_duplicate")
     assert run.state is not None
     assert run.state.is_failed()
-    result = await asyncio.to_thread(
-        CliRunner().invoke, app, ["gather", "undo", "shop", rows[0]["decision"]]
-    )
+    result = await run_command(undo_duplicate, "gather", "undo", "shop", rows[0]["decision"])
     assert result.exit_code == 1
     assert "the same text is saved already" in result.output
 

@@ -62,8 +62,8 @@ COVERED_BY = {
         *("intake/bulk/settling", "intake/bulk/submission", "intake/bulk/turn"),
     ),
     "tests/aletheia/llm": (
-        *("llm/answers", "llm/asking", "llm/budgets", "llm/calls", "llm/faults", "llm/ports"),
-        *("llm/quoting", "llm/usage_records"),
+        *("llm/answers", "llm/asking", "llm/budgets", "llm/calls", "llm/faults"),
+        *("llm/json_text", "llm/ports", "llm/quoting", "llm/usage_records"),
     ),
     "tests/aletheia/quality": (
         *("quality/aspects", "quality/evaluation_report", "quality/evaluation_store"),

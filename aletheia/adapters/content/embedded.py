@@ -24,9 +24,8 @@ class EmbeddedContent(EmbeddedDocuments):
     What listing and counting take is in a document's body, the rest in its payload: it is read
     only where it is asked for.
 
-    Args:
-        directory: of all data; each project has one below `gather`.
-        project_id: `[A-Za-z0-9_-]{1,48}`.
+    `directory`: of all data; each project has one below `gather`. `project_id`:
+    `[A-Za-z0-9_-]{1,48}`.
 
     Raises:
         InvalidTask: `invalid_project_id`.

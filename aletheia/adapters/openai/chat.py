@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from aletheia.adapters.embedding.parts import TOO_LONG, says_too_long
 from aletheia.adapters.http_answers import as_object, as_text
+from aletheia.adapters.openai.message import read_content, read_message
 from aletheia.adapters.openai.wire import Api, ErrorAnswer, is_count, read_late_error
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Refused
 from aletheia.llm.calls import CallPlan, Guard, unguarded
@@ -39,6 +40,8 @@ _MAX_NAME: Final = 256
 _FINISHES: Final[Mapping[str, Finish]] = {
     "stop": "stop",
     "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
     "content_filter": "refused",
 }
 
@@ -218,10 +221,11 @@ class OpenAIChat:
         if not message:
             reason = "a choice without a message" if first else "no choice to take"
             raise BadAnswer(self.provider, reason, status=HTTPStatus.OK)
-        text, refusal = _text_of(message.get("content")), _text_of(message.get("refusal"))
-        finish: Finish = _FINISHES.get(as_text(choice.get("finish_reason")), "other")
+        finish: Finish = _FINISHES.get(as_text(choice.get("finish_reason")).lower(), "other")
+        text = read_message(message, is_done=finish != "length")
+        refusal = read_content(message.get("refusal"))
         used = _read_used(answer)
-        ran = _text_of(answer.get("model"))[:_MAX_NAME]
+        ran = as_text(answer.get("model"))[:_MAX_NAME]
         return Completion(
             text=text,
             finish="refused" if refusal else finish,
@@ -264,14 +268,6 @@ def _format_of(request: ChatRequest, dialect: _Dialect) -> dict[str, Any] | None
         return {"type": "json_object"}
     schema = {"name": request.form.name, "strict": True, "schema": request.form.schema}
     return {"type": "json_schema", "json_schema": schema}
-
-
-def _text_of(content: object) -> str:
-    """Read a message's text; some servers give it in parts."""
-    if isinstance(content, list):
-        parts = cast("list[object]", content)
-        return "".join(as_text(as_object(part).get("text")) for part in parts)
-    return as_text(content)
 
 
 def _read_used(answer: Mapping[str, Any]) -> Tokens | None:

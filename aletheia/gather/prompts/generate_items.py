@@ -1,8 +1,8 @@
 """Asking a model for a batch of items for one department (SPEC §4, Generation)."""
 
 import zlib
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
@@ -48,12 +48,7 @@ FORM: Final = form_of(GeneratedItems, "generated_items")
 
 @dataclass(frozen=True, slots=True)
 class Angle:
-    """A point of view from which a batch is written.
-
-    Attributes:
-        name: short.
-        wish: what the items are about, part of a sentence.
-    """
+    """A point of view from which a batch is written."""
 
     name: str
     wish: str
@@ -90,9 +85,7 @@ def angle_of(department: Department, number: int) -> tuple[Angle, Angle]:
 
     Departments begin at different angles, so that a run over many of them varies its themes.
 
-    Args:
-        department: the department.
-        number: of the batch, from 1.
+    `number`: of the batch, from 1.
     """
     turn = zlib.crc32(department.id.encode()) % len(ANGLES) + number - 1
     return ANGLES[turn % len(ANGLES)], LENSES[turn // len(ANGLES) % len(LENSES)]
@@ -100,40 +93,10 @@ def angle_of(department: Department, number: int) -> tuple[Angle, Angle]:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a further round has to repair.
-
-    Attributes:
-        error: what was wrong with the last answer.
-        kept: valid items of earlier rounds.
-    """
+    """What a further round has to repair."""
 
     error: str
     kept: Sequence[Item] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """The messages for a batch, and what they quote.
-
-    Attributes:
-        messages: system and user.
-        sources: of the quoted excerpts, in order.
-        context_tokens: estimated tokens of those excerpts.
-        left_out: how many excerpts did not fit.
-    """
-
-    messages: tuple[Message, ...]
-    sources: tuple[str, ...]
-    context_tokens: int
-    left_out: int
-
-
-@dataclass(slots=True)
-class _Selection:
-    texts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    sources: list[str] = field(default_factory=list[str])
-    tokens: int = 0
-    left_out: int = 0
 
 
 def build_prompt(
@@ -143,44 +106,25 @@ def build_prompt(
     *,
     count: int,
     max_context_tokens: int,
-    language: str | None = None,
     repair: Repair | None = None,
-    count_tokens: Callable[[str], int] = estimate_tokens,
-) -> Prompt:
-    """Build the messages that ask for a batch.
+) -> tuple[Message, ...]:
+    """Build the messages that ask for a batch: of the system, and of the user.
 
-    Args:
-        department: the department.
-        number: of the batch, from 1; chooses the angle.
-        context: what the prompt may quote.
-        count: items asked for; with a `repair`, those that are still missing.
-        max_context_tokens: bound on all excerpts together.
-        language: ISO 639-1 code of the language to write in; `None` is the department's own.
-        repair: what was wrong with the last answer.
-        count_tokens: estimates the tokens of a text.
+    `number`: of the batch, from 1; chooses the angle. `count`: items asked for; with a `repair`,
+    those that are still missing. `max_context_tokens`: bound on all excerpts together.
     """
     angle, lens = angle_of(department, number)
-    selection = _select(context, max_context_tokens, count_tokens)
-    order = {
-        "batch": number,
-        "angle": angle.name,
-        "readers": lens.name,
-        "items": count,
-    }
+    texts = _select(context, max_context_tokens)
+    order = {"batch": number, "angle": angle.name, "readers": lens.name, "items": count}
     blocks = [
         quote("department", _describe(department)),
-        *(quote(name, texts) for name, texts in selection.texts.items() if texts),
+        *(quote(name, chosen) for name, chosen in texts.items()),
         quote("order", order),
-        _task(count, angle, lens, language, quoted=selection.texts),
+        _task(count, angle, lens, quoted=texts),
     ]
     if repair is not None:
         blocks += _repair_blocks(repair)
-    return Prompt(
-        messages=(Message("system", _SYSTEM), Message("user", "\n\n".join(blocks))),
-        sources=tuple(selection.sources),
-        context_tokens=selection.tokens,
-        left_out=selection.left_out,
-    )
+    return Message("system", _SYSTEM), Message("user", "\n\n".join(blocks))
 
 
 _SYSTEM: Final = f"""\
@@ -214,20 +158,13 @@ _USES: Final = {
 }
 
 
-def _task(
-    count: int, angle: Angle, lens: Angle, language: str | None, *, quoted: Collection[str]
-) -> str:
+def _task(count: int, angle: Angle, lens: Angle, *, quoted: Collection[str]) -> str:
     items = "1 item" if count == 1 else f"{count} items"
-    tongue = (
-        "Write in the language of the department's description."
-        if language is None
-        else f"Write in the language with the ISO 639-1 code {language!r}."
-    )
     lines = [
         f"Write {items} for the department above, {lens.wish}.",
         f"All of them are about {angle.wish}.",
         *(use for kind, use in _USES.items() if kind in quoted),
-        tongue,
+        "Write in the language of the department's description.",
     ]
     return " ".join(lines)
 
@@ -247,24 +184,20 @@ def _repair_blocks(repair: Repair) -> list[str]:
     return blocks
 
 
-def _select(
-    context: PromptContext, max_tokens: int, count_tokens: Callable[[str], int]
-) -> _Selection:
+def _select(context: PromptContext, max_tokens: int) -> dict[str, list[str]]:
     """Choose the excerpts that fit, most important first, each shortened to its bound."""
-    selection = _Selection()
+    chosen: dict[str, list[str]] = {}
+    used = 0
     for kind, share in _SHARES:
         excerpts: Sequence[Excerpt] = getattr(context, kind)
-        left = int((max_tokens - selection.tokens) * share)
-        for place, excerpt in enumerate(excerpts):
+        left = int((max_tokens - used) * share)
+        for excerpt in excerpts:
             text = cut_text(clean_text(excerpt.text), MAX_EXCERPT_TOKENS)
-            tokens = count_tokens(text)
+            tokens = estimate_tokens(text)
             if tokens > left:
-                selection.left_out += len(excerpts) - place
                 break
-            if not text:
-                continue
-            left -= tokens
-            selection.tokens += tokens
-            selection.texts.setdefault(kind, []).append(text)
-            selection.sources.append(excerpt.source)
-    return selection
+            if text:
+                left -= tokens
+                used += tokens
+                chosen.setdefault(kind, []).append(text)
+    return chosen

@@ -505,3 +505,59 @@ async def test_the_fake_is_strict(payload: FakePayload, query: str) -> None:
         session.get(f"{payload.url}/api/departments?{query}") as bad,
     ):
         assert (good.status, bad.status) == (200, 400)
+
+
+@pytest.mark.parametrize("empty", ["", "  ", None])
+async def test_a_field_that_was_left_empty_is_a_missing_one(
+    payload: FakePayload, source: PayloadDepartments, empty: str | None
+) -> None:
+    payload.add(
+        "legal",
+        empty,
+        id=empty,
+        _id="65f000000000000000009999",
+        description=empty,
+        defaultModel=empty,
+        coordinationSettings={"minQualityThreshold": empty},
+    )
+    payload.add("sales", 1, coordinationSettings=empty)
+    found = await source.list_departments()
+    assert found.faults == ()
+    assert [department.slug for department in found.departments] == ["sales", "legal"]
+    sales, legal = found.departments
+    assert (legal.id, legal.description) == ("65f000000000000000009999", "")
+    assert (legal.default_model, legal.code_dep_number) == (None, None)
+    assert legal.quality_threshold == sales.quality_threshold == 80
+
+
+async def test_an_id_that_is_filled_wins_over_the_other_one(
+    payload: FakePayload, source: PayloadDepartments
+) -> None:
+    payload.add("legal", 1, id="7", _id="65f000000000000000009999")
+    (legal,) = (await source.list_departments()).departments
+    assert legal.id == "7"
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        (KEY, "check PAYLOAD_API_KEY and PAYLOAD_API_KEY_COLLECTION"),
+        (None, "set PAYLOAD_API_KEY"),
+    ],
+)
+async def test_no_documents_at_all_may_mean_that_the_key_is_not_known(
+    connect: Connect, key: str | None, advice: str
+) -> None:
+    found = await (await connect(api_key=key)).list_departments()
+    assert found.departments == ()
+    (warning,) = found.warnings
+    assert warning.endswith(f"where it does not know who asks: {advice}")
+
+
+async def test_documents_of_which_none_takes_part_say_nothing_about_the_key(
+    payload: FakePayload, connect: Connect
+) -> None:
+    payload.filters = False
+    payload.add("legal", 1, isActive=False)
+    found = await (await connect(api_key=KEY)).list_departments()
+    assert not any("PAYLOAD_API_KEY" in warning for warning in found.warnings)

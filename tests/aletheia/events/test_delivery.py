@@ -12,6 +12,7 @@ import pytest
 
 from aletheia.documents import Document, Documents
 from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, Refused, Unavailable
+from aletheia.events.dead_events import DeadEvents
 from aletheia.events.delivery import FanOut, Pace
 from aletheia.events.log import EventLog
 from aletheia.events.turn import CURSORS
@@ -35,6 +36,7 @@ class House:
         self.documents, self.clock = documents, clock
         self.log = EventLog(documents, clock=clock.both)
         self.redis, self.webhook = FakeSink(), FakeSink()
+        self.dead = DeadEvents(documents, self.log, clock=clock.both)
         self.pace = Pace(**pace)
         self.fan_out = self.another()
 
@@ -111,7 +113,7 @@ async def test_of_several_at_once_the_one_that_is_refused_is_given_up_alone(hous
     await house.tell(1, 4)
     assert await fan_out.feed() == 3
     assert batches.numbers == [1, 3, 4]
-    assert [letter.seq for letter in await fan_out.dead_events("p1")] == [2]
+    assert [letter.seq for letter in await house.dead.newest("p1")] == [2]
 
 
 async def test_events_gather_beside_a_run_and_are_all_sent_at_its_end(house: House):
@@ -297,7 +299,7 @@ async def test_an_event_that_is_refused_is_given_up_at_once_and_alone(
     house.webhook.fail_next(None, error)
     assert await house.fan_out.feed() == 2
     assert house.webhook.numbers == [1, 3]
-    (letter,) = await house.fan_out.dead_events("p1")
+    (letter,) = await house.dead.newest("p1")
     assert (letter.seq, letter.reason, letter.at) == (2, str(error), house.clock.now)
     assert "token" not in letter.receiver
 
@@ -312,10 +314,10 @@ async def test_what_could_not_be_sent_for_24_hours_is_given_up_and_nothing_young
     await house.fan_out.feed()
     house.clock.move(hours=11, minutes=59)
     await house.fan_out.feed()
-    assert await house.fan_out.dead_events() == []
+    assert await house.dead.newest() == []
     house.clock.move(minutes=11)
     await house.fan_out.feed()
-    assert [event.seq for event in await house.fan_out.dead_events()] == [2, 1], "newest first"
+    assert [event.seq for event in await house.dead.newest()] == [2, 1], "newest first"
     house.redis.fault = None
     house.clock.move(minutes=10)
     assert await house.fan_out.feed() == 1
@@ -330,7 +332,7 @@ async def test_what_waited_because_nobody_fed_it_is_not_given_up_at_the_first_fa
     house.clock.move(days=3)
     house.redis.fail_next(DOWN)
     await house.fan_out.feed()
-    assert await house.fan_out.dead_events() == []
+    assert await house.dead.newest() == []
     house.clock.move(minutes=1)
     assert await house.fan_out.feed() == 1
 
@@ -425,7 +427,7 @@ async def test_a_hostile_project_id_is_refused_by_a_stable_code(house: House, pr
     for refusing in (
         house.fan_out.subscribe(project_id, "r", "redis"),
         house.fan_out.feed(project_id),
-        house.fan_out.dead_events(project_id),
+        house.dead.newest(project_id),
     ):
         with pytest.raises(InvalidTask) as caught:
             await refusing
@@ -538,11 +540,11 @@ async def test_a_letter_of_an_event_that_reaches_its_receiver_after_all_is_taken
         await FanOut(dying, house.log, {"redis": house.redis}, clock=clock.both).feed()
     dying.is_lost = False
     await dying.close()
-    assert Counter(event.seq for event in await house.fan_out.dead_events()) == {1: 1}
+    assert Counter(event.seq for event in await house.dead.newest()) == {1: 1}
     house.redis.fault = None
     clock.move(minutes=10)
     assert await house.another().feed() == 1
-    assert await house.fan_out.dead_events() == []
+    assert await house.dead.newest() == []
 
 
 DAYS_30_S = 30 * 86_400.0
@@ -558,7 +560,7 @@ async def test_old_dead_letters_and_receivers_are_purged(house: House):
     assert await house.fan_out.purge(DAYS_30_S) == (0, 0)
     house.clock.move(days=11)
     assert await house.fan_out.purge(DAYS_30_S) == (1, 1)
-    assert await house.fan_out.dead_events() == []
+    assert await house.dead.newest() == []
     assert [cursor["receiver"] for cursor in await house.cursors()] == ["redis"]
 
 

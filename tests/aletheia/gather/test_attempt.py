@@ -1,22 +1,32 @@
 """The steps of an attempt, which flows and crash suites take."""
 
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
+from aletheia.errors import InvalidTask
 from aletheia.events.log import EventLog
 from aletheia.gather.attempt import Attempt
 from aletheia.gather.deps import GatherDeps
 from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.models import RunOrder
+from aletheia.gather.ports import Scored
 from aletheia.gather.progress import StopReason
+from aletheia.items.content import SavedItem
+from aletheia.items.project_items import ProjectItems
+from aletheia.items.vector_cache import VectorCache
 from tests.aletheia.gather.gather_runner import (
+    MODEL,
     PROJECT,
+    embed_words,
     holder_ended,
     make_deps,
     take_steps,
@@ -30,6 +40,7 @@ ORDER = RunOrder("run-1", PROJECT, "user-1", 4)
 class Desk:
     """A store, and attempts at the run that is in it."""
 
+    directory: Path
     documents: EmbeddedDocuments
     deps: GatherDeps
 
@@ -44,7 +55,7 @@ async def desk(tmp_path: Path) -> AsyncGenerator[Desk]:
     documents, content = EmbeddedDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)
     await documents.open()
     await content.open()
-    yield Desk(documents, make_deps(documents, content, MockChat()))
+    yield Desk(tmp_path, documents, make_deps(documents, content, MockChat()))
     await content.close()
     await documents.close()
 
@@ -141,3 +152,71 @@ async def test_a_run_that_is_cancelled_in_the_middle_of_a_step_is_closed_as_canc
     report = await attempt.close_cancelled()
     assert (report.status, report.iterations) == ("cancelled", 1)
     assert attempt.next_turn() is None
+
+
+async def test_an_attempt_logs_what_the_system_it_replaces_logged(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+):
+    attempt = await desk.open()
+    with caplog.at_level(logging.DEBUG, "aletheia.gather"):
+        while (turn := attempt.next_turn()) is not None:
+            while await attempt.find_stop_reason(turn) is None:
+                await take_steps(attempt, turn)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert ("INFO", "[AutoGather] Started dept Legal (threshold: 100%)") in lines
+    assert ("DEBUG", "[AutoGather] Generated 6 items in iteration 1") in lines
+    complete = "[AutoGather] Iteration 1 complete for dept Legal: 6 items, quality "
+    assert any(line.startswith(complete) for level, line in lines if level == "INFO")
+    assert ("WARNING", "[AutoGather] Max iterations (4) reached in dept Legal") in lines
+    started = [line for _, line in lines if "Started dept" in line]
+    assert len(started) == len(set(started))
+
+
+async def test_a_department_that_stagnates_is_warned_of(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+):
+    class Constant:
+        async def score(self, *_: object) -> Scored:
+            return Scored(42.5)
+
+    deps = replace(desk.deps, scorer=Constant())
+    order = replace(ORDER, max_iterations=50)
+    attempt = Attempt(deps, await deps.runs.open(order, three_departments(), holder_ended))
+    turn = attempt.next_turn()
+    assert turn is not None
+    while await attempt.find_stop_reason(turn) is None:
+        await take_steps(attempt, turn)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "[AutoGather] Quality stagnant at 42.5% for 3 iterations" in warnings
+
+
+async def test_documents_that_cannot_be_embedded_are_named_and_block_nothing(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+):
+    async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        if any("poison" in text for text in texts):
+            raise InvalidTask("refused_input", "it is refused")
+        return await embed_words(texts)
+
+    content = EmbeddedContent(desk.directory, PROJECT)
+    await content.open()
+    theirs = [SavedItem(f"theirs-{n}", f"Document {n} of theirs.") for n in range(30)]
+    poison = [SavedItem(f"poison-{n}", f"Some poison {n}.") for n in range(25)]
+    await content.insert_items([*theirs, *poison])
+    items = ProjectItems(content, VectorCache(content, MODEL), embed, MODEL)
+    deps = replace(desk.deps, items=items)
+    attempt = Attempt(deps, await deps.runs.open(ORDER, three_departments(), holder_ended))
+    turn = attempt.next_turn()
+    assert turn is not None
+    assert await attempt.find_stop_reason(turn) is None
+    await take_steps(attempt, turn)
+    await attempt.find_stop_reason(turn)
+    assert len(attempt.run.progress.departments[0].iterations) == 1
+    warnings = attempt.run.warnings
+    assert len(warnings) == 21
+    assert warnings[0].startswith("document 'poison-")
+    assert warnings[0].endswith("is compared with nothing, as it cannot be embedded: it is refused")
+    assert warnings[-1] == "more than 20 documents cannot be embedded"
+    assert (await deps.runs.load("run-1")).warnings == warnings
+    assert f"[AutoGather] {warnings[0]}" in caplog.text
+    await content.close()

@@ -15,6 +15,7 @@ from aletheia.items.departments import Department
 from aletheia.llm.messages import Completion, read_quoted
 from aletheia.llm.ports import ChatModel
 from aletheia.llm.quoting import Excerpt
+from aletheia.llm.room import RoomyChat
 from aletheia.llm.structured import MAX_ANSWER_CHARS, MAX_ERROR_CHARS
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
 from tests.fakes.openai_chat import item, items_text
@@ -79,9 +80,8 @@ async def test_a_good_answer_is_a_batch() -> None:
     assert [one.summary for one in batch.items] == [f"Case {n} is checked." for n in range(1, 9)]
     assert (batch.faults, batch.failure, batch.rounds) == ((), None, 1)
     assert (batch.asked, batch.model, batch.provider) == ("own-model", "own-model-2026", "scripted")
-    assert (batch.tokens_in, batch.tokens_out) == (100, 10)
-    assert (batch.is_fallback, batch.is_mock, batch.sources) == (False, False, ("item:1",))
-    assert batch.angle
+    assert not batch.is_mock
+    assert read_quoted(chat.prompts[0])["existing"] == ["Something else."]
     (request,) = chat.requests
     assert (request.model, request.max_tokens, request.temperature) == ("own-model", 4096, 0.8)
 
@@ -256,9 +256,6 @@ async def test_items_in_the_wrong_language_are_asked_for_again() -> None:
     assert (len(batch.items), batch.rounds) == (8, 2)
     assert codes(batch)[:1] == ["wrong_language"]
     assert "items.0 is in 'de', not in 'en'" in repair_of(chat.prompts[1])
-    set_to_german = GenerationPlan("m", language="de")
-    batch = await generate(ScriptedChat(german), plan=set_to_german, language_of=guess)
-    assert (len(batch.items), batch.faults) == (6, ())
 
 
 async def test_a_language_that_is_not_clear_is_no_fault() -> None:
@@ -278,13 +275,13 @@ async def test_the_default_writes_for_a_department_whose_model_does_not_exist(co
         "default-model",
         "default-model",
     ]
-    assert (len(batch.items), batch.is_fallback, batch.asked) == (8, True, "default-model")
+    assert (len(batch.items), batch.asked) == (8, "default-model")
 
 
 async def test_a_department_without_a_model_has_the_default() -> None:
     chat = ScriptedChat(items_text(8))
     batch = await generate(chat, about=department(default_model=None))
-    assert (batch.asked, batch.is_fallback) == ("default-model", False)
+    assert batch.asked == "default-model"
 
 
 async def test_a_default_that_does_not_exist_is_an_error() -> None:
@@ -298,10 +295,9 @@ async def test_a_default_that_does_not_exist_is_an_error() -> None:
 async def test_a_model_that_reads_less_is_told_less() -> None:
     many = [Excerpt(f"item:{n}", f"Item number {n} says something.") for n in range(1000)]
     chat = ScriptedChat(TOO_LONG, TOO_LONG, items_text(8))
-    batch = await generate(chat, context=PromptContext(existing=many))
+    await generate(chat, context=PromptContext(existing=many))
     counts = [len(read_quoted(prompt)["existing"]) for prompt in chat.prompts]
     assert counts[0] > 1.9 * counts[1] > 3.6 * counts[2]
-    assert len(batch.sources) == counts[2]
 
 
 async def test_a_model_that_reads_hardly_anything_is_an_error() -> None:
@@ -345,7 +341,7 @@ async def test_a_generation_that_is_done_again_asks_nobody_and_gives_the_same() 
     replies: Sequence[Reply] = (NO_MODEL, items_text(3), items_text(5, start=4))
     first = await generate(ScriptedChat(*replies), answers, context=context)
     assert await generate(ScriptedChat(), answers, context=context) == first
-    assert first.is_fallback
+    assert first.asked == "default-model"
 
 
 class Lost(Exception):
@@ -391,3 +387,44 @@ def test_a_list_without_a_name_is_understood() -> None:
         assert len(found.items) == 2
     for text in ('{"a": [1], "b": [2]}', "[1, 2]", '["only words"]', "[]"):
         assert read_items(completion(text)).faults[0].code == "wrong_shape"
+
+
+SPENT = completion("<think>They want items. Perhaps " + items_text(8), finish="length")
+
+
+async def test_a_model_that_has_no_room_for_its_answer_is_not_asked_in_the_same_way_again() -> None:
+    chat = ScriptedChat(SPENT)
+    batch = await generate(chat)
+    assert (batch.items, batch.rounds) == ((), 1)
+    assert batch.failure is not None
+    assert batch.failure.code == "no_room"
+    assert "10 tokens" in batch.failure.message
+
+
+async def test_more_room_is_asked_for_once() -> None:
+    chat = ScriptedChat(SPENT, SPENT)
+    batch = await generate(RoomyChat(chat))
+    assert (len(chat.requests), batch.rounds) == (2, 1)
+    chat = ScriptedChat(SPENT, items_text(8))
+    batch = await generate(RoomyChat(chat))
+    assert (len(batch.items), batch.rounds, batch.faults) == (8, 1, ())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param('{"response": %s}', id="below a key"),
+        pytest.param("[%s]", id="in a list of one"),
+        pytest.param('{"name": "generated_items", "arguments": %s}', id="as a call"),
+        pytest.param('{"data": {"result": %s}}', id="below two keys"),
+    ],
+)
+async def test_items_are_found_in_what_wraps_them(wrap: str) -> None:
+    batch = await generate(ScriptedChat(wrap % items_text(6)))
+    assert (len(batch.items), batch.faults) == (6, ())
+
+
+async def test_an_answer_that_ends_in_the_middle_gives_what_is_whole_in_it() -> None:
+    half = completion(items_text(7)[:-40], finish="length")
+    batch = await generate(ScriptedChat(half))
+    assert (len(batch.items), codes(batch)) == (6, ["invalid_item", "cut_answer"])

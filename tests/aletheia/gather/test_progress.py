@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aletheia.errors import InvalidTask
 from aletheia.gather.overrides import Overrides
 from aletheia.gather.progress import (
-    Circumstances,
     DepartmentProgress,
     Iteration,
     RunProgress,
     StopReason,
     allowance,
+    find_outer_reason,
+    find_unreadable,
     is_saturated,
     is_stalled,
     report,
@@ -22,6 +24,7 @@ from aletheia.gather.progress import (
     stop_reason,
 )
 from aletheia.items.departments import Department
+from aletheia.llm.budgets import BudgetUsage
 
 
 def department(number: int = 1) -> Department:
@@ -49,68 +52,78 @@ def progress(
     return RunProgress(max_iterations, (one, *others))
 
 
-ALL_AT_ONCE = Circumstances(
-    is_cancelled=True, is_token_budget_spent=True, is_cost_budget_spent=True, is_time_spent=True
-)
-
-
 @pytest.mark.parametrize(
-    ("state", "circumstances", "reason"),
+    ("state", "outer", "reason"),
     [
-        pytest.param(progress(), Circumstances(), None, id="goes on"),
+        pytest.param(progress(), None, None, id="goes on"),
         pytest.param(
-            progress(first=80), ALL_AT_ONCE, StopReason.THRESHOLD_REACHED, id="filled already"
+            progress(first=80),
+            StopReason.CANCELLED,
+            StopReason.THRESHOLD_REACHED,
+            id="filled already",
         ),
-        pytest.param(progress(first=79.999), Circumstances(), None, id="just below"),
+        pytest.param(progress(first=79.999), None, None, id="just below"),
         pytest.param(
-            progress(80.0), ALL_AT_ONCE, StopReason.THRESHOLD_REACHED, id="threshold comes first"
-        ),
-        pytest.param(progress(1), ALL_AT_ONCE, StopReason.CANCELLED, id="then cancellation"),
-        pytest.param(
-            progress(1),
-            replace(ALL_AT_ONCE, is_cancelled=False),
-            StopReason.TOKEN_BUDGET,
-            id="then tokens",
+            progress(80.0),
+            StopReason.CANCELLED,
+            StopReason.THRESHOLD_REACHED,
+            id="threshold comes first",
         ),
         pytest.param(
-            progress(1),
-            Circumstances(is_cost_budget_spent=True, is_time_spent=True),
-            StopReason.COST_BUDGET,
-            id="then cost",
+            progress(1), StopReason.CANCELLED, StopReason.CANCELLED, id="then cancellation"
         ),
         pytest.param(
             progress(0, 0, 0, max_iterations=3),
-            Circumstances(is_time_spent=True),
+            StopReason.TIME_BUDGET,
             StopReason.TIME_BUDGET,
             id="then time",
         ),
         pytest.param(
             progress(0, 0, 0, max_iterations=3),
-            Circumstances(),
+            None,
             StopReason.MAX_ITERATIONS_REACHED,
             id="then its iterations",
         ),
-        pytest.param(
-            progress(0, 0, 0), Circumstances(), StopReason.NO_IMPROVEMENT, id="then no improvement"
-        ),
+        pytest.param(progress(0, 0, 0), None, StopReason.NO_IMPROVEMENT, id="then no improvement"),
         pytest.param(
             progress(first=None),
-            Circumstances(is_time_spent=True),
+            StopReason.TIME_BUDGET,
             StopReason.TIME_BUDGET,
             id="over before it was scored",
         ),
         pytest.param(
             progress(first=None, max_iterations=0),
-            Circumstances(is_cancelled=True),
+            StopReason.CANCELLED,
             StopReason.NO_ITERATIONS_LEFT,
             id="none left",
         ),
     ],
 )
 def test_reasons_are_checked_in_order(
-    state: RunProgress, circumstances: Circumstances, reason: StopReason | None
+    state: RunProgress, outer: StopReason | None, reason: StopReason | None
 ):
-    assert stop_reason(state, 0, circumstances) == reason
+    assert stop_reason(state, 0, outer) == reason
+
+
+@pytest.mark.parametrize(
+    ("spent", "is_cancelled", "is_time_spent", "reason"),
+    [
+        ("", False, False, None),
+        ("TOKENS USD", True, True, StopReason.CANCELLED),
+        ("USD TOKENS", False, True, StopReason.TOKEN_BUDGET),
+        ("USD", False, True, StopReason.COST_BUDGET),
+        ("", False, True, StopReason.TIME_BUDGET),
+    ],
+)
+def test_what_stops_a_run_from_outside_is_checked_in_order(
+    spent: str, is_cancelled: bool, is_time_spent: bool, reason: StopReason | None
+):
+    budgets = [
+        BudgetUsage(f"BUDGET_{unit}_PER_RUN", 1, int(unit in spent), None)
+        for unit in ("USD", "TOKENS")
+    ]
+    found = find_outer_reason(budgets, is_cancelled=is_cancelled, is_time_spent=is_time_spent)
+    assert found == reason
 
 
 def test_saturation_is_checked_last():
@@ -167,6 +180,71 @@ def test_a_department_is_saturated_when_two_batches_in_a_row_keep_under_a_tenth(
     assert is_saturated(made) is saturated
 
 
+def unreadable(*failures: str, threshold: float = 80.0) -> DepartmentProgress:
+    """A department whose iterations failed like this; an empty text is a good one."""
+    made = tuple(
+        Iteration(n, 0 if failure else 6, 0 if failure else 6, (), float(n), failure)
+        for n, failure in enumerate(failures, 1)
+    )
+    return DepartmentProgress(department(), threshold, 0.0, iterations=made)
+
+
+@pytest.mark.parametrize(
+    ("failures", "reason"),
+    [
+        (("not_json",), None),
+        (("not_json", "no_room"), StopReason.UNREADABLE_ANSWERS),
+        (("not_json", "", "not_json"), None),
+        (("", "empty_answer", "too_few_items"), StopReason.UNREADABLE_ANSWERS),
+        (("refused", "refused"), None),
+        (("not_json", "content_refused"), None),
+    ],
+)
+def test_a_department_ends_when_two_iterations_in_a_row_got_no_usable_answer(
+    failures: tuple[str, ...], reason: StopReason | None
+):
+    assert stop_reason(RunProgress(50, (unreadable(*failures),)), 0) == reason
+
+
+@pytest.mark.parametrize(
+    ("earlier", "is_given_up"),
+    [
+        ([("x", "x")], False),
+        ([("x", "x"), ("x", "x")], True),
+        ([("x",), ("x", "x")], True),
+        ([("x", "x"), (), ("x", "x")], True),
+        ([("x", "x"), ("",), ("x", "x")], False),
+        ([("x", "x"), ("x", "x"), ("",)], False),
+        ([("refused", "refused"), ("x", "x")], False),
+    ],
+)
+def test_after_two_departments_in_a_row_nobody_is_asked(
+    earlier: list[tuple[str, ...]], is_given_up: bool
+):
+    fresh = DepartmentProgress(department(9), 80.0)
+    state = RunProgress(50, (*(unreadable(*failures) for failures in earlier), fresh))
+    position = len(earlier)
+    if is_given_up:
+        assert stop_reason(state, position) == StopReason.UNREADABLE_ANSWERS
+    else:
+        with pytest.raises(ValueError, match="has not been scored"):
+            stop_reason(state, position)
+    filled = state.with_department(position, replace(fresh, first_score=90.0))
+    assert stop_reason(filled, position) == StopReason.THRESHOLD_REACHED
+
+
+def test_a_run_is_in_vain_if_no_answer_could_be_used_or_it_gave_up_on_departments():
+    good, bad = unreadable("", ""), unreadable("not_json", "not_json")
+    given_up = DepartmentProgress(department(3), 80.0, reason=StopReason.UNREADABLE_ANSWERS)
+    none_left = DepartmentProgress(department(3), 80.0, reason=StopReason.NO_ITERATIONS_LEFT)
+    assert find_unreadable(RunProgress(50, (good, bad))) == ""
+    assert find_unreadable(RunProgress(50, ())) == ""
+    assert find_unreadable(RunProgress(50, (unreadable("refused"),))) == ""
+    said = find_unreadable(RunProgress(50, (good, bad, bad, given_up)))
+    assert said.startswith("no answer of a model could be used in 4 of 6 iterations")
+    assert "not_json" in find_unreadable(RunProgress(1, (unreadable("not_json"), none_left)))
+
+
 def test_a_department_may_use_what_those_to_come_do_not_need():
     assert allowance(progress(to_come=6), 0) == 44
     assert allowance(progress(1, 2, to_come=6), 0) == 44, "what it has used is part of it"
@@ -176,9 +254,9 @@ def test_a_department_may_use_what_those_to_come_do_not_need():
 
 
 def test_an_override_out_of_its_range_is_refused():
-    with pytest.raises(ValueError, match="at least 1, not 0"):
+    with pytest.raises(InvalidTask, match="at least 1, not 0"):
         Overrides(max_iterations=0)
-    with pytest.raises(ValueError, match=r"'legal' must be in 0\.\.100"):
+    with pytest.raises(InvalidTask, match=r"'legal' must be in 0\.\.100"):
         Overrides(thresholds={"legal": 100.5})
 
 
@@ -236,14 +314,14 @@ BATCHES = st.tuples(st.integers(0, 10), st.floats(0, 1), SCORES)
     max_iterations=st.integers(0, 30),
     firsts=st.lists(SCORES, min_size=8, max_size=8),
     outcomes=st.lists(BATCHES, max_size=40),
-    happens=st.lists(st.builds(Circumstances, is_time_spent=st.booleans()), max_size=40),
+    happens=st.lists(st.sampled_from([None, StopReason.TIME_BUDGET]), max_size=40),
 )
 def test_every_run_ends_within_its_iterations_and_leaves_one_to_each_department(
     departments: int,
     max_iterations: int,
     firsts: list[float],
     outcomes: list[tuple[int, float, float]],
-    happens: list[Circumstances],
+    happens: list[StopReason | None],
 ):
     state = RunProgress(
         max_iterations,
@@ -255,8 +333,8 @@ def test_every_run_ends_within_its_iterations_and_leaves_one_to_each_department(
         if one.first_score is None and allowance(state, position):
             one = replace(one, first_score=firsts[position])
             state = state.with_department(position, one)
-        circumstances = happens[steps] if steps < len(happens) else Circumstances()
-        reason = stop_reason(state, position, circumstances)
+        outer = happens[steps] if steps < len(happens) else None
+        reason = stop_reason(state, position, outer)
         if reason is None:
             generated, share, score = outcomes.pop() if outcomes else (8, 1.0, 0.0)
             done = Iteration(

@@ -16,7 +16,7 @@ from aletheia.errors import AletheiaError, InvalidTask, Unavailable
 from aletheia.gather.errors import LockLost, ProjectBusy, RunOver, RunSuperseded, UnknownRun
 from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.overrides import Overrides
-from aletheia.gather.progress import Circumstances, Iteration, StopReason, circumstances_of
+from aletheia.gather.progress import Iteration, StopReason, find_outer_reason
 from aletheia.gather.project_lock import LOCKS, HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.departments import DepartmentList
@@ -67,8 +67,8 @@ class Desk:
     async def open(self, order: RunOrder = ORDER) -> Run:
         return await self.runs.open(order, self.source, self.prefect)
 
-    def circumstances(self, run: Run, *budgets: BudgetUsage) -> Circumstances:
-        return circumstances_of(
+    def find_reason(self, run: Run, *budgets: BudgetUsage) -> StopReason | None:
+        return find_outer_reason(
             budgets,
             is_cancelled=run.is_cancel_requested,
             is_time_spent=self.runs.time_left_s(run) <= 0,
@@ -250,7 +250,7 @@ async def test_a_number_of_iterations_that_makes_no_sense_is_refused_at_once(des
         await desk.open(replace(ORDER, max_iterations=most))
     assert await desk.documents.find(LOCKS, {}) == []
     assert desk.source.listed == 0
-    with pytest.raises(ValueError, match=r"at (least 1|most 1,000,000), not"):
+    with pytest.raises(InvalidTask, match=r"at (least 1|most 1,000,000), not"):
         Overrides(max_iterations=most)
 
 
@@ -306,7 +306,7 @@ async def test_an_override_for_nobody_is_refused(desk: Desk):
     with pytest.raises(UnknownRun, match="'run-a'"):
         await desk.runs.override("run-a", Overrides(max_iterations=3))
     run = await desk.open()
-    with pytest.raises(ValueError, match="no department 'sales'"):
+    with pytest.raises(InvalidTask, match="no department 'sales'"):
         await desk.runs.override("run-a", Overrides(thresholds={"sales": 5}))
     await desk.runs.close(run, "completed", {})
     with pytest.raises(RunOver, match="completed"):
@@ -317,7 +317,7 @@ async def test_a_department_that_was_announced_as_done_is_not_changed(desk: Desk
     run = await desk.open()
     run = await desk.runs.start_department(run, 0, 82.0)
     run = await desk.runs.finish_department(run, 0, StopReason.THRESHOLD_REACHED)
-    with pytest.raises(ValueError, match=r"'legal' is done in this run \(threshold reached\)"):
+    with pytest.raises(InvalidTask, match=r"'legal' is done in this run \(threshold reached\)"):
         await desk.runs.override("run-a", Overrides(5, {"hr.eu": 10, "legal": 90}))
     assert (await desk.runs.refresh(run)).progress == run.progress
 
@@ -391,21 +391,20 @@ async def test_a_run_is_abandoned_when_nobody_renews_its_lock(desk: Desk):
 
 async def test_a_cancelled_run_learns_of_it(desk: Desk):
     run = await desk.open()
-    assert not desk.circumstances(run).is_cancelled
+    assert desk.find_reason(run) is None
     await desk.runs.request_cancel("run-a")
     run = await desk.runs.refresh(run)
-    assert desk.circumstances(run).is_cancelled
+    assert desk.find_reason(run) is StopReason.CANCELLED
 
 
 async def test_spent_budgets_and_time_stop_a_run(desk: Desk):
     run = await desk.open()
     usd = BudgetUsage("BUDGET_USD_PER_DAY", Decimal(5), Decimal(5), None)
     tokens = BudgetUsage("BUDGET_TOKENS_PER_RUN", 100, 99, None)
-    seen = desk.circumstances(run, usd, tokens)
-    assert (seen.is_cost_budget_spent, seen.is_token_budget_spent) == (True, False)
-    assert not seen.is_time_spent
+    assert desk.find_reason(run, usd, tokens) is StopReason.COST_BUDGET
+    assert desk.find_reason(run, tokens) is None
     desk.clock.now += 570
-    assert desk.circumstances(run).is_time_spent
+    assert desk.find_reason(run, tokens) is StopReason.TIME_BUDGET
 
 
 async def test_an_answer_is_kept_as_it_came(desk: Desk):

@@ -387,12 +387,7 @@ def batch_of(*texts: str) -> Batch:
         asked="mock-llm",
         provider="mock",
         is_mock=True,
-        is_fallback=False,
         rounds=1,
-        tokens_in=0,
-        tokens_out=0,
-        angle="",
-        sources=(),
     )
 
 

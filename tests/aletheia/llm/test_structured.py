@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
+from aletheia.llm.json_text import MAX_DEPTH, FoundJson, UnreadableAnswer
 from aletheia.llm.structured import (
     MAX_ANSWER_CHARS,
     MAX_ERROR_CHARS,
-    FoundJson,
-    UnreadableAnswer,
     explain,
     find_json,
     form_of,
@@ -27,13 +26,13 @@ GOOD = '{"score": 85, "reason": "because"}'
 DRAFT = '{"score": 1, "reason": "a draft"}'
 
 
-def find(text: str, **bounds: Any) -> FoundJson:
-    return find_json(text, accept=lambda value: isinstance(value, dict), **bounds)
+def find(text: str) -> FoundJson:
+    return find_json(text, accept=lambda value: isinstance(value, dict))
 
 
-def fault_of(text: str, **bounds: Any) -> UnreadableAnswer:
+def fault_of(text: str, **finish: Any) -> UnreadableAnswer:
     with pytest.raises(UnreadableAnswer) as raised:
-        read_answer(text, Verdict, **bounds)
+        read_answer(text, Verdict, **finish)
     assert len(raised.value.message) <= MAX_ERROR_CHARS
     return raised.value
 
@@ -60,6 +59,13 @@ def fault_of(text: str, **bounds: Any) -> UnreadableAnswer:
         ),
         pytest.param(f"analysis{DRAFT}assistantfinal{GOOD}", id="channels without their marks"),
         pytest.param(f"{GOOD}\n{GOOD}", id="the same twice"),
+        pytest.param(f'{{"verdict": {GOOD}}}', id="below a key"),
+        pytest.param(f'{{"data": {{"result": [{GOOD}]}}}}', id="below two keys, in a list of one"),
+        pytest.param(f"[{GOOD}]", id="in a list of one"),
+        pytest.param(json.dumps({"answer": GOOD}), id="as a text below a key"),
+        pytest.param(json.dumps(GOOD), id="as a text"),
+        pytest.param(f'{{"name": "verdict", "arguments": {GOOD}}}', id="as a call"),
+        pytest.param(json.dumps({"name": "v", "parameters": GOOD}), id="as a call with a text"),
         pytest.param('{"score": 85, "reason": "because",}', id="a comma too many"),
         pytest.param('{"score": 85, "reason": "because", "hints": ["a", ], }', id="two of them"),
         pytest.param(
@@ -116,9 +122,30 @@ def test_a_number_that_was_cut_off_is_not_taken_for_another_one() -> None:
 
 
 def test_bounds_are_inclusive() -> None:
-    assert read_answer(GOOD, Verdict, max_chars=len(GOOD), max_depth=1).score == 85
-    assert fault_of(GOOD, max_chars=len(GOOD) - 1).code == "answer_too_large"
-    assert fault_of(GOOD, max_depth=0).code == "json_too_deep"
+    assert read_answer(GOOD.ljust(MAX_ANSWER_CHARS), Verdict).score == 85
+    deep = f'{{"score": 1, "reason": "x", "more": {"[" * (MAX_DEPTH - 1)}{"]" * (MAX_DEPTH - 1)}}}'
+    assert read_answer(deep, Verdict).score == 1
+    assert fault_of(deep.replace("[]", "[[]]")).code == "json_too_deep"
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        pytest.param(f'{{"a": {GOOD}, "b": {DRAFT}}}', id="below two keys at once"),
+        pytest.param(f"[{GOOD}, {DRAFT}]", id="in a list of two"),
+        pytest.param(f'{{"a": {{"b": {{"c": {{"d": {GOOD}}}}}}}}}', id="below four keys"),
+    ],
+)
+def test_what_is_wrapped_in_more_than_one_meaning_is_not_taken(wrapped: str) -> None:
+    assert fault_of(wrapped).code == "wrong_shape"
+
+
+def test_a_draft_in_the_middle_of_words_that_were_cut_off_is_not_taken() -> None:
+    text = f"Let me think. It may be {DRAFT}, but on the other hand the reason is"
+    assert fault_of(text, is_cut_off=True).code == "cut_thought"
+    assert read_answer(text, Verdict).score == 1, "a model that was done wrote no more than that"
+    assert read_answer(f"{GOOD} That is bec", Verdict, is_cut_off=True).score == 85
+    assert read_answer(f"Here it is:\n```json\n{GOOD}\n```", Verdict, is_cut_off=True).score == 85
 
 
 def test_half_of_an_answer_is_what_of_it_is_complete() -> None:
@@ -137,6 +164,11 @@ def test_half_of_an_answer_is_what_of_it_is_complete() -> None:
         pytest.param("{x" * 31 + "," * 190_000, id="commas"),
         pytest.param("[" + ", " * 95_000 + "]", id="commas and blanks"),
         pytest.param("<think>" * 28_000, id="thoughts without an end"),
+        pytest.param("<think></think>" * 13_000, id="many thoughts"),
+        pytest.param("</think>{" * 22_000, id="ends of thoughts and brackets"),
+        pytest.param("<|channel|>" * 18_000, id="channels"),
+        pytest.param("<|channel|>final" * 12_000, id="last channels"),
+        pytest.param("<think " * 28_000, id="halves of marks"),
     ],
 )
 def test_no_text_takes_long(text: str) -> None:

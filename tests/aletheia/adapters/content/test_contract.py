@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from aletheia.adapters.content.embedded import EmbeddedContent, directory_of
 from aletheia.adapters.content.mongodb import MongoContent, database_of, read_id, write_id
-from aletheia.errors import InvalidTask, Unavailable
+from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Refused, Unavailable
 from aletheia.items.content import Automation, SavedItem, item_id, make_item
 from aletheia.items.models import Item
 from aletheia.items.project_items import LISTED_EVERY_S, ProjectItems
@@ -429,3 +430,74 @@ async def test_a_document_has_the_fields_that_the_application_reads(
             "mock": True,
         },
     }
+
+
+class PickyEmbed(CountingEmbed):
+    """Refuses requests with a text that is too long for it, or that it does not like."""
+
+    def __init__(self, error: AletheiaError, *, max_chars: int = 10_000) -> None:
+        super().__init__()
+        self.fault, self.max_chars = error, max_chars
+        self.requests = 0
+
+    async def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.requests += 1
+        if any("poison" in text or len(text) > self.max_chars for text in texts):
+            raise self.fault
+        return await super().__call__(texts)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidTask("refused_input", "no"),
+        ComputeFailed("bad_vector", "numbers that are not finite"),
+        Refused("openai", 400, "input cannot be processed"),
+    ],
+)
+async def test_a_document_that_cannot_be_embedded_costs_only_itself(
+    content: AnyContent, error: AletheiaError
+):
+    good = [make(f"Thing number {n} is said once.") for n in range(100)]
+    bad = make("There is poison in this one.")
+    await content.insert_items([*good, bad])
+    embed = PickyEmbed(error)
+    items = items_of(content, embed)
+    await items.refresh()
+    assert items.index is not None
+    assert len(items.index) == len(items) == 100
+    assert items.passed_over == {bad.id: error}
+    assert embed.requests < 30
+    assert [item.id for item in items.of_department("legal")].count(bad.id) == 1, "it is scored"
+    await items.refresh()
+    assert embed.requests < 30, "it is not tried again in this run"
+    again = PickyEmbed(error)
+    later = items_of(content, again)
+    await later.refresh()
+    assert later.passed_over == {bad.id: error}
+    assert again.asked == ["A few words."]
+
+
+async def test_a_document_that_is_too_long_is_embedded_in_windows(content: AnyContent):
+    text = "Contracts are read, signed and filed by two people. " * 300
+    long = replace(make("Contracts are read by two people."), content=text)
+    await content.insert_items([long, make("Thing number 1 is said once.")])
+    embed = PickyEmbed(InvalidTask("input_too_long", "too long"), max_chars=4000)
+    items = items_of(content, embed)
+    await items.refresh()
+    assert items.passed_over == {}
+    assert len(items) == 2
+    vector = (await items.embed([long.content]))[0]
+    assert float(np.linalg.norm(vector)) == pytest.approx(1.0, abs=1e-5)
+    asked = len(embed.asked)
+    await items.embed([long.content])
+    assert len(embed.asked) == asked, "its vector is cached"
+
+
+async def test_where_nothing_can_be_embedded_no_document_is_blamed(content: AnyContent):
+    await content.insert_items([make(f"Thing number {n} is said once.") for n in range(5)])
+    error = InvalidTask("model_not_found", "there is no such model")
+    items = items_of(content, PickyEmbed(error, max_chars=0))
+    with pytest.raises(InvalidTask, match="no such model"):
+        await items.refresh()
+    assert items.passed_over == {}

@@ -31,6 +31,7 @@ from aletheia.errors import (
     Unavailable,
     Unreachable,
 )
+from aletheia.events.dead_events import DeadEvents
 from aletheia.events.delivery import FanOut, Pace
 from aletheia.events.log import EventLog, SavedEvent
 from tests.aletheia.events.event_processes import iterated, story, tell
@@ -534,4 +535,4 @@ async def test_a_webhook_that_hangs_holds_a_run_up_by_nothing_and_gets_all_when_
         assert await fan_out.feed() == 0
         assert await fan_out.feed() == len(numbers)
     assert receiver.ids == [f"p1:{seq}" for seq in numbers]
-    assert await fan_out.dead_events() == []
+    assert await DeadEvents(store, log).newest() == []

@@ -179,7 +179,7 @@ async def test_a_repair_gives_the_items_that_are_missing() -> None:
         max_context_tokens=100,
         repair=Repair("too_few_items: 5", kept),
     )
-    request = ChatRequest("m", prompt.messages, FORM)
+    request = ChatRequest("m", prompt, FORM)
     answer = json.loads((await MockChat().complete(request)).text)
     texts = [item["content"] for item in answer["items"]]
     assert len(texts) == 3

@@ -11,14 +11,13 @@ from aletheia.gather.prompts.generate_items import (
     FORM,
     LENSES,
     GeneratedItems,
-    Prompt,
     Repair,
     angle_of,
     build_prompt,
 )
 from aletheia.items.departments import Department
 from aletheia.items.models import Item
-from aletheia.llm.messages import QUOTED_IS_DATA, estimate_tokens, read_quoted
+from aletheia.llm.messages import QUOTED_IS_DATA, Message, estimate_tokens, read_quoted
 from aletheia.llm.quoting import Excerpt
 
 SNAPSHOT = Path(__file__).with_name("generate_items.txt")
@@ -38,14 +37,16 @@ def department(**parts: Any) -> Department:
     )
 
 
-def build(context: PromptContext | None = None, number: int = 1, **options: Any) -> Prompt:
+def build(
+    context: PromptContext | None = None, number: int = 1, **options: Any
+) -> tuple[Message, ...]:
     about = options.pop("department", department())
     defaults: dict[str, Any] = {"count": 8, "max_context_tokens": 6000}
     return build_prompt(about, number, context or PromptContext(), **{**defaults, **options})
 
 
-def blocks(prompt: Prompt) -> dict[str, Any]:
-    return read_quoted(prompt.messages[1].text)
+def blocks(prompt: tuple[Message, ...]) -> dict[str, Any]:
+    return read_quoted(prompt[1].text)
 
 
 def excerpts(kind: str, *texts: str) -> list[Excerpt]:
@@ -61,7 +62,7 @@ def test_the_prompt_reads_as_it_did() -> None:
     )
     kept = [Item(content="Every contract has an owner.", summary="s", context="")]
     prompt = build(context, repair=Repair("too_few_items: 1 usable item of 3", kept))
-    written = "\n\n".join(f"[{one.role}]\n{one.text}" for one in prompt.messages) + "\n"
+    written = "\n\n".join(f"[{one.role}]\n{one.text}" for one in prompt) + "\n"
     assert written == SNAPSHOT.read_text("utf-8")
 
 
@@ -77,9 +78,7 @@ def test_the_prompt_carries_what_is_there_as_quoted_data() -> None:
     assert found["department"]["name"] == "Legal"
     assert (found["existing"], found["gaps"]) == (["first", "second"], ["a gap"])
     assert (found["brain"], found["earlier"]) == (["known"], ["what Sales came to"])
-    assert prompt.sources == ("gap:0", "department:0", "brain:0", "item:0", "item:1")
-    assert prompt.left_out == 0
-    assert QUOTED_IS_DATA in prompt.messages[0].text
+    assert QUOTED_IS_DATA in prompt[0].text
 
 
 INJECTION = (
@@ -99,8 +98,8 @@ def test_instructions_in_what_others_wrote_stay_data() -> None:
         department=department(name=INJECTION, description=INJECTION),
         repair=Repair(INJECTION, [Item(content=INJECTION, summary=INJECTION, context="")]),
     )
-    assert hostile.messages[0] == harmless.messages[0]
-    outside = re.sub(r"(?m)^<data name=\"\w+\">\n.*\n</data>$", "", hostile.messages[1].text)
+    assert hostile[0] == harmless[0]
+    outside = re.sub(r"(?m)^<data name=\"\w+\">\n.*\n</data>$", "", hostile[1].text)
     assert "SYSTEM" not in outside
     assert "<" not in outside
     found = blocks(hostile)
@@ -129,9 +128,7 @@ def test_the_context_is_bounded_in_tokens(most: int) -> None:
     texts = [
         text for kind in ("gaps", "earlier", "brain", "existing") for text in found.get(kind, ())
     ]
-    assert sum(map(estimate_tokens, texts)) == prompt.context_tokens <= most
-    assert len(prompt.sources) == len(texts)
-    assert prompt.left_out == 8000 - len(texts)
+    assert sum(map(estimate_tokens, texts)) <= most
 
 
 def test_no_kind_of_context_crowds_out_the_others() -> None:
@@ -145,15 +142,15 @@ def test_no_kind_of_context_crowds_out_the_others() -> None:
         ),
         max_context_tokens=1000,
     )
-    kinds = [source.partition(":")[0] for source in prompt.sources]
-    assert min(kinds.count(kind) for kind in ("gap", "department", "brain", "item")) >= 5
-    assert kinds.count("item") > kinds.count("brain")
+    found = blocks(prompt)
+    assert min(len(found[kind]) for kind in ("gaps", "earlier", "brain", "existing")) >= 5
+    assert len(found["existing"]) > len(found["brain"])
 
 
 def test_what_one_kind_leaves_the_items_get() -> None:
     many = [f"Item number {number} says something of its own." for number in range(2000)]
     prompt = build(PromptContext(existing=excerpts("item", *many)), max_context_tokens=1000)
-    assert prompt.context_tokens > 980
+    assert sum(map(estimate_tokens, blocks(prompt)["existing"])) > 980
 
 
 def test_the_most_important_come_in_first_and_long_ones_are_shortened() -> None:
@@ -163,17 +160,6 @@ def test_the_most_important_come_in_first_and_long_ones_are_shortened() -> None:
     assert first.endswith("…")
     assert estimate_tokens(first) <= 160
     assert second == "short"
-
-
-def test_tokens_can_be_counted_otherwise() -> None:
-    context = PromptContext(existing=excerpts("item", "a b c", "d e f", "g h i"))
-
-    def count_words(text: str) -> int:
-        return len(text.split())
-
-    prompt = build(context, max_context_tokens=7, count_tokens=count_words)
-    assert blocks(prompt)["existing"] == ["a b c", "d e f"]
-    assert (prompt.context_tokens, prompt.left_out) == (6, 1)
 
 
 def test_batches_ask_for_other_things_each_time() -> None:
@@ -192,32 +178,31 @@ def test_departments_begin_at_different_angles() -> None:
 def test_a_prompt_names_its_angle_its_readers_and_the_number_of_items() -> None:
     angle, lens = angle_of(department(), 15)
     prompt = build(number=15, count=3)
-    assert f"Write 3 items for the department above, {lens.wish}." in prompt.messages[1].text
-    assert f"All of them are about {angle.wish}." in prompt.messages[1].text
+    assert f"Write 3 items for the department above, {lens.wish}." in prompt[1].text
+    assert f"All of them are about {angle.wish}." in prompt[1].text
     assert blocks(prompt)["order"] == {
         "batch": 15,
         "angle": angle.name,
         "readers": lens.name,
         "items": 3,
     }
-    assert "Write 1 item for" in build(count=1).messages[1].text
+    assert "Write 1 item for" in build(count=1)[1].text
 
 
-def test_the_language_is_the_departments_unless_one_is_set() -> None:
-    assert "in the language of the department's description" in build().messages[1].text
-    assert "ISO 639-1 code 'de'" in build(language="de").messages[1].text
+def test_the_language_is_the_departments() -> None:
+    assert "in the language of the department's description" in build()[1].text
 
 
 def test_only_what_is_there_is_spoken_of() -> None:
     prompt = build()
     assert set(blocks(prompt)) == {"department", "order"}
-    assert "block existing" not in prompt.messages[1].text
-    assert len(prompt.messages) == 2
+    assert "block existing" not in prompt[1].text
+    assert len(prompt) == 2
 
 
 def test_a_long_description_is_cut() -> None:
     prompt = build(department=department(description="word " * 15_000))
-    assert estimate_tokens(prompt.messages[1].text) < 1500
+    assert estimate_tokens(prompt[1].text) < 1500
 
 
 def test_the_form_is_that_of_the_items() -> None:

@@ -1,0 +1,125 @@
+"""JSON within a text, as far as it has one meaning."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic_core import from_json
+
+from aletheia.errors import ComputeFailed
+
+MAX_DEPTH: Final = 32
+"""Levels of nesting that are read; pydantic's parser ends at 200."""
+
+MAX_TRIES: Final = 64
+"""Brackets at which the beginning of a JSON value is looked for."""
+
+_STRING: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"?'
+"""A string, or the part of one that does not end, so that no character is scanned twice."""
+
+_TOKEN: Final = re.compile(_STRING + r"|[\[\]{}]", re.DOTALL)
+BRACKET: Final = re.compile(r"[\[{]")
+_TRAILING_COMMA: Final = re.compile(rf"({_STRING})|,(?=\s*[\]}}])", re.DOTALL)
+
+
+class UnreadableAnswer(ComputeFailed):
+    """An answer without a usable value; another answer may have one.
+
+    `code`: `refused`, `no_room`, `empty_answer`, `cut_thought`, `answer_too_large`, `not_json`,
+    `half_json`, `ambiguous_json`, `json_too_deep` or `wrong_shape`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class FoundJson:
+    """A JSON value in an answer.
+
+    `is_cut`: whether the answer ends before the value does; what was complete is there.
+    """
+
+    value: object
+    is_cut: bool = False
+
+
+def scan_json(text: str) -> Iterator[FoundJson | UnreadableAnswer]:
+    """Yield the lists and objects in a text that are not part of another one."""
+    place = 0
+    for _ in range(MAX_TRIES):
+        bracket = BRACKET.search(text, place)
+        if bracket is None:
+            return
+        start = bracket.start()
+        end, depth = _measure(text, start)
+        place = len(text) if end is None else end
+        if depth > MAX_DEPTH:
+            yield UnreadableAnswer("json_too_deep", f"the JSON has more than {MAX_DEPTH} levels")
+            continue
+        try:
+            yield _load_half(text[start:]) if end is None else _load_whole(text[start:end])
+        except ValueError as error:
+            yield UnreadableAnswer("not_json", f"the JSON cannot be read: {error}")
+            place = start + 1
+
+
+def _measure(text: str, start: int) -> tuple[int | None, int]:
+    """Find the end of the value that begins at a bracket, and its levels of nesting."""
+    depth = deepest = 0
+    for token in _TOKEN.finditer(text, start):
+        bracket = token.group()
+        if bracket in ("[", "{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in ("]", "}"):
+            depth -= 1
+            if not depth:
+                return token.end(), deepest
+    return None, deepest
+
+
+def _load_whole(written: str) -> FoundJson:
+    """Read a value, mending what has only one reading: commas at an end, raw line breaks."""
+    try:
+        return FoundJson(parse_json(written))
+    except ValueError as error:
+        mended = _TRAILING_COMMA.sub(lambda match: match.group(1) or "", written)
+        try:
+            # It reads lone surrogates, too: the part that has one is refused where it is validated.
+            value: object = json.loads(mended, strict=False, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            raise error from None
+        return FoundJson(value)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _load_half(written: str) -> FoundJson:
+    """Read a value that breaks off, as far as its parts are complete."""
+    return FoundJson(parse_json(written, allow_partial=True), is_cut=True)
+
+
+def parse_json(written: str, *, allow_partial: bool = False) -> object:
+    """Parse JSON; of a part, what of it is complete.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return from_json(written, allow_inf_nan=False, allow_partial=allow_partial)
+    except TypeError as error:
+        # pydantic's parser takes a text with a lone surrogate for no text at all.
+        raise ValueError("it has half a surrogate") from error
+
+
+def end_of_json(text: str, start: int) -> int | None:
+    """Return the index behind the JSON value that begins at a bracket; `None` if none does."""
+    end, _ = _measure(text, start)
+    if end is not None:
+        try:
+            _load_whole(text[start:end])
+        except ValueError:
+            return None
+    return end
