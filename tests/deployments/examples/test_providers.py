@@ -44,9 +44,9 @@ async def test_openai_embeds_in_the_order_of_the_texts(providers: ExampleProvide
 
 async def test_ollama_has_its_models_loads_them_and_lets_them_go(ollama: OllamaClient):
     assert len(await ollama.installed()) == 2
-    loading = await ollama.load("all-minilm")
-    assert loading.model.name == "all-minilm:latest"
-    assert (await ollama.show("all-minilm")).dimensions == 384
+    model, _ = await ollama.load("all-minilm")
+    assert model.name == "all-minilm:latest"
+    assert await ollama.context_length("all-minilm") == 2048
     await ollama.unload("all-minilm")
     assert await ollama.loaded() == []
     assert [progress.status async for progress in ollama.pull("all-minilm")] == ["success"]
