@@ -31,7 +31,7 @@ _SAYS_TOO_LONG: Final = re.compile(
 )
 _SAYS_OTHER: Final = re.compile(
     r"max_(completion_)?tokens|deadline|time-?out|timed out|rate limit|per (second|minute|hour|day)"
-    r"|quota|credit|memory|concurren",
+    r"|quota|credit|billing|plan\b|monthly|memory|concurren|dimension",
     re.IGNORECASE,
 )
 _NOT_ABOUT_TEXTS: Final = frozenset({401, 402, 408, 429})

@@ -48,6 +48,9 @@ PROBE_TEXTS: Final = ("The weather is fine today.", "Water boils when it is hot.
 _UNEXPLAINED: Final = frozenset({400, 413, 422})
 """Statuses that may be due to what is in a request."""
 
+READ_FROM_WORDS: Final = frozenset({"invalid_text", TOO_LONG})
+"""Codes that rest on what a server said, which may have been meant otherwise."""
+
 MODEL_FAULTS: Final = frozenset({"model_not_found", "unsupported_model"})
 """Codes of an `InvalidTask` that are the model's fault, not a text's."""
 
@@ -266,7 +269,7 @@ class RemoteEmbedder(ABC):
         stated.
         """
         is_vague = not isinstance(refusal, InvalidTask | ComputeFailed)
-        if (is_vague or refusal.code == "invalid_text") and not sheet.has_success:
+        if (is_vague or refusal.code in READ_FROM_WORDS) and not sheet.has_success:
             probe = self._make_probe(model, [part])
             async with self._slots:
                 try:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from aletheia.adapters.embedding.remote import PROBE_TEXTS
 from aletheia.adapters.metering import key_of
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import OllamaEmbedder
@@ -165,10 +166,10 @@ async def test_a_text_with_more_words_than_the_model_reads_tokens_is_surely_too_
 async def test_a_text_that_even_truncating_does_not_help_is_too_long(
     ollama: FakeOllama, embedder: OllamaEmbedder
 ) -> None:
-    body = b'{"error": "input exceeds maximum context length and cannot be truncated further"}'
-    ollama.fail_next(400, 400, on="embed", body=body)
+    ollama.ignores_truncate = True
+    ollama.count_tokens = lambda text: 999 if text == "x" else 1
     assert codes(await embed(embedder, ["x"])) == ["input_too_long"]
-    assert len(ollama.sent) == 2
+    assert ollama.sent == [["x"], [PROBE_TEXTS[0]], ["x"]]
 
 
 async def test_a_server_that_ignores_truncate_is_sent_what_it_reads(

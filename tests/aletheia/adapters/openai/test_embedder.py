@@ -834,6 +834,21 @@ async def test_a_servers_way_with_all_input_is_nobodys_own_fault(
     assert len(openai.requests) <= 10
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["input exceeds what our gateway likes", "payload too large", "texts are too long today"],
+)
+async def test_words_that_are_misread_charge_nobody(
+    openai: FakeOpenAI, connect: Connect, said: str
+) -> None:
+    openai.fail_next(*[400] * 60, body=error_body(said))
+    for mode in ("fail", "truncate"):
+        embedder = await connect(long_text=mode)
+        with pytest.raises(Refused, match=said):
+            await embed(embedder, [f"text {number}" for number in range(20)])
+    assert len(openai.requests) <= 30
+
+
 TOO_MANY = [
     pytest.param(16, 400, error_body("'$.input' is invalid. Please check the API reference.")),
     pytest.param(10, 413, b"<html>413 Request Entity Too Large</html>"),
