@@ -49,11 +49,7 @@ def is_token(value: object) -> bool:
 
 
 def read_base_url(setting: str, address: str) -> str:
-    """Check the http or https address of a setting and take off its final slash.
-
-    Raises:
-        Misconfigured: it is not one, or holds credentials, a query or a fragment.
-    """
+    """Check the http address of a setting, or raise `Misconfigured`; drop a final slash."""
     try:
         url = URL(address.strip())
     except ValueError:
@@ -69,12 +65,9 @@ def read_base_url(setting: str, address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often one call is sent, and how long is waited in between.
+    """How often one call is sent: once, and `max_retries` times more.
 
-    Attributes:
-        max_retries: tries after the first.
-        base_s: upper end of the first delay; doubled with each try up to 60 s.
-        draw: random number in `[0, 1)`, the share of each delay that is waited.
+    The first delay is up to `base_s`, doubled with each try up to 60 s; `draw` draws its share.
     """
 
     max_retries: int = 3
@@ -164,15 +157,9 @@ class HttpClient:
     ) -> Answer:
         """Send a request and read its answer, whatever its status.
 
-        Args:
-            method: of HTTP.
-            url: where to.
-            body: see `Body`.
-            headers: beside those of every request.
-            secrets: what no error may show.
-            max_bytes: longest body of a 2xx that is read, decompressed; of `None`, and of any other
-                answer, only the beginning is read.
-            timeout_s: bound on this request, where it is not the usual one.
+        Of a 2xx at most `max_bytes` are read, decompressed; of `None`, and of any other answer,
+        only
+        the beginning. No error shows `secrets`.
 
         Raises:
             Unreachable: no connection came about, so nothing was sent.
@@ -204,12 +191,7 @@ class HttpClient:
     ) -> AsyncGenerator[aiohttp.StreamReader | Answer]:
         """Send a request and yield the body of a 2xx to read in pieces, or any other answer.
 
-        Who reads bounds bytes and time.
-
-        Raises:
-            Unreachable: no connection came about, so nothing was sent.
-            BadAnswer: the answer is not HTTP or cannot be decompressed.
-            Unavailable: the connection was lost.
+        Who reads bounds bytes and time. Errors are those of `exchange`.
         """
         timeout = self._make_timeout(None)
         status: int | None = None

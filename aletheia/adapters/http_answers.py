@@ -84,13 +84,8 @@ def read_date(value: str | None) -> float | None:
 def read_retry_after(value: str | None, *, date: str | None, now: float) -> float | None:
     """Read a `Retry-After` header: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
 
-    Args:
-        value: the header: seconds, or an HTTP date.
-        date: the same answer's `Date` header, which a date in `value` is relative to.
-        now: seconds since the epoch, used where there is no `Date`.
-
-    Returns:
-        Seconds to wait, 0 to `MAX_RETRY_AFTER_S`, or `None` where the header says nothing.
+    A date is relative to the answer's `Date`, or else to `now`, seconds since the epoch. Returns
+    seconds to wait, 0 to `MAX_RETRY_AFTER_S`; `None` where the header says nothing.
     """
     if value is None:
         return None
@@ -113,12 +108,7 @@ def make_error(
 ) -> Refused | Unavailable:
     """Build the error that a status means which is no success.
 
-    Args:
-        dependency: what the error calls the outside system.
-        status: of HTTP.
-        reason: what was said, without secrets.
-        retry_after_s: how long we were asked to wait, seconds.
-        exceptions: where the system differs from `STATUSES`.
+    `reason` is without secrets; `exceptions` says where the system differs from `STATUSES`.
     """
     default: ErrorKind = Unavailable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused
     if status < HTTPStatus.BAD_REQUEST:
@@ -134,21 +124,16 @@ def make_error(
 
 
 def check_values(body: bytes, max_values: int = MAX_JSON_VALUES) -> None:
-    """Check that JSON does not unpack to more than memory has room for.
+    """Raise `ValueError` if JSON unpacks to more values than memory has room for.
 
-    Raises:
-        ValueError: it has more values; commas and brackets within strings count, too.
+    Commas and brackets within strings count, too.
     """
     if len(body) > max_values and sum(map(body.count, (b",", b"[", b"{"))) > max_values:
         raise ValueError(f"more than {max_values:,} values")
 
 
 def load_json(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> object:
-    """Read UTF-8 JSON, however deeply it is nested.
-
-    Raises:
-        ValueError: it is not JSON, or has more values, see `check_values`.
-    """
+    """Read UTF-8 JSON, however deeply nested; `ValueError` if it is none or has more values."""
     check_values(body, max_values)
     try:
         return orjson.loads(body)
@@ -159,11 +144,7 @@ def load_json(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> object:
 
 
 def load_object(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Read a JSON object; `ValueError` if it is none."""
     value = load_json(body, max_values=max_values)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - readers of answers raise ValueError
@@ -237,9 +218,7 @@ class Answer:
     ) -> Refused | Unavailable:
         """Build the error that this answer means; it is no success.
 
-        Args:
-            reason: what the server said, without secrets; by default the body's beginning.
-            exceptions: where the system differs from `STATUSES`.
+        `reason` is what the server said, without secrets; by default the body's beginning.
         """
         if self.status < HTTPStatus.BAD_REQUEST:
             advice = f"; is {self.address} the address it has in the end?" if self.address else ""
@@ -254,11 +233,7 @@ class Answer:
         )
 
     def read(self, read: Callable[[bytes], T]) -> T:
-        """Read the body of a success by a function that raises `ValueError` where it is none.
-
-        Raises:
-            BadAnswer: it does.
-        """
+        """Read the body of a success; `BadAnswer` where `read` raises `ValueError`."""
         try:
             return read(self.body)
         except ValueError as error:

@@ -107,13 +107,9 @@ class Meter:
         reach: Callable[[], Awaitable[None]] | None = None,
         probe: Probe[SentT] | None = None,
     ) -> SentT:
-        """Send a request, more than once if need be; see `aletheia.llm.calls.Guard`.
+        """See `aletheia.llm.calls.Guard`; a 5xx counts once the probe has failed, too.
 
-        A 5xx counts against the provider only once the probe has failed, too.
-
-        Raises:
-            Deferred: a breaker, a limit or a budget is in the way; what was tried before failed.
-            AletheiaError: what the last try ended with.
+        What is raised is what the last try ended with, or what held back the next one.
         """
         backoff = CallBackoff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S)
         answered, failures, suspected = self._answered[plan.provider, plan.model], 0, probe
@@ -138,14 +134,7 @@ class Meter:
     async def room(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
-        """See `aletheia.llm.calls.Guard.room`.
-
-        Raises:
-            BreakerOpen: for none: the provider is left alone.
-            RateLimited: for none: it is over a limit.
-            BudgetExceeded: for none: not even for the first.
-            Misconfigured: for none, as things are set.
-        """
+        """See `aletheia.llm.calls.Guard.room`; `Misconfigured` if there never is any room."""
         await self._breakers.check(provider)
         until = await self._limiter.peek(provider)
         if until is not None:
@@ -244,10 +233,9 @@ class Meter:
 
 
 def is_free(error: AletheiaError) -> bool:
-    """Check whether a call that ended so surely cost nothing.
+    """Check whether a failed call surely cost nothing: it was not sent, or an error answered it.
 
-    Nothing was sent, or the provider answered with an error, for which none charges. A call that
-    timed out or broke off may have been done and charged.
+    A call that timed out or broke off may have been done and charged.
     """
     if isinstance(error, Unavailable):
         return isinstance(error, Unreachable) or (error.status or 0) >= _CLIENT_ERROR

@@ -52,11 +52,8 @@ class ModelEvent:
 class ModelRecord:
     """What is recorded about a model; `None` where it is not known.
 
-    Attributes:
-        is_held: whether Aletheia has it in memory; a process that was killed leaves this true.
-        loads: number of loads; `load_s` is the time of the last.
-        evictions: how often it was unloaded to make room.
-        memory_bytes: in memory after the last load, in all processes together.
+    `is_held` says that Aletheia has it in memory; a process that was killed leaves it true. Sizes
+    and `load_s` are those of the last load.
     """
 
     provider: str
@@ -74,13 +71,9 @@ class ModelRecord:
 class ModelRow:
     """The status of a model at a provider; `None` where it is not known.
 
-    Attributes:
-        size_bytes: on disk.
-        memory_bytes: in memory, or when it was last there.
-        load_s: time of its last load, seconds.
-        loads: number of loads by Aletheia.
-        evictions: how often it was unloaded to make room.
-        detail: where it is, or why it is not there.
+    `size_bytes` is on disk, `memory_bytes` in memory, or when it was last there; `load_s` the time
+    of
+    its last load; `detail` where it is, or why it is not there.
     """
 
     provider: str
@@ -101,40 +94,28 @@ class ModelHolder(Protocol):
     provider: str
 
     async def rows(self) -> list[ModelRow]:
-        """List the models it has, and those it should have.
-
-        Raises:
-            Unavailable: it is out of reach.
-        """
+        """List the models it has, and those it should have."""
         ...
 
     def pull(self, model: str) -> AsyncGenerator[PullProgress]:
         """Download a model; one that broke off goes on from where it was.
 
-        Raises:
-            InvalidTask: `model_not_found`; there is no such model to download.
-            ModelUnavailable: it is not available, or is larger than allowed.
-            Unavailable: it stalled, broke off, or is not complete in time.
+        `InvalidTask` (`model_not_found`), `ModelUnavailable` if it is larger than allowed.
         """
         ...
 
     async def load(self, model: str) -> None:
         """Load a model into memory, and record what that took; nothing if it is there.
 
-        Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`.
-            ModelUnavailable: it cannot be loaded, or is larger than the bound on memory.
-            Unavailable: the provider is out of reach.
+        `InvalidTask` if it is not installed or embeds nothing; `ModelUnavailable` if it is too
+        large.
         """
         ...
 
     async def unload(self, model: str) -> None:
         """Unload a model once no call uses it; nothing if it is not in memory.
 
-        Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`.
-            Misconfigured: it is not in memory of this process.
-            Unavailable: the provider is out of reach.
+        `InvalidTask` if it is not installed; `Misconfigured` if another process holds it.
         """
         ...
 
@@ -183,23 +164,14 @@ class ModelManager:
         self._records = records
 
     async def rows(self, provider: str) -> list[ModelRow]:
-        """List the models of a provider by name, with what is recorded about them.
-
-        Raises:
-            Misconfigured: the provider holds no models.
-            Unavailable: it is out of reach.
-        """
+        """List the models of a provider by name, with what is recorded about them."""
         rows = await self.holder(provider).rows()
         records = {record.model: record for record in await self._records.read(provider)}
         filled = [_fill_in(row, records.get(row.model)) for row in rows]
         return sorted(filled, key=lambda row: row.model)
 
     def holder(self, provider: str) -> ModelHolder:
-        """Return a provider.
-
-        Raises:
-            Misconfigured: it holds no models.
-        """
+        """Return a provider, or raise `Misconfigured` if it holds no models."""
         holder = self._holders.get(provider)
         if holder is None:
             known = " or ".join(sorted(self._holders))

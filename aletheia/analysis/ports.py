@@ -15,11 +15,9 @@ LongText: TypeAlias = Literal["truncate", "chunk", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """The vector of one text.
+    """The vector of one text, `(d,)` float32, finite, not zero, and the tokens the model read.
 
     Attributes:
-        vector: `(d,)` float32, finite, not zero.
-        tokens: tokens the model read.
         is_truncated: whether the end of the text was left out, as the model reads less.
         model: what made it; `None` is the model that was asked for.
         provider: who made it; `None` is the embedder's own.

@@ -25,10 +25,8 @@ log = logging.getLogger(__name__)
 class Finished:
     """What became of the input at `index`: a result or an error.
 
-    Attributes:
-        result: the result's fields as the upstream gets them.
-        record: what of the result stays in the ledger: model, provider, sizes.
-        usage: what it used; `tokens` is counted.
+    `record` is what of the result stays in the ledger: model, provider, sizes; `usage` what it
+    used, of which `tokens` is counted.
     """
 
     index: int
@@ -44,10 +42,8 @@ class Processor(Protocol):
     def admit(self, task_input: Mapping[str, Any]) -> str:
         """Check an input, before it is claimed, and name the group it is computed with.
 
-        A group is a model or the like; this must not do any work.
-
-        Raises:
-            InvalidTask: the input is wrong.
+        A group is a model or the like. This must not do any work; `InvalidTask` if the input is
+        wrong.
         """
         ...
 
@@ -77,12 +73,7 @@ class Limited(Protocol):
 
 
 class Processors:
-    """All processors, by task type.
-
-    Args:
-        built_in: those of this library.
-        plugins: entry points of those that users add; a built-in type cannot be replaced.
-    """
+    """All processors by task type; `plugins` that users add replace no built-in one."""
 
     def __init__(
         self, built_in: Mapping[str, Processor], plugins: Sequence[EntryPoint] | None = None
@@ -103,11 +94,7 @@ class Processors:
         return tuple(sorted(self._processors))
 
     def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
-        """Check an input and name the group it is computed with.
-
-        Raises:
-            InvalidTask: unknown type or bad input.
-        """
+        """Check an input and name its group; `InvalidTask` for an unknown type or bad input."""
         processor = self._processors.get(task_type)
         if processor is None:
             known = ", ".join(self.types)
@@ -125,11 +112,7 @@ class Processors:
     async def capacity(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> int:
-        """Return how many admitted inputs, from the first, may be computed now.
-
-        Raises:
-            AletheiaError: none of them, and why.
-        """
+        """Return how many admitted inputs may be computed now, or raise why none."""
         processor = self._processors[task_type]
         return (
             await processor.capacity(group, inputs)
@@ -142,9 +125,8 @@ class Processors:
     ) -> AsyncGenerator[Sequence[Finished]]:
         """Compute inputs of one type and group, each answered once, in sets as they are done.
 
-        Raises:
-            AletheiaError: what was not answered is not computed; a fault that is none of ours is
-                a `ComputeFailed`.
+        What an `AletheiaError` leaves unanswered is not computed; any other fault is
+        `ComputeFailed`.
         """
         try:
             async with aclosing(self._processors[task_type].process(group, inputs)) as results:

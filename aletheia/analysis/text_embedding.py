@@ -14,9 +14,7 @@ TASK_TYPE = "text_embedding"
 class TextEmbedding:
     """Embeds texts; those of one model are computed together.
 
-    Args:
-        embedder: the provider.
-        max_text_bytes: a longer text is refused before it is tokenised, UTF-8 bytes.
+    A text of more than `max_text_bytes` of UTF-8 is refused before it is tokenised.
     """
 
     def __init__(self, embedder: Embedder, *, max_text_bytes: int) -> None:

@@ -13,12 +13,8 @@ MAX_WAIT_S: Final = 60.0
 class CallBackoff:
     """Decides after each failure of one call whether to try again, and after how long.
 
-    The delay is drawn from the whole of a growing window, on top of what the other side asked for.
-
-    Args:
-        base_s: upper end of the first delay, seconds; doubled with each try.
-        draw: draws a share of that, in `[0, 1]`.
-        max_s: longest delay, seconds; who asks for more is not asked again.
+    The delay is drawn from a window of up to `base_s`, doubled with each try, on top of what the
+    other side asked for. Who asks for more than `max_s` is not asked again.
     """
 
     def __init__(

@@ -68,12 +68,8 @@ class Permit:
 class BreakerState:
     """The state of a breaker.
 
-    Attributes:
-        dependency: whose breaker.
-        state: what it does with calls.
-        failures: failed calls in a row; not more than the threshold.
-        until: when it lets a call try, while it is open, or when the lease of a probe ends.
-        reason: what the last failure said; empty after a success.
+    `until` is when it lets a call try, while it is open, or when the lease of a probe ends;
+    `reason` what the last failure said, empty after a success.
     """
 
     dependency: str
@@ -84,10 +80,9 @@ class BreakerState:
 
 
 def is_breaker_failure(error: BaseException) -> bool:
-    """Return whether an error counts against the dependency's health.
+    """Return whether an error counts against health: timeouts, lost connections and 5xx do.
 
-    Timeouts, lost connections and 5xx do. Any other answer (429, other 4xx, one that is not of its
-    protocol) does not, nor does what never reached it.
+    Any other answer does not, nor does what never reached the dependency.
     """
     if not isinstance(error, Unavailable):
         return False
@@ -104,12 +99,8 @@ def is_answer(error: BaseException) -> bool:
 class CircuitBreaker:
     """The breakers of one store.
 
-    Args:
-        documents: the store, open.
-        threshold: failures in a row that open a breaker.
-        cooldown_s: how long it stays open, seconds; at most twice as long after a clock jumps back.
-        probe_lease_s: how long a probe may take before another one is admitted, seconds.
-        clock: what cooldowns and leases go by.
+    `threshold` failures in a row open one for `cooldown_s` seconds; at most twice as long after a
+    clock jumps back. A probe may take `probe_lease_s` before another one is admitted.
     """
 
     def __init__(
@@ -130,11 +121,7 @@ class CircuitBreaker:
 
     @asynccontextmanager
     async def guarding(self, dependency: str) -> AsyncGenerator[Permit]:
-        """Admit one call, and record its outcome.
-
-        Raises:
-            BreakerOpen: it was not admitted.
-        """
+        """Admit one call, or raise `BreakerOpen`, and record its outcome."""
         permit = await self.admit(dependency)
         async with self.recording(permit):
             yield permit
@@ -145,10 +132,9 @@ class CircuitBreaker:
     ) -> AsyncGenerator[None]:
         """Record the outcome of an admitted call; if that fails it is logged.
 
-        Args:
-            permit: the call.
-            spares_errors: whether a 5xx shows nothing, as the call itself may be its cause.
-            is_first: whether there is more of the call to come, unless this fails.
+        With `spares_errors` a 5xx shows nothing, as the call itself may be its cause; with
+        `is_first`
+        there is more of the call to come unless this fails.
         """
         try:
             yield
@@ -165,19 +151,11 @@ class CircuitBreaker:
             await self._record(permit, self.succeed(permit))
 
     async def check(self, dependency: str) -> None:
-        """Check that a call may be admitted now, without admitting one.
-
-        Raises:
-            BreakerOpen: it is open, or half-open with a probe under way.
-        """
+        """Raise `BreakerOpen` if no call may be admitted now."""
         self._refuse(self._state_of(await self._read(dependency)))
 
     async def admit(self, dependency: str) -> Permit:
-        """Admit a call; it has to end in `succeed`, `fail` or `abandon`.
-
-        Raises:
-            BreakerOpen: it is open, or half-open with a probe under way.
-        """
+        """Admit a call, which is to `succeed`, `fail` or `abandon`, or raise `BreakerOpen`."""
         while True:
             document = await self._read(dependency)
             found = self._state_of(document)

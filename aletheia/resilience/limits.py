@@ -108,13 +108,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class TierUsage:
-    """The state of one limit of a provider.
+    """The state of one limit of a provider; `limit` is `None` where nothing is limited.
 
-    Attributes:
-        used: units that count now; above `limit` only after the limit was lowered.
-        limit: how many may; `None` where nothing is limited.
-        frees_at: when the oldest of them stops counting; `None` where none counts.
-        refusals: how often this tier refused a call, since ever.
+    `used` is above `limit` only after that was lowered; `frees_at` is when the oldest grant stops
+    counting; `refusals` counts calls that this tier refused, since ever.
     """
 
     used: int
@@ -126,12 +123,8 @@ class TierUsage:
 class RateLimiter:
     """Grants calls to providers, each with counters of its own.
 
-    Args:
-        documents: the store, open; its grants may be lost with the power.
-        limits: `None` grants everything and writes nothing; may be replaced at any time.
-        strategy: how long a grant counts; may be replaced likewise.
-        clock: what windows go by.
-        remembered: newest grants of a provider that stay in memory, at least, at 70 bytes each.
+    `limits` (`None` grants everything and writes nothing) and `strategy` may be replaced at any
+    time. At least the `remembered` newest grants of a provider stay in memory, at 70 bytes each.
     """
 
     def __init__(
@@ -157,9 +150,7 @@ class RateLimiter:
     async def acquire(self, provider: str, weight: int = 1) -> Grant:
         """Charge a call in all tiers, or in none. Never waits for quota.
 
-        Args:
-            provider: whose counters, such as `openai`.
-            weight: units of the call: 1, or its texts with `RATE_LIMIT_UNIT=task`.
+        Its weight is 1, or its texts with `RATE_LIMIT_UNIT=task`.
 
         Raises:
             RateLimited: not now; it says when.
@@ -183,11 +174,7 @@ class RateLimiter:
         raise AssertionError
 
     async def peek(self, provider: str, weight: int = 1) -> datetime | None:
-        """Return when a call of this weight is allowed, without charging it; `None` is now.
-
-        Raises:
-            Misconfigured: a limit is below `weight`, so never.
-        """
+        """Return when a call of this weight is allowed, without charging it; `None` is now."""
         limits, log = self._open(provider, weight)
         if limits is None:
             return None

@@ -42,14 +42,8 @@ class HitRate:
 class EmbeddingCache:
     """An embedder that asks another one only for what it was not asked lately.
 
-    A fault of the store costs the saving, never the embedding.
-
-    Args:
-        inner: the embedder.
-        documents: the store, open; its entries may be lost with the power.
-        ttl_s: how long an embedding is kept, seconds; 0 keeps none.
-        variant: whatever else the vectors depend on, such as dimensions asked for.
-        clock: Unix time, seconds.
+    A fault of the store costs the saving, never the embedding. An entry is kept for `ttl_s`
+    seconds; 0 keeps none. `variant` is whatever else the vectors depend on.
     """
 
     def __init__(

@@ -28,19 +28,14 @@ ANY: Final = "(any model)"
 class HybridEmbedder:
     """Asks one provider first, and another one for what the first cannot do while it is down.
 
-    Vectors of different models never mix in one name: another model stands in only where the task
-    names none, or where the operator has said that it may.
+    Another model stands in only where the task names none, or the operator has said that it may:
+    vectors of different models never mix in one name.
 
     Args:
-        first: who is asked first.
-        second: who is asked while the first is down; `None`: nobody.
         default_model: what runs at the first for tasks that name no model.
         default_stand_in: what runs at the second for them.
-        stand_ins: models at the second by model at the first, in any spelling the first knows.
-        clock: Unix time, seconds.
-
-    Raises:
-        InvalidTask: `unsupported_model`; the first knows no model that `stand_ins` names.
+        stand_ins: models at the second by model at the first, in any spelling the first knows;
+            `InvalidTask` if it knows one of them not.
     """
 
     provider = "hybrid"
@@ -63,11 +58,7 @@ class HybridEmbedder:
         self._clock = clock
 
     def canonical_model(self, model: str | None) -> str:
-        """Name a model of the first provider, or the group of those who name none.
-
-        Raises:
-            InvalidTask: `unsupported_model`; the first provider does not serve that name.
-        """
+        """Name a model of the first provider, or the group of those who name none."""
         return ANY if model is None else self._first.canonical_model(model)
 
     async def capacity(self, model: str, texts: Sequence[str]) -> int:
@@ -87,11 +78,7 @@ class HybridEmbedder:
                 raise refusal from problem
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
-        """See `aletheia.analysis.ports.Embedder.embed`; each embedding says who made it.
-
-        Raises:
-            Unavailable: the first provider is down and the second does not stand in.
-        """
+        """See `aletheia.analysis.ports.Embedder.embed`; each embedding says who made it."""
         asked = self._at_first(model)
         left = set(range(len(texts)))
         try:

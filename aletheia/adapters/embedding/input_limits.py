@@ -51,11 +51,7 @@ class _Refusal:
 
 
 class InputLimit:
-    """What is known of one model's limit.
-
-    Args:
-        max_inputs: most texts that are ever sent.
-    """
+    """What is known of one model's limit; more than `max_inputs` texts are never sent."""
 
     def __init__(self, max_inputs: int) -> None:
         self._max_inputs = max_inputs
@@ -131,13 +127,10 @@ class InputLimit:
 
 
 class InputLimits:
-    """The limits of a server's models, kept for a day where other processes find them.
+    """The limits of a server's models, at most `max_inputs`, kept for a day.
 
-    Args:
-        max_inputs: most texts that are ever sent.
-        documents: the store, open; `None` keeps them in memory only.
-        server: provider and address.
-        clock: Unix time, seconds.
+    They are kept in `documents` for other processes, by `server`, provider and address; `None`
+    keeps them in memory only.
     """
 
     def __init__(

@@ -15,12 +15,9 @@ from aletheia.items.calibration import Embed
 
 @dataclass(frozen=True, slots=True)
 class ItemModel:
-    """What embeds items.
+    """What embeds items: `name` is that of the model, which its calibration goes by.
 
-    Attributes:
-        name: of the model, which its calibration goes by.
-        vectors: name of its vectors: the model, and whatever else they depend on.
-        embed: embeds full texts.
+    `vectors` names its vectors: the model, and whatever else they depend on.
     """
 
     name: str

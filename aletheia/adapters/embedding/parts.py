@@ -42,9 +42,8 @@ class Called:
     """What a request brought.
 
     Attributes:
-        vectors: by position, a `(d,)` float32 vector or why the answer has none that is usable.
+        vectors: by position, a `(d,)` float32 vector or why there is none that is usable.
         tokens: what the provider counted, or else our upper estimate.
-        is_estimate: whether the provider counted nothing.
         model: what ran, in the provider's words.
     """
 
@@ -61,12 +60,9 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is sent of a text: all of it, or a part of a long one.
+    """What is sent of the different text `owner`: all of it, or a part of a long one.
 
-    Attributes:
-        owner: which of the different texts it belongs to.
-        tokens: how many tokens it has at most, if the provider takes it at all.
-        is_truncated: whether the end of the text is left out, by us or by the provider.
+    `tokens` is an upper bound; `is_truncated` says that the end of the text is left out.
     """
 
     owner: int
@@ -78,11 +74,8 @@ class Part:
 class AnswerSheet:
     """The answers of one `embed`, as they come in part by part.
 
-    Attributes:
-        texts: the different texts; their positions are what parts call owner.
-        refusals: requests of several texts that were refused for what is in them.
-        failure: why no further request is sent.
-        has_success: whether a request was answered with vectors.
+    `texts` are the different texts, in whose order parts name their owner; `refusals` counts
+    requests of several texts that were refused; `failure` is why no further one is sent.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -165,11 +158,7 @@ def share(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def halve(text: str) -> tuple[str, str] | None:
-    """Cut a text in two, at the first blank behind its middle if one is near.
-
-    Returns:
-        `None` for a text of one character.
-    """
+    """Cut a text in two near its middle, at a blank if one is near; `None` for one character."""
     text = text.strip()
     middle = len(text) // 2
     if not middle:
@@ -180,10 +169,9 @@ def halve(text: str) -> tuple[str, str] | None:
 
 
 def read_vector(numbers: object) -> Vector:
-    """Read a vector from a JSON list of numbers; `null`, as some servers write NaN, is NaN.
+    """Read a vector from a JSON list of numbers, or raise `ValueError`.
 
-    Raises:
-        ValueError: it is something else.
+    `null`, as some servers write NaN, is NaN.
     """
     if not isinstance(numbers, list):
         raise ValueError("a vector that is not a list")  # noqa: TRY004 - readers raise ValueError
@@ -198,12 +186,7 @@ def read_vector(numbers: object) -> Vector:
 
 
 def says_too_long(status: int, message: str) -> bool:
-    """Check whether an error, whatever its status, says that a text or a request is too long.
-
-    Args:
-        status: of HTTP.
-        message: at most some thousand characters.
-    """
+    """Check whether an error, whatever its status, says that a text or request is too long."""
     if status in _NOT_ABOUT_TEXTS or _SAYS_OTHER.search(message):
         return False
     return _SAYS_TOO_LONG.search(message) is not None

@@ -59,14 +59,11 @@ class RemoteEmbedder(ABC):
     """An embedder whose model runs behind an HTTP API.
 
     Args:
-        default_model: what runs for tasks that name no model.
         dimensions: length to ask of the vectors; `None` takes what the model gives.
-        long_text: what happens to a text longer than the model reads.
         concurrency: requests in flight at once, over all calls of `embed`.
         max_inputs: most texts in a request, where there are no `limits`.
         max_tokens: most tokens in a request, unless one text alone has more.
         max_text_bytes: a longer text is refused unread, UTF-8 bytes.
-        guard: guards every request.
         limits: how many texts the server takes at once.
     """
 
@@ -123,13 +120,7 @@ class RemoteEmbedder(ABC):
 
     @abstractmethod
     async def _send(self, model: str, parts: Sequence[Part]) -> Called:
-        """Send one request.
-
-        Raises:
-            InvalidTask: it was refused because of the model, or of a text in it.
-            ComputeFailed: one of the texts makes the model fail.
-            AletheiaError: anything else.
-        """
+        """Send one request; `InvalidTask` and `ComputeFailed` are about a text."""
 
     @abstractmethod
     def _shorten(self, model: str, part: Part) -> list[Part]:
@@ -340,11 +331,7 @@ class RemoteEmbedder(ABC):
     def _check_vectors(
         self, model: str, vectors: Sequence[Vector]
     ) -> tuple[Vector | ComputeFailed, ...]:
-        """Check the vectors of one answer; those that cannot be used are replaced by the reason.
-
-        Raises:
-            BadAnswer: none has the length that was asked for, or that of the model's others.
-        """
+        """Check the vectors of one answer; `BadAnswer` if none has the right length."""
         lengths = Counter(len(vector) for vector in vectors)
         usual = lengths.most_common(1)[0][0]
         expected = self._asked_dimensions or self._seen_dimensions.get(model) or usual
@@ -372,11 +359,6 @@ def is_about_texts(error: AletheiaError) -> bool:
 
 def pack(tokens: Sequence[int], *, max_inputs: int, max_tokens: int) -> list[list[int]]:
     """Distribute texts over requests, in order; a text of more than `max_tokens` has its own.
-
-    Args:
-        tokens: of each text, at most.
-        max_inputs: texts in a request.
-        max_tokens: tokens in a request.
 
     Returns:
         Indices into `tokens`, by request, ascending.

@@ -50,13 +50,7 @@ _WORD: Final = re.compile(r"[^\W\d_][\w'\u2019-]*|[^\w\s'\u2019-]")
 
 
 class MockChat:
-    """Writes items from phrases.
-
-    Args:
-        writers: further forms it can fill, by name.
-        latency_s: how long each answer takes, seconds.
-        guard: guards every answer.
-    """
+    """Writes items from phrases, and further forms by `writers`, each after `latency_s` seconds."""
 
     provider: str = MOCK
     is_mock: bool = True
@@ -73,11 +67,7 @@ class MockChat:
         self._guard = guard
 
     async def complete(self, request: ChatRequest) -> Completion:
-        """Answer; every model's name is served.
-
-        Raises:
-            Refused: it knows nothing of the form that is asked for.
-        """
+        """Answer for every model's name; `Refused` for a form it knows nothing of."""
         plan = CallPlan(MOCK, MOCK_MODEL, "chat", request.key, request.token_bound)
         return await self._guard(plan, lambda: self._write(request))
 

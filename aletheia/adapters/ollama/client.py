@@ -55,15 +55,8 @@ UNLOAD_LOOK_S: Final = 0.05
 class OllamaClient:
     """An Ollama server at one address. Nothing is retried here.
 
-    Args:
-        base_url: its root, without `/api`.
-        timeout_s: bound on one request, model loading included, seconds.
-        pull_timeout_s: bound on the download of a model, seconds.
-        stall_s: how long a download may bring nothing, seconds.
-        max_answer_bytes: longest answer that is read.
-
-    Raises:
-        Misconfigured: `base_url` is not an address.
+    `timeout_s` bounds one request, loading its model included; `pull_timeout_s` a download, which
+    may bring nothing for `stall_s` seconds.
     """
 
     def __init__(
@@ -107,11 +100,7 @@ class OllamaClient:
         return await self._ask("GET", "ps", None, read_models)
 
     async def context_length(self, model: str) -> int | None:
-        """Ask how many tokens a model reads; `None` where the server does not say.
-
-        Raises:
-            InvalidTask: `model_not_found`; it is not installed.
-        """
+        """Ask how many tokens a model reads; `None` where the server does not say."""
         return await self._ask("POST", "show", {"model": model}, read_context)
 
     async def embed(
@@ -125,12 +114,9 @@ class OllamaClient:
     ) -> Embeddings:
         """Embed texts in one request; without any texts, only load the model.
 
-        Args:
-            model: the model's name.
-            texts: texts that are not empty.
-            truncate: whether the server leaves out the end of a text that is too long.
-            dimensions: length to ask of the vectors.
-            keep_alive_s: how long the model then stays loaded; 0 unloads it.
+        `truncate` asks the server to leave out the end of a text that is too long. The model then
+        stays
+        loaded for `keep_alive_s`; 0 unloads it.
 
         Raises:
             InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, for one text.
@@ -157,16 +143,12 @@ class OllamaClient:
     async def load(
         self, model: str, *, keep_alive_s: float | None = None
     ) -> tuple[ServerModel, float]:
-        """Load a model for embeddings into the server's memory, by a request without texts.
+        """Load a model for embeddings by a request without texts; return it and the seconds taken.
 
         The server then says nothing of the time
-        (https://github.com/ollama/ollama/blob/main/server/routes.go, `EmbedHandler`): it is taken
-        here.
-        `keep_alive_s` is how long the model stays after each use; the server cuts off fractions.
-
-        Raises:
-            InvalidTask: `model_not_found`; it is not installed.
-            BadAnswer: the server does not list it among what is loaded.
+        (https://github.com/ollama/ollama/blob/main/server/routes.go, `EmbedHandler`). The model
+        stays for
+        `keep_alive_s` after each use; `BadAnswer` if it is not listed among what is loaded.
         """
         started = time.monotonic()
         await self.embed(model, [], keep_alive_s=keep_alive_s)
@@ -177,13 +159,9 @@ class OllamaClient:
         return loaded, load_s
 
     async def unload(self, model: str) -> None:
-        """Take a model out of the server's memory once its requests under way have ended.
+        """Unload a model once its requests under way have ended; `Unavailable` if they do not.
 
         Asked of `/api/generate`, as `/api/embed` would first load a model that is not there.
-
-        Raises:
-            InvalidTask: `model_not_found`; it is not installed.
-            Unavailable: it was still loaded when the time for one request was over.
         """
         body = {"model": model, "keep_alive": 0}
         reason = await self._ask(
@@ -205,11 +183,9 @@ class OllamaClient:
         return next((each for each in await self.loaded() if model_key(each.name) == wanted), None)
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        """Download a model to the server, and yield progress; one that broke off goes on.
+        """Download a model, and yield progress; one that broke off goes on.
 
-        Raises:
-            InvalidTask: `model_not_found`; there is no such model to download.
-            Unavailable: it stalled, broke off, or is not complete in time.
+        `InvalidTask` if there is none; `Unavailable` if it stalls, breaks off, or takes too long.
         """
         pull = Pull(model)
         loop = asyncio.get_running_loop()

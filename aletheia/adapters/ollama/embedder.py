@@ -45,10 +45,6 @@ class OllamaEmbedder(RemoteEmbedder):
     reads tokens is surely too long; all others are sent as they are, and what the server then
     refuses is truncated by the server, or cut here: in windows, and where the server refuses what
     it was asked to truncate. Upper estimates count every byte as a token.
-
-    Args: as of `RemoteEmbedder`, and
-        client: the server; it is opened and closed with the embedder.
-        supported_models: further models that tasks may name. The tag `:latest` goes without saying.
     """
 
     provider = OLLAMA
@@ -94,11 +90,7 @@ class OllamaEmbedder(RemoteEmbedder):
         await self._client.close()
 
     def canonical_model(self, model: str | None) -> str:
-        """Name a supported model without the tag `:latest`, in the spelling of the settings.
-
-        Raises:
-            InvalidTask: `unsupported_model`; it is not among SUPPORTED_MODELS.
-        """
+        """Name a supported model in the spelling of the settings, or raise `InvalidTask`."""
         if model is None:
             return self._default_model
         name = self._supported.get(short_name(model).lower())
@@ -111,9 +103,7 @@ class OllamaEmbedder(RemoteEmbedder):
     async def pull_missing(self) -> AsyncGenerator[PullProgress]:
         """Download the supported models that the server lacks, one after another.
 
-        Raises:
-            InvalidTask: `model_not_found`; one of them does not exist. The others are there.
-            Unavailable: the server is out of reach, or a download stalled or broke off.
+        `InvalidTask` if one of them does not exist; the others are there then.
         """
         installed = {short_name(model.name).lower() for model in await self._client.installed()}
         unknown: InvalidTask | None = None
@@ -130,15 +120,7 @@ class OllamaEmbedder(RemoteEmbedder):
             raise unknown
 
     async def call(self, model: str, texts: Sequence[str], *, truncate: bool = False) -> Called:
-        """Send one request, once.
-
-        Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, for one text.
-            ComputeFailed: `bad_vector`; one of the texts makes the model give NaN.
-            Unavailable: out of reach, 424, 429 or 5xx, or too slow.
-            BadAnswer: not what the API promises; `WrongCount`: not one vector for each text.
-            Refused: any other 4xx.
-        """
+        """Send one request, once; errors are those of `OllamaClient.embed` and of any request."""
         answer = await self._client.embed(
             model, texts, truncate=truncate, dimensions=self._asked_dimensions
         )

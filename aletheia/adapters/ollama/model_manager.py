@@ -32,19 +32,12 @@ class _Held:
 
 
 class OllamaModelManager:
-    """The models of an Ollama server.
+    """The models of an Ollama server, and the `supported_models` it should have.
 
-    Only models that Aletheia loaded count against the bound and are unloaded to make room. Calls
-    for
-    embeddings load models, too, without asking here.
-
-    Args:
-        client: the server, open.
-        records: what is recorded about models.
-        supported_models: what it should have.
-        memory_max_bytes: what the models loaded here may take together; 0 is no bound.
-        keep_alive_s: how long a model stays after each use, seconds; at least 1.
-        clock: Unix time, seconds.
+    Only models that Aletheia loaded count against `memory_max_bytes` (0: no bound) and are unloaded
+    to make room; they stay for `keep_alive_s` after each use. Calls for embeddings load models,
+    too,
+    without asking here.
     """
 
     provider: str = OLLAMA
@@ -68,11 +61,7 @@ class OllamaModelManager:
         self._loading = asyncio.Lock()  # two loads must not both see the same room
 
     async def rows(self) -> list[ModelRow]:
-        """List the models on the server's disk, and the supported ones that are not.
-
-        Raises:
-            Unavailable: the server is out of reach.
-        """
+        """List the models on the server's disk, and the supported ones that are not."""
         installed = await self._client.installed()
         loaded = {model_key(model.name): model for model in await self._client.loaded()}
         held = {model_key(record.model): record for record in await self._read_held()}
@@ -103,13 +92,7 @@ class OllamaModelManager:
         return self._client.pull(model)
 
     async def load(self, model: str) -> None:
-        """Load a model into the server's memory, and record what that took.
-
-        Raises:
-            InvalidTask: `model_not_found`, not installed; `unsupported_model`, not for embeddings.
-            ModelUnavailable: it is larger than the bound on memory.
-            Unavailable: the server is out of reach.
-        """
+        """See `ModelHolder.load`."""
         async with self._loading:
             found = await self._find(model)
             name, key = short_name(found.name), model_key(found.name)
@@ -140,12 +123,7 @@ class OllamaModelManager:
             await self._make_room(held, takes)
 
     async def unload(self, model: str) -> None:
-        """Take a model out of the server's memory, whoever loaded it; its requests end first.
-
-        Raises:
-            InvalidTask: `model_not_found`; it is not installed.
-            Unavailable: the server is out of reach, or its requests do not end.
-        """
+        """See `ModelHolder.unload`; whoever loaded it, its requests end first."""
         found = await self._find(model)
         if await self._client.find_loaded(found.name):
             await self._client.unload(found.name)

@@ -17,11 +17,7 @@ _DOWNLOADING: Final = ("pulling", "downloading")
 
 
 class Pull:
-    """A download as far as its stream has been read.
-
-    Attributes:
-        expects_bytes: whether the server is at a layer that is not complete.
-    """
+    """A download as far as its stream has been read; it may be at a layer that is not complete."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -39,9 +35,7 @@ class Pull:
     async def read_next(self, content: aiohttp.StreamReader) -> PullProgress | None:
         """Read the next line of the stream; `None` if it says nothing new.
 
-        Raises:
-            InvalidTask: `model_not_found`.
-            Unavailable: the download failed, or the stream ended.
+        `InvalidTask` if there is no such model; `Unavailable` if the download failed or ended.
         """
         try:
             line = await content.readline()

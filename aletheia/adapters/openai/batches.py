@@ -82,10 +82,8 @@ log = logging.getLogger(__name__)
 class OpenAIBatches(OpenAIEmbedder):
     """The embedder's client, put to use for batches; a request of a batch holds one text.
 
-    Args: as of the embedder, and
-        transfer_timeout_s: bound on sending or fetching one file, seconds.
-        max_output_bytes: how much of a file of answers is read; what lies beyond is left out.
-        breakers: those the provider's other callers share; deleting files passes by them.
+    `transfer_timeout_s` bounds sending or fetching one file; of a file of answers as much as
+    `max_output_bytes` is read. All but deleting files passes the `breakers` of the provider.
     """
 
     max_lines = MAX_REQUESTS
@@ -165,11 +163,7 @@ class OpenAIBatches(OpenAIEmbedder):
         return self._read_batch(await self._ask("POST", "batches", orjson.dumps(asked)))
 
     async def find(self, key: str) -> list[ProviderBatch]:
-        """See `aletheia.intake.bulk.ports.Batches.find`; a batch carries our id in its metadata.
-
-        Raises:
-            BadAnswer: not what the API promises, or a list of more than 10,000 batches.
-        """
+        """See `aletheia.intake.bulk.ports.Batches.find`; at most 10,000 batches are listed."""
         found: list[ProviderBatch] = []
         query = {"limit": "100"}
         for _ in range(MAX_PAGES):
@@ -316,12 +310,7 @@ class OpenAIBatches(OpenAIEmbedder):
         return finished
 
     def _read_answer(self, entry: dict[str, Any]) -> tuple[Vector, int | None]:
-        """Read the answer to one request.
-
-        Raises:
-            Unavailable: it was not worked on, or the answer is no good.
-            AletheiaError: what the status of the answer means for a request that is sent alone.
-        """
+        """Read the answer to one request, or raise what it means for one that is sent alone."""
         response = as_object(entry.get("response"))
         body = as_object(response.get("body"))
         status = response.get("status_code")

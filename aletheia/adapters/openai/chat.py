@@ -67,13 +67,7 @@ _LESS: Final[Mapping[_Form, _Form]] = {"json_schema": "json_object", "json_objec
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
-    """What a model takes of what may be asked.
-
-    Attributes:
-        form: how the form of an answer is asked for.
-        limit: the name of the bound on its length.
-        has_temperature: whether it has one.
-    """
+    """What a model takes: how the form is asked for, and the name of the bound on length."""
 
     form: _Form = "json_schema"
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -111,10 +105,6 @@ class OpenAIChat:
     answer's length, or no temperature, gets what it wants, as long as the client lives. A model
     that
     does not exist is asked for once in ten minutes.
-
-    Args: as of `Api`, and
-        concurrency: requests in flight at once.
-        guard: guards every request.
     """
 
     is_mock: bool = False
@@ -163,11 +153,10 @@ class OpenAIChat:
         Raises:
             InvalidTask: `model_not_found`, `unsupported_model`; or, because of what is asked,
                 `input_too_long`, `content_refused`.
-            Unavailable: out of reach, 424, 429 or 5xx, or too slow.
-            QuotaExhausted: 402, or a 429 of which the account is the reason.
+            Unavailable: out of reach, 424, 429 or 5xx, or too slow; `QuotaExhausted`: unpaid.
             BadAnswer: not what the API promises.
             Misconfigured: there is no API at the address, which names no version.
-            Refused: any other 4xx; `Unauthorized`, `NotFound` among them.
+            Refused: any other 4xx.
         """
         model = request.model
         if not model or len(model) > _MAX_NAME or not model.isprintable():

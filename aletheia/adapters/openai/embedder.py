@@ -75,12 +75,8 @@ class OpenAIEmbedder(RemoteEmbedder):
     """Embeds through `POST /embeddings`.
 
     Tokens are counted by tiktoken's tables where they can be had, and are else taken to be as many
-    as the text has bytes. Without tables a text of more than 8,192 bytes may or may not be too
-    long; it is sent, and OpenAI says. Proxies are those of the environment, such as `HTTPS_PROXY`.
-
-    Args: as of `Api` and `RemoteEmbedder`, and
-        max_text_tokens: most tokens in a text.
-        tables: where encodings come from.
+    as the text has bytes. Without `tables` a text of more than `max_text_tokens` bytes is sent, and
+    OpenAI says whether it is too long. Proxies are those of the environment.
     """
 
     provider = OPENAI
@@ -139,11 +135,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         await self._api.close()
 
     def canonical_model(self, model: str | None) -> str:
-        """Return the name as it came; whether there is such a model only OpenAI knows.
-
-        Raises:
-            InvalidTask: `unsupported_model`; no model has such a name.
-        """
+        """Return the name as it came, which only OpenAI knows, or raise `InvalidTask`."""
         if model is None:
             return self._default_model
         if len(model) > _MAX_NAME or not model.isprintable():
@@ -151,18 +143,12 @@ class OpenAIEmbedder(RemoteEmbedder):
         return model
 
     async def call(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Called:
-        """Send one request, once.
-
-        Args:
-            model: the model's name.
-            texts: 1 to 2,048 texts that are not empty.
-            dimensions: length to ask of the vectors.
+        """Send one request of 1 to 2,048 texts, once.
 
         Raises:
             InvalidTask: `model_not_found`, `unsupported_model`; or, because of one of the texts,
                 `input_too_long`, `invalid_text`.
             Unavailable: out of reach, 424, 429 or 5xx, or too slow.
-            QuotaExhausted: 429, and the account is the reason.
             BadAnswer: not what the API promises; `WrongCount`: not one vector for each text.
             Misconfigured: there is no API at the address, which names no version.
             Refused: any other 4xx.
@@ -257,11 +243,7 @@ class OpenAIEmbedder(RemoteEmbedder):
 
 
 def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
-    """Read the vectors of an answer, in the order of the texts.
-
-    Raises:
-        ValueError: they are not one vector for each text.
-    """
+    """Read as many vectors, in the order of the texts; `ValueError` if there are not."""
     entries = _read_entries(answer)
     if len(entries) != count:
         raise ValueError(f"{len(entries)} vectors for {count} texts")
@@ -302,11 +284,7 @@ def _read_vectors(entries: Sequence[dict[str, Any]]) -> list[Vector]:
 
 
 def _read_embedding(embedding: object) -> Vector:
-    """Read a vector as base64 of little-endian float32; servers that know no base64 send a list.
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """Read a vector as base64 of little-endian float32, or as a list, or raise `ValueError`."""
     if not isinstance(embedding, str):
         return read_vector(embedding)
     try:

@@ -113,8 +113,7 @@ def count_bytes(text: str) -> int:
 def split_text(encoding: Encoding, text: str, max_tokens: int) -> list[tuple[str, int]]:
     """Cut a text into windows of at most `max_tokens` tokens, between words where possible.
 
-    Returns:
-        Windows in order, each with its number of tokens; the text itself if it is short enough.
+    Returns windows in order, each with its number of tokens; a short text whole.
     """
     tokens = encoding.encode_ordinary(text)
     if len(tokens) <= max_tokens:

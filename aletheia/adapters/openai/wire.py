@@ -66,14 +66,8 @@ _VERSION: Final = re.compile(r"/v\d")
 class ErrorAnswer:
     """What an API says when it does not do what it is asked.
 
-    Attributes:
-        status: of HTTP; behind a 200 what it would have been, or 502.
-        message: its beginning.
-        code: the API's code for it, such as `model_not_found`.
-        kind: the API's type of it, such as `insufficient_quota`.
-        param: the name of the property that is wrong.
-        wait_s: how long the API asks to wait, seconds.
-        is_late: whether it came behind a 200.
+    `status` is that of HTTP; of an error that `is_late`, behind a 200, what it would have been, or
+    502. `kind` is the API's type of it, `param` the property that is wrong.
     """
 
     status: int
@@ -121,15 +115,10 @@ class ErrorAnswer:
 
 
 class Api:
-    """An OpenAI-compatible API at one address. Each request is sent once.
+    """An OpenAI-compatible API at one address, with its version. Each request is sent once.
 
-    Args:
-        provider: what errors call it; also the beginning of its settings' names.
-        api_key: the key; a server that asks for none takes any.
-        base_url: root of the API, with its version.
-        timeout_s: bound on one request, to the last byte of its answer, seconds.
-        max_answer_bytes: longest answer that is read, bytes.
-        clock: seconds since the epoch.
+    `provider` is what errors call it, and the beginning of its settings' names. `timeout_s` bounds
+    one request, to the last byte of its answer.
 
     Raises:
         Misconfigured: the key cannot be sent in a header, or `base_url` is not an address.
@@ -178,14 +167,12 @@ class Api:
         timeout_s: float | None = None,
         max_bytes: int | None = None,
     ) -> dict[str, Any] | ErrorAnswer:
-        """Send one request and read the JSON object it is answered with, of so many bytes at most.
+        """Send one request and read the JSON object it is answered with, of at most `max_bytes`.
 
-        Returns:
-            The object, or what the API says against the request, also where it says so with a 200.
+        Returns what the API says against the request where it does, also with a 200.
 
         Raises:
-            Unavailable: out of reach, or too slow.
-            BadAnswer: not what the API promises.
+            Unavailable: out of reach, or too slow; `BadAnswer`: not what the API promises.
             Misconfigured: there is no API at the address, which names no version.
         """
         answer = await self._http.exchange(
@@ -214,11 +201,7 @@ class Api:
         return self._http.stream(hdrs.METH_GET, self._url(path), secrets=(self.key,))
 
     def check_address(self, answer: ErrorAnswer) -> ErrorAnswer:
-        """Return what the API says, unless there is none at the address.
-
-        Raises:
-            Misconfigured: no such endpoint, at an address that names no version.
-        """
+        """Return what the API says; `Misconfigured` if there is none at the address."""
         if answer.status in _NO_ENDPOINT and not answer.is_missing_model:
             self._check_version(f"it answers with {answer.status}")
         return answer
@@ -239,11 +222,7 @@ def is_count(value: object) -> TypeGuard[int]:
 
 
 def load_json(body: bytes) -> object:
-    """Read JSON; servers written in Python may put `NaN` into it.
-
-    Raises:
-        ValueError: it is none, or has too many values.
-    """
+    """Read JSON with `NaN` in it; `ValueError` if it is none, or has too many values."""
     check_values(body, MAX_ANSWER_VALUES)
     try:
         return orjson.loads(body)
