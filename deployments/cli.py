@@ -240,7 +240,7 @@ def evaluate(
             project,
             number,
             user,
-            Console(stderr=True),
+            Console(stderr=True, highlight=False),
             department=department,
             is_forced=force,
         )
@@ -259,7 +259,7 @@ def reconcile(
         from deployments.reconcile import reconcile as start
         from deployments.reconcile import show
 
-        end = start(project, Console(stderr=True))
+        end = start(project, Console(stderr=True, highlight=False))
     show(end, console, as_json=as_json)
     raise typer.Exit(not end.is_completed)
 

@@ -46,7 +46,7 @@ def evaluate(
             if asked.stored is not None:
                 return EvaluationReport.from_document(asked.stored, was_stored=True)
             run_id = await start_evaluation(store, asked.request)
-            console.print(f"Run {run_id}", highlight=False, markup=False)
+            console.print(f"Run {run_id}", markup=False)
             state = await wait_for_run(run_id, console)
             stored = await store.find_result(asked.request)
             if stored is None:
@@ -65,11 +65,10 @@ def show(report: EvaluationReport, console: Console, *, as_json: bool) -> None:
     console.print(
         f"[bold]{escape(report.department_name)}[/]: [{colour}]{report.score:.1f}[/] of 100, "
         f"threshold {report.threshold:g}, {report.items} items, "
-        f"{report.judges} of {report.judges_asked} judges",
-        highlight=False,
+        f"{report.judges} of {report.judges_asked} judges"
     )
     if report.mock:
-        console.print("[yellow]mock[/]: its judges were made up", highlight=False)
+        console.print("[yellow]mock[/]: its judges were made up")
     if report.was_stored:
         console.print(f"[dim]evaluated at {report.evaluated_at}; --force does it again[/]")
     table = Table("part", "weight", "score", "counted", box=None, padding=(0, 2, 0, 0))
@@ -85,4 +84,4 @@ def show(report: EvaluationReport, console: Console, *, as_json: bool) -> None:
     if remarks.row_count:
         console.print(remarks)
     for fault in report.faults:
-        console.print(f"not used: {fault.code}: {fault.message}", highlight=False, markup=False)
+        console.print(f"not used: {fault.code}: {fault.message}", markup=False)

@@ -18,7 +18,8 @@ from deployments.environment import (
 )
 from deployments.processes import ProgramFailed
 
-console = Console()
+console = Console(highlight=False)
+"""Prints texts as they are: nothing in them is coloured by its looks."""
 
 
 @contextmanager
@@ -86,4 +87,4 @@ def _is_refused(failure: BaseException | None) -> bool:
 
 def say(text: str, style: str | None = None) -> None:
     """Print a text as it is, in whole lines."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, style=style, markup=False, soft_wrap=True)

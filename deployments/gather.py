@@ -55,7 +55,7 @@ def gather(
             log = EventLog(await get_store())
             before = await log.end(project_id)
             run = await start_run(DEPLOYMENT, parameters)
-            console.print(f"Run {run.name}, {run.id}", highlight=False, markup=False)
+            console.print(f"Run {run.name}, {run.id}", markup=False)
             following = asyncio.create_task(_follow(log, project_id, before, str(run.id), console))
             try:
                 is_complete = await _await_end(following, run.id)
@@ -106,7 +106,7 @@ async def _follow(
         async for event in following:
             if event.run_id != run_id:
                 continue
-            console.print(describe(event), highlight=False)
+            console.print(describe(event))
             if event.is_last:
                 return orjson.loads(event.body)["type"] == "automation_complete"
     raise AssertionError

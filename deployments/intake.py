@@ -71,7 +71,7 @@ def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> Non
         return
     overview = status.intake
     state = "[yellow]paused[/]: `aletheia intake resume`" if overview.is_paused else "open"
-    console.print(f"Intake is {state}.", highlight=False)
+    console.print(f"Intake is {state}.")
     table = Table("tasks", "state", "", box=None, padding=(0, 2, 0, 0))
     for name, meaning in STATES.items():
         if count := overview.states.get(name):
@@ -80,11 +80,11 @@ def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> Non
         table.add_row("0", "", "[dim]the ledger is empty[/]")
     console.print(table)
     for warning in overview.warnings():
-        console.print(f"[yellow]Warning:[/] {escape(warning)}", highlight=False)
-    console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.", highlight=False)
-    console.print(f"Dead letters: {sum(overview.dead.values()):,}.", highlight=False)
+        console.print(f"[yellow]Warning:[/] {escape(warning)}")
+    console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.")
+    console.print(f"Dead letters: {sum(overview.dead.values()):,}.")
     for code, count in sorted(overview.dead.items()):
-        console.print(f"  {count:,} {code}", highlight=False, markup=False)
+        console.print(f"  {count:,} {code}", markup=False)
     if rows := status.rows():
         table = Table("what", "state", "", box=None, padding=(0, 2, 0, 0))
         for row in rows:

@@ -36,7 +36,7 @@ def register(
         if as_json:
             console.print_json(json.dumps([dead_letter.model_dump() for dead_letter in found]))
         elif not found:
-            console.print("There are no dead letters.", highlight=False)
+            console.print("There are no dead letters.")
         else:
             table = Table(*found[0].as_row(), box=None, padding=(0, 2, 0, 0))
             for dead_letter in found:
@@ -57,7 +57,7 @@ def register(
             _show_trace(trace, console)
         if not found:
             if not as_json:
-                console.print("The ledger knows no such task.", highlight=False)
+                console.print("The ledger knows no such task.")
             raise typer.Exit(1)
 
 
@@ -77,7 +77,7 @@ async def _read_traces(task_id: str) -> "list[Trace]":
 
 
 def _show_trace(trace: "Trace", console: Console) -> None:
-    console.print(f"{trace.task_id}: {trace.state}", style="bold", markup=False, highlight=False)
+    console.print(f"{trace.task_id}: {trace.state}", style="bold", markup=False)
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for event in trace.events:
         table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], event.what)

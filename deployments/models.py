@@ -59,5 +59,4 @@ def show_models(rows: Sequence[ModelRow], console: Console, *, as_json: bool) ->
             "Local models are in memory only while a shift runs; memory, load and last use are "
             "what the last one wrote down.",
             style="dim",
-            highlight=False,
         )

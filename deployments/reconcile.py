@@ -56,7 +56,7 @@ def reconcile(project_id: str | None, console: Console) -> ReconcileEnd:
 
     async def start_and_wait() -> ReconcileEnd:
         run_id = (await start_run(DEPLOYMENT, {"project_id": project_id})).id
-        console.print(f"Run {run_id}", highlight=False, markup=False)
+        console.print(f"Run {run_id}", markup=False)
         state = await wait_for_run(run_id, console)
         found = await _read_table(run_id)
         return ReconcileEnd(str(run_id), state.type.value.lower(), state.message or "", *found)
@@ -87,11 +87,11 @@ def show(end: ReconcileEnd, console: Console, *, as_json: bool) -> None:
         console.print_json(json.dumps(asdict(end)))
         return
     if end.summary:
-        console.print(end.summary, highlight=False, markup=False)
+        console.print(end.summary, markup=False)
         table = Table(*_COLUMNS, box=None, padding=(0, 2, 0, 0))
         for row in end.rows:
             table.add_row(*(escape(str(row[name])) for name in _COLUMNS))
         console.print(table)
     if not end.is_completed:
         said = f"Run {end.run_id} is {end.state}: {end.reason or 'no reason was given'}"
-        console.print(said, style="bold red", highlight=False, markup=False)
+        console.print(said, style="bold red", markup=False)

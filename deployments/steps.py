@@ -39,7 +39,7 @@ class Steps:
         if self._status is not None:
             self._status.update(text)
         else:
-            self.console.print(f"    {text}", markup=False, highlight=False)
+            self.console.print(f"    {text}", markup=False)
 
     @contextmanager
     def step(self, title: str) -> Generator[Step]:
@@ -50,7 +50,7 @@ class Steps:
             self._status.update(f"{title} …")
             self._status.start()
         else:
-            self.console.print(f"  … {title}", markup=False, highlight=False)
+            self.console.print(f"  … {title}", markup=False)
         mark = "[red]✗[/]"
         try:
             yield step
@@ -60,4 +60,4 @@ class Steps:
                 self._status.stop()
             took = f"[dim]{time.monotonic() - began:.1f} s[/]"
             detail = f"  {step.detail}" if step.detail else ""
-            self.console.print(f"  {mark} {title}{detail}  {took}", highlight=False, soft_wrap=True)
+            self.console.print(f"  {mark} {title}{detail}  {took}", soft_wrap=True)

@@ -128,7 +128,7 @@ def up(steps: Steps) -> None:
     }
     steps.console.print()
     for name, value in lines.items():
-        steps.console.print(f"  {name:<12}{value}", markup=False, highlight=False, soft_wrap=True)
+        steps.console.print(f"  {name:<12}{value}", markup=False, soft_wrap=True)
 
 
 def _address(local: Local, name: Name) -> str:

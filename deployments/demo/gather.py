@@ -67,7 +67,7 @@ def _follow(local: Local, run: str, steps: Steps) -> str:
                 for event in runner.run(log.read(PROJECT, after=len(events))):
                     events.append(event)
                     if not isinstance(event.read(), Deduplicating):
-                        steps.console.print(f"    {describe(event)}", highlight=False)
+                        steps.console.print(f"    {describe(event)}")
                 if state == "RUNNING":
                     return _say_stage(events)
                 return f"run {state.lower()}; a worker starts a process for it"
@@ -91,6 +91,5 @@ def _introduce(console: Console, departments: Sequence[ExampleDepartment]) -> No
         "automated_gather_creation writes items for each, drops what repeats something,\nsaves the "
         "rest and scores the department, until it is good enough or a stop rule ends it.\n"
         "[bold red]A mock writes and judges: no key is needed, nothing is paid. Every record says "
-        "so.[/]\n",
-        highlight=False,
+        "so.[/]\n"
     )

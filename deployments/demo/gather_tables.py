@@ -44,14 +44,14 @@ def show(
         console.print(_tabulate_repeats(outcome.repeats, is_made_up=is_made_up))
         left = len(outcome.repeats) - MAX_REPEATS
         more = f" {left} more stand in the artifact gather-duplicates." if left > 0 else ""
-        console.print(f"  * a document of the application.{more}\n", highlight=False)
+        console.print(f"  * a document of the application.{more}\n")
     what = "items and vectors" if is_made_up else "items"
     console.print(f"  [bold red]These {what} are made up by a mock and mean nothing.[/]")
     problems = find_problems(outcome, departments)
     if problems:
         console.print("\n  [bold red]The gather did not do what it should:[/]")
         for problem in problems:
-            console.print(f"    {problem}", markup=False, highlight=False)
+            console.print(f"    {problem}", markup=False)
     else:
         _confirm(console, outcome, departments)
     return not problems
@@ -169,6 +169,5 @@ def _confirm(console: Console, outcome: Outcome, departments: Sequence[ExampleDe
         f"  numbered without a gap; {', '.join(faulty)} was reported as faulty and passed over;\n"
         f"  {', '.join(absent)}, closed, does not appear; the application's {outcome.theirs} "
         f"documents are untouched;\n  {asked} evaluations were asked for, {done} of them {verb} "
-        "done.",
-        highlight=False,
+        "done."
     )

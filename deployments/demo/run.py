@@ -132,8 +132,7 @@ def _run(
         if mode == "hybrid":
             steps.console.print(
                 "\n  A gather is left out in this mode: items are embedded by Ollama alone, and "
-                "the example of it is down.",
-                highlight=False,
+                "the example of it is down."
             )
         else:
             is_as_expected &= run_gather(local, steps, is_made_up=is_made_up)
@@ -154,8 +153,7 @@ def _introduce(console: Console, settings: EmbeddingSettings, tasks: int) -> Non
     console.print(
         f"\n[bold]1. Tasks[/]\n\nAn example upstream lists {tasks} texts and some broken tasks. A "
         "Prefect worker runs\n"
-        "the deployment poll_tasks: it polls them over HTTP, embeds them, reports back.\n",
-        highlight=False,
+        "the deployment poll_tasks: it polls them over HTTP, embeds them, reports back.\n"
     )
     if settings.processing_mode == "mock":
         title = "THIS IS A MOCK"
@@ -188,8 +186,8 @@ def _print_end(console: Console, local: Local, *, seconds: float, keep: bool) ->
         if keep
         else "The servers stop now; `make demo KEEP=1` leaves them running to look around."
     )
-    console.print(f"\n  {end}", highlight=False, soft_wrap=True)
-    console.print(f"  The demo took {seconds:.0f} s.", highlight=False)
+    console.print(f"\n  {end}", soft_wrap=True)
+    console.print(f"  The demo took {seconds:.0f} s.")
 
 
 def _end_orderly(_signum: int, _frame: FrameType | None) -> NoReturn:

@@ -75,4 +75,4 @@ def show_links(console: Console, local: Local, run: str, title: str) -> None:
     ]
     console.print(f"\n  {title}, in the Prefect UI")
     for name, url in lines:
-        console.print(f"  {name:<19}{url}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {name:<19}{url}", markup=False, soft_wrap=True)

@@ -73,8 +73,7 @@ def show(
             f"  {len(outcomes)} tasks in {seconds:.1f} s, {len(outcomes) / seconds:.0f} a second, "
             "from the first page to the last report;\n"
             f"  {'' if is_made_up else 'that includes loading the model. '}"
-            f"{tokens:,} tokens.\n{by}\n",
-            highlight=False,
+            f"{tokens:,} tokens.\n{by}\n"
         )
         if is_made_up:
             console.print("  [bold red]These vectors are made up and mean nothing.[/]\n")
@@ -198,8 +197,7 @@ def _conclude(console: Console, outcomes: Sequence[Outcome]) -> bool:
         good = sum(outcome.task.code is None for outcome in outcomes if outcome.task.is_reportable)
         console.print(
             f"\n  [green]As it should be:[/] {good} good tasks were reported succeeded,\n"
-            f"  {len(outcomes) - good} broken ones told apart, each with its code.",
-            highlight=False,
+            f"  {len(outcomes) - good} broken ones told apart, each with its code."
         )
         return True
     console.print(f"\n  [bold red]{len(unexpected)} tasks did not end as they should:[/]")
@@ -208,8 +206,6 @@ def _conclude(console: Console, outcomes: Sequence[Outcome]) -> bool:
         wanted = "succeeded" if task.code is None else f"failed with {task.code}"
         name = task.entry.get("id", task.entry.get("_id", "(no id)"))
         console.print(
-            f"    {name}: {outcome.state} {outcome.code or ''}, expected {wanted}",
-            markup=False,
-            highlight=False,
+            f"    {name}: {outcome.state} {outcome.code or ''}, expected {wanted}", markup=False
         )
     return False

@@ -54,7 +54,7 @@ async def _examine(console: Console | None, *, skip_run: bool) -> list[CheckResu
 
     async def run(name: str, check: Check, timeout_s: float = CHECK_TIMEOUT_S) -> bool:
         if console is not None:
-            console.print(f"  {name} …", style="dim", highlight=False)
+            console.print(f"  {name} …", style="dim")
         result = await run_check(name, check, timeout_s)
         results.append(result)
         return result.state in ("ok", "warning")

@@ -13,6 +13,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.workers.process import ProcessJobConfiguration
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
 
 from aletheia.errors import Misconfigured
 from deployments import local as module
@@ -93,6 +96,26 @@ def test_the_pages_of_the_server_itself_work(url: str, shared: Local):
         headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "page"}
         assert page.post(f"{url}/flow_runs/filter", json={}, headers=headers).status_code == 200
         assert page.post(f"{url}/flow_runs/filter", json={}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/events/in",
+        "/events/out",
+        "/logs/out",
+        "/task_runs/subscriptions/scheduled",
+        "/work_pools/aletheia/workers/connect",
+    ],
+)
+@pytest.mark.parametrize("token", [None, "", "aletheia:wrong"])
+async def test_a_socket_asks_for_the_password(url: str, path: str, token: str | None):
+    address = url.replace("http", "ws", 1) + path
+    with pytest.raises(WebSocketException):
+        async with connect(address, subprotocols=[Subprotocol("prefect")]) as socket:
+            await socket.send(json.dumps({"type": "auth", "token": token}))
+            while True:
+                assert "auth_success" not in str(await socket.recv())
 
 
 def test_the_password_stands_nowhere_but_in_its_file(everything: Local):
