@@ -40,13 +40,9 @@ _KIND: Final = re.compile(r"[a-z]{1,20}")
 
 @dataclass(frozen=True, slots=True)
 class Pace(CursorPace):
-    """How patient feeding is; all in seconds.
+    """How patient feeding is; all in seconds."""
 
-    Attributes:
-        give_up_s: how long an event is tried.
-    """
-
-    give_up_s: float = 86_400.0
+    give_up_s: float = 86_400.0  # how long an event is tried
 
 
 class FanOut:

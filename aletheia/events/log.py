@@ -95,8 +95,7 @@ class EventLog:
     ) -> AsyncGenerator[SavedEvent]:
         """Yield the events that follow a number, and then each one that is added, without an end.
 
-        While the store is out of reach it waits. After everything has been read it pauses for
-        `interval_s` seconds.
+        While the store is out of reach it waits; there are `interval_s` seconds between its polls.
         """
         stream = check_project_id(project_id)
         async for document in self._log.follow(stream, after=after, interval_s=interval_s):

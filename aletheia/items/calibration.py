@@ -72,11 +72,8 @@ def measure_accuracy(called: NDArray[np.bool_], is_duplicate: NDArray[np.bool_])
 class Calibration:
     """The scale of one embedding model.
 
-    Its knots are pairs of raw cosine and score, which rise from 0 to 1. Lower cosines than the
-    first have score 0, higher ones than the last have score 1.
-
-    Raises:
-        ValueError: the knots do not rise.
+    Its knots are pairs of raw cosine and score, which rise from 0 to 1; all else is a `ValueError`.
+    Lower cosines than the first have score 0, higher ones than the last have score 1.
     """
 
     model: str
@@ -116,11 +113,7 @@ class Calibration:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Calibration":
-        """Return what `to_document` wrote; further keys are ignored.
-
-        Raises:
-            ValueError: it is not a calibration.
-        """
+        """Return what `to_document` wrote; anything else is a `ValueError`."""
         try:
             return TypeAdapter(cls).validate_python(document)
         except ValidationError as error:

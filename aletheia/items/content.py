@@ -56,10 +56,7 @@ class ContentStore(Protocol):
     """The collection of one project. Every method raises `Unavailable` when it is out of reach."""
 
     async def mark(self) -> int:
-        """Return a number that grows by one with each new document; cheap.
-
-        A deleted document may or may not lower it.
-        """
+        """Return a number that each new document makes one more, and a deleted one may lower."""
         ...
 
     def list_ids(self) -> AsyncGenerator[Sequence[str]]:
@@ -71,10 +68,7 @@ class ContentStore(Protocol):
         ...
 
     async def insert_items(self, items: Sequence[SavedItem]) -> set[str]:
-        """Insert items of ours, and return the ids that were not there.
-
-        A document that is there stays as it is, whoever made it.
-        """
+        """Insert items of ours, and return the ids that were new; what is there stays as it is."""
         ...
 
     async def count_created(self, run_id: str) -> dict[str, int]:

@@ -29,8 +29,7 @@ DECISIONS: Final = "aletheia_gather_decisions"
 DISTINCT: Final = "aletheia_gather_distinct"
 
 ID_DIGITS: Final = 12
-"""Hexadecimal digits of a decision's id: 48 bits, so that 100,000 of a project are all different
-but for a chance of 2 in 100,000."""
+"""Hexadecimal digits of a decision's id; 100,000 differ but for a chance of 2 in 100,000."""
 
 
 @dataclass(eq=False)
@@ -104,10 +103,7 @@ class ProjectDecisions:
     async def save(
         self, origin: BatchOrigin, items: Sequence[SavedItem], decisions: Sequence[Decision]
     ) -> None:
-        """Store the decisions about a batch, each item as it would be saved, in its order.
-
-        A second time changes nothing.
-        """
+        """Store the decisions about a batch and its items; a second time changes nothing."""
         at = self._now()
         department = origin.department
         shared: Document = {

@@ -46,10 +46,7 @@ MAX_NEIGHBOURS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Deduplicator:
-    """Decides about batches by the calibration of their embedding model.
-
-    `guarded_pairs`: whether pairs that contradict each other are kept, or judged.
-    """
+    """Decides about batches by the calibration of their embedding model."""
 
     calibration: Calibration
     guarded_pairs: GuardedPairs = "keep"
@@ -120,11 +117,7 @@ class _Walk:
     def decide(
         self, verdicts: Mapping[str, Verdict | None]
     ) -> tuple[dict[int, Decision], list[Question]]:
-        """Decide what can be decided with these verdicts.
-
-        Returns:
-            Decisions by position, and the questions that the other items wait for.
-        """
+        """Return what these verdicts decide, by position, and the questions the others wait for."""
         decisions: dict[int, Decision] = {}
         questions: list[Question] = []
         kept: list[Entry] = []

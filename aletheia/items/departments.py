@@ -113,14 +113,11 @@ class DepartmentFault:
 
 @dataclass(frozen=True, slots=True)
 class DepartmentList:
-    """The departments of a run, in the order they are worked through.
-
-    `warnings` are what is odd about the list and does not stop a run, each a sentence.
-    """
+    """The departments of a run, in the order they are worked through."""
 
     departments: tuple[Department, ...]
     faults: tuple[DepartmentFault, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what is odd and does not stop a run, each a sentence
 
     def choose(self, number: int | None, slug: str | None = None) -> Department:
         """Return the one department with this `codeDepNumber` and, where given, this slug.

@@ -185,9 +185,7 @@ class ItemIndex:
     ) -> list[list[Match]]:
         """Find the saved items whose raw cosine with each of some new ones is at least this.
 
-        Returns:
-            For each entry at most `max_found` neighbours, nearest first; without any, the nearest
-            saved item.
+        There are at most `max_found`, nearest first; without any it is the nearest saved item.
         """
         if not entries:
             return []

@@ -207,11 +207,7 @@ async def _collect(
     count: int,
     plan: AskPlan,
 ) -> tuple[tuple[Vote, ...], tuple[Fault, ...], bool]:
-    """Ask judges at the same time.
-
-    Returns:
-        The answers that could be read, why the others could not, and whether any was sent.
-    """
+    """Ask judges at once; return what could be read, the other faults, and whether any was sent."""
 
     async def ask(step: str, vote: int) -> Vote | AletheiaError:
         messages = build_prompt(department, items, vote=vote)

@@ -42,11 +42,8 @@ MIN_PER_ASPECT: Final = 2
 """Items that cover an aspect, at least; with few aspects more, so that all need `ENOUGH_ITEMS`."""
 
 MIN_WORDS: Final = 4
-"""Different specific words, below which a text has no substance.
-
-In the hand-made sets of the tests empty phrases have up to 3, thin sentences 4 to 8, what a
-colleague would sign 11 or more.
-"""
+"""Different specific words, below which a text has no substance: in the hand-made sets of the tests
+empty phrases have up to 3, thin sentences 4 to 8, what a colleague would sign 11 or more."""
 
 FULL_WORDS: Final = 10
 """As many make an item count as a whole one; with fewer it counts as a part of one."""

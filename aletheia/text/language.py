@@ -9,11 +9,8 @@ MIN_LETTERS: Final = 60
 """A shorter text may be names and figures in any language."""
 
 MIN_CONFIDENCE: Final = 0.95
-"""Confidence from which a guess counts.
-
-English full of product names and abbreviations reaches 0.8 for a wrong language at most, plain
-sentences of 80 letters 0.96 for their own.
-"""
+"""Confidence from which a guess counts: English full of product names reaches 0.8 for a wrong
+language at most, plain sentences of 80 letters 0.96 for their own."""
 
 
 LanguageGuess: TypeAlias = Callable[[str], str | None]

@@ -148,11 +148,7 @@ class Webhooks:
         await self._public.close()
 
     def check(self, address: str) -> None:
-        """Check whether events may be sent to an address, as far as that shows without asking DNS.
-
-        Raises:
-            InvalidTask: `invalid_webhook_url`.
-        """
+        """Check an address as far as is possible without asking DNS; see `send`."""
         self._read(address)
 
     async def send(self, address: str, event: SavedEvent) -> None:

@@ -60,10 +60,7 @@ class Capacity:
 
 
 class BacklogAdmission(Admission):
-    """Admits texts to embed that fit a batch, and leaves everything else to the shifts.
-
-    `passed_over` are the ids of the texts that are left, in the order they were seen.
-    """
+    """Admits texts to embed that fit a batch, and leaves everything else to the shifts."""
 
     def __init__(
         self,
@@ -74,7 +71,7 @@ class BacklogAdmission(Admission):
     ) -> None:
         super().__init__(processors, held)
         self._fits = fits
-        self.passed_over: dict[str, None] = {}
+        self.passed_over: dict[str, None] = {}  # ids of texts, in the order they were seen
 
     def check(self, entry: Entry) -> tuple[InvalidTask | None, str | None]:
         """Return the model of a text that fits, and nothing about any other task."""

@@ -39,11 +39,7 @@ class Turn:
 async def take_turn(
     documents: Documents, *, lease_s: float, skew_s: float, clock: Clock
 ) -> AsyncGenerator[Turn]:
-    """Keep others out of the lane until the end of the context.
-
-    Raises:
-        LaneTaken: another run is at work, and goes on with it.
-    """
+    """Keep others out of the lane until the end of the context, or raise `LaneTaken`."""
     terms = LeaseTerms(lease_s, skew_s, until="until", nobody=None, unit=TimeUnit.SECONDS)
     leases = Leases(documents, BULK, terms, clock=clock)
     await documents.insert(BULK, [{"_id": LANE, **terms.released}])
