@@ -157,6 +157,16 @@ class Spending:
             room = min(room, fitting)
         return room
 
+    async def reservations(self, key: str) -> list[Reservation]:
+        """Return what is still reserved under a key, to settle after a crash, oldest first."""
+        where = {"key": key, "state": UsageState.RESERVED}
+        found = await self._documents.find(USAGE, where, sort="at")
+        return [
+            Reservation(record.id, record.call, record.tokens, record.nanousd, document["day"])
+            for document in found
+            for record in [read_record(document)]
+        ]
+
     async def records(self, run_id: str, *, limit: int | None = None) -> list[UsageRecord]:
         """Return the calls of a run, oldest first."""
         found = await self._documents.find(USAGE, {"run_id": run_id}, sort="at", limit=limit)

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from aletheia.errors import Deferred, InvalidTask, RateLimited, Refused, Unauthorized
+from aletheia.errors import (
+    BudgetExceeded,
+    Deferred,
+    InvalidTask,
+    RateLimited,
+    Refused,
+    Unauthorized,
+)
 from aletheia.intake.admission import Admission
 from aletheia.intake.bulk.claims import OWNER, LaneLedger
 from aletheia.intake.bulk.deps import LaneDeps
@@ -139,12 +146,13 @@ class Backlog:
         until = await self._deps.limiter.peek(provider, 1)
         if until is not None:
             raise RateLimited(provider, until)
-        await self._deps.spending.check(run_id)
         tokens: list[int] = []
         nanousd: list[int] = []
         for budget in await self._deps.spending.budgets(run_id):
             if budget.limit is None:
                 continue
+            if budget.is_spent:
+                raise BudgetExceeded(budget.name, budget.limit, budget.spent, 0, budget.until)
             if "_USD_" in budget.name:
                 nanousd.append(int((budget.limit - budget.spent) * 10**9))
             else:
