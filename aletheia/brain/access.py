@@ -36,13 +36,10 @@ class BrainAccess:
         async with self._breakers.guarding(BRAIN):
             try:
                 async with asyncio.timeout(timeout_s):
-                    await self._open(brain)
+                    async with self._opening:
+                        if not self._is_open:
+                            await brain.open()
+                            self._is_open = True
                     yield brain
             except TimeoutError:
                 raise Unavailable(BRAIN, f"no answer within {timeout_s:g} s") from None
-
-    async def _open(self, brain: Brain) -> None:
-        async with self._opening:
-            if not self._is_open:
-                await brain.open()
-                self._is_open = True

@@ -1,13 +1,13 @@
 """What a backend of the Brain keeps: projects, departments, items, evaluations and edges."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aletheia.brain.ports import BrainDepartment, Duplicate, IndexedItem, KnownItem
+from aletheia.brain.ports import BrainDepartment, Duplicate, IndexedItems, KnownItem
 
 EXACT_UP_TO: Final = 20_000
 """Items of a project up to which all of them are compared (SPEC §4)."""
@@ -35,7 +35,7 @@ class GraphItem:
     order: int
 
 
-class BrainGraph(Protocol):
+class BrainGraph(IndexedItems, Protocol):
     """A backend: it writes, finds and lists, and decides nothing that all backends must agree on.
 
     Errors are those of `Brain`. Every name and id is data, whatever it looks like.
@@ -80,16 +80,6 @@ class BrainGraph(Protocol):
         """List a department's items, newest first: the highest order first."""
         ...
 
-    async def list_items(
-        self, project_id: str, *, after: str = "", limit: int = 1000
-    ) -> list[IndexedItem]:
-        """List a project's items in the order of their ids, those behind `after`."""
-        ...
-
-    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """Delete items with their edges; return how many were there."""
-        ...
-
     async def link(
         self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
     ) -> int:
@@ -97,14 +87,5 @@ class BrainGraph(Protocol):
 
         Items that are not there are passed over; earlier edges of these items are replaced.
         `threshold` is a raw cosine, inclusive; `limit` bounds the neighbours of an item.
-        """
-        ...
-
-    async def save_evaluation(
-        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
-    ) -> None:
-        """Save an evaluation of a version of a department, in place of an earlier one of it.
-
-        `values` are plain ones by name: `score`, `evaluated_at` and the like.
         """
         ...

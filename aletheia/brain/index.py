@@ -223,17 +223,17 @@ class IndexedBrain:
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
-        """See `BrainUpkeep.list_items`."""
+        """See `IndexedItems.list_items`."""
         return await self.graph.list_items(project_id, after=after, limit=limit)
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """See `BrainUpkeep.delete`."""
+        """See `IndexedItems.delete`."""
         return await self.graph.delete(project_id, ids)
 
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """See `BrainUpkeep.save_evaluation`."""
+        """See `IndexedItems.save_evaluation`."""
         check_project_id(project_id)
         await self.graph.save_evaluation(project_id, escape_text(department), version, values)
 

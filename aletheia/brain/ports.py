@@ -285,24 +285,31 @@ class Brain(Protocol):
         ...
 
 
-class BrainUpkeep(Protocol):
-    """What reconciling and evaluations need of a Brain beyond the four calls."""
+class IndexedItems(Protocol):
+    """What is indexed, where the graph is at hand."""
 
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
-        """See `BrainGraph.list_items`."""
+        """List a project's items in the order of their ids, those behind `after`."""
         ...
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """See `BrainGraph.delete`."""
+        """Delete items with their edges; return how many were there."""
         ...
 
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """See `BrainGraph.save_evaluation`."""
+        """Save an evaluation of a version of a department, in place of an earlier one of it.
+
+        `values` are plain ones by name: `score`, `evaluated_at` and the like.
+        """
         ...
+
+
+class BrainUpkeep(IndexedItems, Protocol):
+    """What reconciling and evaluations need of a Brain beyond the four calls."""
 
     async def adopt_model(self, model: str) -> bool:
         """Keep vectors of this model from now on; those of another one are forgotten.

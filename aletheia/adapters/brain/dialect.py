@@ -1,6 +1,6 @@
 """How a Brain service is spoken to: as SPEC §4 has it, and as our own is.
 
-A service with other names is another `Dialect`: a subclass that writes and reads its own.
+What reads an answer raises `ValueError` where it is not one.
 """
 
 import functools
@@ -58,131 +58,134 @@ class Refusal:
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-class Dialect:
-    """What requests and answers look like.
+def write_item(item: BrainItem) -> bytes:
+    """Write an item of a batch.
 
-    Methods that read an answer raise `ValueError` where it is not one.
+    Raises:
+        InvalidTask: `invalid_id`, `invalid_vector`: JSON has no form for it.
     """
+    values = _to_values(item)
+    if item.vector is not None:
+        values["embedding"] = _check_vector(item.vector)
+    return _write(wire.NewItem, **values)
 
-    def name_model(self, call: Call, model: str) -> Call:
-        """Add to a request which model its vectors are of."""
-        named = {wire.MODEL_HEADER: quote(model, errors="replace")} if model else {}
-        return replace(call, headers={**call.headers, **named})
 
-    def write_item(self, item: BrainItem) -> bytes:
-        """Write an item of a batch.
+def upsert(
+    project_id: str, department: BrainDepartment, items: Sequence[bytes], model: str
+) -> Call:
+    """Ask to index items, each of them written, with vectors of a model; empty says nothing."""
+    to = wire.Department.model_construct(
+        slug=escape_text(department.slug),
+        name=escape_text(department.name),
+        code_dep_number=department.code_dep_number,
+    )
+    head = _write(wire.NodesBatch, project_id=project_id, department=to)
+    body = b'%b,"items":[%b]}' % (head[:-1], b",".join(items))
+    return Call("POST", wire.INDEX_PATH, body=body, headers=_name_model(model))
 
-        Raises:
-            InvalidTask: `invalid_id`, `invalid_vector`: JSON has no form for it.
-        """
-        values = _to_values(item)
-        if item.vector is not None:
-            values["embedding"] = _check_vector(item.vector)
-        return _write(wire.NewItem, **values)
 
-    def upsert(self, project_id: str, department: BrainDepartment, items: Sequence[bytes]) -> Call:
-        """Ask to index items, each of them written."""
-        to = wire.Department.model_construct(
-            slug=escape_text(department.slug),
-            name=escape_text(department.name),
-            code_dep_number=department.code_dep_number,
-        )
-        head = _write(wire.NodesBatch, project_id=project_id, department=to)
-        body = b'%b,"items":[%b]}' % (head[:-1], b",".join(items))
-        return Call("POST", wire.INDEX_PATH, body=body)
+def read_upserted(body: bytes) -> Upserted:
+    """Read the result of indexing a batch."""
+    return _to_own(Upserted, _read(wire.NodesIndexed, body))
 
-    def read_upserted(self, body: bytes) -> Upserted:
-        """Read the result of indexing a batch."""
-        return _to_own(Upserted, _read(wire.NodesIndexed, body))
 
-    def find_duplicates(
-        self,
-        project_id: str,
-        *,
-        content: str | None,
-        vector: NDArray[np.float32] | None,
-        threshold: float,
-        limit: int,
-    ) -> Call:
-        """Ask for items near to a vector, or else to a text.
+def find_duplicates(
+    project_id: str,
+    *,
+    content: str | None,
+    vector: NDArray[np.float32] | None,
+    threshold: float,
+    limit: int,
+    model: str,
+) -> Call:
+    """Ask for items near to a vector, of this model, or else to a text.
 
-        Raises:
-            InvalidTask: `invalid_vector`: JSON has no form for it.
-        """
-        near: dict[str, Any] = (
-            {"content": escape_text(content or "")}
-            if vector is None
-            else {"embedding": _check_vector(vector)}
-        )
-        body = _write(
-            wire.DuplicatesQuery, project_id=project_id, threshold=threshold, limit=limit, **near
-        )
-        return Call("POST", wire.SEARCH_PATH, body=body)
+    Raises:
+        InvalidTask: `invalid_vector`: JSON has no form for it.
+    """
+    near: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    if vector is None:
+        near["content"] = escape_text(content or "")
+    else:
+        near["embedding"], headers = _check_vector(vector), _name_model(model)
+    body = _write(
+        wire.DuplicatesQuery, project_id=project_id, threshold=threshold, limit=limit, **near
+    )
+    return Call("POST", wire.SEARCH_PATH, body=body, headers=headers)
 
-    def read_duplicates(self, body: bytes) -> list[Duplicate]:
-        """Read hits, in any order."""
-        hits = _read(wire.DuplicatesFound, body).duplicates
-        return [Duplicate(hit.id, hit.score, hit.content) for hit in hits]
 
-    def read_context_of(
-        self, project_id: str, department: str, previous: Sequence[str], *, max_tokens: int
-    ) -> Call:
-        """Ask what is known of a department; slugs with a comma in them are left out."""
-        slugs = choose_previous([escape_text(slug) for slug in previous])
-        query = {
-            "project_id": project_id,
-            "department": escape_text(department),
-            "previous": ",".join(slug for slug in slugs if "," not in slug),
-            "max_tokens": str(max_tokens),
-        }
-        return Call("GET", wire.CONTEXT_PATH, query=query)
+def read_duplicates(body: bytes) -> list[Duplicate]:
+    """Read hits, in any order."""
+    hits = _read(wire.DuplicatesFound, body).duplicates
+    return [Duplicate(hit.id, hit.score, hit.content) for hit in hits]
 
-    def read_context(self, body: bytes, department: str) -> DepartmentContext:
-        """Read what is known of a department."""
-        context = _to_own(DepartmentContext, _read(wire.ContextFound, body))
-        return replace(context, department=department)
 
-    def measure_coverage(
-        self, project_id: str, department: str, items: Sequence[KnownItem] | None
-    ) -> Call:
-        """Ask how well items, the newest that count, or all that are indexed, cover a department.
+def read_context_of(
+    project_id: str, department: str, previous: Sequence[str], *, max_tokens: int
+) -> Call:
+    """Ask what is known of a department; slugs with a comma in them are left out."""
+    slugs = choose_previous([escape_text(slug) for slug in previous])
+    query = {
+        "project_id": project_id,
+        "department": escape_text(department),
+        "previous": ",".join(slug for slug in slugs if "," not in slug),
+        "max_tokens": str(max_tokens),
+    }
+    return Call("GET", wire.CONTEXT_PATH, query=query)
 
-        Raises:
-            InvalidTask: `invalid_id`: JSON has no form for it.
-        """
-        measured: dict[str, Any] = {}
-        if items is not None:
-            measured["items"] = [
-                wire.Item.model_construct(**_to_values(item)) for item in items[-MAX_ITEMS:]
-            ]
-        body = _write(
-            wire.CoverageQuery,
-            project_id=project_id,
-            department=escape_text(department),
-            **measured,
-        )
-        return Call("POST", wire.COVERAGE_PATH, body=body)
 
-    def read_coverage(self, body: bytes) -> Coverage:
-        """Read how well a department is covered."""
-        return _to_own(Coverage, _read(wire.CoverageFound, body))
+def read_context(body: bytes, department: str) -> DepartmentContext:
+    """Read what is known of a department."""
+    context = _to_own(DepartmentContext, _read(wire.ContextFound, body))
+    return replace(context, department=department)
 
-    def read_refusal(self, body: bytes) -> Refusal:
-        """Read why a request is refused, in any of the forms that are usual."""
-        try:
-            values = as_object(load_json(body))
-        except ValueError:
-            return Refusal()
-        error = values.get("error")
-        if isinstance(error, dict):
-            values = as_object(cast("object", error))
-        else:
-            values = {"message": error or values.get("detail"), **values}
-        return Refusal(
-            as_text(values.get("code")),
-            as_text(values.get("message")),
-            as_object(values.get("details")),
-        )
+
+def measure_coverage(project_id: str, department: str, items: Sequence[KnownItem] | None) -> Call:
+    """Ask how well items, the newest that count, or all that are indexed, cover a department.
+
+    Raises:
+        InvalidTask: `invalid_id`: JSON has no form for it.
+    """
+    measured: dict[str, Any] = {}
+    if items is not None:
+        measured["items"] = [
+            wire.Item.model_construct(**_to_values(item)) for item in items[-MAX_ITEMS:]
+        ]
+    body = _write(
+        wire.CoverageQuery,
+        project_id=project_id,
+        department=escape_text(department),
+        **measured,
+    )
+    return Call("POST", wire.COVERAGE_PATH, body=body)
+
+
+def read_coverage(body: bytes) -> Coverage:
+    """Read how well a department is covered."""
+    return _to_own(Coverage, _read(wire.CoverageFound, body))
+
+
+def read_refusal(body: bytes) -> Refusal:
+    """Read why a request is refused, in any of the forms that are usual."""
+    try:
+        values = as_object(load_json(body))
+    except ValueError:
+        return Refusal()
+    error = values.get("error")
+    if isinstance(error, dict):
+        values = as_object(cast("object", error))
+    else:
+        values = {"message": error or values.get("detail"), **values}
+    return Refusal(
+        as_text(values.get("code")),
+        as_text(values.get("message")),
+        as_object(values.get("details")),
+    )
+
+
+def _name_model(model: str) -> dict[str, str]:
+    return {wire.MODEL_HEADER: quote(model, errors="replace")} if model else {}
 
 
 def _to_values(item: BrainItem | KnownItem) -> dict[str, Any]:

@@ -118,12 +118,12 @@ class EmbeddedGraph:
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
-        """See `BrainGraph.list_items`."""
+        """See `IndexedItems.list_items`."""
         rows = await self._read(statements.LIST_ITEMS, project_id, after, limit)
         return [IndexedItem(*named, has_vector=bool(has_vector)) for *named, has_vector in rows]
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """See `BrainGraph.delete`."""
+        """See `IndexedItems.delete`."""
         return await self._file.writer.ask(statements.delete, project_id, ids, self._max_gone)
 
     async def link(
@@ -143,7 +143,7 @@ class EmbeddedGraph:
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """See `BrainGraph.save_evaluation`."""
+        """See `IndexedItems.save_evaluation`."""
         row = (project_id, department, version, orjson.dumps(dict(values)))
         await self._file.writer.ask(fetch, statements.SAVE_EVALUATION, row)
 

@@ -147,14 +147,14 @@ class Neo4jGraph:
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
-        """See `BrainGraph.list_items`."""
+        """See `IndexedItems.list_items`."""
         rows = await self._server.read(
             "list_items", project_id=project_id, after=after, limit=limit
         )
         return [IndexedItem(**row) for row in rows]
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """See `BrainGraph.delete`."""
+        """See `IndexedItems.delete`."""
         deleted = 0
         known = list(dict.fromkeys(ids))
         for start in range(0, len(known), WRITTEN_AT_ONCE):
@@ -186,7 +186,7 @@ class Neo4jGraph:
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """See `BrainGraph.save_evaluation`; plain values are properties of the node, too."""
+        """See `IndexedItems.save_evaluation`; plain values are properties of the node, too."""
         shown = {
             name: value for name, value in values.items() if isinstance(value, str | float | int)
         }

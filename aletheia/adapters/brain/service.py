@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from yarl import URL
 
-from aletheia.adapters.brain.dialect import Call, Dialect, Refusal
+from aletheia.adapters.brain import dialect
+from aletheia.adapters.brain.dialect import Call, Refusal
 from aletheia.adapters.http import HttpClient, Retries, is_token, read_base_url
 from aletheia.adapters.http_answers import Answer, as_text
 from aletheia.brain.index import check_query
@@ -75,7 +76,6 @@ class BrainService:
         batch_items: bound on the items in one request.
         batch_bytes: bound on their bytes, unless a single one is longer.
         max_answer_bytes: longest answer that is read.
-        dialect: names of fields.
         draw: random number in `[0, 1)`, the share of each back-off that is waited.
 
     Raises:
@@ -96,7 +96,6 @@ class BrainService:
         batch_items: int = BATCH_ITEMS,
         batch_bytes: int = BATCH_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
-        dialect: Dialect | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         if not is_token(api_key):
@@ -105,7 +104,6 @@ class BrainService:
         self._key, self.model = api_key, model
         self._batch_items, self._batch_bytes = batch_items, batch_bytes
         self._max_answer_bytes = max_answer_bytes
-        self._dialect = dialect or Dialect()
         self._retries = Retries(max_retries, retry_base_s, draw)
         self._http = HttpClient(
             BRAIN,
@@ -141,7 +139,7 @@ class BrainService:
         failed: dict[str, str] = {}
         for item in {item.id: item for item in items}.values():
             try:
-                written[item.id] = self._dialect.write_item(item)
+                written[item.id] = dialect.write_item(item)
             except InvalidTask as invalid:
                 failed[item.id] = invalid.code
         created = updated = 0
@@ -172,12 +170,15 @@ class BrainService:
         """
         check_project_id(project_id)
         check_query(content, vector, threshold, limit)
-        call = self._dialect.find_duplicates(
-            project_id, content=content, vector=vector, threshold=threshold, limit=limit
+        call = dialect.find_duplicates(
+            project_id,
+            content=content,
+            vector=vector,
+            threshold=threshold,
+            limit=limit,
+            model=self.model,
         )
-        if vector is not None:
-            call = self._dialect.name_model(call, self.model)
-        hits = await self._call(call, self._dialect.read_duplicates)
+        hits = await self._call(call, dialect.read_duplicates)
         return rank_duplicates(hits, threshold=threshold, limit=limit)
 
     async def read_context(
@@ -191,8 +192,8 @@ class BrainService:
         """See `Brain.read_context`; the service names gaps as it can without the description."""
         check_project_id(project_id)
         slug = department.slug
-        call = self._dialect.read_context_of(project_id, slug, previous, max_tokens=max_tokens)
-        return await self._call(call, lambda body: self._dialect.read_context(body, slug))
+        call = dialect.read_context_of(project_id, slug, previous, max_tokens=max_tokens)
+        return await self._call(call, lambda body: dialect.read_context(body, slug))
 
     async def measure_coverage(
         self,
@@ -202,8 +203,8 @@ class BrainService:
     ) -> Coverage:
         """See `Brain.measure_coverage`; the service has aspects of its own."""
         check_project_id(project_id)
-        call = self._dialect.measure_coverage(project_id, department.slug, items)
-        return await self._call(call, self._dialect.read_coverage)
+        call = dialect.measure_coverage(project_id, department.slug, items)
+        return await self._call(call, dialect.read_coverage)
 
     def _pack(self, written: Mapping[str, bytes]) -> Iterator[list[str]]:
         """Divide items into requests."""
@@ -227,10 +228,9 @@ class BrainService:
         model: str,
     ) -> Upserted:
         """Send a batch, in halves where it is longer than the service takes."""
-        call = self._dialect.upsert(project_id, department, [written[id_] for id_ in ids])
-        call = self._dialect.name_model(call, model)
+        call = dialect.upsert(project_id, department, [written[id_] for id_ in ids], model)
         try:
-            done = await self._call(call, self._dialect.read_upserted)
+            done = await self._call(call, dialect.read_upserted)
         except Refused as refused:
             if refused.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 raise
@@ -272,7 +272,7 @@ class BrainService:
 
     def _to_error(self, answer: Answer) -> AletheiaError:
         """Build the error that an answer means which is no success."""
-        refusal = self._dialect.read_refusal(answer.body)
+        refusal = dialect.read_refusal(answer.body)
         reason = (answer.excerpt(refusal.message or None), _ADVICE.get(answer.status, ""))
         ours = _to_our_own(answer, refusal)
         return ours or answer.to_error("; ".join(filter(None, reason)))

@@ -37,14 +37,6 @@ class _Job:
     answer: Any = None
     error: Exception | None = None
 
-    def settle(self) -> None:
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.answer)
-        else:
-            self.future.set_exception(self.error)
-
 
 class SqliteWorker(ABC):
     """A thread that does, in order, what coroutines ask of its connection, and closes it.
@@ -262,4 +254,9 @@ def _settle(jobs: list[_Job]) -> None:
 
 def _answer(jobs: list[_Job]) -> None:
     for job in jobs:
-        job.settle()
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.answer)
+        else:
+            job.future.set_exception(job.error)

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import orjson
 import pytest
+from yarl import URL
 
-from aletheia.adapters.brain.dialect import Dialect
 from aletheia.adapters.brain.service import BrainService
+from aletheia.adapters.http import HttpClient
 from aletheia.brain.ports import (
     AspectCoverage,
     Brain,
@@ -25,6 +26,7 @@ from aletheia.brain.ports import (
     OtherModel,
     Upserted,
 )
+from aletheia.brain.wire import COVERAGE_PATH
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -220,16 +222,6 @@ async def test_no_description_is_sent(service: FakeBrainService, brain: BrainSer
 async def test_a_service_below_a_path_is_asked_there(service: FakeBrainService, connect: Connect):
     await failure(await connect(service.url + "/brain/"))
     assert service.requests[0].path == "/brain/api/v1/search/duplicates"
-
-
-async def test_other_names_are_another_dialect(service: FakeBrainService, connect: Connect):
-    class Other(Dialect):
-        def read_duplicates(self, body: bytes) -> list[Duplicate]:
-            return [Duplicate(hit["key"], hit["cos"], "") for hit in orjson.loads(body)["hits"]]
-
-    service.answer_next(b'{"hits": [{"key": "a", "cos": 0.7}]}')
-    brain = await connect(dialect=Other())
-    assert await search(brain) == [Duplicate("a", 0.7, "")]
 
 
 # Batches
@@ -716,13 +708,12 @@ async def test_a_project_that_is_none_is_not_asked_for(
     assert service.requests == []
 
 
-async def test_the_fake_is_strict(service: FakeBrainService, connect: Connect):
-    class Chatty(Dialect):
-        def measure_coverage(self, project_id: str, department: str, items: Any) -> Any:
-            call = super().measure_coverage(project_id, department, items)
-            return type(call)(call.method, call.path, body=b'{"unknown": 1}')
-
-    error = await failure(await connect(dialect=Chatty()), measure)
-    assert isinstance(error, Refused)
-    assert error.status == 422
+async def test_the_fake_is_strict(service: FakeBrainService):
+    client = HttpClient(
+        "brain", address="URL", timeout_s=5, headers={"Authorization": f"Bearer {service.key}"}
+    )
+    await client.open()
+    answer = await client.exchange("POST", URL(service.url + COVERAGE_PATH), body=b'{"unknown": 1}')
+    await client.close()
+    assert answer.status == 422
     assert service.requests[0].body == {"unknown": 1}
