@@ -26,23 +26,16 @@ GONE: Final = "the log"
 
 @dataclass(frozen=True, slots=True)
 class DeadEvent:
-    """An event that a receiver did not get.
-
-    Attributes:
-        receiver: the receiver's name, without its address.
-        type: of the event; empty where the log does not have it any more.
-        code: of the error; empty in what an earlier version gave up.
-        reason: why, without secrets.
-    """
+    """An event that a receiver did not get."""
 
     project_id: str
-    receiver: str
+    receiver: str  # its name, without its address
     kind: str
     address: str
     seq: int
-    type: str
-    code: str
-    reason: str
+    type: str  # of the event; empty where the log does not have it any more
+    code: str  # of the error; empty in what an earlier version gave up
+    reason: str  # without secrets
     at: datetime
 
     @property
@@ -60,10 +53,7 @@ class Replayed:
 
 
 class DeadEvents:
-    """The events of one store that were given up.
-
-    `documents`: the store, open.
-    """
+    """The events of one store that were given up."""
 
     def __init__(
         self, documents: Documents, events: EventLog, *, clock: Clock = SYSTEM_CLOCK
@@ -72,30 +62,19 @@ class DeadEvents:
         self._dead_letters = DeadLetters(documents, DEAD_EVENTS, clock=clock)
 
     async def newest(self, project_id: str | None = None, *, limit: int = 100) -> list[DeadEvent]:
-        """Return the newest events (of a project) that were given up, newest first.
-
-        Raises:
-            InvalidTask: `invalid_project_id`.
-        """
+        """Return the newest events (of a project) that were given up, newest first."""
         if project_id is not None:
             check_project_id(project_id)
         found = await self._dead_letters.newest(project_id, limit=limit)
         return [_read(document, await self._find(document)) for document in found]
 
     async def replay(
-        self,
-        ids: Collection[str] | None,
-        sink_of: Callable[[str], Awaitable[EventSink]],
+        self, ids: Collection[str] | None, sink_of: Callable[[str], Awaitable[EventSink]]
     ) -> Replayed:
-        """Send dead events once more, in the order of their numbers, each to its receiver alone.
+        """Send dead events, or all, once more, in the order of their numbers, to their receivers.
 
         One that is sent is no dead event any more; any other one stays, with the new reason.
-
-        `ids`: of events; `None` for all. `sink_of`: returns what sends to receivers of a kind,
-        open.
-
-        Raises:
-            Unavailable: the store is out of reach.
+        `sink_of` returns what sends to receivers of a kind.
         """
         found = await self._dead_letters.newest(limit=MAX_REPLAYED)
         chosen = [letter for letter in found if ids is None or _id_of(letter) in ids]
@@ -124,9 +103,7 @@ class DeadEvents:
             raise Unavailable(letter["kind"], f"not sent within {SEND_WITHIN_S:g} s") from None
 
     async def _keep(self, letter: Document, error: AletheiaError) -> None:
-        kept = {
-            name: value for name, value in letter.items() if name not in ("_id", "project", "at")
-        }
+        kept = {name: value for name, value in letter.items() if name != "_id"}
         kept |= describe_failure(error)
         await self._dead_letters.add(letter["project"], {letter["_id"]: kept})
 

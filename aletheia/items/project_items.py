@@ -1,9 +1,9 @@
 """The items of a project, ready for comparison, without reading again what is known."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,10 +91,8 @@ class ProjectItems:
         """Return the vectors of texts and the faults of the others; see `VectorCache.fill_each`."""
         return await self._vectors.fill_each(texts, self._embed)
 
-    async def save(
-        self, items: Sequence[SavedItem], vectors: NDArray[np.floating[Any]] | None = None
-    ) -> list[SavedItem]:
-        """Save new items of ours, and add them to the index with their vectors, `(n, d)`.
+    async def save(self, items: Sequence[SavedItem]) -> list[SavedItem]:
+        """Save new items of ours, and add them to the index.
 
         Returns:
             Those that the collection now has from the same iteration of the same run, in the
@@ -102,8 +100,7 @@ class ProjectItems:
         """
         if not items:
             return []
-        if vectors is None:
-            vectors = await self.embed([item.content for item in items])
+        vectors = await self.embed([item.content for item in items])
         inserted = await self._content.insert_items(items)
         there = {item.id: item for item in items if item.id in inserted}
         if others := [item.id for item in items if item.id not in inserted]:
@@ -111,7 +108,7 @@ class ProjectItems:
         # What somebody else has saved may be written differently, and have another vector: the
         # next refresh reads it.
         fresh = [place for place, item in enumerate(items) if item.id in inserted]
-        self._add([items[place] for place in fresh], np.asarray(vectors)[fresh])
+        self._add([items[place] for place in fresh], vectors[fresh])
         if self._mark is not None:
             self._mark += len(inserted)
         if not self._known.issuperset(others):
@@ -129,23 +126,23 @@ class ProjectItems:
     async def _read(self, ids: Sequence[str]) -> None:
         found = await self._content.read_items(ids)
         items = [found[id_] for id_ in ids if id_ in found and found[id_].content.strip()]
-        texts = [item.content for item in items]
-        vectors, faults = await self.embed_each(texts)
-        self.passed_over |= {items[place].id: fault for place, fault in faults.items()}
-        for place in faults:
+        vectors, faults = await self.embed_each([item.content for item in items])
+        for place, fault in faults.items():
+            self.passed_over[items[place].id] = fault
             self._note_owner(items[place])
-        items = [items[place] for place in sorted(vectors)]
-        self._add(items, np.stack([vectors[place] for place in sorted(vectors)] or [np.empty(0)]))
-        unreadable = set(ids).difference(item.id for item in items)
+        embedded = [items[place] for place in sorted(vectors)]
+        self._add(embedded, [vectors[place] for place in sorted(vectors)])
+        unreadable = set(ids).difference(item.id for item in embedded)
         self._unreadable |= unreadable
         self._known |= unreadable
 
-    def _add(self, items: Sequence[SavedItem], vectors: NDArray[np.floating[Any]]) -> None:
+    def _add(self, items: Sequence[SavedItem], vectors: Iterable[NDArray[np.float32]]) -> None:
         if not items:
             return
+        rows = np.stack(list(vectors))
         if self.index is None:
-            self.index = ItemIndex(self.model, vectors.shape[1])
-        self.index.add([item.id for item in items], [item.content for item in items], vectors)
+            self.index = ItemIndex(self.model, rows.shape[1])
+        self.index.add([item.id for item in items], [item.content for item in items], rows)
         for item in items:
             self._known.add(item.id)
             self._note_owner(item)
