@@ -49,7 +49,7 @@ class EventLog:
     """The saved events of all projects, shared by all processes."""
 
     def __init__(self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._log = NumberedLog(documents, EVENTS, purged=PURGED, stream="project", clock=clock)
+        self._log = NumberedLog(documents, EVENTS, purged=PURGED, clock=clock)
 
     async def prepare(self) -> None:
         """Make appending and purging fast."""

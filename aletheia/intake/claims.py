@@ -145,7 +145,7 @@ class Claims:
 
     async def take_over(self, limit: int) -> list[Claim]:
         """Take what nobody holds any more: leases run out, waits over, reports due."""
-        (ended, _), now_s = self._rows.terms.free_where(self._rows.clock.now()), self._now_s()
+        ended, now_s = self._rows.terms.ended_where(self._rows.clock.now()), self._now_s()
         found: list[Document] = []
         for where in (
             {"state": RowState.KEPT, **ended},

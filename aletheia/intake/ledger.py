@@ -74,7 +74,7 @@ class Ledger:
 
     async def overview(self) -> IntakeStatus:
         """Count what an operator asks about first."""
-        ended, _ = self.rows.terms.free_where(self.clock.now())
+        ended = self.rows.terms.ended_where(self.clock.now())
         intake = (await self._documents.get(FLAGS, ["intake"])).get("intake", {})
         states = await self._documents.count_by(ROWS, "state", {})
         expired = await self._documents.count(ROWS, {"state": {"$in": LEASED}, **ended})

@@ -71,13 +71,9 @@ class LeaseTerms:
         """What to set in a document, or to begin it with, that nobody holds."""
         return {self.owner: self.nobody, self.until: 0}
 
-    def free_where(self, now: int) -> tuple[Where, Where]:
-        """Return the conditions for leases that have ended, and for those that cannot be."""
-        skew, length = microseconds(self.skew_s), microseconds(self.length_s)
-        return (
-            {self.until: {"$lte": self.unit.write(now - skew)}},
-            {self.until: {"$gt": self.unit.write(now + length + skew)}},
-        )
+    def ended_where(self, now: int) -> Where:
+        """Return the condition that a lease has ended, and the skew has passed."""
+        return {self.until: {"$lte": self.unit.write(now - microseconds(self.skew_s))}}
 
     def is_free(self, document: Document, now: int) -> bool:
         """Return whether nobody holds a document, or its lease is over by the clock."""

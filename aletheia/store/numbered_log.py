@@ -30,13 +30,12 @@ _STEP_BACK: Final = Backoff(base_s=0.001, max_s=0.05, jitter=1)
 
 
 class NumberedLog:
-    """The logs of one collection, one for each stream, such as a project.
+    """The logs of one collection, one for each stream: a project.
 
     Args:
         documents: the store, open.
-        collection: where the entries are; each has `_id`, the stream, `seq`, `at` and `key`.
+        collection: where the entries are; each has `_id`, `project`, `seq`, `at` and `key`.
         purged: the collection that says up to which number each stream was purged.
-        stream: name of the value that says which stream an entry is of. A stream has no `:`.
         clock: tells when an entry is added.
     """
 
@@ -46,16 +45,15 @@ class NumberedLog:
         collection: str,
         *,
         purged: str,
-        stream: str = "project_id",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._documents, self._collection, self._purged = documents, collection, purged
-        self._stream, self._clock = stream, clock
+        self._clock = clock
         self._ends: dict[str, int] = {}
 
     async def prepare(self) -> None:
         """Make appending and purging fast."""
-        await self._documents.ensure_index(self._collection, [self._stream, "key"])
+        await self._documents.ensure_index(self._collection, ["project", "key"])
         await self._documents.ensure_index(self._collection, ["at"])
 
     async def append(
@@ -79,7 +77,7 @@ class NumberedLog:
             seq, at = end + 1, self._clock.now()
             document: Document = {
                 "_id": number_id(stream, seq),
-                self._stream: stream,
+                "project": stream,
                 "seq": seq,
                 "at": at,
                 "key": key,
@@ -146,9 +144,7 @@ class NumberedLog:
             Unavailable: the store is out of reach; what is deleted by then is gone.
         """
         before = self._clock.now() - microseconds(older_than_s)
-        old = await self._documents.count_by(
-            self._collection, self._stream, {"at": {"$lt": before}}
-        )
+        old = await self._documents.count_by(self._collection, "project", {"at": {"$lt": before}})
         # One that is alone may be the last of its stream, which is left for ever.
         streams = [stream for stream, count in old.items() if count > 1]
         return sum([await self._purge_stream(stream, before) for stream in streams])
@@ -177,7 +173,7 @@ class NumberedLog:
         return int(found[stream]["seq"]) if stream in found else 0
 
     async def _find(self, stream: str, key: str) -> Document | None:
-        where = {self._stream: stream, "key": key}
+        where = {"project": stream, "key": key}
         found = await self._documents.find(self._collection, where, limit=1)
         return found[0] if found else None
 

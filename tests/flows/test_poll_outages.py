@@ -70,7 +70,7 @@ async def test_a_store_that_is_full_is_waited_for_and_nothing_is_claimed_meanwhi
     running = asyncio.create_task(poll_tasks(shift_seconds=3))
     while not upstream.requests:
         await asyncio.sleep(0.02)
-    monkeypatch.setattr("aletheia.adapters.documents.embedded.insert_rows", refuse)
+    monkeypatch.setattr("aletheia.adapters.documents.statements.insert_rows", refuse)
     for number in range(12):
         upstream.add(f"t{number}")
     await asyncio.sleep(5)

@@ -51,7 +51,7 @@ async def test_entries_are_numbered_from_1_in_each_stream(log: NumberedLog, cloc
     (_, second, _) = await log.read("p1")
     assert second == {
         "_id": "p1:0000000000000002",
-        "project_id": "p1",
+        "project": "p1",
         "seq": 2,
         "at": clock.both.now(),
         "key": "key 2",
@@ -114,7 +114,7 @@ async def test_an_entry_whose_answer_was_lost_is_there_once(losable: LosableDocu
 
 async def test_a_reader_never_sees_an_entry_before_the_one_it_follows(documents: Documents):
     await append(numbered(documents), 1, 2)
-    await documents.insert(LOG, [{"_id": "p1:0000000000000004", "project_id": "p1", "seq": 4}])
+    await documents.insert(LOG, [{"_id": "p1:0000000000000004", "project": "p1", "seq": 4}])
     assert numbers(await numbered(documents).read("p1")) == [1, 2]
     assert await numbered(documents).read("p1", after=2) == []
 

@@ -78,7 +78,7 @@ async def test_a_file_that_cannot_be_written_is_waited_for(
             raise left.pop()
         return insert(*args)  # pyright: ignore[reportArgumentType] - as they came
 
-    monkeypatch.setattr("aletheia.adapters.documents.embedded.insert_rows", refuse)
+    monkeypatch.setattr("aletheia.adapters.documents.statements.insert_rows", refuse)
     assert await Patience(pause_s=0).wrap(embedded).insert("rows", [DOCUMENT]) == {"a"}
     assert left == []
 
