@@ -47,10 +47,9 @@ async def heard(
 
     To be entered by the main task of the run, around all that has to be given back.
 
-    Args:
-        on_look: called with every state that is read: whether the run is paused or suspended,
-            which by itself stops it only at its next step.
-        every_s: between two reads of the run's own state, seconds.
+    `on_look`: called with every state that is read: whether the run is paused or suspended, which
+    by itself stops it only at its next step. `every_s`: between two reads of the run's own state,
+    seconds.
 
     Raises:
         RunCancelled: the run was cancelled.

@@ -34,9 +34,8 @@ MAX_REST_S: Final = 15.0
 async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
     """Open a shift; at the end, also after an interruption, release its claims and report it.
 
-    Args:
-        shift_seconds: length of the shift; `None` takes it from the settings. A run that is
-            resumed goes on with the shift it began first.
+    `shift_seconds`: length of the shift; `None` takes it from the settings. A run that is resumed
+    goes on with the shift it began first.
     """
     shift: Shift | None = None
 

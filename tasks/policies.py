@@ -4,6 +4,7 @@ No task caches or keeps its result: what a resumed run needs is in the store, an
 would be that of an earlier page or of before a pause.
 """
 
+from dataclasses import dataclass
 from typing import TypedDict
 
 from prefect.cache_policies import NO_CACHE, CachePolicy
@@ -11,12 +12,11 @@ from prefect.cache_policies import NO_CACHE, CachePolicy
 from aletheia.errors import AletheiaError
 
 
+@dataclass(eq=False)
 class PartsFailed(AletheiaError):
     """Some parts of a run failed; the others were done. Each failure names its part."""
 
-    def __init__(self, failures: tuple[str, ...]) -> None:
-        super().__init__(failures)
-        self.failures = failures
+    failures: tuple[str, ...]
 
     def __str__(self) -> str:
         return "; ".join(self.failures)

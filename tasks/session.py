@@ -6,6 +6,7 @@ One session a run, opened in the outermost context of its flow and closed with i
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
@@ -85,24 +86,23 @@ class Clients:
         self._locks = defaultdict[Key, asyncio.Lock](asyncio.Lock)
         self._closing = contextlib.AsyncExitStack()
 
-    async def build(self, key: Key, build: Callable[[], Awaitable[ClientT]]) -> ClientT:
-        """Return the client with this key; build it if there is none.
-
-        Args:
-            key: everything that the client is built from.
-            build: builds a client that has nothing to close.
-        """
+    async def build(self, key: Key, build: Callable[[], Awaitable[ClientT] | ClientT]) -> ClientT:
+        """Return the client with this key; build it if there is none."""
         if key not in self._built:
             async with self._locks[key]:
                 if key not in self._built:
-                    self._built[key] = await build()
+                    made = build()
+                    self._built[key] = await made if inspect.isawaitable(made) else made
         return cast("ClientT", self._built[key])
 
-    async def open(self, key: Key, build: Callable[[], Awaitable[OpenableT]]) -> OpenableT:
+    async def open(
+        self, key: Key, build: Callable[[], Awaitable[OpenableT] | OpenableT]
+    ) -> OpenableT:
         """Return the client with this key; build and open it if there is none."""
 
         async def build_and_open() -> OpenableT:
-            client = await build()
+            made = build()
+            client = await made if inspect.isawaitable(made) else made
             self.close_later(client)
             await client.open()
             return client
@@ -117,9 +117,7 @@ class Clients:
     def share(self, shared: object, *key: Hashable) -> None:
         """Hand something that a flow has opened, such as its shift, to the tasks of the flow.
 
-        Args:
-            shared: what tasks find by its type and key.
-            key: what it belongs to, such as the run.
+        `shared`: what tasks find by its type and key. `key`: what it belongs to, such as the run.
         """
         self._built[(type(shared), *key)] = shared
 
@@ -150,11 +148,8 @@ class Clients:
 class Session:
     """What one run works with.
 
-    Attributes:
-        run_id: the flow run, which pays for what its clients use; `None` outside of runs.
-        patience: how the store is waited for; `None` where it is not.
-        settings: those of the run.
-        clients: those of the run.
+    `run_id`: the flow run, which pays for what its clients use; `None` outside of runs. `patience`:
+    how the store is waited for; `None` where it is not.
     """
 
     run_id: str | None
@@ -171,10 +166,6 @@ async def open_session(
     run_id: str | None = None, *, patience: Patience | None = None
 ) -> AsyncGenerator[Session]:
     """Open the session of a run, or of a command that works outside of runs.
-
-    Args:
-        run_id: the run; by default the one that is under way here, if any.
-        patience: how the store is waited for, where it is.
 
     Raises:
         RuntimeError: a session is open here.

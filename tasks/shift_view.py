@@ -21,13 +21,7 @@ PROGRESS_EVERY_S: Final = 2.0
 
 
 class ShiftView:
-    """The artifacts of a shift.
-
-    Args:
-        shift: what is shown.
-        patience: how it waits for the store.
-        bar: of the tasks that were reported.
-    """
+    """The artifacts of a shift."""
 
     def __init__(self, shift: Shift, patience: Patience, bar: artifacts.Progress) -> None:
         self._shift, self._patience, self._bar = shift, patience, bar

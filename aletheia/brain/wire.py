@@ -7,11 +7,11 @@ and are read leniently: an empty text or list may be null, an id may be an integ
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Self, TypeAlias
+from typing import Annotated, Any, Final, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from aletheia.brain.ports import (
     DEFAULT_DUPLICATES,
@@ -113,6 +113,19 @@ _Id: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(_read_id)]
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prefer_what_is_filled(cls, values: Any) -> Any:
+        """Read `_id` beside an empty `id`, and the content beside an empty embedding."""
+        if not isinstance(values, dict):
+            return values
+        fields = cast("dict[str, Any]", values)
+        if not fields.get("id") and fields.get("_id"):
+            fields = {**fields, "id": fields["_id"]}
+        if fields.get("embedding") == [] and fields.get("content"):
+            fields = {**fields, "embedding": None}
+        return fields
 
     @classmethod
     def of(cls, answer: object) -> Self:

@@ -1,16 +1,19 @@
 """What stops somebody from opening, writing or changing a gather run."""
 
+from dataclasses import dataclass
+
 from aletheia.errors import AletheiaError
 
 
+@dataclass(eq=False)
 class ProjectBusy(AletheiaError):
     """Another run has the project's lock."""
 
     code = "project_busy"
 
-    def __init__(self, project_id: str, run_id: str, state: str) -> None:
-        super().__init__(project_id, run_id, state)
-        self.project_id, self.run_id, self.state = project_id, run_id, state
+    project_id: str
+    run_id: str
+    state: str
 
     def __str__(self) -> str:
         return (
@@ -19,14 +22,14 @@ class ProjectBusy(AletheiaError):
         )
 
 
+@dataclass(eq=False)
 class RunSuperseded(AletheiaError):
     """A run cannot be resumed: another one has taken its project over."""
 
     code = "run_superseded"
 
-    def __init__(self, run_id: str, by: str) -> None:
-        super().__init__(run_id, by)
-        self.run_id, self.by = run_id, by
+    run_id: str
+    by: str
 
     def __str__(self) -> str:
         return (
@@ -35,40 +38,38 @@ class RunSuperseded(AletheiaError):
         )
 
 
+@dataclass(eq=False)
 class LockLost(AletheiaError):
     """Another attempt, or another run, has taken over what this one was working on."""
 
     code = "lock_lost"
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(run_id)
-        self.run_id = run_id
+    run_id: str
 
     def __str__(self) -> str:
         return f"run {self.run_id!r} was taken over by another attempt or run"
 
 
+@dataclass(eq=False)
 class UnknownRun(AletheiaError):
     """There is no such run."""
 
     code = "unknown_run"
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(run_id)
-        self.run_id = run_id
+    run_id: str
 
     def __str__(self) -> str:
         return f"there is no gather run {self.run_id!r}, or it has not begun"
 
 
+@dataclass(eq=False)
 class RunOver(AletheiaError):
     """A run is over and stays as it is."""
 
     code = "run_over"
 
-    def __init__(self, run_id: str, status: str) -> None:
-        super().__init__(run_id, status)
-        self.run_id, self.status = run_id, status
+    run_id: str
+    status: str
 
     def __str__(self) -> str:
         return (
@@ -77,14 +78,14 @@ class RunOver(AletheiaError):
         )
 
 
+@dataclass(eq=False)
 class AnswersUnreadable(AletheiaError):
     """A run is over, and in vain: what models answered could not be used."""
 
     code = "unreadable_answers"
 
-    def __init__(self, run_id: str, reason: str) -> None:
-        super().__init__(run_id, reason)
-        self.run_id, self.reason = run_id, reason
+    run_id: str
+    reason: str
 
     def __str__(self) -> str:
         return f"gather run {self.run_id} was in vain: {self.reason}"
@@ -94,9 +95,6 @@ class TimeIsUp(AletheiaError):
     """A generation has not ended in the time that an attempt has."""
 
     code = "time_is_up"
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def __str__(self) -> str:
         return "the time of this attempt was over before the model had answered"

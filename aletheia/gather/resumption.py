@@ -1,5 +1,6 @@
 """How a gather run is resumed, by its state (SPEC §4, State and resume)."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -34,14 +35,14 @@ _STEPS: Final = {
 _WORDS: Final = {"awaitingretry": "waiting for its retry"}
 
 
+@dataclass(eq=False)
 class NotResumable(AletheiaError):
     """A run cannot go on."""
 
     code = "not_resumable"
 
-    def __init__(self, run_id: str, reason: str) -> None:
-        super().__init__(run_id, reason)
-        self.run_id, self.reason = run_id, reason
+    run_id: str
+    reason: str
 
     def __str__(self) -> str:
         return f"run {self.run_id!r} cannot be resumed: {self.reason}"

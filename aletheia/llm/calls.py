@@ -71,13 +71,10 @@ class Guard(Protocol):
     ) -> SentT:
         """Send a request, or raise an `AletheiaError` instead.
 
-        Args:
-            plan: the request.
-            send: sends it.
-            reach: checks whether the provider can be reached at all, without a request to its
-                model; raises `Unreachable` if not.
-            probe: is sent where the request fails with a 5xx or 424 twice, and nothing else passes
-                meanwhile; and in its place while the provider's breaker lets only one call try.
+        `reach`: checks whether the provider can be reached at all, without a request to its model;
+        raises `Unreachable` if not. `probe`: is sent where the request fails with a 5xx or 424
+        twice, and nothing else passes meanwhile; and in its place while the provider's breaker lets
+        only one call try.
 
         Raises:
             ComputeFailed: `provider_cannot`; the request fails each time, and others pass.

@@ -54,11 +54,8 @@ async def get_indexed_brain(*, draws_edges: bool = True) -> IndexedBrain:
 async def get_brain_graph() -> BrainGraph:
     """Return what keeps the Brain here. Not open yet: it may be out of reach."""
     clients, loaded = current_session().clients, await load_block(BrainCredentials)
-
-    async def build() -> BrainGraph:
-        return clients.close_later(loaded.block.get_graph())
-
-    return await clients.build(("brain graph", *loaded.key), build)
+    key = ("brain graph", *loaded.key)
+    return await clients.build(key, lambda: clients.close_later(loaded.block.get_graph()))
 
 
 async def get_brain_access() -> BrainAccess:

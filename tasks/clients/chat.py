@@ -1,7 +1,5 @@
 """The chat model."""
 
-from typing import TYPE_CHECKING
-
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.mock.judge import WRITERS
 from aletheia.errors import Misconfigured
@@ -12,9 +10,6 @@ from blocks import LLMCredentials
 from tasks.clients.blocks import load_block
 from tasks.clients.metering import get_meter
 from tasks.session import current_session
-
-if TYPE_CHECKING:
-    from aletheia.adapters.openai.chat import OpenAIChat
 
 
 async def get_chat() -> ChatModel:
@@ -29,16 +24,12 @@ async def get_chat() -> ChatModel:
         if session.settings.embedding.environment == "production":
             reason = f"{loaded.block.choice_in_words}, refused where ENVIRONMENT=production"
             raise Misconfigured("LLM_PROVIDER", reason)
-        return await session.clients.build(("mock chat",), _build_mock)
-
-    async def open_client() -> "OpenAIChat":
-        return loaded.block.get_client(guard=await get_meter())
-
-    async def build() -> RoomyChat:
-        return RoomyChat(await session.clients.open(("chat client", *key), open_client))
-
-    key = (session.run_id, *loaded.key)
-    return await session.clients.build(("chat", *key), build)
+        return await session.clients.build(("mock chat",), lambda: MockChat(writers=WRITERS))
+    key, meter = (session.run_id, *loaded.key), await get_meter()
+    client = await session.clients.open(
+        ("chat client", *key), lambda: loaded.block.get_client(guard=meter)
+    )
+    return await session.clients.build(("chat", *key), lambda: RoomyChat(client))
 
 
 async def get_default_model() -> str:
@@ -46,7 +37,3 @@ async def get_default_model() -> str:
     provider = (await load_block(LLMCredentials)).block.choice
     default = DEFAULT_LLM_MODELS["openrouter" if provider == "mock" else provider]
     return current_session().settings.llm.default_llm_model or default
-
-
-async def _build_mock() -> MockChat:
-    return MockChat(writers=WRITERS)

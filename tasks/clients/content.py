@@ -13,11 +13,10 @@ from tasks.session import Key, current_session
 async def get_content(project_id: str) -> EmbeddedContent | MongoContent:
     """Return the store of a project's items."""
     loaded = await load_block(StoreCredentials)
-
-    async def build() -> EmbeddedContent | MongoContent:
-        return loaded.block.get_content_client(project_id)
-
-    return await current_session().clients.open(_content_key(project_id, loaded.key), build)
+    key = _content_key(project_id, loaded.key)
+    return await current_session().clients.open(
+        key, lambda: loaded.block.get_content_client(project_id)
+    )
 
 
 async def close_content(project_id: str) -> None:

@@ -9,8 +9,5 @@ from tasks.session import current_session
 async def get_departments() -> PayloadDepartments:
     """Return the client of the application that has the departments."""
     loaded = await load_block(PayloadCredentials)
-
-    async def build() -> PayloadDepartments:
-        return loaded.block.get_client()
-
-    return await current_session().clients.open(("departments", *loaded.key), build)
+    key = ("departments", *loaded.key)
+    return await current_session().clients.open(key, loaded.block.get_client)

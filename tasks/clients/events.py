@@ -44,11 +44,7 @@ async def get_event_sink(kind: str) -> EventSink:
 
 async def get_prefect_events() -> PrefectEvents:
     """Return what sends events to Prefect."""
-
-    async def build() -> PrefectEvents:
-        return PrefectEvents()
-
-    return await current_session().clients.open(("prefect events",), build)
+    return await current_session().clients.open(("prefect events",), PrefectEvents)
 
 
 async def get_redis_events() -> RedisEvents | None:
@@ -65,8 +61,5 @@ async def get_redis_events() -> RedisEvents | None:
 async def get_webhooks() -> Webhooks:
     """Return what posts events to webhooks."""
     loaded = await load_block(EventCredentials)
-
-    async def build() -> Webhooks:
-        return loaded.block.get_webhooks()
-
-    return await current_session().clients.open(("webhooks", *loaded.key), build)
+    key = ("webhooks", *loaded.key)
+    return await current_session().clients.open(key, loaded.block.get_webhooks)

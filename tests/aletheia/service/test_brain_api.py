@@ -376,6 +376,20 @@ async def test_a_question_that_cannot_be_answered_says_why(caller: Caller, query
     assert (status, said) == (422, code)
 
 
+async def test_what_is_empty_gives_way_to_what_is_filled_beside_it(caller: Caller):
+    items: list[dict[str, Any]] = [
+        {"id": "", "_id": "mongo", "content": "First.", "embedding": []},
+        {"id": "own", "_id": "other", "content": "Second.", "embedding": AXIS},
+    ]
+    status, answer = await caller.post(BATCH_PATH, changed(items=items))
+    assert (status, answer["failed"]) == (200, [])
+    query: dict[str, Any] = {"project_id": PROJECT, "content": "First.", "embedding": []}
+    _, found = await caller.post(SEARCH_PATH, query)
+    assert [hit["id"] for hit in found["duplicates"]] == ["mongo"]
+    _, found = await caller.post(SEARCH_PATH, {**query, "content": "", "embedding": AXIS})
+    assert [hit["id"] for hit in found["duplicates"]] == ["own"]
+
+
 async def test_items_that_cannot_be_indexed_fail_alone_and_in_order(caller: Caller):
     bad: list[dict[str, Any]] = [
         {"id": "short", "content": "x", "embedding": [1.0]},
