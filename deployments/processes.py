@@ -123,13 +123,19 @@ def is_listening(pid: int, port: int) -> bool:
     """Check whether a process, or one that it started, listens at a port of this machine."""
     try:
         process = psutil.Process(pid)
-        return any(
-            connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port
-            for member in (process, *process.children(recursive=True))
-            for connection in member.net_connections("tcp")
+        # To find its children takes a look at every process.
+        return _listens(process, port) or any(
+            _listens(child, port) for child in process.children(recursive=True)
         )
     except psutil.Error:
         return False
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    return any(
+        connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port
+        for connection in process.net_connections("tcp")
+    )
 
 
 def request(

@@ -4,6 +4,7 @@ Services that speak MongoDB's protocol differ in what they can do, and some leav
 without an error.
 """
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
@@ -16,6 +17,10 @@ COLLECTION: Final = "doctor_scratch"
 """Where the operations are tried; it is empty afterwards."""
 
 NESTED: Final[dict[str, Any]] = {"rows": [[1, 2], [[], ["a"]]], "maps": [{"in": [{"deep": [0]}]}]}
+
+CALLERS: Final = range(1, 9)
+CONTESTS: Final = 5
+"""Callers that want the same at once, and how often."""
 
 ADVICE: Final = "use MongoDB 6 or newer, or unset MONGODB_URI; then aletheia setup"
 
@@ -98,6 +103,29 @@ async def _try_nested_lists(store: Documents, run: str) -> bool:
     return [rows[id_]["nested"] for id_ in ids] == [NESTED] * 3
 
 
+async def _try_updates_at_once(store: Documents, run: str) -> bool:
+    """Have callers contend for one document after another: one gets it, and every count counts."""
+    for number in range(CONTESTS):
+        id_ = f"{run}once{number}"
+        await store.insert(COLLECTION, [{"_id": id_, "run": run, "owner": 0, "count": 0}])
+        claims = [Update(id_, Change(set={"owner": it}), {"owner": 0}) for it in CALLERS]
+        won = await asyncio.gather(*(store.update(COLLECTION, [claim]) for claim in claims))
+        increase = Update(id_, Change(increase={"count": 1}))
+        await asyncio.gather(*(store.update(COLLECTION, [increase]) for _ in CALLERS))
+        count = (await store.get(COLLECTION, [id_]))[id_]["count"]
+        if won.count([True]) != 1 or count != len(CALLERS):
+            return False
+    return True
+
+
+async def _try_takes_at_once(store: Documents, run: str) -> bool:
+    await store.insert(COLLECTION, [_make(run, f"turn{it}", turn=it, open=1) for it in CALLERS])
+    where, change = {"run": run, "open": 1}, Change(set={"open": 0})
+    takes = [store.take(COLLECTION, where, change, sort="turn") for _ in CALLERS]
+    taken = await asyncio.gather(*takes)
+    return len({row["_id"] for row in taken if row}) == len(CALLERS)
+
+
 async def _try_counts(store: Documents, run: str) -> bool:
     rows = [_make(run, f"kind{number}", kind="ab"[number % 2]) for number in range(3)]
     await store.insert(COLLECTION, rows)
@@ -118,4 +146,6 @@ OPERATIONS: Final[dict[str, Try]] = {
     "projections": _try_projection,
     "nested lists": _try_nested_lists,
     "counts by group": _try_counts,
+    "updates of one document at once": _try_updates_at_once,
+    "findAndModify at once": _try_takes_at_once,
 }

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
@@ -328,12 +329,17 @@ class MongoDocuments:
                 except KeyError:
                     # An answer without `nModified`, as some compatible services give to a bulk of
                     # which they refuse a part; one by one they say what they refuse.
-                    for update in waiting:
-                        change = operators_of(update.change)
-                        await target.update_one({ID: update.id}, change, upsert=True)
+                    await _all(partial(self._upsert_alone, target, waiting), range(len(waiting)))
                     return
                 else:
                     return
+
+    async def _upsert_alone(
+        self, target: AsyncCollection[Document], updates: Sequence[Update], index: int
+    ) -> None:
+        update = updates[index]
+        with self._translating():
+            await target.update_one({ID: update.id}, operators_of(update.change), upsert=True)
 
 
 async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -> None:

@@ -1,5 +1,6 @@
 """The operations that a store is tried for."""
 
+import uuid
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,13 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.documents.mongodb import MongoDocuments
 from aletheia.documents import Document, Update, Where
 from deployments.doctor.results import CheckFailed
 from deployments.doctor.scratch import COLLECTION, OPERATIONS, check_operations
+from tests.services.fixtures import mongodb_uri
+
+__all__ = ["mongodb_uri"]
 
 
 class Lacking(EmbeddedDocuments):
@@ -25,6 +30,8 @@ class Lacking(EmbeddedDocuments):
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         if self.lack == "conditional updates":
             updates = [Update(update.id, update.change) for update in updates]
+        if self.lack == "updates of one document at once" and "owner" in updates[0].where:
+            updates = [Update(update.id, update.change) for update in updates]
         if self.lack == "nested lists" and any("nested" in it.change.set for it in updates):
             raise ValueError("nested arrays are not supported")
         return await super().update(collection, updates)
@@ -35,6 +42,8 @@ class Lacking(EmbeddedDocuments):
 
     async def take(self, *args: Any, **options: Any) -> Document | None:
         taken = await super().take(*args, **options)
+        if self.lack == "findAndModify at once" and taken and "turn" in taken:
+            return taken | {"_id": "the same for everybody"}
         return None if self.lack == "findAndModify with a projection" else taken
 
     async def find(self, *args: Any, **options: Any) -> list[Document]:
@@ -58,6 +67,14 @@ async def test_a_store_that_can_do_everything_passes_and_is_left_as_it_was(store
     await store.insert(COLLECTION, [{"_id": "another run", "run": "other"}])
     await check_operations(store)
     assert [row["_id"] for row in await store.find(COLLECTION, {})] == ["another run"]
+
+
+async def test_a_server_that_speaks_mongodbs_protocol_passes(mongodb_uri: str):
+    store = MongoDocuments(mongodb_uri, f"aletheia_test_{uuid.uuid4().hex}")
+    await store.open()
+    await check_operations(store)
+    assert await store.count(COLLECTION, {}) == 0
+    await store.close()
 
 
 @pytest.mark.parametrize("lack", OPERATIONS)

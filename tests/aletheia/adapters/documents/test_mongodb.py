@@ -275,9 +275,11 @@ async def test_a_bulk_that_is_answered_without_its_numbers_is_written_one_by_one
 
 
 async def test_what_such_a_service_refuses_in_a_bulk_is_said():
-    updates = [Update("1", Change(set={"v": [[1]]}))]
+    updates = [Update(id_, Change(set={"v": v})) for id_, v in (("1", [[1]]), ("2", 2))]
+    target = PartlyAnswering()
     with pytest.raises(ValueError, match="nested arrays"):
-        await Watched("mongodb://127.0.0.1:1", "x").upsert_into(PartlyAnswering(), updates)
+        await Watched("mongodb://127.0.0.1:1", "x").upsert_into(target, updates)
+    assert target.rows == {"2": {"v": 2}}
 
 
 class Unprojecting(MongoDocuments):
