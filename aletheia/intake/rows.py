@@ -203,20 +203,11 @@ class Rows:
         return {"token": claim.token, "state": {"$in": states}}
 
     async def write(
-        self,
-        claims: Sequence[Claim],
-        change_for: Callable[[Claim], Change],
-        state: RowState | None = None,
+        self, claims: Sequence[Claim], change_for: Callable[[Claim], Change]
     ) -> list[bool]:
-        """Change rows of ours; a row somebody else has taken since stays as it is.
-
-        They may be in `state` already, where this was written before and not answered.
-        """
+        """Change rows of ours; a row somebody else has taken since stays as it is."""
         seen = {(claim.token, claim.state) for claim in claims}
-        still_ours = {
-            (token, was): {"token": token, "state": {"$in": [was, state or was]}}
-            for token, was in seen
-        }
+        still_ours = {(token, state): {"token": token, "state": state} for token, state in seen}
         return await self.documents.update(
             ROWS,
             [
@@ -234,8 +225,14 @@ class Rows:
             change = change_for(claim)
             return Change({**change.set, "state": state}, change.unset, change.increase)
 
-        done = await self.write(claims, with_state, state)
-        ours = [claim for claim, is_ours in zip(claims, done, strict=True) if is_ours]
+        answers = await self.write(claims, with_state)
+        done = {claim.row_id for claim, is_ours in zip(claims, answers, strict=True) if is_ours}
+        left = {claim.row_id: claim.token for claim in claims if claim.row_id not in done}
+        # A write that was not answered, and is repeated, finds what it did itself.
+        for row_id, row in (await self.documents.get(ROWS, list(left)) if left else {}).items():
+            if (row["token"], row["state"]) == (left[row_id], state):
+                done.add(row_id)
+        ours = [claim for claim in claims if claim.row_id in done]
         for claim in ours:
             claim.state = state
             log.debug("task %r: %s", claim.entry.id, state)
