@@ -118,13 +118,10 @@ class Claim:
     Attributes:
         token: fencing token; the ledger refuses a write that carries an older one.
         state: of the row, as we last wrote it.
-        lease_until: Unix time, seconds.
         group: model, or whatever else is computed together.
         attempts: computations that failed so far.
-        report_tries: reports that failed so far.
-        report_error: code, message and beginning of what is in the way of its report.
+        report_error: what is in the way of its report, and since when.
         body: the report, once there is one, byte for byte.
-        was_taken_over: somebody claimed it before.
         was_reported: an earlier report of it was acknowledged.
         is_dead_letter: a dead letter that the upstream has not taken back yet.
         is_resend: listed as pending again after its report.

@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, cast
 
 import orjson
@@ -139,7 +140,7 @@ def _read_safely(task_id: str, fields: Mapping[str, object], max_entry_bytes: in
 
 def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int) -> Entry:
     stub, state = stub_of(task_id, fields), _listed_state(fields)
-    if _is_deeper(fields, _MAX_DEPTH):
+    if any(depth > _MAX_DEPTH and isinstance(it, dict | list) for it, depth in _walk(fields)):
         problem = InvalidTask("invalid_input", f"the task is nested deeper than {_MAX_DEPTH}")
         return Entry(task_id, _sha256(f"nested too deep {stub}"), stub, problem, state)
     text = _to_json(fields)
@@ -161,7 +162,9 @@ def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int
 def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
     if not isinstance(_first(fields, _STATE_NAMES), str | None):
         raise InvalidTask("invalid_state", "the task's state is not a name")
-    task_type = _type_of(_first(fields, _TYPE_NAMES))
+    task_type = _first(fields, _TYPE_NAMES)
+    if not isinstance(task_type, str) or not task_type.strip():
+        raise InvalidTask("missing_type", "the task names no type")
     found_input = _filled(fields, _INPUT_NAMES)
     parameters = fields.get("parameters")
     content = _to_json([task_type.strip().lower(), found_input, parameters], is_canonical=True)
@@ -184,12 +187,6 @@ def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
         raise InvalidTask("invalid_task", f"{name}: {first['msg']}") from problem
 
 
-def _type_of(found: object) -> str:
-    if not isinstance(found, str) or not found.strip():
-        raise InvalidTask("missing_type", "the task names no type")
-    return found
-
-
 def _input_of(found: object, parameters: object) -> dict[str, Any]:
     if found is None:
         raise InvalidTask("missing_input", f"the task has none of {', '.join(_INPUT_NAMES)}")
@@ -197,10 +194,11 @@ def _input_of(found: object, parameters: object) -> dict[str, Any]:
         raise InvalidTask("invalid_input", "the task's input is not an object")
     if parameters is not None and not isinstance(parameters, Mapping):
         raise InvalidTask("invalid_input", "the task's parameters are not an object")
-    given = cast("Mapping[str, Any]", found)
-    tuned = cast("Mapping[str, Any]", parameters or {})
-    merged = {**tuned, **given}
-    for value in _leaves(merged):
+    merged = {
+        **cast("Mapping[str, Any]", parameters or {}),
+        **cast("Mapping[str, Any]", found),
+    }
+    for value, _ in _walk(merged):
         if isinstance(value, str) and not _is_unicode(value):
             raise InvalidTask("invalid_text", "the input holds half of a surrogate pair")
         if isinstance(value, float) and not math.isfinite(value):
@@ -208,32 +206,17 @@ def _input_of(found: object, parameters: object) -> dict[str, Any]:
     return merged
 
 
-def _leaves(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        for name, inner in cast("dict[object, object]", value).items():
-            yield name
-            yield from _leaves(inner)
-    elif isinstance(value, list):
-        for inner in cast("list[object]", value):
-            yield from _leaves(inner)
-    else:
-        yield value
-
-
-def _is_deeper(value: object, levels: int) -> bool:
-    """Return whether a JSON value is nested deeper; without recursion, which ends too early."""
-    todo: list[tuple[object, int]] = [(value, 1)] if isinstance(value, dict | list) else []
+def _walk(value: object) -> Iterator[tuple[object, int]]:
+    """Yield a JSON value, and whatever is in it, with depths; recursion would end too early."""
+    todo: list[tuple[object, int]] = [(value, 1)]
     while todo:
-        one, depth = todo.pop()
-        if depth > levels:
-            return True
-        inner: Iterable[object] = (
-            cast("dict[object, object]", one).values()
-            if isinstance(one, dict)
-            else cast("list[object]", one)
-        )
-        todo += [(each, depth + 1) for each in inner if isinstance(each, dict | list)]
-    return False
+        found, depth = todo.pop()
+        yield found, depth
+        if isinstance(found, dict):
+            names_and_values = chain.from_iterable(cast("dict[object, object]", found).items())
+            todo += [(inner, depth + 1) for inner in names_and_values]
+        elif isinstance(found, list):
+            todo += [(inner, depth + 1) for inner in cast("list[object]", found)]
 
 
 def _first(fields: Mapping[str, object], names: Sequence[str]) -> object:
