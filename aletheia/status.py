@@ -1,11 +1,8 @@
 """What stands where: intake, breakers, limits, budgets, usage, cache, Brain, as one model.
 
-It knows no store and no client: whoever reads it says where each part comes from. The command line
-(`aletheia status`), the artifact of a shift and `/health` show it.
+It knows no store and no client. The command line and the artifacts of a shift show it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
@@ -16,9 +13,6 @@ Moment: TypeAlias = Annotated[
     datetime, PlainSerializer(lambda moment: moment.isoformat(), when_used="json")
 ]
 Money: TypeAlias = Annotated[Decimal, PlainSerializer(str, when_used="json")]
-
-Read: TypeAlias = Callable[[], Awaitable[Any]]
-"""Reads one part; what it returns has the attributes of that part's model."""
 
 
 class _Part(BaseModel):
@@ -241,41 +235,6 @@ class SystemStatus(_Part):
             )
             for project in self.brain
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class StatusSources:
-    """Where each part of the status comes from.
-
-    Attributes:
-        intake: returns `IntakeStatus`'s attributes; the others lists of them.
-        limits: returns tiers by provider.
-    """
-
-    intake: Read
-    mode: Read
-    breakers: Callable[[], Awaitable[Sequence[Any]]]
-    limits: Callable[[], Awaitable[Mapping[str, Mapping[Any, Any]]]]
-    budgets: Callable[[], Awaitable[Sequence[Any]]]
-    usage: Callable[[], Awaitable[Sequence[Any]]]
-    cache: Callable[[], Awaitable[Sequence[Any]]]
-    brain: Callable[[], Awaitable[Sequence[Any]]]
-
-
-async def read_status(sources: StatusSources) -> SystemStatus:
-    """Read the status of everything, part after part."""
-    return SystemStatus.model_validate(
-        {
-            "intake": await sources.intake(),
-            "mode": await sources.mode(),
-            "breakers": await sources.breakers(),
-            "limits": await sources.limits(),
-            "budgets": await sources.budgets(),
-            "usage": await sources.usage(),
-            "cache": await sources.cache(),
-            "brain": await sources.brain(),
-        }
-    )
 
 
 def _limit(limit: int | None) -> str:

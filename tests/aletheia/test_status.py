@@ -11,11 +11,9 @@ from aletheia.resilience.limits import TierUsage
 from aletheia.status import (
     ClockAhead,
     IntakeStatus,
-    StatusSources,
     SystemStatus,
     Unacknowledged,
     UsageStatus,
-    read_status,
 )
 
 DUE = datetime(2026, 3, 1, 12, 30, 5, tzinfo=UTC)
@@ -27,23 +25,18 @@ def intake(**parts: Any) -> IntakeStatus:
     return IntakeStatus(is_paused=False, **(nothing | parts))
 
 
-async def status_of(**parts: Any) -> SystemStatus:
+def status_of(**parts: Any) -> SystemStatus:
     """Read a status of which only some parts are not empty."""
     overview = intake(states={"dead": 2}, held=1, dead={"report_refused": 2})
     known: dict[str, Any] = {"intake": overview, "mode": "mock: for a test", "limits": {}, **parts}
 
-    def source(name: str) -> Any:
-        async def read() -> Any:
-            return known.get(name, [])
-
-        return read
-
-    names = ("intake", "mode", "breakers", "limits", "budgets", "usage", "cache", "brain")
-    return await read_status(StatusSources(**{name: source(name) for name in names}))
+    names = ("breakers", "budgets", "usage", "cache", "brain")
+    lists: dict[str, Any] = {name: [] for name in names}
+    return SystemStatus.model_validate(lists | known)
 
 
-async def test_the_ledger_stands_beside_everything_else_in_json():
-    written = (await status_of()).as_json()
+def test_the_ledger_stands_beside_everything_else_in_json():
+    written = status_of().as_json()
     assert written == {
         "is_paused": False,
         "states": {"dead": 2},
@@ -64,8 +57,8 @@ async def test_the_ledger_stands_beside_everything_else_in_json():
     }
 
 
-async def test_a_breaker_and_a_limit_say_until_when():
-    status = await status_of(
+def test_a_breaker_and_a_limit_say_until_when():
+    status = status_of(
         breakers=[BreakerState("openai", State.OPEN, 5, DUE, "timed out")],
         limits={"openai": {"minute": TierUsage(20, 20, DUE, 3), "day": TierUsage(7, None, DUE, 0)}},
     )
@@ -88,7 +81,7 @@ async def test_a_breaker_and_a_limit_say_until_when():
     assert written["limits"]["openai"]["minute"]["frees_at"] == WRITTEN
 
 
-async def test_money_is_exact_and_a_spent_budget_says_so():
+def test_money_is_exact_and_a_spent_budget_says_so():
     usage = UsageStatus(
         provider="openai",
         model="m",
@@ -98,7 +91,7 @@ async def test_money_is_exact_and_a_spent_budget_says_so():
         tokens=1500,
         usd=Decimal("0.000000001"),
     )
-    status = await status_of(
+    status = status_of(
         budgets=[
             BudgetUsage("BUDGET_USD_PER_DAY", Decimal("1.10"), Decimal("1.10"), DUE),
             BudgetUsage("BUDGET_TOKENS_PER_DAY", 2000, 1500, DUE),
@@ -125,8 +118,8 @@ async def test_money_is_exact_and_a_spent_budget_says_so():
     assert written["usage"][0]["usd"] == "1E-9"
 
 
-async def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_try():
-    status = await status_of(
+def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_try():
+    status = status_of(
         brain=[
             OutboxState("a", 1234, 2, 3, DUE, "brain is unavailable: no route"),
             OutboxState("b", 0, 1, 0, None, ""),
@@ -151,11 +144,11 @@ async def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_tr
     }
 
 
-async def test_what_somebody_should_see_to_is_said_in_sentences():
+def test_what_somebody_should_see_to_is_said_in_sentences():
     unacknowledged = Unacknowledged(count=3, since=DUE, answer="a web page in place of JSON")
     clock = ClockAhead(owner="host/7/run", ahead_s=3600.4, seen_at=DUE)
     overview = intake(blocked_head=23, unacknowledged=unacknowledged, clock_ahead=clock)
-    status = await status_of(intake=overview)
+    status = status_of(intake=overview)
     head, reports, clocks = status.intake.warnings()
     assert head.startswith("blocked_head: 23 ")
     assert "3 reports are not acknowledged, since 2026-03-01 12:30:05 UTC: a web page" in reports
@@ -163,5 +156,5 @@ async def test_what_somebody_should_see_to_is_said_in_sentences():
     assert status.as_json()["unacknowledged"]["since"] == WRITTEN
 
 
-async def test_where_all_is_well_there_is_nothing_to_see_to():
-    assert (await status_of()).intake.warnings() == []
+def test_where_all_is_well_there_is_nothing_to_see_to():
+    assert status_of().intake.warnings() == []
