@@ -80,15 +80,26 @@ class VectorCache:
         try:
             return dict(enumerate(await self.fill(texts, embed))), {}
         except _TEXT_FAULTS as fault:
-            if len(texts) == 1:
-                await embed([_PROBE])
-                vector = await self._fill_in_windows(texts[0], embed)
-                return ({}, {0: fault}) if vector is None else ({0: vector}, {})
+            await embed([_PROBE])
+            return await self._isolate(texts, embed, fault)
+
+    async def _isolate(
+        self, texts: Sequence[str], embed: Embed, fault: AletheiaError
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, AletheiaError]]:
+        """Find the texts that a fault is about, by halves; see `fill_each`."""
+        if len(texts) == 1:
+            vector = await self._fill_in_windows(texts[0], embed)
+            return ({}, {0: fault}) if vector is None else ({0: vector}, {})
+        vectors: dict[int, NDArray[np.float32]] = {}
+        faults: dict[int, AletheiaError] = {}
         half = len(texts) // 2
-        vectors, faults = await self.fill_each(texts[:half], embed)
-        more_vectors, more_faults = await self.fill_each(texts[half:], embed)
-        vectors |= {half + place: vector for place, vector in more_vectors.items()}
-        faults |= {half + place: fault for place, fault in more_faults.items()}
+        for start, part in ((0, texts[:half]), (half, texts[half:])):
+            try:
+                found, failed = dict(enumerate(await self.fill(part, embed))), {}
+            except _TEXT_FAULTS as error:
+                found, failed = await self._isolate(part, embed, error)
+            vectors |= {start + place: vector for place, vector in found.items()}
+            faults |= {start + place: error for place, error in failed.items()}
         return vectors, faults
 
     async def _fill_in_windows(self, text: str, embed: Embed) -> NDArray[np.float32] | None:
@@ -96,7 +107,7 @@ class VectorCache:
         starts = range(0, len(text), _WINDOW_CHARS)
         windows = [text[start : start + _WINDOW_CHARS] for start in starts]
         windows = [window for window in windows if window.strip()]
-        if len(windows) > _MAX_WINDOWS:
+        if not 1 < len(windows) <= _MAX_WINDOWS:
             return None
         try:
             rows = np.asarray(await embed(windows), np.float64)

@@ -497,7 +497,9 @@ async def test_a_document_that_is_too_long_is_embedded_in_windows(content: AnyCo
 async def test_where_nothing_can_be_embedded_no_document_is_blamed(content: AnyContent):
     await content.insert_items([make(f"Thing number {n} is said once.") for n in range(5)])
     error = InvalidTask("model_not_found", "there is no such model")
-    items = items_of(content, PickyEmbed(error, max_chars=0))
+    embed = PickyEmbed(error, max_chars=0)
+    items = items_of(content, embed)
     with pytest.raises(InvalidTask, match="no such model"):
         await items.refresh()
+    assert embed.requests == 2, "they are not tried one by one"
     assert items.passed_over == {}
