@@ -10,6 +10,7 @@ from aletheia.adapters.content.mongodb import MongoContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.documents.mongodb import MongoDocuments
 from aletheia.documents import Documents
+from blocks.secret_values import value_of
 
 
 class StoreCredentials(CredentialsBlock):
@@ -41,14 +42,9 @@ class StoreCredentials(CredentialsBlock):
 
     def get_content_client(self, project_id: str) -> EmbeddedContent | MongoContent:
         """Build the store of a project's items; the caller opens and closes it."""
-        uri = self._uri()
-        if uri:
-            return MongoContent(uri, project_id)
-        return EmbeddedContent(self.data_dir, project_id)
+        uri = value_of(self.mongodb_uri)
+        return MongoContent(uri, project_id) if uri else EmbeddedContent(self.data_dir, project_id)
 
     def _mongodb(self) -> Documents | None:
-        uri = self._uri()
+        uri = value_of(self.mongodb_uri)
         return MongoDocuments(uri, self.mongodb_database) if uri else None
-
-    def _uri(self) -> str:
-        return "" if self.mongodb_uri is None else self.mongodb_uri.get_secret_value()

@@ -10,6 +10,7 @@ from aletheia.adapters.upstream.oauth2 import OAuth2SignIn, ory_token_url
 from aletheia.adapters.upstream.sign_in import NoSignIn, SignIn, TokenSignIn
 from aletheia.errors import Misconfigured
 from aletheia.settings import IntakeSettings
+from blocks.secret_values import value_of
 
 
 class UpstreamCredentials(CredentialsBlock):
@@ -55,7 +56,7 @@ class UpstreamCredentials(CredentialsBlock):
             return self.auth, "UPSTREAM_AUTH says so"
         if self.oauth2_client_id and (self.oauth2_token_url or self.ory_project_slug):
             return "oauth2", "UPSTREAM_AUTH is not set, and OAUTH2_CLIENT_ID is"
-        if _secret(self.token):
+        if value_of(self.token):
             return "token", "UPSTREAM_AUTH is not set, and API_TOKEN is"
         return "none", "no credentials are set"
 
@@ -76,14 +77,14 @@ class UpstreamCredentials(CredentialsBlock):
         if auth == "none":
             return NoSignIn()
         if auth == "token":
-            return TokenSignIn(_required("API_TOKEN", _secret(self.token)))
+            return TokenSignIn(_required("API_TOKEN", value_of(self.token)))
         url = self.oauth2_token_url or ory_token_url(
             _required("OAUTH2_TOKEN_URL or ORY_PROJECT_SLUG", self.ory_project_slug)
         )
         return OAuth2SignIn(
             url,
             _required("OAUTH2_CLIENT_ID", self.oauth2_client_id),
-            _required("OAUTH2_CLIENT_SECRET", _secret(self.oauth2_client_secret)),
+            _required("OAUTH2_CLIENT_SECRET", value_of(self.oauth2_client_secret)),
             scope=self.oauth2_scope,
             audience=self.oauth2_audience,
             client_auth="client_secret_post"
@@ -91,10 +92,6 @@ class UpstreamCredentials(CredentialsBlock):
             else "client_secret_basic",
             timeout_s=timeout_s,
         )
-
-
-def _secret(value: SecretStr | None) -> str | None:
-    return None if value is None else value.get_secret_value()
 
 
 def _required(name: str, value: str | None) -> str:
