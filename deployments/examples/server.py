@@ -24,7 +24,7 @@ class LoopbackServer:
 
     async def start(self, port: int = 0) -> str:
         """Listen and return the base URL; port 0 takes a free one."""
-        server = web.Server(self.respond, access_log=None)
+        server = web.Server(self.handle, access_log=None)
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, port).start()
@@ -36,10 +36,6 @@ class LoopbackServer:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-
-    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; a subclass may record it."""
-        return await self.handle(request)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""

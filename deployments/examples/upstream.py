@@ -91,7 +91,6 @@ class ExampleUpstream(LoopbackServer):
         self._pending: dict[int, bytes] = {}
         self._entries = 0
         self._without_id = 0
-        self._answers: Counter[str] = Counter()
         self._first_listed_at: float | None = None
         self._last_accepted_at: float | None = None
         for entry in entries:
@@ -116,7 +115,7 @@ class ExampleUpstream(LoopbackServer):
         task.listed_state = state if isinstance(state, str) else "pending"
 
     def read_stats(self) -> dict[str, Any]:
-        """Return what became of the tasks, and when: the first page, the last accepted report."""
+        """Return what became of the tasks, and the time from the first page to the last report."""
         tasks = self.tasks.values()
         first, last = self._first_listed_at, self._last_accepted_at
         return {
@@ -124,9 +123,6 @@ class ExampleUpstream(LoopbackServer):
             "without_id": self._without_id,
             "by_state": Counter(task.state for task in tasks),
             "by_error_code": Counter(task.error_code for task in tasks if task.error_code),
-            "requests": self._answers,
-            "first_listed_at": first,
-            "last_accepted_at": last,
             "elapsed_s": None if first is None or last is None else last - first,
         }
 
@@ -145,12 +141,6 @@ class ExampleUpstream(LoopbackServer):
         if method == "GET" and path == "/stats":
             return answer(orjson.dumps(self.read_stats()))
         return refuse(404, f"Cannot {method} {path}")
-
-    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, and count it."""
-        response = await self.handle(request)
-        self._answers[f"{request.method} {response.status}"] += 1
-        return response
 
     def _list(self, asked: str | None) -> web.Response:
         limit = DEFAULT_LIMIT if asked is None else _read_limit(asked)

@@ -193,14 +193,12 @@ async def test_the_stats_say_what_became_of_the_tasks(api: Api) -> None:
     await api.report("t2", PROCESSING)
     _, stats = await api.get("/stats")
     assert 0 <= stats["elapsed_s"] < 10
-    assert stats["last_accepted_at"] - stats["first_listed_at"] == stats["elapsed_s"]
     assert {key: stats[key] for key in ("tasks", "without_id", "by_state", "by_error_code")} == {
         "tasks": 3,
         "without_id": 1,
         "by_state": {"succeeded": 1, "failed": 1, "pending": 1},
         "by_error_code": {"empty_text": 1},
     }
-    assert stats["requests"] == {"GET 200": 1, "PATCH 200": 3, "PATCH 409": 1}
 
 
 async def test_results_need_not_be_kept(session: aiohttp.ClientSession) -> None:
