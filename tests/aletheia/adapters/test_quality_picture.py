@@ -31,7 +31,9 @@ def department(
 def draw(*departments: DepartmentProgress, is_mock: bool = False) -> tuple[str, list[str]]:
     """Draw, and read the picture and the words in it."""
     drawn = draw_quality(RunProgress(50, departments), "shop", is_mock=is_mock).decode()
-    words = ["".join(one.itertext()).strip() for one in ET.fromstring(drawn).iter() if is_text(one)]
+    words = [
+        "".join(node.itertext()).strip() for node in ET.fromstring(drawn).iter() if is_text(node)
+    ]
     return drawn, words
 
 
@@ -72,7 +74,7 @@ def test_the_last_point_says_whether_the_threshold_was_reached(
     reason: StopReason | None, colour: str
 ):
     drawn, _ = draw(department("Legal", 10, 71, reason=reason))
-    text = next(one for one in ET.fromstring(drawn).iter() if is_text(one) and one.text == "71")
+    text = next(node for node in ET.fromstring(drawn).iter() if is_text(node) and node.text == "71")
     assert f"fill: {colour}" in text.attrib["style"]
 
 

@@ -275,7 +275,8 @@ async def test_what_one_batch_cannot_hold_goes_into_another(lanes: Lanes):
     report = await lanes.work()
     assert report.submitted == 3
     assert report.tally.succeeded == 5
-    assert sorted(len(lanes.api.lines_of(one)) for one in lanes.api.batches.values()) == [1, 2, 2]
+    lines = [len(lanes.api.lines_of(batch)) for batch in lanes.api.batches.values()]
+    assert sorted(lines) == [1, 2, 2]
 
 
 async def test_texts_do_not_stay_with_the_provider(lanes: Lanes):
