@@ -205,7 +205,9 @@ class Meter:
             await self._breakers.abandon(permit)
             raise
         try:
-            async with self._breakers.recording(permit, spares_errors=spares_errors):
+            async with self._breakers.recording(
+                permit, spares=lambda error: spares_errors and is_suspicious(error)
+            ):
                 sent = await send()
         except AletheiaError as error:
             if isinstance(error, Unreachable):
@@ -242,11 +244,12 @@ def is_free(error: AletheiaError) -> bool:
     return isinstance(error, Refused | InvalidTask | ComputeFailed | Misconfigured)
 
 
-def is_suspicious(error: Unavailable) -> bool:
-    """Check whether a failure may be due to what was asked: an error that names no time."""
+def is_suspicious(error: BaseException) -> bool:
+    """Check whether a failure may be due to what was asked, and so is tried again at once."""
+    if not isinstance(error, Unavailable) or (error.retry_after_s or 0.0) > MAX_PAUSE_S:
+        return False
     status = error.status or 0
-    is_error = status >= _SERVER_ERROR or status == _FAILED_DEPENDENCY
-    return is_error and error.retry_after_s is None
+    return status >= _SERVER_ERROR or status == _FAILED_DEPENDENCY
 
 
 class Recorded:

@@ -11,7 +11,7 @@ of a call that was admitted before the breaker last closed is ignored.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -128,19 +128,21 @@ class CircuitBreaker:
 
     @asynccontextmanager
     async def recording(
-        self, permit: Permit, *, spares_errors: bool = False, is_first: bool = False
+        self,
+        permit: Permit,
+        *,
+        spares: Callable[[BaseException], bool] = lambda _: False,
+        is_first: bool = False,
     ) -> AsyncGenerator[None]:
         """Record the outcome of an admitted call; if that fails it is logged.
 
-        With `spares_errors` a 5xx shows nothing, as the call itself may be its cause; with
-        `is_first`
-        there is more of the call to come unless this fails.
+        A failure that `spares` holds for shows nothing; with `is_first` there is more of the call
+        to come unless this fails.
         """
         try:
             yield
         except BaseException as error:
-            is_spared = spares_errors and isinstance(error, Unavailable) and error.status
-            if is_breaker_failure(error) and not is_spared:
+            if is_breaker_failure(error) and not spares(error):
                 await self._record(permit, self.fail(permit, str(error)))
             elif is_answer(error) and not is_first:
                 await self._record(permit, self.succeed(permit))

@@ -364,10 +364,19 @@ async def test_without_retries_a_server_error_is_tried_twice_to_tell_whose_it_is
         await gates.meter(PLAN, ending(Unreachable("openai", "down")), probe=make_probe())
 
 
-async def test_what_says_when_it_is_back_is_not_suspected(wide: Gates):
+async def test_an_outage_that_says_when_it_ends_opens_the_breaker(wide: Gates):
+    busy = Unavailable("openai", "busy", 30.0, 503)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await wide.meter(PLAN, ending(busy), probe=make_probe())
+    with pytest.raises(BreakerOpen):
+        await wide.meter(PLAN, ending(), probe=make_probe())
+
+
+async def test_a_culprit_is_found_whatever_short_wait_is_asked_for(wide: Gates):
     busy = Unavailable("openai", "busy", 0.001, 503)
-    with pytest.raises((Unavailable, BreakerOpen)):
-        await wide.meter(PLAN, ending(*[busy] * 4), probe=make_probe())
+    with pytest.raises(ComputeFailed):
+        await wide.meter(PLAN, ending(busy, busy), probe=make_probe(Sent()))
 
 
 async def test_a_breaker_is_probed_with_harmless_words(wide: Gates, clock: Clock):
