@@ -14,7 +14,7 @@ old one changes nothing. A row whose lease has run out is taken over with the ne
 
 from typing import Final
 
-from aletheia.documents import Change, Documents, Update
+from aletheia.documents import Change, Document, Documents, Update
 from aletheia.intake.claims import Claims
 from aletheia.intake.dead_letters import DeadLetters
 from aletheia.intake.models import RowState
@@ -75,7 +75,7 @@ class Ledger:
     async def overview(self) -> IntakeStatus:
         """Count what an operator asks about first."""
         ended = self.rows.terms.ended_where(self.clock.now())
-        intake = (await self._documents.get(FLAGS, ["intake"])).get("intake", {})
+        intake = await self._flags()
         states = await self._documents.count_by(ROWS, "state", {})
         expired = await self._documents.count(ROWS, {"state": {"$in": LEASED}, **ended})
         return IntakeStatus(
@@ -99,18 +99,21 @@ class Ledger:
 
     async def is_paused(self) -> bool:
         """Return whether intake as a whole is paused."""
-        flags = await self._documents.get(FLAGS, ["intake"])
-        return bool(flags.get("intake", {}).get("is_paused"))
+        return bool((await self._flags()).get("is_paused"))
 
     async def set_paused(self, *, is_paused: bool) -> None:
         """Pause or resume intake as a whole; every shift obeys within one tick."""
-        values = {"is_paused": is_paused, "at": self.clock.unix_s()}
-        await self._documents.upsert(FLAGS, [Update("intake", Change(set=values))])
+        await self._set_flags(is_paused=is_paused, at=self.clock.unix_s())
 
     async def set_blocked_head(self, count: int) -> None:
         """Write down how many pending entries hide what comes after them."""
-        change = Change(set={"blocked_head": count})
-        await self._documents.upsert(FLAGS, [Update("intake", change)])
+        await self._set_flags(blocked_head=count)
+
+    async def _flags(self) -> Document:
+        return (await self._documents.get(FLAGS, ["intake"])).get("intake", {})
+
+    async def _set_flags(self, **values: float) -> None:
+        await self._documents.upsert(FLAGS, [Update("intake", Change(set=values))])
 
     async def shift_start(self, run_id: str) -> float:
         """Return when a run's shift began, Unix time; a resumed run gets its first answer again."""

@@ -142,9 +142,8 @@ class Reports:
             if state is not RowState.REPORTED or failure is not None:
                 return Change(set={**finished, **dead}, unset=["payload", "report_error"])
             routing = _routing_values(claim.entry)
-            return Change(
-                set={**finished, **routing}, unset=["payload", "report_error", "task_json"]
-            )
+            gone = ["payload", "report_error", "task_json"]
+            return Change(set={**finished, **routing}, unset=gone)
 
         return await self._rows.move(claims, state, change_for)
 

@@ -34,24 +34,15 @@ class Shift:
     `process` until a batch comes back empty. Once it has begun only the steady part of the
     ledger's clock counts.
 
-    Args:
-        started_at: Unix time of its first beginning.
-        length_s: how long it lasts from there; 0 polls once.
-        interval_s: from one tick to the next.
-        bulk: store and `OPENAI_BULK_ABOVE`, where texts may be left to the bulk lane.
+    `begin` makes it.
     """
 
     def __init__(
-        self,
-        poller: Poller,
-        *,
-        started_at: float,
-        length_s: float,
-        interval_s: float,
-        bulk: tuple[Documents, int] | None = None,
+        self, poller: Poller, started_at: float, length_s: float, interval_s: float
     ) -> None:
         self.poller, self.ended, self.ticks = poller, "drained", 0
-        self._clock, self._bulk = poller.held.ledger.clock, bulk
+        self._clock = poller.held.ledger.clock
+        self._bulk: tuple[Documents, int] | None = None
         self._opened_at, self._began_s = self._clock.unix_s(), self._clock.steady_s()
         # A beginning in the future was written by a clock that was ahead.
         started_at = min(started_at, self._opened_at)
@@ -72,16 +63,20 @@ class Shift:
         interval_s: float,
         bulk: tuple[Documents, int] | None = None,
     ) -> Self:
-        """Begin the shift of a run; a resumed run goes on with the one it began first."""
+        """Begin the shift of a run; a resumed run goes on with the one it began first.
+
+        Args:
+            poller: does the work.
+            run_id: of the run.
+            length_s: how long it lasts from its first beginning; 0 polls once.
+            interval_s: from one tick to the next.
+            bulk: store and `OPENAI_BULK_ABOVE`, where texts may be left to the bulk lane.
+        """
         ledger = poller.held.ledger
         await ledger.prepare()
-        return cls(
-            poller,
-            started_at=await ledger.shift_start(run_id),
-            length_s=length_s,
-            interval_s=interval_s,
-            bulk=bulk,
-        )
+        shift = cls(poller, await ledger.shift_start(run_id), length_s, interval_s)
+        shift._bulk = bulk
+        return shift
 
     @property
     def seconds(self) -> float:
