@@ -30,10 +30,9 @@ def name_channel(project_id: str) -> str:
 class RedisEvents:
     """Publishes events, each on its project's channel.
 
-    `timeout_s` bounds connecting, and each exchange after that, seconds.
-
-    Raises:
-        Misconfigured: the address cannot be right.
+    `timeout_s` bounds connecting, and each exchange after that, seconds. An address that cannot be
+    right is `Misconfigured`, as is a server that refuses our credentials; one that is out of reach,
+    or too slow, is `Unavailable`.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
@@ -56,12 +55,7 @@ class RedisEvents:
         await self._client.aclose()
 
     async def send(self, address: str, event: SavedEvent) -> None:
-        """Publish one event; there is one Redis, so that nothing depends on the address.
-
-        Raises:
-            Unavailable: the server is out of reach, too slow, or does not take it for now.
-            Misconfigured: it refuses our credentials.
-        """
+        """Publish one event; there is one Redis, so that nothing depends on the address."""
         del address
         channel = name_channel(event.project_id)
         with _translating():
@@ -70,12 +64,7 @@ class RedisEvents:
             )
 
     async def ping(self) -> None:
-        """Check that the server answers.
-
-        Raises:
-            Unavailable: the server is out of reach, too slow, or does not answer for now.
-            Misconfigured: it refuses our credentials.
-        """
+        """Check that the server answers."""
         with _translating():
             await cast("Awaitable[object]", self._client.ping())  # pyright: ignore[reportUnknownMemberType]
 
