@@ -175,7 +175,7 @@ class HttpClient:
                 if max_bytes is not None and answer.is_success:
                     answer.body = await self._read_all(response, max_bytes)
                 else:
-                    answer.body = await _read_beginning(response)
+                    answer.body, answer.is_cut = await _read_beginning(response)
                 return answer
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise self._translate(error, status, timeout, secrets) from _cause_of(error)
@@ -202,7 +202,7 @@ class HttpClient:
                 if answer.is_success:
                     yield response.content
                 else:
-                    answer.body = await _read_beginning(response)
+                    answer.body, answer.is_cut = await _read_beginning(response)
                     yield answer
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             # A `TimeoutError`, which is an `OSError`, may be of whoever reads.
@@ -337,16 +337,20 @@ def _cause_of(error: BaseException) -> BaseException | None:
     return None if isinstance(error, aiohttp.ClientResponseError) else _origin_of(error)
 
 
-async def _read_beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Read the first part of a body, as far as it comes soon; a fault in it ends it."""
+async def _read_beginning(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """Read the first part of a body, as far as it comes soon; a fault in it ends it.
+
+    Returns:
+        What came, and whether that is not all of it.
+    """
     content = response.content
     chunks: list[bytes] = []
     size = 0
     with suppress(TimeoutError, aiohttp.ClientError):
         if content.is_eof():
-            return content.read_nowait(BEGINNING_BYTES)
+            return content.read_nowait(BEGINNING_BYTES), not content.at_eof()
         async with asyncio.timeout(BEGINNING_TIMEOUT_S):
             while size < BEGINNING_BYTES and (chunk := await content.readany()):
                 chunks.append(chunk)
                 size += len(chunk)
-    return b"".join(chunks)[:BEGINNING_BYTES]
+    return b"".join(chunks)[:BEGINNING_BYTES], size > BEGINNING_BYTES or not content.at_eof()

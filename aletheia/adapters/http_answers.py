@@ -186,6 +186,7 @@ class Answer:
         received_at: when its headers came, seconds since the epoch.
         secrets: what no error may show.
         address: the setting that holds the server's address.
+        is_cut: whether only the beginning of the body was read, or came.
     """
 
     dependency: str
@@ -195,6 +196,7 @@ class Answer:
     received_at: float
     secrets: tuple[str, ...] = ()
     address: str = ""
+    is_cut: bool = False
 
     @property
     def is_success(self) -> bool:

@@ -83,7 +83,7 @@ class HttpUpstream:
         """See `aletheia.intake.ports.Upstream.pending`."""
         url = URL(f"{self._tasks_url}pending?limit={limit}", encoded=True)
         ask = partial(self._http.exchange, "GET", url, max_bytes=self._max_page_bytes)
-        return await self._call(ask, read_page)
+        return await self._call(ask, lambda answer: read_page(answer.body))
 
     async def report(self, task_id: str, body: bytes) -> None:
         """See `aletheia.intake.ports.Upstream.report`."""
@@ -101,7 +101,7 @@ class HttpUpstream:
         ]
         return median(skews) if skews else None
 
-    def _call(self, ask: Ask, read: Callable[[bytes], T]) -> Awaitable[T]:
+    def _call(self, ask: Ask, read: Callable[[Answer], T]) -> Awaitable[T]:
         """Send a request until it is answered for good or its tries are used up."""
         may_be_done = False
 
@@ -121,7 +121,7 @@ class HttpUpstream:
 
         return self._retries.send(send)
 
-    async def _try(self, ask: Ask, read: Callable[[bytes], T]) -> T:
+    async def _try(self, ask: Ask, read: Callable[[Answer], T]) -> T:
         async with self._slots:
             header = await self._sign_in.header()
             answer = await self._exchange(ask, header)
@@ -130,7 +130,7 @@ class HttpUpstream:
                 if fresh is not None:
                     answer = await self._exchange(ask, fresh)
         if answer.is_success:
-            return answer.read(read)
+            return answer.read(lambda _: read(answer))
         raise answer.to_error()
 
     async def _exchange(self, ask: Ask, header: str | None) -> Answer:
@@ -146,22 +146,25 @@ def _may_be_done(failure: Unavailable) -> bool:
     return not isinstance(failure, Unreachable) and failure.status != HTTPStatus.TOO_MANY_REQUESTS
 
 
-def _read_acknowledgement(body: bytes) -> None:
+def _read_acknowledgement(answer: Answer) -> None:
     """Check that an answer to a report is the API's, and not that of a proxy before it.
 
-    Nothing, or JSON, acknowledges a report. The end of an object or a list may be missing, since
-    only the beginning of a body is read.
+    Nothing, or JSON, acknowledges a report. Only the beginning of a body is read: where nothing of
+    it came in time, its type decides.
 
     Raises:
         ValueError: it is something else, such as a login page.
     """
-    text = body.strip().removeprefix(b"\xef\xbb\xbf")
+    text = answer.body.strip().removeprefix(b"\xef\xbb\xbf")
     if not text:
+        kind = answer.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        if answer.is_cut and not kind.endswith(("/json", "+json")):
+            raise ValueError("nothing that is JSON")
         return
     try:
         load_json(text)
     except ValueError:
-        if not _is_cut_json(text):
+        if not (answer.is_cut and _is_cut_json(text)):
             raise
 
 

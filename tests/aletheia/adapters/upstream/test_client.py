@@ -4,7 +4,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
@@ -392,6 +392,66 @@ async def test_a_report_is_accepted_with_its_status_even_if_the_body_fails(
     upstream.misbehave_next(fault)
     await client.report("t1", PROCESSING)
     assert upstream.count("report") == 1
+
+
+HTML = "Content-Type: text/html; charset=utf-8"
+JSON = "Content-Type: application/json"
+PROBLEM = "Content-Type: application/problem+json"
+
+
+@asynccontextmanager
+async def answering(head: str, *, hangs_up: bool) -> AsyncGenerator[str]:
+    """Serve one answer whose body never comes, or not whole."""
+
+    is_over, ended = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10_000)
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}".encode())
+        await writer.drain()
+        if not hangs_up:
+            await is_over.wait()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        is_over.set()
+        await ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("head", "is_accepted"),
+    [
+        (f"{HTML}\r\nContent-Length: 500\r\n\r\n", False),
+        (f"{HTML}\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+        (f"{HTML}\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!", False),
+        ("Content-Length: 500\r\n\r\n", False),
+        ("Content-Type: text/plain\r\nContent-Length: 5\r\n\r\n  ", False),
+        (f"{HTML}\r\nContent-Length: 0\r\n\r\n", True),
+        (f"{HTML}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", True),
+        (f"{JSON}\r\nContent-Length: 500\r\n\r\n", True),
+        (f"{PROBLEM}\r\nTransfer-Encoding: chunked\r\n\r\n", True),
+        ("Content-Length: 0\r\n\r\n", True),
+    ],
+)
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_a_page_whose_body_does_not_come_is_no_acknowledgement(
+    head: str, is_accepted: bool, hangs_up: bool
+) -> None:
+    async with answering(head, hangs_up=hangs_up) as url:
+        client = HttpUpstream(url, sign_in=NoSignIn(), max_retries=0, timeout_s=5)
+        await client.open()
+        try:
+            if is_accepted:
+                await client.report("t1", PROCESSING)
+            else:
+                with pytest.raises(BadAnswer):
+                    await client.report("t1", PROCESSING)
+        finally:
+            await client.close()
 
 
 async def test_of_an_answer_that_never_ends_only_the_beginning_is_read(
