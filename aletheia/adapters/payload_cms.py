@@ -228,13 +228,16 @@ def _drop_empty(document: object) -> object:
     """Leave out the fields that were left empty; an empty `id` gives way to MongoDB's `_id`."""
     if not isinstance(document, dict):
         return document
-    fields = cast("dict[str, object]", document)
-    filled = {name: value for name, value in fields.items() if not _is_empty(value)}
+    filled = _filled(cast("dict[str, object]", document))
     if "id" not in filled and "_id" in filled:
         filled["id"] = filled["_id"]
     if isinstance(settings := filled.get("coordinationSettings"), dict):
-        filled["coordinationSettings"] = _drop_empty(cast("object", settings))
+        filled["coordinationSettings"] = _filled(cast("dict[str, object]", settings))
     return filled
+
+
+def _filled(fields: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if not _is_empty(value)}
 
 
 def _is_empty(value: object) -> bool:

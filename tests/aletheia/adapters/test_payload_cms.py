@@ -561,3 +561,15 @@ async def test_documents_of_which_none_takes_part_say_nothing_about_the_key(
     payload.add("legal", 1, isActive=False)
     found = await (await connect(api_key=KEY)).list_departments()
     assert not any("PAYLOAD_API_KEY" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("levels", [100, 900])
+def test_a_deep_document_is_read_or_refused(levels: int) -> None:
+    deep = '{"coordinationSettings":' * levels + "{}" + "}" * levels
+    body = f'{{"docs": [{deep}], "hasNextPage": false, "totalDocs": 1}}'.encode()
+    try:
+        page = read_page(body)
+    except ValueError:
+        return
+    (fault,) = read_departments(page.documents).faults
+    assert fault.code == "invalid_department"
