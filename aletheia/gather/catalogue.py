@@ -16,18 +16,17 @@ CACHED_FOR_S: Final = 10.0
 class RunCatalogue:
     """Finds a department among those that the project's newest gather run froze; a `Catalogue`.
 
-    `documents`: the store, open. `cached_for_s`: how long departments are not read again, seconds;
-    an unknown one always is.
+    Departments are not read again for `CACHED_FOR_S`, unless one is unknown.
     """
 
-    def __init__(self, documents: Documents, *, cached_for_s: float = CACHED_FOR_S) -> None:
-        self._documents, self._cached_for_s = documents, cached_for_s
-        self._project, self._read_at = "", -cached_for_s
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._project, self._read_at = "", -CACHED_FOR_S
         self._departments: dict[str, BrainDepartment] = {}
 
     async def __call__(self, project_id: str, slug: str) -> BrainDepartment | None:
         """Find a department by project and slug; `None` where the run has none of that name."""
-        is_old = time.monotonic() - self._read_at >= self._cached_for_s
+        is_old = time.monotonic() - self._read_at >= CACHED_FOR_S
         if is_old or project_id != self._project or slug not in self._departments:
             departments = await self._read(project_id)
             self._project, self._departments = project_id, departments

@@ -135,7 +135,7 @@ def _unwrap(value: object) -> Iterator[object]:
             return
 
 
-def explain(error: ValidationError, *, max_chars: int = MAX_ERROR_CHARS) -> str:
+def explain(error: ValidationError) -> str:
     """Return what is wrong with a value, without repeating the value: it may hold anything."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     said = [
@@ -144,7 +144,7 @@ def explain(error: ValidationError, *, max_chars: int = MAX_ERROR_CHARS) -> str:
     ]
     if len(faults) > _MAX_ERRORS:
         said.append(f"and {len(faults) - _MAX_ERRORS} more")
-    return "; ".join(said)[:max_chars]
+    return "; ".join(said)[:MAX_ERROR_CHARS]
 
 
 def form_of(model: type[BaseModel], name: str) -> AnswerForm:
