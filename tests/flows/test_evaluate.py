@@ -30,6 +30,7 @@ from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import evaluate_items, version_of
 from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS
 from aletheia.quality.scores import PARTS, QualityItem
+from blocks import LLMCredentials
 from deployments.declarations import read_declarations
 from flows.gather import automated_gather_creation
 from tasks.clients.store import get_store
@@ -143,6 +144,25 @@ async def test_what_the_mock_judged_is_marked(studio: Studio):
     assert kept["mock"] is True
     (page,) = await artifacts("evaluation", (await last_run(NAME)).id)
     assert "**⚠ mock**" in str(page.data)
+
+
+@pytest.mark.parametrize(
+    ("named", "asked"), [(None, "gpt-4.1-mini"), ("openai/gpt-5-mini", "openai/gpt-5-mini")]
+)
+async def test_where_only_openai_has_a_key_its_model_judges(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, named: str | None, asked: str
+):
+    """As with the `.env` of a system that knew no OpenRouter (SPEC §3)."""
+    if named is not None:
+        monkeypatch.setenv("DEFAULT_LLM_MODEL", named)
+    studio.chat.models.add(asked)
+    values = {"openai_api_key": studio.chat.api_key, "openai_base_url": studio.chat.url}
+    await LLMCredentials.model_validate(values).asave("default", overwrite=True)
+    await studio.add_items("legal", *TEXTS)
+    report = await studio.evaluate(1)
+    assert not report.mock
+    assert report.judges > 0
+    assert {request.body["model"] for request in studio.chat.requests} == {asked}
 
 
 async def test_production_refuses_the_mock(studio: Studio, monkeypatch: pytest.MonkeyPatch):
