@@ -32,11 +32,7 @@ async def choose_provider(provider: Provider | None) -> Provider:
 
 
 def require_model(model: str | None) -> str:
-    """Return the model that was named.
-
-    Raises:
-        Misconfigured: none was.
-    """
+    """Return the model that was named. Raises `Misconfigured`: none was."""
     if not model or not model.strip():
         raise Misconfigured("model", "is not given; name the model to act on")
     return model.strip()

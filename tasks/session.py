@@ -184,11 +184,7 @@ async def open_session(
 
 
 def current_session() -> Session:
-    """Return the session of this run.
-
-    Raises:
-        RuntimeError: none is open.
-    """
+    """Return the session of this run. Raises `RuntimeError`: none is open."""
     session = _current.get(None)
     if session is None:
         raise RuntimeError("no session is open; see tasks.session.open_session")

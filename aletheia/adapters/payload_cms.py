@@ -206,11 +206,7 @@ class PayloadDepartments:
 
 
 def read_page(body: bytes) -> _Page:
-    """Read one page of documents.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Read one page of documents. Raises `ValueError`: it is none."""
     page = as_object(load_json(body))
     documents, has_next, total = (page.get(name) for name in ("docs", "hasNextPage", "totalDocs"))
     if not isinstance(documents, list):

@@ -102,11 +102,7 @@ def _load_half(written: str) -> FoundJson:
 
 
 def parse_json(written: str, *, allow_partial: bool = False) -> object:
-    """Parse JSON; of a part, what of it is complete.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Parse JSON; of a part, what of it is complete. Raises `ValueError`: it is none."""
     try:
         return from_json(written, allow_inf_nan=False, allow_partial=allow_partial)
     except TypeError as error:

@@ -19,11 +19,7 @@ class NotedFailures:
         self.first: AletheiaError | None = None
 
     async def complete(self, request: ChatRequest) -> Completion:
-        """Ask the model.
-
-        Raises:
-            AletheiaError: see `ChatModel.complete`.
-        """
+        """Ask the model. Raises `AletheiaError`: see `ChatModel.complete`."""
         try:
             return await self._chat.complete(request)
         except AletheiaError as error:

@@ -51,11 +51,7 @@ _WORD: Final = re.compile(r"\w")
 
 
 def drop_thoughts(text: str) -> str:
-    """Return an answer without its thoughts.
-
-    Raises:
-        UnreadableAnswer: it ends within them.
-    """
+    """Return an answer without its thoughts. Raises `UnreadableAnswer`: it ends within them."""
     begin = text.lstrip("\ufeff \t\r\n")
     if begin.startswith("analysis") and _BARE_FINAL in text:
         text = text.rpartition(_BARE_FINAL)[2]

@@ -63,11 +63,7 @@ class Spending:
         *,
         clock: Callable[[], float] = time.time,
     ) -> "Spending":
-        """Build it as the settings say.
-
-        Raises:
-            Misconfigured: the price table cannot be read.
-        """
+        """Build it as the settings say. Raises `Misconfigured`: the price table cannot be read."""
         prices = PriceTable.from_settings(settings)
         return cls(documents, prices, BudgetLimits.from_settings(settings), clock=clock)
 

@@ -27,11 +27,7 @@ async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
 
 
 async def get_event_sink(kind: str) -> EventSink:
-    """Return what sends events to receivers of a kind.
-
-    Raises:
-        Misconfigured: it is not set up.
-    """
+    """Return what sends events to receivers of a kind. Raises `Misconfigured`: it is not set up."""
     if kind == PREFECT:
         return await get_prefect_events()
     if kind != REDIS:

@@ -153,11 +153,7 @@ class MongoContent(MongoDocuments):
 
 
 def database_of(project_id: str) -> str:
-    """Name a project's database.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-    """
+    """Name a project's database. Raises `InvalidTask`: `invalid_project_id`."""
     return f"aladdin-gather-{check_project_id(project_id)}"
 
 
