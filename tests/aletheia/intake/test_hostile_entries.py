@@ -1,6 +1,8 @@
 """No entry, however odd, costs more than itself (SPEC §1)."""
 
 import itertools
+import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import orjson
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.upstream.pages import read_page
 from aletheia.documents import Change, Document, Update
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
@@ -23,6 +26,11 @@ from tests.fakes.processors import FakeProcessors
 
 ENTRIES = 12_000
 DONE = ["processing", "succeeded"]
+SPOILERS = (
+    *(b"\\ud800", b'"', b"{", b"]", b"\x00", b"\xff", b"\\", b"NaN", b"1e999", b"9" * 5000),
+    *(b"[" * 2000, b'{"":' * 300, b"null", b"-", b","),
+)
+"""What is put into a page."""
 
 
 class ListedUpstream:
@@ -216,6 +224,37 @@ async def test_a_result_that_cannot_be_written_down_fails_its_own_task(
     failed = ["processing", "failed"]
     assert bench.upstream.states == {f"t{n}": failed if n == 2 else DONE for n in range(6)}
     assert (await bench.rows())["t2"]["dead_code"] == "unstorable_result"
+
+
+def spoil(page: bytes, draw: random.Random) -> bytes:
+    """Change a page here and there, as a broken sender, or an evil one, would."""
+    spoilt = bytearray(page)
+    for _ in range(draw.choice([0, 1, 3, 20])):
+        at = draw.randrange(len(spoilt) + 1)
+        spoilt[at : at + draw.choice([0, 0, 1, 30])] = draw.choice(SPOILERS)
+    return bytes(spoilt[: draw.choice([len(spoilt), draw.randrange(len(spoilt) + 1)])])
+
+
+def test_a_spoilt_page_is_no_page_or_costs_only_what_is_spoilt():
+    draw, hostility = random.Random(3), Hostility(3)
+    pages = 0
+    for number in range(3000):
+        entries = [hostility.entry(number), good(number)]
+        try:
+            text = json.dumps({"data": entries} if number % 2 else entries)
+        except RecursionError:
+            text = json.dumps([good(number)])
+        try:
+            listed = read_page(spoil(text.encode(), draw))
+        except ValueError:
+            continue
+        pages += 1
+        page = parse_page(listed, max_entry_bytes=100_000)
+        for kept in (*page.entries, *page.rejected):
+            kept.json.encode()
+        for entry in page.entries:
+            parse_entry(entry.json)
+    assert pages > 500
 
 
 async def test_routing_data_with_half_a_character_is_carried_along(bench: Bench):
