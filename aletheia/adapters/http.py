@@ -158,8 +158,7 @@ class HttpClient:
         """Send a request and read its answer, whatever its status.
 
         Of a 2xx at most `max_bytes` are read, decompressed; of `None`, and of any other answer,
-        only
-        the beginning. No error shows `secrets`.
+        only the beginning. No error shows `secrets`.
 
         Raises:
             Unreachable: no connection came about, so nothing was sent.

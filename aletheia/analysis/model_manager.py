@@ -72,8 +72,7 @@ class ModelRow:
     """The status of a model at a provider; `None` where it is not known.
 
     `size_bytes` is on disk, `memory_bytes` in memory, or when it was last there; `load_s` the time
-    of
-    its last load; `detail` where it is, or why it is not there.
+    of its last load; `detail` where it is, or why it is not there.
     """
 
     provider: str

@@ -74,8 +74,7 @@ class Embedder(Protocol):
         """Embed texts, each answered once, in groups as they are done, in any order.
 
         Faults of a text (`input_too_long`, `bad_vector`, `model_crashed`) are answers, not
-        exceptions.
-        Texts not answered before an exception were not embedded.
+        exceptions. Texts not answered before an exception were not embedded.
 
         Raises:
             ModelUnavailable: the model cannot be loaded.

@@ -75,13 +75,7 @@ class RateLimits:
         """Return the limits; `None` where `RATE_LIMIT_ENABLED` is off."""
         if not settings.rate_limit_enabled:
             return None
-        return cls(
-            minute=settings.rate_limit_per_minute,
-            hour=settings.rate_limit_per_hour,
-            day=settings.rate_limit_per_day,
-            week=settings.rate_limit_per_week,
-            month=settings.rate_limit_per_month,
-        )
+        return cls(*(getattr(settings, f"rate_limit_per_{tier}") for tier in Tier))
 
     def of(self, tier: Tier) -> int:
         """Return the limit of one tier."""

@@ -115,8 +115,7 @@ class OllamaClient:
         """Embed texts in one request; without any texts, only load the model.
 
         `truncate` asks the server to leave out the end of a text that is too long. The model then
-        stays
-        loaded for `keep_alive_s`; 0 unloads it.
+        stays loaded for `keep_alive_s`; 0 unloads it.
 
         Raises:
             InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, for one text.

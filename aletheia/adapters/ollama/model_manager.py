@@ -36,8 +36,7 @@ class OllamaModelManager:
 
     Only models that Aletheia loaded count against `memory_max_bytes` (0: no bound) and are unloaded
     to make room; they stay for `keep_alive_s` after each use. Calls for embeddings load models,
-    too,
-    without asking here.
+    too, without asking here.
     """
 
     provider: str = OLLAMA

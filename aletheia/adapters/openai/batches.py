@@ -66,13 +66,8 @@ MAX_MOMENT_S: Final = 1e12
 """Latest time that is read, seconds since the epoch."""
 
 _PHASES: Final[Mapping[str, Phase]] = {
-    "validating": "running",
-    "in_progress": "running",
-    "finalizing": "running",
-    "cancelling": "running",
-    "completed": "ended",
-    "expired": "ended",
-    "cancelled": "ended",
+    **dict.fromkeys(("validating", "in_progress", "finalizing", "cancelling"), "running"),
+    **dict.fromkeys(("completed", "expired", "cancelled"), "ended"),
     "failed": "failed",
 }
 

@@ -103,8 +103,7 @@ class OpenAIChat:
     A server that refuses a JSON schema is asked for any JSON object instead, and then for nothing;
     the schema then stands in the system message. One that has another name for the bound on the
     answer's length, or no temperature, gets what it wants, as long as the client lives. A model
-    that
-    does not exist is asked for once in ten minutes.
+    that does not exist is asked for once in ten minutes.
     """
 
     is_mock: bool = False
