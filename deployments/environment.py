@@ -13,11 +13,9 @@ from deployments.processes import Say
 
 
 def read_environment(root: Path = ROOT) -> dict[str, str]:
-    """Read what is set: the environment first, then `.env`.
+    """Read what is set, by upper-case name: the environment first, then `.env`.
 
-    Returns:
-        Values by upper-case name, without empty ones; an empty variable of the environment hides
-        one in `.env`.
+    Empty values are left out; an empty variable of the environment hides one in `.env`.
     """
     from_file = {name.upper(): value for name, value in dotenv_values(root / ".env").items()}
     return {name: value for name, value in (from_file | dict(os.environ)).items() if value}

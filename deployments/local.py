@@ -85,11 +85,9 @@ class Program:
 
 
 class Local:
-    """The servers below one directory.
+    """The servers below one directory, which is made if it is missing.
 
-    Args:
-        directory: where their files are; made if it is missing.
-        say: prints what is being waited for, about every ten seconds.
+    `say` prints what is being waited for, about every ten seconds.
     """
 
     def __init__(self, directory: Path, say: Say = lambda _: None) -> None:
@@ -130,14 +128,10 @@ class Local:
         return server.url if server is not None and _is_listening(server) else None
 
     def environment(self, server_url: str | None = None) -> dict[str, str]:
-        """Return the environment for programs that use this server.
+        """Return the environment for programs that use a server, by default the running one.
 
-        Args:
-            server_url: root of the Prefect server; `None` looks up the running one.
-
-        Returns:
-            Our own environment, with every setting of Prefect's replaced: a server, a profile or
-            a database that is configured for something else is never touched.
+        It is our own, with every setting of Prefect's replaced: a server, a profile or a database
+        that is configured for something else is never touched.
         """
         server_url = server_url or self.server_url()
         home = self.directory / "prefect"
@@ -167,10 +161,7 @@ class Local:
         }
 
     def start_server(self, *, port: int | None = None) -> Program:
-        """Start the Prefect server unless it runs.
-
-        Args:
-            port: taken if it is free; otherwise, and for `None`, any free port.
+        """Start the Prefect server unless it runs, at this port or, if it is taken, any other.
 
         Raises:
             ProgramFailed: it did not start, or the one that runs asks for no password.
@@ -204,11 +195,7 @@ class Local:
             raise AssertionError
 
     def start_worker(self, settings: Mapping[str, str] | None = None) -> Program:
-        """Start a worker on the work pool unless it runs; wait until the server knows it.
-
-        Args:
-            settings: added to the environment of the runs it starts.
-        """
+        """Start a worker unless it runs, with `settings` for its runs; wait until it is known."""
         with self._locked():
             if (running := self.running("worker")) is not None:
                 return running
@@ -238,13 +225,10 @@ class Local:
             return program
 
     def stop(self) -> list[str]:
-        """End every program and whatever they started.
+        """End every program and whatever they started; return what was ended, in words.
 
         Runs are cancelled first, so that they release what they hold and are not shown as running
         for ever.
-
-        Returns:
-            What was ended, in words.
         """
         with self._locked():
             ended: list[str] = []

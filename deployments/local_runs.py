@@ -15,11 +15,9 @@ RUN_END_TIMEOUT_S: Final = 40.0
 
 
 class ServerApi:
-    """The API of a local Prefect server.
+    """The API of a local Prefect server, to which `user:password` signs in.
 
-    Args:
-        url: root of the server; `None` if it does not run: then nothing answers.
-        sign_in: `user:password`.
+    Without the root of a server nothing answers.
     """
 
     def __init__(self, url: str | None, sign_in: str = "") -> None:

@@ -72,11 +72,7 @@ class Done:
 
 
 def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Block]:
-    """Build every block from what is set.
-
-    Args:
-        environment: variables by upper-case name, none of them empty.
-        root: a relative data directory is below it.
+    """Build every block from variables by upper-case name, none of them empty.
 
     Raises:
         Misconfigured: a variable is missing or makes no sense; its value is not repeated.

@@ -8,11 +8,7 @@ from rich.console import Console
 
 
 class Step:
-    """A step under way.
-
-    Attributes:
-        detail: shown behind its title when it is done.
-    """
+    """A step under way; `detail` is shown behind its title when it is done."""
 
     def __init__(self) -> None:
         self.detail = ""

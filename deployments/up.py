@@ -43,14 +43,8 @@ def start_servers(
 ) -> None:
     """Start what does not run yet, and set it up.
 
-    Args:
-        local: where it lives.
-        steps: told what happens.
-        variables: added to the environment of the set-up and of the runs. The examples stand in for
-            the addresses that are not among them.
-        port: for the Prefect server, where it is free.
-        upstream_options: command line of the example upstream.
-        is_scheduled: whether shifts start by their schedule.
+    `variables` are added to the environment of the set-up and of the runs; the examples stand in
+    for the addresses that are not among them. The Prefect server gets `port` where it is free.
     """
     variables = dict(variables)
     for variable, (name, further) in EXAMPLES.items():

@@ -40,12 +40,7 @@ NEED_SERVER: Final = (
 
 
 def examine(console: Console | None = None, *, skip_run: bool = False) -> list[CheckResult]:
-    """Run all checks.
-
-    Args:
-        console: where each is named as it begins.
-        skip_run: leave out the last, which takes half a minute.
-    """
+    """Run all checks, and name each on the console; the last one takes half a minute."""
     return asyncio.run(_examine(console, skip_run=skip_run))
 
 

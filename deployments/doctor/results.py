@@ -20,13 +20,9 @@ DEPENDENCY_TIMEOUT_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of one check.
+    """The result of one check: what it found, and what to do about it, if anything.
 
-    Attributes:
-        check: its name.
-        state: `warning` leaves the set-up usable; `skipped` needs something that failed.
-        found: what it found.
-        advice: what to do about it; empty where there is nothing to do.
+    A `warning` leaves the set-up usable; what is `skipped` needs something that failed.
     """
 
     check: str

@@ -29,11 +29,7 @@ Try: TypeAlias = Callable[[Documents, str], Awaitable[bool]]
 
 
 async def check_operations(store: Documents) -> None:
-    """Try every operation on an open store; what was written is deleted again.
-
-    Raises:
-        CheckFailed: one is refused, or does something else without saying so.
-    """
+    """Try every operation on an open store; what was written is deleted again."""
     run = secrets.token_hex(6)
     wrong: list[str] = []
     try:

@@ -68,11 +68,8 @@ class ExampleUpstream(LoopbackServer):
     A report with an unknown property or a wrong type is a 400, an unknown id a 404, a state that
     may not follow the present one a 409. Repeating an accepted report byte for byte is a 200.
 
-    Args:
-        entries: tasks to list, oldest first, in any dialect.
-        max_limit: `limit` above it is a 400.
-        keeps_results: whether a task is shown with its last report.
-        prefix: path before `/api`, such as `/gateway`.
+    `entries` are listed oldest first, in any dialect; a `limit` above `max_limit` is a 400; unless
+    it `keeps_results`, a task is shown without its last report.
     """
 
     def __init__(
