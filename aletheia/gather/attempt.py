@@ -14,7 +14,6 @@ from aletheia.gather import loop
 from aletheia.gather.deps import GatherDeps
 from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.event_derivation import EventEmitter, deduplicating
-from aletheia.gather.loop import FreshItems
 from aletheia.gather.models import Batch, Run
 from aletheia.gather.progress import (
     STALLED_AFTER,
@@ -25,6 +24,7 @@ from aletheia.gather.progress import (
     allowance,
 )
 from aletheia.items.content import SavedItem
+from aletheia.items.models import Item
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class _Iteration:
     position: int
     number: int
     batch: Batch
-    fresh: FreshItems | None = None
+    fresh: tuple[Item, ...] | None = None
     saved: list[SavedItem] | None = None
 
 
@@ -142,7 +142,7 @@ class Attempt:
         iteration.fresh = await loop.drop_duplicates(
             self._deps, self.run, position, iteration.batch
         )
-        return replace(ref, items=len(iteration.fresh.items))
+        return replace(ref, items=len(iteration.fresh))
 
     async def save_items(self, ref: BatchRef) -> BatchRef:
         """Save what is left of a batch, and announce it to the Brain."""

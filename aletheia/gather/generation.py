@@ -81,17 +81,6 @@ class GenerationPlan:
             raise ValueError(f"a batch has {MIN_ITEMS} to {MAX_ITEMS} items, not {self.items}")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadItems:
-    """The items of an answer.
-
-    `items`: valid ones, in order.
-    """
-
-    items: tuple[Item, ...]
-    faults: tuple[Fault, ...]
-
-
 async def generate_items(
     chat: ChatModel,
     answers: AnswerLog,
@@ -169,19 +158,19 @@ class _Writer:
         self.completions.append(completion)
         return completion
 
-    def read(self, completion: Completion) -> tuple[Fault, ...]:
+    def read(self, completion: Completion) -> list[Fault]:
         """Add the valid items of an answer; return what is wrong with the others."""
         # The mock always writes English.
         is_checked = self.language_of is not None and not completion.is_mock
-        found = read_items(
+        items, faults = read_items(
             completion,
             taken=self.items,
             language=self.expected if is_checked else None,
             language_of=self.language_of,
         )
-        self.items += found.items
-        self.faults += found.faults
-        return found.faults
+        self.items += items
+        self.faults += faults
+        return faults
 
     def batch(self) -> Batch:
         """Return the batch of all rounds."""
@@ -247,16 +236,16 @@ def read_items(
     taken: Sequence[Item] = (),
     language: str | None = None,
     language_of: LanguageGuess | None = None,
-) -> ReadItems:
+) -> tuple[list[Item], list[Fault]]:
     """Read the items of an answer.
 
     `taken`: items of earlier answers; none of them is returned again. `language`: ISO 639-1 code of
     the items; `None` accepts every language.
 
     Returns:
-        At most `MAX_ITEMS` with those of `taken`; faults have the codes of an `UnreadableAnswer`,
-        or `invalid_item`, `repeated_item`, `wrong_language`, `too_many_items`, `too_few_items`,
-        `cut_answer`.
+        At most `MAX_ITEMS` with those of `taken`, in order, and what is wrong with the rest: the
+        codes of an `UnreadableAnswer`, or `invalid_item`, `repeated_item`, `wrong_language`,
+        `too_many_items`, `too_few_items`, `cut_answer`.
     """
     faults: list[Fault] = []
     text = completion.text
@@ -271,7 +260,7 @@ def read_items(
     except UnreadableAnswer as fault:
         is_refusal = fault.code == "not_json" and _SAYS_NO.match(text)
         code = REFUSED if is_refusal else fault.code
-        return ReadItems((), (*faults, Fault(code, fault.message[:MAX_ERROR_CHARS])))
+        return [], [*faults, Fault(code, fault.message[:MAX_ERROR_CHARS])]
     items: list[Item] = []
     seen = {normalise(item.content) for item in taken}
     raw = _items_of(found.value) or []
@@ -293,7 +282,7 @@ def read_items(
     if len(taken) + len(items) < MIN_ITEMS:
         said = f"{len(items)} usable items of {len(raw)}"
         faults.append(Fault("too_few_items", said))
-    return ReadItems(tuple(items), tuple(faults))
+    return items, faults
 
 
 def _items_of(value: object) -> list[object] | None:

@@ -8,7 +8,7 @@ decision is not taken again, items are saved by their content, and an iteration 
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
@@ -50,18 +50,6 @@ MAX_QUOTED: Final = 200
 _BATCH_STEP: Final = "batch"
 _DEDUP_STEP: Final = "dedup"
 _BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)
-
-
-@dataclass(frozen=True, slots=True)
-class FreshItems:
-    """What is left of a batch.
-
-    `items`: those that repeat nothing, in the batch's order. `decisions`: about all items, in the
-    batch's order.
-    """
-
-    items: tuple[Item, ...]
-    decisions: tuple[Decision, ...]
 
 
 async def find_verdict(deps: GatherDeps, run: Run, position: int) -> tuple[Run, StopReason | None]:
@@ -154,10 +142,12 @@ def reason_of(spent: BudgetExceeded | TimeIsUp) -> StopReason:
     return StopReason.COST_BUDGET if "_USD_" in spent.budget else StopReason.TOKEN_BUDGET
 
 
-async def drop_duplicates(deps: GatherDeps, run: Run, position: int, batch: Batch) -> FreshItems:
-    """Decide which items of a batch repeat something; saved decisions stand."""
+async def drop_duplicates(
+    deps: GatherDeps, run: Run, position: int, batch: Batch
+) -> tuple[Item, ...]:
+    """Return the items of a batch that repeat nothing, in its order; saved decisions stand."""
     if not batch.items:
-        return FreshItems((), ())
+        return ()
     progress = run.progress.departments[position]
     number = len(progress.iterations) + 1
     answers = deps.runs.answers(run, position, number)
@@ -172,19 +162,18 @@ async def drop_duplicates(deps: GatherDeps, run: Run, position: int, batch: Batc
         origin = BatchOrigin(run.id, position, number, progress.department)
         await deps.decisions.save(origin, items, decisions)
     pairs = zip(batch.items, decisions, strict=True)
-    kept = tuple(item for item, decision in pairs if decision.is_kept)
-    return FreshItems(kept, tuple(decisions))
+    return tuple(item for item, decision in pairs if decision.is_kept)
 
 
 async def save_items(
-    deps: GatherDeps, run: Run, position: int, batch: Batch, fresh: FreshItems
+    deps: GatherDeps, run: Run, position: int, batch: Batch, fresh: Sequence[Item]
 ) -> list[SavedItem]:
     """Save what is left of a batch, and announce it to the Brain.
 
     Returns:
         The items that this iteration has made.
     """
-    items = _make_items(deps, run, position, batch, fresh.items)
+    items = _make_items(deps, run, position, batch, fresh)
     if deps.brain is None or not items:
         return await deps.items.save(items)
     progress = run.progress.departments[position]
@@ -201,7 +190,7 @@ async def score_department(
     position: int,
     batch: Batch,
     *,
-    fresh: FreshItems,
+    fresh: Sequence[Item],
     saved: Sequence[SavedItem],
 ) -> Run:
     """Score a department after an iteration, and record the iteration."""
@@ -210,7 +199,7 @@ async def score_department(
     done = Iteration(
         number=number,
         generated=len(batch.items),
-        kept=len(fresh.items),
+        kept=len(fresh),
         item_ids=tuple(item.id for item in saved),
         score=scored.score,
         failure="" if batch.failure is None else batch.failure.code,

@@ -383,10 +383,10 @@ async def test_instructions_in_items_change_nothing_but_data() -> None:
 def test_a_list_without_a_name_is_understood() -> None:
     items = json.dumps([item(1), item(2)])
     for text in (items, f'{{"ideas": {items}}}'):
-        found = read_items(completion(text))
-        assert len(found.items) == 2
+        found, _ = read_items(completion(text))
+        assert len(found) == 2
     for text in ('{"a": [1], "b": [2]}', "[1, 2]", '["only words"]', "[]"):
-        assert read_items(completion(text)).faults[0].code == "wrong_shape"
+        assert read_items(completion(text))[1][0].code == "wrong_shape"
 
 
 SPENT = completion("<think>They want items. Perhaps " + items_text(8), finish="length")
