@@ -1,7 +1,5 @@
 """What embeds texts, as `PROCESSING_MODE` says."""
 
-from typing import TYPE_CHECKING
-
 from aletheia.adapters.embedding.cache import EmbeddingCache, HitRate, read_hit_rates
 from aletheia.adapters.embedding.hybrid import HybridEmbedder
 from aletheia.adapters.embedding.input_limits import InputLimits
@@ -12,6 +10,9 @@ from aletheia.adapters.mock.embedder import MockEmbedder
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import MAX_INPUTS as OLLAMA_MAX_INPUTS
 from aletheia.adapters.ollama.embedder import OllamaEmbedder
+from aletheia.adapters.openai.batches import OpenAIBatches
+from aletheia.adapters.openai.embedder import MAX_INPUTS as OPENAI_MAX_INPUTS
+from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.analysis.model_manager import ModelRecords
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Processors
@@ -25,13 +26,6 @@ from tasks.clients.metering import get_breakers, get_meter, get_spending
 from tasks.clients.mode import choose_mode
 from tasks.clients.store import get_store, get_volatile_store
 from tasks.session import current_session
-
-if TYPE_CHECKING:
-    from aletheia.adapters.openai.batches import OpenAIBatches
-    from aletheia.adapters.openai.embedder import OpenAIEmbedder
-
-OPENAI_MAX_INPUTS = 2048
-"""Texts in a request to OpenAI; its client, which has the same number, takes a second to import."""
 
 
 async def get_processors() -> Processors:
@@ -155,11 +149,11 @@ async def get_ollama_embedder() -> OllamaEmbedder:
     return await session.clients.build(("ollama embedder", session.run_id), build)
 
 
-async def get_batches() -> "OpenAIBatches":
+async def get_batches() -> OpenAIBatches:
     """Return the client of OpenAI's Batch API."""
     account = await load_block(OpenAICredentials)
 
-    async def build() -> "OpenAIBatches":
+    async def build() -> OpenAIBatches:
         return account.block.get_batches(await get_breakers())
 
     return await current_session().clients.open(("batches", *account.key), build)
@@ -192,7 +186,7 @@ async def _build_mock(name: str, value: str) -> Embedder:
 async def _get_openai(account: LoadedBlock[OpenAICredentials]) -> Embedder:
     session = current_session()
 
-    async def build() -> "OpenAIEmbedder":
+    async def build() -> OpenAIEmbedder:
         limits = await _get_limits(OPENAI_MAX_INPUTS, f"openai {account.block.base_url}")
         return account.block.get_client(guard=await get_meter(), limits=limits)
 

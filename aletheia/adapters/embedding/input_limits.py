@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aletheia.documents import Change, Documents, Update
 from aletheia.errors import AletheiaError, WrongCount
@@ -149,13 +149,11 @@ class InputLimits:
     async def of(self, model: str) -> InputLimit:
         """Return the limit of a model."""
         if model not in self._limits:
-            limit = InputLimit(self._max_inputs)
             found = await self._read(model)
-            if model in self._limits:  # another call was faster
-                return self._limits[model]
-            if found is not None and found[0] < self._max_inputs:
+            limit = self._limits.setdefault(model, InputLimit(self._max_inputs))
+            if found is not None and found[0] < self._max_inputs and limit.known is None:
                 limit.remember(*found)
-            self._limits[model], self._saved[model] = limit, limit.known
+            self._saved.setdefault(model, limit.known)
         return self._limits[model]
 
     async def save(self, model: str) -> None:
@@ -164,34 +162,29 @@ class InputLimits:
         if self._documents is None or known == self._saved[model]:
             return
         self._saved[model] = known
-        id_ = self._id(model)
+        id_ = f"{self._server} {model}"
         try:
             if known is None:
                 await self._documents.delete(INPUT_LIMITS, {"_id": id_})
-                return
-            top, passed = known
-            values: dict[str, Any] = {"top": top, "passed": passed, "at": self._clock()}
-            await self._documents.upsert(INPUT_LIMITS, [Update(id_, Change(set=values))])
+            else:
+                values = {"top": known[0], "passed": known[1], "at": self._clock()}
+                await self._documents.upsert(INPUT_LIMITS, [Update(id_, Change(set=values))])
+                log.info("%s takes %d texts in a request for %r", self._server, known[1], model)
         except AletheiaError as error:
             log.warning("the limit of texts in a request could not be kept: %s", error)
-            return
-        log.info("%s takes up to %d texts in a request for %r", self._server, passed, model)
 
     async def _read(self, model: str) -> tuple[int, int] | None:
         if self._documents is None:
             return None
+        id_ = f"{self._server} {model}"
         try:
-            found = (await self._documents.get(INPUT_LIMITS, [self._id(model)])).values()
+            found = (await self._documents.get(INPUT_LIMITS, [id_])).get(id_)
         except AletheiaError as error:
             log.warning("the limit of texts in a request cannot be read: %s", error)
             return None
-        for document in found:
-            if abs(self._clock() - float(document["at"])) < KEPT_S:
-                return int(document["top"]), int(document["passed"])
-        return None
-
-    def _id(self, model: str) -> str:
-        return f"{self._server} {model}"
+        if found is None or abs(self._clock() - float(found["at"])) >= KEPT_S:
+            return None
+        return int(found["top"]), int(found["passed"])
 
 
 def _read_limit(error: AletheiaError, count: int) -> int | None:

@@ -161,10 +161,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         if isinstance(answer, ErrorAnswer):
             raise self._translate(answer)
         try:
-            entries = _read_entries(answer)
-            if len(entries) != len(texts):
-                raise WrongCount(OPENAI, len(entries), len(texts))
-            vectors = _read_vectors(entries)
+            vectors = read_vectors(answer, len(texts))
         except ValueError as error:
             raise BadAnswer(OPENAI, str(error), status=HTTPStatus.OK) from None
         tokens = read_tokens(answer)
@@ -243,44 +240,34 @@ class OpenAIEmbedder(RemoteEmbedder):
 
 
 def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
-    """Read as many vectors, in the order of the texts; `ValueError` if there are not."""
-    entries = _read_entries(answer)
-    if len(entries) != count:
-        raise ValueError(f"{len(entries)} vectors for {count} texts")
-    return _read_vectors(entries)
+    """Read as many vectors, in the order of the texts, which theirs need not be.
 
-
-def _read_entries(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    Some servers leave out the index 0, and some leave out all: what has none takes the places that
+    are left, in order. `WrongCount` if there are not as many, `ValueError` if they are none.
+    """
     data = answer.get("data")
     if not isinstance(data, list):
         raise ValueError("no list of vectors")  # noqa: TRY004 - readers raise ValueError
-    return [as_object(entry) for entry in cast("list[object]", data)]
-
-
-def _read_vectors(entries: Sequence[dict[str, Any]]) -> list[Vector]:
-    """Put vectors in the order of the texts, which theirs need not be.
-
-    Some servers leave out the index 0, and some leave out all: what has none takes the places that
-    are left, in order.
-    """
+    entries = [as_object(entry) for entry in cast("list[object]", data)]
+    if len(entries) != count:
+        raise WrongCount(OPENAI, len(entries), count)
     places: dict[int, dict[str, Any]] = {}
-    missing: list[dict[str, Any]] = []
+    missing = [entry for entry in entries if entry.get("index") is None]
     is_in_order = True
     for position, entry in enumerate(entries):
         index = entry.get("index")
         if index is None:
-            missing.append(entry)
             continue
-        if type(index) is not int or not 0 <= index < len(entries) or index in places:
+        if type(index) is not int or not 0 <= index < count or index in places:
             shown = index if isinstance(index, int) else "that is no number"
             raise ValueError(f"a vector with index {shown}"[:60])
         is_in_order = is_in_order and index == position
         places[index] = entry
     if len(missing) > 1 and not is_in_order:
         raise ValueError("vectors without index among others in another order")
-    free = (place for place in range(len(entries)) if place not in places)
+    free = (place for place in range(count) if place not in places)
     places.update(zip(free, missing, strict=True))
-    return [_read_embedding(places[place].get("embedding")) for place in range(len(entries))]
+    return [_read_embedding(places[place].get("embedding")) for place in range(count)]
 
 
 def _read_embedding(embedding: object) -> Vector:
