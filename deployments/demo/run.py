@@ -94,7 +94,7 @@ def _run(
     shutil.rmtree(local.directory, ignore_errors=True)
     try:
         os.environ["PREFECT_HOME"] = str(local.directory)
-        local.directory.mkdir()
+        local.directory.mkdir(mode=0o700)
         variables = dict.fromkeys(ignored_variables(), "") | {
             "ALETHEIA_DATA_DIR": str(local.directory),
             "LLM_PROVIDER": "mock",
