@@ -72,7 +72,7 @@ async def close_bulk_lane() -> BulkReport:
     """Leave a table of what the run did.
 
     Raises:
-        AletheiaError: what refused a batch, so that the run shows as failed.
+        AletheiaError: what was refused, or not acknowledged, so that the run shows as failed.
     """
     lane = _lane()
     report = lane.report()
@@ -90,6 +90,6 @@ async def close_bulk_lane() -> BulkReport:
         table=[{"what": what, "count": count} for what, count in counts.items()],
         description=f"Ended: {report.ended.replace('_', ' ')}. {report.why}".strip(),
     )
-    if lane.trouble is not None:
-        raise lane.trouble
+    if (trouble := await lane.find_trouble()) is not None:
+        raise trouble
     return report

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from aletheia.documents import Document
 from aletheia.errors import (
     AletheiaError,
+    BadAnswer,
     BreakerOpen,
     Deferred,
     NotFound,
@@ -27,6 +28,7 @@ from aletheia.intake.bulk.submission import LISTED_AFTER_S, Submission
 from aletheia.intake.bulk.turn import DEFAULT_LEASE_S, Turn, take_turn
 from aletheia.intake.held_claims import HeldClaims, Pace
 from aletheia.intake.models import Tally
+from aletheia.intake.ports import UPSTREAM
 
 _SECONDS_A_DAY = 86_400
 
@@ -78,10 +80,10 @@ class BulkLane:
         self._ended: Ended = "done"
         self._why, self._attached, self._next_poll_s = "", 0, 0.0
 
-    @property
-    def trouble(self) -> AletheiaError | None:
-        """What the provider refused, so that the run fails in the end."""
-        return self._submission.trouble
+    async def find_trouble(self) -> AletheiaError | None:
+        """Return what the provider refused, or else that nobody acknowledges reports."""
+        waiting = await self._ledger.reports.find_unacknowledged()
+        return self._submission.trouble or (waiting and BadAnswer(UPSTREAM, str(waiting)))
 
     def report(self) -> BulkReport:
         """Return what the run did so far."""

@@ -722,7 +722,7 @@ async def test_what_may_not_be_submitted_is_left_to_the_shifts(lanes: Lanes, sta
     lanes.api.fail_next(status, on="create")
     lane = lanes.open()
     report = await lanes.work(lane)
-    assert lane.trouble is not None
+    assert await lane.find_trouble() is not None
     assert report.handed_back == 3
     assert lanes.api.batches == {}
     assert lanes.api.files == {}
@@ -737,7 +737,7 @@ async def test_a_spent_quota_leaves_the_tasks_to_whoever_can_pay(lanes: Lanes):
     lanes.api.fail_next(429, on="create", body=NO_QUOTA)
     lane = lanes.open()
     report = await lanes.work(lane)
-    assert isinstance(lane.trouble, QuotaExhausted)
+    assert isinstance(await lane.find_trouble(), QuotaExhausted)
     assert report.handed_back == 3
     assert (lanes.api.batches, lanes.api.files) == ({}, {})
     assert await lanes.grants() == 1
@@ -956,6 +956,20 @@ async def test_a_report_the_upstream_cannot_take_is_sent_by_a_shift(lanes: Lanes
     await lanes.drain()
     assert lanes.upstream.states["two"] == DONE
     assert lanes.single == []
+
+
+async def test_a_run_whose_reports_nobody_acknowledges_is_told(lanes: Lanes):
+    lanes.add("one", "two", "three")
+    lanes.upstream.break_results(b"<html>Sign in</html>")
+    lane = lanes.open()
+    report = await lanes.work(lane)
+    assert report.tally.deferred_reports == 3
+    assert "3 reports are not acknowledged" in str(await lane.find_trouble())
+    lanes.upstream.break_results(None)
+    lanes.clock.now += 3600
+    await lanes.drain()
+    assert await lanes.open("run 2").find_trouble() is None
+    assert lanes.upstream.states["two"] == DONE
 
 
 # What a shift leaves to the lane
