@@ -18,7 +18,7 @@ only these.
     │   └── Conflict          409
     ├── ModelUnavailable      a model cannot be had from any of its sources
     ├── ComputeFailed         computing a task failed; another attempt may help
-    ├── Deferred                not now, by our own rules; nothing was sent
+    ├── Deferred              not now, by our own rules; nothing was sent
     │   ├── RateLimited       a provider is over one of its limits
     │   ├── BudgetExceeded    a budget has no room for the call
     │   ├── BreakerOpen       a dependency failed too often to be asked for a while

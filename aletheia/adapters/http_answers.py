@@ -177,26 +177,16 @@ def make_bad_answer(
 
 @dataclass(slots=True)
 class Answer:
-    """What a server answered, as far as it was read.
+    """What a server answered, as far as it was read."""
 
-    Attributes:
-        dependency: what errors call the server.
-        headers: case-insensitive.
-        body: the whole of it, or only the beginning where the status decides.
-        received_at: when its headers came, seconds since the epoch.
-        secrets: what no error may show.
-        address: the setting that holds the server's address.
-        is_cut: whether only the beginning of the body was read, or came.
-    """
-
-    dependency: str
+    dependency: str  # what errors call the server
     status: int
-    headers: Mapping[str, str]
-    body: bytes
-    received_at: float
-    secrets: tuple[str, ...] = ()
-    address: str = ""
-    is_cut: bool = False
+    headers: Mapping[str, str]  # case-insensitive
+    body: bytes  # the whole of it, or only the beginning where the status decides
+    received_at: float  # when its headers came, seconds since the epoch
+    secrets: tuple[str, ...] = ()  # what no error may show
+    address: str = ""  # the setting that holds the server's address
+    is_cut: bool = False  # whether only the beginning of the body was read, or came
 
     @property
     def is_success(self) -> bool:

@@ -15,23 +15,15 @@ LongText: TypeAlias = Literal["truncate", "chunk", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """The vector of one text, `(d,)` float32, finite, not zero, and the tokens the model read.
-
-    Attributes:
-        is_truncated: whether the end of the text was left out, as the model reads less.
-        model: what made it; `None` is the model that was asked for.
-        provider: who made it; `None` is the embedder's own.
-        is_fallback: whether that is not who was asked first.
-        is_cached: whether it had been made before, and so used no tokens now.
-    """
+    """The vector of one text, `(d,)` float32, finite, not zero, and the tokens the model read."""
 
     vector: NDArray[np.float32]
     tokens: int
-    is_truncated: bool = False
-    model: str | None = None
-    provider: str | None = None
-    is_fallback: bool = False
-    is_cached: bool = False
+    is_truncated: bool = False  # whether the end of the text was left out, as the model reads less
+    model: str | None = None  # what made it; `None` is the model that was asked for
+    provider: str | None = None  # who made it; `None` is the embedder's own
+    is_fallback: bool = False  # whether that is not who was asked first
+    is_cached: bool = False  # whether it had been made before, and so used no tokens now
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +35,10 @@ class Embedded:
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors with one kind of provider.
+    """Turns texts into vectors with one kind of provider."""
 
-    Attributes:
-        provider: `local`, `mock`, `openai` or `ollama`; of `hybrid` each embedding says it.
-        is_mock: whether its vectors mean nothing.
-    """
-
-    provider: str
-    is_mock: bool
+    provider: str  # `local`, `mock`, `openai` or `ollama`; of `hybrid` each embedding says it
+    is_mock: bool  # whether its vectors mean nothing
 
     def canonical_model(self, model: str | None) -> str:
         """Name the model that will run for the name a task gave, `None` being the default.

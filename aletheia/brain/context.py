@@ -63,16 +63,12 @@ def fit_context(
 
 @dataclass(slots=True)
 class _Budget:
-    """The tokens of a context.
-
-    Attributes:
-        taken: ids of the own items that are in it.
-    """
+    """The tokens of a context."""
 
     count: Callable[[str], int]
     max_tokens: int
     used: int = 0
-    taken: set[str] = field(default_factory=set[str])
+    taken: set[str] = field(default_factory=set[str])  # ids of the own items that are in it
 
     def take(self, texts: Sequence[str], share: float = 1.0, *, is_first: bool = False) -> bool:
         """Take texts in if all of them fit; the first of all may fill the whole context."""

@@ -27,18 +27,14 @@ _OUR_FAULT: Final = frozenset({400, 413, 422})
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPace(CursorPace):
-    """How patient delivering is; all in seconds.
-
-    Attributes:
-        settle_s: how long an intent waits for what it names to be saved.
-    """
+    """How patient delivering is; all in seconds."""
 
     timeout_s: float = 60.0
     lease_s: float = 180.0
     interval_s: float = 5.0
     gather_s: float = 1.0
     grace_s: float = 5.0
-    settle_s: float = 120.0
+    settle_s: float = 120.0  # how long an intent waits for what it names to be saved
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,21 +18,15 @@ NEIGHBOURS: Final = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphItem:
-    """An item on its way into a backend, checked.
-
-    Attributes:
-        vector: `(d,)` float32 of unit length.
-        fingerprint: of all that is indexed of it, the vector aside.
-        order: grows from item to item; an item that is there keeps its first one.
-    """
+    """An item on its way into a backend, checked."""
 
     id: str
     content: str
     summary: str
     context: str
-    vector: NDArray[np.float32]
-    fingerprint: str
-    order: int
+    vector: NDArray[np.float32]  # `(d,)` float32 of unit length
+    fingerprint: str  # of all that is indexed of it, the vector aside
+    order: int  # grows from item to item; an item that is there keeps its first one
 
 
 class BrainGraph(IndexedItems, Protocol):

@@ -25,20 +25,14 @@ _PAGE: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is to be delivered: items, or the evaluation of a version.
-
-    Attributes:
-        seq: its place in the order, which is when it was written, microseconds.
-        version: of the evaluation; `None` for items.
-        attempt: the evaluation that is delivered is of this attempt, or of a later one.
-    """
+    """What is to be delivered: items, or the evaluation of a version."""
 
     id: str
     department: BrainDepartment
     item_ids: tuple[str, ...]
-    seq: int
-    version: str | None
-    attempt: int
+    seq: int  # its place in the order, which is when it was written, microseconds
+    version: str | None  # of the evaluation; `None` for items
+    attempt: int  # the evaluation that is delivered is of this attempt, or of a later one
 
     def goes_with(self, other: "Intent") -> bool:
         """Return whether both may be delivered at once."""

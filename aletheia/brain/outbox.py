@@ -37,22 +37,14 @@ _STORE: Final = "store"
 
 @dataclass(frozen=True, slots=True)
 class OutboxState:
-    """What a project lacks in the Brain.
-
-    Attributes:
-        waiting: batches of items, and evaluations, that are not delivered yet.
-        dead: items that were refused.
-        failures: tries in a row that failed.
-        next_try_at: when the next one may be; `None` where nothing is waited for.
-        reason: what the last failure was.
-    """
+    """What a project lacks in the Brain."""
 
     project_id: str
-    waiting: int
-    dead: int
-    failures: int
-    next_try_at: datetime | None
-    reason: str
+    waiting: int  # batches of items, and evaluations, that are not delivered yet
+    dead: int  # items that were refused
+    failures: int  # tries in a row that failed
+    next_try_at: datetime | None  # when the next one may be; `None` where nothing is waited for
+    reason: str  # what the last failure was
 
 
 class Outbox:

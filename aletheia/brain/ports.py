@@ -63,19 +63,12 @@ class OtherModel(AletheiaError):
 
 @dataclass(frozen=True, slots=True)
 class BrainDepartment:
-    """A department, as far as the Brain is concerned.
+    """A department, as far as the Brain is concerned."""
 
-    Attributes:
-        slug: its name in the Brain.
-        name: for people.
-        code_dep_number: its place in the order of departments; `None` goes last.
-        description: names its aspects; no backend keeps it.
-    """
-
-    slug: str
-    name: str
-    code_dep_number: int | None = None
-    description: str = ""
+    slug: str  # its name in the Brain
+    name: str  # for people
+    code_dep_number: int | None = None  # its place in the order of departments; `None` goes last
+    description: str = ""  # names its aspects; no backend keeps it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,17 +105,11 @@ class FailedItem:
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """The result of indexing a batch.
+    """The result of indexing a batch."""
 
-    Attributes:
-        created: items that are new.
-        updated: items that were there; the same item again counts here and changes nothing.
-        failed: those that were not taken, in their order; the rest was.
-    """
-
-    created: int
-    updated: int
-    failed: tuple[FailedItem, ...] = ()
+    created: int  # items that are new
+    updated: int  # items that were there; the same item again counts here and changes nothing
+    failed: tuple[FailedItem, ...] = ()  # those that were not taken, in their order; the rest was
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,21 +69,14 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """The result of reconciling a project.
-
-    Attributes:
-        before: how they differed; `None` for a Brain behind HTTP; `after` alike.
-        upserted: items that were written.
-        deleted: items that were deleted.
-        failed: items that the Brain refuses, with the reason.
-    """
+    """The result of reconciling a project."""
 
     project_id: str
-    before: Differences | None
+    before: Differences | None  # how they differed; `None` for a Brain behind HTTP; `after` alike
     after: Differences | None
-    upserted: int
-    deleted: int
-    failed: tuple[FailedItem, ...]
+    upserted: int  # items that were written
+    deleted: int  # items that were deleted
+    failed: tuple[FailedItem, ...]  # items that the Brain refuses, with the reason
 
 
 @dataclass(frozen=True, slots=True)

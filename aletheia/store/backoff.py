@@ -15,18 +15,12 @@ class Backoff:
 
     Of each pause a part is drawn at random, so that many who failed together do not come back
     together (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-
-    Attributes:
-        base_s: the first pause, seconds, before a part of it is drawn.
-        max_s: the longest one.
-        jitter: the part that is drawn, 0 to 1: 0 is none, 1 the whole pause.
-        draw: draws a share of that part, in `[0, 1]`.
     """
 
-    base_s: float
-    max_s: float
-    jitter: float = 0.5
-    draw: Callable[[], float] = random.random
+    base_s: float  # the first pause, seconds, before a part of it is drawn
+    max_s: float  # the longest one
+    jitter: float = 0.5  # the part that is drawn, 0 to 1: 0 is none, 1 the whole pause
+    draw: Callable[[], float] = random.random  # draws a share of that part, in `[0, 1]`
 
     def window_s(self, failures: int) -> float:
         """Return the upper end of the pause after so many failures in a row, from 1, seconds."""

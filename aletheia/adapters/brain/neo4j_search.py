@@ -68,21 +68,14 @@ _Row: TypeAlias = tuple[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A project as the server has it.
-
-    Attributes:
-        model: whose vectors are kept, of so many `dimensions`.
-        revision: grows with every write.
-        epoch: grows when something is deleted.
-        items: how many it has.
-    """
+    """A project as the server has it."""
 
     project_id: str
-    model: str
+    model: str  # whose vectors are kept, of so many `dimensions`
     dimensions: int
-    revision: int
-    epoch: int
-    items: int
+    revision: int  # grows with every write
+    epoch: int  # grows when something is deleted
+    items: int  # how many it has
 
     @property
     def kind(self) -> tuple[str, int, int]:
