@@ -20,17 +20,11 @@ class _Part(BaseModel):
 
 
 class Unacknowledged(_Part):
-    """Reports that the upstream has answered with something that is no acknowledgement.
+    """Reports that the upstream has answered with something that is no acknowledgement."""
 
-    Attributes:
-        count: how many wait to be sent again.
-        since: when the first of them was answered so.
-        answer: what it looked like.
-    """
-
-    count: int
-    since: Moment
-    answer: str
+    count: int  # how many wait to be sent again
+    since: Moment  # when the first of them was answered so
+    answer: str  # what it looked like
 
     def __str__(self) -> str:
         since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
@@ -38,13 +32,9 @@ class Unacknowledged(_Part):
 
 
 class ClockAhead(_Part):
-    """A clock that was found to be ahead of another one, at a moment by that other one.
+    """A clock that was found to be ahead of another one, at a moment by that other one."""
 
-    Attributes:
-        owner: the poller whose clock it was, as host, process and run; empty if not known.
-    """
-
-    owner: str
+    owner: str  # the poller whose clock it was, as host, process and run; empty if not known
     ahead_s: float
     seen_at: Moment
 
@@ -54,27 +44,17 @@ class ClockAhead(_Part):
 
 
 class IntakeStatus(_Part):
-    """How the ledger stands.
-
-    Attributes:
-        states: rows by state.
-        held: rows under a lease that has not run out.
-        expired: rows whose lease has run out, for the next tick to take over.
-        waiting: rows deferred after `processing`.
-        dead: dead letters by code.
-        blocked_head: pending entries that must wait and hide what comes after them.
-        clock_ahead: what was found during the last day.
-    """
+    """How the ledger stands."""
 
     is_paused: bool
-    states: dict[str, int]
-    held: int
-    expired: int
-    waiting: int
-    dead: dict[str, int]
-    blocked_head: int = 0
+    states: dict[str, int]  # rows by state
+    held: int  # rows under a lease that has not run out
+    expired: int  # rows whose lease has run out, for the next tick to take over
+    waiting: int  # rows deferred after `processing`
+    dead: dict[str, int]  # dead letters by code
+    blocked_head: int = 0  # pending entries that must wait and hide what comes after them
     unacknowledged: Unacknowledged | None = None
-    clock_ahead: ClockAhead | None = None
+    clock_ahead: ClockAhead | None = None  # what was found during the last day
 
     def warnings(self) -> list[str]:
         """Return what somebody should see to."""
@@ -149,27 +129,16 @@ class BrainStatus(_Part):
 
 
 class SystemStatus(_Part):
-    """The status of everything.
+    """The status of everything."""
 
-    Attributes:
-        intake: the ledger.
-        mode: which provider embeds, and why it does.
-        breakers: of everything that ever failed.
-        limits: by provider and tier.
-        budgets: of today, and of a run if one was named.
-        usage: of every model.
-        cache: of every model.
-        brain: of every project that lacks something there.
-    """
-
-    intake: IntakeStatus
-    mode: str
-    breakers: list[BreakerStatus]
-    limits: dict[str, dict[str, LimitStatus]]
-    budgets: list[BudgetStatus]
-    usage: list[UsageStatus]
-    cache: list[CacheStatus]
-    brain: list[BrainStatus]
+    intake: IntakeStatus  # the ledger
+    mode: str  # which provider embeds, and why it does
+    breakers: list[BreakerStatus]  # of everything that ever failed
+    limits: dict[str, dict[str, LimitStatus]]  # by provider and tier
+    budgets: list[BudgetStatus]  # of today, and of a run if one was named
+    usage: list[UsageStatus]  # of every model
+    cache: list[CacheStatus]  # of every model
+    brain: list[BrainStatus]  # of every project that lacks something there
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values: money as strings of dollars, moments in ISO 8601."""

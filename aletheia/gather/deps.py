@@ -24,13 +24,7 @@ GRACE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class GatherDeps:
-    """What the steps of a gather run work with.
-
-    Attributes:
-        now: the time, in UTC.
-        sleep: waits for some seconds.
-        grace_s: see `GRACE_S`.
-    """
+    """What the steps of a gather run work with."""
 
     runs: GatherRuns
     items: ProjectItems
@@ -43,6 +37,6 @@ class GatherDeps:
     decisions: ProjectDecisions | None = None
     brain: GatherBrain | None = None
     language_of: LanguageGuess | None = None
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    grace_s: float = GRACE_S
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)  # the time, in UTC
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep  # waits for some seconds
+    grace_s: float = GRACE_S  # see `GRACE_S`

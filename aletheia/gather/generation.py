@@ -62,19 +62,13 @@ _SAYS_NO: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class GenerationPlan:
-    """How batches are generated.
+    """How batches are generated."""
 
-    Attributes:
-        default_model: the model of departments that name none, or one that does not exist.
-        items: asked for in one batch, 5 to 10.
-        temperature: 0 to 2; `None` leaves it to the provider.
-    """
-
-    default_model: str
-    items: int = 8
+    default_model: str  # the model of departments that name none, or one that does not exist
+    items: int = 8  # asked for in one batch, 5 to 10
     max_context_tokens: int = 6000
     max_answer_tokens: int = 4096
-    temperature: float | None = 0.8
+    temperature: float | None = 0.8  # 0 to 2; `None` leaves it to the provider
 
     def __post_init__(self) -> None:
         if not MIN_ITEMS <= self.items <= MAX_ITEMS:

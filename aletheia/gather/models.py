@@ -24,25 +24,18 @@ class RunOrder:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An attempt at a run.
-
-    Attributes:
-        attempt: from 1.
-        began_at: when this attempt began, or the run was read, Unix time.
-        worked_before_s: how long it had been at work by then, seconds.
-        report: its result, once it is closed.
-    """
+    """An attempt at a run."""
 
     id: str
     project_id: str
     user_id: str
     token: int
     progress: RunProgress
-    attempt: int
-    began_at: float
-    worked_before_s: float
+    attempt: int  # from 1
+    began_at: float  # when this attempt began, or the run was read, Unix time
+    worked_before_s: float  # how long it had been at work by then, seconds
     is_cancel_requested: bool = False
-    report: GatherReport | None = None
+    report: GatherReport | None = None  # its result, once it is closed
     warnings: tuple[str, ...] = ()
 
 
@@ -61,22 +54,15 @@ class PromptContext:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The result of one iteration's generation.
+    """The result of one iteration's generation."""
 
-    Attributes:
-        items: valid items, none of them twice; may be fewer than asked for.
-        faults: what was wrong with the answers, in the order it was found.
-        model: the model that ran last, by the provider's name; else the one asked for.
-        rounds: answers that were read, 0 to 3.
-    """
-
-    items: tuple[Item, ...]
-    faults: tuple[Fault, ...]
-    model: str
+    items: tuple[Item, ...]  # valid items, none of them twice; may be fewer than asked for
+    faults: tuple[Fault, ...]  # what was wrong with the answers, in the order it was found
+    model: str  # the model that ran last, by the provider's name; else the one asked for
     asked: str
     provider: str
     is_mock: bool
-    rounds: int
+    rounds: int  # answers that were read, 0 to 3
 
     @property
     def failure(self) -> Fault | None:

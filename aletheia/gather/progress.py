@@ -281,23 +281,16 @@ def share_done(progress: RunProgress) -> float:
 
 
 class GatherReport(BaseModel):
-    """The result of a run.
-
-    Attributes:
-        status: `completed`, whatever its departments stopped for, or `cancelled`.
-        departments_processed: those that had an iteration, or needed none.
-        processing_time_ms: time at work, without suspensions and waits, milliseconds.
-        summary: one row per department, in their order.
-    """
+    """The result of a run."""
 
     model_config = ConfigDict(frozen=True)
 
-    status: RunStatus
+    status: RunStatus  # `completed`, whatever its departments stopped for, or `cancelled`
     iterations: int
-    departments_processed: int
+    departments_processed: int  # those that had an iteration, or needed none
     items_created: int
-    processing_time_ms: int
-    summary: tuple[DepartmentSummary, ...]
+    processing_time_ms: int  # time at work, without suspensions and waits, milliseconds
+    summary: tuple[DepartmentSummary, ...]  # one row per department, in their order
 
 
 def report(

@@ -13,20 +13,15 @@ from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, ROWS, Rows, dead_val
 
 
 class DeadLetter(BaseModel):
-    """A task that failed for good, for people to read.
-
-    Attributes:
-        type: empty where the task named none that could be read.
-        age_s: since when it is a dead letter, seconds.
-    """
+    """A task that failed for good, for people to read."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
-    type: str
+    type: str  # empty where the task named none that could be read
     code: str
     message: str
-    age_s: float
+    age_s: float  # since when it is a dead letter, seconds
 
     def as_row(self) -> dict[str, str]:
         """Return it as a row of a table."""

@@ -38,23 +38,14 @@ A poller is to let go of everything in under 30 s (a request may take most of th
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a poller works.
+    """How a poller works."""
 
-    Attributes:
-        page: tasks asked for at once.
-        batch: tasks collected before they are computed, at most.
-        calls: computations in flight, and reports in flight, at most.
-        retries: further tries of one task's computation after the first.
-        backoff_s: first pause between those tries.
-        outage_s: how long a task waits for something that is down.
-    """
-
-    page: int = 10
-    batch: int = LOCAL_BATCH_TASKS
-    calls: int = 5
-    retries: int = 3
-    backoff_s: float = 0.5
-    outage_s: float = 30
+    page: int = 10  # tasks asked for at once
+    batch: int = LOCAL_BATCH_TASKS  # tasks collected before they are computed, at most
+    calls: int = 5  # computations in flight, and reports in flight, at most
+    retries: int = 3  # further tries of one task's computation after the first
+    backoff_s: float = 0.5  # first pause between those tries
+    outage_s: float = 30  # how long a task waits for something that is down
     max_entry_bytes: int = 2_000_000
 
     @classmethod

@@ -64,20 +64,13 @@ class Task(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a page that has a usable id.
-
-    Attributes:
-        content_hash: of the content, or of the whole entry where the content cannot be made out.
-        json: the entry as it came.
-        task: the task, or what is wrong with it.
-        listed_state: the task's own state as it was listed.
-    """
+    """One entry of a page that has a usable id."""
 
     id: str
-    content_hash: str
-    json: str
-    task: Task | InvalidTask
-    listed_state: str | None = None
+    content_hash: str  # of the content, or of the whole entry where the content cannot be made out
+    json: str  # the entry as it came
+    task: Task | InvalidTask  # the task, or what is wrong with it
+    listed_state: str | None = None  # the task's own state as it was listed
 
     @property
     def row_id(self) -> str:
@@ -96,19 +89,12 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of pending tasks, read.
+    """A page of pending tasks, read."""
 
-    Attributes:
-        size: entries that came.
-        entries: those to look at, in order, each id once.
-        rejected: those without a usable id.
-        not_pending: ids that came in another state than pending.
-    """
-
-    size: int
-    entries: tuple[Entry, ...]
-    rejected: tuple[Rejected, ...]
-    not_pending: tuple[str, ...]
+    size: int  # entries that came
+    entries: tuple[Entry, ...]  # those to look at, in order, each id once
+    rejected: tuple[Rejected, ...]  # those without a usable id
+    not_pending: tuple[str, ...]  # ids that came in another state than pending
 
 
 @dataclass(slots=True, eq=False)
@@ -209,18 +195,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of a claim: the report to send and what stays in the ledger.
+    """What becomes of a claim: the report to send and what stays in the ledger."""
 
-    Attributes:
-        body: the report, JSON, byte for byte.
-        result: what stays of a success (model, provider, dimensions).
-        error: code, message and retryable of a failure.
-    """
-
-    body: bytes
-    result: Mapping[str, Any] | None = None
+    body: bytes  # the report, JSON, byte for byte
+    result: Mapping[str, Any] | None = None  # what stays of a success (model, provider, dimensions)
     usage: Mapping[str, Any] | None = None
-    error: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None  # code, message and retryable of a failure
 
 
 class Collected(BaseModel):

@@ -41,20 +41,14 @@ class Event(BaseModel):
 
 
 class Trace(BaseModel):
-    """What the ledger knows of one content of a task's id.
-
-    Attributes:
-        state: of its row, see `RowState`.
-        events: oldest first.
-        facts: the rest, by the names of the row.
-    """
+    """What the ledger knows of one content of a task's id."""
 
     model_config = ConfigDict(frozen=True)
 
     task_id: str
-    state: str
-    events: list[Event]
-    facts: dict[str, Any]
+    state: str  # of its row, see `RowState`
+    events: list[Event]  # oldest first
+    facts: dict[str, Any]  # the rest, by the names of the row
 
 
 async def read_traces(documents: Documents, task_id: str) -> list[Trace]:

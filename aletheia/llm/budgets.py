@@ -40,18 +40,12 @@ class BudgetLimits:
 
 @dataclass(frozen=True, slots=True)
 class BudgetUsage:
-    """The usage of one budget, in USD or tokens.
+    """The usage of one budget, in USD or tokens."""
 
-    Attributes:
-        name: the setting, such as `BUDGET_USD_PER_DAY`.
-        limit: its value; `None` is no bound.
-        until: when it begins anew; `None` for the budget of a run.
-    """
-
-    name: str
-    limit: Decimal | int | None
+    name: str  # the setting, such as `BUDGET_USD_PER_DAY`
+    limit: Decimal | int | None  # its value; `None` is no bound
     spent: Decimal | int
-    until: datetime | None
+    until: datetime | None  # when it begins anew; `None` for the budget of a run
 
     @property
     def is_spent(self) -> bool:

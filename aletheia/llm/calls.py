@@ -12,19 +12,13 @@ from aletheia.llm.prices import Kind, Tokens
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """A request that is about to be sent.
+    """A request that is about to be sent."""
 
-    Attributes:
-        provider: such as `openrouter`.
-        key: hash of what is asked, so that a call repeated after a crash is recognised.
-        max_tokens: what the provider may count at most.
-    """
-
-    provider: str
+    provider: str  # such as `openrouter`
     model: str
     kind: Kind
-    key: str
-    max_tokens: Tokens
+    key: str  # hash of what is asked, so that a call repeated after a crash is recognised
+    max_tokens: Tokens  # what the provider may count at most
     texts: int = 1
 
 

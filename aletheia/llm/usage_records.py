@@ -38,19 +38,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What is reserved for a call.
-
-    Attributes:
-        tokens: upper estimate.
-        nanousd: upper estimate.
-        day: the UTC day it is charged to, as `2026-11-21`.
-    """
+    """What is reserved for a call."""
 
     id: str
     call: Call
-    tokens: Tokens
-    nanousd: int
-    day: str
+    tokens: Tokens  # upper estimate
+    nanousd: int  # upper estimate
+    day: str  # the UTC day it is charged to, as `2026-11-21`
 
 
 @dataclass(frozen=True, slots=True)
