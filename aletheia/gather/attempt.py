@@ -1,7 +1,6 @@
-"""An attempt at a gather run, step by step (SPEC §4): what flows, crash suites and benches work.
+"""An attempt at a gather run, step by step (SPEC §4).
 
-What a step needs of an earlier one it finds by the reference that it is given; both the content of
-a batch and the decisions about it are in the store, so that another attempt finds them as well.
+Each step can be repeated after a crash: it reads what earlier ones decided from the store.
 """
 
 import logging
@@ -10,18 +9,23 @@ from itertools import islice
 from typing import Final
 
 from aletheia.errors import BudgetExceeded
-from aletheia.gather import loop
+from aletheia.gather.batches import drop_duplicates, make_items, read_context, write_batch
 from aletheia.gather.deps import GatherDeps
 from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.event_derivation import EventEmitter, deduplicating
 from aletheia.gather.models import Batch, Run
+from aletheia.gather.ports import Scored
 from aletheia.gather.progress import (
     STALLED_AFTER,
     DepartmentProgress,
     GatherReport,
+    Iteration,
     RunStatus,
     StopReason,
     allowance,
+    find_outer_reason,
+    is_given_up,
+    stop_reason,
 )
 from aletheia.items.content import SavedItem
 from aletheia.items.models import Item
@@ -33,26 +37,20 @@ _MAX_NAMED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A department's turn in a run.
-
-    `position`: the department's place in the run, from 0.
-    """
+    """A department's turn in a run."""
 
     run_id: str
     project_id: str
-    position: int
+    position: int  # the department's place in the run, from 0
     department: str
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRef:
-    """The batch of one iteration; its content is in the store.
-
-    `iteration`: of the department, from 1.
-    """
+    """The batch of one iteration; its content is in the store."""
 
     turn: Turn
-    iteration: int
+    iteration: int  # of the department, from 1
     items: int
 
 
@@ -103,29 +101,34 @@ class Attempt:
         return self._department(turn).reason
 
     async def find_stop_reason(self, turn: Turn) -> StopReason | None:
-        """Find out, and store, whether a department stops; `None` if it goes on."""
-        before = self._department(turn)
-        self.run, reason = await loop.find_verdict(self._deps, self.run, turn.position)
+        """Find out, and store, whether a department stops; `None` if it goes on.
+
+        Scores the department first if it has no score yet and an iteration may begin.
+        """
+        self.run = await self._deps.runs.refresh(self.run)
+        if (reason := self._department(turn).reason) is None:
+            reason = await self._decide(turn.position)
+            if reason is not None:
+                await self._finish(turn, reason)
+                self._log_end(self._department(turn), reason)
         await self._note_passed_over()
-        now = self._department(turn)
-        if before.score is None and now.score is not None:
-            name = now.department.name
-            log.info("[AutoGather] Started dept %s (threshold: %g%%)", name, now.threshold)
-        if before.reason is None and reason is not None:
-            self._log_end(now, reason)
         await self.emit()
         return reason
 
     async def generate_items(self, turn: Turn) -> BatchRef | None:
         """Generate a batch; `None` if no budget or no time is left, which ends the department."""
-        context = await loop.read_context(self._deps, self.run, turn.position)
+        context = await read_context(self._deps, self.run, turn.position)
         try:
-            batch = await loop.write_batch(self._deps, self.run, turn.position, context)
-        except (BudgetExceeded, TimeIsUp) as spent:
+            batch = await write_batch(self._deps, self.run, turn.position, context)
+        except TimeIsUp as spent:
             log.warning("[AutoGather] No more is generated: %s", spent)
-            reason = loop.reason_of(spent)
-            self.run = await self._deps.runs.finish_department(self.run, turn.position, reason)
-            return None
+            return await self._finish(turn, StopReason.TIME_BUDGET)
+        except BudgetExceeded as spent:
+            log.warning("[AutoGather] No more is generated: %s", spent)
+            is_money = "_USD_" in spent.budget
+            return await self._finish(
+                turn, StopReason.COST_BUDGET if is_money else StopReason.TOKEN_BUDGET
+            )
         number = len(self._department(turn).iterations) + 1
         log.debug("[AutoGather] Generated %d items in iteration %d", len(batch.items), number)
         if batch.failure is not None:
@@ -139,37 +142,41 @@ class Attempt:
         iteration, position = self._find(ref), ref.turn.position
         if iteration.batch.items and self._emitter is not None:
             await self._emitter.emit_one(self.run, deduplicating(self.run, position))
-        iteration.fresh = await loop.drop_duplicates(
-            self._deps, self.run, position, iteration.batch
-        )
+        iteration.fresh = await drop_duplicates(self._deps, self.run, position, iteration.batch)
         return replace(ref, items=len(iteration.fresh))
 
     async def save_items(self, ref: BatchRef) -> BatchRef:
         """Save what is left of a batch, and announce it to the Brain."""
         iteration = self._find(ref)
         assert iteration.fresh is not None, "before drop_duplicates()"
-        iteration.saved = await loop.save_items(
-            self._deps, self.run, ref.turn.position, iteration.batch, iteration.fresh
-        )
+        deps, position = self._deps, ref.turn.position
+        items = make_items(deps, self.run, position, iteration.batch, iteration.fresh)
+        if deps.brain is not None and items:
+            department = self._department(ref.turn).department
+            key = f"{self.run.id}:{position}:{iteration.number}"
+            await deps.brain.announce(key, department, [item.id for item in items])
+        iteration.saved = await deps.items.save(items)
+        if deps.brain is not None and items:
+            deps.brain.index()
         return replace(ref, items=len(iteration.saved))
 
     async def score_department(self, ref: BatchRef) -> float | None:
-        """Score a department with the items of a batch, and record the iteration.
-
-        Returns:
-            Its quality, 0 to 100.
-        """
+        """Score a department, and record the iteration; return its quality, 0 to 100."""
         iteration, position = self._find(ref), ref.turn.position
         assert iteration.fresh is not None, "before drop_duplicates()"
         assert iteration.saved is not None, "before save_items()"
-        self.run = await loop.score_department(
-            self._deps,
-            self.run,
-            position,
-            iteration.batch,
-            fresh=iteration.fresh,
-            saved=iteration.saved,
+        scored, failure = await self._score(position, iteration.number), iteration.batch.failure
+        done = Iteration(
+            number=iteration.number,
+            generated=len(iteration.batch.items),
+            kept=len(iteration.fresh),
+            item_ids=tuple(item.id for item in iteration.saved),
+            score=scored.score,
+            failure="" if failure is None else failure.code,
+            failure_message="" if failure is None else failure.message,
+            notes=scored.notes,
         )
+        self.run = await self._deps.runs.record(self.run, position, done)
         self._iteration = None
         self._log_iteration(self._department(ref.turn), position)
         await self.emit()
@@ -207,6 +214,35 @@ class Attempt:
         await self.emit()
         await runs.mark_told(self.run.id)
         return report
+
+    async def _decide(self, position: int) -> StopReason | None:
+        runs, progress = self._deps.runs, self.run.progress
+        outer = find_outer_reason(
+            await self._deps.budgets(self.run.id),
+            is_cancelled=self.run.is_cancel_requested,
+            is_time_spent=runs.time_left_s(self.run) <= 0,
+        )
+        may_begin = allowance(progress, position) and not is_given_up(progress, position)
+        department = progress.departments[position]
+        if department.first_score is None and outer is None and may_begin:
+            await self._deps.items.refresh()
+            scored = await self._score(position, 0)
+            self.run = await runs.start_department(self.run, position, scored.score, scored.notes)
+            name, threshold = department.department.name, department.threshold
+            log.info("[AutoGather] Started dept %s (threshold: %g%%)", name, threshold)
+        return stop_reason(self.run.progress, position, outer)
+
+    async def _finish(self, turn: Turn, reason: StopReason) -> None:
+        self.run = await self._deps.runs.finish_department(self.run, turn.position, reason)
+
+    async def _score(self, position: int, number: int) -> Scored:
+        deps = self._deps
+        slug = self.run.progress.departments[position].department.slug
+        answers = deps.runs.answers(self.run, position, number)
+        items = deps.items.of_department(slug)
+        scored = await deps.scorer.score(self.run, position, items, answers)
+        await deps.runs.save_quality(self.run, position, number, scored.details)
+        return scored
 
     def _turn(self, position: int) -> Turn:
         slug = self.run.progress.departments[position].department.slug

@@ -173,8 +173,6 @@ class _Writer:
             items=tuple(self.items),
             faults=tuple(self.faults),
             model=last.model,
-            asked=last.asked,
-            provider=last.provider,
             is_mock=any(completion.is_mock for completion in self.completions),
             rounds=len(self.completions),
         )

@@ -59,8 +59,6 @@ class Batch:
     items: tuple[Item, ...]  # valid items, none of them twice; may be fewer than asked for
     faults: tuple[Fault, ...]  # what was wrong with the answers, in the order it was found
     model: str  # the model that ran last, by the provider's name; else the one asked for
-    asked: str
-    provider: str
     is_mock: bool
     rounds: int  # answers that were read, 0 to 3
 

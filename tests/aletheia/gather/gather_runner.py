@@ -29,7 +29,7 @@ from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
 from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.ports import DepartmentSource
-from aletheia.gather.progress import GatherReport
+from aletheia.gather.progress import GatherReport, StopReason
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.gather.scoring import QualityScorer
@@ -103,6 +103,14 @@ def make_deps(
         scorer=QualityScorer(),
         budgets=no_budgets,
     )
+
+
+async def find_verdict(deps: GatherDeps, run: Run, position: int) -> tuple[Run, StopReason | None]:
+    """Find out whether a department stops; return the run as it is then, and the reason."""
+    attempt = Attempt(deps, run)
+    slug = run.progress.departments[position].department.slug
+    reason = await attempt.find_stop_reason(Turn(run.id, run.project_id, position, slug))
+    return attempt.run, reason
 
 
 async def work_iteration(deps: GatherDeps, run: Run, position: int) -> Run:

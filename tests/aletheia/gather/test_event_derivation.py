@@ -11,7 +11,6 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.events.log import EventLog
 from aletheia.events.models import DepartmentStarted
 from aletheia.gather.event_derivation import EventEmitter, deduplicating, list_events
-from aletheia.gather.loop import find_verdict
 from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.progress import (
     DepartmentProgress,
@@ -22,6 +21,7 @@ from aletheia.gather.progress import (
 )
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
+    find_verdict,
     holder_ended,
     make_deps,
     three_departments,

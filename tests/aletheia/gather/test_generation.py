@@ -79,7 +79,7 @@ async def test_a_good_answer_is_a_batch() -> None:
     batch = await generate(chat, context=context)
     assert [one.summary for one in batch.items] == [f"Case {n} is checked." for n in range(1, 9)]
     assert (batch.faults, batch.failure, batch.rounds) == ((), None, 1)
-    assert (batch.asked, batch.model, batch.provider) == ("own-model", "own-model-2026", "scripted")
+    assert batch.model == "own-model-2026"
     assert not batch.is_mock
     assert read_quoted(chat.prompts[0])["existing"] == ["Something else."]
     (request,) = chat.requests
@@ -275,13 +275,13 @@ async def test_the_default_writes_for_a_department_whose_model_does_not_exist(co
         "default-model",
         "default-model",
     ]
-    assert (len(batch.items), batch.asked) == (8, "default-model")
+    assert (len(batch.items), batch.model) == (8, "default-model-2026")
 
 
 async def test_a_department_without_a_model_has_the_default() -> None:
     chat = ScriptedChat(items_text(8))
     batch = await generate(chat, about=department(default_model=None))
-    assert batch.asked == "default-model"
+    assert batch.model == "default-model-2026"
 
 
 async def test_a_default_that_does_not_exist_is_an_error() -> None:
@@ -341,7 +341,7 @@ async def test_a_generation_that_is_done_again_asks_nobody_and_gives_the_same() 
     replies: Sequence[Reply] = (NO_MODEL, items_text(3), items_text(5, start=4))
     first = await generate(ScriptedChat(*replies), answers, context=context)
     assert await generate(ScriptedChat(), answers, context=context) == first
-    assert first.asked == "default-model"
+    assert first.model == "default-model-2026"
 
 
 class Lost(Exception):

@@ -15,7 +15,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.documents import Document, Update
 from aletheia.errors import InvalidTask
-from aletheia.gather.loop import drop_duplicates
+from aletheia.gather.batches import drop_duplicates
 from aletheia.gather.models import Batch, Run, RunOrder
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.calibration import DUPLICATE_AT
@@ -384,8 +384,6 @@ def batch_of(*texts: str) -> Batch:
         items=items,
         faults=(),
         model="mock-llm",
-        asked="mock-llm",
-        provider="mock",
         is_mock=True,
         rounds=1,
     )

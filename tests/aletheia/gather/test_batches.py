@@ -26,7 +26,6 @@ from aletheia.errors import (
     Unavailable,
 )
 from aletheia.gather.deps import GatherDeps
-from aletheia.gather.loop import find_verdict
 from aletheia.gather.models import Run, RunOrder
 from aletheia.gather.overrides import Overrides
 from aletheia.gather.ports import BrainNotes, Scored
@@ -47,6 +46,7 @@ from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
+    find_verdict,
     holder_ended,
     make_deps,
     three_departments,

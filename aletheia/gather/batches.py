@@ -1,8 +1,6 @@
-"""The steps of an iteration, one function each (SPEC §4).
+"""The batch of an iteration: what it is written from, its items, and which of them are new.
 
-Each step takes the run and the department's position, and reads everything else from where it is
-stored, so that it can be repeated after a crash: a saved answer is not asked for again, a saved
-decision is not taken again, items are saved by their content, and an iteration is recorded once.
+What was saved of a batch before a crash is neither asked for nor decided again (SPEC §4).
 """
 
 import asyncio
@@ -20,19 +18,10 @@ from aletheia.gather.deps import GatherDeps
 from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.generation import MODEL_FAULTS, generate_items
 from aletheia.gather.models import Batch, PromptContext, Run
-from aletheia.gather.ports import BrainNotes, Scored
-from aletheia.gather.progress import (
-    DepartmentProgress,
-    Iteration,
-    StopReason,
-    allowance,
-    find_outer_reason,
-    is_given_up,
-    stop_reason,
-)
+from aletheia.gather.ports import BrainNotes
+from aletheia.gather.progress import DepartmentProgress, StopReason
 from aletheia.items.content import Automation, SavedItem, item_id, make_item
 from aletheia.items.decisions import BatchOrigin
-from aletheia.items.departments import Department
 from aletheia.items.duplicates import Decision, NewItem
 from aletheia.items.item_index import ItemIndex
 from aletheia.items.models import Item
@@ -49,39 +38,7 @@ MAX_QUOTED: Final = 200
 
 _BATCH_STEP: Final = "batch"
 _DEDUP_STEP: Final = "dedup"
-_BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)
-
-
-async def find_verdict(deps: GatherDeps, run: Run, position: int) -> tuple[Run, StopReason | None]:
-    """Find out whether a department stops, with current overrides and budgets.
-
-    Scores the department first if it has no score yet and an iteration may begin.
-
-    Returns:
-        The run as it is now, and the reason, which is stored; `None` to go on.
-    """
-    run = await deps.runs.refresh(run)
-    progress = run.progress.departments[position]
-    if progress.reason is not None:
-        return run, progress.reason
-    outer = find_outer_reason(
-        await deps.budgets(run.id),
-        is_cancelled=run.is_cancel_requested,
-        is_time_spent=deps.runs.time_left_s(run) <= 0,
-    )
-    is_over = (
-        outer is not None
-        or not allowance(run.progress, position)
-        or is_given_up(run.progress, position)
-    )
-    if progress.first_score is None and not is_over:
-        await deps.items.refresh()
-        scored = await _score(deps, run, position, 0)
-        run = await deps.runs.start_department(run, position, scored.score, scored.notes)
-    reason = stop_reason(run.progress, position, outer)
-    if reason is not None:
-        run = await deps.runs.finish_department(run, position, reason)
-    return run, reason
+_BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)  # leaves out what older rows have more
 
 
 async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptContext:
@@ -99,7 +56,13 @@ async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptConte
         gaps=notes.gaps,
         brain=notes.items,
         earlier=[
-            Excerpt(f"department:{earlier.department.slug}", _sum_up(deps, earlier.department))
+            Excerpt(
+                f"department:{earlier.department.slug}",
+                sum_up(
+                    earlier.department.name,
+                    deps.items.of_department(earlier.department.slug)[::-1],
+                ),
+            )
             for earlier in reversed(before)
             if earlier.is_processed
         ],
@@ -129,17 +92,12 @@ async def write_batch(deps: GatherDeps, run: Run, position: int, context: Prompt
         # Neither another model nor a setting would help: it is about the department's own words.
         if fault.code in MODEL_FAULTS:
             raise
-        batch = _failed_batch(deps, progress.department, fault)
+        failure = Fault(fault.code, str(fault)[:MAX_ERROR_CHARS])
+        model = progress.department.default_model or deps.plan.default_model
+        batch = Batch((), (failure,), model, is_mock=deps.chat.is_mock, rounds=0)
     # A second pass must not decide anew: a repair that failed now may succeed then.
     saved = await answers.save_values(_BATCH_STEP, _BATCH.dump_python(batch, mode="json"))
     return _BATCH.validate_python(saved)
-
-
-def reason_of(spent: BudgetExceeded | TimeIsUp) -> StopReason:
-    """Return why a department is done for which nothing more can be generated."""
-    if isinstance(spent, TimeIsUp):
-        return StopReason.TIME_BUDGET
-    return StopReason.COST_BUDGET if "_USD_" in spent.budget else StopReason.TOKEN_BUDGET
 
 
 async def drop_duplicates(
@@ -158,55 +116,11 @@ async def drop_duplicates(
         saved = await answers.save_values(_DEDUP_STEP, [asdict(decision) for decision in taken])
     decisions = [Decision(**values) for values in saved]
     if deps.decisions is not None:
-        items = _make_items(deps, run, position, batch, batch.items)
+        items = make_items(deps, run, position, batch, batch.items)
         origin = BatchOrigin(run.id, position, number, progress.department)
         await deps.decisions.save(origin, items, decisions)
     pairs = zip(batch.items, decisions, strict=True)
     return tuple(item for item, decision in pairs if decision.is_kept)
-
-
-async def save_items(
-    deps: GatherDeps, run: Run, position: int, batch: Batch, fresh: Sequence[Item]
-) -> list[SavedItem]:
-    """Save what is left of a batch, and announce it to the Brain.
-
-    Returns:
-        The items that this iteration has made.
-    """
-    items = _make_items(deps, run, position, batch, fresh)
-    if deps.brain is None or not items:
-        return await deps.items.save(items)
-    progress = run.progress.departments[position]
-    key = f"{run.id}:{position}:{len(progress.iterations) + 1}"
-    await deps.brain.announce(key, progress.department, [item.id for item in items])
-    saved = await deps.items.save(items)
-    deps.brain.index()
-    return saved
-
-
-async def score_department(
-    deps: GatherDeps,
-    run: Run,
-    position: int,
-    batch: Batch,
-    *,
-    fresh: Sequence[Item],
-    saved: Sequence[SavedItem],
-) -> Run:
-    """Score a department after an iteration, and record the iteration."""
-    number = len(run.progress.departments[position].iterations) + 1
-    scored = await _score(deps, run, position, number)
-    done = Iteration(
-        number=number,
-        generated=len(batch.items),
-        kept=len(fresh),
-        item_ids=tuple(item.id for item in saved),
-        score=scored.score,
-        failure="" if batch.failure is None else batch.failure.code,
-        failure_message="" if batch.failure is None else batch.failure.message,
-        notes=scored.notes,
-    )
-    return await deps.runs.record(run, position, done)
 
 
 async def _generate(
@@ -258,19 +172,6 @@ def _wait_of(deferred: Deferred | Unavailable, now: datetime) -> float | None:
     return None if deferred.until is None else max(0.0, (deferred.until - now).total_seconds())
 
 
-def _failed_batch(deps: GatherDeps, department: Department, fault: InvalidTask) -> Batch:
-    asked = department.default_model or deps.plan.default_model
-    return Batch(
-        items=(),
-        faults=(Fault(fault.code, str(fault)[:MAX_ERROR_CHARS]),),
-        model=asked,
-        asked=asked,
-        provider=deps.chat.provider,
-        is_mock=deps.chat.is_mock,
-        rounds=0,
-    )
-
-
 async def _deduplicate(deps: GatherDeps, batch: Batch) -> list[Decision]:
     contents = [item.content for item in batch.items]
     vectors, faults = await deps.items.embed_each(contents)
@@ -309,7 +210,7 @@ def _drop_unembedded(deps: GatherDeps, content: str, fault: AletheiaError) -> De
     )
 
 
-def _make_items(
+def make_items(
     deps: GatherDeps, run: Run, position: int, batch: Batch, items: Sequence[Item]
 ) -> list[SavedItem]:
     """Turn items of a batch into what is saved of them."""
@@ -333,16 +234,3 @@ def _make_items(
         )
         for item in items
     ]
-
-
-async def _score(deps: GatherDeps, run: Run, position: int, number: int) -> Scored:
-    items = deps.items.of_department(run.progress.departments[position].department.slug)
-    answers = deps.runs.answers(run, position, number)
-    scored = await deps.scorer.score(run, position, items, answers)
-    await deps.runs.save_quality(run, position, number, scored.details)
-    return scored
-
-
-def _sum_up(deps: GatherDeps, earlier: Department) -> str:
-    newest = deps.items.of_department(earlier.slug)[::-1]
-    return sum_up(earlier.name, newest)
