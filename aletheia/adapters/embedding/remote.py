@@ -58,17 +58,15 @@ MODEL_FAULTS: Final = frozenset({"model_not_found", "unsupported_model"})
 class RemoteEmbedder(ABC):
     """An embedder whose model runs behind an HTTP API.
 
-    Args:
-        dimensions: length to ask of the vectors; `None` takes what the model gives.
-        concurrency: requests in flight at once, over all calls of `embed`.
-        max_inputs: most texts in a request, where there are no `limits`.
-        max_tokens: most tokens in a request, unless one text alone has more.
-        max_text_bytes: a longer text is refused unread, UTF-8 bytes.
-        limits: how many texts the server takes at once.
+    `dimensions` are asked of the vectors, `None` takes what the model gives; `concurrency` bounds
+    the requests in flight over all calls of `embed`.
     """
 
     provider: str
     is_mock: bool = False
+    max_inputs: int  # texts in a request, where there are no `limits`
+    max_tokens: int  # in a request, unless one text alone has more
+    max_text_bytes: int  # a longer text is refused unread
 
     def __init__(
         self,
@@ -77,9 +75,6 @@ class RemoteEmbedder(ABC):
         dimensions: int | None,
         long_text: LongText,
         concurrency: int,
-        max_inputs: int,
-        max_tokens: int,
-        max_text_bytes: int,
         guard: Guard,
         limits: InputLimits | None,
     ) -> None:
@@ -88,9 +83,8 @@ class RemoteEmbedder(ABC):
         self._seen_dimensions: dict[str, int] = {}
         self._long_text: LongText = long_text
         self._concurrency, self._slots = concurrency, asyncio.Semaphore(concurrency)
-        self._max_tokens, self._max_text_bytes = max_tokens, max_text_bytes
         self._guard = guard
-        self._limits = limits or InputLimits(max_inputs)
+        self._limits = limits or InputLimits(self.max_inputs)
 
     @abstractmethod
     def canonical_model(self, model: str | None) -> str:
@@ -100,7 +94,7 @@ class RemoteEmbedder(ABC):
         """See `aletheia.analysis.ports.Embedder.capacity`."""
         max_inputs = (await self._limits.of(model)).size
         tokens = [self._token_bound(model, text) for text in texts]
-        requests = pack(tokens, max_inputs=max_inputs, max_tokens=self._max_tokens)
+        requests = pack(tokens, max_inputs=max_inputs, max_tokens=self.max_tokens)
         return await self._guard.room(
             self.provider,
             model,
@@ -133,7 +127,7 @@ class RemoteEmbedder(ABC):
     def _group(self, parts: Sequence[Part], max_inputs: int) -> list[list[Part]]:
         """Distribute parts over requests."""
         tokens = [part.tokens for part in parts]
-        groups = pack(tokens, max_inputs=max_inputs, max_tokens=self._max_tokens)
+        groups = pack(tokens, max_inputs=max_inputs, max_tokens=self.max_tokens)
         return [[parts[index] for index in group] for group in groups]
 
     @abstractmethod
@@ -178,7 +172,7 @@ class RemoteEmbedder(ABC):
         """Check the texts and plan the first requests."""
         fitting: list[tuple[int, str]] = []
         for owner, text in enumerate(sheet.texts):
-            if fault := find_fault(text, max_bytes=self._max_text_bytes):
+            if fault := find_fault(text, max_bytes=self.max_text_bytes):
                 sheet.fail(owner, fault)
             else:
                 fitting.append((owner, text))

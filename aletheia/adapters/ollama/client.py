@@ -55,9 +55,11 @@ UNLOAD_LOOK_S: Final = 0.05
 class OllamaClient:
     """An Ollama server at one address. Nothing is retried here.
 
-    `timeout_s` bounds one request, loading its model included; `pull_timeout_s` a download, which
-    may bring nothing for `stall_s` seconds.
+    `timeout_s` bounds one request, loading its model included; `pull_timeout_s` a download.
     """
+
+    stall_s: float = 60.0  # how long a download may bring nothing
+    max_answer_bytes = MAX_ANSWER_BYTES
 
     def __init__(
         self,
@@ -65,13 +67,9 @@ class OllamaClient:
         *,
         timeout_s: float = 120.0,
         pull_timeout_s: float = 600.0,
-        stall_s: float = 60.0,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._base_url = read_base_url(ADDRESS, base_url)
-        self._timeout_s = timeout_s
-        self._pull_timeout_s, self._stall_s = pull_timeout_s, stall_s
-        self._max_answer_bytes = max_answer_bytes
+        self._timeout_s, self._pull_timeout_s = timeout_s, pull_timeout_s
         self._http = HttpClient(
             OLLAMA, address=ADDRESS, timeout_s=timeout_s, connect_timeout_s=CONNECT_TIMEOUT_S
         )
@@ -189,7 +187,7 @@ class OllamaClient:
         pull = Pull(model)
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._pull_timeout_s
-        stalls_at = loop.time() + self._stall_s
+        stalls_at = loop.time() + self.stall_s
         try:
             async with AsyncExitStack() as closing:
                 async with asyncio.timeout_at(min(ends_at, stalls_at)):
@@ -208,12 +206,12 @@ class OllamaClient:
                     yield progress
                     if progress.status == "success":
                         return
-                    stalls_at = loop.time() + self._stall_s if pull.expects_bytes else ends_at
+                    stalls_at = loop.time() + self.stall_s if pull.expects_bytes else ends_at
         except TimeoutError:
             if loop.time() >= ends_at:
                 reason = f"{pull} is not complete within {self._pull_timeout_s:g} s"
             else:
-                reason = f"{pull} brought nothing for {self._stall_s:g} s"
+                reason = f"{pull} brought nothing for {self.stall_s:g} s"
             raise Unavailable(OLLAMA, reason) from None
 
     async def _ask(
@@ -230,7 +228,7 @@ class OllamaClient:
             method,
             self._url(endpoint),
             body=None if body is None else orjson.dumps(body),
-            max_bytes=min(self._max_answer_bytes, max_bytes),
+            max_bytes=min(self.max_answer_bytes, max_bytes),
         )
         if not answer.is_success:
             raise to_error(answer)

@@ -48,6 +48,7 @@ class OllamaEmbedder(RemoteEmbedder):
     """
 
     provider = OLLAMA
+    max_inputs, max_tokens, max_text_bytes = MAX_INPUTS, MAX_TOKENS, MAX_TEXT_BYTES
 
     def __init__(
         self,
@@ -58,8 +59,6 @@ class OllamaEmbedder(RemoteEmbedder):
         dimensions: int | None = None,
         long_text: LongText = "truncate",
         concurrency: int = 1,
-        max_inputs: int = MAX_INPUTS,
-        max_tokens: int = MAX_TOKENS,
         guard: Guard = unguarded,
         limits: InputLimits | None = None,
     ) -> None:
@@ -69,9 +68,6 @@ class OllamaEmbedder(RemoteEmbedder):
             dimensions=dimensions,
             long_text=long_text,
             concurrency=concurrency,
-            max_inputs=max_inputs,
-            max_tokens=max_tokens,
-            max_text_bytes=MAX_TEXT_BYTES,
             guard=guard,
             limits=limits,
         )

@@ -7,8 +7,7 @@ https://platform.openai.com/docs/api-reference/batch.
 import asyncio
 import logging
 import tempfile
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import IO, Any, Final, cast
 from urllib.parse import quote
@@ -27,7 +26,6 @@ from aletheia.adapters.openai.batch_files import (
     write_lines,
 )
 from aletheia.adapters.openai.embedder import (
-    MAX_TEXT_TOKENS,
     OPENAI,
     OPENAI_URL,
     OpenAIEmbedder,
@@ -77,12 +75,13 @@ log = logging.getLogger(__name__)
 class OpenAIBatches(OpenAIEmbedder):
     """The embedder's client, put to use for batches; a request of a batch holds one text.
 
-    `transfer_timeout_s` bounds sending or fetching one file; of a file of answers as much as
-    `max_output_bytes` is read. All but deleting files passes the `breakers` of the provider.
+    All but deleting files passes the `breakers` of the provider.
     """
 
     max_lines = MAX_REQUESTS
     max_bytes = MAX_INPUT_BYTES
+    max_output_bytes = MAX_OUTPUT_BYTES
+    transfer_timeout_s: float = 1800.0  # for sending or fetching one file
 
     def __init__(
         self,
@@ -92,12 +91,8 @@ class OpenAIBatches(OpenAIEmbedder):
         default_model: str = "text-embedding-3-small",
         dimensions: int | None = None,
         timeout_s: float = 60.0,
-        transfer_timeout_s: float = 1800.0,
-        max_text_tokens: int = MAX_TEXT_TOKENS,
-        max_output_bytes: int = MAX_OUTPUT_BYTES,
         tables: TokenTables | None = None,
         breakers: CircuitBreaker | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(
             api_key,
@@ -105,12 +100,8 @@ class OpenAIBatches(OpenAIEmbedder):
             default_model=default_model,
             dimensions=dimensions,
             timeout_s=timeout_s,
-            max_text_tokens=max_text_tokens,
             tables=tables,
-            clock=clock,
         )
-        self._transfer_timeout_s = transfer_timeout_s
-        self._max_output_bytes = max_output_bytes
         self._breakers = breakers
 
     def weigh(self, model: str, task_input: Mapping[str, Any]) -> int | None:
@@ -118,9 +109,9 @@ class OpenAIBatches(OpenAIEmbedder):
         text: str = task_input["text"]
         size = count_bytes(text)
         encoding = self._tables.ready(model)
-        if encoding is not None and size <= self._max_text_tokens * _LONG_BYTES_PER_TOKEN:
+        if encoding is not None and size <= self.max_text_tokens * _LONG_BYTES_PER_TOKEN:
             size = len(encoding.encode_ordinary(text))
-        return size if size <= self._max_text_tokens else None
+        return size if size <= self.max_text_tokens else None
 
     def body_of(self, model: str, task_input: Mapping[str, Any]) -> bytes:
         """Write the request for one text."""
@@ -144,7 +135,7 @@ class OpenAIBatches(OpenAIEmbedder):
             await asyncio.to_thread(write_lines, file, requests)
             form = aiohttp.FormData({"purpose": "batch"})
             form.add_field("file", file, filename=f"{key}.jsonl", content_type="application/jsonl")
-            stored = await self._ask("POST", "files", form, timeout_s=self._transfer_timeout_s)
+            stored = await self._ask("POST", "files", form, timeout_s=self.transfer_timeout_s)
         return _read_text(stored, "id", "file")
 
     async def create(self, key: str, input_file: str) -> ProviderBatch:
@@ -217,11 +208,11 @@ class OpenAIBatches(OpenAIEmbedder):
 
     async def _download(self, file_id: str, into: IO[bytes]) -> None:
         """Fetch a file, as far as there is room."""
-        room = self._max_output_bytes
+        room = self.max_output_bytes
         try:
             async with (
                 self._guarding(),
-                asyncio.timeout(self._transfer_timeout_s),
+                asyncio.timeout(self.transfer_timeout_s),
                 self._api.stream(f"files/{quote(file_id, '')}/content") as content,
             ):
                 if isinstance(content, Answer):
@@ -230,7 +221,7 @@ class OpenAIBatches(OpenAIEmbedder):
                     into.write(chunk[:room])
                     room -= len(chunk)
         except TimeoutError:
-            late = f"no complete file within {self._transfer_timeout_s:g} s"
+            late = f"no complete file within {self.transfer_timeout_s:g} s"
             raise Unavailable(OPENAI, late) from None
         if room < 0:
             log.error("a file of answers is too long, and is not read to its end")

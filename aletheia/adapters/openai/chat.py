@@ -107,6 +107,7 @@ class OpenAIChat:
     """
 
     is_mock: bool = False
+    max_answer_bytes = MAX_ANSWER_BYTES
 
     def __init__(
         self,
@@ -117,18 +118,10 @@ class OpenAIChat:
         timeout_s: float = 60.0,
         concurrency: int = 5,
         guard: Guard = unguarded,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.provider = provider
-        self._api = Api(
-            provider,
-            api_key,
-            base_url,
-            timeout_s=timeout_s,
-            max_answer_bytes=max_answer_bytes,
-            clock=clock,
-        )
+        self._api = Api(provider, api_key, base_url, timeout_s=timeout_s, clock=clock)
         self._slots = asyncio.Semaphore(concurrency)
         self._guard = guard
         self._clock = clock
@@ -189,7 +182,9 @@ class OpenAIChat:
         given = {name: value for name, value in asked.items() if value is not None}
         # Not by orjson: half a surrogate in a prompt is none of its.
         body = json.dumps(given).encode()
-        answer = await self._api.ask("POST", "chat/completions", body)
+        answer = await self._api.ask(
+            "POST", "chat/completions", body, max_bytes=self.max_answer_bytes
+        )
         outcome = answer if isinstance(answer, ErrorAnswer) else self._read(answer, request)
         if isinstance(outcome, Completion):
             return outcome

@@ -35,7 +35,7 @@ from aletheia.adapters.openai.tokens import (
     count_bytes,
     split_text,
 )
-from aletheia.adapters.openai.wire import Api, ErrorAnswer, is_count
+from aletheia.adapters.openai.wire import MAX_ANSWER_BYTES, Api, ErrorAnswer, is_count
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Unreachable, WrongCount
 from aletheia.llm.calls import Guard, unguarded
@@ -49,9 +49,6 @@ MAX_INPUTS: Final = 2048
 MAX_TOKENS: Final = 300_000
 MAX_TEXT_TOKENS: Final = 8192
 """OpenAI's limits: texts in a request, tokens in a request, tokens in a text."""
-
-MAX_ANSWER_BYTES: Final = 256 * 2**20
-"""Longest answer that is read, bytes; 2,048 vectors of 3,072 written out are 140 MB."""
 
 ANSWER_BYTES: Final = 2**20
 TEXT_ANSWER_BYTES: Final = 2**19
@@ -80,6 +77,9 @@ class OpenAIEmbedder(RemoteEmbedder):
     """
 
     provider = OPENAI
+    max_inputs, max_tokens = MAX_INPUTS, MAX_TOKENS
+    max_text_tokens = MAX_TEXT_TOKENS
+    max_text_bytes = MAX_TEXT_TOKENS * BYTES_PER_TOKEN
 
     def __init__(
         self,
@@ -91,13 +91,9 @@ class OpenAIEmbedder(RemoteEmbedder):
         long_text: LongText = "fail",
         timeout_s: float = 60.0,
         concurrency: int = 5,
-        max_inputs: int = MAX_INPUTS,
-        max_tokens: int = MAX_TOKENS,
-        max_text_tokens: int = MAX_TEXT_TOKENS,
         guard: Guard = unguarded,
         limits: InputLimits | None = None,
         tables: TokenTables | None = None,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(
@@ -105,21 +101,10 @@ class OpenAIEmbedder(RemoteEmbedder):
             dimensions=dimensions,
             long_text=long_text,
             concurrency=concurrency,
-            max_inputs=max_inputs,
-            max_tokens=max_tokens,
-            max_text_bytes=max_text_tokens * BYTES_PER_TOKEN,
             guard=guard,
             limits=limits,
         )
-        self._api = Api(
-            OPENAI,
-            api_key,
-            base_url,
-            timeout_s=timeout_s,
-            max_answer_bytes=max_answer_bytes,
-            clock=clock,
-        )
-        self._max_text_tokens = max_text_tokens
+        self._api = Api(OPENAI, api_key, base_url, timeout_s=timeout_s, clock=clock)
         self._tables = tables or TokenTables()
 
     def __repr__(self) -> str:
@@ -156,7 +141,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         asked: dict[str, Any] = {"input": texts, "model": model, "encoding_format": "base64"}
         if dimensions is not None:
             asked["dimensions"] = dimensions
-        max_bytes = ANSWER_BYTES + TEXT_ANSWER_BYTES * len(texts)
+        max_bytes = min(MAX_ANSWER_BYTES, ANSWER_BYTES + TEXT_ANSWER_BYTES * len(texts))
         answer = await self._api.ask("POST", "embeddings", orjson.dumps(asked), max_bytes=max_bytes)
         if isinstance(answer, ErrorAnswer):
             raise self._translate(answer)
@@ -198,13 +183,13 @@ class OpenAIEmbedder(RemoteEmbedder):
 
     def _bound(self, text: str) -> int:
         """Bound the tokens of a text that is accepted, without tables."""
-        return min(count_bytes(text), self._max_text_tokens)
+        return min(count_bytes(text), self.max_text_tokens)
 
     async def _cut(
         self, model: str, texts: Sequence[tuple[int, str]]
     ) -> list[list[Part] | InvalidTask]:
         sizes = [count_bytes(text) for _, text in texts]
-        is_open = max(sizes) > self._max_text_tokens or sum(sizes) > self._max_tokens
+        is_open = max(sizes) > self.max_text_tokens or sum(sizes) > self.max_tokens
         # Where bytes settle everything, nobody waits for tables.
         encoding = await self._tables.find(model) if is_open else self._tables.ready(model)
         if encoding is None:
@@ -219,7 +204,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         return [self._cut_one(encoding, owner, text) for owner, text in texts]
 
     def _cut_one(self, encoding: Encoding, owner: int, text: str) -> list[Part] | InvalidTask:
-        windows = split_text(encoding, text, self._max_text_tokens)
+        windows = split_text(encoding, text, self.max_text_tokens)
         if len(windows) == 1:
             return [Part(owner, *windows[0])]
         if self._long_text == "truncate":
@@ -229,7 +214,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         tokens = sum(count for _, count in windows)
         return InvalidTask(
             TOO_LONG,
-            f"the text has about {tokens:,} tokens, the model reads {self._max_text_tokens:,}",
+            f"the text has about {tokens:,} tokens, the model reads {self.max_text_tokens:,}",
         )
 
     def _shorten(self, model: str, part: Part) -> list[Part]:  # noqa: ARG002 - as the base names it

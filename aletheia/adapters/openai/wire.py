@@ -30,6 +30,9 @@ from aletheia.adapters.http_answers import (
 )
 from aletheia.errors import AletheiaError, Misconfigured, QuotaExhausted, Unavailable
 
+MAX_ANSWER_BYTES: Final = 256 * 2**20
+"""Longest answer that is read, bytes; 2,048 vectors of 3,072 written out are 140 MB."""
+
 MAX_ANSWER_VALUES: Final = 16_000_000
 """Most numbers in an answer that is read: 2,048 vectors of 4,096 are 8 million."""
 
@@ -131,7 +134,6 @@ class Api:
         base_url: str,
         *,
         timeout_s: float,
-        max_answer_bytes: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         name = provider.upper()
@@ -139,7 +141,6 @@ class Api:
             raise Misconfigured(f"{name}_API_KEY", "must be printable ASCII without spaces")
         self.provider, self.key, self._address = provider, api_key, f"{name}_BASE_URL"
         self.base_url = read_base_url(self._address, base_url)
-        self._max_answer_bytes = max_answer_bytes
         self._http = HttpClient(
             provider,
             address=self._address,
@@ -165,7 +166,7 @@ class Api:
         *,
         query: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-        max_bytes: int | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> dict[str, Any] | ErrorAnswer:
         """Send one request and read the JSON object it is answered with, of at most `max_bytes`.
 
@@ -180,7 +181,7 @@ class Api:
             self._url(path, query),
             body=body,
             secrets=(self.key,),
-            max_bytes=min(self._max_answer_bytes, max_bytes or self._max_answer_bytes),
+            max_bytes=max_bytes,
             timeout_s=timeout_s,
         )
         if not answer.is_success:

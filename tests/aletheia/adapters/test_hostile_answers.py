@@ -127,7 +127,8 @@ async def test_ollama(hostile: Hostile) -> None:
         {"status": "pulling", "digest": "d", "total": 9, "completed": 3},
         {"error": "model 'm' not found"},
     ]
-    client = OllamaClient(hostile.url, timeout_s=5, stall_s=1)
+    client = OllamaClient(hostile.url, timeout_s=5)
+    client.stall_s = 1
     embedder = OllamaEmbedder(client, default_model="m")
     await embedder.open()
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.metering import Meter
 from aletheia.adapters.openai.batch_files import MAX_LINE_BYTES
 from aletheia.adapters.openai.batches import OpenAIBatches
@@ -558,9 +559,9 @@ async def test_of_answers_that_are_too_long_what_can_be_read_is_taken_in(lanes: 
         lanes.client = OpenAIBatches(
             lanes.api.api_key,
             base_url=lanes.api.url,
-            max_output_bytes=700,
             tables=TokenTables(no_tables),
         )
+        lanes.client.max_output_bytes = 700
         await lanes.client.open()
         stack.push_async_callback(lanes.client.close)
         report = await lanes.work()
@@ -638,7 +639,7 @@ async def test_the_limits_of_single_requests_are_none_of_a_batchs(lanes: Lanes):
     meter = Meter(lanes.limiter, lanes.breakers, lanes.spending)
     async with contextlib.AsyncExitStack() as stack:
         single = OpenAIEmbedder(
-            lanes.api.api_key, base_url=lanes.api.url, max_inputs=1, guard=meter
+            lanes.api.api_key, base_url=lanes.api.url, limits=InputLimits(1), guard=meter
         )
         await single.open()
         stack.push_async_callback(single.close)

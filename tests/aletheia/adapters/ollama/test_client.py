@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from aletheia.adapters.ollama.client import OllamaClient
+from aletheia.adapters.ollama.client import MAX_ANSWER_BYTES, OllamaClient
 from aletheia.adapters.ollama.wire import ServerModel
 from aletheia.analysis.model_manager import PullProgress
 from aletheia.errors import (
@@ -43,8 +43,11 @@ async def connect(ollama: FakeOllama) -> AsyncGenerator[Connect]:
     async with AsyncExitStack() as closing:
 
         async def make(**options: Any) -> OllamaClient:
-            defaults: dict[str, Any] = {"timeout_s": 5, "stall_s": 2}
-            client = OllamaClient(ollama.url, **{**defaults, **options})
+            bounds = {"stall_s": 2, "max_answer_bytes": MAX_ANSWER_BYTES}
+            bounds |= {name: options.pop(name) for name in bounds if name in options}
+            client = OllamaClient(ollama.url, **{"timeout_s": 5, **options})
+            for name, value in bounds.items():
+                setattr(client, name, value)
             await client.open()
             closing.push_async_callback(client.close)
             return client

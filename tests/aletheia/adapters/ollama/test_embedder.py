@@ -6,10 +6,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.remote import PROBE_TEXTS
 from aletheia.adapters.metering import key_of
 from aletheia.adapters.ollama.client import OllamaClient
-from aletheia.adapters.ollama.embedder import OllamaEmbedder
+from aletheia.adapters.ollama.embedder import MAX_INPUTS, OllamaEmbedder
 from aletheia.analysis.model_manager import PullProgress
 from aletheia.analysis.ports import Embedder, Embedding, LongText
 from aletheia.errors import (
@@ -40,9 +41,12 @@ async def ollama() -> AsyncGenerator[FakeOllama]:
 async def connect(ollama: FakeOllama) -> AsyncGenerator[Connect]:
     async with AsyncExitStack() as closing:
 
-        async def make(*, stall_s: float = 2, **options: Any) -> OllamaEmbedder:
-            client = OllamaClient(ollama.url, timeout_s=5, stall_s=stall_s)
-            embedder = OllamaEmbedder(client, **options)
+        async def make(
+            *, stall_s: float = 2, max_inputs: int = MAX_INPUTS, **options: Any
+        ) -> OllamaEmbedder:
+            client = OllamaClient(ollama.url, timeout_s=5)
+            client.stall_s = stall_s
+            embedder = OllamaEmbedder(client, limits=InputLimits(max_inputs), **options)
             await embedder.open()
             closing.push_async_callback(embedder.close)
             return embedder
@@ -111,7 +115,8 @@ async def test_a_request_has_at_most_128_texts(
 
 
 async def test_a_request_has_a_limit_of_tokens(ollama: FakeOllama, connect: Connect) -> None:
-    embedder = await connect(max_tokens=20)
+    embedder = await connect()
+    embedder.max_tokens = 20
     await embed(embedder, ["x" * 8, "y" * 8, "z"])
     assert ollama.sent == [["x" * 8, "y" * 8], ["z"]]
 

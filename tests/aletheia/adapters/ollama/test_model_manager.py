@@ -38,9 +38,11 @@ async def build(ollama: FakeOllama, records: ModelRecords) -> AsyncGenerator[Bui
     """Shelves, each with a client of its own, as two processes have."""
     async with AsyncExitStack() as closing:
 
-        async def make(memory_max_bytes: int = 0, **options: Any) -> OllamaModelManager:
-            timeouts = {name: options.pop(name) for name in ("stall_s",) if name in options}
-            client = OllamaClient(ollama.url, timeout_s=5, **timeouts)
+        async def make(
+            memory_max_bytes: int = 0, stall_s: float = 60, **options: Any
+        ) -> OllamaModelManager:
+            client = OllamaClient(ollama.url, timeout_s=5)
+            client.stall_s = stall_s
             await client.open()
             closing.push_async_callback(client.close)
             return OllamaModelManager(client, records, memory_max_bytes=memory_max_bytes, **options)

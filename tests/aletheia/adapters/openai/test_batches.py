@@ -36,6 +36,9 @@ SMALL = "text-embedding-3-small"
 Connect: TypeAlias = Callable[..., Awaitable[OpenAIBatches]]
 
 
+BOUNDS = ("max_output_bytes", "max_text_tokens", "transfer_timeout_s")
+
+
 def no_tables(name: str) -> Encoding:
     raise OSError(f"{name} cannot be had")
 
@@ -58,7 +61,10 @@ async def connect(api: FakeBatchAPI) -> AsyncGenerator[Connect]:
                 "timeout_s": 5,
                 "tables": TokenTables(no_tables),
             }
+            bounds = {name: options.pop(name) for name in BOUNDS if name in options}
             batches = OpenAIBatches(**{**defaults, **options})
+            for name, value in bounds.items():
+                setattr(batches, name, value)
             await batches.open()
             closing.push_async_callback(batches.close)
             return batches

@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-from aletheia.adapters.openai.chat import MISSING_MODEL_S, OpenAIChat
+from aletheia.adapters.openai.chat import MAX_ANSWER_BYTES, MISSING_MODEL_S, OpenAIChat
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -52,7 +52,9 @@ async def connect(server: FakeChatServer) -> AsyncGenerator[Connect]:
 
         async def make(api_key: str | None = None, **options: Any) -> OpenAIChat:
             defaults: dict[str, Any] = {"base_url": server.url, "timeout_s": 5}
+            max_answer_bytes = options.pop("max_answer_bytes", MAX_ANSWER_BYTES)
             chat = OpenAIChat(api_key or server.api_key, **{**defaults, **options})
+            chat.max_answer_bytes = max_answer_bytes
             await chat.open()
             closing.push_async_callback(chat.close)
             return chat

@@ -13,6 +13,7 @@ import orjson
 import pytest
 import tiktoken
 
+from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.remote import MAX_REFUSALS, PROBE_TEXTS
 from aletheia.adapters.metering import key_of
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
@@ -43,6 +44,9 @@ OTHER = "bge-m3"
 Connect: TypeAlias = Callable[..., Awaitable[OpenAIEmbedder]]
 
 
+BOUNDS = ("max_tokens", "max_text_tokens")
+
+
 def no_tables(name: str) -> Encoding:
     raise OSError(f"{name} cannot be had")
 
@@ -68,7 +72,12 @@ async def connect(openai: FakeOpenAI) -> AsyncGenerator[Connect]:
                 "timeout_s": 5,
                 "tables": TokenTables(no_tables),
             }
+            bounds = {name: options.pop(name) for name in BOUNDS if name in options}
+            if "max_inputs" in options:
+                options["limits"] = InputLimits(options.pop("max_inputs"))
             embedder = OpenAIEmbedder(api_key or openai.api_key, **{**defaults, **options})
+            for name, value in bounds.items():
+                setattr(embedder, name, value)
             await embedder.open()
             closing.push_async_callback(embedder.close)
             return embedder
@@ -506,7 +515,7 @@ async def test_an_outage_is_reported_once_and_not_retried(
 async def test_a_connection_that_fails_is_an_outage(
     openai: FakeOpenAI, connect: Connect, misbehaviour: Misbehaviour, status: int | None
 ) -> None:
-    embedder = await connect(timeout_s=0.3, max_answer_bytes=2**30)
+    embedder = await connect(timeout_s=0.3)
     openai.misbehave_next(misbehaviour)
     error = await refusal(embedder)
     assert isinstance(error, Unavailable)
@@ -524,12 +533,13 @@ async def test_a_server_that_is_not_there_is_an_outage(
     assert error.status is None
 
 
-async def test_an_answer_is_read_up_to_a_limit(openai: FakeOpenAI, connect: Connect) -> None:
-    embedder = await connect(max_answer_bytes=100_000)
+async def test_an_answer_is_read_up_to_a_limit(
+    openai: FakeOpenAI, embedder: OpenAIEmbedder
+) -> None:
     openai.misbehave_next("never_ends")
     error = await refusal(embedder)
     assert isinstance(error, BadAnswer)
-    assert error.reason == "longer than 100,000 bytes"
+    assert error.reason == "longer than 1,572,864 bytes"
 
 
 def answer(*entries: Any, **rest: Any) -> bytes:

@@ -24,7 +24,8 @@ async def server() -> AsyncGenerator[FakeChatServer]:
 
 
 async def fail(server: FakeChatServer) -> AletheiaError:
-    chat = OpenAIChat(server.api_key, base_url=server.url, timeout_s=20, max_answer_bytes=100_000)
+    chat = OpenAIChat(server.api_key, base_url=server.url, timeout_s=20)
+    chat.max_answer_bytes = 100_000
     await chat.open()
     request = ChatRequest(SONNET, (Message("user", "Hello."),), max_tokens=10)
     try:
