@@ -24,10 +24,9 @@ from aletheia.llm.usage_records import (
     USAGE,
     Call,
     Reservation,
-    UsageRecord,
     UsageState,
     UsageTotal,
-    read_record,
+    read_reservation,
     record_document,
 )
 from aletheia.settings import BudgetSettings
@@ -53,7 +52,7 @@ class Spending:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._documents, self._prices, self._clock = documents, prices, clock
-        self._budgets = Budgets(documents, limits, clock)
+        self.counters = Budgets(documents, limits, clock)
 
     @classmethod
     def from_settings(
@@ -66,15 +65,6 @@ class Spending:
         """Build it as the settings say. Raises `Misconfigured`: the price table cannot be read."""
         prices = PriceTable.from_settings(settings)
         return cls(documents, prices, BudgetLimits.from_settings(settings), clock=clock)
-
-    @property
-    def limits(self) -> BudgetLimits:
-        """The budgets; when replaced, the next reservation is held to the new ones."""
-        return self._budgets.limits
-
-    @limits.setter
-    def limits(self, limits: BudgetLimits) -> None:
-        self._budgets.limits = limits
 
     async def prepare(self) -> None:
         """Create the indices."""
@@ -93,7 +83,7 @@ class Spending:
         now = self._clock()
         nanousd = self._cost(call, estimate)
         reservation = Reservation(uuid.uuid4().hex, call, estimate, nanousd, day_of(now))
-        await self._budgets.charge(call.run_id, reservation.day, estimate.total, nanousd)
+        await self.counters.charge(call.run_id, reservation.day, estimate.total, nanousd)
         document = record_document(reservation, UsageState.RESERVED, now)
         await self._documents.insert(USAGE, [document])
         return reservation
@@ -118,7 +108,7 @@ class Spending:
 
     async def budgets(self, run_id: str | None = None) -> list[BudgetUsage]:
         """Return the budgets of today, and those of a run if one is named."""
-        return await self._budgets.list_usage(run_id)
+        return await self.counters.list_usage(run_id)
 
     async def room(self, call: Call, tokens: Sequence[int]) -> int:
         """Return for how many inputs of a call, from the first, every budget has room now.
@@ -133,7 +123,7 @@ class Spending:
         """
         sums = list(itertools.accumulate(tokens))
         self._cost(call, Tokens(0))
-        if self.limits == BudgetLimits() or not sums:
+        if self.counters.limits == BudgetLimits() or not sums:
             return len(sums)
         room = len(sums)
         for usage in await self.budgets(call.run_id):
@@ -157,22 +147,7 @@ class Spending:
         """Return what is still reserved under a key, to settle after a crash, oldest first."""
         where = {"key": key, "state": UsageState.RESERVED}
         found = await self._documents.find(USAGE, where, sort="at")
-        return [
-            Reservation(record.id, record.call, record.tokens, record.nanousd, document["day"])
-            for document in found
-            for record in [read_record(document)]
-        ]
-
-    async def records(self, run_id: str, *, limit: int | None = None) -> list[UsageRecord]:
-        """Return the calls of a run, oldest first."""
-        found = await self._documents.find(USAGE, {"run_id": run_id}, sort="at", limit=limit)
-        return [read_record(document) for document in found]
-
-    async def unsettled(self, *, limit: int | None = None) -> list[UsageRecord]:
-        """Return the calls that are under way, or whose end is not known, oldest first."""
-        where = {"state": UsageState.RESERVED}
-        found = await self._documents.find(USAGE, where, sort="at", limit=limit)
-        return [read_record(document) for document in found]
+        return [read_reservation(document) for document in found]
 
     async def totals(self) -> list[UsageTotal]:
         """Return what was used in all, by provider, model and kind."""
@@ -222,7 +197,7 @@ class Spending:
         # The counters must never hold less than what was spent, whatever ends in between: what
         # raises them comes before the record says it is done, what lowers them after.
         if tokens > 0 or money > 0:
-            await self._budgets.add(run_id, day, max(tokens, 0), max(money, 0))
+            await self.counters.add(run_id, day, max(tokens, 0), max(money, 0))
         values = {
             "state": state,
             "tokens_in": used.input,
@@ -237,7 +212,7 @@ class Spending:
         if not is_ours:
             return
         if tokens < 0 or money < 0:
-            await self._budgets.add(run_id, day, min(tokens, 0), min(money, 0))
+            await self.counters.add(run_id, day, min(tokens, 0), min(money, 0))
         if state is UsageState.SETTLED:
             await self._count(reservation.call, used, nanousd)
 

@@ -1,7 +1,6 @@
 """Calls to models as they are recorded."""
 
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -48,22 +47,6 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class UsageRecord:
-    """The record of one call.
-
-    `state`: its state; the figures are the estimate until it is settled.
-    """
-
-    id: str
-    call: Call
-    state: UsageState
-    tokens: Tokens
-    nanousd: int
-    at: datetime
-    settled_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class UsageTotal:
     """All settled calls of one kind to one model."""
 
@@ -95,15 +78,12 @@ def record_document(reservation: Reservation, state: UsageState, at: float) -> D
     }
 
 
-def read_record(document: Document) -> UsageRecord:
-    """Return the record that a document holds."""
-    settled_at = document["settled_at"]
-    return UsageRecord(
-        id=document["_id"],
-        call=Call(**{part.name: document[part.name] for part in fields(Call)}),
-        state=UsageState(document["state"]),
-        tokens=Tokens(document["tokens_in"], document["tokens_out"]),
-        nanousd=document["nanousd"],
-        at=datetime.fromtimestamp(document["at"], UTC),
-        settled_at=None if settled_at is None else datetime.fromtimestamp(settled_at, UTC),
+def read_reservation(document: Document) -> Reservation:
+    """Return the reservation that a document holds."""
+    return Reservation(
+        document["_id"],
+        Call(**{part.name: document[part.name] for part in fields(Call)}),
+        Tokens(document["tokens_in"], document["tokens_out"]),
+        document["nanousd"],
+        document["day"],
     )

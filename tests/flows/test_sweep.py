@@ -25,9 +25,7 @@ from aletheia.gather.models import RunOrder
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.llm.answers import ANSWERS, SavedAnswers
-from aletheia.llm.usage import Spending
 from aletheia.quality.evaluation_store import REQUESTS, EvaluationStore
-from aletheia.settings import BudgetSettings
 from aletheia.store.clock import Clock
 from aletheia.store.format import FORMAT, META
 from blocks import EventCredentials, OpenAICredentials
@@ -38,6 +36,7 @@ from tests.aletheia.events.event_processes import finished, iterated, started
 from tests.fakes.departments import FakeDepartments, make_department
 from tests.fakes.event_sink import FakeSink
 from tests.fakes.openai import serve_fake_openai
+from tests.fakes.usage import read_usage
 from tests.fakes.webhook import serve_fake_webhook
 from tests.flows.conftest import artifacts, last_run
 from tests.flows.evaluation_studio import ROOT, Studio, deployed, started_runs, studio
@@ -205,9 +204,8 @@ async def test_a_sweep_pays_itself_for_what_it_sends_to_the_brain(
             "close cancelled gather runs": {"cancelled runs closed": 1},
             "deliver to the Brain": {"items and evaluations sent": 1},
         }
-    spending = Spending.from_settings(studio.documents, BudgetSettings())
-    assert await spending.records(order.run_id) == []
-    assert await spending.records(str((await last_run("sweep")).id))
+    assert await read_usage(studio.documents, run_id=order.run_id) == []
+    assert await read_usage(studio.documents, run_id=str((await last_run("sweep")).id))
 
 
 async def holder_is_gone(run_id: str) -> HolderState:

@@ -34,6 +34,7 @@ from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
 from tests.aletheia.llm.spenders import PRICES
 from tests.aletheia.resilience.conftest import Clock, clock, documents, mongodb_uri
+from tests.fakes.usage import read_usage
 
 __all__ = ["clock", "documents", "mongodb_uri"]
 
@@ -55,6 +56,7 @@ class Gates:
 
     def __init__(self, documents: Documents, clock: Clock, **options: object) -> None:
         limits = RateLimits(minute=2, hour=100, day=100, week=100, month=100)
+        self.documents = documents
         self.limiter = RateLimiter(documents, limits, clock=clock.both)
         self.breakers = CircuitBreaker(documents, threshold=2, cooldown_s=60, clock=clock.both)
         self.spending = Spending(
@@ -97,7 +99,7 @@ def ending(*outcomes: AletheiaError | Sent) -> Callable[[], Awaitable[Sent]]:
 async def test_a_request_is_charged_once_and_settled_at_what_it_used(gates: Gates):
     assert await gates.meter(PLAN, ending(Sent())) == Sent()
     assert await gates.stands() == (1, 40)
-    (record,) = await gates.spending.records("run")
+    (record,) = await read_usage(gates.documents, run_id="run")
     assert (record.call.key, record.call.model, record.state) == ("key", "m", UsageState.SETTLED)
 
 
@@ -118,7 +120,7 @@ async def test_a_provider_that_the_limits_are_not_for_is_held_to_budgets_alone(g
 
 
 async def test_over_budget_nothing_is_sent_and_no_limit_charged(gates: Gates):
-    gates.spending.limits = BudgetLimits(tokens_per_run=99)
+    gates.spending.counters.limits = BudgetLimits(tokens_per_run=99)
     with pytest.raises(BudgetExceeded):
         await gates.meter(PLAN, ending())
     assert await gates.stands() == (0, 0)
@@ -142,10 +144,10 @@ async def test_a_probe_that_a_limit_holds_back_lets_another_one_try(gates: Gates
         with pytest.raises(Unavailable):
             await gates.meter(PLAN, ending(Unreachable("openai", "down")))
     clock.move(seconds=61)
-    gates.spending.limits = BudgetLimits(tokens_per_run=1)
+    gates.spending.counters.limits = BudgetLimits(tokens_per_run=1)
     with pytest.raises(BudgetExceeded):
         await gates.meter(PLAN, ending())
-    gates.spending.limits = BudgetLimits()
+    gates.spending.counters.limits = BudgetLimits()
     assert await gates.meter(PLAN, ending(Sent())) == Sent()
 
 
@@ -220,7 +222,7 @@ async def test_room_is_what_the_budget_has_left(gates: Gates):
     with pytest.raises(BudgetExceeded) as caught:
         await gates.meter.room("openai", "m", "embedding", [[1001]])
     assert caught.value.asked == 1001
-    gates.spending.limits = BudgetLimits(nanousd_per_day=2_000_000)
+    gates.spending.counters.limits = BudgetLimits(nanousd_per_day=2_000_000)
     assert await gates.meter.room("openai", "m", "embedding", [[1000, 1000, 1]]) == 2
     assert await gates.stands() == (0, 0)
 
@@ -259,7 +261,7 @@ async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
     model = embedder.canonical_model(None)
     async for _ in embedder.embed(model, ["one two", "three"]):
         pass
-    (record,) = await gates.spending.records("run")
+    (record,) = await read_usage(gates.documents, run_id="run")
     assert (record.call.provider, record.call.is_mock, record.nanousd) == ("mock", True, 0)
     assert record.call.key == key_of(model, ["one two", "three"])
     assert record.tokens.total > 0

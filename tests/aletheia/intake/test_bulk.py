@@ -48,6 +48,7 @@ from aletheia.settings import BudgetSettings, IntakeSettings
 from aletheia.store.clock import Clock
 from tests.aletheia.intake.conftest import Bench
 from tests.fakes.openai_batches import FakeBatch, FakeBatchAPI, serve_fake_batches
+from tests.fakes.usage import read_usage
 
 SMALL = "text-embedding-3-small"
 LARGE = "text-embedding-3-large"
@@ -224,7 +225,7 @@ async def test_a_backlog_is_embedded_by_one_batch(lanes: Lanes):
 async def test_a_batch_is_one_request_at_the_batch_price(lanes: Lanes):
     lanes.add("one", "two", "three four")
     await lanes.work()
-    (record,) = await lanes.spending.records("run 1")
+    (record,) = await read_usage(lanes.bench.documents, run_id="run 1")
     assert record.state is UsageState.SETTLED
     assert record.call.is_batch
     assert record.tokens.input == 4
@@ -236,7 +237,7 @@ async def test_until_it_is_settled_the_upper_estimate_is_spent(lanes: Lanes):
     lanes.api.is_held = True
     lanes.add("one", "two", "three four")
     await lanes.work(looks=2)
-    (reservation,) = await lanes.spending.unsettled()
+    (reservation,) = await read_usage(lanes.bench.documents, state="reserved")
     assert reservation.tokens.input == len("onetwothree four")
 
 
@@ -356,7 +357,7 @@ async def test_only_what_was_answered_before_expiry_is_paid(lanes: Lanes):
     lanes.api.ends, lanes.api.answers = "expired", 2
     lanes.add("one", "two", "three", "four", "five")
     await lanes.work()
-    (record,) = await lanes.spending.records("run 1")
+    (record,) = await read_usage(lanes.bench.documents, run_id="run 1")
     assert (record.state, record.tokens.input) == (UsageState.SETTLED, 2)
 
 
@@ -372,7 +373,7 @@ async def test_a_batch_that_fails_its_validation_costs_nothing(lanes: Lanes):
     lanes.add("one", "two", "three")
     report = await lanes.work()
     assert (report.ended, report.handed_back) == ("done", 3)
-    (record,) = await lanes.spending.records("run 1")
+    (record,) = await read_usage(lanes.bench.documents, run_id="run 1")
     assert record.state is UsageState.RELEASED
     (order,) = await lanes.orders()
     assert (order["outcome"], "token_limit_exceeded" in order["reason"]) == ("failed", True)
@@ -456,7 +457,7 @@ async def test_a_batch_that_is_gone_leaves_its_tasks_to_the_shifts_and_counts_as
     lanes.api.batches.clear()
     report = await lanes.work(lanes.open("run 2"))
     assert report.handed_back == 3
-    assert len(await lanes.spending.unsettled()) == 1
+    assert len(await read_usage(lanes.bench.documents, state="reserved")) == 1
 
 
 async def test_answers_that_are_gone_leave_their_tasks_to_the_shifts(lanes: Lanes):
@@ -464,7 +465,7 @@ async def test_answers_that_are_gone_leave_their_tasks_to_the_shifts(lanes: Lane
     lanes.api.fail_next(404, on="content")
     report = await lanes.work()
     assert report.handed_back == 3
-    assert len(await lanes.spending.unsettled()) == 1
+    assert len(await read_usage(lanes.bench.documents, state="reserved")) == 1
 
 
 async def test_answers_that_break_off_are_fetched_again(lanes: Lanes):
@@ -519,7 +520,9 @@ async def test_a_batch_is_given_up_when_its_leases_are_over_whatever_is_said_of_
     report = await lanes.work(lanes.open("run 3"), looks=1)
     assert report.handed_back == 3
     assert [order["outcome"] for order in await lanes.orders()] == ["overdue"]
-    assert len(await lanes.spending.unsettled()) == 1, "nobody knows what it has cost"
+    assert len(await read_usage(lanes.bench.documents, state="reserved")) == 1, (
+        "nobody knows what it has cost"
+    )
 
 
 async def test_what_a_batch_given_up_has_answered_is_taken_in(lanes: Lanes):
@@ -546,7 +549,7 @@ async def test_an_order_that_is_never_accepted_is_given_up(lanes: Lanes):
     lanes.clock.now += 61
     report = await lanes.work(lanes.open("run 3"), looks=1)
     assert report.handed_back == 3
-    (record,) = await lanes.spending.records("run 1")
+    (record,) = await read_usage(lanes.bench.documents, run_id="run 1")
     assert record.state is UsageState.RELEASED
     await lanes.drain()
     assert lanes.upstream.states == {"one": DONE, "two": DONE, "three": DONE}
@@ -568,7 +571,9 @@ async def test_of_answers_that_are_too_long_what_can_be_read_is_taken_in(lanes: 
     assert (report.tally.succeeded, report.handed_back) == (2, 1)
     assert lanes.count("/content") == 1
     assert [order["state"] for order in await lanes.orders()] == ["done"]
-    assert len(await lanes.spending.unsettled()) == 1, "nobody knows what it has cost"
+    assert len(await read_usage(lanes.bench.documents, state="reserved")) == 1, (
+        "nobody knows what it has cost"
+    )
 
 
 async def test_a_line_that_is_too_long_leaves_its_task_to_the_shifts(lanes: Lanes):
@@ -595,7 +600,7 @@ async def test_between_readings_that_break_off_there_are_pauses(lanes: Lanes):
 
 
 async def test_a_spent_budget_leaves_everything_pending(lanes: Lanes):
-    lanes.spending.limits = BudgetLimits(tokens_per_day=0)
+    lanes.spending.counters.limits = BudgetLimits(tokens_per_day=0)
     lanes.add("one", "two", "three")
     report = await lanes.work()
     assert (report.ended, "BUDGET_TOKENS_PER_DAY" in report.why) == ("deferred", True)
@@ -609,7 +614,7 @@ async def test_a_spent_budget_leaves_everything_pending(lanes: Lanes):
     ids=["tokens", "dollars"],
 )
 async def test_what_a_budget_has_no_room_for_stays_pending(lanes: Lanes, limits: BudgetLimits):
-    lanes.spending.limits = limits
+    lanes.spending.counters.limits = limits
     lanes.add(*[f"abc{number}" for number in range(10)])
     report = await lanes.work()
     assert len(lanes.upstream.states) == 4
@@ -687,7 +692,7 @@ async def test_what_is_held_up_after_it_was_claimed_waits_in_the_ledger(lanes: L
     assert (report.ended, report.submitted, report.tally.waiting) == ("deferred", 1, 2)
     waiting = [row for row in (await lanes.bench.rows()).values() if row["state"] == "waiting"]
     assert {row["waiting_for"]["code"] for row in waiting} == {"rate_limited"}
-    states = {record.state for record in await lanes.spending.records("run 1")}
+    states = {record.state for record in await read_usage(lanes.bench.documents, run_id="run 1")}
     assert states == {UsageState.SETTLED, UsageState.RELEASED}
     lanes.clock.now += 61
     await lanes.drain()
@@ -727,7 +732,7 @@ async def test_what_may_not_be_submitted_is_left_to_the_shifts(lanes: Lanes, sta
     assert report.handed_back == 3
     assert lanes.api.batches == {}
     assert lanes.api.files == {}
-    (record,) = await lanes.spending.records("run 1")
+    (record,) = await read_usage(lanes.bench.documents, run_id="run 1")
     assert record.state is UsageState.RELEASED
     await lanes.drain()
     assert set(map(tuple, lanes.upstream.states.values())) == {tuple(DONE)}
@@ -742,7 +747,7 @@ async def test_a_spent_quota_leaves_the_tasks_to_whoever_can_pay(lanes: Lanes):
     assert report.handed_back == 3
     assert (lanes.api.batches, lanes.api.files) == ({}, {})
     assert await lanes.grants() == 1
-    (record,) = await lanes.spending.records("run 1")
+    (record,) = await read_usage(lanes.bench.documents, run_id="run 1")
     assert record.state is UsageState.RELEASED
     (order,) = await lanes.orders()
     assert (order["state"], order["outcome"]) == ("done", "refused")
@@ -926,7 +931,7 @@ async def test_a_batch_that_comes_too_late_changes_nothing(lanes: Lanes):
     report = await lanes.work(lanes.open("run 2"))
     assert (report.tally.succeeded, report.handed_back) == (0, 0)
     assert lanes.upstream.bodies == reports
-    assert [record.state for record in await lanes.spending.records("run 1")] == [
+    assert [record.state for record in await read_usage(lanes.bench.documents, run_id="run 1")] == [
         UsageState.SETTLED
     ]
 

@@ -25,6 +25,7 @@ from tests.aletheia.llm.spenders import (
 )
 from tests.aletheia.resilience.conftest import Clock
 from tests.aletheia.resilience.contenders import compete
+from tests.fakes.usage import read_usage
 
 TODAY = "day:2026-11-18"
 MIDNIGHT = datetime(2026, 11, 19, tzinfo=UTC)
@@ -65,12 +66,12 @@ async def test_an_estimate_is_reserved_before_a_call_and_settled_after_it(
     spending = book(documents, clock)
     reservation = await spending.reserve(call(), Tokens(100))
     assert await counters(documents) == {"run:a": (100, 100_000), TODAY: (100, 100_000)}
-    (record,) = await spending.records("a")
+    (record,) = await read_usage(documents, run_id="a")
     assert (record.state, record.tokens, record.nanousd) == ("reserved", Tokens(100), 100_000)
     clock.move(seconds=2)
     await spending.settle(reservation, Tokens(60))
     assert await counters(documents) == {"run:a": (60, 60_000), TODAY: (60, 60_000)}
-    (record,) = await spending.records("a")
+    (record,) = await read_usage(documents, run_id="a")
     assert record.call == call()
     assert (record.state, record.tokens, record.nanousd) == ("settled", Tokens(60), 60_000)
     assert record.at == clock.now - timedelta(seconds=2)
@@ -126,7 +127,7 @@ async def test_what_was_not_sent_is_given_back(documents: Documents, clock: Cloc
     await refusal(spending, 1)
     await spending.release(reservation)
     assert await counters(documents) == {"run:a": (0, 0), TODAY: (0, 0)}
-    (record,) = await spending.records("a")
+    (record,) = await read_usage(documents, run_id="a")
     assert (record.state, record.nanousd) == ("released", 0)
     assert await spending.totals() == []
     await spending.reserve(call(), Tokens(100))
@@ -146,7 +147,7 @@ async def test_a_reservation_nobody_settled_counts_as_spent_after_a_crash(
     spending = book(documents, clock, tokens_per_day=150)
     refused = await refusal(spending, 51)
     assert (refused.spent, refused.asked, refused.limit) == (100, 51, 150)
-    (left,) = await spending.records("a")
+    (left,) = await read_usage(documents, run_id="a")
     assert (left.call.key, left.state) == ("batch-7", "reserved")
     await spending.settle(
         Reservation(left.id, left.call, left.tokens, left.nanousd, "2026-11-18"), Tokens(70)
@@ -251,9 +252,9 @@ async def test_a_budget_of_nothing_lets_only_free_calls_through(documents: Docum
 async def test_a_budget_that_changes_holds_at_once(documents: Documents, clock: Clock):
     spending = book(documents, clock)
     await spending.reserve(call(), Tokens(100))
-    spending.limits = BudgetLimits(tokens_per_day=99)
+    spending.counters.limits = BudgetLimits(tokens_per_day=99)
     await refusal(spending, 0)
-    spending.limits = BudgetLimits(tokens_per_day=101)
+    spending.counters.limits = BudgetLimits(tokens_per_day=101)
     await spending.reserve(call(), Tokens(1))
 
 
@@ -294,7 +295,7 @@ async def test_free_calls_are_recorded_and_no_budget_counts_them(
     spending = book(documents, clock, tokens_per_day=10)
     mock = call(is_mock=True, provider="mock", task_id="t1")
     await spending.record(mock, Tokens(1000))
-    (record,) = await spending.records("a")
+    (record,) = await read_usage(documents, run_id="a")
     assert (record.call, record.state, record.nanousd) == (mock, UsageState.SETTLED, 0)
     assert record.settled_at == clock.now
     assert await counters(documents) == {}
@@ -341,8 +342,8 @@ async def test_purging_takes_what_is_old_and_never_todays(documents: Documents, 
     clock.move(days=10)
     await spending.reserve(call("new"), Tokens(1))
     assert await spending.purge(timedelta(days=5).total_seconds()) == 3
-    assert await spending.records("old") == []
-    assert len(await spending.records("new")) == 1
+    assert await read_usage(documents, run_id="old") == []
+    assert len(await read_usage(documents, run_id="new")) == 1
     assert set(await counters(documents)) == {"run:new", "day:2026-11-28"}
     assert await documents.count(TOTALS, {}) == 1
     with pytest.raises(ValueError, match="two days"):
