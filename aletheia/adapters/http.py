@@ -93,15 +93,8 @@ class Retries:
 class HttpClient:
     """Sends requests to one outside system, each once, and raises nothing but our own errors.
 
-    Args:
-        dependency: what errors call the system.
-        address: the setting that holds its address, for errors to point to.
-        timeout_s: bound on one request, from sending it to the last byte of its answer, seconds.
-        connect_timeout_s: bound on making a connection, seconds.
-        headers: sent with every request.
-        uses_proxy: whether `HTTPS_PROXY` and its like in the environment hold.
-        make_connector: how connections are made, where not as usual.
-        clock: seconds since the epoch.
+    `address` is the setting that errors point to. `timeout_s` bounds a request to the last byte of
+    its answer, `connect_timeout_s` the connection; with `uses_proxy` those of the environment hold.
     """
 
     def __init__(
@@ -158,12 +151,9 @@ class HttpClient:
         """Send a request and read its answer, whatever its status.
 
         Of a 2xx at most `max_bytes` are read, decompressed; of `None`, and of any other answer,
-        only the beginning. No error shows `secrets`.
-
-        Raises:
-            Unreachable: no connection came about, so nothing was sent.
-            BadAnswer: it is not HTTP or cannot be decompressed; `TooLong`: it exceeds `max_bytes`.
-            Unavailable: the connection was lost, or the answer did not come in time.
+        only the beginning. No error shows `secrets`. `Unreachable`: nothing was sent; `BadAnswer`:
+        it is not HTTP or cannot be decompressed; `TooLong`; `Unavailable`: the connection was lost,
+        or it was too slow.
         """
         timeout = self._timeout if timeout_s is None else self._make_timeout(timeout_s)
         status: int | None = None
@@ -337,11 +327,7 @@ def _cause_of(error: BaseException) -> BaseException | None:
 
 
 async def _read_beginning(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """Read the first part of a body, as far as it comes soon; a fault in it ends it.
-
-    Returns:
-        What came, and whether that is not all of it.
-    """
+    """Read the first part of a body, as far as it comes soon, and whether there is more."""
     content = response.content
     chunks: list[bytes] = []
     size = 0

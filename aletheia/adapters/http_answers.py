@@ -82,10 +82,10 @@ def read_date(value: str | None) -> float | None:
 
 
 def read_retry_after(value: str | None, *, date: str | None, now: float) -> float | None:
-    """Read a `Retry-After` header: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
+    """Read a `Retry-After` header, seconds from 0 to `MAX_RETRY_AFTER_S`; `None` for none.
 
-    A date is relative to the answer's `Date`, or else to `now`, seconds since the epoch. Returns
-    seconds to wait, 0 to `MAX_RETRY_AFTER_S`; `None` where the header says nothing.
+    A date (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after) is relative to the answer's
+    `Date`, or else to `now`, seconds since the epoch.
     """
     if value is None:
         return None
@@ -106,10 +106,7 @@ def make_error(
     retry_after_s: float | None = None,
     exceptions: Mapping[int, ErrorKind] | None = None,
 ) -> Refused | Unavailable:
-    """Build the error that a status means which is no success.
-
-    `reason` is without secrets; `exceptions` says where the system differs from `STATUSES`.
-    """
+    """Build the error of a status that is no success; `exceptions` differ from `STATUSES`."""
     default: ErrorKind = Unavailable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused
     if status < HTTPStatus.BAD_REQUEST:
         default = BadAnswer
@@ -124,10 +121,7 @@ def make_error(
 
 
 def check_values(body: bytes, max_values: int = MAX_JSON_VALUES) -> None:
-    """Raise `ValueError` if JSON unpacks to more values than memory has room for.
-
-    Commas and brackets within strings count, too.
-    """
+    """Raise `ValueError` if JSON unpacks to too many values; commas in strings count, too."""
     if len(body) > max_values and sum(map(body.count, (b",", b"[", b"{"))) > max_values:
         raise ValueError(f"more than {max_values:,} values")
 
@@ -166,10 +160,7 @@ def as_text(value: object) -> str:
 def make_bad_answer(
     dependency: str, reason: str, body: bytes, *secrets: str, status: int = HTTPStatus.OK
 ) -> BadAnswer:
-    """Build the error of a success whose body is not what the protocol promises.
-
-    Its beginning is shown, without secrets, unless it is a web page.
-    """
+    """Build the error of a success that breaks the protocol, with the beginning of its body."""
     if body and not is_web_page(body):
         reason = f"{reason}: {excerpt(body, *secrets)}"
     return BadAnswer(dependency, reason, status=status)

@@ -62,15 +62,9 @@ _SERVER_ERROR: Final = 500
 class Meter:
     """Holds the requests of one run to breakers, limits and budgets, and records their use.
 
-    Args:
-        limiter: counts requests, of all processes.
-        breakers: of all dependencies.
-        spending: budgets and usage.
-        unit: what a request counts with the limiter: itself, or the texts in it.
-        run_id: the run that pays.
-        max_retries: further tries of one request after the first; each passes all gates anew.
-        retry_base_s: first pause between two tries, seconds.
-        draw: draws a share of a pause, in `[0, 1]`.
+    `unit` is what a request counts with the limiter, itself or the texts in it. Each of
+    `max_retries` further tries passes all gates anew, after a pause of `retry_base_s` or more;
+    `draw` draws its share, in `[0, 1]`.
     """
 
     def __init__(

@@ -43,17 +43,14 @@ class Embedder(Protocol):
     def canonical_model(self, model: str | None) -> str:
         """Name the model that will run for the name a task gave, `None` being the default.
 
-        Raises:
-            InvalidTask: `unsupported_model`; this provider does not serve that name.
+        `InvalidTask` (`unsupported_model`) if this provider does not serve that name.
         """
         ...
 
     async def capacity(self, model: str, texts: Sequence[str]) -> int:
         """Return how many of some texts, from the first, may be embedded now; promise nothing.
 
-        Raises:
-            Deferred: none of them; it says why, and until when.
-            Misconfigured: none of them, as things are set.
+        `Deferred` if none of them, with why and until when; `Misconfigured` as things are set.
         """
         ...
 
@@ -61,14 +58,9 @@ class Embedder(Protocol):
         """Embed texts, each answered once, in groups as they are done, in any order.
 
         Faults of a text (`input_too_long`, `bad_vector`, `model_crashed`) are answers, not
-        exceptions. Texts not answered before an exception were not embedded.
-
-        Raises:
-            ModelUnavailable: the model cannot be loaded.
-            InvalidTask: `model_not_found`, `unsupported_model`; it exists nowhere, or embeds no
-                texts.
-            Unavailable: the provider is out of reach, over a limit, or answers nonsense.
-            Refused: the provider refuses our credentials, or every request of this form.
-            Deferred: our own limits, budgets or breakers hold a request back.
+        exceptions. Texts not answered before an exception were not embedded: `ModelUnavailable` if
+        the model cannot be loaded, `InvalidTask` if it exists nowhere or embeds no texts,
+        `Unavailable` and `Refused` of the provider, `Deferred` by our own limits, budgets or
+        breakers.
         """
         ...

@@ -40,10 +40,9 @@ class Processor(Protocol):
     """Computes the tasks of one type."""
 
     def admit(self, task_input: Mapping[str, Any]) -> str:
-        """Check an input, before it is claimed, and name the group it is computed with.
+        """Check an input, before it is claimed, and name its group, a model or the like.
 
-        A group is a model or the like. This must not do any work; `InvalidTask` if the input is
-        wrong.
+        This must not do any work; `InvalidTask` if the input is wrong.
         """
         ...
 
@@ -52,9 +51,8 @@ class Processor(Protocol):
     ) -> AsyncGenerator[Sequence[Finished]]:
         """Compute inputs of one group, each answered once, in sets as they are done.
 
-        Raises:
-            Unavailable: something outside is down; the unanswered ones wait and lose no attempt.
-            AletheiaError: the unanswered ones are tried again if it is retryable.
+        After `Unavailable` the unanswered ones wait and lose no attempt; after another
+        `AletheiaError` they are tried again if it is retryable.
         """
         ...
 
@@ -64,11 +62,7 @@ class Limited(Protocol):
     """A processor that cannot always compute all it is asked for; optional."""
 
     async def capacity(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
-        """Return how many of some inputs, from the first, may be computed now; promise nothing.
-
-        Raises:
-            Deferred: none of them; it says why, and until when.
-        """
+        """Return how many inputs, from the first, may be computed now, or raise `Deferred`."""
         ...
 
 

@@ -22,12 +22,7 @@ class TextEmbedding:
         self._max_text_bytes = max_text_bytes
 
     def admit(self, task_input: Mapping[str, Any]) -> str:
-        """Check text and model; the model is the group.
-
-        Raises:
-            InvalidTask: `missing_text`, `invalid_text`, `empty_text`, `input_too_long`,
-                `invalid_model`, `unsupported_model`.
-        """
+        """Check text and model, or raise `InvalidTask`; the model is the group."""
         text = task_input.get("text")
         if text is None:
             raise InvalidTask("missing_text", "the input has no text")

@@ -89,10 +89,7 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A call that is charged in every tier: units `first` to `first + weight - 1`, from 1.
-
-    `first` is 0 where nothing is limited, and so nothing charged.
-    """
+    """A call that is charged in every tier; `first` is 0 where nothing is limited."""
 
     provider: str
     first: int
@@ -142,13 +139,10 @@ class RateLimiter:
         await self._documents.ensure_index(GRANTS, ["provider", "at"])
 
     async def acquire(self, provider: str, weight: int = 1) -> Grant:
-        """Charge a call in all tiers, or in none. Never waits for quota.
+        """Charge a call in all tiers, or in none: `RateLimited` says when. Never waits for quota.
 
-        Its weight is 1, or its texts with `RATE_LIMIT_UNIT=task`.
-
-        Raises:
-            RateLimited: not now; it says when.
-            Misconfigured: a limit is below `weight`, so never.
+        Its weight is 1, or its texts with `RATE_LIMIT_UNIT=task`; `Misconfigured` if a limit is
+        below it.
         """
         limits, log = self._open(provider, weight)
         if limits is None:

@@ -29,13 +29,8 @@ class HybridEmbedder:
     """Asks one provider first, and another one for what the first cannot do while it is down.
 
     Another model stands in only where the task names none, or the operator has said that it may:
-    vectors of different models never mix in one name.
-
-    Args:
-        default_model: what runs at the first for tasks that name no model.
-        default_stand_in: what runs at the second for them.
-        stand_ins: models at the second by model at the first, in any spelling the first knows;
-            `InvalidTask` if it knows one of them not.
+    vectors of different models never mix in one name. `stand_ins` are models at the second by model
+    at the first; `InvalidTask` if the first does not know one of them.
     """
 
     provider = "hybrid"
@@ -142,10 +137,7 @@ class HybridEmbedder:
 
 
 def is_down(error: AletheiaError, provider: str) -> bool:
-    """Check whether an error means that a provider is unavailable.
-
-    Our limits, budgets and store, its 429, and what it says against a model or a text do not.
-    """
+    """Check whether an error means that a provider is down; our limits and its 429 do not."""
     if isinstance(error, BreakerOpen):
         return error.dependency == provider
     return (

@@ -1,9 +1,8 @@
 """How many texts a server takes in one request, as far as its refusals show it.
 
-What was refused is no more than a suspicion of its size while one of its texts may be to blame, so
-each refusal stands with its texts and falls with any of them. Between the most texts that passed
-and the fewest that were refused the limit is searched, by one request at a time: first among
-numbers that people choose, then by halves, until an eighth more is not worth another refusal.
+A refusal may be due to one of its texts instead, so it stands with them and falls with any of them.
+Between the most texts that passed and the fewest that were refused the limit is searched, first
+among numbers that people choose, then by halves, until an eighth more is not worth another refusal.
 """
 
 import asyncio
@@ -129,8 +128,8 @@ class InputLimit:
 class InputLimits:
     """The limits of a server's models, at most `max_inputs`, kept for a day.
 
-    They are kept in `documents` for other processes, by `server`, provider and address; `None`
-    keeps them in memory only.
+    They are shared through `documents`, by `server`, provider and address; `None` keeps them in
+    memory.
     """
 
     def __init__(

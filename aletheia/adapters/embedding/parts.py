@@ -39,12 +39,9 @@ _NOT_ABOUT_TEXTS: Final = frozenset({401, 402, 408, 429})
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a request brought.
+    """What a request brought: a `(d,)` float32 vector by position, or why there is none.
 
-    Attributes:
-        vectors: by position, a `(d,)` float32 vector or why there is none that is usable.
-        tokens: what the provider counted, or else our upper estimate.
-        model: what ran, in the provider's words.
+    `tokens` is what the provider counted, or else our upper estimate; `model` is what ran.
     """
 
     vectors: tuple[Vector | ComputeFailed, ...]

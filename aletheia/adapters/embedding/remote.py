@@ -1,8 +1,7 @@
 """What embedders behind an HTTP API have in common.
 
-A call of `embed` becomes as few requests as the provider's limits allow. Equal texts are sent
-once. A request that is refused, or fails again and again, for what may lie in it is sent again in
-halves: too many texts pass in smaller requests, and a bad text fails alone.
+Equal texts are sent once. A request that is refused, or fails again and again, for what may lie in
+it is sent again in halves: too many texts pass in smaller requests, a bad text fails alone.
 """
 
 import asyncio
@@ -248,11 +247,7 @@ class RemoteEmbedder(ABC):
         limit: InputLimit,
         refusal: AletheiaError,
     ) -> AletheiaError:
-        """Return what a text is charged with that was refused alone, or what is wrong with all.
-
-        It is to blame if anything else passes; a probe shows that where its own fault is not
-        stated.
-        """
+        """Return what a text is charged with that was refused alone, or what is wrong with all."""
         is_vague = not isinstance(refusal, InvalidTask | ComputeFailed)
         if (is_vague or refusal.code in READ_FROM_WORDS) and not sheet.has_success:
             probe = self._make_probe(model, [part])
@@ -354,8 +349,7 @@ def is_about_texts(error: AletheiaError) -> bool:
 def pack(tokens: Sequence[int], *, max_inputs: int, max_tokens: int) -> list[list[int]]:
     """Distribute texts over requests, in order; a text of more than `max_tokens` has its own.
 
-    Returns:
-        Indices into `tokens`, by request, ascending.
+    Returns indices into `tokens`, by request, ascending.
     """
     groups: list[list[int]] = []
     room = -1

@@ -1,11 +1,9 @@
 """A chat model without a model: plausible sentences about a department, marked as made up.
 
-It reads the same prompt as a real one and answers in the same JSON. What it writes depends on the
-department, the batch and the angle in the prompt alone, on every platform.
-
-`phrases.json` has what it says from each angle, with gaps: `{t}` and `{u}` are subjects of the
-department, `{r}` and `{s}` people, `{k}` a tool, `{w}` a moment, `{n}` a small number, `{p}` a
-percentage and `{d}` a number of days. Subjects never govern a verb, as their number is not known.
+What it writes depends on the department, the batch and the angle in the prompt alone. In the
+phrases of `phrases.json` `{t}` and `{u}` are subjects of the department, `{r}` and `{s}` people,
+`{k}` a tool, `{w}` a moment, `{n}` a small number, `{p}` a percentage and `{d}` a number of days.
+Subjects never govern a verb, as their number is not known.
 """
 
 import asyncio

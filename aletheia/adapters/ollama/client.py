@@ -113,12 +113,9 @@ class OllamaClient:
         """Embed texts in one request; without any texts, only load the model.
 
         `truncate` asks the server to leave out the end of a text that is too long. The model then
-        stays loaded for `keep_alive_s`; 0 unloads it.
-
-        Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`; or `input_too_long`, for one text.
-            ComputeFailed: `bad_vector`; one of the texts makes the model give NaN.
-            WrongCount: not one vector for each text.
+        stays loaded for `keep_alive_s`; 0 unloads it. `InvalidTask`: `model_not_found`,
+        `unsupported_model`, or `input_too_long` for one text. `ComputeFailed`: `bad_vector`, one of
+        the texts makes the model give NaN. `WrongCount`: not one vector for each text.
         """
         body: dict[str, Any] = {"model": model, "input": list(texts), "truncate": truncate}
         if dimensions is not None:
@@ -140,12 +137,10 @@ class OllamaClient:
     async def load(
         self, model: str, *, keep_alive_s: float | None = None
     ) -> tuple[ServerModel, float]:
-        """Load a model for embeddings by a request without texts; return it and the seconds taken.
+        """Load a model by a request without texts; return it and the seconds taken.
 
-        The server then says nothing of the time
-        (https://github.com/ollama/ollama/blob/main/server/routes.go, `EmbedHandler`). The model
-        stays for
-        `keep_alive_s` after each use; `BadAnswer` if it is not listed among what is loaded.
+        The model stays for `keep_alive_s` after each use; `BadAnswer` if it is not listed as
+        loaded.
         """
         started = time.monotonic()
         await self.embed(model, [], keep_alive_s=keep_alive_s)

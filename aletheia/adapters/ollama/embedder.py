@@ -41,10 +41,9 @@ WORDS_PER_TOKEN: Final = 2 / 3
 class OllamaEmbedder(RemoteEmbedder):
     """Embeds through `POST /api/embed`.
 
-    The tokens of a text are known to the server alone. A text that has more words than the model
-    reads tokens is surely too long; all others are sent as they are, and what the server then
-    refuses is truncated by the server, or cut here: in windows, and where the server refuses what
-    it was asked to truncate. Upper estimates count every byte as a token.
+    A text that has more words than the model reads tokens is surely too long; all others are sent
+    as they are, and what the server then refuses is truncated by the server, or cut here: in
+    windows, and where the server refuses what it was asked to truncate.
     """
 
     provider = OLLAMA
@@ -219,7 +218,7 @@ class OllamaEmbedder(RemoteEmbedder):
         log.info("Ollama has the model %r now", model)
 
     def _token_bound(self, model: str, text: str) -> int:
-        """Bound the tokens of a text that is accepted."""
+        """Bound the tokens of a text that is accepted: every byte may be one."""
         size = len(text.encode()) + SPECIAL_TOKENS
         context = self._contexts.get(model)
         return size if context is None else min(size, context)

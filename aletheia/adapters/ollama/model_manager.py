@@ -147,10 +147,7 @@ class OllamaModelManager:
         *,
         without: str,
     ) -> list[_Held]:
-        """List what Aletheia has in the server's memory, the least recently used first.
-
-        What the server has unloaded by itself is recorded as such.
-        """
+        """List what Aletheia has in memory, least recently used first; record what is gone."""
         held: list[_Held] = []
         for key, record in records.items():
             if not record.is_held:

@@ -17,7 +17,7 @@ _DOWNLOADING: Final = ("pulling", "downloading")
 
 
 class Pull:
-    """A download as far as its stream has been read; it may be at a layer that is not complete."""
+    """A download as far as its stream has been read."""
 
     def __init__(self, model: str) -> None:
         self._model = model

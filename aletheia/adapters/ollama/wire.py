@@ -78,7 +78,6 @@ def read_error(event: Mapping[str, Any]) -> str:
 
 
 def _read_task_fault(status: int, said: str) -> InvalidTask | ComputeFailed | None:
-    """Read which fault of a task an error speaks of, whatever its status."""
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return None
     if SAYS_NO_MODEL.search(said):

@@ -29,7 +29,7 @@ def write_lines(file: IO[bytes], requests: Mapping[int, bytes]) -> None:
 
 
 def read_lines(file: IO[bytes]) -> list[bytes]:
-    """Read the next lines that are neither blank nor too long to be one; none at the end."""
+    """Read the next lines that are neither blank nor too long; none at the end."""
     return list(itertools.islice(_lines_of(file), LINES_AT_ONCE))
 
 

@@ -180,10 +180,7 @@ class OpenAIBatches(OpenAIEmbedder):
             log.info("batch %s is not cancelled: %s", batch_id, refusal)
 
     async def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:
-        """See `aletheia.intake.bulk.ports.Batches.answers`.
-
-        A file is fetched whole before it is read, so that nobody's slowness holds a connection.
-        """
+        """See `aletheia.intake.bulk.ports.Batches.answers`; a file is fetched whole first."""
         for file_id in (batch.output_file, batch.error_file):
             if file_id is None:
                 continue

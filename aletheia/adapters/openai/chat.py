@@ -101,9 +101,9 @@ class OpenAIChat:
     """Asks through `POST /chat/completions`. Nothing is retried here.
 
     A server that refuses a JSON schema is asked for any JSON object instead, and then for nothing;
-    the schema then stands in the system message. One that has another name for the bound on the
-    answer's length, or no temperature, gets what it wants, as long as the client lives. A model
-    that does not exist is asked for once in ten minutes.
+    the schema then stands in the system message. One that has another name for the bound on length,
+    or no temperature, gets what it wants. A model that does not exist is asked for once in ten
+    minutes.
     """
 
     is_mock: bool = False
@@ -140,15 +140,10 @@ class OpenAIChat:
         await self._api.close()
 
     async def complete(self, request: ChatRequest) -> Completion:
-        """Ask once.
+        """Ask once; errors are those of `Api.ask`, and any other 4xx is `Refused`.
 
-        Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`; or, because of what is asked,
-                `input_too_long`, `content_refused`.
-            Unavailable: out of reach, 424, 429 or 5xx, or too slow; `QuotaExhausted`: unpaid.
-            BadAnswer: not what the API promises.
-            Misconfigured: there is no API at the address, which names no version.
-            Refused: any other 4xx.
+        `InvalidTask`: `model_not_found`, `unsupported_model`; or, because of what is asked,
+        `input_too_long`, `content_refused`.
         """
         model = request.model
         if not model or len(model) > _MAX_NAME or not model.isprintable():

@@ -128,15 +128,10 @@ class OpenAIEmbedder(RemoteEmbedder):
         return model
 
     async def call(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Called:
-        """Send one request of 1 to 2,048 texts, once.
+        """Send one request of 1 to 2,048 texts, once; errors are those of `Api.ask`, and `Refused`.
 
-        Raises:
-            InvalidTask: `model_not_found`, `unsupported_model`; or, because of one of the texts,
-                `input_too_long`, `invalid_text`.
-            Unavailable: out of reach, 424, 429 or 5xx, or too slow.
-            BadAnswer: not what the API promises; `WrongCount`: not one vector for each text.
-            Misconfigured: there is no API at the address, which names no version.
-            Refused: any other 4xx.
+        `InvalidTask`: `model_not_found`, `unsupported_model`; or, because of one of the texts,
+        `input_too_long`, `invalid_text`. `WrongCount`: not one vector for each text.
         """
         asked: dict[str, Any] = {"input": texts, "model": model, "encoding_format": "base64"}
         if dimensions is not None:
@@ -172,7 +167,6 @@ class OpenAIEmbedder(RemoteEmbedder):
         return await self.call(model, [part.text for part in parts], self._asked_dimensions)
 
     def _translate(self, answer: ErrorAnswer) -> AletheiaError:
-        """Build the error that an answer means: the task's own fault, or anything else."""
         if code := _read_task_fault(answer):
             said = answer.show(self._api.key)
             return InvalidTask(code, said or f"{OPENAI} refused the text with {answer.status}")
@@ -218,7 +212,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         )
 
     def _shorten(self, model: str, part: Part) -> list[Part]:  # noqa: ARG002 - as the base names it
-        """Return half of a part, or in windows both halves, as the limit is known to the server."""
+        """Return half of a part, or in windows both halves, as only the server knows the limit."""
         is_truncated = self._long_text == "truncate"
         halves = (halve(part.text) or ())[: 1 if is_truncated else None]
         return [Part(part.owner, half, self._bound(half), is_truncated) for half in halves]

@@ -42,7 +42,6 @@ def read_content(content: object) -> str:
 
 
 def _read_calls(message: Mapping[str, Any]) -> str:
-    """Return the arguments of all calls, in lines of their own."""
     calls = message.get("tool_calls")
     functions = [
         as_object(as_object(call).get("function"))

@@ -62,10 +62,7 @@ class TokenTables:
         return None if fetch is None else fetch.encoding
 
     async def find(self, model: str) -> Encoding | None:
-        """Return a model's encoding, waiting for it as long as is allowed.
-
-        `None` for a model that is not OpenAI's, and where the tables cannot be had.
-        """
+        """Return a model's encoding, waiting for it as long as is allowed; `None` without one."""
         fetch = self._fetch(model)
         if fetch is None:
             return None

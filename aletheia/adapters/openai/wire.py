@@ -120,11 +120,8 @@ class ErrorAnswer:
 class Api:
     """An OpenAI-compatible API at one address, with its version. Each request is sent once.
 
-    `provider` is what errors call it, and the beginning of its settings' names. `timeout_s` bounds
-    one request, to the last byte of its answer.
-
-    Raises:
-        Misconfigured: the key cannot be sent in a header, or `base_url` is not an address.
+    `provider` is what errors call it, and the beginning of its settings' names. `Misconfigured` if
+    the key cannot be sent in a header, or `base_url` is not an address.
     """
 
     def __init__(
@@ -170,11 +167,9 @@ class Api:
     ) -> dict[str, Any] | ErrorAnswer:
         """Send one request and read the JSON object it is answered with, of at most `max_bytes`.
 
-        Returns what the API says against the request where it does, also with a 200.
-
-        Raises:
-            Unavailable: out of reach, or too slow; `BadAnswer`: not what the API promises.
-            Misconfigured: there is no API at the address, which names no version.
+        Returns what the API says against the request where it does, also with a 200. `Unavailable`
+        if out of reach or too slow, `BadAnswer` if not what the API promises, `Misconfigured` if
+        there is no API at the address, which names no version.
         """
         answer = await self._http.exchange(
             method,
