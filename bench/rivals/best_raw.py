@@ -41,7 +41,7 @@ async def main() -> None:
     await embedder.open()
     try:
         await embedder.load(model)
-        say(ready=True, kernels=embedder.models[0].kernels)
+        say(ready=True, kernels=embedder.pool.processes[0].loaded[model].kernels)
         await answer_requests_async(embed)
     finally:
         await embedder.close()

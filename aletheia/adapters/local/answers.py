@@ -15,8 +15,7 @@ def read_vectors(
 ) -> list[Embedding | AletheiaError]:
     """Return an embedding or a fault for each of `texts` texts, in order.
 
-    Raises:
-        KeyError, TypeError, ValueError: it is not an answer to such a batch, see `wire`.
+    `KeyError`, `TypeError` or `ValueError` where it is no answer to such a batch, see `wire`.
     """
     tokens = cast("list[int]", header["tokens"])
     if len(tokens) != texts:

@@ -26,15 +26,8 @@ class HuggingFaceHub:
     `HF_ENDPOINT` and the usual cache count where no other is given.
     """
 
-    def __init__(
-        self,
-        *,
-        endpoint: str | None = None,
-        cache_dir: Path | None = None,
-        probe_timeout_s: float = PROBE_TIMEOUT_S,
-    ) -> None:
+    def __init__(self, *, endpoint: str | None = None, cache_dir: Path | None = None) -> None:
         self._endpoint, self._cache_dir = endpoint, cache_dir
-        self._probe_timeout_s = probe_timeout_s
 
     def cached(self, model: str) -> Path | None:
         """Return the model's newest snapshot in the cache."""
@@ -55,7 +48,7 @@ class HuggingFaceHub:
 
         def ask() -> None:
             try:
-                httpx2.head(endpoint, timeout=self._probe_timeout_s)
+                httpx2.head(endpoint, timeout=PROBE_TIMEOUT_S)
                 outcome.append(None)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 outcome.append(f"{shown}: {error or type(error).__name__}")
@@ -63,15 +56,11 @@ class HuggingFaceHub:
         # Resolving a name may take much longer than any timeout.
         asking = threading.Thread(target=ask, daemon=True, name="hub-probe")
         asking.start()
-        asking.join(self._probe_timeout_s)
-        return outcome[0] if outcome else f"{shown}: silent for {self._probe_timeout_s:g} s"
+        asking.join(PROBE_TIMEOUT_S)
+        return outcome[0] if outcome else f"{shown}: silent for {PROBE_TIMEOUT_S:g} s"
 
     def download(self, model: str) -> Path:
-        """Bring the model's files into the cache and return their directory.
-
-        Raises:
-            OSError: it cannot be had; the text says why.
-        """
+        """Bring the model's files into the cache; return their directory, or raise `OSError`."""
         try:
             return self._snapshot(model, is_offline=False)
         except (httpx2.HTTPError, ValueError) as error:
@@ -80,9 +69,7 @@ class HuggingFaceHub:
     def size_of(self, model: str) -> int:
         """Return the size of the files that would be downloaded, bytes.
 
-        Raises:
-            InvalidTask: `model_not_found`.
-            OSError: it is not known; the text says why.
+        `InvalidTask` (`model_not_found`); `OSError` if it is not known.
         """
         hub = importlib.import_module("huggingface_hub")
         errors = importlib.import_module("huggingface_hub.errors")

@@ -36,57 +36,35 @@ class LoadedModel:
 
 @dataclass(slots=True, eq=False)
 class ModelState:
-    """What is known about a model.
-
-    Attributes:
-        files: where it is, once found.
-        weights_bytes: size of its weights on disk, once found.
-        memory_bytes: the most that a process grew with it; 0 while none has loaded it.
-        is_leaving: whether processes have to unload it.
-        search: the search under way.
-        loaded: what it is, once a process has loaded it.
-        ready: slots whose processes have it.
-        loading: slots whose processes were asked to load it; `unloading` alike.
-        failures: why the process of a slot could not load it.
-    """
+    """What is known about a model."""
 
     name: str
-    files: ModelFiles | None = None
-    weights_bytes: int = 0
-    memory_bytes: int = 0
-    is_leaving: bool = False
-    search: "asyncio.Future[Found] | None" = None
+    files: ModelFiles | None = None  # once found
+    weights_bytes: int = 0  # on disk, once found
+    memory_bytes: int = 0  # the most that a process grew with it
+    is_leaving: bool = False  # whether processes have to unload it
+    search: "asyncio.Future[Found] | None" = None  # the one under way
     loaded: LoadedModel | None = None
-    ready: set[int] = field(default_factory=set[int])
-    loading: set[int] = field(default_factory=set[int])
+    ready: set[int] = field(default_factory=set[int])  # slots whose processes have it
+    loading: set[int] = field(default_factory=set[int])  # slots that were asked to load it
     unloading: set[int] = field(default_factory=set[int])
-    failures: dict[int, str] = field(default_factory=dict[int, str])
+    failures: dict[int, str] = field(default_factory=dict[int, str])  # by slot
 
 
 class Job:
-    """A call of `embed`, or of `load`: that one has no texts.
-
-    Attributes:
-        model: the model that it needs.
-        texts: the distinct texts, longest first; rows are indices into it.
-        answers: what the call yields, or why it ends; of `load` nothing, once it is done.
-        unanswered: number of the call's texts, equal ones counted, not yet yielded.
-        again: batches that a process did not finish.
-        is_over: whether nobody wants the answers any more.
-        place: the model's place in memory, once the call has it.
-    """
+    """A call of `embed`, or of `load`: that one has no texts."""
 
     def __init__(self, model: ModelState, texts: Sequence[str]) -> None:
         indices: dict[str, list[int]] = {}
         for index, text in enumerate(texts):
             indices.setdefault(text, []).append(index)
         self.model = model
-        self.texts = sorted(indices, key=len, reverse=True)
+        self.texts = sorted(indices, key=len, reverse=True)  # rows are indices into it
         self.answers: asyncio.Queue[Sequence[Embedded] | AletheiaError] = asyncio.Queue()
-        self.unanswered = len(texts)
-        self.again: deque[list[int]] = deque()
-        self.is_over = False
-        self.place: Place | None = None
+        self.unanswered = len(texts)  # equal ones counted
+        self.again: deque[list[int]] = deque()  # batches that a process did not finish
+        self.is_over = False  # whether nobody wants the answers any more
+        self.place: Place | None = None  # in memory, of the model
         self._indices = [indices[text] for text in self.texts]
         self._next = 0
         self._crashes: dict[int, int] = {}
@@ -113,11 +91,7 @@ class Job:
         return rows
 
     async def next_answers(self) -> list[Embedded]:
-        """Wait for answers, and for those that come soon after: they are saved together.
-
-        Raises:
-            AletheiaError: why the call ends.
-        """
+        """Wait for answers, and those that come soon after, or raise why the call ends."""
         group: list[Embedded] = []
         until: float | None = None
         while self._ending is None and len(group) < min(MAX_GROUP, self.unanswered):

@@ -58,7 +58,7 @@ def unpadded_attention(
 ) -> tuple[torch.Tensor, None]:
     """Compute attention within each window of a sequence, for `AttentionInterface`.
 
-    `query`, `key` and `value` are `(1, heads, tokens, d)`, and `window_lengths` sum up to `tokens`.
+    `query`, `key` and `value` are `(1, heads, tokens, d)`, `window_lengths` add up to `tokens`.
     Returns `(1, tokens, heads, d)`, and no weights.
     """
     if attention_mask is not None or sliding_window or getattr(module, "is_causal", False):

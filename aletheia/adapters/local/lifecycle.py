@@ -28,17 +28,7 @@ Note: TypeAlias = Callable[[ModelEvent], Awaitable[None]]
 class Lifecycle:
     """The states of an embedder's models, and the calls that use them.
 
-    Args:
-        settings: the time for finding a model, and the bound on memory.
-        count: number of processes, each of which loads a model.
-        find: finds a model's files.
-        note: writes down what became of a model.
-        wake: called when there may be new work for a process.
-
-    Attributes:
-        models: by full name.
-        jobs: calls that are not over, the one whose turn is next first.
-        memory: which models may be in memory.
+    `count` processes load a model each; `wake` is called when there may be new work for one.
     """
 
     def __init__(
@@ -50,8 +40,8 @@ class Lifecycle:
         note: Note | None,
         wake: Callable[[], None],
     ) -> None:
-        self.models: dict[str, ModelState] = {}
-        self.jobs: deque[Job] = deque()
+        self.models: dict[str, ModelState] = {}  # by full name
+        self.jobs: deque[Job] = deque()  # the one whose turn is next first
         self.memory = ModelMemory(settings.model_memory_max, self._evict)
         self._settings = settings
         self._count = count
@@ -89,10 +79,9 @@ class Lifecycle:
         return any(job.model is model for job in self.jobs)
 
     async def enter(self, model: ModelState) -> Place:
-        """Find a model and wait for its place in memory; the caller leaves it.
+        """Find a model and wait for its place in memory, which the caller leaves.
 
-        Raises:
-            ModelUnavailable: it cannot be found, or is larger than the bound on memory.
+        `ModelUnavailable` if it cannot be found, or is larger than the bound on memory.
         """
         await self._locate(model)
         return await self.memory.enter(model.name, self._cost(model))
@@ -124,8 +113,7 @@ class Lifecycle:
     def accept_load(self, slot: int, request: Load, header: Header) -> LoadedModel | None:
         """Record the answer to a `Load`; return the model, `None` if it could not be loaded.
 
-        Raises:
-            KeyError, TypeError, ValueError: it is no answer to such a request.
+        `KeyError`, `TypeError` or `ValueError` where it is no answer to such a request.
         """
         model = request.model
         model.loading.discard(slot)
@@ -215,7 +203,7 @@ class Lifecycle:
         """Wait until everything is written down."""
         await asyncio.gather(*self._notes)
 
-    def _evict(self, place: Place, *, is_for_room: bool) -> None:
+    def _evict(self, place: Place, is_for_room: bool) -> None:
         """Begin to unload a model from every process."""
         model = self.models[place.model]
         model.is_leaving = True

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 from aletheia.errors import ModelUnavailable
 
@@ -24,12 +24,8 @@ class Place:
     is_leaving: bool = False
 
 
-class Evict(Protocol):
-    """Begins to unload models."""
-
-    def __call__(self, place: Place, *, is_for_room: bool) -> None:
-        """Begin to unload the model of a place, perhaps to make room for another one."""
-        ...
+Evict: TypeAlias = Callable[[Place, bool], None]
+"""Begins to unload the model of a place, perhaps to make room for another one."""
 
 
 class ModelMemory:
@@ -37,12 +33,8 @@ class ModelMemory:
 
     A model stays after its last call until its place is needed: then the least recently used are
     evicted first, and never one that a call uses. Calls wait in line, or models in steady use would
-    keep a new one out for ever.
-
-    Args:
-        max_bytes: of all models together; 0 is no bound.
-        evict: begins to unload the model of a place; a call of `gone` follows later.
-        clock: Unix time, seconds.
+    keep a new one out for ever. `max_bytes` is of all models together, 0 is no bound; after `evict`
+    a call of `gone` follows.
     """
 
     def __init__(
@@ -69,8 +61,7 @@ class ModelMemory:
     async def enter(self, model: str, size_bytes: int) -> Place:
         """Wait for the place of a model of this size in all processes; the caller `leave`s it.
 
-        Raises:
-            ModelUnavailable: alone it is larger than the bound, or the memory is closed.
+        `ModelUnavailable` if alone it is larger than the bound, or the memory is closed.
         """
         self.check(model, size_bytes)
         async with self._turn:
@@ -92,16 +83,13 @@ class ModelMemory:
         self._settle()
 
     async def free(self, model: str) -> None:
-        """Unload a model once no call uses it, and wait until it is gone.
-
-        Raises:
-            ModelUnavailable: the memory is closed.
-        """
+        """Unload a model once no call uses it, and wait until it is gone."""
         async with self._turn:
             self._check_open(model)
             while place := self._places.get(model):
                 if not place.users and not place.is_leaving:
-                    self._begin_eviction(place, is_for_room=False)
+                    place.is_leaving = True
+                    self._evict(place, False)
                 await self._change()
                 self._check_open(model)
 
@@ -159,13 +147,10 @@ class ModelMemory:
         for place in (*too_large, *idle):
             if excess > 0:
                 excess -= place.size_bytes
-                self._begin_eviction(place, is_for_room=True)
+                place.is_leaving = True
+                self._evict(place, True)
         used = sum(place.size_bytes for place in self._places.values())
         return used + size_bytes <= self._max_bytes
-
-    def _begin_eviction(self, place: Place, *, is_for_room: bool) -> None:
-        place.is_leaving = True
-        self._evict(place, is_for_room=is_for_room)
 
     def _touch(self, place: Place) -> None:
         """Make a place the most recently used."""

@@ -51,37 +51,23 @@ PROBE_TOKENS: Final = 512
 
 @dataclass(slots=True)
 class Answer:
-    """What became of the texts of one request, by index.
+    """What became of the texts of one request, by index."""
 
-    Attributes:
-        vectors: `(n, d)`; the rows of texts that failed mean nothing.
-        tokens: tokens the model read.
-        truncated: texts whose end was left out.
-        failed: why there is no vector.
-    """
-
-    vectors: Vectors
-    tokens: list[int]
+    vectors: Vectors  # `(n, d)`; the rows of texts that failed mean nothing
+    tokens: list[int]  # that the model read
     truncated: list[int] = field(default_factory=list[int])
     failed: dict[int, AletheiaError] = field(default_factory=dict[int, AletheiaError])
 
 
 class LocalModel:
-    """A sentence-transformers model, ready to embed.
-
-    Attributes:
-        dimensions: length of its vectors.
-        max_tokens: that it reads of a text; `None` if there is no limit.
-        tokens: its tokenizer.
-        kernels: which of `unpadded` and `packed` are in use.
-    """
+    """A sentence-transformers model, ready to embed."""
 
     def __init__(self, model: SentenceTransformer, long_text: LongText = "truncate") -> None:
         self._model: Any = model.eval()  # its own types are known in part only
         self._long_text: LongText = long_text
         name = model.default_prompt_name
         self._prompt: str = (model.prompts.get(name) if name else None) or ""
-        self.max_tokens = _max_tokens(model)
+        self.max_tokens = _max_tokens(model)  # that it reads of a text; `None` is no limit
         tokenizer: Any = model.tokenizer
         self.tokens = WindowTokenizer(tokenizer, prompt=self._prompt, max_tokens=self.max_tokens)
         if long_text == "chunk" and not self.tokens.is_fast:

@@ -21,19 +21,15 @@ MAX_REASON: Final = 300
 
 
 class LocalModelManager:
-    """The models of this machine.
+    """The models of this machine, downloaded from the hub of `sources`.
 
-    Args:
-        embedder: runs the models. While it is open `load` and `unload` act on its processes;
-            otherwise `load` opens it for a trial.
-        sources: where models are found; they are downloaded from its hub.
-        max_bytes: largest model that is downloaded; 0 is no bound.
-        pull_timeout_s: bound on a download, seconds.
-        stall_s: how long a download may bring nothing, seconds.
-        measure_every_s: between two measurements of a download, seconds.
+    While `embedder` is open `load` and `unload` act on its processes; otherwise `load` opens it for
+    a trial. `max_bytes` bounds what is downloaded (0: no bound), `pull_timeout_s` for how long.
     """
 
     provider: str = LOCAL
+    stall_s: float = 60.0  # how long a download may bring nothing
+    measure_every_s: float = 0.5
 
     def __init__(
         self,
@@ -42,34 +38,24 @@ class LocalModelManager:
         *,
         max_bytes: int = MAX_MODEL_SIZE,
         pull_timeout_s: float = 600.0,
-        stall_s: float = 60.0,
-        measure_every_s: float = 0.5,
     ) -> None:
-        self._embedder = embedder
-        self._sources = sources
-        self._max_bytes = max_bytes
-        self._pull_timeout_s = pull_timeout_s
-        self._stall_s = stall_s
-        self._measure_every_s = measure_every_s
+        self._embedder, self._sources = embedder, sources
+        self._max_bytes, self._pull_timeout_s = max_bytes, pull_timeout_s
 
     async def rows(self) -> list[ModelRow]:
         """List the models that tasks may name: in memory, on disk, or only at the hub."""
-        held = {row.model: row for row in self._embedder.held()}
+        held = {row.model: row for row in self._embedder.lifecycle.rows()}
         return [
             held.get(model) or await asyncio.to_thread(self._describe, model)
             for model in self._embedder.served
         ]
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        """Download a model into the hub's cache, unless it is on disk.
+        """Download a model into the hub's cache, unless it is on disk; see `ModelHolder.pull`.
 
-        A download that is abandoned continues for as long as this process lives.
-
-        Raises:
-            InvalidTask: `unsupported_model`, `model_not_found`.
-            ModelUnavailable: the hub is out of reach, or the model is too large or of a form that
-                is refused.
-            Unavailable: it stalled, or is not complete in time.
+        A download that is abandoned continues for as long as this process lives. `ModelUnavailable`
+        if the hub is out of reach, or the model of a form that is refused; `Unavailable` if it
+        stalled, or is not complete in time.
         """
         name = self._embedder.canonical_model(model)
         row = await asyncio.to_thread(self._describe, name)
@@ -88,12 +74,7 @@ class LocalModelManager:
         yield PullProgress(name, "success", total, total)
 
     async def load(self, model: str) -> None:
-        """Load a model; on trial if no shift runs here: then only what it took is recorded.
-
-        Raises:
-            InvalidTask: `unsupported_model`.
-            ModelUnavailable: it cannot be found or loaded, or is larger than the bound on memory.
-        """
+        """Load a model; on trial if no shift runs here: then only what it took is recorded."""
         name = self._embedder.canonical_model(model)
         if self._embedder.is_open:
             await self._embedder.load(name)
@@ -105,12 +86,7 @@ class LocalModelManager:
             await self._embedder.close()
 
     async def unload(self, model: str) -> None:
-        """Unload a model from the processes of the shift that runs here.
-
-        Raises:
-            InvalidTask: `unsupported_model`.
-            Misconfigured: no shift runs here.
-        """
+        """Unload a model from the processes of the shift that runs here; else `Misconfigured`."""
         name = self._embedder.canonical_model(model)
         if not self._embedder.is_open:
             raise Misconfigured(
@@ -153,7 +129,7 @@ class LocalModelManager:
         """Yield the progress of a download until it ends."""
         loop = asyncio.get_running_loop()
         ends_at, moved_at, done = loop.time() + self._pull_timeout_s, loop.time(), 0
-        while not (await asyncio.wait([download], timeout=self._measure_every_s))[0]:
+        while not (await asyncio.wait([download], timeout=self.measure_every_s))[0]:
             now = loop.time()
             there = min(total, await asyncio.to_thread(self._sources.hub.cached_bytes, model))
             if there > done:
@@ -163,5 +139,5 @@ class LocalModelManager:
             if now >= ends_at:
                 reason = f"{shown} is not complete within {self._pull_timeout_s:g} s"
                 raise Unavailable("hub", reason)
-            if now - moved_at >= self._stall_s:
-                raise Unavailable("hub", f"{shown} brought nothing for {self._stall_s:g} s")
+            if now - moved_at >= self.stall_s:
+                raise Unavailable("hub", f"{shown} brought nothing for {self.stall_s:g} s")

@@ -29,16 +29,8 @@ MIN_BATCH: Final = 4
 class ProcessPool:
     """The processes that compute for an embedder; they start with the first work.
 
-    Args:
-        settings: batches and time limits.
-        lifecycle: the models and calls.
-        count: number of processes.
-        command: starts a process; its number of threads comes last.
-        max_retries: tries of a text alone after the first, if its process dies.
-
-    Attributes:
-        is_open: whether processes are started for work.
-        deaths: how many processes have died or were ended because they hung.
+    `command` starts one, its number of threads comes last; `max_retries` are tries of a text alone
+    after the first, if its process dies.
     """
 
     def __init__(
@@ -51,7 +43,7 @@ class ProcessPool:
         max_retries: int,
     ) -> None:
         self.is_open = False
-        self.deaths = 0
+        self.deaths = 0  # of processes that ended by themselves, or hung
         self._settings = settings
         self._lifecycle = lifecycle
         self._command = command

@@ -32,17 +32,7 @@ LAST_WORDS_S: Final = 0.5
 
 
 class ModelProcess:
-    """A running model process, seen from its parent.
-
-    Attributes:
-        wake: set when there is something new: an answer, its end, or work.
-        in_flight: requests without an answer, in order.
-        inbox: answers that were not read yet.
-        is_over: whether no further answer will come.
-        has_answered: whether any answer was valid.
-        deadline: when the first of `in_flight` must be answered, on the loop's clock.
-        loaded: its models by name.
-    """
+    """A running model process, seen from its parent."""
 
     def __init__(
         self,
@@ -52,12 +42,12 @@ class ModelProcess:
         wake: asyncio.Event,
     ) -> None:
         self.pid = process.pid
-        self.wake = wake
+        self.wake = wake  # set by an answer, the end, or work
         self.in_flight: deque[Request] = deque()
         self.inbox: deque[tuple[Header, bytes]] = deque()
-        self.is_over = False
+        self.is_over = False  # whether no further answer will come
         self.has_answered = False
-        self.deadline: float | None = None
+        self.deadline: float | None = None  # of the first in flight, on the loop's clock
         self.loaded: dict[str, LoadedModel] = {}
         self._process = process
         self._transport = transport
@@ -69,11 +59,7 @@ class ModelProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str], wake: asyncio.Event) -> Self:
-        """Start a process, in a session of its own so that no signal for us reaches it.
-
-        Raises:
-            OSError: it cannot be started.
-        """
+        """Start a process, or raise `OSError`; no signal for us reaches its session."""
         *program, threads = command
         ours, theirs = os.pipe()
         reader = asyncio.StreamReader()

@@ -49,7 +49,7 @@ Found: TypeAlias = tuple[ModelFiles, int] | ModelUnavailable
 def start_search(find: Find, model: str) -> "asyncio.Future[Found]":
     """Look for a model in a thread that does not keep the interpreter from ending.
 
-    The future gets what was found, and never an exception.
+    The future never gets an exception.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Found] = loop.create_future()
@@ -74,11 +74,7 @@ def start_search(find: Find, model: str) -> "asyncio.Future[Found]":
 
 
 def full_name(model: str) -> str:
-    """Return a model's name with its organisation.
-
-    Raises:
-        Misconfigured: it is not a model's name on the hub, but a path, a URL or something else.
-    """
+    """Return a model's name with its organisation; `Misconfigured` for a path or a URL."""
     if not _NAME.fullmatch(model) or ".." in model:
         raise Misconfigured(
             "DEFAULT_EMBEDDING_MODEL, SUPPORTED_MODELS",
@@ -99,13 +95,8 @@ def packaged_copy() -> Path | None:
 class ModelSources:
     """The places where models are looked for, in the order of SPEC §2.
 
-    Attributes:
-        hub: its cache is searched second, the hub itself last.
-        directory: the operator's, searched first: either a model's files, which serve the default
-            model only, or one directory a model, named `organisation__name`, `organisation/name` or
-            `name`.
-        default_model: full name of the default model.
-        packaged: directory of the packaged copy of `PACKAGED_MODEL`, if it is installed.
+    The operator's `directory` holds either a model's files, which serve the default model only, or
+    one directory a model, named `organisation__name`, `organisation/name` or `name`.
     """
 
     hub: HuggingFaceHub = field(default_factory=HuggingFaceHub)
@@ -123,9 +114,7 @@ class ModelSources:
     def find(self, model: str, *, may_download: bool = True) -> ModelFiles:
         """Find the files of a model by its full name; blocking, and a download may take long.
 
-        Raises:
-            ModelUnavailable: no source has it, or one has it in a form that is refused; the reason
-                lists what was found at each.
+        `ModelUnavailable` if no source has it, or one has it in a form that is refused.
         """
         if full_name(model) != model:
             raise ModelUnavailable(model, "it is not a full name")

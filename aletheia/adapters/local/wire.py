@@ -44,11 +44,7 @@ def pack_frame(header: Mapping[str, Any], body: bytes = b"") -> bytes:
 
 
 def read_lengths(prefix: bytes) -> tuple[int, int]:
-    """Read the lengths of header and body.
-
-    Raises:
-        ValueError: this is not the beginning of a frame.
-    """
+    """Read the lengths of header and body; `ValueError` if this is not the beginning of a frame."""
     header, body = PREFIX.unpack(prefix)
     if header > MAX_PART_BYTES or body > MAX_PART_BYTES:
         raise ValueError(f"a frame of {header} + {body} bytes")

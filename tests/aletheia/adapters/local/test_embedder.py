@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.jobs import LoadedModel
 from aletheia.adapters.local.lifecycle import Note
 from aletheia.adapters.local.source import PACKAGED_MODEL, Find, ModelFiles
 from aletheia.analysis.model_manager import ModelEvent
@@ -36,6 +37,10 @@ MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 SENTENCE_BEGINS = (0.0439336, 0.0589344, 0.0481783, 0.0775481, 0.0267444, -0.0376296)
 """First numbers of what `SentenceTransformer.encode` gives for `SENTENCE`."""
+
+
+def loaded_models(embedder: LocalEmbedder) -> list[LoadedModel]:
+    return [model.loaded for model in embedder.lifecycle.models.values() if model.loaded]
 
 
 def found_at(path: str) -> Find:
@@ -181,7 +186,7 @@ async def test_every_text_is_answered_once_and_at_its_place(processes: int):
 async def test_no_texts_need_no_process():
     async with opened() as embedder:
         assert await embed(embedder, []) == []
-        assert embedder.processes == ()
+        assert embedder.pool.processes == ()
 
 
 async def test_equal_texts_are_embedded_once():
@@ -304,7 +309,7 @@ async def test_a_process_that_dies_is_replaced_and_its_batch_computed_again(tmp_
 
     async with opened(local_model_processes=1) as embedder:
         answers = await embed(embedder, texts)
-        assert embedder.deaths == 1
+        assert embedder.pool.deaths == 1
 
     assert lengths(answers) == [len(text) for text in texts]
 
@@ -314,7 +319,7 @@ async def test_a_text_that_kills_every_process_fails_alone():
 
     async with opened(max_retries=2) as embedder:
         answers = await embed(embedder, texts)
-        assert embedder.deaths == 3
+        assert embedder.pool.deaths == 3
 
     assert lengths(answers) == ["model_crashed", *range(4, 30)]
     assert "3 times" in str(answers[0])
@@ -334,7 +339,7 @@ async def test_waiting_behind_another_batch_is_not_hanging():
 
     async with opened(local_model_processes=1, local_batch_size=8, task_timeout=0.7) as embedder:
         answers = await embed(embedder, texts)
-        assert embedder.deaths == 0
+        assert embedder.pool.deaths == 0
 
     assert lengths(answers) == [len(text) for text in texts]
 
@@ -349,12 +354,12 @@ async def test_a_process_that_answers_nonsense_is_replaced():
 async def test_a_process_killed_while_idle_is_replaced_when_there_is_work():
     async with opened(local_model_processes=1) as embedder:
         await embedder.load(MODEL)
-        os.kill(embedder.processes[0].pid, signal.SIGKILL)
-        while embedder.processes:
+        os.kill(embedder.pool.processes[0].pid, signal.SIGKILL)
+        while embedder.pool.processes:
             await asyncio.sleep(0.01)
 
         assert lengths(await embed(embedder, ["a", "bb"])) == [1, 2]
-        assert embedder.deaths == 1
+        assert embedder.pool.deaths == 1
 
 
 # Models that cannot be had
@@ -452,8 +457,8 @@ async def test_one_model_that_cannot_be_loaded_does_not_stop_another():
 async def test_loading_says_what_was_loaded_and_where_it_came_from():
     async with opened() as embedder:
         await embedder.load("ALL-MINILM-L6-V2")
-        (loaded,) = embedder.models
-        processes = embedder.processes
+        (loaded,) = loaded_models(embedder)
+        processes = embedder.pool.processes
 
     assert loaded.files == ModelFiles(MODEL, "local_model_dir", Path("/models/good"))
     assert (loaded.dimensions, loaded.load_s) == (3, 0.5)
@@ -463,18 +468,20 @@ async def test_loading_says_what_was_loaded_and_where_it_came_from():
 async def test_the_processes_stay_for_the_next_call():
     async with opened() as embedder:
         await embedder.load(MODEL)
-        before = {process.pid for process in embedder.processes}
+        before = {process.pid for process in embedder.pool.processes}
         await embed(embedder, ["a"])
         await embedder.load(MODEL)
 
-        assert {process.pid for process in embedder.processes} == before
+        assert {process.pid for process in embedder.pool.processes} == before
 
 
 async def test_the_same_processes_serve_two_models():
     async with opened(local_model_processes=1, supported_models=["acme/other"]) as embedder:
         await asyncio.gather(embed(embedder, ["a"]), embed(embedder, ["b"], "acme/other"))
 
-        assert [set(process.loaded) for process in embedder.processes] == [{"acme/other", MODEL}]
+        assert [set(process.loaded) for process in embedder.pool.processes] == [
+            {"acme/other", MODEL}
+        ]
 
 
 async def test_a_short_call_does_not_wait_for_a_long_one():
@@ -513,7 +520,7 @@ async def test_closing_ends_every_process_soon(state: str):
         else:
             calls = [asyncio.create_task(embed(embedder, ["hang"]))]
             await asyncio.sleep(0.5)
-        pids = [process.pid for process in embedder.processes]
+        pids = [process.pid for process in embedder.pool.processes]
         assert len(pids) == 2
         begun = time.monotonic()
 
@@ -548,7 +555,7 @@ from tests.aletheia.adapters.local.test_embedder import MODEL, embed, opened
 async def main():
     async with opened(local_model_processes=1) as embedder:
         await embedder.load(MODEL)
-        Path({str(tmp_path / "new")!r}).write_text(str(embedder.processes[0].pid))
+        Path({str(tmp_path / "new")!r}).write_text(str(embedder.pool.processes[0].pid))
         Path({str(tmp_path / "new")!r}).rename({str(pid)!r})
         await (embed(embedder, ["hang"]) if {state!r} == "stuck" else asyncio.sleep(60))
 asyncio.run(main())
@@ -610,7 +617,7 @@ async def test_the_least_recently_used_model_makes_room(tmp_path: Path):
     async with bounded(tmp_path, 100, a=40, b=40, c=40) as (embedder, events):
         for name in ("a", "b", "a"):
             await embed(embedder, ["x"], f"acme/{name}")
-        first, second = embedder.held()
+        first, second = embedder.lifecycle.rows()
         assert (first.model, second.model) == ("acme/b", "acme/a")
         assert (second.state, second.memory_bytes, second.load_s) == ("loaded", 40, 0.5)
 
@@ -618,9 +625,9 @@ async def test_the_least_recently_used_model_makes_room(tmp_path: Path):
 
         # What `c` takes is not known before it is loaded, as its weights are no files here.
         await embedder.unload("acme/a")
-        assert [model.model for model in embedder.held()] == ["acme/c"]
-        assert list(embedder.processes[0].loaded) == ["acme/c"]
-        assert embedder.deaths == 0
+        assert [model.model for model in embedder.lifecycle.rows()] == ["acme/c"]
+        assert list(embedder.pool.processes[0].loaded) == ["acme/c"]
+        assert embedder.pool.deaths == 0
     assert told(tmp_path) == [
         "load acme/a",
         "load acme/b",
@@ -646,7 +653,7 @@ async def test_room_is_made_before_a_model_is_loaded_whose_size_is_known(tmp_pat
     async with bounded(tmp_path, 150, processes=2, a=40, b=40) as (embedder, _):
         await embedder.load("acme/a")
         await embedder.load("acme/b")
-        while len(embedder.held()) > 1:
+        while len(embedder.lifecycle.rows()) > 1:
             await asyncio.sleep(0.01)
         (tmp_path / "log").write_text("")
 
@@ -676,10 +683,10 @@ async def test_a_model_that_turns_out_too_large_is_unloaded_and_refused_from_the
                 await call
         await embedder.unload("acme/b")
 
-        assert [model.model for model in embedder.held()] == ["acme/a"]
+        assert [model.model for model in embedder.lifecycle.rows()] == ["acme/a"]
         assert lengths(await embed(embedder, ["xy"], "acme/a")) == [2]
-        assert embedder.deaths == 0
-        assert all("acme/b" not in process.loaded for process in embedder.processes)
+        assert embedder.pool.deaths == 0
+        assert all("acme/b" not in process.loaded for process in embedder.pool.processes)
     assert told(tmp_path).count("load acme/b") == told(tmp_path).count("unload acme/b")
 
 
@@ -690,7 +697,7 @@ async def test_a_model_in_use_is_not_evicted_and_who_needs_its_room_waits(tmp_pa
         slow = asyncio.create_task(
             embed(embedder, [f"slow {index}" for index in range(20)], "acme/a")
         )
-        while not embedder.held():
+        while not embedder.lifecycle.rows():
             await asyncio.sleep(0.01)
         waiting = asyncio.create_task(embed(embedder, ["xy"], "acme/b"))
         await asyncio.sleep(0.1)
@@ -707,7 +714,7 @@ async def test_calls_of_models_that_do_not_fit_together_take_turns(tmp_path: Pat
         calls = [embed(embedder, ["x" * n, "y"], f"acme/{'abc'[n % 3]}") for n in range(1, 13)]
         answers = await asyncio.gather(*calls)
         assert [lengths(answer) for answer in answers] == [[n, 1] for n in range(1, 13)]
-        while len(embedder.held()) > 1:
+        while len(embedder.lifecycle.rows()) > 1:
             await asyncio.sleep(0.01)
 
 
@@ -715,15 +722,15 @@ async def test_unloading_waits_for_the_calls_under_way(tmp_path: Path):
     async with bounded(tmp_path, 0, a=40) as (embedder, events):
         texts = [f"slow {index}" for index in range(10)]
         slow = asyncio.create_task(embed(embedder, texts, "acme/a"))
-        while not embedder.held():
+        while not embedder.lifecycle.rows():
             await asyncio.sleep(0.01)
 
         await embedder.unload("acme/a")
 
         assert slow.done()
         assert len(await slow) == 10
-        assert embedder.held() == []
-        assert embedder.models == ()
+        assert embedder.lifecycle.rows() == []
+        assert loaded_models(embedder) == []
         assert lengths(await embed(embedder, ["xy"], "acme/a")) == [2]
     assert [event.kind for event in events] == ["loaded", "unloaded", "loaded", "unloaded"]
 
@@ -731,7 +738,7 @@ async def test_unloading_waits_for_the_calls_under_way(tmp_path: Path):
 async def test_a_model_that_two_calls_load_at_once_is_loaded_once(tmp_path: Path):
     async with bounded(tmp_path, 100, processes=2, a=40) as (embedder, events):
         await asyncio.gather(embedder.load("acme/a"), embedder.load("acme/a"))
-        assert [model.files.model for model in embedder.models] == ["acme/a"]
+        assert [model.files.model for model in loaded_models(embedder)] == ["acme/a"]
     assert told(tmp_path) == ["load acme/a", "load acme/a"]  # once by each process
     assert [event.kind for event in events] == ["loaded", "unloaded"]
     assert events[0].memory_bytes == 80
@@ -740,13 +747,13 @@ async def test_a_model_that_two_calls_load_at_once_is_loaded_once(tmp_path: Path
 async def test_the_place_of_a_model_whose_process_died_can_be_had(tmp_path: Path):
     async with bounded(tmp_path, 50, a=40, b=40) as (embedder, _):
         await embedder.load("acme/a")
-        os.kill(embedder.processes[0].pid, signal.SIGKILL)
-        while embedder.processes:
+        os.kill(embedder.pool.processes[0].pid, signal.SIGKILL)
+        while embedder.pool.processes:
             await asyncio.sleep(0.01)
 
         assert lengths(await embed(embedder, ["xy"], "acme/b")) == [2]
         await embedder.unload("acme/a")
-        assert [model.model for model in embedder.held()] == ["acme/b"]
+        assert [model.model for model in embedder.lifecycle.rows()] == ["acme/b"]
 
 
 async def test_a_call_that_waits_for_room_ends_when_the_embedder_is_closed(tmp_path: Path):
@@ -754,7 +761,7 @@ async def test_a_call_that_waits_for_room_ends_when_the_embedder_is_closed(tmp_p
         await embedder.load("acme/b")
         await embedder.unload("acme/b")
         using = asyncio.create_task(embed(embedder, ["hang"], "acme/a"))
-        while not embedder.held():
+        while not embedder.lifecycle.rows():
             await asyncio.sleep(0.01)
         waiting = asyncio.create_task(embed(embedder, ["xy"], "acme/b"))
         await asyncio.sleep(0.05)
@@ -794,7 +801,7 @@ async def test_the_real_model_gives_the_vectors_that_sentence_transformers_gives
     real: LocalEmbedder,
 ):
     await real.load(PACKAGED_MODEL)
-    (loaded,) = real.models
+    (loaded,) = loaded_models(real)
     near, far, answer = await embed(
         real, ["A fast fox leaps over a dog.", "The bank raised interest rates.", SENTENCE]
     )
@@ -824,13 +831,13 @@ async def test_the_real_process_notes_what_a_text_has_too_much(real: LocalEmbedd
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_real_process_gives_back_the_memory_of_a_model(real: LocalEmbedder):
     await real.load(PACKAGED_MODEL)
-    (held,) = real.held()
-    (process,) = real.processes
+    (held,) = real.lifecycle.rows()
+    (process,) = real.pool.processes
     before = resident_bytes(process.pid)
 
     await real.unload(PACKAGED_MODEL)
 
-    assert (real.processes, process.loaded, real.held()) == ((process,), {}, [])
+    assert (real.pool.processes, process.loaded, real.lifecycle.rows()) == ((process,), {}, [])
     assert held.size_bytes is not None
     assert held.memory_bytes is not None
     assert 80e6 < held.size_bytes <= held.memory_bytes < 1e9

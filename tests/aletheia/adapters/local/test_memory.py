@@ -20,7 +20,7 @@ class Room:
         self.now += 1
         return self.now
 
-    def evict(self, place: Place, *, is_for_room: bool) -> None:
+    def evict(self, place: Place, is_for_room: bool) -> None:
         self.evicted.append((place.model, is_for_room))
         if place.model not in self.slow:
             asyncio.get_running_loop().call_soon(self.memory.gone, place.model)

@@ -89,7 +89,10 @@ def shelf(
     **options: Any,
 ) -> LocalModelManager:
     sources = ModelSources(hub, directory, default_model=MODEL)
-    return LocalModelManager(embedder or build_embedder(), sources, measure_every_s=0.01, **options)
+    stall_s = options.pop("stall_s", 60.0)
+    manager = LocalModelManager(embedder or build_embedder(), sources, **options)
+    manager.measure_every_s, manager.stall_s = 0.01, stall_s
+    return manager
 
 
 async def pull(shelf: LocalModelManager, model: str = MODEL) -> list[PullProgress]:
@@ -197,7 +200,7 @@ async def test_a_model_is_loaded_on_trial_and_what_it_took_is_kept(tmp_path: Pat
     loaded, unloaded = events
     assert (loaded.kind, loaded.model, loaded.memory_bytes) == ("loaded", "acme/second", 70)
     assert unloaded.kind == "unloaded"
-    assert embedder.processes == ()
+    assert embedder.pool.processes == ()
     with pytest.raises(Misconfigured, match="processes of a running shift"):
         await trying.unload("acme/second")
 
