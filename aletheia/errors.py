@@ -74,6 +74,10 @@ class Unreachable(Unavailable):
     """No connection to an outside system came about, so nothing was sent."""
 
 
+class ConnectionLost(Unavailable):
+    """A connection was lost before the whole answer had come."""
+
+
 class BadAnswer(Unavailable):
     """An outside system answered with something its protocol does not promise."""
 

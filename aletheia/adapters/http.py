@@ -22,7 +22,14 @@ from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from aletheia.adapters.http_answers import Answer, excerpt
-from aletheia.errors import BadAnswer, Misconfigured, TooLong, Unavailable, Unreachable
+from aletheia.errors import (
+    BadAnswer,
+    ConnectionLost,
+    Misconfigured,
+    TooLong,
+    Unavailable,
+    Unreachable,
+)
 from aletheia.resilience.backoff import CallBackoff
 
 T = TypeVar("T")
@@ -152,8 +159,8 @@ class HttpClient:
 
         Of a 2xx at most `max_bytes` are read, decompressed; of `None`, and of any other answer,
         only the beginning. No error shows `secrets`. `Unreachable`: nothing was sent; `BadAnswer`:
-        it is not HTTP or cannot be decompressed; `TooLong`; `Unavailable`: the connection was lost,
-        or it was too slow.
+        it is not HTTP or cannot be decompressed; `TooLong`; `ConnectionLost`; `Unavailable`: it was
+        too slow.
         """
         timeout = self._timeout if timeout_s is None else self._make_timeout(timeout_s)
         status: int | None = None
@@ -281,6 +288,7 @@ class HttpClient:
             case aiohttp.ClientPayloadError() if isinstance(error.__cause__, ContentEncodingError):
                 kind, reason = BadAnswer, "a body that cannot be decompressed"
             case _:
+                kind = ConnectionLost
                 reason = f"connection lost ({type(_origin_of(error)).__name__})"
         return kind(self.dependency, reason, status=status)
 

@@ -21,6 +21,7 @@ from aletheia.errors import (
     AletheiaError,
     BadAnswer,
     ComputeFailed,
+    ConnectionLost,
     Deferred,
     InvalidTask,
     Misconfigured,
@@ -52,7 +53,8 @@ CANNOT: Final = "provider_cannot"
 """Code of a request that fails each time while others pass."""
 
 MAX_FAILURES: Final = 2
-"""How often a request may fail with a 5xx before it is told apart from its provider."""
+"""How often a request may fail with a 5xx, or lose its connection, before it is told apart from its
+provider."""
 
 _CLIENT_ERROR: Final = 400
 _FAILED_DEPENDENCY: Final = 424
@@ -101,7 +103,7 @@ class Meter:
         reach: Callable[[], Awaitable[None]] | None = None,
         probe: Probe[SentT] | None = None,
     ) -> SentT:
-        """See `aletheia.llm.calls.Guard`; a 5xx counts once the probe has failed, too.
+        """See `aletheia.llm.calls.Guard`; what is suspicious counts once the probe has failed, too.
 
         What is raised is what the last try ended with, or what held back the next one.
         """
@@ -243,7 +245,8 @@ def is_suspicious(error: BaseException) -> bool:
     if not isinstance(error, Unavailable) or (error.retry_after_s or 0.0) > MAX_PAUSE_S:
         return False
     status = error.status or 0
-    return status >= _SERVER_ERROR or status == _FAILED_DEPENDENCY
+    is_said = status >= _SERVER_ERROR or status == _FAILED_DEPENDENCY
+    return is_said or isinstance(error, ConnectionLost)  # as by a server that falls over a text
 
 
 class Recorded:

@@ -165,7 +165,7 @@ def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
     task_type = _first(fields, _TYPE_NAMES)
     if not isinstance(task_type, str) or not task_type.strip():
         raise InvalidTask("missing_type", "the task names no type")
-    found_input = _filled(fields, _INPUT_NAMES)
+    found_input = _first(fields, _INPUT_NAMES)
     parameters = fields.get("parameters")
     content = _to_json([task_type.strip().lower(), found_input, parameters], is_canonical=True)
     try:
@@ -220,15 +220,9 @@ def _walk(value: object) -> Iterator[tuple[object, int]]:
 
 
 def _first(fields: Mapping[str, object], names: Sequence[str]) -> object:
-    for name in names:
-        if (value := fields.get(name)) is not None:
-            return value
-    return None
-
-
-def _filled(fields: Mapping[str, object], names: Sequence[str]) -> object:
     """Return the first value that is not empty, or else the first one that is there."""
-    return next((fields[name] for name in names if fields.get(name)), _first(fields, names))
+    found = [value for name in names if (value := fields.get(name)) is not None]
+    return next(filter(None, found), next(iter(found), None))
 
 
 def _is_unicode(text: str) -> bool:

@@ -71,7 +71,8 @@ class FakeOpenAI(Faults):
         refuses: texts that it calls invalid.
         refuses_quietly: texts that it refuses with `quiet_refusal`, a 400 that names none.
         too_many: status and body of the refusal of more texts than `max_inputs`.
-        cannot: by text, status and message that every request with it ends with.
+        cannot: by text, status and message that every request with it ends with; status 0 hangs
+            up.
         indexes: which vectors say their index.
         merges: whether there is one vector for all texts of a request.
         errors_are_late: whether errors come with status 200.
@@ -173,7 +174,9 @@ class FakeOpenAI(Faults):
             )
         if self.cannot.keys() & set(texts):
             status, said = next(self.cannot[text] for text in texts if text in self.cannot)
-            return refuse(status, said)
+            if not status and request.transport is not None:
+                request.transport.abort()
+            return refuse(status or 500, said)
         is_base64 = self.knows_base64 and body.get("encoding_format") == "base64"
         data = [
             {

@@ -16,6 +16,7 @@ from aletheia.errors import (
     BreakerOpen,
     BudgetExceeded,
     ComputeFailed,
+    ConnectionLost,
     InvalidTask,
     Misconfigured,
     QuotaExhausted,
@@ -333,6 +334,14 @@ async def test_a_request_that_fails_twice_while_a_probe_passes_is_the_culprit(
         assert caught.value.code == "provider_cannot"
     assert {state.failures for state in await wide.breakers.states()} <= {0}
     assert (await wide.stands())[0] == 15
+
+
+async def test_a_request_that_loses_its_connection_twice_may_be_the_culprit_and_costs(wide: Gates):
+    lost = ConnectionLost("openai", "connection lost")
+    with pytest.raises(ComputeFailed, match="connection lost"):
+        await wide.meter(PLAN, ending(lost, lost), probe=make_probe(Sent()))
+    assert {state.failures for state in await wide.breakers.states()} <= {0}
+    assert (await wide.stands())[1] >= 2 * PLAN.max_tokens.input
 
 
 async def test_no_probe_is_sent_where_others_pass_meanwhile(wide: Gates):

@@ -81,6 +81,13 @@ def test_an_empty_input_gives_way_to_a_filled_one(empty: object):
     assert only_task(entry).input == {"text": "t"}
 
 
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_empty_type_or_state_gives_way_to_a_filled_one(empty: object):
+    entry = {"id": "x", "type": empty, "task_type": "A", "state": empty, "data": {"text": "t"}}
+    assert only_task({**entry, "status": "PENDING"}).type == "a"
+    assert read({**entry, "status": "done"}).not_pending == ("x",)
+
+
 def test_an_empty_input_alone_is_the_input():
     assert only_task({"id": "x", "type": "a", "data": {}, "content": None}).input == {}
 
