@@ -185,10 +185,7 @@ class HttpClient:
         body: Body | None = None,
         secrets: tuple[str, ...] = (),
     ) -> AsyncGenerator[aiohttp.StreamReader | Answer]:
-        """Send a request and yield the body of a 2xx to read in pieces, or any other answer.
-
-        Who reads bounds bytes and time. Errors are those of `exchange`.
-        """
+        """Send a request; yield the body of a 2xx, for who reads to bound, or any other answer."""
         timeout = self._make_timeout(None)
         status: int | None = None
         try:

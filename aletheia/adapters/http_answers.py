@@ -45,10 +45,7 @@ _WEB_PAGE: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|bod
 
 
 def excerpt(body: bytes | str, *secrets: str, length: int = EXCERPT_LENGTH) -> str:
-    """Return the beginning of an answer on one line, at most `length` printable characters.
-
-    Only the first `SHOWN_BYTES` are looked at; no secret is shown, wherever it occurs.
-    """
+    """Return the beginning of an answer on one line, printable and without any of the secrets."""
     beginning = body[:SHOWN_BYTES]
     text = beginning if isinstance(beginning, str) else beginning.decode(errors="replace")
     shown = "".join(c if c.isprintable() else " " for c in text)
@@ -199,10 +196,7 @@ class Answer:
     def to_error(
         self, reason: str | None = None, exceptions: Mapping[int, ErrorKind] | None = None
     ) -> Refused | Unavailable:
-        """Build the error that this answer means; it is no success.
-
-        `reason` is what the server said, without secrets; by default the body's beginning.
-        """
+        """Build the error that this answer means; `reason` is by default the body's beginning."""
         if self.status < HTTPStatus.BAD_REQUEST:
             advice = f"; is {self.address} the address it has in the end?" if self.address else ""
             reason = f"{self.status}, which is not followed{advice}"

@@ -103,10 +103,7 @@ class Meter:
         reach: Callable[[], Awaitable[None]] | None = None,
         probe: Probe[SentT] | None = None,
     ) -> SentT:
-        """See `aletheia.llm.calls.Guard`; what is suspicious counts once the probe has failed, too.
-
-        What is raised is what the last try ended with, or what held back the next one.
-        """
+        """See `aletheia.llm.calls.Guard`; what is suspicious counts once the probe failed."""
         backoff = CallBackoff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S)
         answered, failures, suspected = self._answered[plan.provider, plan.model], 0, probe
         for tries in itertools.count(1):
@@ -231,10 +228,7 @@ class Meter:
 
 
 def is_free(error: AletheiaError) -> bool:
-    """Check whether a failed call surely cost nothing: it was not sent, or an error answered it.
-
-    A call that timed out or broke off may have been done and charged.
-    """
+    """Check whether a failed call surely cost nothing; one that broke off may have been charged."""
     if isinstance(error, Unavailable):
         return isinstance(error, Unreachable) or (error.status or 0) >= _CLIENT_ERROR
     return isinstance(error, Refused | InvalidTask | ComputeFailed | Misconfigured)

@@ -24,13 +24,10 @@ EventKind: TypeAlias = Literal["loaded", "unloaded", "evicted"]
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """The progress of a download; sizes are of all parts known so far, 0 where unknown.
-
-    `status` has the provider's words; `success` is the last.
-    """
+    """The progress of a download; sizes are of all parts known so far, 0 where unknown."""
 
     model: str
-    status: str
+    status: str  # in the provider's words; `success` is the last
     completed_bytes: int
     total_bytes: int
 
@@ -50,18 +47,14 @@ class ModelEvent:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """What is recorded about a model; `None` where it is not known.
-
-    `is_held` says that Aletheia has it in memory; a process that was killed leaves it true. Sizes
-    and `load_s` are those of the last load.
-    """
+    """What is recorded about a model; `None` where it is not known."""
 
     provider: str
     model: str
-    is_held: bool
+    is_held: bool  # in memory by Aletheia; a process that was killed leaves it true
     loads: int
     evictions: int
-    load_s: float | None
+    load_s: float | None  # of the last load, as the sizes are
     memory_bytes: int | None
     size_bytes: int | None
     last_used: datetime | None
@@ -69,22 +62,18 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """The status of a model at a provider; `None` where it is not known.
-
-    `size_bytes` is on disk, `memory_bytes` in memory, or when it was last there; `load_s` the time
-    of its last load; `detail` where it is, or why it is not there.
-    """
+    """The status of a model at a provider; `None` where it is not known."""
 
     provider: str
     model: str
     state: ModelState
-    size_bytes: int | None = None
-    memory_bytes: int | None = None
-    load_s: float | None = None
+    size_bytes: int | None = None  # on disk
+    memory_bytes: int | None = None  # now, or when it was last in memory
+    load_s: float | None = None  # of its last load
     last_used: datetime | None = None
     loads: int = 0
     evictions: int = 0
-    detail: str = ""
+    detail: str = ""  # where it is, or why it is not there
 
 
 class ModelHolder(Protocol):
@@ -97,25 +86,15 @@ class ModelHolder(Protocol):
         ...
 
     def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        """Download a model; one that broke off goes on from where it was.
-
-        `InvalidTask` (`model_not_found`), `ModelUnavailable` if it is larger than allowed.
-        """
+        """Download a model, or go on with it; `InvalidTask`, `ModelUnavailable` if too large."""
         ...
 
     async def load(self, model: str) -> None:
-        """Load a model into memory, and record what that took; nothing if it is there.
-
-        `InvalidTask` if it is not installed or embeds nothing; `ModelUnavailable` if it is too
-        large.
-        """
+        """Load an installed model and record what that took; `ModelUnavailable` if too large."""
         ...
 
     async def unload(self, model: str) -> None:
-        """Unload a model once no call uses it; nothing if it is not in memory.
-
-        `InvalidTask` if it is not installed; `Misconfigured` if another process holds it.
-        """
+        """Unload a model once no call uses it; `Misconfigured` if another process holds it."""
         ...
 
 

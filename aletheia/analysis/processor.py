@@ -23,16 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What became of the input at `index`: a result or an error.
-
-    `record` is what of the result stays in the ledger: model, provider, sizes; `usage` what it
-    used, of which `tokens` is counted.
-    """
+    """What became of the input at `index`: a result or an error."""
 
     index: int
     result: Mapping[str, Any] | None = None
-    record: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    usage: Mapping[str, Any] | None = None
+    record: Mapping[str, Any] = field(default_factory=dict[str, Any])  # what the ledger keeps of it
+    usage: Mapping[str, Any] | None = None  # of which `tokens` is counted
     error: AletheiaError | None = None
 
 

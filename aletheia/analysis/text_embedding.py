@@ -12,10 +12,7 @@ TASK_TYPE = "text_embedding"
 
 
 class TextEmbedding:
-    """Embeds texts; those of one model are computed together.
-
-    A text of more than `max_text_bytes` of UTF-8 is refused before it is tokenised.
-    """
+    """Embeds texts of at most `max_text_bytes` of UTF-8, those of one model together."""
 
     def __init__(self, embedder: Embedder, *, max_text_bytes: int) -> None:
         self._embedder = embedder

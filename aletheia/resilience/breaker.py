@@ -54,36 +54,26 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """An admitted call, whose outcome has to be recorded.
-
-    `generation` counts how often the breaker had closed before; `probe` is the lease of a probe.
-    """
+    """An admitted call, whose outcome has to be recorded."""
 
     dependency: str
-    generation: int
+    generation: int  # how often the breaker had closed before
     probe: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """The state of a breaker.
-
-    `until` is when it lets a call try, while it is open, or when the lease of a probe ends;
-    `reason` what the last failure said, empty after a success.
-    """
+    """The state of a breaker."""
 
     dependency: str
     state: State
     failures: int
-    until: datetime | None
-    reason: str
+    until: datetime | None  # when an open one lets a call try, or a probe's lease ends
+    reason: str  # what the last failure said, empty after a success
 
 
 def is_breaker_failure(error: BaseException) -> bool:
-    """Return whether an error counts against health: timeouts, lost connections and 5xx do.
-
-    Any other answer does not, nor does what never reached the dependency.
-    """
+    """Return whether an error counts against health: timeouts, lost connections and 5xx do."""
     if not isinstance(error, Unavailable):
         return False
     if error.status is None:

@@ -99,23 +99,19 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class TierUsage:
-    """The state of one limit of a provider; `limit` is `None` where nothing is limited.
+    """The state of one limit of a provider; `limit` is `None` where nothing is limited."""
 
-    `used` is above `limit` only after that was lowered; `frees_at` is when the oldest grant stops
-    counting; `refusals` counts calls that this tier refused, since ever.
-    """
-
-    used: int
+    used: int  # above `limit` only after that was lowered
     limit: int | None
-    frees_at: datetime | None
-    refusals: int
+    frees_at: datetime | None  # when the oldest grant stops counting
+    refusals: int  # calls that this tier refused, since ever
 
 
 class RateLimiter:
-    """Grants calls to providers, each with counters of its own.
+    """Grants calls to providers; `limits` and `strategy` may be replaced at any time.
 
-    `limits` (`None` grants everything and writes nothing) and `strategy` may be replaced at any
-    time. At least the `remembered` newest grants of a provider stay in memory, at 70 bytes each.
+    `None` grants everything and writes nothing. At least the `remembered` newest grants of a
+    provider stay in memory, at 70 bytes each.
     """
 
     def __init__(

@@ -40,10 +40,10 @@ class HitRate:
 
 
 class EmbeddingCache:
-    """An embedder that asks another one only for what it was not asked lately.
+    """An embedder that asks another one only for what it was not asked within `ttl_s` seconds.
 
-    A fault of the store costs the saving, never the embedding. An entry is kept for `ttl_s`
-    seconds; 0 keeps none. `variant` is whatever else the vectors depend on.
+    A fault of the store costs the saving, never the embedding. `variant` is whatever else the
+    vectors depend on.
     """
 
     def __init__(

@@ -126,11 +126,7 @@ class InputLimit:
 
 
 class InputLimits:
-    """The limits of a server's models, at most `max_inputs`, kept for a day.
-
-    They are shared through `documents`, by `server`, provider and address; `None` keeps them in
-    memory.
-    """
+    """The limits of a server's models, at most `max_inputs`, kept in `documents` for a day."""
 
     def __init__(
         self,

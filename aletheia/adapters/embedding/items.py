@@ -15,13 +15,10 @@ from aletheia.items.calibration import Embed
 
 @dataclass(frozen=True, slots=True)
 class ItemModel:
-    """What embeds items: `name` is that of the model, which its calibration goes by.
+    """What embeds items."""
 
-    `vectors` names its vectors: the model, and whatever else they depend on.
-    """
-
-    name: str
-    vectors: str
+    name: str  # of the model, which its calibration goes by
+    vectors: str  # the name of its vectors: the model, and whatever else they depend on
     embed: Embed
 
 

@@ -39,15 +39,12 @@ _NOT_ABOUT_TEXTS: Final = frozenset({401, 402, 408, 429})
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a request brought: a `(d,)` float32 vector by position, or why there is none.
+    """What a request brought: a vector by position, or why there is none."""
 
-    `tokens` is what the provider counted, or else our upper estimate; `model` is what ran.
-    """
-
-    vectors: tuple[Vector | ComputeFailed, ...]
-    tokens: int
+    vectors: tuple[Vector | ComputeFailed, ...]  # of `(d,)` float32
+    tokens: int  # as the provider counted them, or else our upper estimate
     is_estimate: bool
-    model: str
+    model: str  # in the provider's words
 
     @property
     def used(self) -> Tokens:
@@ -57,36 +54,29 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is sent of the different text `owner`: all of it, or a part of a long one.
-
-    `tokens` is an upper bound; `is_truncated` says that the end of the text is left out.
-    """
+    """What is sent of the different text `owner`: all of it, or a part of a long one."""
 
     owner: int
     text: str
-    tokens: int
-    is_truncated: bool = False
+    tokens: int  # an upper bound
+    is_truncated: bool = False  # whether the end of the text is left out
 
 
 class AnswerSheet:
-    """The answers of one `embed`, as they come in part by part.
-
-    `texts` are the different texts, in whose order parts name their owner; `refusals` counts
-    requests of several texts that were refused; `failure` is why no further one is sent.
-    """
+    """The answers of one `embed`, as they come in part by part."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         places: dict[str, list[int]] = {}
         for index, text in enumerate(texts):
             places.setdefault(text, []).append(index)
-        self.texts = list(places)
+        self.texts = list(places)  # the different ones, which parts name as their owner
         self._places = list(places.values())
         self._missing = [0] * len(places)
         self._found: list[list[tuple[Part, Vector, int]]] = [[] for _ in places]
         self._is_answered = [False] * len(places)
         self._answers: list[Embedded] = []
-        self.refusals = 0
-        self.failure: AletheiaError | None = None
+        self.refusals = 0  # of requests of several texts
+        self.failure: AletheiaError | None = None  # why no further request is sent
         self.has_success = False
 
     def expect(self, owner: int, parts: int) -> None:
@@ -166,10 +156,7 @@ def halve(text: str) -> tuple[str, str] | None:
 
 
 def read_vector(numbers: object) -> Vector:
-    """Read a vector from a JSON list of numbers, or raise `ValueError`.
-
-    `null`, as some servers write NaN, is NaN.
-    """
+    """Read a vector from a JSON list of numbers, or raise `ValueError`; `null` is NaN."""
     if not isinstance(numbers, list):
         raise ValueError("a vector that is not a list")  # noqa: TRY004 - readers raise ValueError
     try:

@@ -138,10 +138,7 @@ class RemoteEmbedder(ABC):
         return False
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
-        """See `aletheia.analysis.ports.Embedder.embed`.
-
-        What the requests in flight bring is answered even if another one fails for good.
-        """
+        """See `aletheia.analysis.ports.Embedder.embed`; requests in flight are always answered."""
         sheet, limit = AnswerSheet(texts), await self._limits.of(model)
         queue = deque(await self._open(model, sheet, limit))
         requests: set[asyncio.Task[list[list[Part]]]] = set()
@@ -347,10 +344,7 @@ def is_about_texts(error: AletheiaError) -> bool:
 
 
 def pack(tokens: Sequence[int], *, max_inputs: int, max_tokens: int) -> list[list[int]]:
-    """Distribute texts over requests, in order; a text of more than `max_tokens` has its own.
-
-    Returns indices into `tokens`, by request, ascending.
-    """
+    """Distribute texts over requests, in order, by index; one above `max_tokens` has its own."""
     groups: list[list[int]] = []
     room = -1
     for index, count in enumerate(tokens):

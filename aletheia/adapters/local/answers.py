@@ -13,10 +13,7 @@ from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 def read_vectors(
     header: Header, body: bytes, texts: int, dimensions: int
 ) -> list[Embedding | AletheiaError]:
-    """Return an embedding or a fault for each of `texts` texts, in order.
-
-    `KeyError`, `TypeError` or `ValueError` where it is no answer to such a batch, see `wire`.
-    """
+    """Return an embedding or a fault for each text, in order; `ValueError` and the like if none."""
     tokens = cast("list[int]", header["tokens"])
     if len(tokens) != texts:
         raise ValueError(f"{len(tokens)} answers for {texts} texts")

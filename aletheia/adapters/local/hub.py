@@ -21,10 +21,7 @@ FILES_UNWANTED: Final = ["onnx/*", "openvino/*", "*.bin", "*.pkl", "*.py", "*.on
 
 
 class HuggingFaceHub:
-    """The Hugging Face hub, or a mirror of it at `endpoint`; all calls block.
-
-    `HF_ENDPOINT` and the usual cache count where no other is given.
-    """
+    """The Hugging Face hub, its mirror at `endpoint`, or that of `HF_ENDPOINT`; all calls block."""
 
     def __init__(self, *, endpoint: str | None = None, cache_dir: Path | None = None) -> None:
         self._endpoint, self._cache_dir = endpoint, cache_dir
@@ -67,10 +64,7 @@ class HuggingFaceHub:
             raise OSError(f"{type(error).__name__}: {error}") from error
 
     def size_of(self, model: str) -> int:
-        """Return the size of the files that would be downloaded, bytes.
-
-        `InvalidTask` (`model_not_found`); `OSError` if it is not known.
-        """
+        """Return the bytes that would be downloaded; `InvalidTask` or `OSError` if not known."""
         hub = importlib.import_module("huggingface_hub")
         errors = importlib.import_module("huggingface_hub.errors")
         try:

@@ -22,16 +22,12 @@ needs one or two transactions for a group, whatever its size."""
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that is ready to embed.
-
-    `kernels` are those of `unpadded` and `packed` that are in use; `load_s` is the time that the
-    first process took to load it, without the import of libraries.
-    """
+    """A model that is ready to embed."""
 
     files: ModelFiles
     dimensions: int
-    kernels: tuple[str, ...]
-    load_s: float
+    kernels: tuple[str, ...]  # those of `unpadded` and `packed` that are in use
+    load_s: float  # in the first process, without the import of libraries
 
 
 @dataclass(slots=True, eq=False)

@@ -25,8 +25,7 @@ Undo: TypeAlias = Callable[[], None]
 class PackedLinear(nn.Module):
     """A linear layer whose weights are laid out once for oneDNN's matrix kernels.
 
-    PyTorch multiplies float32 matrices with MKL, which leaves half of some processors unused. With
-    `with_gelu` it also applies the activation that follows.
+    PyTorch takes MKL's, which leave half of some processors unused.
     """
 
     def __init__(self, linear: nn.Linear, *, with_gelu: bool = False) -> None:

@@ -26,10 +26,7 @@ Note: TypeAlias = Callable[[ModelEvent], Awaitable[None]]
 
 
 class Lifecycle:
-    """The states of an embedder's models, and the calls that use them.
-
-    `count` processes load a model each; `wake` is called when there may be new work for one.
-    """
+    """The states of an embedder's models in `count` processes, and the calls that use them."""
 
     def __init__(
         self,
@@ -79,10 +76,7 @@ class Lifecycle:
         return any(job.model is model for job in self.jobs)
 
     async def enter(self, model: ModelState) -> Place:
-        """Find a model and wait for its place in memory, which the caller leaves.
-
-        `ModelUnavailable` if it cannot be found, or is larger than the bound on memory.
-        """
+        """Find a model and wait for its place in memory, or raise `ModelUnavailable`."""
         await self._locate(model)
         return await self.memory.enter(model.name, self._cost(model))
 

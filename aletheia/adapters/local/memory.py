@@ -11,16 +11,12 @@ from aletheia.errors import ModelUnavailable
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """The place of a model in memory.
-
-    `size_bytes` is what it takes in all processes together, `users` the calls under way that need
-    it, `used_at` the Unix time of its last use, seconds.
-    """
+    """The place of a model in memory."""
 
     model: str
-    size_bytes: int
-    users: int = 0
-    used_at: float = 0.0
+    size_bytes: int  # in all processes together
+    users: int = 0  # calls under way that need it
+    used_at: float = 0.0  # Unix time, seconds
     is_leaving: bool = False
 
 
@@ -59,10 +55,7 @@ class ModelMemory:
         return place is not None and not place.is_leaving
 
     async def enter(self, model: str, size_bytes: int) -> Place:
-        """Wait for the place of a model of this size in all processes; the caller `leave`s it.
-
-        `ModelUnavailable` if alone it is larger than the bound, or the memory is closed.
-        """
+        """Wait for a model's place, which the caller `leave`s, or raise `ModelUnavailable`."""
         self.check(model, size_bytes)
         async with self._turn:
             while True:

@@ -203,10 +203,7 @@ class LocalModel:
         }
 
     def _unpadded_features(self, windows: Sequence[Window]) -> dict[str, Any]:
-        """Prepare windows as one sequence, in which positions start again with each window.
-
-        What fills it up is one more window, whose vector comes last.
-        """
+        """Prepare windows as one sequence, which one more window fills up."""
         rows = [window.ids for window in windows]
         if rest := -sum(map(len, rows)) % TOKENS_ROUNDED_TO:
             rows.append([self._filler] * rest)

@@ -47,10 +47,7 @@ Found: TypeAlias = tuple[ModelFiles, int] | ModelUnavailable
 
 
 def start_search(find: Find, model: str) -> "asyncio.Future[Found]":
-    """Look for a model in a thread that does not keep the interpreter from ending.
-
-    The future never gets an exception.
-    """
+    """Look for a model in a thread that keeps nobody from ending; the future never fails."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Found] = loop.create_future()
 
@@ -112,10 +109,7 @@ class ModelSources:
         )
 
     def find(self, model: str, *, may_download: bool = True) -> ModelFiles:
-        """Find the files of a model by its full name; blocking, and a download may take long.
-
-        `ModelUnavailable` if no source has it, or one has it in a form that is refused.
-        """
+        """Find a model's files by its full name, or raise `ModelUnavailable`; may take long."""
         if full_name(model) != model:
             raise ModelUnavailable(model, "it is not a full name")
         sources = [self._from_operator, self._from_cache, self._from_package]
@@ -195,10 +189,7 @@ def _hash(weights: Path) -> str | None:
 
 
 def fault_of(directory: Path) -> str | None:
-    """Return why a directory cannot be loaded as a model; `None` if nothing speaks against it.
-
-    Weights in pickles, code of its own and modules outside the directory are refused.
-    """
+    """Return why a directory is refused: pickles, code of its own, modules outside; or `None`."""
     modules = directory / "modules.json"
     if not modules.is_file():
         if not (directory / "config.json").is_file():

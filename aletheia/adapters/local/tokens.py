@@ -21,10 +21,7 @@ class Window:
 
 
 class WindowTokenizer:
-    """Turns texts, each behind the `prompt`, into token ids.
-
-    `is_fast` is whether the tokenizer can tell where in the text a token stands.
-    """
+    """Turns texts, each behind the `prompt`, into token ids; a fast one knows their offsets."""
 
     def __init__(self, tokenizer: Any, *, prompt: str, max_tokens: int | None) -> None:
         self._tokenizer = tokenizer

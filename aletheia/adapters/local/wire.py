@@ -72,10 +72,7 @@ def _read_exactly(descriptor: int, wanted: int) -> bytes | None:
 
 
 def serve(requests: int, answers: int, answer: Callable[[Header, bytes], bytes]) -> NoReturn:
-    """Answer requests from one descriptor on another; the whole process ends with their stream.
-
-    `answer` returns the frame that answers a request, in the thread of the caller.
-    """
+    """Answer requests from one descriptor on another, until the whole process ends with them."""
     waiting: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
 
     def receive() -> None:

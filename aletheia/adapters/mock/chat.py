@@ -179,10 +179,7 @@ def _choices(*seed: object) -> Random:
 
 
 def find_subjects(name: str, description: str) -> list[str]:
-    """Find at most 16 subjects of a department in its own words, those of the description first.
-
-    A subject is a run of words between stop words, verbs and punctuation.
-    """
+    """Find up to 16 subjects, words between stop words, those of the description first."""
     found: dict[str, str] = {}
     for text in (description, name):
         run: list[str] = []

@@ -16,10 +16,7 @@ GROUP: Final = 64
 
 
 class MockEmbedder:
-    """Turns a hash of model and text into a unit vector, the same on every platform.
-
-    Any two texts, like or unlike, are about orthogonal. Tokens are words.
-    """
+    """Turns a hash of model and text into a unit vector; any two are about orthogonal."""
 
     provider: str = "mock"
     is_mock: bool = True
@@ -52,10 +49,7 @@ class MockEmbedder:
 
 
 def mock_vector(model: str, text: str, dimensions: int) -> NDArray[np.float32]:
-    """Hash model and text into a unit vector, `(dimensions,)` float32.
-
-    Whole numbers are summed before the one square root, so that no platform rounds differently.
-    """
+    """Hash model and text into a unit vector, `(dimensions,)` float32, alike on all platforms."""
     seed = f"{len(model)}:{model}{text}".encode("utf-8", "surrogatepass")
     digest = hashlib.shake_256(seed).digest(2 * dimensions)
     # Odd numbers, so that no vector is zero.

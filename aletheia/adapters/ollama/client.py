@@ -53,10 +53,7 @@ UNLOAD_LOOK_S: Final = 0.05
 
 
 class OllamaClient:
-    """An Ollama server at one address. Nothing is retried here.
-
-    `timeout_s` bounds one request, loading its model included; `pull_timeout_s` a download.
-    """
+    """An Ollama server at one address. Nothing is retried here; loading is part of a request."""
 
     stall_s: float = 60.0  # how long a download may bring nothing
     max_answer_bytes = MAX_ANSWER_BYTES
@@ -137,11 +134,7 @@ class OllamaClient:
     async def load(
         self, model: str, *, keep_alive_s: float | None = None
     ) -> tuple[ServerModel, float]:
-        """Load a model by a request without texts; return it and the seconds taken.
-
-        The model stays for `keep_alive_s` after each use; `BadAnswer` if it is not listed as
-        loaded.
-        """
+        """Load a model by a request without texts; return it and the seconds taken."""
         started = time.monotonic()
         await self.embed(model, [], keep_alive_s=keep_alive_s)
         load_s = time.monotonic() - started
@@ -175,10 +168,7 @@ class OllamaClient:
         return next((each for each in await self.loaded() if model_key(each.name) == wanted), None)
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        """Download a model, and yield progress; one that broke off goes on.
-
-        `InvalidTask` if there is none; `Unavailable` if it stalls, breaks off, or takes too long.
-        """
+        """Download a model, or go on with it; `InvalidTask` if there is none, or `Unavailable`."""
         pull = Pull(model)
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._pull_timeout_s

@@ -96,10 +96,7 @@ class OllamaEmbedder(RemoteEmbedder):
         return name
 
     async def pull_missing(self) -> AsyncGenerator[PullProgress]:
-        """Download the supported models that the server lacks, one after another.
-
-        `InvalidTask` if one of them does not exist; the others are there then.
-        """
+        """Download the supported models that the server lacks; at the end `InvalidTask` for one."""
         installed = {short_name(model.name).lower() for model in await self._client.installed()}
         unknown: InvalidTask | None = None
         for key, model in self._supported.items():

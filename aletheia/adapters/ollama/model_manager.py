@@ -35,8 +35,7 @@ class OllamaModelManager:
     """The models of an Ollama server, and the `supported_models` it should have.
 
     Only models that Aletheia loaded count against `memory_max_bytes` (0: no bound) and are unloaded
-    to make room; they stay for `keep_alive_s` after each use. Calls for embeddings load models,
-    too, without asking here.
+    to make room. Calls for embeddings load models, too, without asking here.
     """
 
     provider: str = OLLAMA

@@ -33,10 +33,7 @@ class Pull:
         return f"{shown}, {completed:,} of {total:,} bytes complete,"
 
     async def read_next(self, content: aiohttp.StreamReader) -> PullProgress | None:
-        """Read the next line of the stream; `None` if it says nothing new.
-
-        `InvalidTask` if there is no such model; `Unavailable` if the download failed or ended.
-        """
+        """Read the next line, `None` for nothing new; `InvalidTask` without such a model."""
         try:
             line = await content.readline()
             if not line:

@@ -73,10 +73,7 @@ log = logging.getLogger(__name__)
 
 
 class OpenAIBatches(OpenAIEmbedder):
-    """The embedder's client, put to use for batches; a request of a batch holds one text.
-
-    All but deleting files passes the `breakers` of the provider.
-    """
+    """The embedder's client for batches of one text a request, behind the `breakers`."""
 
     max_lines = MAX_REQUESTS
     max_bytes = MAX_INPUT_BYTES

@@ -47,10 +47,7 @@ Load: TypeAlias = Callable[[str], Encoding]
 
 
 class TokenTables:
-    """The encodings of OpenAI's models, each fetched once, in a thread of its own.
-
-    The first call waits `wait_s` for one; what comes later is used from then on.
-    """
+    """The encodings of OpenAI's models; the first call waits `wait_s` for one, others do not."""
 
     def __init__(self, load: Load = tiktoken.get_encoding, *, wait_s: float = WAIT_S) -> None:
         self._load, self._wait_s = load, wait_s
@@ -108,10 +105,7 @@ def count_bytes(text: str) -> int:
 
 
 def split_text(encoding: Encoding, text: str, max_tokens: int) -> list[tuple[str, int]]:
-    """Cut a text into windows of at most `max_tokens` tokens, between words where possible.
-
-    Returns windows in order, each with its number of tokens; a short text whole.
-    """
+    """Cut a text, between words if possible, into windows and the tokens of each."""
     tokens = encoding.encode_ordinary(text)
     if len(tokens) <= max_tokens:
         return [(text, len(tokens))]

@@ -67,19 +67,15 @@ _VERSION: Final = re.compile(r"/v\d")
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """What an API says when it does not do what it is asked.
+    """What an API says when it does not do what it is asked."""
 
-    `status` is that of HTTP; of an error that `is_late`, behind a 200, what it would have been, or
-    502. `kind` is the API's type of it, `param` the property that is wrong.
-    """
-
-    status: int
+    status: int  # of HTTP; of a late one what it would have been, or 502
     message: str
     code: str = ""
-    kind: str = ""
-    param: str = ""
+    kind: str = ""  # the API's type of it
+    param: str = ""  # the property that is wrong
     wait_s: float | None = None
-    is_late: bool = False
+    is_late: bool = False  # whether it came behind a 200
 
     @property
     def is_about_request(self) -> bool:
