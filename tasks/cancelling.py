@@ -25,10 +25,7 @@ WATCH_EVERY_S: Final = 0.5
 """Between two reads of the run's own state, seconds; a read takes about 5 ms of processor time."""
 
 RUNNER_WITHIN_S: Final = 3.0
-"""How long a run that has stopped its work waits for the runner to hear of the cancellation.
-
-The runner runs the hooks of the flow, unless the process has ended before.
-"""
+"""How long a run that has stopped waits for the runner, which runs the hooks of its flow."""
 
 
 class RunCancelled(Abort):
@@ -43,13 +40,10 @@ class RunCancelled(Abort):
 async def heard(
     on_look: Callable[[bool], None] | None = None, every_s: float = WATCH_EVERY_S
 ) -> AsyncGenerator[None]:
-    """End the block when its run is cancelled or its process is terminated.
-
-    To be entered by the main task of the run, around all that has to be given back.
+    """End the block, of the main task, when its run is cancelled or its process is terminated.
 
     `on_look`: called with every state that is read: whether the run is paused or suspended, which
-    by itself stops it only at its next step. `every_s`: between two reads of the run's own state,
-    seconds.
+    by itself stops it only at its next step. `every_s`: between two reads, seconds.
 
     Raises:
         RunCancelled: the run was cancelled.

@@ -14,10 +14,7 @@ from tasks.session import open_session
 
 @dataclass(frozen=True, slots=True)
 class UndoneItem:
-    """An item that was dropped and is now saved.
-
-    `undone_at`: when, in UTC.
-    """
+    """An item that was dropped and is now saved."""
 
     decision_id: str
     item_id: str
@@ -25,7 +22,7 @@ class UndoneItem:
     department: str
     content: str
     undone_by: str
-    undone_at: datetime
+    undone_at: datetime  # UTC
 
     def describe(self) -> str:
         """Return in a sentence where the item is now."""
@@ -34,9 +31,7 @@ class UndoneItem:
 
 @task(name="undo_decision", task_run_name="undo-{decision_id}", **STEP)
 async def undo_decision(project_id: str, decision_id: str, user_id: str) -> UndoneItem:
-    """Save an item that was dropped, and record that it and its match are distinct.
-
-    It is announced to the Brain, which gets it with the next delivery.
+    """Save an item that was dropped, announce it, and record that its match is distinct.
 
     Raises:
         UndoRefused: see `ProjectDecisions.undo`.

@@ -1,8 +1,6 @@
-"""The event loop that runs work on: libuv's, which takes less of the processor than asyncio's.
+"""The event loop that runs work on: libuv's, whose main task a SIGTERM cancels.
 
-A SIGTERM cancels the main task of such a loop, as Python's own SIGINT does. Prefect's handler
-raises wherever the signal finds the process: in a callback of the loop, in a task that nobody
-awaits or in a finaliser, and then the run goes on.
+Prefect's own handler raises wherever the signal finds the process, and then the run may go on.
 """
 
 import asyncio

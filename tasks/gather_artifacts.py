@@ -13,14 +13,9 @@ from tasks.evaluation_artifacts import escape
 
 NO_DEPARTMENT: Final = "No department takes part in gathering"
 
-MAX_ROWS: Final = 200
-"""Duplicates in a table."""
-
+MAX_ROWS: Final = 200  # duplicates in a table
 MAX_WARNINGS: Final = 50
-"""Warnings on a page."""
-
-MAX_ITEM_CHARS: Final = 200
-"""Of an item in a table."""
+MAX_ITEM_CHARS: Final = 200  # of an item in a table
 
 
 async def show_gather_report(run: Run, report: GatherReport) -> None:

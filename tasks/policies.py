@@ -1,8 +1,4 @@
-"""How tasks behave towards Prefect, as one typed table.
-
-No task caches or keeps its result: what a resumed run needs is in the store, and a cached answer
-would be that of an earlier page or of before a pause.
-"""
+"""How tasks behave towards Prefect: none caches or keeps its result."""
 
 from dataclasses import dataclass
 from typing import TypedDict

@@ -37,12 +37,7 @@ class PrefectEvents:
         await self._stack.aclose()
 
     async def send(self, address: str, event: SavedEvent) -> None:
-        """Send one event.
-
-        Raises:
-            Unavailable: the server is out of reach, or does not accept events for now.
-            Refused: it will never accept this event.
-        """
+        """Send one event; see `EventSink`."""
         await self.send_all(address, [event])
 
     async def send_all(self, address: str, events: Sequence[SavedEvent]) -> None:

@@ -6,7 +6,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 from pydantic import BaseModel, ConfigDict
 
-from aletheia.brain.reconciliation import EXAMPLES, Differences, Kind, Reconciled, Reconciler
+from aletheia.brain.reconciliation import EXAMPLES, Differences, Kind, Reconciler
 from aletheia.errors import AletheiaError
 from aletheia.gather.catalogue import RunCatalogue
 from aletheia.gather.run_records import RUNS
@@ -28,10 +28,7 @@ _CELL: dict[Kind, str] = {
 
 
 class ProjectOutcome(BaseModel):
-    """The outcome of a project.
-
-    `error`: why it was not reconciled, or not completely; empty if it was.
-    """
+    """The outcome of a project."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,22 +43,16 @@ class ProjectOutcome(BaseModel):
     failed: dict[str, str] = {}
     is_new_model: bool = False
     evaluations: int = 0
-    error: str = ""
+    error: str = ""  # why it was not reconciled, or not completely
 
     @property
     def shows_new_model(self) -> bool:
-        """Whether vectors were dropped with an earlier model, now or in an interrupted run.
-
-        Nothing else drops vectors, so those of every project are gone.
-        """
+        """Whether every project's vectors were dropped with an earlier model."""
         return self.is_new_model or bool(self.before.get(Kind.WITHOUT_VECTOR))
 
 
 class ReconcileReport(BaseModel):
-    """The result of a reconciliation.
-
-    `projects`: the outcome of each.
-    """
+    """The result of a reconciliation."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -88,7 +79,7 @@ async def list_projects(project_id: str | None) -> list[str]:
 async def list_other_projects(outcomes: Sequence[ProjectOutcome]) -> list[str]:
     """List the projects that lack vectors since the Brain changed to another model."""
     done = {outcome.project_id for outcome in outcomes}
-    others = [project_id for project_id in await _list_all() if project_id not in done]
+    others = sorted(set(await _list_all()) - done)
     if others:
         get_run_logger().warning(
             "the embedding model has changed: %d other projects are indexed anew, too", len(others)
@@ -111,15 +102,30 @@ async def reconcile_project(project_id: str) -> ProjectOutcome:
         is_new_model = await reconciler.adopt_model(model)
         items = await get_brain_items(project_id)
         done = await reconciler.reconcile(project_id, items)
-        evaluations = await store.find(EVALUATIONS, {"project_id": project_id})
-        kept = await reconciler.save_evaluations(project_id, evaluations)
+        stored = await store.find(EVALUATIONS, {"project_id": project_id})
+        evaluations = await reconciler.save_evaluations(project_id, stored)
         await reconciler.deliver_waiting(project_id, items)
+        before = done.before
+        return ProjectOutcome(
+            project_id=project_id,
+            is_compared=before is not None,
+            in_store=0 if before is None else before.in_store,
+            before=_count(before),
+            after=_count(done.after),
+            examples={}
+            if before is None
+            else {kind: tuple(ids[:EXAMPLES]) for kind, ids in before.ids.items() if ids},
+            upserted=done.upserted,
+            deleted=done.deleted,
+            failed={refused.id: refused.code for refused in done.failed},
+            is_new_model=is_new_model,
+            evaluations=evaluations,
+        )
     except AletheiaError as error:
         get_run_logger().error("%s is not reconciled: %s", project_id, error)
         return ProjectOutcome(project_id=project_id, is_new_model=is_new_model, error=str(error))
     finally:
         await close_content(project_id)
-    return _outcome(done, kept, is_new_model=is_new_model)
 
 
 @task(name="show_differences", task_run_name="show", **STEP)
@@ -152,25 +158,6 @@ async def show_differences(outcomes: Sequence[ProjectOutcome]) -> ReconcileRepor
     )
 
 
-def _outcome(done: Reconciled, evaluations: int, *, is_new_model: bool) -> ProjectOutcome:
-    before = done.before
-    return ProjectOutcome(
-        project_id=done.project_id,
-        is_compared=before is not None,
-        in_store=0 if before is None else before.in_store,
-        before=_count(before),
-        after=_count(done.after),
-        examples={}
-        if before is None
-        else {kind: tuple(ids[:EXAMPLES]) for kind, ids in before.ids.items() if ids},
-        upserted=done.upserted,
-        deleted=done.deleted,
-        failed={refused.id: refused.code for refused in done.failed},
-        is_new_model=is_new_model,
-        evaluations=evaluations,
-    )
-
-
 def _count(found: Differences | None) -> dict[str, int]:
     return {} if found is None else {str(kind): len(ids) for kind, ids in found.ids.items() if ids}
 
@@ -178,14 +165,9 @@ def _count(found: Differences | None) -> dict[str, int]:
 def _rows(outcome: ProjectOutcome) -> list[dict[str, str | int]]:
     """Return the rows of a project in the table."""
 
-    def row(what: str, before: int | str, after: int | str, examples: str) -> dict[str, str | int]:
-        return {
-            "project": outcome.project_id,
-            "what": what,
-            "before": before,
-            "after": after,
-            "examples": examples,
-        }
+    def row(*cells: int | str) -> dict[str, str | int]:
+        columns = ("project", "what", "before", "after", "examples")
+        return dict(zip(columns, (outcome.project_id, *cells), strict=True))
 
     if outcome.error:
         return [row("failed", "", "", outcome.error)]

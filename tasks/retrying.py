@@ -19,10 +19,7 @@ MAX_RETRY_S: Final = 600.0
 
 
 async def plan_retry(error: Exception) -> None:
-    """Set in Prefect whether another attempt follows, and after how long.
-
-    To be called before the error leaves the flow.
-    """
+    """Set in Prefect, before an error leaves the flow, whether and when another attempt follows."""
     policy = FlowRunPolicy(retries=0)
     if isinstance(error, AletheiaError) and error.retryable:
         backoff = Backoff(GatherSettings().gather_retry_base_seconds, MAX_RETRY_S, jitter=1)

@@ -52,10 +52,7 @@ async def start_run(
 
 
 def complete(result: ResultT, message: str) -> ResultT:
-    """Return what a flow returns to end with a result and a message in its state.
-
-    Prefect takes the state, and hands the result in it to whoever called the flow.
-    """
+    """Return what a flow returns to end with a result and a message in its state."""
     return cast("ResultT", Completed(message=message, data=result))
 
 

@@ -1,7 +1,6 @@
 """What stays open while a run works: its settings and its clients.
 
-One session a run, opened in the outermost context of its flow and closed with it. A task asks
-`tasks.clients` for what it needs; a client is never an argument or a result of a task.
+One session a run, opened in the outermost context of its flow (docs/decisions/0011-session.md).
 """
 
 import asyncio
@@ -59,11 +58,7 @@ SharedT = TypeVar("SharedT")
 
 
 class RunSettings:
-    """The settings of a run; each area is read once, when it is first asked for.
-
-    Raises:
-        ValidationError: on access to an area that is set to something impossible.
-    """
+    """The settings of a run; each area is read, and checked, when it is first asked for."""
 
     breakers = cached_property(lambda _: BreakerSettings())
     budgets = cached_property(lambda _: BudgetSettings())
@@ -115,18 +110,11 @@ class Clients:
         return client
 
     def share(self, shared: object, *key: Hashable) -> None:
-        """Hand something that a flow has opened, such as its shift, to the tasks of the flow.
-
-        `shared`: what tasks find by its type and key. `key`: what it belongs to, such as the run.
-        """
+        """Hand what a flow has opened to its tasks, which find it by its type and key."""
         self._built[(type(shared), *key)] = shared
 
     def find(self, shared_type: type[SharedT], *key: Hashable) -> SharedT:
-        """Return what the flow shares.
-
-        Raises:
-            RuntimeError: it shares nothing of this type and key.
-        """
+        """Return what the flow shares. Raises `RuntimeError`: nothing of this type and key."""
         shared = self._built.get((shared_type, *key))
         if shared is None:
             raise RuntimeError(f"the flow has opened no {shared_type.__name__} for {key!r}")
@@ -146,14 +134,10 @@ class Clients:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What one run works with.
+    """What one run works with."""
 
-    `run_id`: the flow run, which pays for what its clients use; `None` outside of runs. `patience`:
-    how the store is waited for; `None` where it is not.
-    """
-
-    run_id: str | None
-    patience: Patience | None = None
+    run_id: str | None  # the flow run, which pays for what its clients use; `None` outside of runs
+    patience: Patience | None = None  # how the store is waited for; `None` where it is not
     settings: RunSettings = field(default_factory=RunSettings)
     clients: Clients = field(default_factory=Clients)
 
@@ -165,11 +149,7 @@ _current: Final = ContextVar[Session]("session")
 async def open_session(
     run_id: str | None = None, *, patience: Patience | None = None
 ) -> AsyncGenerator[Session]:
-    """Open the session of a run, or of a command that works outside of runs.
-
-    Raises:
-        RuntimeError: a session is open here.
-    """
+    """Open the session of a run, or of a command. Raises `RuntimeError`: one is open here."""
     if _current.get(None) is not None:
         raise RuntimeError("a session is open here: a run has one")
     session = Session(run_id or flow_run.id, patience)

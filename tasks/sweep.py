@@ -1,8 +1,4 @@
-"""The parts of a sweep: work that no run has done (SPEC §4, §7).
-
-Each part first checks whether there is anything to do. To add one, write a function that counts
-what it does, and add it to `PARTS`.
-"""
+"""The parts of a sweep: work that no run has done (SPEC §4, §7)."""
 
 import asyncio
 import contextlib
@@ -47,16 +43,13 @@ Act: TypeAlias = Callable[[Counter[str]], Awaitable[None]]
 
 
 class PartOutcome(BaseModel):
-    """The outcome of a part.
-
-    `error`: why it failed; empty if it did not.
-    """
+    """The outcome of a part."""
 
     model_config = ConfigDict(frozen=True)
 
     part: str
     done: dict[str, int]
-    error: str = ""
+    error: str = ""  # why it failed
 
 
 class SweepReport(BaseModel):
@@ -95,11 +88,7 @@ async def sweep_part(name: str) -> PartOutcome:
 
 @task(name="close_sweep", task_run_name="close", **STEP)
 async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
-    """Save a table of what was done, and fail if a part failed.
-
-    Raises:
-        SweepFailed: a part failed.
-    """
+    """Save a table of what was done. Raises `SweepFailed`: a part failed."""
     rows: list[dict[str, str | int]] = []
     for outcome in outcomes:
         part, error = outcome.part, outcome.error
@@ -125,10 +114,7 @@ async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
 
 
 async def start_lost_evaluations(done: Counter[str]) -> None:
-    """Start evaluations that were requested and never got a run, of all projects.
-
-    Where one cannot be started, those after it of the same project wait; other projects continue.
-    """
+    """Start evaluations that never got a run; after a failure the project's others wait."""
     before = datetime.now(UTC) - timedelta(seconds=LOST_AFTER_S)
     failures: dict[str, AletheiaError] = {}
     for request in await list_lost_requests(await get_store(), before=before):
@@ -145,10 +131,7 @@ async def start_lost_evaluations(done: Counter[str]) -> None:
 
 
 async def close_cancelled(done: Counter[str]) -> None:
-    """Close cancelled gather runs whose process did not close them, and emit the ends of others.
-
-    Those others are closed, but their process ended before it had emitted that.
-    """
+    """Close cancelled runs, and emit the ends of closed ones, that their process left behind."""
     done["cancelled runs closed"] += len(await close_cancelled_runs())
     done["ends of runs sent"] += len(await emit_ended_runs())
 
@@ -169,10 +152,7 @@ async def feed_webhooks(done: Counter[str]) -> None:
 
 
 async def deliver_to_brain(done: Counter[str]) -> None:
-    """Deliver to the Brain what was saved while it was unavailable; if it still is, that waits.
-
-    A project whose items cannot be read waits, too; the others are delivered.
-    """
+    """Deliver to the Brain what waits for it, project by project; what cannot be sent waits on."""
     outbox = await get_outbox()
     access = None
     failures: list[AletheiaError] = []

@@ -66,9 +66,7 @@ class _Iteration:
 
 
 class Attempt:
-    """An attempt at a run.
-
-    The steps of an iteration are taken in the order of the methods.
+    """An attempt at a run, whose steps are taken in the order of the methods.
 
     `emitter`: adds the events that the run implies to the log; `None` adds none.
     """

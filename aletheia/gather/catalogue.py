@@ -10,14 +10,11 @@ from aletheia.gather.run_records import RUNS
 from aletheia.items.departments import Department
 
 CACHED_FOR_S: Final = 10.0
-"""How long the departments of a project are cached, seconds."""
+"""How long the departments of a project are cached, seconds, unless one is unknown."""
 
 
 class RunCatalogue:
-    """Finds a department among those that the project's newest gather run froze; a `Catalogue`.
-
-    Departments are not read again for `CACHED_FOR_S`, unless one is unknown.
-    """
+    """Finds a department among those that the project's newest gather run froze; a `Catalogue`."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents

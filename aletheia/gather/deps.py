@@ -39,4 +39,4 @@ class GatherDeps:
     language_of: LanguageGuess | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)  # the time, in UTC
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep  # waits for some seconds
-    grace_s: float = GRACE_S  # see `GRACE_S`
+    grace_s: float = GRACE_S

@@ -1,8 +1,4 @@
-"""The events that a run's progress implies, in their order (SPEC §4, Events).
-
-Events are derived from stored progress. After a crash the resumed run emits all of them again, and
-the log, which knows each event by its key, adds those that are missing.
-"""
+"""The events that a run's stored progress implies, in their order (SPEC §4, Events)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,15 +20,11 @@ from aletheia.gather.progress import DepartmentProgress, GatherReport, StopReaso
 
 @dataclass(frozen=True, slots=True)
 class ImpliedEvent:
-    """An event and what its key is made of.
-
-    `department_id`: the application's id of its department; empty if it is about the run.
-    `iteration`: of a `deduplicating`, from 1; 0 for all others.
-    """
+    """An event and what its key is made of."""
 
     event: Event
-    department_id: str = ""
-    iteration: int = 0
+    department_id: str = ""  # the application's; empty if it is about the run
+    iteration: int = 0  # of a `deduplicating`, from 1
 
 
 class EventEmitter:
@@ -56,13 +48,13 @@ class EventEmitter:
 
     async def emit(self, run: Run) -> int:
         """Add the events implied since the last call, all of them at first; return how many."""
-        before, implied = self._emitted, list_events(run, self._default_model, mock=self._mock)
-        for event in implied[before:]:
+        implied = list_events(run, self._default_model, mock=self._mock)[self._emitted :]
+        for event in implied:
             await self._append(run, event)
             self._emitted += 1
-        if self._emitted > before:
+        if implied:
             self._notify()
-        return self._emitted - before
+        return len(implied)
 
     async def emit_one(self, run: Run, implied: ImpliedEvent) -> None:
         """Add one event, unless it is there."""

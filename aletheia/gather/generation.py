@@ -1,8 +1,4 @@
-"""Generating a batch of items with a model, and repairing its answers (SPEC §4, Generation).
-
-Every answer is saved before it is read, and a saved answer is read instead of asking again, so that
-a generation repeated after a crash pays for no answer twice.
-"""
+"""Generating a batch of items with a model, and repairing its answers (SPEC §4, Generation)."""
 
 import json
 import logging
@@ -85,10 +81,7 @@ async def generate_items(
     plan: GenerationPlan,
     language_of: LanguageGuess | None = None,
 ) -> Batch:
-    """Generate a batch of 5 to 10 items.
-
-    An answer with fewer than 5 valid items is repaired in at most two further rounds, each of
-    which quotes the last fault and asks only for the missing items. A refusal is not repaired.
+    """Generate a batch of 5 to 10 items, in up to `1 + MAX_REPAIRS` rounds, each paid for once.
 
     `number`: of the batch, from 1, among all of this department's. `language_of`: guesses the
     language of an item; `None` accepts every language.

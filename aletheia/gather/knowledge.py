@@ -1,8 +1,4 @@
-"""What a gather run reads from the Brain and sends to it.
-
-The run never waits for the Brain for long and never fails because of it: a prompt goes without
-what the Brain knows, and what is saved waits in the outbox.
-"""
+"""What a gather run reads from the Brain, without ever failing for it, and sends to it."""
 
 import asyncio
 import logging
@@ -38,10 +34,7 @@ _MAX_QUERY_TOKENS: Final = 500
 
 
 class Knowledge:
-    """The Brain of one run; a `GatherBrain`.
-
-    `wait_s`: longest wait for the Brain, seconds.
-    """
+    """The Brain of one run; a `GatherBrain`."""
 
     def __init__(
         self,

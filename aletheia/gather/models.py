@@ -11,15 +11,12 @@ from aletheia.llm.quoting import Excerpt
 
 @dataclass(frozen=True, slots=True)
 class RunOrder:
-    """What a run is started with.
-
-    `project_id`: `[A-Za-z0-9_-]{1,48}`. `max_iterations`: of the whole run, 0 to `MAX_ITERATIONS`.
-    """
+    """What a run is started with."""
 
     run_id: str
-    project_id: str
+    project_id: str  # `[A-Za-z0-9_-]{1,48}`
     user_id: str
-    max_iterations: int = 50
+    max_iterations: int = 50  # of the whole run, 0 to `MAX_ITERATIONS`
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class PromptContext:
-    """What a prompt may quote; each list most important first.
-
-    `brain`: what else the Brain knows.
-    """
+    """What a prompt may quote; each list most important first."""
 
     existing: Sequence[Excerpt] = ()
     gaps: Sequence[Excerpt] = ()

@@ -13,18 +13,12 @@ from aletheia.gather.progress import MAX_ITERATIONS, RunProgress, StopReason
 class Overrides:
     """Limits of a run that an operator has changed; every iteration reads them.
 
-    A department that was announced as complete stays so. Further iterations are for the
-    departments to come, those among them for which none were left.
-
-    `max_iterations`: of the whole run, 1 to `MAX_ITERATIONS`; `None` leaves it. `thresholds`:
-    quality, 0 to 100, by a department's slug.
-
     Raises:
         InvalidTask: `invalid_override`; one is out of its range.
     """
 
-    max_iterations: int | None = None
-    thresholds: Mapping[str, float] = field(default_factory=dict[str, float])
+    max_iterations: int | None = None  # of the whole run, 1 to `MAX_ITERATIONS`; `None` leaves it
+    thresholds: Mapping[str, float] = field(default_factory=dict[str, float])  # 0 to 100, by slug
 
     def __post_init__(self) -> None:
         if self.max_iterations is not None and self.max_iterations < 1:

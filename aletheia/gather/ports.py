@@ -43,10 +43,7 @@ class GatherBrain(Protocol):
         ...
 
     async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
-        """Store durably that items are about to be saved and are to be indexed.
-
-        `key`: of the iteration; a second time changes nothing.
-        """
+        """Store durably, once for an iteration's `key`, that items are to be indexed."""
         ...
 
     def index(self) -> None:
@@ -56,17 +53,11 @@ class GatherBrain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """How good a department is.
+    """How good a department is."""
 
-    Attributes:
-        score: 0 to 100.
-        details: what it rests on, as JSON.
-        notes: for the next scoring, as JSON.
-    """
-
-    score: float
-    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    score: float  # 0 to 100
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])  # what it rests on, JSON
+    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # for the next scoring, JSON
 
 
 class Scorer(Protocol):
@@ -75,8 +66,5 @@ class Scorer(Protocol):
     async def score(
         self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
     ) -> Scored:
-        """Score a department over its own saved items.
-
-        `items`: the department's own, oldest first.
-        """
+        """Score a department over its own saved items, oldest first."""
         ...

@@ -73,23 +73,15 @@ def _first_of(*rules: tuple[bool, StopReason | None]) -> StopReason | None:
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """The result of an iteration.
+    """The result of an iteration."""
 
-    Attributes:
-        number: from 1, in its department.
-        item_ids: those that it saved; fewer than `kept` where somebody else saved one first.
-        score: quality of the department afterwards, 0 to 100.
-        failure: error code of a generation that failed after its repairs; else empty.
-        notes: for the next scoring, as JSON.
-    """
-
-    number: int
+    number: int  # from 1, in its department
     generated: int
     kept: int
-    item_ids: tuple[str, ...]
-    score: float
-    failure: str = ""
-    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    item_ids: tuple[str, ...]  # fewer than `kept` where somebody else saved one first
+    score: float  # quality of the department afterwards, 0 to 100
+    failure: str = ""  # error code of a generation that failed after its repairs
+    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # for the next scoring
     failure_message: str = ""
 
     @property
@@ -100,21 +92,14 @@ class Iteration:
 
 @dataclass(frozen=True, slots=True)
 class DepartmentProgress:
-    """How far a department has come.
-
-    Attributes:
-        threshold: quality at which it is done, 0 to 100, overridden or its own.
-        first_score: quality before the first iteration; `None` until it is known.
-        first_notes: of that scoring, for the next one, as JSON.
-        reason: why it is done; `None` while it is not.
-    """
+    """How far a department has come."""
 
     department: Department
-    threshold: float
-    first_score: float | None = None
+    threshold: float  # quality at which it is done, 0 to 100, overridden or its own
+    first_score: float | None = None  # quality before the first iteration
     first_notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     iterations: tuple[Iteration, ...] = ()
-    reason: StopReason | None = None
+    reason: StopReason | None = None  # why it is done
 
     @property
     def scores(self) -> tuple[float, ...]:
@@ -184,11 +169,7 @@ class RunProgress:
 
 
 def allowance(progress: RunProgress, position: int) -> int:
-    """Return how many iterations a department may have in all.
-
-    That is what its predecessors left less one for each department to come, and at least 1 while
-    any are left.
-    """
+    """Return how many iterations a department may have in all (SPEC §4, Stop rules)."""
     used = sum(len(earlier.iterations) for earlier in progress.departments[:position])
     left = progress.max_iterations - used
     to_come = len(progress.departments) - position - 1
@@ -198,13 +179,10 @@ def allowance(progress: RunProgress, position: int) -> int:
 def stop_reason(
     progress: RunProgress, position: int, outer: StopReason | None = None
 ) -> StopReason | None:
-    """Return why a department stops; `None` if it goes on.
-
-    Called after the department was first scored and after each iteration. A department is not
-    scored first if it may have no iteration, or the run is stopped by an `outer` reason.
+    """Return why a department stops, after a scoring; `None` if it goes on.
 
     Raises:
-        ValueError: it has not been scored.
+        ValueError: it has not been scored, though it may go on, and there is no `outer` reason.
     """
     department, allowed = progress.departments[position], allowance(progress, position)
     reason = _first_of(
@@ -232,10 +210,7 @@ def is_given_up(progress: RunProgress, position: int) -> bool:
 
 
 def find_unreadable(progress: RunProgress) -> str:
-    """Return why a run is in vain, as a sentence; empty if it is not.
-
-    It is if no answer of a model could be used at all, or it gave up on departments for that.
-    """
+    """Return in a sentence why no answer of models was of use to a run; empty if one was."""
     iterations = [done for known in progress.departments for done in known.iterations]
     bad = [done for done in iterations if done.is_unreadable]
     was_given_up = any(
@@ -266,10 +241,7 @@ def is_saturated(iterations: tuple[Iteration, ...]) -> bool:
 
 
 def share_done(progress: RunProgress) -> float:
-    """Return how much of a run is done, 0 to 1.
-
-    Each department is an equal part; of the one under way, each iteration that it may have.
-    """
+    """Return how much of a run is done, 0 to 1; departments count alike."""
     position = progress.position
     if position is None:
         return 1.0
@@ -296,10 +268,7 @@ class GatherReport(BaseModel):
 def report(
     progress: RunProgress, *, status: RunStatus, created: Mapping[str, int], worked_s: float
 ) -> GatherReport:
-    """Return the report of a run.
-
-    `worked_s`: how long it was at work, seconds.
-    """
+    """Return the report of a run; `worked_s`: how long it was at work, seconds."""
     summary = tuple(
         DepartmentSummary(
             department=known.department.slug,

@@ -1,8 +1,7 @@
 """The lock of a project, which one gather run at a time has (SPEC §4, State and resume).
 
-It is a lease that names its run, with a token that grows each time it is taken. A run has it until
-it is closed, also while no process works on it. Another run takes it only if Prefect says that its
-run has ended, or if the lease ran out while that run was neither suspended nor waiting.
+It is a lease that names its run, which has it until it is closed, also while no process works on
+it; its token grows each time it is taken.
 """
 
 import logging
@@ -42,24 +41,17 @@ StateOf: TypeAlias = Callable[[str], Awaitable[HolderState]]
 class ProjectLocks:
     """The locks of all projects in one store.
 
-    Args:
-        documents: the store, open and durable.
-        lease_s: how long a lock lasts without renewal, seconds.
-        skew_s: how far clocks may differ, seconds.
+    `documents`: the store, open and durable. `lease_s`: how long a lock lasts without renewal,
+    seconds.
     """
 
     def __init__(
-        self,
-        documents: Documents,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
-        lease_s: float = LEASE_S,
-        skew_s: float = DEFAULT_SKEW_S,
+        self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK, lease_s: float = LEASE_S
     ) -> None:
         self._documents, self._clock = documents, clock
         self._terms = LeaseTerms(
             lease_s,
-            skew_s,
+            DEFAULT_SKEW_S,
             owner="run_id",
             token="token",  # noqa: S106 - the name of a value
             unit=TimeUnit.SECONDS,

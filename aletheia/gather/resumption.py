@@ -11,15 +11,11 @@ from aletheia.gather.progress import StopReason
 
 
 class Step(StrEnum):
-    """What resumes a run.
+    """What resumes a run."""
 
-    `leave`: it goes on by itself. `resume`: it is suspended. `restart`: it has lost its process or
-    failed for good, and goes on from the store once it is scheduled.
-    """
-
-    LEAVE = "leave"
-    RESUME = "resume"
-    RESTART = "restart"
+    LEAVE = "leave"  # it goes on by itself
+    RESUME = "resume"  # it is suspended
+    RESTART = "restart"  # it has failed or lost its process, and goes on once it is scheduled
 
 
 _STEPS: Final = {

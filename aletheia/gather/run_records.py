@@ -1,7 +1,6 @@
 """The stored documents of gather runs and of their departments' progress.
 
-Everything that belongs to a run carries the token of the attempt that may write it, and every
-write names its own. An attempt that was overtaken changes nothing any more.
+Each carries the token of the attempt that may write it, and every write names its own.
 """
 
 import logging
@@ -32,10 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class RunRecords:
-    """The runs of one store.
-
-    `documents`: the store, open and durable. `clock`: Unix time, seconds.
-    """
+    """The runs of one store."""
 
     def __init__(self, documents: Documents, clock: Callable[[], float]) -> None:
         self._documents, self._clock = documents, clock
@@ -181,16 +177,14 @@ def _place_of(run_id: str, position: int) -> str:
 
 def _with_row(progress: DepartmentProgress, row: Document) -> DepartmentProgress:
     numbers = range(1, row["iteration"] + 1)
-    iterations = tuple(_read_iteration(row["iterations"][f"i{number}"]) for number in numbers)
+    rows = [row["iterations"][f"i{number}"] for number in numbers]
     reason = row["reason"]
     return replace(
         progress,
         first_score=row["first_score"],
         first_notes=row["first_notes"],
-        iterations=iterations,
+        iterations=tuple(
+            Iteration(**{**values, "item_ids": tuple(values["item_ids"])}) for values in rows
+        ),
         reason=None if reason is None else StopReason(reason),
     )
-
-
-def _read_iteration(values: dict[str, Any]) -> Iteration:
-    return replace(Iteration(**values), item_ids=tuple(values["item_ids"]))

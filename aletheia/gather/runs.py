@@ -1,8 +1,4 @@
-"""Gather runs: opening, resuming, writing and closing them (SPEC §4, State and resume).
-
-The project's lock is written first, then everything of the run gets the lock's token. Whoever
-opens the run after a crash anywhere in between does the rest.
-"""
+"""Gather runs: opening, resuming, writing and closing them (SPEC §4, State and resume)."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -24,15 +20,10 @@ from aletheia.gather.progress import (
     report,
 )
 from aletheia.gather.project_lock import LEASE_S, ProjectLocks, StateOf
-from aletheia.gather.run_records import (
-    OPEN,
-    RUNS,
-    SUPERSEDED,
-    RunRecords,
-)
+from aletheia.gather.run_records import OPEN, RUNS, SUPERSEDED, RunRecords
 from aletheia.llm.answers import SavedAnswers
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
-from aletheia.store.lease import DEFAULT_SKEW_S, renewing
+from aletheia.store.lease import renewing
 from aletheia.store.project_id import check_project_id
 
 QUALITY: Final = "aletheia_gather_quality"
@@ -47,25 +38,15 @@ class GatherRuns:
     What writes a run raises `LockLost` once another attempt is at it; what reads one raises
     `UnknownRun`, and where it has to be open, `RunOver` or `RunSuperseded`.
 
-    Args:
-        documents: the store, open and durable.
-        lease_s: how long a project's lock lasts without renewal, seconds.
-        skew_s: how far clocks may differ, seconds.
-        time_budget_s: how long one attempt works, seconds.
+    `documents`: the store, open and durable. `lease_s`: how long a project's lock lasts without
+    renewal, seconds.
     """
 
     def __init__(
-        self,
-        documents: Documents,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
-        lease_s: float = LEASE_S,
-        skew_s: float = DEFAULT_SKEW_S,
-        time_budget_s: float = TIME_BUDGET_S,
+        self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK, lease_s: float = LEASE_S
     ) -> None:
-        self._documents, self._clock = documents, clock.unix_s
-        self._lease_s, self._time_budget_s = lease_s, time_budget_s
-        self._locks = ProjectLocks(documents, clock=clock, lease_s=lease_s, skew_s=skew_s)
+        self._documents, self._clock, self._lease_s = documents, clock.unix_s, lease_s
+        self._locks = ProjectLocks(documents, clock=clock, lease_s=lease_s)
         self._records = RunRecords(documents, clock.unix_s)
 
     async def prepare(self) -> None:
@@ -74,9 +55,7 @@ class GatherRuns:
         await self._documents.ensure_index(QUALITY, ["run_id"])
 
     async def open(self, order: RunOrder, source: DepartmentSource, state_of: StateOf) -> Run:
-        """Begin a run, or resume it.
-
-        The departments are read when it begins, and never again.
+        """Begin a run, whose departments are read only then, or resume it.
 
         Returns:
             The run; if it is over already, with its report.
@@ -135,9 +114,7 @@ class GatherRuns:
         await self._documents.update(RUNS, [Update(run_id, change, {"is_told": False})])
 
     async def overtake(self, run_id: str) -> Run:
-        """Take a run from an attempt that has ended, or is to end, in order to close it.
-
-        Whatever that attempt writes afterwards changes nothing.
+        """Take a run, in order to close it, from an attempt, which writes nothing from then on.
 
         Returns:
             The run; if it is over already, with its report.
@@ -219,10 +196,7 @@ class GatherRuns:
     async def start_department(
         self, run: Run, position: int, score: float, notes: Mapping[str, Any] | None = None
     ) -> Run:
-        """Store a department's quality before its first iteration; return the run with it.
-
-        `score`: 0 to 100. `notes`: for the next scoring, as JSON.
-        """
+        """Store a department's quality, 0 to 100, before its first iteration; return the run."""
         values = {"first_score": score, "first_notes": dict(notes or {})}
         return await self._advance(run, position, values, {"first_score": None})
 
@@ -261,14 +235,10 @@ class GatherRuns:
 
     def time_left_s(self, run: Run) -> float:
         """Return how long this attempt may go on, seconds."""
-        return max(0.0, self._time_budget_s - (self._clock() - run.began_at))
+        return max(0.0, TIME_BUDGET_S - (self._clock() - run.began_at))
 
     async def override(self, run_id: str, overrides: Overrides) -> None:
-        """Change the limits of a run that is not over; those that are not named stay.
-
-        Raises:
-            InvalidTask: `invalid_override`; see `override_change`.
-        """
+        """Change the limits of a run that is not over; raises as `override_change` does."""
         run = await self.load_open(run_id)
         change = override_change(run.progress, overrides)
         if change.set:

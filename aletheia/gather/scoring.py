@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from aletheia.gather.models import Run
 from aletheia.gather.ports import Scored
-from aletheia.gather.progress import DepartmentProgress
 from aletheia.items.content import SavedItem
 from aletheia.llm.answers import AnswerLog
 from aletheia.llm.asking import AskPlan
@@ -18,10 +17,7 @@ _MIN_MOVE: Final = 0.005
 
 
 class QualityScorer:
-    """Counts, and asks a judge where one is due; a `Scorer`.
-
-    `chat`: what judges; `None` leaves it at counting.
-    """
+    """A `Scorer` that counts, and asks a judge, where there is one and it is due."""
 
     def __init__(self, chat: ChatModel | None = None, plan: AskPlan | None = None) -> None:
         self._chat, self._plan = chat, plan
@@ -43,7 +39,12 @@ class QualityScorer:
             rows,
             counted,
             threshold=progress.threshold,
-            stalled_iterations=_count_stalled([*_counted_scores(progress), counted.total]),
+            stalled_iterations=_count_stalled(
+                [
+                    *(float(notes["counted"]) for notes in progress.notes if "counted" in notes),
+                    counted.total,
+                ]
+            ),
             state=_judge_state(run, position),
             plan=self._plan,
         )
@@ -59,10 +60,6 @@ def _judge_state(run: Run, position: int) -> JudgeState:
                 state = JudgeState.from_document(notes["judge"])
                 return state if place == position else state.for_department()
     return JudgeState()
-
-
-def _counted_scores(progress: DepartmentProgress) -> list[float]:
-    return [float(notes["counted"]) for notes in progress.notes if "counted" in notes]
 
 
 def _count_stalled(scores: Sequence[float]) -> int:

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, Field
 
@@ -81,11 +81,9 @@ LENSES: Final = (
 
 
 def angle_of(department: Department, number: int) -> tuple[Angle, Angle]:
-    """Return point of view and readers for a batch.
+    """Return point of view and readers for a batch, by its number, from 1.
 
     Departments begin at different angles, so that a run over many of them varies its themes.
-
-    `number`: of the batch, from 1.
     """
     turn = zlib.crc32(department.id.encode()) % len(ANGLES) + number - 1
     return ANGLES[turn % len(ANGLES)], LENSES[turn // len(ANGLES) % len(LENSES)]
@@ -117,7 +115,13 @@ def build_prompt(
     texts = _select(context, max_context_tokens)
     order = {"batch": number, "angle": angle.name, "readers": lens.name, "items": count}
     blocks = [
-        quote("department", _describe(department)),
+        quote(
+            "department",
+            {
+                "name": department.name,
+                "description": cut_text(department.description, MAX_DESCRIPTION_TOKENS),
+            },
+        ),
         *(quote(name, chosen) for name, chosen in texts.items()),
         quote("order", order),
         _task(count, angle, lens, quoted=texts),
@@ -141,13 +145,6 @@ shows that it worked.
 - context: the situation that the item is for and what it is based on, in one sentence.
 All three are plain text without Markdown. No item repeats another item or an existing one, not \
 even in other words."""
-
-
-def _describe(department: Department) -> dict[str, Any]:
-    return {
-        "name": department.name,
-        "description": cut_text(department.description, MAX_DESCRIPTION_TOKENS),
-    }
 
 
 _USES: Final = {
