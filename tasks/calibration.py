@@ -14,7 +14,6 @@ MEANINGS = {
     DUPLICATE_AT: "two items are the same",
     GREY_TO: "the grey zone ends",
 }
-"""Meaning of points on the scale."""
 
 
 async def choose_model(model: str | None) -> str:
@@ -33,11 +32,7 @@ async def choose_model(model: str | None) -> str:
 
 @task(name="fit_model", task_run_name="fit-{model}", **STEP)
 async def fit_model(model: str) -> Calibration:
-    """Embed the labelled pairs, fit the scale to one half of them, and test it on the other.
-
-    Raises:
-        InvalidTask: `not_calibrated`; its vectors cannot tell the pairs apart.
-    """
+    """Fit the scale to labelled pairs. Raises `InvalidTask`: `not_calibrated`; it cannot be."""
     try:
         return await calibrate(model, await get_item_embedding(model))
     except ValueError as hopeless:

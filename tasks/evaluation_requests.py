@@ -29,8 +29,7 @@ async def ask_for_evaluation(
 ) -> Requested:
     """Request that a department is evaluated with the items it has now.
 
-    `department_number`: which department; see `DepartmentList.choose`. `department`: its slug, if
-    the number is not unique.
+    `department_number`, `department`: which one; see `DepartmentList.choose`.
 
     Raises:
         InvalidTask: `unknown_department`, `ambiguous_department`.
@@ -47,13 +46,9 @@ async def ask_for_evaluation(
 async def ensure_evaluation(
     store: EvaluationStore, department: Department, item_ids: Sequence[str], user_id: str
 ) -> str:
-    """Ensure that a department is evaluated with these items, and start all requests without a run.
+    """Ensure that a department is evaluated with these items; return the key of the request.
 
-    If the run of the request ended without a result, a new request is made. What cannot be started
-    now waits for the next call, or the sweep.
-
-    Returns:
-        The key of the request.
+    If the run of the request ended without a result, a new request is made.
     """
     asked = await store.request(department, item_ids, user_id=user_id, is_auto=True)
     if asked.stored is None and await _has_failed(store, asked.request):
@@ -64,13 +59,8 @@ async def ensure_evaluation(
     return asked.request.key
 
 
-async def start_waiting(store: EvaluationStore) -> int:
-    """Start the requests of a project that have no run, in the order of departments.
-
-    Returns:
-        How many were started. After the first that cannot be started, the others wait.
-    """
-    started = 0
+async def start_waiting(store: EvaluationStore) -> None:
+    """Start the requests of a project without a run; after one that fails, the others wait."""
     for request in await store.list_without_run():
         try:
             await start_evaluation(store, request)
@@ -79,8 +69,6 @@ async def start_waiting(store: EvaluationStore) -> int:
                 "the evaluation of %s waits for the sweep: %s", request.department, error
             )
             break
-        started += 1
-    return started
 
 
 async def start_evaluation(store: EvaluationStore, request: EvaluationRequest) -> UUID:

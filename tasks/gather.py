@@ -1,7 +1,4 @@
-"""The steps of a gather run, as Prefect shows them.
-
-Each finds the attempt under way by the run in its argument, and passes on a reference to the batch.
-"""
+"""The steps of a gather run, as Prefect shows them."""
 
 from prefect import get_run_logger, task
 
@@ -68,13 +65,7 @@ async def request_evaluation(turn: Turn) -> str:
 
 @task(name="request_missed_evaluations", task_run_name="evaluate-missed", **STEP)
 async def request_missed_evaluations(run: OpenedRun) -> int:
-    """Request the evaluations that an interrupted attempt may not have requested.
-
-    What earlier runs requested without starting it is started first.
-
-    Returns:
-        How many were requested.
-    """
+    """Request the evaluations that an interrupted attempt may have missed; return how many."""
     attempt = _attempt(run.id)
     if attempt.run.report is not None:
         return 0
@@ -94,7 +85,7 @@ async def _request(attempt: Attempt, turn: Turn) -> str:
 
 @task(name="close_run", task_run_name="close", **STEP)
 async def close_run(run: OpenedRun) -> GatherReport:
-    """Close a run, which frees its project, and save its artifacts.
+    """Close a run, and save its artifacts.
 
     Raises:
         AnswersUnreadable: what models answered could not be used.

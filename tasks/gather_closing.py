@@ -31,10 +31,7 @@ NO_PROCESS_AFTER_S: Final = 60.0
 
 
 async def close_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Close a run that was cancelled, unless it has done so itself.
-
-    A hook of its flow, which Prefect calls in another process once that of the run has ended.
-    """
+    """Close a cancelled run: a hook, which Prefect calls in another process after the run's own."""
     del flow, state
     run_id = str(flow_run.id)
     # A worker calls this for every run that it watches, several at a time.
@@ -43,11 +40,7 @@ async def close_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[
 
 
 async def close_cancelled_runs() -> list[str]:
-    """Close, in a session, the runs that are open though Prefect has cancelled them.
-
-    Returns:
-        Their ids.
-    """
+    """Close, in a session, open runs that Prefect has cancelled; return their ids."""
     listed = await GatherRuns(await get_store()).list_open()
     return [run_id for run_id in listed if await close_if_cancelled(run_id)]
 
@@ -65,11 +58,7 @@ async def close_if_cancelled(run_id: str) -> bool:
 
 
 async def emit_ended_runs() -> list[str]:
-    """Emit, in a session, the ends of runs whose process ended before it had done so.
-
-    Returns:
-        The ids of the runs.
-    """
+    """Emit, in a session, the ends of runs whose process did not; return the ids of the runs."""
     runs = GatherRuns(await get_store())
     listed = await runs.list_untold(NO_PROCESS_AFTER_S)
     for run_id in listed:

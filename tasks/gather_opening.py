@@ -46,14 +46,11 @@ _HOLDER_STATES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """A run that was opened, or may not begin.
-
-    `refusal`: why it may not begin; empty if it may.
-    """
+    """A run that was opened, or may not begin."""
 
     id: str
     project_id: str
-    refusal: str = ""
+    refusal: str = ""  # why it may not begin
 
 
 @contextlib.asynccontextmanager
@@ -62,8 +59,7 @@ async def open_run(
 ) -> AsyncGenerator[OpenedRun]:
     """Open a run, or resume it; while it is open, its events are sent and its items indexed.
 
-    A run that is cancelled is closed; one that is suspended, or fails, keeps its project until
-    another run may take it.
+    A run that is cancelled is closed; one that is suspended, or fails, keeps its project.
 
     `webhook_url`: where its events are posted; `None` posts none.
 
@@ -174,15 +170,10 @@ async def list_departments() -> DepartmentList:
 
 async def _settle(run_id: str) -> HolderState:
     """Return the state of the run that has the project; close it if it was cancelled."""
-    state = await read_holder_state(run_id)
-    if state is HolderState.ENDED:
-        await close_if_cancelled(run_id)
-    return state
-
-
-async def read_holder_state(run_id: str) -> HolderState:
-    """Return the state of another run, as Prefect knows it."""
     run = await read_run(run_id)
     if run is None or run.state is None:
         return HolderState.UNKNOWN
-    return _HOLDER_STATES.get(run.state.type, HolderState.ENDED)
+    state = _HOLDER_STATES.get(run.state.type, HolderState.ENDED)
+    if state is HolderState.ENDED:
+        await close_if_cancelled(run_id)
+    return state

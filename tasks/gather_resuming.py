@@ -19,10 +19,7 @@ from tasks.session import open_session
 async def resume_run(
     run_id: str, max_iterations: int | None, thresholds: dict[str, float] | None
 ) -> str:
-    """Resume a gather run, with changes; return what becomes of it, in some sentences.
-
-    `max_iterations`: of the whole run; `None` leaves it as it is. `thresholds`: quality, 0 to 100,
-    by a department's slug.
+    """Resume a gather run, with changes (`Overrides`); return in sentences what becomes of it.
 
     Raises:
         NotResumable: Prefect cannot resume it.

@@ -15,10 +15,10 @@ from tasks.session import current_session
 
 
 async def choose_provider(provider: Provider | None) -> Provider:
-    """Return the provider that was named, or by default the one that PROCESSING_MODE uses.
+    """Return the provider that was named, or else the one that PROCESSING_MODE uses.
 
     Raises:
-        Misconfigured: none was named, and the default one holds no models of its own.
+        Misconfigured: that one holds no models of its own.
     """
     if provider is not None:
         return provider

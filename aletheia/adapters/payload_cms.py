@@ -72,14 +72,8 @@ class _Page:
 class PayloadDepartments:
     """Reads departments through Payload's REST API.
 
-    Args:
-        base_url: root of the application, without `/api`.
-        api_key: key of a document in a collection with API keys; `None` asks without one.
-        timeout_s: bound on one request, to the last byte of its answer, seconds.
-        max_retries: further tries after the first, for timeouts, connection errors, 429 and 5xx.
-        retry_base_s: upper end of the first back-off; doubled with each try up to 60 s.
-        clock: seconds since the epoch.
-        draw: random number in `[0, 1)`, the share of each back-off that is waited.
+    `base_url`: root of the application, without `/api`. `api_key`: `None` asks without one.
+    `timeout_s`: bound on one request. `max_retries`, `retry_base_s`, `draw`: see `Retries`.
 
     Raises:
         Misconfigured: the address, the key or the collection cannot be right.
@@ -233,11 +227,11 @@ def _drop_empty(document: object) -> object:
 
 
 def _filled(fields: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if not _is_empty(value)}
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None and not (isinstance(value, str) and not value.strip())
+    }
 
 
 def read_departments(

@@ -27,7 +27,6 @@ from aletheia.items.item_index import ItemIndex
 from aletheia.items.models import Item
 from aletheia.llm.answers import AnswerLog
 from aletheia.llm.faults import Fault
-from aletheia.llm.quoting import Excerpt
 from aletheia.llm.structured import MAX_ERROR_CHARS
 from aletheia.text.normalisation import content_hash
 
@@ -52,17 +51,11 @@ async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptConte
         slugs = [earlier.department.slug for earlier in before]
         notes = await deps.brain.context(department, {item.id for item in own}, slugs)
     return PromptContext(
-        existing=[Excerpt(f"item:{item.id}", item.content) for item in reversed(own[-MAX_QUOTED:])],
+        existing=[item.content for item in reversed(own[-MAX_QUOTED:])],
         gaps=notes.gaps,
         brain=notes.items,
         earlier=[
-            Excerpt(
-                f"department:{earlier.department.slug}",
-                sum_up(
-                    earlier.department.name,
-                    deps.items.of_department(earlier.department.slug)[::-1],
-                ),
-            )
+            sum_up(earlier.department.name, deps.items.of_department(earlier.department.slug)[::-1])
             for earlier in reversed(before)
             if earlier.is_processed
         ],

@@ -13,7 +13,6 @@ from aletheia.gather.ports import BrainNotes
 from aletheia.items.departments import Department
 from aletheia.items.project_items import ProjectItems
 from aletheia.llm.messages import cut_text
-from aletheia.llm.quoting import Excerpt
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +106,6 @@ def _note(
         for item in earlier.items:
             texts.setdefault(item.id, item.content)
     return BrainNotes(
-        gaps=[Excerpt("brain:gaps", gap) for gap in known.gaps],
-        items=[Excerpt(f"brain:{item_id}", text) for item_id, text in texts.items()],
+        gaps=known.gaps,
+        items=list(texts.values()),
     )

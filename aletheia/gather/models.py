@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from aletheia.gather.progress import GatherReport, RunProgress
 from aletheia.items.models import Item
 from aletheia.llm.faults import Fault
-from aletheia.llm.quoting import Excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +39,10 @@ class Run:
 class PromptContext:
     """What a prompt may quote; each list most important first."""
 
-    existing: Sequence[Excerpt] = ()
-    gaps: Sequence[Excerpt] = ()
-    brain: Sequence[Excerpt] = ()
-    earlier: Sequence[Excerpt] = ()
+    existing: Sequence[str] = ()
+    gaps: Sequence[str] = ()
+    brain: Sequence[str] = ()
+    earlier: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

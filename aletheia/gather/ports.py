@@ -8,7 +8,6 @@ from aletheia.gather.models import Run
 from aletheia.items.content import SavedItem
 from aletheia.items.departments import Department, DepartmentList
 from aletheia.llm.answers import AnswerLog
-from aletheia.llm.quoting import Excerpt
 
 
 class DepartmentSource(Protocol):
@@ -29,8 +28,8 @@ class DepartmentSource(Protocol):
 class BrainNotes:
     """What the Brain knows of a department."""
 
-    gaps: Sequence[Excerpt] = ()
-    items: Sequence[Excerpt] = ()
+    gaps: Sequence[str] = ()
+    items: Sequence[str] = ()
 
 
 class GatherBrain(Protocol):

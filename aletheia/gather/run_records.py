@@ -184,7 +184,7 @@ def _with_row(progress: DepartmentProgress, row: Document) -> DepartmentProgress
         first_score=row["first_score"],
         first_notes=row["first_notes"],
         iterations=tuple(
-            Iteration(**{**values, "item_ids": tuple(values["item_ids"])}) for values in rows
+            replace(Iteration(**values), item_ids=tuple(values["item_ids"])) for values in rows
         ),
         reason=None if reason is None else StopReason(reason),
     )

@@ -18,10 +18,7 @@ _MAX_PURGED: Final = 10_000
 
 
 class AnswerLog(Protocol):
-    """Saves the answers of models, unread, each under the name of its step.
-
-    A log belongs to one iteration, one evaluation, or one project's duplicates.
-    """
+    """Saves the answers of models, unread, each under the name of its step."""
 
     async def find(self, step: str) -> Completion | None:
         """Return the saved answer of a step; `None` if there is none."""
@@ -35,10 +32,7 @@ class AnswerLog(Protocol):
 class SavedAnswers:
     """Answers and other JSON values in the document store; an `AnswerLog`.
 
-    Args:
-        documents: the store, open and durable.
-        key: names the log, such as run, department and iteration.
-        clock: Unix time, seconds.
+    `key`: names the log, such as run, department and iteration. `clock`: Unix time, seconds.
     """
 
     def __init__(self, documents: Documents, key: str, *, clock: Callable[[], float]) -> None:

@@ -13,14 +13,11 @@ from aletheia.llm.thoughts import is_spent
 
 @dataclass(frozen=True, slots=True)
 class AskPlan:
-    """How a model is asked for a judgement.
-
-    `temperature`: 0 to 2; `None` leaves it to the provider.
-    """
+    """How a model is asked for a judgement."""
 
     model: str
     max_answer_tokens: int = 1200
-    temperature: float | None = 0.3
+    temperature: float | None = 0.3  # 0 to 2; `None` leaves it to the provider
 
 
 async def ask_once(
@@ -55,11 +52,7 @@ async def ask_once(
 
 
 def check_finish(completion: Completion) -> None:
-    """Check that an answer is no refusal, and that it began before it ended.
-
-    Raises:
-        UnreadableAnswer: `refused` or `no_room`.
-    """
+    """Check an answer's end. Raises `UnreadableAnswer`: `refused`, or `no_room` to begin it."""
     if completion.finish == "refused":
         said = completion.refusal or "the model, or a filter of its provider, refused to answer"
         raise UnreadableAnswer("refused", said[:MAX_ERROR_CHARS])

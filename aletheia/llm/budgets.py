@@ -1,7 +1,6 @@
 """Budgets: counters of what a run and a UTC day have spent, and their limits (SPEC §1, Budgets).
 
-Each counter is charged by one conditional write, which goes through only if what is spent and the
-charge together stay within the limit. So no number of processes ever overspends.
+Each is charged by one conditional write, so that no number of processes ever overspends.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -54,10 +53,7 @@ class BudgetUsage:
 
 
 class Budgets:
-    """The budgets of one store.
-
-    `documents`: the store, open and durable. `clock`: Unix time, seconds.
-    """
+    """The budgets of one store; `clock`: Unix time, seconds."""
 
     def __init__(
         self, documents: Documents, limits: BudgetLimits, clock: Callable[[], float]
@@ -133,7 +129,10 @@ class Budgets:
         nanousd_limit, tokens_limit = self._limits_of(counter)
         is_run = counter.startswith("run:")
         per = "RUN" if is_run else "DAY"
-        until = None if is_run else _end_of(counter.removeprefix("day:"))
+        until = None
+        if not is_run:
+            midnight = datetime.fromisoformat(counter.removeprefix("day:")).replace(tzinfo=UTC)
+            until = midnight + timedelta(days=1)
         return [
             BudgetUsage(
                 f"BUDGET_USD_PER_{per}",
@@ -162,10 +161,6 @@ def _run_counter(run_id: str) -> str:
 
 def _day_counter(day: str) -> str:
     return f"day:{day}"
-
-
-def _end_of(day: str) -> datetime:
-    return datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
 
 
 def _nanousd(usd: float | None) -> int | None:

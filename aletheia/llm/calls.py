@@ -1,7 +1,4 @@
-"""The guard of every request to a model: limits, budgets and breakers hold it back there.
-
-Code that sends a request describes it first, as a `CallPlan`, and passes the sending itself.
-"""
+"""The guard of every request to a model: limits, budgets and breakers hold it back there."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -65,10 +62,9 @@ class Guard(Protocol):
     ) -> SentT:
         """Send a request, or raise an `AletheiaError` instead.
 
-        `reach`: checks whether the provider can be reached at all, without a request to its model;
-        raises `Unreachable` if not. `probe`: is sent where the request fails with a 5xx or 424
-        twice, and nothing else passes meanwhile; and in its place while the provider's breaker lets
-        only one call try.
+        `reach`: raises `Unreachable` if the provider cannot be reached, without asking its model.
+        `probe`: is sent where the request fails with a 5xx or 424 twice and nothing else passes
+        meanwhile, and in its place while the breaker lets only one call try.
 
         Raises:
             ComputeFailed: `provider_cannot`; the request fails each time, and others pass.

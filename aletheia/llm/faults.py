@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why something of an answer was not used.
+    """Why something of an answer was not used."""
 
-    `code`: stable, such as `half_json` or `wrong_language`.
-    """
-
-    code: str
+    code: str  # stable, such as `half_json` or `wrong_language`
     message: str

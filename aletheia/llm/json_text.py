@@ -34,13 +34,10 @@ class UnreadableAnswer(ComputeFailed):
 
 @dataclass(frozen=True, slots=True)
 class FoundJson:
-    """A JSON value in an answer.
-
-    `is_cut`: whether the answer ends before the value does; what was complete is there.
-    """
+    """A JSON value in an answer."""
 
     value: object
-    is_cut: bool = False
+    is_cut: bool = False  # the answer ends before the value does; what was complete is there
 
 
 def scan_json(text: str) -> Iterator[FoundJson | UnreadableAnswer]:
@@ -57,7 +54,10 @@ def scan_json(text: str) -> Iterator[FoundJson | UnreadableAnswer]:
             yield UnreadableAnswer("json_too_deep", f"the JSON has more than {MAX_DEPTH} levels")
             continue
         try:
-            yield _load_half(text[start:]) if end is None else _load_whole(text[start:end])
+            if end is None:
+                yield FoundJson(parse_json(text[start:], allow_partial=True), is_cut=True)
+            else:
+                yield _load_whole(text[start:end])
         except ValueError as error:
             yield UnreadableAnswer("not_json", f"the JSON cannot be read: {error}")
             place = start + 1
@@ -94,11 +94,6 @@ def _load_whole(written: str) -> FoundJson:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
-
-
-def _load_half(written: str) -> FoundJson:
-    """Read a value that breaks off, as far as its parts are complete."""
-    return FoundJson(parse_json(written, allow_partial=True), is_cut=True)
 
 
 def parse_json(written: str, *, allow_partial: bool = False) -> object:

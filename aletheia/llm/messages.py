@@ -1,7 +1,6 @@
 """Requests to chat models and their answers, for all providers.
 
-Text that others wrote (items, departments, answers of models) goes into a prompt only as quoted
-data: JSON in a named block that nothing inside it can close.
+Text that others wrote goes into a prompt only as quoted data, in a block that it cannot close.
 """
 
 import hashlib
@@ -52,29 +51,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """The form that an answer must have.
+    """The form that an answer must have."""
 
-    `name`: letters, digits and underscores, at most 64. `schema`: JSON schema in the subset that
-    providers enforce.
-    """
-
-    name: str
-    schema: Mapping[str, Any]
+    name: str  # letters, digits and underscores, at most 64
+    schema: Mapping[str, Any]  # JSON schema in the subset that providers enforce
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A question to a chat model.
-
-    `form`: of the answer; `None` leaves it free. `temperature`: 0 to 2; `None` leaves it to the
-    provider.
-    """
+    """A question to a chat model."""
 
     model: str
     messages: tuple[Message, ...]
-    form: AnswerForm | None = None
+    form: AnswerForm | None = None  # of the answer; `None` leaves it free
     max_tokens: int = 4096
-    temperature: float | None = None
+    temperature: float | None = None  # 0 to 2; `None` leaves it to the provider
 
     @property
     def key(self) -> str:
@@ -100,17 +91,14 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a chat model answered.
-
-    `used`: tokens as counted by the provider, or else our upper estimate.
-    """
+    """What a chat model answered."""
 
     text: str
     finish: Finish
     provider: str
     asked: str
     model: str
-    used: Tokens
+    used: Tokens  # as counted by the provider, or else our upper estimate
     is_estimate: bool = False
     is_mock: bool = False
     refusal: str = ""
@@ -132,11 +120,7 @@ def _is_kept(character: str) -> bool:
 
 
 def quote(name: str, value: object) -> str:
-    """Return a JSON value as a quoted block of a prompt.
-
-    Angle brackets are escaped, so that no text ends the block or begins another, and so are the
-    line separators that some readers take for the end of a line.
-    """
+    """Return a JSON value as a quoted block of a prompt, which no text in it can end."""
     written = json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
     for character in "<>\u0085\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")

@@ -8,10 +8,7 @@ from aletheia.llm.ports import ChatModel
 
 
 class NotedFailures:
-    """A `ChatModel` that notes the first failure of some kind, and raises it all the same.
-
-    `first`: the first failure that was picked; `None` if there was none.
-    """
+    """A `ChatModel` that notes, as `first`, the first failure of some kind, and raises it."""
 
     def __init__(self, chat: ChatModel, is_noted: Callable[[AletheiaError], bool]) -> None:
         self._chat, self._is_noted = chat, is_noted

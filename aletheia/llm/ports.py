@@ -6,12 +6,9 @@ from aletheia.llm.messages import ChatRequest, Completion
 
 
 class ChatModel(Protocol):
-    """Answers questions with one kind of provider.
+    """Answers questions with one kind of provider."""
 
-    `provider`: such as `openrouter` or `mock`.
-    """
-
-    provider: str
+    provider: str  # such as `openrouter` or `mock`
     is_mock: bool
 
     async def complete(self, request: ChatRequest) -> Completion:

@@ -78,9 +78,8 @@ _TABLE: Final = TypeAdapter(dict[str, _ProviderPrices])
 class PriceTable:
     """What calls cost.
 
-    `providers`: JSON of the form above, by provider. `unknown`: what a model without a price counts
-    as: the dearest price of its provider (of all, where the provider has none), nothing, or an
-    error.
+    `providers`: JSON of the form above. `unknown`: what a model without a price counts as: the
+    dearest price of its provider (of all, where that has none), nothing, or an error.
 
     Raises:
         Misconfigured: `providers` is not of that form.
@@ -98,11 +97,7 @@ class PriceTable:
 
     @classmethod
     def from_settings(cls, settings: BudgetSettings) -> "PriceTable":
-        """Read the table that comes with Aletheia and the user's.
-
-        Raises:
-            Misconfigured: the user's cannot be read.
-        """
+        """Read our table and the user's. Raises `Misconfigured`: the user's cannot be read."""
         packaged = resources.files("aletheia.llm").joinpath("prices.json")
         table = _parse(packaged.read_text("utf-8"))
         if settings.price_table is not None:
@@ -119,7 +114,7 @@ class PriceTable:
         """Return what a call costs, in nano-dollars, rounded up.
 
         Raises:
-            Misconfigured: the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
+            Misconfigured: the model has no price, and `unknown` is `refuse`.
         """
         price = self._price_of(provider, model, kind)
         usd_per_million = price[0] * tokens.input + price[1] * tokens.output

@@ -17,11 +17,7 @@ MORE_ROOM: Final = 4
 
 
 class RoomyChat:
-    """A `ChatModel` that asks once more, with more room, if an answer ended before it began.
-
-    A model that needed more room gets it at once from then on; one that refuses, or is too slow,
-    to write so much is never asked for it again.
-    """
+    """A `ChatModel` that asks once more, with more room, if an answer ended before it began."""
 
     def __init__(self, chat: ChatModel) -> None:
         self._chat = chat

@@ -1,9 +1,4 @@
-"""Reading answers of chat models against a schema.
-
-Models wrap their JSON in fences and sentences, and stop in the middle at the token limit. All of
-that is read as long as it has one meaning only. An unreadable answer gets a stable code and a
-sentence that is short enough to be sent back to the model.
-"""
+"""Reading answers of chat models against a schema, as far as they have one meaning."""
 
 import contextlib
 import json
@@ -148,11 +143,8 @@ def explain(error: ValidationError) -> str:
 
 
 def form_of(model: type[BaseModel], name: str) -> AnswerForm:
-    """Turn a model into the JSON schema that providers enforce.
+    """Turn a model into the JSON schema that providers enforce: all fields, without bounds.
 
-    Objects are closed and all their fields required, as OpenAI's strict mode wants; bounds on
-    lengths and numbers are left out, since not every provider takes them, and are checked when the
-    answer is read.
     See https://platform.openai.com/docs/guides/structured-outputs#supported-schemas.
     """
     return AnswerForm(name, cast("Mapping[str, Any]", _strict(model.model_json_schema())))

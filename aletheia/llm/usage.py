@@ -1,11 +1,7 @@
 """What calls to models used, reserved before they are sent (SPEC §1, Budgets).
 
-A call that may cost something is reserved before it is sent, at its upper estimate, in the budgets
-of its run and of the UTC day. Then the reservation is recorded, and only then the call may be
-sent. Settling replaces the estimate by what was used. After a crash at any point the counters hold
-at least what was spent: a reservation that nobody settled counts as spent.
-
-Money is whole nano-dollars.
+After a crash at any point the counters hold at least what was spent: a reservation that nobody
+settled counts as spent. Money is whole nano-dollars.
 """
 
 import bisect
@@ -38,10 +34,7 @@ _TWO_DAYS_S: Final = 172_800
 
 
 class Spending:
-    """Reserves, settles and records calls in one store.
-
-    `documents`: the store, open and durable. `clock`: Unix time, seconds.
-    """
+    """Reserves, settles and records calls in one store; `clock`: Unix time, seconds."""
 
     def __init__(
         self,
@@ -111,9 +104,7 @@ class Spending:
         return await self.counters.list_usage(run_id)
 
     async def room(self, call: Call, tokens: Sequence[int]) -> int:
-        """Return for how many inputs of a call, from the first, every budget has room now.
-
-        Nothing is reserved.
+        """Return for how many inputs, from the first, every budget has room; reserves nothing.
 
         `tokens`: of each input, at most.
 
@@ -167,10 +158,8 @@ class Spending:
     async def purge(self, older_than_s: float) -> int:
         """Delete records and counters that nothing was added to for so long; return how many.
 
-        A run that is resumed later than that begins with a fresh budget.
-
         Raises:
-            ValueError: that would delete today's counter.
+            ValueError: that is less than two days, and would delete today's counter.
         """
         if older_than_s < _TWO_DAYS_S:
             raise ValueError(f"{older_than_s} s is less than two days")

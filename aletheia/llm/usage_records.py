@@ -20,10 +20,7 @@ class UsageState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to a model.
-
-    `provider`: such as `openai`. `model`: such as `text-embedding-3-small`.
-    """
+    """A call to a model."""
 
     key: str
     provider: str

@@ -70,11 +70,7 @@ async def get_embedder() -> Embedder:
 
 
 async def get_item_embedder() -> Embedder:
-    """Return what embeds items: full texts, and each by the one model that was asked for.
-
-    Raises:
-        Misconfigured: what the mode needs is missing, or production would be given the mock.
-    """
+    """Return what embeds items, full texts, by the one model asked for; see `get_embedder`."""
     await choose_mode()
     session = current_session()
     settings = session.settings.embedding

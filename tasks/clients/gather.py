@@ -60,10 +60,7 @@ async def build_gather_deps(order: RunOrder) -> GatherDeps:
 
 
 async def build_emitter(notify: Callable[[], object] = lambda: None) -> EventEmitter:
-    """Build what adds the events of a run to the log.
-
-    `notify`: called whenever events were added.
-    """
+    """Build what adds the events of a run to the log, and calls `notify` then."""
     mock = MOCK_MODEL if (await get_chat()).is_mock else None
     model = await get_default_model()
     return EventEmitter(EventLog(await get_store()), model, mock=mock, notify=notify)

@@ -63,7 +63,7 @@ COVERED_BY = {
     ),
     "tests/aletheia/llm": (
         *("llm/answers", "llm/asking", "llm/budgets", "llm/calls", "llm/faults"),
-        *("llm/json_text", "llm/ports", "llm/quoting", "llm/usage_records"),
+        *("llm/json_text", "llm/ports", "llm/usage_records"),
     ),
     "tests/aletheia/quality": (
         *("quality/aspects", "quality/evaluation_report", "quality/evaluation_store"),

@@ -21,9 +21,6 @@ _SHORT: Final = 8
 class EmbeddedContent(EmbeddedDocuments):
     """The items of one project, and our collections beside them, in a directory of its own.
 
-    What listing and counting take is in a document's body, the rest in its payload: it is read
-    only where it is asked for.
-
     `directory`: of all data; each project has one below `gather`. `project_id`:
     `[A-Za-z0-9_-]{1,48}`.
 
@@ -80,11 +77,7 @@ class EmbeddedContent(EmbeddedDocuments):
 
 
 def directory_of(directory: Path, project_id: str) -> Path:
-    """Return where a project's files are; ids that differ in case only are kept apart everywhere.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-    """
+    """Return where a project's files are; ids that differ in case only have two places."""
     name = check_project_id(project_id).lower()
     if name != project_id:
         name += f".{hashlib.sha256(project_id.encode()).hexdigest()[:_SHORT]}"

@@ -1,8 +1,4 @@
-"""A project's items in a MongoDB that the application uses as well.
-
-The database is the project's own: beside `gather`, which is shared, it holds our `aletheia_*`
-collections, for which this is a document store like any other.
-"""
+"""A project's items in a MongoDB that the application uses as well, beside our collections."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -40,12 +36,9 @@ _CODEC: Final[CodecOptions[_Raw]] = CodecOptions(
 
 
 class MongoContent(MongoDocuments):
-    """The items of one project, and our collections beside them.
+    """The items of one project, and our collections beside them; see `MongoDocuments`.
 
-    Args:
-        uri: see `MongoDocuments`.
-        project_id: `[A-Za-z0-9_-]{1,48}`.
-        timeout_s: how long a server is looked for before it counts as out of reach, seconds.
+    `project_id`: `[A-Za-z0-9_-]{1,48}`.
 
     Raises:
         InvalidTask: `invalid_project_id`.

@@ -18,7 +18,6 @@ from aletheia.llm.messages import (
     estimate_tokens,
     quote,
 )
-from aletheia.llm.quoting import Excerpt
 from aletheia.llm.structured import form_of
 
 MIN_ITEMS: Final = 5
@@ -186,10 +185,10 @@ def _select(context: PromptContext, max_tokens: int) -> dict[str, list[str]]:
     chosen: dict[str, list[str]] = {}
     used = 0
     for kind, share in _SHARES:
-        excerpts: Sequence[Excerpt] = getattr(context, kind)
+        excerpts: Sequence[str] = getattr(context, kind)
         left = int((max_tokens - used) * share)
         for excerpt in excerpts:
-            text = cut_text(clean_text(excerpt.text), MAX_EXCERPT_TOKENS)
+            text = cut_text(clean_text(excerpt), MAX_EXCERPT_TOKENS)
             tokens = estimate_tokens(text)
             if tokens > left:
                 break

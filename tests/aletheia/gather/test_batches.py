@@ -41,7 +41,6 @@ from aletheia.llm.asking import AskPlan
 from aletheia.llm.budgets import BudgetUsage
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted
 from aletheia.llm.ports import ChatModel
-from aletheia.llm.quoting import Excerpt
 from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (
@@ -113,7 +112,7 @@ class FakeBrain:
     ) -> BrainNotes:
         self.asked.append((department.slug, list(previous)))
         self.own.append(len(own_ids))
-        return BrainNotes(gaps=[Excerpt("brain:gaps", "Nothing on licences.")])
+        return BrainNotes(gaps=["Nothing on licences."])
 
     async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
         self.announced[key] = [department.slug, *ids]

@@ -14,7 +14,6 @@ from aletheia.items.departments import Department
 from aletheia.items.models import Item
 from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
 from aletheia.llm.ports import ChatModel
-from aletheia.llm.quoting import Excerpt
 from tests.fakes.calls import Recorder
 from tests.fakes.chat import MemoryAnswers
 
@@ -75,7 +74,7 @@ async def test_equal_questions_have_equal_answers() -> None:
 
 
 async def test_what_is_there_already_changes_no_answer() -> None:
-    context = PromptContext(existing=[Excerpt("item:1", "Something else.")])
+    context = PromptContext(existing=["Something else."])
     chat = MockChat()
     batch = await generate_items(chat, MemoryAnswers(), department(), 3, context, plan=PLAN)
     assert batch.items == (await generate(3)).items
