@@ -171,6 +171,9 @@ class ProjectDecisions:
         if not found["is_undone"]:
             await self._tell_apart(kept)
             await content.insert_items([replace(kept.item, created_at=kept.undone_at)])
+            if not await content.read_items([kept.item.id]):
+                reason = "a unique index of the application refuses its item (E11000)"
+                raise UndoRefused("item_refused", short, reason)
             done = Update(self._key(short), Change(set={"is_undone": True}))
             await self._documents.update(DECISIONS, [done])
         return kept

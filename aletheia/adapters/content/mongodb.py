@@ -1,5 +1,6 @@
 """A project's items in a MongoDB that the application uses as well, beside our collections."""
 
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import UTC
@@ -15,6 +16,8 @@ from aletheia.adapters.documents.mongodb import IDS_AT_ONCE, UPSERT_TRIES, Mongo
 from aletheia.errors import Misconfigured
 from aletheia.items.content import COLLECTION, ID_DIGITS, SavedItem, read_document, to_document
 from aletheia.store.project_id import check_project_id
+
+log = logging.getLogger(__name__)
 
 _ID: Final = "_id"
 _READ: Final = dict.fromkeys(
@@ -84,13 +87,15 @@ class MongoContent(MongoDocuments):
     async def insert_items(self, items: Sequence[SavedItem]) -> set[str]:
         """Save new items in one request, and return the ids of those that were not there.
 
+        Items that a unique index of the application refuses are left out, and logged.
+
         Raises:
             Misconfigured: there is a database whose name differs in case only.
         """
         waiting = list({item.id: item for item in reversed(items)}.values())
         inserted: set[str] = set()
         with self._translating():
-            for tries_left in reversed(range(UPSERT_TRIES)):
+            for _ in range(UPSERT_TRIES):
                 if not waiting:
                     break
                 try:
@@ -102,7 +107,7 @@ class MongoContent(MongoDocuments):
                     failed = error.details.get("writeErrors", [])
                     self._check_case(fault["code"] for fault in failed)
                     is_other = any(fault["code"] != _DUPLICATE_KEY for fault in failed)
-                    if not tries_left or is_other or error.details.get("writeConcernErrors"):
+                    if is_other or error.details.get("writeConcernErrors"):
                         raise
                     # Two upserts of one new id can collide, and the loser has to try again.
                     collided = {fault["index"] for fault in failed}
@@ -112,6 +117,9 @@ class MongoContent(MongoDocuments):
                     raise
                 inserted |= {waiting[place].id for place in places}
                 waiting = [waiting[place] for place in sorted(collided)]
+        if waiting:
+            refused = ", ".join(item.id for item in waiting)
+            log.error("E11000: refused by a unique index of the application: %s", refused)
         return inserted
 
     async def count_created(self, run_id: str) -> dict[str, int]:

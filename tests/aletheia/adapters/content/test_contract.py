@@ -406,6 +406,17 @@ async def test_foreign_documents_are_read_and_never_changed(
         assert by_id[write_id(document["_id"])] == document
 
 
+async def test_what_a_unique_index_of_the_application_refuses_is_left_out(
+    mongo_content: MongoContent, caplog: pytest.LogCaptureFixture
+):
+    fires, rivers = make("Fires need some air."), make("Rivers need some rain.")
+    raw = raw_of(mongo_content)
+    await raw.create_index("automation.content_hash", unique=True)
+    await raw.insert_one({"automation": {"content_hash": content_hash(fires.content)}})
+    assert await items_of(mongo_content, CountingEmbed()).save([fires, rivers]) == [rivers]
+    assert f"E11000: refused by a unique index of the application: {fires.id}" in caplog.text
+
+
 async def test_a_document_has_the_fields_that_the_application_reads(
     mongo_content: MongoContent,
 ):
