@@ -1,5 +1,6 @@
 """Checks of what gather runs talk to: the application, the chat model, the Brain, the receivers."""
 
+from http import HTTPStatus
 from typing import Final
 
 from prefect.client.orchestration import get_client
@@ -68,6 +69,9 @@ async def check_llm() -> str:
         )
     finally:
         await client.close()
+    if answer.status == HTTPStatus.NOT_FOUND:
+        advice = "set the address with its version, such as …/v1; then aletheia setup"
+        raise CheckFailed(f"{block.choice} at {block.url} lists no models (404)", advice)
     if not answer.is_success:
         raise answer.to_error(answer.excerpt())
     return f"{block.choice_in_words}; {url.host} takes the key"

@@ -6,6 +6,7 @@ import platform
 import stat
 from pathlib import Path
 
+from httpx import HTTPError
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from pydantic import SecretStr
@@ -106,7 +107,13 @@ async def check_model() -> str:
             f"the mock embeds, as {why}: vectors mean nothing", "use a model", "warning"
         )
     if settings.is_remote:
-        return f"{settings.processing_mode}, as {why}: {await _check_providers(settings)}"
+        chosen = f"{settings.processing_mode}, as {why}"
+        try:
+            return f"{chosen}: {await _check_providers(settings)}"
+        except (HTTPError, RuntimeError):
+            # Another check says what is wrong with the server.
+            found = f"{chosen}; the block with its key needs the Prefect server"
+            raise CheckFailed(found, "", "skipped") from None
     model, hub = full_name(settings.default_model), _UnusedHub()
     try:
         sources = ModelSources(hub, settings.local_model_dir, default_model=model)

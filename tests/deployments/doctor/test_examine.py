@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from httpx import ConnectError, Request, Response
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 from rich.console import Console
@@ -17,13 +19,15 @@ from blocks import (
     UpstreamCredentials,
 )
 from deployments.configuration import find_faults
-from deployments.doctor import machine, services
+from deployments.doctor import dependencies, machine, services
 from deployments.doctor.examine import examine
 from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, CheckResult, run_check, show
 from deployments.doctor.services import NETWORK_FILE_SYSTEMS, file_system
 from deployments.local import Local
 from deployments.setup import find_webhook_fault
 from tests.deployments.impostor import impersonating, signing_in
+
+REQUEST = Request("GET", "http://127.0.0.1:1/api")
 
 
 async def healthy() -> str:
@@ -134,6 +138,42 @@ def test_a_missing_and_a_wrong_password_are_said_with_the_variable(
     assert f"PREFECT_API_AUTH_STRING: {fault}" in results["Prefect server"].found
     assert "PREFECT_API_AUTH_STRING" in results["Prefect server"].advice
     assert results["worker"].state == "skipped"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ConnectError("there is no server"),
+        RuntimeError("no server is configured"),
+        PrefectHTTPStatusError("401", request=REQUEST, response=Response(401, request=REQUEST)),
+    ],
+)
+async def test_without_a_server_a_remote_provider_is_skipped(
+    trouble: Exception, monkeypatch: pytest.MonkeyPatch
+):
+    async def load_block(block: object) -> None:
+        del block
+        raise trouble
+
+    monkeypatch.setattr(machine, "load_block", load_block)
+    monkeypatch.setenv("PROCESSING_MODE", "openai")
+    result = await run_check("x", machine.check_model, CHECK_TIMEOUT_S)
+    assert result.state == "skipped"
+    assert "openai, as PROCESSING_MODE says so" in result.found
+
+
+async def test_a_chat_model_at_an_address_without_a_version_is_told_apart(
+    server: str, monkeypatch: pytest.MonkeyPatch
+):
+    async def load_block(block: object) -> LLMCredentials:
+        del block
+        return LLMCredentials(openrouter_api_key=SecretStr("hunter2"), base_url=server)
+
+    monkeypatch.setattr(dependencies, "load_block", load_block)
+    result = await run_check("x", dependencies.check_llm, CHECK_TIMEOUT_S)
+    assert result.state == "failed"
+    assert "lists no models (404)" in result.found
+    assert "/v1" in result.advice
 
 
 def test_an_open_server_is_a_failure():
