@@ -1,8 +1,4 @@
-"""The one HTTP client: requests that are sent once, bounded answers, and errors of our own.
-
-Nothing follows a redirect, keeps a cookie or sends a request again by itself. Bodies are bounded
-after decompression.
-"""
+"""The one HTTP client: requests that are sent once, bounded answers, and errors of our own."""
 
 import asyncio
 import io
@@ -125,7 +121,10 @@ class HttpClient:
             **(headers or {}),
         }
         self._uses_proxy = uses_proxy
-        self._make_connector = make_connector or _make_connector
+        self._make_connector = make_connector or (
+            # No bound of its own: a wait for it would count as time of the request.
+            lambda: aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S)
+        )
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
 
@@ -315,11 +314,6 @@ def find_proxy(url: URL) -> str | None:
     """Return the proxy that the environment names for an address."""
     proxy = getproxies().get(url.scheme)
     return proxy if proxy and url.host and not proxy_bypass(url.host) else None
-
-
-def _make_connector() -> aiohttp.BaseConnector:
-    # No bound of its own: a wait for it would count as time of the request.
-    return aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S)
 
 
 def _origin_of(error: BaseException) -> BaseException:

@@ -1,8 +1,4 @@
-"""The log of what providers were granted.
-
-A grant's document has the number of its first unit in its id, and the next grant begins where it
-ends. To add the next grant is to insert its id, which only one process can do.
-"""
+"""The log of what providers were granted; a grant's id has the number of its first unit."""
 
 from bisect import bisect_right
 from collections.abc import Sequence

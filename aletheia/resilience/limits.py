@@ -1,15 +1,10 @@
-"""Rate limits that all processes share and restarts keep (SPEC §1, Rate limits).
+"""Rate limits that all processes share and restarts keep (SPEC §1; docs/decisions/0005).
 
-What a provider was granted is a log without gaps. To be granted the next unit is to insert its
-number, which only one process can do, so one insert charges all tiers, or none. A limit of `L`
-leaves room for a unit if the unit `L` before it does not count any more:
-
-- `rolling`: a grant counts for as long as the tier is, to the microsecond; a week is 7 days, a
-  month 30.
-- `fixed`: a grant counts until the next UTC minute, hour, day, Monday or first of a month.
-
-Limits and strategy may change at any time. The time of a grant is never before that of the grant
-before it, so a clock moved back waits until it has caught up.
+To be granted the next unit is to insert its number, which only one process can do, so one insert
+charges all tiers, or none. A limit of `L` leaves room for a unit if the unit `L` before it does not
+count any more: with `rolling` a grant counts for as long as the tier is (a week is 7 days, a month
+30), with `fixed` until the next UTC minute, hour, day, Monday or first of a month. The time of a
+grant is never before that of the grant before it.
 """
 
 import itertools

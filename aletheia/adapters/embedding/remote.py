@@ -1,8 +1,4 @@
-"""What embedders behind an HTTP API have in common.
-
-Equal texts are sent once. A request that is refused, or fails again and again, for what may lie in
-it is sent again in halves: too many texts pass in smaller requests, a bad text fails alone.
-"""
+"""What embedders behind an HTTP API have in common: what is refused is sent again in halves."""
 
 import asyncio
 from abc import ABC, abstractmethod

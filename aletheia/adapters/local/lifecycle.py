@@ -121,7 +121,12 @@ class Lifecycle:
         model.ready.add(slot)
         loaded = model.loaded
         if loaded is None:
-            loaded = model.loaded = _read_loaded(request, header)
+            loaded = model.loaded = LoadedModel(
+                request.files,
+                dimensions=int(header["dimensions"]),
+                kernels=tuple(map(str, header["kernels"])),
+                load_s=float(header["load_s"]),
+            )
             log.info(
                 "model %s loaded in %.1f s from %s (%s), kernels %s, %d MB",
                 *(model.name, loaded.load_s, loaded.files.source, loaded.files.path),
@@ -230,12 +235,3 @@ async def _write_down(note: Note, event: ModelEvent) -> None:
         await note(event)
     except AletheiaError as error:
         log.warning("what became of %s could not be written down: %s", event.model, error)
-
-
-def _read_loaded(request: Load, header: Header) -> LoadedModel:
-    return LoadedModel(
-        request.files,
-        dimensions=int(header["dimensions"]),
-        kernels=tuple(map(str, header["kernels"])),
-        load_s=float(header["load_s"]),
-    )

@@ -1,8 +1,4 @@
-"""A sentence-transformers model, run as it is or with faster kernels.
-
-On a CPU *unpadded* and *packed* (see `aletheia.adapters.local.kernels`) are tried on it; each is
-used only where it is faster and the vectors of some probe texts stay the same.
-"""
+"""A sentence-transformers model, run as it is or with kernels that are faster and as exact."""
 
 import logging
 import math

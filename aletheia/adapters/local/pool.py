@@ -1,8 +1,4 @@
-"""The model processes of an embedder, each driven by a coroutine.
-
-It starts its process when there is work, keeps two requests in it so that it never waits for the
-parent, and replaces it when it dies or hangs. Whichever is free takes the next batch of all calls.
-"""
+"""The model processes of an embedder, each driven by a coroutine, with two requests in it."""
 
 import asyncio
 import logging

@@ -1,9 +1,7 @@
 """A chat model without a model: plausible sentences about a department, marked as made up.
 
-What it writes depends on the department, the batch and the angle in the prompt alone. In the
-phrases of `phrases.json` `{t}` and `{u}` are subjects of the department, `{r}` and `{s}` people,
-`{k}` a tool, `{w}` a moment, `{n}` a small number, `{p}` a percentage and `{d}` a number of days.
-Subjects never govern a verb, as their number is not known.
+In the phrases of `phrases.json` `{t}` and `{u}` are subjects of the department, `{r}` and `{s}`
+people, `{k}` a tool, `{w}` a moment, `{n}` a small number, `{p}` a percentage, `{d}` days.
 """
 
 import asyncio

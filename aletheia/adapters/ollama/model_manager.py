@@ -47,14 +47,12 @@ class OllamaModelManager:
         *,
         supported_models: Sequence[str] = (),
         memory_max_bytes: int = 0,
-        keep_alive_s: float = KEEP_ALIVE_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._records = records
         self._supported = [short_name(name) for name in supported_models]
         self._memory_max_bytes = memory_max_bytes
-        self._keep_alive_s = keep_alive_s
         self._clock = clock
         self._loading = asyncio.Lock()  # two loads must not both see the same room
 
@@ -100,13 +98,13 @@ class OllamaModelManager:
             loaded = {model_key(model.name): model for model in await self._client.loaded()}
             held = await self._list_held(records, loaded, without=key)
             if key in loaded:
-                await self._client.load(found.name, keep_alive_s=self._keep_alive_s)
+                await self._client.load(found.name, keep_alive_s=KEEP_ALIVE_S)
                 return
             record = records.get(key)
             expected = (record.memory_bytes if record else None) or found.size_bytes
             self._check(name, expected)
             await self._make_room(held, expected)
-            there, load_s = await self._client.load(found.name, keep_alive_s=self._keep_alive_s)
+            there, load_s = await self._client.load(found.name, keep_alive_s=KEEP_ALIVE_S)
             takes = there.size_bytes
             sizes = (takes, found.size_bytes)
             await self._records.note(
@@ -168,7 +166,7 @@ class OllamaModelManager:
             expires_at = datetime.fromisoformat(model.expires_at).timestamp()
         except (ValueError, OverflowError):
             return 0.0
-        return max(0.0, min(self._clock(), expires_at - self._keep_alive_s))
+        return max(0.0, min(self._clock(), expires_at - KEEP_ALIVE_S))
 
     def _check(self, model: str, size_bytes: int) -> None:
         if self._memory_max_bytes and size_bytes > self._memory_max_bytes:

@@ -1,8 +1,4 @@
-"""Embeddings through OpenAI's Batch API: a file of requests in, a file of answers within a day.
-
-See https://platform.openai.com/docs/guides/batch and
-https://platform.openai.com/docs/api-reference/batch.
-"""
+"""Embeddings through OpenAI's Batch API, see https://platform.openai.com/docs/guides/batch."""
 
 import asyncio
 import logging

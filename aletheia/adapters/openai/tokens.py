@@ -1,8 +1,4 @@
-"""Counting tokens as OpenAI counts them, with tables that tiktoken downloads once per machine.
-
-Where they cannot be had, a text's length in UTF-8 bytes stands in for its tokens. It is never too
-low, since every token stands for at least one byte.
-"""
+"""Counting tokens by the tables that tiktoken downloads; a text's bytes bound them without."""
 
 import asyncio
 import logging

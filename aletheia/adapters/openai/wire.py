@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final, TypeGuard, cast
 from urllib.parse import urlencode
@@ -238,9 +238,7 @@ def read_refusal(answer: Answer) -> ErrorAnswer:
     if said.message:
         return said
     shown = "a web page" if is_web_page(answer.body) else answer.body.decode(errors="replace")
-    return ErrorAnswer(
-        said.status, shown[:SHOWN_BYTES], said.code, said.kind, said.param, said.wait_s
-    )
+    return replace(said, message=shown[:SHOWN_BYTES])
 
 
 def read_late_error(error: Mapping[str, Any]) -> ErrorAnswer:
@@ -249,7 +247,7 @@ def read_late_error(error: Mapping[str, Any]) -> ErrorAnswer:
     status = next(filter(None, map(_read_status, map(error.get, ("code", "status", "type")))), 0)
     if not status:
         status = HTTPStatus.NOT_FOUND if _SAYS_NO_API.search(said.message) else said.status
-    return ErrorAnswer(status, said.message, said.code, said.kind, said.param, is_late=True)
+    return replace(said, status=status, is_late=True)
 
 
 def read_error(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> ErrorAnswer:
