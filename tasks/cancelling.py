@@ -1,8 +1,6 @@
 """How a run ends when it is cancelled, or its process terminated: soon, in order, and once.
 
-Prefect's runner hears of a cancellation by an event, which it may miss or get late, and reports it
-only after it has run the hooks of the flow in another process. Hence a run watches its own state,
-and says itself that it is cancelled.
+It watches its own state, as Prefect's runner may miss a cancellation, or report it late.
 """
 
 import asyncio

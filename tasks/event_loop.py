@@ -62,9 +62,7 @@ class LoopPolicy(uvloop.EventLoopPolicy):
 def use() -> None:
     """Make every new loop of this process such a one, and have SIGTERM end it in order.
 
-    Prefect makes the loop of a run itself, with `asyncio.run`, and acknowledges a cancellation
-    only while the handler that it knows as its own is installed. Hence its handler is replaced
-    where Prefect keeps it, rather than by `signal.signal`.
+    Prefect acknowledges a cancellation only while the handler that it keeps is installed.
     """
     handler: Any = _on_sigterm
     # There is no public place for it.

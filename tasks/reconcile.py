@@ -130,11 +130,7 @@ async def reconcile_project(project_id: str) -> ProjectOutcome:
 
 @task(name="show_differences", task_run_name="show", **STEP)
 async def show_differences(outcomes: Sequence[ProjectOutcome]) -> ReconcileReport:
-    """Save a table of what differed and still does, and fail if a project failed.
-
-    Raises:
-        ReconcileFailed: a project failed.
-    """
+    """Save a table of what differed and still does. Raises `ReconcileFailed`: a project failed."""
     before = sum(sum(outcome.before.values()) for outcome in outcomes)
     after = sum(sum(outcome.after.values()) for outcome in outcomes)
     description = (

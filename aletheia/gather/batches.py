@@ -65,8 +65,6 @@ async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptConte
 async def write_batch(deps: GatherDeps, run: Run, position: int, context: PromptContext) -> Batch:
     """Generate a batch, waiting for limits as long as this attempt has time.
 
-    A saved batch is returned again, also one without items.
-
     Raises:
         BudgetExceeded: a budget has no room.
         TimeIsUp: the time of this attempt was over before the model had answered.

@@ -28,11 +28,7 @@ class ImpliedEvent:
 
 
 class EventEmitter:
-    """Adds the events of one run to the log as its progress comes to imply them.
-
-    `default_model`: the model of departments that name none. `notify`: called whenever events were
-    added.
-    """
+    """Adds the events of one run to the log as its progress implies them, and notifies then."""
 
     def __init__(
         self,

@@ -22,14 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class HolderState(StrEnum):
-    """The state of the run that has a project, as Prefect knows it.
-
-    `waiting` is a run that starts by itself: scheduled, pending, or waiting for a retry.
-    """
+    """The state of the run that has a project, as Prefect knows it."""
 
     RUNNING = "running"
     SUSPENDED = "suspended"
-    WAITING = "waiting"
+    WAITING = "waiting"  # it starts by itself: scheduled, pending, or waiting for a retry
     ENDED = "ended"
     UNKNOWN = "unknown"
 
@@ -39,11 +36,7 @@ StateOf: TypeAlias = Callable[[str], Awaitable[HolderState]]
 
 
 class ProjectLocks:
-    """The locks of all projects in one store.
-
-    `documents`: the store, open and durable. `lease_s`: how long a lock lasts without renewal,
-    seconds.
-    """
+    """The locks of all projects in one durable store; `lease_s`: until renewal, seconds."""
 
     def __init__(
         self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK, lease_s: float = LEASE_S

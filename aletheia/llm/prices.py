@@ -1,8 +1,7 @@
 """What models cost: a table that comes with Aletheia, and the user's own laid over it.
 
-`prices.json` has list prices in USD per million tokens, by provider and model, as they were in the
-middle of 2026. `PRICE_TABLE` names a file of the same form, of which every value replaces the one
-in the table:
+`prices.json` has list prices in USD per million tokens, as they were in the middle of 2026. The
+values in the file that `PRICE_TABLE` names replace them:
 
     {"openai": {"batch_factor": 0.5, "models": {"text-embedding-3-small": {"embedding": 0.02}}}}
 

@@ -1,5 +1,1 @@
-"""The clients of a session, one module an area; each is built on first use.
-
-A key names everything a client was built from, so that nobody gets one that was built for
-somebody else.
-"""
+"""The clients of a session, one module an area; a key names everything a client was built from."""

@@ -21,11 +21,7 @@ _SHORT: Final = 8
 class EmbeddedContent(EmbeddedDocuments):
     """The items of one project, and our collections beside them, in a directory of its own.
 
-    `directory`: of all data; each project has one below `gather`. `project_id`:
-    `[A-Za-z0-9_-]{1,48}`.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
+    `directory`: of all data; each project has one below `gather`. Raises as `directory_of`.
     """
 
     def __init__(self, directory: Path, project_id: str, *, lock_timeout_s: float = 10.0) -> None:
@@ -77,7 +73,11 @@ class EmbeddedContent(EmbeddedDocuments):
 
 
 def directory_of(directory: Path, project_id: str) -> Path:
-    """Return where a project's files are; ids that differ in case only have two places."""
+    """Return where a project's files are, apart also from ids that differ in case only.
+
+    Raises:
+        InvalidTask: `invalid_project_id`.
+    """
     name = check_project_id(project_id).lower()
     if name != project_id:
         name += f".{hashlib.sha256(project_id.encode()).hexdigest()[:_SHORT]}"

@@ -39,13 +39,7 @@ _CODEC: Final[CodecOptions[_Raw]] = CodecOptions(
 
 
 class MongoContent(MongoDocuments):
-    """The items of one project, and our collections beside them; see `MongoDocuments`.
-
-    `project_id`: `[A-Za-z0-9_-]{1,48}`.
-
-    Raises:
-        InvalidTask: `invalid_project_id`.
-    """
+    """The items of one project, and our collections beside them; raises as `database_of`."""
 
     def __init__(self, uri: str, project_id: str, *, timeout_s: float = 5.0) -> None:
         super().__init__(uri, database_of(project_id), timeout_s=timeout_s)
