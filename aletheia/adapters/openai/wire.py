@@ -54,8 +54,9 @@ _STATUSES: Final[Mapping[str, int]] = {
 """What codes, types and Google's states stand for where an error came without its status."""
 
 _SAYS_NO_MODEL: Final = re.compile(
-    r"\bmodels?\b.{0,300}?\b(not exist|not found|no access|not supported for)"
-    r"|\b(invalid|unknown) model|not a valid model|no (endpoints found for|allowed providers)",
+    r"\bmodels?\b.{0,300}?\b(not exist|not found|no access|not supported for"
+    r"|no longer available|been deprecated)|\b(invalid|unknown) model|not a valid model"
+    r"|unexpected model name|^model: \S+$|no (endpoints found for|allowed providers)",
     re.IGNORECASE | re.DOTALL,
 )
 _SAYS_NO_API: Final = re.compile(

@@ -337,6 +337,24 @@ async def test_a_model_that_does_not_exist_is_not_asked_for_again_for_a_while(
             id="Gemini",
         ),
         pytest.param(
+            404,
+            error_body("This model models/x is no longer available. Use a newer model."),
+            InvalidTask("model_not_found", ""),
+            id="Gemini, of a model that is gone",
+        ),
+        pytest.param(
+            400,
+            error_body("* GenerateContentRequest.model: unexpected model name format"),
+            InvalidTask("model_not_found", ""),
+            id="Gemini, of a name",
+        ),
+        pytest.param(
+            404,
+            error_body("model: claude-9"),
+            InvalidTask("model_not_found", ""),
+            id="Anthropic",
+        ),
+        pytest.param(
             200,
             b'{"error":{"message":"maximum context length is 8192"}}',
             InvalidTask("input_too_long", ""),
