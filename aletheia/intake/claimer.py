@@ -55,7 +55,7 @@ class Claimer:
 
     async def _send(self, claim: Claim) -> AletheiaError | None:
         try:
-            wording = self._held.ledger.rows.wording(claim.entry.listed_state)
+            wording = self._held.ledger.rows.wording(claim.entry)
             await self._upstream.report(claim.entry.id, wording.processing())
         except Conflict as conflict:
             # An acknowledgement may have been ours and gone unrecorded, in a crash or on the wire.

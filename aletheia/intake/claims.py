@@ -8,7 +8,7 @@ from typing import Any
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.intake.isolation import isolated
-from aletheia.intake.models import UNFINISHED, Claim, Entry, Rejected, RowState
+from aletheia.intake.models import UNFINISHED, Claim, Entry, NewTask, Rejected, RowState
 from aletheia.intake.parsing import parse_entry, stub_of
 from aletheia.intake.rows import (
     DEAD_NAMES,
@@ -38,63 +38,42 @@ class Claims:
 
     # Taking
 
-    async def claim(self, entries: Sequence[tuple[Entry, str, int]]) -> list[Claim]:
-        """Write claims, each with its whole task; what somebody else has claimed is left out.
+    async def claim(self, tasks: Sequence[NewTask]) -> list[Claim]:
+        """Write claims, each with its whole task; those of faulty tasks with the report of why.
 
-        A task that the store cannot take is claimed as a faulty one. The numbers are those of the
-        generation of work under an id, from 1.
+        What somebody else has claimed is left out. A task that the store cannot take is claimed as
+        a faulty one; of a faulty one that it cannot take only the id is written down.
         """
-        until = self._rows.lease_end()
+        now_s, until = self._now_s(), self._rows.lease_end()
 
-        async def claim(some: Sequence[tuple[Entry, str, int]]) -> list[Claim]:
-            new = await self._documents.insert(ROWS, [self._rows.new(*entry) for entry in some])
-            return [
-                Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
-                for entry, group, _ in some
-                if entry.row_id in new
-            ]
-
-        async def claim_as_faulty(
-            unstorable: tuple[Entry, str, int], _fault: Exception
-        ) -> Sequence[Claim]:
-            entry, _, number = unstorable
-            problem = InvalidTask("unstorable_task", "the task cannot be written down")
-            return await self.claim_faulty([(replace(entry, task=problem), problem, number)])
-
-        return await isolated(claim, entries, claim_as_faulty)
-
-    async def claim_faulty(self, entries: Sequence[tuple[Entry, InvalidTask, int]]) -> list[Claim]:
-        """Write down tasks that cannot be done together with the report of why.
-
-        Of one that the store cannot take only the id is written down.
-        """
-        now_s, until = self._rows.clock.unix_s(), self._rows.lease_end()
-
-        async def claim(some: Sequence[tuple[Entry, InvalidTask, int]]) -> list[Claim]:
+        async def claim(some: Sequence[NewTask]) -> list[Claim]:
             rows: list[Document] = []
             claims: list[Claim] = []
-            for entry, problem, number in some:
-                outcome = self._rows.wording(entry.listed_state).failed(problem)
-                rows.append(self._rows.new(entry, "", number) | kept_values(outcome, now_s))
-                kept = Claim(entry.row_id, entry, 1, RowState.KEPT, until, body=outcome.body)
-                claims.append(kept)
+            for entry, group, generation, problem in some:
+                row = self._rows.new(entry, group, generation)
+                claim = Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
+                if problem is not None:
+                    outcome = self._rows.wording(entry).failed(problem)
+                    row |= kept_values(outcome, now_s)
+                    claim.state, claim.body = RowState.KEPT, outcome.body
+                rows.append(row)
+                claims.append(claim)
             new = await self._documents.insert(ROWS, rows)
             return [claim for claim in claims if claim.row_id in new]
 
-        async def claim_bare(
-            unstorable: tuple[Entry, InvalidTask, int], _fault: Exception
-        ) -> Sequence[Claim]:
-            entry, problem, number = unstorable
-            bare = (replace(entry, json=stub_of(entry.id, {})), problem, number)
-            return await isolated(claim, [bare], leave_out)
+        async def simplify(task: NewTask, fault: Exception) -> Sequence[Claim]:
+            entry, stub = task.entry, stub_of(task.entry.id, {})
+            if task.problem is None:
+                problem = InvalidTask("unstorable_task", "the task cannot be written down")
+                simpler = NewTask(replace(entry, task=problem), "", task.generation, problem)
+            elif entry.json != stub:
+                simpler = task._replace(entry=replace(entry, json=stub))
+            else:
+                await self._rows.leave_out(entry, fault)
+                return []
+            return await isolated(claim, [simpler], simplify)
 
-        async def leave_out(
-            hopeless: tuple[Entry, InvalidTask, int], fault: Exception
-        ) -> Sequence[Claim]:
-            await self._rows.leave_out(hopeless[0], fault)
-            return []
-
-        return await isolated(claim, entries, claim_bare)
+        return await isolated(claim, tasks, simplify)
 
     async def reject(self, entries: Sequence[Rejected]) -> int:
         """Record entries without a usable id, each content once; return how many were new."""

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aletheia.documents import Document
-from aletheia.errors import AletheiaError, InvalidTask, Unauthorized, Unavailable
+from aletheia.errors import AletheiaError, Unauthorized, Unavailable
 from aletheia.intake.admission import Admission
 from aletheia.intake.claimer import Claimer
 from aletheia.intake.concurrency import together
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.isolation import isolated
-from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, RowState, Task
+from aletheia.intake.models import UNFINISHED, Claim, Entry, NewTask, Page, RowState, Task
 from aletheia.intake.pages import PageReader
 from aletheia.intake.ports import UPSTREAM, Upstream
-from aletheia.intake.replayer import Replayer
 from aletheia.intake.reporter import Reporter
 
 log = logging.getLogger(__name__)
@@ -24,10 +23,7 @@ log = logging.getLogger(__name__)
 class _Plan:
     """What to do about the entries of a page."""
 
-    new: list[tuple[Entry, str, int]] = field(default_factory=list[tuple[Entry, str, int]])
-    faulty: list[tuple[Entry, InvalidTask, int]] = field(
-        default_factory=list[tuple[Entry, InvalidTask, int]]
-    )
+    new: list[NewTask] = field(default_factory=list[NewTask])
     again: list[tuple[Document, Entry, str]] = field(
         default_factory=list[tuple[Document, Entry, str]]
     )
@@ -35,7 +31,7 @@ class _Plan:
 
     def leave(self, ids: set[str]) -> None:
         """Leave some entries as they are for now, by task id."""
-        self.new = [planned for planned in self.new if planned[0].id not in ids]
+        self.new = [task for task in self.new if task.entry.id not in ids]
         self.again = [planned for planned in self.again if planned[1].id not in ids]
 
 
@@ -47,8 +43,6 @@ class Collector:
     ) -> None:
         self._admission, self._reporter, self._held = admission, reporter, held
         self._pages, self._claimer = PageReader(upstream, held), Claimer(upstream, held)
-        self._replayer = Replayer(admission, self._claimer, held)
-        self._batches = 0
         self._blocked_head: int | None = None
 
     async def collect(self) -> Batch:
@@ -58,7 +52,7 @@ class Collector:
             Unauthorized: the upstream no longer lets us in; everything is released.
             AletheiaError: it is out of reach, and there is nothing else to do.
         """
-        batch = self._new_batch()
+        batch = Batch()
         try:
             await self._take_over(batch)
             await self._claim_pages(batch)
@@ -72,16 +66,6 @@ class Collector:
             self._held.troubles[UPSTREAM] = problem
             log.warning("%s; going on with the %d tasks there are", problem, batch.size)
         return batch
-
-    async def recall(self, row_ids: Sequence[str]) -> Batch:
-        """Collect dead letters that the upstream takes back, see `Replayer.recall`."""
-        batch = self._new_batch()
-        await self._replayer.recall(row_ids, batch)
-        return batch
-
-    def _new_batch(self) -> Batch:
-        self._batches += 1
-        return Batch(self._batches)
 
     async def _claim_pages(self, batch: Batch) -> None:
         is_growing = False
@@ -126,7 +110,7 @@ class Collector:
             if problem is None and group is None:
                 await held.release([claim], for_s=held.pace.outage_s)
             elif problem is not None:
-                outcome = ledger.rows.wording(claim.entry.listed_state).failed(problem)
+                outcome = ledger.rows.wording(claim.entry).failed(problem)
                 kept = await ledger.reports.keep([(claim, outcome)])
                 batch.ready += held.keep_ours([claim], kept)
             elif claim.state is RowState.CLAIMED:
@@ -173,12 +157,9 @@ class Collector:
         await self._leave_deferred(plan, bodies, batch)
         taken = await held.take(ledger.claims.claim(plan.new), batch)
         claims = [claim for claim in taken if claim.state is RowState.CLAIMED]
-        failures = [
-            *(claim for claim in taken if claim.state is RowState.KEPT),
-            *await held.take(ledger.claims.claim_faulty(plan.faulty), batch),
-        ]
+        failures = [claim for claim in taken if claim.state is RowState.KEPT]
         reopened = await held.take(ledger.claims.reopen(plan.again, bodies), batch)
-        tally.claimed += len(claims) + len(failures)
+        tally.claimed += len(taken)
         again = [claim for claim in reopened if claim.state is RowState.CLAIMED]
         resent = [claim for claim in reopened if claim.state is RowState.KEPT]
         tally.resent += len(resent)
@@ -190,12 +171,12 @@ class Collector:
         ids = {claim.entry.id for claim in [*accepted, *failures, *resent]}
         old = [row["_id"] for row in plan.superseded if row["task_id"] in ids]
         tally.superseded += await ledger.claims.supersede(old)
-        return len(claims) + len(failures) + len(reopened)
+        return len(taken) + len(reopened)
 
     async def _leave_deferred(self, plan: _Plan, bodies: dict[str, bytes], batch: Batch) -> None:
         """Leave pending what breakers, limits and budgets defer now."""
         wanted = [
-            *((entry, group) for entry, group, _ in plan.new),
+            *((task.entry, task.group) for task in plan.new if task.problem is None),
             *((entry, group) for row, entry, group in plan.again if row["_id"] not in bodies),
         ]
         tasks = [(entry.task, group) for entry, group in wanted if isinstance(entry.task, Task)]
@@ -226,8 +207,6 @@ class Collector:
             ]
             if same is not None:
                 plan.again.append((same, entry, group))
-            elif problem is not None:
-                plan.faulty.append((entry, problem, len(of_id) + 1))
             else:
-                plan.new.append((entry, group, len(of_id) + 1))
+                plan.new.append(NewTask(entry, group, len(of_id) + 1, problem))
         return plan

@@ -179,7 +179,7 @@ class Computer:
         batch.kept.put_nowait(kept)
 
     def _wording(self, claim: Claim) -> Wording:
-        return self._held.ledger.rows.wording(claim.entry.listed_state)
+        return self._held.ledger.rows.wording(claim.entry)
 
     async def _wait(
         self, task_type: str, group: str, claims: Sequence[Claim], problem: AletheiaError

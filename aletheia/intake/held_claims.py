@@ -30,10 +30,7 @@ MAX_RETRIES: Final = 20
 """However many a task asks for: with their pauses they come to a quarter of an hour."""
 
 GRACE_S: Final = 10.0
-"""How long after `HeldClaims.stop` what is held is still computed and reported, seconds.
-
-A poller is to let go of everything in under 30 s (a request may take most of the rest).
-"""
+"""How long after `HeldClaims.stop` what is held is still computed and reported, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +63,13 @@ class Pace:
 
 @dataclass(slots=True)
 class Batch:
-    """Claims that are computed together, and the channel from computing to reporting.
+    """Claims that are computed together, and the channel from computing to reporting."""
 
-    Attributes:
-        number: from 1.
-        work: claims to compute.
-        ready: claims that have their report already.
-        taken: every claim that was made while the batch was collected.
-        kept: sets of claims whose reports are kept and may be sent; `None` is the end.
-    """
-
-    number: int
-    work: list[Claim] = field(default_factory=list[Claim])
-    ready: list[Claim] = field(default_factory=list[Claim])
-    taken: list[Claim] = field(default_factory=list[Claim])
-    kept: asyncio.Queue[list[Claim] | None] = field(
-        default_factory=asyncio.Queue[list[Claim] | None]
-    )
+    work: list[Claim] = field(default_factory=list[Claim])  # to compute
+    ready: list[Claim] = field(default_factory=list[Claim])  # have their report already
+    taken: list[Claim] = field(default_factory=list[Claim])  # all, while it was collected
+    # sets whose reports are kept and may be sent; `None` is the end
+    kept: asyncio.Queue[list[Claim] | None] = field(default_factory=asyncio.Queue)
 
     @property
     def size(self) -> int:
@@ -91,19 +78,13 @@ class Batch:
 
 
 class HeldClaims:
-    """The claims of one poller.
-
-    Attributes:
-        troubles: outages that are in the way now, by what is out of order.
-        left_alone: task types that another lane takes; they are not claimed here.
-        turns: whose turn it is to send a report; what is checked before one is sent is checked when
-            its turn has come.
-    """
+    """The claims of one poller."""
 
     def __init__(self, ledger: Ledger, pace: Pace) -> None:
         self.ledger, self.pace, self.tally = ledger, pace, Tally()
-        self.troubles: dict[str, AletheiaError] = {}
-        self.left_alone: frozenset[str] = frozenset()
+        self.troubles: dict[str, AletheiaError] = {}  # in the way now, by what is out of order
+        self.left_alone: frozenset[str] = frozenset()  # task types that another lane takes
+        # To send a report; what is to be checked before is checked when its turn has come.
         self.turns = asyncio.Semaphore(pace.calls)
         self.forbidden = Forbidden()
         self._clock = ledger.clock
@@ -202,15 +183,12 @@ class HeldClaims:
     def keep_ours(self, claims: Sequence[Claim], ours: Sequence[Claim]) -> list[Claim]:
         """Drop those of some claims that a write found to be somebody else's by now."""
         still = {claim.row_id for claim in ours}
-        lost = [claim for claim in claims if claim.row_id not in still]
-        self._lose(lost)
+        self._lose([claim for claim in claims if claim.row_id not in still])
         return list(ours)
 
     async def renew(self) -> None:
         """Extend the lease on everything that is held, and drop what is lost."""
-        held = list(self._claims.values())
-        # What was settled while the leases were written is no longer held, and not lost.
-        self._lose(await self.ledger.claims.renew(held))
+        self._lose(await self.ledger.claims.renew(list(self._claims.values())))
 
     async def confirm(self, claims: Sequence[Claim]) -> list[Claim]:
         """Return those claims that are ours by the ledger, before their reports are sent.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -13,24 +13,15 @@ from aletheia.errors import InvalidTask
 class RowState(StrEnum):
     """Where a task stands in the ledger. The last five are final until somebody acts."""
 
-    CLAIMED = "claimed"
-    """Ours; the upstream has not acknowledged `processing` yet."""
-    PROCESSING = "processing"
-    """The upstream acknowledged `processing`: only the ledger knows this task now."""
-    WAITING = "waiting"
-    """Deferred after `processing` until `waiting_until`."""
-    KEPT = "kept"
-    """The report is written down, and not acknowledged yet."""
-    REPORTED = "reported"
-    """The upstream acknowledged the report."""
-    CONFLICT = "conflict"
-    """The upstream had it settled by somebody else."""
-    DEAD = "dead"
-    """The upstream refuses our report, or our claim, for good."""
-    SUPERSEDED = "superseded"
-    """The upstream handed out other content under this id before we were done."""
-    REJECTED = "rejected"
-    """An entry without a usable id, or one that makes work on it fail unexpectedly."""
+    CLAIMED = "claimed"  # ours; the upstream has not acknowledged `processing` yet
+    PROCESSING = "processing"  # it has: only the ledger knows this task now
+    WAITING = "waiting"  # deferred after `processing` until `waiting_until`
+    KEPT = "kept"  # the report is written down, and not acknowledged yet
+    REPORTED = "reported"  # the upstream acknowledged the report
+    CONFLICT = "conflict"  # the upstream had it settled by somebody else
+    DEAD = "dead"  # the upstream refuses our report, or our claim, for good
+    SUPERSEDED = "superseded"  # it was handed out with other content before we were done
+    REJECTED = "rejected"  # without a usable id, or it makes work on it fail unexpectedly
 
 
 UNFINISHED = (RowState.CLAIMED, RowState.PROCESSING, RowState.WAITING, RowState.KEPT)
@@ -38,28 +29,20 @@ UNFINISHED = (RowState.CLAIMED, RowState.PROCESSING, RowState.WAITING, RowState.
 
 
 class Task(BaseModel):
-    """One task of the upstream, whichever dialect it came in.
-
-    Attributes:
-        type: lower case.
-        input: what to work on; the dialect's parameters are merged in below it.
-        retry_count: tries the upstream has counted already.
-        max_retries: tries the task allows after the first; `None` leaves it to the settings.
-        content_hash: SHA-256 of type and input, hexadecimal; equal content is equal work.
-    """
+    """One task of the upstream, whichever dialect it came in."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     type: Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1)]
-    input: dict[str, Any]
+    input: dict[str, Any]  # the dialect's parameters are merged in below it
     callback_route: Any = None
     callback_params: Any = None
     job_id: Any = None
     created_at: Any = None
-    retry_count: int = Field(default=0, ge=0)
-    max_retries: int | None = Field(default=None, ge=0)
-    content_hash: str
+    retry_count: int = Field(default=0, ge=0)  # tries the upstream has counted already
+    max_retries: int | None = Field(default=None, ge=0)  # after the first; `None`: as set
+    content_hash: str  # SHA-256 of type and input, hexadecimal; equal content is equal work
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +59,15 @@ class Entry:
     def row_id(self) -> str:
         """The id of this content's row in the ledger."""
         return f"{self.id}#{self.content_hash[:16]}"
+
+
+class NewTask(NamedTuple):
+    """A task to claim for the first time."""
+
+    entry: Entry
+    group: str  # as `Claim.group`
+    generation: int  # of the work under its id, from 1
+    problem: InvalidTask | None = None  # why it cannot be done
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,34 +91,22 @@ class Page:
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """A row of the ledger that this poller holds.
-
-    Attributes:
-        token: fencing token; the ledger refuses a write that carries an older one.
-        state: of the row, as we last wrote it.
-        group: model, or whatever else is computed together.
-        attempts: computations that failed so far.
-        report_error: what is in the way of its report, and since when.
-        body: the report, once there is one, byte for byte.
-        was_reported: an earlier report of it was acknowledged.
-        is_dead_letter: a dead letter that the upstream has not taken back yet.
-        is_resend: listed as pending again after its report.
-    """
+    """A row of the ledger that this poller holds."""
 
     row_id: str
     entry: Entry
-    token: int
-    state: RowState
+    token: int  # fencing token; the ledger refuses a write that carries an older one
+    state: RowState  # of the row, as we last wrote it
     lease_until: float
-    group: str = ""
-    attempts: int = 0
+    group: str = ""  # model, or whatever else is computed together
+    attempts: int = 0  # computations that failed so far
     report_tries: int = 0
-    report_error: Mapping[str, Any] | None = None
-    body: bytes | None = None
+    report_error: Mapping[str, Any] | None = None  # what is in the way of its report, since when
+    body: bytes | None = None  # the report, once there is one, byte for byte
     was_taken_over: bool = False
-    was_reported: bool = False
-    is_dead_letter: bool = False
-    is_resend: bool = False
+    was_reported: bool = False  # an earlier report of it was acknowledged
+    is_dead_letter: bool = False  # one that the upstream has not taken back yet
+    is_resend: bool = False  # listed as pending again after its report
 
     @property
     def task(self) -> Task:
@@ -137,15 +117,7 @@ class Claim:
 
 @dataclass(slots=True)
 class Tally:
-    """What a poller has done so far; all counts are tasks unless their name says otherwise.
-
-    Attributes:
-        by_model: results by who made them, as `provider: model`.
-        fallbacks: results that another provider made than the one asked first.
-        cached: results that had been made before.
-        deferred: by group, the limit or budget that was last in the way.
-        blocked_head: entries that must wait and hide what comes after them, when last polled.
-    """
+    """What a poller has done so far; all counts are tasks unless their name says otherwise."""
 
     pages: int = 0
     claimed: int = 0
@@ -162,14 +134,14 @@ class Tally:
     deferred_reports: int = 0
     lost_leases: int = 0
     refused_replays: int = 0
-    blocked_head: int = 0
+    blocked_head: int = 0  # entries that must wait and hide what comes after them, last time
     tokens: int = 0
     by_type: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     by_error: dict[str, int] = field(default_factory=dict[str, int])
-    by_model: dict[str, int] = field(default_factory=dict[str, int])
-    fallbacks: int = 0
-    cached: int = 0
-    deferred: dict[str, str] = field(default_factory=dict[str, str])
+    by_model: dict[str, int] = field(default_factory=dict[str, int])  # by `provider: model`
+    fallbacks: int = 0  # results of another provider than the one asked first
+    cached: int = 0  # results that had been made before
+    deferred: dict[str, str] = field(default_factory=dict[str, str])  # what is in a group's way
 
     def count_use(self, outcome: "Outcome") -> None:
         """Count what one result that was kept is made of."""
@@ -204,12 +176,12 @@ class Outcome:
 
 
 class Collected(BaseModel):
-    """A batch, as the steps over it know it: its number in the shift, and its size."""
+    """A batch, as the steps over it know it."""
 
     model_config = ConfigDict(frozen=True)
 
-    number: int
-    size: int
+    number: int = 0  # in the shift, from 1
+    size: int = 0
 
 
 class ShiftReport(BaseModel):

@@ -13,6 +13,7 @@ from aletheia.intake.concurrency import together
 from aletheia.intake.held_claims import Batch, HeldClaims, Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.ports import Processors, Upstream
+from aletheia.intake.replayer import Replayer
 from aletheia.intake.reporter import Reporter
 from aletheia.store.lease import renewing
 
@@ -27,18 +28,14 @@ class Poller:
     """
 
     def __init__(
-        self,
-        upstream: Upstream,
-        ledger: Ledger,
-        processors: Processors,
-        pace: Pace,
+        self, upstream: Upstream, ledger: Ledger, processors: Processors, pace: Pace
     ) -> None:
         self.upstream = upstream
         self.held = HeldClaims(ledger, pace)
         self.reporter = Reporter(upstream, self.held)
-        self.collector = Collector(
-            upstream, Admission(processors, self.held), self.reporter, self.held
-        )
+        admission = Admission(processors, self.held)
+        self.collector = Collector(upstream, admission, self.reporter, self.held)
+        self.replayer = Replayer(upstream, admission, self.held)
         self.computer = Computer(processors, self.held)
 
     async def process(self, batch: Batch) -> tuple[int, int]:

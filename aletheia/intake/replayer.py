@@ -10,6 +10,7 @@ from aletheia.intake.claimer import Claimer
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim
 from aletheia.intake.parsing import parse_entry
+from aletheia.intake.ports import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -17,10 +18,10 @@ log = logging.getLogger(__name__)
 class Replayer:
     """Fills batches from the dead letters."""
 
-    def __init__(self, admission: Admission, claimer: Claimer, held: HeldClaims) -> None:
-        self._admission, self._claimer, self._held = admission, claimer, held
+    def __init__(self, upstream: Upstream, admission: Admission, held: HeldClaims) -> None:
+        self._admission, self._held, self._claimer = admission, held, Claimer(upstream, held)
 
-    async def recall(self, row_ids: Sequence[str], batch: Batch) -> None:
+    async def recall(self, row_ids: Sequence[str]) -> Batch:
         """Send `processing` again for dead letters and collect those that are taken back.
 
         A row that is no dead letter any more is passed over.
@@ -28,13 +29,14 @@ class Replayer:
         Raises:
             Unauthorized: the upstream no longer lets us in; the dead letters stay.
         """
-        ledger = self._held.ledger
+        batch, ledger = Batch(), self._held.ledger
         found = await ledger.dead_letters.read(row_ids)
         superseded = await ledger.claims.newer_work([row["task_id"] for row in found])
         for dead_letter in found:
             if self._held.is_stopping:
                 break
             await self._revive(dead_letter, batch, is_superseded=dead_letter["_id"] in superseded)
+        return batch
 
     async def _revive(self, dead_letter: Document, batch: Batch, *, is_superseded: bool) -> None:
         try:

@@ -94,7 +94,7 @@ class Reporter:
     async def _start_over(self, claim: Claim) -> AletheiaError | None:
         """Report a task that is pending again to an upstream that wants `processing` first."""
         assert claim.body is not None
-        wording = self._held.ledger.rows.wording(claim.entry.listed_state)
+        wording = self._held.ledger.rows.wording(claim.entry)
         try:
             await self._upstream.report(claim.entry.id, wording.processing())
             await self._upstream.report(claim.entry.id, claim.body)

@@ -9,7 +9,7 @@ from aletheia.intake.models import Claim, Entry, Outcome, RowState, Task
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import UPSTREAM
 from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
-from aletheia.intake.wording import failure_in
+from aletheia.intake.wording import Wording, failure_in
 from aletheia.status import Unacknowledged
 from aletheia.store.backoff import Backoff
 
@@ -51,7 +51,7 @@ class Reports:
         """Read the reports of finished rows, by row id; those that are gone are left out."""
         ids = [row["_id"] for row in rows]
         bodies: dict[str, bytes] = {
-            row["_id"]: self._rows.wording(row.get("listed_state")).failure(row["error"])
+            row["_id"]: Wording(self._rows.dialect, row.get("listed_state")).failure(row["error"])
             for row in rows
             if row.get("outcome") == "failed"
         }

@@ -61,7 +61,7 @@ class Rows:
         clock: Clock,
     ) -> None:
         self.documents, self.owner, self.clock = documents, owner, clock
-        self._dialect: ReportDialect = dialect
+        self.dialect: ReportDialect = dialect
         self.terms = LeaseTerms(
             lease_s,
             skew_s,
@@ -79,9 +79,9 @@ class Rows:
             rows.setdefault(row["task_id"], []).append(row)
         return rows
 
-    def wording(self, listed_state: str | None) -> Wording:
-        """Return how reports of a task are written that was listed with a state."""
-        return Wording(self._dialect, listed_state)
+    def wording(self, entry: Entry) -> Wording:
+        """Return how reports of a task are written."""
+        return Wording(self.dialect, entry.listed_state)
 
     def lease_end(self) -> float:
         """Return when a lease ends that begins now, Unix time, seconds."""

@@ -51,6 +51,7 @@ class Shift:
         self._drains_once = length_s <= 0
         self._interval_s, self._next_tick_at = interval_s, 0.0
         self._batches: dict[int, Batch] = {}
+        self._collected = 0
         self._dead_letters: list[str] = []
 
     @classmethod
@@ -130,7 +131,7 @@ class Shift:
         """
         is_out_of_time = not self._drains_once and self._now() >= self._ends_at
         if is_out_of_time or await self.poller.held.ledger.is_paused():
-            return Collected(number=0, size=0)
+            return Collected()
         try:
             return self._put(await self.poller.collector.collect())
         except (Unavailable, BreakerOpen, Refused) as outage:
@@ -144,7 +145,7 @@ class Shift:
             if isinstance(outage, BreakerOpen) and outage.until is not None:
                 pause_s = outage.until.timestamp() - self._clock.unix_s()
             self._next_tick_at = max(self._next_tick_at, self._now() + pause_s)
-            return Collected(number=0, size=0)
+            return Collected()
 
     async def process(self, batch: Collected) -> tuple[int, int]:
         """Compute and report a batch that was collected, see `Poller.process`."""
@@ -164,19 +165,20 @@ class Shift:
         size = self.poller.held.pace.batch
         while self._dead_letters:
             row_ids, self._dead_letters = self._dead_letters[:size], self._dead_letters[size:]
-            batch = await self.poller.collector.recall(row_ids)
+            batch = await self.poller.replayer.recall(row_ids)
             if batch.size:
                 return self._put(batch)
-        return Collected(number=0, size=0)
+        return Collected()
 
     def _now(self) -> float:
         """Return Unix time by a clock that nobody sets while the shift lasts, seconds."""
         return self._opened_at + self.seconds
 
     def _put(self, batch: Batch) -> Collected:
+        self._collected += 1
         if batch.size:
-            self._batches[batch.number] = batch
-        return Collected(number=batch.number, size=batch.size)
+            self._batches[self._collected] = batch
+        return Collected(number=self._collected, size=batch.size)
 
     def _why_over(self, *, is_paused: bool) -> str:
         if is_paused:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.errors import InvalidTask, Refused
 from aletheia.intake.ledger import Ledger
+from aletheia.intake.models import NewTask
 from aletheia.intake.parsing import parse_page
 from aletheia.settings import IntakeSettings
 from deployments import intake, ledger_commands
@@ -37,8 +38,9 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
         async with open_ledger() as ledger:
             first, second = parse_page(ENTRIES, max_entry_bytes=10_000).entries
             problem = InvalidTask("unknown_type", "nobody computes [red]this[/]")
-            await ledger.reports.accepted(await ledger.claims.claim_faulty([(first, problem, 1)]))
-            (claim,) = await ledger.claims.claim([(second, "m", 1)])
+            tasks = [NewTask(first, "", 1, problem), NewTask(second, "m", 1)]
+            faulty, claim = await ledger.claims.claim(tasks)
+            await ledger.reports.accepted([faulty])
             await ledger.dead_letters.add(claim, "claim_refused", Refused("upstream", 422, "no"))
 
     asyncio.run(fill())

@@ -148,7 +148,7 @@ class Settling:
         for claim in claims:
             if claim.state is not RowState.PROCESSING:
                 continue
-            wording = self._ledger.rows.wording(claim.entry.listed_state)
+            wording = self._ledger.rows.wording(claim.entry)
             try:
                 outcomes.append((claim, outcome_of(answers[claim.row_id], wording)))
             except OUTAGES:

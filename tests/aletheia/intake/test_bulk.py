@@ -36,6 +36,7 @@ from aletheia.intake.bulk.orders import BULK
 from aletheia.intake.bulk.preference import AWAKE_FOR_S, prefers_bulk
 from aletheia.intake.bulk.settling import READS_AT_ONCE
 from aletheia.intake.held_claims import Pace
+from aletheia.intake.models import NewTask
 from aletheia.intake.parsing import parse_page
 from aletheia.intake.poller import Poller
 from aletheia.llm.budgets import BudgetLimits
@@ -1049,7 +1050,7 @@ async def test_what_a_killed_shift_had_claimed_is_the_shifts(lanes: Lanes):
     lanes.add("claimed")
     ledger = lanes.bench.ledger()
     page = parse_page(await lanes.bench.client.pending(10), max_entry_bytes=10_000)
-    await ledger.claims.claim([(page.entries[0], SMALL, 1)])
+    await ledger.claims.claim([NewTask(page.entries[0], SMALL, 1)])
     lanes.add("one", "two", "three")
     assert (await lanes.work()).tally.succeeded == 3
     lanes.add("four", "five", "six")

@@ -199,7 +199,7 @@ async def test_a_dead_letter_that_cannot_be_read_stops_no_replay(bench: Bench):
     await bench.documents.update(ROWS, [Update(row["_id"], spoilt)])
     poller = bench.poller()
     found = await poller.held.ledger.dead_letters.find(limit=9)
-    await poller.collector.recall([row["_id"] for row in found])
+    await poller.replayer.recall([row["_id"] for row in found])
     assert poller.held.tally.refused_replays == 3
     assert len(await poller.held.ledger.dead_letters.find(limit=9)) == 2
     assert (await bench.states())["t1"] == "rejected"

@@ -93,7 +93,7 @@ async def test_a_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
     poller = bench.poller()
     (letter,) = await poller.held.ledger.dead_letters.find(limit=100)
     async with poller.holding():
-        batch = await poller.collector.recall([letter["_id"]])
+        batch = await poller.replayer.recall([letter["_id"]])
 
     assert batch.size == 0
     assert len(bench.upstream.bodies["t"]) == sent

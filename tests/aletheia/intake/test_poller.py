@@ -694,7 +694,7 @@ async def replay(bench: Bench, **which: Any) -> None:
     letters = [row["_id"] for row in await ledger.dead_letters.find(limit=100, **which)]
 
     async def collect() -> Any:
-        batch = await poller.collector.recall(letters)
+        batch = await poller.replayer.recall(letters)
         letters.clear()
         return batch
 

@@ -12,7 +12,7 @@ from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
 from tests.aletheia.intake.conftest import Bench
 
-NOTHING = Collected(number=0, size=0)
+NOTHING = Collected()
 DONE = ["processing", "succeeded"]
 
 
