@@ -3,6 +3,7 @@
 It knows no store and no client. The command line and the artifacts of a shift show it.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
@@ -147,71 +148,40 @@ class SystemStatus(_Part):
 
     def rows(self) -> list[dict[str, str]]:
         """Return all but the ledger as rows of a table: what, its state, and a note."""
+        lines = [*self._service_lines(), *self._spending_lines(), *self._brain_lines()]
+        return [{"what": what, "state": state, "note": note} for what, state, note in lines]
+
+    def _service_lines(self) -> Iterator[tuple[str, str, str]]:
         mode, _, why = self.mode.partition(": ")
-        chosen = [_row("embedding", mode, why)] if mode else []
-        return [*chosen, *self._breaker_rows(), *self._spending_rows(), *self._brain_rows()]
-
-    def _breaker_rows(self) -> list[dict[str, str]]:
-        rows = [
-            _row(
-                f"breaker of {breaker.dependency}",
-                breaker.state,
-                breaker.reason + _at("; until", breaker.until),
-            )
-            for breaker in self.breakers
-        ]
+        if mode:
+            yield "embedding", mode, why
+        for breaker in self.breakers:
+            note = breaker.reason + _at("; until", breaker.until)
+            yield f"breaker of {breaker.dependency}", breaker.state, note
         for provider, tiers in self.limits.items():
-            rows += [
-                _row(
-                    f"{provider}, requests per {tier}",
-                    f"{usage.used:,} of {_limit(usage.limit)}",
-                    f"refused {usage.refusals:,} times" if usage.refusals else "",
-                )
-                for tier, usage in tiers.items()
-            ]
-        return rows
+            for tier, usage in tiers.items():
+                limit = "no limit" if usage.limit is None else f"{usage.limit:,}"
+                note = f"refused {usage.refusals:,} times" if usage.refusals else ""
+                yield f"{provider}, requests per {tier}", f"{usage.used:,} of {limit}", note
 
-    def _spending_rows(self) -> list[dict[str, str]]:
-        rows = [
-            _row(budget.name, f"{budget.spent:,} of {budget.limit:,}", budget.is_spent * "spent")
-            for budget in self.budgets
-            if budget.limit is not None
-        ]
-        rows += [
-            _row(
-                f"{usage.provider}: {usage.model}{' (mock)' if usage.mock else ''}",
-                f"{usage.tokens:,} tokens",
-                f"calls: {usage.calls:,}, {usage.usd:.6f} USD",
-            )
-            for usage in self.usage
-        ]
-        rows += [
-            _row(
-                f"cache, {cache.name}",
-                f"{cache.share:.0%} hits",
-                f"{cache.hits + cache.misses:,} asked",
-            )
-            for cache in self.cache
-        ]
-        return rows
+    def _brain_lines(self) -> Iterator[tuple[str, str, str]]:
+        for project in self.brain:
+            state = f"{project.waiting:,} batches wait, {project.dead:,} items refused"
+            note = project.reason + _at("; next try at", project.next_try_at)
+            yield f"Brain, {project.project_id}", state, note
 
-    def _brain_rows(self) -> list[dict[str, str]]:
-        return [
-            _row(
-                f"Brain, {project.project_id}",
-                f"{project.waiting:,} batches wait, {project.dead:,} items refused",
-                project.reason + _at("; next try at", project.next_try_at),
-            )
-            for project in self.brain
-        ]
-
-
-def _limit(limit: int | None) -> str:
-    return "no limit" if limit is None else f"{limit:,}"
-
-
-def _row(what: str, state: str, note: str) -> dict[str, str]:
-    return {"what": what, "state": state, "note": note}
+    def _spending_lines(self) -> Iterator[tuple[str, str, str]]:
+        for budget in self.budgets:
+            if budget.limit is not None:
+                spent = f"{budget.spent:,} of {budget.limit:,}"
+                yield budget.name, spent, "spent" if budget.is_spent else ""
+        for usage in self.usage:
+            name = f"{usage.provider}: {usage.model}{' (mock)' if usage.mock else ''}"
+            note = f"calls: {usage.calls:,}, {usage.usd:.6f} USD"
+            yield name, f"{usage.tokens:,} tokens", note
+        for cache in self.cache:
+            note = f"{cache.hits + cache.misses:,} asked"
+            yield f"cache, {cache.name}", f"{cache.share:.0%} hits", note
 
 
 def _at(words: str, moment: datetime | None) -> str:

@@ -3,13 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from aletheia.errors import (
-    AletheiaError,
-    Conflict,
-    NotFound,
-    Refused,
-    retry_after_s,
-)
+from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, retry_after_s
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import HeldClaims
 from aletheia.intake.models import Claim
@@ -31,20 +25,13 @@ class Claimer:
         """Send `processing` for claims; return those that are ours to compute."""
         answers = await all_of([self._send_in_turn(claim) for claim in claims])
         # What was not sent any more is no longer ours, and still pending upstream.
-        pairs = [
-            (claim, answer)
-            for claim, answer in zip(claims, answers, strict=True)
-            if claim in self._held
-        ]
-        accepted = [claim for claim, answer in pairs if answer is None]
-        acknowledged = await self._held.ledger.claims.acknowledge(accepted)
-        accepted = self._held.keep_ours(accepted, acknowledged)
+        pairs = [pair for pair in zip(claims, answers, strict=True) if pair[0] in self._held]
+        sent = [claim for claim, answer in pairs if answer is None]
+        accepted = self._held.keep_ours(sent, await self._held.ledger.claims.acknowledge(sent))
         for claim, answer in pairs:
             if answer is not None:
                 await self._settle(claim, answer)
-        denied = next((answer for answer in answers if self._held.is_lock_out(answer)), None)
-        if denied is not None:
-            raise denied
+        self._held.check_admitted(answers)
         return accepted
 
     async def send(self, claim: Claim) -> AletheiaError | None:
@@ -57,15 +44,13 @@ class Claimer:
         try:
             wording = self._held.ledger.rows.wording(claim.entry)
             await self._upstream.report(claim.entry.id, wording.processing())
-        except Conflict as conflict:
-            # An acknowledgement may have been ours and gone unrecorded, in a crash or on the wire.
-            return None if claim.was_taken_over or conflict.may_be_ours else conflict
-        except Refused as refusal:
-            # So do some upstreams call a state that may not follow the one there is.
-            is_known = claim.was_taken_over and refusal.status in INVALID
-            return None if is_known else refusal
         except AletheiaError as problem:
-            return problem
+            # An acknowledgement may have been ours and gone unrecorded, in a crash or on the wire.
+            # Some upstreams call a state invalid that may not follow the one there is.
+            is_conflict = isinstance(problem, Conflict)
+            is_known = is_conflict or (isinstance(problem, Refused) and problem.status in INVALID)
+            is_ours = (is_conflict and problem.may_be_ours) or (is_known and claim.was_taken_over)
+            return None if is_ours else problem
         return None
 
     async def _send_in_turn(self, claim: Claim) -> AletheiaError | None:

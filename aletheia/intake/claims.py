@@ -22,10 +22,7 @@ from aletheia.intake.strays import Strays
 
 log = logging.getLogger(__name__)
 
-HANDED_OUT = (
-    *(RowState.PROCESSING, RowState.WAITING, RowState.KEPT),
-    *(RowState.REPORTED, RowState.CONFLICT),
-)
+HANDED_OUT = {*UNFINISHED, RowState.REPORTED, RowState.CONFLICT} - {RowState.CLAIMED}
 """States that say that the upstream has taken a content for the newest one of its id."""
 
 
@@ -35,8 +32,6 @@ class Claims:
     def __init__(self, rows: Rows) -> None:
         self._rows, self._documents = rows, rows.documents
         self.strays = Strays(rows)
-
-    # Taking
 
     async def claim(self, tasks: Sequence[NewTask]) -> list[Claim]:
         """Write claims, each with its whole task; those of faulty tasks with the report of why.
@@ -159,8 +154,6 @@ class Claims:
             claims.append(claim)
         return await self._rows.take(claims, updates)
 
-    # Moving on
-
     async def acknowledge(self, claims: Sequence[Claim]) -> list[Claim]:
         """Record that the upstream acknowledged `processing`; return what is still ours."""
         change = Change(set={"processing_at": self._now_s()}, unset=["report_error"])
@@ -178,25 +171,16 @@ class Claims:
         To ask again costs nothing, and a limit may be raised meanwhile: no wait is long.
         """
         until = min(until, self._now_s() + MAX_DEFERRAL_S)
-        values = {
-            "owner": None,
-            "lease_until": until,
-            "leased_at": self._now_s(),
-            "waiting_until": until,
-            "waiting_for": {"code": why.code, "message": str(why)},
-        }
+        why_not = {"code": why.code, "message": str(why)}
+        values = {**self._rows.lease(until, None), "waiting_until": until, "waiting_for": why_not}
         await self._rows.move(claims, RowState.WAITING, lambda _: Change(set=values))
 
     async def supersede(self, row_ids: Sequence[str]) -> int:
         """Abandon rows whose id the upstream hands out with other content."""
         change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self._now_s()})
         states = {"state": {"$in": list(UNFINISHED)}}
-        done = await self._documents.update(
-            ROWS, [Update(row_id, change, states) for row_id in row_ids]
-        )
-        return sum(done)
-
-    # Leases
+        updates = [Update(row_id, change, states) for row_id in row_ids]
+        return sum(await self._documents.update(ROWS, updates))
 
     async def release(
         self, claims: Sequence[Claim], *, for_s: float = 0, why: AletheiaError | None = None
@@ -221,7 +205,8 @@ class Claims:
         """Extend the leases of claims; return those that are lost."""
         until = self._rows.lease_end()
         change = Change(set={"lease_until": until, "leased_at": self._now_s()})
-        done = await self._update_held(claims, change)
+        updates = [Update(claim.row_id, change, self._rows.held_where(claim)) for claim in claims]
+        done = await self._documents.update(ROWS, updates)
         doubtful: list[Claim] = []
         for claim, is_ours in zip(claims, done, strict=True):
             if is_ours:
@@ -245,8 +230,6 @@ class Claims:
         seen = {key: (row["token"], row["state"]) for key, row in rows.items()}
         return [claim for claim in claims if seen.get(claim.row_id) == (claim.token, claim.state)]
 
-    # What is listed again
-
     def is_settled(self, row: Document) -> bool:
         """Return whether a row that is listed as pending again is to be left alone for now.
 
@@ -269,15 +252,9 @@ class Claims:
         """Return the ids of rows whose upstream id was handed out with other content since."""
         superseded: set[str] = set()
         for rows in (await self._rows.of_ids(task_ids)).values():
-            newest = max(
-                (row["generation"] for row in rows if row["state"] in HANDED_OUT), default=0
-            )
+            newest = max([row["generation"] for row in rows if row["state"] in HANDED_OUT] or [0])
             superseded |= {row["_id"] for row in rows if row["generation"] < newest}
         return superseded
 
     def _now_s(self) -> float:
         return self._rows.clock.unix_s()
-
-    async def _update_held(self, claims: Sequence[Claim], change: Change) -> list[bool]:
-        updates = [Update(claim.row_id, change, self._rows.held_where(claim)) for claim in claims]
-        return await self._documents.update(ROWS, updates)

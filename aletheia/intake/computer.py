@@ -53,12 +53,8 @@ class Computer:
             groups: dict[tuple[str, str], list[Claim]] = {}
             for claim in batch.work:
                 groups.setdefault((claim.task.type, claim.group), []).append(claim)
-            await all_of(
-                [
-                    self._compute_group(batch, task_type, group, claims)
-                    for (task_type, group), claims in groups.items()
-                ]
-            )
+            computing = [self._compute_group(batch, *key, groups[key]) for key in groups]
+            await all_of(computing)
         finally:
             batch.kept.put_nowait(None)
         return self._held.tally.computed - before
@@ -106,13 +102,8 @@ class Computer:
             log.exception("computing %s tasks failed unexpectedly", task_type)
             problem = ComputeFailed("internal_error", type(fault).__name__)
         tried = {claim.row_id for claim in again}
-        left = [
-            claim
-            for claim in claims
-            if claim in self._held
-            and claim.state is RowState.PROCESSING
-            and claim.row_id not in tried
-        ]
+        unanswered = [claim for claim in claims if claim.state is RowState.PROCESSING]
+        left = [c for c in unanswered if c in self._held and c.row_id not in tried]
         if not left:
             return again
         if is_costly(problem):
@@ -120,7 +111,7 @@ class Computer:
             final = [claim for claim in left if not self._held.has_attempts(claim)]
             left = [claim for claim in left if self._held.has_attempts(claim)]
             await self._held.ledger.claims.count_attempts(left)
-            await self._keep_outcomes(batch, [(c, self._wording(c).failed(problem)) for c in final])
+            await self._keep_failures(batch, [(claim, problem) for claim in final])
         if isinstance(problem, OUTAGES):
             await self._wait(task_type, group, left, problem)
             return again
@@ -154,13 +145,14 @@ class Computer:
     ) -> list[Claim]:
         again = [c for c, problem in failures if problem.retryable and self._held.has_attempts(c)]
         await self._held.ledger.claims.count_attempts(again)
-        final = [
-            (claim, self._wording(claim).failed(problem))
-            for claim, problem in failures
-            if claim not in again
-        ]
-        await self._keep_outcomes(batch, final)
+        await self._keep_failures(batch, [pair for pair in failures if pair[0] not in again])
         return again
+
+    async def _keep_failures(
+        self, batch: Batch, failures: Sequence[tuple[Claim, AletheiaError]]
+    ) -> None:
+        outcomes = [(claim, self._wording(claim).failed(problem)) for claim, problem in failures]
+        await self._keep_outcomes(batch, outcomes)
 
     async def _keep_outcomes(self, batch: Batch, outcomes: Sequence[tuple[Claim, Outcome]]) -> None:
         async def keep(some: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:

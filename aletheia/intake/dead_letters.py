@@ -79,18 +79,15 @@ class DeadLetters:
 
         The claim stays a dead letter until `recall` says that the upstream takes the task back.
         """
-        claim = self._rows.claim_of(dead_letter, entry)
-        claim.group = group
-        claim.is_dead_letter = True
-        # An earlier replay may have got as far as `processing` before it was killed.
-        claim.was_taken_over = dead_letter.get("replaying_at") is not None
         if not self._rows.terms.is_free(dead_letter, self._rows.clock.now()):
             return []
+        claim = self._rows.claim_of(dead_letter, entry)
+        claim.group, claim.is_dead_letter = group, True
+        # An earlier replay may have got as far as `processing` before it was killed.
+        claim.was_taken_over = dead_letter.get("replaying_at") is not None
         values = {
             "token": claim.token,
-            "owner": self._rows.owner,
-            "lease_until": claim.lease_until,
-            "leased_at": self._rows.clock.unix_s(),
+            **self._rows.lease(claim.lease_until, self._rows.owner),
             "replaying_at": self._rows.clock.unix_s(),
         }
         as_read = {"token": dead_letter["token"], "state": dead_letter["state"]}

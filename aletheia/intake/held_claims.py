@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -116,10 +116,16 @@ class HeldClaims:
         elif isinstance(answer, Unauthorized) and answer.status == FORBIDDEN:
             self.forbidden.note_forbidden(claim.entry.id)
 
-    def is_lock_out(self, answer: AletheiaError | None) -> bool:
+    def is_lock_out(self, answer: AletheiaError) -> bool:
         """Return whether an answer says that the upstream does not let us in."""
         is_denial = isinstance(answer, Unauthorized)
         return is_denial and (answer.status != FORBIDDEN or self.forbidden.is_ours)
+
+    def check_admitted(self, answers: Iterable[AletheiaError | None]) -> None:
+        """Raise the first of some answers that says that the upstream does not let us in."""
+        for answer in answers:
+            if answer is not None and self.is_lock_out(answer):
+                raise answer
 
     def is_refusal_of(self, claim: Claim, answer: AletheiaError) -> bool:
         """Return whether an answer is about a task, for good.

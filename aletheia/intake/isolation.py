@@ -19,14 +19,8 @@ async def isolated(
 ) -> list[R]:
     """Act on items; where that fails unexpectedly, on either half, down to the one at fault.
 
-    Args:
-        act: may be called again with what it was called with before; an error of ours that it
-            raises says nothing against an item.
-        items: in order.
-        give_up: called with each item at fault in place of `act`.
-
-    Returns:
-        What `act` and `give_up` returned, in order.
+    `act` may be called again with what it was called with before; an error of ours that it raises
+    says nothing against an item. `give_up` is called with each item at fault in its place.
     """
     try:
         return list(await act(items))

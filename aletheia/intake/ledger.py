@@ -30,13 +30,7 @@ _SECONDS_A_DAY = 86_400
 
 
 class Ledger:
-    """The ledger in one store, as one poller sees it.
-
-    Args:
-        documents: the store, open.
-        owner: who holds the claims made here, for people to read.
-        clock: what leases begin and end by.
-    """
+    """The ledger in one open store, as one poller sees it: the owner, for people to read."""
 
     def __init__(
         self,
@@ -47,29 +41,16 @@ class Ledger:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._documents, self.clock = documents, clock
-        self.rows = Rows(
-            documents,
-            owner=owner,
-            lease_s=settings.lease_seconds,
-            skew_s=settings.clock_skew_seconds,
-            dialect=settings.report_dialect,
-            clock=clock,
-        )
+        self.rows = Rows(documents, settings, owner=owner, clock=clock)
         self.claims = Claims(self.rows)
-        self.reports = Reports(
-            self.rows,
-            backoff_s=settings.report_backoff_seconds,
-            result_ttl_s=settings.result_cache_ttl,
-        )
+        self.reports = Reports(self.rows, settings)
         self.dead_letters = DeadLetters(self.rows)
         self._retention_s = settings.ledger_retention_days * _SECONDS_A_DAY
 
     async def prepare(self) -> None:
         """Make the look-ups fast. Idempotent."""
-        await self._documents.ensure_index(ROWS, ["task_id"])
-        await self._documents.ensure_index(ROWS, ["state", "lease_until"])
-        await self._documents.ensure_index(ROWS, ["dead_code"])
-        await self._documents.ensure_index(ROWS, ["finished_at"])
+        for names in (["task_id"], ["state", "lease_until"], ["dead_code"], ["finished_at"]):
+            await self._documents.ensure_index(ROWS, names)
         await self._documents.ensure_index(RESULTS, ["expires_at"])
 
     async def overview(self) -> IntakeStatus:

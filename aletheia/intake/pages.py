@@ -24,23 +24,19 @@ class PageReader:
 
     The API has no cursor: whatever stays pending stands at the head of every page. So a page is
     asked for with as many entries more as the last one had that nothing could be done about.
-
-    Attributes:
-        is_full: whether the last page had as many entries as were asked for.
     """
 
     def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
         self._upstream, self._held = upstream, held
         self._size, self._max_size = held.pace.page, MAX_PAGE
         self._served = self._limit = self._blocked = 0
-        self.is_full = False
+        self.is_full = False  # whether the last page had as many entries as were asked for
 
     async def read(self, capacity: int, *, is_growing: bool = False) -> Page:
         """Read a page; of one longer than was asked for no more than there is capacity for.
 
-        Args:
-            capacity: how many tasks may be claimed.
-            is_growing: whether to ask for twice as many as last time.
+        `capacity` is how many tasks may be claimed; `is_growing` asks for twice as many as last
+        time.
         """
         limit = min(self._size, capacity) + self._blocked
         limit = min(max(limit, 2 * self._limit if is_growing else 0), self._max_size)

@@ -32,12 +32,8 @@ _MAX_DEPTH = 100
 def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
     """Sort the entries of a page into tasks, faulty tasks, and what cannot be reported.
 
-    Of several entries with one id the first (oldest) counts.
-
-    Args:
-        entries: JSON values as they came.
-        max_entry_bytes: an entry longer than this, as JSON, fails as `task_too_large`; its
-            content is not kept.
+    Of several entries with one id the first (oldest) counts. An entry longer than
+    `max_entry_bytes`, as JSON, fails as `task_too_large`; its content is not kept.
     """
     good: dict[str, Entry] = {}
     rejected: list[Rejected] = []
@@ -99,19 +95,15 @@ def _read_id(found: object) -> str:
     if not isinstance(found, str):
         raise InvalidTask("invalid_id", "the entry has no id")
     # "." and ".." vanish when a path is normalised: a report would go to another address.
-    if (
-        not found.strip()
-        or len(found) > MAX_ID_LENGTH
-        or found in {".", ".."}
-        or not found.isprintable()
-    ):
+    is_blank = not found.strip() or found in {".", ".."}
+    if is_blank or len(found) > MAX_ID_LENGTH or not found.isprintable():
         raise InvalidTask("invalid_id", f"the id {found[:40]!r} cannot be part of an address")
     return found
 
 
 def _is_pending(fields: Mapping[str, object]) -> bool:
-    state = _first(fields, _STATE_NAMES)
-    return not isinstance(state, str) or state.strip().lower() == "pending"
+    state = _listed_state(fields)
+    return state is None or state.lower() == "pending"
 
 
 def stub_of(task_id: str, fields: Mapping[str, object]) -> str:
@@ -146,9 +138,8 @@ def _read_entry(task_id: str, fields: Mapping[str, object], max_entry_bytes: int
     text = _to_json(fields)
     try:
         if len(text.encode(errors="surrogatepass")) > max_entry_bytes:
-            raise InvalidTask(
-                "task_too_large", f"the task is larger than {max_entry_bytes:,} bytes"
-            )
+            reason = f"the task is larger than {max_entry_bytes:,} bytes"
+            raise InvalidTask("task_too_large", reason)
         task = _read_task(task_id, fields)
     except InvalidTask as problem:
         # What makes a task faulty may be anywhere in it: whatever changes makes it another one.
@@ -194,10 +185,7 @@ def _input_of(found: object, parameters: object) -> dict[str, Any]:
         raise InvalidTask("invalid_input", "the task's input is not an object")
     if parameters is not None and not isinstance(parameters, Mapping):
         raise InvalidTask("invalid_input", "the task's parameters are not an object")
-    merged = {
-        **cast("Mapping[str, Any]", parameters or {}),
-        **cast("Mapping[str, Any]", found),
-    }
+    merged = cast("dict[str, Any]", {**(parameters or {}), **found})
     for value, _ in _walk(merged):
         if isinstance(value, str) and not _is_unicode(value):
             raise InvalidTask("invalid_text", "the input holds half of a surrogate pair")

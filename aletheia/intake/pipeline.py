@@ -6,12 +6,10 @@ from typing import Any, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """What a collecting step returns."""
+    """What a collecting step returns; size 0 ends the drain."""
 
     @property
-    def size(self) -> int:
-        """How much there is to do; 0 ends the drain."""
-        ...
+    def size(self) -> int: ...  # noqa: D102 - see the class
 
 
 B = TypeVar("B", bound=Sized)

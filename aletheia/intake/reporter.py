@@ -42,27 +42,19 @@ class Reporter:
         if not claims:
             return 0
         answers = await all_of([self._answer_in_turn(claim) for claim in claims])
-        accepted = [
-            claim
-            for claim, answer in zip(claims, answers, strict=True)
-            if answer is None and claim in self._held
-        ]
-        accepted = self._held.keep_ours(
-            accepted, await self._held.ledger.reports.accepted(accepted)
-        )
+        pairs = list(zip(claims, answers, strict=True))
+        sent = [claim for claim, answer in pairs if answer is None and claim in self._held]
+        accepted = self._held.keep_ours(sent, await self._held.ledger.reports.accepted(sent))
         for claim in accepted:
             self._count(claim)
         # The upstream's own routing data belongs in the log; what has none is in the ledger.
-        routed = [claim for claim in accepted if _has_route(claim)]
-        if routed:
-            log.info("reported %s", ", ".join(map(_name, routed)))
-        refused = [(c, a) for c, a in zip(claims, answers, strict=True) if a is not None]
+        if routed := list(filter(None, map(_route_of, accepted))):
+            log.info("reported %s", ", ".join(routed))
+        refused = [(claim, answer) for claim, answer in pairs if answer is not None]
         for claim, answer in refused:
             await self._settle(claim, answer)
         self._held.drop(claims)
-        denied = next((a for _, a in refused if self._held.is_lock_out(a)), None)
-        if denied is not None:
-            raise denied
+        self._held.check_admitted(answers)
         return len(accepted)
 
     async def _answer_in_turn(self, claim: Claim) -> AletheiaError | None:
@@ -71,9 +63,8 @@ class Reporter:
             if self._held.is_out_of_grace or self._held.forbidden.is_ours:
                 await self._held.release([claim])
                 return None
-            if not self._held.ledger.claims.is_held(claim) and not await self._held.confirm(
-                [claim]
-            ):
+            is_held = self._held.ledger.claims.is_held(claim)
+            if not is_held and not await self._held.confirm([claim]):
                 return None
             answer = await self._answer(claim)
             self._held.note_answer(claim, answer)
@@ -82,22 +73,15 @@ class Reporter:
     async def _answer(self, claim: Claim) -> AletheiaError | None:
         assert claim.body is not None
         try:
-            await self._upstream.report(claim.entry.id, claim.body)
-        except Unauthorized as denial:
-            return denial
-        except Refused as refusal:
-            return await self._start_over(claim) if claim.is_resend else refusal
-        except AletheiaError as problem:
-            return problem
-        return None
-
-    async def _start_over(self, claim: Claim) -> AletheiaError | None:
-        """Report a task that is pending again to an upstream that wants `processing` first."""
-        assert claim.body is not None
-        wording = self._held.ledger.rows.wording(claim.entry)
-        try:
-            await self._upstream.report(claim.entry.id, wording.processing())
-            await self._upstream.report(claim.entry.id, claim.body)
+            try:
+                await self._upstream.report(claim.entry.id, claim.body)
+            except Refused as refusal:
+                if isinstance(refusal, Unauthorized) or not claim.is_resend:
+                    raise
+                # What is pending again may have to be `processing` first.
+                wording = self._held.ledger.rows.wording(claim.entry)
+                await self._upstream.report(claim.entry.id, wording.processing())
+                await self._upstream.report(claim.entry.id, claim.body)
         except AletheiaError as problem:
             return problem
         return None
@@ -132,11 +116,9 @@ class Reporter:
         log.warning("task %r failed: %s: %s", claim.entry.id, failure["code"], failure["message"])
 
 
-def _has_route(claim: Claim) -> bool:
+def _route_of(claim: Claim) -> str | None:
+    """Name a task for the log, with the upstream's own routing data, if it has any."""
     task = claim.entry.task
-    return isinstance(task, Task) and task.callback_route is not None
-
-
-def _name(claim: Claim) -> str:
-    """Name a task for the log, with the upstream's own routing data."""
-    return f"{claim.task.id!r} (callback {routing_json(claim.task)[:MAX_ROUTING_LENGTH]})"
+    if not isinstance(task, Task) or task.callback_route is None:
+        return None
+    return f"{task.id!r} (callback {routing_json(task)[:MAX_ROUTING_LENGTH]})"

@@ -5,11 +5,12 @@ from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, BadAnswer, Unavailable, retry_after_s
-from aletheia.intake.models import Claim, Entry, Outcome, RowState, Task
+from aletheia.intake.models import Claim, Outcome, RowState, Task
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import UPSTREAM
 from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
 from aletheia.intake.wording import Wording, failure_in
+from aletheia.settings import IntakeSettings
 from aletheia.status import Unacknowledged
 from aletheia.store.backoff import Backoff
 
@@ -22,17 +23,12 @@ _TOO_MANY_REQUESTS = 429
 
 
 class Reports:
-    """The reports of one poller.
+    """The reports of one poller."""
 
-    Args:
-        backoff_s: first pause after a report that failed.
-        result_ttl_s: how long a reported result can still be sent again.
-    """
-
-    def __init__(self, rows: Rows, *, backoff_s: float, result_ttl_s: float) -> None:
+    def __init__(self, rows: Rows, settings: IntakeSettings) -> None:
         self._rows, self._documents = rows, rows.documents
-        self._backoff = Backoff(backoff_s, MAX_BACKOFF_S)
-        self._result_ttl_s = result_ttl_s
+        self._backoff = Backoff(settings.report_backoff_seconds, MAX_BACKOFF_S)
+        self._result_ttl_s = settings.result_cache_ttl
 
     async def keep(self, outcomes: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:
         """Write reports down before they are sent; return what is still ours."""
@@ -98,9 +94,8 @@ class Reports:
 
     async def find_unacknowledged(self) -> Unacknowledged | None:
         """Return what is known of the reports whose answer was no acknowledgement, if any wait."""
-        states = {"$in": [RowState.CLAIMED, RowState.KEPT]}
         where = {
-            "state": states,
+            "state": {"$in": [RowState.CLAIMED, RowState.KEPT]},
             "report_error.code": BadAnswer.code,
             "report_error.dependency": UPSTREAM,
         }
@@ -110,6 +105,11 @@ class Reports:
             return None
         error = found[0]["report_error"]
         return Unacknowledged(count=count, since=error["since"], answer=error["message"])
+
+    async def find_trouble(self) -> BadAnswer | None:
+        """Return the error of a run whose reports nobody acknowledges, if any wait."""
+        waiting = await self.find_unacknowledged()
+        return waiting and BadAnswer(UPSTREAM, str(waiting))
 
     async def purge(self) -> int:
         """Delete the results that are past their time."""
@@ -121,13 +121,11 @@ class Reports:
         if self._result_ttl_s <= 0:
             return
         expires = self._rows.clock.unix_s() + self._result_ttl_s
-        await self._documents.upsert(
-            RESULTS,
-            [
-                Update(claim.row_id, Change(set={"payload": claim.body, "expires_at": expires}))
-                for claim in claims
-            ],
-        )
+        updates = [
+            Update(claim.row_id, Change(set={"payload": claim.body, "expires_at": expires}))
+            for claim in claims
+        ]
+        await self._documents.upsert(RESULTS, updates)
 
     async def _finish(
         self, claims: Sequence[Claim], state: RowState, values: Mapping[str, Any]
@@ -141,15 +139,10 @@ class Reports:
             # Only what describes the result stays of a success; a dead letter may be replayed.
             if state is not RowState.REPORTED or failure is not None:
                 return Change(set={**finished, **dead}, unset=["payload", "report_error"])
-            routing = _routing_values(claim.entry)
+            task = claim.entry.task
+            has_route = isinstance(task, Task) and task.callback_route is not None
+            routing = {"callback_json": routing_json(task)} if has_route else {}
             gone = ["payload", "report_error", "task_json"]
             return Change(set={**finished, **routing}, unset=gone)
 
         return await self._rows.move(claims, state, change_for)
-
-
-def _routing_values(entry: Entry) -> dict[str, Any]:
-    """Return what stays of a task that is done: the upstream's own routing data."""
-    if not isinstance(entry.task, Task) or entry.task.callback_route is None:
-        return {}
-    return {"callback_json": routing_json(entry.task)}

@@ -13,6 +13,7 @@ from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, InvalidTask
 from aletheia.intake.models import Claim, Entry, Outcome, RowState
 from aletheia.intake.parsing import stub_of
 from aletheia.intake.wording import ReportDialect, Wording
+from aletheia.settings import IntakeSettings
 from aletheia.store.clock import Clock, TimeUnit
 from aletheia.store.lease import LeaseTerms
 
@@ -26,12 +27,8 @@ LEASED: Final = [RowState.CLAIMED, RowState.PROCESSING, RowState.KEPT]
 """States in which somebody may hold a row."""
 
 DEAD_NAMES: Final = (
-    "dead_code",
-    "dead_message",
-    "dead_at",
-    "tried_at",
-    "replaying_at",
-    "replay_refused",
+    *("dead_code", "dead_message", "dead_at"),
+    *("tried_at", "replaying_at", "replay_refused"),
 )
 """What a row has while it is a dead letter."""
 
@@ -42,29 +39,16 @@ log = logging.getLogger(__name__)
 
 
 class Rows:
-    """The rows of one store, as one holder sees them.
-
-    Args:
-        lease_s: how long a claim holds without renewal.
-        skew_s: how far other machines' clocks may be off.
-        dialect: names of the fields of reports.
-    """
+    """The rows of one store, as one holder sees them."""
 
     def __init__(
-        self,
-        documents: Documents,
-        *,
-        owner: str,
-        lease_s: float,
-        skew_s: float,
-        dialect: ReportDialect,
-        clock: Clock,
+        self, documents: Documents, settings: IntakeSettings, *, owner: str, clock: Clock
     ) -> None:
         self.documents, self.owner, self.clock = documents, owner, clock
-        self.dialect: ReportDialect = dialect
+        self.dialect: ReportDialect = settings.report_dialect
         self.terms = LeaseTerms(
-            lease_s,
-            skew_s,
+            settings.lease_seconds,
+            settings.clock_skew_seconds,
             owner="owner",
             token="token",  # noqa: S106 - the name of a value
             nobody=None,
@@ -87,15 +71,18 @@ class Rows:
         """Return when a lease ends that begins now, Unix time, seconds."""
         return self.terms.end(self.clock.now())
 
+    def lease(self, until: float, owner: str | None) -> dict[str, Any]:
+        """Return what to set in a row whose lease, or wait, begins now."""
+        return {"owner": owner, "lease_until": until, "leased_at": self.clock.unix_s()}
+
     def released(self, pause_s: float = 0) -> dict[str, Any]:
         """Return what to set in a row that nobody holds, to be taken over after a pause."""
-        now_s = self.clock.unix_s()
-        until = now_s + pause_s - self.terms.skew_s if pause_s else 0
-        return {"owner": None, "lease_until": until, "leased_at": now_s}
+        until = self.clock.unix_s() + pause_s - self.terms.skew_s if pause_s else 0
+        return self.lease(until, None)
 
     def new(self, entry: Entry, group: str, generation: int) -> Document:
         """Return the row of a claim that nobody has made before."""
-        task, now = entry.task, self.clock.now()
+        task = entry.task
         return {
             "_id": entry.row_id,
             "task_id": entry.id,
@@ -105,8 +92,7 @@ class Rows:
             "group": group,
             "state": RowState.CLAIMED,
             "token": 1,
-            **self.terms.values(self.owner, now),
-            "leased_at": self.clock.unix_s(),
+            **self.lease(self.lease_end(), self.owner),
             "claimed_at": self.clock.unix_s(),
             "attempts": 0,
             "report_tries": 0,
@@ -134,13 +120,11 @@ class Rows:
         """Return what to set in a row whose report failed: why, and since when it does for that."""
         before = claim.report_error or {}
         if not isinstance(why, BreakerOpen):  # which only spares what failed before
-            message = why.reason if isinstance(why, BadAnswer) else str(why)
-            is_same = before.get("code") == why.code
-            since = before.get("since") if is_same else None
+            since = before.get("since") if before.get("code") == why.code else None
             claim.report_error = {
                 "code": why.code,
                 "dependency": getattr(why, "dependency", None),
-                "message": message,
+                "message": why.reason if isinstance(why, BadAnswer) else str(why),
                 "since": since or self.clock.unix_s(),
             }
         return {"report_error": claim.report_error} if claim.report_error else {}
@@ -156,9 +140,7 @@ class Rows:
         taken = {
             "state": claim.state,
             "token": claim.token,
-            "owner": self.owner,
-            "lease_until": claim.lease_until,
-            "leased_at": self.clock.unix_s(),
+            **self.lease(claim.lease_until, self.owner),
             "taken_at": self.clock.unix_s(),
             **(values or {}),
         }
@@ -208,13 +190,11 @@ class Rows:
         """Change rows of ours; a row somebody else has taken since stays as it is."""
         seen = {(claim.token, claim.state) for claim in claims}
         still_ours = {(token, state): {"token": token, "state": state} for token, state in seen}
-        return await self.documents.update(
-            ROWS,
-            [
-                Update(claim.row_id, change_for(claim), still_ours[claim.token, claim.state])
-                for claim in claims
-            ],
-        )
+        updates = [
+            Update(claim.row_id, change_for(claim), still_ours[claim.token, claim.state])
+            for claim in claims
+        ]
+        return await self.documents.update(ROWS, updates)
 
     async def move(
         self, claims: Sequence[Claim], state: RowState, change_for: Callable[[Claim], Change]

@@ -7,7 +7,6 @@ from typing import Self
 from aletheia.documents import Documents
 from aletheia.errors import (
     AletheiaError,
-    BadAnswer,
     BreakerOpen,
     Refused,
     Unauthorized,
@@ -28,13 +27,10 @@ RESUMED_AFTER_S = 1.0
 
 
 class Shift:
-    """One run of a poller, step by step.
+    """One run of a poller, step by step; `begin` makes it.
 
     Whoever runs it calls `next_tick` until it returns `False`, and after each tick `collect` and
-    `process` until a batch comes back empty. Once it has begun only the steady part of the
-    ledger's clock counts.
-
-    `begin` makes it.
+    `process` until a batch comes back empty.
     """
 
     def __init__(
@@ -96,10 +92,7 @@ class Shift:
     async def find_trouble(self) -> AletheiaError | None:
         """Return what is in the way now: an outage, or reports that nobody acknowledges."""
         held = self.poller.held
-        if held.trouble is not None:
-            return held.trouble
-        waiting = await held.ledger.reports.find_unacknowledged()
-        return waiting and BadAnswer(UPSTREAM, str(waiting))
+        return held.trouble or await held.ledger.reports.find_trouble()
 
     async def next_tick(self, rest: Callable[[float], Awaitable[object]]) -> bool:
         """Wait until it is time to poll; `False` when the shift is over.

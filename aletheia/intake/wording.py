@@ -21,15 +21,12 @@ _FAILURE = re.compile(rb'\{"(?:state|status)":"failed"', re.IGNORECASE)
 class Wording:
     """How the reports of one task are written.
 
-    Attributes:
-        dialect: `state` writes `state`, `result`, `usage` and `error`; `status` writes `status`,
-            `output_data` and `error_message`, and nothing else.
-        listed_state: the task's own state as it was listed; states are written in its letter case,
-            in lower case where there is none.
+    The dialect `state` writes `state`, `result`, `usage` and `error`; `status` writes `status`,
+    `output_data` and `error_message`, and nothing else.
     """
 
     dialect: ReportDialect = "state"
-    listed_state: str | None = None
+    listed_state: str | None = None  # states are written in its letter case, or in lower case
 
     def processing(self) -> bytes:
         """Return the report that takes the task off the pending list."""
@@ -38,15 +35,10 @@ class Wording:
     def succeeded(
         self, result: Mapping[str, Any], usage: Mapping[str, Any] | None, record: Mapping[str, Any]
     ) -> Outcome:
-        """Return the report of a success.
-
-        Args:
-            result: for the upstream; NumPy arrays are written as lists.
-            usage: for the upstream and the ledger.
-            record: what of the result stays in the ledger.
+        """Return the report of a success, of which `record` stays in the ledger.
 
         Raises:
-            TypeError: something of it is not JSON.
+            TypeError: something of it is not JSON; NumPy arrays are written as lists.
         """
         name = "output_data" if self.dialect == "status" else "result"
         report: dict[str, Any] = {self.dialect: self._state("succeeded"), name: dict(result)}

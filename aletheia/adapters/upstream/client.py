@@ -33,8 +33,6 @@ ADDRESS: Final = "API_BASE_URL"
 MAX_PAGE_BYTES: Final = 64 * 2**20
 """Longest page that is read, bytes."""
 
-_SIGN_IN_REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-
 
 class HttpUpstream:
     """The upstream task API at one address.
@@ -44,7 +42,6 @@ class HttpUpstream:
         timeout_s: bound on one request, from sending it to the last byte of its answer.
         concurrency: requests in flight at once, those that only wait for a retry not counted.
         max_retries: tries after the first; see `Retries`, also about `retry_base_s` and `draw`.
-        clock: seconds since the epoch.
 
     Raises:
         Misconfigured: `base_url` is not an http or https address, or says more than an address.
@@ -115,9 +112,8 @@ class HttpUpstream:
             except Conflict as conflict:
                 if not may_be_done:
                     raise
-                raise Conflict(
-                    UPSTREAM, conflict.status, conflict.reason, may_be_ours=True
-                ) from None
+                status, reason = conflict.status, conflict.reason
+                raise Conflict(UPSTREAM, status, reason, may_be_ours=True) from None
 
         return self._retries.send(send)
 
@@ -125,10 +121,12 @@ class HttpUpstream:
         async with self._slots:
             header = await self._sign_in.header()
             answer = await self._exchange(ask, header)
-            if header is not None and answer.status in _SIGN_IN_REFUSED:
-                fresh = await self._sign_in.refresh(header)
-                if fresh is not None:
-                    answer = await self._exchange(ask, fresh)
+            if (
+                header is not None
+                and answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+                and (fresh := await self._sign_in.refresh(header)) is not None
+            ):
+                answer = await self._exchange(ask, fresh)
         if answer.is_success:
             return answer.read(lambda _: read(answer))
         raise answer.to_error()

@@ -5,7 +5,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from math import inf, isfinite
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote_plus, urlencode
@@ -43,6 +43,7 @@ class _Token:
     expires_at: float
 
 
+@dataclass(eq=False, repr=False)
 class OAuth2SignIn:
     """Bearer tokens from an OAuth2 token endpoint.
 
@@ -50,47 +51,30 @@ class OAuth2SignIn:
     refuses it. However many callers need one, one request is under way at a time and all of them
     get its result. Failures are not retried here: the caller's retry policy asks again.
 
-    Args:
-        token_url: the token endpoint; see `ory_token_url`.
-        scope: scopes to ask for, separated by spaces.
-        clock: seconds, monotonic.
-
     Raises:
         Misconfigured: the URL is not one, or the client's name or secret is empty.
     """
 
-    def __init__(
-        self,
-        token_url: str,
-        client_id: str,
-        client_secret: str,
-        *,
-        scope: str | None = None,
-        audience: str | None = None,
-        client_auth: ClientAuth = "client_secret_basic",
-        timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        _check_token_url(token_url)
-        for name, value in (
-            ("OAUTH2_CLIENT_ID", client_id),
-            ("OAUTH2_CLIENT_SECRET", client_secret),
-        ):
-            if not value:
-                raise Misconfigured(name, "must not be empty")
-        self._token_url = token_url.strip()
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._scope = scope
-        self._audience = audience
-        self._client_auth: ClientAuth = client_auth
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._token: _Token | None = None
-        self._renewal: asyncio.Task[str] | None = None
+    token_url: str
+    client_id: str
+    client_secret: str
+    _: KW_ONLY
+    scope: str | None = None  # scopes to ask for, separated by spaces
+    audience: str | None = None
+    client_auth: ClientAuth = "client_secret_basic"
+    timeout_s: float = 30.0
+    clock: Callable[[], float] = time.monotonic
+    _token: _Token | None = field(default=None, init=False)
+    _renewal: asyncio.Task[str] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        _check_token_url(self.token_url)
+        for name in ("client_id", "client_secret"):
+            if not getattr(self, name):
+                raise Misconfigured(f"OAUTH2_{name.upper()}", "must not be empty")
 
     def __repr__(self) -> str:
-        return f"OAuth2SignIn({URL(self._token_url).host!r}, ***)"
+        return f"OAuth2SignIn({URL(self.token_url.strip()).host!r}, ***)"
 
     async def header(self) -> str | None:
         """Return the current token, or a new one where that is about to expire.
@@ -101,12 +85,12 @@ class OAuth2SignIn:
             Unauthorized: it refuses us.
         """
         token = self._token
-        if token is not None and self._clock() < token.renew_at:
+        if token is not None and self.clock() < token.renew_at:
             return token.header
         try:
             return await self._renew()
         except Unavailable:
-            token, now = self._token, self._clock()
+            token, now = self._token, self.clock()
             if token is None or now >= token.expires_at:
                 raise
             # Asking again halfway to the end spares an endpoint that is down a request per call.
@@ -134,7 +118,7 @@ class OAuth2SignIn:
             renewal.exception()  # seen, even if every caller was cancelled meanwhile
 
     async def _fetch(self) -> str:
-        asked_at = self._clock()
+        asked_at = self.clock()
         answer = await self._ask()
         # No error shows the body of a success: the token is in it.
         try:
@@ -157,31 +141,27 @@ class OAuth2SignIn:
     async def _ask(self) -> Answer:
         """Ask the token endpoint once, over a connection of its own.
 
-        A refusal is `Unauthorized` whatever its 4xx status: a 404 of the token endpoint says
-        nothing about the task that was to be reported.
+        A refusal is `Unauthorized` whatever its 4xx status: it says nothing about a task.
         """
         # RFC 6749, 2.3.1: both are form-encoded before they go into the header.
-        pair = f"{quote_plus(self._client_id)}:{quote_plus(self._client_secret)}"
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"
         basic = b64encode(pair.encode()).decode()
-        form = {
-            "grant_type": "client_credentials",
-            "scope": self._scope,
-            "audience": self._audience,
-        }
+        form: dict[str, str | None] = {"scope": self.scope, "audience": self.audience}
+        form["grant_type"] = "client_credentials"
         headers: dict[str, str] = {hdrs.CONTENT_TYPE: "application/x-www-form-urlencoded"}
-        if self._client_auth == "client_secret_basic":
+        if self.client_auth == "client_secret_basic":
             headers[hdrs.AUTHORIZATION] = f"Basic {basic}"
         else:
-            form |= {"client_id": self._client_id, "client_secret": self._client_secret}
-        client = HttpClient(SIGN_IN, address="OAUTH2_TOKEN_URL", timeout_s=self._timeout_s)
+            form |= {"client_id": self.client_id, "client_secret": self.client_secret}
+        client = HttpClient(SIGN_IN, address="OAUTH2_TOKEN_URL", timeout_s=self.timeout_s)
         await client.open()
         try:
             answer = await client.exchange(
                 "POST",
-                URL(self._token_url),
+                URL(self.token_url.strip()),
                 body=urlencode({name: value for name, value in form.items() if value}).encode(),
                 headers=headers,
-                secrets=(basic, self._client_secret, quote_plus(self._client_secret)),
+                secrets=(basic, self.client_secret, quote_plus(self.client_secret)),
                 max_bytes=MAX_ANSWER_BYTES,
             )
         finally:

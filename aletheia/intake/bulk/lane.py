@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 from aletheia.documents import Document
 from aletheia.errors import (
     AletheiaError,
-    BadAnswer,
     BreakerOpen,
     Deferred,
     NotFound,
@@ -28,7 +27,6 @@ from aletheia.intake.bulk.submission import LISTED_AFTER_S, Submission
 from aletheia.intake.bulk.turn import DEFAULT_LEASE_S, Turn, take_turn
 from aletheia.intake.held_claims import HeldClaims, Pace
 from aletheia.intake.models import Tally
-from aletheia.intake.ports import UPSTREAM
 
 _SECONDS_A_DAY = 86_400
 
@@ -82,8 +80,7 @@ class BulkLane:
 
     async def find_trouble(self) -> AletheiaError | None:
         """Return what the provider refused, or else that nobody acknowledges reports."""
-        waiting = await self._ledger.reports.find_unacknowledged()
-        return self._submission.trouble or (waiting and BadAnswer(UPSTREAM, str(waiting)))
+        return self._submission.trouble or await self._ledger.reports.find_trouble()
 
     def report(self) -> BulkReport:
         """Return what the run did so far."""
