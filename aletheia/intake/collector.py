@@ -29,11 +29,6 @@ class _Plan:
     )
     superseded: list[Document] = field(default_factory=list[Document])
 
-    def leave(self, ids: set[str]) -> None:
-        """Leave some entries as they are for now, by task id."""
-        self.new = [task for task in self.new if task.entry.id not in ids]
-        self.again = [planned for planned in self.again if planned[1].id not in ids]
-
 
 class Collector:
     """Fills batches from the ledger and from the upstream's pending list."""
@@ -86,9 +81,7 @@ class Collector:
             self._blocked_head = count
             await self._held.ledger.set_blocked_head(count)
         if count:
-            log.warning(
-                "blocked_head: %d pending tasks must wait, and hide those after them", count
-            )
+            log.warning("blocked_head: %d pending tasks must wait, and hide others", count)
 
     async def _take_over(self, batch: Batch) -> None:
         held, ledger = self._held, self._held.ledger
@@ -180,8 +173,9 @@ class Collector:
             *((entry, group) for row, entry, group in plan.again if row["_id"] not in bodies),
         ]
         tasks = [(entry.task, group) for entry, group in wanted if isinstance(entry.task, Task)]
-        if deferred := await self._admission.find_deferred(tasks, batch):
-            plan.leave(deferred)
+        if ids := await self._admission.find_deferred(tasks, batch):
+            plan.new = [task for task in plan.new if task.entry.id not in ids]
+            plan.again = [planned for planned in plan.again if planned[1].id not in ids]
 
     async def _release(self, claims: Sequence[Claim]) -> None:
         try:

@@ -69,7 +69,9 @@ class Batch:
     ready: list[Claim] = field(default_factory=list[Claim])  # have their report already
     taken: list[Claim] = field(default_factory=list[Claim])  # all, while it was collected
     # sets whose reports are kept and may be sent; `None` is the end
-    kept: asyncio.Queue[list[Claim] | None] = field(default_factory=asyncio.Queue)
+    kept: "asyncio.Queue[list[Claim] | None]" = field(
+        default_factory=asyncio.Queue[list[Claim] | None]
+    )
 
     @property
     def size(self) -> int:
@@ -80,8 +82,8 @@ class Batch:
 class HeldClaims:
     """The claims of one poller."""
 
-    def __init__(self, ledger: Ledger, pace: Pace) -> None:
-        self.ledger, self.pace, self.tally = ledger, pace, Tally()
+    def __init__(self, ledger: Ledger, pace: Pace, tally: Tally | None = None) -> None:
+        self.ledger, self.pace, self.tally = ledger, pace, tally or Tally()
         self.troubles: dict[str, AletheiaError] = {}  # in the way now, by what is out of order
         self.left_alone: frozenset[str] = frozenset()  # task types that another lane takes
         # To send a report; what is to be checked before is checked when its turn has come.

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from aletheia.errors import AletheiaError, Refused, TooLong
+from aletheia.errors import AletheiaError, Refused, TooLong, Unauthorized
 from aletheia.intake.claimer import INVALID
 from aletheia.intake.held_claims import HeldClaims
 from aletheia.intake.models import Page
@@ -17,6 +17,16 @@ MAX_PAGE: Final = 1000
 """Largest page that is asked for to pass a blocked head (SPEC §1, Pages and batches)."""
 
 log = logging.getLogger(__name__)
+
+
+async def pending_if_served(upstream: Upstream, limit: int) -> list[object] | None:
+    """Read one page; `None` where the upstream serves none of that size."""
+    try:
+        return await upstream.pending(limit)
+    except Unauthorized:
+        raise
+    except Refused:
+        return None
 
 
 class PageReader:

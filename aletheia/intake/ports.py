@@ -23,7 +23,6 @@ class Upstream(Protocol):
             BadAnswer: it is not a page, or (`TooLong`) one longer than is read.
             Unavailable: out of reach after all retries.
         """
-        ...
 
     async def report(self, task_id: str, body: bytes) -> None:
         """Send one state change; `body` is the JSON object to send, byte for byte.
@@ -33,7 +32,6 @@ class Upstream(Protocol):
             BadAnswer: the answer is no acknowledgement.
             Unavailable: out of reach after all retries.
         """
-        ...
 
 
 class Processors(Protocol):
@@ -41,7 +39,6 @@ class Processors(Protocol):
 
     def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
         """Check an input before it is claimed; return the group it is computed with."""
-        ...
 
     async def capacity(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
@@ -51,10 +48,8 @@ class Processors(Protocol):
         Raises:
             Deferred, Misconfigured: none of them; it says why.
         """
-        ...
 
     def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:
         """Compute inputs of one type and group, each answered once, in sets as they are done."""
-        ...

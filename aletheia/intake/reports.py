@@ -139,9 +139,9 @@ class Reports:
             # Only what describes the result stays of a success; a dead letter may be replayed.
             if state is not RowState.REPORTED or failure is not None:
                 return Change(set={**finished, **dead}, unset=["payload", "report_error"])
-            task = claim.entry.task
-            has_route = isinstance(task, Task) and task.callback_route is not None
-            routing = {"callback_json": routing_json(task)} if has_route else {}
+            task, routing = claim.entry.task, dict[str, str]()
+            if isinstance(task, Task) and task.callback_route is not None:
+                routing["callback_json"] = routing_json(task)
             gone = ["payload", "report_error", "task_json"]
             return Change(set={**finished, **routing}, unset=gone)
 

@@ -22,16 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Patience:
-    """Repeats what a store could not do, until it can.
-
-    Args:
-        max_wait_s: for how long one call is repeated, seconds.
-        pause_s: between two tries, seconds.
-        clock: whose steady part counts.
-
-    Attributes:
-        reason: why the store was out of reach when it was last asked.
-    """
+    """Repeats what a store could not do, until it can, or one call has waited `max_wait_s`."""
 
     def __init__(
         self,
@@ -44,7 +35,7 @@ class Patience:
         self._ended = asyncio.Event()
         self._waiting = 0
         self._since_s = self._logged_s = 0.0
-        self.reason = ""
+        self.reason = ""  # why the store was out of reach when it was last asked
 
     @property
     def waited_s(self) -> float | None:

@@ -37,8 +37,9 @@ async def build_bulk_lane() -> BulkLane:
         breakers=await get_breakers(),
         settings=settings.intake,
         run_id=str(flow_run.id),
+        poll_s=settings.bulk.openai_bulk_poll_seconds,
     )
-    return BulkLane(deps, poll_s=settings.bulk.openai_bulk_poll_seconds)
+    return BulkLane(deps)
 
 
 async def find_wrong_mode() -> Misconfigured | None:

@@ -16,11 +16,9 @@ class SignIn(Protocol):
             Unavailable: what hands out tokens is out of reach.
             Unauthorized: it refuses to.
         """
-        ...
 
     async def refresh(self, stale: str) -> str | None:
         """Return a value to use instead of one that the upstream has refused, if there is one."""
-        ...
 
 
 class NoSignIn:

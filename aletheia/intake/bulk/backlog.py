@@ -6,14 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from aletheia.errors import (
-    BudgetExceeded,
-    Deferred,
-    InvalidTask,
-    RateLimited,
-    Refused,
-    Unauthorized,
-)
+from aletheia.errors import BudgetExceeded, Deferred, InvalidTask, RateLimited
 from aletheia.intake.admission import Admission
 from aletheia.intake.bulk.claims import OWNER, LaneLedger
 from aletheia.intake.bulk.deps import LaneDeps
@@ -21,6 +14,7 @@ from aletheia.intake.bulk.orders import Draft, Orders, draft_orders
 from aletheia.intake.collector import Collector
 from aletheia.intake.held_claims import Batch, HeldClaims, Pace
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, Tally, Task
+from aletheia.intake.pages import pending_if_served
 from aletheia.intake.ports import Processors
 from aletheia.intake.reporter import Reporter
 from aletheia.llm.prices import Tokens
@@ -70,11 +64,7 @@ class BacklogAdmission(Admission):
     """Admits texts to embed that fit a batch, and leaves everything else to the shifts."""
 
     def __init__(
-        self,
-        processors: Processors,
-        held: HeldClaims,
-        *,
-        fits: Callable[[Entry, Task, str], bool],
+        self, processors: Processors, held: HeldClaims, fits: Callable[[Entry, Task, str], bool]
     ) -> None:
         super().__init__(processors, held)
         self._fits = fits
@@ -122,7 +112,7 @@ class Backlog:
 
     def __init__(self, deps: LaneDeps, ledger: LaneLedger, orders: Orders, tally: Tally) -> None:
         self._deps, self._ledger, self._orders = deps, ledger, orders
-        self._held = self._new_held(Pace.from_settings(deps.settings), tally)
+        self._held = HeldClaims(ledger, Pace.from_settings(deps.settings), tally)
         self.deferred: Deferred | None = None  # what was in the way of writing an order
         self.handed_back = 0  # tasks that were claimed and left to the shifts
 
@@ -131,13 +121,8 @@ class Backlog:
         left = await self._ledger.claims.count_left()
         if left > above:
             return False
-        try:
-            entries = await self._deps.upstream.pending(above - left + 1)
-        except Refused as refusal:
-            if isinstance(refusal, Unauthorized):
-                raise
-            return False
-        return left + len(entries) <= above
+        entries = await pending_if_served(self._deps.upstream, above - left + 1)
+        return entries is not None and left + len(entries) <= above
 
     async def capacity(self) -> Capacity:
         """Return what breaker, limits and budgets leave; raise `Deferred` where that is nothing."""
@@ -153,10 +138,11 @@ class Backlog:
                 continue
             if budget.is_spent:
                 raise BudgetExceeded(budget.name, budget.limit, budget.spent, 0, budget.until)
+            left = budget.limit - budget.spent
             if "_USD_" in budget.name:
-                nanousd.append(int((budget.limit - budget.spent) * 10**9))
+                nanousd.append(int(left * 10**9))
             else:
-                tokens.append(int(budget.limit - budget.spent))
+                tokens.append(int(left))
         return Capacity(min(tokens, default=None), min(nanousd, default=None), self._cost)
 
     async def claim(self, limit: int, capacity: Capacity) -> tuple[list[Claim], list[str]]:
@@ -166,9 +152,10 @@ class Backlog:
             tokens = self._deps.batches.weigh(model, task.input)
             return tokens is not None and capacity.take(entry.row_id, model, tokens)
 
-        held = self._held = self._new_held(replace(self._held.pace, batch=limit), self._held.tally)
+        pace = replace(self._held.pace, batch=limit)
+        held = self._held = HeldClaims(self._ledger, pace, self._held.tally)
         reporter = Reporter(self._deps.upstream, held)
-        admission = BacklogAdmission(self._deps.processors, held, fits=fits)
+        admission = BacklogAdmission(self._deps.processors, held, fits)
         collector = BacklogCollector(self._deps.upstream, admission, reporter, held)
         collector.passed_over = admission.passed_over
         batch = await collector.collect()
@@ -222,8 +209,3 @@ class Backlog:
     def _cost(self, model: str, tokens: int) -> int:
         provider, prices = self._deps.batches.provider, self._deps.prices
         return prices.cost(provider, model, "embedding", Tokens(tokens), is_batch=True)
-
-    def _new_held(self, pace: Pace, tally: Tally) -> HeldClaims:
-        held = HeldClaims(self._ledger, pace)
-        held.tally = tally
-        return held

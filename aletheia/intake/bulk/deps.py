@@ -15,7 +15,11 @@ from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneDeps:
-    """What a run of the lane works with; `batches` records in `breakers` how its calls went."""
+    """What a run of the lane works with; `batches` records in `breakers` how its calls went.
+
+    A run that was killed keeps others out for `lane_lease_s`. For `listed_after_s` after a
+    submission without an answer its batch may yet turn up in the list.
+    """
 
     upstream: Upstream
     documents: Documents
@@ -27,4 +31,7 @@ class LaneDeps:
     breakers: CircuitBreaker
     settings: IntakeSettings
     run_id: str
+    poll_s: float = 0
+    lane_lease_s: float = 60
+    listed_after_s: float = 60
     clock: Clock = SYSTEM_CLOCK

@@ -23,8 +23,8 @@ from aletheia.intake.bulk.claims import LEASE_S, LaneLedger
 from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.orders import Orders
 from aletheia.intake.bulk.settling import Settling
-from aletheia.intake.bulk.submission import LISTED_AFTER_S, Submission
-from aletheia.intake.bulk.turn import DEFAULT_LEASE_S, Turn, take_turn
+from aletheia.intake.bulk.submission import Submission
+from aletheia.intake.bulk.turn import Turn, take_turn
 from aletheia.intake.held_claims import HeldClaims, Pace
 from aletheia.intake.models import Tally
 
@@ -53,26 +53,17 @@ class BulkLane:
     """One run of the lane, step by step.
 
     Whoever runs it enters `held`, then calls `attach`, `collect` if there is nothing to attach, and
-    `next_poll` and `poll` until nothing is under way, every `poll_s` seconds.
+    `next_poll` and `poll` until nothing is under way.
     """
 
-    def __init__(
-        self,
-        deps: LaneDeps,
-        *,
-        poll_s: float = 0,
-        lane_lease_s: float = DEFAULT_LEASE_S,
-        listed_after_s: float = LISTED_AFTER_S,
-    ) -> None:
-        self._deps, self._poll_s, self._lane_lease_s = deps, poll_s, lane_lease_s
+    def __init__(self, deps: LaneDeps) -> None:
+        self._deps = deps
         self._ledger = LaneLedger(deps.documents, deps.settings, clock=deps.clock)
         self._orders = Orders(deps.documents)
         held = HeldClaims(self._ledger, Pace.from_settings(deps.settings))
         self._backlog = Backlog(deps, self._ledger, self._orders, held.tally)
         self._settling = Settling(deps, self._ledger, self._orders, held)
-        self._submission = Submission(
-            deps, self._ledger, self._orders, self._settling, listed_after_s=listed_after_s
-        )
+        self._submission = Submission(deps, self._ledger, self._orders, self._settling)
         self._tally = held.tally
         self._turn: Turn  # from `held` on
         self._ended: Ended = "done"
@@ -97,10 +88,7 @@ class BulkLane:
     async def held(self) -> AsyncGenerator[None]:
         """Keep others out of the lane, see `take_turn`; at the end release what has no order."""
         await self._ledger.prepare()
-        skew_s, clock = self._deps.settings.clock_skew_seconds, self._deps.clock
-        async with take_turn(
-            self._deps.documents, lease_s=self._lane_lease_s, skew_s=skew_s, clock=clock
-        ) as self._turn:
+        async with take_turn(self._deps) as self._turn:
             try:
                 yield
             finally:
@@ -122,14 +110,10 @@ class BulkLane:
         return len(await self._orders.under_way())
 
     async def collect(self, limit: int | None, above: int | None) -> int:
-        """Claim what is pending and write orders for it; to be asked while there is no order.
+        """Claim what is pending, write orders, and return how many; only while there is no order.
 
-        Args:
-            limit: tasks at most; `None` is as many as one batch takes.
-            above: with no more tasks than this, they are left to the shifts; `None`: always.
-
-        Returns:
-            How many orders were written.
+        At most `limit` tasks are claimed; `None` is as many as one batch takes. No more than
+        `above` are left to the shifts; with `None` all are.
         """
         if above is None:
             self._ended = "off"
@@ -155,7 +139,7 @@ class BulkLane:
         steady_s = self._deps.clock.steady_s
         while (left_s := self._next_poll_s - steady_s()) > 0:
             await rest(left_s)
-        self._next_poll_s = steady_s() + self._poll_s
+        self._next_poll_s = steady_s() + self._deps.poll_s
         return True
 
     async def poll(self) -> int:

@@ -3,12 +3,12 @@
 from typing import Final
 
 from aletheia.documents import Documents
-from aletheia.errors import Refused, Unauthorized
 from aletheia.intake.bulk.backlog import MAX_PASSED_OVER, TASK_TYPE
 from aletheia.intake.bulk.orders import BULK, UNDER_WAY
 from aletheia.intake.bulk.turn import LANE
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.models import Task
+from aletheia.intake.pages import pending_if_served
 from aletheia.intake.parsing import parse_page
 from aletheia.intake.ports import Upstream
 
@@ -39,13 +39,8 @@ async def prefers_bulk(
     if not is_at_work and not lane.get("is_useful", False):
         return False
     above = max(above, lane.get("above", above))
-    try:
-        pending = await upstream.pending(above + 1)
-    except Refused as refusal:
-        if isinstance(refusal, Unauthorized):
-            raise
-        return False  # it serves no page of that size
-    if len(pending) <= above:
+    pending = await pending_if_served(upstream, above + 1)
+    if pending is None or len(pending) <= above:
         return False
     page = parse_page(pending[:MAX_PASSED_OVER], max_entry_bytes=Pace().max_entry_bytes)
     tasks = {entry.id: entry.task for entry in page.entries if isinstance(entry.task, Task)}

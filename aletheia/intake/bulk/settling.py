@@ -83,8 +83,7 @@ class Settling:
     ) -> None:
         """Finish an order: what has no answer goes to the shifts, and what was spent is written.
 
-        Where the tokens used are not known, the estimate counts as spent, unless it was free. The
-        files of a batch that is given are deleted.
+        Where the tokens used are not known, the estimate counts as spent, unless it was free.
         """
         async for lines in self._orders.lines_of(order):
             claims = await self._held.take(self._ledger.claims.resume(tokens_in(lines)))

@@ -15,9 +15,6 @@ from aletheia.intake.bulk.turn import Turn
 from aletheia.intake.models import RowState
 from aletheia.store.backoff import Backoff
 
-LISTED_AFTER_S: Final = 60.0
-"""How long after a submission without an answer its batch may yet turn up in the list, seconds."""
-
 MAX_PAUSE_S: Final = 3600.0
 """Longest pause between two submissions of an order, seconds."""
 
@@ -28,16 +25,10 @@ class Submission:
     """Submits the orders of one run."""
 
     def __init__(
-        self,
-        deps: LaneDeps,
-        ledger: LaneLedger,
-        orders: Orders,
-        settling: Settling,
-        *,
-        listed_after_s: float,
+        self, deps: LaneDeps, ledger: LaneLedger, orders: Orders, settling: Settling
     ) -> None:
         self._deps, self._ledger, self._orders, self._settling = deps, ledger, orders, settling
-        self._backoff = Backoff(listed_after_s, MAX_PAUSE_S, jitter=0)
+        self._backoff = Backoff(deps.listed_after_s, MAX_PAUSE_S, jitter=0)
         self.submitted = 0  # orders of this run that became batches
         self.trouble: AletheiaError | None = None  # what was refused, so that the run fails
 

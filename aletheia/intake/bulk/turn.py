@@ -6,17 +6,15 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from aletheia.documents import Change, Documents
+from aletheia.documents import Change
 from aletheia.errors import LaneTaken
+from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.orders import BULK
 from aletheia.store.clock import Clock, TimeUnit
 from aletheia.store.lease import Lease, Leases, LeaseTerms
 
 LANE: Final = "lane"
 """Id of the document that says who works in the lane."""
-
-DEFAULT_LEASE_S: Final = 60.0
-"""How long a run that was killed keeps others out of the lane, seconds."""
 
 
 class Turn:
@@ -36,10 +34,10 @@ class Turn:
 
 
 @asynccontextmanager
-async def take_turn(
-    documents: Documents, *, lease_s: float, skew_s: float, clock: Clock
-) -> AsyncGenerator[Turn]:
+async def take_turn(deps: LaneDeps) -> AsyncGenerator[Turn]:
     """Keep others out of the lane until the end of the context, or raise `LaneTaken`."""
+    documents, clock = deps.documents, deps.clock
+    lease_s, skew_s = deps.lane_lease_s, deps.settings.clock_skew_seconds
     terms = LeaseTerms(lease_s, skew_s, until="until", nobody=None, unit=TimeUnit.SECONDS)
     leases = Leases(documents, BULK, terms, clock=clock)
     await documents.insert(BULK, [{"_id": LANE, **terms.released}])

@@ -108,8 +108,10 @@ async def work_lane(
         limiter=RateLimiter(documents, RateLimits(1000, 1000, 1000, 1000, 1000)),
         settings=settings,
         run_id=f"run {os.getpid()}",
+        lane_lease_s=lane_s,
+        listed_after_s=0,
     )
-    lane = BulkLane(deps, lane_lease_s=lane_s, listed_after_s=0)
+    lane = BulkLane(deps)
     async with lane.held():
         if not await lane.attach():
             await lane.collect(None, 2)

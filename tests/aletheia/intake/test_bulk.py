@@ -113,8 +113,9 @@ class Lanes:
             settings=settings,
             run_id=run_id,
             clock=self.clock.both,
+            **options,
         )
-        return BulkLane(deps, **options)
+        return BulkLane(deps)
 
     async def work(
         self,
