@@ -1,14 +1,11 @@
-"""What stands where: intake, breakers, limits, budgets, usage, cache, Brain, as one model.
-
-It knows no store and no client. The command line and the artifacts of a shift show it.
-"""
+"""What stands where: intake, breakers, limits, budgets, usage, cache, Brain, as one model."""
 
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
 Moment: TypeAlias = Annotated[
     datetime, PlainSerializer(lambda moment: moment.isoformat(), when_used="json")
@@ -115,7 +112,7 @@ class CacheStatus(_Part):
     name: str
     hits: int
     misses: int
-    share: float
+    share: Annotated[float, AfterValidator(lambda share: round(share, 4))]
 
 
 class BrainStatus(_Part):

@@ -16,11 +16,7 @@ from tasks.session import current_session, open_session
 
 @contextlib.asynccontextmanager
 async def open_bulk_lane() -> AsyncGenerator[None]:
-    """Open the lane, and keep other runs out of it until the end.
-
-    Raises:
-        LaneTaken: another run works in the lane.
-    """
+    """Open the lane, and keep other runs out of it until the end; or raise `LaneTaken`."""
     async with cancelling.heard(), open_session() as session:
         lane = await build_bulk_lane()
         async with lane.held():
@@ -43,11 +39,7 @@ async def attach_batches() -> int:
 
 @task(name="collect_backlog", task_run_name="collect", **STEP)
 async def collect_backlog(limit: int | None) -> int:
-    """Claim the backlog and write down the batches it makes; return how many these are.
-
-    Raises:
-        Misconfigured: texts are not embedded by OpenAI.
-    """
+    """Claim the backlog and write down the batches it makes; return how many these are."""
     above = current_session().settings.bulk.openai_bulk_above
     if (wrong_mode := await find_wrong_mode()) is not None:
         # What an earlier run has claimed is the shifts' now.
@@ -69,11 +61,7 @@ async def poll_batches() -> int:
 
 @task(name="close_bulk_lane", task_run_name="close", **STEP)
 async def close_bulk_lane() -> BulkReport:
-    """Leave a table of what the run did.
-
-    Raises:
-        AletheiaError: what was refused, or not acknowledged, so that the run shows as failed.
-    """
+    """Leave a table of what the run did; raise what was refused, or not acknowledged."""
     lane = _lane()
     report = lane.report()
     counts = {

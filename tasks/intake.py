@@ -34,8 +34,8 @@ MAX_REST_S: Final = 15.0
 async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
     """Open a shift; at the end, also after an interruption, release its claims and report it.
 
-    `shift_seconds`: length of the shift; `None` takes it from the settings. A run that is resumed
-    goes on with the shift it began first.
+    A run that is resumed goes on with the shift it began first; `None` takes its length from the
+    settings.
     """
     shift: Shift | None = None
 
@@ -144,11 +144,7 @@ async def process_batch(batch: Collected) -> int:
 
 @task(name="close_shift", task_run_name="close", **STEP)
 async def close_shift() -> ShiftReport:
-    """Save the report of the shift, and return it.
-
-    Raises:
-        AletheiaError: what prevented work at the end, so that the run shows as failed.
-    """
+    """Save the report of the shift, and return it; raise what prevented work at the end."""
     report = await current_session().clients.find(ShiftView).finish()
     if (trouble := await _shift().find_trouble()) is not None:
         raise trouble

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from prefect.artifacts import acreate_table_artifact
 
 from aletheia.llm.prices import usd_of
-from aletheia.status import CacheStatus, IntakeStatus, SystemStatus, UsageStatus
+from aletheia.status import IntakeStatus, SystemStatus, UsageStatus
 from tasks.clients.brain import get_outbox
 from tasks.clients.embedding import get_hit_rates
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
@@ -36,12 +36,7 @@ async def read_system_status(
                 )
                 for total in await spending.totals()
             ],
-            "cache": [
-                CacheStatus(
-                    name=rate.name, hits=rate.hits, misses=rate.misses, share=round(rate.share, 4)
-                )
-                for rate in await get_hit_rates()
-            ],
+            "cache": await get_hit_rates(),
             "brain": await (await get_outbox()).states(),
         }
     )

@@ -51,8 +51,8 @@ def is_token(value: object) -> bool:
     return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 
 
-def read_base_url(setting: str, address: str) -> str:
-    """Check the http address of a setting, or raise `Misconfigured`; drop a final slash."""
+def read_address(setting: str, address: str) -> URL:
+    """Check the http address of a setting, or raise `Misconfigured`."""
     try:
         url = URL(address.strip())
     except ValueError:
@@ -61,6 +61,12 @@ def read_base_url(setting: str, address: str) -> str:
         raise Misconfigured(setting, "must begin with http:// or https:// and a host")
     if url.user is not None or url.password is not None:
         raise Misconfigured(setting, "must not hold credentials")
+    return url
+
+
+def read_base_url(setting: str, address: str) -> str:
+    """Check the http address of a setting, or raise `Misconfigured`; drop a final slash."""
+    url = read_address(setting, address)
     if url.raw_query_string or url.raw_fragment:
         raise Misconfigured(setting, "must not have a query or a fragment")
     return str(url).rstrip("/")

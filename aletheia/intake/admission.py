@@ -35,7 +35,7 @@ class Admission:
     async def find_deferred(
         self, tasks: Iterable[tuple[Task, str]], batch: Batch, *, asks_again: bool = False
     ) -> set[str]:
-        """Return the ids of tasks, oldest first with their groups, with no capacity beside a batch.
+        """Return the ids of tasks, oldest first, with no capacity beside a batch.
 
         `asks_again` asks about groups, too, that are deferred until later.
         """

@@ -91,8 +91,7 @@ class Claims:
     ) -> list[Claim]:
         """Claim finished rows that the upstream lists as pending again.
 
-        One whose report is among `bodies`, by row id, is claimed to be sent again; another one to
-        be computed again, as a new generation of work.
+        Reports among `bodies`, by row id, are to be sent again, the other tasks to be computed.
         """
         now_s = self._rows.clock.unix_s()
         updates: list[Update] = []
@@ -166,10 +165,7 @@ class Claims:
         await self._rows.write(claims, lambda claim: Change(set={"attempts": claim.attempts}))
 
     async def wait(self, claims: Sequence[Claim], until: float, why: AletheiaError) -> None:
-        """Defer claims until a moment, Unix time in seconds; this counts as no attempt.
-
-        To ask again costs nothing, and a limit may be raised meanwhile: no wait is long.
-        """
+        """Defer claims until a moment, Unix time, or the longest wait; this is no attempt."""
         until = min(until, self._now_s() + MAX_DEFERRAL_S)
         why_not = {"code": why.code, "message": str(why)}
         values = {**self._rows.lease(until, None), "waiting_until": until, "waiting_for": why_not}
@@ -185,10 +181,7 @@ class Claims:
     async def release(
         self, claims: Sequence[Claim], *, for_s: float = 0, why: AletheiaError | None = None
     ) -> None:
-        """Release claims so that anybody may take them over, at once or after `for_s`.
-
-        `why` is what is in the way of their reports.
-        """
+        """Release claims, at once or after `for_s`; `why` is in the way of their reports."""
         released = self._rows.released(for_s)
         failed = {} if why is None else {c.row_id: self._rows.report_failed(c, why) for c in claims}
         updates = [
@@ -233,8 +226,7 @@ class Claims:
     def is_settled(self, row: Document) -> bool:
         """Return whether a row that is listed as pending again is to be left alone for now.
 
-        Its report is sent again once per lease time; what the upstream has refused or settled
-        elsewhere has to be a lease time old.
+        Its report is sent again once per lease time; another end has to be a lease time old.
         """
         if row["state"] == RowState.SUPERSEDED:
             return False

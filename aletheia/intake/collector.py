@@ -44,8 +44,8 @@ class Collector:
         """Take over what nobody holds, then claim pages until the batch is full or nothing is new.
 
         Raises:
-            Unauthorized: the upstream no longer lets us in; everything is released.
-            AletheiaError: it is out of reach, and there is nothing else to do.
+            AletheiaError: the upstream is out of reach, and there is nothing else to do; or
+                (`Unauthorized`) no longer lets us in, and everything is released.
         """
         batch = Batch()
         try:
@@ -121,10 +121,7 @@ class Collector:
         return [claim for claim in claims if claim.task.id not in deferred]
 
     async def _act_on(self, page: Page, batch: Batch) -> int:
-        """Do what there is to do about a page; return for how many entries there was anything.
-
-        An entry that makes this fail unexpectedly is left out, and recorded.
-        """
+        """Act on a page, leave out what fails; return for how many entries there was anything."""
         claims, tally = self._held.ledger.claims, self._held.tally
         tally.rejected += await claims.reject(page.rejected)
 

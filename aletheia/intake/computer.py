@@ -184,10 +184,7 @@ class Computer:
 
 
 def is_costly(problem: AletheiaError) -> bool:
-    """Return whether a provider did something about a request, and will again.
-
-    It answered with nothing of use, or refuses what is in the request without saying why.
-    """
+    """Return whether a provider did something about a request in vain, and will again."""
     if isinstance(problem, Refused):
         return problem.status in _REFUSED_FOR_CONTENT
     return isinstance(problem, BadAnswer)

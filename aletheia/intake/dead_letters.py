@@ -66,19 +66,13 @@ class DeadLetters:
         return [rows[key] for key in row_ids if rows.get(key, {}).get("dead_code") is not None]
 
     async def add(self, claim: Claim, code: str, why: AletheiaError) -> None:
-        """Make a dead letter of a claim that the upstream refuses, or whose report it refuses.
-
-        A report that was written down stays with the row, so that a replay sends it again.
-        """
+        """Make a dead letter of a claim; a report that was written down stays for a replay."""
         values = dead_values(code, str(why), self._rows.clock.unix_s())
         change = Change(set=values | self._rows.terms.released)
         await self._rows.move([claim], RowState.DEAD, lambda _: change)
 
     async def revive(self, dead_letter: Document, entry: Entry, group: str) -> list[Claim]:
-        """Claim a dead letter; nothing if somebody else has done so meanwhile.
-
-        The claim stays a dead letter until `recall` says that the upstream takes the task back.
-        """
+        """Claim a dead letter, which it stays until `recall`; nothing if somebody else has."""
         if not self._rows.terms.is_free(dead_letter, self._rows.clock.now()):
             return []
         claim = self._rows.claim_of(dead_letter, entry)

@@ -130,10 +130,7 @@ class HeldClaims:
                 raise answer
 
     def is_refusal_of(self, claim: Claim, answer: AletheiaError) -> bool:
-        """Return whether an answer is about a task, for good.
-
-        A 403 that may be about us is trouble until another report is accepted.
-        """
+        """Return whether an answer is about a task, for good; a 403 may be trouble of ours."""
         if not isinstance(answer, Unauthorized):
             return isinstance(answer, Refused)
         if self.is_lock_out(answer):
@@ -201,8 +198,7 @@ class HeldClaims:
     async def confirm(self, claims: Sequence[Claim]) -> list[Claim]:
         """Return those claims that are ours by the ledger, before their reports are sent.
 
-        A lease that has run out by our own clock, after a process stood still for example, is
-        renewed first; the ledger refuses that if somebody has taken over.
+        A lease that has run out by our own clock is renewed first.
         """
         doubtful = [claim for claim in claims if not self.ledger.claims.is_held(claim)]
         self._lose(await self.ledger.claims.renew(doubtful))
@@ -225,10 +221,7 @@ class HeldClaims:
         return len(held)
 
     def defer(self, task_type: str, group: str, problem: AletheiaError) -> float:
-        """Claim no more tasks of a group for a while; return until when, Unix time.
-
-        Trouble is what is neither a limit nor a budget.
-        """
+        """Claim no more tasks of a group for a while; return until when, Unix time."""
         # To ask again costs nothing, and a limit may be raised meanwhile.
         latest = self._clock.unix_s() + MAX_DEFERRAL_S
         until = min(self._clock.unix_s() + max(self.pace.outage_s, retry_after_s(problem)), latest)

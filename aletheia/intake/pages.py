@@ -43,11 +43,7 @@ class PageReader:
         self.is_full = False  # whether the last page had as many entries as were asked for
 
     async def read(self, capacity: int, *, is_growing: bool = False) -> Page:
-        """Read a page; of one longer than was asked for no more than there is capacity for.
-
-        `capacity` is how many tasks may be claimed; `is_growing` asks for twice as many as last
-        time.
-        """
+        """Read a page for so many tasks; `is_growing` asks for twice as many as last time."""
         limit = min(self._size, capacity) + self._blocked
         limit = min(max(limit, 2 * self._limit if is_growing else 0), self._max_size)
         while True:
@@ -66,10 +62,7 @@ class PageReader:
         return page
 
     def note_blocked(self, blocked: int) -> bool:
-        """Note how many entries of the last page stay pending; return whether there may be more.
-
-        There may be where the page was full, and the upstream serves larger ones.
-        """
+        """Note how many entries of the last page stay pending; return whether a page may grow."""
         self._blocked = blocked
         return self.is_full and self._limit < self._max_size
 

@@ -23,12 +23,8 @@ async def drain(
 ) -> None:
     """Collect and process batches until one comes back empty.
 
-    The next batch is collected while others are processed, and two are processed at once, so that
-    whatever computes does not stand idle while one of them ends.
-
-    Raises:
-        BaseException: the first failure, bare, after everything else under way has ended.
-            Prefect's own signals (a pause, a cancellation) pass through here.
+    The next batch is collected while two others are processed, so that whatever computes does not
+    stand idle. The first failure, also a signal of Prefect's, is raised bare, after the rest ended.
     """
     under_way: set[asyncio.Future[Any]] = set()
     collecting = asyncio.ensure_future(collect())

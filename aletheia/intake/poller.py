@@ -21,11 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Poller:
-    """The parts of one poller.
-
-    The steps of a batch may run beside those of the batches around it: the collector claims the
-    next batch while one is computed, and the reporter sends what is kept as it is kept.
-    """
+    """The parts of one poller; each may work on another batch at the same time."""
 
     def __init__(
         self, upstream: Upstream, ledger: Ledger, processors: Processors, pace: Pace

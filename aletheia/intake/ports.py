@@ -23,6 +23,7 @@ class Upstream(Protocol):
             BadAnswer: it is not a page, or (`TooLong`) one longer than is read.
             Unavailable: out of reach after all retries.
         """
+        ...
 
     async def report(self, task_id: str, body: bytes) -> None:
         """Send one state change; `body` is the JSON object to send, byte for byte.
@@ -32,6 +33,7 @@ class Upstream(Protocol):
             BadAnswer: the answer is no acknowledgement.
             Unavailable: out of reach after all retries.
         """
+        ...
 
 
 class Processors(Protocol):
@@ -39,17 +41,19 @@ class Processors(Protocol):
 
     def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
         """Check an input before it is claimed; return the group it is computed with."""
+        ...
 
     async def capacity(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> int:
         """Return how many admitted inputs, from the first, may be computed now.
 
-        Raises:
-            Deferred, Misconfigured: none of them; it says why.
+        `Deferred` and `Misconfigured` say that it is none, and why.
         """
+        ...
 
     def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:
         """Compute inputs of one type and group, each answered once, in sets as they are done."""
+        ...

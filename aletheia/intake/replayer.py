@@ -24,8 +24,6 @@ class Replayer:
     async def recall(self, row_ids: Sequence[str]) -> Batch:
         """Send `processing` again for dead letters and collect those that are taken back.
 
-        A row that is no dead letter any more is passed over.
-
         Raises:
             Unauthorized: the upstream no longer lets us in; the dead letters stay.
         """

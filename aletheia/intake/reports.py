@@ -70,10 +70,7 @@ class Reports:
         return await self._finish(claims, RowState.REPORTED, values)
 
     async def conflicted(self, claims: Sequence[Claim]) -> None:
-        """Record that the upstream had these settled by somebody else.
-
-        Should it list one again, it gets the result that was kept, and no other.
-        """
+        """Record that somebody else has settled these; what was kept is saved to be sent again."""
         await self._save_results([claim for claim in claims if claim.body is not None])
         await self._finish(claims, RowState.CONFLICT, {})
 

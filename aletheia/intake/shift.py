@@ -62,12 +62,8 @@ class Shift:
     ) -> Self:
         """Begin the shift of a run; a resumed run goes on with the one it began first.
 
-        Args:
-            poller: does the work.
-            run_id: of the run.
-            length_s: how long it lasts from its first beginning; 0 polls once.
-            interval_s: from one tick to the next.
-            bulk: store and `OPENAI_BULK_ABOVE`, where texts may be left to the bulk lane.
+        It lasts `length_s` from its first beginning, or polls once if that is 0. `bulk` is the
+        store and `OPENAI_BULK_ABOVE`, where texts may be left to the bulk lane.
         """
         ledger = poller.held.ledger
         await ledger.prepare()
@@ -95,10 +91,7 @@ class Shift:
         return held.trouble or await held.ledger.reports.find_trouble()
 
     async def next_tick(self, rest: Callable[[float], Awaitable[object]]) -> bool:
-        """Wait until it is time to poll; `False` when the shift is over.
-
-        `rest` sleeps for at most so many seconds; it may return sooner.
-        """
+        """Wait, in sleeps by `rest`, until it is time to poll; `False` when the shift is over."""
         while True:
             is_paused = await self.poller.held.ledger.is_paused()
             now = self._now()
@@ -119,8 +112,7 @@ class Shift:
         """Claim the next batch; an upstream out of reach ends the tick, not the shift.
 
         Raises:
-            Unauthorized: the upstream does not let us in.
-            Refused: it has refused every page so far: the address is wrong.
+            Unauthorized, Refused: it does not let us in, or has refused every page so far.
         """
         is_out_of_time = not self._drains_once and self._now() >= self._ends_at
         if is_out_of_time or await self.poller.held.ledger.is_paused():

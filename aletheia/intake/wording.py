@@ -35,11 +35,7 @@ class Wording:
     def succeeded(
         self, result: Mapping[str, Any], usage: Mapping[str, Any] | None, record: Mapping[str, Any]
     ) -> Outcome:
-        """Return the report of a success, of which `record` stays in the ledger.
-
-        Raises:
-            TypeError: something of it is not JSON; NumPy arrays are written as lists.
-        """
+        """Return the report of a success; `record` stays. `TypeError`: something is not JSON."""
         name = "output_data" if self.dialect == "status" else "result"
         report: dict[str, Any] = {self.dialect: self._state("succeeded"), name: dict(result)}
         if usage and self.dialect == "state":

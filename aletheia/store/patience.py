@@ -51,11 +51,7 @@ class Patience:
         return cast("Documents", _Repeating(documents, self))
 
     async def repeat(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until the store is there.
-
-        Raises:
-            Unavailable: it still was not after `max_wait_s`, or nothing is waited for any more.
-        """
+        """Call until the store is there; raise what was last in the way when the time is over."""
         try:
             return await call()
         except Unavailable as outage:

@@ -21,10 +21,7 @@ log = logging.getLogger("aletheia.intake")
 
 
 async def begin_shift(shift_seconds: float | None) -> Shift:
-    """Begin the shift of this run; a resumed run goes on with the one it began first.
-
-    `shift_seconds`: its length; `None` takes it from the settings.
-    """
+    """Begin the shift of this run, or go on with it; `None` takes its length from the settings."""
     log.info("embedding by %s", await choose_mode())
     settings = current_session().settings
     embedding, intake, above = settings.embedding, settings.intake, settings.bulk.openai_bulk_above

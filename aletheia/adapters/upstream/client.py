@@ -42,9 +42,6 @@ class HttpUpstream:
         timeout_s: bound on one request, from sending it to the last byte of its answer.
         concurrency: requests in flight at once, those that only wait for a retry not counted.
         max_retries: tries after the first; see `Retries`, also about `retry_base_s` and `draw`.
-
-    Raises:
-        Misconfigured: `base_url` is not an http or https address, or says more than an address.
     """
 
     def __init__(
@@ -145,13 +142,9 @@ def _may_be_done(failure: Unavailable) -> bool:
 
 
 def _read_acknowledgement(answer: Answer) -> None:
-    """Check that an answer to a report is the API's, and not that of a proxy before it.
+    """Check that an answer to a report is the API's: nothing, or JSON; raise `ValueError`.
 
-    Nothing, or JSON, acknowledges a report. Only the beginning of a body is read: where nothing of
-    it came in time, its type decides.
-
-    Raises:
-        ValueError: it is something else, such as a login page.
+    Only the beginning of a body is read: where nothing of it came in time, its type decides.
     """
     text = answer.body.strip().removeprefix(b"\xef\xbb\xbf")
     if not text:

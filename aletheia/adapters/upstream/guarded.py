@@ -11,8 +11,7 @@ from aletheia.resilience.breaker import CircuitBreaker, Permit, is_breaker_failu
 class GuardedUpstream:
     """Leaves an upstream alone that failed too often.
 
-    As long as all goes well only pages ask the breaker, so that a report costs no look into the
-    store; after a failure, and in the beginning, reports ask it, too.
+    As long as all goes well only pages ask the breaker: a report costs no look into the store.
     """
 
     def __init__(self, inner: Upstream, breakers: CircuitBreaker) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus, urlencode
 from aiohttp import hdrs
 from yarl import URL
 
-from aletheia.adapters.http import HttpClient, is_token
+from aletheia.adapters.http import HttpClient, is_token, read_address
 from aletheia.adapters.http_answers import Answer, as_text, excerpt, load_object
 from aletheia.errors import BadAnswer, Misconfigured, Refused, Unauthorized, Unavailable
 
@@ -45,14 +45,10 @@ class _Token:
 
 @dataclass(eq=False, repr=False)
 class OAuth2SignIn:
-    """Bearer tokens from an OAuth2 token endpoint.
+    """Bearer tokens from an OAuth2 token endpoint; `Misconfigured` if a value cannot be right.
 
-    A token is fetched on first use, replaced before it expires, and replaced when the upstream
-    refuses it. However many callers need one, one request is under way at a time and all of them
-    get its result. Failures are not retried here: the caller's retry policy asks again.
-
-    Raises:
-        Misconfigured: the URL is not one, or the client's name or secret is empty.
+    A token is replaced before it expires, and when the upstream refuses it. However many callers
+    need one, one request is under way at a time. Failures are not retried here.
     """
 
     token_url: str
@@ -68,7 +64,7 @@ class OAuth2SignIn:
     _renewal: asyncio.Task[str] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        _check_token_url(self.token_url)
+        read_address("OAUTH2_TOKEN_URL", self.token_url)
         for name in ("client_id", "client_secret"):
             if not getattr(self, name):
                 raise Misconfigured(f"OAUTH2_{name.upper()}", "must not be empty")
@@ -80,8 +76,7 @@ class OAuth2SignIn:
         """Return the current token, or a new one where that is about to expire.
 
         Raises:
-            Unavailable: the token endpoint is out of reach, or answered with no token, and none is
-                valid any more.
+            Unavailable: the token endpoint gives none, and none is valid any more.
             Unauthorized: it refuses us.
         """
         token = self._token
@@ -139,10 +134,7 @@ class OAuth2SignIn:
         return self._token.header
 
     async def _ask(self) -> Answer:
-        """Ask the token endpoint once, over a connection of its own.
-
-        A refusal is `Unauthorized` whatever its 4xx status: it says nothing about a task.
-        """
+        """Ask once, over a new connection; a refusal is `Unauthorized`, whatever its status."""
         # RFC 6749, 2.3.1: both are form-encoded before they go into the header.
         pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"
         basic = b64encode(pair.encode()).decode()
@@ -182,17 +174,6 @@ def ory_token_url(slug: str) -> str:
     return f"https://{slug}.projects.oryapis.com/oauth2/token"
 
 
-def _check_token_url(token_url: str) -> None:
-    try:
-        url = URL(token_url.strip())
-    except ValueError:
-        raise Misconfigured("OAUTH2_TOKEN_URL", "is not a URL") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise Misconfigured("OAUTH2_TOKEN_URL", "must begin with http:// or https:// and a host")
-    if url.user is not None or url.password is not None:
-        raise Misconfigured("OAUTH2_TOKEN_URL", "must not hold credentials")
-
-
 def _show_refusal(answer: Answer) -> str:
     """Return what the endpoint says against us, with its hint."""
     try:
@@ -210,11 +191,7 @@ def _is_bearer(token_type: object) -> bool:
 
 
 def _read_life(expires_in: Any) -> float:
-    """Read how long a token lives, seconds; for as long as it works where that is not said.
-
-    Raises:
-        ValueError: it is neither a number nor the text of one.
-    """
+    """Read how long a token lives, seconds; for as long as it works where that is not said."""
     if not expires_in and expires_in != 0:
         return inf
     if not isinstance(expires_in, int | float | str) or not isfinite(life_s := float(expires_in)):

@@ -22,14 +22,11 @@ _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOT
 
 
 def read_page(body: bytes) -> list[object]:
-    """Read one page of tasks: a bare list, or one in an envelope or two.
+    """Read one page of tasks: a bare list, or one in an envelope or two; or raise `ValueError`.
 
     A value that strict JSON does not allow (a lone surrogate, `NaN`, bytes that are not UTF-8)
     costs only the entry it stands in: it is let through, and what checks the entries refuses it.
     So does nesting too deep to read, which ends at `MAX_DEPTH` levels with a `null`.
-
-    Raises:
-        ValueError: it is not a page of tasks.
     """
     check_values(body)
     try:

@@ -13,12 +13,13 @@ class SignIn(Protocol):
         """Return the value of the `Authorization` header; `None` sends none.
 
         Raises:
-            Unavailable: what hands out tokens is out of reach.
-            Unauthorized: it refuses to.
+            Unavailable, Unauthorized: what hands out tokens is out of reach, or refuses to.
         """
+        ...
 
     async def refresh(self, stale: str) -> str | None:
         """Return a value to use instead of one that the upstream has refused, if there is one."""
+        ...
 
 
 class NoSignIn:

@@ -130,10 +130,7 @@ class BulkLane:
         return 0
 
     async def next_poll(self, rest: Callable[[float], Awaitable[object]]) -> bool:
-        """Wait until it is time to poll the batches; `False` when none is under way.
-
-        `rest` sleeps for at most so many seconds; it may return sooner.
-        """
+        """Wait, in sleeps by `rest`, until it is time to poll; `False` when none is under way."""
         if not await self.under_way():
             return False
         steady_s = self._deps.clock.steady_s

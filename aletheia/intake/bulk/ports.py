@@ -33,37 +33,46 @@ class Batches(Protocol):
 
     def weigh(self, model: str, task_input: Mapping[str, Any]) -> int | None:
         """Return how many tokens a task has at most; `None` where it is not one for a batch."""
+        ...
 
     def body_of(self, model: str, task_input: Mapping[str, Any]) -> bytes:
         """Return the request for a task; equal requests are sent once."""
+        ...
 
     def size_of(self, body: bytes) -> int:
         """Return how many bytes of a batch's input a request takes, at most."""
+        ...
 
     async def check(self) -> None:
         """Check that the API lets us in; raise what is in the way."""
+        ...
 
     async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
         """Upload requests by the number of their line; return the file's id."""
+        ...
 
     async def discard(self, file_id: str) -> None:
         """Delete a file, as far as that is possible."""
+        ...
 
     async def create(self, key: str, input_file: str) -> ProviderBatch:
         """Submit an uploaded file as the batch `key`.
 
-        After an `Unavailable` the batch may be there all the same, but not where that is a
-        `QuotaExhausted`.
+        After an `Unavailable` other than a `QuotaExhausted` the batch may be there all the same.
         """
+        ...
 
     async def find(self, key: str) -> list[ProviderBatch]:
         """Find the batches submitted as `key`, the oldest first."""
+        ...
 
     async def poll(self, batch_id: str) -> ProviderBatch:
         """Return how far a batch has come; raise `NotFound` where there is none any more."""
+        ...
 
     async def cancel(self, batch_id: str) -> None:
         """Stop a batch; one that has ended stays as it is."""
+        ...
 
     def answers(self, batch: ProviderBatch, model: str) -> AsyncGenerator[Sequence[Finished]]:
         """Read what a batch brought, in sets, in any order; `index` is the line's number.
@@ -72,6 +81,8 @@ class Batches(Protocol):
         longest file that is read. An error that is `Unavailable` says nothing against the task.
         Files that are gone are `NotFound`.
         """
+        ...
 
     async def forget(self, batch: ProviderBatch) -> None:
         """Delete the files of a batch, as far as that is possible."""
+        ...

@@ -21,13 +21,9 @@ async def prefers_bulk(
 ) -> bool:
     """Return whether a shift should leave what is pending to the lane.
 
-    A text is left alone until the next run of the lane has seen it, and no longer. So:
-
-    - A run was there not long ago, and no batch is under way.
-    - It was of use: it found too little to do, or some batch of it brought answers; or one is at
-      work.
-    - More tasks than `above` are pending, by the lane's count and by ours, and most of the first
-      are texts, none of which the last run has passed over.
+    A text is left alone until the next run of the lane has seen it, and no longer: the last run
+    was not long ago and of use, or is at work; no batch is under way; more than `above` tasks are
+    pending, by the lane's count and ours; most of the first are texts it has not passed over.
     """
     if above is None or await documents.count(BULK, UNDER_WAY):
         return False

@@ -43,10 +43,7 @@ class Settling:
     async def take_in(
         self, order: Document, batch: ProviderBatch, turn: Turn, *, is_overdue: bool
     ) -> None:
-        """Keep and report what a batch brought, and leave the rest to the shifts.
-
-        Where the answers cannot be read now, the order stays.
-        """
+        """Keep and report what a batch brought, if it can be read; leave the rest to the shifts."""
         if self._deps.clock.unix_s() < order.get("read_again_at", 0) and not is_overdue:
             return
         try:
