@@ -88,11 +88,6 @@ class BudgetStatus(_Part):
     spent: int | Money
     until: Moment | None
 
-    @property
-    def is_spent(self) -> bool:
-        """Whether nothing may be spent any more."""
-        return self.limit is not None and self.spent >= self.limit
-
 
 class UsageStatus(_Part):
     """The calls of one kind to one model, since the store was made."""
@@ -171,7 +166,7 @@ class SystemStatus(_Part):
         for budget in self.budgets:
             if budget.limit is not None:
                 spent = f"{budget.spent:,} of {budget.limit:,}"
-                yield budget.name, spent, "spent" if budget.is_spent else ""
+                yield budget.name, spent, "spent" if budget.spent >= budget.limit else ""
         for usage in self.usage:
             name = f"{usage.provider}: {usage.model}{' (mock)' if usage.mock else ''}"
             note = f"calls: {usage.calls:,}, {usage.usd:.6f} USD"

@@ -42,8 +42,7 @@ class Claims:
         now_s, until = self._now_s(), self._rows.lease_end()
 
         async def claim(some: Sequence[NewTask]) -> list[Claim]:
-            rows: list[Document] = []
-            claims: list[Claim] = []
+            rows: dict[Claim, Document] = {}
             for entry, group, generation, problem in some:
                 row = self._rows.new(entry, group, generation)
                 claim = Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
@@ -51,10 +50,9 @@ class Claims:
                     outcome = self._rows.wording(entry).failed(problem)
                     row |= kept_values(outcome, now_s)
                     claim.state, claim.body = RowState.KEPT, outcome.body
-                rows.append(row)
-                claims.append(claim)
-            new = await self._documents.insert(ROWS, rows)
-            return [claim for claim in claims if claim.row_id in new]
+                rows[claim] = row
+            new = await self._documents.insert(ROWS, list(rows.values()))
+            return [claim for claim in rows if claim.row_id in new]
 
         async def simplify(task: NewTask, fault: Exception) -> Sequence[Claim]:
             entry, stub = task.entry, stub_of(task.entry.id, {})
@@ -94,8 +92,7 @@ class Claims:
         Reports among `bodies`, by row id, are to be sent again, the other tasks to be computed.
         """
         now_s = self._rows.clock.unix_s()
-        updates: list[Update] = []
-        claims: list[Claim] = []
+        updates: dict[Claim, Update] = {}
         for row, entry, group in rows:
             claim = self._rows.claim_of(row, entry)
             claim.group, claim.body = group, bodies.get(row["_id"])
@@ -112,9 +109,8 @@ class Claims:
                 values |= {"payload": claim.body, "report_tries": 0}
             unset = (*DEAD_NAMES, *(FAILURE_NAMES if claim.body is None else ()))
             as_read = {"token": row["token"], "state": row["state"]}
-            updates.append(self._rows.taking(claim, as_read, values, unset))
-            claims.append(claim)
-        return await self._rows.take(claims, updates)
+            updates[claim] = self._rows.taking(claim, as_read, values, unset)
+        return await self._rows.take(updates)
 
     async def take_over(self, limit: int) -> list[Claim]:
         """Take what nobody holds any more: leases run out, waits over, reports due."""
@@ -136,8 +132,7 @@ class Claims:
 
     async def _take_rows(self, found: Sequence[Document]) -> list[Claim]:
         """Claim rows as they were found; what somebody else has taken meanwhile is left out."""
-        updates: list[Update] = []
-        claims: list[Claim] = []
+        updates: dict[Claim, Update] = {}
         for row in found:
             try:
                 entry = parse_entry(row["task_json"])
@@ -149,9 +144,8 @@ class Claims:
             if claim.state is RowState.WAITING:
                 claim.state = RowState.PROCESSING
             as_read = {name: row[name] for name in ("token", "state", "lease_until")}
-            updates.append(self._rows.taking(claim, as_read))
-            claims.append(claim)
-        return await self._rows.take(claims, updates)
+            updates[claim] = self._rows.taking(claim, as_read)
+        return await self._rows.take(updates)
 
     async def acknowledge(self, claims: Sequence[Claim]) -> list[Claim]:
         """Record that the upstream acknowledged `processing`; return what is still ours."""

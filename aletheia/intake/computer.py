@@ -62,18 +62,13 @@ class Computer:
     async def _compute_group(
         self, batch: Batch, task_type: str, group: str, claims: Sequence[Claim]
     ) -> None:
-        sets, tries = [list(claims)], 0
-        while sets:
-            again = [
-                claim
-                for together in sets
-                for claim in await self._try(batch, task_type, group, together)
-            ]
+        left, tries = await self._try(batch, task_type, group, claims), 0
+        while left:
+            tries += 1
+            await asyncio.sleep(self._backoff.pause_s(tries))
             # What failed in company is tried alone, so that one bad input fails alone.
-            sets = [[claim] for claim in again]
-            if sets:
-                tries += 1
-                await asyncio.sleep(self._backoff.pause_s(tries))
+            again = [await self._try(batch, task_type, group, [claim]) for claim in left]
+            left = [claim for claims in again for claim in claims]
 
     async def _try(
         self, batch: Batch, task_type: str, group: str, claims: Sequence[Claim]

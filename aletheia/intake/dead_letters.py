@@ -85,7 +85,7 @@ class DeadLetters:
             "replaying_at": self._rows.clock.unix_s(),
         }
         as_read = {"token": dead_letter["token"], "state": dead_letter["state"]}
-        return await self._rows.take([claim], [Update(claim.row_id, Change(set=values), as_read)])
+        return await self._rows.take({claim: Update(claim.row_id, Change(set=values), as_read)})
 
     async def recall(self, claim: Claim) -> bool:
         """Turn a revived dead letter into work: a kept report to send, or a task to compute."""

@@ -146,10 +146,10 @@ class Rows:
         }
         return Update(claim.row_id, Change(set=taken, unset=["finished_at", *unset]), where)
 
-    async def take(self, claims: Sequence[Claim], updates: Sequence[Update]) -> list[Claim]:
+    async def take(self, updates: Mapping[Claim, Update]) -> list[Claim]:
         """Take rows; what somebody else has taken meanwhile is left out."""
-        done = await self.documents.update(ROWS, updates)
-        return [claim for claim, is_ours in zip(claims, done, strict=True) if is_ours]
+        done = await self.documents.update(ROWS, list(updates.values()))
+        return [claim for claim, is_ours in zip(updates, done, strict=True) if is_ours]
 
     async def leave_out(self, entry: Entry, fault: Exception) -> None:
         """Record an entry that nothing can be done about, since each try fails unexpectedly."""

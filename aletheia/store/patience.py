@@ -1,6 +1,7 @@
 """Waiting for a store that is out of reach: locked, full, or gone for a while."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, cast
@@ -67,7 +68,9 @@ class Patience:
                 if self._ended.is_set() or waited_s >= self._max_wait_s:
                     raise failure
                 self._note(failure)
-                await self._pause()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause_s):
+                        await self._ended.wait()
                 try:
                     return await call()
                 except Unavailable as outage:
@@ -84,13 +87,6 @@ class Patience:
         if not self._logged_s or now_s - self._logged_s >= LOG_EVERY_S:
             self._logged_s = now_s
             log.warning("%s; nothing is claimed until it is back", outage)
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._pause_s):
-                await self._ended.wait()
-        except TimeoutError:
-            return
 
 
 class _Repeating:

@@ -104,7 +104,9 @@ class HttpUpstream:
             try:
                 return await self._try(ask, read)
             except Unavailable as error:
-                may_be_done = may_be_done or _may_be_done(error)
+                # One that failed on the way back may have been carried out all the same.
+                is_limit = error.status == HTTPStatus.TOO_MANY_REQUESTS
+                may_be_done = may_be_done or not (is_limit or isinstance(error, Unreachable))
                 raise
             except Conflict as conflict:
                 if not may_be_done:
@@ -134,11 +136,6 @@ class HttpUpstream:
         answer = await ask(headers=headers, secrets=secrets)
         self._dates.append((answer.headers.get(hdrs.DATE), answer.received_at))
         return answer
-
-
-def _may_be_done(failure: Unavailable) -> bool:
-    """Check whether a request that failed may have been carried out all the same."""
-    return not isinstance(failure, Unreachable) and failure.status != HTTPStatus.TOO_MANY_REQUESTS
 
 
 def _read_acknowledgement(answer: Answer) -> None:

@@ -155,13 +155,12 @@ class BulkLane:
         try:
             capacity = await self._backlog.capacity()
             await self._deps.batches.check()
-        except Deferred as problem:
+        except AletheiaError as problem:
+            await self._backlog.hand_back_left()
+            if not isinstance(problem, Deferred):
+                raise
             self._defer(problem)
-            await self._backlog.hand_back_left()
             return 0
-        except AletheiaError:
-            await self._backlog.hand_back_left()
-            raise
         claims, passed_over = await self._backlog.claim(limit, capacity)
         await self._turn.note(above=above, passed_over=passed_over)
         if capacity.is_full:
