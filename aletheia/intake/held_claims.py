@@ -147,9 +147,6 @@ class HeldClaims:
         elif self._stopped_at is None:
             self._stopped_at = self._clock.steady_s()
 
-    def __len__(self) -> int:
-        return len(self._claims)
-
     def __contains__(self, claim: Claim) -> bool:
         return self._claims.get(claim.row_id) is claim
 

@@ -8,15 +8,13 @@ from typing import Any, Final, TypeVar, cast
 
 from aletheia.documents import Documents
 from aletheia.errors import Unavailable
-from aletheia.store.clock import SYSTEM_CLOCK, Clock
+from aletheia.store.clock import SYSTEM_CLOCK
 
 T = TypeVar("T")
 
 STORE: Final = "store"
 """What errors call the store."""
 
-MAX_WAIT_S: Final = 600.0
-PAUSE_S: Final = 1.0
 LOG_EVERY_S: Final = 10.0
 
 log = logging.getLogger(__name__)
@@ -25,14 +23,8 @@ log = logging.getLogger(__name__)
 class Patience:
     """Repeats what a store could not do, until it can, or one call has waited `max_wait_s`."""
 
-    def __init__(
-        self,
-        *,
-        max_wait_s: float = MAX_WAIT_S,
-        pause_s: float = PAUSE_S,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
-        self._max_wait_s, self._pause_s, self._clock = max_wait_s, pause_s, clock
+    def __init__(self, *, max_wait_s: float = 600, pause_s: float = 1) -> None:
+        self._max_wait_s, self._pause_s = max_wait_s, pause_s
         self._ended = asyncio.Event()
         self._waiting = 0
         self._since_s = self._logged_s = 0.0
@@ -41,7 +33,7 @@ class Patience:
     @property
     def waited_s(self) -> float | None:
         """For how long the store has been waited for, seconds; `None` where it is not."""
-        return self._clock.steady_s() - self._since_s if self._waiting else None
+        return SYSTEM_CLOCK.steady_s() - self._since_s if self._waiting else None
 
     def end(self) -> None:
         """Wait no more: what fails from now on fails at once."""
@@ -59,12 +51,12 @@ class Patience:
             if outage.dependency != STORE:
                 raise
             failure = outage
-        began_s = self._clock.steady_s()
+        began_s = SYSTEM_CLOCK.steady_s()
         self._since_s = self._since_s if self._waiting else began_s
         self._waiting += 1
         try:
             while True:
-                waited_s = self._clock.steady_s() - began_s
+                waited_s = SYSTEM_CLOCK.steady_s() - began_s
                 if self._ended.is_set() or waited_s >= self._max_wait_s:
                     raise failure
                 self._note(failure)
@@ -79,11 +71,11 @@ class Patience:
             self._waiting -= 1
             if not self._waiting:
                 self._logged_s = 0.0
-                log.warning("waited %.0f s for the store", self._clock.steady_s() - self._since_s)
+                log.warning("waited %.0f s for the store", SYSTEM_CLOCK.steady_s() - self._since_s)
 
     def _note(self, outage: Unavailable) -> None:
         self.reason = outage.reason
-        now_s = self._clock.steady_s()
+        now_s = SYSTEM_CLOCK.steady_s()
         if not self._logged_s or now_s - self._logged_s >= LOG_EVERY_S:
             self._logged_s = now_s
             log.warning("%s; nothing is claimed until it is back", outage)

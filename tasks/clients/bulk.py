@@ -4,8 +4,8 @@ from prefect.runtime import flow_run
 
 from aletheia.analysis.processor import Processors
 from aletheia.errors import Misconfigured
-from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.lane import BulkLane
+from aletheia.intake.bulk.ports import LaneDeps
 from aletheia.llm.prices import PriceTable
 from tasks.clients.embedding import get_batches, get_processors
 from tasks.clients.metering import get_breakers, get_limiter, get_spending

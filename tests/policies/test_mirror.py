@@ -57,7 +57,7 @@ COVERED_BY = {
         *("intake/reporter", "intake/reports", "intake/rows", "intake/strays"),
     ),
     "tests/aletheia/intake/test_bulk.py": (
-        *("intake/bulk/backlog", "intake/bulk/claims", "intake/bulk/deps", "intake/bulk/lane"),
+        *("intake/bulk/backlog", "intake/bulk/claims", "intake/bulk/lane"),
         *("intake/bulk/orders", "intake/bulk/ports", "intake/bulk/preference"),
         *("intake/bulk/settling", "intake/bulk/submission", "intake/bulk/turn"),
     ),

@@ -9,8 +9,8 @@ from typing import Final
 from aletheia.errors import BudgetExceeded, Deferred, InvalidTask, RateLimited
 from aletheia.intake.admission import Admission
 from aletheia.intake.bulk.claims import OWNER, LaneLedger
-from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.orders import Draft, Orders, draft_orders
+from aletheia.intake.bulk.ports import LaneDeps
 from aletheia.intake.collector import Collector
 from aletheia.intake.held_claims import Batch, HeldClaims, Pace
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, Tally, Task

@@ -20,8 +20,8 @@ from aletheia.errors import (
 )
 from aletheia.intake.bulk.backlog import Backlog
 from aletheia.intake.bulk.claims import LEASE_S, LaneLedger
-from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.orders import Orders
+from aletheia.intake.bulk.ports import LaneDeps
 from aletheia.intake.bulk.settling import Settling
 from aletheia.intake.bulk.submission import Submission
 from aletheia.intake.bulk.turn import Turn, take_turn

@@ -9,9 +9,8 @@ from aletheia.analysis.processor import Finished
 from aletheia.documents import Document
 from aletheia.errors import AletheiaError, NotFound, Unavailable
 from aletheia.intake.bulk.claims import LaneLedger
-from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.orders import Orders, tokens_in
-from aletheia.intake.bulk.ports import ProviderBatch
+from aletheia.intake.bulk.ports import LaneDeps, ProviderBatch
 from aletheia.intake.bulk.turn import Turn
 from aletheia.intake.computer import OUTAGES, outcome_of
 from aletheia.intake.held_claims import HeldClaims

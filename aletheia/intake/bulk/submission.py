@@ -7,9 +7,8 @@ from typing import Final
 from aletheia.documents import Document
 from aletheia.errors import AletheiaError, QuotaExhausted, Refused
 from aletheia.intake.bulk.claims import LEASE_S, LaneLedger
-from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.orders import Orders, tokens_in
-from aletheia.intake.bulk.ports import ProviderBatch
+from aletheia.intake.bulk.ports import LaneDeps, ProviderBatch
 from aletheia.intake.bulk.settling import Settling
 from aletheia.intake.bulk.turn import Turn
 from aletheia.intake.models import RowState

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from aletheia.documents import Change
 from aletheia.errors import LaneTaken
-from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.orders import BULK
+from aletheia.intake.bulk.ports import LaneDeps
 from aletheia.store.clock import Clock, TimeUnit
 from aletheia.store.lease import Lease, Leases, LeaseTerms
 

@@ -19,9 +19,8 @@ from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.intake.bulk.backlog import TASK_TYPE
-from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.lane import BulkLane
-from aletheia.intake.bulk.ports import ProviderBatch
+from aletheia.intake.bulk.ports import LaneDeps, ProviderBatch
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller

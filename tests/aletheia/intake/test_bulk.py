@@ -30,9 +30,9 @@ from aletheia.errors import (
 )
 from aletheia.intake.bulk.backlog import TASK_TYPE
 from aletheia.intake.bulk.claims import LEASE_S
-from aletheia.intake.bulk.deps import LaneDeps
 from aletheia.intake.bulk.lane import BulkLane, BulkReport
 from aletheia.intake.bulk.orders import BULK
+from aletheia.intake.bulk.ports import LaneDeps
 from aletheia.intake.bulk.preference import AWAKE_FOR_S, prefers_bulk
 from aletheia.intake.bulk.settling import READS_AT_ONCE
 from aletheia.intake.held_claims import Pace

@@ -38,7 +38,7 @@ async def test_tasks_are_claimed_computed_and_reported(bench: Bench):
     assert told(bench, "t1")["usage"] == {"tokens": 3}
     assert (poller.held.tally.claimed, poller.held.tally.succeeded) == (2, 2)
     assert await bench.states() == {"t1": "reported", "t2": "reported"}
-    assert len(poller.held) == 0
+    assert await poller.held.release_all() == 0
 
 
 async def test_many_pages_become_one_batch_and_order_is_kept(bench: Bench):
