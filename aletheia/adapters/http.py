@@ -74,13 +74,10 @@ def read_base_url(setting: str, address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often one call is sent: once, and `max_retries` times more.
-
-    The first delay is up to `base_s`, doubled with each try up to 60 s; `draw` draws its share.
-    """
+    """How often one call is sent: once, and `max_retries` times more."""
 
     max_retries: int = 3
-    base_s: float = 0.5
+    base_s: float = 0.5  # up to the first delay, doubled with each try up to 60 s
     draw: Callable[[], float] = random.random
 
     async def send(self, send: Callable[[], Awaitable[T]]) -> T:

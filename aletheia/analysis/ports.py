@@ -41,10 +41,7 @@ class Embedder(Protocol):
     is_mock: bool  # whether its vectors mean nothing
 
     def canonical_model(self, model: str | None) -> str:
-        """Name the model that will run for the name a task gave, `None` being the default.
-
-        `InvalidTask` (`unsupported_model`) if this provider does not serve that name.
-        """
+        """Name the model for a task's name, `None` being the default, or raise `InvalidTask`."""
         ...
 
     async def capacity(self, model: str, texts: Sequence[str]) -> int:

@@ -36,10 +36,7 @@ class Processor(Protocol):
     """Computes the tasks of one type."""
 
     def admit(self, task_input: Mapping[str, Any]) -> str:
-        """Check an input, before it is claimed, and name its group, a model or the like.
-
-        This must not do any work; `InvalidTask` if the input is wrong.
-        """
+        """Name the group, such as a model, of an input, or raise `InvalidTask`; do no work."""
         ...
 
     def process(
@@ -113,11 +110,7 @@ class Processors:
     async def process(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:
-        """Compute inputs of one type and group, each answered once, in sets as they are done.
-
-        What an `AletheiaError` leaves unanswered is not computed; any other fault is
-        `ComputeFailed`.
-        """
+        """Compute inputs of one group; any fault but an `AletheiaError` is `ComputeFailed`."""
         try:
             async with aclosing(self._processors[task_type].process(group, inputs)) as results:
                 async for finished in results:

@@ -23,10 +23,7 @@ Undo: TypeAlias = Callable[[], None]
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weights are laid out once for oneDNN's matrix kernels.
-
-    PyTorch takes MKL's, which leave half of some processors unused.
-    """
+    """A linear layer with weights laid out for oneDNN, which is faster than PyTorch's MKL."""
 
     def __init__(self, linear: nn.Linear, *, with_gelu: bool = False) -> None:
         super().__init__()

@@ -105,10 +105,7 @@ class Lifecycle:
         return self._count * max(model.memory_bytes, model.weights_bytes)
 
     def accept_load(self, slot: int, request: Load, header: Header) -> LoadedModel | None:
-        """Record the answer to a `Load`; return the model, `None` if it could not be loaded.
-
-        `KeyError`, `TypeError` or `ValueError` where it is no answer to such a request.
-        """
+        """Record the answer to a `Load`; return the model, `None` if it could not be loaded."""
         model = request.model
         model.loading.discard(slot)
         if header["op"] == "failed":

@@ -53,9 +53,8 @@ class LocalModelManager:
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
         """Download a model into the hub's cache, unless it is on disk; see `ModelHolder.pull`.
 
-        A download that is abandoned continues for as long as this process lives. `ModelUnavailable`
-        if the hub is out of reach, or the model of a form that is refused; `Unavailable` if it
-        stalled, or is not complete in time.
+        One that is abandoned continues while this process lives; `Unavailable` if it stalled or is
+        late.
         """
         name = self._embedder.canonical_model(model)
         row = await asyncio.to_thread(self._describe, name)

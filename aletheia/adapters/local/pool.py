@@ -23,11 +23,7 @@ MIN_BATCH: Final = 4
 
 
 class ProcessPool:
-    """The processes that compute for an embedder; they start with the first work.
-
-    `command` starts one, its number of threads comes last; `max_retries` are tries of a text alone
-    after the first, if its process dies.
-    """
+    """The processes that compute for an embedder, each started by `command` and its threads."""
 
     def __init__(
         self,

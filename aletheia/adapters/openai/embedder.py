@@ -219,10 +219,9 @@ class OpenAIEmbedder(RemoteEmbedder):
 
 
 def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
-    """Read as many vectors, in the order of the texts, which theirs need not be.
+    """Read as many vectors, in the order of the texts; `WrongCount`, `ValueError` if not.
 
-    Some servers leave out the index 0, and some leave out all: what has none takes the places that
-    are left, in order. `WrongCount` if there are not as many, `ValueError` if they are none.
+    What has no index takes the places that are left, in order.
     """
     data = answer.get("data")
     if not isinstance(data, list):

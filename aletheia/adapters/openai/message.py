@@ -14,11 +14,10 @@ _ENDS_IN_JSON: Final = re.compile(r"[}\]]\s*(?:```)?\s*$")
 
 
 def read_message(message: Mapping[str, Any], *, is_done: bool) -> str:
-    """Return the text of an answer.
+    """Return the text of an answer, or where it has no JSON the arguments of a tool call.
 
-    Where the content has no JSON, the answer may be the arguments of a tool call. Where there is
-    no content at all, a server may have taken the answer for thoughts: those are read if they end
-    in JSON, and the model was done, since otherwise it may be a draft.
+    A server may have taken the answer for thoughts: where there is nothing else those are read if
+    they end in JSON, and the model was done, since otherwise it may be a draft.
     """
     text = read_content(message.get("content"))
     if "{" not in text and "[" not in text and (called := _read_calls(message)):
