@@ -6,7 +6,7 @@ It watches its own state, as Prefect's runner may miss a cancellation, or report
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Final
 from uuid import UUID
 
@@ -67,6 +67,15 @@ async def heard(
         raise await watch.conclude()
 
 
+async def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Await work to its end, however often the caller is cancelled meanwhile."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    task.result()
+
+
 class _Watch:
     """The state of a run, as its own process reads it."""
 
@@ -97,6 +106,16 @@ class _Watch:
     async def conclude(self) -> BaseException:
         """Report that the run is cancelled, if it is; return what the flow has to raise."""
         state = Cancelled(message="The run was cancelled.")
+        # The runner's SIGTERM may come now, as may the watch's cancellation after a SIGTERM.
+        await finish(self._report(state))
+        if not self.is_cancelled:
+            return TerminationSignal(signal=signal.SIGTERM)
+        if not event_loop.is_terminated():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(RUNNER_WITHIN_S)
+        return RunCancelled(state)
+
+    async def _report(self, state: State[Any]) -> None:
         try:
             async with get_client() as client:
                 await self._read_state(client)
@@ -104,12 +123,6 @@ class _Watch:
                     await client.set_flow_run_state(self._run_id, state)
         except Exception as error:  # noqa: BLE001 - the runner reports it, once it can
             get_run_logger().warning("the end of this run could not be reported: %s", error)
-        if not self.is_cancelled:
-            return TerminationSignal(signal=signal.SIGTERM)
-        if not event_loop.is_terminated():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(RUNNER_WITHIN_S)
-        return RunCancelled(state)
 
     async def _read_state(self, client: PrefectClient) -> None:
         state = (await client.read_flow_run(self._run_id)).state

@@ -11,7 +11,7 @@ import uvloop
 from prefect.exceptions import TerminationSignal
 from prefect.utilities import engine
 
-BEGIN_WITHIN_S: Final = 2.0
+BEGIN_WITHIN_S: Final = 5.0
 """How long a run that is terminated while it begins has for `Loop.attend`, seconds."""
 
 

@@ -120,7 +120,7 @@ async def _holding(runs: GatherRuns, run: Run, attempt: Attempt) -> AsyncGenerat
         try:
             yield
         except asyncio.CancelledError:
-            await asyncio.shield(_close_if_cancelled(attempt))
+            await cancelling.finish(_close_if_cancelled(attempt))
             raise
 
 

@@ -1,0 +1,101 @@
+"""What a cancelled run still does, and that nothing cuts it short."""
+
+import asyncio
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelling, Running
+
+from tasks import cancelling
+
+
+class SlowServer:
+    """A Prefect server that takes its time to accept a state."""
+
+    def __init__(self) -> None:
+        self.run_id = uuid4()
+        self.state: State[Any] = Running()
+        self.is_asked = asyncio.Event()
+        self.accepted: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+    async def read_flow_run(self, run_id: UUID) -> SimpleNamespace:
+        """Return the run."""
+        assert run_id == self.run_id
+        return SimpleNamespace(state=self.state)
+
+    async def read_flow_run_states(self, run_id: UUID) -> list[State[Any]]:
+        """Return the only state there was."""
+        assert run_id == self.run_id
+        return [self.state]
+
+    async def set_flow_run_state(self, run_id: UUID, state: State[Any]) -> None:
+        """Accept a state, slowly."""
+        assert run_id == self.run_id
+        self.is_asked.set()
+        await asyncio.sleep(0.05)
+        self.accepted.append(state.type.value)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> SlowServer:
+    server = SlowServer()
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(server.run_id))
+    monkeypatch.setattr(cancelling, "get_client", lambda: server)
+    monkeypatch.setattr(cancelling, "RUNNER_WITHIN_S", 0.0)
+    return server
+
+
+async def test_a_second_cancellation_does_not_keep_a_run_from_saying_that_it_is_cancelled(
+    server: SlowServer,
+):
+    async def work() -> None:
+        async with cancelling.heard(every_s=0.01):
+            server.state = Cancelling()
+            await asyncio.sleep(60)
+
+    run = asyncio.create_task(work())
+    async with asyncio.timeout(10):
+        await server.is_asked.wait()
+        # As the runner's SIGTERM does, which comes while the run reports what its watch has read.
+        run.cancel()
+        with pytest.raises(cancelling.RunCancelled):
+            await run
+    assert server.accepted == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_work_is_finished_however_often_its_caller_is_cancelled(times: int):
+    done: list[str] = []
+
+    async def close() -> None:
+        await asyncio.sleep(0.05)
+        done.append("closed")
+
+    caller = asyncio.create_task(cancelling.finish(close()))
+    for _ in range(times):
+        await asyncio.sleep(0)
+        caller.cancel()
+    await caller
+    assert done == ["closed"]
+
+
+async def test_the_error_of_work_that_is_finished_is_raised():
+    async def close() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await cancelling.finish(close())
