@@ -54,6 +54,6 @@ def task_entry(tag: str, number: int, text: str) -> dict[str, Any]:
     return {
         "id": task_id(tag, number),
         "type": "TEXT_EMBEDDING",
-        "state": "PENDING",
+        "state": "pending",
         "data": {"text": text},
     }

@@ -17,6 +17,7 @@ from aletheia.errors import (
     AletheiaError,
     BadAnswer,
     ComputeFailed,
+    ConnectionLost,
     InvalidTask,
     Misconfigured,
     NotFound,
@@ -424,7 +425,7 @@ async def test_verifying_may_take_longer_than_a_download_may_stall(
 @pytest.mark.parametrize(
     ("misbehaviour", "kind"),
     [
-        ("hangs_up", Unavailable),
+        ("hangs_up", ConnectionLost),
         ("cuts_its_body", Unavailable),
         ("stalls", Unavailable),
         ("never_ends", BadAnswer),
