@@ -8,6 +8,7 @@ only these.
     ├── InvalidTask           the task itself is wrong; its code says how
     ├── Unavailable           an outside system cannot be reached or answers 5xx or 429
     │   ├── Unreachable       no connection came about; nothing was sent
+    │   ├── ConnectionLost    it was lost before the whole answer had come
     │   ├── BadAnswer         it answered, but not with what its protocol promises
     │   │   ├── TooLong       with more than is read
     │   │   └── WrongCount    with another number of vectors than texts
