@@ -77,44 +77,48 @@ class DeadEvents:
         `sink_of` returns what sends to receivers of a kind.
         """
         found = await self._dead_letters.newest(limit=MAX_REPLAYED)
-        chosen = [letter for letter in found if ids is None or _id_of(letter) in ids]
+        chosen = [dead_letter for dead_letter in found if ids is None or _id_of(dead_letter) in ids]
         unknown = set(ids or ()).difference(map(_id_of, chosen))
         failures = [f"{event_id}: no such dead event" for event_id in sorted(unknown)]
         sent = 0
-        for letter in sorted(chosen, key=lambda letter: (letter["project"], int(letter["seq"]))):
+        for dead_letter in sorted(chosen, key=_place_of):
             try:
-                await self._send(letter, await sink_of(letter["kind"]))
+                await self._send(dead_letter, await sink_of(dead_letter["kind"]))
             except AletheiaError as error:
-                failures.append(f"{_id_of(letter)}: {error.code}: {error}")
-                await self._keep(letter, error)
+                failures.append(f"{_id_of(dead_letter)}: {error.code}: {error}")
+                await self._save(dead_letter, error)
                 continue
-            await self._dead_letters.forget([letter["_id"]])
+            await self._dead_letters.forget([dead_letter["_id"]])
             sent += 1
         return Replayed(sent, tuple(failures))
 
-    async def _send(self, letter: Document, sink: EventSink) -> None:
-        event = await self._find(letter)
+    async def _send(self, dead_letter: Document, sink: EventSink) -> None:
+        event = await self._find(dead_letter)
         if event is None:
             raise NotFound(GONE, 404, "it is older than what is saved")
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
-                await sink.send(letter["address"], event)
+                await sink.send(dead_letter["address"], event)
         except TimeoutError:
-            raise Unavailable(letter["kind"], f"not sent within {SEND_WITHIN_S:g} s") from None
+            raise Unavailable(dead_letter["kind"], f"not sent within {SEND_WITHIN_S:g} s") from None
 
-    async def _keep(self, letter: Document, error: AletheiaError) -> None:
-        kept = {name: value for name, value in letter.items() if name != "_id"}
-        kept |= describe_failure(error)
-        await self._dead_letters.add(letter["project"], {letter["_id"]: kept})
+    async def _save(self, dead_letter: Document, error: AletheiaError) -> None:
+        saved = {name: value for name, value in dead_letter.items() if name != "_id"}
+        saved |= describe_failure(error)
+        await self._dead_letters.add(dead_letter["project"], {dead_letter["_id"]: saved})
 
-    async def _find(self, letter: Document) -> SavedEvent | None:
-        seq = int(letter["seq"])
-        found = await self._events.read(letter["project"], after=seq - 1, limit=1)
+    async def _find(self, dead_letter: Document) -> SavedEvent | None:
+        seq = int(dead_letter["seq"])
+        found = await self._events.read(dead_letter["project"], after=seq - 1, limit=1)
         return found[0] if found and found[0].seq == seq else None
 
 
-def _id_of(letter: Document) -> str:
-    return f"{letter['project']}:{letter['seq']}"
+def _place_of(dead_letter: Document) -> tuple[str, int]:
+    return dead_letter["project"], int(dead_letter["seq"])
+
+
+def _id_of(dead_letter: Document) -> str:
+    return f"{dead_letter['project']}:{dead_letter['seq']}"
 
 
 def describe_failure(error: AletheiaError) -> dict[str, str]:
@@ -122,15 +126,15 @@ def describe_failure(error: AletheiaError) -> dict[str, str]:
     return {"code": error.code, "reason": str(error)[:MAX_REASON_CHARS]}
 
 
-def _read(letter: Document, event: SavedEvent | None) -> DeadEvent:
+def _read(dead_letter: Document, event: SavedEvent | None) -> DeadEvent:
     return DeadEvent(
-        project_id=letter["project"],
-        receiver=letter["receiver"],
-        kind=letter["kind"],
-        address=letter["address"],
-        seq=int(letter["seq"]),
+        project_id=dead_letter["project"],
+        receiver=dead_letter["receiver"],
+        kind=dead_letter["kind"],
+        address=dead_letter["address"],
+        seq=int(dead_letter["seq"]),
         type="" if event is None else event.read().type,
-        code=letter.get("code", ""),
-        reason=letter["reason"],
-        at=moment(letter["at"]),
+        code=dead_letter.get("code", ""),
+        reason=dead_letter["reason"],
+        at=moment(dead_letter["at"]),
     )
