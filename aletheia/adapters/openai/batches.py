@@ -217,16 +217,10 @@ class OpenAIBatches(OpenAIEmbedder):
             log.error("a file of answers is too long, and is not read to its end")
 
     async def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Body | None = None,
-        *,
-        query: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
+        self, method: str, path: str, body: Body | None = None, **options: Any
     ) -> dict[str, Any]:
         async with self._guarding():
-            return await self._ask_unguarded(method, path, body, query=query, timeout_s=timeout_s)
+            return await self._ask_unguarded(method, path, body, **options)
 
     def _guarding(self) -> AbstractAsyncContextManager[object]:
         return self._breakers.guarding(OPENAI) if self._breakers else nullcontext()
