@@ -39,15 +39,19 @@ async def test_the_claims_of_a_machine_whose_clock_was_ahead_stand_still_for_no_
     assert (await bench.ledger().overview()).clock_ahead is None
 
 
-async def test_a_report_that_waits_by_a_clock_that_was_ahead_is_sent_at_once(bench: Bench):
-    bench.add("t1")
-    bench.clock.set(HOUR)
-    poller = other(bench)
+async def fail_to_report(bench: Bench, poller: Poller) -> None:
+    """Compute a task whose report the upstream is out of reach for."""
     await poller.held.ledger.prepare()
     async with poller.holding():
         batch = await poller.collector.collect()
         bench.upstream.fail_next(503, 503, 503, on="report")
         await poller.process(batch)
+
+
+async def test_a_report_that_waits_by_a_clock_that_was_ahead_is_sent_at_once(bench: Bench):
+    bench.add("t1")
+    bench.clock.set(HOUR)
+    await fail_to_report(bench, other(bench))
     assert await bench.states() == {"t1": "kept"}
     bench.clock.set(-HOUR)
     await bench.drain()
@@ -67,12 +71,7 @@ async def test_a_task_that_waits_by_a_clock_that_was_ahead_goes_on_at_once(bench
 
 async def test_a_report_that_has_to_wait_waits_although_clocks_differ_a_little(bench: Bench):
     bench.add("t1")
-    poller = bench.poller()
-    await poller.held.ledger.prepare()
-    async with poller.holding():
-        batch = await poller.collector.collect()
-        bench.upstream.fail_next(503, 503, 503, on="report")
-        await poller.process(batch)
+    await fail_to_report(bench, bench.poller())
     bench.clock.set(-4)
     await bench.drain(other(bench))
     assert await bench.states() == {"t1": "kept"}
