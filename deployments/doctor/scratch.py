@@ -100,7 +100,7 @@ async def _try_nested_lists(store: Documents, run: str) -> bool:
 
 
 async def _try_updates_at_once(store: Documents, run: str) -> bool:
-    """Have callers contend for one document after another: one gets it, and every count counts."""
+    """Check that of callers at once one gets a document, and that every count counts."""
     for number in range(CONTESTS):
         id_ = f"{run}once{number}"
         await store.insert(COLLECTION, [{"_id": id_, "run": run, "owner": 0, "count": 0}])
