@@ -75,11 +75,18 @@ class Documents(Protocol):
 
         Returns:
             For each update, in order, whether its document was there and its condition held.
+
+        Raises:
+            ValueError: a change does not fit its document; the others have been made.
         """
         ...
 
     async def upsert(self, collection: str, updates: Sequence[Update]) -> None:
-        """Change documents by id, creating those that are missing; `where` must be empty."""
+        """Change documents by id, creating those that are missing; `where` must be empty.
+
+        Raises:
+            ValueError: as `update`.
+        """
         ...
 
     async def get(

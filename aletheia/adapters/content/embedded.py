@@ -24,8 +24,8 @@ class EmbeddedContent(EmbeddedDocuments):
     `directory`: of all data; each project has one below `gather`. Raises as `directory_of`.
     """
 
-    def __init__(self, directory: Path, project_id: str, *, lock_timeout_s: float = 10.0) -> None:
-        super().__init__(directory_of(directory, project_id), lock_timeout_s=lock_timeout_s)
+    def __init__(self, directory: Path, project_id: str) -> None:
+        super().__init__(directory_of(directory, project_id))
 
     async def open(self) -> None:
         """Create the files if there are none, and connect. Idempotent."""
@@ -36,7 +36,7 @@ class EmbeddedContent(EmbeddedDocuments):
         """Return the key of the newest document: counting them takes as long as there are many."""
         table = await self._table(COLLECTION)
         newest = f"SELECT coalesce(max(key), 0) FROM {table.documents}"  # noqa: S608 - our own name
-        ((key,),) = await self._file.reader.ask(fetch, newest)
+        ((key,),) = await self.reader.ask(fetch, newest)
         return int(key)
 
     async def list_ids(self) -> AsyncGenerator[Sequence[str]]:

@@ -13,6 +13,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from aletheia.adapters.documents.mongodb import IDS_AT_ONCE, UPSERT_TRIES, MongoDocuments
+from aletheia.adapters.documents.mongodb_errors import indices_of_duplicates
 from aletheia.errors import Misconfigured
 from aletheia.items.content import COLLECTION, ID_DIGITS, SavedItem, read_document, to_document
 from aletheia.store.project_id import check_project_id
@@ -24,7 +25,6 @@ _READ: Final = dict.fromkeys(
     ("content", "summary", "context", "user_id", "created_at", "automation"), 1
 )
 _IDS_LISTED_AT_ONCE: Final = 10_000
-_DUPLICATE_KEY: Final = 11000
 _DATABASE_DIFFERS_IN_CASE: Final = 13297
 
 _Raw: TypeAlias = dict[str, Any]
@@ -41,8 +41,8 @@ _CODEC: Final[CodecOptions[_Raw]] = CodecOptions(
 class MongoContent(MongoDocuments):
     """The items of one project, and our collections beside them; raises as `database_of`."""
 
-    def __init__(self, uri: str, project_id: str, *, timeout_s: float = 5.0) -> None:
-        super().__init__(uri, database_of(project_id), timeout_s=timeout_s)
+    def __init__(self, uri: str, project_id: str) -> None:
+        super().__init__(uri, database_of(project_id))
         self._project_id = project_id
 
     async def mark(self) -> int:
@@ -98,13 +98,10 @@ class MongoContent(MongoDocuments):
                     )
                     places, collided = set(result.upserted_ids or {}), set[int]()
                 except BulkWriteError as error:
-                    failed = error.details.get("writeErrors", [])
-                    self._check_case(fault["code"] for fault in failed)
-                    is_other = any(fault["code"] != _DUPLICATE_KEY for fault in failed)
-                    if is_other or error.details.get("writeConcernErrors"):
-                        raise
+                    faults = error.details.get("writeErrors", [])
+                    self._check_case(fault["code"] for fault in faults)
                     # Two upserts of one new id can collide, and the loser has to try again.
-                    collided = {fault["index"] for fault in failed}
+                    collided = indices_of_duplicates(error)
                     places = {upserted["index"] for upserted in error.details.get("upserted", [])}
                 except OperationFailure as error:
                     self._check_case([error.code])
@@ -135,8 +132,7 @@ class MongoContent(MongoDocuments):
                 return [write_id(row[_ID]) async for row in rows]
 
     def _gather(self) -> AsyncCollection[_Raw]:
-        _, database = self._opened()
-        return database.get_collection(COLLECTION, codec_options=_CODEC)
+        return self._opened().get_collection(COLLECTION, codec_options=_CODEC)
 
     def _check_case(self, codes: Iterable[int | None]) -> None:
         if _DATABASE_DIFFERS_IN_CASE in codes:

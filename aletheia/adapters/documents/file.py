@@ -12,7 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from aletheia.adapters.documents.worker import STORE, Reader, Writer, retrying, unavailable
+from aletheia.adapters.documents.worker import (
+    LOCK_TIMEOUT_S,
+    STORE,
+    Reader,
+    Writer,
+    retrying,
+    unavailable,
+)
 from aletheia.errors import Misconfigured, Unavailable
 
 _WAL_LIMIT = 64 * 2**20
@@ -37,7 +44,6 @@ class SqliteFile:
             what a newer one wrote.
         setup: what creates the tables, if they are known beforehand; repeatable.
         name: what its errors call it, and its threads are called by.
-        lock_timeout_s: how long a write waits for those of other processes, seconds.
         is_durable: whether an answer to a write means that it survives a power failure, too.
     """
 
@@ -48,12 +54,10 @@ class SqliteFile:
         *,
         setup: Callable[[sqlite3.Connection], None] | None = None,
         name: str = STORE,
-        lock_timeout_s: float = 10.0,
         is_durable: bool = True,
     ) -> None:
         self._path, self._format, self._setup, self._name = path, written_format, setup, name
-        self._lock_timeout_s, self._is_durable = lock_timeout_s, is_durable
-        self._opening = threading.Lock()
+        self._is_durable, self._opening = is_durable, threading.Lock()
         self._workers: tuple[Writer, Reader] | None = None
 
     async def open(self) -> None:
@@ -99,10 +103,7 @@ class SqliteFile:
                     raise FileNotFoundError(f"{self._path} is not the file that was opened")
 
             writing.execute("PRAGMA busy_timeout = 0")
-            self._workers = (
-                Writer(self._name, writing, check, lock_timeout_s=self._lock_timeout_s),
-                Reader(self._name, reading, check),
-            )
+            self._workers = Writer(self._name, writing, check), Reader(self._name, reading, check)
 
     def _close(self) -> None:
         with self._opening:
@@ -122,13 +123,13 @@ class SqliteFile:
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode=rw",
             uri=True,
-            timeout=self._lock_timeout_s,
+            timeout=LOCK_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
         )
         try:
-            retrying(lambda: self._prepare(connection), timeout_s=self._lock_timeout_s)
+            retrying(lambda: self._prepare(connection))
         except BaseException:
             connection.close()
             raise

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from functools import partial
 from typing import cast
 
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
@@ -38,8 +37,8 @@ from aletheia.adapters.documents.notation import (
     check_limit,
     check_name,
     check_names,
+    check_top_level,
     check_updates,
-    read_where,
 )
 from aletheia.documents import Change, Document, Update, Where
 from aletheia.errors import Misconfigured, Unavailable
@@ -55,6 +54,9 @@ UPSERT_TRIES = 5
 
 CLOCK_PROBES = 3
 
+TIMEOUT_S = 5.0
+"""How long a server is looked for before it counts as out of reach."""
+
 
 class MongoDocuments:
     """Documents in one database of a MongoDB-compatible server.
@@ -63,14 +65,10 @@ class MongoDocuments:
         uri: `mongodb://` or `mongodb+srv://` with whatever it takes to sign in. No part of it
             gets into a message of ours.
         database: its name.
-        timeout_s: how long a server is looked for before it counts as out of reach, seconds.
     """
 
-    def __init__(self, uri: str, database: str, *, timeout_s: float = 5.0) -> None:
-        self._uri = uri
-        self._name = database
-        self._timeout_s = timeout_s
-        self._client: AsyncMongoClient[Document] | None = None
+    def __init__(self, uri: str, database: str) -> None:
+        self._uri, self._name = uri, database
         self._database: AsyncDatabase[Document] | None = None
 
     async def open(self) -> None:
@@ -80,22 +78,22 @@ class MongoDocuments:
             Misconfigured: the URI or the database's name cannot be read.
             Unavailable: the server does not answer.
         """
-        if self._client is not None:
+        if self._database is not None:
             return
-        client, database = self._connect()
+        database = self._connect()
         try:
             with self._translating():
-                await client.admin.command("ping")
+                await database.client.admin.command("ping")
         except BaseException:
-            await client.close()
+            await database.client.close()
             raise
-        self._client, self._database = client, database
+        self._database = database
 
     async def close(self) -> None:
         """Disconnect. Idempotent."""
-        client, self._client, self._database = self._client, None, None
-        if client is not None:
-            await client.close()
+        database, self._database = self._database, None
+        if database is not None:
+            await database.client.close()
 
     async def ensure_index(self, collection: str, names: Sequence[str]) -> None:
         """Index the values of these names, in this order. Idempotent."""
@@ -124,9 +122,6 @@ class MongoDocuments:
         """Change documents whose condition holds, and say for each whether it did.
 
         The protocol answers a bulk of updates with one number, so each is a request of its own.
-
-        Raises:
-            ValueError: a change does not fit its document; the others have been made.
         """
         target = self._collection(collection)
         check_updates(updates)
@@ -147,11 +142,7 @@ class MongoDocuments:
         return answers
 
     async def upsert(self, collection: str, updates: Sequence[Update]) -> None:
-        """Change documents, creating those that are missing.
-
-        Raises:
-            ValueError: a change does not fit its document; the others have been made.
-        """
+        """Change documents, creating those that are missing."""
         target = self._collection(collection)
         check_updates(updates, is_upsert=True)
         for indices in rounds_of([update.id for update in updates]):
@@ -184,7 +175,7 @@ class MongoDocuments:
         """Read the documents for which conditions hold, ordered by a name and then by id."""
         target = self._collection(collection)
         check_limit(limit)
-        chosen = filter_of(read_where(where))
+        chosen = filter_of(where)
         names = dict.fromkeys([ID] if sort is None else [check_name(sort), ID])
         order = [(name, -1 if descending else 1) for name in names]
         if limit == 0:
@@ -203,7 +194,7 @@ class MongoDocuments:
         """
         target = self._collection(collection)
         check_change(change)
-        chosen = filter_of(read_where(where))
+        chosen = filter_of(where)
         order = None if sort is None else [(check_name(sort), 1)]
         with self._translating():
             # Without a projection: not every compatible service heeds one here.
@@ -218,7 +209,7 @@ class MongoDocuments:
         """Delete the documents for which conditions hold, in the order of their ids."""
         target = self._collection(collection)
         check_limit(limit)
-        chosen = filter_of(read_where(where))
+        chosen = filter_of(where)
         if limit is None:
             with self._translating():
                 return (await target.delete_many(chosen)).deleted_count
@@ -238,17 +229,15 @@ class MongoDocuments:
     async def count(self, collection: str, where: Where) -> int:
         """Count the documents for which conditions hold."""
         target = self._collection(collection)
-        chosen = filter_of(read_where(where))
+        chosen = filter_of(where)
         with self._translating():
             return await target.count_documents(chosen)
 
     async def count_by(self, collection: str, name: str, where: Where) -> dict[str, int]:
         """Count the documents for which conditions hold by the string value of a name."""
         target = self._collection(collection)
-        if "." in check_name(name):
-            raise ValueError(f"{name!r} is not a top-level name")
-        grouped = {"$group": {"_id": f"${name}", "count": {"$sum": 1}}}
-        pipeline = [{"$match": filter_of(read_where(where))}, grouped]
+        grouped = {"$group": {"_id": f"${check_top_level(name)}", "count": {"$sum": 1}}}
+        pipeline = [{"$match": filter_of(where)}, grouped]
         with self._translating():
             rows = await (await target.aggregate(pipeline)).to_list()
         return {row["_id"]: row["count"] for row in rows if isinstance(row["_id"], str)}
@@ -258,12 +247,12 @@ class MongoDocuments:
 
         Half of the fastest of some round trips is taken for the way there.
         """
-        client, _ = self._opened()
+        admin = self._opened().client.admin
         probes: list[tuple[float, float]] = []
         for _ in range(CLOCK_PROBES):
             began, asked_at = time.monotonic(), time.time()
             with self._translating():
-                answer = await client.admin.command("hello")
+                answer = await admin.command("hello")
             round_trip_s = time.monotonic() - began
             there = answer.get("localTime")
             if not isinstance(there, datetime):
@@ -272,7 +261,7 @@ class MongoDocuments:
             probes.append((round_trip_s, there_s - (asked_at + round_trip_s / 2)))
         return min(probes)[1]
 
-    def _connect(self) -> tuple[AsyncMongoClient[Document], AsyncDatabase[Document]]:
+    def _connect(self) -> AsyncDatabase[Document]:
         try:
             client: AsyncMongoClient[Document] = AsyncMongoClient(
                 self._uri,
@@ -281,12 +270,12 @@ class MongoDocuments:
                 w="majority",
                 journal=True,
                 wTimeoutMS=10_000,
-                serverSelectionTimeoutMS=int(self._timeout_s * 1000),
-                connectTimeoutMS=int(self._timeout_s * 1000),
+                serverSelectionTimeoutMS=int(TIMEOUT_S * 1000),
+                connectTimeoutMS=int(TIMEOUT_S * 1000),
                 waitQueueTimeoutMS=10_000,
                 socketTimeoutMS=30_000,
             )
-            return client, client.get_database(self._name, codec_options=CODEC)
+            return client.get_database(self._name, codec_options=CODEC)
         except (PyMongoError, ValueError, TypeError) as error:
             kind = type(error).__name__
         # Raised out here, as an error about a URI that cannot be read may quote any part of it.
@@ -296,15 +285,14 @@ class MongoDocuments:
             "must be percent-encoded",
         )
 
-    def _opened(self) -> tuple[AsyncMongoClient[Document], AsyncDatabase[Document]]:
-        if self._client is None or self._database is None:
+    def _opened(self) -> AsyncDatabase[Document]:
+        if self._database is None:
             raise Unavailable(STORE, "it is not open")
-        return self._client, self._database
+        return self._database
 
     def _collection(self, collection: str) -> AsyncCollection[Document]:
         check_collection(collection)
-        _, database = self._opened()
-        return database[collection]
+        return self._opened()[collection]
 
     def _translating(self) -> AbstractContextManager[None]:
         return translating(self._uri)
@@ -314,6 +302,12 @@ class MongoDocuments:
     ) -> None:
         """Upsert documents of different ids."""
         waiting = list(updates)
+
+        async def upsert_alone(index: int) -> None:
+            update = waiting[index]
+            with self._translating():
+                await target.update_one({ID: update.id}, operators_of(update.change), upsert=True)
+
         with self._translating():
             for tries_left in reversed(range(UPSERT_TRIES)):
                 writes = [
@@ -329,17 +323,10 @@ class MongoDocuments:
                 except KeyError:
                     # An answer without `nModified`, as some compatible services give to a bulk of
                     # which they refuse a part; one by one they say what they refuse.
-                    await _all(partial(self._upsert_alone, target, waiting), range(len(waiting)))
+                    await _all(upsert_alone, range(len(waiting)))
                     return
                 else:
                     return
-
-    async def _upsert_alone(
-        self, target: AsyncCollection[Document], updates: Sequence[Update], index: int
-    ) -> None:
-        update = updates[index]
-        with self._translating():
-            await target.update_one({ID: update.id}, operators_of(update.change), upsert=True)
 
 
 async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -> None:

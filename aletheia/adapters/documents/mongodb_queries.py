@@ -1,7 +1,7 @@
 """Conditions, changes and documents as MongoDB takes them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import bson
@@ -10,36 +10,29 @@ from bson.codec_options import TypeDecoder, TypeRegistry
 from bson.raw_bson import RawBSONDocument
 
 from aletheia.adapters.documents.notation import ID, PAYLOAD, Condition, read_where
-from aletheia.documents import Change, Document, Update
+from aletheia.documents import Change, Document, Update, Where
 
 MAX_BYTES = 16 * 2**20
 """Largest document MongoDB holds, in BSON."""
 
 
-class _PlainInt(TypeDecoder):
-    """Reads 64-bit integers as what they were when written."""
+class _Plain(TypeDecoder):
+    """Reads values of a type of BSON's as what they were when written."""
+
+    def __init__(self, bson_type: type[Any], convert: Callable[[Any], Any]) -> None:
+        self._bson_type, self._convert = bson_type, convert
 
     @property
-    def bson_type(self) -> type[Int64]:
-        return Int64
+    def bson_type(self) -> type[Any]:
+        return self._bson_type
 
     def transform_bson(self, value: Any) -> Any:
-        return int(value)
-
-
-class _PlainObject(TypeDecoder):
-    """Reads an object with the keys `$ref` and `$id` as the JSON object it is."""
-
-    @property
-    def bson_type(self) -> type[DBRef]:
-        return DBRef
-
-    def transform_bson(self, value: Any) -> Any:
-        return dict(value.as_doc())
+        return self._convert(value)
 
 
 CODEC: CodecOptions[Document] = CodecOptions(
-    type_registry=TypeRegistry([_PlainInt(), _PlainObject()])
+    # An object with the keys `$ref` and `$id` is nothing but the JSON object that it was.
+    type_registry=TypeRegistry([_Plain(Int64, int), _Plain(DBRef, lambda ref: dict(ref.as_doc()))])
 )
 
 
@@ -63,9 +56,9 @@ def projection_of(*, with_payload: bool) -> dict[str, int] | None:
     return None if with_payload else {PAYLOAD: 0}
 
 
-def filter_of(conditions: Sequence[Condition]) -> dict[str, Any]:
+def filter_of(where: Where) -> dict[str, Any]:
     """Write conditions that must all hold as a filter."""
-    clauses = [{condition.name: _wanted_of(condition)} for condition in conditions]
+    clauses = [{condition.name: _wanted_of(condition)} for condition in read_where(where)]
     flat = {name: wanted for clause in clauses for name, wanted in clause.items()}
     return flat if len(flat) == len(clauses) else {"$and": clauses}
 
@@ -84,7 +77,7 @@ def _wanted_of(condition: Condition) -> Any:
 
 def filter_of_update(update: Update) -> dict[str, Any]:
     """Write an update's id and condition as a filter."""
-    chosen = filter_of(read_where(update.where))
+    chosen = filter_of(update.where)
     by_id = {ID: update.id}
     return {"$and": [by_id, chosen]} if ID in chosen else by_id | chosen
 

@@ -79,6 +79,13 @@ def _check_name(name: str) -> str:
     return name
 
 
+def check_top_level(name: str) -> str:
+    """Return a name of JSON values; `ValueError` if it is none, or leads to a nested one."""
+    if "." in check_name(name):
+        raise ValueError(f"{name!r} is not a top-level name")
+    return name
+
+
 def check_names(names: Sequence[str]) -> list[str]:
     """Return the (dotted) names an index is to have; `ValueError` if there is none, or no name."""
     _check_sequence(names, "names")
@@ -99,15 +106,23 @@ def check_ids(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(_check_id(id_) for id_ in ids))
 
 
-def read_where(where: Where) -> tuple[Condition, ...]:
+def read_where(where: Where) -> list[Condition]:
     """Read conditions that must all hold.
 
     Raises:
         ValueError: a name, an operator or an operand is not of the notation.
     """
-    return tuple(
-        condition for name, wanted in where.items() for condition in _conditions(name, wanted)
-    )
+    conditions: list[Condition] = []
+    for name, wanted in where.items():
+        checked = check_name(name)
+        if not isinstance(wanted, Mapping):
+            conditions.append(Condition(checked, "$eq", _scalar(checked, wanted)))
+            continue
+        operators = cast("Mapping[object, Any]", wanted)
+        if not operators:
+            raise ValueError(f"the condition on {name!r} has no operator")
+        conditions += [_condition(checked, *condition) for condition in operators.items()]
+    return conditions
 
 
 def check_documents(documents: Iterable[Document]) -> list[Document]:
@@ -245,16 +260,6 @@ def _check_conflicts(names: tuple[str, ...]) -> None:
         if not taken.isdisjoint(".".join(segments[:end]) for end in range(1, len(segments) + 1)):
             raise ValueError(f"{name!r} is changed in two ways at once")
         taken.add(name)
-
-
-def _conditions(name: object, wanted: object) -> Iterable[Condition]:
-    checked = check_name(name)
-    if not isinstance(wanted, Mapping):
-        return [Condition(checked, "$eq", _scalar(checked, wanted))]
-    operators = cast("Mapping[object, Any]", wanted)
-    if not operators:
-        raise ValueError(f"the condition on {name!r} has no operator")
-    return [_condition(checked, operator, operand) for operator, operand in operators.items()]
 
 
 def _condition(name: str, operator: object, operand: object) -> Condition:

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import orjson
 
-from aletheia.adapters.documents.notation import ID, PAYLOAD, Condition, Scalar
-from aletheia.documents import Document
+from aletheia.adapters.documents.notation import ID, PAYLOAD, Condition, Scalar, read_where
+from aletheia.documents import Document, Where
 
 Clause = tuple[str, list[str]]
 """SQL with its parameters, all of them text."""
@@ -34,13 +34,10 @@ def value_of(name: str) -> str:
     return "id" if name == ID else f"json_extract(body, '$.{name}')"
 
 
-def filter_of(conditions: Sequence[Condition]) -> Clause:
+def filter_of(where: Where) -> Clause:
     """Write conditions that must all hold as an expression."""
-    clauses = [_clause(condition) for condition in conditions]
-    return (
-        " AND ".join(f"({sql})" for sql, _ in clauses) or "1",
-        [parameter for _, parameters in clauses for parameter in parameters],
-    )
+    clauses = [_clause(condition) for condition in read_where(where)]
+    return _join(" AND ", clauses) if clauses else ("1", [])
 
 
 def order_of(sort: str | None, *, is_descending: bool = False) -> str:
@@ -118,11 +115,8 @@ def _equal(name: str, operand: Scalar) -> Clause:
         return _NOTHING
     if isinstance(operand, bool):
         return f"{value} = {operand:d} AND {_kind_of(name)} = '{str(operand).lower()}'", []
-    return _with_kind(f"{value} = {_NUMBER_OPERAND}", _NUMBER, name, [operand]), [_number(operand)]
-
-
-def _number(operand: float) -> str:
-    return orjson.dumps(operand).decode()
+    number = orjson.dumps(operand).decode()
+    return _with_kind(f"{value} = {_NUMBER_OPERAND}", _NUMBER, name, [operand]), [number]
 
 
 def _among(name: str, operands: Sequence[Scalar]) -> Clause:
@@ -142,10 +136,12 @@ def _among(name: str, operands: Sequence[Scalar]) -> Clause:
         clauses.append((_with_kind(among, _TEXT, name, texts), [json_of(texts)]))
     if numbers and name != ID:
         clauses.append((_with_kind(among, _NUMBER, name, numbers), [json_of(numbers)]))
-    if not clauses:
-        return _NOTHING
+    return _join(" OR ", clauses) if clauses else _NOTHING
+
+
+def _join(operator: str, clauses: Sequence[Clause]) -> Clause:
     return (
-        " OR ".join(f"({sql})" for sql, _ in clauses),
+        operator.join(f"({sql})" for sql, _ in clauses),
         [parameter for _, parameters in clauses for parameter in parameters],
     )
 
@@ -156,7 +152,8 @@ def _ordered(name: str, operator: str, operand: str | float) -> Clause:
         return (f"{compared} ?", [escape(operand)]) if isinstance(operand, str) else _NOTHING
     if isinstance(operand, str):
         return f"{compared} ? AND {_kind_of(name)} {_TEXT}", [escape(operand)]
-    return f"{compared} {_NUMBER_OPERAND} AND {_kind_of(name)} {_NUMBER}", [_number(operand)]
+    number = orjson.dumps(operand).decode()
+    return f"{compared} {_NUMBER_OPERAND} AND {_kind_of(name)} {_NUMBER}", [number]
 
 
 def _kind_of(name: str) -> str:

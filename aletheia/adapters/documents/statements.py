@@ -100,13 +100,10 @@ def select(
 ) -> list[Document]:
     """Return the documents a clause chooses, in its order."""
     sql, parameters = chosen
-    if not with_payload:
-        statement = f"SELECT id, body FROM {table.documents} WHERE {sql}"
-        return [document_of(id_, body) for id_, body in fetch(connection, statement, parameters)]
-    statement = (
-        f"SELECT id, body, payload FROM {table.documents} LEFT JOIN {table.payloads} USING (key) "
-        f"WHERE {sql}"
-    )
+    columns, joined = "id, body, NULL", ""
+    if with_payload:
+        columns, joined = "id, body, payload", f"LEFT JOIN {table.payloads} USING (key)"
+    statement = f"SELECT {columns} FROM {table.documents} {joined} WHERE {sql}"
     found: list[Document] = []
     for id_, body, payload in fetch(connection, statement, parameters):
         document = document_of(id_, body)

@@ -4,13 +4,12 @@ import asyncio
 import sqlite3
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from aletheia.errors import Unavailable
 
@@ -18,6 +17,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 STORE = "store"
+
+LOCK_TIMEOUT_S = 10.0
+"""How long a write waits for those of other processes."""
 
 _EAGER_TRIES, _EAGER_PAUSE_S, _PAUSE_S = 100, 0.001, 0.005
 """How often another process's lock is tried.
@@ -32,19 +34,19 @@ class _Job:
     """Some work, and the coroutine that waits for its answer."""
 
     work: Callable[[sqlite3.Connection], Any]
-    loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     answer: Any = None
     error: Exception | None = None
 
 
-class SqliteWorker(ABC):
+class Reader:
     """A thread that does, in order, what coroutines ask of its connection, and closes it.
 
-    `name` is of what the file is; `check` raises `OSError` when it is not the same any more.
+    Each job changes nothing, and sees what was committed before it began. `name` is of what the
+    file is; `check` raises `OSError` when it is not the same any more.
     """
 
-    _group_size: ClassVar[int]
+    _group_size = 1
     """How many jobs are done before any of them is answered."""
 
     def __init__(
@@ -77,9 +79,8 @@ class SqliteWorker(ABC):
             Unavailable: SQLite failed, or the worker is closed.
             ValueError: SQLite cannot hold a value, or the work raised it.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        job = _Job(lambda connection: work(connection, *args, **kwargs), loop, future)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        job = _Job(lambda connection: work(connection, *args, **kwargs), future)
         with self._gate:
             if self._is_closed:
                 raise Unavailable(self._name, "it is closed")
@@ -99,25 +100,26 @@ class SqliteWorker(ABC):
                 self._jobs.put(None)
         self._thread.join()
 
-    @abstractmethod
     def _serve(self, jobs: list[_Job]) -> None:
         """Do these jobs and note the answer or error of each."""
+        for job in jobs:
+            try:
+                job.answer = job.work(self._connection)
+            except Exception as error:  # noqa: BLE001 - its caller's business
+                job.error = error
 
     def _run(self) -> None:
-        while self._take_turn():
-            pass
+        is_open = True
+        while is_open:
+            jobs, is_open = self._next_jobs()
+            try:
+                self._check()
+                self._serve(jobs)
+            except Exception as error:  # noqa: BLE001 - a thread that dies leaves callers waiting
+                for job in jobs:
+                    job.error = error
+            _settle(jobs)
         self._connection.close()
-
-    def _take_turn(self) -> bool:
-        jobs, is_open = self._next_jobs()
-        try:
-            self._check()
-            self._serve(jobs)
-        except Exception as error:  # noqa: BLE001 - a thread that dies leaves callers waiting
-            for job in jobs:
-                job.error = error
-        _settle(jobs)
-        return is_open
 
     def _next_jobs(self) -> tuple[list[_Job], bool]:
         """Wait for a job; return it, those queued behind it, and whether more may come."""
@@ -133,42 +135,19 @@ class SqliteWorker(ABC):
         return jobs, entry is not None
 
 
-class Reader(SqliteWorker):
-    """A worker for jobs that change nothing; each sees what was committed before it began."""
+class Writer(Reader):
+    """A thread that does all jobs waiting for it in one transaction, answered after its commit.
 
-    _group_size = 1
-
-    def _serve(self, jobs: list[_Job]) -> None:
-        for job in jobs:
-            try:
-                job.answer = job.work(self._connection)
-            except Exception as error:  # noqa: BLE001 - its caller's business
-                job.error = error
-
-
-class Writer(SqliteWorker):
-    """A worker that does all jobs waiting for it in one transaction, answered after its commit.
-
-    Its connection is without a busy timeout: other processes are waited for `lock_timeout_s`.
+    Its connection is without a busy timeout: other processes are waited for `LOCK_TIMEOUT_S`.
     """
 
     _group_size = 256
 
-    def __init__(
-        self,
-        name: str,
-        connection: sqlite3.Connection,
-        check: Callable[[], None],
-        *,
-        lock_timeout_s: float,
-    ) -> None:
-        self._lock_timeout_s = lock_timeout_s
-        super().__init__(name, connection, check)
-
     def _serve(self, jobs: list[_Job]) -> None:
         if not jobs:
             return
-        self._begin()
+        self._roll_back()
+        retrying(lambda: self._connection.execute("BEGIN IMMEDIATE"))
         try:
             for job in jobs:
                 job.answer = job.work(self._connection)
@@ -194,24 +173,18 @@ class Writer(SqliteWorker):
             except Exception as error:  # noqa: BLE001 - its caller's business
                 job.error = first = error
 
-    def _begin(self) -> None:
-        self._roll_back()
-        retrying(
-            lambda: self._connection.execute("BEGIN IMMEDIATE"), timeout_s=self._lock_timeout_s
-        )
-
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
 
-def retrying(attempt: Callable[[], T], *, timeout_s: float) -> T:
+def retrying(attempt: Callable[[], T]) -> T:
     """Try until no other process's lock is in the way.
 
     Raises:
-        sqlite3.OperationalError: it still was after `timeout_s`, or something else is wrong.
+        sqlite3.OperationalError: it still was after `LOCK_TIMEOUT_S`, or something else is wrong.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     tries = 0
     while True:
         try:
@@ -246,7 +219,7 @@ def _settle(jobs: list[_Job]) -> None:
     """Wake each event loop once for all its answers."""
     by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Job]] = defaultdict(list)
     for job in jobs:
-        by_loop[job.loop].append(job)
+        by_loop[job.future.get_loop()].append(job)
     for loop, answered in by_loop.items():
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_answer, answered)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pymongo.errors import NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
 
-from aletheia.adapters.documents import statements
+from aletheia.adapters.documents import statements, worker
 from aletheia.adapters.documents.embedded import FILE, EmbeddedDocuments
 from aletheia.adapters.documents.mongodb_errors import translating
 from aletheia.documents import Documents
@@ -22,8 +22,11 @@ DOCUMENT = {"_id": "a", "n": 1}
 
 
 @pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncGenerator[EmbeddedDocuments]:
-    store = EmbeddedDocuments(tmp_path, lock_timeout_s=0.05)
+async def embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[EmbeddedDocuments]:
+    monkeypatch.setattr(worker, "LOCK_TIMEOUT_S", 0.05)
+    store = EmbeddedDocuments(tmp_path)
     await store.open()
     await store.insert("rows", [])
     yield store

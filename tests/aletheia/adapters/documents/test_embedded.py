@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import pytest
 
+from aletheia.adapters.documents import worker
 from aletheia.adapters.documents.embedded import FILE, EmbeddedDocuments
 from aletheia.documents import Change, Document, Update, Where
 from aletheia.errors import Misconfigured, Unavailable
@@ -28,10 +29,10 @@ class Watched(EmbeddedDocuments):
     """A store whose connections a test can reach."""
 
     async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._file.writer.ask(job)
+        return await self.writer.ask(job)
 
     async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._file.reader.ask(job)
+        return await self.reader.ask(job)
 
     async def explain(self, statement: str) -> str:
         rows = await self.read(
@@ -274,8 +275,11 @@ async def test_a_write_waits_for_another_process_and_reads_do_not(store: Watched
     assert await writing == {"2"}
 
 
-async def test_a_lock_that_is_never_released_is_unavailable(directory: Path):
-    store = EmbeddedDocuments(directory, lock_timeout_s=0.05)
+async def test_a_lock_that_is_never_released_is_unavailable(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(worker, "LOCK_TIMEOUT_S", 0.05)
+    store = EmbeddedDocuments(directory)
     await store.open()
     await store.insert("things", [{"_id": "1"}])
     with locked(directory):

@@ -19,6 +19,7 @@ from pymongo.errors import (
     WriteError,
 )
 
+from aletheia.adapters.documents import mongodb
 from aletheia.adapters.documents.mongodb import MongoDocuments
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import Misconfigured, Unavailable
@@ -81,7 +82,7 @@ async def store(mongodb_uri: str, database: str) -> AsyncGenerator[MongoDocument
 
 
 def unreachable(uri: str = "") -> Watched:
-    return Watched(uri or f"mongodb://127.0.0.1:{free_port()}", "x", timeout_s=0.05)
+    return Watched(uri or f"mongodb://127.0.0.1:{free_port()}", "x")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,10 @@ async def test_a_database_name_that_cannot_be_read_is_named():
         await MongoDocuments("mongodb://127.0.0.1", "a.b c").open()
 
 
-async def test_a_server_out_of_reach_is_unavailable_and_its_password_unsaid():
+async def test_a_server_out_of_reach_is_unavailable_and_its_password_unsaid(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(mongodb, "TIMEOUT_S", 0.05)
     uri = f"mongodb://user:{PASSWORD}@127.0.0.1:{free_port()}"
     with pytest.raises(Unavailable, match="store is unavailable: ServerSelection") as outage:
         await unreachable(uri).open()
@@ -121,12 +125,13 @@ async def test_a_store_that_is_not_open_is_unavailable():
         await unreachable().count("things", {})
 
 
-async def test_a_server_that_goes_away_is_unavailable():
+async def test_a_server_that_goes_away_is_unavailable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mongodb, "TIMEOUT_S", 0.2)
     program = find_nx()
     if program is None:
         pytest.skip("no MongoDB wire server: run `make services`")
     with running_nx(program) as uri:
-        store = MongoDocuments(uri, "gone", timeout_s=0.2)
+        store = MongoDocuments(uri, "gone")
         await store.open()
         assert await store.insert("things", [{"_id": "1"}]) == {"1"}
     with pytest.raises(Unavailable):

@@ -6,7 +6,6 @@ from contextlib import closing
 
 import pytest
 
-from aletheia.adapters.documents.notation import read_where
 from aletheia.adapters.documents.sql import (
     body_of,
     document_of,
@@ -69,13 +68,13 @@ def test_a_body_has_neither_id_nor_payload():
     ],
 )
 def test_conditions_become_bound_sql(where: Where, sql: str, parameters: list[str]):
-    assert filter_of(read_where(where)) == (sql, parameters)
+    assert filter_of(where) == (sql, parameters)
 
 
 @pytest.mark.parametrize("text", ["'", "' OR 1 --", '"; DROP TABLE x', "?", "%s", "a{}"])
 def test_operands_never_become_part_of_the_sql(text: str):
-    sql, parameters = filter_of(read_where({"a": text, "b": {"$in": [text]}, "c": {"$gt": text}}))
-    plain, _ = filter_of(read_where({"a": "x", "b": {"$in": ["x"]}, "c": {"$gt": "x"}}))
+    sql, parameters = filter_of({"a": text, "b": {"$in": [text]}, "c": {"$gt": text}})
+    plain, _ = filter_of({"a": "x", "b": {"$in": ["x"]}, "c": {"$gt": "x"}})
     assert len(parameters) == 3
     assert sql == plain
 
