@@ -46,10 +46,6 @@ class VectorMatrix:
         self._are_unit = True
         self._gaps: list[int] = []
 
-    def __len__(self) -> int:
-        """Return the number of rows, gaps included."""
-        return self._size
-
     @property
     def capacity(self) -> int:
         """How many rows there is room for before it grows."""

@@ -3,10 +3,9 @@
 See https://payloadcms.com/docs/rest-api/overview and https://payloadcms.com/docs/queries/pagination.
 """
 
-import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -73,7 +72,7 @@ class PayloadDepartments:
     """Reads departments through Payload's REST API.
 
     `base_url`: root of the application, without `/api`. `api_key`: `None` asks without one.
-    `timeout_s`: bound on one request. `max_retries`, `retry_base_s`, `draw`: see `Retries`.
+    `timeout_s`: bound on one request. `max_retries`, `retry_base_s`: see `Retries`.
 
     Raises:
         Misconfigured: the address, the key or the collection cannot be right.
@@ -88,9 +87,6 @@ class PayloadDepartments:
         timeout_s: float = 30.0,
         max_retries: int = 3,
         retry_base_s: float = 0.5,
-        max_pages: int = MAX_PAGES,
-        max_page_bytes: int = MAX_PAGE_BYTES,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         if api_key is not None and not is_token(api_key):
             raise Misconfigured(API_KEY, "must be printable ASCII without spaces")
@@ -98,15 +94,9 @@ class PayloadDepartments:
             raise Misconfigured(COLLECTION, "must be the slug of a collection, such as users")
         self._base_url = read_base_url(ADDRESS, base_url)
         self._key = api_key or ""
-        headers: dict[str, str] = {}
-        if api_key is not None:
-            headers[hdrs.AUTHORIZATION] = f"{collection} API-Key {api_key}"
+        headers = {"Authorization": f"{collection} API-Key {api_key}"} if api_key else None
         self._http = HttpClient(PAYLOAD, address=ADDRESS, timeout_s=timeout_s, headers=headers)
-        self._retries = Retries(max_retries, retry_base_s, draw)
-        self._max_pages, self._max_page_bytes = max_pages, max_page_bytes
-
-    def __repr__(self) -> str:
-        return f"PayloadDepartments({self._base_url!r}, ***)"
+        self._retries = Retries(max_retries, retry_base_s)
 
     async def open(self) -> None:
         """Make ready to send. Idempotent."""
@@ -129,7 +119,7 @@ class PayloadDepartments:
         """
         documents: dict[str, object] = {}
         repeated = 0
-        for number in range(1, self._max_pages + 1):
+        for number in range(1, MAX_PAGES + 1):
             page = await self._get(number)
             known = len(documents)
             for document in page.documents:
@@ -140,21 +130,19 @@ class PayloadDepartments:
                 listed = read_departments(documents.values(), repeated=repeated, total=page.total)
                 if documents:
                     return listed
-                return replace(listed, warnings=(*listed.warnings, self._explain_nothing()))
+                # Payload does not tell whoever asks with a key that it does not know.
+                advice = f"check {API_KEY} and {COLLECTION}" if self._key else f"set {API_KEY}"
+                nothing = (
+                    "Payload answers that there are none with gatherCheck and isActive; it answers "
+                    f"so too where it does not know who asks: {advice}"
+                )
+                return replace(listed, warnings=(*listed.warnings, nothing))
             if len(documents) == known:
                 reason = f"page {number} has nothing new and is said not to be the last one"
                 raise BadAnswer(PAYLOAD, reason)
             if len(documents) > MAX_DOCUMENTS:
                 raise BadAnswer(PAYLOAD, f"more than {MAX_DOCUMENTS:,} departments")
-        raise BadAnswer(PAYLOAD, f"more than {self._max_pages} pages of departments")
-
-    def _explain_nothing(self) -> str:
-        """Return why there may be no documents: Payload says nothing of a key it does not know."""
-        advice = f"check {API_KEY} and {COLLECTION}" if self._key else f"set {API_KEY}"
-        return (
-            "Payload answers that there are none with gatherCheck and isActive; it answers so too "
-            f"where it does not know who asks: {advice}"
-        )
+        raise BadAnswer(PAYLOAD, f"more than {MAX_PAGES} pages of departments")
 
     async def _get(self, number: int) -> _Page:
         """Read one page, trying again as long as that may help."""
@@ -162,7 +150,7 @@ class PayloadDepartments:
 
         async def send() -> _Page:
             answer = await self._http.exchange(
-                "GET", url, secrets=(self._key,), max_bytes=self._max_page_bytes
+                "GET", url, secrets=(self._key,), max_bytes=MAX_PAGE_BYTES
             )
             if answer.is_success:
                 return answer.read(read_page)
@@ -171,11 +159,10 @@ class PayloadDepartments:
         return await self._retries.send(send)
 
     def _to_error(self, answer: Answer) -> AletheiaError:
-        """Build the error that an answer means which is not a page."""
+        """Build the error of an answer that is not a page."""
         if answer.status < HTTPStatus.BAD_REQUEST:
             return self._to_redirect_error(answer)
-        said = _read_first_error(answer.body)
-        said = answer.excerpt(said or None)
+        said = answer.excerpt(_read_first_error(answer.body) or None)
         advice = _ADVICE.get(answer.status, "")
         if advice and not self._key and answer.status != HTTPStatus.NOT_FOUND:
             advice = f"set {API_KEY}"
@@ -241,9 +228,7 @@ def read_departments(
     departments: list[Department] = []
     faults: list[DepartmentFault] = []
     strangers: list[str] = []
-    read = 0
     for place, document in enumerate(documents):
-        read += 1
         try:
             department = Department.model_validate(document)
         except ValidationError as error:
@@ -258,6 +243,7 @@ def read_departments(
     warnings: list[str] = []
     if strangers:
         warnings.append(f"left out, as the filter does not hold for them: {_some(strangers)}")
+    read = len(departments) + len(faults) + len(strangers)
     if total is not None and total != read:
         warnings.append(f"{read} departments were read and {total} are said to be there")
     if repeated:

@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -40,14 +40,6 @@ again. Anything else that is no success (401 or 404 while the receiver is set up
 
 _MAX_URL: Final = 2000
 _MIN_SECRET: Final = 4
-
-_AddressInfo: TypeAlias = tuple[
-    socket.AddressFamily | int,
-    socket.SocketKind | int,
-    int,
-    str,
-    tuple[str, int] | tuple[str, int, int, int],
-]
 
 _GLOBAL_IPV6: Final = ipaddress.ip_network("2000::/3")
 """All that is handed out (https://www.iana.org/assignments/ipv6-address-space); outside of it are
@@ -147,10 +139,6 @@ class Webhooks:
         await self._allowed.close()
         await self._public.close()
 
-    def check(self, address: str) -> None:
-        """Check an address as far as is possible without asking DNS; see `send`."""
-        self._read(address)
-
     async def send(self, address: str, event: SavedEvent) -> None:
         """Post one event.
 
@@ -161,7 +149,7 @@ class Webhooks:
             Unreachable: no connection came about.
             Unavailable: it is too slow, or answers with anything else but success.
         """
-        url, is_allowed = self._read(address)
+        url, is_allowed = self.check(address)
         timestamp = str(int(self._clock()))
         shown = redact(address)
         client = self._allowed if is_allowed else self._public
@@ -192,8 +180,12 @@ class Webhooks:
         reason = f"{answer.status} from {reason}"
         raise Unavailable(WEBHOOK, reason, answer.retry_after_s, answer.status)
 
-    def _read(self, address: str) -> tuple[URL, bool]:
-        """Read an address, and whether its host is allowed by name."""
+    def check(self, address: str) -> tuple[URL, bool]:
+        """Check an address as far as is possible without asking DNS; see `send`.
+
+        Returns:
+            The address, and whether its host is allowed by name.
+        """
         try:
             url = URL(address)
             host = _normalise_host(url.raw_host or "")
@@ -251,7 +243,7 @@ class _PublicResolver(AbstractResolver):
         await self._resolver.close()
 
 
-def _make_public_socket(info: _AddressInfo) -> socket.socket:
+def _make_public_socket(info: tuple[Any, ...]) -> socket.socket:
     """Make a socket for a connection, unless its other end is not public."""
     family, kind, protocol, _, address = info
     if not is_public(address[0]):

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeAlias
 
 from aletheia.errors import Refused
 from aletheia.gather.prompts.generate_items import ANGLES, FORM, LENSES
-from aletheia.llm.calls import CallPlan, Guard, unguarded
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted
 from aletheia.llm.prices import Tokens
 
@@ -46,33 +45,21 @@ _WORD: Final = re.compile(r"[^\W\d_][\w'\u2019-]*|[^\w\s'\u2019-]")
 
 
 class MockChat:
-    """Writes items from phrases, and further forms by `writers`, each after `latency_s` seconds."""
+    """Writes items from phrases, and further forms by `writers`."""
 
     provider: str = MOCK
     is_mock: bool = True
 
-    def __init__(
-        self,
-        *,
-        writers: Mapping[str, Write] | None = None,
-        latency_s: float = 0.0,
-        guard: Guard = unguarded,
-    ) -> None:
+    def __init__(self, *, writers: Mapping[str, Write] | None = None) -> None:
         self._writers: dict[str, Write] = {FORM.name: write_items, **(writers or {})}
-        self._latency_s = latency_s
-        self._guard = guard
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer for every model's name; `Refused` for a form it knows nothing of."""
-        plan = CallPlan(MOCK, MOCK_MODEL, "chat", request.key, request.token_bound)
-        return await self._guard(plan, lambda: self._write(request))
-
-    async def _write(self, request: ChatRequest) -> Completion:
         name = "" if request.form is None else request.form.name
         writer = self._writers.get(name)
         if writer is None:
             raise Refused(MOCK, 400, f"the mock has nothing to say in the form {name!r}")
-        await asyncio.sleep(self._latency_s)
+        await asyncio.sleep(0)  # as every model, it lets others go on
         asked = "\n".join(message.text for message in request.messages)
         text = json.dumps(writer(read_quoted(asked)), ensure_ascii=False)
         return Completion(
@@ -90,86 +77,75 @@ def write_items(blocks: Mapping[str, Any]) -> dict[str, Any]:
     """Fill the form of generated items from the blocks `department` and `order` of a prompt."""
     name, description = (str(blocks["department"][part]) for part in ("name", "description"))
     order = blocks["order"]
-    batch, turn = int(order["batch"]), _turn_of(order["angle"], order["readers"])
+    angles, lenses = ([choice.name for choice in choices] for choices in (ANGLES, LENSES))
+    turn = lenses.index(order["readers"]) * len(ANGLES) + angles.index(order["angle"])
+    batch = int(order["batch"])
     done = len(blocks.get("already_accepted", ()))
-    author = _Author(name, description)
-    items = author.write(batch, turn, done + int(order["items"]))
+    subjects = find_subjects(name, description)
+    items = _write_batch(name, subjects, batch, turn, done + int(order["items"]))
     chance = _choices(name, batch, turn, "again")
     if not done and chance.random() < NEAR_DUPLICATES:
-        # Of the batch before, which is saved by then; the first batch repeats itself.
-        earlier = author.write(batch - 1, (turn - 1) % _TURNS, len(items)) if batch > 1 else items
+        earlier = items
+        if batch > 1:  # which is saved by then; the first batch repeats itself
+            earlier = _write_batch(name, subjects, batch - 1, (turn - 1) % _TURNS, len(items))
         place = chance.randrange(1, len(items)) if len(items) > 1 else 0
         items[place] = _say_again(earlier[(place + 1) % len(earlier)])
     return {"items": items[done:]}
 
 
-def _turn_of(angle: str, readers: str) -> int:
-    """Return the place of a batch in the rotation of angles."""
-    angles, lenses = ([choice.name for choice in choices] for choices in (ANGLES, LENSES))
-    return lenses.index(readers) * len(ANGLES) + angles.index(angle)
-
-
-class _Author:
-    """Writes about one department."""
-
-    def __init__(self, name: str, description: str) -> None:
-        self._name = name
-        self._subjects = find_subjects(name, description)
-        known = {subject.casefold() for subject in self._subjects}
-        self._common = [word for word in _WORDS["subjects"] if word not in known]
-
-    def write(self, batch: int, turn: int, count: int) -> list[dict[str, str]]:
-        """Write the first items of a batch."""
-        angle, readers = ANGLES[turn % len(ANGLES)].name, LENSES[turn // len(ANGLES)].name
-        choice = _choices(self._name, batch, turn)
-        phrases = self._phrases(turn, choice)
-        # What every department has to do with comes up where its own words do not suffice.
-        own, common = (choice.sample(some, len(some)) for some in (self._subjects, self._common))
-        subjects = [*own, *common[: max(2, 8 - len(own))]]
-        follow_ups, proofs = (
-            choice.sample(some, len(some)) for some in (_WORDS["follow_ups"], _WORDS["proofs"])
+def _write_batch(
+    name: str, known: Sequence[str], batch: int, turn: int, count: int
+) -> list[dict[str, str]]:
+    """Write the first items of a batch about a department, by its name and its subjects."""
+    angle, readers = ANGLES[turn % len(ANGLES)].name, LENSES[turn // len(ANGLES)].name
+    choice = _choices(name, batch, turn)
+    # Those of an angle, and behind them those of the angle opposite.
+    phrases: list[str] = []
+    for away in (0, len(ANGLES) // 2):
+        some = _WORDS["phrases"][ANGLES[(turn + away) % len(ANGLES)].name]
+        phrases += choice.sample(some, len(some))
+    # What every department has to do with comes up where its own words do not suffice.
+    folded = {subject.casefold() for subject in known}
+    others = [word for word in _WORDS["subjects"] if word not in folded]
+    own, common = (choice.sample(some, len(some)) for some in (known, others))
+    subjects = [*own, *common[: max(2, 8 - len(own))]]
+    follow_ups, proofs = (
+        choice.sample(some, len(some)) for some in (_WORDS["follow_ups"], _WORDS["proofs"])
+    )
+    items: list[dict[str, str]] = []
+    for place in range(count):
+        subject = subjects[place % len(subjects)]
+        fill = _fill(subject, subjects[(place + 1) % len(subjects)], choice)
+        first = phrases[place % len(phrases)].format_map(fill)
+        opening = choice.choice(_WORDS["openings"][readers])
+        start = opening + (_decapitalised(first) if opening.endswith(": ") else first)
+        rest = (follow_ups[place % len(follow_ups)], proofs[place % len(proofs)])
+        sentences = [start, *(sentence.format_map(fill) for sentence in rest)]
+        items.append(
+            {
+                "content": " ".join(_capitalised(sentence) for sentence in sentences),
+                "summary": _capitalised(first),
+                "context": f"Mock, made up without a model: {angle} {readers}, {name}; "
+                f"it rests on {subject}.",
+            }
         )
-        items: list[dict[str, str]] = []
-        for place in range(count):
-            subject = subjects[place % len(subjects)]
-            fill = self._fill(subject, subjects[(place + 1) % len(subjects)], choice)
-            first = phrases[place % len(phrases)].format_map(fill)
-            opening = choice.choice(_WORDS["openings"][readers])
-            start = opening + (_decapitalised(first) if opening.endswith(": ") else first)
-            rest = (follow_ups[place % len(follow_ups)], proofs[place % len(proofs)])
-            sentences = [start, *(sentence.format_map(fill) for sentence in rest)]
-            items.append(
-                {
-                    "content": " ".join(_capitalised(sentence) for sentence in sentences),
-                    "summary": _capitalised(first),
-                    "context": f"Mock, made up without a model: {angle} {readers}, {self._name}; "
-                    f"it rests on {subject}.",
-                }
-            )
-        return items
+    return items
 
-    def _phrases(self, turn: int, choice: Random) -> list[str]:
-        """Order the phrases of an angle, those of the angle opposite behind them."""
-        own, opposite = (
-            _WORDS["phrases"][ANGLES[(turn + away) % len(ANGLES)].name]
-            for away in (0, len(ANGLES) // 2)
-        )
-        return choice.sample(own, len(own)) + choice.sample(opposite, len(opposite))
 
-    def _fill(self, subject: str, other: str, choice: Random) -> dict[str, str]:
-        person, second = choice.sample(_WORDS["people"], 2)
-        return {
-            "t": subject,
-            "u": other,
-            "r": person,
-            "R": _capitalised(person),
-            "s": second,
-            "k": choice.choice(_WORDS["tools"]),
-            "w": choice.choice(_WORDS["moments"]),
-            "n": str(choice.randint(2, 9)),
-            "p": str(choice.randrange(70, 100, 5)),
-            "d": str(choice.choice((5, 10, 14, 20, 30, 45, 60, 90))),
-        }
+def _fill(subject: str, other: str, choice: Random) -> dict[str, str]:
+    person, second = choice.sample(_WORDS["people"], 2)
+    return {
+        "t": subject,
+        "u": other,
+        "r": person,
+        "R": _capitalised(person),
+        "s": second,
+        "k": choice.choice(_WORDS["tools"]),
+        "w": choice.choice(_WORDS["moments"]),
+        "n": str(choice.randint(2, 9)),
+        "p": str(choice.randrange(70, 100, 5)),
+        "d": str(choice.choice((5, 10, 14, 20, 30, 45, 60, 90))),
+    }
 
 
 def _choices(*seed: object) -> Random:
@@ -191,18 +167,12 @@ def find_subjects(name: str, description: str) -> list[str]:
                 is_plain = last in _ENDS and word[1:] == word[1:].lower()
                 run.append(bare if is_plain and text is description else word)
             else:
-                _keep_run(run, found)
+                subject = " ".join(run[-_MAX_SUBJECT:])
+                if len(subject) > 1:
+                    found.setdefault(subject.casefold(), subject)
                 run = []
             last = word
     return list(found.values())[:_MAX_SUBJECTS]
-
-
-def _keep_run(run: Sequence[str], found: dict[str, str]) -> None:
-    if not run:
-        return
-    subject = " ".join(run[-_MAX_SUBJECT:])
-    if len(subject) > 1:
-        found.setdefault(subject.casefold(), subject)
 
 
 def _say_again(item: Mapping[str, str]) -> dict[str, str]:

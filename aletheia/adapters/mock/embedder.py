@@ -14,6 +14,8 @@ from aletheia.analysis.ports import Embedded, Embedding
 GROUP: Final = 64
 """Texts answered together; others get a turn in between."""
 
+DIMENSIONS: Final = 384
+
 
 class MockEmbedder:
     """Turns a hash of model and text into a unit vector; any two are about orthogonal."""
@@ -21,10 +23,7 @@ class MockEmbedder:
     provider: str = "mock"
     is_mock: bool = True
 
-    def __init__(self, *, dimensions: int = 384, default_model: str = "mock-embedding") -> None:
-        if dimensions < 1:
-            raise ValueError(f"dimensions must be at least 1, not {dimensions}")
-        self._dimensions = dimensions
+    def __init__(self, *, default_model: str = "mock-embedding") -> None:
         self._default_model = default_model
 
     def canonical_model(self, model: str | None) -> str:
@@ -42,7 +41,7 @@ class MockEmbedder:
             yield [
                 Embedded(
                     start + offset,
-                    Embedding(mock_vector(model, text, self._dimensions), len(text.split())),
+                    Embedding(mock_vector(model, text, DIMENSIONS), len(text.split())),
                 )
                 for offset, text in enumerate(texts[start : start + GROUP])
             ]

@@ -8,6 +8,7 @@ import aiohttp
 import orjson
 import pytest
 
+from aletheia.adapters import payload_cms
 from aletheia.adapters.payload_cms import PayloadDepartments, read_departments, read_page
 from aletheia.errors import (
     AletheiaError,
@@ -238,11 +239,14 @@ async def test_empty_pages_have_an_end(payload: FakePayload, source: PayloadDepa
     assert "page 1 has nothing new" in error.reason
 
 
-async def test_new_pages_without_an_end_have_one(payload: FakePayload, connect: Connect) -> None:
+async def test_new_pages_without_an_end_have_one(
+    payload: FakePayload, source: PayloadDepartments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload_cms, "MAX_PAGES", 5)
     payload.max_limit = 1
     for number in range(10):
         payload.add(f"d{number}", number)
-    error = await failure(await connect(max_pages=5))
+    error = await failure(source)
     assert isinstance(error, BadAnswer)
     assert error.reason == "more than 5 pages of departments"
     assert len(payload.requests) == 5
@@ -278,9 +282,12 @@ async def test_an_answer_that_is_no_page_is_a_bad_answer(
     assert len(payload.requests) == 1
 
 
-async def test_a_page_is_read_up_to_a_limit(payload: FakePayload, connect: Connect) -> None:
+async def test_a_page_is_read_up_to_a_limit(
+    payload: FakePayload, source: PayloadDepartments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload_cms, "MAX_PAGE_BYTES", 100_000)
     payload.misbehave_next("never_ends")
-    error = await failure(await connect(max_page_bytes=100_000))
+    error = await failure(source)
     assert isinstance(error, BadAnswer)
     assert error.reason == "longer than 100,000 bytes"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.mock.chat import MockChat, find_subjects
-from aletheia.errors import BudgetExceeded, Refused
+from aletheia.errors import Refused
 from aletheia.gather.generation import GenerationPlan, generate_items
 from aletheia.gather.models import Batch, PromptContext
 from aletheia.gather.prompts.generate_items import ANGLES, FORM, Repair, angle_of, build_prompt
@@ -14,7 +14,6 @@ from aletheia.items.departments import Department
 from aletheia.items.models import Item
 from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
 from aletheia.llm.ports import ChatModel
-from tests.fakes.calls import Recorder
 from tests.fakes.chat import MemoryAnswers
 
 PLAN = GenerationPlan("any/model")
@@ -243,19 +242,6 @@ async def test_other_forms_are_answered_by_writers_of_their_own() -> None:
     for form in (AnswerForm("unheard_of", {}), None):
         with pytest.raises(Refused, match="has nothing to say"):
             await chat.complete(ChatRequest("m", messages, form))
-
-
-async def test_what_lies_around_a_call_lies_around_the_mock_too() -> None:
-    spent = BudgetExceeded("BUDGET_TOKENS_PER_RUN", 1, 1, 1, None)
-    recorder = Recorder(spent)
-    chat, context = MockChat(guard=recorder), PromptContext()
-    with pytest.raises(BudgetExceeded):
-        await generate_items(chat, MemoryAnswers(), department(), 1, context, plan=PLAN)
-    await generate_items(chat, MemoryAnswers(), department(), 1, context, plan=PLAN)
-    assert [(plan.provider, plan.model, plan.kind) for plan in recorder.plans] == [
-        ("mock", "mock-llm", "chat")
-    ] * 2
-    assert len(recorder.called) == 1
 
 
 def test_it_is_a_chat_model() -> None:
