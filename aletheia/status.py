@@ -111,14 +111,14 @@ class CacheStatus(_Part):
 
 
 class BrainStatus(_Part):
-    """What a project lacks in the Brain, see `aletheia.brain.outbox.OutboxState`."""
+    """What a project lacks in the Brain."""
 
     project_id: str
-    waiting: int
-    dead: int
-    failures: int
-    next_try_at: Moment | None
-    reason: str
+    waiting: int  # batches of items, and evaluations, that are not delivered yet
+    dead: int  # items that were refused
+    failures: int  # tries in a row that failed
+    next_try_at: Moment | None  # when the next one may be; `None` where nothing is waited for
+    reason: str  # what the last failure was
 
 
 class SystemStatus(_Part):

@@ -151,7 +151,7 @@ async def search(graph: BrainGraph, project: str, queries: Vectors) -> tuple[flo
 async def hold(graph: Neo4jGraph, project: str, query: NDArray[np.float32]) -> float:
     """Search a large project until its vectors are in memory; how long that took, seconds."""
     began = time.perf_counter()
-    while project not in graph.vectors.memory:
+    while project not in graph.memory:
         await graph.search(project, query, threshold=-1.0, limit=NEAREST)
     return time.perf_counter() - began
 
@@ -171,9 +171,8 @@ async def bench_neo4j(
 ) -> dict[str, Any]:
     """Measure Neo4j."""
     graph = Neo4jGraph(address.uri, address.username, address.password)
-    by_index = Neo4jGraph(
-        address.uri, address.username, address.password, exact_up_to=0, max_bytes=0
-    )
+    by_index = Neo4jGraph(address.uri, address.username, address.password)
+    by_index.exact_up_to = by_index.memory.max_bytes = 0
     large = Neo4jGraph(address.uri, address.username, address.password)
     items = make_items(texts, vectors)
     few = items[:SMALL]

@@ -109,12 +109,12 @@ async def reconcile_project(project_id: str) -> ProjectOutcome:
         return ProjectOutcome(
             project_id=project_id,
             is_compared=before is not None,
-            in_store=0 if before is None else before.in_store,
+            in_store=0 if before is None else done.in_store,
             before=_count(before),
             after=_count(done.after),
             examples={}
             if before is None
-            else {kind: tuple(ids[:EXAMPLES]) for kind, ids in before.ids.items() if ids},
+            else {kind: tuple(ids[:EXAMPLES]) for kind, ids in before.items() if ids},
             upserted=done.upserted,
             deleted=done.deleted,
             failed={refused.id: refused.code for refused in done.failed},
@@ -155,7 +155,7 @@ async def show_differences(outcomes: Sequence[ProjectOutcome]) -> ReconcileRepor
 
 
 def _count(found: Differences | None) -> dict[str, int]:
-    return {} if found is None else {str(kind): len(ids) for kind, ids in found.ids.items() if ids}
+    return {str(kind): len(ids) for kind, ids in (found or {}).items() if ids}
 
 
 def _rows(outcome: ProjectOutcome) -> list[dict[str, str | int]]:

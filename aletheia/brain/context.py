@@ -1,10 +1,12 @@
 """A department's context: what of it fits into a number of tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
 from aletheia.brain.ports import MAX_PREVIOUS, DepartmentContext, EarlierDepartment, KnownItem
+from aletheia.items.content import SavedItem
+from aletheia.llm.messages import estimate_tokens
 
 EARLIER_ITEMS: Final = 5
 """Newest items of an earlier department that its summary is made of."""
@@ -14,21 +16,7 @@ _EARLIER_SHARE: Final = 0.9
 """Shares of a context that are full before the next kind gets its turn: no kind is crowded out."""
 
 
-class Summarised(Protocol):
-    """An item as far as a summary is concerned."""
-
-    @property
-    def summary(self) -> str:
-        """Its gist; may be empty."""
-        ...
-
-    @property
-    def content(self) -> str:
-        """The full text."""
-        ...
-
-
-def sum_up(name: str, newest: Sequence[Summarised]) -> str:
+def sum_up(name: str, newest: Sequence[KnownItem | SavedItem]) -> str:
     """Return some sentences about what a department, by its name and newest items, has come to."""
     points = [item.summary or item.content for item in newest[:EARLIER_ITEMS]]
     return " ".join([f"{name}:", *points])
@@ -39,16 +27,14 @@ def choose_previous(slugs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(slugs))[-MAX_PREVIOUS:]
 
 
-def fit_context(
-    context: DepartmentContext, count_tokens: Callable[[str], int], max_tokens: int
-) -> DepartmentContext:
+def fit_context(context: DepartmentContext, max_tokens: int) -> DepartmentContext:
     """Return as much of a context as fits into `max_tokens`, in its order.
 
     Own items, newest first, may fill 60 %; earlier departments then get up to 90 %, gaps the rest;
     what these leave is the own items' again. All texts and ids count; what does not fit is passed
     over.
     """
-    budget = _Budget(count_tokens, max_tokens)
+    budget = _Budget(max_tokens)
     budget.take_items(context.items, _OWN_SHARE)
     previous: list[EarlierDepartment] = []
     for earlier in context.previous:
@@ -58,21 +44,20 @@ def fit_context(
     gaps = [gap for gap in context.gaps if budget.take((gap,))]
     budget.take_items(context.items, 1.0)
     items = [item for item in context.items if item.id in budget.taken]
-    return DepartmentContext(context.department, tuple(items), tuple(previous), tuple(gaps))
+    return replace(context, items=tuple(items), previous=tuple(previous), gaps=tuple(gaps))
 
 
 @dataclass(slots=True)
 class _Budget:
     """The tokens of a context."""
 
-    count: Callable[[str], int]
     max_tokens: int
     used: int = 0
     taken: set[str] = field(default_factory=set[str])  # ids of the own items that are in it
 
     def take(self, texts: Sequence[str], share: float = 1.0, *, is_first: bool = False) -> bool:
         """Take texts in if all of them fit; the first of all may fill the whole context."""
-        tokens = sum(self.count(text) for text in texts if text)
+        tokens = sum(estimate_tokens(text) for text in texts if text)
         if self.used + tokens > self.max_tokens * (1.0 if is_first else share):
             return False
         self.used += tokens

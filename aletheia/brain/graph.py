@@ -1,13 +1,13 @@
 """What a backend of the Brain keeps: projects, departments, items, evaluations and edges."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aletheia.brain.ports import BrainDepartment, Duplicate, IndexedItems, KnownItem
+from aletheia.brain.ports import BrainDepartment, Duplicate, KnownItem
 
 EXACT_UP_TO: Final = 20_000
 """Items of a project up to which all of them are compared (SPEC §4)."""
@@ -29,7 +29,17 @@ class GraphItem:
     order: int  # grows from item to item; an item that is there keeps its first one
 
 
-class BrainGraph(IndexedItems, Protocol):
+@dataclass(frozen=True, slots=True)
+class IndexedItem:
+    """An item as a backend lists it; see `fingerprint_of`; one without vector is not found."""
+
+    id: str
+    department: str
+    fingerprint: str
+    has_vector: bool
+
+
+class BrainGraph(Protocol):
     """A backend: it writes, finds and lists, and decides nothing that all backends must agree on.
 
     Errors are those of `Brain`. Every name and id is data, whatever it looks like.
@@ -74,12 +84,29 @@ class BrainGraph(IndexedItems, Protocol):
         """List a department's items, newest first: the highest order first."""
         ...
 
-    async def link(
-        self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
-    ) -> int:
-        """Draw edges from items to their nearest neighbours; return how many they have now.
+    async def list_items(
+        self, project_id: str, *, after: str = "", limit: int = 1000
+    ) -> list[IndexedItem]:
+        """List a project's items in the order of their ids, those behind `after`."""
+        ...
+
+    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
+        """Delete items with their edges; return how many were there."""
+        ...
+
+    async def link(self, project_id: str, ids: Sequence[str], *, threshold: float) -> int:
+        """Draw edges from items to their `NEIGHBOURS` nearest; return how many they have now.
 
         Items that are not there are passed over; earlier edges of these items are replaced.
-        `threshold` is a raw cosine, inclusive; `limit` bounds the neighbours of an item.
+        `threshold` is a raw cosine, inclusive.
+        """
+        ...
+
+    async def save_evaluation(
+        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        """Save an evaluation of a version of a department, in place of an earlier one of it.
+
+        `values` are plain ones by name: `score`, `evaluated_at` and the like.
         """
         ...

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -24,19 +24,16 @@ from aletheia.brain.ports import (
     Duplicate,
     EarlierDepartment,
     FailedItem,
-    IndexedItem,
     KnownItem,
     ModelChanged,
     OtherModel,
     Upserted,
 )
-from aletheia.brain.preparation import prepare_items
-from aletheia.brain.texts import escape_department, escape_text
+from aletheia.brain.texts import escape_department, escape_text, fingerprint_of, is_id
 from aletheia.brain.vectors import check_length, make_unit, rank_duplicates
-from aletheia.errors import InvalidTask
+from aletheia.errors import ComputeFailed, InvalidTask
 from aletheia.items.calibration import Embed
 from aletheia.items.departments import Department
-from aletheia.llm.messages import estimate_tokens
 from aletheia.quality.aspects import WHOLE
 from aletheia.quality.scores import MAX_ITEMS, QualityItem, score_quality
 from aletheia.store.project_id import check_project_id
@@ -60,8 +57,6 @@ class IndexedBrain:
         catalogue: finds the description of a department that comes without one.
         link_from: raw cosine, inclusive, from which items that are indexed are linked; `None`
             draws no edges.
-        count_tokens: counts the tokens of a text.
-        clock: nanoseconds since 1970.
     """
 
     def __init__(
@@ -73,19 +68,11 @@ class IndexedBrain:
         *,
         catalogue: Catalogue | None = None,
         link_from: float | None = None,
-        count_tokens: Callable[[str], int] = estimate_tokens,
-        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.graph, self.model = graph, model
         self._embed, self._dimensions = embed, dimensions
         self._catalogue, self._link_from = catalogue, link_from
-        self._count, self._clock = count_tokens, clock
         self._last_order = 0
-
-    @property
-    def upkeep(self) -> "IndexedBrain":
-        """See `Brain.upkeep`."""
-        return self
 
     async def open(self) -> None:
         """See `Brain.open`."""
@@ -96,7 +83,16 @@ class IndexedBrain:
         await self.graph.close()
 
     async def adopt_model(self, model: str) -> bool:
-        """See `BrainUpkeep.adopt_model`."""
+        """Keep vectors of this model from now on; those of another one are forgotten.
+
+        Takes `ADOPT_TIMEOUT_S` at most. What an earlier call did not finish is finished.
+
+        Returns:
+            Whether vectors of another one went, so that every project is to be indexed anew.
+
+        Raises:
+            OtherModel: it embeds with another one.
+        """
         if model != self.model:
             raise OtherModel(self.model, model)
         kept = await self.graph.read_model()
@@ -135,12 +131,16 @@ class IndexedBrain:
         failed: dict[str, str] = {}
         for start in range(0, len(waiting), WRITTEN_AT_ONCE):
             batch = waiting[start : start + WRITTEN_AT_ONCE]
-            ready = await prepare_items(batch, self._embed, dimensions, self._next_order, failed)
+            ready = await self._prepare(batch, dimensions, failed)
             if not ready:
                 continue
             new, there = await self.graph.upsert(project_id, escaped, ready)
             created, updated = created + new, updated + there
-            await self._undo_if_model_changed(project_id, ready, dimensions)
+            kept = await self.graph.read_model()
+            if kept != (self.model, dimensions):
+                # Another process has adopted another model meanwhile.
+                await self.graph.delete(project_id, [item.id for item in ready])
+                self._check_kept(kept)
         taken = [item.id for item in waiting if item.id not in failed]
         if self._link_from is not None and taken:
             await self.graph.link(project_id, taken, threshold=self._link_from)
@@ -156,12 +156,7 @@ class IndexedBrain:
         threshold: float,
         limit: int = DEFAULT_DUPLICATES,
     ) -> list[Duplicate]:
-        """See `Brain.find_duplicates`; scores have `SCORE_DIGITS` digits.
-
-        Raises:
-            InvalidTask: also the code that embedding the content ends with.
-            ValueError: threshold or limit are out of range.
-        """
+        """See `Brain.find_duplicates`; scores have `SCORE_DIGITS` digits."""
         check_project_id(project_id)
         check_query(content, vector, threshold, limit)
         unit = None if vector is None else make_unit(vector)
@@ -203,8 +198,8 @@ class IndexedBrain:
             if (found := await self._sum_up(project_id, slug)) is not None
         ]
         gaps = tuple(aspect.name for aspect in lacking)
-        context = DepartmentContext(own.slug, tuple(newest), tuple(earlier), gaps)
-        return fit_context(context, self._count, max_tokens)
+        context = DepartmentContext(tuple(newest), tuple(earlier), gaps, department=own.slug)
+        return fit_context(context, max_tokens)
 
     async def measure_coverage(
         self,
@@ -220,20 +215,10 @@ class IndexedBrain:
             items = (await self.graph.list_newest(project_id, own.slug, MAX_ITEMS))[::-1]
         return await self._measure(project_id, own, items)
 
-    async def list_items(
-        self, project_id: str, *, after: str = "", limit: int = 1000
-    ) -> list[IndexedItem]:
-        """See `IndexedItems.list_items`."""
-        return await self.graph.list_items(project_id, after=after, limit=limit)
-
-    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """See `IndexedItems.delete`."""
-        return await self.graph.delete(project_id, ids)
-
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """See `IndexedItems.save_evaluation`."""
+        """See `BrainGraph.save_evaluation`."""
         check_project_id(project_id)
         await self.graph.save_evaluation(project_id, escape_text(department), version, values)
 
@@ -252,9 +237,11 @@ class IndexedBrain:
         return kept[1]
 
     async def _set_model(self) -> int:
-        dimensions = await self._find_dimensions()
-        await self.graph.set_model(self.model, dimensions)
-        return dimensions
+        if self._dimensions is None:
+            (embedded,) = await self._embed([_PROBE])
+            self._dimensions = len(embedded)
+        await self.graph.set_model(self.model, self._dimensions)
+        return self._dimensions
 
     def _check_kept(self, kept: tuple[str, int] | None) -> None:
         if kept is None or kept[0] != self.model:
@@ -263,28 +250,65 @@ class IndexedBrain:
             mine = f"{self.model} of {self._dimensions} numbers"
             raise ModelChanged(f"{kept[0]} of {kept[1]} numbers", mine)
 
-    async def _undo_if_model_changed(
-        self, project_id: str, written: Sequence[GraphItem], dimensions: int
-    ) -> None:
-        """Delete what was written while another process adopted another model."""
-        kept = await self.graph.read_model()
-        if kept != (self.model, dimensions):
-            await self.graph.delete(project_id, [item.id for item in written])
-            self._check_kept(kept)
+    async def _prepare(
+        self, items: Sequence[BrainItem], dimensions: int, failed: dict[str, str]
+    ) -> list[GraphItem]:
+        """Return the items that can be written, of no two the same id; fill `failed` with codes."""
+        for item in items:
+            if not is_id(item.id):
+                failed[item.id] = "invalid_id"
+            elif not item.content.strip():
+                failed[item.id] = "empty_text"
+        usable = [item for item in items if item.id not in failed]
+        embedded = await self._embed_each([item for item in usable if item.vector is None], failed)
+        ready: list[GraphItem] = []
+        for item in usable:
+            if item.id in failed:
+                continue
+            try:
+                vector = make_unit(embedded[item.id] if item.vector is None else item.vector)
+                check_length(vector, dimensions)
+            except InvalidTask as fault:
+                failed[item.id] = fault.code
+                continue
+            # Microseconds, above all earlier ones, so that processes agree on the order.
+            self._last_order = max(self._last_order + 1, time.time_ns() // 1000)
+            ready.append(
+                GraphItem(
+                    item.id,
+                    escape_text(item.content),
+                    escape_text(item.summary),
+                    escape_text(item.context),
+                    vector,
+                    fingerprint_of(item),
+                    self._last_order,
+                )
+            )
+        return ready
 
-    async def _find_dimensions(self) -> int:
-        if self._dimensions is None:
-            (embedded,) = await self._embed([_PROBE])
-            self._dimensions = len(embedded)
-        return self._dimensions
+    async def _embed_each(
+        self, items: Sequence[BrainItem], failed: dict[str, str]
+    ) -> dict[str, NDArray[np.floating[Any]]]:
+        """Embed items; where some of them cannot be, their halves, down to the one that cannot."""
+        if not items:
+            return {}
+        try:
+            vectors = await self._embed([escape_text(item.content) for item in items])
+            return {item.id: vector for item, vector in zip(items, vectors, strict=True)}
+        except (InvalidTask, ComputeFailed) as fault:
+            if len(items) == 1:
+                failed[items[0].id] = fault.code
+                return {}
+        half = len(items) // 2
+        embedded = await self._embed_each(items[:half], failed)
+        return embedded | await self._embed_each(items[half:], failed)
 
     async def _sum_up(self, project_id: str, slug: str) -> EarlierDepartment | None:
         items = await self.graph.list_newest(project_id, slug, EARLIER_ITEMS)
         if not items:
             return None
         known = await self._look_up(project_id, slug)
-        name = slug if known is None else known.name
-        return EarlierDepartment(slug, sum_up(name, items), tuple(items))
+        return EarlierDepartment(slug, sum_up(known.name, items), tuple(items))
 
     async def _measure(
         self, project_id: str, department: BrainDepartment, items: Sequence[KnownItem]
@@ -292,17 +316,12 @@ class IndexedBrain:
         """Measure coverage over items, oldest first."""
         if not department.description:
             known = await self._look_up(project_id, department.slug)
-            description = "" if known is None else known.description
-            department = replace(department, description=description)
+            department = replace(department, description=known.description)
         return await asyncio.to_thread(_measure_coverage, department, items)
 
-    async def _look_up(self, project_id: str, slug: str) -> BrainDepartment | None:
-        return None if self._catalogue is None else await self._catalogue(project_id, slug)
-
-    def _next_order(self) -> int:
-        """Return a number above all earlier ones, in microseconds, so that processes agree."""
-        self._last_order = max(self._last_order + 1, self._clock() // 1000)
-        return self._last_order
+    async def _look_up(self, project_id: str, slug: str) -> BrainDepartment:
+        known = None if self._catalogue is None else await self._catalogue(project_id, slug)
+        return known or BrainDepartment(slug, slug)
 
 
 def check_query(

@@ -1,26 +1,32 @@
-"""What the Brain still lacks, in the order in which it came about (SPEC §4, Brain).
+"""What the Brain still lacks, in the order in which it came about, and what it has refused.
 
 An intent is written before what it names is saved, so that whoever dies in between leaves it
 behind. Whoever delivers it reads what it names, items or an evaluation, from the store.
 """
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aletheia.brain.ports import BrainDepartment
+from aletheia.brain.ports import BrainDepartment, FailedItem
 from aletheia.documents import Document, Documents
 from aletheia.quality.evaluation_store import EvaluationRequest
 from aletheia.store.clock import Clock
+from aletheia.store.cursor import DeadLetters
 from aletheia.store.project_id import check_project_id
 
+log = logging.getLogger(__name__)
+
 OUTBOX: Final = "aletheia_brain_outbox"
+DEAD_ITEMS: Final = "aletheia_brain_dead_items"
 
 MAX_ITEMS: Final = 500
 """Items that are delivered at once."""
 
 _PAGE: Final = 50
+_MAX_SHOWN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,6 @@ class Intent:
     seq: int  # its place in the order, which is when it was written, microseconds
     version: str | None  # of the evaluation; `None` for items
     attempt: int  # the evaluation that is delivered is of this attempt, or of a later one
-
-    def goes_with(self, other: "Intent") -> bool:
-        """Return whether both may be delivered at once."""
-        is_of_items = self.version is None and other.version is None
-        return is_of_items and self.department == other.department
 
 
 class Intents:
@@ -72,7 +73,7 @@ class Intents:
 
     async def withdraw(self, project_id: str, key: str) -> None:
         """Delete an intent of items that whoever announced them has indexed."""
-        await self._documents.delete(OUTBOX, {"_id": _intent_id(project_id, key)})
+        await self._documents.delete(OUTBOX, {"_id": _id_of(project_id, key)})
 
     async def projects(self) -> list[str]:
         """Return the ids of the projects that have something to deliver, sorted."""
@@ -88,9 +89,20 @@ class Intents:
         batch: list[Intent] = []
         size = 0
         for row in rows:
-            intent = _read(row)
+            intent = Intent(
+                row["_id"],
+                BrainDepartment(row["department"], row["name"], row["number"]),
+                tuple(row["ids"]),
+                int(row["seq"]),
+                row.get("version"),
+                int(row.get("attempt", 0)),
+            )
             size += len(intent.item_ids)
-            if batch and (not batch[0].goes_with(intent) or size > MAX_ITEMS):
+            if batch and (
+                size > MAX_ITEMS
+                or (batch[0].version, intent.version) != (None, None)
+                or batch[0].department != intent.department
+            ):
                 break
             batch.append(intent)
         return batch
@@ -105,7 +117,7 @@ class Intents:
     ) -> None:
         self._last_seq = max(self._last_seq + 1, self._clock.now())
         document: Document = {
-            "_id": _intent_id(check_project_id(project_id), key),
+            "_id": _id_of(check_project_id(project_id), key),
             "project": project_id,
             "seq": self._last_seq,
             "department": department.slug,
@@ -116,16 +128,37 @@ class Intents:
         await self._documents.insert(OUTBOX, [document])
 
 
-def _read(row: Document) -> Intent:
-    return Intent(
-        row["_id"],
-        BrainDepartment(row["department"], row["name"], row["number"]),
-        tuple(row["ids"]),
-        int(row["seq"]),
-        row.get("version"),
-        int(row.get("attempt", 0)),
-    )
+class DeadItems(DeadLetters):
+    """The refused items of all projects of one store, which is open and durable.
+
+    A dead letter has the `department`, the `item` and the `code` of why it was refused.
+    """
+
+    def __init__(self, documents: Documents, *, clock: Clock) -> None:
+        super().__init__(documents, DEAD_ITEMS, clock=clock)
+
+    async def add_items(
+        self, project_id: str, department: str, failed: Sequence[FailedItem]
+    ) -> None:
+        """Write items that the Brain refused; an earlier dead letter of an item is replaced."""
+        if not failed:
+            return
+        dead_letters = {
+            _id_of(project_id, item.id): {
+                "department": department,
+                "item": item.id,
+                "code": item.code,
+            }
+            for item in failed
+        }
+        await self.add(project_id, dead_letters)
+        shown = ", ".join(f"{item.id} ({item.code})" for item in failed[:_MAX_SHOWN])
+        log.error("%d items of %s are not indexed: %s", len(failed), project_id, shown)
+
+    async def forget_items(self, project_id: str, ids: Sequence[str]) -> int:
+        """Delete the dead letters of items that were indexed after all, or are gone; count them."""
+        return await self.forget([_id_of(project_id, item_id) for item_id in ids])
 
 
-def _intent_id(project_id: str, key: str) -> str:
+def _id_of(project_id: str, key: str) -> str:
     return f"{project_id}:{key}"

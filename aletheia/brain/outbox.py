@@ -12,39 +12,59 @@ for what they are become dead letters; such an evaluation is left to reconciling
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from dataclasses import asdict, dataclass
+from itertools import takewhile
+from typing import Final, NamedTuple
 
 from aletheia.brain.access import BRAIN, BrainAccess
-from aletheia.brain.dead_items import DeadItems
-from aletheia.brain.delivery import Delivery, DeliveryPace
-from aletheia.brain.intents import Intents
+from aletheia.brain.index import IndexedBrain
+from aletheia.brain.intents import DeadItems, Intent, Intents
 from aletheia.brain.items import BrainItems
+from aletheia.brain.ports import FailedItem
 from aletheia.documents import Document, Documents
-from aletheia.errors import AletheiaError, Deferred, Unavailable, retry_after_s
-from aletheia.store.clock import SECOND, SYSTEM_CLOCK, Clock, microseconds_of
-from aletheia.store.cursor import Cursors, Turn
+from aletheia.errors import (
+    AletheiaError,
+    Deferred,
+    InvalidTask,
+    Refused,
+    Unavailable,
+    retry_after_s,
+)
+from aletheia.quality.evaluation import evaluation_id
+from aletheia.quality.evaluation_store import EVALUATIONS, choose_plain
+from aletheia.status import BrainStatus
+from aletheia.store.clock import SECOND, SYSTEM_CLOCK, Clock, microseconds, microseconds_of
+from aletheia.store.cursor import CursorPace, Cursors, Turn
 
 log = logging.getLogger(__name__)
 
 CURSORS: Final = "aletheia_brain_cursors"
 
 _STORE: Final = "store"
+_OUR_FAULT: Final = frozenset({400, 413, 422})
+"""What a service answers to items it will never take; anything else may pass."""
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxState:
-    """What a project lacks in the Brain."""
+class DeliveryPace(CursorPace):
+    """How patient delivering is; all in seconds."""
+
+    timeout_s: float = 60.0
+    lease_s: float = 180.0
+    interval_s: float = 5.0
+    gather_s: float = 1.0
+    grace_s: float = 5.0
+    settle_s: float = 120.0  # how long an intent waits for what it names to be saved
+
+
+class _Way(NamedTuple):
+    """The way of one project's intents into the Brain."""
 
     project_id: str
-    waiting: int  # batches of items, and evaluations, that are not delivered yet
-    dead: int  # items that were refused
-    failures: int  # tries in a row that failed
-    next_try_at: datetime | None  # when the next one may be; `None` where nothing is waited for
-    reason: str  # what the last failure was
+    access: BrainAccess
+    items: BrainItems
 
 
 class Outbox:
@@ -61,7 +81,7 @@ class Outbox:
         self,
         documents: Documents,
         *,
-        pace: DeliveryPace = DeliveryPace(),  # noqa: B008 - it is frozen
+        pace: DeliveryPace = DeliveryPace(),
         clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -93,18 +113,8 @@ class Outbox:
         turn = await self._cursors.take(await self._cursor(project_id), ignores_pause=is_back)
         if turn is None:
             return 0
-        delivery = Delivery(
-            self._documents,
-            self.intents,
-            self.dead_items,
-            project_id,
-            access,
-            items,
-            self._clock,
-            self._pace,
-        )
         try:
-            return await self._take_turn(turn, delivery)
+            return await self._take_turn(turn, _Way(project_id, access, items))
         finally:
             with suppress(Unavailable):
                 await turn.lease.release()
@@ -131,26 +141,21 @@ class Outbox:
                 polling.cancel()
                 await asyncio.gather(polling, return_exceptions=True)
 
-    async def states(self) -> list[OutboxState]:
+    async def states(self) -> list[BrainStatus]:
         """Return the projects that lack something in the Brain, sorted by id."""
         waiting = await self.intents.count_by_project()
         dead = await self.dead_items.count_by_project()
         projects = sorted({*waiting, *dead})
         cursors = await self._documents.get(CURSORS, projects)
-        states: list[OutboxState] = []
-        for project_id in projects:
-            trouble = self._cursors.trouble_of(cursors.get(project_id, {}))
-            states.append(
-                OutboxState(
-                    project_id,
-                    waiting.get(project_id, 0),
-                    dead.get(project_id, 0),
-                    trouble.failures,
-                    trouble.next_try_at,
-                    trouble.reason,
-                )
+        return [
+            BrainStatus(
+                project_id=project_id,
+                waiting=waiting.get(project_id, 0),
+                dead=dead.get(project_id, 0),
+                **asdict(self._cursors.trouble_of(cursors.get(project_id, {}))),
             )
-        return states
+            for project_id in projects
+        ]
 
     async def _poll(
         self, project_id: str, access: BrainAccess, items: BrainItems, is_over: asyncio.Event
@@ -184,11 +189,11 @@ class Outbox:
             return fresh
         return found[project_id]
 
-    async def _take_turn(self, turn: Turn, delivery: Delivery) -> int:
-        project_id, delivered = delivery.project_id, 0
+    async def _take_turn(self, turn: Turn, way: _Way) -> int:
+        project_id, delivered = way.project_id, 0
         try:
             while intents := await self.intents.read_batch(project_id):
-                taken = await delivery.send(intents)
+                taken = await self._send(way, intents)
                 if taken is None:
                     break
                 delivered += taken
@@ -219,3 +224,80 @@ class Outbox:
         message = "the Brain is away (%s); what was saved in %s is indexed later"
         log.log(level, message, error, turn.lease.id)
         await turn.wait(str(error), asked_s=asked_s)
+
+    async def _send(self, way: _Way, intents: list[Intent]) -> int | None:
+        """Deliver intents that go together.
+
+        Returns:
+            How many items and evaluations the Brain took; `None` if what the first intent names is
+            not saved yet.
+
+        Raises:
+            AletheiaError: the Brain did not take them, for now.
+        """
+        if intents[0].version is not None:
+            return await self._send_evaluation(way, intents[0])
+        ids = list(dict.fromkeys(item_id for intent in intents for item_id in intent.item_ids))
+        department = intents[0].department
+        own, unsaved = await way.items.read(ids, department.slug)
+        missing = set(unsaved)
+        ready = list(
+            takewhile(
+                lambda intent: missing.isdisjoint(intent.item_ids) or not self._is_young(intent),
+                intents,
+            )
+        )
+        if not ready:
+            return None
+        if len(ready) < len(intents):
+            return await self._send(way, ready)
+        failed: Sequence[FailedItem] = ()
+        try:
+            if own:
+                prepared = await way.items.prepare(own)
+                async with way.access.using(timeout_s=self._pace.timeout_s) as brain:
+                    failed = (await brain.upsert(way.project_id, department, prepared)).failed
+        except (Refused, InvalidTask) as error:
+            if not _is_our_fault(error):
+                raise
+            if len(intents) > 1:
+                # Which of them is at fault shows when each is sent alone.
+                return await self._send(way, intents[:1])
+            failed = [FailedItem(item.id, error.code) for item in own]
+        await self.dead_items.add_items(way.project_id, department.slug, failed)
+        await self.intents.forget(intents)
+        return len(own) - len(failed)
+
+    async def _send_evaluation(self, way: _Way, intent: Intent) -> int | None:
+        """Deliver an evaluation as it is by now; see `_send`."""
+        slug, version = intent.department.slug, intent.version or ""
+        name = evaluation_id(way.project_id, slug, version)
+        stored = (await self._documents.get(EVALUATIONS, [name])).get(name)
+        is_saved = stored is not None and int(stored["attempt"]) >= intent.attempt
+        if not is_saved and self._is_young(intent):
+            return None
+        taken = 0
+        if stored is not None and is_saved:
+            plain = choose_plain(stored)
+            try:
+                async with way.access.using(timeout_s=self._pace.timeout_s) as brain:
+                    if isinstance(brain, IndexedBrain):
+                        await brain.save_evaluation(way.project_id, slug, version, plain)
+                        taken = 1
+            except (Refused, InvalidTask) as error:
+                if not _is_our_fault(error):
+                    raise
+                log.warning(
+                    "the Brain keeps no evaluation of %s in %s: %s", slug, way.project_id, error
+                )
+        await self.intents.forget([intent])
+        return taken
+
+    def _is_young(self, intent: Intent) -> bool:
+        """Return whether what an intent names may be just about to be saved."""
+        # Clocks of two machines may differ: what is still to come is young, too.
+        return abs(self._clock.now() - intent.seq) < microseconds(self._pace.settle_s)
+
+
+def _is_our_fault(error: Refused | InvalidTask) -> bool:
+    return isinstance(error, InvalidTask) or error.status in _OUR_FAULT

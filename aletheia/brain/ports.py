@@ -1,18 +1,23 @@
 """The Brain: an index of what was gathered, which can be made again from the store (SPEC §4).
 
     Brain          the four calls that gathering makes, and that the HTTP API offers
-    BrainUpkeep    what else a Brain can do whose graph is at hand, and not behind HTTP
+    IndexedBrain   a Brain whose graph is at hand, and not behind HTTP: `index.py`
     BrainGraph     what a backend keeps, embedded or in Neo4j: `graph.py`
 
-All similarities in here are raw cosines in [-1, 1]; vectors are those of one embedding model.
+All similarities in here are raw cosines in [-1, 1]; vectors are those of one embedding model. What
+the Brain answers is also what its HTTP API answers (`wire.py`), and is read leniently from others:
+an empty text or list may be null, an id may be an integer.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+import dataclasses
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
 
 from aletheia.errors import AletheiaError
 
@@ -27,6 +32,10 @@ MAX_PREVIOUS: Final = 100
 
 ADOPT_TIMEOUT_S: Final = 660.0
 """Bound on adopting another embedding model, seconds; a backend takes ten minutes at most."""
+
+
+_TOLERANCE: Final = 1e-3
+"""How far rounding may take a cosine beyond 1."""
 
 
 class ModelChanged(AletheiaError):
@@ -61,7 +70,39 @@ class OtherModel(AletheiaError):
         )
 
 
-@dataclass(frozen=True, slots=True)
+def prefer_id(value: Any) -> Any:
+    """Read `_id` beside an empty `id`."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        if not fields.get("id") and fields.get("_id"):
+            return {**fields, "id": fields["_id"]}
+    return cast("Any", value)
+
+
+def _read_id(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _read_list(value: object) -> object:
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def _read_cosine(value: object) -> object:
+    if isinstance(value, float) and 1 < abs(value) <= 1 + _TOLERANCE:
+        return math.copysign(1.0, value)
+    return value
+
+
+T = TypeVar("T")
+
+Text: TypeAlias = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+Id: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(_read_id)]
+Listed: TypeAlias = Annotated[
+    tuple[Annotated[T, BeforeValidator(prefer_id)], ...], BeforeValidator(_read_list)
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class BrainDepartment:
     """A department, as far as the Brain is concerned."""
 
@@ -71,7 +112,7 @@ class BrainDepartment:
     description: str = ""  # names its aspects; no backend keeps it
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class BrainItem:
     """An item to be indexed: full text, gist, and where it belongs.
 
@@ -87,99 +128,101 @@ class BrainItem:
 
 @dataclass(frozen=True, slots=True)
 class KnownItem:
-    """An item that the Brain knows, without its vector."""
+    """An item that is indexed, without its vector."""
 
-    id: str
-    content: str
-    summary: str = ""
-    context: str = ""
+    id: Id = Field(description="Of the saved item.", examples=["65f00000000000000000abcd"])
+    content: str = Field(
+        description="The full text.",
+        examples=["Review supplier contracts every quarter and file the changes."],
+    )
+    summary: Text = Field(default="", description="Its gist.")
+    context: Text = Field(default="", description="Where it belongs.")
 
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An item that was not indexed, and the code of why, such as `wrong_dimensions`."""
+    """An item that was not indexed."""
 
-    id: str
-    code: str
+    id: Annotated[str, BeforeValidator(_read_id)] = Field(description="Of the item.")
+    code: str = Field(
+        default="refused",
+        description="Why: `wrong_dimensions`, `invalid_vector`, `invalid_id`, `empty_text`, "
+        "`input_too_long`, or the code that embedding it ended with.",
+        examples=["wrong_dimensions"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
     """The result of indexing a batch."""
 
-    created: int  # items that are new
-    updated: int  # items that were there; the same item again counts here and changes nothing
-    failed: tuple[FailedItem, ...] = ()  # those that were not taken, in their order; the rest was
+    created: int = Field(ge=0, description="Items that are new.")
+    updated: int = Field(ge=0, description="Items that were there, changed or not.")
+    failed: Listed[FailedItem] = Field(
+        default=(), description="Those that were not taken, in their order; the rest was."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """An item near to what was asked about.
+    """An item that is near."""
 
-    `score` is the raw cosine in `[-1, 1]` of float32 vectors, computed in float64.
-    """
-
-    id: str
-    score: float
-    content: str
+    id: Id = Field(description="Of the item.")
+    score: Annotated[float, BeforeValidator(_read_cosine)] = Field(
+        ge=-1,
+        le=1,
+        description="Raw cosine of float32 vectors, computed in float64.",
+        examples=[0.962511],
+    )
+    content: Text = Field(default="", description="The full text.")
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierDepartment:
-    """What an earlier department, by its slug, came to; `items` are its newest, newest first."""
+    """What an earlier department came to."""
 
-    department: str
-    summary: str
-    items: tuple[KnownItem, ...]
+    department: str = Field(description="Its slug.", examples=["sales"])
+    summary: Text = Field(default="", description="Some sentences.")
+    items: Listed[KnownItem] = Field(default=(), description="Its newest ones, newest first.")
 
 
 @dataclass(frozen=True, slots=True)
 class DepartmentContext:
-    """What is known before something is written for a department.
+    """What is known before something is written for a department."""
 
-    Attributes:
-        department: its slug.
-        items: its own, newest first.
-        previous: earlier departments, in the order asked for; those without items are left out.
-        gaps: aspects that are not covered yet.
-    """
-
-    department: str
-    items: tuple[KnownItem, ...]
-    previous: tuple[EarlierDepartment, ...]
-    gaps: tuple[str, ...]
+    department: Text = Field(default="", kw_only=True, description="Its slug.", examples=["legal"])
+    items: Listed[KnownItem] = Field(description="Its own, newest first.")
+    previous: Listed[EarlierDepartment] = Field(
+        default=(),
+        description="Earlier departments, in the order asked for, without those that have no "
+        "items.",
+    )
+    gaps: Listed[str] = Field(
+        default=(),
+        description="Aspects that are not covered yet.",
+        examples=[["data protection"]],
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class AspectCoverage:
-    """How well an aspect is covered: the share of the items it takes, 0 to 1, and their ids."""
+    """How well an aspect of a department is covered."""
 
-    name: str
-    covered: float
-    evidence: tuple[str, ...]
+    name: str = Field(
+        description="In the words of the department's description.", examples=["contracts"]
+    )
+    covered: float = Field(ge=0, le=1, description="Share of the items it takes.", examples=[0.5])
+    evidence: Listed[Id] = Field(default=(), description="Ids of the items that cover it.")
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How well a department is covered.
+    """How well a department is covered."""
 
-    Attributes:
-        score: 0 to 100, the gate's own coverage.
-        aspects: in the order of the description, the department as a whole last.
-    """
-
-    score: float
-    aspects: tuple[AspectCoverage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedItem:
-    """An item as a backend lists it; see `fingerprint_of`; one without vector is not found."""
-
-    id: str
-    department: str
-    fingerprint: str
-    has_vector: bool
+    score: float = Field(ge=0, le=100, description="The gate's own.", examples=[62.5])
+    aspects: tuple[AspectCoverage, ...] = Field(
+        description="In the order of the department's description, the department as a whole last."
+    )
 
 
 Catalogue: TypeAlias = Callable[[str, str], Awaitable[BrainDepartment | None]]
@@ -196,11 +239,6 @@ class Brain(Protocol):
     @property
     def model(self) -> str:
         """The embedding model its vectors are of, by its full name; empty if unknown."""
-        ...
-
-    @property
-    def upkeep(self) -> "BrainUpkeep | None":
-        """What lists and repairs it; `None` for a service, which has the four calls only."""
         ...
 
     async def open(self) -> None:
@@ -244,7 +282,9 @@ class Brain(Protocol):
             Hits in falling order of their score, then of their id.
 
         Raises:
-            InvalidTask: `missing_query`; `wrong_dimensions` or `invalid_vector`.
+            InvalidTask: `missing_query`, `wrong_dimensions`, `invalid_vector`, or the code that
+                embedding the content ends with.
+            ValueError: threshold or limit are out of range.
         """
         ...
 
@@ -269,44 +309,4 @@ class Brain(Protocol):
         items: Sequence[KnownItem] | None = None,
     ) -> Coverage:
         """Measure how well items cover a department's aspects; `None` takes all indexed ones."""
-        ...
-
-
-class IndexedItems(Protocol):
-    """What is indexed, where the graph is at hand."""
-
-    async def list_items(
-        self, project_id: str, *, after: str = "", limit: int = 1000
-    ) -> list[IndexedItem]:
-        """List a project's items in the order of their ids, those behind `after`."""
-        ...
-
-    async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """Delete items with their edges; return how many were there."""
-        ...
-
-    async def save_evaluation(
-        self, project_id: str, department: str, version: str, values: Mapping[str, Any]
-    ) -> None:
-        """Save an evaluation of a version of a department, in place of an earlier one of it.
-
-        `values` are plain ones by name: `score`, `evaluated_at` and the like.
-        """
-        ...
-
-
-class BrainUpkeep(IndexedItems, Protocol):
-    """What reconciling and evaluations need of a Brain beyond the four calls."""
-
-    async def adopt_model(self, model: str) -> bool:
-        """Keep vectors of this model from now on; those of another one are forgotten.
-
-        Takes `ADOPT_TIMEOUT_S` at most. What an earlier call did not finish is finished.
-
-        Returns:
-            Whether vectors of another one went, so that every project is to be indexed anew.
-
-        Raises:
-            OtherModel: it embeds with another one.
-        """
         ...

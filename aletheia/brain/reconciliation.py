@@ -13,18 +13,14 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aletheia.brain.access import BrainAccess
+from aletheia.brain.graph import IndexedItem
+from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import Outbox
-from aletheia.brain.ports import (
-    ADOPT_TIMEOUT_S,
-    BrainDepartment,
-    Catalogue,
-    FailedItem,
-    IndexedItem,
-)
+from aletheia.brain.ports import ADOPT_TIMEOUT_S, BrainDepartment, Catalogue, FailedItem
 from aletheia.brain.texts import fingerprint_of
 from aletheia.quality.evaluation_store import choose_plain
 
@@ -53,25 +49,15 @@ class Kind(StrEnum):
     WITHOUT_VECTOR = "without_vector"
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """How the Brain and the store differ: ids by kind, and how many items each of them has."""
-
-    ids: Mapping[Kind, Sequence[str]]
-    in_store: int
-    in_brain: int
-
-    @property
-    def total(self) -> int:
-        """How many items differ."""
-        return sum(map(len, self.ids.values()))
+Differences: TypeAlias = Mapping[Kind, Sequence[str]]
+"""The ids of the items that differ, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """The result of reconciling a project."""
 
-    project_id: str
+    in_store: int  # how many items should be indexed
     before: Differences | None  # how they differed; `None` for a Brain behind HTTP; `after` alike
     after: Differences | None
     upserted: int  # items that were written
@@ -96,19 +82,10 @@ class Reconciler:
         access: the way to the Brain.
         outbox: keeps what is being written, and the dead letters of items that are refused.
         catalogue: finds the names of departments.
-        deliver_for_s: bound on delivering the intents of a project, seconds.
     """
 
-    def __init__(
-        self,
-        access: BrainAccess,
-        outbox: Outbox,
-        catalogue: Catalogue,
-        *,
-        deliver_for_s: float = DELIVER_FOR_S,
-    ) -> None:
+    def __init__(self, access: BrainAccess, outbox: Outbox, catalogue: Catalogue) -> None:
         self._access, self._outbox, self._catalogue = access, outbox, catalogue
-        self._deliver_for_s = deliver_for_s
 
     async def adopt_model(self, model: str) -> bool:
         """Make the Brain adopt a model's vectors; behind HTTP that is up to the service.
@@ -121,7 +98,7 @@ class Reconciler:
             OtherModel: it embeds with another model itself.
         """
         async with self._access.using(timeout_s=ADOPT_TIMEOUT_S) as brain:
-            return brain.upkeep is not None and await brain.upkeep.adopt_model(model)
+            return isinstance(brain, IndexedBrain) and await brain.adopt_model(model)
 
     async def reconcile(self, project_id: str, items: BrainItems) -> Reconciled:
         """Compare, repair, and compare again; the model is to be adopted before.
@@ -137,25 +114,25 @@ class Reconciler:
         wanted = list(stored)
         deleted = 0
         if before is not None:
-            extra = before.ids[Kind.EXTRA]
-            deleted = await self._delete(project_id, extra)
+            extra = before[Kind.EXTRA]
+            for batch in _batches(extra):
+                async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
+                    if isinstance(brain, IndexedBrain):
+                        deleted += await brain.graph.delete(project_id, batch)
             await self._outbox.dead_items.forget_items(project_id, extra)
             wanted = [
-                item_id
-                for kind, ids in before.ids.items()
-                if kind is not Kind.EXTRA
-                for item_id in ids
+                item_id for kind in Kind if kind is not Kind.EXTRA for item_id in before[kind]
             ]
         upserted, failed = await self._upsert(project_id, items, wanted, stored)
         after = before
-        if before is not None and before.total:
+        if before is not None and any(before.values()):
             after, _ = await self._compare(project_id, items)
-        return Reconciled(project_id, before, after, upserted, deleted, tuple(failed))
+        return Reconciled(len(stored), before, after, upserted, deleted, tuple(failed))
 
     async def deliver_waiting(self, project_id: str, items: BrainItems) -> None:
         """Deliver the intents of a project without a pause, to be done after reconciling."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._deliver_for_s):
+            async with asyncio.timeout(DELIVER_FOR_S):
                 await self._outbox.deliver(project_id, self._access, items, is_back=True)
 
     async def save_evaluations(
@@ -169,10 +146,9 @@ class Reconciler:
         for evaluation in evaluations:
             slug, version = evaluation["department"], evaluation["version"]
             async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                if brain.upkeep is None:
+                if not isinstance(brain, IndexedBrain):
                     break
-                values = choose_plain(evaluation)
-                await brain.upkeep.save_evaluation(project_id, slug, version, values)
+                await brain.save_evaluation(project_id, slug, version, choose_plain(evaluation))
                 saved += 1
         return saved
 
@@ -191,8 +167,7 @@ class Reconciler:
                 differing[kind].append(item_id)
         unknown = [item_id for item_id in indexed if item_id not in stored]
         differing[Kind.EXTRA] = await _list_extra(items, unknown)
-        by_kind = {kind: sorted(ids) for kind, ids in differing.items()}
-        return Differences(by_kind, len(stored), len(indexed)), stored
+        return {kind: sorted(ids) for kind, ids in differing.items()}, stored
 
     async def _list_brain(self, project_id: str) -> dict[str, IndexedItem] | None:
         """List what is indexed; `None` for a Brain behind HTTP."""
@@ -200,21 +175,13 @@ class Reconciler:
         after = ""
         while True:
             async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                if brain.upkeep is None:
+                if not isinstance(brain, IndexedBrain):
                     return None
-                page = await brain.upkeep.list_items(project_id, after=after, limit=_PAGE)
+                page = await brain.graph.list_items(project_id, after=after, limit=_PAGE)
             if not page:
                 return indexed
             indexed |= {item.id: item for item in page}
             after = page[-1].id
-
-    async def _delete(self, project_id: str, ids: Sequence[str]) -> int:
-        deleted = 0
-        for batch in _batches(ids):
-            async with self._access.using(timeout_s=CALL_TIMEOUT_S) as brain:
-                if brain.upkeep is not None:
-                    deleted += await brain.upkeep.delete(project_id, batch)
-        return deleted
 
     async def _upsert(
         self,

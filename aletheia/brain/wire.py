@@ -1,13 +1,10 @@
-"""The Brain's HTTP API: paths, names of fields and bounds (SPEC §4, Brain), for both of its ends.
+"""The Brain's HTTP API: paths, bounds and requests (SPEC §4, Brain); answers are those of `ports`.
 
-The service reads the requests and builds the answers, the client writes and reads them. Names that
-are not known are ignored. Answers have the names of what is in `ports`, which they are built from,
-and are read leniently: an empty text or list may be null, an id may be an integer.
+Names that are not known are ignored.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Self, TypeAlias, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +15,11 @@ from aletheia.brain.ports import (
     MAX_DUPLICATES,
     BrainDepartment,
     BrainItem,
+    Duplicate,
     KnownItem,
+    Listed,
+    Text,
+    prefer_id,
 )
 
 INDEX_PATH: Final = "/api/v1/nodes/batch"
@@ -62,33 +63,12 @@ DEFAULT_THRESHOLD: Final = 0.90
 """Raw cosine from which an item is a duplicate unless a request says otherwise (SPEC §4)."""
 
 _MAX_NUMBER: Final = 10**9
-_TOLERANCE: Final = 1e-3
-"""How far rounding may take a cosine beyond 1."""
-
-
-def _read_text(value: object) -> object:
-    return "" if value is None else value
-
-
-def _read_id(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _read_list(value: object) -> object:
-    return [] if value is None else [value] if isinstance(value, str) else value
-
-
-def _read_cosine(value: object) -> object:
-    if isinstance(value, float) and 1 < abs(value) <= 1 + _TOLERANCE:
-        return math.copysign(1.0, value)
-    return value
 
 
 def _read_department(value: Any) -> Any:
     return {"slug": value} if isinstance(value, str) else value
 
 
-Text: TypeAlias = Annotated[str, BeforeValidator(_read_text)]
 ProjectId: TypeAlias = Annotated[
     str,
     Field(
@@ -108,7 +88,6 @@ Slug: TypeAlias = Annotated[
 ]
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Vector: TypeAlias = Annotated[list[Number], Field(max_length=MAX_DIMENSIONS)]
-_Id: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(_read_id)]
 
 
 class _Model(BaseModel):
@@ -118,19 +97,11 @@ class _Model(BaseModel):
     @classmethod
     def _prefer_what_is_filled(cls, values: Any) -> Any:
         """Read `_id` beside an empty `id`, and the content beside an empty embedding."""
-        if not isinstance(values, dict):
-            return values
-        fields = cast("dict[str, Any]", values)
-        if not fields.get("id") and fields.get("_id"):
-            fields = {**fields, "id": fields["_id"]}
-        if fields.get("embedding") == [] and fields.get("content"):
-            fields = {**fields, "embedding": None}
-        return fields
-
-    @classmethod
-    def of(cls, answer: object) -> Self:
-        """Build the answer out of what is in `ports`, or a dictionary of it."""
-        return cls.model_validate(answer, from_attributes=True)
+        if isinstance(values, dict):
+            fields = cast("dict[str, Any]", values)
+            if fields.get("embedding") == [] and fields.get("content"):
+                return {**prefer_id(fields), "embedding": None}
+        return prefer_id(values)
 
 
 class Department(_Model):
@@ -195,28 +166,6 @@ class NodesBatch(_Model):
     )
 
 
-class FailedNode(_Model):
-    """An item that was not indexed."""
-
-    id: Annotated[str, BeforeValidator(_read_id)] = Field(description="Of the item.")
-    code: str = Field(
-        default="refused",
-        description="Why: `wrong_dimensions`, `invalid_vector`, `invalid_id`, `empty_text`, "
-        "`input_too_long`, or the code that embedding it ended with.",
-        examples=["wrong_dimensions"],
-    )
-
-
-class NodesIndexed(_Model):
-    """The result of indexing a batch."""
-
-    created: int = Field(ge=0, description="Items that are new.")
-    updated: int = Field(ge=0, description="Items that were there, changed or not.")
-    failed: Annotated[list[FailedNode], BeforeValidator(_read_list)] = Field(
-        default=[], description="Those that were not taken; the rest was."
-    )
-
-
 class DuplicatesQuery(_Model):
     """What near items are searched for: an embedding, or else a text."""
 
@@ -240,54 +189,10 @@ class DuplicatesQuery(_Model):
     )
 
 
-class DuplicateFound(_Model):
-    """An item that is near."""
-
-    id: _Id = Field(description="Of the item.")
-    score: Annotated[float, BeforeValidator(_read_cosine)] = Field(
-        ge=-1, le=1, description="Raw cosine.", examples=[0.962511]
-    )
-    content: Text = Field(default="", description="The full text.")
-
-
 class DuplicatesFound(_Model):
     """Items that are near."""
 
-    duplicates: list[DuplicateFound] = Field(description="In falling order of score, then by id.")
-
-
-class FoundItem(Item):
-    """An item that is indexed."""
-
-    id: _Id = Field(description="Of the saved item.", examples=["65f00000000000000000abcd"])
-
-
-FoundItems: TypeAlias = Annotated[list[FoundItem], BeforeValidator(_read_list)]
-
-
-class Earlier(_Model):
-    """What an earlier department came to."""
-
-    department: str = Field(description="Its slug.", examples=["sales"])
-    summary: Text = Field(default="", description="Some sentences.")
-    items: FoundItems = Field(default=[], description="Its newest ones, newest first.")
-
-
-class ContextFound(_Model):
-    """What is known before something is written for a department."""
-
-    department: Text = Field(default="", description="Its slug.", examples=["legal"])
-    items: FoundItems = Field(description="Its own, newest first.")
-    previous: Annotated[list[Earlier], BeforeValidator(_read_list)] = Field(
-        default=[],
-        description="Earlier departments, in the order asked for, without those that have no "
-        "items.",
-    )
-    gaps: Annotated[list[str], BeforeValidator(_read_list)] = Field(
-        default=[],
-        description="Aspects that are not covered yet.",
-        examples=[["data protection"]],
-    )
+    duplicates: Listed[Duplicate] = Field(description="In falling order of score, then by id.")
 
 
 class CoverageQuery(_Model):
@@ -302,27 +207,6 @@ class CoverageQuery(_Model):
         default=None,
         max_length=MAX_ITEMS,
         description="Oldest first; without them all that are indexed count.",
-    )
-
-
-class AspectFound(_Model):
-    """How well an aspect of a department is covered."""
-
-    name: str = Field(
-        description="In the words of the department's description.", examples=["contracts"]
-    )
-    covered: float = Field(ge=0, le=1, description="Share of the items it takes.", examples=[0.5])
-    evidence: Annotated[list[_Id], BeforeValidator(_read_list)] = Field(
-        default=[], description="Ids of the items that cover it."
-    )
-
-
-class CoverageFound(_Model):
-    """How well a department is covered."""
-
-    score: float = Field(ge=0, le=100, examples=[62.5])
-    aspects: list[AspectFound] = Field(
-        description="In the order of the department's description, the department as a whole last."
     )
 
 

@@ -14,7 +14,15 @@ from pydantic import AfterValidator
 
 from aletheia.brain import wire
 from aletheia.brain.index import IndexedBrain
-from aletheia.brain.ports import MAX_PREVIOUS, BrainDepartment, FailedItem, OtherModel
+from aletheia.brain.ports import (
+    MAX_PREVIOUS,
+    BrainDepartment,
+    Coverage,
+    DepartmentContext,
+    FailedItem,
+    OtherModel,
+    Upserted,
+)
 from aletheia.errors import Unavailable
 from aletheia.service.guarding import GuardedRoute
 from aletheia.service.refusals import describe_refusals
@@ -95,7 +103,7 @@ def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> A
     with_body = describe_refusals(400, 408, 413, 415)
 
     @router.post(wire.INDEX_PATH, responses=with_body)
-    async def index_nodes(batch: wire.NodesBatch, model: _ModelNamed = None) -> wire.NodesIndexed:
+    async def index_nodes(batch: wire.NodesBatch, model: _ModelNamed = None) -> Upserted:
         """Index items of a department.
 
         The same ones again change nothing; after a 503 all of them are to be sent again.
@@ -113,7 +121,7 @@ def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> A
             too_long, wire.TOO_LONG
         )
         failed = tuple(FailedItem(item_id, codes[item_id]) for item_id in last if item_id in codes)
-        return wire.NodesIndexed.of(replace(done, failed=failed))
+        return replace(done, failed=failed)
 
     @router.post(wire.SEARCH_PATH, responses=with_body)
     async def find_duplicates(
@@ -133,7 +141,7 @@ def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> A
             threshold=query.threshold,
             limit=query.limit,
         )
-        return wire.DuplicatesFound.of({"duplicates": hits})
+        return wire.DuplicatesFound(duplicates=tuple(hits))
 
     @router.get(wire.CONTEXT_PATH)
     async def read_context(
@@ -153,17 +161,16 @@ def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> A
             int,
             Query(ge=0, le=wire.MAX_CONTEXT_TOKENS, description="Of all texts together, at most."),
         ] = wire.DEFAULT_CONTEXT_TOKENS,
-    ) -> wire.ContextFound:
+    ) -> DepartmentContext:
         """Return what is known of a department and of those before it."""
         brain = await source.opened()
         asked = BrainDepartment(department, department)
-        context = await brain.read_context(
+        return await brain.read_context(
             project_id, asked, _split_slugs(previous), max_tokens=max_tokens
         )
-        return wire.ContextFound.of(context)
 
     @router.post(wire.COVERAGE_PATH, responses=with_body)
-    async def analyze_coverage(query: wire.CoverageQuery) -> wire.CoverageFound:
+    async def analyze_coverage(query: wire.CoverageQuery) -> Coverage:
         """Measure how well items cover the aspects of a department.
 
         The aspects are named by the department's description in the project's newest gather run,
@@ -172,8 +179,7 @@ def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> A
         brain = await source.opened()
         items = None if query.items is None else [item.to_item() for item in query.items]
         department = query.department.to_department()
-        coverage = await brain.measure_coverage(query.project_id, department, items)
-        return wire.CoverageFound.of(coverage)
+        return await brain.measure_coverage(query.project_id, department, items)
 
     return router
 

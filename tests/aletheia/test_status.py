@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from aletheia.brain.outbox import OutboxState
 from aletheia.llm.budgets import BudgetUsage
 from aletheia.resilience.breaker import BreakerState, State
 from aletheia.resilience.limits import TierUsage
 from aletheia.status import (
+    BrainStatus,
     ClockAhead,
     IntakeStatus,
     SystemStatus,
@@ -121,8 +121,15 @@ def test_money_is_exact_and_a_spent_budget_says_so():
 def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_try():
     status = status_of(
         brain=[
-            OutboxState("a", 1234, 2, 3, DUE, "brain is unavailable: no route"),
-            OutboxState("b", 0, 1, 0, None, ""),
+            BrainStatus(
+                project_id="a",
+                waiting=1234,
+                dead=2,
+                failures=3,
+                next_try_at=DUE,
+                reason="brain is unavailable: no route",
+            ),
+            BrainStatus(project_id="b", waiting=0, dead=1, failures=0, next_try_at=None, reason=""),
         ]
     )
     assert status.rows() == [

@@ -15,12 +15,11 @@ from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.brain.access import BrainAccess
-from aletheia.brain.delivery import DeliveryPace
-from aletheia.brain.graph import NEIGHBOURS, GraphItem
+from aletheia.brain.graph import GraphItem, IndexedItem
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
-from aletheia.brain.outbox import Outbox
-from aletheia.brain.ports import BrainDepartment, BrainItem, Duplicate, IndexedItem, KnownItem
+from aletheia.brain.outbox import DeliveryPace, Outbox
+from aletheia.brain.ports import BrainDepartment, BrainItem, Duplicate, KnownItem
 from aletheia.errors import InvalidTask, Unavailable
 from aletheia.items.content import Automation, SavedItem, make_item
 from aletheia.items.models import Item
@@ -166,14 +165,12 @@ class FlakyGraph(EmbeddedGraph):
             await self.after_listing()
         return page
 
-    async def link(
-        self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
-    ) -> int:
+    async def link(self, project_id: str, ids: Sequence[str], *, threshold: float) -> int:
         """Draw edges, if it is there."""
         if self.before_linking is not None:
             await self.before_linking()
         await self._reach()
-        return await super().link(project_id, ids, threshold=threshold, limit=limit)
+        return await super().link(project_id, ids, threshold=threshold)
 
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
@@ -181,6 +178,13 @@ class FlakyGraph(EmbeddedGraph):
         """Save it, if it is there."""
         await self._reach()
         await super().save_evaluation(project_id, department, version, values)
+
+
+class BehindHttp:
+    """Answers the four calls as a Brain does, whose graph nobody has at hand."""
+
+    def __init__(self, brain: IndexedBrain) -> None:
+        self.open, self.upsert = brain.open, brain.upsert
 
 
 class BrainWorld:
@@ -197,10 +201,12 @@ class BrainWorld:
         project_items: the same, as a run has them.
         outbox: what the Brain is still to be told.
         now: Unix time, seconds; set it to let time pass.
+        is_behind_http: whether the Brain answers the four calls, and nothing else.
     """
 
     def __init__(self, directory: Path) -> None:
         self.now = 1_800_000_000.0
+        self.is_behind_http = False
         self.documents = EmbeddedDocuments(directory)
         self.content = EmbeddedContent(directory, PROJECT)
         self.graph = FlakyGraph(directory)
@@ -217,9 +223,9 @@ class BrainWorld:
         self.access = BrainAccess(self.fetch, self.breakers)
         self.outbox = self.make_outbox()
 
-    async def fetch(self) -> IndexedBrain:
+    async def fetch(self) -> Any:
         """Fetch the Brain, which need not be open."""
-        return self.brain
+        return BehindHttp(self.brain) if self.is_behind_http else self.brain
 
     def make_outbox(self) -> Outbox:
         """Make an outbox as another process has it."""

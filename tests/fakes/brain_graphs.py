@@ -52,6 +52,6 @@ async def _ask(
         def fetch(file: sqlite3.Connection) -> list[tuple[Any, ...]]:
             return file.execute(sql, tuple(given.values())).fetchall()
 
-        return await opened._file.reader.ask(fetch)
-    connection = await opened._server.connected()
-    return [tuple(row.values()) for row in await connection.ask(cypher, given)]
+        return await opened.reader.ask(fetch)
+    async with opened._server.connected() as connection:
+        return [tuple(row.values()) for row in await connection.ask(cypher, given)]

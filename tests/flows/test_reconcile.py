@@ -298,12 +298,12 @@ async def test_a_service_whose_model_has_changed_adopts_it_where_its_graph_is_at
         assert await brain.adopt_model(brain.model)
         (project,) = (await run_reconcile("shop")).projects
         assert project.upserted == report.items_created
-        assert all(item.has_vector for item in await brain.list_items("shop"))
+        assert all(item.has_vector for item in await brain.graph.list_items("shop"))
         # Somebody here has forgotten to change the setting.
         monkeypatch.delenv("DEFAULT_EMBEDDING_MODEL")
         with pytest.raises(ReconcileFailed, match="give both sides the same settings"):
             await run_reconcile("shop")
-        assert all(item.has_vector for item in await brain.list_items("shop"))
+        assert all(item.has_vector for item in await brain.graph.list_items("shop"))
 
 
 async def test_a_project_that_is_none_is_refused(shop: Shop, tmp_path: Path):

@@ -9,7 +9,8 @@ from deployments import ROOT
 COVERED_BY = {
     "tests/aletheia/adapters/brain": (
         *("adapters/brain/dialect", "adapters/brain/embedded_statements"),
-        *("adapters/brain/matrices", "adapters/brain/neo4j_schema", "adapters/brain/neo4j_search"),
+        *("adapters/brain/matrices", "adapters/brain/neo4j_connection"),
+        "adapters/brain/neo4j_search",
         *("adapters/brain/neo4j_server", "adapters/brain/service", "brain/graph"),
     ),
     "tests/aletheia/service/test_brain_api.py": (
@@ -42,8 +43,8 @@ COVERED_BY = {
     "tests/aletheia/adapters/upstream/test_client.py": ("adapters/upstream/pages",),
     "tests/aletheia/adapters/upstream/test_oauth2.py": ("adapters/upstream/sign_in",),
     "tests/aletheia/brain": (
-        *("brain/access", "brain/dead_items", "brain/delivery", "brain/intents", "brain/items"),
-        *("brain/context", "brain/ports", "brain/preparation", "brain/texts", "brain/vectors"),
+        *("brain/access", "brain/intents", "brain/items"),
+        *("brain/context", "brain/ports", "brain/texts", "brain/vectors"),
     ),
     "tests/aletheia/events": ("events/models", "events/ports", "events/turn"),
     "tests/aletheia/gather": (

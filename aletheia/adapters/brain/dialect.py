@@ -5,14 +5,14 @@ What reads an answer raises `ValueError` where it is not one.
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from aletheia.adapters.http_answers import as_object, as_text, load_json
 from aletheia.brain import wire
@@ -22,7 +22,6 @@ from aletheia.brain.ports import (
     BrainItem,
     Coverage,
     DepartmentContext,
-    Duplicate,
     KnownItem,
     Upserted,
 )
@@ -33,20 +32,24 @@ from aletheia.llm.structured import explain
 from aletheia.quality.scores import MAX_ITEMS
 
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
-
-_NO_FORM: Final = "a name or a value has no form in JSON"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A request to be made; `path` is below the root of the service, `body` is JSON."""
+class Call(Generic[T]):
+    """A request to be made; `path` is below the root of the service."""
 
-    method: str
     path: str
+    answers: type[T]
+    body: bytes | None = None  # JSON, to be posted
     query: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def read(self, body: bytes) -> T:
+        """Read the answer."""
+        try:
+            return _adapter(self.answers).validate_python(load_json(body))
+        except ValidationError as invalid:
+            raise ValueError(explain(invalid)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +67,22 @@ def write_item(item: BrainItem) -> bytes:
     Raises:
         InvalidTask: `invalid_id`, `invalid_vector`: JSON has no form for it.
     """
-    values = _to_values(item)
-    if item.vector is not None:
-        values["embedding"] = _check_vector(item.vector)
-    return _write(wire.NewItem, **values)
+    embedding = {} if item.vector is None else {"embedding": _check_vector(item.vector)}
+    return _write(_to_values(item) | embedding)
 
 
 def upsert(
     project_id: str, department: BrainDepartment, items: Sequence[bytes], model: str
-) -> Call:
+) -> Call[Upserted]:
     """Ask to index items, each of them written, with vectors of a model; empty says nothing."""
-    to = wire.Department.model_construct(
-        slug=escape_text(department.slug),
-        name=escape_text(department.name),
-        code_dep_number=department.code_dep_number,
-    )
-    head = _write(wire.NodesBatch, project_id=project_id, department=to)
+    to = {
+        "slug": escape_text(department.slug),
+        "name": escape_text(department.name),
+        "codeDepNumber": department.code_dep_number,
+    }
+    head = _write({"project_id": project_id, "department": to})
     body = b'%b,"items":[%b]}' % (head[:-1], b",".join(items))
-    return Call("POST", wire.INDEX_PATH, body=body, headers=_name_model(model))
-
-
-def read_upserted(body: bytes) -> Upserted:
-    """Read the result of indexing a batch."""
-    return _to_own(Upserted, _read(wire.NodesIndexed, body))
+    return Call(wire.INDEX_PATH, Upserted, body, headers=_name_model(model))
 
 
 def find_duplicates(
@@ -97,33 +93,24 @@ def find_duplicates(
     threshold: float,
     limit: int,
     model: str,
-) -> Call:
+) -> Call[wire.DuplicatesFound]:
     """Ask for items near to a vector, of this model, or else to a text.
 
     Raises:
         InvalidTask: `invalid_vector`: JSON has no form for it.
     """
-    near: dict[str, Any] = {}
+    query: dict[str, Any] = {"project_id": project_id, "threshold": threshold, "limit": limit}
     headers: dict[str, str] = {}
     if vector is None:
-        near["content"] = escape_text(content or "")
+        query["content"] = escape_text(content or "")
     else:
-        near["embedding"], headers = _check_vector(vector), _name_model(model)
-    body = _write(
-        wire.DuplicatesQuery, project_id=project_id, threshold=threshold, limit=limit, **near
-    )
-    return Call("POST", wire.SEARCH_PATH, body=body, headers=headers)
+        query["embedding"], headers = _check_vector(vector), _name_model(model)
+    return Call(wire.SEARCH_PATH, wire.DuplicatesFound, _write(query), headers=headers)
 
 
-def read_duplicates(body: bytes) -> list[Duplicate]:
-    """Read hits, in any order."""
-    hits = _read(wire.DuplicatesFound, body).duplicates
-    return [Duplicate(hit.id, hit.score, hit.content) for hit in hits]
-
-
-def read_context_of(
+def read_context(
     project_id: str, department: str, previous: Sequence[str], *, max_tokens: int
-) -> Call:
+) -> Call[DepartmentContext]:
     """Ask what is known of a department; slugs with a comma in them are left out."""
     slugs = choose_previous([escape_text(slug) for slug in previous])
     query = {
@@ -132,38 +119,21 @@ def read_context_of(
         "previous": ",".join(slug for slug in slugs if "," not in slug),
         "max_tokens": str(max_tokens),
     }
-    return Call("GET", wire.CONTEXT_PATH, query=query)
+    return Call(wire.CONTEXT_PATH, DepartmentContext, query=query)
 
 
-def read_context(body: bytes, department: str) -> DepartmentContext:
-    """Read what is known of a department."""
-    context = _to_own(DepartmentContext, _read(wire.ContextFound, body))
-    return replace(context, department=department)
-
-
-def measure_coverage(project_id: str, department: str, items: Sequence[KnownItem] | None) -> Call:
+def measure_coverage(
+    project_id: str, department: str, items: Sequence[KnownItem] | None
+) -> Call[Coverage]:
     """Ask how well items, the newest that count, or all that are indexed, cover a department.
 
     Raises:
         InvalidTask: `invalid_id`: JSON has no form for it.
     """
-    measured: dict[str, Any] = {}
+    query: dict[str, Any] = {"project_id": project_id, "department": escape_text(department)}
     if items is not None:
-        measured["items"] = [
-            wire.Item.model_construct(**_to_values(item)) for item in items[-MAX_ITEMS:]
-        ]
-    body = _write(
-        wire.CoverageQuery,
-        project_id=project_id,
-        department=escape_text(department),
-        **measured,
-    )
-    return Call("POST", wire.COVERAGE_PATH, body=body)
-
-
-def read_coverage(body: bytes) -> Coverage:
-    """Read how well a department is covered."""
-    return _to_own(Coverage, _read(wire.CoverageFound, body))
+        query["items"] = [_to_values(item) for item in items[-MAX_ITEMS:]]
+    return Call(wire.COVERAGE_PATH, Coverage, _write(query))
 
 
 def read_refusal(body: bytes) -> Refusal:
@@ -203,30 +173,14 @@ def _check_vector(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(vector, np.float32)
 
 
-def _write(kind: type[BaseModel], **values: Any) -> bytes:
-    """Write a request with those of its fields that are given; the service validates it."""
-    request = kind.model_construct(set(values), **values)
+def _write(values: dict[str, Any]) -> bytes:
+    """Write a request; the service validates it."""
     try:
-        return orjson.dumps(
-            request.model_dump(by_alias=True, exclude_unset=True, warnings=False),
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        )
+        return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:
-        raise InvalidTask("invalid_id", _NO_FORM) from None
-
-
-def _to_own(kind: type[T], found: BaseModel) -> T:
-    """Return what was answered as the type of ours whose names it has."""
-    return _adapter(kind).validate_python(found.model_dump())
+        raise InvalidTask("invalid_id", "a name or a value has no form in JSON") from None
 
 
 @functools.cache
 def _adapter(kind: type[T]) -> TypeAdapter[T]:
     return TypeAdapter(kind)
-
-
-def _read(kind: type[M], body: bytes) -> M:
-    try:
-        return kind.model_validate(load_json(body))
-    except ValidationError as invalid:
-        raise ValueError(explain(invalid)) from None

@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,6 +11,9 @@ from aletheia.adapters.brain.matrices import Near, ProjectVectors
 from aletheia.adapters.documents.worker import fetch
 from aletheia.brain.graph import GraphItem
 from aletheia.brain.ports import BrainDepartment
+
+MAX_GONE: Final = 10_000
+"""Deleted items of a project that are remembered for matrices that do not know it yet."""
 
 _READ_AT_ONCE: Final = 4096
 _NUMBER: Final = "<f4"
@@ -64,15 +66,6 @@ LIST_ITEMS: Final = (
 SAVE_EVALUATION: Final = "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """A project as the file has it; `epoch` grows when matrices have to be made anew."""
-
-    revision: int
-    epoch: int
-    dimensions: int
-
-
 @contextmanager
 def reading(connection: sqlite3.Connection) -> Generator[None]:
     """Read the file as it is at one moment."""
@@ -105,11 +98,14 @@ def set_model(connection: sqlite3.Connection, model: str, dimensions: int) -> No
     connection.execute("UPDATE projects SET epoch = epoch + 1, revision = revision + 1")
 
 
-def read_state(connection: sqlite3.Connection, project_id: str) -> State | None:
-    """Return what matrices depend on; `None` before the first item."""
+def read_state(connection: sqlite3.Connection, project_id: str) -> tuple[int, int, int] | None:
+    """Return revision, epoch and dimensions of a project; `None` before the first item.
+
+    The epoch grows when matrices have to be made anew.
+    """
     state = "SELECT revision, epoch, dimensions FROM projects JOIN model WHERE projects.name = ?"
     rows = fetch(connection, state, (project_id,))
-    return State(*rows[0]) if rows else None
+    return rows[0] if rows else None
 
 
 def count_vectors(connection: sqlite3.Connection, project_id: str) -> int:
@@ -198,12 +194,10 @@ def upsert(
     return created, len(items) - created
 
 
-def delete(
-    connection: sqlite3.Connection, project_id: str, ids: Sequence[str], max_gone: int
-) -> int:
+def delete(connection: sqlite3.Connection, project_id: str, ids: Sequence[str]) -> int:
     """Delete items with their edges; return how many there were.
 
-    Their keys are remembered for matrices in memory; with more than `max_gone` an epoch ends.
+    Their keys are remembered for matrices in memory; with more than `MAX_GONE` an epoch ends.
     """
     keys = read_keys(connection, project_id, ids)
     if not keys:
@@ -216,7 +210,7 @@ def delete(
         connection.execute("DELETE FROM edges WHERE target = ?", (key,))
         connection.execute("INSERT INTO gone VALUES (?, ?, ?)", (project_id, revision, key))
     ((gone,),) = fetch(connection, "SELECT count(*) FROM gone WHERE project = ?", (project_id,))
-    if gone > max_gone:
+    if gone > MAX_GONE:
         connection.execute("DELETE FROM gone WHERE project = ?", (project_id,))
         connection.execute("UPDATE projects SET epoch = epoch + 1 WHERE name = ?", (project_id,))
     return len(keys)

@@ -8,6 +8,7 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aletheia.brain.graph import NEIGHBOURS
 from aletheia.brain.vectors import measure_cosines
 from aletheia.vectors import VectorMatrix
 
@@ -41,10 +42,6 @@ class ProjectVectors(Generic[K]):
         self._ids: list[str] = []
         self._rows: dict[K, int] = {}
 
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return len(self._rows)
-
     @property
     def bytes(self) -> int:
         """How large it is."""
@@ -76,16 +73,10 @@ class ProjectVectors(Generic[K]):
         *,
         without: Sequence[int] = (),
     ) -> list[list[Near[K]]]:
-        """Find the items near to each of some vectors, all of them compared.
+        """Find the items near to each of some vectors, `(m, d)`, the nearest first, then by id.
 
-        Args:
-            queries: `(m, d)` of unit length.
-            threshold: raw cosine, inclusive.
-            limit: of one vector's items.
-            without: for each vector a row that does not count; empty for none.
-
-        Returns:
-            For each vector the nearest first, then by id.
+        All are compared. For the arguments see `VectorMatrix.find_candidates`; `threshold` is a raw
+        cosine, inclusive.
         """
         candidates = self._matrix.find_candidates(queries, threshold, limit, without=without)
         hits: list[list[Near[K]]] = []
@@ -94,13 +85,11 @@ class ProjectVectors(Generic[K]):
             hits.append(sorted(near, key=lambda hit: (-hit.score, hit.id))[:limit])
         return hits
 
-    def find_neighbours(
-        self, keys: Sequence[K], threshold: float, limit: int
-    ) -> dict[K, list[Near[K]]]:
-        """Find what is near to items of its own, by their keys; unknown ones are passed over."""
+    def find_neighbours(self, keys: Sequence[K], threshold: float) -> dict[K, list[Near[K]]]:
+        """Find the `NEIGHBOURS` of items of its own, by their keys; unknown ones are left out."""
         there = [key for key in dict.fromkeys(keys) if key in self._rows]
         rows = [self._rows[key] for key in there]
-        near = self.find_near(self._matrix.vectors_of(rows), threshold, limit, without=rows)
+        near = self.find_near(self._matrix.vectors_of(rows), threshold, NEIGHBOURS, without=rows)
         return dict(zip(there, near, strict=True))
 
     def _measure(self, query: NDArray[np.float32], rows: Sequence[int]) -> Iterator[Near[K]]:
@@ -111,37 +100,22 @@ class ProjectVectors(Generic[K]):
                 yield Near(score, self._ids[row], self._keys[row])
 
 
-class VectorsInMemory(Generic[K]):
+class VectorsInMemory(OrderedDict[str, ProjectVectors[K]]):
     """The vectors of some projects; beyond `max_bytes` those searched longest ago go first."""
 
     def __init__(self, max_bytes: int) -> None:
+        super().__init__()
         self.max_bytes = max_bytes
-        self._projects = OrderedDict[str, ProjectVectors[K]]()
-
-    def __contains__(self, project_id: str) -> bool:
-        return project_id in self._projects
-
-    def get(self, project_id: str) -> ProjectVectors[K] | None:
-        """Return a project's vectors, if they are there."""
-        return self._projects.get(project_id)
 
     def keep(self, project_id: str, vectors: ProjectVectors[K]) -> None:
         """Keep a project's vectors, however large, as those searched last."""
-        self.forget(project_id)
+        self.pop(project_id, None)
         self.make_room(vectors.bytes)
-        self._projects[project_id] = vectors
+        self[project_id] = vectors
 
     def make_room(self, needed: int) -> None:
         """Forget projects until there is room for so many bytes, or none is left."""
-        used = sum(vectors.bytes for vectors in self._projects.values())
-        while self._projects and used + needed > self.max_bytes:
-            _, vectors = self._projects.popitem(last=False)
+        used = sum(vectors.bytes for vectors in self.values())
+        while self and used + needed > self.max_bytes:
+            _, vectors = self.popitem(last=False)
             used -= vectors.bytes
-
-    def forget(self, project_id: str) -> None:
-        """Forget a project's vectors."""
-        self._projects.pop(project_id, None)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._projects.clear()

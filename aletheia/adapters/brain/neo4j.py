@@ -9,41 +9,25 @@ all that comes from outside is a parameter. An item carries the name of the mode
 so that a writer that has not heard of another model adds nothing that searches compare.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from aletheia.adapters.brain import neo4j_schema as schema
 from aletheia.adapters.brain.neo4j_search import WRITTEN_AT_ONCE, Neo4jSearch
 from aletheia.adapters.brain.neo4j_server import Neo4jServer, Rows
-from aletheia.brain.graph import EXACT_UP_TO, NEIGHBOURS, GraphItem
-from aletheia.brain.ports import BrainDepartment, Duplicate, IndexedItem, KnownItem, ModelChanged
+from aletheia.brain.graph import GraphItem, IndexedItem
+from aletheia.brain.ports import BrainDepartment, KnownItem, ModelChanged
 from aletheia.brain.vectors import check_length
 
 REBUILD_TIMEOUT_S: Final = 600.0
 """Bound on making index and vectors ready for another embedding model."""
 
-MAX_BYTES: Final = 2**30
-"""Of all vectors in memory: 550,000 of 384 numbers, with room for some more."""
 
-
-class Neo4jGraph:
+class Neo4jGraph(Neo4jSearch):
     """A `BrainGraph` in a database of a Neo4j server; every call connects if none has so far.
 
-    Args:
-        uri: see `Neo4jServer`, also for what follows.
-        username: of a user of the server.
-        password: of that user.
-        database: its name.
-        timeout_s: bound on a call, its retries included, seconds.
-        connect_timeout_s: bound on connecting, seconds.
-        retry_s: for how long a call is retried after transient errors, seconds.
-        exact_up_to: items of a project up to which all are compared, whatever reading them takes.
-        max_bytes: of the vectors in memory; the project that was searched longest ago goes first,
-            and a larger one is searched by the index alone.
+    For its arguments see `Neo4jServer`.
     """
 
     def __init__(
@@ -54,46 +38,27 @@ class Neo4jGraph:
         *,
         database: str = "neo4j",
         timeout_s: float = 30.0,
-        connect_timeout_s: float = 5.0,
-        retry_s: float = 5.0,
-        exact_up_to: int = EXACT_UP_TO,
-        max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._server = Neo4jServer(
-            uri,
-            username,
-            password,
-            database=database,
-            prepare=schema.prepare,
-            timeout_s=timeout_s,
-            connect_timeout_s=connect_timeout_s,
-            retry_s=retry_s,
+        super().__init__(
+            Neo4jServer(uri, username, password, database=database, timeout_s=timeout_s)
         )
-        self.vectors = Neo4jSearch(self._server, exact_up_to=exact_up_to, max_bytes=max_bytes)
         self._model: tuple[str, int] | None = None
 
     async def open(self) -> None:
         """See `BrainGraph.open` and `Neo4jServer.open`."""
         await self._server.open()
 
-    async def close(self) -> None:
-        """See `BrainGraph.close`."""
-        await self.vectors.close()
-        await self._server.close()
-
     async def read_model(self) -> tuple[str, int] | None:
         """See `BrainGraph.read_model`."""
-        connection = await self._server.connected()
-        async with self._server.bounded():
-            kept = await schema.read_kept(connection)
+        async with self._server.connected() as connection:
+            kept = await connection.read_kept()
         self._model = None if kept is None else (kept.model, kept.dimensions)
         return self._model
 
     async def set_model(self, model: str, dimensions: int) -> None:
         """See `BrainGraph.set_model`."""
-        connection = await self._server.connected()
-        async with self._server.bounded(REBUILD_TIMEOUT_S):
-            await schema.set_model(connection, model, dimensions)
+        async with self._server.connected(REBUILD_TIMEOUT_S) as connection:
+            await connection.set_model(model, dimensions)
         self._model = (model, dimensions)
 
     async def upsert(
@@ -114,7 +79,20 @@ class Neo4jGraph:
             check_length(item.vector, dimensions)
         created = 0
         for start in range(0, len(items), WRITTEN_AT_ONCE):
-            rows = Rows(_to_row(item) for item in items[start : start + WRITTEN_AT_ONCE])
+            rows = Rows(
+                {
+                    "id": item.id,
+                    "order": item.order,
+                    "properties": {
+                        "content": item.content,
+                        "summary": item.summary,
+                        "context": item.context,
+                        "fingerprint": item.fingerprint,
+                        "vector": item.vector.tolist(),
+                    },
+                }
+                for item in items[start : start + WRITTEN_AT_ONCE]
+            )
             (answer,) = await self._server.write(
                 "upsert",
                 project_id=project_id,
@@ -127,16 +105,6 @@ class Neo4jGraph:
             created += answer["created"]
         return created, len(items) - created
 
-    async def search(
-        self, project_id: str, vector: NDArray[np.float32], *, threshold: float, limit: int
-    ) -> list[Duplicate]:
-        """See `BrainGraph.search`.
-
-        Raises:
-            InvalidTask: `wrong_dimensions`.
-        """
-        return await self.vectors.search(project_id, vector, threshold=threshold, limit=limit)
-
     async def list_newest(self, project_id: str, department: str, limit: int) -> list[KnownItem]:
         """See `BrainGraph.list_newest`."""
         rows = await self._server.read(
@@ -147,34 +115,28 @@ class Neo4jGraph:
     async def list_items(
         self, project_id: str, *, after: str = "", limit: int = 1000
     ) -> list[IndexedItem]:
-        """See `IndexedItems.list_items`."""
+        """See `BrainGraph.list_items`."""
         rows = await self._server.read(
             "list_items", project_id=project_id, after=after, limit=limit
         )
         return [IndexedItem(**row) for row in rows]
 
     async def delete(self, project_id: str, ids: Sequence[str]) -> int:
-        """See `IndexedItems.delete`."""
+        """See `BrainGraph.delete`."""
         deleted = 0
-        known = list(dict.fromkeys(ids))
-        for start in range(0, len(known), WRITTEN_AT_ONCE):
-            batch = known[start : start + WRITTEN_AT_ONCE]
+        for batch in _batches(ids):
             (answer,) = await self._server.write("delete", project_id=project_id, ids=batch)
             deleted += answer["deleted"]
         return deleted
 
-    async def link(
-        self, project_id: str, ids: Sequence[str], *, threshold: float, limit: int = NEIGHBOURS
-    ) -> int:
+    async def link(self, project_id: str, ids: Sequence[str], *, threshold: float) -> int:
         """See `BrainGraph.link`."""
-        state = await self.vectors.read_state(project_id)
+        state = await self.read_state(project_id)
         if state is None:
             return 0
         edges = 0
-        known = list(dict.fromkeys(ids))
-        for start in range(0, len(known), WRITTEN_AT_ONCE):
-            batch = known[start : start + WRITTEN_AT_ONCE]
-            near = await self.vectors.find_neighbours(state, batch, threshold, limit)
+        for batch in _batches(ids):
+            near = await self.find_neighbours(state, batch, threshold)
             links = Rows(
                 {"id": item_id, "near": [{"id": hit.id, "cosine": hit.score} for hit in hits]}
                 for item_id, hits in near.items()
@@ -186,7 +148,7 @@ class Neo4jGraph:
     async def save_evaluation(
         self, project_id: str, department: str, version: str, values: Mapping[str, Any]
     ) -> None:
-        """See `IndexedItems.save_evaluation`; plain values are properties of the node, too."""
+        """See `BrainGraph.save_evaluation`; plain values are properties of the node, too."""
         shown = {
             name: value for name, value in values.items() if isinstance(value, str | float | int)
         }
@@ -205,15 +167,7 @@ class Neo4jGraph:
         )
 
 
-def _to_row(item: GraphItem) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "order": item.order,
-        "properties": {
-            "content": item.content,
-            "summary": item.summary,
-            "context": item.context,
-            "fingerprint": item.fingerprint,
-            "vector": item.vector.tolist(),
-        },
-    }
+def _batches(ids: Sequence[str]) -> Iterator[list[str]]:
+    known = list(dict.fromkeys(ids))
+    for start in range(0, len(known), WRITTEN_AT_ONCE):
+        yield known[start : start + WRITTEN_AT_ONCE]

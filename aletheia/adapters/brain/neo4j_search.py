@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.adapters.brain.matrices import Near, ProjectVectors, VectorsInMemory
-from aletheia.adapters.brain.neo4j_schema import ONLINE, read_index_state
-from aletheia.adapters.brain.neo4j_server import BRAIN, Neo4jServer, Rows, read_cypher, to_literal
-from aletheia.brain.graph import EXACT_UP_TO
+from aletheia.adapters.brain.neo4j_connection import read_cypher, to_literal
+from aletheia.adapters.brain.neo4j_server import Neo4jServer, Rows
+from aletheia.brain.access import BRAIN
+from aletheia.brain.graph import EXACT_UP_TO, NEIGHBOURS
 from aletheia.brain.ports import MAX_DUPLICATES, Duplicate
 from aletheia.brain.vectors import SCORE_DIGITS, check_length, measure_cosines, rank_duplicates
 from aletheia.errors import AletheiaError, Refused, Unavailable
@@ -35,6 +36,11 @@ WRITTEN_AT_ONCE: Final = 500
 
 READ_TIMEOUT_S: Final = 300.0
 """Bound on reading the vectors of a large project; 100,000 of 384 numbers take 6 s."""
+
+MAX_BYTES: Final = 2**30
+"""Of all vectors in memory: 550,000 of 384 numbers, with room for some more."""
+
+_ONLINE: Final = "ONLINE"
 
 _CLOSE_TIMEOUT_S: Final = 5.0
 """How long reading may take to notice that the graph is being closed."""
@@ -93,17 +99,23 @@ class State:
 
 
 class Neo4jSearch:
-    """Finds items by their vectors; see `Neo4jGraph` for the bounds."""
+    """Finds items by their vectors.
 
-    def __init__(self, server: Neo4jServer, *, exact_up_to: int, max_bytes: int) -> None:
-        self._server, self._exact_up_to = server, exact_up_to
-        self.memory = VectorsInMemory[str](max_bytes)
+    Attributes:
+        exact_up_to: items of a project up to which all are compared, whatever reading them takes.
+        memory: vectors, up to `MAX_BYTES`; the project that was searched longest ago goes first,
+            and a larger one is searched by the index alone.
+    """
+
+    def __init__(self, server: Neo4jServer) -> None:
+        self._server, self.exact_up_to = server, EXACT_UP_TO
+        self.memory = VectorsInMemory[str](MAX_BYTES)
         self._reading: asyncio.Task[None] | None = None
         self._reads_again_at, self._is_closing = 0.0, False
         self._searching = asyncio.Lock()
 
     async def close(self) -> None:
-        """Stop reading and forget all vectors."""
+        """See `BrainGraph.close`."""
         if (reading := self._reading) is not None:
             # The driver leaves a socket behind where it is cancelled while it connects.
             self._is_closing = True
@@ -113,11 +125,16 @@ class Neo4jSearch:
                 await asyncio.wait(slow)
             self._is_closing = False
         self.memory.clear()
+        await self._server.close()
 
     async def search(
         self, project_id: str, vector: NDArray[np.float32], *, threshold: float, limit: int
     ) -> list[Duplicate]:
-        """See `BrainGraph.search`."""
+        """See `BrainGraph.search`.
+
+        Raises:
+            InvalidTask: `wrong_dimensions`.
+        """
         state = await self.read_state(project_id)
         if state is None:
             return []
@@ -138,7 +155,7 @@ class Neo4jSearch:
         return [Duplicate(hit.id, hit.score, texts[hit.id]) for hit in hits if hit.id in texts]
 
     async def find_neighbours(
-        self, state: State, ids: Sequence[str], threshold: float, limit: int
+        self, state: State, ids: Sequence[str], threshold: float
     ) -> dict[str, list[Near[str]]]:
         """Find what is near to some of a project's items, by their ids."""
         is_at_hand = await self._is_at_hand(state)
@@ -149,7 +166,7 @@ class Neo4jSearch:
                 is_at_hand = await self._is_at_hand(state)
         if is_at_hand or not await self._is_index_ready():
             async with self._comparing(state) as vectors:
-                return await asyncio.to_thread(vectors.find_neighbours, ids, threshold, limit)
+                return await asyncio.to_thread(vectors.find_neighbours, ids, threshold)
         near: dict[str, list[Near[str]]] = {}
         for start in range(0, len(ids), _LINKED_BY_INDEX):
             rows = await self._server.read(
@@ -157,9 +174,9 @@ class Neo4jSearch:
                 project_id=state.project_id,
                 model=state.model,
                 ids=ids[start : start + _LINKED_BY_INDEX],
-                most=max(_MIN_CANDIDATES, _WIDENED * limit),
+                most=max(_MIN_CANDIDATES, _WIDENED * NEIGHBOURS),
                 least=threshold - _SCORE_SLACK,
-                limit=limit,
+                limit=NEIGHBOURS,
             )
             for row in rows:
                 near[row["id"]] = [
@@ -175,7 +192,7 @@ class Neo4jSearch:
 
     async def _is_at_hand(self, state: State) -> bool:
         """Check whether few enough vectors have to be read before all of a project are there."""
-        if state.items <= self._exact_up_to:
+        if state.items <= self.exact_up_to:
             return True
         vectors = self.memory.get(state.project_id)
         if vectors is None or vectors.kind != state.kind:
@@ -187,7 +204,7 @@ class Neo4jSearch:
         (newer,) = await self._server.read(
             "count_newer", project_id=state.project_id, revision=vectors.revision
         )
-        return newer["items"] <= self._exact_up_to
+        return newer["items"] <= self.exact_up_to
 
     def _read_beside(self, state: State) -> asyncio.Task[None] | None:
         """Start to read a project's vectors while the index is searched; return what reads them.
@@ -233,7 +250,7 @@ class Neo4jSearch:
             # A later caller was faster: what it brought up is not made anew.
             state = await self.read_state(state.project_id) or state
         if vectors is None or not _can_bring_up(vectors, state):
-            self.memory.forget(state.project_id)
+            self.memory.pop(state.project_id, None)
             self.memory.make_room(state.bytes)
             vectors = state.make_vectors()
         if vectors.revision < state.revision:
@@ -263,8 +280,7 @@ class Neo4jSearch:
                     rows = []
             _put(vectors, rows)
 
-        connection = await self._server.connected()
-        async with self._server.bounded(timeout_s), connection.session() as session:
+        async with self._server.connected(timeout_s) as connection, connection.session() as session:
             await session.execute_read(read)
         vectors.revision = state.revision
 
@@ -313,9 +329,8 @@ class Neo4jSearch:
         return rank_duplicates(found, threshold=threshold, limit=limit)
 
     async def _is_index_ready(self) -> bool:
-        connection = await self._server.connected()
-        async with self._server.bounded():
-            return await read_index_state(connection) == ONLINE
+        async with self._server.connected() as connection:
+            return await connection.read_index_state() == _ONLINE
 
 
 def _can_bring_up(vectors: ProjectVectors[str], state: State) -> bool:

@@ -1,12 +1,9 @@
-"""A database of a Neo4j server: connecting, statements, and what its errors mean."""
+"""A Neo4j server: connecting, asking, and what its errors mean."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any, Final, LiteralString, TypeAlias, cast
+from typing import Any, Final
 
 import neo4j
 from neo4j.exceptions import (
@@ -19,6 +16,8 @@ from neo4j.exceptions import (
     UnsupportedServerProduct,
 )
 
+from aletheia.adapters.brain.neo4j_connection import READ_ONLY, Connection, read_cypher
+from aletheia.brain.access import BRAIN
 from aletheia.errors import (
     BadAnswer,
     Misconfigured,
@@ -28,22 +27,17 @@ from aletheia.errors import (
     Unreachable,
 )
 
-BRAIN: Final = "brain"
-"""What errors call it."""
-
 ADDRESS: Final = "NEO4J_URI"
 """The setting that errors point to."""
 
 MAX_CONNECTIONS: Final = 8
 """Open at once; a further call waits for one."""
 
-READ_ONLY: Final = frozenset(
-    {
-        "Neo.ClientError.General.ForbiddenOnReadOnlyDatabase",
-        "Neo.ClientError.General.WriteOnReadOnlyAccessDatabase",
-    }
-)
-"""Codes of errors of a database that may not be written to."""
+CONNECT_TIMEOUT_S: Final = 5.0
+"""Bound on connecting."""
+
+RETRY_S: Final = 5.0
+"""For how long a call is retried after transient errors."""
 
 _SCHEMES: Final = tuple(
     f"{scheme}{security}://" for scheme in ("bolt", "neo4j") for security in ("", "+s", "+ssc")
@@ -57,40 +51,6 @@ _REFUSED: Final = 409
 the state of the server is at fault, never an item."""
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A driver that reaches its server, and the database that statements go to."""
-
-    driver: neo4j.AsyncDriver
-    database: str
-
-    async def ask(
-        self,
-        statement: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        is_reading: bool = False,
-    ) -> list[dict[str, Any]]:
-        """Run a statement in a transaction of its own, retried after a transient error."""
-        answer = await self.driver.execute_query(
-            to_literal(statement),
-            dict(parameters or {}),
-            routing_=neo4j.RoutingControl.READ if is_reading else neo4j.RoutingControl.WRITE,
-            database_=self.database,
-        )
-        # Not `Record.data`, which goes through every number of a vector.
-        return [dict(cast("Any", row).items()) for row in answer.records]
-
-    def session(self) -> neo4j.AsyncSession:
-        """Open a session, for what is not one statement in one transaction."""
-        return self.driver.session(  # pyright: ignore[reportUnknownMemberType] - takes any setting
-            database=self.database
-        )
-
-
-Prepare: TypeAlias = Callable[[Connection], Awaitable[None]]
-
-
 class Neo4jServer:
     """Connects when it is first called, and sends the statements of `cypher/`.
 
@@ -99,27 +59,14 @@ class Neo4jServer:
         username: to sign in with.
         password: of that user.
         database: its name.
-        prepare: creates what statements rely on, once connected.
         timeout_s: bound on a call, its retries included, seconds.
-        connect_timeout_s: bound on connecting, seconds.
-        retry_s: for how long a call is retried after transient errors, seconds.
     """
 
     def __init__(
-        self,
-        uri: str,
-        username: str,
-        password: str,
-        *,
-        database: str,
-        prepare: Prepare,
-        timeout_s: float,
-        connect_timeout_s: float,
-        retry_s: float,
+        self, uri: str, username: str, password: str, *, database: str, timeout_s: float
     ) -> None:
         self._uri, self._auth, self._database = uri, (username, password), database
-        self._prepare, self.timeout_s = prepare, timeout_s
-        self._connect_timeout_s, self._retry_s = connect_timeout_s, retry_s
+        self.timeout_s = timeout_s
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
 
@@ -139,7 +86,7 @@ class Neo4jServer:
                 async with self.bounded():
                     await driver.verify_connectivity()  # pyright: ignore[reportUnknownMemberType] - takes any setting
                     connection = Connection(driver, self._database)
-                    await self._prepare(connection)
+                    await connection.prepare()
             except BaseException:
                 await driver.close()
                 raise
@@ -151,25 +98,25 @@ class Neo4jServer:
         if connection is not None:
             await connection.driver.close()
 
-    async def connected(self) -> Connection:
-        """Return the connection, which is made if there is none."""
+    @asynccontextmanager
+    async def connected(self, timeout_s: float | None = None) -> AsyncGenerator[Connection]:
+        """Lend the connection, which is made if there is none; see `bounded`."""
         if self._connection is None:
             # Whoever waits for others that connect, too, waits no longer than they do.
             async with self.bounded():
                 await self.open()
         assert self._connection is not None
-        return self._connection
+        async with self.bounded(timeout_s):
+            yield self._connection
 
     async def read(self, file: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """Run a statement that reads, and return its rows."""
-        connection = await self.connected()
-        async with self.bounded():
+        async with self.connected() as connection:
             return await connection.ask(read_cypher(file), parameters, is_reading=True)
 
     async def write(self, file: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """Run a statement that writes, and return its rows."""
-        connection = await self.connected()
-        async with self.bounded():
+        async with self.connected() as connection:
             return await connection.ask(read_cypher(file), parameters)
 
     @asynccontextmanager
@@ -196,9 +143,9 @@ class Neo4jServer:
                 self._uri,
                 auth=self._auth,
                 max_connection_pool_size=MAX_CONNECTIONS,
-                connection_timeout=self._connect_timeout_s,
+                connection_timeout=CONNECT_TIMEOUT_S,
                 connection_acquisition_timeout=self.timeout_s,
-                max_transaction_retry_time=self._retry_s,
+                max_transaction_retry_time=RETRY_S,
                 notifications_min_severity="OFF",
                 warn_notification_severity="OFF",
                 telemetry_disabled=True,
@@ -221,17 +168,6 @@ class Rows(list[Any]):
         return f"<{len(self)} rows>"
 
 
-@cache
-def read_cypher(name: str) -> str:
-    """Return the statement in a file of `cypher/`."""
-    return files("aletheia.adapters.brain").joinpath("cypher", f"{name}.cypher").read_text()
-
-
-def to_literal(statement: str) -> LiteralString:
-    """Return a statement of ours as the type that the driver wants: nothing in it is given."""
-    return cast("LiteralString", statement)
-
-
 def _translate(error: Neo4jError | DriverError, database: str) -> Exception:
     """Build our own error for one of the driver's."""
     reason = f"{type(error).__name__}: {error}"[:_MAX_REASON]
@@ -251,7 +187,8 @@ def _translate(error: Neo4jError | DriverError, database: str) -> Exception:
             found = Unauthorized(BRAIN, 403, reason)
         case ClientError():
             found = Refused(BRAIN, _REFUSED, reason)
-        case ServiceUnavailable() if _was_never_there(reason):
+        case ServiceUnavailable() if "Couldn't connect" in reason or "Cannot resolve" in reason:
+            # No connection came about; the driver has one error for that and for a lost one.
             found = Unreachable(BRAIN, reason)
         case ConfigurationError():
             found = Misconfigured(ADDRESS, reason)
@@ -260,8 +197,3 @@ def _translate(error: Neo4jError | DriverError, database: str) -> Exception:
         case _:
             found = Unavailable(BRAIN, reason)
     return found
-
-
-def _was_never_there(reason: str) -> bool:
-    """Check whether no connection came about; the driver has one error for that and a lost one."""
-    return "Couldn't connect" in reason or "Cannot resolve" in reason

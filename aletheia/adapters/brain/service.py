@@ -4,8 +4,8 @@ All calls may be repeated without harm, so that all are tried again after an out
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from yarl import URL
 
 from aletheia.adapters.brain import dialect
-from aletheia.adapters.brain.dialect import Call, Refusal
+from aletheia.adapters.brain.dialect import Call
 from aletheia.adapters.http import HttpClient, Retries, is_token, read_base_url
 from aletheia.adapters.http_answers import Answer, as_text
+from aletheia.brain.access import BRAIN
 from aletheia.brain.index import check_query
 from aletheia.brain.ports import (
     DEFAULT_DUPLICATES,
@@ -37,9 +38,6 @@ from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured
 from aletheia.store.project_id import check_project_id
 
 T = TypeVar("T")
-
-BRAIN: Final = "brain"
-"""What errors call the service."""
 
 ADDRESS: Final = "BRAIN_SERVICE_BASE_URL"
 API_KEY: Final = "BRAIN_SERVICE_API_KEY"
@@ -72,17 +70,11 @@ class BrainService:
             on; a service of ours that embeds with another one refuses them. Empty for unknown.
         timeout_s: bound on one request, to the last byte of its answer, seconds.
         max_retries: further tries after the first, for timeouts, connection errors, 429 and 5xx.
-        retry_base_s: upper end of the first back-off; doubled with each try up to 60 s.
-        batch_items: bound on the items in one request.
-        batch_bytes: bound on their bytes, unless a single one is longer.
-        max_answer_bytes: longest answer that is read.
-        draw: random number in `[0, 1)`, the share of each back-off that is waited.
+        retry_base_s: see `Retries`.
 
     Raises:
         Misconfigured: the address or the key cannot be right.
     """
-
-    upkeep: None = None
 
     def __init__(
         self,
@@ -93,27 +85,18 @@ class BrainService:
         timeout_s: float = 30.0,
         max_retries: int = 3,
         retry_base_s: float = 0.5,
-        batch_items: int = BATCH_ITEMS,
-        batch_bytes: int = BATCH_BYTES,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         if not is_token(api_key):
             raise Misconfigured(API_KEY, "must be set, as printable ASCII without spaces")
         self._base_url = read_base_url(ADDRESS, base_url)
         self._key, self.model = api_key, model
-        self._batch_items, self._batch_bytes = batch_items, batch_bytes
-        self._max_answer_bytes = max_answer_bytes
-        self._retries = Retries(max_retries, retry_base_s, draw)
+        self._retries = Retries(max_retries, retry_base_s)
         self._http = HttpClient(
             BRAIN,
             address=ADDRESS,
             timeout_s=timeout_s,
             headers={"Authorization": f"Bearer {api_key}"},
         )
-
-    def __repr__(self) -> str:
-        return f"BrainService({self._base_url!r}, ***)"
 
     async def open(self) -> None:
         """Make ready to send; nothing is sent yet. Idempotent."""
@@ -145,7 +128,7 @@ class BrainService:
         created = updated = 0
         # What the service embeds itself may be of any model.
         model = self.model if any(item.vector is not None for item in items) else ""
-        for ids in self._pack(written):
+        for ids in _pack(written):
             done = await self._upsert(project_id, department, ids, written, model)
             created, updated = created + done.created, updated + done.updated
             failed |= {item.id: item.code for item in done.failed}
@@ -166,7 +149,6 @@ class BrainService:
 
         Raises:
             OtherModel: the service is ours, and embeds with another model.
-            ValueError: threshold or limit are out of range.
         """
         check_project_id(project_id)
         check_query(content, vector, threshold, limit)
@@ -178,8 +160,8 @@ class BrainService:
             limit=limit,
             model=self.model,
         )
-        hits = await self._call(call, dialect.read_duplicates)
-        return rank_duplicates(hits, threshold=threshold, limit=limit)
+        found = await self._call(call)
+        return rank_duplicates(found.duplicates, threshold=threshold, limit=limit)
 
     async def read_context(
         self,
@@ -191,9 +173,8 @@ class BrainService:
     ) -> DepartmentContext:
         """See `Brain.read_context`; the service names gaps as it can without the description."""
         check_project_id(project_id)
-        slug = department.slug
-        call = dialect.read_context_of(project_id, slug, previous, max_tokens=max_tokens)
-        return await self._call(call, lambda body: dialect.read_context(body, slug))
+        call = dialect.read_context(project_id, department.slug, previous, max_tokens=max_tokens)
+        return replace(await self._call(call), department=department.slug)
 
     async def measure_coverage(
         self,
@@ -203,21 +184,7 @@ class BrainService:
     ) -> Coverage:
         """See `Brain.measure_coverage`; the service has aspects of its own."""
         check_project_id(project_id)
-        call = dialect.measure_coverage(project_id, department.slug, items)
-        return await self._call(call, dialect.read_coverage)
-
-    def _pack(self, written: Mapping[str, bytes]) -> Iterator[list[str]]:
-        """Divide items into requests."""
-        batch: list[str] = []
-        size = 0
-        for item_id, text in written.items():
-            if batch and (len(batch) == self._batch_items or size + len(text) > self._batch_bytes):
-                yield batch
-                batch, size = [], 0
-            batch.append(item_id)
-            size += len(text)
-        if batch:
-            yield batch
+        return await self._call(dialect.measure_coverage(project_id, department.slug, items))
 
     async def _upsert(
         self,
@@ -230,7 +197,7 @@ class BrainService:
         """Send a batch, in halves where it is longer than the service takes."""
         call = dialect.upsert(project_id, department, [written[id_] for id_ in ids], model)
         try:
-            done = await self._call(call, dialect.read_upserted)
+            done = await self._call(call)
         except Refused as refused:
             if refused.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 raise
@@ -249,47 +216,55 @@ class BrainService:
             raise BadAnswer(BRAIN, f"of {len(ids)} items {counts}")
         return done
 
-    async def _call(self, call: Call, read: Callable[[bytes], T]) -> T:
-        """Send a request, trying again as long as that may help; `read` raises `ValueError`."""
+    async def _call(self, call: Call[T]) -> T:
+        """Send a request, trying again as long as that may help."""
         url = URL(self._base_url + call.path).with_query(call.query)
 
         async def send() -> T:
             answer = await self._http.exchange(
-                call.method,
+                "GET" if call.body is None else "POST",
                 url,
                 body=call.body,
                 headers=call.headers,
                 secrets=(self._key,),
-                max_bytes=self._max_answer_bytes,
+                max_bytes=MAX_ANSWER_BYTES,
             )
             if not answer.is_success:
-                raise self._to_error(answer)
+                raise _to_error(answer)
             if len(answer.body) > LARGE_ANSWER_BYTES:
-                return await asyncio.to_thread(answer.read, read)
-            return answer.read(read)
+                return await asyncio.to_thread(answer.read, call.read)
+            return answer.read(call.read)
 
         return await self._retries.send(send)
 
-    def _to_error(self, answer: Answer) -> AletheiaError:
-        """Build the error that an answer means which is no success."""
-        refusal = dialect.read_refusal(answer.body)
-        reason = (answer.excerpt(refusal.message or None), _ADVICE.get(answer.status, ""))
-        ours = _to_our_own(answer, refusal)
-        return ours or answer.to_error("; ".join(filter(None, reason)))
 
-
-def _to_our_own(answer: Answer, refusal: Refusal) -> AletheiaError | None:
-    """Build the error that a service of ours has translated into an answer."""
-    if answer.status == HTTPStatus.CONFLICT and refusal.code in (
-        ModelChanged.code,
-        OtherModel.code,
-    ):
+def _to_error(answer: Answer) -> AletheiaError:
+    """Build the error that an answer means which is no success, or that a service of ours meant."""
+    refusal = dialect.read_refusal(answer.body)
+    if answer.status == HTTPStatus.CONFLICT:
         kept, own, asked = (
             as_text(refusal.details.get(name))[:_MAX_NAME] for name in ("kept", "own", "asked")
         )
-        is_changed = refusal.code == ModelChanged.code
-        return ModelChanged(kept, asked) if is_changed else OtherModel(own, asked)
+        if refusal.code == ModelChanged.code:
+            return ModelChanged(kept, asked)
+        if refusal.code == OtherModel.code:
+            return OtherModel(own, asked)
     is_invalid = answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
     if is_invalid and refusal.code in INVALID_CODES:
         return InvalidTask(refusal.code, answer.excerpt(refusal.message))
-    return None
+    reason = (answer.excerpt(refusal.message or None), _ADVICE.get(answer.status, ""))
+    return answer.to_error("; ".join(filter(None, reason)))
+
+
+def _pack(written: Mapping[str, bytes]) -> Iterator[list[str]]:
+    """Divide items into requests."""
+    batch: list[str] = []
+    size = 0
+    for item_id, text in written.items():
+        if batch and (len(batch) == BATCH_ITEMS or size + len(text) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item_id)
+        size += len(text)
+    if batch:
+        yield batch

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
+from aletheia.brain import context
 from aletheia.brain.context import sum_up
 from aletheia.brain.graph import GraphItem
 from aletheia.brain.index import IndexedBrain
@@ -137,14 +138,14 @@ def test_a_department_is_summed_up_by_its_newest_items():
 
 
 async def test_items_that_do_not_fit_make_room_for_those_that_do(
-    graph: Overtaken, brain: IndexedBrain
+    brain: IndexedBrain, monkeypatch: pytest.MonkeyPatch
 ):
-    counted = IndexedBrain(graph, FakeEmbed(), MODEL, DIMENSIONS, count_tokens=len)
+    monkeypatch.setattr(context, "estimate_tokens", len)
     for name, size in (("old", 10), ("long", 500), ("new", 10)):
         await brain.upsert(PROJECT, LEGAL, [BrainItem(name, "x" * size, vector=FIRST_AXIS)])
-    context = await counted.read_context(PROJECT, BrainDepartment("legal", "L"), max_tokens=100)
-    assert [item.id for item in context.items] == ["new", "old"]
-    nothing = await counted.read_context(PROJECT, LEGAL, max_tokens=0)
+    found = await brain.read_context(PROJECT, BrainDepartment("legal", "L"), max_tokens=100)
+    assert [item.id for item in found.items] == ["new", "old"]
+    nothing = await brain.read_context(PROJECT, LEGAL, max_tokens=0)
     assert (nothing.items, nothing.previous, nothing.gaps) == ((), (), ())
 
 
@@ -162,12 +163,14 @@ async def test_items_without_a_text_fail_alone(brain: IndexedBrain):
     assert await brain.upsert(PROJECT, LEGAL, items) == Upserted(1, 0, codes)
 
 
-async def test_the_first_item_may_fill_all_there_is(brain: IndexedBrain, graph: Overtaken):
-    counted = IndexedBrain(graph, FakeEmbed(), MODEL, DIMENSIONS, count_tokens=len)
+async def test_the_first_item_may_fill_all_there_is(
+    brain: IndexedBrain, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(context, "estimate_tokens", len)
     await brain.upsert(PROJECT, LEGAL, [BrainItem("id", "x" * 98, vector=FIRST_AXIS)])
-    context = await counted.read_context(PROJECT, LEGAL, max_tokens=100)
-    assert [item.id for item in context.items] == ["id"]
-    assert context.gaps == ()
+    found = await brain.read_context(PROJECT, LEGAL, max_tokens=100)
+    assert [item.id for item in found.items] == ["id"]
+    assert found.gaps == ()
 
 
 async def test_an_outage_of_what_embeds_is_no_fault_of_the_items(graph: Overtaken):

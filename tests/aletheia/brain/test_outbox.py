@@ -444,16 +444,8 @@ async def test_an_evaluation_that_nobody_wants_holds_nobody_up(world: BrainWorld
     assert await world.outbox.states() == []
 
 
-class BehindHttp(IndexedBrain):
-    """Answers the four calls, and nothing else."""
-
-    @property
-    def upkeep(self) -> Any:
-        return None
-
-
 async def test_a_brain_behind_http_is_sent_no_evaluation(world: BrainWorld):
-    world.brain = BehindHttp(world.graph, world.embed, MODEL)
+    world.is_behind_http = True
     await world.outbox.intents.announce_evaluation(ask_for("v1"))
     await save_evaluation(world, "v1", 81.5)
     assert await world.deliver() == 0

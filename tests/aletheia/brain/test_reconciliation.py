@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from aletheia.brain import reconciliation
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.intents import OUTBOX
 from aletheia.brain.items import BrainItems
@@ -47,12 +47,12 @@ def make_reconciler(world: BrainWorld) -> Reconciler:
 
 def found(done: Reconciled) -> dict[Kind, list[str]]:
     assert done.before is not None
-    return {kind: list(ids) for kind, ids in done.before.ids.items() if ids}
+    return {kind: list(ids) for kind, ids in done.before.items() if ids}
 
 
 def assert_none_left(done: Reconciled, items: int) -> None:
     assert done.after is not None
-    assert (done.after.total, done.after.in_store, done.after.in_brain) == (0, items, items)
+    assert (any(done.after.values()), done.in_store) == (False, items)
 
 
 async def test_a_brain_that_knows_nothing_is_given_everything_in_its_order(world: BrainWorld):
@@ -144,7 +144,7 @@ async def test_an_item_that_the_brain_refuses_is_shown_and_tried_again_next_time
     done = await reconcile(world)
     assert [(failure.id, failure.code) for failure in done.failed] == [(odd.id, "input_too_long")]
     assert done.after is not None
-    assert list(done.after.ids[Kind.MISSING]) == [odd.id]
+    assert list(done.after[Kind.MISSING]) == [odd.id]
     assert await world.known() == [good]
     assert [dead["item"] for dead in await world.outbox.dead_items.newest()] == [odd.id]
 
@@ -180,7 +180,7 @@ async def test_a_brain_that_goes_away_leaves_what_is_repaired(world: BrainWorld)
     world.graph.calls_left, world.graph.is_away = None, False
     done = await reconcile(world)
     assert done.before is not None
-    assert done.before.total < 700
+    assert sum(map(len, done.before.values())) < 700
     assert_none_left(done, 700)
 
 
@@ -252,27 +252,21 @@ async def test_what_waits_is_delivered_after_it_and_no_pause_is_kept(world: Brai
     assert await world.outbox.states() == []
 
 
-async def test_a_brain_that_hangs_afterwards_does_not_hold_it_up(world: BrainWorld):
+async def test_a_brain_that_hangs_afterwards_does_not_hold_it_up(
+    world: BrainWorld, monkeypatch: pytest.MonkeyPatch
+):
     await world.save("first")
     world.graph.wait_s = 30
-    reconciler = Reconciler(world.access, world.outbox, find_department, deliver_for_s=0.2)
+    monkeypatch.setattr(reconciliation, "DELIVER_FOR_S", 0.2)
     async with asyncio.timeout(5):
-        await reconciler.deliver_waiting(PROJECT, world.items)
+        await make_reconciler(world).deliver_waiting(PROJECT, world.items)
     (state,) = await world.outbox.states()
     assert (state.waiting, state.failures) == (1, 1)
 
 
-class BehindHttp(IndexedBrain):
-    """Answers the four calls, and nothing else."""
-
-    @property
-    def upkeep(self) -> Any:
-        return None
-
-
 async def test_a_brain_behind_http_is_sent_everything_again(world: BrainWorld):
     ids = await world.save("first", "second")
-    world.brain = BehindHttp(world.graph, world.embed, MODEL)
+    world.is_behind_http = True
     assert not await make_reconciler(world).adopt_model(MODEL)
     for _ in range(2):
         done = await reconcile(world)
@@ -286,7 +280,8 @@ async def test_a_brain_behind_http_whose_model_has_changed_is_not_called_in_orde
 ):
     await world.save("first", "second")
     await world.deliver()
-    world.brain = BehindHttp(world.graph, world.embed, "another")
+    world.brain = IndexedBrain(world.graph, world.embed, "another")
+    world.is_behind_http = True
     with pytest.raises(ModelChanged, match="for a service, where its graph is at hand"):
         await reconcile(world)
 
@@ -309,5 +304,5 @@ async def test_evaluations_are_kept_beside_the_items(world: BrainWorld):
 
 
 async def test_a_brain_behind_http_is_given_no_evaluations(world: BrainWorld):
-    world.brain = BehindHttp(world.graph, world.embed, MODEL)
+    world.is_behind_http = True
     assert await make_reconciler(world).save_evaluations(PROJECT, [EVALUATION]) == 0

@@ -13,10 +13,9 @@ from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.brain.access import BrainAccess
-from aletheia.brain.delivery import DeliveryPace
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
-from aletheia.brain.outbox import Outbox
+from aletheia.brain.outbox import DeliveryPace, Outbox
 from aletheia.gather.models import Run
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem

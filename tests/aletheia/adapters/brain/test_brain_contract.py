@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aletheia.adapters.brain.service import BrainService
-from aletheia.brain.graph import NEIGHBOURS, BrainGraph
+from aletheia.brain.graph import NEIGHBOURS, BrainGraph, IndexedItem
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import (
     Brain,
@@ -22,7 +22,6 @@ from aletheia.brain.ports import (
     BrainItem,
     DepartmentContext,
     FailedItem,
-    IndexedItem,
     KnownItem,
     ModelChanged,
     OtherModel,
@@ -469,7 +468,7 @@ async def test_edges_lead_to_the_nearest_neighbours(indexed: IndexedBrain, graph
 async def test_edges_are_drawn_anew(indexed: IndexedBrain, graph: BrainGraph):
     items = [item_of(name, vector=vector_at(at)) for name, at in (("a", 1), ("b", 0.9), ("c", 0))]
     await indexed.upsert(PROJECT, LEGAL, items)
-    assert await graph.link(PROJECT, ["a"], threshold=0.5, limit=1) == 1
+    assert await graph.link(PROJECT, ["a"], threshold=0.5) == 1
     await indexed.upsert(PROJECT, LEGAL, [item_of("b", vector=vector_at(0, 2))])
     assert await graph.link(PROJECT, ["a"], threshold=0.5) == 0
     assert await read_neighbours(graph, PROJECT, "a") == []
@@ -526,13 +525,6 @@ async def test_an_evaluation_reaches_the_graph(graph: BrainGraph, indexed: Index
     assert refused.value.code == "invalid_project_id"
 
 
-async def test_what_is_indexed_can_be_listed_and_deleted(indexed: IndexedBrain):
-    await indexed.upsert(PROJECT, LEGAL, [item_of("a"), item_of("b"), item_of("c")])
-    assert [item.id for item in await indexed.list_items(PROJECT, after="a", limit=1)] == ["b"]
-    assert await indexed.delete(PROJECT, ["a", "c", "unknown"]) == 2
-    assert [item.id for item in await indexed.list_items(PROJECT)] == ["b"]
-
-
 # Another embedding model
 
 
@@ -559,12 +551,6 @@ async def test_behind_http_another_model_is_refused_until_its_graph_has_adopted_
         assert await find_ids(client, FIRST_AXIS, -1.0) == []
         assert await client.upsert(PROJECT, LEGAL, [item_of("a")]) == Upserted(0, 1)
         assert await find_ids(client, FIRST_AXIS, -1.0) == ["a"]
-
-
-async def test_only_a_graph_that_is_at_hand_has_an_upkeep(indexed: IndexedBrain):
-    assert indexed.upkeep is indexed
-    async with reached(indexed, is_over_http=True) as client:
-        assert client.upkeep is None
 
 
 async def test_vectors_of_another_model_never_get_through_to_a_service(

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from aletheia.adapters.brain import embedded, embedded_statements
 from aletheia.adapters.brain.embedded import FILE, EmbeddedGraph
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.vectors import measure_cosines
@@ -76,21 +77,24 @@ async def test_another_model_is_noticed_by_all_processes(graphs: list[EmbeddedGr
     assert await find_ids(brain_over(graphs[0], "another")) == {"b"}
 
 
-async def test_many_deletions_leave_nothing_behind(graphs: list[EmbeddedGraph], tmp_path: Path):
-    forgetful = EmbeddedGraph(tmp_path, max_gone=3)
-    await forgetful.open()
-    here, there = brain_over(forgetful), brain_over(graphs[0])
+async def test_many_deletions_leave_nothing_behind(
+    graphs: list[EmbeddedGraph], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(embedded_statements, "MAX_GONE", 3)
+    here, there = map(brain_over, graphs)
     items = [item_of(f"i{n}") for n in range(10)]
     await here.upsert(PROJECT, LEGAL, items)
     for n in range(9):
         assert await find_ids(there) == {f"i{m}" for m in range(n, 10)}
         await here.graph.delete(PROJECT, [f"i{n}"])
     assert await find_ids(there) == {"i9"}
-    await forgetful.close()
 
 
-async def test_the_longest_unused_project_gives_its_memory_back(tmp_path: Path):
-    small = EmbeddedGraph(tmp_path, max_bytes=1)
+async def test_the_longest_unused_project_gives_its_memory_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(embedded, "MAX_BYTES", 1)
+    small = EmbeddedGraph(tmp_path)
     await small.open()
     brain = brain_over(small)
     for project in ("one", "two", "three"):

@@ -4,17 +4,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import neo4j
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aletheia.adapters.brain import neo4j_server
 from aletheia.adapters.brain.neo4j import Neo4jGraph
-from aletheia.adapters.brain.neo4j_search import Neo4jSearch
-from aletheia.adapters.brain.neo4j_server import read_cypher
-from aletheia.brain.graph import GraphItem
+from aletheia.adapters.brain.neo4j_connection import read_cypher
+from aletheia.adapters.brain.neo4j_search import MAX_BYTES
+from aletheia.brain.graph import EXACT_UP_TO, GraphItem
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import BrainDepartment
 from aletheia.errors import InvalidTask, Misconfigured, Unauthorized, Unavailable, Unreachable
@@ -45,9 +46,30 @@ def items_of(prefix: str, n: int, *, first: int = 0) -> list[GraphItem]:
     ]
 
 
-def connect(address: Neo4jAddress, **settings: Any) -> Neo4jGraph:
-    given: dict[str, Any] = {"retry_s": 2.0, "connect_timeout_s": 2.0} | settings
-    return Neo4jGraph(address.uri, address.username, address.password, **given)
+G = TypeVar("G", bound=Neo4jGraph)
+
+BOUNDS = (EXACT_UP_TO, MAX_BYTES)
+LARGE = (10, MAX_BYTES)
+"""Bounds that have most projects be large."""
+
+
+def connect(
+    address: Neo4jAddress,
+    kind: type[G] = Neo4jGraph,
+    *,
+    bounds: tuple[int, int] = BOUNDS,
+    **settings: Any,
+) -> G:
+    """Connect, with `bounds` on what is compared in full, and on the bytes in memory."""
+    graph = kind(address.uri, address.username, address.password, **settings)
+    graph.exact_up_to, graph.memory.max_bytes = bounds
+    return graph
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neo4j_server, "RETRY_S", 2.0)
+    monkeypatch.setattr(neo4j_server, "CONNECT_TIMEOUT_S", 2.0)
 
 
 @pytest.fixture
@@ -254,11 +276,14 @@ async def test_a_server_without_room_on_its_disk_loses_nothing_it_has_taken(
 # At the same time
 
 
-async def test_processes_that_begin_at_once_all_find_what_they_need(neo4j_address: Neo4jAddress):
+async def test_processes_that_begin_at_once_all_find_what_they_need(
+    neo4j_address: Neo4jAddress, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(neo4j_server, "RETRY_S", 15.0)
     for name in [row["name"] for row in (await run(neo4j_address, SHOW_CONSTRAINTS)).records]:
         await run(neo4j_address, f"DROP CONSTRAINT {name}")
     await run(neo4j_address, "DROP INDEX aletheia_item_revision IF EXISTS")
-    graphs = [connect(neo4j_address, retry_s=15.0) for _ in range(8)]
+    graphs = [connect(neo4j_address) for _ in range(8)]
     await asyncio.gather(*(graph.open() for graph in graphs))
     await asyncio.gather(*(graph.set_model(MODEL, DIMENSIONS) for graph in graphs))
     items = items_of("i", 3)
@@ -291,11 +316,11 @@ async def test_edges_drawn_at_once_between_the_same_items_are_all_drawn(
     ids = [item.id for item in items]
     await graph.upsert(PROJECT, LEGAL, items)
     calls = [
-        writer.link(PROJECT, order, threshold=-1.0, limit=5)
+        writer.link(PROJECT, order, threshold=-1.0)
         for writer in (graph, other)
         for order in (ids, ids[::-1], ids[20:] + ids[:20])
     ]
-    assert await asyncio.gather(*calls) == [200] * 6
+    assert await asyncio.gather(*calls) == [400] * 6
 
 
 # Searching
@@ -313,7 +338,7 @@ async def test_what_another_process_has_written_or_deleted_counts_at_once(
     assert await find_ids(other, items[0].vector, 0.999999) == []
 
 
-class Late(Neo4jSearch):
+class Late(Neo4jGraph):
     """Lets others go first between its first look at a project and its search.
 
     Attributes:
@@ -322,9 +347,8 @@ class Late(Neo4jSearch):
         read: how many vectors it has read.
     """
 
-    def __init__(self, graph: Neo4jGraph, **settings: Any) -> None:
-        bounds: dict[str, Any] = {"exact_up_to": 20_000, "max_bytes": 2**30} | settings
-        super().__init__(cast("Any", graph)._server, **bounds)
+    def __init__(self, uri: str, username: str, password: str) -> None:
+        super().__init__(uri, username, password)
         self.has_looked, self.goes_on = asyncio.Event(), asyncio.Event()
         self.read = 0
 
@@ -336,26 +360,25 @@ class Late(Neo4jSearch):
         return state
 
     async def _read_vectors(self, vectors: Any, state: Any, timeout_s: float) -> None:
-        before = len(vectors)
+        before = len(vectors._rows)
         await super()._read_vectors(vectors, state, timeout_s)
-        self.read += len(vectors) - before
+        self.read += len(vectors._rows) - before
 
 
 async def test_whoever_is_overtaken_while_it_looks_reads_nothing_again(
     graph: Neo4jGraph, neo4j_address: Neo4jAddress
 ):
     items = items_of("i", 30)
-    late = connect(neo4j_address)
-    late.vectors = looking = Late(late)
+    late = connect(neo4j_address, Late)
     await graph.upsert(PROJECT, LEGAL, items[:20])
     overtaken = asyncio.create_task(find_ids(late, items[5].vector, 0.999999))
-    await looking.has_looked.wait()
+    await late.has_looked.wait()
     await graph.upsert(PROJECT, LEGAL, items[20:])
     assert await find_ids(late, items[25].vector, 0.999999) == ["i25"]
-    looking.goes_on.set()
+    late.goes_on.set()
     assert await overtaken == ["i5"]
     assert await find_ids(late, items[25].vector, 0.999999) == ["i25"]
-    assert looking.read == 30
+    assert late.read == 30
     await late.close()
 
 
@@ -365,7 +388,7 @@ async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
     items = items_of("i", 1500)
     await graph.upsert("project-2", LEGAL, items_of("x", 1500))
     await graph.upsert(PROJECT, LEGAL, items)
-    by_index = connect(neo4j_address, exact_up_to=0, max_bytes=0)
+    by_index = connect(neo4j_address, bounds=(0, 0))
     for at, threshold in ((0, 0.5), (7, 0.8), (90, -1.0)):
         vector = items[at].vector
         expected = await graph.search(PROJECT, vector, threshold=threshold, limit=10)
@@ -386,7 +409,7 @@ async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
 
 def holds(graph: Neo4jGraph, project_id: str = PROJECT) -> bool:
     """Whether a project's vectors are in memory."""
-    return project_id in graph.vectors.memory
+    return project_id in graph.memory
 
 
 async def until_held(graph: Neo4jGraph) -> None:
@@ -400,7 +423,7 @@ async def test_a_large_project_is_compared_in_full_once_its_vectors_are_in_memor
 ):
     items = items_of("i", 60)
     await graph.upsert(PROJECT, LEGAL, items[:40])
-    large = connect(neo4j_address, exact_up_to=10)
+    large = connect(neo4j_address, bounds=LARGE)
     assert await find_ids(large, items[7].vector, 0.999999) == ["i7"]
     await until_held(large)
     expected = await graph.search(PROJECT, items[3].vector, threshold=-1.0, limit=40)
@@ -420,7 +443,7 @@ async def test_many_writes_to_a_large_project_are_read_beside_the_search(
 ):
     items = items_of("i", 120)
     await graph.upsert(PROJECT, LEGAL, items[:40])
-    large = connect(neo4j_address, exact_up_to=10)
+    large = connect(neo4j_address, bounds=LARGE)
     await find_ids(large, items[7].vector, 0.999999)
     await until_held(large)
     for item in items[40:]:
@@ -437,7 +460,7 @@ async def test_a_graph_that_is_closed_while_it_reads_vectors_stops_reading(
     graph: Neo4jGraph, neo4j_address: Neo4jAddress
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("i", 2000))
-    large = connect(neo4j_address, exact_up_to=10)
+    large = connect(neo4j_address, bounds=LARGE)
     assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
     await large.close()
     assert not holds(large)
@@ -453,20 +476,14 @@ class Counting(Late):
         readings: how often.
     """
 
-    def __init__(self, graph: Neo4jGraph, **settings: Any) -> None:
-        super().__init__(graph, **settings)
+    def __init__(self, uri: str, username: str, password: str) -> None:
+        super().__init__(uri, username, password)
         self.has_looked.set()
         self.readings = 0
 
     async def _read_vectors(self, vectors: Any, state: Any, timeout_s: float) -> None:
         self.readings += 1
         await super()._read_vectors(vectors, state, timeout_s)
-
-
-def count(address: Neo4jAddress, **settings: Any) -> tuple[Neo4jGraph, Counting]:
-    graph = Neo4jGraph(address.uri, address.username, address.password)
-    graph.vectors = counting = Counting(graph, **settings)
-    return graph, counting
 
 
 async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_and_over(
@@ -476,13 +493,13 @@ async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_a
     for project in projects:
         await graph.upsert(project, LEGAL, items_of("i", 400))
     one_bytes = measure_bytes(400, DIMENSIONS)
-    narrow, counting = count(neo4j_address, exact_up_to=10, max_bytes=one_bytes)
+    narrow = connect(neo4j_address, Counting, bounds=(10, one_bytes))
     for _ in range(10):
         for project in projects:
             found = await narrow.search(project, unit_of("i7"), threshold=0.999999, limit=5)
             assert [hit.id for hit in found] == ["i7"]
             assert sum(holds(narrow, project_id) for project_id in projects) <= 1
-    assert 1 <= counting.readings < 15
+    assert 1 <= narrow.readings < 15
     await narrow.close()
 
 
@@ -490,11 +507,11 @@ async def test_deleting_what_is_not_there_has_nothing_read_anew(
     graph: Neo4jGraph, neo4j_address: Neo4jAddress
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("i", 20))
-    other, counting = count(neo4j_address)
+    other = connect(neo4j_address, Counting)
     for _ in range(3):
         assert await find_ids(other, unit_of("i7"), 0.999999) == ["i7"]
         assert await graph.delete(PROJECT, ["nobody"]) == 0
-    assert counting.readings == 1
+    assert other.readings == 1
     await other.close()
 
 
@@ -503,16 +520,16 @@ async def test_many_items_of_a_large_project_are_linked_from_memory_and_few_by_t
 ):
     items = items_of("i", 300)
     await graph.upsert(PROJECT, LEGAL, items)
-    large, _ = count(neo4j_address, exact_up_to=10)
-    assert await large.link(PROJECT, ["i1", "i2"], threshold=-1.0, limit=5) == 10
+    large = connect(neo4j_address, Counting, bounds=LARGE)
+    assert await large.link(PROJECT, ["i1", "i2"], threshold=-1.0) == 20
     assert not holds(large)
     ids = [item.id for item in items]
-    assert await large.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
+    assert await large.link(PROJECT, ids, threshold=-1.0) == 3000
     assert holds(large)
     drawn = [await read_neighbours(graph, PROJECT, item_id) for item_id in ids[:20]]
-    narrow, counting = count(neo4j_address, exact_up_to=10, max_bytes=0)
-    assert await narrow.link(PROJECT, ids, threshold=-1.0, limit=5) == 1500
-    assert counting.readings == 0
+    narrow = connect(neo4j_address, Counting, bounds=(10, 0))
+    assert await narrow.link(PROJECT, ids, threshold=-1.0) == 3000
+    assert narrow.readings == 0
     for one, expected in zip(ids[:20], drawn, strict=True):
         again = await read_neighbours(graph, PROJECT, one)
         assert [near.score for near in again] == pytest.approx(
@@ -544,11 +561,11 @@ async def test_all_are_compared_while_the_index_is_not_ready(
 ):
     items = items_of("i", 50)
     await graph.upsert(PROJECT, LEGAL, items)
-    by_index = connect(neo4j_address, exact_up_to=0)
+    by_index = connect(neo4j_address, bounds=(0, MAX_BYTES))
     await by_index.open()
     await run(neo4j_address, read_cypher("drop_index"))
     assert await find_ids(by_index, items[3].vector, 0.999999) == ["i3"]
-    assert await by_index.link(PROJECT, ["i3"], threshold=-1.0, limit=4) == 4
+    assert await by_index.link(PROJECT, ["i3"], threshold=-1.0) == 10
     await by_index.close()
 
 

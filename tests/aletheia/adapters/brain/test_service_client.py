@@ -10,6 +10,7 @@ import orjson
 import pytest
 from yarl import URL
 
+from aletheia.adapters.brain import service as service_client
 from aletheia.adapters.brain.service import BrainService
 from aletheia.adapters.http import HttpClient
 from aletheia.brain.ports import (
@@ -54,7 +55,9 @@ async def service() -> AsyncGenerator[FakeBrainService]:
 
 
 @pytest.fixture
-async def connect(service: FakeBrainService) -> AsyncGenerator[Connect]:
+async def connect(
+    service: FakeBrainService, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Connect]:
     async with AsyncExitStack() as closing:
 
         async def make(base_url: str | None = None, **options: Any) -> BrainService:
@@ -64,6 +67,8 @@ async def connect(service: FakeBrainService) -> AsyncGenerator[Connect]:
                 "retry_base_s": 0,
                 "max_retries": 2,
             }
+            for bound in {"batch_items", "batch_bytes", "max_answer_bytes"} & set(options):
+                monkeypatch.setattr(service_client, bound.upper(), options.pop(bound))
             client = BrainService(base_url or service.url, **{**defaults, **options})
             await client.open()
             closing.push_async_callback(client.close)
@@ -119,10 +124,10 @@ async def test_a_service_of_somebody_else_is_understood(brain: BrainService):
     ]
     assert await brain.read_context(PROJECT, LEGAL, ["sales", "hr"], max_tokens=9) == (
         DepartmentContext(
-            "legal",
             (known[0], known[1]),
             (EarlierDepartment("sales", "On sales.", (known[2],)),),
             ("disputes",),
+            department="legal",
         )
     )
     aspect = AspectCoverage("contracts", 0.5, ("far", "near"))
@@ -385,7 +390,7 @@ async def test_hits_are_put_in_order_and_cut_to_what_was_asked_for(
         (
             look,
             {"items": [{"id": 7, "content": "x", "summary": None}], "previous": None},
-            DepartmentContext("legal", (KnownItem("7", "x"),), (), ()),
+            DepartmentContext((KnownItem("7", "x"),), department="legal"),
         ),
         (
             measure,
