@@ -11,8 +11,8 @@ from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
 from deployments.runs import explain_end, wait_for_run
-from tasks.clients.evaluations import get_evaluations
-from tasks.evaluation_requests import ask_for_evaluation, start_evaluation
+from tasks.clients.brain import get_evaluations
+from tasks.evaluation import ask_for_evaluation, start_evaluation
 from tasks.session import open_session
 
 

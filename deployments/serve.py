@@ -24,9 +24,11 @@ from aletheia.service.brain import BrainSource, make_brain_router
 from aletheia.service.guarding import guarded_by
 from aletheia.service.health import Ping
 from aletheia.settings import LogSettings
+from blocks import BrainCredentials
 from deployments import ROOT
 from deployments.generated import write_or_check
-from tasks.clients.brain import get_brain_key, get_indexed_brain
+from tasks.clients.blocks import load_block
+from tasks.clients.brain import get_indexed_brain
 from tasks.session import open_session
 
 log = logging.getLogger("aletheia.service")
@@ -54,7 +56,8 @@ def serve(host: str, port: int) -> None:
 
 async def _serve(host: str, port: int) -> None:
     async with open_session():
-        app = build_app(await get_indexed_brain(draws_edges=False), await get_brain_key())
+        key = (await load_block(BrainCredentials)).api_key
+        app = build_app(await get_indexed_brain(draws_edges=False), key)
         config = uvicorn.Config(
             app,
             host=host,

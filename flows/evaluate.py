@@ -10,7 +10,7 @@ from tasks.evaluation import (
     open_evaluation,
     show_evaluation,
 )
-from tasks.retrying import RETRIES
+from tasks.runs import RETRIES
 
 
 @flow(name="evaluate_department", timeout_seconds=600, retries=RETRIES, persist_result=False)

@@ -22,7 +22,7 @@ from tasks.gather import (
 )
 from tasks.gather_closing import close_cancelled
 from tasks.gather_opening import open_run
-from tasks.retrying import RETRIES
+from tasks.runs import RETRIES
 
 
 @flow(

@@ -2,11 +2,12 @@
 
 from prefect import flow
 
-from tasks.dead_events import ReplayedEvents, replay_dead_events
+from aletheia.events.dead_events import Replayed
+from tasks.dead_events import replay_dead_events
 
 
 @flow(name="replay_events", timeout_seconds=600, persist_result=False)
-async def replay_events(ids: list[str] | None = None) -> ReplayedEvents:
+async def replay_events(ids: list[str] | None = None) -> Replayed:
     """Send dead events once more, each to the receiver that did not get it: some, or all.
 
     One that cannot be sent stays a dead event, and the run fails. `aletheia webhooks` lists them.

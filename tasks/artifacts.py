@@ -1,53 +1,101 @@
-"""Artifacts of runs: progress bars, and the tables of a shift."""
+"""Artifacts on the pages of runs: texts, tables and progress bars."""
 
+import asyncio
+import contextlib
 import json
+import re
 import time
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from prefect.artifacts import (
-    acreate_progress_artifact,
-    acreate_table_artifact,
-    aupdate_progress_artifact,
-)
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
+from prefect.logging import get_logger
+from prefect.runtime import flow_run
 
 from aletheia.analysis.model_manager import PullProgress
-from aletheia.intake.dead_letters import DeadLetter
-from aletheia.intake.models import ShiftReport
-from aletheia.status import IntakeStatus
 
 DOWNLOAD_EVERY_S: Final = 1.0
 """Between two updates of the progress bar of a download, seconds; the end is always shown."""
 
+PROGRESS_EVERY_S: Final = 2.0
+"""Between two updates of a run's progress bar, seconds; one costs about as much as an iteration."""
+
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
+
+log = get_logger(__name__)
+
+
+def escape(text: str) -> str:
+    """Escape a text so that markdown shows it as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+async def save_markdown(
+    key: str, markdown: str, description: str, run_id: str | None = None
+) -> None:
+    """Save a text as an artifact of this run, or of the one that is named."""
+    await _save("markdown", key, markdown, description, run_id)
+
+
+async def save_table(
+    key: str, rows: Sequence[Mapping[str, Any]], description: str, run_id: str | None = None
+) -> None:
+    """Save a table as an artifact of this run, or of the one that is named."""
+    await _save("table", key, json.dumps(rows), description, run_id)
+
+
+async def _save(kind: str, key: str, data: str, description: str, run_id: str | None) -> None:
+    run = UUID(run_id or str(flow_run.id))
+    artifact = ArtifactCreate(
+        type=kind, key=key, data=data, description=description, flow_run_id=run
+    )
+    async with get_client() as client:
+        await client.create_artifact(artifact)
+
 
 class Progress:
-    """A progress bar on the page of the run."""
+    """A progress bar on the page of the run, which is there once it was shown."""
 
-    def __init__(self, artifact: UUID, what: str) -> None:
-        self._artifact, self._what = artifact, what
-        self._shown = (0.0, what)
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._artifact: UUID | None = None
+        self._shown = (0.0, "")
 
-    @classmethod
-    async def begin(cls, what: str) -> "Progress":
-        """Create an empty bar on the page of the run."""
-        return cls(await acreate_progress_artifact(progress=0, description=what), what)
+    async def show(self, share: float, obstacle: str = "") -> None:
+        """Set the bar to a share, 0 to 100, and say what is in the way."""
+        shown = (round(share, 1), f"{self._what}; {obstacle}" if obstacle else self._what)
+        if self._artifact is None:
+            self._artifact = await acreate_progress_artifact(shown[0], description=shown[1])
+        elif shown != self._shown:
+            await aupdate_progress_artifact(self._artifact, *shown)
+        self._shown = shown
 
-    async def move(self, done: int, total: int, obstacle: str = "") -> None:
-        """Set the bar to so many of so many, and say what is in the way."""
-        share = 100.0 * min(done, total) / total if total else 0.0
-        await self._show(share, f"{self._what}; {obstacle}" if obstacle else self._what)
 
-    async def finish(self) -> None:
-        """Fill the bar."""
-        await self._show(100.0, self._what)
+@contextlib.asynccontextmanager
+async def moving_bar(bar: Progress, read: Callable[[], tuple[float, str]]) -> AsyncGenerator[None]:
+    """Show what is read, see `Progress.show`, until the block ends, which it never fails."""
 
-    async def _show(self, share: float, text: str) -> None:
-        if (share, text) != self._shown:
-            self._shown = (share, text)
-            await aupdate_progress_artifact(self._artifact, share, text)
+    async def show() -> None:
+        try:
+            await bar.show(*read())
+        except Exception as error:  # noqa: BLE001 - the work goes on without Prefect's server
+            log.debug("the progress bar could not be moved: %s", error)
+
+    async def keep_showing() -> None:
+        while True:
+            await show()
+            await asyncio.sleep(PROGRESS_EVERY_S)
+
+    moving = asyncio.create_task(keep_showing())
+    try:
+        yield
+    finally:
+        moving.cancel()
+        await asyncio.gather(moving, return_exceptions=True)
+    await show()
 
 
 async def show_downloads(steps: AsyncIterable[PullProgress]) -> None:
@@ -57,113 +105,12 @@ async def show_downloads(steps: AsyncIterable[PullProgress]) -> None:
     async for step in steps:
         if bar is None or step.model != model:
             if bar is not None:
-                await bar.finish()
+                await bar.show(100)
             model, shown_at = step.model, 0.0
-            bar = await Progress.begin(f"download of {model}")
+            bar = Progress(f"download of {model}")
         if time.monotonic() - shown_at >= DOWNLOAD_EVERY_S:
             shown_at = time.monotonic()
-            await bar.move(step.completed_bytes, step.total_bytes)
+            done, total = step.completed_bytes, step.total_bytes
+            await bar.show(100 * min(done, total) / total if total else 0)
     if bar is not None:
-        await bar.finish()
-
-
-async def save_markdown(run_id: str, key: str, markdown: str, description: str) -> None:
-    """Save a text as an artifact of a run, from any process."""
-    await _save(run_id, "markdown", key, markdown, description)
-
-
-async def save_table(
-    run_id: str, key: str, rows: Sequence[Mapping[str, Any]], description: str
-) -> None:
-    """Save a table as an artifact of a run, from any process."""
-    await _save(run_id, "table", key, json.dumps(rows), description)
-
-
-async def _save(run_id: str, kind: str, key: str, data: str, description: str) -> None:
-    artifact = ArtifactCreate(
-        type=kind, key=key, data=data, description=description, flow_run_id=UUID(run_id)
-    )
-    async with get_client() as client:
-        await client.create_artifact(artifact)
-
-
-async def show_intake_status(overview: IntakeStatus) -> None:
-    """Save a table of the state of the ledger."""
-    rows = [
-        {"what": f"rows {state}", "count": count}
-        for state, count in sorted(overview.states.items())
-    ]
-    rows += [
-        {"what": "leases held", "count": overview.held},
-        {"what": "leases run out", "count": overview.expired},
-        {"what": "pending tasks that hide others", "count": overview.blocked_head},
-    ]
-    rows += [
-        {"what": f"dead letters {code}", "count": count}
-        for code, count in sorted(overview.dead.items())
-    ]
-    state = "**paused**" if overview.is_paused else "open"
-    description = "\n\n".join([f"Intake is {state}.", *overview.warnings()])
-    await acreate_table_artifact(table=rows, key="intake-status", description=description)
-
-
-async def show_dead_letters(dead_letters: Sequence[DeadLetter], total: int) -> None:
-    """Save a table of dead letters."""
-    await acreate_table_artifact(
-        table=[dead_letter.as_row() for dead_letter in dead_letters],
-        key="dead-letters",
-        description=f"{total:,} dead letters, the newest first. `aletheia replay` replays them.",
-    )
-
-
-async def show_shift_report(report: ShiftReport) -> None:
-    """Save a table of what a shift did."""
-    tally = report.tally
-    rows = [
-        {"what": f"{task_type}: {outcome}", "tasks": count, "why": ""}
-        for task_type, outcomes in sorted(tally.by_type.items())
-        for outcome, count in sorted(outcomes.items())
-    ]
-    rows += [
-        {"what": "failed", "tasks": count, "why": code}
-        for code, count in sorted(tally.by_error.items())
-    ]
-    reasons = {
-        "taken_over": "left by an earlier shift",
-        "resent": "listed as pending again after their report",
-        "waiting": "a provider or model is down",
-        "deferred_reports": "the upstream did not take the report; sent again later",
-        "conflicts": "settled elsewhere",
-        "dead": "the upstream refuses the claim or the report",
-        "refused_replays": "dead letters that stay; the ledger says why",
-        "superseded": "the upstream changed the task meanwhile",
-        "rejected": "entries that have no usable id, or cannot be worked on",
-        "lost_leases": "somebody else took over",
-        "blocked_head": "pending tasks that must wait",
-        "fallbacks": "made by another provider, as the first was down",
-        "cached": "made before, for no tokens",
-    }
-    rows += [
-        {"what": name, "tasks": count, "why": why}
-        for name, why in reasons.items()
-        if (count := getattr(tally, name))
-    ]
-    rows += [
-        {"what": f"made by {name}", "tasks": count, "why": ""}
-        for name, count in sorted(tally.by_model.items())
-    ]
-    rows += [
-        {"what": f"deferred: {group}", "tasks": 0, "why": reason}
-        for group, reason in sorted(tally.deferred.items())
-    ]
-    done = tally.succeeded + tally.failed
-    pace = done / report.seconds if report.seconds else 0.0
-    await acreate_table_artifact(
-        table=rows or [{"what": "nothing was pending", "tasks": 0, "why": ""}],
-        key="shift-report",
-        description=(
-            f"**{done} tasks** in {report.seconds:.1f} s ({pace:.0f} a second), "
-            f"{tally.tokens:,} tokens, {tally.pages} pages in {report.ticks} ticks. "
-            f"Ended: {report.ended.replace('_', ' ')}."
-        ),
-    )
+        await bar.show(100)

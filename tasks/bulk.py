@@ -4,11 +4,10 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from prefect import get_run_logger, task
-from prefect.artifacts import acreate_table_artifact
 
 from aletheia.intake.bulk.lane import BulkLane, BulkReport
-from tasks import cancelling
-from tasks.clients.bulk import build_bulk_lane, find_wrong_mode
+from tasks import artifacts, cancelling
+from tasks.clients.intake import build_bulk_lane, find_wrong_mode
 from tasks.intake import rest
 from tasks.policies import STEP
 from tasks.session import current_session, open_session
@@ -73,11 +72,9 @@ async def close_bulk_lane() -> BulkReport:
         "tasks handed to the shifts": report.handed_back,
         "tokens": report.tally.tokens,
     }
-    await acreate_table_artifact(
-        key="bulk-report",
-        table=[{"what": what, "count": count} for what, count in counts.items()],
-        description=f"Ended: {report.ended.replace('_', ' ')}. {report.why}".strip(),
-    )
+    rows = [{"what": what, "count": count} for what, count in counts.items()]
+    description = f"Ended: {report.ended.replace('_', ' ')}. {report.why}".strip()
+    await artifacts.save_table("bulk-report", rows, description)
     if (trouble := await lane.find_trouble()) is not None:
         raise trouble
     return report

@@ -1,10 +1,10 @@
 """The steps of a calibration, as Prefect shows them."""
 
 from prefect import get_run_logger, task
-from prefect.artifacts import acreate_markdown_artifact
 
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration, calibrate
+from tasks.artifacts import save_markdown
 from tasks.clients.content import get_calibrations
 from tasks.clients.embedding import get_item_embedder, get_item_embedding
 from tasks.policies import STEP
@@ -51,11 +51,8 @@ async def save_calibration(calibration: Calibration) -> None:
 @task(name="show_calibration", task_run_name="show", **STEP)
 async def show_calibration(calibration: Calibration) -> None:
     """Save a page with the scale and its accuracy as an artifact of the run."""
-    await acreate_markdown_artifact(
-        key="calibration",
-        markdown=describe(calibration),
-        description=f"The scale of similarity of {calibration.model}.",
-    )
+    description = f"The scale of similarity of {calibration.model}."
+    await save_markdown("calibration", describe(calibration), description)
 
 
 def describe(calibration: Calibration) -> str:

@@ -1,33 +1,45 @@
-"""The steps of an evaluation, as Prefect shows them (SPEC §4, Evaluation)."""
+"""Requests for evaluations, and the steps of their runs (SPEC §4, Evaluation)."""
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
+from uuid import UUID
 
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
+from aletheia.errors import AletheiaError
 from aletheia.items.content import oldest_first
+from aletheia.items.departments import Department
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.noted_failures import NotedFailures
 from aletheia.quality.evaluation import Evaluation, evaluate_items
 from aletheia.quality.evaluation_report import EvaluationReport
-from aletheia.quality.evaluation_store import EvaluationOrder
-from aletheia.quality.scores import QualityItem
+from aletheia.quality.evaluation_store import (
+    EvaluationOrder,
+    EvaluationRequest,
+    EvaluationStore,
+    Requested,
+)
+from aletheia.quality.remarks import Suggestion
+from aletheia.quality.scores import PARTS, WEIGHTS, QualityItem
 from aletheia.store.project_id import check_project_id
-from tasks import cancelling, evaluation_artifacts
-from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
+from tasks import cancelling
+from tasks.artifacts import escape, save_markdown
+from tasks.clients.brain import feeding_brain, get_evaluations
 from tasks.clients.chat import get_chat, get_default_model
-from tasks.clients.content import get_content
-from tasks.clients.evaluations import get_evaluations
+from tasks.clients.content import get_content, get_departments
 from tasks.clients.store import get_store
-from tasks.evaluation_requests import ask_for_evaluation
 from tasks.policies import STEP
-from tasks.retrying import is_worth_waiting, plan_retry
-from tasks.runs import read_run
+from tasks.runs import is_worth_waiting, plan_retry, read_run, start_run
 from tasks.session import open_session
+
+DEPLOYMENT: Final = "evaluate_department/evaluate_department"
+
+MAX_IDS: Final = 5
+"""Item ids beside a finding."""
 
 _KEY_BEGINS: Final = "eval:"
 
@@ -98,8 +110,7 @@ async def evaluate_request(project_id: str, key: str) -> EvaluationReport:
 async def deliver_to_brain(project_id: str) -> None:
     """Deliver evaluations to the Brain, if it answers soon; otherwise the sweep does it."""
     try:
-        access, items = await get_brain_access(), await get_brain_items(project_id)
-        async with (await get_outbox()).feeding(project_id, access, items):
+        async with feeding_brain(project_id):
             pass
     except Exception as error:  # noqa: BLE001 - the result is saved, whatever it was
         get_run_logger().warning("the sweep will deliver the evaluation to the Brain: %s", error)
@@ -107,8 +118,101 @@ async def deliver_to_brain(project_id: str) -> None:
 
 @task(name="show_evaluation", task_run_name="show", **STEP)
 async def show_evaluation(report: EvaluationReport) -> None:
-    """Save a page with the result as an artifact of the run."""
-    await evaluation_artifacts.save_evaluation_page(report)
+    """Save a page with the score, its parts, findings and suggestions."""
+    description = f"Evaluation of {escape(report.department_name)}: {report.score:.1f}"
+    await save_markdown("evaluation", describe(report), description)
+
+
+async def ask_for_evaluation(
+    store: EvaluationStore,
+    project_id: str,
+    department_number: int | None,
+    user_id: str,
+    *,
+    department: str | None,
+    is_auto: bool,
+    is_forced: bool,
+    run_id: str | None = None,
+) -> Requested:
+    """Request that a department is evaluated with the items it has now.
+
+    `department_number`, `department`: which one; see `DepartmentList.choose`.
+
+    Raises:
+        InvalidTask: `unknown_department`, `ambiguous_department`.
+        AletheiaError: the departments or the items cannot be read.
+    """
+    listed = await (await get_departments()).list_departments()
+    chosen = listed.choose(department_number, department)
+    item_ids = await (await get_content(project_id)).list_department(chosen.slug)
+    return await store.request(
+        chosen, item_ids, user_id=user_id, is_auto=is_auto, is_forced=is_forced, run_id=run_id
+    )
+
+
+async def ensure_evaluation(
+    store: EvaluationStore, department: Department, item_ids: Sequence[str], user_id: str
+) -> str:
+    """Ensure that a department is evaluated with these items; return the key of the request.
+
+    If the run of the request ended without a result, a new request is made.
+    """
+    asked = await store.request(department, item_ids, user_id=user_id, is_auto=True)
+    if asked.stored is None and await _has_failed(store, asked.request):
+        asked = await store.request(
+            department, item_ids, user_id=user_id, is_auto=True, is_forced=True
+        )
+    await start_waiting(store)
+    return asked.request.key
+
+
+async def start_waiting(store: EvaluationStore) -> None:
+    """Start the requests of a project without a run; after one that fails, the others wait."""
+    for request in await store.list_without_run():
+        try:
+            await start_evaluation(store, request)
+        except AletheiaError as error:
+            get_run_logger().warning(
+                "the evaluation of %s waits for the sweep: %s", request.department, error
+            )
+            break
+
+
+async def start_evaluation(store: EvaluationStore, request: EvaluationRequest) -> UUID:
+    """Start a run for a request; return the one that was started for it before, if there is one.
+
+    Raises:
+        Unavailable: Prefect does not answer.
+    """
+    run = await start_run(
+        DEPLOYMENT,
+        {
+            "project_id": request.project_id,
+            "department_number": request.department_number,
+            "user_id": request.user_id,
+            "auto_triggered": request.is_auto,
+            "department": request.department,
+        },
+        name=f"{request.project_id}-{request.department}",
+        idempotency_key=request.key,
+    )
+    await store.mark_started(request, str(run.id))
+    return run.id
+
+
+async def _has_failed(store: EvaluationStore, request: EvaluationRequest) -> bool:
+    """Check whether the run of a request is over without a result; if nobody knows, it is not."""
+    if request.run_id is None:
+        return False
+    try:
+        run = await read_run(request.run_id)
+    except Exception as outage:  # noqa: BLE001 - the request waits as it is
+        get_run_logger().warning("the run of %s is not known: %s", request.key, outage)
+        return False
+    if run is not None and run.state is not None and not run.state.is_final():
+        return False
+    # It may have saved its result meanwhile.
+    return await store.find_result(request) is None
 
 
 async def _evaluate(order: EvaluationOrder) -> Evaluation:
@@ -129,3 +233,50 @@ async def _evaluate(order: EvaluationOrder) -> Evaluation:
     if chat.first is not None:
         raise chat.first
     return evaluation
+
+
+def describe(report: EvaluationReport) -> str:
+    """Describe an evaluation as markdown; what models and users wrote is escaped."""
+    reached = "reached" if report.score >= report.threshold else "not reached"
+    about = (
+        f"{report.items} items of project `{report.project_id}`, version "
+        f"`{report.version[:12]}`; threshold {report.threshold:g}, {reached}. "
+        f"{report.judges} of {report.judges_asked} judges gave a score."
+    )
+    lines = [
+        f"# {escape(report.department_name)}: {report.score:.1f} of 100",
+        "",
+        about,
+    ]
+    if report.mock:
+        lines += ["", "**⚠ mock**: a mock judged this evaluation."]
+    if report.was_stored:
+        lines += ["", f"It was evaluated before, at {report.evaluated_at}."]
+    lines += ["", "| part | weight | score | counted |", "|---|---|---|---|"]
+    lines += [
+        f"| {part} | {WEIGHTS[part]:.0%} | {report.scores[part]:.1f} | {report.counted[part]:.1f} |"
+        for part in PARTS
+    ]
+    lines += ["", "## Findings", ""]
+    if report.findings:
+        lines += ["| severity | part | finding | by | items |", "|---|---|---|---|---|"]
+        lines += [f"| {finding.severity} | {_cells(finding)} |" for finding in report.findings]
+    else:
+        lines.append("None.")
+    lines += ["", "## Suggestions", ""]
+    if report.suggestions:
+        lines += ["| part | suggestion | by | items |", "|---|---|---|---|"]
+        lines += [f"| {_cells(suggestion)} |" for suggestion in report.suggestions]
+    else:
+        lines.append("None.")
+    if report.faults:
+        lines += ["", "## What could not be used", ""]
+        lines += [f"- {escape(fault.code)}: {escape(fault.message)}" for fault in report.faults]
+    return "\n".join(lines)
+
+
+def _cells(remark: Suggestion) -> str:
+    shown = ", ".join(f"`{id_}`" for id_ in remark.item_ids[:MAX_IDS])
+    left_out = len(remark.item_ids) - MAX_IDS
+    ids = f"{shown} and {left_out} more" if left_out > 0 else shown
+    return f"{remark.part} | {escape(remark.text)} | {remark.source} | {ids}"

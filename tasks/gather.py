@@ -5,10 +5,10 @@ from prefect import get_run_logger, task
 from aletheia.gather.attempt import Attempt, BatchRef, Turn
 from aletheia.gather.errors import AnswersUnreadable
 from aletheia.gather.progress import GatherReport, StopReason, find_unreadable
-from tasks.clients.evaluations import get_evaluations
-from tasks.evaluation_requests import ensure_evaluation, start_waiting
-from tasks.gather_artifacts import NO_DEPARTMENT
-from tasks.gather_opening import OpenedRun, show_attempt
+from tasks.clients.brain import get_evaluations
+from tasks.evaluation import ensure_evaluation, start_waiting
+from tasks.gather_artifacts import NO_DEPARTMENT, show_run
+from tasks.gather_opening import OpenedRun
 from tasks.policies import STEP
 from tasks.runs import complete
 from tasks.session import current_session
@@ -85,14 +85,10 @@ async def _request(attempt: Attempt, turn: Turn) -> str:
 
 @task(name="close_run", task_run_name="close", **STEP)
 async def close_run(run: OpenedRun) -> GatherReport:
-    """Close a run, and save its artifacts.
-
-    Raises:
-        AnswersUnreadable: what models answered could not be used.
-    """
+    """Close a run, and save its artifacts. Raises `AnswersUnreadable`: no answer was of use."""
     attempt = _attempt(run.id)
     report = await attempt.close()
-    await show_attempt(attempt)
+    await show_run(attempt.run, is_mock=attempt.is_mock)
     reason = find_unreadable(attempt.run.progress)
     if reason and report.status == "completed":
         raise AnswersUnreadable(run.id, reason)

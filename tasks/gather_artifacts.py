@@ -1,15 +1,19 @@
-"""The artifacts of a gather run: its report, and a table of dropped duplicates."""
+"""The artifacts of a gather run: its report, a table of dropped duplicates, and a picture."""
 
+import asyncio
+import base64
+from collections.abc import Awaitable
 from typing import Any, Final
 
+from prefect.logging import get_logger
+
+from aletheia.adapters.quality_picture import draw_quality
 from aletheia.gather.models import Run
 from aletheia.gather.progress import WARNINGS, GatherReport, find_unreadable
 from aletheia.items.calibration import DUPLICATE_AT
 from aletheia.items.calibration_store import ChosenCalibration
-from aletheia.items.content import ContentStore
-from tasks.artifacts import save_markdown, save_table
-from tasks.clients.content import get_calibrations, get_decisions
-from tasks.evaluation_artifacts import escape
+from tasks.artifacts import escape, save_markdown, save_table
+from tasks.clients.content import get_calibrations, get_content, get_decisions
 
 NO_DEPARTMENT: Final = "No department takes part in gathering"
 
@@ -17,8 +21,34 @@ MAX_ROWS: Final = 200  # duplicates in a table
 MAX_WARNINGS: Final = 50
 MAX_ITEM_CHARS: Final = 200  # of an item in a table
 
+log = get_logger(__name__)
 
-async def show_gather_report(run: Run, report: GatherReport) -> None:
+
+async def show_run(run: Run, *, is_mock: bool) -> None:
+    """Save the artifacts of a run that is over; a failure is only logged."""
+    assert run.report is not None
+    await _try("report", _show_report(run, run.report))
+    await _try("table of duplicates", _show_duplicates(run))
+    await _try("picture of its quality", _show_picture(run, is_mock=is_mock))
+
+
+async def _show_picture(run: Run, *, is_mock: bool) -> None:
+    # In a thread: it takes a second, in which leases are renewed and events are sent.
+    picture = await asyncio.to_thread(draw_quality, run.progress, run.project_id, is_mock=is_mock)
+    # Not as an image artifact: its page would show the whole data URL as text.
+    url = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+    page = f"![Quality over iterations]({url})"
+    await save_markdown("gather-quality", page, "Quality over iterations.", run.id)
+
+
+async def _try(what: str, saving: Awaitable[None]) -> None:
+    try:
+        await saving
+    except Exception as error:  # noqa: BLE001 - the run is over, and stays as it is
+        log.warning("the %s of the run could not be saved: %s", what, error)
+
+
+async def _show_report(run: Run, report: GatherReport) -> None:
     """Save a page with the outcome of each department."""
     seconds = report.processing_time_ms / 1000
     rows = [
@@ -43,10 +73,10 @@ async def show_gather_report(run: Run, report: GatherReport) -> None:
     chosen = await (await get_calibrations()).find_chosen(run.id)
     if chosen is not None:
         page += ["", describe_calibration(chosen)]
-    await save_markdown(run.id, "gather-report", "\n".join(page), "The result of the run.")
+    await save_markdown("gather-report", "\n".join(page), "The result of the run.", run.id)
 
 
-async def show_duplicates(run: Run, content: ContentStore) -> None:
+async def _show_duplicates(run: Run) -> None:
     """Save a table of what was dropped, as the duplicate of what, and how to undo it."""
     decisions = await get_decisions(run.project_id)
     dropped = sorted(
@@ -55,6 +85,7 @@ async def show_duplicates(run: Run, content: ContentStore) -> None:
     )
     shown = dropped[-MAX_ROWS:]
     ids = list({row.decision.match_id for row in shown if row.decision.match_id is not None})
+    content = await get_content(run.project_id)
     matches = await content.read_items(ids) if ids else {}
     rows = [
         {
@@ -74,12 +105,9 @@ async def show_duplicates(run: Run, content: ContentStore) -> None:
     ]
     left_out = f" The last {MAX_ROWS} are shown." if len(dropped) > MAX_ROWS else ""
     undo = f" `aletheia gather undo {run.project_id} DECISION` saves one." if rows else ""
-    await save_table(
-        run.id,
-        "gather-duplicates",
-        rows or [{"dropped": "nothing was dropped"}],
-        f"**{len(dropped)} items** repeated others and were dropped.{left_out}{undo}",
-    )
+    description = f"**{len(dropped)} items** repeated others and were dropped.{left_out}{undo}"
+    rows = rows or [{"dropped": "nothing was dropped"}]
+    await save_table("gather-duplicates", rows, description, run.id)
 
 
 def describe_calibration(chosen: ChosenCalibration) -> str:

@@ -20,7 +20,7 @@ from tasks.clients.content import get_content
 from tasks.clients.events import get_event_sinks
 from tasks.clients.gather import build_emitter
 from tasks.clients.store import get_store
-from tasks.gather_views import show_run
+from tasks.gather_artifacts import show_run
 from tasks.runs import read_run
 from tasks.session import open_session
 
@@ -69,36 +69,37 @@ async def emit_ended_runs() -> list[str]:
 
 async def _close(run_id: str, webhook_url: str | None) -> bool:
     """Close a run as cancelled and emit what it has not emitted; return whether it was open."""
-    store = await get_store()
-    runs = GatherRuns(store)
+    runs = GatherRuns(await get_store())
     try:
         run = await runs.overtake(run_id)
     except (UnknownRun, RunSuperseded) as nothing:
         log.info("there is nothing to close: %s", nothing)
         return False
-    content = await get_content(run.project_id)
-    was_open = run.report is None
-    if was_open:
-        report = await runs.close(run, "cancelled", await content.count_created(run_id))
-        run = replace(run, report=report)
-    # The run may have been killed after it was closed and before it had emitted its end.
-    sinks = await get_event_sinks(webhook_url)
-    fan_out = FanOut(store, EventLog(store), sinks)
-    if was_open:
-        # Or even before its receivers were subscribed.
-        await subscribe(fan_out, run, sinks, webhook_url)
+    report = run.report
+    if report is None:
+        created = await (await get_content(run.project_id)).count_created(run_id)
+        report = await runs.close(run, "cancelled", created)
+    # The run may have been killed after it was closed and before it had emitted its end, or even
+    # before its receivers were subscribed.
+    fan_out = await subscribe(run, await get_event_sinks(webhook_url), webhook_url)
+    was_open, run = run.report is None, replace(run, report=report)
     async with fan_out.feeding(run.project_id):
         await (await build_emitter()).emit(run)
     await runs.mark_told(run_id)
     if was_open:
-        await show_run(run, content, is_mock=(await get_chat()).is_mock)
+        await show_run(run, is_mock=(await get_chat()).is_mock)
     return was_open
 
 
-async def subscribe(
-    fan_out: FanOut, run: Run, sinks: Mapping[str, EventSink], webhook_url: str | None
-) -> None:
-    """Subscribe all receivers to the events of a run, from the first on. Idempotent."""
-    for kind in sinks:
-        address = webhook_url if kind == WEBHOOK else None
-        await fan_out.subscribe(run.project_id, run.id, kind, address or "")
+async def subscribe(run: Run, sinks: Mapping[str, EventSink], webhook_url: str | None) -> FanOut:
+    """Subscribe all receivers to the events of a run, from the first on, unless it is over."""
+    store = await get_store()
+    events = EventLog(store)
+    fan_out = FanOut(store, events, sinks)
+    await events.prepare()
+    await fan_out.prepare()
+    if run.report is None:
+        for kind in sinks:
+            address = webhook_url if kind == WEBHOOK else None
+            await fan_out.subscribe(run.project_id, run.id, kind, address or "")
+    return fan_out

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,28 +11,25 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import Abort
 from prefect.runtime import flow_run
 
-from aletheia.events.delivery import FanOut
-from aletheia.events.log import EventLog
-from aletheia.events.ports import EventSink
 from aletheia.gather.attempt import Attempt
 from aletheia.gather.errors import LockLost, ProjectBusy, RunOver
 from aletheia.gather.models import Run, RunOrder
+from aletheia.gather.progress import share_done
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.departments import DepartmentList
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
-from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
-from tasks.clients.content import get_content
-from tasks.clients.departments import get_departments
+from tasks.artifacts import Progress, moving_bar
+from tasks.clients.brain import feeding_brain
+from tasks.clients.content import get_departments
 from tasks.clients.events import get_event_sinks
 from tasks.clients.gather import build_emitter, build_gather_deps
 from tasks.clients.store import get_store
+from tasks.gather_artifacts import show_run
 from tasks.gather_closing import close_if_cancelled, subscribe
-from tasks.gather_views import moving_bar, show_run
 from tasks.policies import STEP
-from tasks.retrying import plan_retry
-from tasks.runs import read_run
+from tasks.runs import plan_retry, read_run
 from tasks.session import open_session
 
 _HOLDER_STATES: Final = {
@@ -78,10 +75,10 @@ async def open_run(
                 except ProjectBusy as busy:
                     yield OpenedRun(run_id, project_id, str(busy))
                     return
-                fan_out = await _subscribe(run, sinks, webhook_url)
+                fan_out = await subscribe(run, sinks, webhook_url)
                 attempt = Attempt(deps, run, await build_emitter(fan_out.nudge))
                 holding = _holding(deps.runs, run, attempt)
-                async with fan_out.feeding(project_id), _indexing(project_id), holding:
+                async with fan_out.feeding(project_id), feeding_brain(project_id), holding:
                     await attempt.emit()
                     session.clients.share(attempt, run_id)
                     yield OpenedRun(run_id, project_id)
@@ -102,21 +99,16 @@ async def _standing_back(run_id: str) -> AsyncGenerator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _indexing(project_id: str) -> AsyncGenerator[None]:
-    """Deliver what is saved to the Brain, beside the run; what is left at the end waits."""
-    access, outbox = await get_brain_access(), await get_outbox()
-    items = await get_brain_items(project_id)
-    async with outbox.feeding(project_id, access, items):
-        yield
-
-
-@contextlib.asynccontextmanager
 async def _holding(runs: GatherRuns, run: Run, attempt: Attempt) -> AsyncGenerator[None]:
     """Keep the project for the run, and close the run if it is cancelled."""
     if run.report is not None:
         yield
         return
-    async with runs.holding(run), moving_bar(lambda: attempt.run.progress):
+    bar = Progress("Departments that are done, and iterations of the next one.")
+    async with (
+        runs.holding(run),
+        moving_bar(bar, lambda: (100 * share_done(attempt.run.progress), "")),
+    ):
         try:
             yield
         except asyncio.CancelledError:
@@ -131,27 +123,9 @@ async def _close_if_cancelled(attempt: Attempt) -> None:
         state = None if found is None else found.state
         if state is not None and (state.is_cancelling() or state.is_cancelled()):
             await attempt.close_cancelled()
-            await show_attempt(attempt)
+            await show_run(attempt.run, is_mock=attempt.is_mock)
     except Exception:  # noqa: BLE001 - it ends as cancelled, and whoever takes the project closes it
         get_run_logger().exception("the cancelled run could not be closed")
-
-
-async def show_attempt(attempt: Attempt) -> None:
-    """Save the artifacts of a run that was closed."""
-    content = await get_content(attempt.run.project_id)
-    await show_run(attempt.run, content, is_mock=attempt.is_mock)
-
-
-async def _subscribe(run: Run, sinks: Mapping[str, EventSink], webhook_url: str | None) -> FanOut:
-    """Subscribe all receivers to the events of a run, before its first one."""
-    store = await get_store()
-    events = EventLog(store)
-    fan_out = FanOut(store, events, sinks)
-    await events.prepare()
-    await fan_out.prepare()
-    if run.report is None:
-        await subscribe(fan_out, run, sinks, webhook_url)
-    return fan_out
 
 
 class _Departments:

@@ -53,7 +53,8 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
         # What has been imported so far stays: a collection of garbage, which stops everything,
         # need not go through it again.
         gc.freeze()
-        async with ShiftView.open(shift, patience) as view, _pulling_models():
+        view = ShiftView(shift, patience)
+        async with view.open(), _pulling_models():
             session.clients.share(shift)
             session.clients.share(view)
             try:
@@ -145,7 +146,7 @@ async def process_batch(batch: Collected) -> int:
 @task(name="close_shift", task_run_name="close", **STEP)
 async def close_shift() -> ShiftReport:
     """Save the report of the shift, and return it; raise what prevented work at the end."""
-    report = await current_session().clients.find(ShiftView).finish()
+    report = await current_session().clients.find(ShiftView).save_report()
     if (trouble := await _shift().find_trouble()) is not None:
         raise trouble
     return report

@@ -3,23 +3,18 @@
 from contextlib import aclosing
 
 from prefect import get_run_logger, task
-from prefect.artifacts import acreate_table_artifact
 
 from aletheia.analysis.model_manager import ModelRow
 from aletheia.errors import Misconfigured
 from tasks import artifacts
-from tasks.clients.mode import choose_mode
+from tasks.clients.embedding import choose_mode
 from tasks.clients.models import HOLDERS, Provider, build_model_manager
 from tasks.policies import STEP
 from tasks.session import current_session
 
 
 async def choose_provider(provider: Provider | None) -> Provider:
-    """Return the provider that was named, or else the one that PROCESSING_MODE uses.
-
-    Raises:
-        Misconfigured: that one holds no models of its own.
-    """
+    """Return the provider that was named, or else the one that `PROCESSING_MODE` uses."""
     if provider is not None:
         return provider
     await choose_mode()
@@ -42,11 +37,8 @@ def require_model(model: str | None) -> str:
 async def list_models(provider: Provider) -> list[ModelRow]:
     """List a provider's models, also as a table artifact of the run."""
     rows = await (await build_model_manager(provider)).rows(provider)
-    await acreate_table_artifact(
-        key="models",
-        table=[describe(row) for row in rows] or [{"model": "there are none"}],
-        description=f"Models of **{provider}**.",
-    )
+    table = [describe(row) for row in rows] or [{"model": "there are none"}]
+    await artifacts.save_table("models", table, f"Models of **{provider}**.")
     return rows
 
 

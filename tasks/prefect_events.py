@@ -21,15 +21,13 @@ _IDS: Final = uuid.uuid5(uuid.NAMESPACE_URL, "aletheia.gather")
 class PrefectEvents:
     """Sends events to Prefect's server, which accepts each of them once.
 
-    Not by `emit_event`, which hands events to a thread and never reports what became of them.
+    Not by `emit_event`, which hands events to a thread and never reports what became of them. The
+    first event opens the connection, so that a run can begin without it.
     """
 
     def __init__(self) -> None:
         self._stack = contextlib.AsyncExitStack()
         self._client: PrefectClient | None = None
-
-    async def open(self) -> None:
-        """Do nothing: the first event opens the connection, so that a run can begin without it."""
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""

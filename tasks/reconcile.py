@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from prefect import get_run_logger, task
-from prefect.artifacts import acreate_table_artifact
 from pydantic import BaseModel, ConfigDict
 
 from aletheia.brain.reconciliation import EXAMPLES, Differences, Kind, Reconciler
@@ -12,6 +11,7 @@ from aletheia.gather.catalogue import RunCatalogue
 from aletheia.gather.run_records import RUNS
 from aletheia.quality.evaluation_store import EVALUATIONS
 from aletheia.store.project_id import check_project_id
+from tasks.artifacts import save_table
 from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
 from tasks.clients.content import close_content
 from tasks.clients.embedding import get_item_model
@@ -139,11 +139,8 @@ async def show_differences(outcomes: Sequence[ProjectOutcome]) -> ReconcileRepor
     )
     if any(outcome.shows_new_model for outcome in outcomes):
         description += " The embedding model has changed: every project is indexed anew."
-    await acreate_table_artifact(
-        table=[row for outcome in outcomes for row in _rows(outcome)],
-        key="reconcile",
-        description=description,
-    )
+    rows = [row for outcome in outcomes for row in _rows(outcome)]
+    await save_table("reconcile", rows, description)
     failures = tuple(
         f"{outcome.project_id}: {outcome.error}" for outcome in outcomes if outcome.error
     )

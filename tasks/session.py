@@ -5,14 +5,13 @@ One session a run, opened in the outermost context of its flow (docs/decisions/0
 
 import asyncio
 import contextlib
-import inspect
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+from functools import cached_property, wraps
+from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from prefect.runtime import flow_run
 
@@ -32,7 +31,7 @@ from aletheia.settings import (
 from aletheia.store.patience import Patience
 
 Key: TypeAlias = tuple[Hashable, ...]
-"""A client's name and everything it was built from: block and its update time, run, project …"""
+"""What builds a client, and what it is built for: a project, a model …"""
 
 
 class Closable(Protocol):
@@ -51,6 +50,7 @@ class Openable(Closable, Protocol):
         ...
 
 
+BuildP = ParamSpec("BuildP")
 ClientT = TypeVar("ClientT")
 ClosableT = TypeVar("ClosableT", bound=Closable)
 OpenableT = TypeVar("OpenableT", bound=Openable)
@@ -81,28 +81,19 @@ class Clients:
         self._locks = defaultdict[Key, asyncio.Lock](asyncio.Lock)
         self._closing = contextlib.AsyncExitStack()
 
-    async def build(self, key: Key, build: Callable[[], Awaitable[ClientT] | ClientT]) -> ClientT:
+    async def build(self, key: Key, build: Callable[[], Awaitable[ClientT]]) -> ClientT:
         """Return the client with this key; build it if there is none."""
         if key not in self._built:
             async with self._locks[key]:
                 if key not in self._built:
-                    made = build()
-                    self._built[key] = await made if inspect.isawaitable(made) else made
+                    self._built[key] = await build()
         return cast("ClientT", self._built[key])
 
-    async def open(
-        self, key: Key, build: Callable[[], Awaitable[OpenableT] | OpenableT]
-    ) -> OpenableT:
-        """Return the client with this key; build and open it if there is none."""
-
-        async def build_and_open() -> OpenableT:
-            made = build()
-            client = await made if inspect.isawaitable(made) else made
-            self.close_later(client)
-            await client.open()
-            return client
-
-        return await self.build(key, build_and_open)
+    async def open(self, client: OpenableT) -> OpenableT:
+        """Open a client, and close it at the end of the session."""
+        self.close_later(client)
+        await client.open()
+        return client
 
     def close_later(self, client: ClosableT) -> ClosableT:
         """Close a client at the end of the session; whoever uses it opens it."""
@@ -169,3 +160,16 @@ def current_session() -> Session:
     if session is None:
         raise RuntimeError("no session is open; see tasks.session.open_session")
     return session
+
+
+def once(
+    build: Callable[BuildP, Awaitable[ClientT]],
+) -> Callable[BuildP, Coroutine[Any, Any, ClientT]]:
+    """Build a client once a session for equal arguments; whoever asks later gets the same one."""
+
+    @wraps(build)
+    async def get(*args: BuildP.args, **kwargs: BuildP.kwargs) -> ClientT:
+        key = (get, *args, *kwargs.items())
+        return await current_session().clients.build(key, lambda: build(*args, **kwargs))
+
+    return get

@@ -7,9 +7,8 @@ from prefect.artifacts import acreate_table_artifact
 from aletheia.llm.prices import usd_of
 from aletheia.status import IntakeStatus, SystemStatus, UsageStatus
 from tasks.clients.brain import get_outbox
-from tasks.clients.embedding import get_hit_rates
+from tasks.clients.embedding import choose_mode, get_hit_rates
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
-from tasks.clients.mode import choose_mode
 
 
 async def read_system_status(

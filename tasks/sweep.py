@@ -5,25 +5,29 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, TypeAlias
 
 from prefect import get_run_logger, task
-from prefect.artifacts import acreate_table_artifact
 from pydantic import BaseModel, ConfigDict
 
 from aletheia.errors import AletheiaError
 from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
-from aletheia.events.ports import REDIS, WEBHOOK, EventSink
+from aletheia.events.ports import REDIS, WEBHOOK
 from aletheia.llm import answers
 from aletheia.quality.evaluation_store import list_lost_requests
-from tasks.clients.brain import get_brain_access, get_brain_items, get_outbox
+from tasks.artifacts import escape, save_table
+from tasks.clients.brain import (
+    get_brain_access,
+    get_brain_items,
+    get_evaluations,
+    get_outbox,
+)
 from tasks.clients.content import close_content
-from tasks.clients.evaluations import get_evaluations
-from tasks.clients.events import get_prefect_events, get_redis_events, get_webhooks
+from tasks.clients.events import SINKS
 from tasks.clients.store import get_store
-from tasks.evaluation_artifacts import escape
-from tasks.evaluation_requests import start_evaluation
+from tasks.evaluation import start_evaluation
 from tasks.gather_closing import close_cancelled_runs, emit_ended_runs
 from tasks.policies import STEP, PartsFailed
 from tasks.prefect_events import PREFECT
@@ -101,13 +105,8 @@ async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
         elif not outcome.done:
             rows.append({"part": part, "what": "nothing to do", "count": 0, "error": ""})
     failures = tuple(f"{outcome.part}: {outcome.error}" for outcome in outcomes if outcome.error)
-    await acreate_table_artifact(
-        table=rows,
-        key="sweep",
-        description=f"**{len(failures)} of {len(outcomes)} parts failed.**"
-        if failures
-        else "Every part was done.",
-    )
+    failed = f"**{len(failures)} of {len(outcomes)} parts failed.**"
+    await save_table("sweep", rows, failed if failures else "Every part was done.")
     if failures:
         raise SweepFailed(failures)
     return SweepReport(parts=tuple(outcomes))
@@ -136,19 +135,18 @@ async def close_cancelled(done: Counter[str]) -> None:
     done["ends of runs sent"] += len(await emit_ended_runs())
 
 
-async def feed_prefect(done: Counter[str]) -> None:
-    """Send Prefect the events that wait for its server."""
-    await _feed(PREFECT, get_prefect_events, done)
-
-
-async def feed_redis(done: Counter[str]) -> None:
-    """Publish the events that wait for Redis."""
-    await _feed(REDIS, get_redis_events, done)
-
-
-async def feed_webhooks(done: Counter[str]) -> None:
-    """Send the events that wait for a webhook; tries may go on for longer than a run lives."""
-    await _feed(WEBHOOK, get_webhooks, done)
+async def _feed(kind: str, done: Counter[str]) -> None:
+    """Send the events that wait for the receivers of one kind, if any of them is open."""
+    store = await get_store()
+    events = EventLog(store)
+    if not (await FanOut(store, events, {}).count_open()).get(kind):
+        return
+    if (sink := await SINKS[kind]()) is None:
+        # They were opened while there was a Redis, and are deleted once they are old.
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(MAX_FEED_S):
+            done["events sent"] += await FanOut(store, events, {kind: sink}).feed()
 
 
 async def deliver_to_brain(done: Counter[str]) -> None:
@@ -202,32 +200,15 @@ async def purge_refused(done: Counter[str]) -> None:
 PARTS: Final[Mapping[str, Act]] = {
     "start lost evaluations": start_lost_evaluations,
     "close cancelled gather runs": close_cancelled,
-    "send events to Prefect": feed_prefect,
-    "send events to Redis": feed_redis,
-    "send events to webhooks": feed_webhooks,
+    "send events to Prefect": partial(_feed, PREFECT),
+    "send events to Redis": partial(_feed, REDIS),
+    "send events to webhooks": partial(_feed, WEBHOOK),
     "deliver to the Brain": deliver_to_brain,
     "delete old events": purge_events,
     "delete old answers": purge_answers,
     "delete old refusals of the Brain": purge_refused,
 }
 """The parts of every sweep, by what an operator reads, in this order."""
-
-
-async def _feed(
-    kind: str, sink_of: Callable[[], Awaitable[EventSink | None]], done: Counter[str]
-) -> None:
-    """Feed the receivers of one kind, if any of them is open."""
-    store = await get_store()
-    events = EventLog(store)
-    if not (await FanOut(store, events, {}).count_open()).get(kind):
-        return
-    sink = await sink_of()
-    if sink is None:
-        # They were opened while there was a Redis, and are deleted once they are old.
-        return
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(MAX_FEED_S):
-            done["events sent"] += await FanOut(store, events, {kind: sink}).feed()
 
 
 def _retention_s() -> float:

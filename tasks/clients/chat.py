@@ -9,31 +9,23 @@ from aletheia.settings import DEFAULT_LLM_MODELS
 from blocks import LLMCredentials
 from tasks.clients.blocks import load_block
 from tasks.clients.metering import get_meter
-from tasks.session import current_session
+from tasks.session import current_session, once
 
 
+@once
 async def get_chat() -> ChatModel:
-    """Return what writes and judges.
-
-    Raises:
-        Misconfigured: the key or the address cannot be right, or production would be given the
-            mock.
-    """
-    session, loaded = current_session(), await load_block(LLMCredentials)
-    if loaded.block.choice == "mock":
+    """Return what writes and judges. Raises `Misconfigured`: it would be the mock in production."""
+    session, block = current_session(), await load_block(LLMCredentials)
+    if block.choice == "mock":
         if session.settings.embedding.environment == "production":
-            reason = f"{loaded.block.choice_in_words}, refused where ENVIRONMENT=production"
+            reason = f"{block.choice_in_words}, refused where ENVIRONMENT=production"
             raise Misconfigured("LLM_PROVIDER", reason)
-        return await session.clients.build(("mock chat",), lambda: MockChat(writers=WRITERS))
-    key, meter = (session.run_id, *loaded.key), await get_meter()
-    client = await session.clients.open(
-        ("chat client", *key), lambda: loaded.block.get_client(guard=meter)
-    )
-    return await session.clients.build(("chat", *key), lambda: RoomyChat(client))
+        return MockChat(writers=WRITERS)
+    return RoomyChat(await session.clients.open(block.get_client(guard=await get_meter())))
 
 
 async def get_default_model() -> str:
     """Return the model that judges, and that writes for departments that name none."""
-    provider = (await load_block(LLMCredentials)).block.choice
+    provider = (await load_block(LLMCredentials)).choice
     default = DEFAULT_LLM_MODELS["openrouter" if provider == "mock" else provider]
     return current_session().settings.llm.default_llm_model or default

@@ -1,43 +1,41 @@
-"""The items of a project, and what is decided and calibrated about them."""
+"""The departments of the application, the items of a project, and what is decided about them."""
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent
+from aletheia.adapters.payload_cms import PayloadDepartments
 from aletheia.items.calibration_store import CalibrationStore
 from aletheia.items.decisions import ProjectDecisions
-from blocks import StoreCredentials
+from blocks import PayloadCredentials, StoreCredentials
 from tasks.clients.blocks import load_block
 from tasks.clients.store import get_store
-from tasks.session import Key, current_session
+from tasks.session import current_session, once
 
 
+@once
+async def get_departments() -> PayloadDepartments:
+    """Return the client of the application that has the departments."""
+    block = await load_block(PayloadCredentials)
+    return await current_session().clients.open(block.get_client())
+
+
+@once
 async def get_content(project_id: str) -> EmbeddedContent | MongoContent:
     """Return the store of a project's items."""
-    loaded = await load_block(StoreCredentials)
-    key = _content_key(project_id, loaded.key)
-    return await current_session().clients.open(
-        key, lambda: loaded.block.get_content_client(project_id)
-    )
+    block = await load_block(StoreCredentials)
+    return await current_session().clients.open(block.get_content_client(project_id))
 
 
 async def close_content(project_id: str) -> None:
     """Close the store of a project's items, for a run that goes through many projects."""
-    loaded = await load_block(StoreCredentials)
-    await current_session().clients.close(_content_key(project_id, loaded.key))
+    await current_session().clients.close((get_content, project_id))
 
 
-def _content_key(project_id: str, block: Key) -> Key:
-    return ("content", project_id, *block)
-
-
+@once
 async def get_decisions(project_id: str) -> ProjectDecisions:
     """Return the decisions about duplicates of a project."""
-
-    async def build() -> ProjectDecisions:
-        decisions = ProjectDecisions(await get_store(), project_id)
-        await decisions.prepare()
-        return decisions
-
-    return await current_session().clients.build(("decisions", project_id), build)
+    decisions = ProjectDecisions(await get_store(), project_id)
+    await decisions.prepare()
+    return decisions
 
 
 async def get_calibrations() -> CalibrationStore:

@@ -10,9 +10,7 @@ from aletheia.adapters.mock.embedder import MockEmbedder
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import MAX_INPUTS as OLLAMA_MAX_INPUTS
 from aletheia.adapters.ollama.embedder import OllamaEmbedder
-from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.openai.embedder import MAX_INPUTS as OPENAI_MAX_INPUTS
-from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.analysis.model_manager import ModelRecords
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Processors
@@ -21,72 +19,65 @@ from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.calibration import Embed
 from aletheia.settings import DEFAULT_MODELS
 from blocks import OpenAICredentials
-from tasks.clients.blocks import LoadedBlock, load_block
-from tasks.clients.metering import get_breakers, get_meter, get_spending
-from tasks.clients.mode import choose_mode
+from tasks.clients.blocks import load_block
+from tasks.clients.metering import get_meter, get_spending
 from tasks.clients.store import get_store, get_volatile_store
-from tasks.session import current_session
+from tasks.session import current_session, once
 
 
+@once
+async def choose_mode() -> str:
+    """Choose the provider for this session (SPEC §2); return it and why it was chosen."""
+    try:
+        account = await load_block(OpenAICredentials)
+    except Misconfigured:
+        account = OpenAICredentials()
+    settings, why = account.choose_mode()
+    current_session().settings.embedding = settings
+    return f"{settings.processing_mode}: {why}"
+
+
+@once
 async def get_processors() -> Processors:
     """Return everything that can be computed; a model is loaded when there is work for it."""
-    session = current_session()
-
-    async def build() -> Processors:
-        max_text_bytes = session.settings.intake.max_text_bytes
-        embedding = TextEmbedding(await get_embedder(), max_text_bytes=max_text_bytes)
-        return Processors({TASK_TYPE: embedding})
-
-    return await session.clients.build(("processors", session.run_id), build)
+    max_text_bytes = current_session().settings.intake.max_text_bytes
+    embedding = TextEmbedding(await get_embedder(), max_text_bytes=max_text_bytes)
+    return Processors({TASK_TYPE: embedding})
 
 
+@once
 async def get_embedder() -> Embedder:
-    """Return what embeds.
-
-    Raises:
-        Misconfigured: what the mode needs is missing, or production would be given the mock.
-    """
+    """Return what embeds. Raises `Misconfigured`: it would be the mock in production."""
     await choose_mode()
-    session = current_session()
-    mode = session.settings.embedding.processing_mode
-
-    async def build() -> Embedder:
-        match mode:
-            case "local":
-                return await _get_local(session.settings.embedding.long_text)
-            case "openai":
-                account = await load_block(OpenAICredentials)
-                if account.block.is_placeholder:
-                    return await _build_mock("OPENAI_API_KEY", "the placeholder")
-                return await _get_openai(account)
-            case "ollama":
-                return await _get_cached_ollama()
-            case "hybrid":
-                return await _build_hybrid()
-            case "mock":
-                return await _build_mock("PROCESSING_MODE", "'mock'")
-
-    return await session.clients.build(("embedder", mode, session.run_id), build)
+    settings = current_session().settings.embedding
+    match settings.processing_mode:
+        case "local":
+            return await _get_local(settings.long_text)
+        case "openai":
+            if (await load_block(OpenAICredentials)).is_placeholder:
+                return await _build_mock("OPENAI_API_KEY", "the placeholder")
+            return await _get_openai()
+        case "ollama":
+            return await _get_cached_ollama()
+        case "hybrid":
+            return await _build_hybrid()
+        case "mock":
+            return await _build_mock("PROCESSING_MODE", "'mock'")
 
 
+@once
 async def get_item_embedder() -> Embedder:
     """Return what embeds items, full texts, by the one model asked for; see `get_embedder`."""
     await choose_mode()
-    session = current_session()
-    settings = session.settings.embedding
-
-    async def build() -> Embedder:
-        match settings.processing_mode:
-            case "local":
-                return await _get_local(settings.long_text or "chunk")
-            case "hybrid":
-                # What stands in has vectors of its own, that compare with no others.
-                return await _get_cached_ollama()
-            case _:
-                return await get_embedder()
-
-    key = ("item embedder", settings.processing_mode, session.run_id)
-    return await session.clients.build(key, build)
+    settings = current_session().settings.embedding
+    match settings.processing_mode:
+        case "local":
+            return await _get_local(settings.long_text or "chunk")
+        case "hybrid":
+            # What stands in has vectors of its own, that compare with no others.
+            return await _get_cached_ollama()
+        case _:
+            return await get_embedder()
 
 
 async def get_item_model() -> ItemModel:
@@ -110,63 +101,45 @@ async def get_hit_rates() -> list[HitRate]:
     return await read_hit_rates(await get_volatile_store())
 
 
+@once
 async def get_ollama() -> OllamaClient:
     """Return the client of Ollama."""
     session = current_session()
     settings = session.settings.ollama
-
-    async def build() -> OllamaClient:
-        return OllamaClient(
+    return await session.clients.open(
+        OllamaClient(
             settings.ollama_base_url,
             timeout_s=settings.ollama_timeout,
             pull_timeout_s=settings.ollama_model_download_timeout,
         )
+    )
 
-    return await session.clients.open(("ollama", settings.ollama_base_url), build)
 
-
+@once
 async def get_ollama_embedder() -> OllamaEmbedder:
     """Return what embeds at Ollama, and can pull what it lacks."""
-    session = current_session()
-
-    async def build() -> OllamaEmbedder:
-        settings, ollama = session.settings.embedding, session.settings.ollama
-        return OllamaEmbedder(
-            await get_ollama(),
-            default_model=settings.default_model,
-            supported_models=settings.supported_models,
-            dimensions=settings.embedding_dimensions,
-            long_text=settings.long_text or "truncate",
-            concurrency=ollama.ollama_concurrency,
-            guard=await get_meter(),
-            limits=await _get_limits(OLLAMA_MAX_INPUTS, f"ollama {ollama.ollama_base_url}"),
-        )
-
-    return await session.clients.build(("ollama embedder", session.run_id), build)
+    settings, ollama = current_session().settings.embedding, current_session().settings.ollama
+    return OllamaEmbedder(
+        await get_ollama(),
+        default_model=settings.default_model,
+        supported_models=settings.supported_models,
+        dimensions=settings.embedding_dimensions,
+        long_text=settings.long_text or "truncate",
+        concurrency=ollama.ollama_concurrency,
+        guard=await get_meter(),
+        limits=await _get_limits(OLLAMA_MAX_INPUTS, f"ollama {ollama.ollama_base_url}"),
+    )
 
 
-async def get_batches() -> OpenAIBatches:
-    """Return the client of OpenAI's Batch API."""
-    account = await load_block(OpenAICredentials)
-
-    async def build() -> OpenAIBatches:
-        return account.block.get_batches(await get_breakers())
-
-    return await current_session().clients.open(("batches", *account.key), build)
-
-
+@once
 async def _get_local(long_text: str | None) -> Embedder:
     session = current_session()
     settings = session.settings.embedding.model_copy(update={"long_text": long_text})
-
-    async def build() -> LocalEmbedder:
-        # The store is opened first, and so closed after the embedder that writes to it.
-        records = ModelRecords(await get_store())
-        max_retries = session.settings.intake.max_retries
-        return LocalEmbedder(settings, max_retries=max_retries, note=records.note)
-
-    local = await session.clients.open(("local embedder", long_text), build)
-    return Recorded(local, await get_spending(), session.run_id)
+    # The store is opened first, and so closed after the embedder that writes to it.
+    records = ModelRecords(await get_store())
+    max_retries = session.settings.intake.max_retries
+    local = LocalEmbedder(settings, max_retries=max_retries, note=records.note)
+    return Recorded(await session.clients.open(local), await get_spending(), session.run_id)
 
 
 async def _build_mock(name: str, value: str) -> Embedder:
@@ -179,15 +152,11 @@ async def _build_mock(name: str, value: str) -> Embedder:
     return Recorded(mock, await get_spending(), session.run_id)
 
 
-async def _get_openai(account: LoadedBlock[OpenAICredentials]) -> Embedder:
-    session = current_session()
-
-    async def build() -> OpenAIEmbedder:
-        limits = await _get_limits(OPENAI_MAX_INPUTS, f"openai {account.block.base_url}")
-        return account.block.get_client(guard=await get_meter(), limits=limits)
-
-    key = ("openai embedder", session.run_id, *account.key)
-    return await _build_cache(await session.clients.open(key, build), account.block.base_url)
+async def _get_openai() -> Embedder:
+    account = await load_block(OpenAICredentials)
+    limits = await _get_limits(OPENAI_MAX_INPUTS, f"openai {account.base_url}")
+    client = account.get_client(guard=await get_meter(), limits=limits)
+    return await _build_cache(await current_session().clients.open(client), account.base_url)
 
 
 async def _get_limits(max_inputs: int, server: str) -> InputLimits:
@@ -208,7 +177,7 @@ async def _build_hybrid() -> Embedder:
     try:
         return HybridEmbedder(
             first,
-            await _get_openai(account) if account.block.has_key else None,
+            await _get_openai() if account.has_key else None,
             default_model=settings.default_model,
             default_stand_in=DEFAULT_MODELS["openai"],
             stand_ins=settings.hybrid_model_map,

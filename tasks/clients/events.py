@@ -1,5 +1,8 @@
 """What sends events: Prefect, Redis and webhooks."""
 
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
 from aletheia.adapters.events.redis import RedisEvents
 from aletheia.adapters.events.webhook import Webhooks
 from aletheia.errors import Misconfigured
@@ -7,7 +10,7 @@ from aletheia.events.ports import REDIS, WEBHOOK, EventSink
 from blocks import EventCredentials
 from tasks.clients.blocks import load_block
 from tasks.prefect_events import PREFECT, PrefectEvents
-from tasks.session import current_session
+from tasks.session import current_session, once
 
 
 async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
@@ -16,11 +19,11 @@ async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
     Raises:
         InvalidTask: `invalid_webhook_url`.
     """
-    sinks: dict[str, EventSink] = {PREFECT: await get_prefect_events()}
-    if (redis := await get_redis_events()) is not None:
+    sinks: dict[str, EventSink] = {PREFECT: await _get_prefect_events()}
+    if (redis := await _get_redis_events()) is not None:
         sinks[REDIS] = redis
     if webhook_url:
-        webhooks = await get_webhooks()
+        webhooks = await _get_webhooks()
         webhooks.check(webhook_url)
         sinks[WEBHOOK] = webhooks
     return sinks
@@ -28,34 +31,32 @@ async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
 
 async def get_event_sink(kind: str) -> EventSink:
     """Return what sends events to receivers of a kind. Raises `Misconfigured`: it is not set up."""
-    if kind == PREFECT:
-        return await get_prefect_events()
-    if kind != REDIS:
-        return await get_webhooks()
-    redis = await get_redis_events()
-    if redis is None:
+    sink = await SINKS[kind]()
+    if sink is None:
         raise Misconfigured("REDIS_URL", "is not set")
-    return redis
+    return sink
 
 
-async def get_prefect_events() -> PrefectEvents:
-    """Return what sends events to Prefect."""
-    return await current_session().clients.open(("prefect events",), PrefectEvents)
+@once
+async def _get_prefect_events() -> PrefectEvents:
+    return current_session().clients.close_later(PrefectEvents())
 
 
-async def get_redis_events() -> RedisEvents | None:
-    """Return what publishes events on Redis, if there is one."""
-    clients, loaded = current_session().clients, await load_block(EventCredentials)
-
-    async def build() -> RedisEvents | None:
-        client = loaded.block.get_client()
-        return None if client is None else clients.close_later(client)
-
-    return await clients.build(("redis events", *loaded.key), build)
+@once
+async def _get_redis_events() -> RedisEvents | None:
+    client = (await load_block(EventCredentials)).get_client()
+    return None if client is None else current_session().clients.close_later(client)
 
 
-async def get_webhooks() -> Webhooks:
-    """Return what posts events to webhooks."""
-    loaded = await load_block(EventCredentials)
-    key = ("webhooks", *loaded.key)
-    return await current_session().clients.open(key, loaded.block.get_webhooks)
+@once
+async def _get_webhooks() -> Webhooks:
+    block = await load_block(EventCredentials)
+    return await current_session().clients.open(block.get_webhooks())
+
+
+SINKS: Final[Mapping[str, Callable[[], Awaitable[EventSink | None]]]] = {
+    PREFECT: _get_prefect_events,
+    REDIS: _get_redis_events,
+    WEBHOOK: _get_webhooks,
+}
+"""What sends events, by the kind of their receivers; `None` where it is not set up."""

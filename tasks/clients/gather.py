@@ -29,11 +29,7 @@ from tasks.session import current_session
 
 
 async def build_gather_deps(order: RunOrder) -> GatherDeps:
-    """Build what the steps of a run work with.
-
-    Raises:
-        Misconfigured: a model or an address that is needed is missing or wrong.
-    """
+    """Build what the steps of a run work with."""
     settings = current_session().settings
     store, content = await get_store(), await get_content(order.project_id)
     chat, model = await get_chat(), await get_item_model()

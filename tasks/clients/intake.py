@@ -1,4 +1,4 @@
-"""The shift of a poller."""
+"""The shift of a poller, and the bulk lane, which sends backlogs through OpenAI's Batch API."""
 
 import logging
 import os
@@ -6,15 +6,23 @@ import socket
 
 from prefect.runtime import flow_run
 
+from aletheia.adapters.openai.batches import OpenAIBatches
+from aletheia.adapters.upstream.guarded import GuardedUpstream
+from aletheia.analysis.processor import Processors
+from aletheia.errors import Misconfigured
+from aletheia.intake.bulk.lane import BulkLane
+from aletheia.intake.bulk.ports import LaneDeps
 from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
+from aletheia.llm.prices import PriceTable
 from aletheia.settings import LOCAL_BATCH_TASKS, REMOTE_BATCH_TASKS
-from tasks.clients.embedding import get_processors
-from tasks.clients.mode import choose_mode
+from blocks import OpenAICredentials, UpstreamCredentials
+from tasks.clients.blocks import load_block
+from tasks.clients.embedding import choose_mode, get_processors
+from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.store import get_store
-from tasks.clients.upstream import get_upstream
 from tasks.session import current_session
 
 log = logging.getLogger("aletheia.intake")
@@ -28,7 +36,7 @@ async def begin_shift(shift_seconds: float | None) -> Shift:
     run_id, store = str(flow_run.id), await get_store()
     batch = REMOTE_BATCH_TASKS if embedding.is_remote else LOCAL_BATCH_TASKS
     poller = Poller(
-        await get_upstream(),
+        await _open_upstream(),
         Ledger(store, intake, owner=f"{socket.gethostname()}/{os.getpid()}/{run_id}"),
         await get_processors(),
         Pace.from_settings(intake, batch=batch),
@@ -40,3 +48,56 @@ async def begin_shift(shift_seconds: float | None) -> Shift:
         interval_s=intake.polling_interval_seconds,
         bulk=None if above is None or embedding.processing_mode != "openai" else (store, above),
     )
+
+
+async def build_bulk_lane() -> BulkLane:
+    """Build the lane of this run.
+
+    Raises:
+        Misconfigured: there is no key; or see `find_wrong_mode`, if both are wrong.
+    """
+    settings, wrong_mode = current_session().settings, await find_wrong_mode()
+    try:
+        batches = await _open_batches()
+    except Misconfigured as no_key:
+        raise wrong_mode or no_key from None
+    deps = LaneDeps(
+        upstream=await _open_upstream(),
+        documents=await get_store(),
+        processors=await get_processors() if wrong_mode is None else Processors({}, plugins=[]),
+        batches=batches,
+        spending=await get_spending(),
+        prices=PriceTable.from_settings(settings.budgets),
+        limiter=await get_limiter(),
+        breakers=await get_breakers(),
+        settings=settings.intake,
+        run_id=str(flow_run.id),
+        poll_s=settings.bulk.openai_bulk_poll_seconds,
+    )
+    return BulkLane(deps)
+
+
+async def find_wrong_mode() -> Misconfigured | None:
+    """Return why nothing can be sent in this `PROCESSING_MODE`; `None` if it can.
+
+    What is under way can be finished all the same.
+    """
+    await choose_mode()
+    mode = current_session().settings.embedding.processing_mode
+    if mode == "openai":
+        return None
+    reason = f"batches are sent with 'openai', not with {mode!r}"
+    return Misconfigured("PROCESSING_MODE", reason)
+
+
+async def _open_upstream() -> GuardedUpstream:
+    block = await load_block(UpstreamCredentials)
+    auth, why = block.choose_auth()
+    logging.getLogger("aletheia.upstream").info("sign-in to the upstream: %s, as %s", auth, why)
+    client = await current_session().clients.open(block.get_client())
+    return GuardedUpstream(client, await get_breakers())
+
+
+async def _open_batches() -> OpenAIBatches:
+    block = await load_block(OpenAICredentials)
+    return await current_session().clients.open(block.get_batches(await get_breakers()))

@@ -8,8 +8,7 @@ from aletheia.adapters.local.source import ModelSources
 from aletheia.adapters.ollama.model_manager import OllamaModelManager
 from aletheia.analysis.model_manager import ModelHolder, ModelManager, ModelRecords
 from aletheia.settings import ProcessingMode
-from tasks.clients.embedding import get_ollama
-from tasks.clients.mode import choose_mode
+from tasks.clients.embedding import choose_mode, get_ollama
 from tasks.clients.store import get_store
 from tasks.session import current_session
 

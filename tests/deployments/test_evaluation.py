@@ -9,7 +9,7 @@ from rich.console import Console
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS
 from deployments.evaluation import show
-from tasks.evaluation_artifacts import describe
+from tasks.evaluation import describe
 
 IDS = [f"{number:024x}" for number in range(7)]
 REPORT = EvaluationReport.model_validate(

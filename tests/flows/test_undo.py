@@ -121,22 +121,22 @@ async def test_what_was_dropped_is_saved_after_all_and_stays(store: StoreCredent
 
     undone = await undo_duplicate("shop", row["decision"], "anna")
     assert (undone.undone_by, undone.department) == ("anna", "legal")
-    assert undone.match_id is not None
-    assert undone.match_id.startswith("theirs-")
-    assert undone.item_id not in {item.id for item in before}
+    assert undone.decision.match_id is not None
+    assert undone.decision.match_id.startswith("theirs-")
+    assert undone.item.id not in {item.id for item in before}
     added = [item for item in await read(store, "shop") if item not in before]
-    assert [(item.id, item.content) for item in added] == [(undone.item_id, undone.content)]
+    assert [(item.id, item.content) for item in added] == [(undone.item.id, undone.item.content)]
     assert added[0].automation is not None
     assert added[0].automation.run_id == str((await last_run(NAME)).id)
 
     waiting = await read_outbox(store)
-    assert [(intent["name"], intent["ids"]) for intent in waiting] == [("Legal", [undone.item_id])]
+    assert [(intent["name"], intent["ids"]) for intent in waiting] == [("Legal", [undone.item.id])]
 
     assert await undo_duplicate("shop", row["decision"], "ben") == undone
     assert len(await read_outbox(store)) == 1
     report = await gather("shop")
     after = await read(store, "shop")
-    assert sum(item.content == undone.content for item in after) == 1
+    assert sum(item.content == undone.item.content for item in after) == 1
     assert len(after) == len(before) + 1 + report.items_created
 
 

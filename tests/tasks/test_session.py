@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tasks.session import Clients, current_session, open_session
+from tasks.session import current_session, once, open_session
 
 
 @dataclass
@@ -27,70 +27,78 @@ class FakeClient:
 
 
 async def test_a_client_is_built_once_however_many_ask_for_it():
-    clients, built = Clients(), list[FakeClient]()
+    built = list[FakeClient]()
 
-    async def build() -> FakeClient:
-        await asyncio.sleep(0)
+    @once
+    async def get_client() -> FakeClient:
         built.append(FakeClient("a"))
-        return built[-1]
+        return await current_session().clients.open(built[-1])
 
-    found = await asyncio.gather(*(clients.open(("a",), build) for _ in range(5)))
+    async with open_session():
+        found = await asyncio.gather(*(get_client() for _ in range(5)))
     assert len(built) == 1
     assert {id(client) for client in found} == {id(built[0])}
 
 
-async def test_a_client_that_was_built_for_another_run_is_not_handed_out():
-    clients = Clients()
-
-    async def build(run_id: str) -> str:
-        return f"meter of {run_id}"
+async def test_a_client_that_was_built_for_another_run_or_project_is_not_handed_out():
+    @once
+    async def get_meter(project_id: str, *, is_strict: bool = True) -> str:
+        return f"meter of {current_session().run_id}, {project_id}, {is_strict}"
 
     for run_id in ("gather", "sweep", "gather"):
-        meter = await clients.build(("meter", run_id), lambda run_id=run_id: build(run_id))
-        assert meter == f"meter of {run_id}"
+        async with open_session(run_id):
+            assert await get_meter("p1") == f"meter of {run_id}, p1, True"
+            assert await get_meter("p2") == f"meter of {run_id}, p2, True"
+            assert await get_meter("p1", is_strict=False) == f"meter of {run_id}, p1, False"
 
 
 async def test_clients_are_closed_in_the_opposite_order_and_what_one_needs_after_it():
-    clients, log = Clients(), list[str]()
+    log = list[str]()
 
-    async def build_store() -> FakeClient:
-        return FakeClient("store", log)
+    @once
+    async def get_store() -> FakeClient:
+        return await current_session().clients.open(FakeClient("store", log))
 
-    async def build_embedder() -> FakeClient:
-        await clients.open(("store",), build_store)
-        return FakeClient("embedder", log)
+    @once
+    async def get_embedder() -> FakeClient:
+        await get_store()
+        return await current_session().clients.open(FakeClient("embedder", log))
 
-    await clients.open(("embedder",), build_embedder)
-    await clients.close_all()
+    async with open_session():
+        await get_embedder()
+        await get_store()
     assert log == ["open store", "open embedder", "close embedder", "close store"]
 
 
 async def test_a_client_that_cannot_be_opened_is_closed_and_built_anew():
-    clients, log = Clients(), list[str]()
+    log = list[str]()
     client = FakeClient("a", log, is_refused=True)
 
-    async def build() -> FakeClient:
-        return client
+    @once
+    async def get_client() -> FakeClient:
+        return await current_session().clients.open(client)
 
-    with pytest.raises(OSError, match="a"):
-        await clients.open(("a",), build)
-    client.is_refused = False
-    assert await clients.open(("a",), build) is client
-    await clients.close_all()
+    async with open_session():
+        with pytest.raises(OSError, match="a"):
+            await get_client()
+        client.is_refused = False
+        assert await get_client() is client
     assert log == ["open a", "close a", "close a"]
 
 
 async def test_a_client_can_be_closed_before_the_end():
-    clients, log = Clients(), list[str]()
+    log = list[str]()
 
-    async def build() -> FakeClient:
-        return FakeClient(f"{len(log)}", log)
+    @once
+    async def get_content(project_id: str) -> FakeClient:
+        return await current_session().clients.open(FakeClient(project_id, log))
 
-    first = await clients.open(("content", "p1"), build)
-    await clients.close(("content", "p1"))
-    await clients.close(("content", "p2"))
-    assert log == ["open 0", "close 0"]
-    assert await clients.open(("content", "p1"), build) is not first
+    async with open_session() as session:
+        first = await get_content("p1")
+        await session.clients.close((get_content, "p1"))
+        await session.clients.close((get_content, "p2"))
+        assert log == ["open p1", "close p1"]
+        assert await get_content("p1") is not first
 
 
 async def test_settings_are_read_once_a_session(monkeypatch: pytest.MonkeyPatch):
@@ -119,15 +127,11 @@ async def _read_current() -> str | None:
 
 async def test_a_session_is_over_at_its_end_and_does_not_nest():
     log = list[str]()
-
-    async def build() -> FakeClient:
-        return FakeClient("a", log)
-
     with pytest.raises(RuntimeError, match="no session"):
         current_session()
     with pytest.raises(KeyError):
         async with open_session("r") as session:
-            await session.clients.open(("a",), build)
+            await session.clients.open(FakeClient("a", log))
             with pytest.raises(RuntimeError, match="is open here"):
                 async with open_session("r"):
                     pass

@@ -34,7 +34,7 @@ from deployments.demo.gather_outcome import (
 )
 from deployments.demo.gather_tables import draw_bars, show
 from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
-from tasks.evaluation_artifacts import escape
+from tasks.artifacts import escape
 from tests.aletheia.gather.gather_runner import make_deps, work_run
 
 DEPARTMENTS = example_departments()

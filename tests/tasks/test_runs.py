@@ -15,7 +15,7 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from tasks.retrying import MAX_RETRY_S, RETRIES, is_worth_waiting
+from tasks.runs import MAX_RETRY_S, RETRIES, is_worth_waiting
 
 
 def later(seconds: float) -> datetime:
