@@ -11,7 +11,8 @@ from prefect.client.orchestration import get_client
 from rich.console import Console
 
 from aletheia.errors import InvalidTask
-from aletheia.events.log import EventLog
+from aletheia.events.log import EventLog, SavedEvent
+from aletheia.gather.models import Run
 from aletheia.gather.progress import find_unreadable
 from aletheia.gather.runs import GatherRuns
 from aletheia.store.project_id import check_project_id
@@ -58,15 +59,12 @@ def gather(
             console.print(f"Run {run.name}, {run.id}", markup=False)
             following = asyncio.create_task(_follow(log, project_id, before, str(run.id), console))
             try:
-                is_complete = await _await_end(following, run.id)
+                last = await _await_end(following, run.id)
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
             ended = await GatherRuns(await get_store()).load(str(run.id))
-            unreadable = find_unreadable(ended.progress)
-            for warning in filter(None, (*ended.warnings, unreadable)):
-                console.print(warning, style="yellow", highlight=False, markup=False)
-            return is_complete and not unreadable
+            return show_end(last, ended, console)
 
     return asyncio.run(start_and_follow())
 
@@ -97,22 +95,35 @@ def read_thresholds(words: Sequence[str]) -> dict[str, float]:
     return thresholds
 
 
+def show_end(last: SavedEvent, run: Run, console: Console) -> bool:
+    """Print the last event and the warnings of a run; return whether it completed.
+
+    One that fails, as no answer could be read, has the last event of one that completes.
+    """
+    unreadable = find_unreadable(run.progress)
+    if not unreadable:
+        console.print(describe(last))
+    for warning in filter(None, (*run.warnings, unreadable)):
+        console.print(warning, style="yellow", highlight=False, markup=False)
+    return orjson.loads(last.body)["type"] == "automation_complete" and not unreadable
+
+
 async def _follow(
     log: EventLog, project_id: str, after: int, run_id: str, console: Console
-) -> bool:
-    """Print the events of a run; return at the last one whether it completed."""
+) -> SavedEvent:
+    """Print the events of a run but the last one, which is returned."""
     following = log.follow(project_id, after=after, interval_s=LOOK_EVERY_S)
     async with aclosing(following):
         async for event in following:
             if event.run_id != run_id:
                 continue
-            console.print(describe(event))
             if event.is_last:
-                return orjson.loads(event.body)["type"] == "automation_complete"
+                return event
+            console.print(describe(event))
     raise AssertionError
 
 
-async def _await_end(following: asyncio.Task[bool], run_id: UUID) -> bool:
+async def _await_end(following: asyncio.Task[SavedEvent], run_id: UUID) -> SavedEvent:
     """Wait for a run's last event, and check now and then that it may still come."""
     async with get_client() as client:
         while not following.done():

@@ -10,8 +10,11 @@ from rich.console import Console
 
 from aletheia.errors import InvalidTask
 from aletheia.events.log import SavedEvent
+from aletheia.gather.models import Run
+from aletheia.gather.progress import DepartmentProgress, Iteration, RunProgress
+from aletheia.items.departments import Department
 from deployments.event_lines import describe
-from deployments.gather import read_thresholds
+from deployments.gather import read_thresholds, show_end
 from tests.fakes.webhook import FIELDS
 
 SAID: dict[str, Any] = {
@@ -31,6 +34,12 @@ SAID: dict[str, Any] = {
 }
 
 
+def event_of(kind: str) -> SavedEvent:
+    body = {name: SAID[name] for name in FIELDS[kind]} | {"type": kind}
+    said = json.dumps(body).encode()
+    return SavedEvent("shop", 1, datetime(2026, 1, 1, tzinfo=UTC), "r", said, is_last=False)
+
+
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
@@ -44,13 +53,33 @@ SAID: dict[str, Any] = {
     ],
 )
 def test_each_event_is_a_line_of_plain_words(kind: str, line: str):
-    body = {name: SAID[name] for name in FIELDS[kind]} | {"type": kind}
-    event = SavedEvent(
-        "shop", 1, datetime(2026, 1, 1, tzinfo=UTC), "r", json.dumps(body).encode(), is_last=False
-    )
     shown = io.StringIO()
-    Console(file=shown, width=200).print(describe(event), highlight=False)
+    Console(file=shown, width=200).print(describe(event_of(kind)), highlight=False)
     assert shown.getvalue() == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "failure", "begins", "is_complete"),
+    [
+        ("automation_complete", "", "Complete: 5 items", True),
+        ("automation_complete", "not_json", "odd\nno answer of a model could be used", False),
+        ("automation_cancelled", "", "Cancelled: 5 items stay", False),
+    ],
+)
+def test_a_run_that_fails_is_not_called_complete(
+    kind: str, failure: str, begins: str, is_complete: bool
+):
+    done = Iteration(number=1, generated=0, kept=0, item_ids=(), score=1.0, failure=failure)
+    legal = Department(
+        id="1", slug="legal", name="Legal", code_dep_number=1, gather_check=True, is_active=True
+    )
+    ended = DepartmentProgress(legal, 80.0, iterations=(done,))
+    run = Run("r", "shop", "u", 1, RunProgress(1, (ended,)), 1, 0.0, 0.0, warnings=("odd",))
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)
+    assert show_end(event_of(kind), run, console) is is_complete
+    assert shown.getvalue().startswith(begins)
+    assert "odd" in shown.getvalue()
 
 
 def test_thresholds_are_read_from_words():

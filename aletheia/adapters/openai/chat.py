@@ -220,6 +220,8 @@ class OpenAIChat:
         said = answer.show(self._api.key)
         if code := _read_fault(answer):
             said = said or f"{self.provider} refused with {answer.status}"
+            if code in ("model_not_found", "unsupported_model"):
+                said = f"{said} (DEFAULT_LLM_MODEL names it, unless a department does)"
             if code == "model_not_found":
                 self._missing[model] = (self._clock() + MISSING_MODEL_S, said)
             return InvalidTask(code, said)

@@ -241,6 +241,7 @@ async def test_a_model_that_does_not_exist_is_told_from_a_missing_api(
     assert isinstance(error, InvalidTask)
     assert error.code == "model_not_found"
     assert "anthropic/claude-9" in error.message
+    assert "DEFAULT_LLM_MODEL" in error.message
     error = await failure(await connect(base_url=f"{server.url}/nowhere"))
     assert isinstance(error, NotFound)
 
