@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from prefect import get_run_logger, task
 
 from aletheia.intake.bulk.lane import BulkLane, BulkReport
+from aletheia.store.patience import Patience
 from tasks import artifacts, cancelling
 from tasks.clients.intake import build_bulk_lane, find_wrong_mode
 from tasks.intake import rest
@@ -16,11 +17,16 @@ from tasks.session import current_session, open_session
 @contextlib.asynccontextmanager
 async def open_bulk_lane() -> AsyncGenerator[None]:
     """Open the lane, and keep other runs out of it until the end; or raise `LaneTaken`."""
-    async with cancelling.heard(), open_session() as session:
+    patience = Patience()
+    async with cancelling.heard(), open_session(patience=patience) as session:
         lane = await build_bulk_lane()
         async with lane.held():
             session.clients.share(lane)
-            yield
+            try:
+                yield
+            finally:
+                # A run that ends, or is cancelled, waits for nothing more.
+                patience.end()
 
 
 def _lane() -> BulkLane:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from aletheia.errors import Misconfigured, Unauthorized
 from aletheia.intake.ledger import Ledger
 from blocks import OpenAICredentials
 from flows.bulk import bulk_embed
+from tests.fakes.documents import locked
 from tests.fakes.openai_batches import FakeBatchAPI, serve_fake_batches
 from tests.fakes.upstream import FakeUpstream
 from tests.flows.conftest import artifacts, last_run
@@ -64,6 +66,24 @@ async def test_a_run_sends_the_backlog_as_a_batch_and_says_so(
     (table,) = await artifacts("bulk-report", run.id)
     rows = {row["what"]: row["count"] for row in json.loads(str(table.data))}
     assert (rows["batches submitted"], rows["tasks succeeded"]) == (1, 3)
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_a_store_that_is_locked_is_waited_for_within_the_run(
+    upstream: FakeUpstream, api: FakeBatchAPI, tmp_path: Path, *, is_begun: bool
+):
+    api.is_held = is_begun
+    running = asyncio.create_task(bulk_embed()) if is_begun else None
+    while is_begun and not api.batches:
+        await asyncio.sleep(0.02)
+    with locked(tmp_path, 13):
+        api.is_held = False
+        report = await (running or bulk_embed())
+    assert (report.ended, report.submitted, report.tally.succeeded) == ("done", 1, 3)
+    assert upstream.states == {"one": DONE, "two": DONE, "three": DONE}
+    assert len(api.batches) == 1
 
 
 async def test_a_small_backlog_stays_pending(
