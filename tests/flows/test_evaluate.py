@@ -34,8 +34,7 @@ from blocks import LLMCredentials
 from deployments.declarations import read_declarations
 from flows.gather import automated_gather_creation
 from tasks.clients.store import get_store
-from tasks.evaluation import deliver_to_brain
-from tasks.evaluation import start_evaluation
+from tasks.evaluation import deliver_to_brain, start_evaluation
 from tasks.session import open_session
 from tests.fakes.brain_graphs import read_evaluation
 from tests.fakes.brain_service import serve_fake_brain
