@@ -38,21 +38,24 @@ class AletheiaError(Exception):
 
     code: str = "internal_error"
     retryable: ClassVar[bool] = False
+    sentence: ClassVar[str] = ""  # what `str` returns, with the names of fields in braces
 
     def __post_init__(self) -> None:
         # Another process unpickles an error by calling its class with `args`.
         self.args = tuple(vars(self).values())
+
+    def __str__(self) -> str:
+        return self.sentence.format(**vars(self)) if self.sentence else super().__str__()
 
 
 @dataclass(eq=False)
 class InvalidTask(AletheiaError):
     """A task that cannot be done as it stands."""
 
+    sentence = "{message}"
+
     code: str = field()  # stable, such as `empty_text`; without the default of the root
     message: str  # one sentence for whoever sent the task
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @dataclass(eq=False)
@@ -61,14 +64,12 @@ class Unavailable(AletheiaError):
 
     code = "unavailable"
     retryable = True
+    sentence = "{dependency} is unavailable: {reason}"
 
     dependency: str  # its name, such as `upstream` or `store`
     reason: str  # what was seen, without secrets
     retry_after_s: float | None = None  # seconds it asked us to wait, if it did
     status: int | None = None  # its HTTP status, if it gave one
-
-    def __str__(self) -> str:
-        return f"{self.dependency} is unavailable: {self.reason}"
 
 
 class Unreachable(Unavailable):
@@ -83,9 +84,7 @@ class BadAnswer(Unavailable):
     """An outside system answered with something its protocol does not promise."""
 
     code = "bad_answer"
-
-    def __str__(self) -> str:
-        return f"{self.dependency} gave a bad answer: {self.reason}"
+    sentence = "{dependency} gave a bad answer: {reason}"
 
 
 class TooLong(BadAnswer):
@@ -105,9 +104,7 @@ class QuotaExhausted(Unavailable):
     """A provider has nothing left that was paid for: its owner has to act."""
 
     code = "quota_exhausted"
-
-    def __str__(self) -> str:
-        return f"the quota at {self.dependency} is used up: {self.reason}"
+    sentence = "the quota at {dependency} is used up: {reason}"
 
 
 @dataclass(eq=False)
@@ -152,12 +149,10 @@ class ModelUnavailable(AletheiaError):
 
     code = "model_unavailable"
     retryable = True
+    sentence = "model {model!r} is unavailable: {reason}"
 
     model: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"model {self.model!r} is unavailable: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -165,12 +160,10 @@ class ComputeFailed(AletheiaError):
     """Computing a task failed in a way another attempt may mend."""
 
     retryable = True
+    sentence = "{message}"
 
     code: str = field()  # stable, such as `model_crashed`
     message: str
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class Deferred(AletheiaError):
@@ -227,12 +220,10 @@ class BreakerOpen(Deferred):
     """A dependency failed too often to be asked again before `until`."""
 
     code = "breaker_open"
+    sentence = "the breaker of {dependency!r} is open until {until}"
 
     dependency: str
     until: datetime | None
-
-    def __str__(self) -> str:
-        return f"the breaker of {self.dependency!r} is open until {self.until}"
 
 
 @dataclass(eq=False)
@@ -240,11 +231,9 @@ class LaneTaken(Deferred):
     """Another run works in the bulk lane; its lease ends at `until` unless it renews it."""
 
     code = "lane_taken"
+    sentence = "another run works in the bulk lane, until {until} at least"
 
     until: datetime | None
-
-    def __str__(self) -> str:
-        return f"another run works in the bulk lane, until {self.until} at least"
 
 
 @dataclass(eq=False)
@@ -252,12 +241,10 @@ class Misconfigured(AletheiaError):
     """A setting or a block is missing or makes no sense; the reason says what to do about it."""
 
     code = "misconfigured"
+    sentence = "{name}: {reason}"
 
     name: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
 
 
 def retry_after_s(error: AletheiaError) -> float:

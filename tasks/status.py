@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from prefect.artifacts import acreate_table_artifact
 
-from aletheia.llm.prices import usd_of
-from aletheia.status import IntakeStatus, SystemStatus, UsageStatus
+from aletheia.intake.status import IntakeStatus
+from aletheia.status import SystemStatus
 from tasks.clients.brain import get_outbox
 from tasks.clients.embedding import choose_mode, get_hit_rates
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
@@ -16,28 +16,15 @@ async def read_system_status(
 ) -> SystemStatus:
     """Read the status of everything, inside `open_session`."""
     spending, limiter = await get_spending(), await get_limiter()
-    return SystemStatus.model_validate(
-        {
-            "intake": await overview(),
-            "mode": await choose_mode(),
-            "breakers": await (await get_breakers()).states(),
-            "limits": {name: await limiter.usage(name) for name in await limiter.providers()},
-            "budgets": await spending.budgets(run_id),
-            "usage": [
-                UsageStatus(
-                    provider=total.provider,
-                    model=total.model,
-                    kind=total.kind,
-                    mock=total.is_mock,
-                    calls=total.calls,
-                    tokens=total.tokens.total,
-                    usd=usd_of(total.nanousd),
-                )
-                for total in await spending.totals()
-            ],
-            "cache": await get_hit_rates(),
-            "brain": await (await get_outbox()).states(),
-        }
+    return SystemStatus(
+        intake=await overview(),
+        mode=await choose_mode(),
+        breakers=await (await get_breakers()).states(),
+        limits={name: await limiter.usage(name) for name in await limiter.providers()},
+        budgets=await spending.budgets(run_id),
+        usage=await spending.totals(),
+        cache=await get_hit_rates(),
+        brain=await (await get_outbox()).states(),
     )
 
 

@@ -15,6 +15,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from itertools import takewhile
 from typing import Final, NamedTuple
 
@@ -34,7 +35,6 @@ from aletheia.errors import (
 )
 from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, choose_plain
-from aletheia.status import BrainStatus
 from aletheia.store.clock import SECOND, SYSTEM_CLOCK, Clock, microseconds, microseconds_of
 from aletheia.store.cursor import CursorPace, Cursors, Turn
 
@@ -57,6 +57,18 @@ class DeliveryPace(CursorPace):
     gather_s: float = 1.0
     grace_s: float = 5.0
     settle_s: float = 120.0  # how long an intent waits for what it names to be saved
+
+
+@dataclass(frozen=True, slots=True)
+class BrainStatus:
+    """What a project lacks in the Brain."""
+
+    project_id: str
+    waiting: int  # batches of items, and evaluations, that are not delivered yet
+    dead: int  # items that were refused
+    failures: int  # tries in a row that failed
+    next_try_at: datetime | None  # when the next one may be; `None` where nothing is waited for
+    reason: str  # what the last failure was
 
 
 class _Way(NamedTuple):

@@ -21,7 +21,7 @@ from aletheia.intake.models import RowState
 from aletheia.intake.reports import RESULTS, Reports
 from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
 from aletheia.settings import IntakeSettings
-from aletheia.status import IntakeStatus
+from aletheia.intake.status import IntakeStatus
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 SHIFTS: Final = "aletheia_shifts"

@@ -1,6 +1,7 @@
 """Reports: written down before they are sent, and settled when they are answered (SPEC §1)."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
@@ -11,7 +12,7 @@ from aletheia.intake.ports import UPSTREAM
 from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
 from aletheia.intake.wording import Wording, failure_in
 from aletheia.settings import IntakeSettings
-from aletheia.status import Unacknowledged
+from aletheia.intake.status import Unacknowledged
 from aletheia.store.backoff import Backoff
 
 RESULTS: Final = "aletheia_results"
@@ -101,7 +102,7 @@ class Reports:
         if not count or not found:
             return None
         error = found[0]["report_error"]
-        return Unacknowledged(count=count, since=error["since"], answer=error["message"])
+        return Unacknowledged(count, datetime.fromtimestamp(error["since"], UTC), error["message"])
 
     async def find_trouble(self) -> BadAnswer | None:
         """Return the error of a run whose reports nobody acknowledges, if any wait."""

@@ -1,12 +1,13 @@
 """Claims that other pollers seem to hold and do not, since clocks were wrong (SPEC §1, Claims)."""
 
 import logging
+from datetime import UTC, datetime
 from typing import Final
 
 from aletheia.documents import Change, Document, Update
 from aletheia.intake.models import RowState
 from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
-from aletheia.status import ClockAhead
+from aletheia.intake.status import ClockAhead
 from aletheia.store.lease import RENEWALS_PER_LEASE, Sightings
 
 MAX_WATCHED: Final = 200
@@ -51,7 +52,8 @@ class Strays:
         found = (await self._documents.get(FLAGS, ["clocks"])).get("clocks")
         if found is None or found["seen_at"] < self._rows.clock.unix_s() - CLOCKS_SHOWN_S:
             return None
-        return ClockAhead.model_validate(found)
+        seen_at = datetime.fromtimestamp(found["seen_at"], UTC)
+        return ClockAhead(found["owner"], found["ahead_s"], seen_at)
 
     async def _find_leased_ahead(self, limit: int) -> list[Document]:
         now_s, skew_s = self._rows.clock.unix_s(), self._rows.terms.skew_s

@@ -149,8 +149,8 @@ class Spending:
                 kind=document["kind"],
                 is_mock=document["is_mock"],
                 calls=document["calls"],
-                tokens=Tokens(document["tokens_in"], document["tokens_out"]),
-                nanousd=document["nanousd"],
+                tokens=document["tokens_in"] + document["tokens_out"],
+                usd=usd_of(document["nanousd"]),
             )
             for document in await self._documents.find(TOTALS, {})
         ]

@@ -1,6 +1,7 @@
 """Calls to models as they are recorded."""
 
 from dataclasses import asdict, dataclass, fields
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -52,8 +53,8 @@ class UsageTotal:
     kind: Kind
     is_mock: bool
     calls: int
-    tokens: Tokens
-    nanousd: int
+    tokens: int  # in and out
+    usd: Decimal
 
 
 def record_document(reservation: Reservation, state: UsageState, at: float) -> Document:

@@ -4,17 +4,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from aletheia.brain.outbox import BrainStatus
+from aletheia.intake.status import ClockAhead, IntakeStatus, Unacknowledged
 from aletheia.llm.budgets import BudgetUsage
+from aletheia.llm.usage_records import UsageTotal
 from aletheia.resilience.breaker import BreakerState, State
-from aletheia.resilience.limits import TierUsage
-from aletheia.status import (
-    BrainStatus,
-    ClockAhead,
-    IntakeStatus,
-    SystemStatus,
-    Unacknowledged,
-    UsageStatus,
-)
+from aletheia.resilience.limits import Tier, TierUsage
+from aletheia.status import SystemStatus
 
 DUE = datetime(2026, 3, 1, 12, 30, 5, tzinfo=UTC)
 WRITTEN = "2026-03-01T12:30:05+00:00"
@@ -32,7 +28,7 @@ def status_of(**parts: Any) -> SystemStatus:
 
     names = ("breakers", "budgets", "usage", "cache", "brain")
     lists: dict[str, Any] = {name: [] for name in names}
-    return SystemStatus.model_validate(lists | known)
+    return SystemStatus(**lists | known)
 
 
 def test_the_ledger_stands_beside_everything_else_in_json():
@@ -60,7 +56,9 @@ def test_the_ledger_stands_beside_everything_else_in_json():
 def test_a_breaker_and_a_limit_say_until_when():
     status = status_of(
         breakers=[BreakerState("openai", State.OPEN, 5, DUE, "timed out")],
-        limits={"openai": {"minute": TierUsage(20, 20, DUE, 3), "day": TierUsage(7, None, DUE, 0)}},
+        limits={
+            "openai": {Tier.MINUTE: TierUsage(20, 20, DUE, 3), Tier.DAY: TierUsage(7, None, DUE, 0)}
+        },
     )
     assert status.rows() == [
         {"what": "embedding", "state": "mock", "note": "for a test"},
@@ -82,15 +80,7 @@ def test_a_breaker_and_a_limit_say_until_when():
 
 
 def test_money_is_exact_and_a_spent_budget_says_so():
-    usage = UsageStatus(
-        provider="openai",
-        model="m",
-        kind="chat",
-        mock=True,
-        calls=2,
-        tokens=1500,
-        usd=Decimal("0.000000001"),
-    )
+    usage = UsageTotal("openai", "m", "chat", True, 2, 1500, Decimal("0.000000001"))
     status = status_of(
         budgets=[
             BudgetUsage("BUDGET_USD_PER_DAY", Decimal("1.10"), Decimal("1.10"), DUE),
@@ -115,21 +105,17 @@ def test_money_is_exact_and_a_spent_budget_says_so():
         (2000, 1500),
         (None, "0"),
     ]
-    assert written["usage"][0]["usd"] == "1E-9"
+    assert written["usage"][0] == {
+        **{"provider": "openai", "model": "m", "kind": "chat", "mock": True},
+        **{"calls": 2, "tokens": 1500, "usd": "1E-9"},
+    }
 
 
 def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_try():
     status = status_of(
         brain=[
-            BrainStatus(
-                project_id="a",
-                waiting=1234,
-                dead=2,
-                failures=3,
-                next_try_at=DUE,
-                reason="brain is unavailable: no route",
-            ),
-            BrainStatus(project_id="b", waiting=0, dead=1, failures=0, next_try_at=None, reason=""),
+            BrainStatus("a", 1234, 2, 3, DUE, "brain is unavailable: no route"),
+            BrainStatus("b", 0, 1, 0, None, ""),
         ]
     )
     assert status.rows() == [

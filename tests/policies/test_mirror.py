@@ -55,7 +55,7 @@ COVERED_BY = {
         *("intake/admission", "intake/claimer", "intake/claims", "intake/collector"),
         *("intake/computer", "intake/concurrency", "intake/dead_letters", "intake/held_claims"),
         *("intake/ledger", "intake/models", "intake/pages", "intake/ports", "intake/replayer"),
-        *("intake/reporter", "intake/reports", "intake/rows", "intake/strays"),
+        *("intake/reporter", "intake/reports", "intake/rows", "intake/status", "intake/strays"),
     ),
     "tests/aletheia/intake/test_bulk.py": (
         *("intake/bulk/backlog", "intake/bulk/claims", "intake/bulk/lane"),

@@ -95,7 +95,7 @@ async def test_settling_twice_counts_once(documents: Documents, clock: Clock):
         await spending.release(reservation)
     assert await counters(documents) == {"run:a": (200, 200_000), TODAY: (200, 200_000)}
     (total,) = await spending.totals()
-    assert (total.calls, total.tokens) == (2, Tokens(200))
+    assert (total.calls, total.tokens) == (2, 200)
 
 
 async def test_settling_twice_at_once_counts_once(documents: Documents, clock: Clock):
@@ -315,8 +315,8 @@ async def test_totals_are_kept_by_provider_model_kind_and_mock(documents: Docume
     await spending.record(call(is_mock=True), Tokens(5, 6))
     await spending.reserve(call(), Tokens(7))
     assert await spending.totals() == [
-        UsageTotal("openai", "m", "embedding", False, 2, Tokens(30), 30_000),
-        UsageTotal("openai", "m", "embedding", True, 1, Tokens(5, 6), 0),
+        UsageTotal("openai", "m", "embedding", False, 2, 30, Decimal("0.00003")),
+        UsageTotal("openai", "m", "embedding", True, 1, 11, Decimal(0)),
     ]
 
 
