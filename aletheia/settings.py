@@ -92,6 +92,13 @@ class IntakeSettings(Settings):
         "gather runs beside them, days.",
     )
 
+    @property
+    def max_entry_bytes(self) -> int:
+        """Longest entry of a page that is kept, bytes of JSON."""
+        # A text in JSON takes up to six bytes a character, and there are other fields; a
+        # document of MongoDB holds 16 MB.
+        return min(6 * self.max_text_bytes + 100_000, 12_000_000)
+
 
 ProcessingMode: TypeAlias = Literal["local", "openai", "ollama", "hybrid", "mock"]
 """Which provider computes (SPEC §2)."""

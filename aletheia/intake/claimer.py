@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, retry_after_s
 from aletheia.intake.concurrency import all_of
-from aletheia.intake.held_claims import HeldClaims
+from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim
 from aletheia.intake.ports import Upstream
 
@@ -21,23 +21,23 @@ class Claimer:
     def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
         self._upstream, self._held = upstream, held
 
-    async def send_all(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Send `processing` for claims; return those that are ours to compute."""
-        answers = await all_of([self._send_in_turn(claim) for claim in claims])
+    async def send_all(self, claims: Sequence[Claim], batch: Batch) -> int:
+        """Send `processing` for claims, and put those into a batch that are ours to compute."""
+        answers = await all_of(*map(self._send_in_turn, claims))
         # What was not sent any more is no longer ours, and still pending upstream.
         pairs = [pair for pair in zip(claims, answers, strict=True) if pair[0] in self._held]
         sent = [claim for claim, answer in pairs if answer is None]
-        accepted = self._held.keep_ours(sent, await self._held.ledger.claims.acknowledge(sent))
+        batch.work += self._held.keep_ours(sent, await self._held.ledger.claims.acknowledge(sent))
         for claim, answer in pairs:
             if answer is not None:
                 await self._settle(claim, answer)
-        self._held.check_admitted(answers)
-        return accepted
+        self._held.forbidden.check(answers)
+        return len(sent)
 
     async def send(self, claim: Claim) -> AletheiaError | None:
         """Send `processing` for a claim; return what was in the way, if anything was."""
         answer = await self._send(claim)
-        self._held.note_answer(claim, answer)
+        self._held.forbidden.note(claim.entry.id, answer)
         return answer
 
     async def _send(self, claim: Claim) -> AletheiaError | None:
@@ -67,13 +67,13 @@ class Claimer:
             held.tally.conflicts += 1
             await held.ledger.reports.conflicted([claim])
             held.drop([claim])
-        elif held.is_refusal_of(claim, answer):
+        elif held.forbidden.is_refusal_of(claim.entry.id, answer):
             held.tally.dead += 1
             await held.ledger.dead_letters.add(claim, "claim_refused", answer)
             held.drop([claim])
             log.error("task %r: dead letter, %s", claim.entry.id, answer)
         else:
-            pause_s = max(held.pace.outage_s, retry_after_s(answer))
-            pause_s = 0 if held.is_lock_out(answer) else pause_s
+            pause_s = max(held.settings.polling_interval_seconds, retry_after_s(answer))
+            pause_s = 0 if held.forbidden.is_lock_out(answer) else pause_s
             await held.release([claim], for_s=pause_s, why=answer)
             log.warning("task %r: %s", claim.entry.id, answer)

@@ -7,7 +7,7 @@ from typing import Any
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, InvalidTask
-from aletheia.intake.isolation import isolated
+from aletheia.intake.concurrency import isolated
 from aletheia.intake.models import UNFINISHED, Claim, Entry, NewTask, Rejected, RowState
 from aletheia.intake.parsing import parse_entry, stub_of
 from aletheia.intake.rows import (

@@ -8,9 +8,8 @@ from aletheia.documents import Document
 from aletheia.errors import AletheiaError, Unauthorized, Unavailable
 from aletheia.intake.admission import Admission
 from aletheia.intake.claimer import Claimer
-from aletheia.intake.concurrency import together
+from aletheia.intake.concurrency import all_of, isolated
 from aletheia.intake.held_claims import Batch, HeldClaims
-from aletheia.intake.isolation import isolated
 from aletheia.intake.models import UNFINISHED, Claim, Entry, NewTask, Page, RowState, Task
 from aletheia.intake.pages import PageReader
 from aletheia.intake.ports import UPSTREAM, Upstream
@@ -64,7 +63,7 @@ class Collector:
 
     async def _claim_pages(self, batch: Batch) -> None:
         is_growing = False
-        while not self._held.is_stopping and (left := self._held.pace.batch - batch.size) > 0:
+        while not self._held.is_stopping and (left := self._held.batch - batch.size) > 0:
             page = await self._pages.read(left, is_growing=is_growing)
             self._held.troubles.pop(UPSTREAM, None)
             done = await self._act_on(page, batch)
@@ -85,7 +84,7 @@ class Collector:
 
     async def _take_over(self, batch: Batch) -> None:
         held, ledger = self._held, self._held.ledger
-        claims = await held.take(ledger.claims.take_over(held.pace.batch), batch)
+        claims = await held.take(ledger.claims.take_over(held.batch), batch)
         held.tally.taken_over += len(claims)
         unsent: list[Claim] = []
         superseded = await ledger.claims.newer_work([claim.entry.id for claim in claims])
@@ -101,7 +100,7 @@ class Collector:
             problem, group = self._admission.check(claim.entry)
             claim.group = group or ""
             if problem is None and group is None:
-                await held.release([claim], for_s=held.pace.outage_s)
+                await held.release([claim], for_s=held.settings.polling_interval_seconds)
             elif problem is not None:
                 outcome = ledger.rows.wording(claim.entry).failed(problem)
                 kept = await ledger.reports.keep([(claim, outcome)])
@@ -110,14 +109,14 @@ class Collector:
                 unsent.append(claim)
             else:
                 batch.work.append(claim)
-        batch.work += await self._claimer.send_all(await self._with_capacity(unsent, batch))
+        await self._claimer.send_all(await self._with_capacity(unsent, batch), batch)
 
     async def _with_capacity(self, claims: Sequence[Claim], batch: Batch) -> list[Claim]:
         """Release the claims that exceed the capacity; they are still pending upstream."""
         tasks = [(claim.task, claim.group) for claim in claims]
         deferred = await self._admission.find_deferred(tasks, batch, asks_again=True)
         left_over = [claim for claim in claims if claim.task.id in deferred]
-        await self._held.release(left_over, for_s=self._held.pace.outage_s)
+        await self._held.release(left_over, for_s=self._held.settings.polling_interval_seconds)
         return [claim for claim in claims if claim.task.id not in deferred]
 
     async def _act_on(self, page: Page, batch: Batch) -> int:
@@ -154,9 +153,10 @@ class Collector:
         resent = [claim for claim in reopened if claim.state is RowState.KEPT]
         tally.resent += len(resent)
         # What cannot be done is reported at once, or it would stand on the next page again.
+        to_compute = [*claims, *again]
         sending = self._reporter.send([*failures, *resent])
-        accepted, _ = await together(self._claimer.send_all([*claims, *again]), sending)
-        batch.work += accepted
+        await all_of(self._claimer.send_all(to_compute, batch), sending)
+        accepted = [claim for claim in to_compute if claim.state is RowState.PROCESSING]
         # What an id was handed out for before is given up once the upstream has taken the new.
         ids = {claim.entry.id for claim in [*accepted, *failures, *resent]}
         old = [row["_id"] for row in plan.superseded if row["task_id"] in ids]

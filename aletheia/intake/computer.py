@@ -16,9 +16,8 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from aletheia.intake.concurrency import all_of
+from aletheia.intake.concurrency import all_of, isolated
 from aletheia.intake.held_claims import Batch, HeldClaims
-from aletheia.intake.isolation import isolated
 from aletheia.intake.models import Claim, Outcome, RowState
 from aletheia.intake.ports import Processors
 from aletheia.intake.wording import Wording
@@ -41,8 +40,8 @@ class Computer:
 
     def __init__(self, processors: Processors, held: HeldClaims) -> None:
         self._processors, self._held = processors, held
-        self._calls = asyncio.Semaphore(held.pace.calls)
-        self._backoff = Backoff(held.pace.backoff_s, MAX_WAIT_S)
+        self._calls = asyncio.Semaphore(held.settings.concurrency_limit)
+        self._backoff = Backoff(held.settings.retry_base_seconds, MAX_WAIT_S)
 
     async def compute(self, batch: Batch) -> int:
         """Compute a batch and pass on what is kept; return how many results that were."""
@@ -53,8 +52,7 @@ class Computer:
             groups: dict[tuple[str, str], list[Claim]] = {}
             for claim in batch.work:
                 groups.setdefault((claim.task.type, claim.group), []).append(claim)
-            computing = [self._compute_group(batch, *key, groups[key]) for key in groups]
-            await all_of(computing)
+            await all_of(*(self._compute_group(batch, *key, groups[key]) for key in groups))
         finally:
             batch.kept.put_nowait(None)
         return self._held.tally.computed - before

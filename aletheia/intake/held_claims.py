@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,54 +11,22 @@ from aletheia.errors import (
     BudgetExceeded,
     Deferred,
     RateLimited,
-    Refused,
-    Unauthorized,
+    Unavailable,
     retry_after_s,
 )
-from aletheia.intake.forbidden import FORBIDDEN, Forbidden
+from aletheia.intake.forbidden import Forbidden
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Claim, Tally
 from aletheia.intake.rows import MAX_DEFERRAL_S
-from aletheia.settings import LOCAL_BATCH_TASKS, IntakeSettings
+from aletheia.settings import LOCAL_BATCH_TASKS
 
 log = logging.getLogger(__name__)
-
-FORBIDDEN_TROUBLE: Final = "reports to the upstream"
-"""Under what name a 403 is known until another report is accepted."""
 
 MAX_RETRIES: Final = 20
 """However many a task asks for: with their pauses they come to a quarter of an hour."""
 
 GRACE_S: Final = 10.0
 """How long after `HeldClaims.stop` what is held is still computed and reported, seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How a poller works."""
-
-    page: int = 10  # tasks asked for at once
-    batch: int = LOCAL_BATCH_TASKS  # tasks collected before they are computed, at most
-    calls: int = 5  # computations in flight, and reports in flight, at most
-    retries: int = 3  # further tries of one task's computation after the first
-    backoff_s: float = 0.5  # first pause between those tries
-    outage_s: float = 30  # how long a task waits for something that is down
-    max_entry_bytes: int = 2_000_000
-
-    @classmethod
-    def from_settings(cls, settings: IntakeSettings, *, batch: int = LOCAL_BATCH_TASKS) -> "Pace":
-        """Take the numbers from the settings; `batch` counts where `BATCH_MAX_TASKS` is not set."""
-        return cls(
-            page=settings.poll_limit,
-            batch=settings.batch_max_tasks or batch,
-            calls=settings.concurrency_limit,
-            retries=settings.max_retries,
-            backoff_s=settings.retry_base_seconds,
-            outage_s=settings.polling_interval_seconds,
-            # A text in JSON takes up to six bytes a character, and there are other fields; a
-            # document of MongoDB holds 16 MB.
-            max_entry_bytes=min(6 * settings.max_text_bytes + 100_000, 12_000_000),
-        )
 
 
 @dataclass(slots=True)
@@ -80,15 +48,16 @@ class Batch:
 
 
 class HeldClaims:
-    """The claims of one poller."""
+    """The claims of one poller; `batch` is how many are computed together, at most."""
 
-    def __init__(self, ledger: Ledger, pace: Pace, tally: Tally | None = None) -> None:
-        self.ledger, self.pace, self.tally = ledger, pace, tally or Tally()
+    def __init__(self, ledger: Ledger, batch: int = LOCAL_BATCH_TASKS) -> None:
+        self.ledger, self.settings, self.tally = ledger, ledger.settings, Tally()
+        self.batch = self.settings.batch_max_tasks or batch
         self.troubles: dict[str, AletheiaError] = {}  # in the way now, by what is out of order
         self.left_alone: frozenset[str] = frozenset()  # task types that another lane takes
         # To send a report; what is to be checked before is checked when its turn has come.
-        self.turns = asyncio.Semaphore(pace.calls)
-        self.forbidden = Forbidden()
+        self.turns = asyncio.Semaphore(self.settings.concurrency_limit)
+        self.forbidden = Forbidden(self.troubles)
         self._clock = ledger.clock
         self._stopped_at: float | None = None
         self._claims: dict[str, Claim] = {}
@@ -110,36 +79,6 @@ class HeldClaims:
         """Whether nothing more is to be computed or reported either."""
         return self._stopped_at is not None and self._clock.steady_s() >= self._stopped_at + GRACE_S
 
-    def note_answer(self, claim: Claim, answer: AletheiaError | None) -> None:
-        """Note what was in the way of a report; `None` where it was accepted."""
-        if answer is None:
-            self.forbidden.note_accepted(claim.entry.id)
-            self.troubles.pop(FORBIDDEN_TROUBLE, None)
-        elif isinstance(answer, Unauthorized) and answer.status == FORBIDDEN:
-            self.forbidden.note_forbidden(claim.entry.id)
-
-    def is_lock_out(self, answer: AletheiaError) -> bool:
-        """Return whether an answer says that the upstream does not let us in."""
-        is_denial = isinstance(answer, Unauthorized)
-        return is_denial and (answer.status != FORBIDDEN or self.forbidden.is_ours)
-
-    def check_admitted(self, answers: Iterable[AletheiaError | None]) -> None:
-        """Raise the first of some answers that says that the upstream does not let us in."""
-        for answer in answers:
-            if answer is not None and self.is_lock_out(answer):
-                raise answer
-
-    def is_refusal_of(self, claim: Claim, answer: AletheiaError) -> bool:
-        """Return whether an answer is about a task, for good; a 403 may be trouble of ours."""
-        if not isinstance(answer, Unauthorized):
-            return isinstance(answer, Refused)
-        if self.is_lock_out(answer):
-            return False
-        is_of_task = self.forbidden.is_of_task(claim.entry.id)
-        if not is_of_task:
-            self.troubles[FORBIDDEN_TROUBLE] = answer
-        return is_of_task
-
     def stop(self, *, is_stopping: bool = True) -> None:
         """Claim nothing more, and soon do nothing more; or go on. Idempotent."""
         if not is_stopping:
@@ -153,7 +92,7 @@ class HeldClaims:
     def has_attempts(self, claim: Claim) -> bool:
         """Return whether a computation of a claim that failed may be tried again."""
         task = claim.task
-        retries = self.pace.retries if task.max_retries is None else task.max_retries
+        retries = self.settings.max_retries if task.max_retries is None else task.max_retries
         return claim.attempts < min(retries - task.retry_count, MAX_RETRIES)
 
     async def take(
@@ -210,18 +149,26 @@ class HeldClaims:
         self.drop(held)
         await self.ledger.claims.release(held, for_s=for_s, why=why)
 
-    async def release_all(self) -> int:
-        """Release everything; return how many claims that were."""
-        await asyncio.gather(*self._claiming, return_exceptions=True)
-        held = list(self._claims.values())
-        await self.release(held)
-        return len(held)
+    async def release_all(self) -> None:
+        """Release everything, also where we are cancelled."""
+
+        async def release() -> None:
+            await asyncio.gather(*self._claiming, return_exceptions=True)
+            held = list(self._claims.values())
+            await self.release(held)
+            log.info("released %d claims", len(held))
+
+        try:
+            await asyncio.shield(release())
+        except Unavailable as outage:
+            log.warning("claims not released, their leases will run out: %s", outage)
 
     def defer(self, task_type: str, group: str, problem: AletheiaError) -> float:
         """Claim no more tasks of a group for a while; return until when, Unix time."""
         # To ask again costs nothing, and a limit may be raised meanwhile.
         latest = self._clock.unix_s() + MAX_DEFERRAL_S
-        until = min(self._clock.unix_s() + max(self.pace.outage_s, retry_after_s(problem)), latest)
+        pause_s = max(self.settings.polling_interval_seconds, retry_after_s(problem))
+        until = min(self._clock.unix_s() + pause_s, latest)
         if isinstance(problem, Deferred) and problem.until is not None:
             until = min(problem.until.timestamp(), latest)
         self._deferred[task_type, group] = self._clock.steady_s() + until - self._clock.unix_s()

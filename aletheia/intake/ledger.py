@@ -20,8 +20,8 @@ from aletheia.intake.dead_letters import DeadLetters
 from aletheia.intake.models import RowState
 from aletheia.intake.reports import RESULTS, Reports
 from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
-from aletheia.settings import IntakeSettings
 from aletheia.intake.status import IntakeStatus
+from aletheia.settings import IntakeSettings
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 SHIFTS: Final = "aletheia_shifts"
@@ -40,12 +40,11 @@ class Ledger:
         owner: str,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._documents, self.clock = documents, clock
+        self._documents, self.settings, self.clock = documents, settings, clock
         self.rows = Rows(documents, settings, owner=owner, clock=clock)
         self.claims = Claims(self.rows)
         self.reports = Reports(self.rows, settings)
         self.dead_letters = DeadLetters(self.rows)
-        self._retention_s = settings.ledger_retention_days * _SECONDS_A_DAY
 
     async def prepare(self) -> None:
         """Make the look-ups fast. Idempotent."""
@@ -73,7 +72,8 @@ class Ledger:
 
     async def purge(self) -> int:
         """Delete what has outlived its use: results past their time, old rows and shifts."""
-        before = {"$lt": self.clock.unix_s() - self._retention_s}
+        retention_s = self.settings.ledger_retention_days * _SECONDS_A_DAY
+        before = {"$lt": self.clock.unix_s() - retention_s}
         gone = await self.reports.purge()
         gone += await self._documents.delete(ROWS, {"finished_at": before}, limit=10_000)
         return gone + await self._documents.delete(SHIFTS, {"started_at": before}, limit=10_000)

@@ -38,8 +38,6 @@ class Task(BaseModel):
     input: dict[str, Any]  # the dialect's parameters are merged in below it
     callback_route: Any = None
     callback_params: Any = None
-    job_id: Any = None
-    created_at: Any = None
     retry_count: int = Field(default=0, ge=0)  # tries the upstream has counted already
     max_retries: int | None = Field(default=None, ge=0)  # after the first; `None`: as set
     content_hash: str  # SHA-256 of type and input, hexadecimal; equal content is equal work

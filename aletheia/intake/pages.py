@@ -38,7 +38,7 @@ class PageReader:
 
     def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
         self._upstream, self._held = upstream, held
-        self._size, self._max_size = held.pace.page, MAX_PAGE
+        self._size, self._max_size = held.settings.poll_limit, MAX_PAGE
         self._served = self._limit = self._blocked = 0
         self.is_full = False  # whether the last page had as many entries as were asked for
 
@@ -55,7 +55,7 @@ class PageReader:
         self._served, self._limit = max(self._served, limit), limit
         self.is_full = len(entries) >= limit
         self._held.tally.pages += 1
-        max_bytes = self._held.pace.max_entry_bytes
+        max_bytes = self._held.settings.max_entry_bytes
         page = parse_page(entries[: capacity + self._blocked], max_entry_bytes=max_bytes)
         if page.not_pending:
             log.info("listed as pending, and not pending: %s", ", ".join(page.not_pending[:10]))

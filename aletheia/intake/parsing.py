@@ -166,8 +166,6 @@ def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
             input=_input_of(found_input, parameters),
             callback_route=fields.get("callbackRoute"),
             callback_params=fields.get("callbackParams"),
-            job_id=fields.get("job_id"),
-            created_at=_first(fields, ("createdAt", "created_at")),
             retry_count=cast("int", fields.get("retry_count") or 0),
             max_retries=cast("int | None", fields.get("max_retries")),
             content_hash=_sha256(content),

@@ -1,42 +1,42 @@
 """A poller: the parts that work between an upstream and a ledger."""
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator
 
-from aletheia.errors import Unavailable
 from aletheia.intake.admission import Admission
 from aletheia.intake.collector import Collector
 from aletheia.intake.computer import Computer
-from aletheia.intake.concurrency import together
-from aletheia.intake.held_claims import Batch, HeldClaims, Pace
+from aletheia.intake.concurrency import all_of
+from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.ports import Processors, Upstream
 from aletheia.intake.replayer import Replayer
 from aletheia.intake.reporter import Reporter
+from aletheia.settings import LOCAL_BATCH_TASKS
 from aletheia.store.lease import renewing
-
-log = logging.getLogger(__name__)
 
 
 class Poller:
     """The parts of one poller; each may work on another batch at the same time."""
 
     def __init__(
-        self, upstream: Upstream, ledger: Ledger, processors: Processors, pace: Pace
+        self,
+        upstream: Upstream,
+        ledger: Ledger,
+        processors: Processors,
+        batch: int = LOCAL_BATCH_TASKS,
     ) -> None:
         self.upstream = upstream
-        self.held = HeldClaims(ledger, pace)
+        self.held = HeldClaims(ledger, batch)
         self.reporter = Reporter(upstream, self.held)
         admission = Admission(processors, self.held)
         self.collector = Collector(upstream, admission, self.reporter, self.held)
         self.replayer = Replayer(upstream, admission, self.held)
         self.computer = Computer(processors, self.held)
 
-    async def process(self, batch: Batch) -> tuple[int, int]:
+    async def process(self, batch: Batch) -> list[int]:
         """Compute a batch, report what is kept; return how many were kept, and acknowledged."""
-        return await together(self.computer.compute(batch), self.reporter.report(batch))
+        return await all_of(self.computer.compute(batch), self.reporter.report(batch))
 
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:
@@ -52,9 +52,4 @@ class Poller:
             async with renewing(renew, length_s=length_s, name="claims"):
                 yield
         finally:
-            # A cancelled run has to release its claims all the same.
-            try:
-                released = await asyncio.shield(self.held.release_all())
-                log.info("released %d claims", released)
-            except Unavailable as outage:
-                log.warning("claims not released, their leases will run out: %s", outage)
+            await self.held.release_all()

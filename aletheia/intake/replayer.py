@@ -62,7 +62,7 @@ class Replayer:
             status = answer.status if isinstance(answer, Refused) else None
             await self._refuse(claim, answer, status)
             log.warning("task %r: not replayed, %s", claim.entry.id, answer)
-            if self._held.is_lock_out(answer):
+            if self._held.forbidden.is_lock_out(answer):
                 raise answer
         elif not await self._held.ledger.dead_letters.recall(claim):
             self._held.drop([claim])

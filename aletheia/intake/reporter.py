@@ -41,7 +41,7 @@ class Reporter:
         claims = await self._held.confirm(claims)
         if not claims:
             return 0
-        answers = await all_of([self._answer_in_turn(claim) for claim in claims])
+        answers = await all_of(*map(self._answer_in_turn, claims))
         pairs = list(zip(claims, answers, strict=True))
         sent = [claim for claim, answer in pairs if answer is None and claim in self._held]
         accepted = self._held.keep_ours(sent, await self._held.ledger.reports.accepted(sent))
@@ -54,7 +54,7 @@ class Reporter:
         for claim, answer in refused:
             await self._settle(claim, answer)
         self._held.drop(claims)
-        self._held.check_admitted(answers)
+        self._held.forbidden.check(answers)
         return len(accepted)
 
     async def _answer_in_turn(self, claim: Claim) -> AletheiaError | None:
@@ -67,7 +67,7 @@ class Reporter:
             if not is_held and not await self._held.confirm([claim]):
                 return None
             answer = await self._answer(claim)
-            self._held.note_answer(claim, answer)
+            self._held.forbidden.note(claim.entry.id, answer)
             return answer
 
     async def _answer(self, claim: Claim) -> AletheiaError | None:
@@ -88,13 +88,13 @@ class Reporter:
 
     async def _settle(self, claim: Claim, answer: AletheiaError) -> None:
         ledger, tally = self._held.ledger, self._held.tally
-        if self._held.is_lock_out(answer):
+        if self._held.forbidden.is_lock_out(answer):
             await ledger.claims.release([claim])
         elif isinstance(answer, Conflict) or (isinstance(answer, NotFound) and claim.was_reported):
             tally.conflicts += 1
             await ledger.reports.conflicted([claim])
             log.warning("task %r: delivered elsewhere (%s)", claim.entry.id, answer)
-        elif self._held.is_refusal_of(claim, answer):
+        elif self._held.forbidden.is_refusal_of(claim.entry.id, answer):
             tally.dead += 1
             await ledger.dead_letters.add(claim, "report_refused", answer)
             log.error("task %r: dead letter, %s", claim.entry.id, answer)

@@ -14,7 +14,7 @@ from aletheia.errors import (
     retry_after_s,
 )
 from aletheia.intake.bulk.backlog import TASK_TYPE
-from aletheia.intake.bulk.preference import prefers_bulk
+from aletheia.intake.bulk.turn import prefers_bulk
 from aletheia.intake.held_claims import Batch
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.poller import Poller
@@ -147,7 +147,7 @@ class Shift:
 
     async def recall(self) -> Collected:
         """Ask the upstream to take dead letters back, until a batch is full or none is left."""
-        size = self.poller.held.pace.batch
+        size = self.poller.held.batch
         while self._dead_letters:
             row_ids, self._dead_letters = self._dead_letters[:size], self._dead_letters[size:]
             batch = await self.poller.replayer.recall(row_ids)

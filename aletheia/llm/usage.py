@@ -74,7 +74,7 @@ class Spending:
             Misconfigured: the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
         """
         now = self._clock()
-        nanousd = self._cost(call, estimate)
+        nanousd = self.cost(call, estimate)
         reservation = Reservation(uuid.uuid4().hex, call, estimate, nanousd, day_of(now))
         await self.counters.charge(call.run_id, reservation.day, estimate.total, nanousd)
         document = record_document(reservation, UsageState.RESERVED, now)
@@ -83,7 +83,7 @@ class Spending:
 
     async def settle(self, reservation: Reservation, used: Tokens) -> None:
         """Replace the estimate by what was used. A second time changes nothing."""
-        await self._close(reservation, UsageState.SETTLED, used, self._cost(reservation.call, used))
+        await self._close(reservation, UsageState.SETTLED, used, self.cost(reservation.call, used))
 
     async def release(self, reservation: Reservation) -> None:
         """Release a reservation of a call that was not sent, or surely cost nothing.
@@ -113,7 +113,7 @@ class Spending:
             Misconfigured: the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
         """
         sums = list(itertools.accumulate(tokens))
-        self._cost(call, Tokens(0))
+        self.cost(call, Tokens(0))
         if self.counters.limits == BudgetLimits() or not sums:
             return len(sums)
         room = len(sums)
@@ -124,7 +124,7 @@ class Spending:
             is_money = isinstance(usage.limit, Decimal)
 
             def asked(total: int, *, is_money: bool = is_money) -> Decimal | int:
-                return usd_of(self._cost(call, Tokens(total))) if is_money else total
+                return usd_of(self.cost(call, Tokens(total))) if is_money else total
 
             fitting = bisect.bisect_right(sums, left, key=asked)
             if not fitting:
@@ -167,7 +167,8 @@ class Spending:
         gone = await self._documents.delete(USAGE, old, limit=_MAX_PURGED)
         return gone + await self._documents.delete(BUDGETS, old, limit=_MAX_PURGED)
 
-    def _cost(self, call: Call, tokens: Tokens) -> int:
+    def cost(self, call: Call, tokens: Tokens) -> int:
+        """Return what a call of so many tokens costs, nanodollars; nothing for a mock."""
         if call.is_mock:
             return 0
         return self._prices.cost(

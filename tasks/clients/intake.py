@@ -12,11 +12,9 @@ from aletheia.analysis.processor import Processors
 from aletheia.errors import Misconfigured
 from aletheia.intake.bulk.lane import BulkLane
 from aletheia.intake.bulk.ports import LaneDeps
-from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
-from aletheia.llm.prices import PriceTable
 from aletheia.settings import LOCAL_BATCH_TASKS, REMOTE_BATCH_TASKS
 from blocks import OpenAICredentials, UpstreamCredentials
 from tasks.clients.blocks import load_block
@@ -39,7 +37,7 @@ async def begin_shift(shift_seconds: float | None) -> Shift:
         await _open_upstream(),
         Ledger(store, intake, owner=f"{socket.gethostname()}/{os.getpid()}/{run_id}"),
         await get_processors(),
-        Pace.from_settings(intake, batch=batch),
+        batch,
     )
     return await Shift.begin(
         poller,
@@ -67,7 +65,6 @@ async def build_bulk_lane() -> BulkLane:
         processors=await get_processors() if wrong_mode is None else Processors({}, plugins=[]),
         batches=batches,
         spending=await get_spending(),
-        prices=PriceTable.from_settings(settings.budgets),
         limiter=await get_limiter(),
         breakers=await get_breakers(),
         settings=settings.intake,

@@ -53,14 +53,14 @@ COVERED_BY = {
     ),
     "tests/aletheia/intake": (
         *("intake/admission", "intake/claimer", "intake/claims", "intake/collector"),
-        *("intake/computer", "intake/concurrency", "intake/dead_letters", "intake/held_claims"),
+        *("intake/computer", "intake/dead_letters", "intake/held_claims"),
         *("intake/ledger", "intake/models", "intake/pages", "intake/ports", "intake/replayer"),
         *("intake/reporter", "intake/reports", "intake/rows", "intake/status", "intake/strays"),
     ),
     "tests/aletheia/intake/test_bulk.py": (
         *("intake/bulk/backlog", "intake/bulk/claims", "intake/bulk/lane"),
-        *("intake/bulk/orders", "intake/bulk/ports", "intake/bulk/preference"),
-        *("intake/bulk/settling", "intake/bulk/submission", "intake/bulk/turn"),
+        *("intake/bulk/orders", "intake/bulk/ports"),
+        *("intake/bulk/settling", "intake/bulk/turn"),
     ),
     "tests/aletheia/llm": (
         *("llm/answers", "llm/asking", "llm/budgets", "llm/calls", "llm/faults"),

@@ -3,7 +3,8 @@
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Final
 
 from aletheia.errors import BudgetExceeded, Deferred, InvalidTask, RateLimited
@@ -12,7 +13,7 @@ from aletheia.intake.bulk.claims import OWNER, LaneLedger
 from aletheia.intake.bulk.orders import Draft, Orders, draft_orders
 from aletheia.intake.bulk.ports import LaneDeps
 from aletheia.intake.collector import Collector
-from aletheia.intake.held_claims import Batch, HeldClaims, Pace
+from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import UNFINISHED, Claim, Entry, Page, Tally, Task
 from aletheia.intake.pages import pending_if_served
 from aletheia.intake.ports import Processors
@@ -51,9 +52,8 @@ class Capacity:
         taken = {**self._taken, model: self._taken.get(model, 0) + tokens}
         if self.tokens is not None and sum(taken.values()) > self.tokens:
             self.is_full = True
-        if self.nanousd is not None:
-            nanousd = sum(self.cost(name, count) for name, count in taken.items())
-            self.is_full = self.is_full or nanousd > self.nanousd
+        elif self.nanousd is not None:
+            self.is_full = self.nanousd < sum(starmap(self.cost, taken.items()))
         if not self.is_full:
             self._taken = taken
             self._seen.add(row_id)
@@ -92,7 +92,7 @@ class BacklogAdmission(Admission):
 class BacklogCollector(Collector):
     """Collects texts that a `BacklogAdmission` admits, and notes what that passes over."""
 
-    passed_over: dict[str, None]
+    _admission: BacklogAdmission
 
     async def _note_blocked_head(self, count: int) -> None:
         """Ignore it: what is none of the lane's waits for the shifts."""
@@ -103,7 +103,7 @@ class BacklogCollector(Collector):
         rows = await self._held.ledger.rows.of_ids([entry.id for entry in page.entries])
         for task_id, of_id in rows.items():
             if any(row["state"] in UNFINISHED and row["owner"] != OWNER for row in of_id):
-                self.passed_over[task_id] = None
+                self._admission.passed_over[task_id] = None
         return done
 
 
@@ -112,7 +112,8 @@ class Backlog:
 
     def __init__(self, deps: LaneDeps, ledger: LaneLedger, orders: Orders, tally: Tally) -> None:
         self._deps, self._ledger, self._orders = deps, ledger, orders
-        self._held = HeldClaims(ledger, Pace.from_settings(deps.settings), tally)
+        self.held = HeldClaims(ledger)
+        self.held.tally = tally
         self.deferred: Deferred | None = None  # what was in the way of writing an order
         self.handed_back = 0  # tasks that were claimed and left to the shifts
 
@@ -152,12 +153,11 @@ class Backlog:
             tokens = self._deps.batches.weigh(model, task.input)
             return tokens is not None and capacity.take(entry.row_id, model, tokens)
 
-        pace = replace(self._held.pace, batch=limit)
-        held = self._held = HeldClaims(self._ledger, pace, self._held.tally)
-        reporter = Reporter(self._deps.upstream, held)
+        held, upstream = self.held, self._deps.upstream
+        held.batch = limit
+        reporter = Reporter(upstream, held)
         admission = BacklogAdmission(self._deps.processors, held, fits)
-        collector = BacklogCollector(self._deps.upstream, admission, reporter, held)
-        collector.passed_over = admission.passed_over
+        collector = BacklogCollector(upstream, admission, reporter, held)
         batch = await collector.collect()
         await reporter.send(batch.ready)
         return batch.work, list(admission.passed_over)[:MAX_PASSED_OVER]
@@ -169,17 +169,13 @@ class Backlog:
 
     async def hand_back(self, claims: Sequence[Claim]) -> None:
         """Leave claims to the shifts."""
-        await self._held.release(claims)
+        await self.held.release(claims)
         self.handed_back += len(claims)
 
     async def hand_back_left(self) -> None:
         """Leave to the shifts what an earlier run claimed and wrote no order for."""
-        while claims := await self._held.take(self._ledger.claims.take_over(_CLAIMS_AT_ONCE)):
+        while claims := await self.held.take(self._ledger.claims.take_over(_CLAIMS_AT_ONCE)):
             await self.hand_back(claims)
-
-    async def release_all(self) -> None:
-        """Release what was claimed and has no order."""
-        await self._held.release_all()
 
     async def _write_order(self, draft: Draft) -> bool:
         key, provider, claims = uuid.uuid4().hex, self._deps.batches.provider, draft.all_claims
@@ -198,14 +194,14 @@ class Backlog:
             now_s = self._deps.clock.unix_s()
             until_s = problem.until.timestamp() if problem.until else now_s
             await self._ledger.claims.wait(claims, until_s, problem)
-            self._held.drop(claims)
-            self._held.tally.waiting += len(claims)
+            self.held.drop(claims)
+            self.held.tally.waiting += len(claims)
             return False
         about = {"provider": provider, "reservation": reservation.id, "run_id": run_id}
         await self._orders.write(key, draft, self._deps.clock.unix_s(), **about)
-        self._held.drop(claims)
+        self.held.drop(claims)
         return True
 
     def _cost(self, model: str, tokens: int) -> int:
-        provider, prices = self._deps.batches.provider, self._deps.prices
-        return prices.cost(provider, model, "embedding", Tokens(tokens), is_batch=True)
+        call = Call("", self._deps.batches.provider, model, "embedding", is_batch=True)
+        return self._deps.spending.cost(call, Tokens(tokens))

@@ -1,32 +1,39 @@
 """One run's work in the bulk lane."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Literal, TypeAlias
+from http import HTTPStatus
+from typing import Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aletheia.documents import Document
 from aletheia.errors import (
     AletheiaError,
     BreakerOpen,
     Deferred,
+    LaneTaken,
     NotFound,
+    QuotaExhausted,
     RateLimited,
     Refused,
     Unavailable,
 )
 from aletheia.intake.bulk.backlog import Backlog
 from aletheia.intake.bulk.claims import LEASE_S, LaneLedger
-from aletheia.intake.bulk.orders import Orders
-from aletheia.intake.bulk.ports import LaneDeps
+from aletheia.intake.bulk.orders import Orders, tokens_in
+from aletheia.intake.bulk.ports import LaneDeps, ProviderBatch
 from aletheia.intake.bulk.settling import Settling
-from aletheia.intake.bulk.submission import Submission
-from aletheia.intake.bulk.turn import Turn, take_turn
-from aletheia.intake.held_claims import HeldClaims, Pace
-from aletheia.intake.models import Tally
+from aletheia.intake.bulk.turn import take_turn
+from aletheia.intake.held_claims import HeldClaims
+from aletheia.intake.models import RowState, Tally
+from aletheia.store.backoff import Backoff
+from aletheia.store.clock import microseconds, moment
+from aletheia.store.lease import Lease
+
+MAX_PAUSE_S: Final = 3600.0
+"""Longest pause between two submissions of an order, seconds."""
 
 _SECONDS_A_DAY = 86_400
 
@@ -37,11 +44,9 @@ log = logging.getLogger(__name__)
 
 
 class BulkReport(BaseModel):
-    """What a run of the lane did."""
+    """What a run of the lane did so far."""
 
-    model_config = ConfigDict(frozen=True)
-
-    ended: Ended
+    ended: Ended = "done"
     why: str = ""  # what was in the way
     attached: int = 0  # batches of earlier runs that were under way
     submitted: int = 0  # batches of this run
@@ -60,29 +65,23 @@ class BulkLane:
         self._deps = deps
         self._ledger = LaneLedger(deps.documents, deps.settings, clock=deps.clock)
         self._orders = Orders(deps.documents)
-        held = HeldClaims(self._ledger, Pace.from_settings(deps.settings))
+        held = HeldClaims(self._ledger)
         self._backlog = Backlog(deps, self._ledger, self._orders, held.tally)
         self._settling = Settling(deps, self._ledger, self._orders, held)
-        self._submission = Submission(deps, self._ledger, self._orders, self._settling)
-        self._tally = held.tally
-        self._turn: Turn  # from `held` on
-        self._ended: Ended = "done"
-        self._why, self._attached, self._next_poll_s = "", 0, 0.0
+        self._backoff = Backoff(deps.listed_after_s, MAX_PAUSE_S, jitter=0)
+        self._turn: Lease  # from `held` on
+        self._trouble: AletheiaError | None = None  # what was refused, so that the run fails
+        self._next_poll_s = 0.0
+        self._report = BulkReport(tally=held.tally)
 
     async def find_trouble(self) -> AletheiaError | None:
         """Return what the provider refused, or else that nobody acknowledges reports."""
-        return self._submission.trouble or await self._ledger.reports.find_trouble()
+        return self._trouble or await self._ledger.reports.find_trouble()
 
     def report(self) -> BulkReport:
         """Return what the run did so far."""
-        return BulkReport(
-            ended=self._ended,
-            why=self._why,
-            attached=self._attached,
-            submitted=self._submission.submitted,
-            handed_back=self._backlog.handed_back + self._settling.handed_back,
-            tally=self._tally,
-        )
+        self._report.handed_back = self._backlog.handed_back + self._settling.handed_back
+        return self._report
 
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[None]:
@@ -92,18 +91,14 @@ class BulkLane:
             try:
                 yield
             finally:
-                # A cancelled run has to let go all the same.
-                try:
-                    await asyncio.shield(self._backlog.release_all())
-                except Unavailable as outage:
-                    log.warning("claims not released, their leases will run out: %s", outage)
+                await self._backlog.held.release_all()
 
     async def attach(self) -> int:
         """Find the orders of earlier runs that are under way; return how many there are."""
         kept_s = self._deps.settings.ledger_retention_days * _SECONDS_A_DAY
         await self._orders.purge(self._deps.clock.unix_s() - kept_s)
-        self._attached = await self.under_way()
-        return self._attached
+        self._report.attached = await self.under_way()
+        return self._report.attached
 
     async def under_way(self) -> int:
         """Return how many orders are under way."""
@@ -116,13 +111,13 @@ class BulkLane:
         `above` are left to the shifts; with `None` all are.
         """
         if above is None:
-            self._ended = "off"
+            self._report.ended = "off"
         elif await self._ledger.is_paused():
-            self._ended = "paused"
-            await self._turn.note(is_useful=True, above=above)
+            self._report.ended = "paused"
+            await self._turn.write({"is_useful": True, "above": above})
         elif await self._backlog.is_too_little(above):
-            self._ended = "too_little"
-            await self._turn.note(is_useful=True, above=above, passed_over=[])
+            self._report.ended = "too_little"
+            await self._turn.write({"is_useful": True, "above": above, "passed_over": []})
         else:
             max_lines = self._deps.batches.max_lines
             return await self._collect(max_lines if limit is None else min(limit, max_lines), above)
@@ -141,7 +136,7 @@ class BulkLane:
 
     async def poll(self) -> int:
         """Take every order one step further, as far as it goes; return how many are under way."""
-        await self._turn.confirm()
+        await self._confirm_turn()
         for order in await self._orders.under_way():
             try:
                 await self._advance(order)
@@ -162,12 +157,13 @@ class BulkLane:
             self._defer(problem)
             return 0
         claims, passed_over = await self._backlog.claim(limit, capacity)
-        await self._turn.note(above=above, passed_over=passed_over)
+        await self._turn.write({"above": above, "passed_over": passed_over})
+        report = self._report
         if capacity.is_full:
-            self._why = f"a budget has room for {len(claims)} tasks only; the rest stays pending"
-            log.warning("%s", self._why)
+            report.why = f"a budget has room for {len(claims)} tasks only; the rest stays pending"
+            log.warning("%s", report.why)
         if len(claims) <= above:
-            self._ended = "deferred" if capacity.is_full else "too_little"
+            report.ended = "deferred" if capacity.is_full else "too_little"
             await self._backlog.hand_back(claims)
             return 0
         orders = await self._backlog.write_orders(claims)
@@ -176,7 +172,7 @@ class BulkLane:
         return orders
 
     def _defer(self, problem: Deferred) -> None:
-        self._ended, self._why = "deferred", str(problem)
+        self._report.ended, self._report.why = "deferred", str(problem)
         log.warning("no batch: %s", problem)
 
     async def _advance(self, order: Document) -> None:
@@ -194,7 +190,7 @@ class BulkLane:
     async def _step(self, order: Document, *, is_overdue: bool) -> None:
         batch_id: str | None = order.get("batch_id")
         if batch_id is None:
-            batch = await self._submission.submit(order, self._turn)
+            batch = await self._submit(order)
             if batch is None:
                 return
         else:
@@ -209,3 +205,80 @@ class BulkLane:
                 return
             await self._deps.batches.cancel(batch.id)
         await self._settling.take_in(order, batch, self._turn, is_overdue=is_overdue)
+
+    async def _submit(self, order: Document) -> ProviderBatch | None:
+        """Submit an order once; `None` where there is nothing to submit, or not yet."""
+        key, tried_at = order["_id"], order.get("tried_at")
+        batch = None if tried_at is None else await self._find(key)
+        if batch is None:
+            now_s = self._deps.clock.unix_s()
+            pause_s = self._backoff.window_s(order.get("tries", 1))
+            if tried_at is not None and now_s < tried_at + pause_s:
+                return None
+            if now_s > order["created_at"] + LEASE_S:
+                reason = "it was never accepted"
+                await self._settling.close(order, "overdue", is_free=True, reason=reason)
+                return None
+            if tried_at is not None:
+                await self._deps.limiter.acquire(self._deps.batches.provider, 1)
+            try:
+                batch = await self._send(order)
+            except (Refused, QuotaExhausted) as refusal:
+                if refusal.status == HTTPStatus.UNAUTHORIZED:
+                    raise
+                # There is no batch and there will be none; nothing was spent.
+                self._trouble = refusal
+                await self._settling.close(order, "refused", is_free=True, reason=str(refusal))
+                return None
+        if batch is not None:
+            self._report.submitted += order["run_id"] == self._deps.run_id
+            # The leases were extended before it was sent.
+            known = {"batch_id": batch.id, "submitted_at": order["tried_at"]}
+            await self._orders.update(order, {"state": "submitted", **known})
+            log.info("order %s is batch %s: %d texts", key, batch.id, order["lines"])
+        return batch
+
+    async def _find(self, key: str) -> ProviderBatch | None:
+        batch, *others = await self._deps.batches.find(key) or [None]
+        for other in others:
+            if other is not None and other.phase == "running":
+                log.error("batch %s was submitted twice, and is cancelled", other.id)
+                await self._deps.batches.cancel(other.id)
+        return batch
+
+    async def _send(self, order: Document) -> ProviderBatch | None:
+        requests = await self._requests_of(order)
+        if not requests:
+            await self._settling.close(order, "lost", is_free=True)
+            return None
+        values: dict[str, object] = {}
+        # A row that is lost stays lost: as many lines as were uploaded are the same ones.
+        if order.get("uploaded") != len(requests):
+            if order.get("input_file"):
+                await self._deps.batches.discard(order["input_file"])
+            values["input_file"] = await self._deps.batches.upload(order["_id"], requests)
+            values["uploaded"] = len(requests)
+        await self._confirm_turn()
+        values |= {"tried_at": self._deps.clock.unix_s(), "tries": order.get("tries", 0) + 1}
+        # From here on a batch may exist that nobody has heard of.
+        await self._orders.update(order, values)
+        return await self._deps.batches.create(order["_id"], order["input_file"])
+
+    async def _requests_of(self, order: Document) -> dict[int, bytes]:
+        """Write the requests for those rows of an order that are ours, and extend their leases."""
+        requests: dict[int, bytes] = {}
+        async for lines in self._orders.lines_of(order):
+            numbers = {row: number for number, tokens in lines.items() for row in tokens}
+            claims = await self._ledger.claims.resume(tokens_in(lines))
+            lost = await self._ledger.claims.renew(claims)
+            for claim in claims:
+                if claim not in lost and claim.state is RowState.PROCESSING:
+                    body = self._deps.batches.body_of(order["model"], claim.task.input)
+                    requests.setdefault(numbers[claim.row_id], body)
+        return requests
+
+    async def _confirm_turn(self) -> None:
+        """Keep others out of the lane for longer; raise `LaneTaken` where it is ours no more."""
+        if not await self._turn.renew():
+            lease = microseconds(self._deps.lane_lease_s)
+            raise LaneTaken(moment(self._deps.clock.now() + lease))

@@ -7,7 +7,6 @@ from typing import Any, Literal, Protocol, TypeAlias
 from aletheia.analysis.processor import Finished
 from aletheia.documents import Documents
 from aletheia.intake.ports import Processors, Upstream
-from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter
@@ -109,7 +108,6 @@ class LaneDeps:
     processors: Processors
     batches: Batches
     spending: Spending
-    prices: PriceTable
     limiter: RateLimiter
     breakers: CircuitBreaker
     settings: IntakeSettings

@@ -11,13 +11,13 @@ from aletheia.errors import AletheiaError, NotFound, Unavailable
 from aletheia.intake.bulk.claims import LaneLedger
 from aletheia.intake.bulk.orders import Orders, tokens_in
 from aletheia.intake.bulk.ports import LaneDeps, ProviderBatch
-from aletheia.intake.bulk.turn import Turn
 from aletheia.intake.computer import OUTAGES, outcome_of
 from aletheia.intake.held_claims import HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
 from aletheia.intake.reporter import Reporter
 from aletheia.llm.prices import Tokens
 from aletheia.store.backoff import Backoff
+from aletheia.store.lease import Lease
 
 READS_AT_ONCE: Final = 3
 """Readings of a batch's answers, which may be gigabytes, before there are pauses between them."""
@@ -40,7 +40,7 @@ class Settling:
         self.is_useful = False  # whether some batch brought an answer
 
     async def take_in(
-        self, order: Document, batch: ProviderBatch, turn: Turn, *, is_overdue: bool
+        self, order: Document, batch: ProviderBatch, turn: Lease, *, is_overdue: bool
     ) -> None:
         """Keep and report what a batch brought, if it can be read; leave the rest to the shifts."""
         if self._deps.clock.unix_s() < order.get("read_again_at", 0) and not is_overdue:
@@ -57,7 +57,7 @@ class Settling:
         if batch.phase == "failed":
             log.error("batch %s was not begun: %s", batch.id, batch.reason)
         if self.is_useful:
-            await turn.note(is_useful=True)
+            await turn.write({"is_useful": True})
         await self.close(
             order,
             "overdue" if batch.phase == "running" else batch.status,

@@ -21,7 +21,6 @@ from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.intake.bulk.backlog import TASK_TYPE
 from aletheia.intake.bulk.lane import BulkLane
 from aletheia.intake.bulk.ports import LaneDeps, ProviderBatch
-from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller
 from aletheia.llm.budgets import BudgetLimits
@@ -102,7 +101,6 @@ async def work_lane(
         processors=_processors(batches),
         batches=batches,
         spending=Spending(documents, prices, BudgetLimits()),
-        prices=prices,
         breakers=breakers,
         limiter=RateLimiter(documents, RateLimits(1000, 1000, 1000, 1000, 1000)),
         settings=settings,
@@ -126,7 +124,7 @@ async def work_shift(
 ) -> None:
     """Work one shift until nothing is left to do now."""
     ledger = Ledger(documents, settings, owner=str(os.getpid()))
-    await run_shift(Poller(upstream, ledger, _processors(batches), Pace(backoff_s=0)))
+    await run_shift(Poller(upstream, ledger, _processors(batches)))
 
 
 def _processors(batches: OpenAIBatches) -> Processors:

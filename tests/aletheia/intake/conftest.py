@@ -10,7 +10,6 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.sign_in import NoSignIn
-from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
@@ -71,20 +70,16 @@ class Bench:
 
     def settings(self, **changes: Any) -> IntakeSettings:
         """Return the default settings, with some changed."""
+        changes = {"retry_base_seconds": 0, **changes}
         return IntakeSettings(_env_file=None, **changes)  # pyright: ignore[reportCallIssue]
 
-    def poller(self, ledger: Ledger | None = None, **pace: Any) -> Poller:
-        """Begin a poller, with some of its pace changed."""
-        return Poller(
-            self.client,
-            ledger or self.ledger(),
-            self.processors,
-            Pace(**{"backoff_s": 0, **pace}),
-        )
+    def poller(self, ledger: Ledger | None = None, **changes: Any) -> Poller:
+        """Begin a poller, with some settings changed."""
+        return Poller(self.client, ledger or self.ledger(**changes), self.processors)
 
-    async def drain(self, poller: Poller | None = None, **pace: Any) -> Poller:
+    async def drain(self, poller: Poller | None = None, **changes: Any) -> Poller:
         """Work a poller until nothing is left to do."""
-        poller = poller or self.poller(**pace)
+        poller = poller or self.poller(**changes)
         await poller.held.ledger.prepare()
         async with poller.holding():
             await drain(poller.collector.collect, poller.process)

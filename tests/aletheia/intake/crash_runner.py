@@ -14,7 +14,6 @@ from typing import Any
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Finished
-from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
@@ -76,12 +75,13 @@ async def work_shift(order: dict[str, Any], steps: Steps) -> None:
         _env_file=None,  # pyright: ignore[reportCallIssue]
         lease_seconds=order["lease_s"],
         clock_skew_seconds=0,
+        retry_base_seconds=0,
     )
     ledger = Ledger(documents, settings, owner=str(os.getpid()))
     upstream = SteppedUpstream(order["url"], steps)
     await upstream.open()
     processors = LoggingProcessors(Path(order["log"]), steps)
-    poller = Poller(upstream, ledger, processors, Pace(batch=4, backoff_s=0))
+    poller = Poller(upstream, ledger, processors, batch=4)
     await run_shift(poller)
     await upstream.close()
     await documents.close()

@@ -33,9 +33,8 @@ from aletheia.intake.bulk.claims import LEASE_S
 from aletheia.intake.bulk.lane import BulkLane, BulkReport
 from aletheia.intake.bulk.orders import BULK
 from aletheia.intake.bulk.ports import LaneDeps
-from aletheia.intake.bulk.preference import AWAKE_FOR_S, prefers_bulk
 from aletheia.intake.bulk.settling import READS_AT_ONCE
-from aletheia.intake.held_claims import Pace
+from aletheia.intake.bulk.turn import AWAKE_FOR_S, prefers_bulk
 from aletheia.intake.models import NewTask
 from aletheia.intake.parsing import parse_page
 from aletheia.intake.poller import Poller
@@ -79,8 +78,8 @@ class Lanes:
     ) -> None:
         self.bench, self.api, self.client, self.breakers = bench, api, client, breakers
         self.upstream, self.clock = bench.upstream, bench.clock
-        self.prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
-        self.spending = Spending(bench.documents, self.prices, BudgetLimits(), clock=bench.clock)
+        prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
+        self.spending = Spending(bench.documents, prices, BudgetLimits(), clock=bench.clock)
         self.limiter = RateLimiter(
             bench.documents, RateLimits(100, 100, 100, 100, 100), clock=Clock(bench.clock)
         )
@@ -107,7 +106,6 @@ class Lanes:
             processors=self.processors,
             batches=self.client,
             spending=self.spending,
-            prices=self.prices,
             limiter=self.limiter,
             breakers=self.breakers,
             settings=settings,
@@ -142,9 +140,8 @@ class Lanes:
         Args:
             above: with more than this it may leave texts to the lane.
         """
-        pace = Pace(backoff_s=0, page=100)
-        ledger = self.bench.ledger(clock_skew_seconds=0)
-        poller = Poller(self.bench.client, ledger, self.processors, pace)
+        ledger = self.bench.ledger(clock_skew_seconds=0, poll_limit=100)
+        poller = Poller(self.bench.client, ledger, self.processors)
         if await prefers_bulk_now(self, above):
             poller.held.left_alone = frozenset({TASK_TYPE})
         return await self.bench.drain(poller)

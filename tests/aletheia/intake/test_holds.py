@@ -58,7 +58,7 @@ async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(be
     for number in range(5):
         bench.add(f"t{number}")
     bench.processors.max_inputs = 3
-    poller = bench.poller(page=10)
+    poller = bench.poller(poll_limit=10)
     await poller.held.ledger.prepare()
     batch = await poller.collector.collect()
     assert [claim.task.id for claim in batch.work] == ["t0", "t1", "t2"]
@@ -153,7 +153,7 @@ async def test_what_costs_something_each_time_is_not_tried_for_ever(
 ):
     bench.add("t1")
     bench.processors.outages = [problem] * 9
-    poller = bench.poller(retries=2)
+    poller = bench.poller(max_retries=2)
     for _ in range(5):
         await bench.drain(poller)
         bench.clock.now += 100

@@ -12,7 +12,6 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.upstream.pages import read_page
 from aletheia.documents import Change, Document, Update
-from aletheia.intake.held_claims import Pace
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Entry
 from aletheia.intake.parsing import parse_entry, parse_page
@@ -73,16 +72,18 @@ async def test_no_entry_stops_a_shift_or_costs_its_neighbours_anything(tmp_path:
     upstream = ListedUpstream(list(entries))
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
-    settings = IntakeSettings(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic's own
+    settings = IntakeSettings(
+        _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic's own
+        poll_limit=1000,
+        batch_max_tasks=2000,
+        retry_base_seconds=0,
+    )
     ledger = Ledger(documents, settings, owner="a test")
-    pace = Pace(page=1000, batch=2000, backoff_s=0)
-    poller = Poller(upstream, ledger, FakeProcessors(), pace)
+    poller = Poller(upstream, ledger, FakeProcessors())
     await ledger.prepare()
     if seed:
         # Another poller claims some of it, and lets go of it.
-        killed = Poller(
-            upstream, Ledger(documents, settings, owner="killed"), FakeProcessors(), pace
-        )
+        killed = Poller(upstream, Ledger(documents, settings, owner="killed"), FakeProcessors())
         await killed.collector.collect()
         await killed.held.release_all()
     async with poller.holding():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 
 from aletheia.errors import AletheiaError, Conflict, InvalidTask, Refused
-from aletheia.intake.held_claims import Pace
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
 from aletheia.intake.ports import UPSTREAM, Upstream
@@ -43,9 +42,8 @@ class Answering:
             raise problem
 
 
-def poller_of(bench: Bench, upstream: Upstream, **pace: int) -> Poller:
-    pace_ = Pace(**{"backoff_s": 0, **pace})
-    return Poller(upstream, bench.ledger(), bench.processors, pace_)
+def poller_of(bench: Bench, upstream: Upstream, **changes: int) -> Poller:
+    return Poller(upstream, bench.ledger(**changes), bench.processors)
 
 
 def results(bench: Bench, task_id: str) -> list[bytes]:
@@ -157,7 +155,7 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
             if frozen.is_set() and not was_frozen:
                 others.append(await bench.drain())
 
-    poller = poller_of(bench, Standing(bench.client, after=stand_still), calls=1)
+    poller = poller_of(bench, Standing(bench.client, after=stand_still), concurrency_limit=1)
     await poller.held.ledger.prepare()
     async with poller.holding():
         await drain(poller.collector.collect, poller.process)
@@ -180,7 +178,7 @@ async def test_of_a_page_longer_than_was_asked_for_no_more_is_taken_than_a_batch
 
     for number in range(60):
         bench.add(f"t{number}")
-    poller = poller_of(bench, Generous(bench.client), batch=25)
+    poller = poller_of(bench, Generous(bench.client), batch_max_tasks=25)
     await poller.held.ledger.prepare()
     batch = await poller.collector.collect()
 
@@ -213,7 +211,7 @@ async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the
         poller.held.stop()
         return None
 
-    poller = poller_of(bench, Answering(bench.client, after=stop), page=30)
+    poller = poller_of(bench, Answering(bench.client, after=stop), poll_limit=30)
     await poller.held.ledger.prepare()
     async with poller.holding():
         batch = await poller.collector.collect()
@@ -221,7 +219,7 @@ async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the
         await poller.process(batch)
 
     taken = [task for task in bench.upstream.tasks.values() if task.state != "pending"]
-    assert 0 < len(taken) <= Pace().calls
+    assert 0 < len(taken) <= bench.settings().concurrency_limit
     assert {task.state for task in taken} == {"succeeded"}
     await bench.drain()
     assert set((await bench.states()).values()) == {"reported"}

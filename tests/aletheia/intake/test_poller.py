@@ -12,7 +12,6 @@ from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Finished
 from aletheia.documents import Change, Update
 from aletheia.errors import ComputeFailed, InvalidTask, ModelUnavailable, Unauthorized, Unavailable
-from aletheia.intake.held_claims import Pace
 from aletheia.intake.models import RowState
 from aletheia.intake.parsing import parse_entry
 from aletheia.intake.pipeline import drain
@@ -45,7 +44,7 @@ async def test_many_pages_become_one_batch_and_order_is_kept(bench: Bench):
     texts = [f"text {number}" for number in range(57)]
     for number, text in enumerate(texts):
         bench.add(f"t{number}", text)
-    await bench.drain(batch=256)
+    await bench.drain(batch_max_tasks=256)
     assert bench.processors.computed == [texts]
     assert all(states == DONE for states in bench.upstream.states.values())
 
@@ -53,7 +52,7 @@ async def test_many_pages_become_one_batch_and_order_is_kept(bench: Bench):
 async def test_a_batch_never_exceeds_its_bound(bench: Bench):
     for number in range(57):
         bench.add(f"t{number}", f"text {number}")
-    await bench.drain(batch=24)
+    await bench.drain(batch_max_tasks=24)
     assert [len(call) for call in bench.processors.computed] == [24, 24, 9]
 
 
@@ -67,7 +66,7 @@ async def test_groups_are_computed_apart(bench: Bench):
 async def test_computations_in_flight_are_bounded(bench: Bench):
     for number in range(30):
         bench.add(f"t{number}", data={"text": "x", "model": number})
-    await bench.drain(calls=3)
+    await bench.drain(concurrency_limit=3)
     assert bench.processors.in_flight == 3
 
 
@@ -177,7 +176,7 @@ async def test_a_page_that_is_too_long_is_asked_for_in_smaller_pieces(bench: Ben
         bench.upstream.url, sign_in=NoSignIn(), retry_base_s=0, max_page_bytes=10_000
     )
     await short_of_breath.open()
-    poller = Poller(short_of_breath, bench.ledger(), bench.processors, Pace(backoff_s=0))
+    poller = Poller(short_of_breath, bench.ledger(), bench.processors)
     await bench.drain(poller)
     await short_of_breath.close()
     assert len(bench.upstream.states) == 12
@@ -216,7 +215,7 @@ async def test_three_forbidden_tasks_in_a_row_are_a_lock_out(bench: Bench):
         bench.upstream.refuse_reports(f"t{number}", 403)
     with pytest.raises(Unauthorized):
         await bench.drain()
-    assert sum(map(len, bench.upstream.bodies.values())) <= 3 + Pace().calls
+    assert sum(map(len, bench.upstream.bodies.values())) <= 3 + bench.settings().concurrency_limit
     for number in range(9):
         bench.upstream.refuse_reports(f"t{number}", None)
     await bench.drain()
@@ -246,7 +245,7 @@ async def test_pages_fall_back_to_ten_where_larger_ones_are_refused(bench: Bench
         bench.upstream.limit_refusal = status
         for number in range(12):
             bench.add(f"{status}-{number}")
-        await bench.drain(page=50)
+        await bench.drain(poll_limit=50)
     assert all(states == DONE for states in bench.upstream.states.values())
     assert len(bench.upstream.states) == 24
 
@@ -520,7 +519,11 @@ async def test_an_unfinished_task_whose_content_changes_is_never_reported(bench:
 async def test_two_pollers_never_process_one_task(bench: Bench):
     for number in range(60):
         bench.add(f"t{number}", f"text {number}")
-    await asyncio.gather(bench.drain(batch=16), bench.drain(batch=16), bench.drain(batch=16))
+    await asyncio.gather(
+        bench.drain(batch_max_tasks=16),
+        bench.drain(batch_max_tasks=16),
+        bench.drain(batch_max_tasks=16),
+    )
     assert sorted(bench.processors.texts) == sorted(f"text {n}" for n in range(60))
     assert all(states == DONE for states in bench.upstream.states.values())
 
@@ -633,7 +636,7 @@ async def test_a_cancelled_drain_ends_and_gives_everything_back(bench: Bench):
     for number in range(30):
         bench.add(f"t{number}", f"text {number}")
     bench.upstream.delay_s = 0.05
-    running = asyncio.create_task(bench.drain(batch=8))
+    running = asyncio.create_task(bench.drain(batch_max_tasks=8))
     await asyncio.sleep(0.4)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -917,8 +920,8 @@ async def test_a_blocked_head_is_looked_past_after_the_fall_back_to_small_pages(
     for number in range(10):
         bench.upstream.add_raw({"type": "echo", "number": number})
     bench.add("good")
-    await bench.drain(page=50)
-    await bench.drain(page=50)
+    await bench.drain(poll_limit=50)
+    await bench.drain(poll_limit=50)
     assert bench.upstream.states == {"good": DONE}
 
 

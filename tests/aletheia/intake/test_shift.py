@@ -167,7 +167,7 @@ async def test_dead_letters_are_replayed_in_batches(bench: Bench):
     for task in bench.upstream.tasks.values():
         task.state = "pending"
     bench.upstream.reopen_failed()
-    hours = Hours(bench, bench.poller(batch=2))
+    hours = Hours(bench, bench.poller(batch_max_tasks=2))
     shift = await hours.begin(length_s=0)
     assert await shift.find_dead_letters(None, None, 4) == 4
     assert await shift.recall() == NOTHING

@@ -99,7 +99,7 @@ async def test_every_report_of_a_task_is_in_its_letter_case(bench: Bench):
     bench.add("bad", type="no_such_type", state="PENDING")
     bench.add("lower")
     bench.add("large", "x" * 100, state="PENDING", data={"x": "y" * 3_000_000})
-    await bench.drain(max_entry_bytes=1_000_000)
+    await bench.drain(max_text_bytes=150_000)
     states = {
         task_id: [orjson.loads(body)["state"] for body in bodies]
         for task_id, bodies in bench.upstream.bodies.items()

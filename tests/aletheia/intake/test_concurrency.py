@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from aletheia.errors import Unavailable
-from aletheia.intake.isolation import isolated
+from aletheia.intake.concurrency import isolated
 
 
 @pytest.mark.parametrize("bad", [set[int](), {0}, {9}, {3, 4}, set(range(10))])
