@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import random
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from statistics import median
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 from aiohttp import hdrs
@@ -33,6 +31,16 @@ ADDRESS: Final = "API_BASE_URL"
 MAX_PAGE_BYTES: Final = 64 * 2**20
 """Longest page that is read, bytes."""
 
+_NOTHING: Final = (None, "", [], {})
+_FALSE: Final = (False, "false")
+_FAILED: Final = ("error", "fail", "failed", "failure")
+_OF_ERRORS: Final = {
+    *("error", "errors", "message", "msg", "detail", "details", "title", "type", "status"),
+    *("statuscode", "code", "path", "timestamp", "instance", "requestid", "request_id"),
+    *("traceid", "trace_id"),
+}
+"""What an answer has that says that something failed, and has nothing else to say."""
+
 
 class HttpUpstream:
     """The upstream task API at one address.
@@ -41,7 +49,7 @@ class HttpUpstream:
         base_url: root of the API, without `/api`; it may have a path prefix and a final slash.
         timeout_s: bound on one request, from sending it to the last byte of its answer.
         concurrency: requests in flight at once, those that only wait for a retry not counted.
-        max_retries: tries after the first; see `Retries`, also about `retry_base_s` and `draw`.
+        max_retries: tries after the first; see `Retries`, also about `retry_base_s`.
     """
 
     def __init__(
@@ -53,15 +61,11 @@ class HttpUpstream:
         concurrency: int = 5,
         max_retries: int = 3,
         retry_base_s: float = 0.5,
-        max_page_bytes: int = MAX_PAGE_BYTES,
-        clock: Callable[[], float] = time.time,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         self._tasks_url = read_base_url(ADDRESS, base_url) + "/api/ai-tasks/"
         self._sign_in = sign_in
-        self._max_page_bytes = max_page_bytes
-        self._http = HttpClient(UPSTREAM, address=ADDRESS, timeout_s=timeout_s, clock=clock)
-        self._retries = Retries(max_retries, retry_base_s, draw)
+        self._http = HttpClient(UPSTREAM, address=ADDRESS, timeout_s=timeout_s)
+        self._retries = Retries(max_retries, retry_base_s)
         self._slots = asyncio.Semaphore(concurrency)
         self._dates: deque[tuple[str | None, float]] = deque(maxlen=64)
 
@@ -76,7 +80,7 @@ class HttpUpstream:
     async def pending(self, limit: int) -> list[object]:
         """See `aletheia.intake.ports.Upstream.pending`."""
         url = URL(f"{self._tasks_url}pending?limit={limit}", encoded=True)
-        ask = partial(self._http.exchange, "GET", url, max_bytes=self._max_page_bytes)
+        ask = partial(self._http.exchange, "GET", url, max_bytes=MAX_PAGE_BYTES)
         return await self._call(ask, lambda answer: read_page(answer.body))
 
     async def report(self, task_id: str, body: bytes) -> None:
@@ -84,7 +88,7 @@ class HttpUpstream:
         segment = quote(task_id, safe="", errors="surrogatepass")
         url = URL(self._tasks_url + segment, encoded=True)
         ask = partial(self._http.exchange, "PATCH", url, body=body)
-        await self._call(ask, _read_acknowledgement)
+        await self._call(ask, lambda answer: _read_acknowledgement(answer, body))
 
     def clock_skew_s(self) -> float | None:
         """Estimate how far the upstream's clock is ahead of ours, seconds, to about half of one."""
@@ -138,10 +142,11 @@ class HttpUpstream:
         return answer
 
 
-def _read_acknowledgement(answer: Answer) -> None:
-    """Check that an answer to a report is the API's: nothing, or JSON; raise `ValueError`.
+def _read_acknowledgement(answer: Answer, sent: bytes) -> None:
+    """Check that an answer to a report is the API's, and no refusal; raise `ValueError`.
 
-    Only the beginning of a body is read: where nothing of it came in time, its type decides.
+    It is nothing, or JSON. Only the beginning of a body is read: where nothing of it came in time,
+    its type decides.
     """
     text = answer.body.strip().removeprefix(b"\xef\xbb\xbf")
     if not text:
@@ -150,10 +155,27 @@ def _read_acknowledgement(answer: Answer) -> None:
             raise ValueError("nothing that is JSON")
         return
     try:
-        load_json(text)
+        said = load_json(text)
     except ValueError:
         if not (answer.is_cut and _is_cut_json(text)):
             raise
+        return
+    if isinstance(said, dict) and _is_refusal(cast("dict[str, object]", said), sent):
+        raise ValueError("it says that the report was not taken")
+
+
+def _is_refusal(answer: dict[str, object], sent: bytes) -> bool:
+    """Return whether an object says that something failed, and does not show the state sent."""
+    said = {name.lower(): value for name, value in answer.items() if value not in _NOTHING}
+    state = said.get("state", said.get("status"))
+    if isinstance(state, str) and f'":"{state}"'.lower() in sent[:40].decode(errors="replace").lower():
+        return False
+    if said.get("success") in _FALSE or said.get("ok") in _FALSE:
+        return True
+    is_error = "error" in said or "errors" in said or state in _FAILED
+    codes = [said.get(name) for name in ("status", "statuscode", "code")]
+    is_error = is_error or any(isinstance(code, int) and code in range(400, 600) for code in codes)
+    return is_error and said.keys() <= _OF_ERRORS
 
 
 def _is_cut_json(text: bytes) -> bool:

@@ -33,6 +33,19 @@ NO_ACKNOWLEDGEMENTS = [
     answering(b"", 302, Location="https://login.example"),
     answering(b"{}", 301, Location="/elsewhere"),
     answering(LOGIN, 307),
+    answering(b'{"success": false, "message": "version conflict"}'),
+    answering(b'{"Success":false,"id":"t1"}'),
+    answering(b'{"success": false, "id": "t1", "state": "processing"}'),
+    answering(b'{"ok": 0}'),
+    answering(b'{"ok": "false"}'),
+    answering(b'{"error": "no such column"}'),
+    answering(b'{"error": {"code": 17}, "data": null, "id": ""}', 201),
+    answering(b'{"errors": [{"message": "no"}], "data": null}'),
+    answering(b'{"statusCode": 500, "message": "m", "error": "Internal Server Error"}'),
+    answering(b'{"status": "error", "message": "no"}'),
+    answering(b'{"status": "failed", "message": "no"}'),
+    answering(b'{"type": "about:blank", "title": "Conflict", "status": 409}'),
+    answering(b'{"code": 503, "msg": "busy"}'),
 ]
 
 ACKNOWLEDGEMENTS = [
@@ -41,6 +54,16 @@ ACKNOWLEDGEMENTS = [
     answering(b"", 204),
     answering(b"null"),
     answering(b'{"ok": true}', 201),
+    answering(b'{"success": true, "error": null, "message": "done"}'),
+    answering(b'{"success": true, "error": "deprecated"}'),
+    answering(b'{"error": null}'),
+    answering(b'{"error": "", "errors": []}'),
+    answering(b'{"id": "t1", "state": "succeeded", "error": {"code": "old"}}'),
+    answering(b'{"state": "SUCCEEDED", "success": false}'),
+    answering(b'{"status": 200, "message": "ok"}'),
+    answering(b'{"code": 0, "message": "ok"}'),
+    answering(b'{"data": {"success": false}}'),
+    answering(b'{"result": {"error": "x"}}'),
     answering(b"[]", 202),
     answering(b'\xef\xbb\xbf{"ok": true}'),
     answering(b'{"embedding": [' + b"0.25, " * 20_000 + b"1]}"),
@@ -90,7 +113,7 @@ async def test_what_is_no_acknowledgement_of_a_result_is_told_until_there_is_one
 
 
 @pytest.mark.parametrize("answer", ACKNOWLEDGEMENTS)
-async def test_json_or_nothing_is_an_acknowledgement(bench: Bench, answer: Answer):
+async def test_json_that_refuses_nothing_or_nothing_is_an_acknowledgement(bench: Bench, answer: Answer):
     shift = await compute_and_report(bench, answer)
     assert await bench.states() == {"t1": "reported"}
     assert await shift.find_trouble() is None

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from aletheia.adapters.http_answers import excerpt, read_retry_after
+from aletheia.adapters.upstream import client as upstream_client
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.pages import read_page
 from aletheia.adapters.upstream.sign_in import NoSignIn, TokenSignIn
@@ -216,18 +217,18 @@ def test_nan_does_not_cost_its_page() -> None:
 
 
 async def test_a_page_longer_than_the_bound_is_a_bad_answer(
-    upstream: FakeUpstream, connect: Connect
+    upstream: FakeUpstream, client: HttpUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = await connect(max_page_bytes=1000)
+    monkeypatch.setattr(upstream_client, "MAX_PAGE_BYTES", 1000)
     upstream.add("t1", text="x" * 2000)
     with pytest.raises(BadAnswer, match="longer than 1,000 bytes"):
         await client.pending(10)
 
 
 async def test_a_page_that_unpacks_to_more_than_the_bound_is_a_bad_answer(
-    upstream: FakeUpstream, connect: Connect
+    upstream: FakeUpstream, client: HttpUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = await connect(max_page_bytes=100_000)
+    monkeypatch.setattr(upstream_client, "MAX_PAGE_BYTES", 100_000)
     packed = gzip.compress(b" " * 10_000_000)
     upstream.answer_next(packed, headers={"Content-Encoding": "gzip"})
     with pytest.raises(BadAnswer, match="longer than"):
@@ -235,9 +236,9 @@ async def test_a_page_that_unpacks_to_more_than_the_bound_is_a_bad_answer(
 
 
 async def test_a_page_that_never_ends_is_a_bad_answer(
-    upstream: FakeUpstream, connect: Connect
+    upstream: FakeUpstream, client: HttpUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = await connect(max_page_bytes=2**20)
+    monkeypatch.setattr(upstream_client, "MAX_PAGE_BYTES", 2**20)
     upstream.misbehave_next("never_ends")
     with pytest.raises(BadAnswer, match="longer than"):
         await client.pending(10)
