@@ -20,7 +20,8 @@ from typing import Final
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.errors import RateLimited
-from aletheia.resilience.limits import Grant, RateLimiter, RateLimits, Strategy, Tier, counts_until
+from aletheia.resilience.grants import Grant
+from aletheia.resilience.limits import RateLimiter, RateLimits, Strategy, Tier, counts_until
 from aletheia.store.clock import Clock
 
 PROVIDER: Final = "openai"
@@ -118,7 +119,7 @@ def measure_limiter(
 def count_violations(grants: list[Grant], limits: RateLimits, strategy: Strategy) -> int:
     """Count grants that should not have been, looking at nothing but what callers were told."""
     in_order = sorted(grants, key=lambda grant: grant.first)
-    times = [round(grant.at.timestamp() * 1_000_000) for grant in in_order]
+    times = [grant.at for grant in in_order]
     violations = sum(b.first < a.first + a.weight for a, b in pairwise(in_order))
     violations += sum(later < earlier for earlier, later in pairwise(times))
     for tier in Tier:

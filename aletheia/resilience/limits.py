@@ -4,7 +4,7 @@ To be granted the next unit is to insert its number, which only one process can 
 charges all tiers, or none. A limit of `L` leaves room for a unit if the unit `L` before it does not
 count any more: with `rolling` a grant counts for as long as the tier is (a week is 7 days, a month
 30), with `fixed` until the next UTC minute, hour, day, Monday or first of a month. The time of a
-grant is never before that of the grant before it.
+grant is never before that of the grant before it, unless that is too far ahead to be believed.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 from aletheia.documents import Change, Documents, Update
 from aletheia.errors import Misconfigured, RateLimited
-from aletheia.resilience.grants import GRANTS, GrantLog
+from aletheia.resilience.grants import GRANTS, Grant, GrantLog
 from aletheia.settings import RateLimitSettings
 from aletheia.store.clock import SECOND, SYSTEM_CLOCK, Clock, microseconds_of, moment
 from aletheia.store.numbered_log import step_back
@@ -83,16 +83,6 @@ class RateLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """A call that is charged in every tier; `first` is 0 where nothing is limited."""
-
-    provider: str
-    first: int
-    weight: int
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class TierUsage:
     """The state of one limit of a provider; `limit` is `None` where nothing is limited."""
 
@@ -105,8 +95,7 @@ class TierUsage:
 class RateLimiter:
     """Grants calls to providers; `limits` and `strategy` may be replaced at any time.
 
-    `None` grants everything and writes nothing. At least the `remembered` newest grants of a
-    provider stay in memory, at 70 bytes each.
+    `None` grants everything and writes nothing.
     """
 
     def __init__(
@@ -116,13 +105,9 @@ class RateLimiter:
         *,
         strategy: Strategy = "rolling",
         clock: Clock = SYSTEM_CLOCK,
-        remembered: int = 10_000,
     ) -> None:
-        self._documents = documents
-        self._remembered = remembered
-        self.limits = limits
-        self.strategy: Strategy = strategy
-        self._clock = clock
+        self._documents, self._clock = documents, clock
+        self.limits, self.strategy = limits, strategy
         self._logs: dict[str, GrantLog] = {}
 
     async def prepare(self) -> None:
@@ -135,38 +120,36 @@ class RateLimiter:
         Its weight is 1, or its texts with `RATE_LIMIT_UNIT=task`; `Misconfigured` if a limit is
         below it.
         """
-        limits, log = self._open(provider, weight)
+        limits, log = self._limits_for(weight), self._log_of(provider)
         if limits is None:
-            return Grant(provider, 0, weight, moment(self._clock.now()))
+            return Grant(0, weight, self._clock.now())
         for tries in itertools.count():
-            end, last_at = await log.catch_up()
-            now = max(self._clock.now(), last_at)
+            end, now = await log.catch_up(self._clock.now())
             waits = await self._waits(log, limits, end + weight, now)
             if waits:
                 change = Change(increase=dict.fromkeys(map(str, waits), 1))
                 await self._documents.upsert(REFUSALS, [Update(provider, change)])
                 raise RateLimited(provider, moment(max(waits.values())), tuple(map(str, waits)))
-            if await log.append(end + 1, weight, now):
-                return Grant(provider, end + 1, weight, moment(now))
+            grant = Grant(end + 1, weight, now)
+            if await log.append(grant):
+                return grant
             # Another process was granted these units.
             await step_back(tries)
         raise AssertionError
 
     async def peek(self, provider: str, weight: int = 1) -> datetime | None:
         """Return when a call of this weight is allowed, without charging it; `None` is now."""
-        limits, log = self._open(provider, weight)
+        limits, log = self._limits_for(weight), self._log_of(provider)
         if limits is None:
             return None
-        end, last_at = await log.catch_up()
-        waits = await self._waits(log, limits, end + weight, max(self._clock.now(), last_at))
+        end, now = await log.catch_up(self._clock.now())
+        waits = await self._waits(log, limits, end + weight, now)
         return moment(max(waits.values())) if waits else None
 
     async def usage(self, provider: str) -> dict[Tier, TierUsage]:
         """Return how the limits of a provider stand, by tier."""
-        _check_provider(provider)
-        log = self._logs.get(provider) or self._log_of(provider)
-        end, last_at = await log.catch_up()
-        now = max(self._clock.now(), last_at)
+        log = self._log_of(provider)
+        end, now = await log.catch_up(self._clock.now())
         found = await self._documents.get(REFUSALS, [provider])
         refusals = found.get(provider, {})
         usage: dict[Tier, TierUsage] = {}
@@ -193,15 +176,16 @@ class RateLimiter:
         deleted = 0
         for provider in await self._documents.count_by(GRANTS, "provider", {}):
             log = self._log_of(provider)
-            _, last_at = await log.catch_up()
-            deleted += await log.delete_before(max(self._clock.now(), last_at) - MAX_COUNTED)
+            _, now = await log.catch_up(self._clock.now())
+            deleted += await log.delete_before(now - MAX_COUNTED)
         return deleted
 
     def _log_of(self, provider: str) -> GrantLog:
-        return GrantLog(self._documents, provider, remembered=self._remembered)
+        if not _PROVIDER.fullmatch(provider):
+            raise ValueError(f"{provider!r} is not a provider's name: {_PROVIDER.pattern}")
+        return self._logs.setdefault(provider, GrantLog(self._documents, provider))
 
-    def _open(self, provider: str, weight: int) -> tuple[RateLimits | None, GrantLog]:
-        _check_provider(provider)
+    def _limits_for(self, weight: int) -> RateLimits | None:
         if weight < 1:
             raise ValueError(f"a call of weight {weight} is none")
         limits = self.limits
@@ -212,9 +196,7 @@ class RateLimiter:
                 f"it is {limits.of(tier)}, so a call that counts {weight} is never allowed; raise "
                 "it, or make smaller calls",
             )
-        if provider not in self._logs:
-            self._logs[provider] = self._log_of(provider)
-        return limits, self._logs[provider]
+        return limits
 
     async def _waits(
         self, log: GrantLog, limits: RateLimits, last_unit: int, now: int
@@ -255,8 +237,3 @@ def _window_of(tier: Tier, at: int) -> tuple[int, int]:
     origin = _FIRST_MONDAY if tier is Tier.WEEK else 0
     begin = (at - origin) // length * length + origin
     return begin, begin + length
-
-
-def _check_provider(provider: str) -> None:
-    if not _PROVIDER.fullmatch(provider):
-        raise ValueError(f"{provider!r} is not a provider's name: {_PROVIDER.pattern}")

@@ -106,8 +106,13 @@ def test_money_is_exact_and_a_spent_budget_says_so():
         (None, "0"),
     ]
     assert written["usage"][0] == {
-        "provider": "openai", "model": "m", "kind": "chat", "mock": True,
-        "calls": 2, "tokens": 1500, "usd": "1E-9",
+        "provider": "openai",
+        "model": "m",
+        "kind": "chat",
+        "mock": True,
+        "calls": 2,
+        "tokens": 1500,
+        "usd": "1E-9",
     }
 
 

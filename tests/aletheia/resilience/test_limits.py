@@ -10,10 +10,10 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Documents
 from aletheia.errors import Misconfigured, RateLimited
-from aletheia.resilience.grants import GRANTS
+from aletheia.resilience import grants as grant_log
+from aletheia.resilience.grants import GRANTS, Grant
 from aletheia.resilience.limits import (
     REFUSALS,
-    Grant,
     RateLimiter,
     RateLimits,
     Strategy,
@@ -70,15 +70,15 @@ async def test_a_rolling_window_is_exact_to_the_microsecond(
 ):
     limiter = RateLimiter(documents, limits(**{tier: 2}), clock=clock.both)
     first = await limiter.acquire("openai")
-    assert first.at == clock.now
+    assert first.at == micros(clock.now)
     clock.now += length - MICROSECOND
     second = await limiter.acquire("openai")
     refused = await refusal(limiter)
-    assert (refused.until, refused.tiers) == (first.at + length, (tier,))
+    assert (refused.until, refused.tiers) == (EPOCH + first.at * MICROSECOND + length, (tier,))
     clock.now += MICROSECOND
     await limiter.acquire("openai")
     refused = await refusal(limiter)
-    assert refused.until == second.at + length
+    assert refused.until == EPOCH + second.at * MICROSECOND + length
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ async def test_a_restart_in_the_middle_of_a_window_keeps_the_count(
 
 
 @pytest.mark.parametrize("strategy", ["rolling", "fixed"])
-@pytest.mark.parametrize("back", [timedelta(seconds=1), timedelta(hours=3), timedelta(days=40)])
+@pytest.mark.parametrize("back", [MICROSECOND, timedelta(seconds=1), timedelta(seconds=60)])
 async def test_a_clock_moved_back_never_frees_quota(
     documents: Documents, clock: Clock, strategy: Strategy, back: timedelta
 ):
@@ -309,11 +309,56 @@ async def test_a_clock_moved_back_never_frees_quota(
     assert full.until is not None
     clock.now = full.until
     grant = await limiter.acquire("openai")
-    clock.now = before.at - back
+    clock.now -= back
     refused = await refusal(limiter)
     assert refused.until is not None
-    assert refused.until >= grant.at
+    assert micros(refused.until) >= grant.at > before.at
     assert await used(limiter) == {tier: 1 if tier is Tier.MINUTE else 3 for tier in Tier}
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "fixed"])
+@pytest.mark.parametrize("ahead", [timedelta(seconds=61), timedelta(hours=1), timedelta(days=40)])
+@pytest.mark.parametrize("granted", [1, 2])
+async def test_a_clock_that_was_ahead_for_a_moment_blocks_nobody_for_longer_than_a_window(
+    documents: Documents, clock: Clock, strategy: Strategy, ahead: timedelta, granted: int
+):
+    tight = limits(minute=2, hour=7)
+    limiters = [RateLimiter(documents, tight, strategy=strategy, clock=clock.both) for _ in "abc"]
+    await limiters[0].acquire("openai")
+    clock.set(minutes=ahead.total_seconds() / 60)
+    for limiter in limiters[:granted]:
+        await limiter.acquire("openai")
+    clock.set(minutes=-ahead.total_seconds() / 60)
+    window_end = clock.now + timedelta(minutes=1)
+    for limiter in limiters:
+        # What was granted then counts as granted now: nothing is free before its window ends.
+        refused = await refusal(limiter)
+        assert refused.until is not None
+        assert clock.now < refused.until <= window_end
+    clock.move(minutes=1)
+    for limiter in (limiters[2], limiters[1]):
+        await limiter.acquire("openai")
+    for limiter in limiters:
+        await refusal(limiter)
+    assert (await used(limiters[0]))[Tier.MINUTE] == 2
+    assert (await used(limiters[0]))[Tier.HOUR] == 3 + granted
+
+
+async def test_a_clock_that_was_ahead_is_no_way_to_more_than_a_limit(
+    documents: Documents, clock: Clock
+):
+    limiter = RateLimiter(documents, limits(hour=5), clock=clock.both)
+    await limiter.acquire("openai", 2)
+    clock.set(minutes=59)
+    await limiter.acquire("openai", 3)
+    clock.set(minutes=-59)
+    at = clock.now
+    assert (await refusal(limiter)).until == at + timedelta(hours=1)
+    clock.move(minutes=59, seconds=59)
+    assert (await refusal(limiter)).until == at + timedelta(hours=1)
+    clock.move(seconds=1)
+    await limiter.acquire("openai", 5)
+    await refusal(limiter)
 
 
 async def test_while_the_clock_is_behind_grants_bear_the_time_of_the_last_one(
@@ -321,7 +366,7 @@ async def test_while_the_clock_is_behind_grants_bear_the_time_of_the_last_one(
 ):
     limiter = RateLimiter(documents, limits(minute=3), clock=clock.both)
     first = await limiter.acquire("openai")
-    clock.move(minutes=-30)
+    clock.move(seconds=-30)
     second = await limiter.acquire("openai")
     assert second.at == first.at
 
@@ -441,7 +486,7 @@ async def test_a_process_far_behind_sees_all_that_others_were_granted(tmp_path: 
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
     idle = RateLimiter(documents, limits(hour=1502), clock=clock.both)
-    at = micros((await idle.acquire("openai")).at)
+    at = (await idle.acquire("openai")).at
     others = [
         {"_id": f"openai:{n:016}", "provider": "openai", "first": n, "weight": 1, "at": at}
         for n in range(2, 1502)
@@ -506,8 +551,8 @@ def test_processes_at_once_break_no_limit_while_windows_end(strategy: Strategy):
 
 
 def test_what_breaks_a_limit_is_found():
-    at = moment("2026-11-18T10:00:00")
-    good = [Grant("openai", n + 1, 1, at + timedelta(seconds=30 * n)) for n in range(9)]
+    at = micros(moment("2026-11-18T10:00:00"))
+    good = [Grant(n + 1, 1, at + 30_000_000 * n) for n in range(9)]
     assert count_violations(good, limits(minute=2), "rolling") == 0
     assert count_violations(good, limits(minute=1), "rolling") == 8
     assert count_violations(good, limits(minute=1), "fixed") == 4
@@ -524,7 +569,17 @@ class Model:
         self.grants: list[tuple[datetime, int]] = []
 
     def now(self, at: datetime) -> datetime:
-        return max([at, *(grant[0] for grant in self.grants[-1:])])
+        last_at = max([at, *(grant[0] for grant in self.grants[-1:])])
+        if last_at <= at + timedelta(minutes=1):
+            return last_at
+        self.grants = [(min(then, at), weight) for then, weight in self.grants]
+        return at
+
+    def purge(self, at: datetime) -> None:
+        now = self.now(at)
+        *others, newest = self.grants or [(at, 0)]
+        self.grants = [grant for grant in others if now - grant[0] <= timedelta(days=31)]
+        self.grants.append(newest)
 
     def used(self, tier: Tier, strategy: Strategy, at: datetime) -> int:
         return sum(
@@ -608,7 +663,6 @@ class Day:
         self._documents, self._clock = documents, clock
         self.chance = random.Random(seed)
         self.strategy: Strategy = self.chance.choice(["rolling", "fixed"])
-        self._remembered = self.chance.choice([1, 5, 10_000])
         self.limits = self._draw_limits()
         self.limiter = self._restarted()
         self.model = Model()
@@ -628,6 +682,7 @@ class Day:
                 self.strategy = self.limiter.strategy = self.chance.choice(["rolling", "fixed"])
             case 4:
                 await self.limiter.purge()
+                self.model.purge(self._clock.now)
             case _:
                 pass
 
@@ -641,14 +696,14 @@ class Day:
             self.limits,
             strategy=self.strategy,
             clock=self._clock.both,
-            remembered=self._remembered,
         )
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_random_days_go_as_a_model_says_that_counts_everything(
-    documents: Documents, clock: Clock, seed: int
+    documents: Documents, clock: Clock, seed: int, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(grant_log, "REMEMBERED", [1, 5, 10_000][seed % 3])
     day = Day(documents, clock, seed)
     model, chance = day.model, day.chance
     for _ in range(100):
@@ -661,7 +716,7 @@ async def test_random_days_go_as_a_model_says_that_counts_everything(
         allowed_at, refusing = model.allowed_at(weight, day.limits, day.strategy, now)
         assert await day.limiter.peek("openai", weight) == (allowed_at if refusing else None)
         if not refusing:
-            assert (await day.limiter.acquire("openai", weight)).at == now
+            assert (await day.limiter.acquire("openai", weight)).at == micros(now)
             model.grants.append((now, weight))
             continue
         refused = await refusal(day.limiter, weight)
