@@ -26,7 +26,7 @@ from aletheia.errors import (
     Unavailable,
     Unreachable,
 )
-from aletheia.resilience.backoff import CallBackoff
+from aletheia.store.backoff import CallBackoff
 
 T = TypeVar("T")
 

@@ -34,9 +34,9 @@ from aletheia.llm.calls import CallPlan, Probe, SentT
 from aletheia.llm.prices import Kind, Tokens
 from aletheia.llm.usage import Spending
 from aletheia.llm.usage_records import Call, Reservation
-from aletheia.resilience.backoff import CallBackoff
 from aletheia.resilience.breaker import CircuitBreaker, Permit
 from aletheia.resilience.limits import RateLimiter
+from aletheia.store.backoff import CallBackoff
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,7 @@ from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
 from aletheia.intake.ports import Processors
 from aletheia.intake.wording import Wording
-from aletheia.resilience.backoff import MAX_WAIT_S
-from aletheia.store.backoff import Backoff
+from aletheia.store.backoff import MAX_WAIT_S, Backoff
 
 log = logging.getLogger(__name__)
 

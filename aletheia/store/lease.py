@@ -35,28 +35,18 @@ MAX_SIGHTINGS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
-    """How long a lease lasts, and where a document keeps it.
+    """How long a lease lasts, and the names of the values in which a document keeps it.
 
     The methods are for whoever writes many leases at once; `Leases` takes them one by one.
-
-    Attributes:
-        length_s: how long it lasts without being renewed, seconds.
-        skew_s: how far clocks may differ, seconds.
-        owner: name of the value that says who holds it.
-        until: name of the value that says when it ends.
-        token: name of the value that grows each time it is taken; `None` where there is none, and
-            the owner is another one each time.
-        nobody: the owner of what nobody holds.
-        unit: how `until` is written.
     """
 
-    length_s: float
-    skew_s: float = DEFAULT_SKEW_S
-    owner: str = "holder"
-    until: str = "lease_until"
-    token: str | None = None
-    nobody: str | None = ""
-    unit: TimeUnit = TimeUnit.MICROSECONDS
+    length_s: float  # how long it lasts without being renewed
+    skew_s: float = DEFAULT_SKEW_S  # how far clocks may differ
+    owner: str = "holder"  # who holds it
+    until: str = "lease_until"  # when it ends
+    token: str | None = None  # grows each time it is taken; without one each taking has a new owner
+    nobody: str | None = ""  # the owner of what nobody holds
+    unit: TimeUnit = TimeUnit.MICROSECONDS  # how `until` is written
 
     def end(self, now: int) -> float:
         """Return the end of a lease that begins now, as it is stored."""
@@ -96,9 +86,8 @@ class LeaseTerms:
 class Sightings:
     """Remembers since when things have been seen as they are, by a clock that nobody sets."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK, *, max_remembered: int = MAX_SIGHTINGS) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._max_remembered = max_remembered
         self._seen: dict[str, tuple[object, float]] = {}
 
     def stood_s(self, name: str, mark: object) -> float:
@@ -108,7 +97,7 @@ class Sightings:
         if known == mark:
             return now_s - since_s
         self._seen.pop(name, None)
-        while len(self._seen) >= self._max_remembered:
+        while len(self._seen) >= MAX_SIGHTINGS:
             del self._seen[next(iter(self._seen))]
         self._seen[name] = mark, now_s
         return 0.0
@@ -194,10 +183,7 @@ class Leases:
 
 
 class Lease:
-    """A lease on one document, as it was then, that we took; `Leases.take` makes it.
-
-    `lost` is set once it is known to be somebody else's, or could not be renewed in its length.
-    """
+    """A lease on one document, as it was then, that we took; `Leases.take` makes it."""
 
     def __init__(
         self,
@@ -208,9 +194,7 @@ class Lease:
         document: Document,
     ) -> None:
         self._documents, self._collection = documents, collection
-        self._terms, self._clock = terms, clock
-        self._renewed_s = clock.steady_s()
-        self.document, self.lost = document, asyncio.Event()
+        self._terms, self._clock, self.document = terms, clock, document
 
     @property
     def id(self) -> str:
@@ -245,19 +229,13 @@ class Lease:
             where: what else must hold; without it, `False` means that the lease is lost.
             renews: whether the lease begins anew.
         """
-        began_s = self._clock.steady_s()
         fresh = {self._terms.until: self._terms.end(self._clock.now())} if renews else {}
         change = Change(set={**fresh, **values}, unset=unset, increase=increase or {})
         ours: dict[str, Any] = {**(where or {}), self._terms.owner: self.owner}
         if self._terms.token:
             ours[self._terms.token] = self.token
         update = Update(self.id, change, ours)
-        (is_ours,) = await self._documents.update(self._collection, [update])
-        if is_ours and renews:
-            self._renewed_s = began_s
-        elif not is_ours and not where:
-            self.lost.set()
-        return is_ours
+        return (await self._documents.update(self._collection, [update]))[0]
 
     async def renew(self) -> bool:
         """Begin the lease anew; return whether it is still ours, as `write` does."""
@@ -278,22 +256,10 @@ class Lease:
 
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncGenerator["Lease"]:
-        """Renew the lease every third of it until the end of the context, and release it then.
-
-        Whoever must not go on without it looks at `lost`, or waits for it.
-        """
-
-        async def renew() -> bool:
-            try:
-                return await self.renew()
-            except Unavailable:
-                if self._clock.steady_s() - self._renewed_s >= self._terms.length_s:
-                    self.lost.set()
-                raise
-
+        """Renew the lease every third of it until the end of the context, and release it then."""
         name = f"{self._collection} {self.id!r}"
         try:
-            async with renewing(renew, length_s=self._terms.length_s, name=name):
+            async with renewing(self.renew, length_s=self._terms.length_s, name=name):
                 yield self
         finally:
             # A cancelled holder has to release it all the same.
