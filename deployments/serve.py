@@ -19,9 +19,8 @@ from fastapi import FastAPI
 from aletheia.brain.index import IndexedBrain
 from aletheia.errors import Unavailable
 from aletheia.service.app import create_app
-from aletheia.service.auth import BearerKey
 from aletheia.service.brain import BrainSource, make_brain_router
-from aletheia.service.guarding import guarded_by
+from aletheia.service.guarding import BearerKey, guarded_by
 from aletheia.service.health import Ping
 from aletheia.settings import LogSettings
 from blocks import BrainCredentials

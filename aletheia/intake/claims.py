@@ -1,6 +1,5 @@
 """Claims: taking work, renewing its leases, and letting go of it (SPEC §1, Claims)."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,8 +18,6 @@ from aletheia.intake.rows import (
     kept_values,
 )
 from aletheia.intake.strays import Strays
-
-log = logging.getLogger(__name__)
 
 HANDED_OUT = {*UNFINISHED, RowState.REPORTED, RowState.CONFLICT} - {RowState.CLAIMED}
 """States that say that the upstream has taken a content for the newest one of its id."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from aletheia.documents import Document
 from aletheia.errors import AletheiaError, Unauthorized, Unavailable
 from aletheia.intake.admission import Admission
-from aletheia.intake.claimer import Claimer
 from aletheia.intake.concurrency import all_of, isolated
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import UNFINISHED, Claim, Entry, NewTask, Page, RowState, Task
@@ -36,7 +35,7 @@ class Collector:
         self, upstream: Upstream, admission: Admission, reporter: Reporter, held: HeldClaims
     ) -> None:
         self._admission, self._reporter, self._held = admission, reporter, held
-        self._pages, self._claimer = PageReader(upstream, held), Claimer(upstream, held)
+        self._pages = PageReader(upstream, held)
         self._blocked_head: int | None = None
 
     async def collect(self) -> Batch:
@@ -78,7 +77,7 @@ class Collector:
         self._held.tally.blocked_head = count
         if count != self._blocked_head:
             self._blocked_head = count
-            await self._held.ledger.set_blocked_head(count)
+            await self._held.ledger.set_flags(blocked_head=count)
         if count:
             log.warning("blocked_head: %d pending tasks must wait, and hide others", count)
 
@@ -109,7 +108,7 @@ class Collector:
                 unsent.append(claim)
             else:
                 batch.work.append(claim)
-        await self._claimer.send_all(await self._with_capacity(unsent, batch), batch)
+        await self._reporter.send_processing(await self._with_capacity(unsent, batch), batch)
 
     async def _with_capacity(self, claims: Sequence[Claim], batch: Batch) -> list[Claim]:
         """Release the claims that exceed the capacity; they are still pending upstream."""
@@ -155,7 +154,7 @@ class Collector:
         # What cannot be done is reported at once, or it would stand on the next page again.
         to_compute = [*claims, *again]
         sending = self._reporter.send([*failures, *resent])
-        await all_of(self._claimer.send_all(to_compute, batch), sending)
+        await all_of(self._reporter.send_processing(to_compute, batch), sending)
         accepted = [claim for claim in to_compute if claim.state is RowState.PROCESSING]
         # What an id was handed out for before is given up once the upstream has taken the new.
         ids = {claim.entry.id for claim in [*accepted, *failures, *resent]}

@@ -84,17 +84,14 @@ class Ledger:
 
     async def set_paused(self, *, is_paused: bool) -> None:
         """Pause or resume intake as a whole; every shift obeys within one tick."""
-        await self._set_flags(is_paused=is_paused, at=self.clock.unix_s())
+        await self.set_flags(is_paused=is_paused, at=self.clock.unix_s())
 
-    async def set_blocked_head(self, count: int) -> None:
-        """Write down how many pending entries hide what comes after them."""
-        await self._set_flags(blocked_head=count)
+    async def set_flags(self, **values: float) -> None:
+        """Write down what holds for intake as a whole, such as its `blocked_head`."""
+        await self._documents.upsert(FLAGS, [Update("intake", Change(set=values))])
 
     async def _flags(self) -> Document:
         return (await self._documents.get(FLAGS, ["intake"])).get("intake", {})
-
-    async def _set_flags(self, **values: float) -> None:
-        await self._documents.upsert(FLAGS, [Update("intake", Change(set=values))])
 
     async def shift_start(self, run_id: str) -> float:
         """Return when a run's shift began, Unix time; a resumed run gets its first answer again."""

@@ -4,11 +4,10 @@ import logging
 from typing import Final
 
 from aletheia.errors import AletheiaError, Refused, TooLong, Unauthorized
-from aletheia.intake.claimer import INVALID
 from aletheia.intake.held_claims import HeldClaims
 from aletheia.intake.models import Page
 from aletheia.intake.parsing import parse_page
-from aletheia.intake.ports import Upstream
+from aletheia.intake.ports import INVALID, Upstream
 
 MIN_PAGE: Final = 10
 """Page size every upstream accepts (SPEC §1, Pages and batches)."""

@@ -45,7 +45,7 @@ def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
             rejected.append(_reject(entry, str(problem)))
             continue
         fields = cast("Mapping[str, object]", entry)
-        if not _is_pending(fields):
+        if (_listed_state(fields) or "pending").lower() != "pending":
             not_pending.append(task_id)
         elif task_id not in good:
             good[task_id] = _read_safely(task_id, fields, max_entry_bytes)
@@ -99,11 +99,6 @@ def _read_id(found: object) -> str:
     if is_blank or len(found) > MAX_ID_LENGTH or not found.isprintable():
         raise InvalidTask("invalid_id", f"the id {found[:40]!r} cannot be part of an address")
     return found
-
-
-def _is_pending(fields: Mapping[str, object]) -> bool:
-    state = _listed_state(fields)
-    return state is None or state.lower() == "pending"
 
 
 def stub_of(task_id: str, fields: Mapping[str, object]) -> str:

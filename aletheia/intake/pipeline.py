@@ -2,17 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from aletheia.intake.held_claims import Batch
+from aletheia.intake.models import Collected
 
-class Sized(Protocol):
-    """What a collecting step returns; size 0 ends the drain."""
-
-    @property
-    def size(self) -> int: ...  # noqa: D102 - see the class
-
-
-B = TypeVar("B", bound=Sized)
+B = TypeVar("B", Batch, Collected)
 
 MAX_AT_ONCE = 2
 """Batches that are processed at once, beside the one that is collected."""

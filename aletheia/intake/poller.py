@@ -31,7 +31,7 @@ class Poller:
         self.reporter = Reporter(upstream, self.held)
         admission = Admission(processors, self.held)
         self.collector = Collector(upstream, admission, self.reporter, self.held)
-        self.replayer = Replayer(upstream, admission, self.held)
+        self.replayer = Replayer(admission, self.reporter, self.held)
         self.computer = Computer(processors, self.held)
 
     async def process(self, batch: Batch) -> list[int]:

@@ -8,6 +8,9 @@ from aletheia.analysis.processor import Finished
 UPSTREAM: Final = "upstream"
 """What errors call the upstream."""
 
+INVALID: Final = (400, 422)
+"""What an upstream answers to a page size, or a change of state, that it does not allow."""
+
 
 class Upstream(Protocol):
     """The HTTP API that hands out tasks and takes their results.

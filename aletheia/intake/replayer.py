@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from aletheia.documents import Document
 from aletheia.errors import AletheiaError, InvalidTask, Refused
 from aletheia.intake.admission import Admission
-from aletheia.intake.claimer import Claimer
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim
 from aletheia.intake.parsing import parse_entry
-from aletheia.intake.ports import Upstream
+from aletheia.intake.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +17,8 @@ log = logging.getLogger(__name__)
 class Replayer:
     """Fills batches from the dead letters."""
 
-    def __init__(self, upstream: Upstream, admission: Admission, held: HeldClaims) -> None:
-        self._admission, self._held, self._claimer = admission, held, Claimer(upstream, held)
+    def __init__(self, admission: Admission, reporter: Reporter, held: HeldClaims) -> None:
+        self._admission, self._reporter, self._held = admission, reporter, held
 
     async def recall(self, row_ids: Sequence[str]) -> Batch:
         """Send `processing` again for dead letters and collect those that are taken back.
@@ -57,7 +56,7 @@ class Replayer:
                 await self._recall(claim, batch)
 
     async def _recall(self, claim: Claim, batch: Batch) -> None:
-        answer = await self._claimer.send(claim)
+        answer = await self._reporter.claim(claim)
         if answer is not None:
             status = answer.status if isinstance(answer, Refused) else None
             await self._refuse(claim, answer, status)

@@ -1,15 +1,22 @@
-"""Sending reports: every kept one until the upstream has acknowledged it."""
+"""Telling the upstream: `processing`, the one-way door off the pending list, and kept reports."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
+from aletheia.errors import (
+    AletheiaError,
+    Conflict,
+    NotFound,
+    Refused,
+    Unauthorized,
+    retry_after_s,
+)
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Task
 from aletheia.intake.parsing import routing_json
-from aletheia.intake.ports import Upstream
+from aletheia.intake.ports import INVALID, Upstream
 from aletheia.intake.wording import failure_in
 
 MAX_ROUTING_LENGTH = 2000
@@ -19,10 +26,39 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Delivers kept reports and settles their claims."""
+    """Sends changes of state, and settles the claims by what is answered."""
 
     def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
         self._upstream, self._held = upstream, held
+
+    async def send_processing(self, claims: Sequence[Claim], batch: Batch) -> int:
+        """Send `processing` for claims; put those that are ours to compute into a batch."""
+
+        async def send(claim: Claim) -> AletheiaError | None:
+            if self._held.is_stopping:
+                await self._held.release([claim])
+                return None
+            return await self.claim(claim)
+
+        accepted = await self._send_all(claims, send, self._held.ledger.claims.acknowledge)
+        batch.work += accepted
+        return len(accepted)
+
+    async def claim(self, claim: Claim) -> AletheiaError | None:
+        """Send `processing` for a claim; return what was in the way, if anything was."""
+        answer = None
+        try:
+            wording = self._held.ledger.rows.wording(claim.entry)
+            await self._upstream.report(claim.entry.id, wording.processing())
+        except AletheiaError as problem:
+            # An acknowledgement may have been ours and gone unrecorded, in a crash or on the wire.
+            # Some upstreams call a state invalid that may not follow the one there is.
+            is_conflict = isinstance(problem, Conflict)
+            is_known = is_conflict or (isinstance(problem, Refused) and problem.status in INVALID)
+            is_ours = (is_conflict and problem.may_be_ours) or (is_known and claim.was_taken_over)
+            answer = None if is_ours else problem
+        self._held.forbidden.note(claim.entry.id, answer)
+        return answer
 
     async def report(self, batch: Batch) -> int:
         """Send the reports of a batch as they are kept; return how many were acknowledged."""
@@ -37,40 +73,52 @@ class Reporter:
             await asyncio.gather(*sending, return_exceptions=True)
 
     async def send(self, claims: Sequence[Claim]) -> int:
-        """Send kept reports and settle what came of each; return how many were acknowledged."""
-        claims = await self._held.confirm(claims)
-        if not claims:
-            return 0
-        answers = await all_of(*map(self._answer_in_turn, claims))
-        pairs = list(zip(claims, answers, strict=True))
-        sent = [claim for claim, answer in pairs if answer is None and claim in self._held]
-        accepted = self._held.keep_ours(sent, await self._held.ledger.reports.accepted(sent))
-        for claim in accepted:
-            self._count(claim)
-        # The upstream's own routing data belongs in the log; what has none is in the ledger.
-        if routed := list(filter(None, map(_route_of, accepted))):
-            log.info("reported %s", ", ".join(routed))
-        refused = [(claim, answer) for claim, answer in pairs if answer is not None]
-        for claim, answer in refused:
-            await self._settle(claim, answer)
-        self._held.drop(claims)
-        self._held.forbidden.check(answers)
-        return len(accepted)
+        """Send kept reports, and let go of their claims; return how many were acknowledged."""
 
-    async def _answer_in_turn(self, claim: Claim) -> AletheiaError | None:
-        """Send a report; drop it if somebody has its task by now, or nothing more is to be sent."""
-        async with self._held.turns:
-            if self._held.is_out_of_grace or self._held.forbidden.is_ours:
-                await self._held.release([claim])
-                return None
+        async def send(claim: Claim) -> AletheiaError | None:
+            # Somebody may have the task by now.
             is_held = self._held.ledger.claims.is_held(claim)
-            if not is_held and not await self._held.confirm([claim]):
-                return None
-            answer = await self._answer(claim)
-            self._held.forbidden.note(claim.entry.id, answer)
-            return answer
+            if self._held.is_out_of_grace:
+                await self._held.release([claim])
+            elif is_held or await self._held.confirm([claim]):
+                answer = await self._report(claim)
+                self._held.forbidden.note(claim.entry.id, answer)
+                return answer
+            return None
 
-    async def _answer(self, claim: Claim) -> AletheiaError | None:
+        claims = await self._held.confirm(claims)
+        return len(await self._send_all(claims, send, self._accept)) if claims else 0
+
+    async def _send_all(
+        self,
+        claims: Sequence[Claim],
+        send: Callable[[Claim], Awaitable[AletheiaError | None]],
+        record: Callable[[Sequence[Claim]], Awaitable[list[Claim]]],
+    ) -> list[Claim]:
+        """Send something for each claim in its turn, and settle what is answered.
+
+        Returns those that were accepted and are still ours, as `record` finds.
+        """
+
+        async def send_in_turn(claim: Claim) -> AletheiaError | None:
+            async with self._held.turns:
+                if self._held.forbidden.is_ours:
+                    await self._held.release([claim])
+                    return None
+                return await send(claim)
+
+        answers = await all_of(*map(send_in_turn, claims))
+        pairs = list(zip(claims, answers, strict=True))
+        # What was not sent any more is no longer ours.
+        sent = [claim for claim, answer in pairs if answer is None and claim in self._held]
+        accepted = self._held.keep_ours(sent, await record(sent))
+        for claim, answer in pairs:
+            if answer is not None:
+                await self._settle(claim, answer)
+        self._held.forbidden.check(answers)
+        return accepted
+
+    async def _report(self, claim: Claim) -> AletheiaError | None:
         assert claim.body is not None
         try:
             try:
@@ -86,22 +134,41 @@ class Reporter:
             return problem
         return None
 
+    async def _accept(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Record that reports were acknowledged; return those that were ours."""
+        accepted = await self._held.ledger.reports.accepted(claims)
+        self._held.drop(accepted)
+        for claim in accepted:
+            self._count(claim)
+        # The upstream's own routing data belongs in the log; what has none is in the ledger.
+        if routed := list(filter(None, map(_route_of, accepted))):
+            log.info("reported %s", ", ".join(routed))
+        return accepted
+
     async def _settle(self, claim: Claim, answer: AletheiaError) -> None:
-        ledger, tally = self._held.ledger, self._held.tally
-        if self._held.forbidden.is_lock_out(answer):
-            await ledger.claims.release([claim])
-        elif isinstance(answer, Conflict) or (isinstance(answer, NotFound) and claim.was_reported):
+        held, tally, is_claim = self._held, self._held.tally, claim.body is None
+        is_gone = isinstance(answer, NotFound) and (is_claim or claim.was_reported)
+        level, what = logging.WARNING, "released"
+        if isinstance(answer, Conflict) or is_gone:
+            level, what = logging.DEBUG if is_claim else level, "delivered elsewhere"
             tally.conflicts += 1
-            await ledger.reports.conflicted([claim])
-            log.warning("task %r: delivered elsewhere (%s)", claim.entry.id, answer)
-        elif self._held.forbidden.is_refusal_of(claim.entry.id, answer):
+            await held.ledger.reports.conflicted([claim])
+        elif held.forbidden.is_refusal_of(claim.entry.id, answer):
+            level, what = logging.ERROR, "dead letter"
             tally.dead += 1
-            await ledger.dead_letters.add(claim, "report_refused", answer)
-            log.error("task %r: dead letter, %s", claim.entry.id, answer)
+            code = "claim_refused" if is_claim else "report_refused"
+            await held.ledger.dead_letters.add(claim, code, answer)
+        elif held.forbidden.is_lock_out(answer):
+            await held.release([claim], why=answer if is_claim else None)
+        elif is_claim:
+            pause_s = max(held.settings.polling_interval_seconds, retry_after_s(answer))
+            await held.release([claim], for_s=pause_s, why=answer)
         else:
             tally.deferred_reports += 1
-            pause = await ledger.reports.defer(claim, answer)
-            log.warning("task %r: report again in %.0f s, %s", claim.entry.id, pause, answer)
+            pause_s = await held.ledger.reports.defer(claim, answer)
+            what = f"report again in {pause_s:.0f} s"
+        held.drop([claim])
+        log.log(level, "task %r: %s, %s", claim.entry.id, what, answer)
 
     def _count(self, claim: Claim) -> None:
         task = claim.entry.task

@@ -6,8 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from aletheia.service.auth import Authenticator
-from aletheia.service.guarding import GuardedRoute
+from aletheia.service.guarding import BearerKey, GuardedRoute
 from aletheia.service.health import Ping, make_health_router
 from aletheia.service.refusals import install_refusals
 
@@ -19,15 +18,10 @@ not known are ignored. A body is strict JSON.
 """
 
 
-def create_app(
-    routers: Sequence[APIRouter], authenticator: Authenticator, pings: Sequence[Ping]
-) -> FastAPI:
-    """Build the application.
+def create_app(routers: Sequence[APIRouter], key: BearerKey, pings: Sequence[Ping]) -> FastAPI:
+    """Build the application, with one ping for each thing that its routers depend on.
 
-    Args:
-        routers: each with its own guard, see `guarded_by`, and its own lifespan.
-        authenticator: asked about callers of a router that has no guard.
-        pings: one for each thing that the routers depend on.
+    Each router has its own guard, see `guarded_by`; callers of one that has none need the key.
     """
     app = FastAPI(
         title="Aletheia",
@@ -40,7 +34,7 @@ def create_app(
     install_refusals(app)
 
     def authenticate(request: Request) -> None:
-        authenticator.check(request.headers)
+        key.check(request.headers)
 
     for router in routers:
         is_guarded = issubclass(router.route_class, GuardedRoute)

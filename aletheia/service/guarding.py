@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+import hmac
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message
 
-from aletheia.service.auth import Authenticator
+from aletheia.errors import Misconfigured
 from aletheia.service.refusals import ServiceError
 
 MAX_BODY_BYTES: Final = 16 * 2**20
@@ -21,23 +22,57 @@ BODY_TIMEOUT_S: Final = 30.0
 """How long a body may take to arrive."""
 
 
+class BearerKey:
+    """A key that callers send as `Authorization: Bearer KEY`; an empty one refuses everybody.
+
+    `setting` is where the key comes from, as refusals name it.
+    """
+
+    def __init__(self, key: str, setting: str) -> None:
+        self._key, self._setting = key.encode(), setting
+
+    def __repr__(self) -> str:
+        return f"BearerKey(***, {self._setting!r})"
+
+    async def ping(self) -> None:
+        """Raise `Misconfigured` if there is no key."""
+        if not self._key:
+            raise Misconfigured(self._setting, "is not set, so that nobody may call what needs it")
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Check the key, in a time that does not depend on how much of it is right.
+
+        Raises:
+            ServiceError: 503 `no_key_configured`, 401 `missing_key`, 401 `wrong_key`: a caller
+                with another key is unknown rather than forbidden (RFC 6750, §3.1).
+        """
+        if not self._key:
+            message = f"the service has no key, so nobody may call it; set {self._setting}"
+            raise ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "no_key_configured", message)
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given.strip():
+            message = "send the key as `Authorization: Bearer KEY`"
+            challenge = {"WWW-Authenticate": "Bearer"}
+            raise ServiceError(HTTPStatus.UNAUTHORIZED, "missing_key", message, challenge)
+        if not hmac.compare_digest(given.strip().encode(), self._key):
+            message = "the key is not the one of this service"
+            challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            raise ServiceError(HTTPStatus.UNAUTHORIZED, "wrong_key", message, challenge)
+
+
 class GuardedRoute(APIRoute):
     """A route that asks who calls before it reads anything, and reads within bounds."""
 
-    authenticator: ClassVar[Authenticator]
-    max_body_bytes: ClassVar[int]
-    body_timeout_s: ClassVar[float]
+    key: ClassVar[BearerKey]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Build what handles a request."""
         handle = super().get_route_handler()
 
         async def guard(request: Request) -> Response:
-            bounded = _BoundedRequest(
-                request.scope, request.receive, self.max_body_bytes, self.body_timeout_s
-            )
+            bounded = _BoundedRequest(request)
             try:
-                self.authenticator.check(request.headers)
+                self.key.check(request.headers)
                 _check_form(request)
                 return await handle(bounded)
             except ServiceError:
@@ -48,32 +83,21 @@ class GuardedRoute(APIRoute):
         return guard
 
 
-def guarded_by(
-    authenticator: Authenticator,
-    *,
-    max_body_bytes: int = MAX_BODY_BYTES,
-    body_timeout_s: float = BODY_TIMEOUT_S,
-) -> type[GuardedRoute]:
-    """Build the `route_class` of a router, whose bodies are at most so long, and so slow."""
-    values = {
-        "authenticator": authenticator,
-        "max_body_bytes": max_body_bytes,
-        "body_timeout_s": body_timeout_s,
-    }
-    return type("Guarded", (GuardedRoute,), values)
+def guarded_by(key: BearerKey) -> type[GuardedRoute]:
+    """Build the `route_class` of a router."""
+    return type("Guarded", (GuardedRoute,), {"key": key})
 
 
 class _BoundedRequest(Request):
     """A request whose body is read within bounds, as strict JSON."""
 
-    def __init__(self, scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> None:
+    def __init__(self, request: Request) -> None:
         async def receive_and_note_end() -> Message:
-            message = await receive()
+            message = await request.receive()
             self._is_complete = message["type"] != "http.request" or not message.get("more_body")
             return message
 
-        super().__init__(scope, receive_and_note_end)
-        self._max_bytes, self._timeout_s = max_bytes, timeout_s
+        super().__init__(request.scope, receive_and_note_end)
         self._is_complete = False
         self._read: bytes | None = None
 
@@ -86,19 +110,19 @@ class _BoundedRequest(Request):
         if self._read is not None:
             return self._read
         length = self.headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > self._max_bytes:
+        if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
             raise self._too_large()
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(BODY_TIMEOUT_S):
                 async for chunk in self.stream():
                     size += len(chunk)
-                    if size > self._max_bytes:
+                    if size > MAX_BODY_BYTES:
                         raise self._too_large()
                     chunks.append(chunk)
         except TimeoutError:
-            message = f"no complete body within {self._timeout_s:g} s"
+            message = f"no complete body within {BODY_TIMEOUT_S:g} s"
             raise ServiceError(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", message) from None
         self._read = b"".join(chunks)
         return self._read
@@ -119,12 +143,12 @@ class _BoundedRequest(Request):
         """Read the rest of the body, within the same bounds, and forget it."""
         size = 0
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout_s):
-                while not self._is_complete and size <= self._max_bytes:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                while not self._is_complete and size <= MAX_BODY_BYTES:
                     size += len((await self.receive()).get("body", b""))
 
     def _too_large(self) -> ServiceError:
-        message = f"a body has at most {self._max_bytes:,} bytes"
+        message = f"a body has at most {MAX_BODY_BYTES:,} bytes"
         return ServiceError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
 
 

@@ -27,27 +27,16 @@ _HEALTHY: Final[Mapping[str, Any]] = {"failures": 0, "due_at": 0, "failing_since
 
 @dataclass(frozen=True, slots=True)
 class CursorPace:
-    """How patient the users of a collection's cursors are; all in seconds.
+    """How patient the users of a collection's cursors are; all in seconds."""
 
-    Attributes:
-        backoff_s: pause after the first failure in a row; doubled up to `max_backoff_s`.
-        max_backoff_s: longest pause, also where the other side asks for more.
-        timeout_s: bound on one step.
-        lease_s: how long a cursor stays taken by a process that died; longer than one step takes.
-        skew_s: how far the clocks of machines may differ.
-        interval_s: between two polls beside a run.
-        gather_s: between a step beside a run and the next, where what comes meanwhile goes along.
-        grace_s: how long the end of a run waits for its last steps.
-    """
-
-    backoff_s: float = 1.0
-    max_backoff_s: float = 600.0
-    timeout_s: float = 15.0
-    lease_s: float = 60.0
-    skew_s: float = DEFAULT_SKEW_S
-    interval_s: float = 0.5
-    gather_s: float = 2.0
-    grace_s: float = 3.0
+    backoff_s: float = 1.0  # pause after the first failure in a row; doubled up to `max_backoff_s`
+    max_backoff_s: float = 600.0  # longest pause, also where the other side asks for more
+    timeout_s: float = 15.0  # bound on one step
+    lease_s: float = 60.0  # how long a dead process keeps a cursor; longer than one step takes
+    skew_s: float = DEFAULT_SKEW_S  # how far the clocks of machines may differ
+    interval_s: float = 0.5  # between two polls beside a run
+    gather_s: float = 2.0  # between two steps beside a run; what comes meanwhile goes along
+    grace_s: float = 3.0  # how long the end of a run waits for its last steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +130,9 @@ class Turn:
         asked_s: float = 0.0,
         unset: Sequence[str] = (),
     ) -> tuple[int, float]:
-        """Note a failure, and when to try again.
+        """Note a failure; return how many there are in a row by now, and the pause, seconds.
 
-        Args:
-            reason: what it said, without secrets.
-            values: what else to set.
-            asked_s: how long the other side asked us to stay away, seconds.
-            unset: names to remove.
-
-        Returns:
-            How many failures in a row there are by now, and the pause, seconds.
+        `values` are set and `unset` removed with it; the other side asked for `asked_s` seconds.
         """
         failures = _failures_of(self.cursor) + 1
         pause_s = self._backoff.pause_s(failures, asked_s=asked_s)

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update, Where
 from aletheia.errors import Unavailable
-from aletheia.store.clock import SYSTEM_CLOCK, Clock, TimeUnit, microseconds
+from aletheia.store.clock import Clock, TimeUnit, microseconds
 
 log = logging.getLogger(__name__)
 
@@ -111,14 +111,9 @@ class Leases:
     """The leases on the documents of one collection; taking a lease creates no document."""
 
     def __init__(
-        self,
-        documents: Documents,
-        collection: str,
-        terms: LeaseTerms,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
+        self, documents: Documents, collection: str, terms: LeaseTerms, *, clock: Clock
     ) -> None:
-        self._documents, self._collection = documents, collection
+        self.documents, self.collection = documents, collection
         self.terms, self.clock = terms, clock
         self._sightings = Sightings(clock)
 
@@ -140,7 +135,7 @@ class Leases:
         change: Change | None = None,
         is_over: bool = False,
     ) -> "Lease | None":
-        """Take the lease on a document, unless another owner has it.
+        """Take the lease on a document, or return `None` where another owner has it or was faster.
 
         Args:
             id_: of the document.
@@ -150,16 +145,12 @@ class Leases:
             change: what else to change then.
             is_over: whether the caller knows that nobody works on it, whatever the lease says.
 
-        Returns:
-            `None` where another owner has the lease or was faster, `where` does not hold, or there
-            is no such document.
-
         Raises:
             Unavailable: the store is out of reach; the lease may be taken, and runs out then.
         """
         terms = self.terms
         if seen is None:
-            seen = (await self._documents.get(self._collection, [id_])).get(id_)
+            seen = (await self.documents.get(self.collection, [id_])).get(id_)
         if seen is None:
             return None
         if not (is_over or seen.get(terms.owner) == owner or self.is_free(seen)):
@@ -167,8 +158,8 @@ class Leases:
         owner = owner or uuid.uuid4().hex
         change = change or Change()
         increase = {terms.token: 1} if terms.token else {}
-        taken = await self._documents.take(
-            self._collection,
+        taken = await self.documents.take(
+            self.collection,
             {"_id": id_, **(where or {}), **terms.seen_where(seen)},
             Change(
                 set={**change.set, **terms.values(owner, self.clock.now())},
@@ -179,22 +170,14 @@ class Leases:
         if taken is None:
             return None
         self._sightings.forget(id_)
-        return Lease(self._documents, self._collection, terms, self.clock, taken)
+        return Lease(self, taken)
 
 
 class Lease:
     """A lease on one document, as it was then, that we took; `Leases.take` makes it."""
 
-    def __init__(
-        self,
-        documents: Documents,
-        collection: str,
-        terms: LeaseTerms,
-        clock: Clock,
-        document: Document,
-    ) -> None:
-        self._documents, self._collection = documents, collection
-        self._terms, self._clock, self.document = terms, clock, document
+    def __init__(self, leases: Leases, document: Document) -> None:
+        self._leases, self._terms, self.document = leases, leases.terms, document
 
     @property
     def id(self) -> str:
@@ -220,22 +203,17 @@ class Lease:
         where: Where | None = None,
         renews: bool = False,
     ) -> bool:
-        """Change the document if the lease is still ours; return whether that was so.
+        """Change the document if the lease is still ours, and `where` holds; return whether so.
 
-        Args:
-            values: what to set.
-            unset: names to remove.
-            increase: numbers to add by name.
-            where: what else must hold; without it, `False` means that the lease is lost.
-            renews: whether the lease begins anew.
+        `values` are set, `unset` removed, `increase` added; with `renews` the lease begins anew.
         """
-        fresh = {self._terms.until: self._terms.end(self._clock.now())} if renews else {}
+        fresh = {self._terms.until: self._terms.end(self._leases.clock.now())} if renews else {}
         change = Change(set={**fresh, **values}, unset=unset, increase=increase or {})
         ours: dict[str, Any] = {**(where or {}), self._terms.owner: self.owner}
         if self._terms.token:
             ours[self._terms.token] = self.token
         update = Update(self.id, change, ours)
-        return (await self._documents.update(self._collection, [update]))[0]
+        return (await self._leases.documents.update(self._leases.collection, [update]))[0]
 
     async def renew(self) -> bool:
         """Begin the lease anew; return whether it is still ours, as `write` does."""
@@ -257,7 +235,7 @@ class Lease:
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncGenerator["Lease"]:
         """Renew the lease every third of it until the end of the context, and release it then."""
-        name = f"{self._collection} {self.id!r}"
+        name = f"{self._leases.collection} {self.id!r}"
         try:
             async with renewing(self.renew, length_s=self._terms.length_s, name=name):
                 yield self

@@ -32,20 +32,12 @@ _STEP_BACK: Final = Backoff(base_s=0.001, max_s=0.05, jitter=1)
 class NumberedLog:
     """The logs of one collection, one for each stream: a project.
 
-    Args:
-        documents: the store, open.
-        collection: where the entries are; each has `_id`, `project`, `seq`, `at` and `key`.
-        purged: the collection that says up to which number each stream was purged.
-        clock: tells when an entry is added.
+    An entry has `_id`, `project`, `seq`, `at` and `key`. The collection `purged` says up to which
+    number each stream was purged.
     """
 
     def __init__(
-        self,
-        documents: Documents,
-        collection: str,
-        *,
-        purged: str,
-        clock: Clock = SYSTEM_CLOCK,
+        self, documents: Documents, collection: str, *, purged: str, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self._documents, self._collection, self._purged = documents, collection, purged
         self._clock = clock
@@ -106,9 +98,9 @@ class NumberedLog:
             self._collection, numbers_where(stream, after=after), sort="_id", limit=limit
         )
         if found and found[0]["seq"] > after + 1:
-            purged = await self._purged_to(stream)
-            if purged > after:
-                return await self.read(stream, after=purged, limit=limit)
+            purged = (await self._documents.get(self._purged, [stream])).get(stream)
+            if purged is not None and purged["seq"] > after:
+                return await self.read(stream, after=int(purged["seq"]), limit=limit)
         # A store that scans while others insert may show an entry and not the one before it.
         return [
             document
@@ -139,9 +131,6 @@ class NumberedLog:
         """Delete entries that are older than that, but the last of each stream; return how many.
 
         Of each stream `MAX_PURGED` go at most, its first ones.
-
-        Raises:
-            Unavailable: the store is out of reach; what is deleted by then is gone.
         """
         before = self._clock.now() - microseconds(older_than_s)
         old = await self._documents.count_by(self._collection, "project", {"at": {"$lt": before}})
@@ -166,11 +155,6 @@ class NumberedLog:
         further = Update(stream, Change(set={"seq": last}), {"seq": {"$lt": last}})
         await self._documents.update(self._purged, [further])
         return await self._documents.delete(self._collection, numbers_where(stream, through=last))
-
-    async def _purged_to(self, stream: str) -> int:
-        """Return the number up to which entries may have been deleted; 0 if none was."""
-        found = await self._documents.get(self._purged, [stream])
-        return int(found[stream]["seq"]) if stream in found else 0
 
     async def _find(self, stream: str, key: str) -> Document | None:
         where = {"project": stream, "key": key}

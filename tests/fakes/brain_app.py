@@ -1,20 +1,17 @@
 """The service over a Brain, as `deployments/serve.py` puts it together."""
 
-from typing import Any
-
 from fastapi import FastAPI
 
 from aletheia.brain.index import IndexedBrain
 from aletheia.service.app import create_app
-from aletheia.service.auth import BearerKey
 from aletheia.service.brain import BrainSource, make_brain_router
-from aletheia.service.guarding import guarded_by
+from aletheia.service.guarding import BearerKey, guarded_by
 from aletheia.service.health import Ping
 
 
-def make_brain_app(brain: IndexedBrain, key: str = "a-key", **bounds: Any) -> FastAPI:
-    """The application; `bounds` are those of `guarded_by`."""
+def make_brain_app(brain: IndexedBrain, key: str = "a-key") -> FastAPI:
+    """The application."""
     source, guard = BrainSource(brain), BearerKey(key, "BRAIN_SERVICE_API_KEY")
-    router = make_brain_router(source, guarded_by(guard, **bounds))
+    router = make_brain_router(source, guarded_by(guard))
     pings = [Ping("brain", source.ping), Ping("brain key", guard.ping, is_needed=False)]
     return create_app([router], guard, pings)

@@ -14,7 +14,7 @@ COVERED_BY = {
         *("adapters/brain/neo4j_server", "adapters/brain/service", "brain/graph"),
     ),
     "tests/aletheia/service/test_brain_api.py": (
-        *("brain/wire", "service/app", "service/auth", "service/brain", "service/guarding"),
+        *("brain/wire", "service/app", "service/brain", "service/guarding"),
         "service/refusals",
     ),
     "tests/aletheia/adapters/content": ("adapters/content/embedded", "adapters/content/mongodb"),
@@ -52,7 +52,7 @@ COVERED_BY = {
         *("gather/project_lock", "gather/run_records", "gather/scoring"),
     ),
     "tests/aletheia/intake": (
-        *("intake/admission", "intake/claimer", "intake/claims", "intake/collector"),
+        *("intake/admission", "intake/claims", "intake/collector"),
         *("intake/computer", "intake/dead_letters", "intake/held_claims"),
         *("intake/ledger", "intake/models", "intake/pages", "intake/ports", "intake/replayer"),
         *("intake/reporter", "intake/reports", "intake/rows", "intake/status", "intake/strays"),

@@ -1,6 +1,5 @@
 """The backlog: texts that are claimed for batches, and the orders they make."""
 
-import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +26,6 @@ MAX_PASSED_OVER: Final = 1000
 """How many texts that the lane has passed over are remembered, the oldest."""
 
 _CLAIMS_AT_ONCE = 500
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)

@@ -1,15 +1,9 @@
 import asyncio
-from dataclasses import dataclass
 
 import pytest
 
+from aletheia.intake.models import Collected
 from aletheia.intake.pipeline import MAX_AT_ONCE, drain
-
-
-@dataclass(frozen=True)
-class Numbered:
-    number: int
-    size: int = 1
 
 
 class Source:
@@ -18,16 +12,16 @@ class Source:
     def __init__(self, batches: int) -> None:
         self.batches, self.given = batches, 0
 
-    async def collect(self) -> Numbered:
+    async def collect(self) -> Collected:
         """Give out the next one; an empty one at the end."""
         self.given += 1
-        return Numbered(self.given, size=int(self.given <= self.batches))
+        return Collected(number=self.given, size=int(self.given <= self.batches))
 
 
 async def test_a_batch_that_takes_long_holds_up_none_of_those_behind_it():
     released, done = asyncio.Event(), list[int]()
 
-    async def process(batch: Numbered) -> None:
+    async def process(batch: Collected) -> None:
         if batch.number == 1:
             await released.wait()
         done.append(batch.number)
@@ -42,7 +36,7 @@ async def test_a_batch_that_takes_long_holds_up_none_of_those_behind_it():
 async def test_so_many_batches_are_processed_at_once_and_no_more():
     at_once, most = 0, 0
 
-    async def process(batch: Numbered) -> None:
+    async def process(batch: Collected) -> None:
         nonlocal at_once, most
         del batch
         at_once += 1
@@ -57,7 +51,7 @@ async def test_so_many_batches_are_processed_at_once_and_no_more():
 async def test_a_failure_is_raised_bare_once_everything_else_has_ended():
     ended: list[int] = []
 
-    async def process(batch: Numbered) -> None:
+    async def process(batch: Collected) -> None:
         if batch.number == 2:
             raise ValueError("two")
         try:

@@ -22,6 +22,7 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
+from aletheia.service import guarding
 from tests.fakes.brain import (
     DIMENSIONS,
     MODEL,
@@ -141,9 +142,11 @@ def brain(graph: EmbeddedGraph) -> ShakyBrain:
 
 
 @pytest.fixture
-async def caller(brain: ShakyBrain) -> AsyncGenerator[Caller]:
+async def caller(brain: ShakyBrain, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Caller]:
+    monkeypatch.setattr(guarding, "MAX_BODY_BYTES", 300_000)
+    monkeypatch.setattr(guarding, "BODY_TIMEOUT_S", 0.3)
     async with (
-        serving(make_brain_app(brain, KEY, max_body_bytes=300_000, body_timeout_s=0.3)) as url,
+        serving(make_brain_app(brain, KEY)) as url,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
     ):
         yield Caller(session, url)

@@ -15,7 +15,7 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.service import health
 from aletheia.service.app import create_app
-from aletheia.service.auth import BearerKey
+from aletheia.service.guarding import BearerKey
 from aletheia.service.health import Ping
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, FlakyGraph
 from tests.fakes.brain_app import make_brain_app

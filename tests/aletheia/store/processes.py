@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aletheia.documents import Change, Documents, Update
+from aletheia.store.clock import SYSTEM_CLOCK
 from aletheia.store.cursor import CursorPace, Cursors, DeadLetters
 from aletheia.store.lease import Leases, LeaseTerms
 from aletheia.store.numbered_log import NumberedLog
@@ -41,7 +42,9 @@ def entry(number: int) -> Mapping[str, Any]:
 
 async def take_once(documents: Documents, id_: str) -> int:
     """Take a lease, unless somebody else is faster; return its token, or 0."""
-    lease = await Leases(documents, LEASED, LeaseTerms(60, token="token")).take(id_)
+    lease = await Leases(documents, LEASED, LeaseTerms(60, token="token"), clock=SYSTEM_CLOCK).take(
+        id_
+    )
     return 0 if lease is None else lease.token
 
 
@@ -58,7 +61,7 @@ async def append_with_others(documents: Documents, rounds: int) -> list[int]:
 
 async def count_up(documents: Documents) -> None:
     """Count up once under a lease, in two writes of which the second is fenced."""
-    lease = await Leases(documents, LEASED, TERMS).take("counter")
+    lease = await Leases(documents, LEASED, TERMS, clock=SYSTEM_CLOCK).take("counter")
     assert lease is not None
     async with lease.hold():
         # Its id is the token, so a second write of one holding adds nothing.
