@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 
 from aletheia.intake.models import ShiftReport
 from aletheia.intake.shift import Shift
-from aletheia.status import IntakeStatus
+from aletheia.intake.status import IntakeStatus
 from aletheia.store.patience import Patience
 from tasks import artifacts, status
 

@@ -41,9 +41,8 @@ class Collector:
     async def collect(self) -> Batch:
         """Take over what nobody holds, then claim pages until the batch is full or nothing is new.
 
-        Raises:
-            AletheiaError: the upstream is out of reach, and there is nothing else to do; or
-                (`Unauthorized`) no longer lets us in, and everything is released.
+        Raises what is in the upstream's way where there is nothing else to do; or `Unauthorized`,
+        with everything released.
         """
         batch = Batch()
         try:
@@ -108,15 +107,13 @@ class Collector:
                 unsent.append(claim)
             else:
                 batch.work.append(claim)
-        await self._reporter.send_processing(await self._with_capacity(unsent, batch), batch)
-
-    async def _with_capacity(self, claims: Sequence[Claim], batch: Batch) -> list[Claim]:
-        """Release the claims that exceed the capacity; they are still pending upstream."""
-        tasks = [(claim.task, claim.group) for claim in claims]
+        tasks = [(claim.task, claim.group) for claim in unsent]
         deferred = await self._admission.find_deferred(tasks, batch, asks_again=True)
-        left_over = [claim for claim in claims if claim.task.id in deferred]
-        await self._held.release(left_over, for_s=self._held.settings.polling_interval_seconds)
-        return [claim for claim in claims if claim.task.id not in deferred]
+        # What exceeds the capacity is still pending upstream.
+        left_over = [claim for claim in unsent if claim.task.id in deferred]
+        await held.release(left_over, for_s=held.settings.polling_interval_seconds)
+        to_send = [claim for claim in unsent if claim.task.id not in deferred]
+        await self._reporter.send_processing(to_send, batch)
 
     async def _act_on(self, page: Page, batch: Batch) -> int:
         """Act on a page, leave out what fails; return for how many entries there was anything."""
@@ -144,20 +141,17 @@ class Collector:
         bodies = await ledger.reports.bodies_of([row for row, _, _ in plan.again])
         await self._leave_deferred(plan, bodies, batch)
         taken = await held.take(ledger.claims.claim(plan.new), batch)
-        claims = [claim for claim in taken if claim.state is RowState.CLAIMED]
-        failures = [claim for claim in taken if claim.state is RowState.KEPT]
         reopened = await held.take(ledger.claims.reopen(plan.again, bodies), batch)
         tally.claimed += len(taken)
-        again = [claim for claim in reopened if claim.state is RowState.CLAIMED]
-        resent = [claim for claim in reopened if claim.state is RowState.KEPT]
-        tally.resent += len(resent)
+        to_compute = [claim for claim in [*taken, *reopened] if claim.state is RowState.CLAIMED]
         # What cannot be done is reported at once, or it would stand on the next page again.
-        to_compute = [*claims, *again]
-        sending = self._reporter.send([*failures, *resent])
-        await all_of(self._reporter.send_processing(to_compute, batch), sending)
+        to_report = [claim for claim in [*taken, *reopened] if claim.state is RowState.KEPT]
+        tally.resent += sum(claim.is_resend for claim in to_report)
+        processing = self._reporter.send_processing(to_compute, batch)
+        await all_of(processing, self._reporter.send(to_report))
         accepted = [claim for claim in to_compute if claim.state is RowState.PROCESSING]
         # What an id was handed out for before is given up once the upstream has taken the new.
-        ids = {claim.entry.id for claim in [*accepted, *failures, *resent]}
+        ids = {claim.entry.id for claim in [*accepted, *to_report]}
         old = [row["_id"] for row in plan.superseded if row["task_id"] in ids]
         tally.superseded += await ledger.claims.supersede(old)
         return len(taken) + len(reopened)

@@ -42,7 +42,11 @@ def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
         try:
             task_id = _usable_id(entry)
         except (InvalidTask, ValueError) as problem:
-            rejected.append(_reject(entry, str(problem)))
+            try:
+                text = _to_json(entry, is_canonical=True)
+            except (RecursionError, ValueError):
+                text = '"nested too deep, or too long a number"'
+            rejected.append(Rejected(_sha256(text), text[:MAX_REJECTED_LENGTH], str(problem)))
             continue
         fields = cast("Mapping[str, object]", entry)
         if (_listed_state(fields) or "pending").lower() != "pending":
@@ -65,14 +69,6 @@ def routing_json(task: Task) -> str:
     routing = {"route": task.callback_route, "params": task.callback_params}
     text = json.dumps(routing, ensure_ascii=False)
     return text if _is_unicode(text) else json.dumps(routing)
-
-
-def _reject(entry: object, reason: str) -> Rejected:
-    try:
-        canonical = _to_json(entry, is_canonical=True)
-    except (RecursionError, ValueError):
-        canonical = '"nested too deep, or too long a number"'
-    return Rejected(_sha256(canonical), canonical[:MAX_REJECTED_LENGTH], reason)
 
 
 def _usable_id(entry: object) -> str:

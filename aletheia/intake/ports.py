@@ -21,20 +21,15 @@ class Upstream(Protocol):
     async def pending(self, limit: int) -> list[object]:
         """Read one page of pending tasks, oldest first, as the JSON values that came.
 
-        Raises:
-            Refused: 400 or 422 when `limit` is too large, or another 4xx.
-            BadAnswer: it is not a page, or (`TooLong`) one longer than is read.
-            Unavailable: out of reach after all retries.
+        `Refused` is 400 or 422 when `limit` is too large, or another 4xx; `BadAnswer` is no page,
+        or (`TooLong`) one longer than is read.
         """
         ...
 
     async def report(self, task_id: str, body: bytes) -> None:
         """Send one state change; `body` is the JSON object to send, byte for byte.
 
-        Raises:
-            Refused: 4xx, by its kind: `Unauthorized`, `NotFound`, `Conflict`.
-            BadAnswer: the answer is no acknowledgement.
-            Unavailable: out of reach after all retries.
+        `BadAnswer` is an answer that is no acknowledgement.
         """
         ...
 

@@ -23,8 +23,7 @@ class Replayer:
     async def recall(self, row_ids: Sequence[str]) -> Batch:
         """Send `processing` again for dead letters and collect those that are taken back.
 
-        Raises:
-            Unauthorized: the upstream no longer lets us in; the dead letters stay.
+        After an `Unauthorized` the dead letters stay.
         """
         batch, ledger = Batch(), self._held.ledger
         found = await ledger.dead_letters.read(row_ids)

@@ -56,11 +56,7 @@ class BrainSource:
         self._attempt: asyncio.Task[None] | None = None
 
     async def opened(self) -> IndexedBrain:
-        """Return the Brain, open.
-
-        Raises:
-            Unavailable: it is out of reach.
-        """
+        """Return the Brain, open, or raise `Unavailable`."""
         # All that wait share an attempt: one after the other they would wait for each one's end.
         attempt = self._attempt
         if attempt is None or (attempt.done() and (attempt.cancelled() or attempt.exception())):
@@ -69,12 +65,7 @@ class BrainSource:
         return self._brain
 
     async def ping(self) -> None:
-        """Check that the Brain answers, with vectors of the model in use.
-
-        Raises:
-            Unavailable: it does not answer.
-            ModelChanged: its vectors are of another model.
-        """
+        """Check that the Brain answers (`Unavailable`), with the model in use (`ModelChanged`)."""
         await (await self.opened()).check_model()
 
     @contextlib.asynccontextmanager

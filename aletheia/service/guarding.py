@@ -102,11 +102,7 @@ class _BoundedRequest(Request):
         self._read: bytes | None = None
 
     async def body(self) -> bytes:
-        """Read the body.
-
-        Raises:
-            ServiceError: 413 `body_too_large`, 408 `body_too_slow`.
-        """
+        """Read the body, or raise 413 `body_too_large` or 408 `body_too_slow`."""
         if self._read is not None:
             return self._read
         length = self.headers.get("content-length", "")
@@ -128,11 +124,7 @@ class _BoundedRequest(Request):
         return self._read
 
     async def json(self) -> Any:
-        """Read the body as JSON.
-
-        Raises:
-            ServiceError: 400 `invalid_json`.
-        """
+        """Read the body as JSON, or raise 400 `invalid_json`."""
         try:
             return orjson.loads(await self.body())
         except orjson.JSONDecodeError as error:

@@ -169,11 +169,7 @@ class DeadLetters:
         await self._documents.ensure_index(self._collection, ["at"])
 
     async def add(self, project_id: str, dead_letters: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write dead letters of a project, by id; one that is there is replaced.
-
-        Raises:
-            Unavailable: the store is out of reach; some may be written.
-        """
+        """Write dead letters of a project, by id; one that is there is replaced."""
         common = {"project": project_id, "at": self._clock.now()}
         updates = [
             Update(id_, Change(set={**values, **common})) for id_, values in dead_letters.items()

@@ -13,14 +13,10 @@ _ID: Final = "format"
 
 
 async def check_format(documents: Documents) -> None:
-    """Check that this program can read a store, and mark a new store with its own format.
+    """Check that this program can read an opened store, and mark a new one with its own format.
 
-    To be called before anything else is done with an opened store. Of several programs that begin a
-    store at once, the first one's format counts.
-
-    Raises:
-        Misconfigured: a newer version of this program wrote the store.
-        Unavailable: the store is out of reach.
+    `Misconfigured` says that a newer version of this program wrote it. Of several programs that
+    begin a store at once, the first one's format counts.
     """
     found = await documents.get(META, [_ID])
     if not found:

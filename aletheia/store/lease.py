@@ -145,8 +145,7 @@ class Leases:
             change: what else to change then.
             is_over: whether the caller knows that nobody works on it, whatever the lease says.
 
-        Raises:
-            Unavailable: the store is out of reach; the lease may be taken, and runs out then.
+        After an `Unavailable` the lease may be taken, and runs out then.
         """
         terms = self.terms
         if seen is None:
@@ -225,11 +224,7 @@ class Lease:
         *,
         increase: Mapping[str, float] | None = None,
     ) -> bool:
-        """Release the document, changed as by `write`; return whether the lease was still ours.
-
-        Raises:
-            Unavailable: the store is out of reach; the lease runs out.
-        """
+        """Release the document, changed as by `write`; return whether the lease was still ours."""
         return await self.write({**(values or {}), **self._terms.released}, increase=increase)
 
     @contextlib.asynccontextmanager

@@ -55,9 +55,6 @@ class NumberedLog:
 
         May be repeated after any error, and after a crash, with the same outcome as once. `build`
         makes the entry's further values out of its number and its time, microseconds.
-
-        Raises:
-            Unavailable: the store is out of reach; the entry may be there or not.
         """
         end = self._ends.get(stream)
         for tries in itertools.count():

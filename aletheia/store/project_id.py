@@ -9,10 +9,9 @@ _PROJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,48}")
 
 
 def check_project_id(project_id: str) -> str:
-    """Return the id of a project, which is safe in names of databases, channels and documents.
+    """Return a project's id if it is safe in names of databases, channels and documents.
 
-    Raises:
-        InvalidTask: `invalid_project_id`.
+    `InvalidTask` says that it is not: `invalid_project_id`.
     """
     if not _PROJECT_ID.fullmatch(project_id):
         shown = f"{project_id[:60]!r}{'…' if len(project_id) > 60 else ''}"  # noqa: PLR2004 - enough to recognise it

@@ -7,7 +7,7 @@ import socket
 from prefect.runtime import flow_run
 
 from aletheia.adapters.openai.batches import OpenAIBatches
-from aletheia.adapters.upstream.guarded import GuardedUpstream
+from aletheia.adapters.upstream.client import GuardedUpstream
 from aletheia.analysis.processor import Processors
 from aletheia.errors import Misconfigured
 from aletheia.intake.bulk.lane import BulkLane

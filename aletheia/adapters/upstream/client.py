@@ -1,9 +1,10 @@
-"""The upstream task API over HTTP."""
+"""The upstream task API over HTTP, and behind a circuit breaker that all pollers share."""
 
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from statistics import median
@@ -17,8 +18,9 @@ from aletheia.adapters.http import HttpClient, Retries, read_base_url
 from aletheia.adapters.http_answers import Answer, load_json, read_date
 from aletheia.adapters.upstream.pages import read_page
 from aletheia.adapters.upstream.sign_in import SignIn
-from aletheia.errors import Conflict, Unavailable, Unreachable
-from aletheia.intake.ports import UPSTREAM
+from aletheia.errors import AletheiaError, Conflict, Unavailable, Unreachable
+from aletheia.intake.ports import UPSTREAM, Upstream
+from aletheia.resilience.breaker import CircuitBreaker, Permit, is_breaker_failure
 
 T = TypeVar("T")
 
@@ -142,6 +144,46 @@ class HttpUpstream:
         return answer
 
 
+class GuardedUpstream:
+    """Leaves an upstream alone that failed too often.
+
+    As long as all goes well only pages ask the breaker: a report costs no look into the store.
+    """
+
+    def __init__(self, inner: Upstream, breakers: CircuitBreaker) -> None:
+        self._inner, self._breakers = inner, breakers
+        self._permit: Permit | None = None
+
+    async def pending(self, limit: int) -> list[object]:
+        """Read a page; raise `BreakerOpen` where the upstream is left alone."""
+        async with self._guarding():
+            return await self._inner.pending(limit)
+
+    async def report(self, task_id: str, body: bytes) -> None:
+        """Send a report; raise `BreakerOpen` where the upstream is left alone."""
+        permit = self._permit
+        if permit is None:
+            async with self._guarding():
+                await self._inner.report(task_id, body)
+            return
+        try:
+            await self._inner.report(task_id, body)
+        except AletheiaError as error:
+            if is_breaker_failure(error):
+                self._permit = None
+                await self._breakers.fail(permit, str(error))
+            raise
+
+    @asynccontextmanager
+    async def _guarding(self) -> AsyncGenerator[None]:
+        """Ask the breaker, and know after a success that nobody has to for a while."""
+        self._permit = None
+        async with self._breakers.guarding(UPSTREAM) as permit:
+            yield
+        # What a probe has closed has another generation.
+        self._permit = permit if permit.probe is None else None
+
+
 def _read_acknowledgement(answer: Answer, sent: bytes) -> None:
     """Check that an answer to a report is the API's, and no refusal; raise `ValueError`.
 
@@ -168,7 +210,10 @@ def _is_refusal(answer: dict[str, object], sent: bytes) -> bool:
     """Return whether an object says that something failed, and does not show the state sent."""
     said = {name.lower(): value for name, value in answer.items() if value not in _NOTHING}
     state = said.get("state", said.get("status"))
-    if isinstance(state, str) and f'":"{state}"'.lower() in sent[:40].decode(errors="replace").lower():
+    if (
+        isinstance(state, str)
+        and f'":"{state}"'.lower() in sent[:40].decode(errors="replace").lower()
+    ):
         return False
     if said.get("success") in _FALSE or said.get("ok") in _FALSE:
         return True

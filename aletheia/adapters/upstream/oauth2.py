@@ -73,12 +73,7 @@ class OAuth2SignIn:
         return f"OAuth2SignIn({URL(self.token_url.strip()).host!r}, ***)"
 
     async def header(self) -> str | None:
-        """Return the current token, or a new one where that is about to expire.
-
-        Raises:
-            Unavailable: the token endpoint gives none, and none is valid any more.
-            Unauthorized: it refuses us.
-        """
+        """Return the current token, or a new one where that is about to expire."""
         token = self._token
         if token is not None and self.clock() < token.renew_at:
             return token.header
@@ -93,7 +88,7 @@ class OAuth2SignIn:
             return token.header
 
     async def refresh(self, stale: str) -> str | None:
-        """Return another token than the one the upstream refused; raises as `header` does."""
+        """Return another token than the one the upstream refused."""
         token = self._token
         if token is not None and token.header != stale:
             return token.header

@@ -12,8 +12,7 @@ class SignIn(Protocol):
     async def header(self) -> str | None:
         """Return the value of the `Authorization` header; `None` sends none.
 
-        Raises:
-            Unavailable, Unauthorized: what hands out tokens is out of reach, or refuses to.
+        Raises `Unavailable` or `Unauthorized` where what hands out tokens does not.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aletheia.adapters.upstream.guarded import GuardedUpstream
+from aletheia.adapters.upstream.client import GuardedUpstream
 from aletheia.documents import Documents
 from aletheia.errors import AletheiaError, BreakerOpen, Conflict, Refused, Unavailable
 from aletheia.resilience.breaker import CircuitBreaker, State
