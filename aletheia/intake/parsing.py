@@ -49,7 +49,8 @@ def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:
             rejected.append(Rejected(_sha256(text), text[:MAX_REJECTED_LENGTH], str(problem)))
             continue
         fields = cast("Mapping[str, object]", entry)
-        if (_listed_state(fields) or "pending").lower() != "pending":
+        state = _listed_state(fields)
+        if state is not None and state.lower() != "pending":
             not_pending.append(task_id)
         elif task_id not in good:
             good[task_id] = _read_safely(task_id, fields, max_entry_bytes)

@@ -132,7 +132,7 @@ class Shift:
             self._next_tick_at = max(self._next_tick_at, self._now() + pause_s)
             return Collected()
 
-    async def process(self, batch: Collected) -> tuple[int, int]:
+    async def process(self, batch: Collected) -> list[int]:
         """Compute and report a batch that was collected, see `Poller.process`."""
         return await self.poller.process(self._batches.pop(batch.number))
 

@@ -107,7 +107,8 @@ class RateLimiter:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._documents, self._clock = documents, clock
-        self.limits, self.strategy = limits, strategy
+        self.limits = limits
+        self.strategy: Strategy = strategy
         self._logs: dict[str, GrantLog] = {}
 
     async def prepare(self) -> None:

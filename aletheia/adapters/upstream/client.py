@@ -33,7 +33,6 @@ ADDRESS: Final = "API_BASE_URL"
 MAX_PAGE_BYTES: Final = 64 * 2**20
 """Longest page that is read, bytes."""
 
-_NOTHING: Final = (None, "", [], {})
 _FALSE: Final = (False, "false")
 _FAILED: Final = ("error", "fail", "failed", "failure")
 _OF_ERRORS: Final = {
@@ -208,7 +207,7 @@ def _read_acknowledgement(answer: Answer, sent: bytes) -> None:
 
 def _is_refusal(answer: dict[str, object], sent: bytes) -> bool:
     """Return whether an object says that something failed, and does not show the state sent."""
-    said = {name.lower(): value for name, value in answer.items() if value not in _NOTHING}
+    said = {name.lower(): value for name, value in answer.items() if value or value in _FALSE}
     state = said.get("state", said.get("status"))
     if (
         isinstance(state, str)

@@ -113,7 +113,9 @@ async def test_what_is_no_acknowledgement_of_a_result_is_told_until_there_is_one
 
 
 @pytest.mark.parametrize("answer", ACKNOWLEDGEMENTS)
-async def test_json_that_refuses_nothing_or_nothing_is_an_acknowledgement(bench: Bench, answer: Answer):
+async def test_json_or_nothing_is_an_acknowledgement_unless_it_refuses(
+    bench: Bench, answer: Answer
+):
     shift = await compute_and_report(bench, answer)
     assert await bench.states() == {"t1": "reported"}
     assert await shift.find_trouble() is None

@@ -7,15 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from aletheia.adapters.upstream.client import HttpUpstream
-from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Finished
 from aletheia.documents import Change, Update
 from aletheia.errors import ComputeFailed, InvalidTask, ModelUnavailable, Unauthorized, Unavailable
 from aletheia.intake.models import RowState
 from aletheia.intake.parsing import parse_entry
 from aletheia.intake.pipeline import drain
-from aletheia.intake.poller import Poller
 from aletheia.intake.reports import RESULTS
 from aletheia.intake.rows import ROWS
 from tests.aletheia.intake.conftest import Bench
@@ -37,7 +34,7 @@ async def test_tasks_are_claimed_computed_and_reported(bench: Bench):
     assert told(bench, "t1")["usage"] == {"tokens": 3}
     assert (poller.held.tally.claimed, poller.held.tally.succeeded) == (2, 2)
     assert await bench.states() == {"t1": "reported", "t2": "reported"}
-    assert await poller.held.release_all() == 0
+    assert (await bench.ledger().overview()).held == 0
 
 
 async def test_many_pages_become_one_batch_and_order_is_kept(bench: Bench):
@@ -169,16 +166,13 @@ async def test_a_blocked_head_ends_the_drain_and_says_so(bench: Bench):
     assert (await bench.ledger().overview()).blocked_head == 0
 
 
-async def test_a_page_that_is_too_long_is_asked_for_in_smaller_pieces(bench: Bench):
+async def test_a_page_that_is_too_long_is_asked_for_in_smaller_pieces(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("aletheia.adapters.upstream.client.MAX_PAGE_BYTES", 10_000)
     for number in range(12):
         bench.add(f"t{number}", "x" * 3000)
-    short_of_breath = HttpUpstream(
-        bench.upstream.url, sign_in=NoSignIn(), retry_base_s=0, max_page_bytes=10_000
-    )
-    await short_of_breath.open()
-    poller = Poller(short_of_breath, bench.ledger(), bench.processors)
-    await bench.drain(poller)
-    await short_of_breath.close()
+    await bench.drain()
     assert len(bench.upstream.states) == 12
     assert all(states == DONE for states in bench.upstream.states.values())
 
