@@ -9,15 +9,23 @@ the Brain answers is also what its HTTP API answers (`wire.py`), and is read len
 an empty text or list may be null, an id may be an integer.
 """
 
-import dataclasses
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, Final, Protocol, TypeAlias, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    dataclass_transform,
+)
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
-from pydantic.dataclasses import dataclass
+from pydantic import BeforeValidator, Field, with_config
 
 from aletheia.errors import AletheiaError
 
@@ -102,7 +110,14 @@ Listed: TypeAlias = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def _answer(cls: type[T]) -> type[T]:
+    """Make a frozen dataclass, whose docstring describes its schema; checked where it is read."""
+    described = with_config(json_schema_extra={"description": cls.__doc__})(cls)
+    return dataclass(frozen=True, slots=True)(described)
+
+
+@dataclass(frozen=True, slots=True)
 class BrainDepartment:
     """A department, as far as the Brain is concerned."""
 
@@ -112,7 +127,7 @@ class BrainDepartment:
     description: str = ""  # names its aspects; no backend keeps it
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class BrainItem:
     """An item to be indexed: full text, gist, and where it belongs.
 
@@ -126,103 +141,120 @@ class BrainItem:
     vector: NDArray[np.float32] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@_answer
 class KnownItem:
     """An item that is indexed, without its vector."""
 
-    id: Id = Field(description="Of the saved item.", examples=["65f00000000000000000abcd"])
-    content: str = Field(
-        description="The full text.",
-        examples=["Review supplier contracts every quarter and file the changes."],
-    )
-    summary: Text = Field(default="", description="Its gist.")
-    context: Text = Field(default="", description="Where it belongs.")
+    id: Annotated[
+        Id, Field(description="Of the saved item.", examples=["65f00000000000000000abcd"])
+    ]
+    content: Annotated[
+        str,
+        Field(
+            description="The full text.",
+            examples=["Review supplier contracts every quarter and file the changes."],
+        ),
+    ]
+    summary: Annotated[Text, Field(description="Its gist.")] = ""
+    context: Annotated[Text, Field(description="Where it belongs.")] = ""
 
 
-@dataclass(frozen=True, slots=True)
+@_answer
 class FailedItem:
     """An item that was not indexed."""
 
-    id: Annotated[str, BeforeValidator(_read_id)] = Field(description="Of the item.")
-    code: str = Field(
-        default="refused",
-        description="Why: `wrong_dimensions`, `invalid_vector`, `invalid_id`, `empty_text`, "
-        "`input_too_long`, or the code that embedding it ended with.",
-        examples=["wrong_dimensions"],
-    )
+    id: Annotated[str, BeforeValidator(_read_id), Field(description="Of the item.")]
+    code: Annotated[
+        str,
+        Field(
+            description="Why: `wrong_dimensions`, `invalid_vector`, `invalid_id`, `empty_text`, "
+            "`input_too_long`, or the code that embedding it ended with.",
+            examples=["wrong_dimensions"],
+        ),
+    ] = "refused"
 
 
-@dataclass(frozen=True, slots=True)
+@_answer
 class Upserted:
     """The result of indexing a batch."""
 
-    created: int = Field(ge=0, description="Items that are new.")
-    updated: int = Field(ge=0, description="Items that were there, changed or not.")
-    failed: Listed[FailedItem] = Field(
-        default=(), description="Those that were not taken, in their order; the rest was."
-    )
+    created: Annotated[int, Field(ge=0, description="Items that are new.")]
+    updated: Annotated[int, Field(ge=0, description="Items that were there, changed or not.")]
+    failed: Annotated[
+        Listed[FailedItem],
+        Field(description="Those that were not taken, in their order; the rest was."),
+    ] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@_answer
 class Duplicate:
     """An item that is near."""
 
-    id: Id = Field(description="Of the item.")
-    score: Annotated[float, BeforeValidator(_read_cosine)] = Field(
-        ge=-1,
-        le=1,
-        description="Raw cosine of float32 vectors, computed in float64.",
-        examples=[0.962511],
-    )
-    content: Text = Field(default="", description="The full text.")
+    id: Annotated[Id, Field(description="Of the item.")]
+    score: Annotated[
+        float,
+        Field(ge=-1, le=1, description="Raw cosine in float64.", examples=[0.962511]),
+        BeforeValidator(_read_cosine),
+    ]
+    content: Annotated[Text, Field(description="The full text.")] = ""
 
 
-@dataclass(frozen=True, slots=True)
+@_answer
 class EarlierDepartment:
     """What an earlier department came to."""
 
-    department: str = Field(description="Its slug.", examples=["sales"])
-    summary: Text = Field(default="", description="Some sentences.")
-    items: Listed[KnownItem] = Field(default=(), description="Its newest ones, newest first.")
+    department: Annotated[str, Field(description="Its slug.", examples=["sales"])]
+    summary: Annotated[Text, Field(description="Some sentences.")] = ""
+    items: Annotated[Listed[KnownItem], Field(description="Its newest, newest first.")] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@_answer
 class DepartmentContext:
     """What is known before something is written for a department."""
 
-    department: Text = Field(default="", kw_only=True, description="Its slug.", examples=["legal"])
-    items: Listed[KnownItem] = Field(description="Its own, newest first.")
-    previous: Listed[EarlierDepartment] = Field(
-        default=(),
-        description="Earlier departments, in the order asked for, without those that have no "
-        "items.",
+    department: Annotated[Text, Field(description="Its slug.", examples=["legal"])] = field(
+        default="", kw_only=True
     )
-    gaps: Listed[str] = Field(
-        default=(),
-        description="Aspects that are not covered yet.",
-        examples=[["data protection"]],
-    )
+    items: Annotated[Listed[KnownItem], Field(description="Its own, newest first.")]
+    previous: Annotated[
+        Listed[EarlierDepartment],
+        Field(
+            description="Earlier departments, in the order asked for, without those that have no "
+            "items."
+        ),
+    ] = ()
+    gaps: Annotated[
+        Listed[str],
+        Field(description="Aspects that are not covered yet.", examples=[["data protection"]]),
+    ] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@_answer
 class AspectCoverage:
     """How well an aspect of a department is covered."""
 
-    name: str = Field(
-        description="In the words of the department's description.", examples=["contracts"]
-    )
-    covered: float = Field(ge=0, le=1, description="Share of the items it takes.", examples=[0.5])
-    evidence: Listed[Id] = Field(default=(), description="Ids of the items that cover it.")
+    name: Annotated[
+        str,
+        Field(description="In the words of the department's description.", examples=["contracts"]),
+    ]
+    covered: Annotated[
+        float, Field(ge=0, le=1, description="Share of the items it takes.", examples=[0.5])
+    ]
+    evidence: Annotated[Listed[Id], Field(description="Ids of the items that cover it.")] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@_answer
 class Coverage:
     """How well a department is covered."""
 
-    score: float = Field(ge=0, le=100, description="The gate's own.", examples=[62.5])
-    aspects: tuple[AspectCoverage, ...] = Field(
-        description="In the order of the department's description, the department as a whole last."
-    )
+    score: Annotated[float, Field(ge=0, le=100, description="The gate's own.", examples=[62.5])]
+    aspects: Annotated[
+        tuple[AspectCoverage, ...],
+        Field(
+            description="In the order of the department's description, the department as a whole "
+            "last."
+        ),
+    ]
 
 
 Catalogue: TypeAlias = Callable[[str, str], Awaitable[BrainDepartment | None]]

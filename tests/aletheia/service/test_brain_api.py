@@ -182,6 +182,8 @@ async def test_the_four_endpoints_answer_as_the_specification_says(caller: Calle
     _, better = await caller.post(COVERAGE_PATH, asked)
     assert better["score"] > 0
     assert better["aspects"][0]["evidence"] == ["z"]
+    asked["items"][0]["id"] = ""
+    assert (await caller.post(COVERAGE_PATH, asked))[0] == 200
 
 
 # Another embedding model
