@@ -27,7 +27,7 @@ class Claims:
     """The claims of one poller."""
 
     def __init__(self, rows: Rows) -> None:
-        self._rows, self._documents = rows, rows.documents
+        self._rows, self._documents, self._clock = rows, rows.documents, rows.clock
         self.strays = Strays(rows)
 
     async def claim(self, tasks: Sequence[NewTask]) -> list[Claim]:
@@ -36,7 +36,7 @@ class Claims:
         What somebody else has claimed is left out. A task that the store cannot take is claimed as
         a faulty one; of a faulty one that it cannot take only the id is written down.
         """
-        now_s, until = self._now_s(), self._rows.lease_end()
+        now_s, until = self._clock.unix_s(), self._rows.lease_end()
 
         async def claim(some: Sequence[NewTask]) -> list[Claim]:
             rows: dict[Claim, Document] = {}
@@ -67,7 +67,7 @@ class Claims:
 
     async def reject(self, entries: Sequence[Rejected]) -> int:
         """Record entries without a usable id, each content once; return how many were new."""
-        now_s = self._rows.clock.unix_s()
+        now_s = self._clock.unix_s()
         rows: list[Document] = [
             {
                 "_id": f"#{entry.content_hash}",
@@ -88,7 +88,7 @@ class Claims:
 
         Reports among `bodies`, by row id, are to be sent again, the other tasks to be computed.
         """
-        now_s = self._rows.clock.unix_s()
+        now_s = self._clock.unix_s()
         updates: dict[Claim, Update] = {}
         for row, entry, group in rows:
             claim = self._rows.claim_of(row, entry)
@@ -111,7 +111,10 @@ class Claims:
 
     async def take_over(self, limit: int) -> list[Claim]:
         """Take what nobody holds any more: leases run out, waits over, reports due."""
-        ended, now_s = self._rows.terms.ended_where(self._rows.clock.now()), self._now_s()
+        ended, now_s = (
+            self._rows.terms.ended_where(self._clock.now()),
+            self._clock.unix_s(),
+        )
         found: list[Document] = []
         for where in (
             {"state": RowState.KEPT, **ended},
@@ -146,7 +149,8 @@ class Claims:
 
     async def acknowledge(self, claims: Sequence[Claim]) -> list[Claim]:
         """Record that the upstream acknowledged `processing`; return what is still ours."""
-        change = Change(set={"processing_at": self._now_s()}, unset=["report_error"])
+        values = {"state": RowState.PROCESSING, "processing_at": self._clock.unix_s()}
+        change = Change(set=values, unset=["report_error"])
         return await self._rows.move(claims, RowState.PROCESSING, lambda _: change)
 
     async def count_attempts(self, claims: Sequence[Claim]) -> None:
@@ -157,14 +161,15 @@ class Claims:
 
     async def wait(self, claims: Sequence[Claim], until: float, why: AletheiaError) -> None:
         """Defer claims until a moment, Unix time, or the longest wait; this is no attempt."""
-        until = min(until, self._now_s() + MAX_DEFERRAL_S)
+        until = min(until, self._clock.unix_s() + MAX_DEFERRAL_S)
         why_not = {"code": why.code, "message": str(why)}
         values = {**self._rows.lease(until, None), "waiting_until": until, "waiting_for": why_not}
-        await self._rows.move(claims, RowState.WAITING, lambda _: Change(set=values))
+        change = Change(set={"state": RowState.WAITING, **values})
+        await self._rows.move(claims, RowState.WAITING, lambda _: change)
 
     async def supersede(self, row_ids: Sequence[str]) -> int:
         """Abandon rows whose id the upstream hands out with other content."""
-        change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self._now_s()})
+        change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self._clock.unix_s()})
         states = {"state": {"$in": list(UNFINISHED)}}
         updates = [Update(row_id, change, states) for row_id in row_ids]
         return sum(await self._documents.update(ROWS, updates))
@@ -188,7 +193,7 @@ class Claims:
     async def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Extend the leases of claims; return those that are lost."""
         until = self._rows.lease_end()
-        change = Change(set={"lease_until": until, "leased_at": self._now_s()})
+        change = Change(set={"lease_until": until, "leased_at": self._clock.unix_s()})
         updates = [Update(claim.row_id, change, self._rows.held_where(claim)) for claim in claims]
         done = await self._documents.update(ROWS, updates)
         doubtful: list[Claim] = []
@@ -206,7 +211,7 @@ class Claims:
 
     def is_held(self, claim: Claim) -> bool:
         """Return whether the lease still holds by our own clock."""
-        return self._now_s() < claim.lease_until
+        return self._clock.unix_s() < claim.lease_until
 
     async def still_ours(self, claims: Sequence[Claim]) -> list[Claim]:
         """Return those claims whose rows have our token and the state we left them in."""
@@ -221,7 +226,7 @@ class Claims:
         """
         if row["state"] == RowState.SUPERSEDED:
             return False
-        now_s, terms = self._now_s(), self._rows.terms
+        now_s, terms = self._clock.unix_s(), self._rows.terms
         latest_s = now_s + terms.skew_s
         if row["lease_until"] > now_s and row.get("leased_at", now_s) <= latest_s:
             return True
@@ -238,6 +243,3 @@ class Claims:
             newest = max([row["generation"] for row in rows if row["state"] in HANDED_OUT] or [0])
             superseded |= {row["_id"] for row in rows if row["generation"] < newest}
         return superseded
-
-    def _now_s(self) -> float:
-        return self._rows.clock.unix_s()

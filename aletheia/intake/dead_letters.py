@@ -33,7 +33,7 @@ class DeadLetters:
     """The dead letters of the ledger, as one poller sees them."""
 
     def __init__(self, rows: Rows) -> None:
-        self._rows, self._documents = rows, rows.documents
+        self._rows, self._documents, self._clock = rows, rows.documents, rows.clock
 
     async def find(
         self, *, ids: Sequence[str] | None = None, code: str | None = None, limit: int
@@ -48,7 +48,7 @@ class DeadLetters:
         """Return dead letters for people to read, the newest first."""
         where = {"dead_code": {"$gt": ""} if code is None else code}
         rows = await self._documents.find(ROWS, where, sort="dead_at", descending=True, limit=limit)
-        now_s = self._rows.clock.unix_s()
+        now_s = self._clock.unix_s()
         return [
             DeadLetter(
                 id=row["task_id"],
@@ -67,13 +67,13 @@ class DeadLetters:
 
     async def add(self, claim: Claim, code: str, why: AletheiaError) -> None:
         """Make a dead letter of a claim; a report that was written down stays for a replay."""
-        values = dead_values(code, str(why), self._rows.clock.unix_s())
-        change = Change(set=values | self._rows.terms.released)
+        values = dead_values(code, str(why), self._clock.unix_s())
+        change = Change(set={"state": RowState.DEAD, **values, **self._rows.terms.released})
         await self._rows.move([claim], RowState.DEAD, lambda _: change)
 
     async def revive(self, dead_letter: Document, entry: Entry, group: str) -> list[Claim]:
         """Claim a dead letter, which it stays until `recall`; nothing if somebody else has."""
-        if not self._rows.terms.is_free(dead_letter, self._rows.clock.now()):
+        if not self._rows.terms.is_free(dead_letter, self._clock.now()):
             return []
         claim = self._rows.claim_of(dead_letter, entry)
         claim.group, claim.is_dead_letter = group, True
@@ -82,7 +82,7 @@ class DeadLetters:
         values = {
             "token": claim.token,
             **self._rows.lease(claim.lease_until, self._rows.owner),
-            "replaying_at": self._rows.clock.unix_s(),
+            "replaying_at": self._clock.unix_s(),
         }
         as_read = {"token": dead_letter["token"], "state": dead_letter["state"]}
         return await self._rows.take({claim: Update(claim.row_id, Change(set=values), as_read)})
@@ -91,9 +91,9 @@ class DeadLetters:
         """Turn a revived dead letter into work: a kept report to send, or a task to compute."""
         state = RowState.PROCESSING if claim.body is None else RowState.KEPT
         claim.attempts = claim.report_tries = 0
-        now_s = self._rows.clock.unix_s()
+        now_s = self._clock.unix_s()
         change = Change(
-            set={"processing_at": now_s, "attempts": 0, "report_tries": 0},
+            set={"state": state, "processing_at": now_s, "attempts": 0, "report_tries": 0},
             unset=[*DEAD_NAMES, "finished_at", *(FAILURE_NAMES if claim.body is None else ())],
         )
         claim.is_dead_letter = False
@@ -101,7 +101,7 @@ class DeadLetters:
 
     async def refuse(self, claim: Claim, why: AletheiaError, status: int | None) -> None:
         """Leave a revived dead letter where it is, with what the upstream said to its replay."""
-        now_s = self._rows.clock.unix_s()
+        now_s = self._clock.unix_s()
         refusal = {"code": why.code, "status": status, "message": str(why), "at": now_s}
         values = {"replay_refused": refusal, "tried_at": now_s, **self._rows.terms.released}
         change = Change(set=values, unset=["replaying_at"])

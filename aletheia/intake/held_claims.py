@@ -127,9 +127,10 @@ class HeldClaims:
         self._lose([claim for claim in claims if claim.row_id not in still])
         return list(ours)
 
-    async def renew(self) -> None:
+    async def renew(self) -> bool:
         """Extend the lease on everything that is held, and drop what is lost."""
         self._lose(await self.ledger.claims.renew(list(self._claims.values())))
+        return True
 
     async def confirm(self, claims: Sequence[Claim]) -> list[Claim]:
         """Return those claims that are ours by the ledger, before their reports are sent.

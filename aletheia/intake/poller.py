@@ -41,15 +41,10 @@ class Poller:
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:
         """Renew the leases of the claims in hand, and release what is left at the end."""
-
-        async def renew() -> bool:
-            await self.held.renew()
-            return True
-
         length_s = self.held.ledger.rows.terms.length_s
         try:
             # What the leases lose while they are not renewed is found before it is sent.
-            async with renewing(renew, length_s=length_s, name="claims"):
+            async with renewing(self.held.renew, length_s=length_s, name="claims"):
                 yield
         finally:
             await self.held.release_all()

@@ -27,13 +27,13 @@ class Reports:
     """The reports of one poller."""
 
     def __init__(self, rows: Rows, settings: IntakeSettings) -> None:
-        self._rows, self._documents = rows, rows.documents
+        self._rows, self._documents, self._clock = rows, rows.documents, rows.clock
         self._backoff = Backoff(settings.report_backoff_seconds, MAX_BACKOFF_S)
         self._result_ttl_s = settings.result_cache_ttl
 
     async def keep(self, outcomes: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:
         """Write reports down before they are sent; return what is still ours."""
-        now_s = self._rows.clock.unix_s()
+        now_s = self._clock.unix_s()
         by_row = {claim.row_id: outcome for claim, outcome in outcomes}
         kept = await self._rows.move(
             [claim for claim, _ in outcomes],
@@ -67,7 +67,7 @@ class Reports:
     async def accepted(self, claims: Sequence[Claim]) -> list[Claim]:
         """Record acknowledged reports; return what was still ours."""
         await self._save_results(claims)
-        values = {"reported_at": self._rows.clock.unix_s()}
+        values = {"reported_at": self._clock.unix_s()}
         return await self._finish(claims, RowState.REPORTED, values)
 
     async def conflicted(self, claims: Sequence[Claim]) -> None:
@@ -111,14 +111,14 @@ class Reports:
 
     async def purge(self) -> int:
         """Delete the results that are past their time."""
-        past = {"expires_at": {"$lt": self._rows.clock.unix_s()}}
+        past = {"expires_at": {"$lt": self._clock.unix_s()}}
         return await self._documents.delete(RESULTS, past, limit=10_000)
 
     async def _save_results(self, claims: Sequence[Claim]) -> None:
         """Save reports beyond their rows' end, for a while."""
         if self._result_ttl_s <= 0:
             return
-        expires = self._rows.clock.unix_s() + self._result_ttl_s
+        expires = self._clock.unix_s() + self._result_ttl_s
         updates = [
             Update(claim.row_id, Change(set={"payload": claim.body, "expires_at": expires}))
             for claim in claims
@@ -128,19 +128,21 @@ class Reports:
     async def _finish(
         self, claims: Sequence[Claim], state: RowState, values: Mapping[str, Any]
     ) -> list[Claim]:
-        now_s = self._rows.clock.unix_s()
-        finished = {"finished_at": now_s, **self._rows.terms.released, **values}
+        now_s = self._clock.unix_s()
+        finished = {"state": state, "finished_at": now_s, **self._rows.terms.released, **values}
+        unset = ["payload", "report_error"]
+        # Only what describes the result stays of a success; a dead letter may be replayed.
+        conflict, success = Change(finished, unset), Change(finished, [*unset, "task_json"])
 
         def change_for(claim: Claim) -> Change:
-            failure = failure_in(claim.body or b"") if state is RowState.REPORTED else None
-            dead = dead_values(failure["code"], failure["message"], now_s) if failure else {}
-            # Only what describes the result stays of a success; a dead letter may be replayed.
-            if state is not RowState.REPORTED or failure is not None:
-                return Change(set={**finished, **dead}, unset=["payload", "report_error"])
-            task, routing = claim.entry.task, dict[str, str]()
+            if state is not RowState.REPORTED:
+                return conflict
+            if (failure := failure_in(claim.body or b"")) is not None:
+                dead = dead_values(failure["code"], failure["message"], now_s)
+                return Change({**finished, **dead}, unset)
+            task = claim.entry.task
             if isinstance(task, Task) and task.callback_route is not None:
-                routing["callback_json"] = routing_json(task)
-            gone = ["payload", "report_error", "task_json"]
-            return Change(set={**finished, **routing}, unset=gone)
+                return Change({**finished, "callback_json": routing_json(task)}, success.unset)
+            return success
 
         return await self._rows.move(claims, state, change_for)

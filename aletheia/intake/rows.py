@@ -199,13 +199,8 @@ class Rows:
     async def move(
         self, claims: Sequence[Claim], state: RowState, change_for: Callable[[Claim], Change]
     ) -> list[Claim]:
-        """Change rows of ours together with their state; return those that were still ours."""
-
-        def with_state(claim: Claim) -> Change:
-            change = change_for(claim)
-            return Change({**change.set, "state": state}, change.unset, change.increase)
-
-        answers = await self.write(claims, with_state)
+        """Change rows of ours to a state, which the changes set, too; return what was ours."""
+        answers = await self.write(claims, change_for)
         done = {claim.row_id for claim, is_ours in zip(claims, answers, strict=True) if is_ours}
         left = {claim.row_id: claim.token for claim in claims if claim.row_id not in done}
         # A write that was not answered, and is repeated, finds what it did itself.

@@ -97,7 +97,12 @@ class Shift:
             now = self._now()
             is_begun = self.ticks > 0 or self._is_resumed or is_paused
             if now >= self._ends_at and is_begun:
-                self.ended = self._why_over(is_paused=is_paused)
+                if is_paused:
+                    self.ended = "paused"
+                elif not self.ticks:
+                    self.ended = "resumed_late"
+                elif not self._drains_once:
+                    self.ended = "time_over"
                 return False
             if now >= self._next_tick_at and not is_paused:
                 await self.poller.held.ledger.purge()
@@ -164,13 +169,6 @@ class Shift:
         if batch.size:
             self._batches[self._collected] = batch
         return Collected(number=self._collected, size=batch.size)
-
-    def _why_over(self, *, is_paused: bool) -> str:
-        if is_paused:
-            return "paused"
-        if not self.ticks:
-            return "resumed_late"
-        return "drained" if self._drains_once else "time_over"
 
     async def _leave_to_bulk(self) -> None:
         """Leave texts to the bulk lane as long as there are enough for it, and it takes them."""

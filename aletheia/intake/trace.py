@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from aletheia.documents import Document, Documents
+from aletheia.documents import Documents
 from aletheia.intake.rows import ROWS
 
 MOMENTS: Final[Mapping[str, str]] = {
@@ -53,20 +53,13 @@ class Trace(BaseModel):
 
 async def read_traces(documents: Documents, task_id: str) -> list[Trace]:
     """Return what is known of a task, one trace for each content it had, oldest first."""
-    rows = await documents.find(ROWS, {"task_id": task_id}, sort="claimed_at")
-    return [_trace_of(row) for row in rows]
-
-
-def _trace_of(row: Document) -> Trace:
-    events = [
-        Event(at=datetime.fromtimestamp(row[name], UTC), what=what)
-        for name, what in MOMENTS.items()
-        if row.get(name)
-    ]
-    facts = {name: row[name] for name in FACTS if row.get(name) not in (None, "", {})}
-    return Trace(
-        task_id=row["task_id"],
-        state=row["state"],
-        events=sorted(events, key=lambda event: event.at),
-        facts=facts,
-    )
+    traces: list[Trace] = []
+    for row in await documents.find(ROWS, {"task_id": task_id}, sort="claimed_at"):
+        moments = {name: row[name] for name in MOMENTS if row.get(name)}
+        events = [
+            Event(at=datetime.fromtimestamp(at_s, UTC), what=MOMENTS[name])
+            for name, at_s in sorted(moments.items(), key=lambda moment: moment[1])
+        ]
+        facts = {name: row[name] for name in FACTS if row.get(name) not in (None, "", {})}
+        traces.append(Trace(task_id=task_id, state=row["state"], events=events, facts=facts))
+    return traces

@@ -46,7 +46,10 @@ class Wording:
 
     def failed(self, error: AletheiaError) -> Outcome:
         """Return the report of a failure."""
-        facts = {"code": error.code, "message": _clean(str(error)), "retryable": error.retryable}
+        shown = str(error)[: MAX_MESSAGE_LENGTH * 2]
+        shown = "".join(c if c.isprintable() else " " for c in shown)
+        message = shown.encode(errors="replace").decode()[:MAX_MESSAGE_LENGTH]
+        facts = {"code": error.code, "message": message, "retryable": error.retryable}
         return Outcome(self.failure(facts), error=facts)
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
@@ -74,8 +77,3 @@ def failure_in(body: bytes) -> Mapping[str, Any] | None:
         code, _, message = report["error_message"].partition(": ")
         return {"code": code, "message": message}
     return {name: report["error"][name] for name in ("code", "message")}
-
-
-def _clean(message: str) -> str:
-    kept = "".join(c if c.isprintable() else " " for c in message[: MAX_MESSAGE_LENGTH * 2])
-    return kept.encode(errors="replace").decode()[:MAX_MESSAGE_LENGTH]

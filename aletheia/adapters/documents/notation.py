@@ -142,11 +142,13 @@ def check_documents(documents: Iterable[Document]) -> list[Document]:
     return list(first.values())
 
 
-def check_updates(updates: Iterable[Update], *, is_upsert: bool = False) -> None:
+def check_updates(updates: Sequence[Update], *, is_upsert: bool = False) -> None:
     """Raise `ValueError` for an update that not every backend can make."""
+    # Updates of a batch mostly share a change, which is checked once.
+    for change in {id(update.change): update.change for update in updates}.values():
+        check_change(change)
     for update in updates:
         _check_id(update.id)
-        check_change(update.change)
         if is_upsert and update.where:
             raise ValueError(f"an upsert of {update.id!r} cannot have conditions")
 

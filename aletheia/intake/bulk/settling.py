@@ -52,7 +52,12 @@ class Settling:
             used = None
         except Unavailable as outage:
             if outage.dependency == self._deps.batches.provider:
-                await self._read_later(order)
+                # The pause between readings that break off is the longer the more there were.
+                reads = order.get("reads", 0) + 1
+                further = reads - READS_AT_ONCE
+                pause_s = READ_BACKOFF.window_s(further + 1) if further >= 0 else 0
+                again_at = self._deps.clock.unix_s() + pause_s
+                await self._orders.update(order, {"reads": reads, "read_again_at": again_at})
             raise
         if batch.phase == "failed":
             log.error("batch %s was not begun: %s", batch.id, batch.reason)
@@ -121,14 +126,6 @@ class Settling:
         # What is said of some lines only is not what the batch has cost.
         is_whole = len(seen) >= order.get("uploaded", order["lines"])
         return used if is_counted and is_whole else None
-
-    async def _read_later(self, order: Document) -> None:
-        """Pause between readings that break off, the longer the more there were."""
-        reads = order.get("reads", 0) + 1
-        further = reads - READS_AT_ONCE
-        pause_s = READ_BACKOFF.window_s(further + 1) if further >= 0 else 0
-        again_at = self._deps.clock.unix_s() + pause_s
-        await self._orders.update(order, {"reads": reads, "read_again_at": again_at})
 
     async def _take_in_some(
         self, rows: Sequence[Mapping[str, int]], some: Sequence[Finished]
