@@ -42,8 +42,7 @@ lint: $(STAMP) ## Format, lint, types and layers, without the tests
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m deployments.configuration --check
-	$(BIN)/python -m deployments.serve --openapi --check
+	$(BIN)/python -m deployments.generated --check
 
 format: $(STAMP) ## Format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet
@@ -64,10 +63,10 @@ neo4j: $(STAMP) ## Run a Neo4j to play with, empty, until Ctrl-C (needs Java and
 	@$(BIN)/python -m tests.services.neo4j_server
 
 configuration: $(STAMP) ## Write docs/configuration.md and .env.example from the settings
-	@$(BIN)/python -m deployments.configuration
+	@$(BIN)/python -m deployments.generated
 
 openapi: $(STAMP) ## Write docs/openapi.json from the service
-	@$(BIN)/python -m deployments.serve --openapi
+	@$(BIN)/python -m deployments.generated
 
 constraints: $(STAMP) ## Lock versions again after changing pyproject.toml (UPGRADE=1: all of them)
 	@printf 'uv\nhatchling\n' | $(BIN)/uv pip compile pyproject.toml - --extra dev --extra offline \

@@ -6,9 +6,9 @@ on. Nothing here is a secret: credentials live in Prefect blocks.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -237,9 +237,9 @@ class StoreSettings(Settings):
 class LogSettings(Settings):
     """What is logged."""
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Least severe level that is logged."
-    )
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)
+    ] = Field(default="INFO", description="Least severe level that is logged, in either case.")
 
 
 class RateLimitSettings(Settings):

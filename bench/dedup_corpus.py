@@ -17,7 +17,7 @@ from aletheia.items.duplicates import NewItem, Question, Verdict
 from aletheia.items.labelled import LabelledText, Split, read_texts
 from aletheia.llm.messages import Completion
 from aletheia.settings import EmbeddingSettings
-from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
+from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
 
 MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -95,7 +95,7 @@ class _NoAnswers:
 async def write_demo() -> list[list[str]]:
     """Return what the mock writes for the demo's departments, in the order of a run."""
     batches: list[list[str]] = []
-    for example in example_departments():
+    for example in EXAMPLE_DEPARTMENTS:
         if not (example.is_listed and example.is_good):
             continue
         department = Department.model_validate(example.document)

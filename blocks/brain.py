@@ -20,7 +20,6 @@ class BrainCredentials(CredentialsBlock):
 
     _block_type_slug = "aletheia-brain"
     _block_type_name = "Aletheia Brain"
-    _description = "The Brain: a service over HTTP, else Neo4j, else a file of its own."
 
     service_base_url: str | None = Field(
         default=None,
@@ -57,9 +56,6 @@ class BrainCredentials(CredentialsBlock):
         """Build the client of the service, if there is one; the caller opens and closes it.
 
         `model` is the embedding model of vectors that it will be given; empty says nothing.
-
-        Raises:
-            Misconfigured: its address or key cannot be right.
         """
         if not self.service_base_url:
             return None

@@ -14,7 +14,6 @@ class PayloadCredentials(CredentialsBlock):
 
     _block_type_slug = "aletheia-payload"
     _block_type_name = "Aletheia Payload CMS"
-    _description = "The application on Payload CMS that has the departments."
 
     base_url: str | None = Field(
         default=None, description="Root of the application, without /api; needed for gathering."

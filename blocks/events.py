@@ -14,7 +14,6 @@ class EventCredentials(CredentialsBlock):
 
     _block_type_slug = "aletheia-events"
     _block_type_name = "Aletheia events"
-    _description = "Where events of gather runs are sent, and how they are signed."
 
     redis_url: SecretStr | None = Field(
         default=None, description="Address of Redis; without one nothing is published there."

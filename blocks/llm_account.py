@@ -26,9 +26,6 @@ class LLMCredentials(CredentialsBlock):
 
     _block_type_slug = "aletheia-llm"
     _block_type_name = "Aletheia LLM"
-    _description = (
-        "The account at OpenRouter, OpenAI, Anthropic, or a server that speaks OpenAI's chat API."
-    )
 
     provider: Choice | None = Field(
         default=None,
@@ -56,12 +53,9 @@ class LLMCredentials(CredentialsBlock):
     @property
     def choice(self) -> Choice:
         """The provider that is set, or else the first one with a key."""
-        if self.provider is not None:
-            return self.provider
-        for name, key in self._keys().items():
-            if key:
-                return name
-        return "mock"
+        usable: list[Choice] = [name for name, key in self._keys().items() if key]
+        usable.append("mock")
+        return self.provider or usable[0]
 
     @property
     def choice_in_words(self) -> str:
@@ -76,20 +70,16 @@ class LLMCredentials(CredentialsBlock):
         """Build a client of the provider, which is not the mock; `guard` guards every request.
 
         The caller opens and closes it.
-
-        Raises:
-            Misconfigured: there is no key, or it cannot be sent, or the address is none.
         """
         from aletheia.adapters.openai.chat import OpenAIChat  # noqa: PLC0415 - slow to import
 
-        provider = self.choice
-        key = self._keys().get(provider)
-        if not key:
-            raise Misconfigured(_name_key(provider), "is not set; set it and run `aletheia setup`")
+        if not self.key:
+            reason = "is not set; set it and run `aletheia setup`"
+            raise Misconfigured(_name_key(self.choice), reason)
         return OpenAIChat(
-            key,
+            self.key,
             base_url=self.url,
-            provider=provider,
+            provider=self.choice,
             timeout_s=LLMSettings().llm_timeout,
             concurrency=IntakeSettings().concurrency_limit,
             guard=guard,

@@ -30,7 +30,6 @@ class OpenAICredentials(CredentialsBlock):
 
     _block_type_slug = "aletheia-openai"
     _block_type_name = "Aletheia OpenAI"
-    _description = "The account at OpenAI, or at a server that speaks its API."
 
     api_key: SecretStr | None = Field(
         default=None,
@@ -69,20 +68,12 @@ class OpenAICredentials(CredentialsBlock):
         """Build an embedder; the caller opens and closes it.
 
         `guard` guards every request, which has as many texts as `limits` says, by default OpenAI's.
-
-        Raises:
-            Misconfigured: there is no key, or it cannot be sent, or the address is none.
         """
         from aletheia.adapters.openai.embedder import (  # noqa: PLC0415 - slow to import
             OpenAIEmbedder,
         )
 
-        if not self.has_key:
-            raise Misconfigured(
-                "OPENAI_API_KEY",
-                "is needed for PROCESSING_MODE=openai; set it and run `aletheia "
-                "setup`. A server that asks for no key takes any",
-            )
+        self._require_key("for PROCESSING_MODE=openai")
         settings, _ = self.choose_mode()
         return OpenAIEmbedder(
             value_of(self.api_key),
@@ -102,10 +93,7 @@ class OpenAICredentials(CredentialsBlock):
         """Build a client of the Batch API behind a breaker; the caller opens and closes it."""
         from aletheia.adapters.openai.batches import OpenAIBatches  # noqa: PLC0415 - slow to import
 
-        if not self.has_key:
-            raise Misconfigured(
-                "OPENAI_API_KEY", "is needed to send batches; set it and run `aletheia setup`"
-            )
+        self._require_key("to send batches")
         settings, _ = self.choose_mode()
         return OpenAIBatches(
             value_of(self.api_key),
@@ -115,3 +103,11 @@ class OpenAICredentials(CredentialsBlock):
             timeout_s=OpenAISettings().openai_timeout,
             breakers=breakers,
         )
+
+    def _require_key(self, purpose: str) -> None:
+        if not self.has_key:
+            raise Misconfigured(
+                "OPENAI_API_KEY",
+                f"is needed {purpose}; set it and run `aletheia setup`. A server that asks for no "
+                "key takes any",
+            )

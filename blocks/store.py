@@ -18,7 +18,6 @@ class StoreCredentials(CredentialsBlock):
 
     _block_type_slug = "aletheia-store"
     _block_type_name = "Aletheia store"
-    _description = "The document store that holds the ledger: files of its own, or MongoDB."
 
     mongodb_uri: SecretStr | None = Field(
         default=None, description="Address of MongoDB; without one the embedded store serves."

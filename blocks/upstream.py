@@ -18,7 +18,6 @@ class UpstreamCredentials(CredentialsBlock):
 
     _block_type_slug = "aletheia-upstream"
     _block_type_name = "Aletheia upstream"
-    _description = "Where the upstream task API is and how to sign in to it."
 
     base_url: str = Field(description="Root of the API, without /api.")
     auth: Literal["oauth2", "token", "none"] | None = Field(

@@ -1,9 +1,4 @@
-"""Every variable a deployment can set: read from the settings and the blocks, nowhere repeated.
-
-    python -m deployments.configuration [--check]
-
-writes `docs/configuration.md` and `.env.example`; with `--check` it only says whether they agree.
-"""
+"""Every variable a deployment can set: read from the settings and the blocks, nowhere repeated."""
 
 import inspect
 import json
@@ -31,56 +26,33 @@ from blocks import (
     UpstreamCredentials,
 )
 from deployments import ROOT
-from deployments.generated import write_or_check
 
-BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
+_RENAMED: Final[Mapping[type[Block], Mapping[str, str]]] = {
     UpstreamCredentials: {
-        "API_BASE_URL": "base_url",
-        "UPSTREAM_AUTH": "auth",
-        "API_TOKEN": "token",
-        "ORY_PROJECT_SLUG": "ory_project_slug",
-        "OAUTH2_TOKEN_URL": "oauth2_token_url",
-        "OAUTH2_CLIENT_ID": "oauth2_client_id",
-        "OAUTH2_CLIENT_SECRET": "oauth2_client_secret",
-        "OAUTH2_SCOPE": "oauth2_scope",
-        "OAUTH2_AUDIENCE": "oauth2_audience",
-        "OAUTH2_CLIENT_AUTH": "oauth2_client_auth",
+        "base_url": "API_BASE_URL",
+        "auth": "UPSTREAM_AUTH",
+        "token": "API_TOKEN",
     },
-    StoreCredentials: {
-        "MONGODB_URI": "mongodb_uri",
-        "MONGODB_DATABASE": "mongodb_database",
-        "ALETHEIA_DATA_DIR": "data_dir",
-    },
-    OpenAICredentials: {
-        "OPENAI_API_KEY": "api_key",
-        "OPENAI_BASE_URL": "base_url",
-    },
-    LLMCredentials: {
-        "LLM_PROVIDER": "provider",
-        "OPENROUTER_API_KEY": "openrouter_api_key",
-        "OPENROUTER_BASE_URL": "base_url",
-        "OPENAI_API_KEY": "openai_api_key",
-        "OPENAI_BASE_URL": "openai_base_url",
-        "ANTHROPIC_API_KEY": "anthropic_api_key",
-    },
+    StoreCredentials: {"data_dir": "ALETHEIA_DATA_DIR"},
+    OpenAICredentials: {"api_key": "OPENAI_API_KEY", "base_url": "OPENAI_BASE_URL"},
+    LLMCredentials: {"provider": "LLM_PROVIDER", "base_url": "OPENROUTER_BASE_URL"},
     PayloadCredentials: {
-        "NEXT_PUBLIC_APP_URL": "base_url",
-        "PAYLOAD_API_KEY": "api_key",
-        "PAYLOAD_API_KEY_COLLECTION": "collection",
+        "base_url": "NEXT_PUBLIC_APP_URL",
+        "api_key": "PAYLOAD_API_KEY",
+        "collection": "PAYLOAD_API_KEY_COLLECTION",
     },
     BrainCredentials: {
-        "BRAIN_SERVICE_BASE_URL": "service_base_url",
-        "BRAIN_SERVICE_API_KEY": "service_api_key",
-        "NEO4J_URI": "neo4j_uri",
-        "NEO4J_USERNAME": "neo4j_username",
-        "NEO4J_PASSWORD": "neo4j_password",
-        "NEO4J_DATABASE": "neo4j_database",
-        "ALETHEIA_DATA_DIR": "data_dir",
+        "service_base_url": "BRAIN_SERVICE_BASE_URL",
+        "service_api_key": "BRAIN_SERVICE_API_KEY",
+        "data_dir": "ALETHEIA_DATA_DIR",
     },
-    EventCredentials: {
-        "REDIS_URL": "redis_url",
-        "WEBHOOK_SECRET": "webhook_secret",
-    },
+    EventCredentials: {},
+}
+"""All blocks, and the variables of those fields whose variable has another name."""
+
+BLOCK_FIELDS: Final[Mapping[type[Block], Mapping[str, str]]] = {
+    block: {renamed.get(field, field.upper()): field for field in block.model_fields}
+    for block, renamed in _RENAMED.items()
 }
 """Which variable goes into which field of which block when the set-up saves them."""
 
@@ -100,6 +72,9 @@ BOUNDS: Final[Mapping[str, type[Any]]] = {
     "≤": annotated_types.Le,
     "<": annotated_types.Lt,
 }
+
+AREAS: Final = settings.Settings.__subclasses__()
+"""The settings classes, in the order of their file."""
 
 DOCUMENT: Final = ROOT / "docs" / "configuration.md"
 EXAMPLE: Final = ROOT / ".env.example"
@@ -146,7 +121,7 @@ class Section:
 
 def sections() -> Iterator[Section]:
     """List all variables, each once."""
-    tuned = {name.upper(): field for area in _areas() for name, field in area.model_fields.items()}
+    tuned = {name.upper(): field for area in AREAS for name, field in area.model_fields.items()}
     listed: set[str] = set()
     homes: dict[type[Any], tuple[str, dict[str, FieldInfo]]] = {
         block: (
@@ -155,7 +130,7 @@ def sections() -> Iterator[Section]:
         )
         for block, fields in BLOCK_FIELDS.items()
     }
-    for area in _areas():
+    for area in AREAS:
         fields = {name.upper(): field for name, field in area.model_fields.items()}
         homes[area] = (f"`{area.__name__}`", fields)
     for model, (home, fields) in homes.items():
@@ -169,7 +144,7 @@ def sections() -> Iterator[Section]:
 def find_faults() -> list[Misconfigured]:
     """Read all settings, and say what makes no sense; no value is repeated."""
     faults: dict[str, str] = {}
-    for area in _areas():
+    for area in AREAS:
         try:
             area()
         except ValidationError as invalid:
@@ -207,63 +182,39 @@ def write_example() -> str:
     return "\n".join(parts).replace("`", "")
 
 
-def _areas() -> list[type[settings.Settings]]:
-    """List the settings classes, in the order of their file."""
-    return [
-        area
-        for area in vars(settings).values()
-        if inspect.isclass(area)
-        and issubclass(area, settings.Settings)
-        and area is not settings.Settings
-    ]
-
-
 def _variable(name: str, field: FieldInfo) -> Variable:
-    default = "" if field.is_required() else _as_set(field.get_default(call_default_factory=True))
-    values = _values(field)
+    default, values = "", _values(field)
     if field.is_required():
         values += ", required"
+    else:
+        default = _as_set(field.get_default(call_default_factory=True))
     return Variable(name, values, default, " ".join((field.description or "").split()))
 
 
 def _as_set(value: object) -> str:
     match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
         case float():
             return f"{value:g}"
-        case tuple() | dict():
+        case bool() | tuple() | dict():
             return json.dumps(value)
         case _:
-            return str(value)
+            return "" if value is None else str(value)
 
 
 def _values(field: FieldInfo) -> str:
     is_union = get_origin(field.annotation) in (Union, UnionType)
     kinds = get_args(field.annotation) if is_union else (field.annotation,)
     words = " or ".join(_kind(kind) for kind in kinds if kind is not NoneType)
-    return " ".join([words, *filter(None, map(_bound, field.metadata))])
+    bounds = [
+        f"{sign} {getattr(limit, kind.__name__.lower())}"
+        for limit in field.metadata
+        for sign, kind in BOUNDS.items()
+        if isinstance(limit, kind)
+    ]
+    return " ".join([words, *bounds])
 
 
 def _kind(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     return KINDS[get_origin(kind) or kind]
-
-
-def _bound(limit: object) -> str:
-    for sign, kind in BOUNDS.items():
-        if isinstance(limit, kind):
-            return f"{sign} {getattr(limit, kind.__name__.lower())}"
-    return ""
-
-
-def main() -> None:
-    """Write both files, or check them."""
-    write_or_check({DOCUMENT: write_document(), EXAMPLE: write_example()}, "make configuration")
-
-
-if __name__ == "__main__":
-    main()

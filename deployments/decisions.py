@@ -1,63 +1,50 @@
 """Commands about dropped duplicates: list them, and save one after all."""
 
-import asyncio
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from textwrap import shorten
+from typing import Annotated, Any
 
-from rich.console import Console
+import typer
 from rich.markup import escape
 from rich.table import Table
 
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision
-from deployments.runs import run_to_end
+from deployments.explaining import JsonOption, ProjectArgument, UserOption, console, say
+from deployments.runs import in_session, run_to_end
 from tasks.clients.content import get_content, get_decisions
-from tasks.session import open_session
-
-UNDO: Final = "undo_duplicate/undo_duplicate"
-
-_SHOWN = 160
-"""Characters of an item in the table."""
 
 
-def read_duplicates(
-    project_id: str, limit: int
-) -> tuple[list[KeptDecision], Mapping[str, SavedItem]]:
-    """List what was dropped in a project, newest first, and what that repeats by its id."""
-
-    async def read() -> tuple[list[KeptDecision], Mapping[str, SavedItem]]:
-        async with open_session():
-            dropped = await (await get_decisions(project_id)).list_dropped(limit=limit)
-            if not dropped:
-                return [], {}
-            content = await get_content(project_id)
-            ids = {drop.decision.match_id for drop in dropped if drop.decision.match_id is not None}
-            return dropped, await content.read_items(sorted(ids))
-
-    return asyncio.run(read())
-
-
-def undo(project_id: str, decision_id: str, user_id: str, console: Console) -> str:
-    """Save an item that was dropped, by a run at the workers; return which it is now, in words."""
-    decision = {"project_id": project_id, "decision_id": decision_id, "user_id": user_id}
-    return asyncio.run(run_to_end(UNDO, decision, console)).message or ""
-
-
-def show_duplicates(
-    dropped: Sequence[KeptDecision],
-    matches: Mapping[str, SavedItem],
-    console: Console,
-    *,
-    as_json: bool,
+@in_session
+async def list_duplicates(
+    project: ProjectArgument,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number.")] = 20,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print what was dropped, as the duplicate of what."""
+    """List what was dropped as a duplicate of what, newest first, with ids to undo it by."""
+    dropped = await (await get_decisions(project)).list_dropped(limit=limit)
+    ids = {drop.decision.match_id for drop in dropped if drop.decision.match_id is not None}
+    matches = await (await get_content(project)).read_items(sorted(ids)) if ids else {}
     if as_json:
-        console.print_json(json.dumps([_as_json(drop, matches) for drop in dropped]))
-        return
-    if not dropped:
-        console.print("Nothing was dropped.")
-        return
+        console.print_json(data=[_as_json(drop, matches) for drop in dropped])
+    elif dropped:
+        console.print(_tabulate(dropped, matches))
+    else:
+        say("Nothing was dropped.")
+
+
+@in_session
+async def undo_duplicate(
+    project: ProjectArgument,
+    decision: Annotated[str, typer.Argument(help="From `gather duplicates` or a run's table.")],
+    user: UserOption = "operator",
+) -> None:
+    """Save an item that was dropped as a duplicate; the two are distinct from now on."""
+    wanted = {"project_id": project, "decision_id": decision, "user_id": user}
+    say(await run_to_end("undo_duplicate/undo_duplicate", wanted))
+
+
+def _tabulate(dropped: Sequence[KeptDecision], matches: Mapping[str, SavedItem]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("decision", no_wrap=True)
     table.add_column("where", overflow="fold")
@@ -71,11 +58,11 @@ def show_duplicates(
             drop.id,
             escape(f"{drop.department} {drop.iteration}") + f"\n[dim]{drop.at:%m-%d %H:%M}[/]",
             ("" if drop.undone_by is None else f"[green]undone by {escape(drop.undone_by)}[/] ")
-            + escape(_cut(drop.item.content)),
-            escape(_cut(_match(drop, matches))),
+            + escape(_shorten(drop.item.content)),
+            escape(_shorten(_match(drop, matches))),
             f"{found.tier.replace('_', ' ')}{score}",
         )
-    console.print(table)
+    return table
 
 
 def _as_json(drop: KeptDecision, matches: Mapping[str, SavedItem]) -> dict[str, Any]:
@@ -103,6 +90,5 @@ def _match(drop: KeptDecision, matches: Mapping[str, SavedItem]) -> str:
     return matches[match_id].content if match_id in matches else match_id
 
 
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+def _shorten(text: str) -> str:
+    return shorten(text, 160, placeholder="…")

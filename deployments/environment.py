@@ -32,10 +32,7 @@ def demo_servers(say: Say = lambda _: None) -> Local:
 
 
 def choose_server(local: Local) -> None:
-    """Choose the Prefect server that is configured, or the local one if it runs.
-
-    To be called before Prefect is imported, which reads its settings once.
-    """
+    """Choose the Prefect server that is configured or runs here, before Prefect is imported."""
     if "PREFECT_API_URL" not in read_environment() and local.server_url() is not None:
         environment = local.environment()
         os.environ.clear()

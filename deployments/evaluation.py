@@ -1,65 +1,75 @@
-"""Commands about evaluations: start one, wait for it, print the result."""
+"""The command `evaluate`: start an evaluation, wait for it, print the result."""
 
-import asyncio
-import json
+from typing import Annotated
 
-from rich.console import Console
+import typer
 from rich.markup import escape
-from rich.table import Table
 
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
-from deployments.runs import explain_end, wait_for_run
+from deployments.explaining import (
+    JsonOption,
+    ProjectArgument,
+    UserOption,
+    console,
+    plain_table,
+    progress,
+)
+from deployments.runs import explain_end, in_session, wait_for_run
 from tasks.clients.brain import get_evaluations
 from tasks.evaluation import ask_for_evaluation, start_evaluation
-from tasks.session import open_session
+
+app = typer.Typer()
 
 
-def evaluate(
-    project_id: str,
-    number: int | None,
-    user_id: str,
-    console: Console,
+@app.command()
+@in_session
+async def evaluate(
+    project: ProjectArgument,
+    number: Annotated[
+        int | None, typer.Argument(help="codeDepNumber of the department, if it has one.")
+    ] = None,
+    department: Annotated[
+        str | None, typer.Option(help="Its slug, where the number does not tell.")
+    ] = None,
     *,
-    department: str | None,
-    is_forced: bool,
+    user: UserOption = "operator",
+    force: Annotated[bool, typer.Option("--force", help="Again, if it was evaluated.")] = False,
+    as_json: JsonOption = False,
 ) -> EvaluationReport:
-    """Start an evaluation at the workers, wait for it, and return the result.
+    """Evaluate a department as it is now, wait for the result and print it.
 
     A version that was evaluated answers at once, unless it is forced.
     """
-    check_project_id(project_id)
-
-    async def start_and_wait() -> EvaluationReport:
-        async with open_session():
-            store = await get_evaluations(project_id)
-            asked = await ask_for_evaluation(
-                store,
-                project_id,
-                number,
-                user_id,
-                department=department,
-                is_auto=False,
-                is_forced=is_forced,
-            )
-            if asked.stored is not None:
-                return EvaluationReport.from_document(asked.stored, was_stored=True)
-            run_id = await start_evaluation(store, asked.request)
-            console.print(f"Run {run_id}", markup=False)
-            state = await wait_for_run(run_id, console)
-            stored = await store.find_result(asked.request)
-            if stored is None:
-                raise explain_end(run_id, state, "; `--force` starts another one")
-            return EvaluationReport.from_document(stored)
-
-    return asyncio.run(start_and_wait())
+    check_project_id(project)
+    store = await get_evaluations(project)
+    asked = await ask_for_evaluation(
+        store,
+        project,
+        number,
+        user,
+        department=department,
+        is_auto=False,
+        is_forced=force,
+    )
+    stored = asked.stored
+    if stored is None:
+        run_id = await start_evaluation(store, asked.request)
+        progress.print(f"Run {run_id}", markup=False)
+        state = await wait_for_run(run_id)
+        stored = await store.find_result(asked.request)
+        if stored is None:
+            raise explain_end(run_id, state, "; `--force` starts another one")
+    report = EvaluationReport.from_document(stored, was_stored=asked.stored is not None)
+    show(report, as_json=as_json)
+    return report
 
 
-def show(report: EvaluationReport, console: Console, *, as_json: bool) -> None:
+def show(report: EvaluationReport, *, as_json: bool) -> None:
     """Print an evaluation."""
     if as_json:
-        console.print_json(json.dumps(report.model_dump(mode="json")))
+        console.print_json(data=report.model_dump(mode="json"))
         return
     colour = "green" if report.score >= report.threshold else "yellow"
     console.print(
@@ -71,12 +81,12 @@ def show(report: EvaluationReport, console: Console, *, as_json: bool) -> None:
         console.print("[yellow]mock[/]: its judges were made up")
     if report.was_stored:
         console.print(f"[dim]evaluated at {report.evaluated_at}; --force does it again[/]")
-    table = Table("part", "weight", "score", "counted", box=None, padding=(0, 2, 0, 0))
+    table = plain_table("part", "weight", "score", "counted")
     for part in PARTS:
         score, counted = f"{report.scores[part]:.1f}", f"{report.counted[part]:.1f}"
         table.add_row(part, f"{WEIGHTS[part]:.0%}", score, counted)
     console.print(table)
-    remarks = Table("", "part", "", box=None, padding=(0, 2, 0, 0))
+    remarks = plain_table("", "part", "")
     for finding in report.findings:
         remarks.add_row(finding.severity, finding.part, escape(finding.text))
     for suggestion in report.suggestions:

@@ -3,32 +3,39 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.client import UNAUTHORIZED
-from typing import Any, cast
+from typing import Annotated, Any, TypeAlias, cast
 
+import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.table import Table
 
 from aletheia.errors import AletheiaError
-from deployments.environment import (
-    choose_server,
-    explain_refused_sign_in,
-    local_servers,
-    require_server,
-)
+from deployments.environment import explain_refused_sign_in
 from deployments.processes import ProgramFailed
 
 console = Console(highlight=False)
 """Prints texts as they are: nothing in them is coloured by its looks."""
 
+progress = Console(stderr=True, highlight=False)
+"""Prints what happens while a command waits; its result goes to the other one."""
 
-@contextmanager
-def on_server() -> Generator[None]:
-    """Choose the Prefect server that is configured or runs here, and explain errors."""
-    with explained():
-        choose_server(local_servers())
-        require_server()
-        yield
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+ProjectArgument: TypeAlias = Annotated[
+    str, typer.Argument(help="Letters, digits, _ and -; at most 48.")
+]
+UserOption: TypeAlias = Annotated[
+    str, typer.Option(help="Who asks; items that a gather makes are theirs.")
+]
+
+
+def plain_table(*headings: str, whole: str = "") -> Table:
+    """Return a table without lines; all columns but `whole` are folded where it is too narrow."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading == whole)
+    return table
 
 
 @contextmanager
@@ -39,43 +46,38 @@ def explained() -> Generator[None]:
     """
     try:
         yield
-    except ProgramFailed as failure:
-        say(f"\n{failure.program} {failure.reason}:", style="bold red")
-        say(failure.tail)
-        say(f"\nThe rest is in {failure.log}")
-        say("Fix what the last lines say and try again; `make down` ends what is left.")
-        raise typer.Exit(1) from None
-    except (AletheiaError, OSError) as failure:
-        is_refused = _is_refused(failure) or _is_refused(failure.__cause__)
-        say(str(explain_refused_sign_in() if is_refused else failure), style="bold red")
-        raise typer.Exit(1) from None
-    except ValidationError as invalid:
-        for problem in invalid.errors(include_input=False, include_url=False):
-            name = ".".join(map(str, problem["loc"])).upper()
-            say(f"{name}: {problem['msg']}", style="bold red")
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except Exception as failure:
-        if not (said := _explain_request(failure)):
+        if (said := _explain(failure)) is None:
             raise
         say(said, style="bold red")
         raise typer.Exit(1) from None
 
 
-def _explain_request(failure: Exception) -> str | None:
-    """Return what went wrong with a request to the Prefect server; `None` if it was none."""
-    import httpx  # noqa: PLC0415 - slow to import
-
-    if not isinstance(failure, httpx.HTTPError | httpx.InvalidURL):
-        return None
-    if _is_refused(failure):
+def _explain(failure: Exception) -> str | None:
+    if _is_refused(failure) or _is_refused(failure.__cause__):
         return str(explain_refused_sign_in())
-    said = str(failure) or type(failure).__name__
-    return (
-        f"The Prefect server does not answer: {said}\n"
-        "PREFECT_API_URL says where it is; `aletheia up` starts one here."
-    )
+    match failure:
+        case ProgramFailed():
+            return (
+                f"\n{failure.program} {failure.reason}:\n{failure.tail}\n\n"
+                f"The rest is in {failure.log}\n"
+                "Fix what the last lines say and try again; `make down` ends what is left."
+            )
+        case AletheiaError() | OSError():
+            return str(failure)
+        case ValidationError():
+            problems = failure.errors(include_input=False, include_url=False)
+            named = [(".".join(map(str, it["loc"])).upper(), it["msg"]) for it in problems]
+            return "\n".join(f"{name}: {message}" for name, message in named)
+        case httpx.HTTPError() | httpx.InvalidURL():
+            return (
+                f"The Prefect server does not answer: {str(failure) or type(failure).__name__}\n"
+                "PREFECT_API_URL says where it is; `aletheia up` starts one here."
+            )
+        case _:
+            return None
 
 
 def _is_refused(failure: BaseException | None) -> bool:

@@ -1,14 +1,13 @@
 """Commands about gather runs: start and follow one, resume one."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Final
-from uuid import UUID
+from typing import Annotated, Any, Final
 
 import orjson
-from prefect.client.orchestration import get_client
-from rich.console import Console
+import typer
+from typer.core import TyperGroup
 
 from aletheia.errors import InvalidTask
 from aletheia.events.log import EventLog, SavedEvent
@@ -16,69 +15,103 @@ from aletheia.gather.models import Run
 from aletheia.gather.progress import find_unreadable
 from aletheia.gather.runs import GatherRuns
 from aletheia.store.project_id import check_project_id
+from deployments.decisions import list_duplicates, undo_duplicate
 from deployments.event_lines import describe
-from deployments.runs import explain_end, run_to_end
+from deployments.explaining import ProjectArgument, UserOption, console, say
+from deployments.runs import explain_end, in_session, run_to_end, wait_for_run
 from tasks.clients.store import get_store
 from tasks.runs import start_run
-from tasks.session import open_session
-
-DEPLOYMENT: Final = "automated_gather_creation/automated_gather_creation"
-RESUME: Final = "resume_gather/resume_gather"
 
 LOOK_EVERY_S: Final = 0.5
 """Between two looks for new events, seconds."""
 
-STATE_EVERY_S: Final = 3.0
-"""Between two looks at the run itself, seconds."""
+STRAGGLER_S: Final = 3.0
+"""For the last event of a run that is over, seconds."""
 
 
-def gather(
-    project_id: str,
-    user_id: str,
-    console: Console,
-    *,
-    max_iterations: int,
-    is_evaluated: bool,
-    webhook_url: str | None,
-) -> bool:
-    """Start a run at the workers, print its events; return whether it completed."""
-    check_project_id(project_id)
+class ProjectOrCommand(TyperGroup):
+    """A group that passes a first word which names no command to `start`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Insert `start` before arguments that name no command and ask for no help."""
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer()
+group = typer.Typer(
+    cls=ProjectOrCommand,
+    help="Fill the departments of a project with items: `gather PROJECT`, short for `gather start "
+    "PROJECT`, starts a run and follows it.",
+    no_args_is_help=True,
+    subcommand_metavar="PROJECT | COMMAND [ARGS]...",
+)
+app.add_typer(group, name="gather")
+
+
+@group.command()
+@in_session
+async def start(
+    project: ProjectArgument,
+    user: UserOption = "operator",
+    max_iterations: Annotated[int, typer.Option(min=1, help="Of the whole run.")] = 50,
+    evaluate: Annotated[
+        bool, typer.Option(help="Evaluate departments that reach their threshold.")
+    ] = True,
+    webhook: Annotated[str | None, typer.Option(help="Where its events go too.")] = None,
+) -> None:
+    """Start a run, and follow it to its end; also for a project that is named like a command."""
+    check_project_id(project)
     parameters = {
-        "project_id": project_id,
-        "user_id": user_id,
+        "project_id": project,
+        "user_id": user,
         "max_iterations": max_iterations,
-        "enable_auto_evaluation": is_evaluated,
-        "webhook_url": webhook_url,
+        "enable_auto_evaluation": evaluate,
+        "webhook_url": webhook,
     }
+    log = EventLog(await get_store())
+    before = await log.end(project)
+    run = await start_run("automated_gather_creation/automated_gather_creation", parameters)
+    console.print(f"Run {run.name}, {run.id}", markup=False)
+    following = asyncio.create_task(_follow(log, project, before, str(run.id)))
+    ending = asyncio.create_task(wait_for_run(run.id))
+    try:
+        await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
+        # The last event of a run that is over may have been added since the log was read.
+        await asyncio.wait({following}, timeout=STRAGGLER_S)
+        if not following.done():
+            raise explain_end(run.id, ending.result())
+        last = following.result()
+    finally:
+        following.cancel()
+        ending.cancel()
+        await asyncio.gather(following, ending, return_exceptions=True)
+    ended = await GatherRuns(await get_store()).load(str(run.id))
+    if not show_end(last, ended):
+        raise typer.Exit(1)
 
-    async def start_and_follow() -> bool:
-        async with open_session():
-            log = EventLog(await get_store())
-            before = await log.end(project_id)
-            run = await start_run(DEPLOYMENT, parameters)
-            console.print(f"Run {run.name}, {run.id}", markup=False)
-            following = asyncio.create_task(_follow(log, project_id, before, str(run.id), console))
-            try:
-                last = await _await_end(following, run.id)
-            finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-            ended = await GatherRuns(await get_store()).load(str(run.id))
-            return show_end(last, ended, console)
 
-    return asyncio.run(start_and_follow())
+@group.command()
+@in_session
+async def resume(
+    run: Annotated[str, typer.Argument(help="Id of the flow run.")],
+    max_iterations: Annotated[
+        int | None, typer.Option(min=1, help="Of the whole run, those that are done included.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DEPARTMENT=X", help="Quality at which a department is done; 0..100."),
+    ] = None,
+) -> None:
+    """Resume a run that is suspended, failed or lost its process; change its bounds."""
+    thresholds = read_thresholds(threshold or [])
+    changes = {"run_id": run, "max_iterations": max_iterations, "thresholds": thresholds}
+    say(await run_to_end("resume_gather/resume_gather", changes))
 
 
-def resume(
-    run_id: str, max_iterations: int | None, thresholds: Mapping[str, float], console: Console
-) -> str:
-    """Resume a run, by a run at the workers; return what becomes of it, in words.
-
-    `max_iterations` are those of the whole run, `thresholds` qualities by a department's slug.
-    """
-    changes = {"max_iterations": max_iterations, "thresholds": dict(thresholds)}
-    state = asyncio.run(run_to_end(RESUME, {"run_id": run_id, **changes}, console))
-    return state.message or ""
+group.command("duplicates")(list_duplicates)
+group.command("undo")(undo_duplicate)
 
 
 def read_thresholds(words: Sequence[str]) -> dict[str, float]:
@@ -95,7 +128,7 @@ def read_thresholds(words: Sequence[str]) -> dict[str, float]:
     return thresholds
 
 
-def show_end(last: SavedEvent, run: Run, console: Console) -> bool:
+def show_end(last: SavedEvent, run: Run) -> bool:
     """Print the last event and the warnings of a run; return whether it completed.
 
     One that fails, as no answer could be read, has the last event of one that completes.
@@ -104,13 +137,11 @@ def show_end(last: SavedEvent, run: Run, console: Console) -> bool:
     if not unreadable:
         console.print(describe(last))
     for warning in filter(None, (*run.warnings, unreadable)):
-        console.print(warning, style="yellow", highlight=False, markup=False)
+        console.print(warning, style="yellow", markup=False)
     return orjson.loads(last.body)["type"] == "automation_complete" and not unreadable
 
 
-async def _follow(
-    log: EventLog, project_id: str, after: int, run_id: str, console: Console
-) -> SavedEvent:
+async def _follow(log: EventLog, project_id: str, after: int, run_id: str) -> SavedEvent:
     """Print the events of a run but the last one, which is returned."""
     following = log.follow(project_id, after=after, interval_s=LOOK_EVERY_S)
     async with aclosing(following):
@@ -121,15 +152,3 @@ async def _follow(
                 return event
             console.print(describe(event))
     raise AssertionError
-
-
-async def _await_end(following: asyncio.Task[SavedEvent], run_id: UUID) -> SavedEvent:
-    """Wait for a run's last event, and check now and then that it may still come."""
-    async with get_client() as client:
-        while not following.done():
-            state = (await client.read_flow_run(run_id)).state
-            # The last event of a run that is over may have been added since the log was read.
-            await asyncio.wait({following}, timeout=STATE_EVERY_S)
-            if not following.done() and state is not None and state.is_final():
-                raise explain_end(run_id, state)
-    return following.result()

@@ -1,19 +1,24 @@
-"""Files of the repository that are written from the code."""
+"""Files of the repository that are written from the code; with `--check` they only are compared."""
 
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 
-from deployments import ROOT
+from deployments import ROOT, configuration, serve
 
 
-def write_or_check(texts: Mapping[Path, str], command: str) -> None:
-    """Write files; with `--check` exit with an error where one is out of date."""
-    is_check = "--check" in sys.argv[1:]
+def main() -> None:
+    """Write the files; with `--check` exit with an error where one is out of date."""
+    texts = {
+        configuration.DOCUMENT: configuration.write_document(),
+        configuration.EXAMPLE: configuration.write_example(),
+        serve.DOCUMENT: serve.write_document(),
+    }
     for path, text in texts.items():
-        shown = path.relative_to(ROOT)
-        if not is_check:
+        if "--check" not in sys.argv[1:]:
             path.write_text(text)
-            print(f"wrote {shown}")
         elif not path.exists() or path.read_text() != text:
-            sys.exit(f"out of date: {shown}; run `{command}`")
+            shown = path.relative_to(ROOT)
+            sys.exit(f"out of date: {shown}; run `make configuration` or `make openapi`")
+
+
+if __name__ == "__main__":
+    main()

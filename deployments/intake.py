@@ -1,24 +1,32 @@
-"""Commands about intake: its status, pause and resume, replay."""
+"""Commands about intake: its status, pause and resume, dead letters and what became of a task."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncGenerator, Sequence
+from typing import Annotated
 
+import typer
 from prefect.client.orchestration import get_client
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import ShiftReport
+from aletheia.intake.trace import Trace, read_traces
 from aletheia.settings import IntakeSettings
 from aletheia.status import SystemStatus
+from deployments.environment import require_server
+from deployments.explaining import JsonOption, console, plain_table, say
+from deployments.runs import in_session
 from deployments.setup import check_server
 from flows.replay import replay_dead_letters
 from tasks.clients.store import get_store
-from tasks.session import open_session
 from tasks.status import read_system_status
+
+app = typer.Typer()
+intake = typer.Typer(help="Pause or resume intake as a whole.", no_args_is_help=True)
+app.add_typer(intake, name="intake")
+
+CodeOption = Annotated[str | None, typer.Option(help="Only dead letters with this code.")]
+LimitOption = Annotated[int, typer.Option(min=1, help="Maximum number.")]
 
 STATES = {
     "claimed": "ours; `processing` not acknowledged yet",
@@ -33,46 +41,104 @@ STATES = {
 }
 
 
-def read_status() -> SystemStatus:
-    """Read the status of everything, from the saved store."""
-
-    async def read() -> SystemStatus:
-        async with open_ledger() as ledger:
-            return await read_system_status(ledger.overview)
-
-    return asyncio.run(read())
+async def _get_ledger() -> Ledger:
+    return Ledger(await get_store(), IntakeSettings(), owner="the command line")
 
 
-def set_paused(*, is_paused: bool) -> None:
-    """Pause or resume intake as a whole; every shift obeys within one tick."""
+@app.command()
+@in_session
+async def status(as_json: JsonOption = False) -> None:
+    """Show queue, leases, dead letters, breakers, limits, budgets, and what waits for the Brain."""
+    found = await read_system_status((await _get_ledger()).overview)
+    if as_json:
+        console.print_json(data=found.as_json())
+    else:
+        _show_status(found)
 
-    async def write() -> None:
-        async with open_ledger() as ledger:
-            await ledger.set_paused(is_paused=is_paused)
 
-    asyncio.run(write())
+@intake.command()
+@in_session
+async def pause() -> None:
+    """Claim nothing more; claims in hand are finished, and every shift obeys within one tick."""
+    await (await _get_ledger()).set_paused(is_paused=True)
+    say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
 
 
-def replay(ids: Sequence[str] | None, code: str | None, limit: int) -> ShiftReport:
-    """Send dead letters through once more, here and now."""
+@intake.command()
+@in_session
+async def resume() -> None:
+    """Allow shifts to claim tasks again."""
+    await (await _get_ledger()).set_paused(is_paused=False)
+    say("Intake is open.")
+
+
+@app.command()
+def replay(
+    ids: Annotated[list[str] | None, typer.Argument(help="Tasks; without any: all.")] = None,
+    code: CodeOption = None,
+    limit: LimitOption = 1000,
+) -> None:
+    """Send dead letters through once more."""
 
     async def send() -> ShiftReport:
         async with get_client() as client:
             await check_server(client)
-        return await replay_dead_letters(ids=None if not ids else list(ids), code=code, limit=limit)
+        return await replay_dead_letters(ids=ids or None, code=code, limit=limit)
 
-    return asyncio.run(send())
-
-
-def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> None:
-    """Print the status of everything."""
-    if as_json:
-        console.print_json(json.dumps(status.as_json()))
+    require_server()
+    tally = asyncio.run(send()).tally
+    others = tally.dead + tally.conflicts + tally.waiting + tally.deferred_reports
+    if not (tally.succeeded + tally.failed + tally.refused_replays + others):
+        say("There is no such dead letter." if ids or code else "There are no dead letters.")
         return
+    say(
+        f"{tally.succeeded} succeeded, {tally.failed} failed again, "
+        f"{tally.refused_replays} were not taken back."
+    )
+
+
+@app.command()
+@in_session
+async def dead_letters(
+    code: CodeOption = None, limit: LimitOption = 100, as_json: JsonOption = False
+) -> None:
+    """List tasks that failed for good, newest first: id, type, code, message, age."""
+    found = await (await _get_ledger()).dead_letters.newest(code=code, limit=limit)
+    if as_json:
+        console.print_json(data=[dead_letter.model_dump() for dead_letter in found])
+    elif not found:
+        say("There are no dead letters.")
+    else:
+        table = plain_table(*found[0].as_row())
+        for dead_letter in found:
+            table.add_row(*map(escape, dead_letter.as_row().values()))
+        console.print(table)
+
+
+@app.command()
+@in_session
+async def trace(
+    task_id: Annotated[str, typer.Argument(help="As the upstream lists it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the ledger knows of one task, in order."""
+    found = await read_traces((await _get_ledger()).rows.documents, task_id)
+    if as_json:
+        console.print_json(data=[trace.model_dump(mode="json") for trace in found])
+    elif not found:
+        say("The ledger knows no such task.")
+    else:
+        for known in found:
+            _show_trace(known)
+    if not found:
+        raise typer.Exit(1)
+
+
+def _show_status(status: SystemStatus) -> None:
     overview = status.intake
     state = "[yellow]paused[/]: `aletheia intake resume`" if overview.is_paused else "open"
     console.print(f"Intake is {state}.")
-    table = Table("tasks", "state", "", box=None, padding=(0, 2, 0, 0))
+    table = plain_table("tasks", "state", "")
     for name, meaning in STATES.items():
         if count := overview.states.get(name):
             table.add_row(f"{count:,}", name, f"[dim]{meaning}[/]")
@@ -86,7 +152,7 @@ def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> Non
     for code, count in sorted(overview.dead.items()):
         console.print(f"  {count:,} {code}", markup=False)
     if rows := status.rows():
-        table = Table("what", "state", "", box=None, padding=(0, 2, 0, 0))
+        table = plain_table("what", "state", "")
         for row in rows:
             table.add_row(
                 escape(row["what"]), escape(row["state"]), f"[dim]{escape(row['note'])}[/]"
@@ -95,8 +161,12 @@ def show_status(status: SystemStatus, console: Console, *, as_json: bool) -> Non
         console.print(table)
 
 
-@contextlib.asynccontextmanager
-async def open_ledger() -> AsyncGenerator[Ledger]:
-    """Open the ledger in the saved store, for a command."""
-    async with open_session():
-        yield Ledger(await get_store(), IntakeSettings(), owner="the command line")
+def _show_trace(trace: Trace) -> None:
+    console.print(f"{trace.task_id}: {trace.state}", style="bold", markup=False)
+    table = plain_table("", "")
+    table.show_header = False
+    for event in trace.events:
+        table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], event.what)
+    for name, value in trace.facts.items():
+        table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
+    console.print(table)

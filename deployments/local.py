@@ -1,13 +1,5 @@
 """The servers of one machine, as plain processes: Prefect, a worker, the example servers.
 
-Everything of theirs lives below one directory:
-
-    DIRECTORY/
-      prefect/   home of the Prefect server, with its database
-      password   user and password of that server, readable by their owner alone
-      logs/      server.log  worker.log  upstream.log  payload.log
-      run/       one file a program: its process and its address
-
 A process is ours only if its environment says so: a process id may belong to another program by
 now, and what our programs started is found and ended with them.
 """
@@ -18,11 +10,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -35,17 +26,16 @@ from deployments.local_runs import RUN_END_TIMEOUT_S, WORK_POOL, ServerApi
 from deployments.private_files import make_sign_in, read_sign_in
 from deployments.processes import (
     HOST,
+    MAX_LOG_BYTES,
     ProgramFailed,
     Say,
-    Waiting,
     end_processes,
-    first_json,
     free_port,
     is_alive,
     is_free,
-    is_listening,
-    is_long,
+    listening_ports,
     request,
+    wait,
 )
 
 Name: TypeAlias = Literal["server", "worker", "upstream", "payload", "providers"]
@@ -71,6 +61,9 @@ START_TIMEOUT_S: Final = 120.0
 
 STOP_TIMEOUT_S: Final = 15.0
 
+TAIL_LINES: Final = 25
+"""The end of a log that an error shows."""
+
 PORT_TRIES: Final = 3
 """Another program may take a port between our look at it and the server's start."""
 
@@ -85,9 +78,9 @@ class Program:
 
 
 class Local:
-    """The servers below one directory, which is made if it is missing.
+    """The servers below one directory, which has `prefect/ logs/ run/` and the file `password`.
 
-    `say` prints what is being waited for, about every ten seconds.
+    `say` prints what is being waited for.
     """
 
     def __init__(self, directory: Path, say: Say = lambda _: None) -> None:
@@ -99,13 +92,16 @@ class Local:
         """Return the file that a program writes to."""
         return self.directory / "logs" / f"{name}.log"
 
-    def tail(self, name: Name, lines: int = 25) -> str:
-        """Read the last lines a program wrote."""
+    def failure(self, name: Name, reason: str, *, title: str = "") -> ProgramFailed:
+        """Return the error about a program, or what runs in it, with the end of its log."""
+        return ProgramFailed(title or TITLES[name], reason, self.log(name), self._tail(name))
+
+    def _tail(self, name: Name) -> str:
         try:
             text = self.log(name).read_text(errors="replace")
         except OSError:
             return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(text.splitlines()[-TAIL_LINES:])
 
     def running(self, name: Name) -> Program | None:
         """Return a program; `None` unless it runs now."""
@@ -161,12 +157,7 @@ class Local:
         }
 
     def start_server(self, *, port: int | None = None) -> Program:
-        """Start the Prefect server unless it runs, at this port or, if it is taken, any other.
-
-        Raises:
-            ProgramFailed: it did not start, or the one that runs asks for no password.
-            Misconfigured: other users may read the file with its password.
-        """
+        """Start the Prefect server unless it runs, at this port or, if it is taken, any other."""
         with self._locked():
             if (running := self.running("server")) is not None:
                 self._await_server(running)
@@ -200,12 +191,12 @@ class Local:
             if (running := self.running("worker")) is not None:
                 return running
             self.api.settle_lost_runs()
-            began = time.time()
+            began = datetime.now(UTC)
             command = ["prefect", "worker", "start", "--pool", WORK_POOL]
             command += ["--type", "process", "--name", WORKER]
             environment = self.environment() | dict(settings or {})
             program = self._start("worker", command, environment)
-            self._wait(program, lambda: self._has_worker(since=began))
+            self._wait(program, lambda: self._has_worker(began))
             return program
 
     def start_example(self, name: Name, options: Sequence[str] = ()) -> Program:
@@ -213,23 +204,17 @@ class Local:
         with self._locked():
             if (running := self.running(name)) is not None:
                 return running
-            log = self.log(name)
-            # Earlier ones have written before it.
-            start = log.stat().st_size if log.exists() and not is_long(log) else 0
             command = [f"deployments.examples.{name}", *options]
             environment = self.environment() | {"PREFECT_API_AUTH_STRING": ""}
             started = self._start(name, command, environment, cwd=ROOT)
-            self._wait(started, lambda: first_json(log, start) is not None)
-            program = Program(name, started.pid, (first_json(log, start) or {})["url"])
+            self._wait(started, lambda: listening_ports(started.pid))
+            port = min(listening_ports(started.pid))
+            program = replace(started, url=f"http://{HOST}:{port}")
             self._write(program)
             return program
 
     def stop(self) -> list[str]:
-        """End every program and whatever they started; return what was ended, in words.
-
-        Runs are cancelled first, so that they release what they hold and are not shown as running
-        for ever.
-        """
+        """Cancel runs, end every program and whatever they started; return what was, in words."""
         with self._locked():
             ended: list[str] = []
             # Without a password that can be used, they end with their worker.
@@ -279,14 +264,13 @@ class Local:
         for name in ("prefect", "logs", "run"):
             (self.directory / name).mkdir(exist_ok=True)
         with (self.directory / "run" / "lock").open("w") as lock:
-            waiting = Waiting(self._say, "another start or stop to finish")
-            while True:
-                try:
+            timeout_s = START_TIMEOUT_S + RUN_END_TIMEOUT_S
+            for _ in wait(self._say, "another start or stop to finish", timeout_s):
+                with suppress(BlockingIOError):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
-                except BlockingIOError:
-                    if not waiting.go_on(START_TIMEOUT_S + RUN_END_TIMEOUT_S):
-                        raise Unavailable("local servers", "another command holds them") from None
+            else:
+                raise Unavailable("local servers", "another command holds them")
             yield
 
     def _start(
@@ -299,7 +283,7 @@ class Local:
         url: str | None = None,
     ) -> Program:
         log = self.log(name)
-        if is_long(log):
+        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_suffix(".log.old"))
         # A shell that runs us in the background has us ignore Ctrl-C, and so would our children,
         # and Prefect's worker turns the signal to end into just that one.
@@ -333,39 +317,27 @@ class Local:
         probe = "/admin/version"
         if request("GET", f"{server.url}/api{probe}") is not None:
             reason = "asks for no password; end it with `make down`, then start it again"
-            raise self._failed("server", reason)
+            raise self.failure("server", reason)
         if self.api.call("GET", probe) is None:
-            raise self._failed("server", f"refuses the password in {self.password_file}")
+            raise self.failure("server", f"refuses the password in {self.password_file}")
 
-    def _wait(self, program: Program, is_ready: Callable[[], bool]) -> None:
-        title = TITLES[program.name]
-        waiting = Waiting(self._say, f"the {title}")
-        while not is_ready():
+    def _wait(self, program: Program, is_ready: Callable[[], object]) -> None:
+        for _ in wait(self._say, f"the {TITLES[program.name]}", START_TIMEOUT_S):
+            if is_ready():
+                return
             if self._is_gone(program.name):
-                raise self._failed(program.name, "ended at once")
-            if not waiting.go_on(START_TIMEOUT_S):
-                raise self._failed(program.name, f"gave no answer within {START_TIMEOUT_S:.0f} s")
+                raise self.failure(program.name, "ended at once")
+        raise self.failure(program.name, f"gave no answer within {START_TIMEOUT_S:.0f} s")
 
     def _is_gone(self, name: Name) -> bool:
         # A process that has just been started has no environment yet that could be read.
         child = self._children.get(name)
         return self.running(name) is None if child is None else child.poll() is not None
 
-    def _failed(self, name: Name, reason: str) -> ProgramFailed:
-        return ProgramFailed(TITLES[name], reason, self.log(name), self.tail(name))
-
-    def _has_worker(self, *, since: float) -> bool:
-        body = {"workers": {"status": {"any_": ["ONLINE"]}}}
-        workers = self.api.read_list(f"/work_pools/{WORK_POOL}/workers/filter", body)
-        return any(
-            worker["name"] == WORKER and _timestamp(worker["last_heartbeat_time"]) >= since - 1
-            for worker in workers
-        )
+    def _has_worker(self, since: datetime) -> bool:
+        body = {"workers": {"last_heartbeat_time": {"after_": since.isoformat()}}}
+        return bool(self.api.read_list(f"/work_pools/{WORK_POOL}/workers/filter", body))
 
 
 def _is_listening(server: Program) -> bool:
-    return is_listening(server.pid, urlsplit(server.url or "").port or 0)
-
-
-def _timestamp(moment: str | None) -> float:
-    return datetime.fromisoformat(moment).timestamp() if moment else 0.0
+    return urlsplit(server.url or "").port in listening_ports(server.pid)

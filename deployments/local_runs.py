@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from deployments.processes import Say, Waiting, request
+from deployments.processes import Say, request, wait
 
 WORK_POOL: Final = "aletheia"
 
@@ -57,11 +57,7 @@ class ServerApi:
         self.call("POST", f"/flow_runs/{run}/set_state", body)
 
     def settle_lost_runs(self) -> None:
-        """Settle runs that were left while no worker ran.
-
-        A run whose process was killed would occupy its deployment's only slot until its lease
-        ends, and shifts that were due meanwhile would all run, one after the other.
-        """
+        """Settle runs that were left while no worker ran: they would take slots, or all run now."""
         for run in self._runs("RUNNING", "PENDING", "CANCELLING"):
             self._set_state(run, "CRASHED", "Its process went away with its worker.")
         for run in self._filter_runs(_due()):
@@ -73,9 +69,9 @@ class ServerApi:
         runs = self._runs("RUNNING", "PENDING")
         for run in runs:
             self._set_state(run, "CANCELLING", "The local servers are being stopped.")
-        waiting = Waiting(say, "runs to finish or release what they hold")
-        while self._runs("RUNNING", "PENDING", "CANCELLING") and waiting.go_on(RUN_END_TIMEOUT_S):
-            pass
+        for _ in wait(say, "runs to finish or release what they hold", RUN_END_TIMEOUT_S):
+            if not self._runs("RUNNING", "PENDING", "CANCELLING"):
+                break
         return len(runs)
 
 

@@ -1,59 +1,52 @@
-"""Commands about models: list them; pull, load or unload one."""
+"""The command `models`: list them; pull, load or unload one."""
 
-import asyncio
 import dataclasses
-import json
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Annotated, Literal
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
 from aletheia.analysis.model_manager import ModelRow
-from deployments.runs import run_to_end
+from deployments.explaining import JsonOption, console, plain_table
+from deployments.runs import in_session, run_to_end
 from tasks.clients.models import Provider, build_model_manager
 from tasks.models import choose_provider, describe
-from tasks.session import open_session
 
-DEPLOYMENT: Final = "manage_models/manage_models"
-
-
-def read_models(provider: Provider | None) -> list[ModelRow]:
-    """List a provider's models; by default those of the provider in use."""
-
-    async def read() -> list[ModelRow]:
-        async with open_session():
-            holder = await choose_provider(provider)
-            return await (await build_model_manager(holder)).rows(holder)
-
-    return asyncio.run(read())
+app = typer.Typer()
 
 
-def act_on_model(
-    action: Literal["pull", "load", "unload"],
-    model: str | None,
-    provider: Provider | None,
-    console: Console,
-) -> list[ModelRow]:
-    """Pull, load or unload a model, by a run at the workers; then list the provider's models."""
-    wanted = {"action": action, "provider": provider, "model": model}
-    asyncio.run(run_to_end(DEPLOYMENT, wanted, console))
-    return read_models(provider)
+@app.command()
+@in_session
+async def models(
+    action: Annotated[
+        Literal["list", "pull", "load", "unload"], typer.Argument(help="What to do.")
+    ] = "list",
+    model: Annotated[str | None, typer.Argument(help="With which model.")] = None,
+    provider: Annotated[
+        Provider | None, typer.Option(help="Whose models; by default those of PROCESSING_MODE.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the models that tasks may name, or pull, load or unload one."""
+    if action != "list":
+        wanted = {"action": action, "provider": provider, "model": model}
+        await run_to_end("manage_models/manage_models", wanted)
+    holder = await choose_provider(provider)
+    show_models(await (await build_model_manager(holder)).rows(holder), as_json=as_json)
 
 
-def show_models(rows: Sequence[ModelRow], console: Console, *, as_json: bool) -> None:
+def show_models(rows: Sequence[ModelRow], *, as_json: bool) -> None:
     """Print the status of models."""
     if as_json:
-        console.print_json(json.dumps([dataclasses.asdict(row) for row in rows], default=str))
+        console.print_json(data=[dataclasses.asdict(row) for row in rows], default=str)
         return
-    table = Table("provider", box=None, padding=(0, 2, 0, 0))
-    for row in rows:
-        described = describe(row)
-        if not table.rows:
-            for name in described:
-                table.add_column(name, overflow="fold")
-        table.add_row(row.provider, *(str(value) for value in described.values()))
-    console.print(table if rows else "There are no models.")
+    if rows:
+        table = plain_table("provider", *describe(rows[0]))
+        for row in rows:
+            table.add_row(row.provider, *map(str, describe(row).values()))
+        console.print(table)
+    else:
+        console.print("There are no models.")
     if any(row.provider == "local" for row in rows):
         console.print(
             "Local models are in memory only while a shift runs; memory, load and last use are "

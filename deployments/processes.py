@@ -1,10 +1,12 @@
 """Processes, ports, logs and requests of one machine."""
 
-import json
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
@@ -15,7 +17,7 @@ from aletheia.errors import AletheiaError
 
 HOST: Final = "127.0.0.1"
 
-SAY_EVERY_S: Final = 10.0
+PAUSE_S: Final = 0.2
 
 REQUEST_TIMEOUT_S: Final = 20.0
 
@@ -25,36 +27,27 @@ MAX_LOG_BYTES: Final = 10_000_000
 Say: TypeAlias = Callable[[str], None]
 
 
+@dataclass(eq=False)
 class ProgramFailed(AletheiaError):
     """A program did not start, or ended before it should; `tail` is the end of its log."""
 
+    program: str
+    reason: str
+    log: Path
+    tail: str
     code = "program_failed"
-
-    def __init__(self, program: str, reason: str, log: Path, tail: str) -> None:
-        super().__init__(program, reason, log, tail)
-        self.program, self.reason, self.log, self.tail = program, reason, log, tail
 
     def __str__(self) -> str:
         return f"the {self.program} {self.reason}; its log is {self.log}"
 
 
-class Waiting:
-    """Sleeps between two checks, and prints now and then what is being waited for."""
-
-    def __init__(self, say: Say, what: str) -> None:
-        self._say, self._what = say, what
-        self._began = self._said = time.monotonic()
-
-    def go_on(self, timeout_s: float, *, pause_s: float = 0.2) -> bool:
-        """Sleep a little; return `False` when the time is over."""
-        now = time.monotonic()
-        if now - self._began >= timeout_s:
-            return False
-        if now - self._said >= SAY_EVERY_S:
-            self._say(f"waiting for {self._what}: {now - self._began:.0f} s")
-            self._said = now
-        time.sleep(pause_s)
-        return True
+def wait(say: Say, what: str, timeout_s: float) -> Generator[None]:
+    """Yield now and then until the time is over, and say what is being waited for."""
+    began = time.monotonic()
+    while (waited_s := time.monotonic() - began) < timeout_s:
+        yield
+        say(f"waiting for {what}: {waited_s:.0f} s")
+        time.sleep(PAUSE_S)
 
 
 def is_alive(pid: int, marks: Mapping[str, str]) -> bool:
@@ -99,43 +92,45 @@ def free_port() -> int:
         return cast("int", probe.getsockname()[1])
 
 
-def is_long(log: Path) -> bool:
-    """Check whether a log is longer than `MAX_LOG_BYTES`."""
-    return log.exists() and log.stat().st_size > MAX_LOG_BYTES
-
-
-def first_json(log: Path, start: int) -> dict[str, Any] | None:
-    """Return the first complete line of a log, from an offset on, that is a JSON object."""
-    try:
-        lines = log.read_bytes()[start:].splitlines(keepends=True)
-    except OSError:
-        return None
-    for line in lines:
-        if line.endswith(b"\n"):
-            with suppress(ValueError):
-                value: object = json.loads(line)
-                if isinstance(value, dict):
-                    return cast("dict[str, Any]", value)
-    return None
-
-
-def is_listening(pid: int, port: int) -> bool:
-    """Check whether a process, or one that it started, listens at a port of this machine."""
+def listening_ports(pid: int) -> set[int]:
+    """Return the ports at which a process listens, or else those of the ones that it started."""
     try:
         process = psutil.Process(pid)
+        if ports := _ports(process):
+            return ports
         # To find its children takes a look at every process.
-        return _listens(process, port) or any(
-            _listens(child, port) for child in process.children(recursive=True)
-        )
+        return {port for child in process.children(recursive=True) for port in _ports(child)}
     except psutil.Error:
-        return False
+        return set()
 
 
-def _listens(process: psutil.Process, port: int) -> bool:
-    return any(
-        connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port
+def _ports(process: psutil.Process) -> set[int]:
+    return {
+        connection.laddr[1]
         for connection in process.net_connections("tcp")
-    )
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def run_module(
+    command: Sequence[str], directory: Path, environment: Mapping[str, str], timeout_s: float
+) -> str | None:
+    """Run a Python module to its end; return what it printed if it failed."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end within {timeout_s:.0f} s"
+    said = done.stdout.decode(errors="replace").strip()
+    return said or f"exit code {done.returncode}" if done.returncode else None
 
 
 def request(

@@ -2,37 +2,59 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from rich.console import Console
 
 from aletheia.errors import AletheiaError
+from deployments.environment import require_server
+from deployments.explaining import progress
 from tasks.runs import start_run
+from tasks.session import open_session
 
 STATE_EVERY_S: Final = 1.0
 """Between two reads of the run's state, seconds."""
 
 _HINT_AFTER_S: Final = 30.0
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
+
+@dataclass(eq=False)
 class RunEnded(AletheiaError):
     """A run ended without a result: in which state, and why as far as Prefect knows."""
 
+    run_id: str
+    state: str
+    reason: str
     code = "run_ended"
-
-    def __init__(self, run_id: str, state: str, reason: str) -> None:
-        super().__init__(run_id, state, reason)
-        self.run_id, self.state, self.reason = run_id, state, reason
 
     def __str__(self) -> str:
         return f"run {self.run_id} is {self.state} without a result: {self.reason}"
 
 
-async def wait_for_run(run_id: UUID, console: Console | None = None) -> State[object]:
+def in_session(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Make a command of a coroutine: it runs in a session, if a Prefect server is configured."""
+
+    @wraps(work)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        async def run_in_session() -> T:
+            async with open_session():
+                return await work(*args, **options)
+
+        require_server()
+        return asyncio.run(run_in_session())
+
+    return run
+
+
+async def wait_for_run(run_id: UUID) -> State[object]:
     """Wait until a run is over, and say if no worker begins it; return its final state."""
     hint_at = time.monotonic() + _HINT_AFTER_S
     async with get_client() as client:
@@ -41,26 +63,20 @@ async def wait_for_run(run_id: UUID, console: Console | None = None) -> State[ob
             if state is not None and state.is_final():
                 return state
             is_waiting = state is None or state.is_scheduled() or state.is_pending()
-            if console is not None and is_waiting and time.monotonic() > hint_at:
-                console.print("No worker has begun it yet; `aletheia up` starts one here.")
-                console = None
+            if is_waiting and time.monotonic() > hint_at:
+                progress.print("No worker has begun it yet; `aletheia up` starts one here.")
+                hint_at = float("inf")
             await asyncio.sleep(STATE_EVERY_S)
 
 
-async def run_to_end(
-    deployment: str, parameters: Mapping[str, Any], console: Console
-) -> State[object]:
-    """Start a run of a deployment at the workers, wait for it, and return its final state.
-
-    Raises:
-        RunEnded: it did not complete.
-    """
+async def run_to_end(deployment: str, parameters: Mapping[str, Any]) -> str:
+    """Start a run of a deployment and wait until it completes; return the message of its end."""
     run = await start_run(deployment, parameters)
-    console.print(f"Run {run.name}, {run.id}", highlight=False, markup=False)
-    state = await wait_for_run(run.id, console)
+    progress.print(f"Run {run.name}, {run.id}", markup=False)
+    state = await wait_for_run(run.id)
     if not state.is_completed():
         raise explain_end(run.id, state)
-    return state
+    return state.message or ""
 
 
 def explain_end(run_id: UUID, state: State[object], advice: str = "") -> RunEnded:

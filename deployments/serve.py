@@ -1,18 +1,12 @@
-"""The service as a process of its own: the Brain API, for other programs.
+"""The command `serve`: the Brain API for other programs."""
 
-    aletheia serve [--host 127.0.0.1] [--port 8001]
-    python -m deployments.serve --openapi [--check]
-
-The latter writes `docs/openapi.json`; with `--check` it fails if that is out of date.
-"""
-
-import asyncio
 import json
 import logging
 import signal
 import sys
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
+import typer
 import uvicorn
 from fastapi import FastAPI
 
@@ -22,13 +16,12 @@ from aletheia.service.app import create_app
 from aletheia.service.brain import BrainSource, make_brain_router
 from aletheia.service.guarding import BearerKey, guarded_by
 from aletheia.service.health import Ping
-from aletheia.settings import LogSettings
+from aletheia.settings import LogSettings, ServiceSettings
 from blocks import BrainCredentials
 from deployments import ROOT
-from deployments.generated import write_or_check
+from deployments.runs import in_session
 from tasks.clients.blocks import load_block
 from tasks.clients.brain import get_indexed_brain
-from tasks.session import open_session
 
 log = logging.getLogger("aletheia.service")
 
@@ -42,38 +35,46 @@ GRACE_S: Final = 20
 """How long requests under way may take after SIGTERM, seconds."""
 
 
-def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are finished."""
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="By default METRICS_PORT.")
+    ] = None,
+) -> None:
+    """Serve the Brain to other programs, until SIGTERM or Ctrl-C."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("aletheia", "uvicorn"):
         logging.getLogger(name).setLevel(LogSettings().log_level)
     # uvicorn sends itself the signal again once it has stopped, and everything else still has to be
     # closed then.
-    signal.signal(signal.SIGTERM, _end)
-    asyncio.run(_serve(host, port))
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(0))
+    _serve(host, port or ServiceSettings().metrics_port)
 
 
+@in_session
 async def _serve(host: str, port: int) -> None:
-    async with open_session():
-        key = (await load_block(BrainCredentials)).api_key
-        app = build_app(await get_indexed_brain(draws_edges=False), key)
-        config = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-        server = uvicorn.Server(config)
-        try:
-            await server.serve()
-        except SystemExit as ended:
-            if server.started or not ended.code:
-                raise
-            raise Unavailable("service", f"{host}:{port} cannot be listened on") from None
+    key = (await load_block(BrainCredentials)).api_key
+    config = uvicorn.Config(
+        build_app(await get_indexed_brain(draws_edges=False), key),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = uvicorn.Server(config)
+    try:
+        await server.serve()
+    except SystemExit as ended:
+        if server.started or not ended.code:
+            raise
+        raise Unavailable("service", f"{host}:{port} cannot be listened on") from None
 
 
 def build_app(brain: IndexedBrain, key: str) -> FastAPI:
@@ -90,18 +91,3 @@ def write_document() -> str:
     nothing: Any = None
     app = build_app(nothing, "a-key")
     return json.dumps(app.openapi(), indent=2) + "\n"
-
-
-def _end(*_: object) -> NoReturn:
-    sys.exit(0)
-
-
-def main() -> None:
-    """Write the OpenAPI document, or check it."""
-    if "--openapi" not in sys.argv[1:]:
-        sys.exit("usage: python -m deployments.serve --openapi [--check]")
-    write_or_check({DOCUMENT: write_document()}, "make openapi")
-
-
-if __name__ == "__main__":
-    main()

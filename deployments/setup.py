@@ -1,37 +1,45 @@
-"""Set-up of a Prefect server: blocks from the environment, work pools, deployments.
-
-Running it again changes what has changed and nothing else. A schedule that an operator has paused
-or switched on stays so.
-"""
+"""The command `setup`; a second time it changes what has changed, and leaves schedules alone."""
 
 import asyncio
 import os
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from itertools import product
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+import typer
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from aletheia.errors import AletheiaError, Misconfigured, Unavailable
 from aletheia.settings import StoreSettings
 from blocks import EventCredentials, LLMCredentials, OpenAICredentials, UpstreamCredentials
+from blocks.secret_values import value_of
 from deployments import ROOT
-from deployments.configuration import BLOCK_FIELDS
+from deployments.configuration import BLOCK_FIELDS, find_faults
 from deployments.declarations import Deployment, WorkPool, WorkQueue, read_declarations
-from deployments.environment import explain_refused_sign_in, require_server
+from deployments.environment import (
+    explain_refused_sign_in,
+    read_environment,
+    require_server,
+)
+from deployments.explaining import console, plain_table
+from deployments.processes import run_module
 
 Outcome: TypeAlias = Literal["created", "updated", "unchanged"]
+
+app = typer.Typer()
 
 DOCUMENT = "default"
 """Name under which each block is saved, and by which flows load it."""
@@ -45,17 +53,33 @@ MIN_KEY_LENGTH: Final = 16
 
 RACE_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 
+COLOURS: Final[Mapping[Outcome, str]] = {
+    "created": "green",
+    "updated": "yellow",
+    "unchanged": "dim",
+}
+
+_ESSENTIAL: Final = (
+    *("description", "parameters", "parameter_openapi_schema", "tags", "job_variables", "paused"),
+    *("work_pool_name", "work_queue_name", "path", "pull_steps", "entrypoint"),
+    "concurrency_options",
+)
+
+ESSENCE: Final[dict[str, Any]] = dict.fromkeys(_ESSENTIAL, True) | {
+    "global_concurrency_limit": {"limit": True},
+    "schedules": {"__all__": {"schedule", "active", "slug", "parameters"}},
+}
+"""What makes a deployment another one, of all that Prefect keeps of it."""
+
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class DeployFailed(AletheiaError):
     """`prefect deploy` did not accept `prefect.yaml`; `output` is what it printed."""
 
+    output: str
     code = "deploy_failed"
-
-    def __init__(self, output: str) -> None:
-        super().__init__(output)
-        self.output = output
 
     def __str__(self) -> str:
         return f"`prefect deploy` failed:\n{self.output}"
@@ -69,6 +93,18 @@ class Done:
     name: str
     outcome: Outcome
     detail: str = ""
+
+
+@app.command()
+def setup() -> None:
+    """Save blocks from the environment and .env, create work pools, deploy the flows."""
+    if faults := find_faults():
+        raise faults[0]
+    table = plain_table("what", "name", "", "", whole="name")
+    for done in asyncio.run(set_up(build_blocks(read_environment()))):
+        outcome = f"[{COLOURS[done.outcome]}]{done.outcome}[/]"
+        table.add_row(done.kind, done.name, outcome, f"[dim]{done.detail}[/]")
+    console.print(table)
 
 
 def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Block]:
@@ -127,20 +163,15 @@ def find_webhook_fault(secret: str, webhook_url: object) -> Misconfigured | None
 async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
     """Save blocks, create work pools, deploy what `prefect.yaml` declares.
 
-    Raises:
-        Misconfigured: no Prefect server is named, where Prefect would start one of its own, or it
-            refuses our password; or gather runs have a webhook and nothing to sign with.
-        Unavailable: it does not answer.
-        DeployFailed: Prefect does not accept `prefect.yaml`.
+    Raises what `check_server` raises, `Misconfigured` for a webhook without a key, `DeployFailed`.
     """
     declared = read_declarations(root)
     require_server()
-    for deployment in declared.deployments:
-        for events in (block for block in blocks if isinstance(block, EventCredentials)):
-            secret = events.webhook_secret
-            value = "" if secret is None else secret.get_secret_value()
-            if fault := find_webhook_fault(value, deployment.parameters.get("webhook_url")):
-                raise fault
+    secrets = [value_of(it.webhook_secret) for it in blocks if isinstance(it, EventCredentials)]
+    urls = [deployment.parameters.get("webhook_url") for deployment in declared.deployments]
+    for secret, url in product(secrets, urls):
+        if fault := find_webhook_fault(secret, url):
+            raise fault
     async with get_client() as client:
         await check_server(client)
         done = [await _ensure(partial(_save_block, block)) for block in blocks]
@@ -161,9 +192,7 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
 async def check_server(client: PrefectClient) -> str:
     """Check that the Prefect server answers and lets us in; return its version.
 
-    Raises:
-        Unavailable: it does not answer.
-        Misconfigured: it asks for a password, and ours is missing or wrong.
+    Raises `Unavailable` and, where our password is missing or wrong, `Misconfigured`.
     """
     trouble = await client.api_healthcheck()
     if trouble is not None:
@@ -198,7 +227,8 @@ async def _save_block(block: Block) -> Done:
     except ValueError:
         saved = None
     detail = _explain(block)
-    if saved is not None and _reveal(saved) == _reveal(block):
+    values = {field: getattr(block, field) for field in type(block).model_fields}
+    if saved is not None and not _find_changes(saved, values):
         return Done("block", name, "unchanged", detail)
     # Tasks keep connections open by a block's update time: only a change touches it.
     await block.asave(DOCUMENT, overwrite=True)
@@ -216,56 +246,46 @@ def _explain(block: Block) -> str:
     return block.choice_in_words if isinstance(block, LLMCredentials) else ""
 
 
-def _reveal(block: Block) -> dict[str, Any]:
-    return {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else value
-        for name, value in ((name, getattr(block, name)) for name in type(block).model_fields)
-    }
+def _find_changes(found: object, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in wanted.items() if getattr(found, name) != value}
 
 
 async def _ensure_pool(client: PrefectClient, pool: WorkPool) -> list[Done]:
+    wanted: dict[str, Any] = {
+        "description": pool.description,
+        "base_job_template": pool.base_job_template(),
+    }
+    outcome: Outcome = "unchanged"
     try:
         found = await client.read_work_pool(pool.name)
     except ObjectNotFound:
-        await client.create_work_pool(
-            WorkPoolCreate(
-                name=pool.name,
-                type=pool.type,
-                description=pool.description,
-                base_job_template=pool.base_job_template(),
-            )
-        )
-        outcome: Outcome = "created"
+        await client.create_work_pool(WorkPoolCreate(name=pool.name, type=pool.type, **wanted))
+        outcome = "created"
     else:
         if found.type != pool.type:
             raise Misconfigured(
                 f"work pool {pool.name!r}",
                 f"is of type {found.type!r}, prefect.yaml says {pool.type!r}; delete it or rename",
             )
-        wanted: dict[str, Any] = {
-            "description": pool.description,
-            "base_job_template": pool.base_job_template(),
-        }
-        is_same = all(getattr(found, name) == value for name, value in wanted.items())
-        outcome = "unchanged" if is_same else "updated"
-        if not is_same:
-            await client.update_work_pool(pool.name, WorkPoolUpdate(**wanted))
+        if changes := _find_changes(found, wanted):
+            await client.update_work_pool(pool.name, WorkPoolUpdate(**changes))
+            outcome = "updated"
     queues = [await _ensure_queue(client, pool.name, queue) for queue in pool.queues]
     return [Done("work pool", pool.name, outcome, f"type {pool.type}"), *queues]
 
 
 async def _ensure_queue(client: PrefectClient, pool: str, queue: WorkQueue) -> Done:
     wanted = queue.model_dump(exclude={"name"})
+    outcome: Outcome = "unchanged"
     try:
         found = await client.read_work_queue_by_name(queue.name, pool)
     except ObjectNotFound:
         await client.create_work_queue(queue.name, work_pool_name=pool, **wanted)
-        outcome: Outcome = "created"
+        outcome = "created"
     else:
-        changed = {name: value for name, value in wanted.items() if getattr(found, name) != value}
-        if changed:
-            await client.update_work_queue(found.id, **changed)
-        outcome = "updated" if changed else "unchanged"
+        if changes := _find_changes(found, wanted):
+            await client.update_work_queue(found.id, **changes)
+            outcome = "updated"
     limit = queue.concurrency_limit
     detail = f"priority {queue.priority}{'' if limit is None else f', {limit} at once'}"
     return Done("work queue", f"{pool}/{queue.name}", outcome, detail)
@@ -275,12 +295,9 @@ async def _read_deployments(
     client: PrefectClient, declared: Sequence[Deployment]
 ) -> dict[str, DeploymentResponse]:
     found: dict[str, DeploymentResponse] = {}
-    for deployment in declared:
-        try:
-            name = deployment.full_name
+    for name in (deployment.full_name for deployment in declared):
+        with suppress(ObjectNotFound):
             found[name] = await client.read_deployment_by_name(name)
-        except ObjectNotFound:
-            continue
     return found
 
 
@@ -288,24 +305,9 @@ async def _deploy(root: Path) -> None:
     """Deploy everything with Prefect; its own reading of `prefect.yaml` is the one that counts."""
     # Settings may have been set in this process alone, and .env is read by Prefect as well.
     environment = os.environ | get_current_settings().to_environment_variables(exclude_unset=True)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"),
-        cwd=root,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), DEPLOY_TIMEOUT_S)
-    except TimeoutError:
-        raise DeployFailed(f"no end within {DEPLOY_TIMEOUT_S:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise DeployFailed(output.decode(errors="replace").strip())
+    command = ["prefect", "--no-prompt", "deploy", "--all"]
+    if fault := await asyncio.to_thread(run_module, command, root, environment, DEPLOY_TIMEOUT_S):
+        raise DeployFailed(fault)
 
 
 async def _keep_schedules(
@@ -331,45 +333,20 @@ async def _keep_schedules(
 def _compare(before: DeploymentResponse | None, after: DeploymentResponse) -> Outcome:
     if before is None:
         return "created"
-    return "unchanged" if _essence(before) == _essence(after) else "updated"
-
-
-def _essence(deployment: DeploymentResponse) -> dict[str, Any]:
-    names = {
-        "description",
-        "parameters",
-        "parameter_openapi_schema",
-        "tags",
-        "job_variables",
-        "work_pool_name",
-        "work_queue_name",
-        "path",
-        "pull_steps",
-        "entrypoint",
-        "concurrency_options",
-        "paused",
-    }
-    essence = deployment.model_dump(include=names)
-    limit = deployment.global_concurrency_limit
-    essence["limit"] = None if limit is None else limit.limit
-    essence["schedules"] = [
-        schedule.model_dump(include={"schedule", "active", "slug", "parameters"})
-        for schedule in deployment.schedules
-    ]
-    return essence
+    is_same = before.model_dump(include=ESSENCE) == after.model_dump(include=ESSENCE)
+    return "unchanged" if is_same else "updated"
 
 
 def _schedule_words(deployment: DeploymentResponse) -> str:
     words = [
-        f"{_rhythm(cast('Any', schedule.schedule))}{'' if schedule.active else ', paused'}"
+        f"{_rhythm(schedule.schedule)}{'' if schedule.active else ', paused'}"
         for schedule in deployment.schedules
     ]
     said = "; ".join(words) or "started by hand"
     return f"{said}; paused" if deployment.paused else said
 
 
-def _rhythm(schedule: Any) -> str:
-    interval = getattr(schedule, "interval", None)
-    if interval is not None:
-        return f"every {interval.total_seconds():.0f} s"
-    return str(getattr(schedule, "cron", None) or getattr(schedule, "rrule", schedule))
+def _rhythm(schedule: object) -> str:
+    if isinstance(schedule, IntervalSchedule):
+        return f"every {schedule.interval.total_seconds():.0f} s"
+    return str(getattr(schedule, "cron", schedule))

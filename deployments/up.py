@@ -1,19 +1,22 @@
 """`aletheia up`: everything on this machine, left running."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 from uuid import uuid4
+
+import typer
 
 from aletheia.adapters.payload_cms import ADDRESS as APPLICATION
 from aletheia.adapters.upstream.client import ADDRESS as UPSTREAM
 from deployments import ROOT
 from deployments.environment import demo_servers, local_servers, read_environment
+from deployments.explaining import console, say
 from deployments.local import TITLES, Local, Name
-from deployments.processes import ProgramFailed
+from deployments.processes import ProgramFailed, run_module
 from deployments.steps import Steps
+
+app = typer.Typer()
 
 PREFERRED_PORT = 4200
 """Port of the Prefect server where it is free: the one in Prefect's own documentation."""
@@ -63,11 +66,6 @@ def start_servers(
         local.start_worker(variables)
 
 
-def start_shift(local: Local, parameters: Mapping[str, object] | None = None) -> str:
-    """Start a run of `poll_tasks` now; return its id."""
-    return start_run(local, POLL_TASKS, parameters)
-
-
 def start_run(local: Local, name: str, parameters: Mapping[str, object] | None = None) -> str:
     """Start a run of a deployment now; `parameters` are those that differ from its own."""
     path = f"/deployments/{_find_deployment(local, name)}/create_flow_run"
@@ -76,12 +74,7 @@ def start_run(local: Local, name: str, parameters: Mapping[str, object] | None =
         "parameters": dict(parameters or {}),
         "idempotency_key": str(uuid4()),
     }
-    # On a machine with its hands full, the server is slow for a while after a start.
-    for _ in range(TRIES):
-        if (run := local.api.call("POST", path, body)) is not None:
-            return cast("str", run["id"])
-        time.sleep(1)
-    raise _refused(local, f"does not take a run of {name}")
+    return _ask(local, f"does not take a run of {name}", "POST", path, body)
 
 
 def set_schedule(local: Local, *, is_active: bool) -> None:
@@ -91,26 +84,30 @@ def set_schedule(local: Local, *, is_active: bool) -> None:
 
 
 def _find_deployment(local: Local, name: str) -> str:
+    return _ask(local, f"does not know {name}", "GET", f"/deployments/name/{name}")
+
+
+def _ask(local: Local, failure: str, *request: Any) -> str:
+    """Return the id of what the Prefect server answers with."""
+    # On a machine with its hands full, it is slow for a while after a start.
     for _ in range(TRIES):
-        if (deployment := local.api.call("GET", f"/deployments/name/{name}")) is not None:
-            return cast("str", deployment["id"])
+        if (found := local.api.call(*request)) is not None:
+            return cast("str", found["id"])
         time.sleep(1)
-    raise _refused(local, f"does not know {name}")
+    raise local.failure("server", failure)
 
 
-def _refused(local: Local, reason: str) -> ProgramFailed:
-    return ProgramFailed(TITLES["server"], reason, local.log("server"), local.tail("server"))
-
-
-def up(steps: Steps) -> None:
-    """Start everything that does not run yet, and leave it running."""
+@app.command()
+def up() -> None:
+    """Start a Prefect server, a worker and the deployments on this machine; leave them running."""
+    steps = Steps(console)
     local = local_servers(steps.say)
     known = read_environment()
     variables = {name: known[name] for name in EXAMPLES if name in known}
     start_servers(local, steps, variables, port=PREFERRED_PORT)
     if not local.api.has_run_due():
         with steps.step("Start the first shift"):
-            start_shift(local)
+            start_run(local, POLL_TASKS)
     lines = {
         "Prefect UI": _address(local, "server"),
         "sign in": f"with the line in {local.password_file}",
@@ -120,9 +117,9 @@ def up(steps: Steps) -> None:
         "logs": local.log("worker").parent,
         "end it": "make down",
     }
-    steps.console.print()
+    say("")
     for name, value in lines.items():
-        steps.console.print(f"  {name:<12}{value}", markup=False, soft_wrap=True)
+        say(f"  {name:<12}{value}")
 
 
 def _address(local: Local, name: Name) -> str:
@@ -130,27 +127,19 @@ def _address(local: Local, name: Name) -> str:
     return "gone" if program is None else f"{program.url}"
 
 
-def down(steps: Steps) -> None:
-    """End everything of this checkout that runs, a demo that was left running too."""
+@app.command()
+def down() -> None:
+    """End everything that `up` or `demo --keep` left running."""
+    steps = Steps(console)
     for local in (local_servers(steps.say), demo_servers(steps.say)):
         if local.processes():
             with steps.step(f"Stop what runs below {local.directory}") as step:
                 step.detail = ", ".join(local.stop())
-    steps.console.print("  Nothing is running.")
+    say("  Nothing is running.")
 
 
 def _set_up(local: Local, variables: Mapping[str, str]) -> None:
     """Run `aletheia setup` as a command of its own, which means this server."""
-    completed = subprocess.run(
-        [sys.executable, "-m", "deployments.cli", "setup"],
-        cwd=ROOT,
-        env=local.environment() | dict(variables),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=SET_UP_TIMEOUT_S,
-        check=False,
-    )
-    if completed.returncode:
-        said = completed.stdout.decode(errors="replace")
+    environment = local.environment() | dict(variables)
+    if said := run_module(["deployments.cli", "setup"], ROOT, environment, SET_UP_TIMEOUT_S):
         raise ProgramFailed("set-up", "failed", local.log("server"), said)

@@ -18,10 +18,8 @@ async def bulk_embed(limit: int | None = None) -> BulkReport:
     """Embed a backlog of more than `OPENAI_BULK_ABOVE` texts at the batch price, within a day.
 
     Batches of earlier runs come first; only if there are none, at most `limit` tasks are claimed.
-    What a batch does not answer is left to the shifts of `poll_tasks`. A run that is cancelled,
-    suspended or killed leaves its batch under way, and its tasks claimed for 26 hours: the next
-    run continues with both, and submits nothing twice. It does so in any `PROCESSING_MODE`, as
-    long as there is a key.
+    What a batch does not answer is left to `poll_tasks`. A run that ends early leaves its batch
+    under way, and its tasks claimed for 26 hours: the next one continues with both.
     """
     async with open_bulk_lane():
         if not await attach_batches():

@@ -30,10 +30,7 @@ async def manage_models(
     """
     async with open_session():
         holder = await choose_provider(provider)
-        if action == "pull":
-            await pull_model(holder, require_model(model))
-        elif action == "load":
-            await load_model(holder, require_model(model))
-        elif action == "unload":
-            await unload_model(holder, require_model(model))
+        if action != "list":
+            steps = {"pull": pull_model, "load": load_model, "unload": unload_model}
+            await steps[action](holder, require_model(model))
         return await list_models(holder)

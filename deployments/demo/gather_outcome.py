@@ -1,193 +1,185 @@
-"""What came of the demo's gather, read from the stores, and what is wrong with it."""
+"""What came of the demo's gather: its tables, and what is wrong with it."""
 
-import asyncio
-import json
-import re
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, cast
+from textwrap import shorten
+from typing import Final, TypeAlias
 
-from aletheia.adapters.content.embedded import EmbeddedContent
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.events.log import EventLog, SavedEvent
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from aletheia.events.log import SavedEvent
 from aletheia.events.models import AutomationComplete, IterationComplete
 from aletheia.gather.models import Run
-from aletheia.gather.progress import DepartmentProgress
-from aletheia.gather.run_records import RUNS
-from aletheia.gather.runs import GatherRuns
+from aletheia.gather.progress import WARNINGS, DepartmentProgress, StopReason
 from aletheia.items.content import SavedItem
-from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS
-from deployments.demo.runs import LOOK_EVERY_S, artifacts_of
-from deployments.examples.departments import EXAMPLE_TEXTS, ExampleDepartment
-from deployments.local import Local
-from deployments.steps import Steps
+from aletheia.items.decisions import KeptDecision
+from deployments.demo.runs import conclude, titled_table
+from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
+from deployments.explaining import console
 
-PROJECT: Final = "demo"
+MAX_REPEATS: Final = 6
+"""Rows of the table of duplicates."""
 
-EVALUATIONS_WITHIN_S: Final = 25.0
-"""For the evaluations after the run; one takes some 8 s, most of it the start of a process."""
+GOOD: Final = [it for it in EXAMPLE_DEPARTMENTS if it.is_listed and it.is_good]
+FAULTY: Final = [it for it in EXAMPLE_DEPARTMENTS if it.is_listed and not it.is_good]
+CLOSED: Final = [it for it in EXAMPLE_DEPARTMENTS if not it.is_listed]
 
+Repeat: TypeAlias = tuple[KeptDecision, SavedItem | None]
+"""What was dropped, and what it repeats, unless that is not there any more."""
 
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """An evaluation that the run asked for: the run that does it, and the score, once known."""
-
-    run_id: str | None
-    score: float | None
+_BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of the gather, as stores and server have it.
-
-    Attributes:
-        faults: what was said of departments that cannot be used.
-        made: items that the run has saved, by department; `mocks` are marked as made up.
-        theirs: documents of the application.
-        repeats: what was dropped; rows of the run's artifact.
-        evaluations: those that were asked for, by department.
-    """
+    """The outcome of the gather, as stores and server have it."""
 
     run: Run
-    faults: Sequence[str]
-    made: Mapping[str, int]
-    mocks: int
-    theirs: int
+    faults: Sequence[str]  # what was said of departments that cannot be used
+    made: Mapping[str, int]  # items that the run has saved, by department
+    mocks: int  # those of them that are marked as made up
+    theirs: int  # documents of the application
     events: Sequence[SavedEvent]
-    repeats: Sequence[Mapping[str, Any]]
-    evaluations: Mapping[str, Evaluated]
-
-    @property
-    def departments(self) -> Sequence[DepartmentProgress]:
-        """What became of each, in the order of the run."""
-        return self.run.progress.departments
+    repeats: Sequence[Repeat]
+    evaluations: Mapping[str, float | str]  # by department; `under way` or `asked for`
 
 
-def find_problems(outcome: Outcome, departments: Sequence[ExampleDepartment]) -> list[str]:
+def find_problems(outcome: Outcome) -> list[str]:
     """Return what a gather did wrong, a sentence each."""
-    problems: list[str] = []
     report = outcome.run.report
     if report is None or report.status != "completed":
         return [f"the run is {'open' if report is None else report.status}"]
-    wanted = [example.slug for example in departments if example.is_listed and example.is_good]
+    wanted = [example.slug for example in GOOD]
     worked = [row.department for row in report.summary]
-    if worked != wanted:
-        problems.append(f"it worked on {worked}, not on {wanted}")
+    created, made = report.items_created, dict(outcome.made)
     rows = {row.department: row.items_created for row in report.summary if row.items_created}
-    if rows != dict(outcome.made) or report.items_created != sum(outcome.made.values()):
-        problems.append(f"it reports {report.items_created} items, {rows}; saved: {outcome.made}")
-    if outcome.mocks != report.items_created:
-        problems.append(f"{report.items_created - outcome.mocks} items are not marked as mock")
-    if outcome.theirs != len(EXAMPLE_TEXTS):
-        problems.append(f"{outcome.theirs} documents of {len(EXAMPLE_TEXTS)} are left")
-    for example in departments:
-        is_named = any(example.document["id"] in fault for fault in outcome.faults)
-        if example.is_listed and not example.is_good and not is_named:
-            problems.append(f"nothing is said of {example.slug}, which cannot be used")
-    if not outcome.repeats:
-        problems.append("nothing was dropped as a duplicate")
-    return problems + _find_event_problems(outcome.events, report.items_created)
-
-
-def _find_event_problems(events: Sequence[SavedEvent], created: int) -> list[str]:
-    problems: list[str] = []
-    numbers = [event.seq for event in events]
-    if numbers != list(range(1, len(events) + 1)):
-        problems.append(f"the events are numbered {numbers}")
-    read = [event.read() for event in events]
-    if not (read and isinstance(read[-1], AutomationComplete)):
-        problems.append("the last event is not automation_complete")
-    shown = sum(event.items_created for event in read if isinstance(event, IterationComplete))
-    if shown != created:
-        problems.append(f"the events show {shown} items, the report {created}")
-    return problems
-
-
-async def save_documents(directory: Path) -> None:
-    """Save the application's documents in the project's collection, as it would itself."""
-    content = EmbeddedContent(directory, PROJECT)
-    await content.open()
-    try:
-        await content.insert_items(
-            [SavedItem(f"{place:024x}", text) for place, text in enumerate(EXAMPLE_TEXTS, start=1)]
-        )
-    finally:
-        await content.close()
-
-
-async def read_outcome(
-    directory: Path, run_id: str, repeats: Sequence[Mapping[str, Any]]
-) -> Outcome:
-    """Read the outcome of a run from the stores in a directory."""
-    async with AsyncExitStack() as opened:
-        documents, content = EmbeddedDocuments(directory), EmbeddedContent(directory, PROJECT)
-        for store in (documents, content):
-            await store.open()
-            opened.push_async_callback(store.close)
-        run = await GatherRuns(documents).load(run_id)
-        ids = [item_id async for page in content.list_ids() for item_id in page]
-        items = (await content.read_items(ids)).values()
-        origins = [item.automation for item in items if item.automation is not None]
-        ours = [origin for origin in origins if origin.run_id == run_id]
-        return Outcome(
-            run=run,
-            faults=(await documents.get(RUNS, [run_id]))[run_id]["warnings"],
-            made=Counter(origin.department for origin in ours),
-            mocks=sum(origin.mock for origin in ours),
-            theirs=len(items) - len(origins),
-            events=await EventLog(documents).read(PROJECT),
-            repeats=repeats,
-            evaluations=await _read_evaluations(documents),
-        )
-
-
-async def await_evaluations(directory: Path, steps: Steps) -> str:
-    """Wait until the evaluations that have a run are done; return how many are, in words."""
-    began = time.monotonic()
-    documents = EmbeddedDocuments(directory)
-    await documents.open()
-    try:
-        while True:
-            known = (await _read_evaluations(documents)).values()
-            done = sum(evaluated.score is not None for evaluated in known)
-            is_due = any(
-                evaluated.run_id is not None and evaluated.score is None for evaluated in known
-            )
-            if not is_due or time.monotonic() - began > EVALUATIONS_WITHIN_S:
-                return f"{done} of {len(known)} done"
-            if steps.is_live:
-                steps.say(f"{done} of {len(known)} evaluations are done")
-            await asyncio.sleep(LOOK_EVERY_S)
-    finally:
-        await documents.close()
-
-
-async def _read_evaluations(documents: EmbeddedDocuments) -> dict[str, Evaluated]:
-    where = {"project_id": PROJECT}
-    asked = await documents.find(REQUESTS, where, sort="department_number")
-    stored = await documents.find(EVALUATIONS, where)
-    done = {row["department"]: row["score"] for row in stored}
-    return {
-        row["department"]: Evaluated(row["run_id"], done.get(row["department"])) for row in asked
+    numbers = [event.seq for event in outcome.events]
+    events = [event.read() for event in outcome.events]
+    shown = sum(event.items_created for event in events if isinstance(event, IterationComplete))
+    is_right = {
+        f"it worked on {worked}, not on {wanted}": worked == wanted,
+        f"it reports {created} items, {rows}; saved: {made}": rows == made
+        and created == sum(made.values()),
+        f"{created - outcome.mocks} items are not marked as mock": outcome.mocks == created,
+        f"{outcome.theirs} documents of {len(EXAMPLE_TEXTS)} are left": outcome.theirs
+        == len(EXAMPLE_TEXTS),
+        "nothing was dropped as a duplicate": bool(outcome.repeats),
+        f"the events are numbered {numbers}": numbers == list(range(1, len(numbers) + 1)),
+        "the last event is not automation_complete": isinstance(
+            next(reversed(events), None), AutomationComplete
+        ),
+        f"the events show {shown} items, the report {created}": shown == created,
     }
-
-
-def read_repeats(local: Local, run: str) -> list[dict[str, Any]]:
-    """Read what was dropped from the run's table of duplicates."""
-    for artifact in artifacts_of(local, run):
-        if artifact["key"] == "gather-duplicates":
-            rows = cast("list[dict[str, Any]]", json.loads(artifact["data"]))
-            return [read_row(row) for row in rows if "repeats" in row]
-    return []
-
-
-def read_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the escapes of markdown."""
-    return {
-        name: re.sub(r"\\([^0-9A-Za-z\s])", r"\1", value) if isinstance(value, str) else value
-        for name, value in row.items()
+    is_right |= {
+        f"nothing is said of {example.slug}, which cannot be used": any(
+            example.document["id"] in fault for fault in outcome.faults
+        )
+        for example in FAULTY
     }
+    return [problem for problem, holds in is_right.items() if not holds]
+
+
+def show(outcome: Outcome, *, is_made_up: bool) -> bool:
+    """Print the outcome of a gather; return whether it is as expected."""
+    console.print()
+    console.print(_tabulate_departments(outcome))
+    for said in outcome.faults:
+        console.print(Padding(Text(f"Passed over: {said}"), (0, 2)))
+    console.print()
+    console.print(_tabulate_quality(outcome.run.progress.departments))
+    console.print()
+    if outcome.repeats:
+        console.print(_tabulate_repeats(outcome.repeats, is_made_up=is_made_up))
+        left = len(outcome.repeats) - MAX_REPEATS
+        more = f" {left} more stand in the artifact gather-duplicates." if left > 0 else ""
+        console.print(f"  * a document of the application.{more}\n")
+    what = "items and vectors" if is_made_up else "items"
+    console.print(f"  [bold red]These {what} are made up by a mock and mean nothing.[/]")
+    asked = len(outcome.evaluations)
+    done = sum(not isinstance(score, str) for score in outcome.evaluations.values())
+    return conclude(
+        "The gather did not do what it should:",
+        find_problems(outcome),
+        "store, report and events agree on "
+        f"{sum(outcome.made.values())} items; the {len(outcome.events)} events are\n"
+        f"  numbered without a gap; {FAULTY[0].name} was reported as faulty and passed over;\n"
+        f"  {CLOSED[0].name}, closed, does not appear; the application's {outcome.theirs} "
+        f"documents are untouched;\n  {asked} evaluations were asked for, {done} of them "
+        f"{'is' if done == 1 else 'are'} done.",
+    )
+
+
+def _tabulate_departments(outcome: Outcome) -> Table:
+    title = f"What became of the departments in {outcome.run.progress.iterations} iterations"
+    headings = ("department", "quality", "items", "why it ended", "evaluated")
+    table = titled_table(title, *headings, right=["quality", "items"])
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    for progress in outcome.run.progress.departments:
+        slug = progress.department.slug
+        score = "none" if progress.score is None else f"{progress.score:.1f}"
+        evaluated = outcome.evaluations.get(slug, "")
+        table.add_row(
+            escape(progress.department.name),
+            f"{score} of {progress.threshold:g}",
+            str(outcome.made.get(slug, 0)),
+            _reason(progress.reason),
+            evaluated if isinstance(evaluated, str) else f"{evaluated:.1f}",
+        )
+    table.add_section()
+    table.add_row("all", "", str(sum(outcome.made.values())), "", "")
+    return table
+
+
+def _tabulate_quality(departments: Sequence[DepartmentProgress]) -> Table:
+    """Show quality over iterations: a bar, 0 to 100, and a number each."""
+    iterations = max((len(progress.iterations) for progress in departments), default=0)
+    numbers = ["before", *map(str, range(1, iterations + 1))]
+    title = "Quality, 0 to 100, before the first iteration and after each"
+    table = titled_table(title, "department", "", *numbers, right=numbers)
+    table.columns[1].no_wrap = True
+    for progress in departments:
+        scores = [
+            f"[green]{score:.0f}[/]" if score >= progress.threshold else f"{score:.0f}"
+            for score in progress.scores
+        ]
+        table.add_row(escape(progress.department.name), draw_bars(progress.scores), *scores)
+    return table
+
+
+def draw_bars(scores: Sequence[float]) -> str:
+    """Draw scores, 0 to 100, as one bar each."""
+    steps = len(_BARS)
+    return "".join(_BARS[min(steps - 1, int(score * steps / 100))] for score in scores)
+
+
+def _tabulate_repeats(repeats: Sequence[Repeat], *, is_made_up: bool) -> Table:
+    title = f"What was dropped as a repetition: {len(repeats)} items"
+    table = titled_table(title, "dropped", "repeats", "found by", "alike", "decision")
+    for column in table.columns[2:]:
+        column.no_wrap = True
+    for drop, match in repeats[:MAX_REPEATS]:
+        mark = "[bold]*[/] " if match is not None and match.automation is None else ""
+        score = drop.decision.score
+        table.add_row(
+            _shorten(drop.item.content),
+            f"{mark}{_shorten('' if match is None else match.content)}",
+            drop.decision.tier.replace("_", " "),
+            "" if is_made_up or score is None else f"{score:.3f}",
+            drop.id,
+        )
+    return table
+
+
+def _shorten(text: str) -> str:
+    return escape(shorten(text, 50, placeholder=" …"))
+
+
+def _reason(reason: StopReason | None) -> str:
+    words = "it did not" if reason is None else reason.replace("_", " ")
+    if reason is StopReason.THRESHOLD_REACHED:
+        return f"[green]{words}[/]"
+    return f"[yellow]{words}[/]" if reason in WARNINGS else words

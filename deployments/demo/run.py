@@ -1,20 +1,18 @@
-"""`aletheia demo`: the whole pipeline on this machine, from nothing to a table of results.
+"""The command `demo`: the whole pipeline, with servers and a store of its own, made each time."""
 
-It has servers, a store and a database of its own, made anew each time, and touches no other.
-"""
-
+import asyncio
 import fcntl
 import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Annotated, Final
 
-from rich.console import Console
+import typer
 from rich.panel import Panel
 
 from aletheia.errors import Misconfigured, Unavailable
@@ -24,9 +22,12 @@ from deployments.demo.runs import show_links, watch
 from deployments.demo.tasks import collect_outcomes, count_states, read_upstream, show
 from deployments.environment import demo_servers
 from deployments.examples.tasks import example_tasks
+from deployments.explaining import console
 from deployments.local import Local
 from deployments.steps import Steps
-from deployments.up import POLL_TASKS, set_schedule, start_servers, start_shift
+from deployments.up import POLL_TASKS, set_schedule, start_run, start_servers
+
+app = typer.Typer()
 
 EXAMPLE_LIMITS: Final = {"RATE_LIMIT_PER_MINUTE": "1000", "RATE_LIMIT_PER_HOUR": "1000"}
 """Limits for the example providers: shift and gather together send more than the default."""
@@ -54,18 +55,23 @@ def ignored_variables() -> list[str]:
     return [name for name in names if name not in OF_THE_MACHINE | SET_ANYWAY]
 
 
-def run_demo(steps: Steps, *, tasks: int, keep: bool) -> bool:
-    """Run the demo with so many good tasks; faulty ones come on top.
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="Leave everything running at the end.")] = False,
+    tasks: Annotated[int, typer.Option(min=10, max=5000, help="Good tasks.")] = 300,
+) -> None:
+    """Poll, embed and report tasks of an example upstream, gather items; show what happened.
 
-    Returns:
-        Whether every good task was reported succeeded and every faulty one failed with its code.
+    It fails unless every good task is reported succeeded and every faulty one with its code.
     """
     settings = EmbeddingSettings()
     if settings.environment == "production":
         raise Misconfigured("ENVIRONMENT", "'production' refuses the mock that the demo needs")
+    steps = Steps(console)
     local = demo_servers(steps.say)
     with _alone(local):
-        return _run(local, settings, steps, tasks=tasks, keep=keep)
+        if not _run(local, settings, steps, tasks=tasks, keep=keep):
+            raise typer.Exit(1)
 
 
 @contextmanager
@@ -84,10 +90,10 @@ def _run(
     local: Local, settings: EmbeddingSettings, steps: Steps, *, tasks: int, keep: bool
 ) -> bool:
     mode = settings.processing_mode
-    is_mock = mode == "mock"
+    is_made_up = mode == "mock" or settings.is_remote
     began = time.monotonic()
-    _introduce(steps.console, settings, tasks)
-    signal.signal(signal.SIGTERM, _end_orderly)
+    _introduce(settings, tasks)
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(128 + signal.SIGTERM))
     if local.processes():
         with steps.step("Stop the demo before this one"):
             local.stop()
@@ -118,28 +124,18 @@ def _run(
             upstream_options=["--tasks", str(tasks), "--model", model],
             is_scheduled=False,  # one shift at a time: ours would wait for the scheduled one
         )
-        with steps.step(f"Run {POLL_TASKS}, one look (shift_seconds=0)") as step:
-            run = start_shift(local, {"shift_seconds": 0})
-            step.detail = watch(
-                local, run, POLL_TASKS, steps, lambda state: count_states(local, state)
-            )
-        with steps.step("Ask the upstream what became of each task"):
-            outcomes = collect_outcomes(local, run, example_tasks(tasks, model=model))
-            stats = read_upstream(local, "/stats")
-        is_made_up = is_mock or settings.is_remote
-        is_as_expected = show(steps.console, outcomes, stats, is_made_up=is_made_up)
-        show_links(steps.console, local, run, "The shift")
+        is_as_expected = _run_shift(local, steps, tasks, model, is_made_up=is_made_up)
         if mode == "hybrid":
-            steps.console.print(
+            console.print(
                 "\n  A gather is left out in this mode: items are embedded by Ollama alone, and "
                 "the example of it is down."
             )
         else:
-            is_as_expected &= run_gather(local, steps, is_made_up=is_made_up)
+            is_as_expected &= asyncio.run(run_gather(local, steps, is_made_up=is_made_up))
         if keep:
             set_schedule(local, is_active=True)
-        seconds = time.monotonic() - began
-        _print_end(steps.console, local, seconds=seconds, keep=keep)
+        console.print(f"\n  {_end(local, keep=keep)}", soft_wrap=True)
+        console.print(f"  The demo took {time.monotonic() - began:.0f} s.")
         return is_as_expected
     finally:
         if not keep:
@@ -149,46 +145,53 @@ def _run(
                 local.stop()
 
 
-def _introduce(console: Console, settings: EmbeddingSettings, tasks: int) -> None:
+def _run_shift(local: Local, steps: Steps, tasks: int, model: str, *, is_made_up: bool) -> bool:
+    with steps.step(f"Run {POLL_TASKS}, one look (shift_seconds=0)") as step:
+        run = start_run(local, POLL_TASKS, {"shift_seconds": 0})
+        for state in watch(local, run, POLL_TASKS, step):
+            steps.say(count_states(local, state))
+    with steps.step("Ask the upstream what became of each task"):
+        outcomes = collect_outcomes(local, run, example_tasks(tasks, model=model))
+        stats = read_upstream(local, "/stats")
+    is_as_expected = show(outcomes, stats, is_made_up=is_made_up)
+    show_links(local, run, "The shift")
+    return is_as_expected
+
+
+def _introduce(settings: EmbeddingSettings, tasks: int) -> None:
     console.print(
         f"\n[bold]1. Tasks[/]\n\nAn example upstream lists {tasks} texts and some broken tasks. A "
         "Prefect worker runs\n"
         "the deployment poll_tasks: it polls them over HTTP, embeds them, reports back.\n"
     )
-    if settings.processing_mode == "mock":
+    mode, title = settings.processing_mode, "THE PROVIDERS ARE EXAMPLES"
+    if mode == "mock":
         title = "THIS IS A MOCK"
         story = (
-            "PROCESSING_MODE=mock: no model runs. Vectors are made up from the text, cost nothing "
-            "and mean nothing; every record says so."
+            "no model runs. Vectors are made up from the text, cost nothing and mean nothing; "
+            "every record says so."
         )
     elif settings.is_remote:
-        title = "THE PROVIDERS ARE EXAMPLES"
         story = (
-            f"PROCESSING_MODE={settings.processing_mode}: no provider is asked. Example servers on "
-            "this machine speak the protocols of OpenAI and Ollama; their vectors are made up from "
-            "the text and mean nothing. No key of yours is used."
+            "no provider is asked. Example servers on this machine speak the protocols of OpenAI "
+            "and Ollama; their vectors are made up from the text and mean nothing. No key of yours "
+            "is used."
         )
-        if settings.processing_mode == "hybrid":
-            story += (
-                " The example of Ollama fails after its first request, so that the rest goes to "
-                "the example of OpenAI."
-            )
     else:
         return
-    console.print(Panel(story, title=title, style="bold red"))
+    if mode == "hybrid":
+        story += (
+            " The example of Ollama fails after its first request, so that the rest goes to the "
+            "example of OpenAI."
+        )
+    console.print(Panel(f"PROCESSING_MODE={mode}: {story}", title=title, style="bold red"))
 
 
-def _print_end(console: Console, local: Local, *, seconds: float, keep: bool) -> None:
-    end = (
+def _end(local: Local, *, keep: bool) -> str:
+    if not keep:
+        return "The servers stop now; `make demo KEEP=1` leaves them running to look around."
+    return (
         f"It is left running: `make down` ends it. Commands such as `aletheia status` ask it with\n"
         f"  ALETHEIA_DATA_DIR={local.directory}\n"
         f"  Sign in to the Prefect UI with the line in {local.password_file}"
-        if keep
-        else "The servers stop now; `make demo KEEP=1` leaves them running to look around."
     )
-    console.print(f"\n  {end}", soft_wrap=True)
-    console.print(f"  The demo took {seconds:.0f} s.")
-
-
-def _end_orderly(_signum: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)

@@ -1,58 +1,44 @@
-"""A run of the demo: followed to its end, with links into the Prefect UI."""
+"""A run of the demo: followed to its end, with links into the Prefect UI, and its verdict."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Generator, Sequence
 from typing import Any, Final, cast
 
-from rich.console import Console
+from rich.table import Table
 
+from deployments.explaining import console, say
 from deployments.local import Local
 from deployments.processes import ProgramFailed
-from deployments.steps import Steps
+from deployments.steps import Step
 
 RUN_TIMEOUT_S: Final = 300.0
 """For a run, from its start to its end; it takes some 20 s."""
 
 LOOK_EVERY_S: Final = 0.3
 
-LINE_EVERY_S: Final = 5.0
-"""How often a sign of life is printed where no terminal shows one that changes."""
-
 FINAL_STATES: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
 
-def watch(local: Local, run: str, name: str, steps: Steps, look: Callable[[str], str]) -> str:
-    """Follow a run to its end; return its name and time.
-
-    `look` is called with the run's state, in capitals, some times a second and once more after its
-    end; it returns how things stand.
-    """
+def watch(local: Local, run: str, name: str, step: Step) -> Generator[str]:
+    """Yield a run's state some times a second and once more after its end, which the step shows."""
     began = time.monotonic()
-    said_at, started_at = began, None
     while True:
-        now = time.monotonic()
         found: dict[str, Any] = local.api.call("GET", f"/flow_runs/{run}") or {}
         state = cast("str", found.get("state_type") or "?")
-        if state == "RUNNING" and started_at is None:
-            started_at = now
-            steps.say(f"the run has started, {now - began:.0f} s after it was asked for")
-        said = look(state)
+        yield state.lower()
         if state in FINAL_STATES:
             break
-        if now - began > RUN_TIMEOUT_S or local.running("worker") is None:
-            raise _run_failed(local, name, f"is still {state.lower()}")
-        if steps.is_live or now - said_at >= LINE_EVERY_S:
-            said_at = now
-            steps.say(said)
+        if time.monotonic() - began > RUN_TIMEOUT_S or local.running("worker") is None:
+            raise _failure(local, name, f"is still {state.lower()}")
         time.sleep(LOOK_EVERY_S)
     if state != "COMPLETED":
-        raise _run_failed(local, name, f"ended as {state.lower()}")
-    return f"{found['name']}, {found['total_run_time']:.1f} s"
+        raise _failure(local, name, f"ended as {state.lower()}")
+    step.detail = f"{found['name']}, {found['total_run_time']:.1f} s"
 
 
-def _run_failed(local: Local, name: str, reason: str) -> ProgramFailed:
+def _failure(local: Local, name: str, reason: str) -> ProgramFailed:
     # The worker's log has what the run wrote to the end, which its log in the server may lack.
-    return ProgramFailed(f"run of {name}", reason, local.log("worker"), local.tail("worker"))
+    return local.failure("worker", reason, title=f"run of {name}")
 
 
 def artifacts_of(local: Local, run: str) -> list[dict[str, Any]]:
@@ -61,18 +47,32 @@ def artifacts_of(local: Local, run: str) -> list[dict[str, Any]]:
     return local.api.read_list("/artifacts/filter", body)
 
 
-def show_links(console: Console, local: Local, run: str, title: str) -> None:
+def show_links(local: Local, run: str, title: str) -> None:
     """Print where the Prefect UI shows a run and its artifacts."""
     server = local.running("server")
     if server is None:
         return
-    lines = [("run", f"{server.url}/runs/flow-run/{run}")]
-    lines += [
-        (name, f"{server.url}/artifacts/artifact/{artifact['id']}")
-        for artifact in artifacts_of(local, run)
+    say(f"\n  {title}, in the Prefect UI\n  {'run':<19}{server.url}/runs/flow-run/{run}")
+    for artifact in artifacts_of(local, run):
         # Prefect leaves some of its own, that have no name.
-        if (name := artifact["key"] or artifact["type"])
-    ]
-    console.print(f"\n  {title}, in the Prefect UI")
-    for name, url in lines:
-        console.print(f"  {name:<19}{url}", markup=False, soft_wrap=True)
+        if name := artifact["key"] or artifact["type"]:
+            say(f"  {name:<19}{server.url}/artifacts/artifact/{artifact['id']}")
+
+
+def titled_table(title: str, *headings: str, right: Sequence[str] = ()) -> Table:
+    """Return a table with a title; the headings in `right` are over numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left")
+    return table
+
+
+def conclude(fault: str, problems: Sequence[str], success: str) -> bool:
+    """Print that all is as it should be, or what is not; return whether it is."""
+    if problems:
+        console.print(f"\n  [bold red]{fault}[/]")
+        for problem in problems:
+            say(f"    {problem}")
+    else:
+        console.print(f"\n  [green]As it should be:[/] {success}")
+    return not problems

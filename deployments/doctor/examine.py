@@ -1,19 +1,13 @@
-"""The checks of `aletheia doctor`, in order.
-
-A check that fails, hangs or raises does not keep the others from running, except where they need
-the same thing. Nothing is changed, but for a probe deployment that is gone at the end. No secret is
-printed.
-"""
+"""The command `doctor`: its checks, in order. They change nothing, and print no secret."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
+from functools import partial
+from typing import Annotated, Final, NamedTuple
 
-from rich.console import Console
+import typer
 
 from blocks import StoreCredentials, UpstreamCredentials
 from deployments.doctor import dependencies, machine, services
-from deployments.doctor.clocks import check_clocks
 from deployments.doctor.probe import PROBE_TIMEOUT_S, check_run
 from deployments.doctor.results import (
     CHECK_TIMEOUT_S,
@@ -21,69 +15,76 @@ from deployments.doctor.results import (
     Check,
     CheckResult,
     run_check,
+    show,
 )
+from deployments.explaining import JsonOption, console
 
+app = typer.Typer()
+
+
+class Row(NamedTuple):
+    """A check by its name, and the checks before it without which it is skipped."""
+
+    name: str
+    check: Check
+    needs: tuple[str, ...] = ()
+    timeout_s: float = CHECK_TIMEOUT_S
+
+
+PREFECT: Final = "Prefect server"
+STORE: Final = "block aletheia-store"
+UPSTREAM: Final = "block aletheia-upstream"
 PROBE_RUN: Final = "run scheduled, run, cancelled"
 
-DEPENDENCIES: Final[Mapping[str, Check]] = {
-    "departments": dependencies.check_departments,
-    "chat model": dependencies.check_llm,
-    "Brain": dependencies.check_brain,
-    "Redis": dependencies.check_redis,
-    "webhooks": dependencies.check_webhooks,
-}
-
-NEED_SERVER: Final = (
-    *("closed to strangers", "block aletheia-store", "data directory", "store", "clocks"),
-    *("block aletheia-upstream", "upstream", *DEPENDENCIES, "deployments", "worker"),
+CHECKS: Final = (
+    Row("Python", machine.check_python),
+    Row("versions", machine.check_versions),
+    Row("settings", machine.check_settings),
+    Row(".env", machine.check_secrets_file),
+    Row("default model", machine.check_model),
+    Row(PREFECT, services.check_server),
+    Row("closed to strangers", services.check_closed, (PREFECT,)),
+    Row(STORE, partial(services.check_block, StoreCredentials), (PREFECT,)),
+    Row("data directory", services.check_data_dir, (STORE,)),
+    Row("store", services.check_store, (STORE,)),
+    Row("clocks", services.check_clocks, (STORE,)),
+    Row(UPSTREAM, partial(services.check_block, UpstreamCredentials), (PREFECT,)),
+    Row("upstream", services.check_upstream, (UPSTREAM,)),
+    Row("departments", dependencies.check_departments, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("chat model", dependencies.check_llm, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("Brain", dependencies.check_brain, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("Redis", dependencies.check_redis, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("webhooks", dependencies.check_webhooks, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("deployments", services.check_deployments, (PREFECT,)),
+    Row("worker", services.check_worker, (PREFECT,)),
+    Row(PROBE_RUN, check_run, ("deployments", "worker"), PROBE_TIMEOUT_S),
 )
 
 
-def examine(console: Console | None = None, *, skip_run: bool = False) -> list[CheckResult]:
+@app.command()
+def doctor(
+    as_json: JsonOption = False,
+    skip_run: Annotated[bool, typer.Option(help="Do not try a run, which takes longest.")] = False,
+) -> None:
+    """Check a set-up end to end, and say what to do about each failure."""
+    results = examine(is_quiet=as_json, skip_run=skip_run)
+    show(results, as_json=as_json)
+    if any(result.state == "failed" for result in results):
+        raise typer.Exit(1)
+
+
+def examine(*, is_quiet: bool = True, skip_run: bool = False) -> list[CheckResult]:
     """Run all checks, and name each on the console; the last one takes half a minute."""
-    return asyncio.run(_examine(console, skip_run=skip_run))
-
-
-async def _examine(console: Console | None, *, skip_run: bool) -> list[CheckResult]:
     results: list[CheckResult] = []
-
-    async def run(name: str, check: Check, timeout_s: float = CHECK_TIMEOUT_S) -> bool:
-        if console is not None:
-            console.print(f"  {name} …", style="dim")
-        result = await run_check(name, check, timeout_s)
+    for row in CHECKS:
+        passed = {result.check for result in results if result.state in ("ok", "warning")}
+        if row.name == PROBE_RUN and skip_run:
+            result = CheckResult(row.name, "skipped", "not asked for")
+        elif not passed.issuperset(row.needs):
+            result = CheckResult(row.name, "skipped", f"needs {', '.join(row.needs)}")
+        else:
+            if not is_quiet:
+                console.print(f"  {row.name} …", style="dim")
+            result = asyncio.run(run_check(row.name, row.check, row.timeout_s))
         results.append(result)
-        return result.state in ("ok", "warning")
-
-    def skip(reason: str, *names: str) -> None:
-        results.extend(CheckResult(name, "skipped", reason) for name in names)
-
-    await run("Python", machine.check_python)
-    await run("versions", machine.check_versions)
-    await run("settings", machine.check_settings)
-    await run(".env", machine.check_secrets_file)
-    await run("default model", machine.check_model)
-    if not await run("Prefect server", services.check_server):
-        skip("needs the Prefect server", *NEED_SERVER, PROBE_RUN)
-        return results
-    await run("closed to strangers", services.check_closed)
-    if await run("block aletheia-store", lambda: services.check_block(StoreCredentials)):
-        await run("data directory", services.check_data_dir)
-        await run("store", services.check_store)
-        await run("clocks", check_clocks)
-    else:
-        skip("needs the block", "data directory", "store", "clocks")
-    if await run("block aletheia-upstream", lambda: services.check_block(UpstreamCredentials)):
-        await run("upstream", services.check_upstream)
-    else:
-        skip("needs the block", "upstream")
-    for name, check in DEPENDENCIES.items():
-        await run(name, check, DEPENDENCY_TIMEOUT_S)
-    is_deployed = await run("deployments", services.check_deployments)
-    is_served = await run("worker", services.check_worker)
-    if skip_run:
-        skip("not asked for", PROBE_RUN)
-    elif is_deployed and is_served:
-        await run(PROBE_RUN, check_run, PROBE_TIMEOUT_S)
-    else:
-        skip("needs the deployments and a worker", PROBE_RUN)
     return results

@@ -20,7 +20,7 @@ from aletheia.settings import EmbeddingSettings, OllamaSettings
 from blocks import OpenAICredentials
 from deployments import ROOT
 from deployments.configuration import find_faults
-from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed
+from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, demand, opened
 from deployments.doctor.services import load_block
 from deployments.environment import read_environment
 
@@ -36,10 +36,8 @@ async def check_python() -> str:
     """Check the version of Python."""
     wanted = _distribution().metadata["Requires-Python"]
     found = platform.python_version()
-    if found not in SpecifierSet(wanted or ""):
-        raise CheckFailed(
-            f"{found}, needed is {wanted}", "make install PYTHON=/path/to/a/newer/python3"
-        )
+    advice = "make install PYTHON=/path/to/a/newer/python3"
+    demand(found in SpecifierSet(wanted or ""), f"{found}, needed is {wanted}", advice)
     return found
 
 
@@ -56,18 +54,15 @@ async def check_versions() -> str:
             continue
         if not requirement.specifier.contains(found, prereleases=True):
             wrong.append(f"{requirement.name} {found}, needed is {requirement.specifier}")
-    if wrong:
-        raise CheckFailed("; ".join(wrong), "touch pyproject.toml && make install")
+    demand(not wrong, "; ".join(wrong), "touch pyproject.toml && make install")
     return f"{len(needed)} packages within their bounds"
 
 
 async def check_settings() -> str:
     """Check that every variable is valid."""
     faults = find_faults()
-    if faults:
-        raise CheckFailed(
-            "; ".join(map(str, faults)), "fix .env; docs/configuration.md lists every variable"
-        )
+    advice = "fix .env; docs/configuration.md lists every variable"
+    demand(not faults, "; ".join(map(str, faults)), advice)
     return "every variable is valid"
 
 
@@ -76,9 +71,9 @@ async def check_secrets_file() -> str:
     file = ROOT / ".env"
     if not file.exists():
         return "there is none"
-    if (mode := stat.S_IMODE(file.stat().st_mode)) & (stat.S_IRWXG | stat.S_IRWXO):
-        found = f"{file} is open to other users (mode {mode:o}), and may hold secrets"
-        raise CheckFailed(found, f"chmod 600 {file}")
+    mode = stat.S_IMODE(file.stat().st_mode)
+    found = f"{file} is open to other users (mode {mode:o}), and may hold secrets"
+    demand(not mode & (stat.S_IRWXG | stat.S_IRWXO), found, f"chmod 600 {file}")
     return f"{file} is read by its owner alone"
 
 
@@ -102,10 +97,8 @@ async def check_model() -> str:
     key = read_environment().get("OPENAI_API_KEY")
     account = OpenAICredentials(api_key=None if key is None else SecretStr(key))
     settings, why = account.choose_mode()
-    if settings.processing_mode == "mock":
-        raise CheckFailed(
-            f"the mock embeds, as {why}: vectors mean nothing", "use a model", "warning"
-        )
+    made_up = f"the mock embeds, as {why}: vectors mean nothing"
+    demand(settings.processing_mode != "mock", made_up, "use a model", "warning")
     if settings.is_remote:
         chosen = f"{settings.processing_mode}, as {why}"
         try:
@@ -146,15 +139,12 @@ async def _check_providers(settings: EmbeddingSettings) -> str:
 
 async def _check_ollama(settings: EmbeddingSettings) -> str:
     url = OllamaSettings().ollama_base_url
-    client = OllamaClient(url, timeout_s=CHECK_TIMEOUT_S)
-    await client.open()
     try:
-        version = await client.version()
-        installed = {short_name(model.name) for model in await client.installed()}
+        async with opened(OllamaClient(url, timeout_s=CHECK_TIMEOUT_S)) as client:
+            version = await client.version()
+            installed = {short_name(model.name) for model in await client.installed()}
     except AletheiaError as error:
         raise CheckFailed(f"{url}: {error}", "start Ollama, or fix OLLAMA_BASE_URL") from None
-    finally:
-        await client.close()
     wanted = {short_name(name) for name in (settings.default_model, *settings.supported_models)}
     missing = sorted(wanted - installed)
     later = f", {', '.join(missing)} pulled when a shift starts" if missing else ""

@@ -6,20 +6,20 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.declarations import read_declarations
-from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed
+from deployments.doctor.results import CHECK_TIMEOUT_S, demand
 
 SCHEDULE_TIMEOUT_S: Final = 45.0
 """For the server to schedule a run of a new deployment; it looks every 5 s, or every 60."""
@@ -35,39 +35,37 @@ PROBE_TIMEOUT_S: Final = SCHEDULE_TIMEOUT_S + START_TIMEOUT_S + CANCEL_TIMEOUT_S
 async def check_run() -> str:
     """Follow a run: scheduled by the server, started by a worker, cancelled."""
     async with get_client() as client, _probe_deployment(client) as deployment:
-        began = time.monotonic()
-        run = await _until(
+        run, scheduled_s = await _until(
             lambda: _first_run(client, deployment),
             SCHEDULE_TIMEOUT_S,
             "the server schedules no runs",
             "check the scheduler's errors in the server's log, and its versions",
         )
-        scheduled = time.monotonic()
-        await _until(
+        _, running_s = await _until(
             lambda: _in_state(client, run.id, StateType.RUNNING),
             START_TIMEOUT_S,
             "a scheduled run is not started",
             "check the worker's log; is the checkout where the deployment says?",
         )
-        running = time.monotonic()
         await client.set_flow_run_state(run.id, Cancelling(message="aletheia doctor"))
-        await _until(
+        _, cancelled_s = await _until(
             lambda: _in_state(client, run.id, StateType.CANCELLED),
             CANCEL_TIMEOUT_S,
             "a running run is not cancelled",
             "check the worker's log for its cancellation observer",
         )
-        cancelled = time.monotonic()
     return (
-        f"scheduled after {scheduled - began:.0f} s, running after {running - scheduled:.0f} more, "
-        f"cancelled after {cancelled - running:.0f} more"
+        f"scheduled after {scheduled_s:.0f} s, running after {running_s:.0f} more, "
+        f"cancelled after {cancelled_s:.0f} more"
     )
 
 
 @asynccontextmanager
 async def _probe_deployment(client: PrefectClient) -> AsyncGenerator[UUID]:
     """Create a deployment of the probe flow that is due soon, and every minute."""
-    like = await _declared_deployment(client)
+    # The probe's code is where that of whatever was set up is.
+    declared = read_declarations().deployments[0].full_name
+    like = await client.read_deployment_by_name(declared)
     # The server looks at new deployments every 5 s, and makes up for nothing that was due before.
     due = datetime.now(UTC) + timedelta(seconds=8)
     deployment = await client.create_deployment(
@@ -95,43 +93,33 @@ async def _probe_deployment(client: PrefectClient) -> AsyncGenerator[UUID]:
         await client.delete_deployment(deployment)
 
 
-async def _declared_deployment(client: PrefectClient) -> DeploymentResponse:
-    """Read a deployment that was set up: the probe's code is where its code is."""
-    return await client.read_deployment_by_name(read_declarations().deployments[0].full_name)
-
-
 async def _runs(client: PrefectClient, deployment: UUID) -> list[FlowRun]:
-    wanted = {"deployment_id": {"any_": [str(deployment)]}}
-    return await client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted))
+    wanted = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment]}})
+    order = FlowRunSort.EXPECTED_START_TIME_ASC
+    return await client.read_flow_runs(flow_run_filter=wanted, sort=order)
 
 
 async def _first_run(client: PrefectClient, deployment: UUID) -> FlowRun | None:
-    runs = await _runs(client, deployment)
-    return min(runs, key=_due, default=None)
-
-
-def _due(run: FlowRun) -> Any:
-    return run.expected_start_time
+    return next(iter(await _runs(client, deployment)), None)
 
 
 async def _in_state(client: PrefectClient, run: UUID, wanted: StateType) -> FlowRun | None:
     found = await client.read_flow_run(run)
     if found.state_type == wanted:
         return found
-    if found.state is not None and found.state.is_final():
-        raise CheckFailed(
-            f"a run that does nothing ended as {found.state.name}: {found.state.message}",
-            "check the worker's log",
-        )
+    if found.state is not None:
+        ended = f"a run that does nothing ended as {found.state.name}: {found.state.message}"
+        demand(not found.state.is_final(), ended, "check the worker's log")
     return None
 
 
 async def _until(
     find: Callable[[], Awaitable[FlowRun | None]], timeout_s: float, found: str, advice: str
-) -> FlowRun:
-    ends = time.monotonic() + timeout_s
+) -> tuple[FlowRun, float]:
+    """Wait for a run; return it, and how long that took, seconds."""
+    began = time.monotonic()
     while (run := await find()) is None:
-        if time.monotonic() > ends:
-            raise CheckFailed(f"{found} within {timeout_s:.0f} s", advice)
+        late = f"{found} within {timeout_s:.0f} s"
+        demand(time.monotonic() - began <= timeout_s, late, advice)
         await asyncio.sleep(0.5)
-    return run
+    return run, time.monotonic() - began

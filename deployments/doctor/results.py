@@ -2,20 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, TypeAlias
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from aletheia.errors import AletheiaError
+from deployments.explaining import console, plain_table
+from tasks.session import OpenableT
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 
 CHECK_TIMEOUT_S: Final = 60.0
 DEPENDENCY_TIMEOUT_S: Final = 20.0
+
+COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +34,45 @@ class CheckResult:
     advice: str = ""
 
 
+@dataclass(eq=False)
 class CheckFailed(Exception):
     """A check found a problem: what it is, what to do about it, and the state of the result."""
 
-    def __init__(self, found: str, advice: str, state: State = "failed") -> None:
-        super().__init__(found, advice, state)
-        self.found, self.advice = found, advice
-        self.state: State = state
+    found: str
+    advice: str
+    state: State = "failed"
 
 
 Check: TypeAlias = Callable[[], Awaitable[str]]
 """Returns what it found, or raises `CheckFailed`."""
 
 
-def show(results: Sequence[CheckResult], console: Console, *, as_json: bool = False) -> None:
+def demand(is_right: object, found: str, advice: str, state: State = "failed") -> None:
+    """Raise `CheckFailed` unless something is right."""
+    if not is_right:
+        raise CheckFailed(found, advice, state)
+
+
+@asynccontextmanager
+async def opened(client: OpenableT) -> AsyncGenerator[OpenableT]:
+    """Open a client for the time of a check."""
+    try:
+        await client.open()
+        yield client
+    finally:
+        await client.close()
+
+
+def show(results: Sequence[CheckResult], *, as_json: bool = False) -> None:
     """Print results as a table, or as a JSON list."""
     if as_json:
         print(json.dumps([asdict(result) for result in results], indent=2))
         return
-    colours = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
-    table = Table("check", "state", box=None, padding=(0, 2, 0, 0))
-    table.add_column("found, and what to do", overflow="fold")
+    table = plain_table("check", "state", "found, and what to do")
     for it in results:
         advice = f"\n[bold]→ {escape(it.advice)}[/]" if it.advice else ""
-        table.add_row(
-            it.check, f"[{colours[it.state]}]{it.state}[/]", f"{escape(it.found)}{advice}"
-        )
+        state = f"[{COLOURS[it.state]}]{it.state}[/]"
+        table.add_row(it.check, state, f"{escape(it.found)}{advice}")
     console.print(table)
     failed = sum(result.state == "failed" for result in results)
     checks = "1 check" if failed == 1 else f"{failed} checks"
@@ -64,7 +80,7 @@ def show(results: Sequence[CheckResult], console: Console, *, as_json: bool = Fa
     console.print(verdict)
 
 
-async def run_check(name: str, check: Check, timeout_s: float) -> CheckResult:
+async def run_check(name: str, check: Check, timeout_s: float = CHECK_TIMEOUT_S) -> CheckResult:
     """Run one check; whatever it raises is its result."""
     try:
         async with asyncio.timeout(timeout_s):

@@ -1,8 +1,4 @@
-"""The operations that the stores need, tried on a collection that nothing else uses.
-
-Services that speak MongoDB's protocol differ in what they can do, and some leave out a part
-without an error.
-"""
+"""The operations that the stores need, tried: some services leave out a part without an error."""
 
 import asyncio
 import secrets
@@ -11,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError
-from deployments.doctor.results import CheckFailed
+from deployments.doctor.results import demand
 
 COLLECTION: Final = "doctor_scratch"
 """Where the operations are tried; it is empty afterwards."""
@@ -42,8 +38,7 @@ async def check_operations(store: Documents) -> None:
                 wrong.append(f"{name}: {error!s:.200}")
     finally:
         await store.delete(COLLECTION, {"run": run})
-    if wrong:
-        raise CheckFailed(f"this store lacks {'; '.join(wrong)}", ADVICE)
+    demand(not wrong, f"this store lacks {'; '.join(wrong)}", ADVICE)
 
 
 async def _try_unique_ids(store: Documents, run: str) -> bool:

@@ -1,9 +1,10 @@
 """Checks of what a set-up talks to: Prefect, the blocks, the store, the upstream."""
 
 import os
-import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final, TypeVar, cast
 
 import prefect
@@ -15,15 +16,16 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
 from aletheia.errors import Misconfigured, Unavailable
+from aletheia.intake.ledger import Ledger
 from aletheia.intake.rows import ROWS
 from aletheia.settings import IntakeSettings
 from aletheia.store.format import check_format
 from blocks import StoreCredentials, UpstreamCredentials
 from deployments import setup
 from deployments.declarations import read_declarations
-from deployments.doctor.results import CheckFailed
+from deployments.doctor.results import CheckFailed, demand, opened
 from deployments.doctor.scratch import check_operations
-from deployments.setup import DOCUMENT
+from deployments.setup import DOCUMENT, MIN_KEY_LENGTH
 
 NETWORK_FILE_SYSTEMS: Final = frozenset(
     {
@@ -42,8 +44,7 @@ B = TypeVar("B", bound=Block)
 async def check_server() -> str:
     """Check that the Prefect server answers, lets us in, and is of our version."""
     url = get_current_settings().api.url
-    if url is None:
-        raise CheckFailed("no server is configured", "make up, or set PREFECT_API_URL")
+    demand(url, "no server is configured", "make up, or set PREFECT_API_URL")
     async with get_client() as client:
         try:
             version = await setup.check_server(client)
@@ -53,15 +54,10 @@ async def check_server() -> str:
             raise CheckFailed(str(error), f"set {error.name} in .env") from None
     found = f"{url}, Prefect {version}"
     # The server speaks its own API version where it is an older one.
-    if _minor(version) != _minor(prefect.__version__):
-        raise CheckFailed(
-            f"{found}; installed here is {prefect.__version__}", "run the same on both sides"
-        )
+    is_ours = version.split(".")[:2] == prefect.__version__.split(".")[:2]
+    other = f"{found}; installed here is {prefect.__version__}"
+    demand(is_ours, other, "run the same on both sides")
     return found
-
-
-def _minor(version: str) -> list[str]:
-    return version.split(".")[:2]
 
 
 async def check_closed() -> str:
@@ -79,17 +75,22 @@ async def check_closed() -> str:
                 "and set PREFECT_API_AUTH_STRING here",
             )
         answer = await stranger.request("GET", "/health", headers={"Origin": FOREIGN_ORIGIN})
-    if answer.headers.get("Access-Control-Allow-Origin") in ("*", FOREIGN_ORIGIN):
-        raise CheckFailed(
-            f"{api.url} answers pages of any origin",
-            "start it with PREFECT_SERVER_CORS_ALLOWED_ORIGINS set to its own address",
-            "warning",
-        )
+    demand(
+        answer.headers.get("Access-Control-Allow-Origin") not in ("*", FOREIGN_ORIGIN),
+        f"{api.url} answers pages of any origin",
+        "start it with PREFECT_SERVER_CORS_ALLOWED_ORIGINS set to its own address",
+        "warning",
+    )
     password = (api.auth_string.get_secret_value() if api.auth_string else "").partition(":")[2]
-    if 0 < len(password) < setup.MIN_KEY_LENGTH:
-        found = f"its password has {len(password)} characters, {setup.MIN_KEY_LENGTH} are needed"
-        raise CheckFailed(found, "openssl rand -hex 32 makes one; set it on both sides")
+    if password:
+        demand_length("its password", password, "set it on both sides")
     return "asks for a password, and refuses pages of other origins"
+
+
+def demand_length(name: str, key: str, advice: str = "then aletheia setup") -> None:
+    """Raise `CheckFailed` if a key or password is short."""
+    found = f"{name} has {len(key)} characters, {MIN_KEY_LENGTH} are needed"
+    demand(len(key) >= MIN_KEY_LENGTH, found, f"openssl rand -hex 32 makes one; {advice}")
 
 
 async def check_block(block: type[B]) -> str:
@@ -111,26 +112,21 @@ async def load_block(block: type[B]) -> B:
 async def check_data_dir() -> str:
     """Check that the data directory is writable and on a local disk."""
     directory = (await load_block(StoreCredentials)).data_dir
-    if not directory.is_absolute():
-        raise CheckFailed(
-            f"{directory} is relative", "run aletheia setup, which saves an absolute path"
-        )
+    advice = "run aletheia setup, which saves an absolute path"
+    demand(directory.is_absolute(), f"{directory} is relative", advice)
     there = next(path for path in (directory, *directory.parents) if path.exists())
     kind = file_system(there)
-    if kind in NETWORK_FILE_SYSTEMS:
-        raise CheckFailed(
-            f"{directory} is on {kind}, a network file system, which loses locks and data",
-            "set ALETHEIA_DATA_DIR to a local disk, or MONGODB_URI; then aletheia setup",
-        )
-    probe = there / f".doctor-{secrets.token_hex(4)}"
+    demand(
+        kind not in NETWORK_FILE_SYSTEMS,
+        f"{directory} is on {kind}, a network file system, which loses locks and data",
+        "set ALETHEIA_DATA_DIR to a local disk, or MONGODB_URI; then aletheia setup",
+    )
     try:
-        with probe.open("wb") as file:
+        with TemporaryFile(dir=there) as file:
             file.write(b"written")
             os.fsync(file.fileno())
     except OSError as error:
         raise CheckFailed(f"{there}: {error.strerror}", "make it writable for this user") from None
-    finally:
-        probe.unlink(missing_ok=True)
     return f"{directory}, writable, on {kind}"
 
 
@@ -143,28 +139,31 @@ def file_system(path: Path) -> str:
 
 async def check_store() -> str:
     """Check that the store opens, and its clock."""
-    store = (await load_block(StoreCredentials)).get_client()
-    try:
-        await store.open()
+    async with opened((await load_block(StoreCredentials)).get_client()) as store:
         await check_format(store)
         await check_operations(store)
         tasks = await store.count(ROWS, {})
         skew = await store.clock_skew_s()
-    finally:
-        await store.close()
     return f"opens, {tasks} tasks in the ledger{_check_skew('the store', skew)}"
+
+
+async def check_clocks() -> str:
+    """Check that no poller's clock was ahead of another one's during the last day."""
+    async with opened((await load_block(StoreCredentials)).get_client()) as store:
+        ledger = Ledger(store, IntakeSettings(), owner="doctor")
+        ahead = await ledger.claims.strays.find_clock_ahead()
+    advice = "synchronise the clocks of all machines (NTP)"
+    demand(ahead is None, str(ahead), advice, "warning")
+    return "no poller's clock was ahead of another one's"
 
 
 async def check_upstream() -> str:
     """Check that the upstream lists tasks, and its clock."""
     block = await load_block(UpstreamCredentials)
-    client, (auth, why) = block.get_client(), block.choose_auth()
-    try:
-        await client.open()
+    auth, why = block.choose_auth()
+    async with opened(block.get_client()) as client:
         entries = await client.pending(1)
         skew = client.clock_skew_s()
-    finally:
-        await client.close()
     pending = "tasks are pending" if entries else "nothing is pending"
     return f"signed in ({auth}, as {why}), {pending}{_check_skew('the upstream', skew)}"
 
@@ -174,12 +173,20 @@ def _check_skew(whose: str, skew: float | None) -> str:
     if skew is None:
         return ""
     tolerated = IntakeSettings().clock_skew_seconds
-    if abs(skew) > tolerated:
-        raise CheckFailed(
-            f"the clock of {whose} is {skew:+.1f} s off ours, {tolerated:g} s are tolerated",
-            "synchronise the clocks (NTP), or raise CLOCK_SKEW_SECONDS",
-        )
+    demand(
+        abs(skew) <= tolerated,
+        f"the clock of {whose} is {skew:+.1f} s off ours, {tolerated:g} s are tolerated",
+        "synchronise the clocks (NTP), or raise CLOCK_SKEW_SECONDS",
+    )
     return f", clock {skew:+.1f} s"
+
+
+@contextmanager
+def _existing(name: str) -> Generator[None]:
+    try:
+        yield
+    except ObjectNotFound:
+        raise CheckFailed(f"{name} is missing", "aletheia setup") from None
 
 
 async def check_deployments() -> str:
@@ -188,42 +195,31 @@ async def check_deployments() -> str:
     paused: list[str] = []
     async with get_client() as client:
         for deployment in declared:
-            try:
+            with _existing(deployment.full_name):
                 found = await client.read_deployment_by_name(deployment.full_name)
-            except ObjectNotFound:
-                raise CheckFailed(f"{deployment.full_name} is missing", "aletheia setup") from None
             off = {schedule.slug for schedule in deployment.schedules if not schedule.active}
             if found.paused or any(not it.active and it.slug not in off for it in found.schedules):
                 paused.append(deployment.full_name)
-    if paused:
-        raise CheckFailed(
-            f"paused: {', '.join(paused)}", "resume it in the Prefect UI, if you want", "warning"
-        )
+    advice = "resume it in the Prefect UI, if you want"
+    demand(not paused, f"paused: {', '.join(paused)}", advice, "warning")
     return ", ".join(deployment.full_name for deployment in declared)
 
 
 async def check_worker() -> str:
     """Check that each work pool has a worker online."""
     names: list[str] = []
+    online = WorkerFilter.model_validate({"status": {"any_": ["ONLINE"]}})
     async with get_client() as client:
         for pool in read_declarations().definitions.work_pools:
-            try:
+            name = f"work pool {pool.name}"
+            with _existing(name):
                 found = await client.read_work_pool(pool.name)
-            except ObjectNotFound:
-                raise CheckFailed(f"work pool {pool.name} is missing", "aletheia setup") from None
-            if found.base_job_template != pool.base_job_template():
-                whose = f"the job template of work pool {pool.name}"
-                raise CheckFailed(f"{whose} is not the declared one", "aletheia setup")
-            if found.is_paused:
-                raise CheckFailed(f"work pool {pool.name} is paused", "resume it in the Prefect UI")
-            online = await client.read_workers_for_work_pool(
-                pool.name,
-                worker_filter=WorkerFilter.model_validate({"status": {"any_": ["ONLINE"]}}),
-            )
-            if not online:
-                raise CheckFailed(
-                    f"no worker is online for work pool {pool.name}",
-                    f"make up, or: prefect worker start --pool {pool.name}",
-                )
-            names += [f"{worker.name} for {pool.name}" for worker in online]
+            is_declared = found.base_job_template == pool.base_job_template()
+            other = f"the job template of {name} is not the declared one"
+            demand(is_declared, other, "aletheia setup")
+            demand(not found.is_paused, f"{name} is paused", "resume it in the Prefect UI")
+            workers = await client.read_workers_for_work_pool(pool.name, worker_filter=online)
+            advice = f"make up, or: prefect worker start --pool {pool.name}"
+            demand(workers, f"no worker is online for {name}", advice)
+            names += [f"{worker.name} for {pool.name}" for worker in workers]
     return f"online: {', '.join(names)}"

@@ -3,89 +3,76 @@
 Its company, which does not exist, rents out electric cargo bikes.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class ExampleDepartment:
-    """A department of the example, as Payload lists it, and what a gather run should do with it.
+class ExampleDepartment(NamedTuple):
+    """A department of the example, and what a gather run should do with it.
 
     Only one that `is_listed` is active and takes part, and only one that `is_good` can be used.
     """
 
-    document: dict[str, Any]
+    number: int
+    slug: str
+    name: str
+    threshold: float
+    description: str
     is_listed: bool = True
     is_good: bool = True
 
     @property
-    def slug(self) -> str:
-        """Its name in addresses and events."""
-        return cast("str", self.document["slug"])
+    def document(self) -> dict[str, Any]:
+        """The department as Payload lists it."""
+        return {
+            "id": f"{0x66E0_0000_0000_0000_0000_0000 + self.number:024x}",
+            "slug": self.slug,
+            "name": self.name,
+            "description": self.description,
+            "codeDepNumber": self.number,
+            "gatherCheck": True,
+            "isActive": self.is_listed,
+            "defaultModel": None,
+            "coordinationSettings": {"minQualityThreshold": self.threshold},
+            "createdAt": "2026-01-05T09:00:00.000Z",
+            "updatedAt": "2026-01-05T09:00:00.000Z",
+        }
 
 
-_DEPARTMENTS: Final = (
-    (
+EXAMPLE_DEPARTMENTS: Final = (
+    ExampleDepartment(
         *(10, "support", "Rider support", 50),
-        (
-            "Answers calls and chats of riders, handles refunds and damage claims, and collects "
-            "feedback after each rental."
-        ),
+        "Answers calls and chats of riders, handles refunds and damage claims, and collects "
+        "feedback after each rental.",
     ),
-    (
+    ExampleDepartment(
         *(20, "onboarding", "Onboarding", 75),
-        (
-            "Prepares first days for mechanics and dispatchers: workshop training, tool handling, "
-            "safety briefings and a mentor for the first month."
-        ),
+        "Prepares first days for mechanics and dispatchers: workshop training, tool handling, "
+        "safety briefings and a mentor for the first month.",
     ),
-    (
+    ExampleDepartment(
         *(31, "safety", "Bike safety", 97),
         "Checks brakes and batteries, follows up accidents, and plans recalls with suppliers.",
     ),
-    (
+    ExampleDepartment(
         *(40, "charging", "Charging stations", 850),
         "Runs charging stations and keeps contracts with landlords and the grid.",
+        is_good=False,
     ),
-    (
+    ExampleDepartment(
         *(50, "dispatch", "Dispatch", 90),
         "Plans van routes and shifts, and tracks lost bikes between stations.",
     ),
-    (
+    ExampleDepartment(
         *(60, "scooters", "Scooter rental", 80),
         "Rented out electric scooters until last spring.",
+        is_listed=False,
     ),
 )
-"""Number, slug, name, threshold and description of each.
+"""The departments, in the order of their numbers.
 
 Thresholds fit what the mock writes: the first is reached at once, the next after some batches, the
 third never, the fourth is a typing error, and the fifth would take more iterations than are left.
 """
-
-
-def example_departments() -> list[ExampleDepartment]:
-    """Return the departments, in the order of their numbers."""
-    return [
-        ExampleDepartment(
-            {
-                "id": f"{0x66E0_0000_0000_0000_0000_0000 + number:024x}",
-                "slug": slug,
-                "name": name,
-                "description": description,
-                "codeDepNumber": number,
-                "gatherCheck": True,
-                "isActive": slug != "scooters",
-                "defaultModel": None,
-                "coordinationSettings": {"minQualityThreshold": threshold},
-                "createdAt": "2026-01-05T09:00:00.000Z",
-                "updatedAt": "2026-01-05T09:00:00.000Z",
-            },
-            is_listed=slug != "scooters",
-            is_good=slug != "charging",
-        )
-        for number, slug, name, threshold, description in _DEPARTMENTS
-    ]
-
 
 EXAMPLE_TEXTS: Final = (
     (

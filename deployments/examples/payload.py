@@ -1,24 +1,17 @@
-"""The example application on Payload CMS: its departments, for demo, benches and tests.
+"""The example application: the departments of Payload CMS 3, for demo, benches and tests.
 
-    python -m deployments.examples.payload --port 0
-
-listens on 127.0.0.1, prints one JSON line with its `url`, and ends on SIGTERM or SIGINT. It answers
-`GET /api/departments` as Payload 3 does, with `where[FIELD][equals]`, `sort`, `limit`, `page` and
-`depth`:
-
-    https://payloadcms.com/docs/rest-api/overview  https://payloadcms.com/docs/queries/pagination
+https://payloadcms.com/docs/rest-api/overview https://payloadcms.com/docs/queries/pagination
 """
 
-import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import orjson
-import uvloop
 from aiohttp import web
 
-from deployments.examples.departments import example_departments
-from deployments.examples.server import LoopbackServer, answer, serve
+from deployments.examples.departments import EXAMPLE_DEPARTMENTS
+from deployments.examples.server import LoopbackServer, answer, main
 
 MAX_LIMIT: Final = 100
 """Documents of a page, whatever `limit` says."""
@@ -27,7 +20,7 @@ DEFAULTS: Final[Mapping[str, str]] = {"limit": "10", "page": "1", "depth": "2"}
 """Numbers that a query may leave out; `depth` changes nothing here."""
 
 _PATH: Final = "/api/departments"
-_OPERATOR: Final = "][equals]"
+_CONDITION: Final = re.compile(r"where\[(.+)\]\[equals\]")
 
 
 class ExamplePayload(LoopbackServer):
@@ -48,23 +41,25 @@ class ExamplePayload(LoopbackServer):
         """Answer one request."""
         if (request.method, request.path) != ("GET", _PATH):
             return _refuse(404, f'Route not found "{request.path}"')
-        query = request.rel_url.query
-        conditions = {name: value for name, value in query.items() if name.startswith("where")}
-        numbers = {name: query.get(name, self.defaults.get(name, "")) for name in DEFAULTS}
-        if unknown := sorted(set(query) - {*conditions, *numbers, "sort"}):
-            return _refuse(400, f"unknown parameters: {', '.join(unknown)}")
+        wanted: dict[str, str] = {}
+        numbers = dict.fromkeys(DEFAULTS, "") | dict(self.defaults)
+        field = ""
+        for name, value in request.rel_url.query.items():
+            if condition := _CONDITION.fullmatch(name):
+                wanted[condition[1]] = value
+            elif name in DEFAULTS:
+                numbers[name] = value
+            elif name == "sort":
+                field = value
+            else:
+                return _refuse(400, f"The following path cannot be queried: {name}")
         for name, value in numbers.items():
             if not (value.isascii() and value.isdigit()) or (name == "page" and not int(value)):
                 return _refuse(400, f"{name} must be a number, not {value}")
-        wanted: dict[str, str] = {}
-        for name, value in conditions.items():
-            if not (name.startswith("where[") and name.endswith(_OPERATOR)):
-                return _refuse(400, f"The following path cannot be queried: {name}")
-            wanted[name.removeprefix("where[").removesuffix(_OPERATOR)] = value
         found = self.select(self.documents, wanted)
-        if field := query.get("sort"):
+        if field:
             found = self.sort(found, field)
-        return answer(orjson.dumps(self.turn(found, int(numbers["limit"]), int(numbers["page"]))))
+        return answer(self.turn(found, int(numbers["limit"]), int(numbers["page"])))
 
     def select(self, documents: Sequence[Any], wanted: Mapping[str, str]) -> list[Any]:
         """Return the documents whose fields have these values, written as in a query."""
@@ -115,17 +110,8 @@ def _rank(value: object) -> tuple[int, Any]:
 
 def _refuse(status: int, message: str) -> web.Response:
     """Return an error in the form of Payload."""
-    return answer(orjson.dumps({"errors": [{"message": message}]}), status)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Start the example application as a process of its own."""
-    parser = argparse.ArgumentParser(prog="payload", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    options = parser.parse_args(arguments)
-    documents = [example.document for example in example_departments()]
-    uvloop.run(serve(ExamplePayload(documents), options.port))
+    return answer({"errors": [{"message": message}]}, status)
 
 
 if __name__ == "__main__":
-    main()
+    main(lambda _: ExamplePayload([example.document for example in EXAMPLE_DEPARTMENTS]))

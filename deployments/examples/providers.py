@@ -1,26 +1,18 @@
-"""Example providers: the protocols of OpenAI and Ollama, with vectors made up from the text.
+"""Example providers: embeddings of OpenAI and Ollama, with vectors made up from the text.
 
-    python -m deployments.examples.providers [--ollama-fails-after 1]
-
-listens on 127.0.0.1, prints one JSON line with its `url`, and ends on SIGTERM or SIGINT. Embeddings
-are at `/v1/embeddings` in OpenAI's form, Ollama's API is at `/api`:
-
-    https://platform.openai.com/docs/api-reference/embeddings
-    https://github.com/ollama/ollama/blob/main/docs/api.md
+https://platform.openai.com/docs/api-reference/embeddings
+https://github.com/ollama/ollama/blob/main/docs/api.md
 """
 
-import argparse
 import asyncio
 import base64
-from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import orjson
-import uvloop
 from aiohttp import web
 
 from aletheia.adapters.mock.embedder import mock_vector
-from deployments.examples.server import LoopbackServer, answer, serve
+from deployments.examples.server import LoopbackServer, answer, main
 
 OLLAMA_MODELS: Final = {"nomic-embed-text": 768, "all-minilm": 384}
 """Ollama's models, all installed, and the dimensions of their vectors."""
@@ -53,53 +45,53 @@ class ExampleProviders(LoopbackServer):
             case ("POST", "/v1/embeddings"):
                 return _embed_as_openai(asked)
             case ("GET", "/api/version"):
-                return _answer({"version": "0.12.6"})
+                return answer({"version": "0.12.6"})
             case ("GET", "/api/tags"):
-                return _answer({"models": [_describe(model) for model in OLLAMA_MODELS]})
+                return answer({"models": [_describe(model) for model in OLLAMA_MODELS]})
             case ("GET", "/api/ps"):
-                return _answer({"models": [_describe(model) for model in sorted(self._loaded)]})
+                return answer({"models": [_describe(model) for model in sorted(self._loaded)]})
             case ("POST", path) if path.startswith("/api/"):
                 return await self._answer_about_model(path.removeprefix("/api/"), asked)
             case (method, path):
-                return _answer({"error": f"there is no {method} {path}"}, _NOT_FOUND)
+                return answer({"error": f"there is no {method} {path}"}, _NOT_FOUND)
 
     async def _answer_about_model(self, endpoint: str, asked: dict[str, Any]) -> web.Response:
         model = str(asked.get("model", "")).removesuffix(":latest")
         if model not in OLLAMA_MODELS:
-            return _answer({"error": f"model '{model}' not found"}, _NOT_FOUND)
+            return answer({"error": f"model '{model}' not found"}, _NOT_FOUND)
         match endpoint:
             case "embed":
                 return await self._embed_as_ollama(model, asked)
             case "generate":  # the request that unloads a model
                 self._loaded.discard(model)
-                return _answer({"model": model, "done": True, "done_reason": "unload"})
+                return answer({"model": model, "done": True, "done_reason": "unload"})
             case "show":
                 facts = {"bert.embedding_length": OLLAMA_MODELS[model], "bert.context_length": 2048}
                 info = {"general.architecture": "bert", **facts}
-                return _answer({"model_info": info, "capabilities": ["embedding"]})
+                return answer({"model_info": info, "capabilities": ["embedding"]})
             case "pull":
-                return _answer({"status": "success"})
+                return answer({"status": "success"})
             case _:
-                return _answer({"error": f"there is no {endpoint}"}, _NOT_FOUND)
+                return answer({"error": f"there is no {endpoint}"}, _NOT_FOUND)
 
     async def _embed_as_ollama(self, model: str, asked: dict[str, Any]) -> web.Response:
         if self.requests_left is not None:
             if self.requests_left == 0:
-                return _answer({"error": "made to fail"}, _UNAVAILABLE)
+                return answer({"error": "made to fail"}, _UNAVAILABLE)
             self.requests_left -= 1
             await asyncio.sleep(EMBED_S)
         self._loaded.add(model)
         texts = _read_texts(asked)
         vectors = [mock_vector(model, text, OLLAMA_MODELS[model]).tolist() for text in texts]
         tokens = sum(len(text.split()) for text in texts)
-        return _answer({"model": model, "embeddings": vectors, "prompt_eval_count": tokens})
+        return answer({"model": model, "embeddings": vectors, "prompt_eval_count": tokens})
 
 
 def _embed_as_openai(asked: dict[str, Any]) -> web.Response:
     model = str(asked.get("model"))
     if model not in OPENAI_MODELS:
         error = {"message": f"The model `{model}` does not exist.", "code": "model_not_found"}
-        return _answer({"error": error}, _NOT_FOUND)
+        return answer({"error": error}, _NOT_FOUND)
     texts = _read_texts(asked)
     dimensions = int(asked.get("dimensions") or OPENAI_MODELS[model])
     is_base64 = asked.get("encoding_format") == "base64"
@@ -110,7 +102,7 @@ def _embed_as_openai(asked: dict[str, Any]) -> web.Response:
         data.append({"object": "embedding", "index": index, "embedding": embedding})
     tokens = sum(len(text.split()) for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return _answer({"object": "list", "data": data, "model": model, "usage": usage})
+    return answer({"object": "list", "data": data, "model": model, "usage": usage})
 
 
 def _read_texts(asked: dict[str, Any]) -> list[str]:
@@ -124,21 +116,9 @@ def _describe(model: str) -> dict[str, Any]:
     return {"name": f"{model}:latest", **facts}
 
 
-def _answer(body: dict[str, Any], status: int = 200) -> web.Response:
-    return answer(orjson.dumps(body), status)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Start the example providers as a process of their own."""
-    parser = argparse.ArgumentParser(prog="providers", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument(
-        "--ollama-fails-after", type=int, help="requests for embeddings after which it fails"
-    )
-    options = parser.parse_args(arguments)
-    providers = ExampleProviders(ollama_fails_after=options.ollama_fails_after)
-    uvloop.run(serve(providers, options.port))
-
-
 if __name__ == "__main__":
-    main()
+    about = {"type": int, "help": "requests for embeddings after which Ollama fails"}
+    main(
+        lambda chosen: ExampleProviders(ollama_fails_after=chosen.ollama_fails_after),
+        {"--ollama-fails-after": about},
+    )

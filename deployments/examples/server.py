@@ -1,10 +1,18 @@
-"""HTTP servers on the loopback interface, one process each, with their data in memory."""
+"""HTTP servers on the loopback interface, one process each, with their data in memory.
 
+One that is started as a module prints a JSON line with its `url`, and ends on SIGTERM or SIGINT.
+"""
+
+import argparse
 import asyncio
 import json
 import os
 import signal
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import orjson
+import uvloop
 from aiohttp import hdrs, web
 from yarl import URL
 
@@ -42,12 +50,27 @@ class LoopbackServer:
         raise NotImplementedError
 
 
-def answer(body: bytes, status: int = 200) -> web.Response:
-    """Return a response with a JSON body."""
-    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: "application/json"})
+def answer(body: object, status: int = 200) -> web.Response:
+    """Return a response with a JSON body, which may be written already."""
+    written = body if isinstance(body, bytes) else orjson.dumps(body)
+    headers = {hdrs.CONTENT_TYPE: "application/json"}
+    return web.Response(status=status, body=written, headers=headers)
 
 
-async def serve(server: LoopbackServer, port: int) -> None:
+def main(
+    build: Callable[[argparse.Namespace], LoopbackServer],
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Start a server as a process of its own; `options` are those it has beside `--port`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    for name, about in (options or {}).items():
+        parser.add_argument(name, **about)
+    chosen = parser.parse_args()
+    uvloop.run(_serve(build(chosen), chosen.port))
+
+
+async def _serve(server: LoopbackServer, port: int) -> None:
     """Serve until SIGTERM or SIGINT; print one JSON line once it listens."""
     ended = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):

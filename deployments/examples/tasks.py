@@ -26,6 +26,11 @@ class ExampleTask:
     code: str | None = None
     is_reportable: bool = True
 
+    @property
+    def id(self) -> str:
+        """Its id, in whichever dialect."""
+        return str(self.entry.get("id", self.entry.get("_id", "(no id)")))
+
 
 def example_tasks(
     n: int, *, with_faults: bool = True, model: str = EXAMPLE_MODEL

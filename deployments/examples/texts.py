@@ -27,12 +27,8 @@ _SKIPPED: Final = frozenset(
 def stdlib_texts(n: int, words: int) -> list[str]:
     """Return `n` distinct texts, made of docstrings of the standard library.
 
-    Each is whole sentences of one module, or of several where a module has too few; it has about as
-    many words as asked, at least 5, and is cut at a fifth more. They depend on the Python version
-    only.
-
-    Raises:
-        ValueError: the library does not hold that much.
+    Each is whole sentences, has about as many words as asked, at least 5, and is cut at a fifth
+    more. They depend on the Python version only. Raises `ValueError`: there are not that many.
     """
     texts = list(islice(_make_texts(words), n))
     if len(texts) < n:

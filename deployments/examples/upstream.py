@@ -1,28 +1,23 @@
 """The example upstream: the task API of SPEC §1 with real texts, for demo, benches and tests.
 
-    python -m deployments.examples.upstream --port 0 --tasks 300
-
-listens on 127.0.0.1, prints one JSON line with its `url`, keeps everything in memory, and ends on
-SIGTERM or SIGINT. Beside the two endpoints of the API it serves `GET /api/ai-tasks/{id}` and
-`GET /stats`, which show what became of the tasks.
+`GET /api/ai-tasks/{id}` and `GET /stats` show what became of the tasks.
 """
 
-import argparse
 import hashlib
 import time
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import orjson
-import uvloop
 from aiohttp import web
 
 from deployments.examples.reports import read_report
-from deployments.examples.server import LoopbackServer, answer, serve
+from deployments.examples.server import LoopbackServer, answer, main
 from deployments.examples.tasks import EXAMPLE_MODEL, example_tasks
 
 MAX_LIMIT: Final = 100
@@ -38,8 +33,6 @@ TRANSITIONS: Final[Mapping[str, set[str]]] = {
     "failed": set[str](),
 }
 """States that may follow each state."""
-
-_TASKS_PATH: Final = "/api/ai-tasks/"
 
 
 @dataclass(slots=True)
@@ -63,10 +56,7 @@ class Task:
 
 
 class ExampleUpstream(LoopbackServer):
-    """The upstream's task API, served from memory on the loopback interface.
-
-    A report with an unknown property or a wrong type is a 400, an unknown id a 404, a state that
-    may not follow the present one a 409. Repeating an accepted report byte for byte is a 200.
+    """The upstream's task API, served from memory; repeating an accepted report is a 200.
 
     `entries` are listed oldest first, in any dialect; a `limit` above `max_limit` is a 400; unless
     it `keeps_results`, a task is shown without its last report.
@@ -126,18 +116,19 @@ class ExampleUpstream(LoopbackServer):
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         path = request.rel_url.raw_path.removeprefix(self.prefix)
-        method = request.method
-        if path.startswith(_TASKS_PATH):
-            segment = path[len(_TASKS_PATH) :]
-            if method == "PATCH" and segment and "/" not in segment:
-                return self._accept(unquote(segment, errors="replace"), await request.read())
-            if method == "GET" and segment == "pending":
+        folder, _, last = path.rpartition("/")
+        task_id = unquote(last, errors="replace")
+        match request.method, folder, last:
+            case "GET", "/api/ai-tasks", "pending":
                 return self._list(request.rel_url.query.get("limit"))
-            if method == "GET" and segment and "/" not in segment:
-                return self._show(unquote(segment, errors="replace"))
-        if method == "GET" and path == "/stats":
-            return answer(orjson.dumps(self.read_stats()))
-        return refuse(404, f"Cannot {method} {path}")
+            case "GET", "", "stats":
+                return answer(self.read_stats())
+            case "GET", "/api/ai-tasks", segment if segment:
+                return self._show(task_id)
+            case "PATCH", "/api/ai-tasks", segment if segment:
+                return self._accept(task_id, await request.read())
+            case method, _, _:
+                return refuse(404, f"Cannot {method} {path}")
 
     def _list(self, asked: str | None) -> web.Response:
         limit = DEFAULT_LIMIT if asked is None else _read_limit(asked)
@@ -155,13 +146,13 @@ class ExampleUpstream(LoopbackServer):
         shown: dict[str, Any] = {"id": task.id, "state": task.state, "states": task.states}
         if task.report is not None:
             shown = orjson.loads(task.report) | shown
-        return answer(orjson.dumps(shown))
+        return answer(shown)
 
     def _accept(self, task_id: str, body: bytes) -> web.Response:
         task = self.tasks.get(task_id)
         if task is None:
             return refuse(404, f"task {task_id} not found")
-        digest = _digest(body)
+        digest = hashlib.blake2b(body, digest_size=16).digest()
         if digest != task.digest:
             report, problems = read_report(body, task.type, task.listed_state)
             if problems:
@@ -184,8 +175,7 @@ class ExampleUpstream(LoopbackServer):
 
 def refuse(status: int, *messages: str) -> web.Response:
     """Return an error in the form of NestJS."""
-    body = orjson.dumps({"message": messages, "statusCode": status})
-    return answer(body, status)
+    return answer({"message": messages, "statusCode": status}, status)
 
 
 def read_identity(entry: object) -> tuple[str | None, str]:
@@ -200,26 +190,22 @@ def read_identity(entry: object) -> tuple[str | None, str]:
     return task_id, task_type.lower() if isinstance(task_type, str) else ""
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
-
-
 def _read_limit(asked: str) -> int | None:
     is_number = asked.isascii() and asked.isdigit() and len(asked) <= len("999999999")
     return int(asked) or None if is_number else None
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Start the example upstream as a process of its own."""
-    parser = argparse.ArgumentParser(prog="upstream", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--tasks", type=int, default=300, help="good tasks")
-    parser.add_argument("--model", default=EXAMPLE_MODEL, help="that a third of the tasks name")
-    parser.add_argument("--no-faults", action="store_true", help="leave out the faulty tasks")
-    options = parser.parse_args(arguments)
-    tasks = example_tasks(options.tasks, with_faults=not options.no_faults, model=options.model)
-    uvloop.run(serve(ExampleUpstream([task.entry for task in tasks]), options.port))
+def _build(chosen: Namespace) -> ExampleUpstream:
+    tasks = example_tasks(chosen.tasks, with_faults=not chosen.no_faults, model=chosen.model)
+    return ExampleUpstream([task.entry for task in tasks])
 
 
 if __name__ == "__main__":
-    main()
+    main(
+        _build,
+        {
+            "--tasks": {"type": int, "default": 300, "help": "good tasks"},
+            "--model": {"default": EXAMPLE_MODEL, "help": "that a third of the tasks name"},
+            "--no-faults": {"action": "store_true", "help": "leave out the faulty tasks"},
+        },
+    )

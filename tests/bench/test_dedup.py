@@ -7,7 +7,7 @@ from aletheia.items.duplicates import Question
 from aletheia.items.labelled import LabelledText
 from bench.dedup import measure_demo_share, search_brute_force
 from bench.dedup_corpus import DEMO_ITERATIONS, MODEL, LabelJudge, make_corpus, write_demo
-from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
+from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
 
 
 def question(new_id: str, other_id: str) -> Question:
@@ -47,7 +47,7 @@ def test_brute_force_finds_neighbours_nearest_first():
 
 async def test_the_demo_is_written_batch_by_batch_for_those_who_take_part():
     batches = await write_demo()
-    departments = [one for one in example_departments() if one.is_listed and one.is_good]
+    departments = [one for one in EXAMPLE_DEPARTMENTS if one.is_listed and one.is_good]
     assert len(batches) == DEMO_ITERATIONS * len(departments)
     assert min(map(len, batches)) >= 5
     assert batches == await write_demo()

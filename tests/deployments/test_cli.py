@@ -5,7 +5,8 @@ import typer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
-from deployments.cli import ProjectOrCommand, app
+from deployments.cli import app
+from deployments.gather import ProjectOrCommand
 
 
 @pytest.fixture

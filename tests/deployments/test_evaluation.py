@@ -1,15 +1,14 @@
 """How an evaluation is shown on the command line and on the page of its run."""
 
-import io
 import json
 
 import pytest
-from rich.console import Console
 
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.scores import PARTS
 from deployments.evaluation import show
 from tasks.evaluation import describe
+from tests.deployments.printing import printed
 
 IDS = [f"{number:024x}" for number in range(7)]
 REPORT = EvaluationReport.model_validate(
@@ -49,9 +48,7 @@ REPORT = EvaluationReport.model_validate(
 
 
 def shown(report: EvaluationReport, *, as_json: bool = False) -> str:
-    out = io.StringIO()
-    show(report, Console(file=out, width=200), as_json=as_json)
-    return out.getvalue()
+    return printed(lambda: show(report, as_json=as_json))
 
 
 def test_an_evaluation_is_a_table_of_plain_words():

@@ -15,6 +15,7 @@ from aletheia.gather.progress import DepartmentProgress, Iteration, RunProgress
 from aletheia.items.departments import Department
 from deployments.event_lines import describe
 from deployments.gather import read_thresholds, show_end
+from tests.deployments.printing import printed
 from tests.fakes.webhook import FIELDS
 
 SAID: dict[str, Any] = {
@@ -75,11 +76,11 @@ def test_a_run_that_fails_is_not_called_complete(
     )
     ended = DepartmentProgress(legal, 80.0, iterations=(done,))
     run = Run("r", "shop", "u", 1, RunProgress(1, (ended,)), 1, 0.0, 0.0, warnings=("odd",))
-    shown = io.StringIO()
-    console = Console(file=shown, width=200)
-    assert show_end(event_of(kind), run, console) is is_complete
-    assert shown.getvalue().startswith(begins)
-    assert "odd" in shown.getvalue()
+    verdicts: list[bool] = []
+    shown = printed(lambda: verdicts.append(show_end(event_of(kind), run)))
+    assert verdicts == [is_complete]
+    assert shown.startswith(begins)
+    assert "odd" in shown
 
 
 def test_thresholds_are_read_from_words():

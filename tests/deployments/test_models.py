@@ -1,12 +1,11 @@
-import io
 import json
 from datetime import UTC, datetime
 
 import pytest
-from rich.console import Console
 
 from aletheia.analysis.model_manager import ModelRow
 from deployments.models import show_models
+from tests.deployments.printing import printed
 
 ROWS = [
     ModelRow("ollama", "all-minilm", "available", detail="supported, not pulled yet"),
@@ -25,10 +24,7 @@ ROWS = [
 
 
 def show(rows: list[ModelRow], *, as_json: bool = False) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    show_models(rows, console, as_json=as_json)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return printed(lambda: show_models(rows, as_json=as_json))
 
 
 def test_models_are_shown_with_their_figures():

@@ -18,7 +18,6 @@ from blocks import BrainCredentials, StoreCredentials
 from deployments import ROOT
 from deployments.cli import app
 from deployments.local import Local
-from deployments.serve import main
 from tests.fakes.brain_graphs import read_neighbours
 
 KEY = "key-of-the-service"
@@ -108,11 +107,3 @@ def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path, monkeypatch: pytest.
             signal.signal(signal.SIGTERM, before)
     assert result.exit_code == 1
     assert f"127.0.0.1:{port} cannot be listened on" in result.output
-
-
-def test_the_document_can_be_checked(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys, "argv", ["serve", "--openapi", "--check"])
-    main()
-    monkeypatch.setattr(sys, "argv", ["serve"])
-    with pytest.raises(SystemExit, match="usage"):
-        main()

@@ -1,7 +1,6 @@
 """`aletheia evaluate`, with somebody in a worker's place."""
 
 import asyncio
-import io
 import json
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,6 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Crashed
-from rich.console import Console
 
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.llm.asking import AskPlan
@@ -30,11 +28,7 @@ TEXT = "The counsel checks every licence within 5 days and notes the risk in the
 
 
 async def command(studio: Studio, number: int | None = 1, **options: Any) -> EvaluationReport:
-    chosen: dict[str, Any] = {"department": None, "is_forced": False, **options}
-    console = Console(file=io.StringIO())
-    return await asyncio.to_thread(
-        evaluate, studio.project_id, number, "operator", console, **chosen
-    )
+    return await asyncio.to_thread(evaluate, studio.project_id, number, **options)
 
 
 async def next_run(deployment: UUID, count: int) -> FlowRun:
@@ -80,7 +74,7 @@ async def test_a_run_is_started_and_waited_for_and_later_the_result_is_there(stu
         assert not first.was_stored
         assert (await command(studio, None, department="legal")).was_stored
         assert len(await started_runs(deployment)) == 1
-        waiting = asyncio.create_task(command(studio, is_forced=True))
+        waiting = asyncio.create_task(command(studio, force=True))
         await do_work(studio, await next_run(deployment, 2))
         assert (await waiting).attempt == 2
 
@@ -94,7 +88,7 @@ async def test_a_run_that_ends_without_a_result_is_said_and_can_be_forced(studio
         with pytest.raises(RunEnded):
             await command(studio)
         assert len(await started_runs(deployment)) == 1
-        waiting = asyncio.create_task(command(studio, is_forced=True))
+        waiting = asyncio.create_task(command(studio, force=True))
         await do_work(studio, await next_run(deployment, 2))
         assert (await waiting).attempt == 2
 

@@ -1,5 +1,6 @@
 """The flow `manage_models` on a real Prefect server."""
 
+import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -7,12 +8,13 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType
 from prefect.client.schemas.objects import FlowRun
+from typer.testing import CliRunner
 
 from aletheia.adapters.local.source import PACKAGED_MODEL
 from aletheia.analysis.model_manager import ModelEvent, ModelRecords
 from aletheia.errors import InvalidTask, Misconfigured, Unavailable
 from blocks import StoreCredentials
-from deployments.models import read_models
+from deployments.cli import app
 from flows.models import manage_models
 from tests.fakes.ollama import FakeOllama, serve_fake_ollama
 from tests.flows.conftest import artifacts, last_run
@@ -72,8 +74,9 @@ async def test_a_mode_without_models_of_its_own_has_to_be_told_whose(
 
 @pytest.mark.usefixtures("records_are_kept")
 def test_the_command_lists_without_a_run():
-    (row,) = read_models("local")
-    assert (row.model, row.loads) == (PACKAGED_MODEL, 1)
+    words = ["models", "list", "--provider", "local", "--json"]
+    (row,) = json.loads(CliRunner().invoke(app, words).stdout)
+    assert (row["model"], row["loads"]) == (PACKAGED_MODEL, 1)
 
 
 @pytest.fixture

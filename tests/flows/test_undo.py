@@ -1,8 +1,6 @@
 """The flow `undo_duplicate` on a real Prefect server."""
 
-import asyncio
 import contextlib
-import io
 import json
 from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import replace
@@ -10,8 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from rich.console import Console
-from typer.testing import CliRunner
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.brain.intents import OUTBOX
@@ -23,12 +19,10 @@ from aletheia.items.calibration_store import CHOSEN, CalibrationStore
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import UndoRefused
 from blocks import EventCredentials, LLMCredentials, PayloadCredentials, StoreCredentials
-from deployments.cli import app
-from deployments.decisions import read_duplicates, show_duplicates
 from flows.gather import automated_gather_creation
 from flows.undo import undo_duplicate
 from tests.fakes.payload_cms import serve_fake_payload
-from tests.flows.command_line import run_command
+from tests.flows.command_line import command, run_command
 from tests.flows.conftest import artifacts, last_run
 
 NAME = "automated_gather_creation"
@@ -44,6 +38,7 @@ async def store(
 ) -> AsyncGenerator[StoreCredentials]:
     """What the saved blocks lead to: one department, and the mock."""
     for name, value in {
+        "COLUMNS": "160",
         "PROCESSING_MODE": "mock",
         "MAX_RETRIES": "0",
         "GATHER_RETRY_BASE_SECONDS": "0",
@@ -140,26 +135,27 @@ async def test_what_was_dropped_is_saved_after_all_and_stays(store: StoreCredent
     assert len(after) == len(before) + 1 + report.items_created
 
 
+async def list_duplicates(*options: str) -> str:
+    """Print what was dropped."""
+    listed = await command("gather", "duplicates", "shop", *options)
+    assert listed.exit_code == 0, listed.output
+    return listed.stdout
+
+
 async def test_the_command_lists_what_was_dropped_and_has_it_back(store: StoreCredentials):
     rows = await drop_some(store)
-    dropped, matches = await asyncio.to_thread(read_duplicates, "shop", 1000)
-    assert {decision.id for decision in dropped} == {row["decision"] for row in rows}
-    chosen = dropped[0].id
+    dropped = json.loads(await list_duplicates("--json", "--limit", "1000"))
+    assert {row["decision"] for row in dropped} == {row["decision"] for row in rows}
+    chosen = dropped[0]["decision"]
     result = await run_command(undo_duplicate, "gather", "undo", "shop", chosen)
     assert result.exit_code == 0, result.output
-    assert dropped[0].item.id in result.output
-    again, _ = await asyncio.to_thread(read_duplicates, "shop", 1)
-    assert [(decision.id, decision.undone_by) for decision in again] == [(chosen, "operator")]
-    shown = io.StringIO()
-    show_duplicates(again, matches, Console(file=shown, width=160), as_json=False)
-    assert chosen in shown.getvalue()
-    assert "undone by operator" in shown.getvalue()
-    listed = await asyncio.to_thread(
-        CliRunner().invoke, app, ["gather", "duplicates", "shop", "--limit", "3", "--json"]
-    )
-    assert [row["decision"] for row in json.loads(listed.output)] == [
-        decision.id for decision in dropped[:3]
-    ]
+    assert dropped[0]["item_id"] in result.output
+    shown = " ".join((await list_duplicates("--limit", "1")).split())
+    assert chosen in shown
+    assert "undone by operator" in shown
+    again = json.loads(await list_duplicates("--json", "--limit", "3"))
+    assert [row["decision"] for row in again] == [row["decision"] for row in dropped[:3]]
+    assert again[0]["undone_by"] == "operator"
 
 
 async def test_what_cannot_be_undone_fails_its_run_with_a_code(store: StoreCredentials):

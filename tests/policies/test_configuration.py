@@ -2,6 +2,10 @@
 
 import re
 
+import pytest
+from pydantic import ValidationError
+
+from aletheia.settings import LogSettings
 from deployments.configuration import DOCUMENT, EXAMPLE, sections, write_document, write_example
 
 NAMES = [variable.name for section in sections() for variable in section.variables]
@@ -35,3 +39,16 @@ def test_no_secret_has_a_default():
         for variable in section.variables:
             if variable.values == "secret":
                 assert variable.default == "", variable.name
+
+
+@pytest.mark.parametrize("level", ["debug", "Warning", "ERROR"])
+def test_a_log_level_is_taken_in_either_case(level: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOG_LEVEL", level)
+    assert LogSettings().log_level == level.upper()
+
+
+@pytest.mark.parametrize("level", ["loud", "debugg", "10"])
+def test_another_log_level_is_refused(level: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOG_LEVEL", level)
+    with pytest.raises(ValidationError, match="log_level"):
+        LogSettings()

@@ -1,14 +1,13 @@
 """What the demo shows of a gather, and how it tells a good one from a bad one."""
 
 import asyncio
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
@@ -20,48 +19,51 @@ from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.models import RunOrder
 from aletheia.gather.progress import GatherReport
 from aletheia.gather.scoring import QualityScorer
+from aletheia.items.content import SavedItem
+from aletheia.items.decisions import KeptDecision
 from aletheia.items.departments import DepartmentList
+from aletheia.items.duplicates import Decision
 from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationStore
-from deployments.demo.gather import MAX_ITERATIONS
-from deployments.demo.gather_outcome import (
+from deployments.demo.gather import (
+    MAX_ITERATIONS,
     PROJECT,
-    Outcome,
-    find_problems,
+    opened_stores,
     read_outcome,
-    read_row,
     save_documents,
 )
-from deployments.demo.gather_tables import draw_bars, show
-from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
-from tasks.artifacts import escape
+from deployments.demo.gather_outcome import Outcome, draw_bars, find_problems, show
+from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
 from tests.aletheia.gather.gather_runner import make_deps, work_run
+from tests.deployments.printing import printed
 
-DEPARTMENTS = example_departments()
 RUN = "run-1"
-REPEAT = {
-    "department": "Rider support",
-    "dropped": "Something [bold] that was said.",
-    "repeats": EXAMPLE_TEXTS[0][:200] + "…",
-    "found by": "exact",
-    "similarity": "1.000",
-    "decision": "0123456789ab",
-}
+REPEAT = (
+    KeptDecision(
+        *("0123456789ab", RUN, 0, "support", "Rider support", 10, 1, 0),
+        datetime(2026, 1, 1, tzinfo=UTC),
+        Decision("i", False, "exact", "a", True, 1.0, 1.0, "m", "", None, "the same text"),
+        SavedItem("i", "Something [bold] that was said."),
+    ),
+    SavedItem("a", EXAMPLE_TEXTS[0]),
+)
 
 
 class ListedDepartments:
     """Those that the example application would list."""
 
     async def list_departments(self) -> DepartmentList:
-        return read_departments([one.document for one in DEPARTMENTS if one.is_listed])
+        return read_departments([one.document for one in EXAMPLE_DEPARTMENTS if one.is_listed])
 
 
 async def gather(directory: Path) -> Outcome:
     """Work a run over the example's departments, with the mock that the demo has."""
-    await save_documents(directory)
-    documents, content = EmbeddedDocuments(directory), EmbeddedContent(directory, PROJECT)
-    await documents.open()
-    await content.open()
+    async with opened_stores(directory) as (documents, content):
+        await save_documents(content)
+        return await work(documents, content)
+
+
+async def work(documents: EmbeddedDocuments, content: EmbeddedContent) -> Outcome:
     chat = MockChat(writers=WRITERS)
     deps = make_deps(documents, content, chat)
     deps = replace(
@@ -79,9 +81,7 @@ async def gather(directory: Path) -> Outcome:
         await evaluations.request(one.department, ["a"], user_id="demo", is_auto=True)
     done = {"_id": "e", "project_id": PROJECT, "department": "support", "score": 71.25}
     await documents.insert(EVALUATIONS, [done])
-    await content.close()
-    await documents.close()
-    return await read_outcome(directory, RUN, [REPEAT])
+    return replace(await read_outcome(documents, content, RUN), repeats=[REPEAT])
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 def shown(outcome: Outcome, *, is_made_up: bool = False) -> tuple[bool, str]:
-    output = io.StringIO()
-    console = Console(file=output, width=100)
-    verdict = show(console, outcome, DEPARTMENTS, is_made_up=is_made_up)
-    return verdict, output.getvalue()
+    verdicts: list[bool] = []
+    text = printed(lambda: verdicts.append(show(outcome, is_made_up=is_made_up)), width=100)
+    return verdicts[0], text
 
 
 def report_of(outcome: Outcome) -> GatherReport:
@@ -112,19 +111,21 @@ def row_without(outcome: Outcome, slug: str) -> Sequence[Any]:
 
 
 def test_a_run_over_the_examples_departments_is_as_it_should_be(kept: Outcome):
-    assert find_problems(kept, DEPARTMENTS) == []
+    assert find_problems(kept) == []
     assert sum(kept.made.values()) == report_of(kept).items_created > 50
     assert kept.theirs == len(EXAMPLE_TEXTS)
 
 
 def test_its_departments_end_in_different_ways(kept: Outcome):
-    assert {one.department.slug: str(one.reason) for one in kept.departments} == {
+    assert {one.department.slug: str(one.reason) for one in kept.run.progress.departments} == {
         "support": "threshold_reached",
         "onboarding": "threshold_reached",
         "safety": "no_improvement",
         "dispatch": "max_iterations_reached",
     }
-    assert len(kept.departments[0].iterations) < len(kept.departments[1].iterations)
+    assert len(kept.run.progress.departments[0].iterations) < len(
+        kept.run.progress.departments[1].iterations
+    )
 
 
 def test_all_of_it_is_shown_within_a_hundred_columns(kept: Outcome):
@@ -189,13 +190,11 @@ def test_what_is_wrong_is_a_failure_and_named(
 
 
 async def test_the_documents_are_saved_once_and_belong_to_the_application(tmp_path: Path):
-    await save_documents(tmp_path)
-    await save_documents(tmp_path)
-    content = EmbeddedContent(tmp_path, PROJECT)
-    await content.open()
-    ids = [one async for page in content.list_ids() for one in page]
-    found = (await content.read_items(ids)).values()
-    await content.close()
+    async with opened_stores(tmp_path) as (_, content):
+        await save_documents(content)
+        await save_documents(content)
+        ids = [one async for page in content.list_ids() for one in page]
+        found = (await content.read_items(ids)).values()
     assert sorted(one.content for one in found) == sorted(EXAMPLE_TEXTS)
     assert all(one.automation is None for one in found)
 
@@ -205,8 +204,3 @@ async def test_the_documents_are_saved_once_and_belong_to_the_application(tmp_pa
 )
 def test_a_bar_is_an_eighth_of_the_scale(scores: list[float], bars: str):
     assert draw_bars(scores) == bars
-
-
-def test_a_row_of_the_table_is_read_as_it_was_written():
-    text = "Set-up (5 %): a|b, _c_ \\d."
-    assert read_row({"dropped": escape(text), "iteration": 2}) == {"dropped": text, "iteration": 2}

@@ -1,19 +1,16 @@
 import fcntl
-import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from aletheia.errors import Misconfigured, Unavailable
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS
-from deployments.demo.run import SET_ANYWAY, ignored_variables, run_demo
+from deployments.demo.run import SET_ANYWAY, demo, ignored_variables
 from deployments.local import Local
-from deployments.steps import Steps
 
 
 def test_nothing_that_a_checkout_unlocks_is_used_by_the_demo():
@@ -27,7 +24,7 @@ def test_the_demo_is_refused_in_production(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("ENVIRONMENT", "production")
     monkeypatch.setenv("ALETHEIA_DATA_DIR", str(tmp_path))
     with pytest.raises(Misconfigured, match="production"):
-        run_demo(Steps(Console(file=io.StringIO())), tasks=10, keep=False)
+        demo(tasks=10)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -36,7 +33,7 @@ def test_two_demos_do_not_run_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_
     with (tmp_path / "demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Unavailable, match="another one runs here"):
-            run_demo(Steps(Console(file=io.StringIO())), tasks=10, keep=False)
+            demo(tasks=10)
 
 
 @pytest.mark.timeout(300)

@@ -1,14 +1,12 @@
 """What the demo says about runs."""
 
-import io
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from deployments.demo.runs import show_links
 from deployments.local import Local, Program
 from deployments.local_runs import ServerApi
+from tests.deployments.printing import printed
 
 
 class KnownArtifacts(ServerApi):
@@ -36,9 +34,8 @@ class KnownServer(Local):
 
 
 def test_links_lead_to_the_run_and_to_its_artifacts_that_have_a_name(tmp_path: Path):
-    output = io.StringIO()
-    show_links(Console(file=output, width=100), KnownServer(tmp_path), "run-1", "The gather")
-    assert output.getvalue().split("\n", 2)[2].splitlines() == [
+    text = printed(lambda: show_links(KnownServer(tmp_path), "run-1", "The gather"))
+    assert text.splitlines()[2:] == [
         "  run                http://127.0.0.1:4200/runs/flow-run/run-1",
         "  gather-duplicates  http://127.0.0.1:4200/artifacts/artifact/a1",
         "  progress           http://127.0.0.1:4200/artifacts/artifact/a2",

@@ -1,13 +1,12 @@
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from deployments.demo.tasks import Outcome, find_neighbours, show
 from deployments.examples.tasks import ExampleTask
+from tests.deployments.printing import printed
 
 ENTRY: dict[str, Any] = {"id": "t", "type": "TEXT_EMBEDDING", "data": {"text": "a text"}}
 RESULT = {"embedding": [1.0, 0.0], "dimensions": 2, "provider": "mock", "model": "m"}
@@ -15,22 +14,25 @@ STATS = {"elapsed_s": 2.0}
 
 
 def good(state: str = "succeeded", result: Mapping[str, Any] = RESULT) -> Outcome:
-    code = "internal_error" if state == "failed" else None
-    return Outcome(ExampleTask(ENTRY), "text_embedding", state, code, result, {"tokens": 5})
+    if state == "failed":
+        return Outcome(ExampleTask(ENTRY), {"state": state, "error": {"code": "internal_error"}})
+    shown = {"state": state, "usage": {"tokens": 5}} | ({"result": result} if result else {})
+    return Outcome(ExampleTask(ENTRY), shown)
 
 
 def faulty(state: str, code: str | None) -> Outcome:
-    return Outcome(ExampleTask(ENTRY, "empty_text"), "text_embedding", state, code, {}, {})
+    shown = {"state": state} | ({"error": {"code": code}} if code else {})
+    return Outcome(ExampleTask(ENTRY, "empty_text"), shown)
 
 
 def nameless(state: str) -> Outcome:
-    return Outcome(ExampleTask({}, is_reportable=False), "text_embedding", state, None, {}, {})
+    return Outcome(ExampleTask({}, is_reportable=False), {"state": state})
 
 
 def shown(*outcomes: Outcome) -> tuple[bool, str]:
-    output = io.StringIO()
-    verdict = show(Console(file=output, width=200), outcomes, STATS, is_made_up=True)
-    return verdict, output.getvalue()
+    verdicts: list[bool] = []
+    text = printed(lambda: verdicts.append(show(outcomes, STATS, is_made_up=True)))
+    return verdicts[0], text
 
 
 @pytest.mark.parametrize(
@@ -72,8 +74,8 @@ def test_neighbours_are_the_nearest_by_angle():
     vectors = np.array([[1, 0], [0.6, 0.8], [0, 2], [-1, 0], [5, 12]], dtype=np.float64)
     chosen, neighbours = find_neighbours(vectors, count=2)
     assert chosen == 0
-    assert [index for index, _ in neighbours] == [1, 4]
-    assert [cosine for _, cosine in neighbours] == pytest.approx([0.6, 5 / 13])
+    assert [index for index, _ in neighbours] == [1, 4, 3]
+    assert [cosine for _, cosine in neighbours] == pytest.approx([0.6, 5 / 13, -1])
 
 
 def test_a_repetition_is_no_neighbour():

@@ -1,5 +1,4 @@
 import asyncio
-import io
 import json
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
-from rich.console import Console
 
 from blocks import (
     BrainCredentials,
@@ -25,6 +23,7 @@ from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, CheckResult
 from deployments.doctor.services import NETWORK_FILE_SYSTEMS, file_system
 from deployments.local import Local
 from deployments.setup import find_webhook_fault
+from tests.deployments import printing
 from tests.deployments.impostor import impersonating, signing_in
 
 REQUEST = Request("GET", "http://127.0.0.1:1/api")
@@ -43,9 +42,7 @@ async def broken() -> str:
 
 
 def printed(results: list[CheckResult]) -> str:
-    output = io.StringIO()
-    show(results, Console(file=output, width=200))
-    return output.getvalue()
+    return printing.printed(lambda: show(results))
 
 
 async def test_a_check_says_what_it_found():

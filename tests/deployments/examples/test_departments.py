@@ -8,7 +8,7 @@ from aletheia.gather.generation import GenerationPlan, generate_items
 from aletheia.gather.models import PromptContext
 from aletheia.items.item_index import Entry, make_entry
 from aletheia.llm.messages import Completion
-from deployments.examples.departments import EXAMPLE_TEXTS, example_departments
+from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
 
 
 class NothingKept:
@@ -25,7 +25,7 @@ class NothingKept:
 async def test_the_mock_repeats_what_people_of_the_company_have_written() -> None:
     """The first text word for word, the second nearly, the third in other words."""
     departments = read_departments(
-        [example.document for example in example_departments()]
+        [example.document for example in EXAMPLE_DEPARTMENTS]
     ).departments
     written: list[str] = []
     for department in departments[:2]:

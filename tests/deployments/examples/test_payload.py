@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 
 from aletheia.adapters.payload_cms import PayloadDepartments
-from deployments.examples.departments import example_departments
+from deployments.examples.departments import EXAMPLE_DEPARTMENTS
 from deployments.examples.payload import ExamplePayload
 
-DOCUMENTS = [example.document for example in example_departments()]
-GOOD = [example.slug for example in example_departments() if example.is_listed and example.is_good]
+DOCUMENTS = [example.document for example in EXAMPLE_DEPARTMENTS]
+GOOD = [example.slug for example in EXAMPLE_DEPARTMENTS if example.is_listed and example.is_good]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def test_the_client_reads_the_good_departments_and_tells_of_the_faulty_one
     assert [department.slug for department in listed.departments] == GOOD
     (fault,) = listed.faults
     (faulty,) = [
-        example for example in example_departments() if example.is_listed and not example.is_good
+        example for example in EXAMPLE_DEPARTMENTS if example.is_listed and not example.is_good
     ]
     assert fault.department == faulty.document["id"]
     assert "minQualityThreshold" in fault.message
@@ -60,7 +60,7 @@ async def test_the_client_reads_the_good_departments_and_tells_of_the_faulty_one
 async def test_the_client_asks_for_what_is_active_and_gets_nothing_else(
     payload: ExamplePayload,
 ) -> None:
-    (closed,) = [example.slug for example in example_departments() if not example.is_listed]
+    (closed,) = [example.slug for example in EXAMPLE_DEPARTMENTS if not example.is_listed]
     assert closed in await slugs(payload)
     assert closed not in await slugs(payload, **{"where[isActive][equals]": "true"})
     assert await slugs(payload, **{"where[isActive][equals]": "false"}) == [closed]

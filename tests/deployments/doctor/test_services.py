@@ -9,7 +9,7 @@ from aletheia.documents import Change, Update
 from aletheia.intake.rows import FLAGS
 from aletheia.store.clock import SYSTEM_CLOCK
 from blocks import StoreCredentials
-from deployments.doctor import clocks
+from deployments.doctor import services
 from deployments.doctor.results import CheckFailed
 
 DAY = 86_400
@@ -20,7 +20,7 @@ async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddedDocu
     async def load_block(_: type[StoreCredentials]) -> StoreCredentials:
         return StoreCredentials(data_dir=tmp_path)
 
-    monkeypatch.setattr(clocks, "load_block", load_block)
+    monkeypatch.setattr(services, "load_block", load_block)
     return EmbeddedDocuments(tmp_path)
 
 
@@ -32,9 +32,9 @@ async def note(store: EmbeddedDocuments, age_s: float) -> None:
 
 
 async def test_a_clock_that_was_ahead_is_named_for_a_day(store: EmbeddedDocuments):
-    assert "no poller's clock" in await clocks.check_clocks()
+    assert "no poller's clock" in await services.check_clocks()
     await note(store, 60)
     with pytest.raises(CheckFailed, match="'host/7/run' was 3600 s ahead"):
-        await clocks.check_clocks()
+        await services.check_clocks()
     await note(store, DAY + 60)
-    assert "no poller's clock" in await clocks.check_clocks()
+    assert "no poller's clock" in await services.check_clocks()

@@ -1,14 +1,12 @@
-"""The commands `dead-letters` and `trace`, over a real ledger."""
+"""Commands about intake, over a real ledger."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-import typer
-from rich.console import Console
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
@@ -17,7 +15,8 @@ from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import NewTask
 from aletheia.intake.parsing import parse_page
 from aletheia.settings import IntakeSettings
-from deployments import intake, ledger_commands
+from deployments import intake
+from tasks.session import current_session, open_session
 
 ENTRIES = [
     {"id": "t1", "type": "no_such_type", "state": "PENDING", "data": {"text": "secret words"}},
@@ -25,17 +24,16 @@ ENTRIES = [
 ]
 
 
-@pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
-    @contextlib.asynccontextmanager
-    async def open_ledger() -> AsyncGenerator[Ledger]:
-        store = EmbeddedDocuments(tmp_path)
-        await store.open()
-        yield Ledger(store, IntakeSettings(), owner="a test")
-        await store.close()
+@pytest.fixture(autouse=True)
+def dead_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Have two dead letters in the ledger that the commands read."""
+
+    async def get_store() -> EmbeddedDocuments:
+        return await current_session().clients.open(EmbeddedDocuments(tmp_path))
 
     async def fill() -> None:
-        async with open_ledger() as ledger:
+        async with open_session():
+            ledger = Ledger(await get_store(), IntakeSettings(), owner="a test")
             first, second = parse_page(ENTRIES, max_entry_bytes=10_000).entries
             problem = InvalidTask("unknown_type", "nobody computes [red]this[/]")
             tasks = [NewTask(first, "", 1, problem), NewTask(second, "m", 1)]
@@ -44,20 +42,20 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
             await ledger.dead_letters.add(claim, "claim_refused", Refused("upstream", 422, "no"))
 
     asyncio.run(fill())
-    monkeypatch.setattr(intake, "open_ledger", open_ledger)
-    app = typer.Typer()
-    ledger_commands.register(app, Console(width=200), contextlib.nullcontext)
-    return app
+    monkeypatch.setattr(intake, "get_store", get_store)
+    monkeypatch.setenv("COLUMNS", "200")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        yield
 
 
-def run(app: typer.Typer, *arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, list(arguments))
+def run(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(intake.app, list(arguments))
     assert result.exit_code == code, result.output
     return result.output
 
 
-def test_dead_letters_show_id_type_code_message_and_age(app: typer.Typer):
-    printed = run(app, "dead-letters")
+def test_dead_letters_show_id_type_code_message_and_age():
+    printed = run("dead-letters")
     for said in (
         "t1",
         "no_such_type",
@@ -71,23 +69,23 @@ def test_dead_letters_show_id_type_code_message_and_age(app: typer.Typer):
     assert "secret" not in printed
 
 
-def test_dead_letters_can_be_chosen_by_code_and_printed_as_json(app: typer.Typer):
-    (found,) = json.loads(run(app, "dead-letters", "--json", "--code", "claim_refused"))
+def test_dead_letters_can_be_chosen_by_code_and_printed_as_json():
+    (found,) = json.loads(run("dead-letters", "--json", "--code", "claim_refused"))
     assert (found["id"], found["type"]) == ("t2", "text_embedding")
     assert found["age_s"] >= 0
-    assert json.loads(run(app, "dead-letters", "--json", "--code", "odd")) == []
-    assert "no dead letters" in run(app, "dead-letters", "--code", "odd")
+    assert json.loads(run("dead-letters", "--json", "--code", "odd")) == []
+    assert "no dead letters" in run("dead-letters", "--code", "odd")
 
 
-def test_a_trace_shows_states_and_reasons_but_no_content(app: typer.Typer):
-    printed = run(app, "trace", "t1")
+def test_a_trace_shows_states_and_reasons_but_no_content():
+    printed = run("trace", "t1")
     for said in ("t1: reported", "claimed", "acknowledged the report", "unknown_type", "PENDING"):
         assert said in printed
     assert "secret" not in printed
-    (trace,) = json.loads(run(app, "trace", "t2", "--json"))
+    (trace,) = json.loads(run("trace", "t2", "--json"))
     assert (trace["state"], trace["facts"]["dead_code"]) == ("dead", "claim_refused")
 
 
-def test_a_task_that_nobody_knows_is_no_success(app: typer.Typer):
-    assert "knows no such task" in run(app, "trace", "t9", code=1)
-    assert json.loads(run(app, "trace", "t9", "--json", code=1)) == []
+def test_a_task_that_nobody_knows_is_no_success():
+    assert "knows no such task" in run("trace", "t9", code=1)
+    assert json.loads(run("trace", "t9", "--json", code=1)) == []
