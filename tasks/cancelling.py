@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -76,18 +77,15 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
     task.result()
 
 
+@dataclass
 class _Watch:
     """The state of a run, as its own process reads it."""
 
-    def __init__(
-        self,
-        run_id: UUID,
-        main: asyncio.Task[Any],
-        on_look: Callable[[bool], None] | None,
-        every_s: float,
-    ) -> None:
-        self.is_cancelled = False
-        self._run_id, self._main, self._on_look, self._every_s = run_id, main, on_look, every_s
+    run_id: UUID
+    main: asyncio.Task[Any]
+    on_look: Callable[[bool], None] | None
+    every_s: float
+    is_cancelled: bool = False
 
     async def look(self) -> None:
         """Read the state until the run is cancelled, and cancel its main task then."""
@@ -100,8 +98,8 @@ class _Watch:
                 except Exception as error:  # noqa: BLE001 - the work goes on without a server
                     get_run_logger().debug("the state of this run is not known: %s", error)
                 if not self.is_cancelled:
-                    await asyncio.sleep(self._every_s)
-        self._main.cancel()
+                    await asyncio.sleep(self.every_s)
+        self.main.cancel()
 
     async def conclude(self) -> BaseException:
         """Report that the run is cancelled, if it is; return what the flow has to raise."""
@@ -120,22 +118,22 @@ class _Watch:
             async with get_client() as client:
                 await self._read_state(client)
                 if self.is_cancelled:
-                    await client.set_flow_run_state(self._run_id, state)
+                    await client.set_flow_run_state(self.run_id, state)
         except Exception as error:  # noqa: BLE001 - the runner reports it, once it can
             get_run_logger().warning("the end of this run could not be reported: %s", error)
 
     async def _read_state(self, client: PrefectClient) -> None:
-        state = (await client.read_flow_run(self._run_id)).state
+        state = (await client.read_flow_run(self.run_id)).state
         if state is None:
             return
         if state.is_cancelling() or state.is_cancelled():
             self.is_cancelled = True
-        elif self._on_look is not None:
-            self._on_look(state.is_paused())
+        elif self.on_look is not None:
+            self.on_look(state.is_paused())
 
     async def _read_history(self, client: PrefectClient) -> None:
         """Notice a cancellation that came while the run was started, and was then overwritten."""
-        states = await client.read_flow_run_states(self._run_id)
+        states = await client.read_flow_run_states(self.run_id)
         latest = max(
             (state for state in states if not (state.is_running() or state.is_pending())),
             key=lambda state: state.timestamp,
