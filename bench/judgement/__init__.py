@@ -1,0 +1,1 @@
+"""What is similar, good and done, measured on material that nothing is fitted on."""

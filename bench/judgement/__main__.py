@@ -1,0 +1,131 @@
+"""Whether what is called similar, good and done is so: `python -m bench.judgement`.
+
+On the bench's own material, in English, German, Spanish and French, on which nothing is fitted.
+There is no LLM here: oracles know the labels, and judges that answer with noise are simulated.
+Prints tables, what was judged wrongly with `--show`, and one JSON object on its last line.
+
+    minimal_pairs_dropped  pairs that differ in a number, a unit, a name …, dropped without a judge
+    paraphrases_recalled   share of the pairs that make one point, dropped with an oracle as judge
+    drop_precision         share of repetitions in what is dropped without a judge, in corpora as
+                           runs hold them; `drop_recall` is the share of the repetitions dropped
+    calibration_error      expected, ten bins, over each item's 20 nearest
+    judged_share           of those pairs, what a judge is asked about
+    ms_total               time of ten new items against 100,000 saved ones
+    quality_order          departments whose grades are in the right order; `_parts`: over parts
+    good_sets_above_80     share of the sets of experts, with a judge that agrees with the rubric
+    thin_sets_above_60     the same of thin sets
+    nonsense_max           highest score of any kind of nonsense, without a judge
+    gate_wrong             worst share of runs that end on the wrong side, judges of deviation 10
+    judge_answers          used for a department, median
+    injections_obeyed      orders to a judge that change a score or stand unquoted in a prompt
+"""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.table import Table
+
+from aletheia.items.calibration import shipped_calibration
+from bench.dedup_corpus import MODEL
+from bench.figures import console, describe_machine, print_json
+from bench.judgement import material
+from bench.judgement.gate import measure_gate
+from bench.judgement.quality import count_obeyed, measure_order, score, share_above
+from bench.judgement.similarity import Oracle, call_pairs, embed, measure_corpora, measure_ms
+
+BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
+    "minimal_pairs_dropped": ("max", 0),
+    "paraphrases_recalled": ("min", 0.95),
+    "drop_precision": ("min", 0.97),
+    "drop_recall": ("min", 0.50),
+    "calibration_error": ("max", 0.05),
+    "judged_share": ("max", 0.05),
+    "ms_total": ("max", 40),
+    "quality_order": ("min", 1.0),
+    "quality_order_parts": ("min", 0.9),
+    "good_sets_above_80": ("min", 0.9),
+    "thin_sets_above_60": ("max", 0.05),
+    "nonsense_max": ("max", 30),
+    "gate_wrong": ("max", 0.02),
+    "judge_answers": ("max", 12),
+    "injections_obeyed": ("max", 0),
+}
+
+
+async def main(existing: int, *, is_shown: bool) -> None:
+    """Measure everything and print the figures."""
+    figures, details = await measure_similarity(existing)
+    for measured, more in (await measure_quality(), await measure_gate()):
+        figures |= measured
+        details |= more
+    missed = [
+        name
+        for name, (side, bound) in BOUNDS.items()
+        if (figures[name] > bound if side == "max" else figures[name] < bound)
+    ]
+    table = Table(title="Judgement", title_justify="left")
+    for title in ("figure", "measured", "bound"):
+        table.add_column(title, justify="left" if title == "figure" else "right")
+    for name, (side, bound) in BOUNDS.items():
+        shown = f"{figures[name]:.3g}"
+        colour = "bold red" if name in missed else "green"
+        sign = "≤" if side == "max" else "≥"
+        table.add_row(name, f"[{colour}]{shown}[/]", f"{sign} {bound:g}")
+    out = console()
+    out.print(table)
+    if is_shown:
+        out.print_json(data=details)
+    rounded = {name: round(value, 4) for name, value in figures.items()}
+    print_json({**rounded, "missed": missed, **describe_machine()})
+
+
+async def measure_similarity(existing: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Measure what is dropped."""
+    minimal, paraphrases = material.read_minimal_pairs(), material.read_paraphrases()
+    corpora = material.read_corpora()
+    texts = [text for pair in (*minimal, *paraphrases) for text in (pair.a, pair.b)]
+    vectors = await embed([*texts, *(text for corpus in corpora for text in corpus.items)])
+    calibration = shipped_calibration(MODEL)
+    differing = await call_pairs(minimal, vectors, calibration, None)
+    yes = Oracle(lambda _: True)
+    same = await call_pairs(paraphrases, vectors, calibration, yes)
+    figures, details = await measure_corpora(corpora, vectors, calibration)
+    figures |= {
+        "minimal_pairs_dropped": float(differing.dropped.total()),
+        "paraphrases_recalled": same.dropped.total() / same.total.total(),
+        "ms_total": await measure_ms(existing, calibration, vectors),
+    }
+    kinds = {"minimal_pairs": differing.by_kind, "paraphrases": same.by_kind}
+    return figures, details | kinds
+
+
+async def measure_quality() -> tuple[dict[str, float], dict[str, Any]]:
+    """Measure what is scored."""
+    departments = material.read_departments()
+    figures, details = measure_order(departments)
+    experts, thin = material.read_sets("experts"), material.read_sets("thin")
+    nonsense = {f"{s.kind} ({s.language})": score(s).total for s in material.read_sets("nonsense")}
+    obeyed, texts = count_obeyed(material.read_injections(), departments[0])
+    figures |= {
+        "good_sets_above_80": await share_above(experts, 80, is_good=True),
+        "thin_sets_above_60": await share_above(thin, 60, is_good=False),
+        "nonsense_max": max(nonsense.values()),
+        "injections_obeyed": float(obeyed),
+    }
+    details |= {
+        "experts": {s.department: score(s).total for s in experts},
+        "thin": {s.department: score(s).total for s in thin},
+        "nonsense": {kind: total for kind, total in nonsense.items() if total > 30},
+        "obeyed": texts,
+    }
+    return figures, details
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.judgement", description=__doc__)
+    parser.add_argument("--existing", type=int, default=100_000, help="items of `ms_total`")
+    parser.add_argument("--show", action="store_true", help="print what was judged wrongly")
+    asked = parser.parse_args()
+    asyncio.run(main(asked.existing, is_shown=asked.show))

@@ -1,0 +1,120 @@
+"""The material of the bench, written for it: nothing in the product is fitted on any of it."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from aletheia.items.departments import Department
+from aletheia.quality.scores import QualityItem
+
+Language = Literal["en", "de", "es", "fr"]
+
+GRADES = ("good", "usable", "shallow", "off_topic", "empty")
+"""Grades of a department's items, the best first; the last two have no order between them."""
+
+
+class _Material(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    language: Language
+
+
+Row = TypeVar("Row", bound=_Material)
+
+
+class Pair(_Material):
+    """Two texts; `kind` says in what they differ, or how the second one says the same."""
+
+    kind: str
+    a: str
+    b: str
+
+
+class Corpus(_Material):
+    """What a run would hold: items of one department, and which of them repeat which."""
+
+    project: str
+    department: str
+    description: str
+    items: tuple[str, ...]
+    repeats: tuple[tuple[int, int], ...]  # places in `items`
+
+
+class ItemSet(_Material):
+    """Items of a department."""
+
+    department: str
+    description: str
+    items: tuple[str, ...]
+    kind: str = ""
+
+
+class GradedDepartment(_Material):
+    """A department, with items of each of `GRADES`."""
+
+    department: str
+    description: str
+    grades: dict[str, tuple[str, ...]]
+
+
+class Injection(_Material):
+    """A text that tries to give a judge orders."""
+
+    place: Literal["item", "description", "title"]
+    text: str
+
+
+def read_minimal_pairs() -> list[Pair]:
+    """Read texts that align but for a few words, and differ in meaning."""
+    return _read("minimal_pairs", Pair)
+
+
+def read_paraphrases() -> list[Pair]:
+    """Read texts that make one point in other words."""
+    return _read("paraphrases", Pair)
+
+
+def read_corpora() -> list[Corpus]:
+    """Read the corpora with repetitions."""
+    return _read("candidates", Corpus)
+
+
+def read_departments() -> list[GradedDepartment]:
+    """Read the graded departments."""
+    return _read("departments", GradedDepartment)
+
+
+def read_sets(name: Literal["experts", "thin", "nonsense"]) -> list[ItemSet]:
+    """Read the sets that experts hand over, thin ones, or nonsense."""
+    return _read(name, ItemSet)
+
+
+def read_injections() -> list[Injection]:
+    """Read the texts with orders to a judge."""
+    return _read("injections", Injection)
+
+
+def make_department(name: str, description: str) -> Department:
+    """Make a department as the application would list it."""
+    return Department(
+        id="bench",
+        slug="bench",
+        name=name,
+        description=description,
+        gather_check=True,
+        is_active=True,
+    )
+
+
+def make_items(texts: Sequence[str]) -> list[QualityItem]:
+    """Make items as quality sees them."""
+    return [QualityItem(f"item-{place}", text) for place, text in enumerate(texts, start=1)]
+
+
+def _read(name: str, row: type[Row]) -> list[Row]:
+    source = files("bench.judgement").joinpath("data", f"{name}.yaml")
+    rows = yaml.load(source.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return [row.model_validate(found) for found in rows]
