@@ -29,9 +29,12 @@ from rich.table import Table
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.embedding.cache import EmbeddingCache
+from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.metering import Meter
 from aletheia.adapters.openai.embedder import MAX_INPUTS, OpenAIEmbedder
+from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.ports import Embedding
+from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
@@ -71,16 +74,16 @@ class Pipeline:
     def __init__(self, directory: Path, url: str, dimensions: int) -> None:
         self._store = EmbeddedDocuments(directory / "store")
         self._passing = EmbeddedDocuments(directory / "passing", is_durable=False)
+        budgets = BudgetSettings(budget_usd_per_day=1000)
         limiter = RateLimiter(self._passing, UNLIMITED)
         meter = Meter(
             limiter,
             CircuitBreaker(self._store, threshold=5, cooldown_s=60),
-            Spending.from_settings(self._store, BudgetSettings(budget_usd_per_day=1000)),
+            Spending(self._store, PriceTable.from_settings(budgets), budgets),
             run_id="bench",
         )
-        self._embedder = OpenAIEmbedder(
-            KEY, base_url=url, default_model=MODEL, dimensions=dimensions, guard=meter
-        )
+        plan = EmbedderPlan(MODEL, dimensions, guard=meter)
+        self._embedder = OpenAIEmbedder(Api("openai", KEY, url), plan)
         self._cache = EmbeddingCache(self._embedder, self._passing, ttl_s=1800)
 
     async def open(self) -> None:

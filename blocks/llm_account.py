@@ -72,18 +72,13 @@ class LLMCredentials(CredentialsBlock):
         The caller opens and closes it.
         """
         from aletheia.adapters.openai.chat import OpenAIChat  # noqa: PLC0415 - slow to import
+        from aletheia.adapters.openai.wire import Api  # noqa: PLC0415 - slow to import
 
         if not self.key:
             reason = "is not set; set it and run `aletheia setup`"
             raise Misconfigured(_name_key(self.choice), reason)
-        return OpenAIChat(
-            self.key,
-            base_url=self.url,
-            provider=self.choice,
-            timeout_s=LLMSettings().llm_timeout,
-            concurrency=IntakeSettings().concurrency_limit,
-            guard=guard,
-        )
+        api = Api(self.choice, self.key, self.url, timeout_s=LLMSettings().llm_timeout)
+        return OpenAIChat(api, concurrency=IntakeSettings().concurrency_limit, guard=guard)
 
     @property
     def url(self) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aletheia.adapters.embedding.input_limits import InputLimits
     from aletheia.adapters.openai.batches import OpenAIBatches
     from aletheia.adapters.openai.embedder import OpenAIEmbedder
+    from aletheia.adapters.openai.wire import Api
     from aletheia.resilience.breaker import CircuitBreaker
 
 PLACEHOLDER: Final = "your_openai_api_key_here"
@@ -69,45 +70,43 @@ class OpenAICredentials(CredentialsBlock):
 
         `guard` guards every request, which has as many texts as `limits` says, by default OpenAI's.
         """
+        from aletheia.adapters.embedding.remote import EmbedderPlan  # noqa: PLC0415 - slow to import
         from aletheia.adapters.openai.embedder import (  # noqa: PLC0415 - slow to import
             OpenAIEmbedder,
         )
 
-        self._require_key("for PROCESSING_MODE=openai")
+        api = self._build_api("for PROCESSING_MODE=openai")
         settings, _ = self.choose_mode()
-        return OpenAIEmbedder(
-            value_of(self.api_key),
-            base_url=self.base_url,
+        plan = EmbedderPlan(
             default_model=settings.default_model
             if settings.processing_mode == "openai"
             else DEFAULT_MODELS["openai"],
             dimensions=settings.embedding_dimensions,
             long_text=settings.long_text or "fail",
-            timeout_s=OpenAISettings().openai_timeout,
             concurrency=IntakeSettings().concurrency_limit,
             guard=guard,
             limits=limits,
         )
+        return OpenAIEmbedder(api, plan)
 
     def get_batches(self, breakers: "CircuitBreaker") -> "OpenAIBatches":
         """Build a client of the Batch API behind a breaker; the caller opens and closes it."""
+        from aletheia.adapters.embedding.remote import EmbedderPlan  # noqa: PLC0415 - slow to import
         from aletheia.adapters.openai.batches import OpenAIBatches  # noqa: PLC0415 - slow to import
 
-        self._require_key("to send batches")
+        api = self._build_api("to send batches")
         settings, _ = self.choose_mode()
-        return OpenAIBatches(
-            value_of(self.api_key),
-            base_url=self.base_url,
-            default_model=settings.default_model,
-            dimensions=settings.embedding_dimensions,
-            timeout_s=OpenAISettings().openai_timeout,
-            breakers=breakers,
-        )
+        plan = EmbedderPlan(settings.default_model, settings.embedding_dimensions)
+        return OpenAIBatches(api, plan, breakers=breakers)
 
-    def _require_key(self, purpose: str) -> None:
+    def _build_api(self, purpose: str) -> "Api":
+        from aletheia.adapters.openai.wire import Api  # noqa: PLC0415 - slow to import
+
         if not self.has_key:
             raise Misconfigured(
                 "OPENAI_API_KEY",
                 f"is needed {purpose}; set it and run `aletheia setup`. A server that asks for no "
                 "key takes any",
             )
+        key, timeout_s = value_of(self.api_key), OpenAISettings().openai_timeout
+        return Api("openai", key, self.base_url, timeout_s=timeout_s)

@@ -13,8 +13,7 @@ from aletheia.errors import AletheiaError
 from aletheia.items.content import oldest_first
 from aletheia.items.departments import Department
 from aletheia.llm.answers import SavedAnswers
-from aletheia.llm.asking import AskPlan
-from aletheia.llm.noted_failures import NotedFailures
+from aletheia.llm.asking import AskPlan, NotedFailures
 from aletheia.quality.evaluation import Evaluation, evaluate_items
 from aletheia.quality.evaluation_report import EvaluationReport
 from aletheia.quality.evaluation_store import (

@@ -6,7 +6,7 @@ import random
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 from urllib.request import getproxies, proxy_bypass
@@ -117,7 +117,6 @@ class HttpClient:
     ) -> None:
         self.dependency, self.address = dependency, address
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
-        self._timeout = self._make_timeout(timeout_s)
         self._headers: dict[str, str] = {
             hdrs.ACCEPT: "application/json",
             hdrs.USER_AGENT: "aletheia",
@@ -164,19 +163,16 @@ class HttpClient:
         it is not HTTP or cannot be decompressed; `TooLong`; `ConnectionLost`; `Unavailable`: it was
         too slow.
         """
-        timeout = self._timeout if timeout_s is None else self._make_timeout(timeout_s)
-        status: int | None = None
-        try:
-            async with self._request(method, url, body, headers, timeout) as response:
-                status = response.status
-                answer = self._begin_answer(response, secrets)
-                if max_bytes is not None and answer.is_success:
-                    answer.body = await self._read_all(response, max_bytes)
-                else:
-                    answer.body, answer.is_cut = await _read_beginning(response)
-                return answer
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            raise self._translate(error, status, timeout, secrets) from _cause_of(error)
+        if timeout_s is None:
+            timeout_s = self._timeout_s
+        async with self._send(
+            method, url, body=body, headers=headers, secrets=secrets, timeout_s=timeout_s
+        ) as (response, answer):
+            if max_bytes is not None and answer.is_success:
+                answer.body = await self._read_all(response, max_bytes)
+            else:
+                answer.body, answer.is_cut = await _read_beginning(response)
+            return answer
 
     @asynccontextmanager
     async def stream(
@@ -188,31 +184,25 @@ class HttpClient:
         secrets: tuple[str, ...] = (),
     ) -> AsyncGenerator[aiohttp.StreamReader | Answer]:
         """Send a request; yield the body of a 2xx, for who reads to bound, or any other answer."""
-        timeout = self._make_timeout(None)
-        status: int | None = None
-        try:
-            async with self._request(method, url, body, None, timeout) as response:
-                status = response.status
-                answer = self._begin_answer(response, secrets)
-                if answer.is_success:
-                    yield response.content
-                else:
-                    answer.body, answer.is_cut = await _read_beginning(response)
-                    yield answer
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            # A `TimeoutError`, which is an `OSError`, may be of whoever reads.
-            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-                raise
-            raise self._translate(error, status, timeout, secrets) from _cause_of(error)
+        async with self._send(method, url, body=body, secrets=secrets) as (response, answer):
+            if answer.is_success:
+                yield response.content
+            else:
+                answer.body, answer.is_cut = await _read_beginning(response)
+                yield answer
 
-    def _request(
+    @asynccontextmanager
+    async def _send(
         self,
         method: str,
         url: URL,
+        *,
         body: Body | None,
-        headers: Mapping[str, str] | None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        headers: Mapping[str, str] | None = None,
+        secrets: tuple[str, ...],
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, Answer]]:
+        """Send a request; yield the response, and its answer without a body."""
         if self._session is None:
             raise RuntimeError("the client is not open")
         if isinstance(body, bytes):
@@ -220,35 +210,37 @@ class HttpClient:
         data: Body | io.BytesIO | None = body
         if isinstance(body, bytes) and len(body) > LARGE_BODY_BYTES:
             data = io.BytesIO(body)
-        return self._session.request(
-            method,
-            url,
-            data=data,
-            headers=headers,
-            allow_redirects=False,
-            proxy=find_proxy(url) if self._uses_proxy else None,
-            timeout=timeout,
-            middlewares=_SEND_ONCE if method in _REPEATED else (),
-        )
-
-    def _begin_answer(self, response: aiohttp.ClientResponse, secrets: tuple[str, ...]) -> Answer:
-        return Answer(
-            self.dependency,
-            response.status,
-            response.headers,
-            b"",
-            self._clock(),
-            secrets,
-            self.address,
-        )
-
-    def _make_timeout(self, total_s: float | None) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(
-            total=total_s,
+        timeout = aiohttp.ClientTimeout(
+            total=timeout_s,
             sock_connect=self._connect_timeout_s,
             # Not rounded up to whole seconds, as it is by default.
-            ceil_threshold=(total_s or 0.0) + 1,
+            ceil_threshold=(timeout_s or 0.0) + 1,
         )
+        status: int | None = None
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                proxy=find_proxy(url) if self._uses_proxy else None,
+                timeout=timeout,
+                middlewares=_SEND_ONCE if method in _REPEATED else (),
+            ) as response:
+                status, now = response.status, self._clock()
+                answer = Answer(self.dependency, status, response.headers, b"", now, secrets)
+                answer.address = self.address
+                yield response, answer
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            # Without a bound, a `TimeoutError`, which is an `OSError`, is of whoever reads.
+            is_late = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError)
+            if is_late and timeout_s is None:
+                raise
+            # The response's error holds our headers: it is no cause of ours.
+            is_of_response = isinstance(error, aiohttp.ClientResponseError)
+            cause = None if is_of_response else _origin_of(error)
+            raise self._translate(error, status, timeout_s, secrets) from cause
 
     async def _read_all(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         """Read a body; aiohttp decompresses it in pieces of at most 256 KiB."""
@@ -266,7 +258,7 @@ class HttpClient:
         self,
         error: BaseException,
         status: int | None,
-        timeout: aiohttp.ClientTimeout,
+        timeout_s: float | None,
         secrets: tuple[str, ...],
     ) -> Unavailable:
         """Build our own error for one of aiohttp's or of the system."""
@@ -277,7 +269,7 @@ class HttpClient:
             case aiohttp.ClientHttpProxyError():
                 kind, reason = Unreachable, f"the proxy answers {error.status}"
             case TimeoutError():
-                reason = f"no complete answer within {timeout.total:g} s"
+                reason = f"no complete answer within {timeout_s:g} s"
             case aiohttp.ClientConnectorError():
                 kind, reason = Unreachable, excerpt(str(error), *secrets)
             case UnicodeError():
@@ -321,11 +313,6 @@ def find_proxy(url: URL) -> str | None:
 
 def _origin_of(error: BaseException) -> BaseException:
     return (error.__cause__ or error) if isinstance(error, _Lost) else error
-
-
-def _cause_of(error: BaseException) -> BaseException | None:
-    """Return what may be the cause of our error: the response's error holds our headers."""
-    return None if isinstance(error, aiohttp.ClientResponseError) else _origin_of(error)
 
 
 async def _read_beginning(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:

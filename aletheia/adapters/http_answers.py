@@ -1,7 +1,9 @@
 """What an HTTP answer means: its status, its JSON, and what of it is safe to show."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -78,23 +80,6 @@ def read_date(value: str | None) -> float | None:
         return None
 
 
-def read_retry_after(value: str | None, *, date: str | None, now: float) -> float | None:
-    """Read a `Retry-After` header, seconds from 0 to `MAX_RETRY_AFTER_S`; `None` for none.
-
-    A date (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after) is relative to the answer's
-    `Date`, or else to `now`, seconds since the epoch.
-    """
-    if value is None:
-        return None
-    if _SECONDS.fullmatch(value.strip()):
-        return min(float(value), MAX_RETRY_AFTER_S)
-    until = read_date(value)
-    if until is None:
-        return None
-    sent = read_date(date)
-    return min(max(until - (now if sent is None else sent), 0.0), MAX_RETRY_AFTER_S)
-
-
 def make_error(
     dependency: str,
     status: int,
@@ -102,18 +87,20 @@ def make_error(
     *,
     retry_after_s: float | None = None,
     exceptions: Mapping[int, ErrorKind] | None = None,
+    address: str = "",
 ) -> Refused | Unavailable:
-    """Build the error of a status that is no success; `exceptions` differ from `STATUSES`."""
-    default: ErrorKind = Unavailable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused
+    """Build the error of a status that is no success; `exceptions` differ from `STATUSES`.
+
+    `address` is the setting that a redirection points to.
+    """
     if status < HTTPStatus.BAD_REQUEST:
-        default = BadAnswer
+        advice = f"; is {address} the address it has in the end?" if address else ""
+        return BadAnswer(dependency, f"{status}, which is not followed{advice}", status=status)
+    default: ErrorKind = Unavailable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused
     kind = {**STATUSES, **(exceptions or {})}.get(status, default)
     if issubclass(kind, Refused):
         return kind(dependency, status, reason)
-    if status < HTTPStatus.BAD_REQUEST:
-        reason = f"{status}, which is not followed"
-    else:
-        reason = f"{status}: {reason}" if reason else str(status)
+    reason = f"{status}: {reason}" if reason else str(status)
     return kind(dependency, reason, retry_after_s, status)
 
 
@@ -123,15 +110,16 @@ def check_values(body: bytes, max_values: int = MAX_JSON_VALUES) -> None:
         raise ValueError(f"more than {max_values:,} values")
 
 
-def load_json(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> object:
+def load_json(body: bytes, *, max_values: int = MAX_JSON_VALUES, reads_nan: bool = False) -> object:
     """Read UTF-8 JSON, however deeply nested; `ValueError` if it is none or has more values."""
     check_values(body, max_values)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise ValueError(
-            "a web page in place of JSON" if is_web_page(body) else "not JSON"
-        ) from None
+        with suppress(ValueError, RecursionError):
+            if reads_nan:
+                return json.loads(body)
+    raise ValueError("a web page in place of JSON" if is_web_page(body) else "not JSON")
 
 
 def load_object(body: bytes, *, max_values: int = MAX_JSON_VALUES) -> dict[str, Any]:
@@ -183,9 +171,18 @@ class Answer:
 
     @property
     def retry_after_s(self) -> float | None:
-        """How long the server asks us to wait, seconds."""
-        value, date = self.headers.get("Retry-After"), self.headers.get("Date")
-        return read_retry_after(value, date=date, now=self.received_at)
+        """How long the server asks us to wait, seconds from 0 to `MAX_RETRY_AFTER_S`.
+
+        By https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: a date is relative to `Date`.
+        """
+        value = self.headers.get("Retry-After", "").strip()
+        if _SECONDS.fullmatch(value):
+            return min(float(value), MAX_RETRY_AFTER_S)
+        until, sent = read_date(value), read_date(self.headers.get("Date"))
+        if until is None:
+            return None
+        wait_s = until - (self.received_at if sent is None else sent)
+        return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
 
     def excerpt(self, text: bytes | str | None = None) -> str:
         """Return the beginning of a text, or else of the body, without secrets."""
@@ -197,16 +194,13 @@ class Answer:
         self, reason: str | None = None, exceptions: Mapping[int, ErrorKind] | None = None
     ) -> Refused | Unavailable:
         """Build the error that this answer means; `reason` is by default the body's beginning."""
-        if self.status < HTTPStatus.BAD_REQUEST:
-            advice = f"; is {self.address} the address it has in the end?" if self.address else ""
-            reason = f"{self.status}, which is not followed{advice}"
-            return BadAnswer(self.dependency, reason, status=self.status)
         return make_error(
             self.dependency,
             self.status,
             self.excerpt() if reason is None else reason,
             retry_after_s=self.retry_after_s,
             exceptions=exceptions,
+            address=self.address,
         )
 
     def read(self, read: Callable[[bytes], T]) -> T:

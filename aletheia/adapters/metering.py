@@ -14,6 +14,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Final, Literal, TypeAlias
 
 from aletheia.analysis.ports import Embedded, Embedder, Embedding
@@ -30,10 +31,9 @@ from aletheia.errors import (
     Unavailable,
     Unreachable,
 )
-from aletheia.llm.calls import CallPlan, Probe, SentT
+from aletheia.llm.calls import CallPlan, PlannedCall, SentT
 from aletheia.llm.prices import Kind, Tokens
-from aletheia.llm.usage import Spending
-from aletheia.llm.usage_records import Call, Reservation
+from aletheia.llm.usage import Call, Reservation, Spending
 from aletheia.resilience.breaker import CircuitBreaker, Permit
 from aletheia.resilience.limits import RateLimiter
 from aletheia.store.backoff import CallBackoff
@@ -55,10 +55,6 @@ CANNOT: Final = "provider_cannot"
 MAX_FAILURES: Final = 2
 """How often a request may fail with a 5xx, or lose its connection, before it is told apart from its
 provider."""
-
-_CLIENT_ERROR: Final = 400
-_FAILED_DEPENDENCY: Final = 424
-_SERVER_ERROR: Final = 500
 
 
 class Meter:
@@ -96,26 +92,21 @@ class Meter:
         return min(provider_most, limits.max_weight)
 
     async def __call__(
-        self,
-        plan: CallPlan,
-        send: Callable[[], Awaitable[SentT]],
-        *,
-        reach: Callable[[], Awaitable[None]] | None = None,
-        probe: Probe[SentT] | None = None,
+        self, call: PlannedCall[SentT], probe: PlannedCall[SentT] | None = None
     ) -> SentT:
         """See `aletheia.llm.calls.Guard`; what is suspicious counts once the probe failed."""
         backoff = CallBackoff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S)
+        plan = call.plan
         answered, failures, suspected = self._answered[plan.provider, plan.model], 0, probe
         for tries in itertools.count(1):
             try:
-                spares_errors = suspected is not None
-                return await self._try(plan, send, reach, probe, spares_errors=spares_errors)
+                return await self._try(call, probe, spares_errors=suspected is not None)
             except Unavailable as error:
                 failure = error
             if suspected is not None and is_suspicious(failure):
                 failures += 1
                 if failures == MAX_FAILURES:
-                    if await self._passes(suspected, reach, answered):
+                    if await self._passes(suspected, answered):
                         raise ComputeFailed(CANNOT, str(failure)) from failure
                     suspected = None
             pause_s = backoff(failure)
@@ -145,14 +136,12 @@ class Meter:
         call = Call(key="", provider=provider, model=model, kind=kind, run_id=self._run_id)
         return await self._spending.room(call, tokens)
 
-    async def _passes(
-        self, probe: Probe[SentT], reach: Callable[[], Awaitable[None]] | None, answered: int
-    ) -> bool:
+    async def _passes(self, probe: PlannedCall[SentT], answered: int) -> bool:
         """Check whether the provider answers others: some did since `answered`, or the probe."""
         if self._answered[probe.plan.provider, probe.plan.model] > answered:
             return True
         try:
-            await self._try(probe.plan, probe.send, reach, None, spares_errors=False)
+            await self._try(probe, None, spares_errors=False)
         except Deferred:
             raise
         except AletheiaError:
@@ -160,39 +149,28 @@ class Meter:
         return True
 
     async def _try(
-        self,
-        plan: CallPlan,
-        send: Callable[[], Awaitable[SentT]],
-        reach: Callable[[], Awaitable[None]] | None,
-        probe: Probe[SentT] | None,
-        *,
-        spares_errors: bool,
+        self, call: PlannedCall[SentT], probe: PlannedCall[SentT] | None, *, spares_errors: bool
     ) -> SentT:
-        permit = await self._breakers.admit(plan.provider)
+        permit = await self._breakers.admit(call.plan.provider)
         if permit.probe is not None and probe is not None:
             # What may have opened the breaker does not decide whether it closes.
-            await self._pass(permit, probe.plan, probe.send, reach)
-            permit = await self._breakers.admit(plan.provider)
-        return await self._pass(permit, plan, send, reach, spares_errors=spares_errors)
+            await self._pass(permit, probe)
+            permit = await self._breakers.admit(call.plan.provider)
+        return await self._pass(permit, call, spares_errors=spares_errors)
 
     async def _pass(
-        self,
-        permit: Permit,
-        plan: CallPlan,
-        send: Callable[[], Awaitable[SentT]],
-        reach: Callable[[], Awaitable[None]] | None,
-        *,
-        spares_errors: bool = False,
+        self, permit: Permit, call: PlannedCall[SentT], *, spares_errors: bool = False
     ) -> SentT:
         """Send an admitted request through all other gates."""
-        if reach is not None and (permit.probe is not None or plan.provider in self._lost):
+        plan = call.plan
+        if call.reach is not None and (permit.probe is not None or plan.provider in self._lost):
             # Limits count what is sent: while nobody is there, nothing is.
             async with self._breakers.recording(permit, is_first=True):
-                await reach()
+                await call.reach()
             self._lost.discard(plan.provider)
         try:
-            call = Call(plan.key, plan.provider, plan.model, plan.kind, run_id=self._run_id)
-            reservation = await self._spending.reserve(call, plan.max_tokens)
+            used = Call(plan.key, plan.provider, plan.model, plan.kind, run_id=self._run_id)
+            reservation = await self._spending.reserve(used, plan.max_tokens)
             await self._charge(plan, reservation)
         except BaseException:
             await self._breakers.abandon(permit)
@@ -201,7 +179,7 @@ class Meter:
             async with self._breakers.recording(
                 permit, spares=lambda error: spares_errors and is_suspicious(error)
             ):
-                sent = await send()
+                sent = await call.send()
         except AletheiaError as error:
             if isinstance(error, Unreachable):
                 self._lost.add(plan.provider)
@@ -230,7 +208,7 @@ class Meter:
 def is_free(error: AletheiaError) -> bool:
     """Check whether a failed call surely cost nothing; one that broke off may have been charged."""
     if isinstance(error, Unavailable):
-        return isinstance(error, Unreachable) or (error.status or 0) >= _CLIENT_ERROR
+        return isinstance(error, Unreachable) or (error.status or 0) >= HTTPStatus.BAD_REQUEST
     return isinstance(error, Refused | InvalidTask | ComputeFailed | Misconfigured)
 
 
@@ -239,7 +217,7 @@ def is_suspicious(error: BaseException) -> bool:
     if not isinstance(error, Unavailable) or (error.retry_after_s or 0.0) > MAX_PAUSE_S:
         return False
     status = error.status or 0
-    is_said = status >= _SERVER_ERROR or status == _FAILED_DEPENDENCY
+    is_said = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.FAILED_DEPENDENCY
     return is_said or isinstance(error, ConnectionLost)  # as by a server that falls over a text
 
 

@@ -31,11 +31,7 @@ _GRID: Final = "#d9d9d9"
 
 
 def draw_quality(progress: RunProgress, project_id: str, *, is_mock: bool) -> bytes:
-    """Draw the quality of each department over its iterations, side by side in order, as SVG.
-
-    Each has a line from its quality before the first iteration to the last one's, and its threshold
-    as a broken line. Departments that were never scored are left out.
-    """
+    """Draw the quality of scored departments over their iterations, side by side, as SVG."""
     # Takes a second and 70 MB, which must not be paid by whoever draws nothing.
     from matplotlib import rc_context  # noqa: PLC0415 - slow  # pyright: ignore[reportUnknownVariableType]
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - slow

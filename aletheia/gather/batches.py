@@ -25,8 +25,8 @@ from aletheia.items.decisions import BatchOrigin
 from aletheia.items.duplicates import Decision, NewItem
 from aletheia.items.item_index import ItemIndex
 from aletheia.items.models import Item
-from aletheia.llm.answers import AnswerLog
-from aletheia.llm.faults import Fault
+from aletheia.llm.answers import SavedAnswers
+from aletheia.llm.messages import Fault
 from aletheia.llm.structured import MAX_ERROR_CHARS
 from aletheia.text.normalisation import content_hash
 
@@ -115,7 +115,7 @@ async def drop_duplicates(
 
 
 async def _generate(
-    deps: GatherDeps, run: Run, position: int, context: PromptContext, answers: AnswerLog
+    deps: GatherDeps, run: Run, position: int, context: PromptContext, answers: SavedAnswers
 ) -> Batch:
     progress = run.progress.departments[position]
     while True:

@@ -13,8 +13,8 @@ from aletheia.items.decisions import ProjectDecisions
 from aletheia.items.dedup import Deduplicator
 from aletheia.items.duplicates import Judge
 from aletheia.items.project_items import ProjectItems
-from aletheia.llm.budgets import BudgetUsage
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import ChatModel
+from aletheia.llm.usage import BudgetUsage
 from aletheia.text.language import LanguageGuess
 
 GRACE_S: Final = 10.0

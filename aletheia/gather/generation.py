@@ -20,12 +20,10 @@ from aletheia.gather.prompts.generate_items import (
 )
 from aletheia.items.departments import Department
 from aletheia.items.models import Item
-from aletheia.llm.answers import AnswerLog
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import check_finish
-from aletheia.llm.faults import Fault
 from aletheia.llm.json_text import UnreadableAnswer
-from aletheia.llm.messages import ChatRequest, Completion, Message
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import ChatModel, ChatRequest, Completion, Fault, Message
 from aletheia.llm.structured import MAX_ANSWER_CHARS, MAX_ERROR_CHARS, explain, find_json
 from aletheia.text.language import LanguageGuess
 from aletheia.text.normalisation import normalise
@@ -73,7 +71,7 @@ class GenerationPlan:
 
 async def generate_items(
     chat: ChatModel,
-    answers: AnswerLog,
+    answers: SavedAnswers,
     department: Department,
     number: int,
     context: PromptContext,
@@ -118,7 +116,7 @@ class _Writer:
     """One generation under way."""
 
     chat: ChatModel
-    answers: AnswerLog
+    answers: SavedAnswers
     department: Department
     number: int
     context: PromptContext

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aletheia.gather.progress import GatherReport, RunProgress
 from aletheia.items.models import Item
-from aletheia.llm.faults import Fault
+from aletheia.llm.messages import Fault
 
 
 @dataclass(frozen=True, slots=True)

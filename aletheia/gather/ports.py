@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from aletheia.gather.models import Run
 from aletheia.items.content import SavedItem
 from aletheia.items.departments import Department, DepartmentList
-from aletheia.llm.answers import AnswerLog
+from aletheia.llm.answers import SavedAnswers
 
 
 class DepartmentSource(Protocol):
@@ -63,7 +63,7 @@ class Scorer(Protocol):
     """Scores departments."""
 
     async def score(
-        self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+        self, run: Run, position: int, items: Sequence[SavedItem], answers: SavedAnswers
     ) -> Scored:
         """Score a department over its own saved items, oldest first."""
         ...

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from aletheia.events.models import DepartmentSummary
 from aletheia.items.departments import Department
-from aletheia.llm.budgets import BudgetUsage
+from aletheia.llm.usage import BudgetUsage
 
 MIN_GAIN: Final = 1.0
 STALLED_AFTER: Final = 3

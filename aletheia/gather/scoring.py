@@ -6,9 +6,9 @@ from typing import Any, Final
 from aletheia.gather.models import Run
 from aletheia.gather.ports import Scored
 from aletheia.items.content import SavedItem
-from aletheia.llm.answers import AnswerLog
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import ChatModel
 from aletheia.quality.judge import JudgeState, refine_quality
 from aletheia.quality.scores import QualityItem, score_quality
 
@@ -23,7 +23,7 @@ class QualityScorer:
         self._chat, self._plan = chat, plan
 
     async def score(
-        self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+        self, run: Run, position: int, items: Sequence[SavedItem], answers: SavedAnswers
     ) -> Scored:
         """Score a department; see `Scorer.score`."""
         progress = run.progress.departments[position]

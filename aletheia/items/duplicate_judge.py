@@ -8,9 +8,9 @@ from typing import Final
 from aletheia.errors import AletheiaError
 from aletheia.items.duplicates import Question, Verdict
 from aletheia.items.prompts.judge_duplicate import FORM, JudgedPair, build_prompt
-from aletheia.llm.answers import AnswerLog
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan, ask_once, check_finish
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import ChatModel
 from aletheia.llm.structured import read_answer
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class DuplicateJudge:
     `duplicate-{key}`.
     """
 
-    def __init__(self, chat: ChatModel, answers: AnswerLog, *, plan: AskPlan) -> None:
+    def __init__(self, chat: ChatModel, answers: SavedAnswers, *, plan: AskPlan) -> None:
         self._chat, self._answers, self._plan = chat, answers, plan
 
     async def judge(self, questions: Sequence[Question]) -> list[Verdict | None]:

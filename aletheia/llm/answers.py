@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aletheia.documents import Document, Documents
 from aletheia.llm.messages import Completion
@@ -17,20 +17,8 @@ ANSWERS: Final = "aletheia_gather_answers"
 _MAX_PURGED: Final = 10_000
 
 
-class AnswerLog(Protocol):
-    """Saves the answers of models, unread, each under the name of its step."""
-
-    async def find(self, step: str) -> Completion | None:
-        """Return the saved answer of a step; `None` if there is none."""
-        ...
-
-    async def save(self, step: str, completion: Completion) -> None:
-        """Save the answer of a step durably; the first one stays."""
-        ...
-
-
 class SavedAnswers:
-    """Answers and other JSON values in the document store; an `AnswerLog`.
+    """Answers of models, unread, and other JSON values, each under its step; the first one stays.
 
     `key`: names the log, such as run, department and iteration. `clock`: Unix time, seconds.
     """

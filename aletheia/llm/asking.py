@@ -1,14 +1,22 @@
-"""Asking a model a question once: a saved answer is not asked for again."""
+"""Asking a model a question once, with more room where its thoughts leave none for an answer."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
 
-from aletheia.errors import AletheiaError
-from aletheia.llm.answers import AnswerLog
+from aletheia.errors import AletheiaError, InvalidTask, Refused, Unavailable
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.json_text import UnreadableAnswer
-from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import AnswerForm, ChatModel, ChatRequest, Completion, Message
+from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ERROR_CHARS
 from aletheia.llm.thoughts import is_spent
+
+log = logging.getLogger(__name__)
+
+MORE_ROOM: Final = 4
+"""Times the tokens of a question's limit, where that was spent before the answer began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +30,16 @@ class AskPlan:
 
 async def ask_once(
     chat: ChatModel,
-    answers: AnswerLog,
+    answers: SavedAnswers,
     step: str,
     messages: tuple[Message, ...],
     form: AnswerForm,
     *,
     plan: AskPlan,
 ) -> Completion | AletheiaError:
-    """Return the answer of a step: the saved one, or else a new one, which is saved first.
+    """Return the answer of a step, the saved one or else a new one, which is saved first.
 
-    Returns:
-        The answer, or the error of the call. Errors of the log are raised.
+    An error of the call is returned, one of the log is raised.
     """
     if (saved := await answers.find(step)) is not None:
         return saved
@@ -62,3 +69,59 @@ def check_finish(completion: Completion) -> None:
             "answer began: it needs more room, or to think less"
         )
         raise UnreadableAnswer("no_room", said)
+
+
+class RoomyChat:
+    """A `ChatModel` that asks once more, with more room, if an answer ended before it began."""
+
+    def __init__(self, chat: ChatModel) -> None:
+        self._chat = chat
+        self.provider, self.is_mock = chat.provider, chat.is_mock
+        self._rooms: dict[str, int] = {}
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Ask a model; see `ChatModel.complete`."""
+        room = self._rooms.get(request.model, 1)
+        first = await self._chat.complete(_widen(request, room))
+        is_known = self._rooms.get(request.model) == room
+        if request.form is None or is_known or not is_spent(first):
+            return first
+        log.warning(
+            "%r has spent %d tokens before its answer began; it is asked once more, for up to %d",
+            request.model,
+            first.used.output,
+            request.max_tokens * MORE_ROOM,
+        )
+        self._rooms[request.model] = MORE_ROOM
+        try:
+            second = await self._chat.complete(_widen(request, MORE_ROOM))
+        except (InvalidTask, Refused, Unavailable) as error:
+            if isinstance(error, Unavailable) and error.retry_after_s is not None:
+                raise
+            log.warning("%r gets no more room: %s", request.model, error)
+            self._rooms[request.model] = 1
+            return first
+        used = Tokens(first.used.input + second.used.input, first.used.output + second.used.output)
+        return replace(second, used=used)
+
+
+def _widen(request: ChatRequest, room: int) -> ChatRequest:
+    return replace(request, max_tokens=request.max_tokens * room)
+
+
+class NotedFailures:
+    """A `ChatModel` that notes, as `first`, the first failure of some kind, and raises it."""
+
+    def __init__(self, chat: ChatModel, is_noted: Callable[[AletheiaError], bool]) -> None:
+        self._chat, self._is_noted = chat, is_noted
+        self.provider, self.is_mock = chat.provider, chat.is_mock
+        self.first: AletheiaError | None = None
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Ask the model. Raises `AletheiaError`: see `ChatModel.complete`."""
+        try:
+            return await self._chat.complete(request)
+        except AletheiaError as error:
+            if self.first is None and self._is_noted(error):
+                self.first = error
+            raise

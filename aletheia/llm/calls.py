@@ -27,60 +27,45 @@ class Sent(Protocol):
         """What the provider counted, or else our upper estimate."""
         ...
 
-    @property
-    def is_estimate(self) -> bool:
-        """Whether the provider counted nothing."""
-        ...
-
-    @property
-    def model(self) -> str:
-        """The model that ran, by the provider's name."""
-        ...
-
 
 SentT = TypeVar("SentT", bound=Sent)
 
 
 @dataclass(frozen=True, slots=True)
-class Probe(Generic[SentT]):
-    """A harmless request, which tells a provider's fault from that of what it is asked."""
+class PlannedCall(Generic[SentT]):
+    """A request that is about to be sent, and how it is sent.
+
+    `reach` raises `Unreachable` if the provider cannot be reached, without asking its model.
+    """
 
     plan: CallPlan
     send: Callable[[], Awaitable[SentT]]
+    reach: Callable[[], Awaitable[None]] | None = None
 
 
 class Guard(Protocol):
     """Guards every request that is really sent."""
 
     async def __call__(
-        self,
-        plan: CallPlan,
-        send: Callable[[], Awaitable[SentT]],
-        *,
-        reach: Callable[[], Awaitable[None]] | None = None,
-        probe: Probe[SentT] | None = None,
+        self, call: PlannedCall[SentT], probe: PlannedCall[SentT] | None = None
     ) -> SentT:
         """Send a request, or raise an `AletheiaError` instead.
 
-        `reach`: raises `Unreachable` if the provider cannot be reached, without asking its model.
-        `probe`: is sent where the request fails with a 5xx or 424 twice and nothing else passes
+        `probe`: a harmless request, which tells a provider's fault from that of what it is asked.
+        It is sent where the request fails with a 5xx or 424 twice and nothing else passes
         meanwhile, and in its place while the breaker lets only one call try.
 
-        Raises:
-            ComputeFailed: `provider_cannot`; the request fails each time, and others pass.
-            AletheiaError: never an `InvalidTask`, nor another `ComputeFailed`, of the guard's own.
+        The guard's own errors: `Deferred`, and `ComputeFailed`, `provider_cannot`, if the request
+        fails each time and others pass.
         """
         ...
 
     async def room(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
-        """Return how many inputs, from the first, could be sent now; charges nothing.
+        """Return how many inputs, from the first, could be sent now; `Deferred` if none.
 
         `requests`: by request that would be sent, tokens of each input in it, at most.
-
-        Raises:
-            Deferred: none of them; it says why, and until when.
         """
         ...
 
@@ -89,16 +74,11 @@ class Unguarded:
     """A `Guard` that sends every request."""
 
     async def __call__(
-        self,
-        plan: CallPlan,
-        send: Callable[[], Awaitable[SentT]],
-        *,
-        reach: Callable[[], Awaitable[None]] | None = None,
-        probe: Probe[SentT] | None = None,
+        self, call: PlannedCall[SentT], probe: PlannedCall[SentT] | None = None
     ) -> SentT:
         """Send a request."""
-        del plan, reach, probe
-        return await send()
+        del probe
+        return await call.send()
 
     async def room(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]

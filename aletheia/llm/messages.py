@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from aletheia.llm.prices import Tokens
 
@@ -102,6 +102,29 @@ class Completion:
     is_estimate: bool = False
     is_mock: bool = False
     refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something of an answer was not used."""
+
+    code: str  # stable, such as `half_json` or `wrong_language`
+    message: str
+
+
+class ChatModel(Protocol):
+    """Answers questions with one kind of provider."""
+
+    provider: str  # such as `openrouter` or `mock`
+    is_mock: bool
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Ask once, or raise what the provider, or our own limits (`Deferred`), have against it.
+
+        `InvalidTask`: `model_not_found`, `unsupported_model`; or, because of what is asked,
+        `input_too_long`, `content_refused`.
+        """
+        ...
 
 
 def clean_text(text: str) -> str:

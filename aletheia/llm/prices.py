@@ -71,17 +71,15 @@ class _ProviderPrices(BaseModel):
     models: dict[str, _ModelPrice] = Field(default_factory=dict[str, _ModelPrice])
 
 
+_NO_PRICES: Final = _ProviderPrices()
 _TABLE: Final = TypeAdapter(dict[str, _ProviderPrices])
 
 
 class PriceTable:
-    """What calls cost.
+    """What calls cost; `providers`: JSON of the form above, else `Misconfigured`.
 
-    `providers`: JSON of the form above. `unknown`: what a model without a price counts as: the
-    dearest price of its provider (of all, where that has none), nothing, or an error.
-
-    Raises:
-        Misconfigured: `providers` is not of that form.
+    `unknown`: what a model without a price counts as: the dearest price of its provider (of all,
+    where that has none), nothing, or an error.
     """
 
     def __init__(self, providers: Mapping[str, Any], *, unknown: UnknownPrice = "dearest") -> None:
@@ -112,8 +110,7 @@ class PriceTable:
     ) -> int:
         """Return what a call costs, in nano-dollars, rounded up.
 
-        Raises:
-            Misconfigured: the model has no price, and `unknown` is `refuse`.
+        `Misconfigured` where the model has no price, and `unknown` is `refuse`.
         """
         price = self._price_of(provider, model, kind)
         usd_per_million = price[0] * tokens.input + price[1] * tokens.output
@@ -123,16 +120,14 @@ class PriceTable:
 
     def _price_of(self, provider: str, model: str, kind: Kind) -> tuple[Decimal, Decimal]:
         """Return the price of a token read and of a token written."""
-        listed = self._listed(provider, model, kind)
-        if listed is not None:
-            return listed
+        for entry in self._entries(provider, model):
+            if (listed := _of_kind(entry, kind)) is not None:
+                return listed
         if self._unknown == "refuse":
-            raise Misconfigured(
-                "PRICE_TABLE", f"it has no price for {kind} by {model!r} of {provider!r}"
-            )
-        price = (
-            (Decimal(0), Decimal(0)) if self._unknown == "free" else self._dearest(provider, kind)
-        )
+            reason = f"it has no price for {kind} by {model!r} of {provider!r}"
+            raise Misconfigured("PRICE_TABLE", reason)
+        is_free = self._unknown == "free"
+        price = (Decimal(0), Decimal(0)) if is_free else self._dearest(provider, kind)
         if (provider, model, kind) not in self._warned:
             self._warned.add((provider, model, kind))
             log.warning(
@@ -145,36 +140,31 @@ class PriceTable:
             )
         return price
 
-    def _listed(self, provider: str, model: str, kind: Kind) -> tuple[Decimal, Decimal] | None:
-        models = self._models(provider)
-        for name in (model, _DATE.sub("", model), _ANY):
-            if name in models and (price := _of_kind(models[name], kind)) is not None:
-                return price
-        return None
-
     def _dearest(self, provider: str, kind: Kind) -> tuple[Decimal, Decimal]:
         for providers in ([provider], list(self._providers)):
             prices = [
                 price
                 for name in providers
-                for listed in self._models(name).values()
+                for listed in self._prices_of(name).models.values()
                 if (price := _of_kind(listed, kind)) is not None
             ]
             if prices:
                 return max(price[0] for price in prices), max(price[1] for price in prices)
         return Decimal(0), Decimal(0)
 
-    def _models(self, provider: str) -> Mapping[str, _ModelPrice]:
-        prices = self._providers.get(provider)
-        return {} if prices is None else prices.models
-
     def _batch_factor(self, provider: str, model: str) -> Decimal:
-        models = self._models(provider)
-        for name in (model, _DATE.sub("", model), _ANY):
-            if name in models and (factor := models[name].batch_factor) is not None:
-                return factor
-        prices = self._providers.get(provider)
-        return Decimal(1) if prices is None else prices.batch_factor
+        factors = (entry.batch_factor for entry in self._entries(provider, model))
+        default = self._prices_of(provider).batch_factor
+        return next((factor for factor in factors if factor is not None), default)
+
+    def _entries(self, provider: str, model: str) -> list[_ModelPrice]:
+        """Return what holds for a model, the most exact first."""
+        models = self._prices_of(provider).models
+        names = (model, _DATE.sub("", model), _ANY)
+        return [models[name] for name in names if name in models]
+
+    def _prices_of(self, provider: str) -> _ProviderPrices:
+        return self._providers.get(provider, _NO_PRICES)
 
 
 def usd_of(nanousd: int) -> Decimal:

@@ -37,11 +37,7 @@ _UNENFORCED: Final = frozenset(
 
 
 def read_answer(text: str, model: type[ModelT], *, is_cut_off: bool = False) -> ModelT:
-    """Return the object that an answer consists of; see `find_json` for the arguments.
-
-    Raises:
-        UnreadableAnswer: there is none of this form.
-    """
+    """Return the object of this form that an answer consists of, or raise as `find_json` does."""
     fields = {name for name, field in model.model_fields.items() if field.is_required()}
 
     def has_fields(value: object) -> bool:
@@ -63,9 +59,7 @@ def find_json(
     """Return the one JSON list or object in an answer that is meant, also below a wrapping key.
 
     `is_cut_off`: whether the model reached its limit: then JSON between words is a draft.
-
-    Raises:
-        UnreadableAnswer: there is none, or there are several that differ.
+    `UnreadableAnswer` if there is none, or there are several that differ.
     """
     if len(text) > MAX_ANSWER_CHARS:
         said = f"the answer has {len(text):,} characters, at most {MAX_ANSWER_CHARS:,} are read"

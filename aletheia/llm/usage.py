@@ -8,29 +8,175 @@ import bisect
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
-from aletheia.documents import Change, Documents, Update
+from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import BudgetExceeded
-from aletheia.llm.budgets import BUDGETS, BudgetLimits, Budgets, BudgetUsage, day_of
-from aletheia.llm.prices import PriceTable, Tokens, usd_of
-from aletheia.llm.usage_records import (
-    USAGE,
-    Call,
-    Reservation,
-    UsageState,
-    UsageTotal,
-    read_reservation,
-    record_document,
-)
+from aletheia.llm.prices import NANO, Kind, PriceTable, Tokens, usd_of
 from aletheia.settings import BudgetSettings
 
+BUDGETS: Final = "aletheia_budgets"
+USAGE: Final = "aletheia_usage"
 TOTALS: Final = "aletheia_usage_totals"
 
 _MAX_PURGED: Final = 10_000
 _TWO_DAYS_S: Final = 172_800
+
+
+class UsageState(StrEnum):
+    """State of a call."""
+
+    RESERVED = "reserved"
+    SETTLED = "settled"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to a model."""
+
+    key: str
+    provider: str
+    model: str
+    kind: Kind
+    run_id: str | None = None
+    task_id: str | None = None
+    is_batch: bool = False
+    is_mock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What is reserved for a call."""
+
+    id: str
+    call: Call
+    tokens: Tokens  # upper estimate
+    nanousd: int  # upper estimate
+    day: str  # the UTC day it is charged to, as `2026-11-21`
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """All settled calls of one kind to one model."""
+
+    provider: str
+    model: str
+    kind: Kind
+    is_mock: bool
+    calls: int
+    tokens: int  # in and out
+    usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUsage:
+    """The usage of one budget, in USD or tokens."""
+
+    name: str  # the setting, such as `BUDGET_USD_PER_DAY`
+    limit: Decimal | int | None  # its value; `None` is no bound
+    spent: Decimal | int
+    until: datetime | None  # when it begins anew; `None` for the budget of a run
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is left."""
+        return self.limit is not None and self.spent >= self.limit
+
+
+class Budgets:
+    """The counters of one store (SPEC §1, Budgets); `clock`: Unix time, seconds.
+
+    Each is charged by one conditional write, so that no number of processes ever overspends.
+    """
+
+    def __init__(
+        self, documents: Documents, limits: BudgetSettings, clock: Callable[[], float]
+    ) -> None:
+        self._documents, self.limits, self._clock = documents, limits, clock
+
+    @property
+    def are_unlimited(self) -> bool:
+        """Whether no budget has a limit."""
+        limits = (*self._limits_of("run:"), *self._limits_of("day:"))
+        return all(limit is None for limit in limits)
+
+    async def list_usage(self, run_id: str | None) -> list[BudgetUsage]:
+        """Return the budgets of today, and those of a run if one is named."""
+        counters = _counters(run_id, day_of(self._clock()))[::-1]
+        found = await self._documents.get(BUDGETS, counters)
+        usages = (self._usage_of(counter, found.get(counter, {})) for counter in counters)
+        return [usage for both in usages for usage in both]
+
+    async def charge(self, run_id: str | None, day: str, tokens: int, nanousd: int) -> None:
+        """Charge the counters of a run and a day, or raise `BudgetExceeded` and charge nothing."""
+        charged: list[str] = []
+        try:
+            for counter in _counters(run_id, day):
+                await self._charge(counter, tokens, nanousd)
+                charged.append(counter)
+        except BudgetExceeded:
+            await self._add(charged, -tokens, -nanousd)
+            raise
+
+    async def add(self, run_id: str | None, day: str, tokens: int, nanousd: int) -> None:
+        """Add to the counters of a run and a day, whatever the limits are."""
+        await self._add(_counters(run_id, day), tokens, nanousd)
+
+    async def _charge(self, counter: str, tokens: int, nanousd: int) -> None:
+        """Charge a counter if its limits have room."""
+        at = self._clock()
+        change = Change(set={"at": at}, increase={"tokens": tokens, "nanousd": nanousd})
+        while True:
+            nanousd_limit, tokens_limit = self._limits_of(counter)
+            where: dict[str, Any] = {}
+            if nanousd_limit is not None:
+                where["nanousd"] = {"$lte": nanousd_limit - nanousd}
+            if tokens_limit is not None:
+                where["tokens"] = {"$lte": tokens_limit - tokens}
+            (is_charged,) = await self._documents.update(BUDGETS, [Update(counter, change, where)])
+            if is_charged:
+                return
+            fresh: Document = {"_id": counter, "tokens": 0, "nanousd": 0, "at": at}
+            if not await self._documents.insert(BUDGETS, [fresh]):
+                found = await self._documents.get(BUDGETS, [counter])
+                usages = self._usage_of(counter, found.get(counter, {}))
+                for usage, asked in zip(usages, (usd_of(nanousd), tokens), strict=True):
+                    if usage.limit is not None and usage.spent + asked > usage.limit:
+                        raise BudgetExceeded(
+                            usage.name, usage.limit, usage.spent, asked, usage.until
+                        )
+
+    async def _add(self, counters: Sequence[str], tokens: int, nanousd: int) -> None:
+        change = Change(increase={"tokens": tokens, "nanousd": nanousd})
+        await self._documents.update(BUDGETS, [Update(counter, change) for counter in counters])
+
+    def _limits_of(self, counter: str) -> tuple[int | None, int | None]:
+        """Return the limits of a counter, in nano-dollars and in tokens."""
+        limits = self.limits
+        usd, tokens = limits.budget_usd_per_day, limits.budget_tokens_per_day
+        if counter.startswith("run:"):
+            usd, tokens = limits.budget_usd_per_run, limits.budget_tokens_per_run
+        # By the shortest decimal that means this number.
+        return None if usd is None else int(Decimal(repr(usd)) * NANO), tokens
+
+    def _usage_of(self, counter: str, document: Mapping[str, Any]) -> list[BudgetUsage]:
+        nanousd, tokens = self._limits_of(counter)
+        usd = None if nanousd is None else usd_of(nanousd)
+        per, _, day = counter.partition(":")
+        until = None
+        if per == "day":
+            until = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
+        spent_usd, spent_tokens = usd_of(document.get("nanousd", 0)), document.get("tokens", 0)
+        return [
+            BudgetUsage(f"BUDGET_USD_PER_{per.upper()}", usd, spent_usd, until),
+            BudgetUsage(f"BUDGET_TOKENS_PER_{per.upper()}", tokens, spent_tokens, until),
+        ]
 
 
 class Spending:
@@ -40,24 +186,12 @@ class Spending:
         self,
         documents: Documents,
         prices: PriceTable,
-        limits: BudgetLimits,
+        limits: BudgetSettings,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._documents, self._prices, self._clock = documents, prices, clock
         self.counters = Budgets(documents, limits, clock)
-
-    @classmethod
-    def from_settings(
-        cls,
-        documents: Documents,
-        settings: BudgetSettings,
-        *,
-        clock: Callable[[], float] = time.time,
-    ) -> "Spending":
-        """Build it as the settings say. Raises `Misconfigured`: the price table cannot be read."""
-        prices = PriceTable.from_settings(settings)
-        return cls(documents, prices, BudgetLimits.from_settings(settings), clock=clock)
 
     async def prepare(self) -> None:
         """Create the indices."""
@@ -69,16 +203,14 @@ class Spending:
     async def reserve(self, call: Call, estimate: Tokens) -> Reservation:
         """Reserve what a call may use at most; the call may be sent once this returns.
 
-        Raises:
-            BudgetExceeded: a budget has no room for it; nothing is reserved.
-            Misconfigured: the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
+        `BudgetExceeded` where a budget has no room for it, and nothing is reserved; `Misconfigured`
+        where the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
         """
         now = self._clock()
         nanousd = self.cost(call, estimate)
         reservation = Reservation(uuid.uuid4().hex, call, estimate, nanousd, day_of(now))
         await self.counters.charge(call.run_id, reservation.day, estimate.total, nanousd)
-        document = record_document(reservation, UsageState.RESERVED, now)
-        await self._documents.insert(USAGE, [document])
+        await self._insert(reservation, UsageState.RESERVED, now)
         return reservation
 
     async def settle(self, reservation: Reservation, used: Tokens) -> None:
@@ -96,7 +228,7 @@ class Spending:
         """Record a call that costs nothing, of a local model or the mock, outside of budgets."""
         now = self._clock()
         done = Reservation(uuid.uuid4().hex, call, used, 0, day_of(now))
-        await self._documents.insert(USAGE, [record_document(done, UsageState.SETTLED, now)])
+        await self._insert(done, UsageState.SETTLED, now)
         await self._count(call, used, 0)
 
     async def budgets(self, run_id: str | None = None) -> list[BudgetUsage]:
@@ -106,15 +238,11 @@ class Spending:
     async def room(self, call: Call, tokens: Sequence[int]) -> int:
         """Return for how many inputs, from the first, every budget has room; reserves nothing.
 
-        `tokens`: of each input, at most.
-
-        Raises:
-            BudgetExceeded: not even for the first.
-            Misconfigured: the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
+        `tokens`: of each input, at most. `BudgetExceeded` if not even for the first one.
         """
         sums = list(itertools.accumulate(tokens))
         self.cost(call, Tokens(0))
-        if self.counters.limits == BudgetLimits() or not sums:
+        if self.counters.are_unlimited or not sums:
             return len(sums)
         room = len(sums)
         for usage in await self.budgets(call.run_id):
@@ -158,8 +286,7 @@ class Spending:
     async def purge(self, older_than_s: float) -> int:
         """Delete records and counters that nothing was added to for so long; return how many.
 
-        Raises:
-            ValueError: that is less than two days, and would delete today's counter.
+        `ValueError` for less than two days, which would delete today's counter.
         """
         if older_than_s < _TWO_DAYS_S:
             raise ValueError(f"{older_than_s} s is less than two days")
@@ -175,6 +302,20 @@ class Spending:
             call.provider, call.model, call.kind, tokens, is_batch=call.is_batch
         )
 
+    async def _insert(self, reservation: Reservation, state: UsageState, at: float) -> None:
+        figures = _figures_of(reservation.tokens, reservation.nanousd)
+        document: Document = {
+            "_id": reservation.id,
+            **asdict(reservation.call),
+            "state": state,
+            **figures,
+            "estimate": figures,
+            "day": reservation.day,
+            "at": at,
+            "settled_at": at if state is UsageState.SETTLED else None,
+        }
+        await self._documents.insert(USAGE, [document])
+
     async def _close(
         self, reservation: Reservation, state: UsageState, used: Tokens, nanousd: int
     ) -> None:
@@ -188,13 +329,7 @@ class Spending:
         # raises them comes before the record says it is done, what lowers them after.
         if tokens > 0 or money > 0:
             await self.counters.add(run_id, day, max(tokens, 0), max(money, 0))
-        values = {
-            "state": state,
-            "tokens_in": used.input,
-            "tokens_out": used.output,
-            "nanousd": nanousd,
-            "settled_at": self._clock(),
-        }
+        values = {"state": state, "settled_at": self._clock(), **_figures_of(used, nanousd)}
         where = {"state": UsageState.RESERVED}
         (is_ours,) = await self._documents.update(
             USAGE, [Update(reservation.id, Change(set=values), where)]
@@ -213,11 +348,32 @@ class Spending:
             "kind": call.kind,
             "is_mock": call.is_mock,
         }
-        figures = {
-            "calls": 1,
-            "tokens_in": used.input,
-            "tokens_out": used.output,
-            "nanousd": nanousd,
-        }
+        figures = {"calls": 1, **_figures_of(used, nanousd)}
         id_ = "/".join([call.provider, call.model, call.kind, *(["mock"] if call.is_mock else [])])
         await self._documents.upsert(TOTALS, [Update(id_, Change(set=labels, increase=figures))])
+
+
+def _figures_of(tokens: Tokens, nanousd: int) -> dict[str, int]:
+    return {"tokens_in": tokens.input, "tokens_out": tokens.output, "nanousd": nanousd}
+
+
+def read_reservation(document: Document) -> Reservation:
+    """Return the reservation that a document holds."""
+    return Reservation(
+        document["_id"],
+        Call(**{part.name: document[part.name] for part in fields(Call)}),
+        Tokens(document["tokens_in"], document["tokens_out"]),
+        document["nanousd"],
+        document["day"],
+    )
+
+
+def day_of(at: float) -> str:
+    """Return the UTC day of a moment in Unix time, such as `2026-11-21`."""
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
+def _counters(run_id: str | None, day: str) -> list[str]:
+    # The day's counter, which more processes share, comes last: while a charge is taken back, only
+    # calls of its own run find it.
+    return [*([] if run_id is None else [f"run:{run_id}"]), f"day:{day}"]

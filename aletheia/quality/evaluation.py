@@ -12,10 +12,9 @@ from typing import Final
 
 from aletheia.documents import Document
 from aletheia.items.departments import Department
-from aletheia.llm.answers import AnswerLog
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan, ask_once
-from aletheia.llm.faults import Fault
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import ChatModel, Fault
 from aletheia.quality.judge import JudgeState, RefinedQuality, refine_quality
 from aletheia.quality.prompts.evaluate_department import FORM, build_prompt
 from aletheia.quality.remarks import Finding, Remarks, Suggestion
@@ -71,7 +70,7 @@ def evaluation_id(project_id: str, department: str, version: str) -> str:
 
 async def evaluate_items(
     chat: ChatModel,
-    answers: AnswerLog,
+    answers: SavedAnswers,
     department: Department,
     items: Sequence[QualityItem],
     *,

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from aletheia.documents import Document
-from aletheia.llm.faults import Fault
+from aletheia.llm.messages import Fault
 from aletheia.quality.remarks import Finding, Suggestion
 from aletheia.quality.scores import PARTS, Part
 

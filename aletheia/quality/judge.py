@@ -18,12 +18,10 @@ from typing import Any, Final, TypeAlias
 
 from aletheia.errors import AletheiaError, Deferred
 from aletheia.items.departments import Department
-from aletheia.llm.answers import AnswerLog
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan, ask_once, check_finish
-from aletheia.llm.faults import Fault
 from aletheia.llm.json_text import UnreadableAnswer
-from aletheia.llm.messages import Completion
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import ChatModel, Completion, Fault
 from aletheia.llm.structured import MAX_ERROR_CHARS, read_answer
 from aletheia.quality.prompts.judge_quality import (
     FORM,
@@ -137,7 +135,7 @@ def count_votes(counted: float, threshold: float, stalled_iterations: int) -> in
 
 async def refine_quality(
     chat: ChatModel,
-    answers: AnswerLog,
+    answers: SavedAnswers,
     department: Department,
     items: Sequence[QualityItem],
     counted: Quality,
@@ -200,7 +198,7 @@ def _apply(counted: Quality, shift: Shift) -> Mapping[Part, float]:
 
 async def _collect(
     chat: ChatModel,
-    answers: AnswerLog,
+    answers: SavedAnswers,
     department: Department,
     items: Sequence[QualityItem],
     *,

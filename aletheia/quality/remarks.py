@@ -8,9 +8,8 @@ from pydantic import ValidationError
 
 from aletheia.errors import AletheiaError
 from aletheia.llm.asking import check_finish
-from aletheia.llm.faults import Fault
 from aletheia.llm.json_text import UnreadableAnswer
-from aletheia.llm.messages import Completion
+from aletheia.llm.messages import Completion, Fault
 from aletheia.llm.structured import MAX_ERROR_CHARS, explain, find_json
 from aletheia.quality.aspects import WHOLE
 from aletheia.quality.prompts.evaluate_department import (

@@ -11,8 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from pydantic import SecretStr
 
-from aletheia.adapters.local.hub import HuggingFaceHub
-from aletheia.adapters.local.source import ModelSources, full_name
+from aletheia.adapters.local.source import HuggingFaceHub, ModelSources, full_name
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import short_name
 from aletheia.errors import AletheiaError, ModelUnavailable

@@ -4,6 +4,7 @@ from aletheia.adapters.embedding.cache import EmbeddingCache, HitRate, read_hit_
 from aletheia.adapters.embedding.hybrid import HybridEmbedder
 from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.items import ItemModel, embed_with, name_vectors_of
+from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.adapters.metering import Recorded
 from aletheia.adapters.mock.embedder import MockEmbedder
@@ -119,16 +120,15 @@ async def get_ollama() -> OllamaClient:
 async def get_ollama_embedder() -> OllamaEmbedder:
     """Return what embeds at Ollama, and can pull what it lacks."""
     settings, ollama = current_session().settings.embedding, current_session().settings.ollama
-    return OllamaEmbedder(
-        await get_ollama(),
+    plan = EmbedderPlan(
         default_model=settings.default_model,
-        supported_models=settings.supported_models,
         dimensions=settings.embedding_dimensions,
         long_text=settings.long_text or "truncate",
         concurrency=ollama.ollama_concurrency,
         guard=await get_meter(),
         limits=await _get_limits(OLLAMA_MAX_INPUTS, f"ollama {ollama.ollama_base_url}"),
     )
+    return OllamaEmbedder(await get_ollama(), plan, settings.supported_models)
 
 
 @once

@@ -1,6 +1,7 @@
 """What every request to a provider is held to: breakers, limits and budgets."""
 
 from aletheia.adapters.metering import Meter
+from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import PROBE_LEASE_S, CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
@@ -34,7 +35,8 @@ async def get_limiter() -> RateLimiter:
 @once
 async def get_spending() -> Spending:
     """Return budgets and usage."""
-    spending = Spending.from_settings(await get_store(), current_session().settings.budgets)
+    budgets = current_session().settings.budgets
+    spending = Spending(await get_store(), PriceTable.from_settings(budgets), budgets)
     await spending.prepare()
     return spending
 

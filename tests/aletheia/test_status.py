@@ -6,8 +6,7 @@ from typing import Any
 
 from aletheia.brain.outbox import BrainStatus
 from aletheia.intake.status import ClockAhead, IntakeStatus, Unacknowledged
-from aletheia.llm.budgets import BudgetUsage
-from aletheia.llm.usage_records import UsageTotal
+from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.resilience.breaker import BreakerState, State
 from aletheia.resilience.limits import Tier, TierUsage
 from aletheia.status import SystemStatus

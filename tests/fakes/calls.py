@@ -1,10 +1,9 @@
 """What lies around requests to models, and keeps what it saw."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aletheia.errors import AletheiaError
-from aletheia.llm.calls import CallPlan, Probe, SentT, Unguarded
+from aletheia.llm.calls import CallPlan, PlannedCall, SentT, Unguarded
 
 
 class Recorder(Unguarded):
@@ -25,17 +24,14 @@ class Recorder(Unguarded):
 
     async def __call__(
         self,
-        plan: CallPlan,
-        send: Callable[[], Awaitable[SentT]],
-        *,
-        reach: Callable[[], Awaitable[None]] | None = None,  # noqa: ARG002 - the protocol has it
-        probe: Probe[SentT] | None = None,  # noqa: ARG002 - the protocol has it
+        call: PlannedCall[SentT],
+        probe: PlannedCall[SentT] | None = None,  # noqa: ARG002 - the protocol has it
     ) -> SentT:
         """Send a request, or refuse it."""
-        self.plans.append(plan)
+        self.plans.append(call.plan)
         refusal = self._refusals.pop(0) if self._refusals else None
         if refusal is not None:
             raise refusal
-        sent = await send()
+        sent = await call.send()
         self.called.append(sent)
         return sent

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from aletheia.errors import AletheiaError
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.messages import ChatRequest, Completion, Finish
 from aletheia.llm.prices import Tokens
 
@@ -69,7 +70,7 @@ class ScriptedChat:
         )
 
 
-class MemoryAnswers:
+class MemoryAnswers(SavedAnswers):
     """Keeps answers in memory, by step; no step is ever written twice.
 
     Attributes:

@@ -5,7 +5,25 @@ from datetime import UTC, datetime
 
 from aletheia.documents import Documents
 from aletheia.llm.prices import Tokens
-from aletheia.llm.usage_records import USAGE, Call, UsageState, read_reservation
+from aletheia.llm.usage import USAGE, Call, UsageState, read_reservation
+from aletheia.settings import BudgetSettings
+
+
+def budget_limits(
+    *,
+    tokens_per_day: int | None = None,
+    tokens_per_run: int | None = None,
+    nanousd_per_day: int | None = None,
+    nanousd_per_run: int | None = None,
+) -> BudgetSettings:
+    """Return budgets with these limits, whatever the environment says."""
+    return BudgetSettings(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        budget_tokens_per_day=tokens_per_day,
+        budget_tokens_per_run=tokens_per_run,
+        budget_usd_per_day=None if nanousd_per_day is None else nanousd_per_day / 1e9,
+        budget_usd_per_run=None if nanousd_per_run is None else nanousd_per_run / 1e9,
+    )
 
 
 @dataclass(frozen=True, slots=True)

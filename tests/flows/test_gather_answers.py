@@ -10,7 +10,7 @@ import pytest
 
 from aletheia.gather.errors import AnswersUnreadable
 from aletheia.gather.progress import GatherReport
-from aletheia.llm.room import MORE_ROOM
+from aletheia.llm.asking import MORE_ROOM
 from blocks import StoreCredentials
 from flows.gather import automated_gather_creation
 from tests.fakes.openai_chat import ChatReply, FakeChatServer

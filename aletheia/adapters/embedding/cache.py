@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -113,11 +113,9 @@ class EmbeddingCache:
         if self._ttl_s <= 0:
             return {}
         ids = [self._id(model, text) for text in texts]
-        try:
+        found: Mapping[str, Document] = {}
+        with _noted("the cache of embeddings cannot be read"):
             found = await self._documents.get(CACHE, list(dict.fromkeys(ids)), with_payload=True)
-        except AletheiaError as error:
-            log.warning("the cache of embeddings cannot be read: %s", error)
-            return {}
         young = self._clock() - self._ttl_s
         return {
             index: _read(found[id_])
@@ -134,7 +132,7 @@ class EmbeddingCache:
             for answer in answered
             if isinstance(answer.result, Embedding)
         }
-        try:
+        with _noted("embeddings could not be kept for later"):
             await self._documents.upsert(
                 CACHE, [Update(i, change) for i, change in changes.items()]
             )
@@ -142,17 +140,13 @@ class EmbeddingCache:
                 self._purged_at = now
                 old = {"at": {"$lt": now - self._ttl_s}}
                 await self._documents.delete(CACHE, old, limit=_PURGED_AT_ONCE)
-        except AletheiaError as error:
-            log.warning("embeddings could not be kept for later: %s", error)
 
     async def _count(self, model: str, *, hits: int, misses: int) -> None:
         if self._ttl_s <= 0:
             return
         change = Change(increase={"hits": hits, "misses": misses})
-        try:
+        with _noted("lookups in the cache of embeddings could not be counted"):
             await self._documents.upsert(LOOKUPS, [Update(f"{self.provider}: {model}", change)])
-        except AletheiaError as error:
-            log.warning("lookups in the cache of embeddings could not be counted: %s", error)
 
     def _id(self, model: str, text: str) -> str:
         if model not in self._prefixes:
@@ -172,6 +166,15 @@ async def read_hit_rates(documents: Documents) -> list[HitRate]:
         HitRate(document["_id"], int(document["hits"]), int(document["misses"]))
         for document in await documents.find(LOOKUPS, {})
     ]
+
+
+@contextlib.contextmanager
+def _noted(problem: str) -> Generator[None]:
+    """Log what goes wrong, as it costs only time and money."""
+    try:
+        yield
+    except AletheiaError as error:
+        log.warning("%s: %s", problem, error)
 
 
 def _write(embedding: Embedding, now: float) -> dict[str, Any]:

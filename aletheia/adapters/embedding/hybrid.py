@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
+from aletheia.adapters.embedding.parts import TOO_LONG
 from aletheia.analysis.ports import Embedded, Embedder, Embedding
 from aletheia.errors import (
     AletheiaError,
@@ -100,15 +101,9 @@ class HybridEmbedder:
                 async for answered in answers:
                     fitting = [answer for answer in answered if not _is_too_long(answer)]
                     too_long += len(answered) - len(fitting)
-                    yield [
-                        _signed(
-                            replace(answer, index=places[answer.index]),
-                            stand_in,
-                            second.provider,
-                            is_fallback=True,
-                        )
-                        for answer in fitting
-                    ]
+                    placed = [replace(answer, index=places[answer.index]) for answer in fitting]
+                    made_by = (stand_in, second.provider)
+                    yield [_signed(answer, *made_by, is_fallback=True) for answer in placed]
         except (Deferred, Unavailable, Refused, InvalidTask) as refusal:
             raise self._both(problem, refusal, second.provider) from refusal
         if too_long:
@@ -147,12 +142,12 @@ def is_down(error: AletheiaError, provider: str) -> bool:
     )
 
 
-def _is_too_long(one: Embedded) -> bool:
-    return isinstance(one.result, InvalidTask) and one.result.code == "input_too_long"
+def _is_too_long(answer: Embedded) -> bool:
+    return isinstance(answer.result, InvalidTask) and answer.result.code == TOO_LONG
 
 
-def _signed(one: Embedded, model: str, provider: str, *, is_fallback: bool = False) -> Embedded:
-    if not isinstance(one.result, Embedding):
-        return one
-    signed = replace(one.result, model=model, provider=provider, is_fallback=is_fallback)
-    return replace(one, result=signed)
+def _signed(answer: Embedded, model: str, provider: str, *, is_fallback: bool = False) -> Embedded:
+    if not isinstance(answer.result, Embedding):
+        return answer
+    signed = replace(answer.result, model=model, provider=provider, is_fallback=is_fallback)
+    return replace(answer, result=signed)

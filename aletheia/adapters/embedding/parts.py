@@ -1,13 +1,16 @@
 """The parts that texts are sent in, and the answers they come together to."""
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aletheia.adapters.embedding.input_limits import InputLimit
 from aletheia.analysis.ports import Embedded, Embedding
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from aletheia.llm.prices import Tokens
@@ -42,14 +45,7 @@ class Called:
     """What a request brought: a vector by position, or why there is none."""
 
     vectors: tuple[Vector | ComputeFailed, ...]  # of `(d,)` float32
-    tokens: int  # as the provider counted them, or else our upper estimate
-    is_estimate: bool
-    model: str  # in the provider's words
-
-    @property
-    def used(self) -> Tokens:
-        """The tokens, as all calls count them."""
-        return Tokens(self.tokens)
+    used: Tokens  # as the provider counted them, or else our upper estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +59,15 @@ class Part:
 
 
 class AnswerSheet:
-    """The answers of one `embed`, as they come in part by part."""
+    """What one `embed` of a model still sends, and its answers, as they come in part by part."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, model: str, texts: Sequence[str], limit: InputLimit) -> None:
+        self.model, self.limit = model, limit
+        self.queue = deque[list[Part]]()  # what is sent together, if the limit has room for it
         places: dict[str, list[int]] = {}
         for index, text in enumerate(texts):
             places.setdefault(text, []).append(index)
-        self.texts = list(places)  # the different ones, which parts name as their owner
+        self.texts = list(places)  # the different ones, which parts name as their owners
         self._places = list(places.values())
         self._missing = [0] * len(places)
         self._found: list[list[tuple[Part, Vector, int]]] = [[] for _ in places]
@@ -83,33 +81,37 @@ class AnswerSheet:
         """Wait for so many further parts of a text."""
         self._missing[owner] += parts
 
-    def still_wanted(self, parts: Sequence[Part]) -> list[Part]:
-        """Leave out the parts of texts that are answered."""
-        return [part for part in parts if not self._is_answered[part.owner]]
-
-    def fail(self, owner: int, fault: AletheiaError) -> None:
-        """Answer a text with an error."""
-        self._answer(owner, fault)
+    def next_group(self) -> list[Part]:
+        """Take the next parts to be sent together; none where nothing is left."""
+        size = self.limit.size
+        while self.queue:
+            group = [part for part in self.queue.popleft() if not self._is_answered[part.owner]]
+            if rest := group[size:]:
+                self.queue.appendleft(rest)
+            if group:
+                return group[:size]
+        return []
 
     def take(self, parts: Sequence[Part], called: Called) -> None:
         """Take in what a request for some parts brought."""
         self.has_success = True
-        tokens = share(called.tokens, [part.tokens for part in parts])
+        tokens = share(called.used.input, [part.tokens for part in parts])
         for part, vector, count in zip(parts, called.vectors, tokens, strict=True):
             if isinstance(vector, ComputeFailed):
-                self.fail(part.owner, vector)
+                self.answer(part.owner, vector)
                 continue
             self._found[part.owner].append((part, vector, count))
             self._missing[part.owner] -= 1
             if not self._missing[part.owner]:
-                self._answer(part.owner, _merge(self._found[part.owner]))
+                self.answer(part.owner, _merge(self._found[part.owner]))
 
     def take_answers(self) -> list[Embedded]:
         """Return the answers that came since the last time, one for each place of a text."""
         answers, self._answers = self._answers, []
         return answers
 
-    def _answer(self, owner: int, result: Embedding | AletheiaError) -> None:
+    def answer(self, owner: int, result: Embedding | AletheiaError) -> None:
+        """Answer a text, unless it is answered."""
         if not self._is_answered[owner]:
             self._is_answered[owner] = True
             self._found[owner].clear()
@@ -135,13 +137,8 @@ def share(total: int, weights: Sequence[int]) -> list[int]:
     if not sum(weights):
         weights = [1] * len(weights)
     whole = sum(weights)
-    shares = [total * weight // whole for weight in weights]
-    rest = [total * weight % whole for weight in weights]
-    for index in sorted(range(len(weights)), key=rest.__getitem__, reverse=True)[
-        : total - sum(shares)
-    ]:
-        shares[index] += 1
-    return shares
+    ends = [(2 * total * end + whole) // (2 * whole) for end in accumulate(weights)]  # rounded
+    return [end - begin for begin, end in pairwise([0, *ends])]
 
 
 def halve(text: str) -> tuple[str, str] | None:
@@ -193,7 +190,7 @@ def check_vectors(
     vectors: Sequence[Vector], dimensions: int, provider: str
 ) -> tuple[Vector | ComputeFailed, ...]:
     """Return vectors that are finite, not zero and of one length; errors in place of others."""
-    if all(len(vector) == dimensions for vector in vectors):
+    if vectors and all(len(vector) == dimensions for vector in vectors):
         stacked = np.stack(vectors)
         if np.isfinite(stacked).all() and stacked.any(axis=1).all():
             return tuple(vectors)

@@ -3,11 +3,12 @@
 import asyncio
 from abc import ABC, abstractmethod
 from asyncio import FIRST_COMPLETED
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from aletheia.adapters.embedding.input_limits import InputLimit, InputLimits
+from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.parts import (
     TOO_LONG,
     AnswerSheet,
@@ -28,14 +29,15 @@ from aletheia.errors import (
     TooLong,
     WrongCount,
 )
-from aletheia.llm.calls import CallPlan, Guard, Probe
+from aletheia.llm.calls import CallPlan, Guard, PlannedCall, unguarded
 from aletheia.llm.prices import Tokens
 
 MAX_REFUSALS: Final = 64
-"""How many requests of one `embed` may be refused before what is refused is sent text by text.
+"""Refusals in one `embed` until texts are sent one by one; a bad one among 2,048 takes 12."""
 
-Finding one bad text among 2,048 takes 12.
-"""
+ANSWER_BYTES: Final = 2**20
+TEXT_ANSWER_BYTES: Final = 2**19
+"""Longest answer without vectors, and what each adds; 16,384 numbers written out are 360 kB."""
 
 PROBE_TEXTS: Final = ("The weather is fine today.", "Water boils when it is hot.")
 """What is sent to see whether it is the provider that fails, or what was asked of it."""
@@ -50,12 +52,20 @@ MODEL_FAULTS: Final = frozenset({"model_not_found", "unsupported_model"})
 """Codes of an `InvalidTask` that are the model's fault, not a text's."""
 
 
-class RemoteEmbedder(ABC):
-    """An embedder whose model runs behind an HTTP API.
+@dataclass(frozen=True, slots=True)
+class EmbedderPlan:
+    """How a provider is asked for vectors."""
 
-    `dimensions` are asked of the vectors, `None` takes what the model gives; `concurrency` bounds
-    the requests in flight over all calls of `embed`.
-    """
+    default_model: str
+    dimensions: int | None = None  # asked of the vectors; `None` takes what the model gives
+    long_text: LongText = "fail"
+    concurrency: int = 5  # requests in flight, over all calls of `embed`
+    guard: Guard = unguarded
+    limits: InputLimits | None = None  # by default the provider's
+
+
+class RemoteEmbedder(ABC):
+    """An embedder whose model runs behind an HTTP API."""
 
     provider: str
     is_mock: bool = False
@@ -63,23 +73,11 @@ class RemoteEmbedder(ABC):
     max_tokens: int  # in a request, unless one text alone has more
     max_text_bytes: int  # a longer text is refused unread
 
-    def __init__(
-        self,
-        *,
-        default_model: str,
-        dimensions: int | None,
-        long_text: LongText,
-        concurrency: int,
-        guard: Guard,
-        limits: InputLimits | None,
-    ) -> None:
-        self._default_model = default_model
-        self._asked_dimensions = dimensions
+    def __init__(self, plan: EmbedderPlan) -> None:
+        self._plan = plan
         self._seen_dimensions: dict[str, int] = {}
-        self._long_text: LongText = long_text
-        self._concurrency, self._slots = concurrency, asyncio.Semaphore(concurrency)
-        self._guard = guard
-        self._limits = limits or InputLimits(self.max_inputs)
+        self._slots = asyncio.Semaphore(plan.concurrency)
+        self._limits = plan.limits or InputLimits(self.max_inputs)
 
     @abstractmethod
     def canonical_model(self, model: str | None) -> str:
@@ -89,13 +87,9 @@ class RemoteEmbedder(ABC):
         """See `aletheia.analysis.ports.Embedder.capacity`."""
         max_inputs = (await self._limits.of(model)).size
         tokens = [self._token_bound(model, text) for text in texts]
-        requests = pack(tokens, max_inputs=max_inputs, max_tokens=self.max_tokens)
-        return await self._guard.room(
-            self.provider,
-            model,
-            "embedding",
-            [[tokens[index] for index in request] for request in requests],
-        )
+        groups = pack(tokens, max_inputs=max_inputs, max_tokens=self.max_tokens)
+        requests = [[tokens[index] for index in group] for group in groups]
+        return await self._plan.guard.room(self.provider, model, "embedding", requests)
 
     @abstractmethod
     def _token_bound(self, model: str, text: str) -> int:
@@ -135,23 +129,23 @@ class RemoteEmbedder(ABC):
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """See `aletheia.analysis.ports.Embedder.embed`; requests in flight are always answered."""
-        sheet, limit = AnswerSheet(texts), await self._limits.of(model)
-        queue = deque(await self._open(model, sheet, limit))
+        sheet = AnswerSheet(model, texts, await self._limits.of(model))
+        sheet.queue.extend(await self._open(sheet))
         requests: set[asyncio.Task[list[list[Part]]]] = set()
         try:
             while True:
                 if answers := sheet.take_answers():
                     yield answers
-                waiting = sum(-(-len(group) // limit.size) for group in queue)
-                for _ in range(min(waiting, self._concurrency - len(requests))):
-                    requests.add(asyncio.create_task(self._work(model, sheet, limit, queue)))
+                waiting = sum(-(-len(group) // sheet.limit.size) for group in sheet.queue)
+                for _ in range(min(waiting, self._plan.concurrency - len(requests))):
+                    requests.add(asyncio.create_task(self._work(sheet)))
                 if not requests:
                     break
                 done, requests = await asyncio.wait(requests, return_when=FIRST_COMPLETED)
                 for request in done:
-                    queue.extendleft(reversed(request.result()))
+                    sheet.queue.extendleft(reversed(request.result()))
                 if sheet.failure is not None:
-                    queue.clear()
+                    sheet.queue.clear()
         finally:
             for request in requests:
                 request.cancel()
@@ -160,126 +154,102 @@ class RemoteEmbedder(ABC):
         if sheet.failure is not None:
             raise sheet.failure
 
-    async def _open(self, model: str, sheet: AnswerSheet, limit: InputLimit) -> list[list[Part]]:
+    async def _open(self, sheet: AnswerSheet) -> list[list[Part]]:
         """Check the texts and plan the first requests."""
         fitting: list[tuple[int, str]] = []
         for owner, text in enumerate(sheet.texts):
             if fault := find_fault(text, max_bytes=self.max_text_bytes):
-                sheet.fail(owner, fault)
+                sheet.answer(owner, fault)
             else:
                 fitting.append((owner, text))
         if not fitting:
             return []
         parts: list[Part] = []
-        for (owner, _), cut in zip(fitting, await self._cut(model, fitting), strict=True):
+        for (owner, _), cut in zip(fitting, await self._cut(sheet.model, fitting), strict=True):
             if isinstance(cut, InvalidTask):
-                sheet.fail(owner, cut)
+                sheet.answer(owner, cut)
             else:
                 sheet.expect(owner, len(cut))
                 parts += cut
-        return self._group(parts, limit.size)
+        return self._group(parts, sheet.limit.size)
 
-    def _take_group(
-        self, queue: deque[list[Part]], sheet: AnswerSheet, limit: InputLimit
-    ) -> list[Part]:
-        """Take the next parts to be sent together; none where nothing is left."""
-        while queue:
-            group = sheet.still_wanted(queue.popleft())
-            if rest := group[limit.size :]:
-                queue.appendleft(rest)
-            if group:
-                return group[: limit.size]
-        return []
-
-    async def _work(
-        self, model: str, sheet: AnswerSheet, limit: InputLimit, queue: deque[list[Part]]
-    ) -> list[list[Part]]:
+    async def _work(self, sheet: AnswerSheet) -> list[list[Part]]:
         """Send the next request; return those that follow from it."""
-        async with limit.turn(len(queue[0]) if queue else 0):
-            group = self._take_group(queue, sheet, limit)
+        async with sheet.limit.turn(len(sheet.queue[0]) if sheet.queue else 0):
+            group = sheet.next_group()
             if not group:
                 return []
-            outcome = await self._request(model, group)
+            outcome = await self._request(sheet.model, group)
             if isinstance(outcome, Called):
-                limit.note_passed(len(group))
+                sheet.limit.note_passed(len(group))
             elif is_about_texts(outcome) and len(group) > 1:
-                limit.note_refused([part.text for part in group], outcome)
+                sheet.limit.note_refused([part.text for part in group], outcome)
             elif is_about_texts(outcome):
-                outcome = await self._examine(model, group[0], sheet, limit, outcome)
-            return self._settle(model, sheet, limit, group, outcome)
+                outcome = await self._examine(sheet, group[0], outcome)
+            return self._settle(sheet, group, outcome)
 
     async def _request(self, model: str, parts: Sequence[Part]) -> Called | AletheiaError:
         """Send a request, twice where the model had to be fetched first."""
-        outcome = await self._request_once(model, parts)
+        call, probe = self._plan_call(model, parts), self._plan_probe(model, parts)
+        outcome = await self._send_guarded(call, probe)
         is_missing = isinstance(outcome, InvalidTask) and outcome.code == "model_not_found"
         try:
             if is_missing and await self._recover(model):
-                return await self._request_once(model, parts)
+                return await self._send_guarded(call, probe)
         except AletheiaError as error:
             return error
         return outcome
 
-    async def _request_once(self, model: str, parts: Sequence[Part]) -> Called | AletheiaError:
-        probe = self._make_probe(model, parts)
+    async def _send_guarded(
+        self, call: PlannedCall[Called], probe: PlannedCall[Called] | None = None
+    ) -> Called | AletheiaError:
         async with self._slots:
             try:
-                return await self._guard(
-                    _plan(self.provider, model, parts),
-                    lambda: self._send(model, parts),
-                    reach=self._reach,
-                    probe=probe,
-                )
+                return await self._plan.guard(call, probe)
             except AletheiaError as error:
                 return error
 
     async def _examine(
-        self,
-        model: str,
-        part: Part,
-        sheet: AnswerSheet,
-        limit: InputLimit,
-        refusal: AletheiaError,
+        self, sheet: AnswerSheet, part: Part, refusal: AletheiaError
     ) -> AletheiaError:
         """Return what a text is charged with that was refused alone, or what is wrong with all."""
         is_vague = not isinstance(refusal, InvalidTask | ComputeFailed)
         if (is_vague or refusal.code in READ_FROM_WORDS) and not sheet.has_success:
-            probe = self._make_probe(model, [part])
-            async with self._slots:
-                try:
-                    await self._guard(probe.plan, probe.send, reach=self._reach)
-                except AletheiaError as error:
-                    limit.forget()
-                    if not is_about_texts(error):
-                        return error
-                    return refusal if is_vague else Refused(self.provider, 400, str(refusal))
+            outcome = await self._send_guarded(self._plan_probe(sheet.model, [part]))
+            if isinstance(outcome, AletheiaError):
+                sheet.limit.forget()
+                if not is_about_texts(outcome):
+                    return outcome
+                return refusal if is_vague else Refused(self.provider, 400, str(refusal))
             sheet.has_success = True
-        limit.note_blamed(part.text)
+        sheet.limit.note_blamed(part.text)
         if isinstance(refusal, Refused):
             return InvalidTask("refused_input", str(refusal))
         return ComputeFailed("bad_answer", str(refusal)) if is_vague else refusal
 
-    def _make_probe(self, model: str, parts: Sequence[Part]) -> Probe[Called]:
+    def _plan_call(self, model: str, parts: Sequence[Part]) -> PlannedCall[Called]:
+        texts = [part.text for part in parts]
+        tokens = Tokens(sum(part.tokens for part in parts))
+        key = key_of(model, texts)
+        plan = CallPlan(self.provider, model, "embedding", key, tokens, texts=len(texts))
+        return PlannedCall(plan, lambda: self._send(model, parts), self._reach)
+
+    def _plan_probe(self, model: str, parts: Sequence[Part]) -> PlannedCall[Called]:
         """Plan a request that has nothing to do with what is in another one."""
         suspects = {part.text for part in parts}
         text = next(text for text in PROBE_TEXTS if len(suspects) > 1 or text not in suspects)
-        harmless = [Part(0, text, self._token_bound(model, text))]
-        return Probe(_plan(self.provider, model, harmless), lambda: self._send(model, harmless))
+        return self._plan_call(model, [Part(0, text, self._token_bound(model, text))])
 
     def _settle(
-        self,
-        model: str,
-        sheet: AnswerSheet,
-        limit: InputLimit,
-        group: list[Part],
-        outcome: Called | AletheiaError,
+        self, sheet: AnswerSheet, group: list[Part], outcome: Called | AletheiaError
     ) -> list[list[Part]]:
         """Take in what became of a request; return the requests that follow from it."""
         if isinstance(outcome, Called):
             sheet.take(group, outcome)
         elif not is_about_texts(outcome):
             sheet.failure = sheet.failure or outcome
-        elif outcome.code == TOO_LONG and (shorter := self._shorten_all(model, group)):
-            limit.note_blamed(group[0].text)
+        elif outcome.code == TOO_LONG and (shorter := self._shorten_all(sheet.model, group)):
+            sheet.limit.note_blamed(group[0].text)
             return [shorter]
         elif len(group) > 1:
             sheet.refusals += 1
@@ -287,28 +257,19 @@ class RemoteEmbedder(ABC):
             ordered = sorted(group, key=lambda part: part.tokens)
             if sheet.refusals > MAX_REFUSALS:
                 return [[part] for part in ordered]
-            if len(group) > limit.size:
+            if len(group) > sheet.limit.size:
                 return [ordered]  # it is sent in pieces
             middle = len(ordered) // 2
             return [ordered[:middle], ordered[middle:]]
-        elif outcome.code == TOO_LONG and self._long_text != "fail":
-            return self._cut_again(model, sheet, group[0], outcome)
         elif isinstance(outcome, InvalidTask | ComputeFailed):
-            sheet.fail(group[0].owner, outcome)
+            is_cut_again = outcome.code == TOO_LONG and self._plan.long_text != "fail"
+            if is_cut_again and (shorter := self._shorten(sheet.model, group[0])):
+                sheet.expect(group[0].owner, len(shorter) - 1)
+                return self._group(shorter, len(shorter))
+            sheet.answer(group[0].owner, outcome)
         else:
             sheet.failure = sheet.failure or outcome
         return []
-
-    def _cut_again(
-        self, model: str, sheet: AnswerSheet, part: Part, fault: AletheiaError
-    ) -> list[list[Part]]:
-        """Plan what is sent for a part that is too long, or fail its text."""
-        shorter = self._shorten(model, part)
-        if not shorter:
-            sheet.fail(part.owner, fault)
-            return []
-        sheet.expect(part.owner, len(shorter) - 1)
-        return self._group(shorter, len(shorter))
 
     def _check_vectors(
         self, model: str, vectors: Sequence[Vector]
@@ -316,18 +277,12 @@ class RemoteEmbedder(ABC):
         """Check the vectors of one answer; `BadAnswer` if none has the right length."""
         lengths = Counter(len(vector) for vector in vectors)
         usual = lengths.most_common(1)[0][0]
-        expected = self._asked_dimensions or self._seen_dimensions.get(model) or usual
+        expected = self._plan.dimensions or self._seen_dimensions.get(model) or usual
         if not expected or expected not in lengths:
             reason = f"vectors of {usual} dimensions for {model!r} in place of {expected or 'any'}"
             raise BadAnswer(self.provider, reason)
         self._seen_dimensions[model] = expected
         return check_vectors(vectors, expected, self.provider)
-
-
-def _plan(provider: str, model: str, parts: Sequence[Part]) -> CallPlan:
-    texts = [part.text for part in parts]
-    tokens = Tokens(sum(part.tokens for part in parts))
-    return CallPlan(provider, model, "embedding", key_of(model, texts), tokens, texts=len(texts))
 
 
 def is_about_texts(error: AletheiaError) -> bool:

@@ -1,5 +1,6 @@
 """Embeds texts with local models, in processes of their own beside a parent without torch."""
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator, Sequence
@@ -22,11 +23,8 @@ MAX_PROCESSES: Final = 4
 class LocalEmbedder:
     """Embeds texts with sentence-transformers models in processes of its own.
 
-    Belongs to one event loop. Processes start with the first `embed` or `load`, stay until `close`
-    and are shared by all calls. `max_retries` are tries of a text alone after the first, if its
-    process dies; what `note` raises is logged.
-
-    `Misconfigured` if the default or a supported model is not the name of a model.
+    They start with the first `embed` or `load` and stay until `close`. A text over which one dies
+    is tried alone, `max_retries` times more. `Misconfigured` if a model's name is none.
     """
 
     provider: str = LOCAL
@@ -44,7 +42,8 @@ class LocalEmbedder:
         self._default_model = full_name(settings.default_model)
         allowed = (self._default_model, *map(full_name, settings.supported_models))
         self._allowed = {_key(name): name for name in reversed(allowed)}
-        cores = _cores()
+        affinity: Any = getattr(os, "sched_getaffinity", None)
+        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
         count = settings.local_model_processes or min(MAX_PROCESSES, cores)
         self.lifecycle = Lifecycle(
             settings,
@@ -80,7 +79,7 @@ class LocalEmbedder:
         self.pool.is_open = False
         self.lifecycle.close("the embedder was closed")
         await self.pool.close()
-        await self.lifecycle.flush_notes()
+        await asyncio.gather(*self.lifecycle.notes)
 
     def canonical_model(self, model: str | None) -> str:
         """Return the full name of a model, or raise `InvalidTask`; case does not matter."""
@@ -144,11 +143,6 @@ class LocalEmbedder:
         if not self.is_open:
             raise ModelUnavailable(name, "the embedder is not open")
         return name
-
-
-def _cores() -> int:
-    affinity: Any = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _key(model: str) -> str:

@@ -1,8 +1,4 @@
-"""Faster matrix products and attention on a CPU, each with the way back.
-
-*Unpadded* runs the texts of a batch as one sequence, with attention within each text; *packed* runs
-oneDNN's matrix kernels on weights laid out for them.
-"""
+"""Faster matrix products and attention on a CPU, each with the way back."""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast

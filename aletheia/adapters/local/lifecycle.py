@@ -44,7 +44,7 @@ class Lifecycle:
         self._count = count
         self._find = find
         self._note = note
-        self._notes: set[asyncio.Task[None]] = set()
+        self.notes: set[asyncio.Task[None]] = set()
         self._wake = wake
 
     def rows(self) -> list[ModelRow]:
@@ -195,10 +195,6 @@ class Lifecycle:
         self.memory.close(why)
         self.memory = ModelMemory(self._settings.model_memory_max, self._evict)
 
-    async def flush_notes(self) -> None:
-        """Wait until everything is written down."""
-        await asyncio.gather(*self._notes)
-
     def _evict(self, place: Place, is_for_room: bool) -> None:
         """Begin to unload a model from every process."""
         model = self.models[place.model]
@@ -223,8 +219,8 @@ class Lifecycle:
             used_at=place.used_at if place else time.time(),
         )
         note = asyncio.create_task(_write_down(self._note, event))
-        self._notes.add(note)
-        note.add_done_callback(self._notes.discard)
+        self.notes.add(note)
+        note.add_done_callback(self.notes.discard)
 
 
 async def _write_down(note: Note, event: ModelEvent) -> None:

@@ -27,9 +27,8 @@ Evict: TypeAlias = Callable[[Place, bool], None]
 class ModelMemory:
     """Grants models places in memory, in the order in which calls ask; `max_bytes` 0 is no bound.
 
-    A model stays until its place is needed: then the least recently used are evicted first, and
-    never one that a call uses. Calls wait in line, or models in steady use would keep a new one
-    out.
+    Where one is needed the least recently used model leaves first, and never one that a call uses.
+    Calls wait in line, or models in steady use would keep a new one out.
     """
 
     def __init__(

@@ -30,10 +30,8 @@ TOKENS_PER_PASS: Final = 2048
 """Tokens in one forward pass, unless one text has more: its data stays in the caches."""
 
 TOKENS_ROUNDED_TO: Final = 32
-"""Unpadded passes are filled up to a multiple of this.
-
-oneDNN compiles a kernel for each number of rows, in about 1 ms, and keeps it, in about 0.7 MB.
-"""
+"""Unpadded passes are filled up to a multiple of this: oneDNN compiles a kernel for each number of
+rows, in about 1 ms, and keeps it, in about 0.7 MB."""
 
 TEXTS_PER_PADDED_PASS: Final = 8
 """Padding grows with the number of texts, and so does its cost."""
@@ -152,10 +150,7 @@ class LocalModel:
         vectors = self._forward(windows)
         for window in windows:
             answer.tokens[window.index] += len(window.ids)
-        if len(windows) + len(answer.failed) == len(texts):
-            answer.vectors[[window.index for window in windows]] = vectors
-        else:
-            self._merge(answer, windows, vectors)
+        self._merge(answer, windows, vectors)
         return answer
 
     def _merge(self, answer: Answer, windows: Sequence[Window], vectors: Vectors) -> None:

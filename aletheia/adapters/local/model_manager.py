@@ -1,7 +1,4 @@
-"""The models that run on this machine: listed, pulled, and loaded on trial.
-
-A local model is in memory only in the processes of a shift, and ends with them.
-"""
+"""The models that run on this machine: listed, pulled, and loaded on trial."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,26 +18,16 @@ MAX_REASON: Final = 300
 
 
 class LocalModelManager:
-    """The models of this machine, downloaded from the hub of `sources`.
-
-    While `embedder` is open `load` and `unload` act on its processes; otherwise `load` opens it for
-    a trial. `max_bytes` bounds what is downloaded (0: no bound), `pull_timeout_s` for how long.
-    """
+    """The models of this machine: in memory while `embedder` is open, and on disk by `sources`."""
 
     provider: str = LOCAL
+    max_bytes = MAX_MODEL_SIZE
+    pull_timeout_s: float = 600.0  # for a download
     stall_s: float = 60.0  # how long a download may bring nothing
     measure_every_s: float = 0.5
 
-    def __init__(
-        self,
-        embedder: LocalEmbedder,
-        sources: ModelSources,
-        *,
-        max_bytes: int = MAX_MODEL_SIZE,
-        pull_timeout_s: float = 600.0,
-    ) -> None:
+    def __init__(self, embedder: LocalEmbedder, sources: ModelSources) -> None:
         self._embedder, self._sources = embedder, sources
-        self._max_bytes, self._pull_timeout_s = max_bytes, pull_timeout_s
 
     async def rows(self) -> list[ModelRow]:
         """List the models that tasks may name: in memory, on disk, or only at the hub."""
@@ -53,8 +40,7 @@ class LocalModelManager:
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
         """Download a model into the hub's cache, unless it is on disk; see `ModelHolder.pull`.
 
-        One that is abandoned continues while this process lives; `Unavailable` if it stalled or is
-        late.
+        `Unavailable` if it stalled or is late; it then goes on while this process lives.
         """
         name = self._embedder.canonical_model(model)
         row = await asyncio.to_thread(self._describe, name)
@@ -75,14 +61,13 @@ class LocalModelManager:
     async def load(self, model: str) -> None:
         """Load a model; on trial if no shift runs here: then only what it took is recorded."""
         name = self._embedder.canonical_model(model)
-        if self._embedder.is_open:
-            await self._embedder.load(name)
-            return
+        is_trial = not self._embedder.is_open
         await self._embedder.open()
         try:
             await self._embedder.load(name)
         finally:
-            await self._embedder.close()
+            if is_trial:
+                await self._embedder.close()
 
     async def unload(self, model: str) -> None:
         """Unload a model from the processes of the shift that runs here; else `Misconfigured`."""
@@ -102,9 +87,8 @@ class LocalModelManager:
         except ModelUnavailable as missing:
             return ModelRow(LOCAL, model, "available", detail=missing.reason[:MAX_REASON])
         size = weights_bytes(files.path)
-        return ModelRow(
-            LOCAL, model, "installed", size_bytes=size, detail=f"{files.source}: {files.path}"
-        )
+        detail = f"{files.source}: {files.path}"
+        return ModelRow(LOCAL, model, "installed", size_bytes=size, detail=detail)
 
     def _ask_size(self, model: str) -> int:
         if obstacle := self._sources.hub.obstacle():
@@ -112,14 +96,11 @@ class LocalModelManager:
         try:
             size = self._sources.hub.size_of(model)
         except OSError as error:
-            raise ModelUnavailable(
-                model, f"the hub does not say how large it is: {error}"
-            ) from error
-        if self._max_bytes and size > self._max_bytes:
-            raise ModelUnavailable(
-                model,
-                f"there are {size:,} bytes to download, MAX_MODEL_SIZE is {self._max_bytes:,}",
-            )
+            reason = f"the hub does not say how large it is: {error}"
+            raise ModelUnavailable(model, reason) from error
+        if size > self.max_bytes:
+            reason = f"there are {size:,} bytes to download, MAX_MODEL_SIZE is {self.max_bytes:,}"
+            raise ModelUnavailable(model, reason)
         return size
 
     async def _watch(
@@ -127,7 +108,7 @@ class LocalModelManager:
     ) -> AsyncGenerator[PullProgress]:
         """Yield the progress of a download until it ends."""
         loop = asyncio.get_running_loop()
-        ends_at, moved_at, done = loop.time() + self._pull_timeout_s, loop.time(), 0
+        ends_at, moved_at, done = loop.time() + self.pull_timeout_s, loop.time(), 0
         while not (await asyncio.wait([download], timeout=self.measure_every_s))[0]:
             now = loop.time()
             there = min(total, await asyncio.to_thread(self._sources.hub.cached_bytes, model))
@@ -136,7 +117,8 @@ class LocalModelManager:
                 yield PullProgress(model, "downloading", done, total)
             shown = f"the download of {model!r}, {done:,} of {total:,} bytes complete,"
             if now >= ends_at:
-                reason = f"{shown} is not complete within {self._pull_timeout_s:g} s"
-                raise Unavailable("hub", reason)
+                raise Unavailable(
+                    "hub", f"{shown} is not complete within {self.pull_timeout_s:g} s"
+                )
             if now - moved_at >= self.stall_s:
                 raise Unavailable("hub", f"{shown} brought nothing for {self.stall_s:g} s")

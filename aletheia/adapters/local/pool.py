@@ -4,13 +4,18 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
-from aletheia.adapters.local.answers import read_vectors
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.adapters.embedding.parts import check_vectors
 from aletheia.adapters.local.jobs import Batch, Load, Request, Unload
-from aletheia.adapters.local.lifecycle import Lifecycle
+from aletheia.adapters.local.lifecycle import LOCAL, Lifecycle
 from aletheia.adapters.local.process import ModelProcess
 from aletheia.adapters.local.wire import Header, pack_frame, pack_texts
+from aletheia.analysis.ports import Embedding
+from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from aletheia.settings import EmbeddingSettings
 
 log = logging.getLogger(__name__)
@@ -41,13 +46,8 @@ class ProcessPool:
         self._command = command
         self._max_retries = max_retries
         self._wakes = [asyncio.Event() for _ in range(count)]
-        self._processes: dict[int, ModelProcess] = {}
+        self.processes: list[ModelProcess] = []  # that are running
         self._drivers: list[asyncio.Task[None]] = []
-
-    @property
-    def processes(self) -> tuple[ModelProcess, ...]:
-        """The processes that are running."""
-        return tuple(self._processes.values())
 
     def wake(self) -> None:
         """Make every driver look for work."""
@@ -83,14 +83,14 @@ class ProcessPool:
             except OSError as error:
                 self._lifecycle.fail_wanted(slot, f"the process does not start ({error})")
                 continue
-            self._processes[slot] = process
+            self.processes.append(process)
             fault = None
             try:
                 fault = await self._drive(slot, process)
             except Exception as error:  # noqa: BLE001 - the calls would wait for ever
                 fault = f"it answered nonsense ({error!r})"
             finally:
-                del self._processes[slot]
+                self.processes.remove(process)
                 self._lifecycle.end_slot(slot)
                 await process.end(is_stuck=fault is not None)
             self._recover(slot, process, fault or process.fate())
@@ -175,7 +175,7 @@ class ProcessPool:
             case Batch(job, rows):
                 _check_answer(header, "embedded")
                 dimensions = process.loaded[job.model.name].dimensions
-                answers = read_vectors(header, body, len(rows), dimensions)
+                answers = _read_vectors(header, body, len(rows), dimensions)
                 job.answer(zip(rows, answers, strict=True))
         process.has_answered = True
         process.in_flight.popleft()
@@ -209,3 +209,28 @@ class ProcessPool:
 def _check_answer(header: Header, op: str) -> None:
     if header["op"] != op:
         raise ValueError(header["op"])
+
+
+def _read_vectors(
+    header: Header, body: bytes, texts: int, dimensions: int
+) -> list[Embedding | AletheiaError]:
+    """Return an embedding or a fault for each text, in order; `ValueError` and the like if none."""
+    tokens = cast("list[int]", header["tokens"])
+    if len(tokens) != texts:
+        raise ValueError(f"{len(tokens)} answers for {texts} texts")
+    failed = {
+        int(index): (InvalidTask if kind == "InvalidTask" else ComputeFailed)(code, message)
+        for index, kind, code, message in header["failed"]
+    }
+    truncated = set(cast("list[int]", header["truncated"]))
+    good = texts - len(failed)
+    numbers: NDArray[np.float32] = np.frombuffer(body, np.float32)
+    rows = numbers.reshape(good, len(numbers) // good if good else 0)
+    vectors = iter(check_vectors(list(rows), dimensions, LOCAL))
+    answers: list[Embedding | AletheiaError] = []
+    for index in range(texts):
+        result = failed[index] if index in failed else next(vectors)
+        if not isinstance(result, AletheiaError):
+            result = Embedding(result, tokens[index], index in truncated)
+        answers.append(result)
+    return answers

@@ -1,8 +1,8 @@
 """Tokens of texts, and the windows that a model reads."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
@@ -27,29 +27,25 @@ class WindowTokenizer:
         self._tokenizer = tokenizer
         self._prompt = prompt
         self._max_tokens = max_tokens
-        self.is_fast = isinstance(tokenizer, PreTrainedTokenizerBase) and bool(tokenizer.is_fast)
+        self._has_prompts = isinstance(tokenizer, PreTrainedTokenizerBase)
+        self.is_fast: bool = self._has_prompts and tokenizer.is_fast
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of texts, with the prompt and what the model adds, not cut off."""
-        if isinstance(self._tokenizer, PreTrainedTokenizerBase):
-            prompted = [self._prompt + text for text in texts] if self._prompt else list(texts)
-            tokenise = cast("Callable[..., Any]", self._tokenizer)
-            return tokenise(
-                prompted,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )["input_ids"]
+        if self._has_prompts:
+            prompted = [self._prompt + text for text in texts]
+            without = {"return_attention_mask": False, "return_token_type_ids": False}
+            return self._tokenizer(prompted, **without, verbose=False)["input_ids"]
         if isinstance(self._tokenizer, Tokenizer):
             return [encoded.ids for encoded in self._tokenizer.encode_batch(list(texts))]
         return [list(range(len(text.split()))) for text in texts]
 
     def window(self, index: int, text: str) -> Window:
         """Return one text as a window, cut off at what the model reads."""
-        if self._max_tokens is None or not isinstance(self._tokenizer, PreTrainedTokenizerBase):
+        if self._max_tokens is None or not self._has_prompts:
             return Window(index, text, self.tokenise([text])[0])
-        tokenise = cast("Callable[..., Any]", self._tokenizer)
-        ids = tokenise(self._prompt + text, truncation=True, max_length=self._max_tokens)
+        prompted, limit = self._prompt + text, self._max_tokens
+        ids = self._tokenizer(prompted, truncation=True, max_length=limit)
         return Window(index, text, ids["input_ids"])
 
     @property

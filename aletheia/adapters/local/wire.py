@@ -12,10 +12,8 @@ raw bytes (the body). Nothing is pickled.
     answer    {"op": "embedded", "tokens", "truncated", "failed"}
               body: float32 vectors of those that did not fail
 
-`lengths` are in bytes; `memory_bytes` is how much the process grew with the model. `tokens` has one
-number a text, `truncated` the indices of texts whose end was left out, `failed` one
-`[index, kind, code, message]` a text without a vector, `kind` being the name of a class in
-`aletheia.errors`.
+`lengths` are in bytes, `memory_bytes` is how much the process grew. `tokens` has one number a text,
+`truncated` indices, `failed` one `[index, class, code, message]` of an error a text.
 """
 
 import os

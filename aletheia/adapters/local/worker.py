@@ -1,7 +1,6 @@
 """The process that runs local models, `python -m aletheia.adapters.local.worker ANSWERS THREADS`.
 
-Requests come in on stdin, answers go out on the file descriptor ANSWERS, see
-`aletheia.adapters.local.wire`; stdout and stderr are free for what libraries print.
+Requests come in on stdin, answers go out on the file descriptor ANSWERS.
 """
 
 import ctypes

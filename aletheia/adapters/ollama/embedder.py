@@ -8,15 +8,12 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
-from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.parts import TOO_LONG, Called, Part, halve
-from aletheia.adapters.embedding.remote import RemoteEmbedder
-from aletheia.adapters.ollama.client import OllamaClient
-from aletheia.adapters.ollama.wire import OLLAMA, short_name
+from aletheia.adapters.embedding.remote import EmbedderPlan, RemoteEmbedder
+from aletheia.adapters.ollama.client import OLLAMA, OllamaClient, model_key, short_name
 from aletheia.analysis.model_manager import PullProgress
-from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, InvalidTask
-from aletheia.llm.calls import Guard, unguarded
+from aletheia.llm.prices import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -50,45 +47,21 @@ class OllamaEmbedder(RemoteEmbedder):
     max_inputs, max_tokens, max_text_bytes = MAX_INPUTS, MAX_TOKENS, MAX_TEXT_BYTES
 
     def __init__(
-        self,
-        client: OllamaClient,
-        *,
-        default_model: str = "nomic-embed-text",
-        supported_models: Sequence[str] = (),
-        dimensions: int | None = None,
-        long_text: LongText = "truncate",
-        concurrency: int = 1,
-        guard: Guard = unguarded,
-        limits: InputLimits | None = None,
+        self, client: OllamaClient, plan: EmbedderPlan, supported_models: Sequence[str] = ()
     ) -> None:
-        names = [short_name(name) for name in (default_model, *supported_models)]
-        super().__init__(
-            default_model=names[0],
-            dimensions=dimensions,
-            long_text=long_text,
-            concurrency=concurrency,
-            guard=guard,
-            limits=limits,
-        )
+        super().__init__(plan)
         self._client = client
+        names = [short_name(name) for name in (plan.default_model, *supported_models)]
         self._supported = {name.lower(): name for name in names}
         self._contexts: dict[str, int | None] = {}
         self._untruncated: set[str] = set()
         self._downloading = asyncio.Lock()
 
-    async def open(self) -> None:
-        """Make ready to send. Idempotent."""
-        await self._client.open()
-
-    async def close(self) -> None:
-        """Close all connections. Idempotent."""
-        await self._client.close()
-
     def canonical_model(self, model: str | None) -> str:
         """Name a supported model in the spelling of the settings, or raise `InvalidTask`."""
         if model is None:
-            return self._default_model
-        name = self._supported.get(short_name(model).lower())
+            return short_name(self._plan.default_model)
+        name = self._supported.get(model_key(model))
         if name is None:
             known = ", ".join(sorted(self._supported.values()))
             reason = f"the model {model[:60]!r} is none of those served: {known}"
@@ -97,7 +70,7 @@ class OllamaEmbedder(RemoteEmbedder):
 
     async def pull_missing(self) -> AsyncGenerator[PullProgress]:
         """Download the supported models that the server lacks; at the end `InvalidTask` for one."""
-        installed = {short_name(model.name).lower() for model in await self._client.installed()}
+        installed = {model_key(model.name) for model in await self._client.installed()}
         unknown: InvalidTask | None = None
         for key, model in self._supported.items():
             if key in installed:
@@ -114,15 +87,10 @@ class OllamaEmbedder(RemoteEmbedder):
     async def call(self, model: str, texts: Sequence[str], *, truncate: bool = False) -> Called:
         """Send one request, once; errors are those of `OllamaClient.embed` and of any request."""
         answer = await self._client.embed(
-            model, texts, truncate=truncate, dimensions=self._asked_dimensions
+            model, texts, truncate=truncate, dimensions=self._plan.dimensions
         )
-        estimate = sum(self._token_bound(model, text) for text in texts)
-        return Called(
-            vectors=self._check_vectors(model, answer.vectors),
-            tokens=estimate if answer.tokens is None else answer.tokens,
-            is_estimate=answer.tokens is None,
-            model=answer.model,
-        )
+        tokens = answer.tokens or sum(self._token_bound(model, text) for text in texts)
+        return Called(self._check_vectors(model, answer.vectors), Tokens(tokens))
 
     async def _reach(self) -> None:
         await self._client.version()
@@ -153,10 +121,10 @@ class OllamaEmbedder(RemoteEmbedder):
         words = len(text.split())
         if context is None or words <= context:
             return [part]
-        if self._long_text == "truncate":
+        if self._plan.long_text == "truncate":
             part = replace(part, is_truncated=True)
             return self._shorten(model, part) if model in self._untruncated else [part]
-        if self._long_text == "chunk":
+        if self._plan.long_text == "chunk":
             windows = _windows(text, max_words=_words_for(context))
             return [Part(owner, window, self._token_bound(model, window)) for window in windows]
         reason = f"the text has {words:,} words, the model reads {context:,} tokens"
@@ -164,10 +132,10 @@ class OllamaEmbedder(RemoteEmbedder):
 
     def _shorten(self, model: str, part: Part) -> list[Part]:
         """Leave truncating to the server, once; in windows, return both halves."""
-        if self._long_text == "truncate" and not part.is_truncated:
+        if self._plan.long_text == "truncate" and not part.is_truncated:
             return [replace(part, is_truncated=True)]
         halves = halve(part.text) or ()
-        if self._long_text == "truncate":
+        if self._plan.long_text == "truncate":
             self._untruncated.add(model)
             context = self._contexts.get(model)
             window = _begin(part.text, _words_for(context)) if context else part.text

@@ -3,12 +3,17 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from aletheia.adapters.ollama.client import OllamaClient
-from aletheia.adapters.ollama.wire import OLLAMA, ServerModel, model_key, short_name
+from aletheia.adapters.ollama.client import (
+    OLLAMA,
+    OllamaClient,
+    ServerModel,
+    model_key,
+    short_name,
+)
 from aletheia.analysis.model_manager import (
     ModelEvent,
     ModelRecord,
@@ -20,15 +25,6 @@ from aletheia.errors import InvalidTask, ModelUnavailable
 
 KEEP_ALIVE_S: Final = 1800.0
 """How long a model stays in memory after each use; Ollama's own default is 300."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A model in memory that Aletheia loaded, and when it was last used (Unix time)."""
-
-    name: str
-    size_bytes: int
-    used_at: float
 
 
 class OllamaModelManager:
@@ -60,21 +56,16 @@ class OllamaModelManager:
         """List the models on the server's disk, and the supported ones that are not."""
         installed = await self._client.installed()
         loaded = {model_key(model.name): model for model in await self._client.loaded()}
-        held = {model_key(record.model): record for record in await self._read_held()}
+        held = {model_key(record.model) for record in await self._read_held()}
         rows: list[ModelRow] = []
         for model in installed:
             key = model_key(model.name)
             row = ModelRow(OLLAMA, short_name(model.name), "installed", size_bytes=model.size_bytes)
             if there := loaded.get(key):
-                row = replace(
-                    row,
-                    state="loaded",
-                    memory_bytes=there.size_bytes,
-                    last_used=datetime.fromtimestamp(self._used_at(there), UTC)
-                    if key in held
-                    else None,
-                    detail=f"until {there.expires_at}" if key in held else "loaded by others",
-                )
+                detail = f"until {there.expires_at}" if key in held else "loaded by others"
+                row = replace(row, state="loaded", memory_bytes=there.size_bytes, detail=detail)
+                if key in held:
+                    row = replace(row, last_used=self._used_at(there))
             rows.append(row)
         there_are = {model_key(model.name) for model in installed}
         missing = [name for name in self._supported if model_key(name) not in there_are]
@@ -96,7 +87,8 @@ class OllamaModelManager:
                 model_key(record.model): record for record in await self._records.read(OLLAMA)
             }
             loaded = {model_key(model.name): model for model in await self._client.loaded()}
-            held = await self._list_held(records, loaded, without=key)
+            held = await self._list_held(records, loaded)
+            held = [record for record in held if model_key(record.model) != key]
             if key in loaded:
                 await self._client.load(found.name, keep_alive_s=KEEP_ALIVE_S)
                 return
@@ -105,18 +97,17 @@ class OllamaModelManager:
             self._check(name, expected)
             await self._make_room(held, expected)
             there, load_s = await self._client.load(found.name, keep_alive_s=KEEP_ALIVE_S)
-            takes = there.size_bytes
-            sizes = (takes, found.size_bytes)
+            sizes = (there.size_bytes, found.size_bytes)
             await self._records.note(
                 ModelEvent(OLLAMA, name, "loaded", load_s, *sizes, used_at=self._clock())
             )
             try:
-                self._check(name, takes)
+                self._check(name, there.size_bytes)
             except ModelUnavailable:
                 await self._client.unload(found.name)
                 await self._records.note(ModelEvent(OLLAMA, name, "unloaded"))
                 raise
-            await self._make_room(held, takes)
+            await self._make_room(held, there.size_bytes)
 
     async def unload(self, model: str) -> None:
         """See `ModelHolder.unload`; whoever loaded it, its requests end first."""
@@ -138,51 +129,41 @@ class OllamaModelManager:
         return [record for record in await self._records.read(OLLAMA) if record.is_held]
 
     async def _list_held(
-        self,
-        records: dict[str, ModelRecord],
-        loaded: dict[str, ServerModel],
-        *,
-        without: str,
-    ) -> list[_Held]:
+        self, records: dict[str, ModelRecord], loaded: dict[str, ServerModel]
+    ) -> list[ModelRecord]:
         """List what Aletheia has in memory, least recently used first; record what is gone."""
-        held: list[_Held] = []
+        held: list[tuple[datetime, ModelRecord]] = []
         for key, record in records.items():
             if not record.is_held:
                 continue
             if there := loaded.get(key):
-                before = record.last_used.timestamp() if record.last_used else 0.0
-                used_at = max(before, self._used_at(there))
-                held.append(_Held(record.model, there.size_bytes, used_at))
+                used_at = self._used_at(there)
+                used_at = max(used_at, record.last_used or used_at)
+                now = replace(record, memory_bytes=there.size_bytes, last_used=used_at)
+                held.append((used_at, now))
             else:
                 await self._records.note(ModelEvent(OLLAMA, record.model, "unloaded"))
-        return sorted(
-            (model for model in held if model_key(model.name) != without),
-            key=lambda model: model.used_at,
-        )
+        return [record for _, record in sorted(held, key=lambda entry: entry[0])]
 
-    def _used_at(self, model: ServerModel) -> float:
+    def _used_at(self, model: ServerModel) -> datetime:
         """Return when a model loaded here was last used, by the time it stays."""
         try:
-            expires_at = datetime.fromisoformat(model.expires_at).timestamp()
+            used_at = datetime.fromisoformat(model.expires_at).timestamp() - KEEP_ALIVE_S
         except (ValueError, OverflowError):
-            return 0.0
-        return max(0.0, min(self._clock(), expires_at - KEEP_ALIVE_S))
+            used_at = 0.0
+        return datetime.fromtimestamp(max(0.0, min(self._clock(), used_at)), UTC)
 
     def _check(self, model: str, size_bytes: int) -> None:
-        if self._memory_max_bytes and size_bytes > self._memory_max_bytes:
-            raise ModelUnavailable(
-                model,
-                f"it takes {size_bytes:,} bytes, MODEL_MEMORY_MAX is {self._memory_max_bytes:,}",
-            )
+        if size_bytes > (self._memory_max_bytes or size_bytes):
+            limit = f"MODEL_MEMORY_MAX is {self._memory_max_bytes:,}"
+            raise ModelUnavailable(model, f"it takes {size_bytes:,} bytes, {limit}")
 
-    async def _make_room(self, held: list[_Held], size_bytes: int) -> None:
+    async def _make_room(self, held: list[ModelRecord], size_bytes: int) -> None:
         """Unload the first of `held` until there is as much room."""
-        if not self._memory_max_bytes:
-            return
-        while (
-            held and sum(model.size_bytes for model in held) + size_bytes > self._memory_max_bytes
-        ):
+        used = sum(record.memory_bytes or 0 for record in held) + size_bytes
+        while held and used > (self._memory_max_bytes or used):
             victim = held.pop(0)
-            await self._client.unload(victim.name)
-            evicted = ModelEvent(OLLAMA, victim.name, "evicted", used_at=victim.used_at)
-            await self._records.note(evicted)
+            used -= victim.memory_bytes or 0
+            await self._client.unload(victim.model)
+            used_at = victim.last_used.timestamp() if victim.last_used else None
+            await self._records.note(ModelEvent(OLLAMA, victim.model, "evicted", used_at=used_at))

@@ -1,9 +1,11 @@
 """Embeddings through OpenAI's Batch API, see https://platform.openai.com/docs/guides/batch."""
 
 import asyncio
+import itertools
 import logging
+import re
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import IO, Any, Final, cast
 from urllib.parse import quote
@@ -12,24 +14,12 @@ import aiohttp
 import orjson
 
 from aletheia.adapters.embedding.parts import Vector
+from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.http import Body
 from aletheia.adapters.http_answers import Answer, as_object, as_text, excerpt, is_success
-from aletheia.adapters.openai.batch_files import (
-    ENDPOINT,
-    read_entry,
-    read_lines,
-    read_number,
-    write_lines,
-)
-from aletheia.adapters.openai.embedder import (
-    OPENAI,
-    OPENAI_URL,
-    OpenAIEmbedder,
-    read_tokens,
-    read_vectors,
-)
+from aletheia.adapters.openai.embedder import OPENAI, OpenAIEmbedder, read_tokens, read_vectors
 from aletheia.adapters.openai.tokens import TokenTables, count_bytes
-from aletheia.adapters.openai.wire import ErrorAnswer, read_error, read_refusal
+from aletheia.adapters.openai.wire import Api, ErrorAnswer, read_error, read_json, read_refusal
 from aletheia.analysis.processor import Finished
 from aletheia.errors import AletheiaError, BadAnswer, ComputeFailed, Refused, Unavailable
 from aletheia.intake.bulk.ports import Phase, ProviderBatch
@@ -40,6 +30,14 @@ MAX_REQUESTS: Final = 50_000
 
 MAX_INPUT_BYTES: Final = 200_000_000
 """Bytes of a batch's input file."""
+
+MAX_LINE_BYTES: Final = 2 * 2**20
+"""Longest line of answers that is read, bytes; longer ones are passed over."""
+
+LINES_AT_ONCE: Final = 256
+"""Answers that are handed on together."""
+
+ENDPOINT: Final = "/v1/embeddings"
 
 MAX_OUTPUT_BYTES: Final = 4 * 2**30
 """How much of a file of answers is read, bytes; 50,000 vectors of 3,072 written out are 3.4 GB."""
@@ -78,23 +76,12 @@ class OpenAIBatches(OpenAIEmbedder):
 
     def __init__(
         self,
-        api_key: str,
-        *,
-        base_url: str = OPENAI_URL,
-        default_model: str = "text-embedding-3-small",
-        dimensions: int | None = None,
-        timeout_s: float = 60.0,
+        api: Api,
+        plan: EmbedderPlan,
         tables: TokenTables | None = None,
         breakers: CircuitBreaker | None = None,
     ) -> None:
-        super().__init__(
-            api_key,
-            base_url=base_url,
-            default_model=default_model,
-            dimensions=dimensions,
-            timeout_s=timeout_s,
-            tables=tables,
-        )
+        super().__init__(api, plan, tables)
         self._breakers = breakers
 
     def weigh(self, model: str, task_input: Mapping[str, Any]) -> int | None:
@@ -109,8 +96,8 @@ class OpenAIBatches(OpenAIEmbedder):
     def body_of(self, model: str, task_input: Mapping[str, Any]) -> bytes:
         """Write the request for one text."""
         body: dict[str, Any] = {"model": model, "input": task_input["text"]}
-        if self._asked_dimensions is not None:
-            body["dimensions"] = self._asked_dimensions
+        if self._plan.dimensions is not None:
+            body["dimensions"] = self._plan.dimensions
         return orjson.dumps({**body, "encoding_format": "base64"})
 
     def size_of(self, body: bytes) -> int:
@@ -120,12 +107,12 @@ class OpenAIBatches(OpenAIEmbedder):
     async def check(self) -> None:
         """Ask for a list of one batch; also wait a little for the tables texts are weighed with."""
         await self._ask("GET", "batches", query={"limit": "1"})
-        await self._tables.find(self._default_model)
+        await self._tables.find(self._plan.default_model)
 
     async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
         """See `aletheia.intake.bulk.ports.Batches.upload`; the file lives for 30 days."""
         with tempfile.TemporaryFile() as file:
-            await asyncio.to_thread(write_lines, file, requests)
+            await asyncio.to_thread(_write_lines, file, requests)
             form = aiohttp.FormData({"purpose": "batch"})
             form.add_field("file", file, filename=f"{key}.jsonl", content_type="application/jsonl")
             stored = await self._ask("POST", "files", form, timeout_s=self.transfer_timeout_s)
@@ -180,7 +167,7 @@ class OpenAIBatches(OpenAIEmbedder):
             with tempfile.TemporaryFile() as file:
                 await self._download(file_id, file)
                 file.seek(0)
-                while lines := await asyncio.to_thread(read_lines, file):
+                while lines := await asyncio.to_thread(_read_lines, file):
                     yield await asyncio.to_thread(self._read_answers, model, lines)
 
     async def forget(self, batch: ProviderBatch) -> None:
@@ -203,7 +190,7 @@ class OpenAIBatches(OpenAIEmbedder):
             async with (
                 self._guarding(),
                 asyncio.timeout(self.transfer_timeout_s),
-                self._api.stream(f"files/{quote(file_id, '')}/content") as content,
+                self._api.fetch(f"files/{quote(file_id, '')}/content") as content,
             ):
                 if isinstance(content, Answer):
                     raise read_refusal(content).to_error(OPENAI, self._api.key)
@@ -254,8 +241,7 @@ class OpenAIBatches(OpenAIEmbedder):
         finished: list[Finished] = []
         read: list[tuple[int, Vector, int | None]] = []
         for line in lines:
-            entry = read_entry(line)
-            number = read_number(entry)
+            number, entry = _read_entry(line)
             if number is None:
                 log.warning("a line of a batch's answers cannot be read and is passed over")
                 continue
@@ -297,10 +283,45 @@ class OpenAIBatches(OpenAIEmbedder):
         return vector, read_tokens(body)
 
 
+def _write_lines(file: IO[bytes], requests: Mapping[int, bytes]) -> None:
+    """Write requests, by number, and go back to the file's beginning."""
+    for number, body in requests.items():
+        head = b'{"custom_id":"%d","method":"POST","url":"%b","body":' % (number, ENDPOINT.encode())
+        file.write(head + body + b"}\n")
+    file.seek(0)
+
+
+def _read_lines(file: IO[bytes]) -> list[bytes]:
+    """Read the next lines that are neither blank nor too long; none at the end."""
+
+    def read() -> Iterator[bytes]:
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            if len(line) > MAX_LINE_BYTES:
+                log.error("a line of more than %s bytes is passed over", f"{MAX_LINE_BYTES:,}")
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(MAX_LINE_BYTES)
+            elif line.strip():
+                yield line
+
+    return list(itertools.islice(read(), LINES_AT_ONCE))
+
+
+def _read_entry(line: bytes) -> tuple[int | None, dict[str, Any]]:
+    """Read a line, and which request it answers; `None` for a line that does not say."""
+    try:
+        entry = as_object(read_json(line))
+    except ValueError:
+        return None, {}
+    number = entry.get("custom_id")
+    if not isinstance(number, str) or not re.fullmatch(r"[0-9]{1,5}", number, re.ASCII):
+        return None, {}
+    return int(number), entry
+
+
 def _read_moment(value: object) -> float:
-    if not isinstance(value, int | float) or not 0 <= value < MAX_MOMENT_S:
-        return 0.0
-    return float(value)
+    if isinstance(value, int | float) and 0 <= value < MAX_MOMENT_S:
+        return float(value)
+    return 0.0
 
 
 def _show_problem(problem: object) -> str:

@@ -1,14 +1,11 @@
-"""Chat completions from OpenRouter, OpenAI, or any server that speaks their API.
-
-See https://platform.openai.com/docs/api-reference/chat/create and
-https://openrouter.ai/docs/api-reference/overview.
-"""
+"""Chat completions by https://platform.openai.com/docs/api-reference/chat/create."""
 
 import asyncio
 import json
 import logging
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,25 +14,26 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from aletheia.adapters.embedding.parts import TOO_LONG, says_too_long
 from aletheia.adapters.http_answers import as_object, as_text
-from aletheia.adapters.openai.message import read_content, read_message
-from aletheia.adapters.openai.wire import Api, ErrorAnswer, is_count, read_late_error
+from aletheia.adapters.openai.wire import (
+    MAX_MODEL_NAME,
+    Api,
+    ErrorAnswer,
+    check_model_name,
+    is_count,
+    read_late_error,
+)
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Refused
-from aletheia.llm.calls import CallPlan, Guard, unguarded
+from aletheia.llm.calls import CallPlan, Guard, PlannedCall, unguarded
 from aletheia.llm.messages import ChatRequest, Completion, Finish, Message
 from aletheia.llm.prices import Tokens
 
 log = logging.getLogger(__name__)
-
-OPENROUTER: Final = "openrouter"
-OPENROUTER_URL: Final = "https://openrouter.ai/api/v1"
 
 MAX_ANSWER_BYTES: Final = 8 * 2**20
 """Longest answer that is read, bytes; some send the model's thoughts along."""
 
 MISSING_MODEL_S: Final = 600.0
 """How long a model that does not exist is not asked for again, seconds."""
-
-_MAX_NAME: Final = 256
 
 _FINISHES: Final[Mapping[str, Finish]] = {
     "stop": "stop",
@@ -58,6 +56,11 @@ _SAYS_UNSUPPORTED: Final = re.compile(
     r"unsupported|not supported|does not support|only the default", re.IGNORECASE
 )
 """How OpenAI, OpenRouter, vLLM, llama.cpp, LM Studio and Ollama put it."""
+
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking")
+"""Names that vLLM and DeepSeek, OpenRouter, and Ollama have for what a model thinks."""
+
+_ENDS_IN_JSON: Final = re.compile(r"[}\]]\s*(?:```)?\s*$")
 
 _FORM_REFUSALS: Final = frozenset({400, 404, 422, 501})
 
@@ -88,22 +91,11 @@ class _Dialect:
         return None
 
 
-class _Unspoken(Refused):
-    """A request was refused for the way it was put, and can be put in another one."""
-
-    def __init__(self, dependency: str, status: int, reason: str, dialect: _Dialect) -> None:
-        super().__init__(dependency, status, reason)
-        self.args = (dependency, status, reason, dialect)
-        self.dialect = dialect
-
-
 class OpenAIChat:
     """Asks through `POST /chat/completions`. Nothing is retried here.
 
     A server that refuses a JSON schema is asked for any JSON object instead, and then for nothing;
-    the schema then stands in the system message. One that has another name for the bound on length,
-    or no temperature, gets what it wants. A model that does not exist is asked for once in ten
-    minutes.
+    the schema then stands in the system message.
     """
 
     is_mock: bool = False
@@ -111,33 +103,20 @@ class OpenAIChat:
 
     def __init__(
         self,
-        api_key: str,
+        api: Api,
         *,
-        base_url: str = OPENROUTER_URL,
-        provider: str = OPENROUTER,
-        timeout_s: float = 60.0,
         concurrency: int = 5,
         guard: Guard = unguarded,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.provider = provider
-        self._api = Api(provider, api_key, base_url, timeout_s=timeout_s, clock=clock)
+        self.provider, self.open, self.close = api.dependency, api.open, api.close
+        self._api, self._guard, self._clock = api, guard, clock
         self._slots = asyncio.Semaphore(concurrency)
-        self._guard = guard
-        self._clock = clock
-        self._dialects: dict[str, _Dialect] = {}
+        self._dialects = defaultdict[str, _Dialect](_Dialect)
         self._missing: dict[str, tuple[float, str]] = {}
 
     def __repr__(self) -> str:
         return f"OpenAIChat({self._api.base_url!r}, ***)"
-
-    async def open(self) -> None:
-        """Make ready to send. Idempotent."""
-        await self._api.open()
-
-    async def close(self) -> None:
-        """Close all connections. Idempotent."""
-        await self._api.close()
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Ask once; errors are those of `Api.ask`, and any other 4xx is `Refused`.
@@ -145,27 +124,24 @@ class OpenAIChat:
         `InvalidTask`: `model_not_found`, `unsupported_model`; or, because of what is asked,
         `input_too_long`, `content_refused`.
         """
-        model = request.model
-        if not model or len(model) > _MAX_NAME or not model.isprintable():
-            raise InvalidTask("unsupported_model", f"{model[:60]!r} is not the name of a model")
+        model = check_model_name(request.model)
         until, said = self._missing.get(model, (0.0, ""))
         if self._clock() < until:
             raise InvalidTask("model_not_found", said)
         plan = CallPlan(self.provider, model, "chat", request.key, request.token_bound)
         while True:
-            dialect = self._dialects.get(model, _Dialect())
+            dialect = self._dialects[model]
             try:
                 async with self._slots:
-                    return await self._guard(plan, partial(self._send, request, dialect))
-            except _Unspoken as refusal:
-                better = refusal.dialect
-            # Another call may have learned the same meanwhile, or more.
-            if self._dialects.get(model, _Dialect()) == dialect:
-                log.info("%s does not take %s for %r, it gets %s", self, dialect, model, better)
-                self._dialects[model] = better
+                    call = PlannedCall(plan, partial(self._send, request, dialect))
+                    return await self._guard(call)
+            except Refused:
+                # This call, or another one meanwhile, may have learned a better dialect.
+                if self._dialects[model] == dialect:
+                    raise
 
     async def _send(self, request: ChatRequest, dialect: _Dialect) -> Completion:
-        """Send one request; `_Unspoken` where its dialect is refused."""
+        """Send one request; `Refused`, and a better dialect known, where this one is refused."""
         has_temperature = dialect.has_temperature and request.temperature is not None
         asked: dict[str, Any] = {
             "model": request.model,
@@ -184,8 +160,10 @@ class OpenAIChat:
         if isinstance(outcome, Completion):
             return outcome
         if better := dialect.give_in(request, outcome):
-            said = outcome.show(self._api.key)
-            raise _Unspoken(self.provider, outcome.status, said, better)
+            if self._dialects[request.model] == dialect:
+                log.info("%s gets %s for %r, as it does not take all", self, better, request.model)
+                self._dialects[request.model] = better
+            raise Refused(self.provider, outcome.status, outcome.show(self._api.key))
         raise self._translate(outcome, request.model)
 
     def _read(self, answer: Mapping[str, Any], request: ChatRequest) -> Completion | ErrorAnswer:
@@ -201,16 +179,16 @@ class OpenAIChat:
             raise BadAnswer(self.provider, reason, status=HTTPStatus.OK)
         finish: Finish = _FINISHES.get(as_text(choice.get("finish_reason")).lower(), "other")
         text = read_message(message, is_done=finish != "length")
-        refusal = read_content(message.get("refusal"))
-        used = _read_used(answer)
-        ran = as_text(answer.get("model"))[:_MAX_NAME]
+        refusal = _read_content(message.get("refusal"))
+        used, bound = _read_used(answer), request.token_bound
+        ran = as_text(answer.get("model"))[:MAX_MODEL_NAME]
         return Completion(
             text=text,
             finish="refused" if refusal else finish,
             provider=self.provider,
             asked=request.model,
             model=ran or request.model,
-            used=used or _estimate_used(request, text),
+            used=used or Tokens(bound.input, min(bound.output, len(text.encode()))),
             is_estimate=used is None,
             refusal=refusal,
         )
@@ -259,11 +237,6 @@ def _read_used(answer: Mapping[str, Any]) -> Tokens | None:
     return Tokens(read, written)
 
 
-def _estimate_used(request: ChatRequest, text: str) -> Tokens:
-    most = request.token_bound
-    return Tokens(most.input, min(most.output, len(text.encode())))
-
-
 def _read_fault(answer: ErrorAnswer) -> str | None:
     """Return the code of a fault that lies in what was asked; `None` if it lies elsewhere."""
     if answer.is_missing_model:
@@ -281,3 +254,48 @@ def _read_fault(answer: ErrorAnswer) -> str | None:
         return "content_refused"
     is_large = answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     return TOO_LONG if is_large or answer.code == "context_length_exceeded" else None
+
+
+def read_message(message: Mapping[str, Any], *, is_done: bool) -> str:
+    """Return the text of an answer, or where it has no JSON the arguments of a tool call.
+
+    A server may have taken the answer for thoughts: where there is nothing else those are read if
+    they end in JSON, and the model was done, since otherwise it may be a draft.
+    """
+    text = _read_content(message.get("content"))
+    if "{" not in text and "[" not in text and (called := _read_calls(message)):
+        return called
+    if text.strip() or not is_done:
+        return text
+    thoughts = (_read_content(message.get(name)) for name in _THOUGHTS)
+    return next(filter(_ENDS_IN_JSON.search, thoughts), text)
+
+
+def _read_content(content: object) -> str:
+    """Read a text that some servers give in parts, and others as the JSON in it."""
+    if isinstance(content, dict):
+        return _write(cast("object", content))
+    if not isinstance(content, list):
+        return as_text(content)
+    parts = cast("list[object]", content)
+    texts = [as_text(part) or as_text(as_object(part).get("text")) for part in parts]
+    is_json = all(isinstance(part, dict) and "type" not in part for part in parts)
+    return _write(parts) if parts and is_json and not any(texts) else "".join(texts)
+
+
+def _read_calls(message: Mapping[str, Any]) -> str:
+    calls = message.get("tool_calls")
+    functions = [
+        as_object(as_object(call).get("function"))
+        for call in (cast("list[object]", calls) if isinstance(calls, list) else ())
+    ]
+    functions.append(as_object(message.get("function_call")))
+    given = (_read_content(function.get("arguments")) for function in functions)
+    return "\n".join(text for text in given if text.strip())
+
+
+def _write(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except (ValueError, RecursionError):
+        return ""

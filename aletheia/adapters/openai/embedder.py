@@ -1,13 +1,9 @@
-"""Embeddings from OpenAI, or from any server that speaks its API.
-
-See https://platform.openai.com/docs/api-reference/embeddings/create.
-"""
+"""Embeddings by https://platform.openai.com/docs/api-reference/embeddings/create."""
 
 import asyncio
 import base64
 import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -15,7 +11,6 @@ import numpy as np
 import orjson
 from yarl import URL
 
-from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.parts import (
     TOO_LONG,
     Called,
@@ -25,9 +20,14 @@ from aletheia.adapters.embedding.parts import (
     read_vector,
     says_too_long,
 )
-from aletheia.adapters.embedding.remote import RemoteEmbedder
+from aletheia.adapters.embedding.remote import (
+    ANSWER_BYTES,
+    TEXT_ANSWER_BYTES,
+    EmbedderPlan,
+    RemoteEmbedder,
+)
 from aletheia.adapters.http import find_proxy
-from aletheia.adapters.http_answers import as_object, as_text
+from aletheia.adapters.http_answers import as_object
 from aletheia.adapters.openai.tokens import (
     BYTES_PER_TOKEN,
     Encoding,
@@ -35,32 +35,29 @@ from aletheia.adapters.openai.tokens import (
     count_bytes,
     split_text,
 )
-from aletheia.adapters.openai.wire import MAX_ANSWER_BYTES, Api, ErrorAnswer, is_count
-from aletheia.analysis.ports import LongText
+from aletheia.adapters.openai.wire import (
+    MAX_ANSWER_BYTES,
+    Api,
+    ErrorAnswer,
+    check_model_name,
+    is_count,
+)
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Unreachable, WrongCount
-from aletheia.llm.calls import Guard, unguarded
+from aletheia.llm.prices import Tokens
 
 OPENAI: Final = "openai"
 """What results and errors call the provider, whoever runs the server."""
-
-OPENAI_URL: Final = "https://api.openai.com/v1"
 
 MAX_INPUTS: Final = 2048
 MAX_TOKENS: Final = 300_000
 MAX_TEXT_TOKENS: Final = 8192
 """OpenAI's limits: texts in a request, tokens in a request, tokens in a text."""
 
-ANSWER_BYTES: Final = 2**20
-TEXT_ANSWER_BYTES: Final = 2**19
-"""Longest answer without vectors, and what each adds; 16,384 numbers written out are 360 kB."""
-
 INLINE_BYTES: Final = 100_000
 """Texts of more bytes than this are tokenised in a thread."""
 
 REACH_TIMEOUT_S: Final = 10.0
 """For a connection to a server that could not be reached before."""
-
-_MAX_NAME: Final = 256
 
 _TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "max_tokens_per_request"})
 _SAYS_NO_EMBEDDINGS: Final = re.compile(r"embeddings from this model", re.IGNORECASE)
@@ -72,8 +69,7 @@ class OpenAIEmbedder(RemoteEmbedder):
     """Embeds through `POST /embeddings`.
 
     Tokens are counted by tiktoken's tables where they can be had, and are else taken to be as many
-    as the text has bytes. Without `tables` a text of more than `max_text_tokens` bytes is sent, and
-    OpenAI says whether it is too long. Proxies are those of the environment.
+    as the text has bytes; OpenAI then says whether a text is too long.
     """
 
     provider = OPENAI
@@ -81,31 +77,9 @@ class OpenAIEmbedder(RemoteEmbedder):
     max_text_tokens = MAX_TEXT_TOKENS
     max_text_bytes = MAX_TEXT_TOKENS * BYTES_PER_TOKEN
 
-    def __init__(
-        self,
-        api_key: str,
-        *,
-        base_url: str = OPENAI_URL,
-        default_model: str = "text-embedding-3-small",
-        dimensions: int | None = None,
-        long_text: LongText = "fail",
-        timeout_s: float = 60.0,
-        concurrency: int = 5,
-        guard: Guard = unguarded,
-        limits: InputLimits | None = None,
-        tables: TokenTables | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(
-            default_model=default_model,
-            dimensions=dimensions,
-            long_text=long_text,
-            concurrency=concurrency,
-            guard=guard,
-            limits=limits,
-        )
-        self._api = Api(OPENAI, api_key, base_url, timeout_s=timeout_s, clock=clock)
-        self._tables = tables or TokenTables()
+    def __init__(self, api: Api, plan: EmbedderPlan, tables: TokenTables | None = None) -> None:
+        super().__init__(plan)
+        self._api, self._tables = api, tables or TokenTables()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._api.base_url!r}, ***)"
@@ -113,7 +87,7 @@ class OpenAIEmbedder(RemoteEmbedder):
     async def open(self) -> None:
         """Make ready to send. Idempotent."""
         await self._api.open()
-        self._tables.ready(self._default_model)
+        self._tables.ready(self._plan.default_model)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -121,21 +95,17 @@ class OpenAIEmbedder(RemoteEmbedder):
 
     def canonical_model(self, model: str | None) -> str:
         """Return the name as it came, which only OpenAI knows, or raise `InvalidTask`."""
-        if model is None:
-            return self._default_model
-        if len(model) > _MAX_NAME or not model.isprintable():
-            raise InvalidTask("unsupported_model", f"{model[:60]!r} is not the name of a model")
-        return model
+        return self._plan.default_model if model is None else check_model_name(model)
 
-    async def call(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Called:
+    async def call(self, model: str, texts: Sequence[str]) -> Called:
         """Send one request of 1 to 2,048 texts, once; errors are those of `Api.ask`, and `Refused`.
 
         `InvalidTask`: `model_not_found`, `unsupported_model`; or, because of one of the texts,
         `input_too_long`, `invalid_text`. `WrongCount`: not one vector for each text.
         """
         asked: dict[str, Any] = {"input": texts, "model": model, "encoding_format": "base64"}
-        if dimensions is not None:
-            asked["dimensions"] = dimensions
+        if self._plan.dimensions is not None:
+            asked["dimensions"] = self._plan.dimensions
         max_bytes = min(MAX_ANSWER_BYTES, ANSWER_BYTES + TEXT_ANSWER_BYTES * len(texts))
         answer = await self._api.ask("POST", "embeddings", orjson.dumps(asked), max_bytes=max_bytes)
         if isinstance(answer, ErrorAnswer):
@@ -144,13 +114,9 @@ class OpenAIEmbedder(RemoteEmbedder):
             vectors = read_vectors(answer, len(texts))
         except ValueError as error:
             raise BadAnswer(OPENAI, str(error), status=HTTPStatus.OK) from None
-        tokens = read_tokens(answer)
-        return Called(
-            vectors=self._check_vectors(model, vectors),
-            tokens=sum(map(self._bound, texts)) if tokens is None else tokens,
-            is_estimate=tokens is None,
-            model=as_text(answer.get("model")) or model,
-        )
+        if (tokens := read_tokens(answer)) is None:
+            tokens = sum(self._token_bound(model, text) for text in texts)
+        return Called(self._check_vectors(model, vectors), Tokens(tokens))
 
     async def _reach(self) -> None:
         url = URL(self._api.base_url)
@@ -164,7 +130,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         writer.close()
 
     async def _send(self, model: str, parts: Sequence[Part]) -> Called:
-        return await self.call(model, [part.text for part in parts], self._asked_dimensions)
+        return await self.call(model, [part.text for part in parts])
 
     def _translate(self, answer: ErrorAnswer) -> AletheiaError:
         if code := _read_task_fault(answer):
@@ -173,10 +139,6 @@ class OpenAIEmbedder(RemoteEmbedder):
         return answer.to_error(OPENAI, self._api.key)
 
     def _token_bound(self, model: str, text: str) -> int:  # noqa: ARG002 - as the base names it
-        return self._bound(text)
-
-    def _bound(self, text: str) -> int:
-        """Bound the tokens of a text that is accepted, without tables."""
         return min(count_bytes(text), self.max_text_tokens)
 
     async def _cut(
@@ -187,35 +149,32 @@ class OpenAIEmbedder(RemoteEmbedder):
         # Where bytes settle everything, nobody waits for tables.
         encoding = await self._tables.find(model) if is_open else self._tables.ready(model)
         if encoding is None:
-            return [[Part(owner, text, self._bound(text))] for owner, text in texts]
-        if sum(sizes) <= INLINE_BYTES:
-            return self._cut_counted(encoding, texts)
-        return await asyncio.to_thread(self._cut_counted, encoding, texts)
+            return [[Part(owner, text, self._token_bound(model, text))] for owner, text in texts]
 
-    def _cut_counted(
-        self, encoding: Encoding, texts: Sequence[tuple[int, str]]
-    ) -> list[list[Part] | InvalidTask]:
-        return [self._cut_one(encoding, owner, text) for owner, text in texts]
+        def cut() -> list[list[Part] | InvalidTask]:
+            return [self._cut_one(encoding, owner, text) for owner, text in texts]
+
+        return cut() if sum(sizes) <= INLINE_BYTES else await asyncio.to_thread(cut)
 
     def _cut_one(self, encoding: Encoding, owner: int, text: str) -> list[Part] | InvalidTask:
         windows = split_text(encoding, text, self.max_text_tokens)
-        if len(windows) == 1:
-            return [Part(owner, *windows[0])]
-        if self._long_text == "truncate":
-            return [Part(owner, *windows[0], is_truncated=True)]
-        if self._long_text == "chunk":
+        if len(windows) == 1 or self._plan.long_text == "chunk":
             return [Part(owner, *window) for window in windows]
+        if self._plan.long_text == "truncate":
+            return [Part(owner, *windows[0], is_truncated=True)]
         tokens = sum(count for _, count in windows)
         return InvalidTask(
             TOO_LONG,
             f"the text has about {tokens:,} tokens, the model reads {self.max_text_tokens:,}",
         )
 
-    def _shorten(self, model: str, part: Part) -> list[Part]:  # noqa: ARG002 - as the base names it
+    def _shorten(self, model: str, part: Part) -> list[Part]:
         """Return half of a part, or in windows both halves, as only the server knows the limit."""
-        is_truncated = self._long_text == "truncate"
+        is_truncated = self._plan.long_text == "truncate"
         halves = (halve(part.text) or ())[: 1 if is_truncated else None]
-        return [Part(part.owner, half, self._bound(half), is_truncated) for half in halves]
+        return [
+            Part(part.owner, half, self._token_bound(model, half), is_truncated) for half in halves
+        ]
 
 
 def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:

@@ -5,9 +5,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 import tiktoken
+from tiktoken import Encoding
 
 from aletheia.adapters.embedding.parts import halve
 
@@ -24,18 +25,6 @@ SLACK: Final = 8
 
 REACH: Final = 64
 """Tokens that a cut moves back at most to find a blank."""
-
-
-class Encoding(Protocol):
-    """The part of `tiktoken.Encoding` that is used."""
-
-    def encode_ordinary(self, text: str) -> list[int]:
-        """Turn a text into tokens; names of special tokens in it are text like any other."""
-        ...
-
-    def decode_with_offsets(self, tokens: list[int]) -> tuple[str, list[int]]:
-        """Turn tokens into a text and the index in it of each token's first character."""
-        ...
 
 
 Load: TypeAlias = Callable[[str], Encoding]

@@ -1,17 +1,15 @@
 """What the clients of OpenAI-compatible APIs have in common: requests, and errors in many words."""
 
-import json
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeGuard, cast
 from urllib.parse import urlencode
 
 import aiohttp
-import orjson
 from aiohttp import hdrs
 from yarl import URL
 
@@ -22,19 +20,24 @@ from aletheia.adapters.http_answers import (
     ErrorKind,
     as_object,
     as_text,
-    check_values,
     excerpt,
     is_web_page,
+    load_json,
     make_bad_answer,
     make_error,
 )
-from aletheia.errors import AletheiaError, Misconfigured, QuotaExhausted, Unavailable
+from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, QuotaExhausted, Unavailable
 
 MAX_ANSWER_BYTES: Final = 256 * 2**20
 """Longest answer that is read, bytes; 2,048 vectors of 3,072 written out are 140 MB."""
 
 MAX_ANSWER_VALUES: Final = 16_000_000
 """Most numbers in an answer that is read: 2,048 vectors of 4,096 are 8 million."""
+
+read_json: Final = partial(load_json, max_values=MAX_ANSWER_VALUES, reads_nan=True)
+"""Reads JSON, with the `NaN` that some servers have in it; see `load_json`."""
+
+MAX_MODEL_NAME: Final = 256
 
 MAX_COUNTED: Final = 10**9
 """Most tokens that a count is believed to be."""
@@ -114,7 +117,7 @@ class ErrorAnswer:
         )
 
 
-class Api:
+class Api(HttpClient):
     """An OpenAI-compatible API at one address, with its version. Each request is sent once.
 
     `provider` is what errors call it, and the beginning of its settings' names. `Misconfigured` if
@@ -122,35 +125,17 @@ class Api:
     """
 
     def __init__(
-        self,
-        provider: str,
-        api_key: str,
-        base_url: str,
-        *,
-        timeout_s: float,
-        clock: Callable[[], float] = time.time,
+        self, provider: str, api_key: str, base_url: str, *, timeout_s: float = 60.0
     ) -> None:
         name = provider.upper()
         if not is_token(api_key):
             raise Misconfigured(f"{name}_API_KEY", "must be printable ASCII without spaces")
-        self.provider, self.key, self._address = provider, api_key, f"{name}_BASE_URL"
-        self.base_url = read_base_url(self._address, base_url)
-        self._http = HttpClient(
-            provider,
-            address=self._address,
-            timeout_s=timeout_s,
-            headers={hdrs.AUTHORIZATION: f"Bearer {api_key}"},
-            uses_proxy=True,
-            clock=clock,
+        self.key, address = api_key, f"{name}_BASE_URL"
+        self.base_url = read_base_url(address, base_url)
+        headers: dict[str, str] = {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
+        super().__init__(
+            provider, address=address, timeout_s=timeout_s, headers=headers, uses_proxy=True
         )
-
-    async def open(self) -> None:
-        """Make ready to send. Idempotent."""
-        await self._http.open()
-
-    async def close(self) -> None:
-        """Close all connections. Idempotent."""
-        await self._http.close()
 
     async def ask(
         self,
@@ -168,7 +153,7 @@ class Api:
         if out of reach or too slow, `BadAnswer` if not what the API promises, `Misconfigured` if
         there is no API at the address, which names no version.
         """
-        answer = await self._http.exchange(
+        answer = await self.exchange(
             method,
             self._url(path, query),
             body=body,
@@ -179,19 +164,19 @@ class Api:
         if not answer.is_success:
             return self.check_address(read_refusal(answer))
         try:
-            value = load_json(answer.body)
+            value = read_json(answer.body)
             if error := _find_error(value):
                 return self.check_address(read_late_error(error))
             if not isinstance(value, dict):
                 raise ValueError("not a JSON object")  # noqa: TRY004 - as all readers do
         except ValueError as error:
             self._check_version(f"it answers with {error}")
-            raise make_bad_answer(self.provider, str(error), answer.body, self.key) from None
+            raise make_bad_answer(self.dependency, str(error), answer.body, self.key) from None
         return cast("dict[str, Any]", value)
 
-    def stream(self, path: str) -> AbstractAsyncContextManager[aiohttp.StreamReader | Answer]:
+    def fetch(self, path: str) -> AbstractAsyncContextManager[aiohttp.StreamReader | Answer]:
         """Fetch a file piece by piece, see `HttpClient.stream`."""
-        return self._http.stream(hdrs.METH_GET, self._url(path), secrets=(self.key,))
+        return self.stream(hdrs.METH_GET, self._url(path), secrets=(self.key,))
 
     def check_address(self, answer: ErrorAnswer) -> ErrorAnswer:
         """Return what the API says; `Misconfigured` if there is none at the address."""
@@ -202,11 +187,18 @@ class Api:
     def _check_version(self, seen: str) -> None:
         if not _VERSION.search(URL(self.base_url).path):
             reason = f"there is no API at {self.base_url}: {seen}; add its version, as in "
-            raise Misconfigured(self._address, f"{reason}{self.base_url}/v1")
+            raise Misconfigured(self.address, f"{reason}{self.base_url}/v1")
 
     def _url(self, path: str, query: Mapping[str, str] | None = None) -> URL:
         asked = f"?{urlencode(query)}" if query else ""
         return URL(f"{self.base_url}/{path}{asked}", encoded=True)
+
+
+def check_model_name(model: str) -> str:
+    """Return what may be the name of a model, which only its provider knows, or `InvalidTask`."""
+    if not model or len(model) > MAX_MODEL_NAME or not model.isprintable():
+        raise InvalidTask("unsupported_model", f"{model[:60]!r} is not the name of a model")
+    return model
 
 
 def is_count(value: object) -> TypeGuard[int]:
@@ -214,25 +206,10 @@ def is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= MAX_COUNTED
 
 
-def load_json(body: bytes) -> object:
-    """Read JSON with `NaN` in it; `ValueError` if it is none, or has too many values."""
-    check_values(body, MAX_ANSWER_VALUES)
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise ValueError(
-            "a web page in place of JSON" if is_web_page(body) else "not JSON"
-        ) from None
-
-
 def read_refusal(answer: Answer) -> ErrorAnswer:
     """Read an answer that is no success."""
     try:
-        value = load_json(answer.body)
+        value = read_json(answer.body)
     except ValueError:
         value = None
     said = read_error(_find_error(value) or as_object(value), answer.status, _read_wait(answer))

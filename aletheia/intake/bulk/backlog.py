@@ -18,7 +18,7 @@ from aletheia.intake.pages import pending_if_served
 from aletheia.intake.ports import Processors
 from aletheia.intake.reporter import Reporter
 from aletheia.llm.prices import Tokens
-from aletheia.llm.usage_records import Call
+from aletheia.llm.usage import Call
 
 TASK_TYPE: Final = "text_embedding"
 

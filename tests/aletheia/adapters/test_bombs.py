@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 import pytest
 
 from aletheia.adapters.embedding.parts import says_too_long
+from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.http_answers import excerpt, is_web_page
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.openai.chat import OpenAIChat
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
-from aletheia.adapters.openai.wire import ErrorAnswer, read_error
+from aletheia.adapters.openai.wire import Api, ErrorAnswer, read_error
 from aletheia.adapters.payload_cms import PayloadDepartments
 from aletheia.adapters.upstream.oauth2 import OAuth2SignIn
 from aletheia.errors import AletheiaError
@@ -43,8 +44,8 @@ def costing_little() -> Generator[None]:
 
 async def call(client: str, url: str) -> None:
     """Send one request with a client."""
-    embedder = OpenAIEmbedder("key", base_url=f"{url}/v1", timeout_s=20)
-    chat = OpenAIChat("key", base_url=f"{url}/v1", timeout_s=20)
+    embedder = OpenAIEmbedder(Api("openai", "key", f"{url}/v1", timeout_s=20), EmbedderPlan("m"))
+    chat = OpenAIChat(Api("openai", "key", f"{url}/v1", timeout_s=20))
     ollama = OllamaClient(url, timeout_s=20, pull_timeout_s=2)
     payload = PayloadDepartments(url, timeout_s=20, max_retries=0)
     sign_in = OAuth2SignIn(f"{url}/token", "id", "secret")

@@ -7,10 +7,12 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import OllamaEmbedder
 from aletheia.adapters.openai.chat import OpenAIChat
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
+from aletheia.adapters.openai.wire import Api
 from aletheia.adapters.payload_cms import PayloadDepartments
 from aletheia.adapters.upstream.oauth2 import OAuth2SignIn
 from aletheia.errors import AletheiaError
@@ -68,7 +70,7 @@ async def test_chat(hostile: Hostile) -> None:
         ERROR,
         [{"error": {"code": 404, "message": "models/x is not found", "status": "NOT_FOUND"}}],
     ]
-    chat = OpenAIChat("key", base_url=f"{hostile.url}/v1", timeout_s=5)
+    chat = OpenAIChat(Api("openai", "key", f"{hostile.url}/v1", timeout_s=5))
     await chat.open()
     request = ChatRequest("m", (Message("user", "Hello \ud800"),), max_tokens=9)
     number = 0
@@ -95,7 +97,9 @@ async def test_embeddings(hostile: Hostile) -> None:
         {"detail": [{"loc": ["body"], "msg": "input is too long"}]},
     ]
     embedders = [
-        OpenAIEmbedder("key", base_url=url, timeout_s=5, long_text="truncate")
+        OpenAIEmbedder(
+            Api("openai", "key", url, timeout_s=5), EmbedderPlan("m", long_text="truncate")
+        )
         for url in (f"{hostile.url}/v1", hostile.url)
     ]
     for embedder in embedders:
@@ -129,8 +133,8 @@ async def test_ollama(hostile: Hostile) -> None:
     ]
     client = OllamaClient(hostile.url, timeout_s=5)
     client.stall_s = 1
-    embedder = OllamaEmbedder(client, default_model="m")
-    await embedder.open()
+    embedder = OllamaEmbedder(client, EmbedderPlan("m", long_text="truncate"))
+    await client.open()
 
     async def pull() -> None:
         async with aclosing(client.pull("m")) as steps:
@@ -152,7 +156,7 @@ async def test_ollama(hostile: Hostile) -> None:
         return await asks[number % len(asks)]()
 
     await try_all(hostile, good, ask, 4)
-    await embedder.close()
+    await client.close()
 
 
 async def test_oauth2(hostile: Hostile) -> None:

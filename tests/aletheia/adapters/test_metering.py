@@ -26,16 +26,14 @@ from aletheia.errors import (
     Unavailable,
     Unreachable,
 )
-from aletheia.llm.budgets import BudgetLimits
-from aletheia.llm.calls import CallPlan, Probe
+from aletheia.llm.calls import CallPlan, PlannedCall
 from aletheia.llm.prices import PriceTable, Tokens
-from aletheia.llm.usage import Spending
-from aletheia.llm.usage_records import UsageState
+from aletheia.llm.usage import Spending, UsageState
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
 from tests.aletheia.llm.spenders import PRICES
 from tests.aletheia.resilience.conftest import Clock, clock, documents, mongodb_uri
-from tests.fakes.usage import read_usage
+from tests.fakes.usage import budget_limits, read_usage
 
 __all__ = ["clock", "documents", "mongodb_uri"]
 
@@ -48,8 +46,6 @@ class Sent:
     """What a request brought."""
 
     used: Tokens = USED
-    is_estimate: bool = False
-    model: str = "m"
 
 
 class Gates:
@@ -61,7 +57,7 @@ class Gates:
         self.limiter = RateLimiter(documents, limits, clock=clock.both)
         self.breakers = CircuitBreaker(documents, threshold=2, cooldown_s=60, clock=clock.both)
         self.spending = Spending(
-            documents, PriceTable(PRICES), BudgetLimits(tokens_per_run=1000), clock=clock
+            documents, PriceTable(PRICES), budget_limits(tokens_per_run=1000), clock=clock
         )
         self.meter = Meter(
             self.limiter,
@@ -71,6 +67,17 @@ class Gates:
             retry_base_s=0,
             **options,  # pyright: ignore[reportArgumentType]
         )
+
+    async def ask(
+        self,
+        plan: CallPlan,
+        send: Callable[[], Awaitable[Sent]],
+        *,
+        reach: Callable[[], Awaitable[None]] | None = None,
+        probe: PlannedCall[Sent] | None = None,
+    ) -> Sent:
+        """Send a request through the meter."""
+        return await self.meter(PlannedCall(plan, send, reach), probe)
 
     async def stands(self) -> tuple[int, int]:
         """Say how many requests count this minute, and how many tokens count for the run."""
@@ -98,7 +105,7 @@ def ending(*outcomes: AletheiaError | Sent) -> Callable[[], Awaitable[Sent]]:
 
 
 async def test_a_request_is_charged_once_and_settled_at_what_it_used(gates: Gates):
-    assert await gates.meter(PLAN, ending(Sent())) == Sent()
+    assert await gates.ask(PLAN, ending(Sent())) == Sent()
     assert await gates.stands() == (1, 40)
     (record,) = await read_usage(gates.documents, run_id="run")
     assert (record.call.key, record.call.model, record.state) == ("key", "m", UsageState.SETTLED)
@@ -106,9 +113,9 @@ async def test_a_request_is_charged_once_and_settled_at_what_it_used(gates: Gate
 
 async def test_over_a_limit_nothing_is_sent_and_nothing_else_charged(gates: Gates):
     for _ in range(2):
-        await gates.meter(PLAN, ending(Sent()))
+        await gates.ask(PLAN, ending(Sent()))
     with pytest.raises(RateLimited) as caught:
-        await gates.meter(PLAN, ending())
+        await gates.ask(PLAN, ending())
     assert caught.value.tiers == ("minute",)
     assert await gates.stands() == (2, 80)
 
@@ -116,40 +123,40 @@ async def test_over_a_limit_nothing_is_sent_and_nothing_else_charged(gates: Gate
 async def test_a_provider_that_the_limits_are_not_for_is_held_to_budgets_alone(gates: Gates):
     plan = replace(PLAN, provider="openrouter")
     for _ in range(3):
-        assert await gates.meter(plan, ending(Sent())) == Sent()
+        assert await gates.ask(plan, ending(Sent())) == Sent()
     assert await gates.stands() == (0, 120)
 
 
 async def test_over_budget_nothing_is_sent_and_no_limit_charged(gates: Gates):
-    gates.spending.counters.limits = BudgetLimits(tokens_per_run=99)
+    gates.spending.counters.limits = budget_limits(tokens_per_run=99)
     with pytest.raises(BudgetExceeded):
-        await gates.meter(PLAN, ending())
+        await gates.ask(PLAN, ending())
     assert await gates.stands() == (0, 0)
 
 
 async def test_an_open_breaker_charges_nothing(gates: Gates, clock: Clock):
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await gates.meter(PLAN, ending(Unreachable("openai", "down")))
+            await gates.ask(PLAN, ending(Unreachable("openai", "down")))
     clock.move(seconds=59)
     before = await gates.stands()
     with pytest.raises(BreakerOpen):
-        await gates.meter(PLAN, ending())
+        await gates.ask(PLAN, ending())
     assert await gates.stands() == before
     clock.move(seconds=2)
-    assert await gates.meter(PLAN, ending(Sent())) == Sent()
+    assert await gates.ask(PLAN, ending(Sent())) == Sent()
 
 
 async def test_a_probe_that_a_limit_holds_back_lets_another_one_try(gates: Gates, clock: Clock):
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await gates.meter(PLAN, ending(Unreachable("openai", "down")))
+            await gates.ask(PLAN, ending(Unreachable("openai", "down")))
     clock.move(seconds=61)
-    gates.spending.counters.limits = BudgetLimits(tokens_per_run=1)
+    gates.spending.counters.limits = budget_limits(tokens_per_run=1)
     with pytest.raises(BudgetExceeded):
-        await gates.meter(PLAN, ending())
-    gates.spending.counters.limits = BudgetLimits()
-    assert await gates.meter(PLAN, ending(Sent())) == Sent()
+        await gates.ask(PLAN, ending())
+    gates.spending.counters.limits = budget_limits()
+    assert await gates.ask(PLAN, ending(Sent())) == Sent()
 
 
 @pytest.mark.parametrize(
@@ -170,14 +177,14 @@ async def test_what_may_have_been_charged_counts_as_spent(
     gates: Gates, error: AletheiaError, counted: int
 ):
     with pytest.raises(type(error)):
-        await gates.meter(PLAN, ending(error))
+        await gates.ask(PLAN, ending(error))
     assert await gates.stands() == (1, counted)
 
 
 async def test_every_try_is_counted(documents: Documents, clock: Clock):
     gates = Gates(documents, clock, max_retries=3)
     busy = Unavailable("openai", "busy", status=500)
-    assert await gates.meter(PLAN, ending(busy, Sent())) == Sent()
+    assert await gates.ask(PLAN, ending(busy, Sent())) == Sent()
     assert await gates.stands() == (2, 40)
 
 
@@ -185,7 +192,7 @@ async def test_tries_end_where_a_limit_ends_them(documents: Documents, clock: Cl
     gates = Gates(documents, clock, max_retries=5)
     gates.breakers = CircuitBreaker(documents, threshold=9, cooldown_s=60, clock=clock.both)
     with pytest.raises((RateLimited, BreakerOpen)):
-        await gates.meter(PLAN, ending(*[Unavailable("openai", "busy", status=500)] * 9))
+        await gates.ask(PLAN, ending(*[Unavailable("openai", "busy", status=500)] * 9))
     assert (await gates.stands())[0] == 2
 
 
@@ -202,18 +209,18 @@ async def test_what_another_try_cannot_mend_is_tried_once(
 ):
     gates = Gates(documents, clock, max_retries=3)
     with pytest.raises(type(error)):
-        await gates.meter(PLAN, ending(error))
+        await gates.ask(PLAN, ending(error))
     assert (await gates.stands())[0] == 1
 
 
 async def test_texts_can_be_what_counts(documents: Documents, clock: Clock):
     gates = Gates(documents, clock, unit="task", max_retries=0)
     with pytest.raises(Misconfigured, match="RATE_LIMIT_PER_MINUTE"):
-        await gates.meter(PLAN, ending())
+        await gates.ask(PLAN, ending())
     assert gates.meter.max_texts(2048) == 2
     assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 2
     gates.limiter.limits = RateLimits(minute=4, hour=9, day=9, week=9, month=9)
-    await gates.meter(PLAN, ending(Sent()))
+    await gates.ask(PLAN, ending(Sent()))
     assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 1
 
 
@@ -223,14 +230,14 @@ async def test_room_is_what_the_budget_has_left(gates: Gates):
     with pytest.raises(BudgetExceeded) as caught:
         await gates.meter.room("openai", "m", "embedding", [[1001]])
     assert caught.value.asked == 1001
-    gates.spending.counters.limits = BudgetLimits(nanousd_per_day=2_000_000)
+    gates.spending.counters.limits = budget_limits(nanousd_per_day=2_000_000)
     assert await gates.meter.room("openai", "m", "embedding", [[1000, 1000, 1]]) == 2
     assert await gates.stands() == (0, 0)
 
 
 async def test_there_is_no_room_over_a_limit_or_behind_an_open_breaker(gates: Gates):
     for _ in range(2):
-        await gates.meter(PLAN, ending(Sent()))
+        await gates.ask(PLAN, ending(Sent()))
     with pytest.raises(RateLimited):
         await gates.meter.room("openai", "m", "embedding", [[1]])
     assert await gates.meter.room("ollama", "m", "embedding", [[1]]) == 1
@@ -249,7 +256,7 @@ async def test_a_request_that_is_cancelled_counts_as_spent(gates: Gates):
         await asyncio.sleep(60)
         return Sent()
 
-    calling = asyncio.create_task(gates.meter(PLAN, send))
+    calling = asyncio.create_task(gates.ask(PLAN, send))
     await started.wait()
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -273,7 +280,7 @@ async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
 async def test_room_counts_the_requests_that_would_be_sent(gates: Gates):
     requests = [[10, 10], [10], [10, 10]]
     assert await gates.meter.room("openai", "m", "embedding", requests) == 3
-    await gates.meter(PLAN, ending(Sent()))
+    await gates.ask(PLAN, ending(Sent()))
     assert await gates.meter.room("openai", "m", "embedding", requests) == 2
 
 
@@ -286,15 +293,15 @@ async def test_while_nobody_is_there_no_limit_is_charged(gates: Gates, clock: Cl
 
     for _ in range(2):
         with pytest.raises(Unreachable):
-            await gates.meter(PLAN, ending(Unreachable("openai", "no route")), reach=reach)
+            await gates.ask(PLAN, ending(Unreachable("openai", "no route")), reach=reach)
     # The first one had to be sent to find out; from then on somebody looks first.
     assert (await gates.stands(), len(reached)) == ((1, 0), 1)
     for _ in range(3):
         clock.move(seconds=61)
         with pytest.raises(Unreachable):
-            await gates.meter(PLAN, ending(), reach=reach)
+            await gates.ask(PLAN, ending(), reach=reach)
         with pytest.raises(BreakerOpen):
-            await gates.meter(PLAN, ending(), reach=reach)
+            await gates.ask(PLAN, ending(), reach=reach)
     assert len(reached) == 4
     assert (await gates.limiter.usage("openai"))[Tier.DAY].used == 1
 
@@ -302,8 +309,8 @@ async def test_while_nobody_is_there_no_limit_is_charged(gates: Gates, clock: Cl
         reached.append(True)
 
     clock.move(seconds=61)
-    assert await gates.meter(PLAN, ending(Sent()), reach=find) == Sent()
-    assert await gates.meter(PLAN, ending(Sent()), reach=find) == Sent()
+    assert await gates.ask(PLAN, ending(Sent()), reach=find) == Sent()
+    assert await gates.ask(PLAN, ending(Sent()), reach=find) == Sent()
     assert reached.count(True) == 1
 
 
@@ -311,8 +318,8 @@ BROKEN = Unavailable("openai", "end of file", status=500)
 HARMLESS = replace(PLAN, key="probe", max_tokens=Tokens(5), texts=1)
 
 
-def make_probe(*outcomes: AletheiaError | Sent) -> Probe[Sent]:
-    return Probe(HARMLESS, ending(*outcomes))
+def make_probe(*outcomes: AletheiaError | Sent) -> PlannedCall[Sent]:
+    return PlannedCall(HARMLESS, ending(*outcomes))
 
 
 @pytest.fixture
@@ -330,7 +337,7 @@ async def test_a_request_that_fails_twice_while_a_probe_passes_is_the_culprit(
     error = Unavailable("openai", "end of file", status=status)
     for _ in range(5):
         with pytest.raises(ComputeFailed, match="end of file") as caught:
-            await wide.meter(PLAN, ending(error, error), probe=make_probe(Sent()))
+            await wide.ask(PLAN, ending(error, error), probe=make_probe(Sent()))
         assert caught.value.code == "provider_cannot"
     assert {state.failures for state in await wide.breakers.states()} <= {0}
     assert (await wide.stands())[0] == 15
@@ -339,70 +346,70 @@ async def test_a_request_that_fails_twice_while_a_probe_passes_is_the_culprit(
 async def test_a_request_that_loses_its_connection_twice_may_be_the_culprit_and_costs(wide: Gates):
     lost = ConnectionLost("openai", "connection lost")
     with pytest.raises(ComputeFailed, match="connection lost"):
-        await wide.meter(PLAN, ending(lost, lost), probe=make_probe(Sent()))
+        await wide.ask(PLAN, ending(lost, lost), probe=make_probe(Sent()))
     assert {state.failures for state in await wide.breakers.states()} <= {0}
     assert (await wide.stands())[1] >= 2 * PLAN.max_tokens.input
 
 
 async def test_no_probe_is_sent_where_others_pass_meanwhile(wide: Gates):
     async def fail() -> Sent:
-        await wide.meter(replace(PLAN, key="other"), ending(Sent()))
+        await wide.ask(replace(PLAN, key="other"), ending(Sent()))
         raise BROKEN
 
     with pytest.raises(ComputeFailed):
-        await wide.meter(PLAN, fail, probe=make_probe())
+        await wide.ask(PLAN, fail, probe=make_probe())
 
 
 async def test_a_request_that_passes_the_second_time_is_no_culprit(wide: Gates):
-    assert await wide.meter(PLAN, ending(BROKEN, Sent()), probe=make_probe()) == Sent()
+    assert await wide.ask(PLAN, ending(BROKEN, Sent()), probe=make_probe()) == Sent()
 
 
 async def test_an_outage_of_everything_is_the_providers(wide: Gates):
     with pytest.raises(BreakerOpen):
-        await wide.meter(PLAN, ending(*[BROKEN] * 9), probe=make_probe(BROKEN))
+        await wide.ask(PLAN, ending(*[BROKEN] * 9), probe=make_probe(BROKEN))
     with pytest.raises(BreakerOpen):
-        await wide.meter(PLAN, ending())
+        await wide.ask(PLAN, ending())
 
 
 async def test_without_retries_a_server_error_is_tried_twice_to_tell_whose_it_is(gates: Gates):
     gates.limiter.limits = RateLimits(minute=100, hour=100, day=100, week=100, month=100)
-    assert await gates.meter(PLAN, ending(BROKEN, Sent()), probe=make_probe()) == Sent()
+    assert await gates.ask(PLAN, ending(BROKEN, Sent()), probe=make_probe()) == Sent()
     with pytest.raises(ComputeFailed):
-        await gates.meter(PLAN, ending(BROKEN, BROKEN), probe=make_probe(Sent()))
+        await gates.ask(PLAN, ending(BROKEN, BROKEN), probe=make_probe(Sent()))
     with pytest.raises(Unavailable):
-        await gates.meter(PLAN, ending(BROKEN, BROKEN), probe=make_probe(BROKEN))
+        await gates.ask(PLAN, ending(BROKEN, BROKEN), probe=make_probe(BROKEN))
     with pytest.raises(Unreachable):
-        await gates.meter(PLAN, ending(Unreachable("openai", "down")), probe=make_probe())
+        await gates.ask(PLAN, ending(Unreachable("openai", "down")), probe=make_probe())
 
 
 async def test_an_outage_that_says_when_it_ends_opens_the_breaker(wide: Gates):
     busy = Unavailable("openai", "busy", 30.0, 503)
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await wide.meter(PLAN, ending(busy), probe=make_probe())
+            await wide.ask(PLAN, ending(busy), probe=make_probe())
     with pytest.raises(BreakerOpen):
-        await wide.meter(PLAN, ending(), probe=make_probe())
+        await wide.ask(PLAN, ending(), probe=make_probe())
 
 
 async def test_a_culprit_is_found_whatever_short_wait_is_asked_for(wide: Gates):
     busy = Unavailable("openai", "busy", 0.001, 503)
     with pytest.raises(ComputeFailed):
-        await wide.meter(PLAN, ending(busy, busy), probe=make_probe(Sent()))
+        await wide.ask(PLAN, ending(busy, busy), probe=make_probe(Sent()))
 
 
 async def test_a_breaker_is_probed_with_harmless_words(wide: Gates, clock: Clock):
     with pytest.raises(BreakerOpen):
-        await wide.meter(PLAN, ending(*[Unreachable("openai", "down")] * 4))
+        await wide.ask(PLAN, ending(*[Unreachable("openai", "down")] * 4))
     clock.move(seconds=61)
     with pytest.raises(BreakerOpen):
-        await wide.meter(PLAN, ending(), probe=make_probe(BROKEN))
+        await wide.ask(PLAN, ending(), probe=make_probe(BROKEN))
     clock.move(seconds=61)
     with pytest.raises(ComputeFailed):
-        await wide.meter(PLAN, ending(BROKEN, BROKEN), probe=make_probe(Sent()))
-    assert await wide.meter(PLAN, ending(Sent()), probe=make_probe()) == Sent()
+        await wide.ask(PLAN, ending(BROKEN, BROKEN), probe=make_probe(Sent()))
+    assert await wide.ask(PLAN, ending(Sent()), probe=make_probe()) == Sent()
 
 
 async def test_a_probe_that_may_not_be_sent_defers_the_request(wide: Gates):
     wide.limiter.limits = RateLimits(minute=2, hour=9, day=9, week=9, month=9)
     with pytest.raises(RateLimited):
-        await wide.meter(PLAN, ending(BROKEN, BROKEN), probe=make_probe())
+        await wide.ask(PLAN, ending(BROKEN, BROKEN), probe=make_probe())

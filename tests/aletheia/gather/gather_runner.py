@@ -37,9 +37,8 @@ from aletheia.items.calibration import identity
 from aletheia.items.dedup import Deduplicator
 from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
-from aletheia.llm.budgets import BudgetUsage
-from aletheia.llm.messages import ChatRequest, Completion
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import ChatModel, ChatRequest, Completion
+from aletheia.llm.usage import BudgetUsage
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.text.normalisation import normalise
 from tests.crash.harness import Steps, serve_orders

@@ -36,11 +36,10 @@ from aletheia.items.content import SavedItem
 from aletheia.items.decisions import BatchOrigin
 from aletheia.items.departments import Department
 from aletheia.items.duplicates import Decision
-from aletheia.llm.answers import AnswerLog
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
-from aletheia.llm.budgets import BudgetUsage
-from aletheia.llm.messages import ChatRequest, Completion, read_quoted
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import ChatModel, ChatRequest, Completion, read_quoted
+from aletheia.llm.usage import BudgetUsage
 from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (
@@ -91,7 +90,7 @@ class Scores:
     seen: list[int] = field(default_factory=list[int])
 
     async def score(
-        self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+        self, run: Run, position: int, items: Sequence[SavedItem], answers: SavedAnswers
     ) -> Scored:
         del run, position, answers
         self.seen.append(len(items))
@@ -463,7 +462,7 @@ async def test_a_batch_that_stayed_short_is_the_same_in_a_second_pass(
 ):
     class DyingScores(Scores):
         async def score(
-            self, run: Run, position: int, items: Sequence[SavedItem], answers: AnswerLog
+            self, run: Run, position: int, items: Sequence[SavedItem], answers: SavedAnswers
         ) -> Scored:
             del items, answers
             if run.progress.departments[position].first_score is not None and self.scores:

@@ -12,9 +12,8 @@ from aletheia.gather.generation import (
 )
 from aletheia.gather.models import Batch, PromptContext
 from aletheia.items.departments import Department
-from aletheia.llm.messages import Completion, read_quoted
-from aletheia.llm.ports import ChatModel
-from aletheia.llm.room import RoomyChat
+from aletheia.llm.asking import RoomyChat
+from aletheia.llm.messages import ChatModel, Completion, read_quoted
 from aletheia.llm.structured import MAX_ANSWER_CHARS, MAX_ERROR_CHARS
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
 from tests.fakes.openai_chat import item, items_text

@@ -24,7 +24,7 @@ from aletheia.gather.progress import (
     stop_reason,
 )
 from aletheia.items.departments import Department
-from aletheia.llm.budgets import BudgetUsage
+from aletheia.llm.usage import BudgetUsage
 
 
 def department(number: int = 1) -> Department:

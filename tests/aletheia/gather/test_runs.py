@@ -21,10 +21,10 @@ from aletheia.gather.project_lock import LOCKS, HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.departments import DepartmentList
 from aletheia.llm.answers import ANSWERS, purge_answers
-from aletheia.llm.budgets import BudgetUsage
 from aletheia.llm.messages import Completion
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ANSWER_CHARS
+from aletheia.llm.usage import BudgetUsage
 from aletheia.store.clock import Clock
 from tests.aletheia.adapters.documents.conftest import BACKENDS, opened
 from tests.fakes.departments import FakeDepartments, make_department

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
+from aletheia.adapters.openai.wire import Api
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
@@ -23,7 +25,6 @@ from aletheia.intake.bulk.lane import BulkLane
 from aletheia.intake.bulk.ports import LaneDeps, ProviderBatch
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller
-from aletheia.llm.budgets import BudgetLimits
 from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import CircuitBreaker
@@ -32,13 +33,15 @@ from aletheia.settings import BudgetSettings, IntakeSettings
 from tests.aletheia.intake.crash_runner import SteppedUpstream, run_shift
 from tests.crash.harness import Steps, serve_orders
 from tests.fakes.documents import SteppedDocuments
+from tests.fakes.usage import budget_limits
 
 
 class SteppedBatches(OpenAIBatches):
     """The real client, with a step after each request that changes something."""
 
     def __init__(self, url: str, api_key: str, steps: Steps) -> None:
-        super().__init__(api_key, base_url=url, tables=TokenTables(no_tables))
+        api = Api("openai", api_key, url)
+        super().__init__(api, EmbedderPlan("text-embedding-3-small"), TokenTables(no_tables))
         self._steps = steps
 
     async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
@@ -100,7 +103,7 @@ async def work_lane(
         documents=documents,
         processors=_processors(batches),
         batches=batches,
-        spending=Spending(documents, prices, BudgetLimits()),
+        spending=Spending(documents, prices, budget_limits()),
         breakers=breakers,
         limiter=RateLimiter(documents, RateLimits(1000, 1000, 1000, 1000, 1000)),
         settings=settings,

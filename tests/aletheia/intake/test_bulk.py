@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from aletheia.adapters.embedding.input_limits import InputLimits
+from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.metering import Meter
-from aletheia.adapters.openai.batch_files import MAX_LINE_BYTES
-from aletheia.adapters.openai.batches import OpenAIBatches
+from aletheia.adapters.openai.batches import MAX_LINE_BYTES, OpenAIBatches
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
+from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.errors import (
@@ -38,17 +39,15 @@ from aletheia.intake.bulk.turn import AWAKE_FOR_S, prefers_bulk
 from aletheia.intake.models import NewTask
 from aletheia.intake.parsing import parse_page
 from aletheia.intake.poller import Poller
-from aletheia.llm.budgets import BudgetLimits
 from aletheia.llm.prices import PriceTable
-from aletheia.llm.usage import Spending
-from aletheia.llm.usage_records import UsageState
+from aletheia.llm.usage import Spending, UsageState
 from aletheia.resilience.breaker import CircuitBreaker, State
 from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
 from aletheia.settings import BudgetSettings, IntakeSettings
 from aletheia.store.clock import Clock
 from tests.aletheia.intake.conftest import Bench
 from tests.fakes.openai_batches import FakeBatch, FakeBatchAPI, serve_fake_batches
-from tests.fakes.usage import read_usage
+from tests.fakes.usage import budget_limits, read_usage
 
 SMALL = "text-embedding-3-small"
 LARGE = "text-embedding-3-large"
@@ -79,7 +78,7 @@ class Lanes:
         self.bench, self.api, self.client, self.breakers = bench, api, client, breakers
         self.upstream, self.clock = bench.upstream, bench.clock
         prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
-        self.spending = Spending(bench.documents, prices, BudgetLimits(), clock=bench.clock)
+        self.spending = Spending(bench.documents, prices, budget_limits(), clock=bench.clock)
         self.limiter = RateLimiter(
             bench.documents, RateLimits(100, 100, 100, 100, 100), clock=Clock(bench.clock)
         )
@@ -194,13 +193,8 @@ async def lanes(bench: Bench) -> AsyncGenerator[Lanes]:
         breakers = CircuitBreaker(
             bench.documents, threshold=5, cooldown_s=60, clock=Clock(bench.clock)
         )
-        client = OpenAIBatches(
-            api.api_key,
-            base_url=api.url,
-            timeout_s=5,
-            tables=TokenTables(no_tables),
-            breakers=breakers,
-        )
+        server = Api("openai", api.api_key, api.url, timeout_s=5)
+        client = OpenAIBatches(server, EmbedderPlan(SMALL), TokenTables(no_tables), breakers)
         await client.open()
         stack.push_async_callback(client.close)
         yield Lanes(bench, api, client, breakers)
@@ -558,11 +552,8 @@ async def test_an_order_that_is_never_accepted_is_given_up(lanes: Lanes):
 async def test_of_answers_that_are_too_long_what_can_be_read_is_taken_in(lanes: Lanes):
     lanes.add("one", "two", "three")
     async with contextlib.AsyncExitStack() as stack:
-        lanes.client = OpenAIBatches(
-            lanes.api.api_key,
-            base_url=lanes.api.url,
-            tables=TokenTables(no_tables),
-        )
+        server = Api("openai", lanes.api.api_key, lanes.api.url)
+        lanes.client = OpenAIBatches(server, EmbedderPlan(SMALL), TokenTables(no_tables))
         lanes.client.max_output_bytes = 700
         await lanes.client.open()
         stack.push_async_callback(lanes.client.close)
@@ -599,7 +590,7 @@ async def test_between_readings_that_break_off_there_are_pauses(lanes: Lanes):
 
 
 async def test_a_spent_budget_leaves_everything_pending(lanes: Lanes):
-    lanes.spending.counters.limits = BudgetLimits(tokens_per_day=0)
+    lanes.spending.counters.limits = budget_limits(tokens_per_day=0)
     lanes.add("one", "two", "three")
     report = await lanes.work()
     assert (report.ended, "BUDGET_TOKENS_PER_DAY" in report.why) == ("deferred", True)
@@ -609,10 +600,10 @@ async def test_a_spent_budget_leaves_everything_pending(lanes: Lanes):
 
 @pytest.mark.parametrize(
     "limits",
-    [BudgetLimits(tokens_per_run=16), BudgetLimits(nanousd_per_day=160)],
+    [budget_limits(tokens_per_run=16), budget_limits(nanousd_per_day=160)],
     ids=["tokens", "dollars"],
 )
-async def test_what_a_budget_has_no_room_for_stays_pending(lanes: Lanes, limits: BudgetLimits):
+async def test_what_a_budget_has_no_room_for_stays_pending(lanes: Lanes, limits: BudgetSettings):
     lanes.spending.counters.limits = limits
     lanes.add(*[f"abc{number}" for number in range(10)])
     report = await lanes.work()
@@ -642,9 +633,8 @@ async def test_the_limits_of_single_requests_are_none_of_a_batchs(lanes: Lanes):
     lanes.limiter.limits = RateLimits(2, 2, 2, 2, 2)
     meter = Meter(lanes.limiter, lanes.breakers, lanes.spending)
     async with contextlib.AsyncExitStack() as stack:
-        single = OpenAIEmbedder(
-            lanes.api.api_key, base_url=lanes.api.url, limits=InputLimits(1), guard=meter
-        )
+        plan = EmbedderPlan(SMALL, limits=InputLimits(1), guard=meter)
+        single = OpenAIEmbedder(Api("openai", lanes.api.api_key, lanes.api.url), plan)
         await single.open()
         stack.push_async_callback(single.close)
         lanes.processors = Processors(
@@ -1197,7 +1187,7 @@ async def test_a_run_that_fails_before_its_order_is_written_gives_everything_bac
     lanes.spending = Spending(
         lanes.bench.documents,
         PriceTable(table, unknown="refuse"),
-        BudgetLimits(),
+        budget_limits(),
         clock=lanes.clock,
     )
     lanes.api.models["unpriced"] = 8

@@ -8,7 +8,7 @@ import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.intake.bulk.orders import BULK
-from aletheia.llm.usage_records import USAGE
+from aletheia.llm.usage import USAGE
 from tests.crash.harness import Forks, forking
 from tests.fakes.openai_batches import FakeBatchAPI, serve_fake_batches
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream

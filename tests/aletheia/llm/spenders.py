@@ -7,20 +7,19 @@ from typing import Final
 
 from aletheia.documents import Documents
 from aletheia.errors import BudgetExceeded
-from aletheia.llm.budgets import BudgetLimits
 from aletheia.llm.prices import PriceTable, Tokens
-from aletheia.llm.usage import Spending
-from aletheia.llm.usage_records import Call
+from aletheia.llm.usage import Call, Spending
+from aletheia.settings import BudgetSettings
 
 PRICES: Final = {"openai": {"models": {"m": {"embedding": 1}}}}
 """A token costs 1,000 nano-dollars."""
 
 
-def spending(documents: Documents, limits: BudgetLimits, now: float) -> Spending:
+def spending(documents: Documents, limits: BudgetSettings, now: float) -> Spending:
     return Spending(documents, PriceTable(PRICES), limits, clock=lambda: now)
 
 
-async def spend_at_random(documents: Documents, plan: tuple[BudgetLimits, float]) -> int:
+async def spend_at_random(documents: Documents, plan: tuple[BudgetSettings, float]) -> int:
     """Reserve 100 tokens a time, settle, release or leave them; say what was reserved."""
     limits, now = plan
     book = spending(documents, limits, now)
@@ -43,7 +42,7 @@ async def spend_at_random(documents: Documents, plan: tuple[BudgetLimits, float]
     return reserved
 
 
-async def reserve_until_refused(documents: Documents, plan: tuple[BudgetLimits, float]) -> int:
+async def reserve_until_refused(documents: Documents, plan: tuple[BudgetSettings, float]) -> int:
     limits, now = plan
     book = spending(documents, limits, now)
     count = 0
@@ -55,7 +54,7 @@ async def reserve_until_refused(documents: Documents, plan: tuple[BudgetLimits, 
         return count
 
 
-async def reserve_and_die(documents: Documents, plan: tuple[BudgetLimits, float]) -> None:
+async def reserve_and_die(documents: Documents, plan: tuple[BudgetSettings, float]) -> None:
     limits, now = plan
     call = Call("batch-7", "openai", "m", "embedding", run_id="a")
     await spending(documents, limits, now).reserve(call, Tokens(100))

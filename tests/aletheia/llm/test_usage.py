@@ -12,10 +12,18 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Change, Documents, Update
 from aletheia.errors import BudgetExceeded, Misconfigured, Unavailable
-from aletheia.llm.budgets import BUDGETS, BudgetLimits, BudgetUsage
 from aletheia.llm.prices import NANO, PriceTable, Tokens
-from aletheia.llm.usage import TOTALS, Spending
-from aletheia.llm.usage_records import USAGE, Call, Reservation, UsageState, UsageTotal
+from aletheia.llm.usage import (
+    BUDGETS,
+    TOTALS,
+    USAGE,
+    BudgetUsage,
+    Call,
+    Reservation,
+    Spending,
+    UsageState,
+    UsageTotal,
+)
 from aletheia.settings import BudgetSettings
 from tests.aletheia.llm.spenders import (
     PRICES,
@@ -25,7 +33,7 @@ from tests.aletheia.llm.spenders import (
 )
 from tests.aletheia.resilience.conftest import Clock
 from tests.aletheia.resilience.contenders import compete
-from tests.fakes.usage import read_usage
+from tests.fakes.usage import budget_limits, read_usage
 
 TODAY = "day:2026-11-18"
 MIDNIGHT = datetime(2026, 11, 19, tzinfo=UTC)
@@ -36,7 +44,7 @@ def usd(nanousd: int) -> Decimal:
 
 
 def book(documents: Documents, clock: Clock, **limits: int) -> Spending:
-    return Spending(documents, PriceTable(PRICES), BudgetLimits(**limits), clock=clock)
+    return Spending(documents, PriceTable(PRICES), budget_limits(**limits), clock=clock)
 
 
 def call(run_id: str | None = "a", **values: Any) -> Call:
@@ -111,7 +119,7 @@ async def test_a_call_may_use_more_tokens_than_estimated_and_cost_less(
     documents: Documents, clock: Clock
 ):
     prices = PriceTable({"openai": {"models": {"m": {"input": 1, "output": 5}}}})
-    spending = Spending(documents, prices, BudgetLimits(), clock=clock)
+    spending = Spending(documents, prices, budget_limits(), clock=clock)
     for used, cost in ((Tokens(25), 25_000), (Tokens(0, 13), 65_000)):
         reservation = await spending.reserve(call(None, kind="chat"), Tokens(10, 10))
         assert reservation.nanousd == 60_000
@@ -136,7 +144,7 @@ async def test_what_was_not_sent_is_given_back(documents: Documents, clock: Cloc
 async def test_a_reservation_nobody_settled_counts_as_spent_after_a_crash(
     tmp_path: Path, clock: Clock
 ):
-    plan = (BudgetLimits(tokens_per_day=150), clock())
+    plan = (budget_limits(tokens_per_day=150), clock())
     context = get_context("spawn")
     died = context.Process(target=_reserve_and_die, args=(tmp_path, plan))
     died.start()
@@ -156,7 +164,7 @@ async def test_a_reservation_nobody_settled_counts_as_spent_after_a_crash(
     await documents.close()
 
 
-def _reserve_and_die(directory: Path, plan: tuple[BudgetLimits, float]) -> None:
+def _reserve_and_die(directory: Path, plan: tuple[BudgetSettings, float]) -> None:
     async def run() -> None:
         documents = EmbeddedDocuments(directory)
         await documents.open()
@@ -252,9 +260,9 @@ async def test_a_budget_of_nothing_lets_only_free_calls_through(documents: Docum
 async def test_a_budget_that_changes_holds_at_once(documents: Documents, clock: Clock):
     spending = book(documents, clock)
     await spending.reserve(call(), Tokens(100))
-    spending.counters.limits = BudgetLimits(tokens_per_day=99)
+    spending.counters.limits = budget_limits(tokens_per_day=99)
     await refusal(spending, 0)
-    spending.counters.limits = BudgetLimits(tokens_per_day=101)
+    spending.counters.limits = budget_limits(tokens_per_day=101)
     await spending.reserve(call(), Tokens(1))
 
 
@@ -272,18 +280,16 @@ async def test_how_the_budgets_stand_can_be_asked(documents: Documents, clock: C
     assert len(await spending.budgets()) == 2
 
 
-async def test_settings_are_read_to_the_last_digit():
+async def test_settings_are_read_to_the_last_digit(documents: Documents, clock: Clock):
     settings = BudgetSettings(
         _env_file=None,  # pyright: ignore[reportCallIssue]
         budget_usd_per_day=0.1,
         budget_usd_per_run=12.345678901,
         budget_tokens_per_run=5,
     )
-    assert BudgetLimits.from_settings(settings) == BudgetLimits(
-        nanousd_per_day=100_000_000, nanousd_per_run=12_345_678_901, tokens_per_run=5
-    )
-    empty = BudgetSettings(_env_file=None)  # pyright: ignore[reportCallIssue]
-    assert BudgetLimits.from_settings(empty) == BudgetLimits()
+    spending = Spending(documents, PriceTable(PRICES), settings, clock=clock)
+    limits = [usage.limit for usage in await spending.budgets("a")]
+    assert limits == [Decimal("0.1"), None, Decimal("12.345678901"), 5]
 
 
 # Records.
@@ -322,14 +328,14 @@ async def test_totals_are_kept_by_provider_model_kind_and_mock(documents: Docume
 
 async def test_a_batch_is_reserved_at_the_batch_price(documents: Documents, clock: Clock):
     prices = PriceTable({"openai": {"batch_factor": 0.5, "models": {"m": {"embedding": 1}}}})
-    spending = Spending(documents, prices, BudgetLimits(), clock=clock)
+    spending = Spending(documents, prices, budget_limits(), clock=clock)
     assert (await spending.reserve(call(is_batch=True), Tokens(100))).nanousd == 50_000
 
 
 async def test_a_model_without_a_price_may_be_refused_before_anything_is_charged(
     documents: Documents, clock: Clock
 ):
-    spending = Spending(documents, PriceTable({}, unknown="refuse"), BudgetLimits(), clock=clock)
+    spending = Spending(documents, PriceTable({}, unknown="refuse"), budget_limits(), clock=clock)
     with pytest.raises(Misconfigured):
         await spending.reserve(call(), Tokens(1))
     assert await counters(documents) == {}
@@ -426,7 +432,7 @@ async def test_callers_at_once_never_overspend(documents: Documents, clock: Cloc
 
 
 async def test_processes_at_once_reserve_exactly_the_budget(tmp_path: Path, clock: Clock):
-    plan = (BudgetLimits(nanousd_per_day=4_050_000), clock())
+    plan = (budget_limits(nanousd_per_day=4_050_000), clock())
     counts = await asyncio.to_thread(compete, tmp_path, reserve_until_refused, plan, processes=4)
     assert sum(counts) == 40
 
@@ -434,7 +440,7 @@ async def test_processes_at_once_reserve_exactly_the_budget(tmp_path: Path, cloc
 async def test_processes_that_settle_and_release_leave_what_their_records_say(
     tmp_path: Path, clock: Clock
 ):
-    limits = BudgetLimits(tokens_per_day=3000, nanousd_per_run=1_800_000)
+    limits = budget_limits(tokens_per_day=3000, nanousd_per_run=1_800_000)
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
     competing = asyncio.create_task(

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aletheia.errors import AletheiaError, BudgetExceeded, Unavailable
-from aletheia.llm.answers import AnswerLog
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import QUOTED_IS_DATA, ChatRequest, Completion, read_quoted
 from aletheia.quality.judge import (
@@ -62,7 +62,7 @@ async def refine(
     threshold: float = COUNTED.total,
     stalled: int = 0,
     state: JudgeState | None = None,
-    answers: AnswerLog | None = None,
+    answers: SavedAnswers | None = None,
     counted: Quality = COUNTED,
     chat: ScriptedChat | None = None,
 ) -> RefinedQuality:

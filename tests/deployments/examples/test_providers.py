@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
+from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.ports import Embedding
 from aletheia.errors import InvalidTask, Unavailable
 from deployments.examples.providers import ExampleProviders
@@ -28,7 +30,7 @@ async def ollama(providers: ExampleProviders) -> AsyncGenerator[OllamaClient]:
 
 
 async def test_openai_embeds_in_the_order_of_the_texts(providers: ExampleProviders):
-    embedder = OpenAIEmbedder("sk-example", base_url=f"{providers.url}/v1")
+    embedder = OpenAIEmbedder(Api("openai", "sk-example", f"{providers.url}/v1"), EmbedderPlan("m"))
     await embedder.open()
     answers = [
         answer

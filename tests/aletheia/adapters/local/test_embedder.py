@@ -186,7 +186,7 @@ async def test_every_text_is_answered_once_and_at_its_place(processes: int):
 async def test_no_texts_need_no_process():
     async with opened() as embedder:
         assert await embed(embedder, []) == []
-        assert embedder.pool.processes == ()
+        assert embedder.pool.processes == []
 
 
 async def test_equal_texts_are_embedded_once():
@@ -298,7 +298,7 @@ async def test_vectors_of_the_wrong_length_are_refused():
 
     assert isinstance(answer, AletheiaError)
     assert answer.code == "bad_vector"
-    assert "4 dimensions instead of 3" in str(answer)
+    assert "4 dimensions in place of 3" in str(answer)
 
 
 # Processes that fail
@@ -458,7 +458,7 @@ async def test_loading_says_what_was_loaded_and_where_it_came_from():
     async with opened() as embedder:
         await embedder.load("ALL-MINILM-L6-V2")
         (loaded,) = loaded_models(embedder)
-        processes = embedder.pool.processes
+        processes = list(embedder.pool.processes)
 
     assert loaded.files == ModelFiles(MODEL, "local_model_dir", Path("/models/good"))
     assert (loaded.dimensions, loaded.load_s) == (3, 0.5)
@@ -837,7 +837,7 @@ async def test_the_real_process_gives_back_the_memory_of_a_model(real: LocalEmbe
 
     await real.unload(PACKAGED_MODEL)
 
-    assert (real.pool.processes, process.loaded, real.lifecycle.rows()) == ((process,), {}, [])
+    assert (real.pool.processes, process.loaded, real.lifecycle.rows()) == ([process], {}, [])
     assert held.size_bytes is not None
     assert held.memory_bytes is not None
     assert 80e6 < held.size_bytes <= held.memory_bytes < 1e9

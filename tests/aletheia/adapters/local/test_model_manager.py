@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.local.embedder import LocalEmbedder
-from aletheia.adapters.local.hub import HuggingFaceHub
 from aletheia.adapters.local.model_manager import LocalModelManager
-from aletheia.adapters.local.source import ModelFiles, ModelSources
+from aletheia.adapters.local.source import HuggingFaceHub, ModelFiles, ModelSources
 from aletheia.analysis.model_manager import ModelEvent, PullProgress
 from aletheia.errors import InvalidTask, Misconfigured, ModelUnavailable, Unavailable
 from aletheia.settings import EmbeddingSettings
@@ -89,9 +88,10 @@ def shelf(
     **options: Any,
 ) -> LocalModelManager:
     sources = ModelSources(hub, directory, default_model=MODEL)
-    stall_s = options.pop("stall_s", 60.0)
-    manager = LocalModelManager(embedder or build_embedder(), sources, **options)
-    manager.measure_every_s, manager.stall_s = 0.01, stall_s
+    manager = LocalModelManager(embedder or build_embedder(), sources)
+    manager.measure_every_s = 0.01
+    for name, value in options.items():
+        setattr(manager, name, value)
     return manager
 
 
@@ -200,7 +200,7 @@ async def test_a_model_is_loaded_on_trial_and_what_it_took_is_kept(tmp_path: Pat
     loaded, unloaded = events
     assert (loaded.kind, loaded.model, loaded.memory_bytes) == ("loaded", "acme/second", 70)
     assert unloaded.kind == "unloaded"
-    assert embedder.pool.processes == ()
+    assert embedder.pool.processes == []
     with pytest.raises(Misconfigured, match="processes of a running shift"):
         await trying.unload("acme/second")
 

@@ -12,8 +12,7 @@ from aletheia.gather.models import Batch, PromptContext
 from aletheia.gather.prompts.generate_items import ANGLES, FORM, Repair, angle_of, build_prompt
 from aletheia.items.departments import Department
 from aletheia.items.models import Item
-from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import AnswerForm, ChatModel, ChatRequest, Completion, Message
 from tests.fakes.chat import MemoryAnswers
 
 PLAN = GenerationPlan("any/model")

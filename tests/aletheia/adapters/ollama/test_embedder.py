@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aletheia.adapters.embedding.input_limits import InputLimits
-from aletheia.adapters.embedding.remote import PROBE_TEXTS
+from aletheia.adapters.embedding.remote import PROBE_TEXTS, EmbedderPlan
 from aletheia.adapters.metering import key_of
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import MAX_INPUTS, OllamaEmbedder
@@ -46,9 +46,16 @@ async def connect(ollama: FakeOllama) -> AsyncGenerator[Connect]:
         ) -> OllamaEmbedder:
             client = OllamaClient(ollama.url, timeout_s=5)
             client.stall_s = stall_s
-            embedder = OllamaEmbedder(client, limits=InputLimits(max_inputs), **options)
-            await embedder.open()
-            closing.push_async_callback(embedder.close)
+            supported = options.pop("supported_models", ())
+            defaults: dict[str, Any] = {
+                "default_model": NOMIC,
+                "long_text": "truncate",
+                "concurrency": 1,
+            }
+            plan = EmbedderPlan(**{**defaults, **options}, limits=InputLimits(max_inputs))
+            embedder = OllamaEmbedder(client, plan, supported)
+            await client.open()
+            closing.push_async_callback(client.close)
             return embedder
 
         yield make
@@ -90,7 +97,7 @@ def truncated(results: Sequence[Embedding | AletheiaError]) -> list[bool]:
 
 
 def test_it_is_an_embedder() -> None:
-    embedder: Embedder = OllamaEmbedder(OllamaClient())
+    embedder: Embedder = OllamaEmbedder(OllamaClient("http://localhost:11434"), EmbedderPlan(NOMIC))
     assert (embedder.provider, embedder.is_mock) == ("ollama", False)
 
 
@@ -121,7 +128,9 @@ async def test_a_request_has_a_limit_of_tokens(ollama: FakeOllama, connect: Conn
     assert ollama.sent == [["x" * 8, "y" * 8], ["z"]]
 
 
-async def test_one_request_at_a_time_by_default(ollama: FakeOllama, connect: Connect) -> None:
+async def test_no_more_requests_at_a_time_than_are_allowed(
+    ollama: FakeOllama, connect: Connect
+) -> None:
     embedder = await connect(max_inputs=1)
     ollama.delay_s = 0.005
     await asyncio.gather(*(embed(embedder, [f"{n} a", f"{n} b"]) for n in range(3)))
@@ -135,7 +144,7 @@ async def test_usage_is_recorded_or_estimated(ollama: FakeOllama, connect: Conne
     assert [one.tokens for one in results if isinstance(one, Embedding)] == [3, 1]
     ollama.counts_tokens = False
     await embed(embedder, ["a b c", "d"])
-    assert [(one.tokens, one.is_estimate) for one in recorder.called] == [(4, False), (10, True)]
+    assert [one.used for one in recorder.called] == [Tokens(4), Tokens(10)]
     assert (
         recorder.plans
         == [

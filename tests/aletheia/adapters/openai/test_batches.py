@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from aletheia.adapters.openai import batch_files
+from aletheia.adapters.embedding.remote import EmbedderPlan
+from aletheia.adapters.openai import batches as batches_module
 from aletheia.adapters.openai import batches as openai_batches
 from aletheia.adapters.openai.batches import METADATA_KEY, OpenAIBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
+from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.processor import Finished
 from aletheia.errors import (
     AletheiaError,
@@ -55,14 +57,11 @@ async def connect(api: FakeBatchAPI) -> AsyncGenerator[Connect]:
     async with AsyncExitStack() as closing:
 
         async def make(**options: Any) -> OpenAIBatches:
-            defaults: dict[str, Any] = {
-                "api_key": api.api_key,
-                "base_url": api.url,
-                "timeout_s": 5,
-                "tables": TokenTables(no_tables),
-            }
+            key, timeout_s = options.pop("api_key", api.api_key), options.pop("timeout_s", 5)
+            tables = options.pop("tables", TokenTables(no_tables))
             bounds = {name: options.pop(name) for name in BOUNDS if name in options}
-            batches = OpenAIBatches(**{**defaults, **options})
+            server = Api("openai", key, api.url, timeout_s=timeout_s)
+            batches = OpenAIBatches(server, EmbedderPlan(SMALL, **options), tables)
             for name, value in bounds.items():
                 setattr(batches, name, value)
             await batches.open()
@@ -137,10 +136,10 @@ async def test_a_line_is_no_longer_than_was_said(client: OpenAIBatches, api: Fak
 
 
 async def test_answers_are_handed_on_in_sets(client: OpenAIBatches):
-    texts = [f"text {number}" for number in range(2 * batch_files.LINES_AT_ONCE + 1)]
+    texts = [f"text {number}" for number in range(2 * batches_module.LINES_AT_ONCE + 1)]
     ended = await finish(client, await submit(client, *texts))
     sizes = [len(some) async for some in client.answers(ended, SMALL)]
-    assert sizes == [batch_files.LINES_AT_ONCE, batch_files.LINES_AT_ONCE, 1]
+    assert sizes == [batches_module.LINES_AT_ONCE, batches_module.LINES_AT_ONCE, 1]
 
 
 @pytest.mark.parametrize(
@@ -304,11 +303,11 @@ async def test_a_status_nobody_knows_is_taken_for_running(client: OpenAIBatches,
     assert await client.find("k1") == [found]
 
 
-@pytest.mark.parametrize("excess", [1, batch_files.MAX_LINE_BYTES])
+@pytest.mark.parametrize("excess", [1, batches_module.MAX_LINE_BYTES])
 async def test_a_line_that_is_too_long_is_passed_over(
     client: OpenAIBatches, api: FakeBatchAPI, excess: int
 ):
-    api.spoils_lines = {"one": b"x" * (batch_files.MAX_LINE_BYTES + excess)}
+    api.spoils_lines = {"one": b"x" * (batches_module.MAX_LINE_BYTES + excess)}
     ended = await finish(client, await submit(client, "one", "two"))
     assert set(await read(client, ended)) == {1}
 
@@ -430,7 +429,9 @@ async def test_vectors_of_another_length_than_before_are_refused(
 
 
 async def test_it_is_opened_and_closed_as_often_as_one_likes(api: FakeBatchAPI):
-    client = OpenAIBatches(api.api_key, base_url=api.url, tables=TokenTables(no_tables))
+    client = OpenAIBatches(
+        Api("openai", api.api_key, api.url), EmbedderPlan(SMALL), TokenTables(no_tables)
+    )
     with pytest.raises(RuntimeError, match="not open"):
         await client.check()
     batch = replace(ProviderBatch("b", "ended", "completed", 0, "f"), output_file="f")

@@ -11,7 +11,12 @@ import aiohttp
 import orjson
 import pytest
 
-from aletheia.adapters.openai.chat import MAX_ANSWER_BYTES, MISSING_MODEL_S, OpenAIChat
+from aletheia.adapters.openai.chat import (
+    MAX_ANSWER_BYTES,
+    MISSING_MODEL_S,
+    OpenAIChat,
+)
+from aletheia.adapters.openai.wire import Api
 from aletheia.errors import (
     AletheiaError,
     BadAnswer,
@@ -28,8 +33,7 @@ from aletheia.gather.generation import GenerationPlan, generate_items
 from aletheia.gather.models import Batch, PromptContext
 from aletheia.gather.prompts.generate_items import FORM
 from aletheia.items.departments import Department
-from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
-from aletheia.llm.ports import ChatModel
+from aletheia.llm.messages import AnswerForm, ChatModel, ChatRequest, Completion, Message
 from aletheia.llm.prices import Tokens
 from tests.fakes.calls import Recorder
 from tests.fakes.chat import MemoryAnswers
@@ -51,9 +55,12 @@ async def connect(server: FakeChatServer) -> AsyncGenerator[Connect]:
     async with AsyncExitStack() as closing:
 
         async def make(api_key: str | None = None, **options: Any) -> OpenAIChat:
-            defaults: dict[str, Any] = {"base_url": server.url, "timeout_s": 5}
+            url, timeout_s = options.pop("base_url", server.url), options.pop("timeout_s", 5)
+            provider = options.pop("provider", "openrouter")
             max_answer_bytes = options.pop("max_answer_bytes", MAX_ANSWER_BYTES)
-            chat = OpenAIChat(api_key or server.api_key, **{**defaults, **options})
+            chat = OpenAIChat(
+                Api(provider, api_key or server.api_key, url, timeout_s=timeout_s), **options
+            )
             chat.max_answer_bytes = max_answer_bytes
             await chat.open()
             closing.push_async_callback(chat.close)
@@ -604,7 +611,7 @@ async def test_requests_in_flight_are_bounded(server: FakeChatServer, connect: C
 
 
 def test_it_is_a_chat_model_of_the_provider_it_is_told() -> None:
-    chat: ChatModel = OpenAIChat("key", provider="openai", base_url="https://api.openai.com/v1")
+    chat: ChatModel = OpenAIChat(Api("openai", "key", "https://api.openai.com/v1"))
     assert (chat.provider, chat.is_mock) == ("openai", False)
 
 
@@ -621,18 +628,18 @@ async def test_what_is_no_name_of_a_model_is_not_asked_for(
 @pytest.mark.parametrize("key", ["", "with blank", "line\n", "schlüssel"])
 def test_a_key_that_cannot_be_sent_is_misconfigured(key: str) -> None:
     with pytest.raises(Misconfigured, match="OPENROUTER_API_KEY") as raised:
-        OpenAIChat(key)
+        Api("openrouter", key, "https://openrouter.ai/api/v1")
     assert not key or key not in str(raised.value)
 
 
 def test_an_address_that_is_none_is_misconfigured() -> None:
     with pytest.raises(Misconfigured, match="OPENAI_BASE_URL"):
-        OpenAIChat("key", provider="openai", base_url="api.openai.com/v1")
+        Api("openai", "key", "api.openai.com/v1")
 
 
 async def test_a_client_that_is_not_open_sends_nothing() -> None:
     with pytest.raises(RuntimeError, match="not open"):
-        await OpenAIChat("key").complete(ask())
+        await OpenAIChat(Api("openrouter", "key", "https://openrouter.ai/api/v1")).complete(ask())
 
 
 def department(**parts: Any) -> Department:

@@ -14,10 +14,11 @@ import pytest
 import tiktoken
 
 from aletheia.adapters.embedding.input_limits import InputLimits
-from aletheia.adapters.embedding.remote import MAX_REFUSALS, PROBE_TEXTS
+from aletheia.adapters.embedding.remote import MAX_REFUSALS, PROBE_TEXTS, EmbedderPlan
 from aletheia.adapters.metering import key_of
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
+from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.ports import Embedder, Embedding, LongText
 from aletheia.errors import (
     AletheiaError,
@@ -67,15 +68,14 @@ async def connect(openai: FakeOpenAI) -> AsyncGenerator[Connect]:
     async with AsyncExitStack() as closing:
 
         async def make(api_key: str | None = None, **options: Any) -> OpenAIEmbedder:
-            defaults: dict[str, Any] = {
-                "base_url": openai.url,
-                "timeout_s": 5,
-                "tables": TokenTables(no_tables),
-            }
+            url, timeout_s = options.pop("base_url", openai.url), options.pop("timeout_s", 5)
+            tables = options.pop("tables", TokenTables(no_tables))
             bounds = {name: options.pop(name) for name in BOUNDS if name in options}
             if "max_inputs" in options:
                 options["limits"] = InputLimits(options.pop("max_inputs"))
-            embedder = OpenAIEmbedder(api_key or openai.api_key, **{**defaults, **options})
+            api = Api("openai", api_key or openai.api_key, url, timeout_s=timeout_s)
+            plan = EmbedderPlan(options.pop("default_model", SMALL), **options)
+            embedder = OpenAIEmbedder(api, plan, tables)
             for name, value in bounds.items():
                 setattr(embedder, name, value)
             await embedder.open()
@@ -88,6 +88,12 @@ async def connect(openai: FakeOpenAI) -> AsyncGenerator[Connect]:
 @pytest.fixture
 async def embedder(connect: Connect) -> OpenAIEmbedder:
     return await connect()
+
+
+def build(
+    key: str = "key", *, url: str = "https://api.openai.com/v1", default_model: str = SMALL
+) -> OpenAIEmbedder:
+    return OpenAIEmbedder(Api("openai", key, url), EmbedderPlan(default_model))
 
 
 async def embed(
@@ -654,26 +660,26 @@ async def test_a_model_does_not_change_the_length_of_its_vectors(
 
 
 @pytest.mark.parametrize(
-    ("usage", "tokens", "is_estimate"),
+    ("usage", "tokens"),
     [
-        ({"prompt_tokens": 7, "total_tokens": 8}, 7, False),
-        ({"total_tokens": 8}, 8, False),
-        ({"prompt_tokens": 0, "total_tokens": 0}, 10, True),
-        ({"prompt_tokens": "7"}, 10, True),
-        ({"prompt_tokens": -1}, 10, True),
-        (None, 10, True),
-        ([], 10, True),
+        ({"prompt_tokens": 7, "total_tokens": 8}, 7),
+        ({"total_tokens": 8}, 8),
+        ({"prompt_tokens": 0, "total_tokens": 0}, 10),
+        ({"prompt_tokens": "7"}, 10),
+        ({"prompt_tokens": -1}, 10),
+        (None, 10),
+        ([], 10),
     ],
 )
 async def test_usage_is_recorded_or_estimated(
-    openai: FakeOpenAI, connect: Connect, usage: Any, tokens: int, is_estimate: bool
+    openai: FakeOpenAI, connect: Connect, usage: Any, tokens: int
 ) -> None:
     recorder = Recorder()
     embedder = await connect(guard=recorder)
     openai.answer_next(answer(entry(0), entry(1), usage=usage, model="small-2026"))
     results = await embed(embedder, ["aaaa", "aaaaaa"])
     (called,) = recorder.called
-    assert (called.tokens, called.is_estimate, called.model) == (tokens, is_estimate, "small-2026")
+    assert called.used == Tokens(tokens)
     assert sum(one.tokens for one in results if isinstance(one, Embedding)) == tokens
 
 
@@ -753,12 +759,12 @@ def running_requests() -> list[asyncio.Task[Any]]:
 
 
 def test_it_is_an_embedder() -> None:
-    embedder: Embedder = OpenAIEmbedder("key")
+    embedder: Embedder = build()
     assert (embedder.provider, embedder.is_mock) == ("openai", False)
 
 
 def test_a_model_is_taken_at_its_name() -> None:
-    embedder = OpenAIEmbedder("key", default_model="m")
+    embedder = build(default_model="m")
     assert [embedder.canonical_model(name) for name in (None, "a/b:c")] == ["m", "a/b:c"]
     for name in ("x" * 257, "a\nb"):
         with pytest.raises(InvalidTask) as raised:
@@ -769,18 +775,18 @@ def test_a_model_is_taken_at_its_name() -> None:
 @pytest.mark.parametrize("key", ["", "with blank", "line\n", "schlüssel"])
 def test_a_key_that_cannot_be_sent_is_misconfigured(key: str) -> None:
     with pytest.raises(Misconfigured, match="OPENAI_API_KEY") as raised:
-        OpenAIEmbedder(key)
+        build(key)
     assert not key or key not in str(raised.value)
 
 
 def test_an_address_that_is_none_is_misconfigured() -> None:
     with pytest.raises(Misconfigured, match="OPENAI_BASE_URL"):
-        OpenAIEmbedder("key", base_url="api.openai.com/v1")
+        build(url="api.openai.com/v1")
 
 
 async def test_a_client_that_is_not_open_sends_nothing() -> None:
     with pytest.raises(RuntimeError, match="not open"):
-        await OpenAIEmbedder("key").call(SMALL, ["x"])
+        await build().call(SMALL, ["x"])
 
 
 @pytest.mark.parametrize(

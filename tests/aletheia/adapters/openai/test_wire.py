@@ -8,7 +8,7 @@ import pytest
 
 from aletheia.adapters.http_answers import as_object
 from aletheia.adapters.openai.chat import OpenAIChat
-from aletheia.adapters.openai.wire import load_json
+from aletheia.adapters.openai.wire import Api, read_json
 from aletheia.errors import AletheiaError, BadAnswer, Unavailable
 from aletheia.llm.messages import ChatRequest, Message
 from tests.fakes.openai_chat import SONNET, FakeChatServer, serve_fake_chat
@@ -24,7 +24,7 @@ async def server() -> AsyncGenerator[FakeChatServer]:
 
 
 async def fail(server: FakeChatServer) -> AletheiaError:
-    chat = OpenAIChat(server.api_key, base_url=server.url, timeout_s=20)
+    chat = OpenAIChat(Api("openrouter", server.api_key, server.url, timeout_s=20))
     chat.max_answer_bytes = 100_000
     await chat.open()
     request = ChatRequest(SONNET, (Message("user", "Hello."),), max_tokens=10)
@@ -67,7 +67,7 @@ async def test_a_compressed_error_is_read(server: FakeChatServer) -> None:
     ],
 )
 async def test_what_is_no_text_is_none(server: FakeChatServer, body: bytes) -> None:
-    chat = OpenAIChat(server.api_key, base_url=server.url)
+    chat = OpenAIChat(Api("openrouter", server.api_key, server.url))
     await chat.open()
     server.answer_next(body)
     completion = await chat.complete(ChatRequest(SONNET, (Message("user", "Hi."),), max_tokens=9))
@@ -80,9 +80,9 @@ async def test_what_is_no_text_is_none(server: FakeChatServer, body: bytes) -> N
 def test_deep_nesting_is_not_another_exception(depth: int) -> None:
     body = b'{"a": ' + b"[" * depth + b"NaN" + b"]" * depth + b"}"
     with suppress(ValueError):
-        assert set(as_object(load_json(body))) == {"a"}
+        assert set(as_object(read_json(body))) == {"a"}
 
 
 def test_a_body_of_too_many_values_is_not_read() -> None:
     with pytest.raises(ValueError, match="more than 16,000,000 values"):
-        load_json(b"[" + b"1," * 16_000_001 + b"1]")
+        read_json(b"[" + b"1," * 16_000_001 + b"1]")

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from aletheia.adapters.http_answers import excerpt, read_retry_after
+from aletheia.adapters.http_answers import Answer, excerpt
 from aletheia.adapters.upstream import client as upstream_client
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.pages import read_page
@@ -672,7 +672,8 @@ async def test_retry_after_of_more_than_a_minute_is_left_to_the_caller(
     ],
 )
 def test_retry_after_is_read(value: str | None, seconds: float | None) -> None:
-    assert read_retry_after(value, date=None, now=1000) == seconds
+    headers = {} if value is None else {"Retry-After": value}
+    assert Answer("upstream", 429, headers, b"", received_at=1000).retry_after_s == seconds
 
 
 async def test_requests_in_flight_are_bounded(upstream: FakeUpstream, connect: Connect) -> None:

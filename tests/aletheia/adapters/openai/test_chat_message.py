@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from aletheia.adapters.openai.message import read_message
+from aletheia.adapters.openai.chat import read_message
 
 GOOD = '{"items": []}'
 

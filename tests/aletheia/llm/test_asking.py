@@ -2,10 +2,10 @@ import asyncio
 
 import pytest
 
-from aletheia.errors import InvalidTask, Refused, Unavailable
+from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, Refused, Unavailable
+from aletheia.llm.asking import MORE_ROOM, NotedFailures, RoomyChat
 from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
 from aletheia.llm.prices import Tokens
-from aletheia.llm.room import MORE_ROOM, RoomyChat
 from tests.fakes.chat import Reply, ScriptedChat, completion
 
 SPENT = completion("", finish="length")
@@ -80,3 +80,29 @@ async def test_questions_at_the_same_time_get_more_room_each() -> None:
     roomy = RoomyChat(chat)
     answers = await asyncio.gather(roomy.complete(ask()), roomy.complete(ask()))
     assert [answer.text for answer in answers] == [GOOD.text] * 2
+
+
+async def test_the_first_failure_of_the_kind_is_noted_and_all_are_raised():
+    wrong, first, second = (
+        Misconfigured("KEY", "is wrong"),
+        Unavailable("llm", "1"),
+        Unavailable("llm", "2"),
+    )
+    chat = NotedFailures(
+        ScriptedChat(wrong, first, "fine", second), lambda error: isinstance(error, Unavailable)
+    )
+    for failure in (wrong, first):
+        with pytest.raises(AletheiaError) as raised:
+            await chat.complete(ask())
+        assert raised.value is failure
+    assert (await chat.complete(ask())).text == "fine"
+    with pytest.raises(Unavailable):
+        await chat.complete(ask())
+    assert chat.first is first
+
+
+async def test_a_model_that_answers_leaves_no_failure():
+    chat = NotedFailures(ScriptedChat("fine"), lambda _: True)
+    await chat.complete(ask())
+    assert chat.first is None
+    assert (chat.provider, chat.is_mock) == ("scripted", False)
