@@ -11,6 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.brain.context import EARLIER_ITEMS, choose_previous, fit_context, sum_up
+from aletheia.brain.forms import (
+    check_length,
+    escape_department,
+    escape_text,
+    fingerprint_of,
+    is_id,
+    make_unit,
+    rank_duplicates,
+)
 from aletheia.brain.graph import BrainGraph, GraphItem
 from aletheia.brain.ports import (
     DEFAULT_DUPLICATES,
@@ -29,8 +38,6 @@ from aletheia.brain.ports import (
     OtherModel,
     Upserted,
 )
-from aletheia.brain.texts import escape_department, escape_text, fingerprint_of, is_id
-from aletheia.brain.vectors import check_length, make_unit, rank_duplicates
 from aletheia.errors import ComputeFailed, InvalidTask
 from aletheia.items.calibration import Embed
 from aletheia.items.departments import Department
@@ -188,16 +195,15 @@ class IndexedBrain:
         own = escape_department(department)
         newest = await self.graph.list_newest(project_id, own.slug, MAX_ITEMS)
         coverage = await self._measure(project_id, own, newest[::-1])
-        lacking = [
-            aspect for aspect in coverage.aspects if aspect.covered < 1 and aspect.name != WHOLE
-        ]
-        lacking.sort(key=lambda aspect: aspect.covered)
+        aspects = sorted(coverage.aspects, key=lambda aspect: aspect.covered)
         earlier = [
             found
             for slug in choose_previous([escape_text(slug) for slug in previous])
             if (found := await self._sum_up(project_id, slug)) is not None
         ]
-        gaps = tuple(aspect.name for aspect in lacking)
+        gaps = tuple(
+            aspect.name for aspect in aspects if aspect.covered < 1 and aspect.name != WHOLE
+        )
         context = DepartmentContext(tuple(newest), tuple(earlier), gaps, department=own.slug)
         return fit_context(context, max_tokens)
 

@@ -82,11 +82,7 @@ class _Way(NamedTuple):
 class Outbox:
     """Delivers the intents of all projects of one store, which is open and durable.
 
-    Args:
-        documents: the store.
-        pace: how patient it is.
-        clock: what leases, pauses and the order of intents go by.
-        draw: draws a share of the second half of each pause, in `[0, 1]`.
+    `draw` draws a share of the second half of each pause, in `[0, 1]`.
     """
 
     def __init__(

@@ -16,12 +16,12 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from aletheia.brain.access import BrainAccess
+from aletheia.brain.forms import fingerprint_of
 from aletheia.brain.graph import IndexedItem
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import ADOPT_TIMEOUT_S, BrainDepartment, Catalogue, FailedItem
-from aletheia.brain.texts import fingerprint_of
 from aletheia.quality.evaluation_store import choose_plain
 
 log = logging.getLogger(__name__)
@@ -76,13 +76,7 @@ class _Stored:
 
 
 class Reconciler:
-    """Makes the Brain agree with the store, one project at a time.
-
-    Args:
-        access: the way to the Brain.
-        outbox: keeps what is being written, and the dead letters of items that are refused.
-        catalogue: finds the names of departments.
-    """
+    """Makes the Brain agree with the store, one project at a time."""
 
     def __init__(self, access: BrainAccess, outbox: Outbox, catalogue: Catalogue) -> None:
         self._access, self._outbox, self._catalogue = access, outbox, catalogue

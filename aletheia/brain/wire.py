@@ -65,10 +65,6 @@ DEFAULT_THRESHOLD: Final = 0.90
 _MAX_NUMBER: Final = 10**9
 
 
-def _read_department(value: Any) -> Any:
-    return {"slug": value} if isinstance(value, str) else value
-
-
 ProjectId: TypeAlias = Annotated[
     str,
     Field(
@@ -201,7 +197,10 @@ class CoverageQuery(_Model):
     project_id: ProjectId
     department: Annotated[
         Department,
-        BeforeValidator(_read_department, json_schema_input_type=Slug | Department),
+        BeforeValidator(
+            lambda value: {"slug": value} if isinstance(value, str) else value,
+            json_schema_input_type=Slug | Department,
+        ),
     ] = Field(description="Its slug, or an object that has it.")
     items: list[Item] | None = Field(
         default=None,

@@ -38,7 +38,7 @@ COVERED_BY = {
     "tests/aletheia/adapters/upstream/test_oauth2.py": ("adapters/upstream/sign_in",),
     "tests/aletheia/brain": (
         *("brain/access", "brain/intents", "brain/items"),
-        *("brain/context", "brain/ports", "brain/texts", "brain/vectors"),
+        *("brain/context", "brain/forms", "brain/ports"),
     ),
     "tests/aletheia/events": ("events/models", "events/ports", "events/turn"),
     "tests/aletheia/gather": (

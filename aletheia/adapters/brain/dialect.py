@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from aletheia.adapters.http_answers import as_object, as_text, load_json
 from aletheia.brain import wire
 from aletheia.brain.context import choose_previous
+from aletheia.brain.forms import escape_text, make_unit
 from aletheia.brain.ports import (
     BrainDepartment,
     BrainItem,
@@ -25,8 +26,6 @@ from aletheia.brain.ports import (
     KnownItem,
     Upserted,
 )
-from aletheia.brain.texts import escape_text
-from aletheia.brain.vectors import make_unit
 from aletheia.errors import InvalidTask
 from aletheia.llm.structured import explain
 from aletheia.quality.scores import MAX_ITEMS

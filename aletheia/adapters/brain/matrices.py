@@ -8,8 +8,8 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aletheia.brain.forms import measure_cosines
 from aletheia.brain.graph import NEIGHBOURS
-from aletheia.brain.vectors import measure_cosines
 from aletheia.vectors import VectorMatrix
 
 K = TypeVar("K", bound=Hashable)

@@ -16,9 +16,9 @@ import orjson
 
 from aletheia.adapters.brain.neo4j_search import WRITTEN_AT_ONCE, Neo4jSearch
 from aletheia.adapters.brain.neo4j_server import Neo4jServer, Rows
+from aletheia.brain.forms import check_length
 from aletheia.brain.graph import GraphItem, IndexedItem
 from aletheia.brain.ports import BrainDepartment, KnownItem, ModelChanged
-from aletheia.brain.vectors import check_length
 
 REBUILD_TIMEOUT_S: Final = 600.0
 """Bound on making index and vectors ready for another embedding model."""

@@ -23,9 +23,9 @@ from aletheia.adapters.brain.matrices import Near, ProjectVectors, VectorsInMemo
 from aletheia.adapters.brain.neo4j_connection import read_cypher, to_literal
 from aletheia.adapters.brain.neo4j_server import Neo4jServer, Rows
 from aletheia.brain.access import BRAIN
+from aletheia.brain.forms import SCORE_DIGITS, check_length, measure_cosines, rank_duplicates
 from aletheia.brain.graph import EXACT_UP_TO, NEIGHBOURS
 from aletheia.brain.ports import MAX_DUPLICATES, Duplicate
-from aletheia.brain.vectors import SCORE_DIGITS, check_length, measure_cosines, rank_duplicates
 from aletheia.errors import AletheiaError, Refused, Unavailable
 from aletheia.vectors import measure_bytes
 

@@ -54,12 +54,8 @@ the state of the server is at fault, never an item."""
 class Neo4jServer:
     """Connects when it is first called, and sends the statements of `cypher/`.
 
-    Args:
-        uri: `bolt://`, `neo4j://` and the like, without credentials.
-        username: to sign in with.
-        password: of that user.
-        database: its name.
-        timeout_s: bound on a call, its retries included, seconds.
+    `uri`: `bolt://`, `neo4j://` and the like, without credentials. `timeout_s`: bound on a call,
+    its retries included, seconds.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from aletheia.adapters.brain.dialect import Call
 from aletheia.adapters.http import HttpClient, Retries, is_token, read_base_url
 from aletheia.adapters.http_answers import Answer, as_text
 from aletheia.brain.access import BRAIN
+from aletheia.brain.forms import rank_duplicates
 from aletheia.brain.index import check_query
 from aletheia.brain.ports import (
     DEFAULT_DUPLICATES,
@@ -32,7 +33,6 @@ from aletheia.brain.ports import (
     OtherModel,
     Upserted,
 )
-from aletheia.brain.vectors import rank_duplicates
 from aletheia.brain.wire import INVALID_CODES, TOO_LONG
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Misconfigured, Refused
 from aletheia.store.project_id import check_project_id
@@ -63,14 +63,9 @@ _ADVICE: Final[Mapping[int, str]] = {
 class BrainService:
     """A client of a Brain service.
 
-    Args:
-        base_url: root of the service, without `/api`; it may have a path prefix.
-        api_key: what it knows us by, printable ASCII without spaces.
-        model: the embedding model that vectors given here are of, with whatever else they depend
-            on; a service of ours that embeds with another one refuses them. Empty for unknown.
-        timeout_s: bound on one request, to the last byte of its answer, seconds.
-        max_retries: further tries after the first, for timeouts, connection errors, 429 and 5xx.
-        retry_base_s: see `Retries`.
+    `base_url`: its root, without `/api`; it may have a path prefix. `model`: the embedding model
+    that vectors given here are of, with whatever else they depend on; a service of ours that embeds
+    with another one refuses them; empty for unknown. `max_retries`, `retry_base_s`: see `Retries`.
 
     Raises:
         Misconfigured: the address or the key cannot be right.

@@ -61,10 +61,8 @@ TIMEOUT_S = 5.0
 class MongoDocuments:
     """Documents in one database of a MongoDB-compatible server.
 
-    Args:
-        uri: `mongodb://` or `mongodb+srv://` with whatever it takes to sign in. No part of it
-            gets into a message of ours.
-        database: its name.
+    `uri`: `mongodb://` or `mongodb+srv://` with whatever it takes to sign in. No part of it gets
+    into a message of ours.
     """
 
     def __init__(self, uri: str, database: str) -> None:

@@ -172,7 +172,13 @@ def _apply(document: Document, change: Change) -> None:
             parent, last = _parent_of(document, name)
             parent[last] = value
     for name in change.unset:
-        _remove(document, name.split("."))
+        *path, last = name.split(".")
+        parent: Document | None = document
+        for segment in path:
+            inner = (parent or {}).get(segment)
+            parent = cast("Document", inner) if isinstance(inner, dict) else None
+        if parent is not None:
+            parent.pop(last, None)
     for name, amount in change.increase.items():
         parent, last = _parent_of(document, name)
         before = parent.get(last, 0)
@@ -195,13 +201,3 @@ def _parent_of(document: Document, name: str) -> tuple[Document, str]:
             raise ValueError(message)  # noqa: TRY004 - as for any change that does not fit
         parent = cast("Document", inner)
     return parent, last
-
-
-def _remove(document: Document, path: Sequence[str]) -> None:
-    parent = document
-    for segment in path[:-1]:
-        inner = parent.get(segment)
-        if not isinstance(inner, dict):
-            return
-        parent = cast("Document", inner)
-    parent.pop(path[-1], None)

@@ -9,6 +9,7 @@ import pytest
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.brain import context
 from aletheia.brain.context import sum_up
+from aletheia.brain.forms import MAX_ID_BYTES, fingerprint_of, make_unit, measure_cosines
 from aletheia.brain.graph import GraphItem
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import (
@@ -19,8 +20,6 @@ from aletheia.brain.ports import (
     ModelChanged,
     Upserted,
 )
-from aletheia.brain.texts import MAX_ID_BYTES, fingerprint_of
-from aletheia.brain.vectors import make_unit, measure_cosines
 from aletheia.errors import InvalidTask, Unavailable
 from tests.fakes.brain import (
     DIMENSIONS,

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aletheia.adapters.brain.service import BrainService
+from aletheia.brain.forms import fingerprint_of
 from aletheia.brain.graph import NEIGHBOURS, BrainGraph, IndexedItem
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import (
@@ -27,7 +28,6 @@ from aletheia.brain.ports import (
     OtherModel,
     Upserted,
 )
-from aletheia.brain.texts import fingerprint_of
 from aletheia.errors import InvalidTask
 from aletheia.items.departments import Department
 from aletheia.llm.messages import estimate_tokens

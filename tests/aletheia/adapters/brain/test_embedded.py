@@ -14,8 +14,8 @@ import pytest
 
 from aletheia.adapters.brain import embedded, embedded_statements
 from aletheia.adapters.brain.embedded import FILE, EmbeddedGraph
+from aletheia.brain.forms import measure_cosines
 from aletheia.brain.index import IndexedBrain
-from aletheia.brain.vectors import measure_cosines
 from aletheia.errors import Misconfigured, Unavailable
 from tests.fakes.brain import (
     DIMENSIONS,

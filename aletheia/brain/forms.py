@@ -1,14 +1,18 @@
-"""What the Brain makes of vectors: unit length, raw cosines in float64, and the order of hits."""
+"""Texts, ids and vectors in the form that every backend keeps, raw cosines, the order of hits."""
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aletheia.brain.ports import Duplicate
+from aletheia.brain.ports import BrainDepartment, BrainItem, Duplicate, KnownItem
 from aletheia.errors import InvalidTask
+from aletheia.items.content import SavedItem
 
 SCORE_DIGITS: Final = 6
 """Digits of a score: as many as the cosine of two float32 vectors has.
@@ -16,6 +20,9 @@ SCORE_DIGITS: Final = 6
 With more, an item exactly at the threshold would be on either side of it by chance, and equal ones
 would come in another order in every backend.
 """
+
+MAX_ID_BYTES: Final = 1000
+"""Longest id; Neo4j indexes no more than some 8,000 bytes of a text."""
 
 _MIN_NORM: Final = 1e-9
 _MAX_NORM: Final = 1e9
@@ -63,3 +70,32 @@ def check_length(vector: NDArray[np.float32], dimensions: int) -> None:
     if len(vector) != dimensions:
         reason = f"vectors have {dimensions} numbers here, not {len(vector)}"
         raise InvalidTask("wrong_dimensions", reason)
+
+
+def escape_text(text: str) -> str:
+    """Return a text with question marks for half surrogates, which are not UTF-8."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def escape_department(department: BrainDepartment) -> BrainDepartment:
+    """Return a department with `escape_text` of all its texts."""
+    return replace(
+        department,
+        slug=escape_text(department.slug),
+        name=escape_text(department.name),
+        description=escape_text(department.description),
+    )
+
+
+def is_id(item_id: str) -> bool:
+    """Check whether every backend can keep an id: 1 to `MAX_ID_BYTES` of UTF-8."""
+    try:
+        return 0 < len(item_id.encode()) <= MAX_ID_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def fingerprint_of(item: BrainItem | KnownItem | SavedItem) -> str:
+    """Return a hash of all that is indexed of an item but its vector: 32 hexadecimal digits."""
+    texts = json.dumps([escape_text(text) for text in (item.content, item.summary, item.context)])
+    return hashlib.sha256(texts.encode()).hexdigest()[:32]
