@@ -1,5 +1,6 @@
 """The words of intake: task, page, claim, batch."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -134,9 +135,9 @@ class Tally:
     refused_replays: int = 0
     blocked_head: int = 0  # entries that must wait and hide what comes after them, last time
     tokens: int = 0
-    by_type: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
-    by_error: dict[str, int] = field(default_factory=dict[str, int])
-    by_model: dict[str, int] = field(default_factory=dict[str, int])  # by `provider: model`
+    by_type: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+    by_error: Counter[str] = field(default_factory=Counter[str])
+    by_model: Counter[str] = field(default_factory=Counter[str])  # by `provider: model`
     fallbacks: int = 0  # results of another provider than the one asked first
     cached: int = 0  # results that had been made before
     deferred: dict[str, str] = field(default_factory=dict[str, str])  # what is in a group's way
@@ -148,19 +149,17 @@ class Tally:
         self.fallbacks += bool(made.get("fallback"))
         self.cached += bool(made.get("cached"))
         if "provider" in made and "model" in made:
-            name = f"{made['provider']}: {made['model']}"
-            self.by_model[name] = self.by_model.get(name, 0) + 1
+            self.by_model[f"{made['provider']}: {made['model']}"] += 1
 
     def count_outcome(self, task_type: str, outcome: str, error: str | None = None) -> None:
         """Count one acknowledged report."""
-        of_type = self.by_type.setdefault(task_type, {})
-        of_type[outcome] = of_type.get(outcome, 0) + 1
+        self.by_type.setdefault(task_type, Counter())[outcome] += 1
         if outcome == "succeeded":
             self.succeeded += 1
         else:
             self.failed += 1
         if error is not None:
-            self.by_error[error] = self.by_error.get(error, 0) + 1
+            self.by_error[error] += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,10 @@ class Patience:
                 waited_s = SYSTEM_CLOCK.steady_s() - began_s
                 if self._ended.is_set() or waited_s >= self._max_wait_s:
                     raise failure
-                self._note(failure)
+                self.reason, now_s = failure.reason, began_s + waited_s
+                if not self._logged_s or now_s - self._logged_s >= LOG_EVERY_S:
+                    self._logged_s = now_s
+                    log.warning("%s; nothing is claimed until it is back", failure)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._pause_s):
                         await self._ended.wait()
@@ -72,13 +75,6 @@ class Patience:
             if not self._waiting:
                 self._logged_s = 0.0
                 log.warning("waited %.0f s for the store", SYSTEM_CLOCK.steady_s() - self._since_s)
-
-    def _note(self, outage: Unavailable) -> None:
-        self.reason = outage.reason
-        now_s = SYSTEM_CLOCK.steady_s()
-        if not self._logged_s or now_s - self._logged_s >= LOG_EVERY_S:
-            self._logged_s = now_s
-            log.warning("%s; nothing is claimed until it is back", outage)
 
 
 class _Repeating:
