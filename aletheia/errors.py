@@ -38,6 +38,7 @@ class AletheiaError(Exception):
 
     code: str = "internal_error"
     retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None  # seconds that an outside system asked us to wait, if any
     sentence: ClassVar[str] = ""  # what `str` returns, with the names of fields in braces
 
     def __post_init__(self) -> None:
@@ -245,8 +246,3 @@ class Misconfigured(AletheiaError):
 
     name: str
     reason: str
-
-
-def retry_after_s(error: AletheiaError) -> float:
-    """Return how long the outside system behind an error asked us to stay away, seconds, or 0."""
-    return (error.retry_after_s or 0.0) if isinstance(error, Unavailable) else 0.0

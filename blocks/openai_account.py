@@ -7,12 +7,7 @@ from pydantic import Field, SecretStr
 
 from aletheia.errors import Misconfigured
 from aletheia.llm.calls import Guard, unguarded
-from aletheia.settings import (
-    DEFAULT_MODELS,
-    EmbeddingSettings,
-    IntakeSettings,
-    OpenAISettings,
-)
+from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings, IntakeSettings, OpenAISettings
 from blocks.secret_values import value_of
 
 if TYPE_CHECKING:

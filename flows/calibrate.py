@@ -3,12 +3,7 @@
 from prefect import flow
 
 from aletheia.items.calibration import Calibration
-from tasks.calibration import (
-    choose_model,
-    fit_model,
-    save_calibration,
-    show_calibration,
-)
+from tasks.calibration import choose_model, fit_model, save_calibration, show_calibration
 from tasks.session import open_session
 
 

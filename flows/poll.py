@@ -4,13 +4,7 @@ from prefect import flow
 
 from aletheia.intake.models import ShiftReport
 from aletheia.intake.pipeline import drain
-from tasks.intake import (
-    close_shift,
-    collect_batch,
-    next_tick,
-    open_shift,
-    process_batch,
-)
+from tasks.intake import close_shift, collect_batch, next_tick, open_shift, process_batch
 
 
 @flow(name="poll_tasks", persist_result=False)

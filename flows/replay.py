@@ -4,13 +4,7 @@ from prefect import flow
 
 from aletheia.intake.models import ShiftReport
 from aletheia.intake.pipeline import drain
-from tasks.intake import (
-    close_shift,
-    find_dead_letters,
-    open_shift,
-    process_batch,
-    recall_batch,
-)
+from tasks.intake import close_shift, find_dead_letters, open_shift, process_batch, recall_batch
 
 
 @flow(name="replay_dead_letters", persist_result=False)

@@ -14,14 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from aletheia.errors import (
-    AletheiaError,
-    Deferred,
-    Misconfigured,
-    QuotaExhausted,
-    Unavailable,
-    retry_after_s,
-)
+from aletheia.errors import AletheiaError, Deferred, Misconfigured, QuotaExhausted, Unavailable
 from aletheia.settings import GatherSettings
 from aletheia.store.backoff import Backoff
 
@@ -113,4 +106,4 @@ def _wait_of(error: AletheiaError) -> float:
     """Return how long an error lasts at least, seconds; 0 where that is not known."""
     if isinstance(error, Deferred) and error.until is not None:
         return max(0.0, (error.until - datetime.now(UTC)).total_seconds())
-    return retry_after_s(error)
+    return error.retry_after_s or 0

@@ -18,12 +18,7 @@ from aletheia.events.ports import REDIS, WEBHOOK
 from aletheia.llm import answers
 from aletheia.quality.evaluation_store import list_lost_requests
 from tasks.artifacts import escape, save_table
-from tasks.clients.brain import (
-    get_brain_access,
-    get_brain_items,
-    get_evaluations,
-    get_outbox,
-)
+from tasks.clients.brain import get_brain_access, get_brain_items, get_evaluations, get_outbox
 from tasks.clients.content import close_content
 from tasks.clients.events import SINKS
 from tasks.clients.store import get_store

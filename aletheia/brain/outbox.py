@@ -25,14 +25,7 @@ from aletheia.brain.intents import DeadItems, Intent, Intents
 from aletheia.brain.items import BrainItems
 from aletheia.brain.ports import FailedItem
 from aletheia.documents import Document, Documents
-from aletheia.errors import (
-    AletheiaError,
-    Deferred,
-    InvalidTask,
-    Refused,
-    Unavailable,
-    retry_after_s,
-)
+from aletheia.errors import AletheiaError, Deferred, InvalidTask, Refused, Unavailable
 from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, choose_plain
 from aletheia.store.clock import SECOND, SYSTEM_CLOCK, Clock, microseconds, microseconds_of
@@ -223,7 +216,7 @@ class Outbox:
 
     async def _wait(self, turn: Turn, error: AletheiaError) -> None:
         """Write that the Brain is away, and when to try again."""
-        asked_s = retry_after_s(error)
+        asked_s = error.retry_after_s or 0
         if isinstance(error, Deferred) and error.until is not None:
             left_s = (microseconds_of(error.until) - self._clock.now()) / SECOND
             asked_s = max(asked_s, left_s)

@@ -12,16 +12,7 @@ an empty text or list may be null, an id may be an integer.
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    cast,
-    dataclass_transform,
-)
+from typing import Annotated, Any, Final, Protocol, TypeAlias, TypeVar, cast, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aletheia.documents import Document, Documents
-from aletheia.errors import AletheiaError, InvalidTask, Refused, Unavailable, retry_after_s
+from aletheia.errors import AletheiaError, InvalidTask, Refused, Unavailable
 from aletheia.events.dead_events import describe_failure
 from aletheia.events.log import EventLog, SavedEvent
 from aletheia.events.ports import BatchSink, EventSink
@@ -146,7 +146,7 @@ class ReceiverTurn:
         )
         await self._give_up(old, error)
         values, over = self._pass(old)
-        asked_s = retry_after_s(error)
+        asked_s = error.retry_after_s or 0
         failures, pause_s = await self._turn.wait(str(error), values, asked_s=asked_s, unset=over)
         log.warning(
             "event %s did not reach %s, try %d; again in %.0f s: %s",

@@ -11,13 +11,7 @@ from pydantic import ValidationError
 
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.gather.models import Batch, PromptContext
-from aletheia.gather.prompts.generate_items import (
-    FORM,
-    MAX_ITEMS,
-    MIN_ITEMS,
-    Repair,
-    build_prompt,
-)
+from aletheia.gather.prompts.generate_items import FORM, MAX_ITEMS, MIN_ITEMS, Repair, build_prompt
 from aletheia.items.departments import Department
 from aletheia.items.models import Item
 from aletheia.llm.answers import SavedAnswers

@@ -9,14 +9,7 @@ from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.intake.concurrency import isolated
 from aletheia.intake.models import UNFINISHED, Claim, Entry, NewTask, Rejected, RowState
 from aletheia.intake.parsing import parse_entry, stub_of
-from aletheia.intake.rows import (
-    DEAD_NAMES,
-    FAILURE_NAMES,
-    MAX_DEFERRAL_S,
-    ROWS,
-    Rows,
-    kept_values,
-)
+from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, MAX_DEFERRAL_S, ROWS, Rows, kept_values
 from aletheia.intake.strays import Strays
 
 HANDED_OUT = {*UNFINISHED, RowState.REPORTED, RowState.CONFLICT} - {RowState.CLAIMED}

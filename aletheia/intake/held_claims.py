@@ -6,14 +6,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aletheia.errors import (
-    AletheiaError,
-    BudgetExceeded,
-    Deferred,
-    RateLimited,
-    Unavailable,
-    retry_after_s,
-)
+from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, RateLimited, Unavailable
 from aletheia.intake.forbidden import Forbidden
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Claim, Tally
@@ -168,7 +161,7 @@ class HeldClaims:
         """Claim no more tasks of a group for a while; return until when, Unix time."""
         # To ask again costs nothing, and a limit may be raised meanwhile.
         latest = self._clock.unix_s() + MAX_DEFERRAL_S
-        pause_s = max(self.settings.polling_interval_seconds, retry_after_s(problem))
+        pause_s = max(self.settings.polling_interval_seconds, problem.retry_after_s or 0)
         until = min(self._clock.unix_s() + pause_s, latest)
         if isinstance(problem, Deferred) and problem.until is not None:
             until = min(problem.until.timestamp(), latest)

@@ -4,14 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from aletheia.errors import (
-    AletheiaError,
-    Conflict,
-    NotFound,
-    Refused,
-    Unauthorized,
-    retry_after_s,
-)
+from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Task
@@ -161,7 +154,7 @@ class Reporter:
         elif held.forbidden.is_lock_out(answer):
             await held.release([claim], why=answer if is_claim else None)
         elif is_claim:
-            pause_s = max(held.settings.polling_interval_seconds, retry_after_s(answer))
+            pause_s = max(held.settings.polling_interval_seconds, answer.retry_after_s or 0)
             await held.release([claim], for_s=pause_s, why=answer)
         else:
             tally.deferred_reports += 1

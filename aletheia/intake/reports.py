@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
-from aletheia.errors import AletheiaError, BadAnswer, Unavailable, retry_after_s
+from aletheia.errors import AletheiaError, BadAnswer, Unavailable
 from aletheia.intake.models import Claim, Outcome, RowState, Task
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import UPSTREAM
@@ -78,10 +78,10 @@ class Reports:
     async def defer(self, claim: Claim, why: AletheiaError) -> float:
         """Defer a report that could not be delivered; return the pause, seconds."""
         claim.report_tries += 1
-        pause_s = self._backoff.pause_s(claim.report_tries, asked_s=retry_after_s(why))
+        pause_s = self._backoff.pause_s(claim.report_tries, asked_s=why.retry_after_s or 0)
         if isinstance(why, Unavailable) and why.status == _TOO_MANY_REQUESTS:
             # Only a limit may ask for more than ten minutes.
-            pause_s = max(pause_s, retry_after_s(why))
+            pause_s = max(pause_s, why.retry_after_s or 0)
         values = {
             "report_tries": claim.report_tries,
             **self._rows.report_failed(claim, why),

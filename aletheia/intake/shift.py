@@ -5,14 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 from aletheia.documents import Documents
-from aletheia.errors import (
-    AletheiaError,
-    BreakerOpen,
-    Refused,
-    Unauthorized,
-    Unavailable,
-    retry_after_s,
-)
+from aletheia.errors import AletheiaError, BreakerOpen, Refused, Unauthorized, Unavailable
 from aletheia.intake.bulk.backlog import TASK_TYPE
 from aletheia.intake.bulk.turn import prefers_bulk
 from aletheia.intake.held_claims import Batch
@@ -131,7 +124,7 @@ class Shift:
                 raise
             log.warning("%s; polling again later", outage)
             self.poller.held.troubles[UPSTREAM] = outage
-            pause_s = retry_after_s(outage)
+            pause_s = outage.retry_after_s or 0
             if isinstance(outage, BreakerOpen) and outage.until is not None:
                 pause_s = outage.until.timestamp() - self._clock.unix_s()
             self._next_tick_at = max(self._next_tick_at, self._now() + pause_s)

@@ -4,13 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from aletheia.llm.json_text import (
-    BRACKET,
-    FoundJson,
-    UnreadableAnswer,
-    end_of_json,
-    scan_json,
-)
+from aletheia.llm.json_text import BRACKET, FoundJson, UnreadableAnswer, end_of_json, scan_json
 from aletheia.llm.messages import Completion
 
 MAX_PREAMBLE_CHARS: Final = 300

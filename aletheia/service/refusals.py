@@ -20,7 +20,6 @@ from aletheia.errors import (
     InvalidTask,
     ModelUnavailable,
     Unavailable,
-    retry_after_s,
 )
 
 log = logging.getLogger(__name__)
@@ -144,7 +143,7 @@ async def _answer_ours(request: Request, error: AletheiaError) -> JSONResponse:
             wait_s = 0.0 if error.until is None else (error.until - now).total_seconds()
             return _answer(503, error.code, str(error), _retry_after(wait_s))
         case Unavailable() | ModelUnavailable() | ComputeFailed():
-            return _answer(503, error.code, str(error), _retry_after(retry_after_s(error)))
+            return _answer(503, error.code, str(error), _retry_after(error.retry_after_s or 0))
         case _:
             log.error("%s %s failed: %s", request.method, request.url.path, error)
             return _answer(502, "backend_refused", f"the service itself was refused: {error}")

@@ -9,15 +9,7 @@ from typing import Final
 
 from aletheia.adapters.embedding.parts import TOO_LONG
 from aletheia.analysis.ports import Embedded, Embedder, Embedding
-from aletheia.errors import (
-    AletheiaError,
-    BreakerOpen,
-    Deferred,
-    InvalidTask,
-    Refused,
-    Unavailable,
-    retry_after_s,
-)
+from aletheia.errors import AletheiaError, BreakerOpen, Deferred, InvalidTask, Refused, Unavailable
 from aletheia.resilience.breaker import is_breaker_failure
 
 log = logging.getLogger(__name__)
@@ -128,7 +120,7 @@ class HybridEmbedder:
         if isinstance(error, Deferred):
             until = error.until
             return None if until is None else max(0.0, until.timestamp() - self._clock())
-        return retry_after_s(error) or None
+        return error.retry_after_s or None
 
 
 def is_down(error: AletheiaError, provider: str) -> bool:
