@@ -11,9 +11,11 @@ from aletheia.adapters.http import HttpClient
 from aletheia.brain.ports import BrainDepartment
 from blocks import BrainCredentials, EventCredentials, LLMCredentials, PayloadCredentials
 from blocks.secret_values import value_of
-from deployments.doctor.results import DEPENDENCY_TIMEOUT_S, demand, opened
-from deployments.doctor.services import demand_length, load_block
+from deployments.doctor.results import DEPENDENCY_TIMEOUT_S, demand
+from deployments.doctor.services import demand_length
 from deployments.setup import GATHER, find_webhook_fault
+from tasks.clients.blocks import load_block
+from tasks.session import current_session
 
 MAX_MODELS_BYTES: Final = 16 * 2**20
 """Longest list of models that is read, bytes; OpenRouter's has some hundred entries."""
@@ -27,8 +29,8 @@ async def check_departments() -> str:
     block = await load_block(PayloadCredentials)
     if not block.base_url:
         return "not configured: gathering needs NEXT_PUBLIC_APP_URL"
-    async with opened(block.get_client()) as source:
-        listed = await source.list_departments()
+    source = await current_session().clients.open(block.get_client())
+    listed = await source.list_departments()
     found = f"{block.base_url} lists {len(listed.departments)} departments"
     faults = [fault.message for fault in listed.faults]
     faulty = f"{found}, and {len(faults)} that cannot be used: {''.join(faults[:1])}"
@@ -55,12 +57,11 @@ async def check_llm() -> str:
     headers = {"Authorization": f"Bearer {block.key}"}
     if block.choice == "anthropic":
         headers = {"x-api-key": block.key, "anthropic-version": "2023-06-01"}
-    async with opened(
-        HttpClient(block.choice, address="LLM_PROVIDER", timeout_s=DEPENDENCY_TIMEOUT_S)
-    ) as client:
-        answer = await client.exchange(
-            "GET", url, headers=headers, secrets=(block.key,), max_bytes=MAX_MODELS_BYTES
-        )
+    client = HttpClient(block.choice, address="LLM_PROVIDER", timeout_s=DEPENDENCY_TIMEOUT_S)
+    await current_session().clients.open(client)
+    answer = await client.exchange(
+        "GET", url, headers=headers, secrets=(block.key,), max_bytes=MAX_MODELS_BYTES
+    )
     demand(
         answer.status != HTTPStatus.NOT_FOUND,
         f"{block.choice} at {block.url} lists no models (404)",
@@ -77,11 +78,11 @@ async def check_brain() -> str:
     if block.api_key:
         demand_length("BRAIN_SERVICE_API_KEY", block.api_key)
     if (service := block.get_service()) is not None:
-        async with opened(service):
-            await service.read_context(SCRATCH, BrainDepartment(SCRATCH, SCRATCH), max_tokens=100)
+        await current_session().clients.open(service)
+        await service.read_context(SCRATCH, BrainDepartment(SCRATCH, SCRATCH), max_tokens=100)
         return f"the service at {block.service_base_url} answers"
-    async with opened(block.get_graph()) as graph:
-        known = await graph.read_model()
+    graph = await current_session().clients.open(block.get_graph())
+    known = await graph.read_model()
     where = "Neo4j answers" if block.neo4j_uri else f"in files below {block.data_dir}"
     return f"{where}, {'nothing indexed yet' if known is None else f'vectors of {known[0]}'}"
 
@@ -91,10 +92,7 @@ async def check_redis() -> str:
     client = (await load_block(EventCredentials)).get_client()
     if client is None:
         return "not configured: events are published where REDIS_URL is set"
-    try:
-        await client.ping()
-    finally:
-        await client.close()
+    await current_session().clients.close_later(client).ping()
     return "answers"
 
 

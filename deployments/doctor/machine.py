@@ -19,9 +19,10 @@ from aletheia.settings import EmbeddingSettings, OllamaSettings
 from blocks import OpenAICredentials
 from deployments import ROOT
 from deployments.configuration import find_faults
-from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, demand, opened
-from deployments.doctor.services import load_block
+from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, demand
 from deployments.environment import read_environment
+from tasks.clients.blocks import load_block
+from tasks.session import current_session
 
 
 def _distribution() -> importlib.metadata.Distribution:
@@ -139,9 +140,10 @@ async def _check_providers(settings: EmbeddingSettings) -> str:
 async def _check_ollama(settings: EmbeddingSettings) -> str:
     url = OllamaSettings().ollama_base_url
     try:
-        async with opened(OllamaClient(url, timeout_s=CHECK_TIMEOUT_S)) as client:
-            version = await client.version()
-            installed = {short_name(model.name) for model in await client.installed()}
+        client = OllamaClient(url, timeout_s=CHECK_TIMEOUT_S)
+        await current_session().clients.open(client)
+        version = await client.version()
+        installed = {short_name(model.name) for model in await client.installed()}
     except AletheiaError as error:
         raise CheckFailed(f"{url}: {error}", "start Ollama, or fix OLLAMA_BASE_URL") from None
     wanted = {short_name(name) for name in (settings.default_model, *settings.supported_models)}

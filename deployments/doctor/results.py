@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -11,7 +10,7 @@ from rich.markup import escape
 
 from aletheia.errors import AletheiaError
 from deployments.explaining import console, plain_table
-from tasks.session import OpenableT
+from tasks.session import open_session
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 
@@ -44,23 +43,13 @@ class CheckFailed(Exception):
 
 
 Check: TypeAlias = Callable[[], Awaitable[str]]
-"""Returns what it found, or raises `CheckFailed`."""
+"""Returns what it found, or raises `CheckFailed`; what it opens in the session is closed."""
 
 
 def demand(is_right: object, found: str, advice: str, state: State = "failed") -> None:
     """Raise `CheckFailed` unless something is right."""
     if not is_right:
         raise CheckFailed(found, advice, state)
-
-
-@asynccontextmanager
-async def opened(client: OpenableT) -> AsyncGenerator[OpenableT]:
-    """Open a client for the time of a check."""
-    try:
-        await client.open()
-        yield client
-    finally:
-        await client.close()
 
 
 def show(results: Sequence[CheckResult], *, as_json: bool = False) -> None:
@@ -81,9 +70,9 @@ def show(results: Sequence[CheckResult], *, as_json: bool = False) -> None:
 
 
 async def run_check(name: str, check: Check, timeout_s: float = CHECK_TIMEOUT_S) -> CheckResult:
-    """Run one check; whatever it raises is its result."""
+    """Run one check in a session of its own; whatever it raises is its result."""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s), open_session():
             return CheckResult(name, "ok", await check())
     except CheckFailed as found:
         return CheckResult(name, found.state, found.found, found.advice)

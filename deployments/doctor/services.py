@@ -1,11 +1,11 @@
 """Checks of what a set-up talks to: Prefect, the blocks, the store, the upstream."""
 
 import os
-from collections.abc import Awaitable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Final, TypeVar, cast
+from typing import Final
 
 import prefect
 import psutil
@@ -19,13 +19,15 @@ from aletheia.errors import Misconfigured, Unavailable
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.rows import ROWS
 from aletheia.settings import IntakeSettings
-from aletheia.store.format import check_format
 from blocks import StoreCredentials, UpstreamCredentials
 from deployments import setup
 from deployments.declarations import read_declarations
-from deployments.doctor.results import CheckFailed, demand, opened
+from deployments.doctor.results import CheckFailed, demand
 from deployments.doctor.scratch import check_operations
 from deployments.setup import DOCUMENT, MIN_KEY_LENGTH
+from tasks.clients.blocks import load_block
+from tasks.clients.store import get_store
+from tasks.session import current_session
 
 NETWORK_FILE_SYSTEMS: Final = frozenset(
     {
@@ -37,8 +39,6 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
 """File systems whose locks, and with them the embedded store, are not reliable."""
 
 FOREIGN_ORIGIN: Final = "https://elsewhere.example"
-
-B = TypeVar("B", bound=Block)
 
 
 async def check_server() -> str:
@@ -93,20 +93,11 @@ def demand_length(name: str, key: str, advice: str = "then aletheia setup") -> N
     demand(len(key) >= MIN_KEY_LENGTH, found, f"openssl rand -hex 32 makes one; {advice}")
 
 
-async def check_block(block: type[B]) -> str:
+async def check_block(block: type[Block]) -> str:
     """Check that a block is saved."""
     loaded = await load_block(block)
     shown = getattr(loaded, "base_url", None) or getattr(loaded, "data_dir", None)
     return f"saved as {block.get_block_type_slug()}/{DOCUMENT}: {shown}"
-
-
-async def load_block(block: type[B]) -> B:
-    """Load a block; raise `CheckFailed` if it is not saved."""
-    try:
-        return await cast("Awaitable[B]", block.aload(DOCUMENT))
-    except ValueError:
-        name = f"{block.get_block_type_slug()}/{DOCUMENT}"
-        raise CheckFailed(f"{name} is not saved", "aletheia setup") from None
 
 
 async def check_data_dir() -> str:
@@ -139,19 +130,17 @@ def file_system(path: Path) -> str:
 
 async def check_store() -> str:
     """Check that the store opens, and its clock."""
-    async with opened((await load_block(StoreCredentials)).get_client()) as store:
-        await check_format(store)
-        await check_operations(store)
-        tasks = await store.count(ROWS, {})
-        skew = await store.clock_skew_s()
+    store = await get_store()
+    await check_operations(store)
+    tasks = await store.count(ROWS, {})
+    skew = await store.clock_skew_s()
     return f"opens, {tasks} tasks in the ledger{_check_skew('the store', skew)}"
 
 
 async def check_clocks() -> str:
     """Check that no poller's clock was ahead of another one's during the last day."""
-    async with opened((await load_block(StoreCredentials)).get_client()) as store:
-        ledger = Ledger(store, IntakeSettings(), owner="doctor")
-        ahead = await ledger.claims.strays.find_clock_ahead()
+    ledger = Ledger(await get_store(), IntakeSettings(), owner="doctor")
+    ahead = await ledger.claims.strays.find_clock_ahead()
     advice = "synchronise the clocks of all machines (NTP)"
     demand(ahead is None, str(ahead), advice, "warning")
     return "no poller's clock was ahead of another one's"
@@ -161,11 +150,11 @@ async def check_upstream() -> str:
     """Check that the upstream lists tasks, and its clock."""
     block = await load_block(UpstreamCredentials)
     auth, why = block.choose_auth()
-    async with opened(block.get_client()) as client:
-        entries = await client.pending(1)
-        skew = client.clock_skew_s()
+    client = await current_session().clients.open(block.get_client())
+    entries = await client.pending(1)
     pending = "tasks are pending" if entries else "nothing is pending"
-    return f"signed in ({auth}, as {why}), {pending}{_check_skew('the upstream', skew)}"
+    skew = _check_skew("the upstream", client.clock_skew_s())
+    return f"signed in ({auth}, as {why}), {pending}{skew}"
 
 
 def _check_skew(whose: str, skew: float | None) -> str:
