@@ -70,6 +70,21 @@ def test_a_mock_says_that_its_vectors_mean_nothing():
     assert "mean nothing" in shown(good())[1]
 
 
+def test_real_vectors_are_shown_with_the_nearest_and_the_farthest():
+    vectors = [[1.0, 0.0], [0.6, 0.8], [0.5, 0.7], [0.0, 2.0], [-1.0, 0.0]]
+    outcomes: list[Outcome] = []
+    for number, vector in enumerate(vectors):
+        entry = {"id": str(number), "content": {"text": f"text [{number}] {'word ' * 50}"}}
+        shown = {"state": "succeeded", "result": {**RESULT, "embedding": vector}}
+        outcomes.append(Outcome(ExampleTask(entry), shown))
+    text = printed(lambda: show(outcomes, STATS, is_made_up=False))
+    assert "that includes loading the model" in text
+    assert "Nearest neighbours of one text" in text
+    assert "text [4] word" in text
+    assert "-1.00" in text
+    assert "…" in text
+
+
 def test_neighbours_are_the_nearest_by_angle():
     vectors = np.array([[1, 0], [0.6, 0.8], [0, 2], [-1, 0], [5, 12]], dtype=np.float64)
     chosen, neighbours = find_neighbours(vectors, count=2)
