@@ -36,9 +36,7 @@ class ProgramFailed(AletheiaError):
     log: Path
     tail: str
     code = "program_failed"
-
-    def __str__(self) -> str:
-        return f"the {self.program} {self.reason}; its log is {self.log}"
+    sentence = "the {program} {reason}; its log is {log}"
 
 
 def wait(say: Say, what: str, timeout_s: float) -> Generator[None]:

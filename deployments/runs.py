@@ -34,9 +34,7 @@ class RunEnded(AletheiaError):
     state: str
     reason: str
     code = "run_ended"
-
-    def __str__(self) -> str:
-        return f"run {self.run_id} is {self.state} without a result: {self.reason}"
+    sentence = "run {run_id} is {state} without a result: {reason}"
 
 
 def in_session(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

@@ -80,9 +80,7 @@ class DeployFailed(AletheiaError):
 
     output: str
     code = "deploy_failed"
-
-    def __str__(self) -> str:
-        return f"`prefect deploy` failed:\n{self.output}"
+    sentence = "`prefect deploy` failed:\n{output}"
 
 
 @dataclass(frozen=True, slots=True)

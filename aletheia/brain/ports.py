@@ -37,36 +37,31 @@ _TOLERANCE: Final = 1e-3
 """How far rounding may take a cosine beyond 1."""
 
 
+@dataclass(eq=False)
 class ModelChanged(AletheiaError):
     """The Brain has vectors of `kept`, and `asked` is in use; `reconcile` indexes all anew."""
 
     code = "embedding_model_changed"
+    sentence = (
+        "the Brain has vectors of {kept!r}, not of {asked!r}: run `reconcile` to index all anew; "
+        "for a service, where its graph is at hand"
+    )
 
-    def __init__(self, kept: str, asked: str) -> None:
-        super().__init__(kept, asked)
-        self.kept, self.asked = kept, asked
-
-    def __str__(self) -> str:
-        return (
-            f"the Brain has vectors of {self.kept!r}, not of {self.asked!r}: run `reconcile` "
-            "to index all anew; for a service, where its graph is at hand"
-        )
+    kept: str
+    asked: str
 
 
+@dataclass(eq=False)
 class OtherModel(AletheiaError):
     """A Brain embeds with its `own` model, and its caller with `asked`."""
 
     code = "other_embedding_model"
+    sentence = (
+        "the Brain embeds with {own!r}, not with {asked!r}: give both sides the same settings"
+    )
 
-    def __init__(self, own: str, asked: str) -> None:
-        super().__init__(own, asked)
-        self.own, self.asked = own, asked
-
-    def __str__(self) -> str:
-        return (
-            f"the Brain embeds with {self.own!r}, not with {self.asked!r}: "
-            "give both sides the same settings"
-        )
+    own: str
+    asked: str
 
 
 def prefer_id(value: Any) -> Any:

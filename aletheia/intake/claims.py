@@ -104,10 +104,7 @@ class Claims:
 
     async def take_over(self, limit: int) -> list[Claim]:
         """Take what nobody holds any more: leases run out, waits over, reports due."""
-        ended, now_s = (
-            self._rows.terms.ended_where(self._clock.now()),
-            self._clock.unix_s(),
-        )
+        ended, now_s = self._rows.terms.ended_where(self._clock.now()), self._clock.unix_s()
         found: list[Document] = []
         for where in (
             {"state": RowState.KEPT, **ended},
