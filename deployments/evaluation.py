@@ -38,20 +38,11 @@ async def evaluate(
     force: Annotated[bool, typer.Option("--force", help="Again, if it was evaluated.")] = False,
     as_json: JsonOption = False,
 ) -> EvaluationReport:
-    """Evaluate a department as it is now, wait for the result and print it.
-
-    A version that was evaluated answers at once, unless it is forced.
-    """
+    """Evaluate a department as it is now, wait for the result and print it."""
     check_project_id(project)
     store = await get_evaluations(project)
     asked = await ask_for_evaluation(
-        store,
-        project,
-        number,
-        user,
-        department=department,
-        is_auto=False,
-        is_forced=force,
+        store, project, number, user, department=department, is_auto=False, is_forced=force
     )
     stored = asked.stored
     if stored is None:

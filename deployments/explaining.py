@@ -40,10 +40,7 @@ def plain_table(*headings: str, whole: str = "") -> Table:
 
 @contextmanager
 def explained() -> Generator[None]:
-    """Print our own errors, and outside faults, as a message, with exit code 1.
-
-    Anything else is a bug and stays.
-    """
+    """Print our own errors, and outside faults, as a message, with exit code 1; a bug stays one."""
     try:
         yield
     except KeyboardInterrupt:

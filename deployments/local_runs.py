@@ -15,10 +15,7 @@ RUN_END_TIMEOUT_S: Final = 40.0
 
 
 class ServerApi:
-    """The API of a local Prefect server, to which `user:password` signs in.
-
-    Without the root of a server nothing answers.
-    """
+    """The API of a local Prefect server, if there is one, to which `user:password` signs in."""
 
     def __init__(self, url: str | None, sign_in: str = "") -> None:
         self._url = url

@@ -29,11 +29,7 @@ def find_exposure(file: os.stat_result) -> str | None:
 
 
 def read_sign_in(path: Path) -> str | None:
-    """Read user and password from a file, as `user:password`; `None` if there is no file.
-
-    Raises:
-        Misconfigured: other users may read or change it, or it holds something else.
-    """
+    """Read `user:password` from a file that nobody else may read; `None` if there is no file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

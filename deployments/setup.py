@@ -29,11 +29,7 @@ from blocks.secret_values import value_of
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS, find_faults
 from deployments.declarations import Deployment, WorkPool, WorkQueue, read_declarations
-from deployments.environment import (
-    explain_refused_sign_in,
-    read_environment,
-    require_server,
-)
+from deployments.environment import explain_refused_sign_in, read_environment, require_server
 from deployments.explaining import console, plain_table
 from deployments.processes import run_module
 
@@ -106,11 +102,7 @@ def setup() -> None:
 
 
 def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Block]:
-    """Build every block from variables by upper-case name, none of them empty.
-
-    Raises:
-        Misconfigured: a variable is missing or makes no sense; its value is not repeated.
-    """
+    """Build every block from variables; what is missing or makes no sense is `Misconfigured`."""
     default = root / StoreSettings.model_fields["aletheia_data_dir"].default
     environment = {"ALETHEIA_DATA_DIR": str(default)} | dict(environment)
     blocks: list[Block] = []
@@ -205,10 +197,7 @@ async def check_server(client: PrefectClient) -> str:
 
 
 async def _ensure(step: Callable[[], Awaitable[T]]) -> T:
-    """Run a step that looks before it creates; again where somebody else created it meanwhile.
-
-    Prefect registers types of blocks itself for a while after its start.
-    """
+    """Run a step that looks before it creates; again where Prefect created the same meanwhile."""
     for pause_s in RACE_PAUSES_S:
         try:
             return await step()
@@ -309,9 +298,7 @@ async def _deploy(root: Path) -> None:
 
 
 async def _keep_schedules(
-    client: PrefectClient,
-    before: Mapping[str, DeploymentResponse],
-    declared: Sequence[Deployment],
+    client: PrefectClient, before: Mapping[str, DeploymentResponse], declared: Sequence[Deployment]
 ) -> None:
     """Pause again what was paused, and switch on what was; Prefect replaces schedules."""
     was_active = {

@@ -107,8 +107,7 @@ def find_neighbours(
 ) -> tuple[int, list[tuple[int, float]]]:
     """Find the text whose `count` nearest are nearest; repetitions are no neighbours.
 
-    `vectors` is `(n, d)`, not zero, `n > count`. Returns the index of the text, and index and
-    cosine of each neighbour, nearest first, and of the text that is farthest.
+    `vectors` is `(n, d)`. Returns its index, and those of the nearest and the farthest with cosine.
     """
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     all_cosines = unit @ unit.T

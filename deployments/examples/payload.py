@@ -26,9 +26,7 @@ _CONDITION: Final = re.compile(r"where\[(.+)\]\[equals\]")
 class ExamplePayload(LoopbackServer):
     """The departments of an application, read through Payload's REST API.
 
-    A parameter that it does not know is a 400, so that a client's typing error shows. `documents`
-    is the collection in the order of creation, `max_limit` the documents of a page at most,
-    `defaults` are numbers that a query may leave out.
+    `documents` is the collection in the order of creation, `defaults` what a query may leave out.
     """
 
     def __init__(self, documents: Sequence[object] = ()) -> None:
