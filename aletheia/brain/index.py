@@ -57,8 +57,6 @@ class IndexedBrain:
     """A `Brain` over a backend; a project's id may be refused with `invalid_project_id`.
 
     Args:
-        graph: the backend.
-        embed: embeds full texts.
         model: the embedding model that `embed` and all vectors are of, by its full name.
         dimensions: `d`, length of its vectors; `None` has it measured when it is needed.
         catalogue: finds the description of a department that comes without one.

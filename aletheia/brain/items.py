@@ -43,6 +43,6 @@ class BrainItems:
         except (InvalidTask, ComputeFailed):
             by_place = await self._vectors.find(texts)
         return [
-            BrainItem(one.id, one.content, one.summary, one.context, by_place.get(place))
-            for place, one in enumerate(items)
+            BrainItem(item.id, item.content, item.summary, item.context, by_place.get(place))
+            for place, item in enumerate(items)
         ]

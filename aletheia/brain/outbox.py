@@ -227,14 +227,9 @@ class Outbox:
         await turn.wait(str(error), asked_s=asked_s)
 
     async def _send(self, way: _Way, intents: list[Intent]) -> int | None:
-        """Deliver intents that go together.
+        """Deliver intents that go together; return how many items and evaluations the Brain took.
 
-        Returns:
-            How many items and evaluations the Brain took; `None` if what the first intent names is
-            not saved yet.
-
-        Raises:
-            AletheiaError: the Brain did not take them, for now.
+        It is `None` if what the first of them names is not saved yet.
         """
         if intents[0].version is not None:
             return await self._send_evaluation(way, intents[0])

@@ -289,12 +289,7 @@ class Brain(Protocol):
     ) -> list[Duplicate]:
         """Find items of a project near to a vector, `(d,)` and not zero, or else to a text.
 
-        Args:
-            project_id: only its items are searched.
-            content: what is embedded when no vector is given.
-            vector: see above.
-            threshold: raw cosine in `[-1, 1]`, inclusive.
-            limit: 1 to `MAX_DUPLICATES`.
+        `threshold` is a raw cosine in `[-1, 1]`, inclusive; `limit` is 1 to `MAX_DUPLICATES`.
 
         Returns:
             Hits in falling order of their score, then of their id.

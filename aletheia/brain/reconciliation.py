@@ -82,15 +82,7 @@ class Reconciler:
         self._access, self._outbox, self._catalogue = access, outbox, catalogue
 
     async def adopt_model(self, model: str) -> bool:
-        """Make the Brain adopt a model's vectors; behind HTTP that is up to the service.
-
-        Returns:
-            Whether those of another one went, so that no project has any until it is reconciled.
-
-        Raises:
-            Unavailable: the Brain is out of reach.
-            OtherModel: it embeds with another model itself.
-        """
+        """See `IndexedBrain.adopt_model`; behind HTTP that is up to the service."""
         async with self._access.using(timeout_s=ADOPT_TIMEOUT_S) as brain:
             return isinstance(brain, IndexedBrain) and await brain.adopt_model(model)
 
@@ -160,7 +152,14 @@ class Reconciler:
             if kind is not None:
                 differing[kind].append(item_id)
         unknown = [item_id for item_id in indexed if item_id not in stored]
-        differing[Kind.EXTRA] = await _list_extra(items, unknown)
+        # Read once more: a listing may miss some.
+        for batch in _batches(unknown):
+            saved = await items.content.read_items(batch)
+            differing[Kind.EXTRA] += [
+                item_id
+                for item_id in batch
+                if item_id not in saved or saved[item_id].department is None
+            ]
         return {kind: sorted(ids) for kind, ids in differing.items()}, stored
 
     async def _list_brain(self, project_id: str) -> dict[str, IndexedItem] | None:
@@ -238,15 +237,6 @@ async def _list_store(items: BrainItems) -> dict[str, _Stored]:
                             item.created_at or datetime.min.replace(tzinfo=UTC),
                         )
     return stored
-
-
-async def _list_extra(items: BrainItems, ids: Sequence[str]) -> list[str]:
-    """Choose those that are not in the store, reading them once more: a listing may miss some."""
-    extra: list[str] = []
-    for batch in _batches(ids):
-        saved = await items.content.read_items(batch)
-        extra += [id_ for id_ in batch if id_ not in saved or saved[id_].department is None]
-    return extra
 
 
 def _batches(ids: Sequence[str], size: int = _AT_ONCE) -> Iterator[Sequence[str]]:

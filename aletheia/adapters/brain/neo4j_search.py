@@ -242,21 +242,18 @@ class Neo4jSearch:
     async def _comparing(self, state: State) -> AsyncGenerator[ProjectVectors[str]]:
         """Lend a project's vectors, brought up to a state, to nobody else meanwhile."""
         async with self._server.bounded(), self._searching:
-            yield await self._bring_up(state)
-
-    async def _bring_up(self, state: State) -> ProjectVectors[str]:
-        vectors = self.memory.get(state.project_id)
-        if vectors is not None and not _can_bring_up(vectors, state):
-            # A later caller was faster: what it brought up is not made anew.
-            state = await self.read_state(state.project_id) or state
-        if vectors is None or not _can_bring_up(vectors, state):
-            self.memory.pop(state.project_id, None)
-            self.memory.make_room(state.bytes)
-            vectors = state.make_vectors()
-        if vectors.revision < state.revision:
-            await self._read_vectors(vectors, state, self._server.timeout_s)
-        self.memory.keep(state.project_id, vectors)
-        return vectors
+            vectors = self.memory.get(state.project_id)
+            if vectors is not None and not _can_bring_up(vectors, state):
+                # A later caller was faster: what it brought up is not made anew.
+                state = await self.read_state(state.project_id) or state
+            if vectors is None or not _can_bring_up(vectors, state):
+                self.memory.pop(state.project_id, None)
+                self.memory.make_room(state.bytes)
+                vectors = state.make_vectors()
+            if vectors.revision < state.revision:
+                await self._read_vectors(vectors, state, self._server.timeout_s)
+            self.memory.keep(state.project_id, vectors)
+            yield vectors
 
     async def _read_vectors(
         self, vectors: ProjectVectors[str], state: State, timeout_s: float

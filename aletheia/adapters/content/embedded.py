@@ -46,19 +46,19 @@ class EmbeddedContent(EmbeddedDocuments):
     async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
         """Read documents by id."""
         found = await self.get(COLLECTION, ids, with_payload=True)
-        items = {id_: read_document(id_, _unpack(one["payload"])) for id_, one in found.items()}
+        items = {id_: read_document(id_, _unpack(row["payload"])) for id_, row in found.items()}
         return {id_: item for id_, item in items.items() if item is not None}
 
     async def insert_items(self, items: Sequence[SavedItem]) -> set[str]:
         """Save new items, and return the ids of those that were not there."""
         documents = [
             {
-                "_id": one.id,
-                _RUN: None if one.automation is None else one.automation.run_id,
-                _DEPARTMENT: one.department,
-                "payload": orjson.dumps(to_document(one)),
+                "_id": item.id,
+                _RUN: None if item.automation is None else item.automation.run_id,
+                _DEPARTMENT: item.department,
+                "payload": orjson.dumps(to_document(item)),
             }
-            for one in items
+            for item in items
         ]
         return await self.insert(COLLECTION, documents)
 

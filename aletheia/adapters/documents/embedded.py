@@ -164,7 +164,7 @@ class EmbeddedDocuments(SqliteFile):
     async def _table(self, collection: str) -> Table:
         """Return the tables of a collection, made on its first use."""
         notation.check_collection(collection)
-        table = Table.of(collection)
+        table = Table(collection)
         if collection not in self._known:
             await self.writer.ask(statements.create_tables, table)
             self._known.add(collection)

@@ -38,13 +38,10 @@ class SqliteFile:
 
     It and its directory are readable by their owner only, since they hold what tasks say.
 
-    Args:
-        path: of the file; its directory is created on opening if it is missing.
-        written_format: of its tables; kept in the file, so that an older program does not touch
-            what a newer one wrote.
-        setup: what creates the tables, if they are known beforehand; repeatable.
-        name: what its errors call it, and its threads are called by.
-        is_durable: whether an answer to a write means that it survives a power failure, too.
+    Its directory is created on opening if it is missing. `written_format`, of its tables, is kept
+    in the file, so that an older program does not touch what a newer one wrote. `setup` creates the
+    tables, if they are known beforehand; repeatable. Errors and threads are called by `name`. With
+    `is_durable` an answer to a write means that it survives a power failure, too.
     """
 
     def __init__(

@@ -24,7 +24,6 @@ from aletheia.adapters.documents.mongodb_queries import (
     filter_of,
     filter_of_update,
     operators_of,
-    projection_of,
     rounds_of,
 )
 from aletheia.adapters.documents.notation import (
@@ -156,7 +155,7 @@ class MongoDocuments:
         for start in range(0, len(wanted), IDS_AT_ONCE):
             chunk = wanted[start : start + IDS_AT_ONCE]
             with self._translating():
-                cursor = target.find({ID: {"$in": chunk}}, projection_of(with_payload=with_payload))
+                cursor = target.find({ID: {"$in": chunk}}, None if with_payload else {PAYLOAD: 0})
                 found.update({document[ID]: document for document in await cursor.to_list()})
         return {id_: found[id_] for id_ in wanted if id_ in found}
 
@@ -180,7 +179,7 @@ class MongoDocuments:
             return []
         with self._translating():
             return await target.find(
-                chosen, projection_of(with_payload=with_payload), sort=order, limit=limit or 0
+                chosen, None if with_payload else {PAYLOAD: 0}, sort=order, limit=limit or 0
             ).to_list()
 
     async def take(

@@ -9,7 +9,7 @@ from bson import CodecOptions, DBRef, Int64
 from bson.codec_options import TypeDecoder, TypeRegistry
 from bson.raw_bson import RawBSONDocument
 
-from aletheia.adapters.documents.notation import ID, PAYLOAD, Condition, read_where
+from aletheia.adapters.documents.notation import ID, Condition, read_where
 from aletheia.documents import Change, Document, Update, Where
 
 MAX_BYTES = 16 * 2**20
@@ -49,11 +49,6 @@ def encode_document(document: Document) -> RawBSONDocument:
             "holds"
         )
     return RawBSONDocument(encoded)
-
-
-def projection_of(*, with_payload: bool) -> dict[str, int] | None:
-    """Return the projection that leaves the payload out, unless it is wanted."""
-    return None if with_payload else {PAYLOAD: 0}
 
 
 def filter_of(where: Where) -> dict[str, Any]:

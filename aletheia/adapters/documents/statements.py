@@ -6,7 +6,6 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from aletheia.adapters.documents.notation import ID, PAYLOAD, check_value
@@ -15,17 +14,12 @@ from aletheia.adapters.documents.worker import fetch
 from aletheia.documents import Change, Document, Update
 
 
-@dataclass(frozen=True, slots=True)
 class Table:
-    """The two tables of a collection, quoted."""
+    """The two tables of a collection whose name was checked, quoted."""
 
-    documents: str
-    payloads: str
-
-    @classmethod
-    def of(cls, collection: str) -> "Table":
-        """Return the tables of a collection whose name was checked."""
-        return cls(f'"documents:{collection}"', f'"payloads:{collection}"')
+    def __init__(self, collection: str) -> None:
+        self.documents = f'"documents:{collection}"'
+        self.payloads = f'"payloads:{collection}"'
 
 
 def create_tables(connection: sqlite3.Connection, table: Table) -> None:
