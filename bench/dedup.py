@@ -19,6 +19,7 @@ import gc
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -35,16 +36,19 @@ from aletheia.items.calibration import (
     GREY_FROM,
     Accuracy,
     Calibration,
+    LabelledPair,
+    LabelledText,
+    Split,
     calibrate,
     calibration_file,
     measure_accuracy,
+    pair_up,
+    read_texts,
     shipped_calibration,
 )
 from aletheia.items.content import item_id
-from aletheia.items.dedup import Deduplicator
-from aletheia.items.duplicates import Judge, NewItem
-from aletheia.items.item_index import ItemIndex, make_entry
-from aletheia.items.labelled import LabelledPair, LabelledText, Split, pair_up, read_texts
+from aletheia.items.dedup import Deduplicator, Judge
+from aletheia.items.item_index import Entry, ItemIndex, make_entry
 from bench.dedup_corpus import (
     MODEL,
     NEW,
@@ -115,10 +119,14 @@ async def _call(
     for pair in pairs:
         index = ItemIndex(MODEL, vectors.shape[1])
         index.add([str(pair.one)], [texts[pair.one].text], vectors[[pair.one]])
-        item = NewItem(str(pair.other), texts[pair.other].text, vectors[pair.other])
+        item = _entry(str(pair.other), texts[pair.other].text, vectors[pair.other])
         (decision,) = await deduplicator.deduplicate([item], index, judge)
         called.append(not decision.is_kept)
     return np.array(called)
+
+
+def _entry(item_id: str, text: str, vector: NDArray[Any]) -> Entry:
+    return make_entry(item_id, text, vector, len(vector))
 
 
 async def measure_judged_share(split: Split, vectors: Vectors, calibration: Calibration) -> float:
@@ -130,7 +138,7 @@ async def measure_judged_share(split: Split, vectors: Vectors, calibration: Cali
         others = [other for other in range(len(texts)) if other != at]
         index = ItemIndex(MODEL, vectors.shape[1])
         index.add([str(o) for o in others], [texts[o].text for o in others], vectors[others])
-        await deduplicator.deduplicate([NewItem(str(at), text.text, vectors[at])], index, judge)
+        await deduplicator.deduplicate([_entry(str(at), text.text, vectors[at])], index, judge)
     return judge.judged / (NEAREST * len(texts))
 
 
@@ -146,7 +154,7 @@ async def measure_demo_share(
     judge, deduplicator, pairs = SilentJudge(), Deduplicator(calibration), 0
     for batch in batches:
         pairs += len(batch) * min(NEAREST, len(index))
-        items = [NewItem(item_id(text), text, vectors[text]) for text in batch]
+        items = [_entry(item_id(text), text, vectors[text]) for text in batch]
         decisions = await deduplicator.deduplicate(items, index, judge)
         kept = [item for item, decision in zip(items, decisions, strict=True) if decision.is_kept]
         if kept:
@@ -176,7 +184,7 @@ async def measure_speed(corpus: Corpus, calibration: Calibration) -> dict[str, f
     index.add([str(n) for n in range(len(corpus.existing))], corpus.existing, corpus.vectors)
     build_s = time.perf_counter() - began
     grown = process.memory_info().rss - before
-    entries = [make_entry(o.id, o.text, o.vector, index.dimensions) for o in corpus.batch]
+    entries = corpus.batch
     new = np.stack([entry.vector for entry in entries])
     deduplicator = Deduplicator(calibration)
     at, grey_from = calibration.to_cosine(DUPLICATE_AT), calibration.to_cosine(GREY_FROM)
@@ -191,7 +199,9 @@ async def measure_speed(corpus: Corpus, calibration: Calibration) -> dict[str, f
         }.items():
             seconds[name].append(_time(call))
         began = time.perf_counter()
-        await deduplicator.deduplicate(corpus.batch, index, SilentJudge())
+        # Entries keep what they have worked out: new ones for each round.
+        batch = [_entry(entry.id, entry.text, entry.vector) for entry in entries]
+        await deduplicator.deduplicate(batch, index, SilentJudge())
         seconds["cascade"].append(time.perf_counter() - began)
     ms = {name: 1000 * median(rounds) for name, rounds in seconds.items()}
     began = time.perf_counter()
@@ -307,7 +317,7 @@ def _write(calibration: Calibration) -> None:
     """Replace the calibration that comes with Aletheia."""
     path = Path(str(calibration_file(calibration.model)))
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(calibration.to_document(), indent=2) + "\n")
+    path.write_text(json.dumps(asdict(calibration), indent=2) + "\n")
 
 
 def _print_tables(

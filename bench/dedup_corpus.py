@@ -11,10 +11,12 @@ from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
 from aletheia.analysis.ports import Embedding
 from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.models import PromptContext
+from aletheia.gather.prompts.generate_items import PromptContext
+from aletheia.items.calibration import LabelledText, Split, read_texts
+from aletheia.items.dedup import Question, Verdict
 from aletheia.items.departments import Department
-from aletheia.items.duplicates import NewItem, Question, Verdict
-from aletheia.items.labelled import LabelledText, Split, read_texts
+from aletheia.items.item_index import Entry, make_entry
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.messages import Completion
 from aletheia.settings import EmbeddingSettings
 from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
@@ -39,7 +41,7 @@ class LabelJudge:
         self._texts = texts
         self.judged = 0
 
-    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
+    async def __call__(self, questions: Sequence[Question]) -> Sequence[Verdict]:
         """Return the labels of each pair."""
         self.judged += len(questions)
         return [
@@ -58,7 +60,7 @@ class SilentJudge:
     def __init__(self) -> None:
         self.judged = 0
 
-    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
+    async def __call__(self, questions: Sequence[Question]) -> Sequence[Verdict]:
         """Judge every pair as distinct."""
         self.judged += len(questions)
         return [Verdict(False, "none", "") for _ in questions]
@@ -76,11 +78,14 @@ class Corpus:
 
     existing: Sequence[str]
     vectors: Vectors
-    batch: Sequence[NewItem]
+    batch: Sequence[Entry]
 
 
-class _NoAnswers:
+class _NoAnswers(SavedAnswers):
     """Keeps no answer, so that each is written anew."""
+
+    def __init__(self) -> None:
+        """Need no store."""
 
     async def find(self, step: str) -> Completion | None:
         """Return none."""
@@ -174,7 +179,7 @@ def make_corpus(existing: int, vectors: Mapping[Split, Vectors], *, seed: int = 
         ]
     )
     batch = [
-        NewItem(f"new-{n}", " ".join(reversed(texts[at].split())), vector)
+        make_entry(f"new-{n}", " ".join(reversed(texts[at].split())), vector, len(vector))
         for n, (at, vector) in enumerate(zip(picked, new, strict=True))
     ]
     return Corpus(texts, around, batch)

@@ -8,7 +8,6 @@ from rich.markup import escape
 
 from aletheia.adapters.events.webhook import redact
 from aletheia.events.dead_events import DeadEvent, DeadEvents
-from aletheia.events.log import EventLog
 from deployments.explaining import JsonOption, console, plain_table, say
 from deployments.runs import in_session, run_to_end
 from tasks.clients.store import get_store
@@ -33,8 +32,7 @@ async def webhooks(
         await run_to_end("replay_events/replay_events", {"ids": ids})
         say("All of them were sent.")
         return
-    store = await get_store()
-    events = await DeadEvents(store, EventLog(store)).newest(project, limit=limit)
+    events = await DeadEvents(await get_store()).newest(project, limit=limit)
     rows = [_describe(event) for event in events]
     if as_json:
         console.print_json(data=rows)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.evaluation import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
 from deployments.explaining import (

@@ -11,8 +11,7 @@ from typer.core import TyperGroup
 
 from aletheia.errors import InvalidTask
 from aletheia.events.log import EventLog, SavedEvent
-from aletheia.gather.models import Run
-from aletheia.gather.progress import find_unreadable
+from aletheia.gather.progress import Run, find_unreadable
 from aletheia.gather.runs import GatherRuns
 from aletheia.store.project_id import check_project_id
 from deployments.decisions import list_duplicates, undo_duplicate

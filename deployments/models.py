@@ -9,7 +9,7 @@ import typer
 from aletheia.analysis.model_manager import ModelRow
 from deployments.explaining import JsonOption, console, plain_table
 from deployments.runs import in_session, run_to_end
-from tasks.clients.models import Provider, build_model_manager
+from tasks.clients.models import Provider, read_models
 from tasks.models import choose_provider, describe
 
 app = typer.Typer()
@@ -31,8 +31,7 @@ async def models(
     if action != "list":
         wanted = {"action": action, "provider": provider, "model": model}
         await run_to_end("manage_models/manage_models", wanted)
-    holder = await choose_provider(provider)
-    show_models(await (await build_model_manager(holder)).rows(holder), as_json=as_json)
+    show_models(await read_models(await choose_provider(provider)), as_json=as_json)
 
 
 def show_models(rows: Sequence[ModelRow], *, as_json: bool) -> None:

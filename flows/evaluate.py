@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.evaluation import EvaluationReport
 from tasks.evaluation import (
     deliver_to_brain,
     evaluate_request,

@@ -3,7 +3,6 @@
 from prefect import task
 
 from aletheia.events.dead_events import DeadEvents, Replayed
-from aletheia.events.log import EventLog
 from tasks.clients.events import get_event_sink
 from tasks.clients.store import get_store
 from tasks.policies import STEP, PartsFailed
@@ -20,8 +19,7 @@ class EventsStayDead(PartsFailed):
 async def replay_dead_events(ids: list[str] | None) -> Replayed:
     """Send dead events once more, all or those with these ids. Raises `EventsStayDead`."""
     async with open_session():
-        store = await get_store()
-        replayed = await DeadEvents(store, EventLog(store)).replay(ids, get_event_sink)
+        replayed = await DeadEvents(await get_store()).replay(ids, get_event_sink)
     if replayed.failures:
         raise EventsStayDead((f"{replayed.sent} were sent", *replayed.failures))
     return replayed

@@ -9,20 +9,19 @@ from uuid import UUID
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
+from aletheia.documents import Document
 from aletheia.errors import AletheiaError
 from aletheia.items.content import oldest_first
 from aletheia.items.departments import Department
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan, NotedFailures
-from aletheia.quality.evaluation import Evaluation, evaluate_items
-from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.evaluation import EvaluationReport, Suggestion, evaluate_items
 from aletheia.quality.evaluation_store import (
     EvaluationOrder,
     EvaluationRequest,
     EvaluationStore,
     Requested,
 )
-from aletheia.quality.remarks import Suggestion
 from aletheia.quality.scores import PARTS, WEIGHTS, QualityItem
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
@@ -214,7 +213,7 @@ async def _has_failed(store: EvaluationStore, request: EvaluationRequest) -> boo
     return await store.find_result(request) is None
 
 
-async def _evaluate(order: EvaluationOrder) -> Evaluation:
+async def _evaluate(order: EvaluationOrder) -> Document:
     """Evaluate the items of a request that still exist."""
     request = order.request
     chat = NotedFailures(await get_chat(), is_worth_waiting)

@@ -8,8 +8,7 @@ from typing import Any, Final
 from prefect.logging import get_logger
 
 from aletheia.adapters.quality_picture import draw_quality
-from aletheia.gather.models import Run
-from aletheia.gather.progress import WARNINGS, GatherReport, find_unreadable
+from aletheia.gather.progress import WARNINGS, GatherReport, Run, find_unreadable
 from aletheia.items.calibration import DUPLICATE_AT
 from aletheia.items.calibration_store import ChosenCalibration
 from tasks.artifacts import escape, save_markdown, save_table

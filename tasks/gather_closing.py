@@ -10,10 +10,9 @@ from prefect.logging import get_logger
 
 from aletheia.errors import AletheiaError
 from aletheia.events.delivery import FanOut
-from aletheia.events.log import EventLog
 from aletheia.events.ports import WEBHOOK, EventSink
 from aletheia.gather.errors import RunSuperseded, UnknownRun
-from aletheia.gather.models import Run
+from aletheia.gather.progress import Run
 from aletheia.gather.runs import GatherRuns
 from tasks.clients.chat import get_chat
 from tasks.clients.content import get_content
@@ -93,10 +92,7 @@ async def _close(run_id: str, webhook_url: str | None) -> bool:
 
 async def subscribe(run: Run, sinks: Mapping[str, EventSink], webhook_url: str | None) -> FanOut:
     """Subscribe all receivers to the events of a run, from the first on, unless it is over."""
-    store = await get_store()
-    events = EventLog(store)
-    fan_out = FanOut(store, events, sinks)
-    await events.prepare()
+    fan_out = FanOut(await get_store(), sinks)
     await fan_out.prepare()
     if run.report is None:
         for kind in sinks:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,8 +13,7 @@ from prefect.runtime import flow_run
 
 from aletheia.gather.attempt import Attempt
 from aletheia.gather.errors import LockLost, ProjectBusy, RunOver
-from aletheia.gather.models import Run, RunOrder
-from aletheia.gather.progress import share_done
+from aletheia.gather.progress import Run, RunOrder, share_done
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.departments import DepartmentList
@@ -32,12 +31,12 @@ from tasks.policies import STEP
 from tasks.runs import plan_retry, read_run
 from tasks.session import open_session
 
-_HOLDER_STATES: Final = {
-    StateType.RUNNING: HolderState.RUNNING,
-    StateType.CANCELLING: HolderState.RUNNING,
-    StateType.PAUSED: HolderState.SUSPENDED,
-    StateType.SCHEDULED: HolderState.WAITING,
-    StateType.PENDING: HolderState.WAITING,
+_HOLDER_STATES: Final[Mapping[StateType, HolderState]] = {
+    StateType.RUNNING: "running",
+    StateType.CANCELLING: "running",
+    StateType.PAUSED: "suspended",
+    StateType.SCHEDULED: "waiting",
+    StateType.PENDING: "waiting",
 }
 
 
@@ -71,7 +70,7 @@ async def open_run(
                 sinks = await get_event_sinks(webhook_url)
                 deps = await build_gather_deps(order)
                 try:
-                    run = await deps.runs.open(order, _Departments(), _settle)
+                    run = await deps.runs.open(order, list_departments, _settle)
                 except ProjectBusy as busy:
                     yield OpenedRun(run_id, project_id, str(busy))
                     return
@@ -128,14 +127,6 @@ async def _close_if_cancelled(attempt: Attempt) -> None:
         get_run_logger().exception("the cancelled run could not be closed")
 
 
-class _Departments:
-    """The departments, read by a step of their own."""
-
-    async def list_departments(self) -> DepartmentList:
-        """Read the departments; see `DepartmentSource`."""
-        return await list_departments()
-
-
 @task(name="list_departments", task_run_name="list-departments", **STEP)
 async def list_departments() -> DepartmentList:
     """Read the departments that take part, in the order of their numbers."""
@@ -146,8 +137,8 @@ async def _settle(run_id: str) -> HolderState:
     """Return the state of the run that has the project; close it if it was cancelled."""
     run = await read_run(run_id)
     if run is None or run.state is None:
-        return HolderState.UNKNOWN
-    state = _HOLDER_STATES.get(run.state.type, HolderState.ENDED)
-    if state is HolderState.ENDED:
+        return "unknown"
+    state: HolderState = _HOLDER_STATES.get(run.state.type, "ended")
+    if state == "ended":
         await close_if_cancelled(run_id)
     return state

@@ -6,8 +6,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import AwaitingRetry
 
-from aletheia.gather.overrides import Overrides
-from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
+from aletheia.gather.errors import NotResumable
+from aletheia.gather.resumption import Overrides, Step, choose_step, describe_step
 from aletheia.gather.runs import GatherRuns
 from tasks.clients.store import get_store
 from tasks.policies import STEP
@@ -51,11 +51,11 @@ async def _take(found: FlowRun, step: Step) -> None:
     """Take the step at Prefect that resumes a run."""
     run_id = str(found.id)
     async with get_client() as client:
-        if step is Step.RESTART:
+        if step == "restart":
             if found.deployment_id is None:
                 raise NotResumable(run_id, "it is not of a deployment; start another one")
             await client.set_flow_run_state(found.id, AwaitingRetry(), force=True)
-        elif step is Step.RESUME:
+        elif step == "resume":
             result = await client.resume_flow_run(found.id)
             if result.status is not SetStateStatus.ACCEPT:
                 reason = getattr(result.details, "reason", None)

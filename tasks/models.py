@@ -8,7 +8,7 @@ from aletheia.analysis.model_manager import ModelRow
 from aletheia.errors import Misconfigured
 from tasks import artifacts
 from tasks.clients.embedding import choose_mode
-from tasks.clients.models import HOLDERS, Provider, build_model_manager
+from tasks.clients.models import HOLDERS, Provider, build_model_holder, read_models
 from tasks.policies import STEP
 from tasks.session import current_session
 
@@ -36,7 +36,7 @@ def require_model(model: str | None) -> str:
 @task(name="list_models", task_run_name="list-{provider}", **STEP)
 async def list_models(provider: Provider) -> list[ModelRow]:
     """List a provider's models, also as a table artifact of the run."""
-    rows = await (await build_model_manager(provider)).rows(provider)
+    rows = await read_models(provider)
     table = [describe(row) for row in rows] or [{"model": "there are none"}]
     await artifacts.save_table("models", table, f"Models of **{provider}**.")
     return rows
@@ -45,8 +45,7 @@ async def list_models(provider: Provider) -> list[ModelRow]:
 @task(name="pull_model", task_run_name="pull-{model}", **STEP)
 async def pull_model(provider: Provider, model: str) -> None:
     """Download a model, with a progress bar on the page of the run."""
-    holder = (await build_model_manager(provider)).holder(provider)
-    async with aclosing(holder.pull(model)) as steps:
+    async with aclosing((await build_model_holder(provider)).pull(model)) as steps:
         await artifacts.show_downloads(steps)
     get_run_logger().info("%s has %s", provider, model)
 
@@ -54,14 +53,14 @@ async def pull_model(provider: Provider, model: str) -> None:
 @task(name="load_model", task_run_name="load-{model}", **STEP)
 async def load_model(provider: Provider, model: str) -> None:
     """Load a model into memory; a local one only to check it, as it ends with the run."""
-    await (await build_model_manager(provider)).holder(provider).load(model)
+    await (await build_model_holder(provider)).load(model)
     get_run_logger().info("%s loaded %s", provider, model)
 
 
 @task(name="unload_model", task_run_name="unload-{model}", **STEP)
 async def unload_model(provider: Provider, model: str) -> None:
     """Unload a model from memory once its calls under way have ended."""
-    await (await build_model_manager(provider)).holder(provider).unload(model)
+    await (await build_model_holder(provider)).unload(model)
     get_run_logger().info("%s unloaded %s", provider, model)
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from prefect import get_run_logger, task
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aletheia.brain.reconciliation import EXAMPLES, Differences, Kind, Reconciler
 from aletheia.errors import AletheiaError
-from aletheia.gather.catalogue import RunCatalogue
+from aletheia.gather.knowledge import RunCatalogue
 from aletheia.gather.run_records import RUNS
 from aletheia.quality.evaluation_store import EVALUATIONS
 from aletheia.store.project_id import check_project_id
@@ -27,10 +27,8 @@ _CELL: dict[Kind, str] = {
 }
 
 
-class ProjectOutcome(BaseModel):
+class ProjectOutcome(BaseModel, frozen=True):
     """The outcome of a project."""
-
-    model_config = ConfigDict(frozen=True)
 
     project_id: str
     is_compared: bool = True
@@ -51,10 +49,8 @@ class ProjectOutcome(BaseModel):
         return self.is_new_model or bool(self.before.get(Kind.WITHOUT_VECTOR))
 
 
-class ReconcileReport(BaseModel):
+class ReconcileReport(BaseModel, frozen=True):
     """The result of a reconciliation."""
-
-    model_config = ConfigDict(frozen=True)
 
     differences_before: int
     differences_after: int

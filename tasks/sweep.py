@@ -9,11 +9,10 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from prefect import get_run_logger, task
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aletheia.errors import AletheiaError
 from aletheia.events.delivery import FanOut
-from aletheia.events.log import EventLog
 from aletheia.events.ports import REDIS, WEBHOOK
 from aletheia.llm import answers
 from aletheia.quality.evaluation_store import list_lost_requests
@@ -41,20 +40,16 @@ Act: TypeAlias = Callable[[Counter[str]], Awaitable[None]]
 """Does a part, and counts what it does while it does it."""
 
 
-class PartOutcome(BaseModel):
+class PartOutcome(BaseModel, frozen=True):
     """The outcome of a part."""
-
-    model_config = ConfigDict(frozen=True)
 
     part: str
     done: dict[str, int]
     error: str = ""  # why it failed
 
 
-class SweepReport(BaseModel):
+class SweepReport(BaseModel, frozen=True):
     """What a sweep did, part by part."""
-
-    model_config = ConfigDict(frozen=True)
 
     parts: tuple[PartOutcome, ...]
 
@@ -133,15 +128,14 @@ async def close_cancelled(done: Counter[str]) -> None:
 async def _feed(kind: str, done: Counter[str]) -> None:
     """Send the events that wait for the receivers of one kind, if any of them is open."""
     store = await get_store()
-    events = EventLog(store)
-    if not (await FanOut(store, events, {}).count_open()).get(kind):
+    if not (await FanOut(store, {}).count_open()).get(kind):
         return
     if (sink := await SINKS[kind]()) is None:
         # They were opened while there was a Redis, and are deleted once they are old.
         return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(MAX_FEED_S):
-            done["events sent"] += await FanOut(store, events, {kind: sink}).feed()
+            done["events sent"] += await FanOut(store, {kind: sink}).feed()
 
 
 async def deliver_to_brain(done: Counter[str]) -> None:
@@ -171,13 +165,10 @@ async def deliver_to_brain(done: Counter[str]) -> None:
 
 async def purge_events(done: Counter[str]) -> None:
     """Delete old events, dead letters, and receivers that are not in use any more."""
-    store, oldest_s = await get_store(), _retention_s()
-    events = EventLog(store)
-    fan_out = FanOut(store, events, {})
-    await events.prepare()
+    fan_out = FanOut(await get_store(), {})
     await fan_out.prepare()
-    done["events deleted"] += await events.purge(oldest_s)
-    dead_letters, receivers = await fan_out.purge(oldest_s)
+    events, dead_letters, receivers = await fan_out.purge(_retention_s())
+    done["events deleted"] += events
     done["dead letters deleted"] += dead_letters
     done["receivers forgotten"] += receivers
 

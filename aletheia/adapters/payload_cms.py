@@ -17,7 +17,7 @@ from yarl import URL
 from aletheia.adapters.http import HttpClient, Retries, is_token, read_base_url
 from aletheia.adapters.http_answers import Answer, as_object, as_text, load_json
 from aletheia.errors import AletheiaError, BadAnswer, Misconfigured, Unauthorized
-from aletheia.items.departments import Department, DepartmentFault, DepartmentList
+from aletheia.items.departments import Department, DepartmentList
 from aletheia.llm.structured import explain
 
 PAYLOAD: Final = "payload"
@@ -226,14 +226,13 @@ def read_departments(
 ) -> DepartmentList:
     """Check documents, leave out those that were not asked for, and put the rest in order."""
     departments: list[Department] = []
-    faults: list[DepartmentFault] = []
+    faults: list[str] = []
     strangers: list[str] = []
     for place, document in enumerate(documents):
         try:
             department = Department.model_validate(document)
         except ValidationError as error:
-            name = _key_of(document, place)
-            faults.append(DepartmentFault(name, "invalid_department", explain(error)))
+            faults.append(f"{_key_of(document, place)}: {explain(error)}")
             continue
         if department.gather_check and department.is_active:
             departments.append(department)

@@ -4,13 +4,12 @@ What a process did with models is kept in the store and combined with what provi
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.errors import Misconfigured
 from aletheia.store.clock import microseconds, moment
 
 MODELS: Final = "aletheia_models"
@@ -43,21 +42,6 @@ class ModelEvent:
     memory_bytes: int | None = None
     size_bytes: int | None = None
     used_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRecord:
-    """What is recorded about a model; `None` where it is not known."""
-
-    provider: str
-    model: str
-    is_held: bool  # in memory by Aletheia; a process that was killed leaves it true
-    loads: int
-    evictions: int
-    load_s: float | None  # of the last load, as the sizes are
-    memory_bytes: int | None
-    size_bytes: int | None
-    last_used: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +91,13 @@ class ModelRecords:
 
     async def note(self, event: ModelEvent) -> None:
         """Record what became of a model."""
-        now = microseconds(self._clock())
+        now, used_at = microseconds(self._clock()), event.used_at
         known = {
             "load_s": event.load_s,
             "memory_bytes": event.memory_bytes,
             "size_bytes": event.size_bytes,
-            "used_at": None if event.used_at is None else microseconds(event.used_at),
+            "used_at": None if used_at is None else microseconds(used_at),
+            "loaded_at": now if event.kind == "loaded" else None,
         }
         values: dict[str, Any] = {
             "provider": event.provider,
@@ -121,48 +106,30 @@ class ModelRecords:
             "changed_at": now,
             **{name: value for name, value in known.items() if value is not None},
         }
-        if event.kind == "loaded":
-            values["loaded_at"] = now
         counted = {"loaded": "loads", "evicted": "evictions", "unloaded": "unloads"}[event.kind]
         change = Change(set=values, increase={counted: 1})
         key = f"{event.provider}:{event.model}"
         await self._documents.upsert(MODELS, [Update(key, change)])
 
-    async def read(self, provider: str | None = None) -> list[ModelRecord]:
-        """Read the records, by provider and name."""
-        where = {} if provider is None else {"provider": provider}
-        return [_read_record(row) for row in await self._documents.find(MODELS, where)]
+    async def read(self, provider: str) -> list[ModelRow]:
+        """Read what is recorded about a provider's models, by name.
+
+        `loaded` is what Aletheia holds in memory; a process that was killed leaves it so.
+        """
+        found = await self._documents.find(MODELS, {"provider": provider})
+        return [_read_row(document) for document in found]
 
 
-class ModelManager:
-    """The models of several providers as one list."""
-
-    def __init__(self, holders: Iterable[ModelHolder], records: ModelRecords) -> None:
-        self._holders = {holder.provider: holder for holder in holders}
-        self._records = records
-
-    async def rows(self, provider: str) -> list[ModelRow]:
-        """List the models of a provider by name, with what is recorded about them."""
-        rows = await self.holder(provider).rows()
-        records = {record.model: record for record in await self._records.read(provider)}
-        filled = [_fill_in(row, records.get(row.model)) for row in rows]
-        return sorted(filled, key=lambda row: row.model)
-
-    def holder(self, provider: str) -> ModelHolder:
-        """Return a provider, or raise `Misconfigured` if it holds no models."""
-        holder = self._holders.get(provider)
-        if holder is None:
-            known = " or ".join(sorted(self._holders))
-            raise Misconfigured(
-                "provider", f"{provider!r} holds no models of its own; name {known}"
-            )
-        return holder
+async def list_rows(holder: ModelHolder, records: ModelRecords) -> list[ModelRow]:
+    """List the models of a provider by name, with what is recorded about them."""
+    rows = await holder.rows()
+    known = {row.model: row for row in await records.read(holder.provider)}
+    filled = [_fill_in(row, known[row.model]) if row.model in known else row for row in rows]
+    return sorted(filled, key=lambda row: row.model)
 
 
-def _fill_in(row: ModelRow, record: ModelRecord | None) -> ModelRow:
+def _fill_in(row: ModelRow, record: ModelRow) -> ModelRow:
     """Complete what a provider reports now with what is recorded."""
-    if record is None:
-        return row
     used = [moment for moment in (row.last_used, record.last_used) if moment is not None]
     return replace(
         row,
@@ -175,16 +142,16 @@ def _fill_in(row: ModelRow, record: ModelRecord | None) -> ModelRow:
     )
 
 
-def _read_record(document: Document) -> ModelRecord:
+def _read_row(document: Document) -> ModelRow:
     used_at = document.get("used_at")
-    return ModelRecord(
+    return ModelRow(
         provider=document["provider"],
         model=document["model"],
-        is_held=document["is_held"],
+        state="loaded" if document["is_held"] else "installed",
+        size_bytes=document.get("size_bytes"),
+        memory_bytes=document.get("memory_bytes"),
+        load_s=document.get("load_s"),
+        last_used=None if used_at is None else moment(used_at),
         loads=int(document.get("loads", 0)),
         evictions=int(document.get("evictions", 0)),
-        load_s=document.get("load_s"),
-        memory_bytes=document.get("memory_bytes"),
-        size_bytes=document.get("size_bytes"),
-        last_used=None if used_at is None else moment(used_at),
     )

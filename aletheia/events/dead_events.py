@@ -55,10 +55,8 @@ class Replayed:
 class DeadEvents:
     """The events of one store that were given up."""
 
-    def __init__(
-        self, documents: Documents, events: EventLog, *, clock: Clock = SYSTEM_CLOCK
-    ) -> None:
-        self._events = events
+    def __init__(self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._events = EventLog(documents, clock=clock)
         self._dead_letters = DeadLetters(documents, DEAD_EVENTS, clock=clock)
 
     async def newest(self, project_id: str | None = None, *, limit: int = 100) -> list[DeadEvent]:
@@ -81,15 +79,17 @@ class DeadEvents:
         unknown = set(ids or ()).difference(map(_id_of, chosen))
         failures = [f"{event_id}: no such dead event" for event_id in sorted(unknown)]
         sent = 0
-        for dead_letter in sorted(chosen, key=_place_of):
+        for dead_letter in sorted(chosen, key=lambda dead: (dead["project"], int(dead["seq"]))):
             try:
                 await self._send(dead_letter, await sink_of(dead_letter["kind"]))
             except AletheiaError as error:
                 failures.append(f"{_id_of(dead_letter)}: {error.code}: {error}")
-                await self._save(dead_letter, error)
-                continue
-            await self._dead_letters.forget([dead_letter["_id"]])
-            sent += 1
+                saved = {name: value for name, value in dead_letter.items() if name != "_id"}
+                saved |= describe_failure(error)
+                await self._dead_letters.add(dead_letter["project"], {dead_letter["_id"]: saved})
+            else:
+                await self._dead_letters.forget([dead_letter["_id"]])
+                sent += 1
         return Replayed(sent, tuple(failures))
 
     async def _send(self, dead_letter: Document, sink: EventSink) -> None:
@@ -102,19 +102,10 @@ class DeadEvents:
         except TimeoutError:
             raise Unavailable(dead_letter["kind"], f"not sent within {SEND_WITHIN_S:g} s") from None
 
-    async def _save(self, dead_letter: Document, error: AletheiaError) -> None:
-        saved = {name: value for name, value in dead_letter.items() if name != "_id"}
-        saved |= describe_failure(error)
-        await self._dead_letters.add(dead_letter["project"], {dead_letter["_id"]: saved})
-
     async def _find(self, dead_letter: Document) -> SavedEvent | None:
         seq = int(dead_letter["seq"])
         found = await self._events.read(dead_letter["project"], after=seq - 1, limit=1)
         return found[0] if found and found[0].seq == seq else None
-
-
-def _place_of(dead_letter: Document) -> tuple[str, int]:
-    return dead_letter["project"], int(dead_letter["seq"])
 
 
 def _id_of(dead_letter: Document) -> str:

@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 import logging
 import random
-import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -35,8 +34,6 @@ log = logging.getLogger(__name__)
 MAX_AT_ONCE: Final = 16
 """Receivers that one process feeds at the same time."""
 
-_KIND: Final = re.compile(r"[a-z]{1,20}")
-
 
 @dataclass(frozen=True, slots=True)
 class Pace(CursorPace):
@@ -54,19 +51,19 @@ class FanOut:
     def __init__(
         self,
         documents: Documents,
-        events: EventLog,
         sinks: Mapping[str, EventSink],
         *,
         pace: Pace = Pace(),
         clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._documents, self._events, self._sinks = documents, events, dict(sinks)
+        self._documents, self._sinks = documents, dict(sinks)
         self._pace, self._clock = pace, clock
+        self._events = EventLog(documents, clock=clock)
         self._cursors = Cursors(documents, CURSORS, pace, clock=clock, draw=draw)
         self._dead_letters = DeadLetters(documents, DEAD_EVENTS, clock=clock)
         self._feeding = Feeding(
-            documents, events, self._dead_letters, clock, pace.timeout_s, pace.give_up_s
+            documents, self._events, self._dead_letters, clock, pace.timeout_s, pace.give_up_s
         )
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
         self._running: dict[str, asyncio.Task[int]] = {}
@@ -74,7 +71,8 @@ class FanOut:
         self._nudged = asyncio.Event()
 
     async def prepare(self) -> None:
-        """Make finding receivers, and purging, fast."""
+        """Make appending events, finding receivers, and purging fast."""
+        await self._events.prepare()
         await self._documents.ensure_index(CURSORS, ["is_open", "project"])
         await self._documents.ensure_index(CURSORS, ["at"])
         await self._dead_letters.prepare()
@@ -82,12 +80,13 @@ class FanOut:
     async def subscribe(self, project_id: str, run_id: str, kind: str, address: str = "") -> None:
         """Note that a receiver is to be fed with the events of a run, before its first. Idempotent.
 
-        The address names a receiver of its kind of sink, and is stored as it is.
+        `kind`: of its sink, in small letters. `address`: names it there, and is stored as it is.
         """
         check_project_id(project_id)
-        if not _KIND.fullmatch(kind):
-            raise ValueError(f"{kind!r} is not a kind of sink: {_KIND.pattern}")
-        receiver = name_receiver(kind, address)
+        receiver = kind
+        if address:
+            # The name does not show the address: that may hold a token.
+            receiver += f"-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
         id_ = f"{project_id}:{receiver}"
         change = Change(
             set={"is_open": True, "at": self._clock.now(), f"runs.{name_run(run_id)}": True},
@@ -159,11 +158,14 @@ class FanOut:
         """Count the receivers that may still have to be fed, by the kind of their sink."""
         return await self._documents.count_by(CURSORS, "kind", {"is_open": True})
 
-    async def purge(self, older_than_s: float) -> tuple[int, int]:
-        """Delete dead letters, and receivers out of use for so long; return how many of each."""
+    async def purge(self, older_than_s: float) -> tuple[int, int, int]:
+        """Delete old events, dead letters, and receivers out of use; return how many of each."""
         old = {"at": {"$lt": self._clock.now() - microseconds(older_than_s)}}
-        dead_letters = await self._dead_letters.purge(older_than_s)
-        return dead_letters, await self._documents.delete(CURSORS, old, limit=MAX_PURGED)
+        return (
+            await self._events.purge(older_than_s),
+            await self._dead_letters.purge(older_than_s),
+            await self._documents.delete(CURSORS, old, limit=MAX_PURGED),
+        )
 
     def _running_for(self, project_id: str) -> list[asyncio.Task[int]]:
         return [task for id_, task in self._running.items() if id_.startswith(f"{project_id}:")]
@@ -236,8 +238,3 @@ class FanOut:
             finally:
                 with suppress(Unavailable):
                     await receiver.release()
-
-
-def name_receiver(kind: str, address: str) -> str:
-    """Return a receiver's name, which does not show its address: that may hold a token."""
-    return f"{kind}-{hashlib.sha256(address.encode()).hexdigest()[:16]}" if address else kind

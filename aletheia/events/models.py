@@ -12,7 +12,7 @@ _Count: TypeAlias = Annotated[int, Field(ge=0)]
 class _Said(BaseModel):
     """What every event says; `department` is a slug wherever it stands."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True)
 
     project_id: _ProjectId
 
@@ -66,10 +66,8 @@ class MaxIterationsReached(_Said):
     threshold: _Quality
 
 
-class DepartmentSummary(BaseModel):
+class DepartmentSummary(BaseModel, frozen=True):
     """What a run did in a department, by its slug; no quality where it was never scored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     department: str
     name: str

@@ -84,7 +84,10 @@ class ReceiverTurn:
                 continue
             if error is None:
                 count += len(batch)
-                await self._forgive(batch)
+                if self._turn.has_failed:
+                    # A process may have written dead letters, and died before it moved the cursor.
+                    ids = [self._dead_letter_id(event) for event in batch]
+                    await self._feeding.dead_letters.forget(ids)
             elif is_refused:
                 await self._give_up(batch, error)
             else:
@@ -127,13 +130,6 @@ class ReceiverTurn:
             log.exception("sending event %s by %s went wrong", events[0].id, self._kind)
             return Unavailable(self._kind, type(error).__name__)
         return None
-
-    async def _forgive(self, events: Sequence[SavedEvent]) -> None:
-        """Delete dead letters that a process wrote and died before it moved the cursor."""
-        if self._turn.has_failed:
-            await self._feeding.dead_letters.forget(
-                [self._dead_letter_id(event) for event in events]
-            )
 
     async def _wait(self, waiting: Sequence[SavedEvent], error: AletheiaError) -> None:
         """Set when to try again, and give up what has waited for too long, oldest first."""

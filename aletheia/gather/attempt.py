@@ -4,22 +4,28 @@ Each step can be repeated after a crash: it reads what earlier ones decided from
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
 from aletheia.errors import BudgetExceeded
-from aletheia.gather.batches import drop_duplicates, make_items, read_context, write_batch
-from aletheia.gather.deps import GatherDeps
+from aletheia.gather.batches import (
+    GatherDeps,
+    drop_duplicates,
+    make_items,
+    read_context,
+    write_batch,
+)
 from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.event_derivation import EventEmitter, deduplicating
-from aletheia.gather.models import Batch, Run
-from aletheia.gather.ports import Scored
+from aletheia.gather.generation import Batch
 from aletheia.gather.progress import (
     STALLED_AFTER,
     DepartmentProgress,
     GatherReport,
     Iteration,
+    Run,
     RunStatus,
     StopReason,
     allowance,
@@ -27,8 +33,8 @@ from aletheia.gather.progress import (
     is_given_up,
     stop_reason,
 )
-from aletheia.items.content import SavedItem
-from aletheia.items.models import Item
+from aletheia.gather.scoring import Scored
+from aletheia.items.content import Item, SavedItem
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +62,13 @@ class BatchRef:
 
 @dataclass(slots=True)
 class _Iteration:
-    """The iteration under way."""
+    """The iteration under way, as `BatchRef` names it."""
 
-    position: int
+    turn: Turn
     number: int
     batch: Batch
-    fresh: tuple[Item, ...] | None = None
-    saved: list[SavedItem] | None = None
+    fresh: Sequence[Item] = ()
+    saved: Sequence[SavedItem] = ()
 
 
 class Attempt:
@@ -118,35 +124,34 @@ class Attempt:
         context = await read_context(self._deps, self.run, turn.position)
         try:
             batch = await write_batch(self._deps, self.run, turn.position, context)
-        except TimeIsUp as spent:
+        except (TimeIsUp, BudgetExceeded) as spent:
             log.warning("[AutoGather] No more is generated: %s", spent)
-            return await self._finish(turn, StopReason.TIME_BUDGET)
-        except BudgetExceeded as spent:
-            log.warning("[AutoGather] No more is generated: %s", spent)
-            is_money = "_USD_" in spent.budget
-            return await self._finish(
-                turn, StopReason.COST_BUDGET if is_money else StopReason.TOKEN_BUDGET
-            )
+            reason = StopReason.TIME_BUDGET
+            if isinstance(spent, BudgetExceeded):
+                is_money = "_USD_" in spent.budget
+                reason = StopReason.COST_BUDGET if is_money else StopReason.TOKEN_BUDGET
+            return await self._finish(turn, reason)
         number = len(self._department(turn).iterations) + 1
         log.debug("[AutoGather] Generated %d items in iteration %d", len(batch.items), number)
         if batch.failure is not None:
             code, said = batch.failure.code, batch.failure.message
             log.error("[AutoGather] Nothing generated in iteration %d: %s: %s", number, code, said)
-        self._iteration = _Iteration(turn.position, number, batch)
+        self._iteration = _Iteration(turn, number, batch)
         return BatchRef(turn, number, len(batch.items))
 
     async def drop_duplicates(self, ref: BatchRef) -> BatchRef:
         """Decide which items of a batch repeat something, and drop those."""
         iteration, position = self._find(ref), ref.turn.position
         if iteration.batch.items and self._emitter is not None:
-            await self._emitter.emit_one(self.run, deduplicating(self.run, position))
+            progress = self._department(ref.turn)
+            implied = deduplicating(self.run.project_id, progress, iteration.number)
+            await self._emitter.emit_one(self.run, implied)
         iteration.fresh = await drop_duplicates(self._deps, self.run, position, iteration.batch)
         return replace(ref, items=len(iteration.fresh))
 
     async def save_items(self, ref: BatchRef) -> BatchRef:
         """Save what is left of a batch, and announce it to the Brain."""
         iteration = self._find(ref)
-        assert iteration.fresh is not None, "before drop_duplicates()"
         deps, position = self._deps, ref.turn.position
         items = make_items(deps, self.run, position, iteration.batch, iteration.fresh)
         if deps.brain is not None and items:
@@ -161,8 +166,6 @@ class Attempt:
     async def score_department(self, ref: BatchRef) -> float | None:
         """Score a department, and record the iteration; return its quality, 0 to 100."""
         iteration, position = self._find(ref), ref.turn.position
-        assert iteration.fresh is not None, "before drop_duplicates()"
-        assert iteration.saved is not None, "before save_items()"
         scored, failure = await self._score(position, iteration.number), iteration.batch.failure
         done = Iteration(
             number=iteration.number,
@@ -190,23 +193,18 @@ class Attempt:
         if self._emitter is not None:
             await self._emitter.emit(self.run)
 
-    async def close(self) -> GatherReport:
-        """Close the run, once, and emit its end; it is cancelled if a department was."""
-        reasons = {department.reason for department in self.run.progress.departments}
-        return await self._close("cancelled" if StopReason.CANCELLED in reasons else "completed")
-
     async def close_cancelled(self) -> GatherReport:
         """Close a run that is cancelled in the middle of a step, which may have been stored."""
         taken = await self._deps.runs.overtake(self.run.id)
-        self.run = replace(
-            self.run, token=taken.token, progress=taken.progress, report=taken.report
-        )
-        return await self._close("cancelled")
+        new = {"token": taken.token, "progress": taken.progress, "report": taken.report}
+        self.run = replace(self.run, **new)
+        return await self.close("cancelled")
 
-    async def _close(self, status: RunStatus) -> GatherReport:
+    async def close(self, status: RunStatus = "completed") -> GatherReport:
+        """Close the run, once, and emit its end."""
         runs, report = self._deps.runs, self.run.report
         if report is None:
-            created = await self._deps.items.count_created(self.run.id)
+            created = await self._deps.items.content.count_created(self.run.id)
             report = await runs.close(self.run, status, created)
             self.run = replace(self.run, report=report)
         await self.emit()
@@ -217,7 +215,6 @@ class Attempt:
         runs, progress = self._deps.runs, self.run.progress
         outer = find_outer_reason(
             await self._deps.budgets(self.run.id),
-            is_cancelled=self.run.is_cancel_requested,
             is_time_spent=runs.time_left_s(self.run) <= 0,
         )
         may_begin = allowance(progress, position) and not is_given_up(progress, position)
@@ -291,18 +288,13 @@ class Attempt:
                 log.warning("[AutoGather] %s spent in dept %s", budget, name)
             case StopReason.UNREADABLE_ANSWERS:
                 log.error("[AutoGather] No answer of the model can be used for dept %s", name)
-            case StopReason.CANCELLED:
-                log.info("[AutoGather] Task cancelled by user")
             case _:
                 pass
         words = reason.replace("_", " ")
         log.info("[AutoGather] Finished dept %s at %.1f%%: %s", name, score, words)
 
     def _find(self, ref: BatchRef) -> _Iteration:
-        iteration = self._iteration
-        if iteration is None or (iteration.position, iteration.number) != (
-            ref.turn.position,
-            ref.iteration,
-        ):
+        found = self._iteration
+        if found is None or (found.turn, found.number) != (ref.turn, ref.iteration):
             raise RuntimeError(f"not the batch under way: {ref!r}")
-        return iteration
+        return found

@@ -5,29 +5,32 @@ What was saved of a batch before a crash is neither asked for nor decided again 
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import TypeAdapter
 
 from aletheia.brain.context import sum_up
-from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, InvalidTask, Unavailable
-from aletheia.gather.deps import GatherDeps
+from aletheia.errors import BudgetExceeded, Deferred, InvalidTask, Unavailable
 from aletheia.gather.errors import TimeIsUp
-from aletheia.gather.generation import MODEL_FAULTS, generate_items
-from aletheia.gather.models import Batch, PromptContext, Run
-from aletheia.gather.ports import BrainNotes
-from aletheia.gather.progress import DepartmentProgress, StopReason
-from aletheia.items.content import Automation, SavedItem, item_id, make_item
-from aletheia.items.decisions import BatchOrigin
-from aletheia.items.duplicates import Decision, NewItem
-from aletheia.items.item_index import ItemIndex
-from aletheia.items.models import Item
+from aletheia.gather.generation import MODEL_FAULTS, Batch, GenerationPlan, generate_items
+from aletheia.gather.knowledge import Knowledge
+from aletheia.gather.progress import DepartmentProgress, Run, StopReason
+from aletheia.gather.prompts.generate_items import PromptContext
+from aletheia.gather.runs import GatherRuns
+from aletheia.gather.scoring import QualityScorer
+from aletheia.items.content import Automation, Item, SavedItem, item_id, make_item
+from aletheia.items.decisions import ProjectDecisions
+from aletheia.items.dedup import Decision, Deduplicator, Judge
+from aletheia.items.item_index import ItemIndex, make_entry
+from aletheia.items.project_items import ProjectItems
 from aletheia.llm.answers import SavedAnswers
-from aletheia.llm.messages import Fault
+from aletheia.llm.messages import ChatModel, Fault
 from aletheia.llm.structured import MAX_ERROR_CHARS
+from aletheia.llm.usage import BudgetUsage
+from aletheia.text.language import LanguageGuess
 from aletheia.text.normalisation import content_hash
 
 log = logging.getLogger(__name__)
@@ -35,9 +38,33 @@ log = logging.getLogger(__name__)
 MAX_QUOTED: Final = 200
 """Items of a department that a prompt may choose from, newest first."""
 
+GRACE_S: Final = 10.0
+"""How much longer than its time an attempt may wait for a generation, seconds; the rest of the
+600 s that Prefect allows is for saving, scoring and closing (SPEC §4, Time)."""
+
 _BATCH_STEP: Final = "batch"
 _DEDUP_STEP: Final = "dedup"
 _BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)  # leaves out what older rows have more
+
+
+@dataclass(frozen=True, slots=True)
+class GatherDeps:
+    """What the steps of a gather run work with."""
+
+    runs: GatherRuns
+    items: ProjectItems
+    chat: ChatModel
+    plan: GenerationPlan
+    deduplicator: Deduplicator
+    scorer: QualityScorer
+    budgets: Callable[[str], Awaitable[Sequence[BudgetUsage]]]
+    judge: Judge | None = None
+    decisions: ProjectDecisions | None = None
+    brain: Knowledge | None = None
+    language_of: LanguageGuess | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)  # the time, in UTC
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep  # waits for some seconds
+    grace_s: float = GRACE_S
 
 
 async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptContext:
@@ -46,14 +73,13 @@ async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptConte
     department = run.progress.departments[position].department
     before = run.progress.departments[:position]
     own = deps.items.of_department(department.slug)
-    notes = BrainNotes()
+    notes = PromptContext()
     if deps.brain is not None:
         slugs = [earlier.department.slug for earlier in before]
         notes = await deps.brain.context(department, {item.id for item in own}, slugs)
-    return PromptContext(
+    return replace(
+        notes,
         existing=[item.content for item in reversed(own[-MAX_QUOTED:])],
-        gaps=notes.gaps,
-        brain=notes.items,
         earlier=[
             sum_up(earlier.department.name, deps.items.of_department(earlier.department.slug)[::-1])
             for earlier in reversed(before)
@@ -108,8 +134,9 @@ async def drop_duplicates(
     decisions = [Decision(**values) for values in saved]
     if deps.decisions is not None:
         items = make_items(deps, run, position, batch, batch.items)
-        origin = BatchOrigin(run.id, position, number, progress.department)
-        await deps.decisions.save(origin, items, decisions)
+        await deps.decisions.save(
+            run.id, position, progress.department, items, decisions, iteration=number
+        )
     pairs = zip(batch.items, decisions, strict=True)
     return tuple(item for item, decision in pairs if decision.is_kept)
 
@@ -134,7 +161,7 @@ async def _generate(
         except TimeoutError:
             if not bound.expired():
                 raise
-            raise TimeIsUp from None
+            raise TimeIsUp(run.id) from None
         except BudgetExceeded:
             raise
         except (Deferred, Unavailable) as deferred:
@@ -166,9 +193,11 @@ def _wait_of(deferred: Deferred | Unavailable, now: datetime) -> float | None:
 async def _deduplicate(deps: GatherDeps, batch: Batch) -> list[Decision]:
     contents = [item.content for item in batch.items]
     vectors, faults = await deps.items.embed_each(contents)
-    dropped = {
-        place: _drop_unembedded(deps, contents[place], fault) for place, fault in faults.items()
-    }
+    dropped: dict[int, Decision] = {}
+    for place, fault in faults.items():
+        reason = f"it cannot be compared, as it cannot be embedded: {fault}"[:MAX_ERROR_CHARS]
+        name = item_id(contents[place])
+        dropped[place] = Decision(name, False, "embedding", deps.items.model, reason)
     if not vectors:
         return [dropped[place] for place in sorted(dropped)]
     index = deps.items.index
@@ -178,27 +207,11 @@ async def _deduplicate(deps: GatherDeps, batch: Batch) -> list[Decision]:
     if deps.decisions is not None:
         distinct = await deps.decisions.distinct_pairs()
     new = [
-        NewItem(item_id(contents[place]), contents[place], vectors[place])
+        make_entry(item_id(contents[place]), contents[place], vectors[place], index.dimensions)
         for place in sorted(vectors)
     ]
     taken = iter(await deps.deduplicator.deduplicate(new, index, deps.judge, distinct=distinct))
     return [dropped[place] if place in dropped else next(taken) for place in range(len(contents))]
-
-
-def _drop_unembedded(deps: GatherDeps, content: str, fault: AletheiaError) -> Decision:
-    return Decision(
-        item_id=item_id(content),
-        is_kept=False,
-        tier="embedding",
-        match_id=None,
-        is_match_saved=False,
-        score=None,
-        cosine=None,
-        model=deps.items.model,
-        judge="",
-        difference=None,
-        reason=f"it cannot be compared, as it cannot be embedded: {fault}"[:MAX_ERROR_CHARS],
-    )
 
 
 def make_items(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aletheia.events.log import EventLog
 from aletheia.events.models import (
@@ -14,8 +15,7 @@ from aletheia.events.models import (
     IterationComplete,
     MaxIterationsReached,
 )
-from aletheia.gather.models import Run
-from aletheia.gather.progress import DepartmentProgress, GatherReport, StopReason
+from aletheia.gather.progress import DepartmentProgress, GatherReport, Run, StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,14 @@ class EventEmitter:
         self._notify = notify
         self._emitted = 0
 
-    async def emit(self, run: Run) -> int:
-        """Add the events implied since the last call, all of them at first; return how many."""
+    async def emit(self, run: Run) -> None:
+        """Add the events implied since the last call, all of them at first."""
         implied = list_events(run, self._default_model, mock=self._mock)[self._emitted :]
         for event in implied:
             await self._append(run, event)
             self._emitted += 1
         if implied:
             self._notify()
-        return len(implied)
 
     async def emit_one(self, run: Run, implied: ImpliedEvent) -> None:
         """Add one event, unless it is there."""
@@ -58,11 +57,9 @@ class EventEmitter:
         self._notify()
 
     async def _append(self, run: Run, implied: ImpliedEvent) -> None:
+        department_id, iteration = implied.department_id, implied.iteration
         await self._events.append(
-            implied.event,
-            run_id=run.id,
-            department_id=implied.department_id,
-            iteration=implied.iteration,
+            implied.event, run_id=run.id, department_id=department_id, iteration=iteration
         )
 
 
@@ -81,12 +78,6 @@ def list_events(run: Run, default_model: str, *, mock: str | None = None) -> lis
     return listed
 
 
-def deduplicating(run: Run, position: int) -> ImpliedEvent:
-    """Return the event that says that the current iteration's batch is being deduplicated."""
-    progress = run.progress.departments[position]
-    return _deduplicating(run.project_id, progress, len(progress.iterations) + 1)
-
-
 def end_of(project_id: str, report: GatherReport) -> Event:
     """Return the event that says how a run ended."""
     if report.status == "cancelled":
@@ -100,52 +91,37 @@ def end_of(project_id: str, report: GatherReport) -> Event:
     )
 
 
+def deduplicating(project_id: str, progress: DepartmentProgress, number: int) -> ImpliedEvent:
+    """Return the event that says that an iteration's batch is being deduplicated."""
+    event = Deduplicating(project_id=project_id, department=progress.department.slug)
+    return ImpliedEvent(event, progress.department.id, number)
+
+
 def _list_department(
     run: Run, position: int, progress: DepartmentProgress, model: str
 ) -> list[ImpliedEvent]:
-    project_id, department = run.project_id, progress.department
-    started = DepartmentStarted(
-        project_id=project_id,
-        department=department.slug,
-        department_name=department.name,
-        threshold=progress.threshold,
-        model=model,
-    )
+    department, threshold = progress.department, progress.threshold
+    about: dict[str, Any] = {"project_id": run.project_id, "department": department.slug}
+    named: dict[str, Any] = {**about, "department_name": department.name}
+    started = DepartmentStarted(**named, threshold=threshold, model=model)
     events = [ImpliedEvent(started, department.id)]
     for iteration in progress.iterations:
         if iteration.generated:
-            events.append(_deduplicating(project_id, progress, iteration.number))
+            events.append(deduplicating(run.project_id, progress, iteration.number))
         complete = IterationComplete(
-            project_id=project_id,
-            department=department.slug,
-            department_name=department.name,
+            **named,
             iteration=iteration.number,
             total_iterations=run.progress.total_iterations(position, iteration.number),
             quality_score=iteration.score,
             items_created=len(iteration.item_ids),
-            threshold=progress.threshold,
+            threshold=threshold,
         )
         events.append(ImpliedEvent(complete, department.id))
-    if progress.reason is None or progress.score is None:
+    score, used = progress.score, len(progress.iterations)
+    if progress.reason is None or score is None:
         return events
     if progress.reason is StopReason.MAX_ITERATIONS_REACHED:
-        reached = MaxIterationsReached(
-            project_id=project_id,
-            department=department.slug,
-            final_quality_score=progress.score,
-            threshold=progress.threshold,
-        )
+        reached = MaxIterationsReached(**about, final_quality_score=score, threshold=threshold)
         events.append(ImpliedEvent(reached, department.id))
-    finished = DepartmentComplete(
-        project_id=project_id,
-        department=department.slug,
-        department_name=department.name,
-        quality_score=progress.score,
-        iterations_used=len(progress.iterations),
-    )
+    finished = DepartmentComplete(**named, quality_score=score, iterations_used=used)
     return [*events, ImpliedEvent(finished, department.id)]
-
-
-def _deduplicating(project_id: str, progress: DepartmentProgress, number: int) -> ImpliedEvent:
-    event = Deduplicating(project_id=project_id, department=progress.department.slug)
-    return ImpliedEvent(event, progress.department.id, number)

@@ -10,14 +10,19 @@ from typing import Final, cast
 from pydantic import ValidationError
 
 from aletheia.errors import AletheiaError, InvalidTask
-from aletheia.gather.models import Batch, PromptContext
-from aletheia.gather.prompts.generate_items import FORM, MAX_ITEMS, MIN_ITEMS, Repair, build_prompt
+from aletheia.gather.prompts.generate_items import (
+    FORM,
+    MAX_ITEMS,
+    MIN_ITEMS,
+    PromptContext,
+    build_prompt,
+)
+from aletheia.items.content import Item
 from aletheia.items.departments import Department
-from aletheia.items.models import Item
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import check_finish
 from aletheia.llm.json_text import UnreadableAnswer
-from aletheia.llm.messages import ChatModel, ChatRequest, Completion, Fault, Message
+from aletheia.llm.messages import ChatModel, ChatRequest, Completion, Fault
 from aletheia.llm.structured import MAX_ANSWER_CHARS, MAX_ERROR_CHARS, explain, find_json
 from aletheia.text.language import LanguageGuess
 from aletheia.text.normalisation import normalise
@@ -49,6 +54,22 @@ _SAYS_NO: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """The result of one iteration's generation."""
+
+    items: tuple[Item, ...]  # valid items, none of them twice; may be fewer than asked for
+    faults: tuple[Fault, ...]  # what was wrong with the answers, in the order it was found
+    model: str  # the model that ran last, by the provider's name; else the one asked for
+    is_mock: bool
+    rounds: int  # answers that were read, 0 to 3
+
+    @property
+    def failure(self) -> Fault | None:
+        """Why there are no items; `None` if there are some."""
+        return None if self.items else self.faults[-1]
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationPlan:
     """How batches are generated."""
 
@@ -57,10 +78,6 @@ class GenerationPlan:
     max_context_tokens: int = 6000
     max_answer_tokens: int = 4096
     temperature: float | None = 0.8  # 0 to 2; `None` leaves it to the provider
-
-    def __post_init__(self) -> None:
-        if not MIN_ITEMS <= self.items <= MAX_ITEMS:
-            raise ValueError(f"a batch has {MIN_ITEMS} to {MAX_ITEMS} items, not {self.items}")
 
 
 async def generate_items(
@@ -84,24 +101,21 @@ async def generate_items(
     Raises:
         AletheiaError: the model could not be asked, and there are no items from an earlier round.
     """
-    writer = _Writer(chat, answers, department, number, context, plan)
-    if language_of is not None:
-        writer.expected = language_of(department.description)
-        writer.language_of = language_of
-    repair: Repair | None = None
+    writer = _Writer(chat, answers, department, number, context, plan, language_of)
+    error = ""
     for round_ in range(1 + MAX_REPAIRS):
         try:
-            completion = await writer.answer(round_, repair)
-        except AletheiaError as error:
+            completion = await writer.answer(round_, error)
+        except AletheiaError as failure:
             if not writer.items:
                 raise
-            log.warning("a batch for %r stays short: %s", department.slug, error)
-            writer.faults.append(Fault(error.code, str(error)[:MAX_ERROR_CHARS]))
+            log.warning("a batch for %r stays short: %s", department.slug, failure)
+            writer.faults.append(Fault(failure.code, str(failure)[:MAX_ERROR_CHARS]))
             break
         faults = writer.read(completion)
         if len(writer.items) >= MIN_ITEMS or _LASTING.intersection(fault.code for fault in faults):
             break
-        repair = Repair(_describe(faults, len(writer.items)), tuple(writer.items))
+        error = _describe(faults, len(writer.items))
     return writer.batch()
 
 
@@ -115,8 +129,7 @@ class _Writer:
     number: int
     context: PromptContext
     plan: GenerationPlan
-    language_of: LanguageGuess | None = None
-    expected: str | None = None
+    language_of: LanguageGuess | None
     items: list[Item] = field(default_factory=list[Item])
     faults: list[Fault] = field(default_factory=list[Fault])
     completions: list[Completion] = field(default_factory=list[Completion])
@@ -126,12 +139,12 @@ class _Writer:
     def __post_init__(self) -> None:
         self.model = self.department.default_model or self.plan.default_model
 
-    async def answer(self, round_: int, repair: Repair | None) -> Completion:
+    async def answer(self, round_: int, error: str) -> Completion:
         """Return the answer of a round: the saved one, or else a new one, which is saved."""
         step = f"repair-{round_}" if round_ else "generate"
         completion = await self.answers.find(step)
         if completion is None:
-            completion = await self._ask(repair)
+            completion = await self._ask(error)
             await self.answers.save(step, completion)
         self.model = completion.asked
         self.completions.append(completion)
@@ -140,12 +153,10 @@ class _Writer:
     def read(self, completion: Completion) -> list[Fault]:
         """Add the valid items of an answer; return what is wrong with the others."""
         # The mock always writes English.
-        is_checked = self.language_of is not None and not completion.is_mock
+        guess = None if completion.is_mock else self.language_of
+        language = guess(self.department.description) if guess is not None else None
         items, faults = read_items(
-            completion,
-            taken=self.items,
-            language=self.expected if is_checked else None,
-            language_of=self.language_of,
+            completion, taken=self.items, language=language, language_of=guess
         )
         self.items += items
         self.faults += faults
@@ -162,12 +173,20 @@ class _Writer:
             rounds=len(self.completions),
         )
 
-    async def _ask(self, repair: Repair | None) -> Completion:
+    async def _ask(self, error: str) -> Completion:
         """Ask, and again with another model or a shorter prompt where those are at fault."""
         while True:
             request = ChatRequest(
                 model=self.model,
-                messages=self._write_prompt(repair),
+                messages=build_prompt(
+                    self.department,
+                    self.number,
+                    self.context,
+                    count=self.plan.items - len(self.items),
+                    max_context_tokens=self.plan.max_context_tokens >> self.shortenings,
+                    error=error,
+                    accepted=self.items,
+                ),
                 form=FORM,
                 max_tokens=self.plan.max_answer_tokens,
                 temperature=self.plan.temperature,
@@ -195,16 +214,6 @@ class _Writer:
             log.warning("%r cannot read the whole prompt; it is shortened by half", self.model)
             return True
         return False
-
-    def _write_prompt(self, repair: Repair | None) -> tuple[Message, ...]:
-        return build_prompt(
-            self.department,
-            self.number,
-            self.context,
-            count=self.plan.items - len(self.items),
-            max_context_tokens=self.plan.max_context_tokens >> self.shortenings,
-            repair=repair,
-        )
 
 
 def read_items(

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Sequence
 from typing import Final
 
 from aletheia.brain.access import BrainAccess
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import MAX_DUPLICATES, BrainDepartment, DepartmentContext, Duplicate
+from aletheia.documents import Documents
 from aletheia.errors import AletheiaError
-from aletheia.gather.ports import BrainNotes
+from aletheia.gather.prompts.generate_items import PromptContext
+from aletheia.gather.run_records import RUNS
 from aletheia.items.departments import Department
 from aletheia.items.project_items import ProjectItems
 from aletheia.llm.messages import cut_text
@@ -29,11 +32,14 @@ MAX_NEAR: Final = 20
 MAX_CONTEXT_TOKENS: Final = 4000
 """Size of the context that is asked for; a prompt quotes a part of it."""
 
+CACHED_FOR_S: Final = 10.0
+"""How long the departments of a project are cached, seconds, unless one is unknown."""
+
 _MAX_QUERY_TOKENS: Final = 500
 
 
 class Knowledge:
-    """The Brain of one run; a `GatherBrain`."""
+    """The Brain as a run sees it; while it is out of reach, the run goes on without it."""
 
     def __init__(
         self,
@@ -41,22 +47,20 @@ class Knowledge:
         outbox: Outbox,
         project_id: str,
         items: ProjectItems,
-        *,
-        wait_s: float = WAIT_S,
     ) -> None:
-        self._access, self._outbox, self._project_id = access, outbox, project_id
-        self._items, self._wait_s = items, wait_s
+        self._access, self._outbox = access, outbox
+        self._project_id, self._items = project_id, items
         self._is_missed = False
 
     async def context(
         self, department: Department, own_ids: Collection[str], previous: Sequence[str]
-    ) -> BrainNotes:
-        """Return gaps of a department, and near items of others; see `GatherBrain`."""
+    ) -> PromptContext:
+        """Return gaps of a department, and near items of others; nothing without the Brain."""
         described = cut_text(f"{department.name}. {department.description}", _MAX_QUERY_TOKENS)
         try:
             # Embedded once: the vector is cached, as those of items are.
             (vector,) = await self._items.embed([described])
-            async with self._access.using(timeout_s=self._wait_s) as brain:
+            async with self._access.using(timeout_s=WAIT_S) as brain:
                 known, near = await asyncio.gather(
                     brain.read_context(
                         self._project_id,
@@ -75,18 +79,18 @@ class Knowledge:
             if not self._is_missed:
                 log.warning("prompts go without the Brain: %s", error)
             self._is_missed = True
-            return BrainNotes()
+            return PromptContext()
         if self._is_missed:
             log.info("prompts have what the Brain knows again")
         self._is_missed = False
         return _note(known, near, own_ids)
 
     async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
-        """Add items to the outbox; see `GatherBrain`."""
+        """Store durably, once for an iteration's `key`, that items are to be indexed."""
         await self._outbox.intents.announce(self._project_id, key, describe(department), ids)
 
     def index(self) -> None:
-        """Start to deliver what was announced; see `GatherBrain`."""
+        """Start to index what was announced, and return at once."""
         self._outbox.nudge()
 
 
@@ -99,13 +103,37 @@ def describe(department: Department) -> BrainDepartment:
 
 def _note(
     known: DepartmentContext, near: Sequence[Duplicate], own_ids: Collection[str]
-) -> BrainNotes:
+) -> PromptContext:
     """Choose what a prompt may quote: gaps, near items of others, items of earlier departments."""
     texts = {item.id: item.content for item in near if item.id not in own_ids}
     for earlier in known.previous:
         for item in earlier.items:
             texts.setdefault(item.id, item.content)
-    return BrainNotes(
-        gaps=known.gaps,
-        items=list(texts.values()),
-    )
+    return PromptContext(gaps=known.gaps, brain=list(texts.values()))
+
+
+class RunCatalogue:
+    """Finds a department among those that the project's newest gather run froze; a `Catalogue`."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._project, self._read_at = "", -CACHED_FOR_S
+        self._departments: dict[str, BrainDepartment] = {}
+
+    async def __call__(self, project_id: str, slug: str) -> BrainDepartment | None:
+        """Find a department by project and slug; `None` where the run has none of that name."""
+        is_old = time.monotonic() - self._read_at >= CACHED_FOR_S
+        if is_old or project_id != self._project or slug not in self._departments:
+            departments = await self._read(project_id)
+            self._project, self._departments = project_id, departments
+            self._read_at = time.monotonic()
+            return departments.get(slug)
+        return self._departments[slug]
+
+    async def _read(self, project_id: str) -> dict[str, BrainDepartment]:
+        where = {"project_id": project_id}
+        newest = await self._documents.find(RUNS, where, sort="opened_at", descending=True, limit=1)
+        frozen = [
+            Department.model_validate(values) for run in newest for values in run["departments"]
+        ]
+        return {department.slug: describe(department) for department in reversed(frozen)}

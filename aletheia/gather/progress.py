@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aletheia.events.models import DepartmentSummary
 from aletheia.items.departments import Department
@@ -31,7 +31,6 @@ class StopReason(StrEnum):
 
     NO_ITERATIONS_LEFT = "no_iterations_left"
     THRESHOLD_REACHED = "threshold_reached"
-    CANCELLED = "cancelled"
     TOKEN_BUDGET = "token_budget"  # noqa: S105 - of tokens that are paid for
     COST_BUDGET = "cost_budget"
     TIME_BUDGET = "time_budget"
@@ -53,13 +52,13 @@ WARNINGS: Final = frozenset({StopReason.NO_IMPROVEMENT, StopReason.UNREADABLE_AN
 """Reasons that somebody should look at, though they are no failures."""
 
 
-def find_outer_reason(
-    budgets: Sequence[BudgetUsage], *, is_cancelled: bool, is_time_spent: bool
-) -> StopReason | None:
-    """Return what stops a run from outside: somebody, a budget of it or the day, or its time."""
+def find_outer_reason(budgets: Sequence[BudgetUsage], *, is_time_spent: bool) -> StopReason | None:
+    """Return what stops a run from outside: a budget of it or the day, or its time.
+
+    Whoever cancels it does so at Prefect, which ends it at once.
+    """
     spent = {budget.name.split("_")[1] for budget in budgets if budget.is_spent}
     return _first_of(
-        (is_cancelled, StopReason.CANCELLED),
         ("TOKENS" in spent, StopReason.TOKEN_BUDGET),
         ("USD" in spent, StopReason.COST_BUDGET),
         (is_time_spent, StopReason.TIME_BUDGET),
@@ -252,10 +251,8 @@ def share_done(progress: RunProgress) -> float:
     return (done + part) / len(progress.departments)
 
 
-class GatherReport(BaseModel):
+class GatherReport(BaseModel, frozen=True):
     """The result of a run."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: RunStatus  # `completed`, whatever its departments stopped for, or `cancelled`
     iterations: int
@@ -287,3 +284,29 @@ def report(
         processing_time_ms=round(worked_s * 1000),
         summary=summary,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """What a run is started with."""
+
+    run_id: str
+    project_id: str  # `[A-Za-z0-9_-]{1,48}`
+    user_id: str
+    max_iterations: int = 50  # of the whole run, 0 to `MAX_ITERATIONS`
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An attempt at a run."""
+
+    id: str
+    project_id: str
+    user_id: str
+    token: int
+    progress: RunProgress
+    attempt: int  # from 1
+    began_at: float  # when this attempt began, or the run was read, Unix time
+    worked_before_s: float  # how long it had been at work by then, seconds
+    report: GatherReport | None = None  # its result, once it is closed
+    warnings: tuple[str, ...] = ()

@@ -6,8 +6,7 @@ it; its token grows each time it is taken.
 
 import logging
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.gather.errors import ProjectBusy, RunSuperseded
@@ -21,15 +20,9 @@ LEASE_S: Final = 60.0
 log = logging.getLogger(__name__)
 
 
-class HolderState(StrEnum):
-    """The state of the run that has a project, as Prefect knows it."""
-
-    RUNNING = "running"
-    SUSPENDED = "suspended"
-    WAITING = "waiting"  # it starts by itself: scheduled, pending, or waiting for a retry
-    ENDED = "ended"
-    UNKNOWN = "unknown"
-
+HolderState: TypeAlias = Literal["running", "suspended", "waiting", "ended", "unknown"]
+"""State of the run that has a project, as Prefect knows it; `waiting` is one that starts by itself:
+scheduled, pending, or waiting for a retry."""
 
 StateOf: TypeAlias = Callable[[str], Awaitable[HolderState]]
 """Returns the state of a flow run, by its id."""
@@ -116,7 +109,7 @@ class ProjectLocks:
         if not lock["is_held"]:
             return
         state = await state_of(lock["run_id"])
-        is_gone = state in (HolderState.RUNNING, HolderState.UNKNOWN) and self._leases.is_free(lock)
-        if state is not HolderState.ENDED and not is_gone:
-            raise ProjectBusy(lock["_id"], lock["run_id"], state)
+        is_gone = state in ("running", "unknown") and self._leases.is_free(lock)
+        if state != "ended" and not is_gone:
+            raise ProjectBusy(lock["run_id"], lock["_id"], state)
         log.warning("project %r is taken over from run %r", lock["_id"], lock["run_id"])

@@ -4,25 +4,28 @@ Each carries the token of the attempt that may write it, and every write names i
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.gather.errors import LockLost, RunOver, RunSuperseded, UnknownRun
-from aletheia.gather.models import Run, RunOrder
-from aletheia.gather.overrides import apply_overrides
 from aletheia.gather.progress import (
     DepartmentProgress,
     GatherReport,
     Iteration,
+    Run,
+    RunOrder,
     RunProgress,
     StopReason,
 )
+from aletheia.gather.resumption import apply_overrides
 from aletheia.items.departments import Department, DepartmentList
+from aletheia.store.clock import Clock
 
 RUNS: Final = "aletheia_gather_runs"
 PROGRESS: Final = "aletheia_gather_progress"
+QUALITY: Final = "aletheia_gather_quality"
 
 OPEN: Final = "open"
 SUPERSEDED: Final = "superseded"
@@ -31,13 +34,14 @@ log = logging.getLogger(__name__)
 
 
 class RunRecords:
-    """The runs of one store."""
+    """The documents of one store."""
 
-    def __init__(self, documents: Documents, clock: Callable[[], float]) -> None:
-        self._documents, self._clock = documents, clock
+    def __init__(self, documents: Documents, clock: Clock) -> None:
+        self._documents, self._clock = documents, clock.unix_s
 
     async def prepare(self) -> None:
         """Create the indices."""
+        await self._documents.ensure_index(QUALITY, ["run_id"])
         await self._documents.ensure_index(PROGRESS, ["run_id"])
         await self._documents.ensure_index(RUNS, ["project_id", "opened_at"])
         await self._documents.ensure_index(RUNS, ["state", "opened_at"])
@@ -63,7 +67,15 @@ class RunRecords:
             raise RunOver(run_id, found["state"])
         return found
 
-    async def load(self, found: Document) -> Run:
+    async def load(self, run_id: str) -> Run:
+        """Read a run as it is stored."""
+        return await self.load_progress(await self.read(run_id))
+
+    async def load_open(self, run_id: str) -> Run:
+        """Read a run that is neither over nor taken over."""
+        return await self.load_progress(await self.read_open(run_id))
+
+    async def load_progress(self, found: Document) -> Run:
         """Read the progress of a run, and return the run."""
         run_id = found["_id"]
         departments = [Department.model_validate(values) for values in found["departments"]]
@@ -85,15 +97,13 @@ class RunRecords:
             attempt=found["attempt"],
             began_at=self._clock(),
             worked_before_s=worked_s,
-            is_cancel_requested=found["is_cancel_requested"],
             report=None if report is None else GatherReport.model_validate(report),
             warnings=tuple(found["warnings"]),
         )
 
     async def begin(self, order: RunOrder, token: int, listed: DepartmentList) -> None:
         """Insert the document of a run with the departments that it works on."""
-        faults = [f"{fault.department}: {fault.message}" for fault in listed.faults]
-        warnings = [*listed.warnings, *faults]
+        warnings = [*listed.warnings, *listed.faults]
         for warning in warnings:
             log.warning("departments: %s", warning)
         departments = [department.model_dump(mode="json") for department in listed.departments]
@@ -111,7 +121,6 @@ class RunRecords:
             "opened_at": self._clock(),
             "closed_at": None,
             "worked_s": 0.0,
-            "is_cancel_requested": False,
             "overrides": {"max_iterations": None, "thresholds": {}},
             "superseded_by": None,
             "report": None,
@@ -144,12 +153,10 @@ class RunRecords:
         position: int,
         values: Mapping[str, Any],
         where: Mapping[str, Any],
-        *,
-        worked_s: float,
     ) -> Run:
         """Change a department's progress where a condition holds; return the run with it."""
         place = _place_of(run.id, position)
-        change = Change(set={**values, "worked_s": worked_s})
+        change = Change(set={**values, "worked_s": self.worked_s(run)})
         await self._documents.update(
             PROGRESS, [Update(place, change, {**where, "token": run.token})]
         )
@@ -158,6 +165,10 @@ class RunRecords:
             raise LockLost(run.id)
         changed = _with_row(run.progress.departments[position], row)
         return replace(run, progress=run.progress.with_department(position, changed))
+
+    def worked_s(self, run: Run) -> float:
+        """Return how long a run has been at work, seconds."""
+        return run.worked_before_s + max(0.0, self._clock() - run.began_at)
 
     async def write(self, run_id: str, token: int, change: Change) -> None:
         """Change the document of a run."""

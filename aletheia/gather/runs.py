@@ -1,39 +1,38 @@
 """Gather runs: opening, resuming, writing and closing them (SPEC §4, State and resume)."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import InvalidTask
 from aletheia.gather.errors import LockLost
-from aletheia.gather.models import Run, RunOrder
-from aletheia.gather.overrides import Overrides, apply_overrides, override_change
-from aletheia.gather.ports import DepartmentSource
 from aletheia.gather.progress import (
     MAX_ITERATIONS,
     GatherReport,
     Iteration,
+    Run,
+    RunOrder,
     RunStatus,
     StopReason,
     report,
 )
 from aletheia.gather.project_lock import LEASE_S, ProjectLocks, StateOf
-from aletheia.gather.run_records import OPEN, RUNS, SUPERSEDED, RunRecords
+from aletheia.gather.resumption import Overrides, apply_overrides, override_change
+from aletheia.gather.run_records import OPEN, QUALITY, RUNS, SUPERSEDED, RunRecords
+from aletheia.items.departments import DepartmentList
 from aletheia.llm.answers import SavedAnswers
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.store.lease import renewing
 from aletheia.store.project_id import check_project_id
 
-QUALITY: Final = "aletheia_gather_quality"
-
 TIME_BUDGET_S: Final = 570.0
 """How long one attempt works; Prefect ends it after 600 s (SPEC §4, Time)."""
 
 
-class GatherRuns:
-    """All gather runs of one store.
+class GatherRuns(RunRecords):
+    """All gather runs of one store, each written by one attempt at a time.
 
     What writes a run raises `LockLost` once another attempt is at it; what reads one raises
     `UnknownRun`, and where it has to be open, `RunOver` or `RunSuperseded`.
@@ -45,17 +44,17 @@ class GatherRuns:
     def __init__(
         self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK, lease_s: float = LEASE_S
     ) -> None:
-        self._documents, self._clock, self._lease_s = documents, clock.unix_s, lease_s
+        super().__init__(documents, clock)
+        self._lease_s = lease_s
         self._locks = ProjectLocks(documents, clock=clock, lease_s=lease_s)
-        self._records = RunRecords(documents, clock.unix_s)
 
-    async def prepare(self) -> None:
-        """Create the indices."""
-        await self._records.prepare()
-        await self._documents.ensure_index(QUALITY, ["run_id"])
-
-    async def open(self, order: RunOrder, source: DepartmentSource, state_of: StateOf) -> Run:
-        """Begin a run, whose departments are read only then, or resume it.
+    async def open(
+        self,
+        order: RunOrder,
+        list_departments: Callable[[], Awaitable[DepartmentList]],
+        state_of: StateOf,
+    ) -> Run:
+        """Begin a run, whose departments are listed only then, or resume it.
 
         Returns:
             The run; if it is over already, with its report.
@@ -68,34 +67,26 @@ class GatherRuns:
         if not 0 <= order.max_iterations <= MAX_ITERATIONS:
             message = f"max_iterations must be 0 to {MAX_ITERATIONS:,}, not {order.max_iterations}"
             raise InvalidTask("invalid_max_iterations", message)
-        run_id, found = order.run_id, await self._records.find(order.run_id)
-        if found is not None and _is_over(found):
-            await self._locks.free(order.project_id, run_id)
-            return await self._records.load(found)
-        if found is not None:
-            lock = await self._locks.retake(found)
-        else:
+        run_id, found = order.run_id, await self.find(order.run_id)
+        if found is None:
             lock = await self._locks.take(order.project_id, run_id, state_of)
+        elif _is_over(found):
+            await self._locks.free(order.project_id, run_id)
+            return await self.load_progress(found)
+        else:
+            lock = await self._locks.retake(found)
         token = int(lock["token"])
         if (previous := lock["previous"]) is not None:
-            await self._records.supersede(previous, run_id, token)
+            await self.supersede(previous, run_id, token)
         if found is None:
-            await self._records.begin(order, token, await source.list_departments())
-        await self._records.stamp(run_id, token)
+            await self.begin(order, token, await list_departments())
+        await self.stamp(run_id, token)
         # A run that has taken the lock meanwhile may not have seen what was written just now.
         if not await self._locks.renew(order.project_id, run_id, token):
             raise LockLost(run_id)
         change = Change(set={"attempt_reason": None}, increase={"attempt": 1})
-        await self._records.write(run_id, token, change)
+        await self.write(run_id, token, change)
         return await self._reopen(await self.load(run_id))
-
-    async def load(self, run_id: str) -> Run:
-        """Read a run as it is stored."""
-        return await self._records.load(await self._records.read(run_id))
-
-    async def load_open(self, run_id: str) -> Run:
-        """Read a run that is neither over nor taken over."""
-        return await self._records.load(await self._records.read_open(run_id))
 
     async def list_open(self) -> list[str]:
         """Return the ids of the runs that are neither over nor taken over, oldest first."""
@@ -119,11 +110,11 @@ class GatherRuns:
         Returns:
             The run; if it is over already, with its report.
         """
-        found = await self._records.read(run_id)
+        found = await self.read(run_id)
         if _is_over(found):
-            return await self._records.load(found)
+            return await self.load_progress(found)
         lock = await self._locks.retake(found)
-        await self._records.stamp(run_id, int(lock["token"]))
+        await self.stamp(run_id, int(lock["token"]))
         return await self.load(run_id)
 
     async def close(self, run: Run, status: RunStatus, created: Mapping[str, int]) -> GatherReport:
@@ -141,7 +132,7 @@ class GatherRuns:
         )
         update = Update(run.id, change, {"token": run.token, "state": OPEN})
         if not (await self._documents.update(RUNS, [update]))[0]:
-            found = await self._records.read(run.id)
+            found = await self.read(run.id)
             if not _is_over(found):
                 raise LockLost(run.id)
             made = GatherReport.model_validate(found["report"])
@@ -151,12 +142,12 @@ class GatherRuns:
     async def end_attempt(self, run: Run, reason: StopReason) -> None:
         """Store why an attempt ends though the run does not; the run keeps its project."""
         change = Change(set={"attempt_reason": reason, "worked_s": self.worked_s(run)})
-        await self._records.write(run.id, run.token, change)
+        await self.write(run.id, run.token, change)
 
     async def add_warnings(self, run: Run, warnings: Sequence[str]) -> Run:
         """Store what else somebody should know of a run; return the run with it."""
         run = replace(run, warnings=(*run.warnings, *warnings))
-        await self._records.write(run.id, run.token, Change(set={"warnings": list(run.warnings)}))
+        await self.write(run.id, run.token, Change(set={"warnings": list(run.warnings)}))
         return run
 
     async def renew(self, run: Run) -> None:
@@ -164,50 +155,49 @@ class GatherRuns:
         if not await self._locks.renew(run.project_id, run.id, run.token):
             raise LockLost(run.id)
         change = Change(set={"worked_s": self.worked_s(run)})
-        await self._records.write(run.id, run.token, change)
+        await self.write(run.id, run.token, change)
 
     @contextlib.asynccontextmanager
     async def holding(self, run: Run) -> AsyncGenerator[None]:
         """Renew the lock until the end of the context; the next write finds out if it is lost."""
 
         async def renew() -> bool:
-            try:
+            with contextlib.suppress(LockLost):
                 await self.renew(run)
-            except LockLost:
-                return False
-            return True
+                return True
+            return False
 
         async with renewing(renew, length_s=self._lease_s, name=f"project {run.project_id!r}"):
             yield
 
     async def is_abandoned(self, run_id: str) -> bool:
         """Return whether a run's lock has not been renewed for longer than its lease."""
-        found = await self._records.read(run_id)
+        found = await self.read(run_id)
         return await self._locks.is_abandoned(found["project_id"], run_id)
 
     async def refresh(self, run: Run) -> Run:
-        """Return the run with an operator's overrides and any request to cancel it."""
-        found = await self._records.read(run.id)
+        """Return the run with an operator's overrides."""
+        found = await self.read(run.id)
         if found["token"] != run.token or found["state"] != OPEN:
             raise LockLost(run.id)
         progress = apply_overrides(run.progress, found)
-        return replace(run, progress=progress, is_cancel_requested=found["is_cancel_requested"])
+        return replace(run, progress=progress)
 
     async def start_department(
         self, run: Run, position: int, score: float, notes: Mapping[str, Any] | None = None
     ) -> Run:
         """Store a department's quality, 0 to 100, before its first iteration; return the run."""
         values = {"first_score": score, "first_notes": dict(notes or {})}
-        return await self._advance(run, position, values, {"first_score": None})
+        return await self.advance(run, position, values, {"first_score": None})
 
     async def record(self, run: Run, position: int, done: Iteration) -> Run:
         """Store an iteration, unless it is stored; return the run with it."""
         values = {"iteration": done.number, f"iterations.i{done.number}": asdict(done)}
-        return await self._advance(run, position, values, {"iteration": done.number - 1})
+        return await self.advance(run, position, values, {"iteration": done.number - 1})
 
     async def finish_department(self, run: Run, position: int, reason: StopReason) -> Run:
         """Store why a department is done; return the run with it."""
-        return await self._advance(run, position, {"reason": reason}, {"reason": None})
+        return await self.advance(run, position, {"reason": reason}, {"reason": None})
 
     async def save_quality(
         self, run: Run, position: int, number: int, details: Mapping[str, Any]
@@ -229,10 +219,6 @@ class GatherRuns:
         key = f"{run.id}:{position}:{iteration}"
         return SavedAnswers(self._documents, key, clock=self._clock)
 
-    def worked_s(self, run: Run) -> float:
-        """Return how long a run has been at work, seconds."""
-        return run.worked_before_s + max(0.0, self._clock() - run.began_at)
-
     def time_left_s(self, run: Run) -> float:
         """Return how long this attempt may go on, seconds."""
         return max(0.0, TIME_BUDGET_S - (self._clock() - run.began_at))
@@ -242,17 +228,7 @@ class GatherRuns:
         run = await self.load_open(run_id)
         change = override_change(run.progress, overrides)
         if change.set:
-            await self._records.change_open(run_id, change)
-
-    async def request_cancel(self, run_id: str) -> None:
-        """Ask for the end of a run after the iteration under way; raises as `load_open` does."""
-        await self._records.change_open(run_id, Change(set={"is_cancel_requested": True}))
-
-    async def _advance(
-        self, run: Run, position: int, values: Mapping[str, Any], where: Mapping[str, Any]
-    ) -> Run:
-        worked_s = self.worked_s(run)
-        return await self._records.advance(run, position, values, where, worked_s=worked_s)
+            await self.change_open(run_id, change)
 
     async def _reopen(self, run: Run) -> Run:
         """Reopen departments that had no iteration left, if by now there are some."""
@@ -261,7 +237,7 @@ class GatherRuns:
         for position, department in enumerate(run.progress.departments):
             if department.reason is StopReason.NO_ITERATIONS_LEFT and not department.iterations:
                 where = {"reason": StopReason.NO_ITERATIONS_LEFT}
-                run = await self._advance(run, position, {"reason": None}, where)
+                run = await self.advance(run, position, {"reason": None}, where)
         return run
 
 

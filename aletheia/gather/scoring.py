@@ -1,10 +1,10 @@
 """The quality of a department within a run: counted, and refined by a judge where one is due."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from aletheia.gather.models import Run
-from aletheia.gather.ports import Scored
+from aletheia.gather.progress import Run
 from aletheia.items.content import SavedItem
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
@@ -16,8 +16,17 @@ _MIN_MOVE: Final = 0.005
 """Scores are rounded to two digits."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How good a department is."""
+
+    score: float  # 0 to 100
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])  # what it rests on, JSON
+    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # for the next scoring, JSON
+
+
 class QualityScorer:
-    """A `Scorer` that counts, and asks a judge, where there is one and it is due."""
+    """Counts, and asks a judge, where there is one and it is due."""
 
     def __init__(self, chat: ChatModel | None = None, plan: AskPlan | None = None) -> None:
         self._chat, self._plan = chat, plan
@@ -25,7 +34,7 @@ class QualityScorer:
     async def score(
         self, run: Run, position: int, items: Sequence[SavedItem], answers: SavedAnswers
     ) -> Scored:
-        """Score a department; see `Scorer.score`."""
+        """Score a department over its own saved items, oldest first."""
         progress = run.progress.departments[position]
         rows = [QualityItem(item.id, item.content, item.summary) for item in items]
         counted = score_quality(progress.department, rows)
@@ -48,7 +57,7 @@ class QualityScorer:
             state=_judge_state(run, position),
             plan=self._plan,
         )
-        notes["judge"] = refined.state.to_document()
+        notes["judge"] = asdict(refined.state)
         return Scored(refined.total, refined.to_document(), notes)
 
 
@@ -57,8 +66,9 @@ def _judge_state(run: Run, position: int) -> JudgeState:
     for place in range(position, -1, -1):
         for notes in reversed(run.progress.departments[place].notes):
             if "judge" in notes:
-                state = JudgeState.from_document(notes["judge"])
-                return state if place == position else state.for_department()
+                state = JudgeState.from_document(**notes["judge"])
+                # Another department has the rounds of the run, and opinions of its own.
+                return state if place == position else JudgeState(state.rounds)
     return JudgeState()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError
@@ -12,10 +12,8 @@ from aletheia.intake.models import Claim, Entry, RowState
 from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, ROWS, Rows, dead_values
 
 
-class DeadLetter(BaseModel):
+class DeadLetter(BaseModel, frozen=True):
     """A task that failed for good, for people to read."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     type: str  # empty where the task named none that could be read

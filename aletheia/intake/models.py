@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from aletheia.errors import InvalidTask
 
@@ -29,10 +29,8 @@ UNFINISHED = (RowState.CLAIMED, RowState.PROCESSING, RowState.WAITING, RowState.
 """States in which the ledger still owes the upstream something."""
 
 
-class Task(BaseModel):
+class Task(BaseModel, frozen=True):
     """One task of the upstream, whichever dialect it came in."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     type: Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1)]
@@ -172,10 +170,8 @@ class Outcome:
     error: Mapping[str, Any] | None = None  # code, message and retryable of a failure
 
 
-class Collected(BaseModel):
+class Collected(BaseModel, frozen=True):
     """A batch, as the steps over it know it."""
-
-    model_config = ConfigDict(frozen=True)
 
     number: int = 0  # in the shift, from 1
     size: int = 0

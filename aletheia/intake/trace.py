@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aletheia.documents import Documents
 from aletheia.intake.rows import ROWS
@@ -31,19 +31,15 @@ FACTS: Final = (
 """What else of a row is shown; never the task's content or its result's vectors."""
 
 
-class Event(BaseModel):
+class Event(BaseModel, frozen=True):
     """A moment in the life of a task."""
-
-    model_config = ConfigDict(frozen=True)
 
     at: datetime
     what: str
 
 
-class Trace(BaseModel):
+class Trace(BaseModel, frozen=True):
     """What the ledger knows of one content of a task's id."""
-
-    model_config = ConfigDict(frozen=True)
 
     task_id: str
     state: str  # of its row, see `RowState`

@@ -9,23 +9,29 @@ labelled pairs. Three places on the scale have the same meaning for every model:
 
 In the grey zone a judge is worth asking: below it there are hardly any duplicates, above it lie the
 repetitions of a model.
+
+The labelled items were written for this project and come with it, in groups: an item, the same
+point in other words (closely, then freely), and points that only look alike. Pairs come from within
+a group, and from the items of different groups of one topic. No topic is in both splits.
 """
 
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Final, TypeAlias
+from itertools import combinations
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from aletheia.items.labelled import Split, hash_labels, pair_up, read_texts
 from aletheia.llm.structured import explain
 
 log = logging.getLogger(__name__)
@@ -43,6 +49,60 @@ GREY_TO_RECALL: Final = 0.10
 
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[NDArray[np.floating[Any]]]]
 """Turns `n` texts into `(n, d)` vectors of the full texts, in order."""
+
+
+Split: TypeAlias = Literal["calibration", "test"]
+
+OTHER_GROUP: Final = "group"
+"""`kind` of a pair of items from different groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """One item of the file."""
+
+    topic: str  # what it is about
+    group: int  # its number in the split, from 0
+    text: str
+    kind: str  # in what it differs from its group's point; empty if it makes that point
+    is_item: bool = False  # whether it is the one its group began with
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two items, by their places in the split, and whether they make the same point.
+
+    Others differ in their `kind`: `number`, `unit`, `negation`, `opposite`, `subject` (one text
+    about two things), `scope` (who or how is another), `point` (another point about the same
+    thing) or `group`.
+    """
+
+    one: int
+    other: int
+    is_duplicate: bool
+    kind: str
+
+
+@cache
+def read_texts(split: Split) -> tuple[LabelledText, ...]:
+    """Read the items of a split."""
+    groups = enumerate(_read_groups(split))
+    return tuple(text for number, group in groups for text in _read_group(number, group))
+
+
+def pair_up(texts: Sequence[LabelledText]) -> list[LabelledPair]:
+    """Make the pairs of a split."""
+    return [
+        LabelledPair(i, j, not kind, kind)
+        for (i, text), (j, other) in combinations(enumerate(texts), 2)
+        if (kind := _kind(text, other)) is not None
+    ]
+
+
+def hash_labels() -> str:
+    """Return the SHA-256 of the files without their comments, 64 hexadecimal digits."""
+    content = [_read_groups("calibration"), _read_groups("test")]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +139,7 @@ class Calibration:
     model: str
     knots: tuple[tuple[float, float], ...]
     labels: str = ""  # hash of the labelled items that it was fitted on
-    fitted: Accuracy | None = None  # of the threshold, on the split that it was fitted on
+    fitted: Accuracy | None = None  # of the threshold, on its split; `None` if nothing was fitted
     tested: Accuracy | None = None  # the same on the other split
 
     def __post_init__(self) -> None:
@@ -89,11 +149,6 @@ class Calibration:
             raise ValueError(f"the knots of {self.model!r} do not rise: {self.knots!r}")
         if table[0, 1] != 0 or table[-1, 1] != 1 or table[0, 0] < -1 or table[-1, 0] > 1:
             raise ValueError(f"the knots of {self.model!r} do not span the scale: {self.knots!r}")
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether there were labelled pairs to fit it on."""
-        return self.fitted is not None
 
     def to_score(self, cosine: float) -> float:
         """Map a raw cosine to the scale, `[0, 1]`."""
@@ -107,13 +162,9 @@ class Calibration:
         cosines, scores = zip(*self.knots, strict=True)
         return float(np.interp(score, scores, cosines))
 
-    def to_document(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self) | {"knots": [list(knot) for knot in self.knots]}
-
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Calibration":
-        """Return what `to_document` wrote; anything else is a `ValueError`."""
+        """Return what `asdict` made of one; anything else is a `ValueError`."""
         try:
             return TypeAdapter(cls).validate_python(document)
         except ValidationError as error:
@@ -203,3 +254,25 @@ def _best_threshold(cosines: NDArray[np.float64], is_duplicate: NDArray[np.bool_
     if not 0 < at < 1:
         raise ValueError(f"no cosine between 0 and 1 tells duplicates apart; best was {at!r}")
     return at
+
+
+def _read_groups(split: Split) -> list[dict[str, Any]]:
+    source = files("aletheia.items").joinpath("labelled", f"{split}.yaml")
+    return yaml.safe_load(source.read_text(encoding="utf-8"))
+
+
+def _kind(text: LabelledText, other: LabelledText) -> str | None:
+    """Return in what two texts differ; `None` where that is not labelled."""
+    if text.group == other.group:
+        return None if text.kind and other.kind else text.kind or other.kind
+    is_pair = text.topic == other.topic and text.is_item and other.is_item
+    return OTHER_GROUP if is_pair else None
+
+
+def _read_group(number: int, group: dict[str, Any]) -> Iterator[LabelledText]:
+    topic = group["topic"]
+    yield LabelledText(topic, number, group["item"], "", is_item=True)
+    for text in group["same"]:
+        yield LabelledText(topic, number, text, "")
+    for other in group["other"]:
+        yield LabelledText(topic, number, other["text"], other["kind"])

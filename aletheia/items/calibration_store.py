@@ -7,7 +7,7 @@ calibration that it began with.
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from aletheia.documents import Change, Documents, Update
@@ -42,7 +42,7 @@ class CalibrationStore:
 
     async def save(self, calibration: Calibration) -> None:
         """Save a calibration in place of the model's last one; runs under way keep theirs."""
-        values = calibration.to_document() | {"at": time.time(), "dimensions": self._dimensions}
+        values = asdict(calibration) | {"at": time.time(), "dimensions": self._dimensions}
         update = Update(self._key(calibration.model), Change(set=values))
         await self._documents.upsert(CALIBRATIONS, [update])
 
@@ -64,11 +64,11 @@ class CalibrationStore:
             chosen = ChosenCalibration(stored, "stored")
         else:
             shipped = shipped_calibration(model)
-            chosen = ChosenCalibration(shipped, "shipped" if shipped.is_fitted else "identity")
+            chosen = ChosenCalibration(shipped, "shipped" if shipped.fitted else "identity")
         values = {
             "key": key,
             "source": chosen.source,
-            "calibration": chosen.calibration.to_document(),
+            "calibration": asdict(chosen.calibration),
             "at": time.time(),
         }
         await self._documents.upsert(CHOSEN, [Update(run_id, Change(set=values))])

@@ -1,4 +1,4 @@
-"""A project's items as they are saved.
+"""Items as a model writes them, and a project's items as they are saved.
 
 The collection is shared with the application: documents that are not ours are read, embedded and
 deduplicated against, and never changed. The `_id` of our items follows from their content, so that
@@ -8,16 +8,60 @@ two runs, or two passes of one, save the same content once (SPEC §4, MongoDB).
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from aletheia.documents import Document
-from aletheia.items.models import Item
+from aletheia.llm.messages import clean_text
 from aletheia.text.normalisation import content_hash
 
 COLLECTION: Final = "gather"
 
 ID_DIGITS: Final = 24
 """Hexadecimal digits of an ObjectId: 12 bytes."""
+
+MAX_CONTENT_CHARS: Final = 6000
+MAX_SUMMARY_CHARS: Final = 1000
+MAX_CONTEXT_CHARS: Final = 2000
+"""Longest parts of an item that are taken from a model."""
+
+_MIN_CONTENT_CHARS: Final = 12
+"""A shorter content is a placeholder such as `string`, in any script."""
+
+Cleaned: TypeAlias = Annotated[str, AfterValidator(clean_text)]
+
+
+def _require(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+Required: TypeAlias = Annotated[Cleaned, AfterValidator(_require)]
+
+_Content: TypeAlias = Annotated[Cleaned, StringConstraints(max_length=MAX_CONTENT_CHARS)]
+
+
+def _require_words(text: str) -> str:
+    if len(text) < _MIN_CONTENT_CHARS:
+        raise ValueError("must be at least a sentence")
+    return text
+
+
+class Item(BaseModel, frozen=True):
+    """A piece of content, as a model writes it."""
+
+    content: Annotated[_Content, AfterValidator(_require_words)] = Field(
+        description="The item itself: two to five full sentences."
+    )
+    summary: Required = Field(
+        max_length=MAX_SUMMARY_CHARS, description="The main point in one sentence."
+    )
+    context: Cleaned = Field(
+        max_length=MAX_CONTEXT_CHARS,
+        description="The situation that it is for and what it is based on, in one sentence.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ import orjson
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError
 from aletheia.items.content import ContentStore, SavedItem, read_document, to_document
+from aletheia.items.dedup import Decision, DistinctPairs
 from aletheia.items.departments import Department
-from aletheia.items.duplicates import Decision, DistinctPairs
 from aletheia.llm.messages import clean_text
 from aletheia.store.project_id import check_project_id
 
@@ -45,22 +45,12 @@ class UndoRefused(AletheiaError):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchOrigin:
-    """What made a batch: an iteration, from 1, in the department at a run's position, from 0."""
-
-    run_id: str
-    position: int
-    iteration: int
-    department: Department
-
-
-@dataclass(frozen=True, slots=True)
 class KeptDecision:
-    """A decision about an item that was dropped, in a batch of `BatchOrigin`."""
+    """A decision about an item that was dropped, in a department's batch of an iteration."""
 
     id: str  # to undo it with; stable, `ID_DIGITS` hexadecimal digits
     run_id: str
-    position: int
+    position: int  # of the department in its run, from 0
     department: str
     department_name: str
     department_number: int | None
@@ -101,19 +91,25 @@ class ProjectDecisions:
         return self._pairs
 
     async def save(
-        self, origin: BatchOrigin, items: Sequence[SavedItem], decisions: Sequence[Decision]
+        self,
+        run_id: str,
+        position: int,
+        department: Department,
+        items: Sequence[SavedItem],
+        decisions: Sequence[Decision],
+        *,
+        iteration: int,
     ) -> None:
         """Store the decisions about a batch and its items; a second time changes nothing."""
         at = self._now()
-        department = origin.department
         shared: Document = {
             "project_id": self._project_id,
-            "run_id": origin.run_id,
-            "position": origin.position,
+            "run_id": run_id,
+            "position": position,
             "department": department.slug,
             "department_name": department.name,
             "department_number": department.code_dep_number,
-            "iteration": origin.iteration,
+            "iteration": iteration,
             "at": at,
             "undone_by": None,
             "undone_at": None,
@@ -121,9 +117,9 @@ class ProjectDecisions:
         }
         documents: list[Document] = []
         for place, (item, decision) in enumerate(zip(items, decisions, strict=True)):
-            short = name_decision(origin.run_id, origin.position, origin.iteration, place)
+            short = name_decision(run_id, position, iteration, place)
             document = shared | asdict(decision) | {"place": place, "short": short}
-            document["order"] = f"{at:015.3f} {origin.position:04} {place:03}"
+            document["order"] = f"{at:015.3f} {position:04} {place:03}"
             # A judge's words may hold what no store takes, such as half a surrogate.
             said = {"reason": clean_text(decision.reason), "judge": clean_text(decision.judge)}
             document |= said | {"_id": self._key(short)}

@@ -15,24 +15,14 @@ An item that needs a verdict defers only those that may repeat it, so that all v
 are asked for together, mostly in one round.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from aletheia.items.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration
-from aletheia.items.duplicates import (
-    Decision,
-    DistinctPairs,
-    GuardedPairs,
-    Judge,
-    NewItem,
-    Question,
-    Tier,
-    Verdict,
-)
-from aletheia.items.item_index import Entry, ItemIndex, Match, make_entry
+from aletheia.items.item_index import Entry, ItemIndex, Match
 from aletheia.text.excerpts import excerpt_pair
 from aletheia.text.facts import Difference, find_difference
 
@@ -42,6 +32,56 @@ contradict each other, where such are judged. If none is a duplicate, farther on
 
 MAX_NEIGHBOURS: Final = 1000
 """Saved items in reach of the grey zone that one item is compared with, nearest first."""
+
+Tier: TypeAlias = Literal["exact", "near_exact", "guard", "embedding", "judge"]
+
+GuardedPairs: TypeAlias = Literal["keep", "judge"]
+"""What becomes of pairs that contradict each other (SPEC §4, Dedup, `GUARDED_PAIRS`)."""
+
+DistinctPairs: TypeAlias = Collection[frozenset[str]]
+"""Pairs of ids that an operator has declared distinct."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether an item is kept, and why."""
+
+    item_id: str
+    is_kept: bool
+    tier: Tier  # what decided; `guard` where nothing but a contradiction kept it
+    model: str  # the embedding model
+    reason: str
+    match_id: str | None = None  # the item it repeats or, if it is kept, the nearest one, if any
+    is_match_saved: bool = False  # whether that is a saved item, not one of the same batch
+    score: float | None = None  # calibrated similarity of the two in `[0, 1]`
+    cosine: float | None = None  # the raw one
+    judge: str = ""  # the model that judged the pair; empty if none did
+    difference: Difference | None = None  # in what the two contradict each other, if they do
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A new item and a saved or newer one that are to be judged."""
+
+    key: str  # of the two texts, in either order; under it a verdict can be cached
+    new_id: str
+    other_id: str
+    new_excerpt: str  # about 500 characters of the new one, with what differs
+    other_excerpt: str  # the same of the other one
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A model's answer whether both texts of a pair make the same point; a sentence says why."""
+
+    is_duplicate: bool
+    model: str
+    reason: str
+
+
+Judge: TypeAlias = Callable[[Sequence[Question]], Awaitable[Sequence[Verdict | None]]]
+"""Decides for pairs of texts whether they make the same point: a verdict for each question, in
+order; `None` where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +93,13 @@ class Deduplicator:
 
     async def deduplicate(
         self,
-        batch: Sequence[NewItem],
+        batch: Sequence[Entry],
         index: ItemIndex,
         judge: Judge | None = None,
         *,
         distinct: DistinctPairs = frozenset(),
     ) -> list[Decision]:
-        """Decide about each item of a batch, oldest first; equal ids are of equal items.
+        """Decide about each item of a batch, oldest first, under the ids they would be saved with.
 
         The index is not changed: kept items are added when they are saved. Without a judge the
         threshold decides the grey zone.
@@ -68,22 +108,20 @@ class Deduplicator:
             One decision per item, in order. An item that is saved is a duplicate of itself.
 
         Raises:
-            ValueError: a vector is not finite, has no direction or another length than the
-                index's, or the index is of another model.
+            ValueError: the index is of another model.
         """
         model = self.calibration.model
         if index.model != model:
             raise ValueError(f"the index is of {index.model!r}, the calibration of {model!r}")
-        entries = [make_entry(item.id, item.text, item.vector, index.dimensions) for item in batch]
-        walk = _Walk(entries, index, self, distinct, is_judged=judge is not None)
+        walk = _Walk(batch, index, self, distinct, is_judged=judge is not None)
         verdicts: dict[str, Verdict | None] = {}
         while True:
             decisions, questions = walk.decide(verdicts)
             if judge is None or not questions:
                 return [decisions[position] for position in range(len(batch))]
-            answers = await judge.judge(questions)
-            keys = [question.key for question in questions]
-            verdicts.update(zip(keys, answers, strict=True))
+            answers = await judge(questions)
+            for question, verdict in zip(questions, answers, strict=True):
+                verdicts[question.key] = verdict
 
 
 def _rank(match: Match) -> tuple[float, bool]:
@@ -240,8 +278,6 @@ class _Walk:
             other_id=match.entry.id,
             new_excerpt=new,
             other_excerpt=other,
-            cosine=match.cosine,
-            difference=self._difference(entry, match),
         )
 
     def _drop(
@@ -252,16 +288,14 @@ class _Walk:
     def _keep(
         self, entry: Entry, match: Match | None, tier: Tier, reason: str, judge: str = ""
     ) -> Decision:
-        return Decision(
-            item_id=entry.id,
-            is_kept=True,
-            tier=tier,
-            match_id=None if match is None else match.entry.id,
-            is_match_saved=match is not None and match.is_saved,
-            score=None if match is None else self._calibration.to_score(match.cosine),
-            cosine=None if match is None else match.cosine,
-            model=self._calibration.model,
-            judge=judge,
-            difference=None if match is None else self._difference(entry, match),
-            reason=reason,
+        kept = Decision(entry.id, True, tier, self._calibration.model, reason, judge=judge)
+        if match is None:
+            return kept
+        return replace(
+            kept,
+            match_id=match.entry.id,
+            is_match_saved=match.is_saved,
+            score=self._calibration.to_score(match.cosine),
+            cosine=match.cosine,
+            difference=self._difference(entry, match),
         )

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic.alias_generators import to_camel
 
 from aletheia.errors import InvalidTask
-from aletheia.items.models import Cleaned, Required
+from aletheia.items.content import Cleaned, Required
 
 DEFAULT_QUALITY_THRESHOLD: Final = 80.0
 """Quality, 0 to 100, at which a department is done unless it says otherwise (SPEC §4)."""
@@ -60,24 +60,18 @@ def _read_object(value: object) -> object:
     return {} if value is None else value
 
 
-class CoordinationSettings(BaseModel):
+class CoordinationSettings(BaseModel, frozen=True, alias_generator=to_camel, populate_by_name=True):
     """What a department says about its own runs."""
-
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
     min_quality_threshold: float | None = Field(default=None, ge=0, le=100)
 
 
-class Department(BaseModel):
+class Department(BaseModel, frozen=True, alias_generator=to_camel, populate_by_name=True):
     """A department of the application, with the fields and, by alias, the names it has there.
 
     Departments go in the order of `code_dep_number`, `None` last. With `gather_check` one takes
     part in gathering; its items are written by `default_model`, if it has one of its own.
     """
-
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore"
-    )
 
     id: Annotated[Required, BeforeValidator(_read_id)] = Field(max_length=200)
     slug: Required = Field(max_length=_MAX_NAME)
@@ -103,20 +97,11 @@ class Department(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class DepartmentFault:
-    """A department that cannot be used, by its id or else its place in the answer, and why."""
-
-    department: str
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class DepartmentList:
     """The departments of a run, in the order they are worked through."""
 
     departments: tuple[Department, ...]
-    faults: tuple[DepartmentFault, ...] = ()
+    faults: tuple[str, ...] = ()  # of those that cannot be used: id, or else place, and why
     warnings: tuple[str, ...] = ()  # what is odd and does not stop a run, each a sentence
 
     def choose(self, number: int | None, slug: str | None = None) -> Department:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aletheia.errors import AletheiaError
-from aletheia.items.duplicates import Question, Verdict
+from aletheia.items.dedup import Question, Verdict
 from aletheia.items.prompts.judge_duplicate import FORM, JudgedPair, build_prompt
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan, ask_once, check_finish
@@ -22,7 +22,7 @@ MAX_REASON_CHARS: Final = 300
 
 
 class DuplicateJudge:
-    """Asks a model about each pair on its own; a `Judge` of `aletheia.items.duplicates`.
+    """Asks a model about each pair on its own; a `Judge`.
 
     A pair with a saved answer is not asked about again, in any batch or run. Without a readable
     answer there is no verdict, and the threshold decides. Answers are saved by project, under
@@ -32,7 +32,7 @@ class DuplicateJudge:
     def __init__(self, chat: ChatModel, answers: SavedAnswers, *, plan: AskPlan) -> None:
         self._chat, self._answers, self._plan = chat, answers, plan
 
-    async def judge(self, questions: Sequence[Question]) -> list[Verdict | None]:
+    async def __call__(self, questions: Sequence[Question]) -> list[Verdict | None]:
         """Return a verdict for each question, in order; `None` where there is none."""
         limit = asyncio.Semaphore(MAX_OPEN)
 

@@ -104,8 +104,6 @@ class ItemIndex:
     """All saved items of a project, embedded by one model, with vectors in float32."""
 
     def __init__(self, model: str, dimensions: int) -> None:
-        if dimensions < 1:
-            raise ValueError(f"dimensions must be at least 1, not {dimensions}")
         self.model = model
         self.dimensions = dimensions
         self._vectors = VectorMatrix(dimensions)
@@ -191,15 +189,13 @@ class ItemIndex:
             return []
         queries = np.stack([entry.vector / np.float32(entry.norm) for entry in entries])
         candidates = self._vectors.find_candidates(queries, at_least, max_found)
-        return [
-            self._measure(entry, rows, at_least)[:max_found]
-            for entry, rows in zip(entries, candidates, strict=True)
-        ]
-
-    def _measure(self, entry: Entry, rows: NDArray[np.intp], at_least: float) -> list[Match]:
-        near = self._match(entry, sorted(rows.tolist()))
-        near.sort(key=lambda match: -match.cosine)
-        return [match for match in near if match.cosine >= at_least] or near[:1]
+        found: list[list[Match]] = []
+        for entry, rows in zip(entries, candidates, strict=True):
+            near = self._match(entry, sorted(rows.tolist()))
+            near.sort(key=lambda match: -match.cosine)
+            reached = [match for match in near if match.cosine >= at_least]
+            found.append(reached[:max_found] or near[:1])
+        return found
 
     def _match(self, entry: Entry, rows: Iterable[int]) -> list[Match]:
         """Match an item with those in some rows, without those that were removed."""

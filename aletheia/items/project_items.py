@@ -1,7 +1,7 @@
 """The items of a project, ready for comparison, without reading again what is known."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -36,21 +36,14 @@ class ProjectItems:
         vectors: VectorCache,
         embed: Embed,
         model: str,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._content, self._vectors, self._embed = content, vectors, embed
-        self.model, self._monotonic = model, monotonic
+        self.content, self._vectors, self._embed, self.model = content, vectors, embed, model
         self._known: set[str] = set()
-        self._unreadable: set[str] = set()
         self._own: dict[str, dict[str, SavedItem]] = {}
         self._mark: int | None = None
         self._listed_at = 0.0
         self.index: ItemIndex | None = None
         self.passed_over: dict[str, AletheiaError] = {}
-
-    def __len__(self) -> int:
-        return len(self._known) - len(self._unreadable)
 
     def of_department(self, slug: str) -> list[SavedItem]:
         """Return a department's own items, oldest first."""
@@ -62,13 +55,13 @@ class ProjectItems:
         Nothing is read while the number of documents is as expected, for `LISTED_EVERY_S` at most.
         What was read before a failure is not read again.
         """
-        mark = await self._content.mark()
-        is_due = self._monotonic() - self._listed_at >= LISTED_EVERY_S
+        mark = await self.content.mark()
+        is_due = time.monotonic() - self._listed_at >= LISTED_EVERY_S
         if mark == self._mark and not is_due:
             return
         missing = set(self._known)
         unknown: list[str] = []
-        async with aclosing(self._content.list_ids()) as pages:
+        async with aclosing(self.content.list_ids()) as pages:
             async for ids in pages:
                 missing.difference_update(ids)
                 unknown += [item_id for item_id in ids if item_id not in self._known]
@@ -76,7 +69,7 @@ class ProjectItems:
         self._forget(missing)
         for start in range(0, len(unknown), PAGE):
             await self._read(unknown[start : start + PAGE])
-        self._mark, self._listed_at = mark, self._monotonic()
+        self._mark, self._listed_at = mark, time.monotonic()
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of texts, `(n, d)`; new ones are cached."""
@@ -101,10 +94,10 @@ class ProjectItems:
         if not items:
             return []
         vectors = await self.embed([item.content for item in items])
-        inserted = await self._content.insert_items(items)
+        inserted = await self.content.insert_items(items)
         there = {item.id: item for item in items if item.id in inserted}
         if others := [item.id for item in items if item.id not in inserted]:
-            there |= await self._content.read_items(others)
+            there |= await self.content.read_items(others)
         # What somebody else has saved may be written differently, and have another vector: the
         # next refresh reads it.
         fresh = [place for place, item in enumerate(items) if item.id in inserted]
@@ -119,12 +112,8 @@ class ProjectItems:
             if item.id in there and _origin(there[item.id]) == _origin(item) is not None
         ]
 
-    async def count_created(self, run_id: str) -> dict[str, int]:
-        """Count the saved items that a run has made, by their department's slug."""
-        return await self._content.count_created(run_id)
-
     async def _read(self, ids: Sequence[str]) -> None:
-        found = await self._content.read_items(ids)
+        found = await self.content.read_items(ids)
         items = [found[id_] for id_ in ids if id_ in found and found[id_].content.strip()]
         vectors, faults = await self.embed_each([item.content for item in items])
         for place, fault in faults.items():
@@ -132,9 +121,7 @@ class ProjectItems:
             self._note_owner(items[place])
         embedded = [items[place] for place in sorted(vectors)]
         self._add(embedded, [vectors[place] for place in sorted(vectors)])
-        unreadable = set(ids).difference(item.id for item in embedded)
-        self._unreadable |= unreadable
-        self._known |= unreadable
+        self._known.update(ids)
 
     def _add(self, items: Sequence[SavedItem], vectors: Iterable[NDArray[np.float32]]) -> None:
         if not items:
@@ -155,7 +142,6 @@ class ProjectItems:
         if self.index is not None:
             self.index.remove(gone)
         self._known -= gone
-        self._unreadable -= gone
         for item_id in gone & self.passed_over.keys():
             del self.passed_over[item_id]
         for own in self._own.values():

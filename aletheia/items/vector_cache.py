@@ -68,11 +68,12 @@ class VectorCache:
         return np.stack([known[at] if at in known else rows[text] for at, text in enumerate(texts)])
 
     async def fill_each(
-        self, texts: Sequence[str], embed: Embed
+        self, texts: Sequence[str], embed: Embed, *, is_checked: bool = False
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, AletheiaError]]:
         """Return the vectors of texts and the faults of the others, by the place of the text.
 
         A text that cannot be embedded is embedded in windows, and costs only itself if that fails.
+        `is_checked`: whether something else could be embedded just now.
 
         Raises:
             AletheiaError: nothing can be embedded now.
@@ -80,24 +81,16 @@ class VectorCache:
         try:
             return dict(enumerate(await self.fill(texts, embed))), {}
         except _TEXT_FAULTS as fault:
-            await embed([_PROBE])
-            return await self._isolate(texts, embed, fault)
-
-    async def _isolate(
-        self, texts: Sequence[str], embed: Embed, fault: AletheiaError
-    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, AletheiaError]]:
-        """Find the texts that a fault is about, by halves; see `fill_each`."""
-        if len(texts) == 1:
-            vector = await self._fill_in_windows(texts[0], embed)
-            return ({}, {0: fault}) if vector is None else ({0: vector}, {})
+            if not is_checked:
+                await embed([_PROBE])
+            if len(texts) == 1:
+                vector = await self._fill_in_windows(texts[0], embed)
+                return ({}, {0: fault}) if vector is None else ({0: vector}, {})
         vectors: dict[int, NDArray[np.float32]] = {}
         faults: dict[int, AletheiaError] = {}
         half = len(texts) // 2
         for start, part in ((0, texts[:half]), (half, texts[half:])):
-            try:
-                found, failed = dict(enumerate(await self.fill(part, embed))), {}
-            except _TEXT_FAULTS as error:
-                found, failed = await self._isolate(part, embed, error)
+            found, failed = await self.fill_each(part, embed, is_checked=True)
             vectors |= {start + place: vector for place, vector in found.items()}
             faults |= {start + place: error for place, error in failed.items()}
         return vectors, faults

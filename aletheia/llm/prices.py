@@ -18,7 +18,7 @@ from decimal import ROUND_CEILING, Decimal
 from importlib import resources
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from aletheia.errors import Misconfigured
 from aletheia.settings import BudgetSettings
@@ -53,10 +53,8 @@ class Tokens:
         return self.input + self.output
 
 
-class _ModelPrice(BaseModel):
+class _ModelPrice(BaseModel, frozen=True, extra="forbid"):
     """USD per million tokens; what is missing is not offered."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: Decimal | None = Field(default=None, ge=0)
     output: Decimal | None = Field(default=None, ge=0)
@@ -64,9 +62,7 @@ class _ModelPrice(BaseModel):
     batch_factor: Decimal | None = Field(default=None, ge=0, le=1)
 
 
-class _ProviderPrices(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _ProviderPrices(BaseModel, frozen=True, extra="forbid"):
     batch_factor: Decimal = Field(default=Decimal(1), ge=0, le=1)
     models: dict[str, _ModelPrice] = Field(default_factory=dict[str, _ModelPrice])
 

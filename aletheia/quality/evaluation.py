@@ -6,56 +6,100 @@ counted and from a model; what does not cite the items it rests on is dropped.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
 
 from aletheia.documents import Document
+from aletheia.errors import AletheiaError
 from aletheia.items.departments import Department
 from aletheia.llm.answers import SavedAnswers
-from aletheia.llm.asking import AskPlan, ask_once
-from aletheia.llm.messages import ChatModel, Fault
-from aletheia.quality.judge import JudgeState, RefinedQuality, refine_quality
-from aletheia.quality.prompts.evaluate_department import FORM, build_prompt
-from aletheia.quality.remarks import Finding, Remarks, Suggestion
-from aletheia.quality.scores import QualityItem, score_quality
+from aletheia.llm.asking import AskPlan, ask_once, check_finish
+from aletheia.llm.json_text import UnreadableAnswer
+from aletheia.llm.messages import ChatModel, Completion, Fault
+from aletheia.llm.structured import MAX_ERROR_CHARS, explain, find_json
+from aletheia.quality.aspects import WHOLE
+from aletheia.quality.judge import JudgeState, refine_quality
+from aletheia.quality.prompts.evaluate_department import (
+    FORM,
+    MAX_REMARKS,
+    JudgedFinding,
+    JudgedSuggestion,
+    Severity,
+    build_prompt,
+)
+from aletheia.quality.scores import PARTS, Part, Quality, QualityItem, score_quality
 
 REMARKS_STEP: Final = "findings"
 """Under which the answer with findings and suggestions is saved."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What a department's items are worth."""
+Source: TypeAlias = Literal["counted", "judge"]
+
+_JudgedT = TypeVar("_JudgedT", bound=JudgedSuggestion)
+
+_RANKS: Final[Mapping[Severity, int]] = {"high": 0, "medium": 1, "low": 2}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What would make a department better."""
+
+    source: Source
+    part: Part
+    text: str  # one sentence
+    item_ids: list[str]  # at most `MAX_IDS`; empty only if `aspect` has no item
+    aspect: str = ""  # that it is about, if any
+
+
+@dataclass(frozen=True)
+class Finding(Suggestion):
+    """Something that is wrong."""
+
+    severity: Severity = field(kw_only=True)
+
+
+class EvaluationReport(BaseModel, frozen=True):
+    """An evaluation as it is stored, for whoever asked for it; see `EvaluationRequest`."""
 
     project_id: str
     department: str  # its slug
     department_name: str
-    threshold: float  # quality at which it is done, 0 to 100
-    items: int  # how many were evaluated
+    department_number: int | None
     version: str  # of its items, see `version_of`
-    quality: RefinedQuality
+    attempt: int
+    items: int  # how many were evaluated
+    score: float  # the whole, 0 to 100, as are the scores of the four parts
+    threshold: float  # quality at which it is done, 0 to 100
+    scores: Mapping[Part, float]
+    counted: Mapping[Part, float]  # what the estimators alone make of the parts, 0 to 100
+    judges: int  # how many of the judges that were asked gave a score
+    judges_asked: int
     findings: tuple[Finding, ...]  # what is wrong, the most severe first
     suggestions: tuple[Suggestion, ...]
-    faults: tuple[Fault, ...]  # why something of the answer about findings is not in it
-    is_mock: bool  # whether something in it was made up
+    faults: tuple[Fault, ...]  # why something of the answers is not in it
+    mock: bool  # whether something in it was made up
+    user_id: str
+    auto: bool
+    evaluated_at: str  # when, in UTC
+    was_stored: bool = False  # whether it had been made before
 
-    def to_document(self) -> Document:
-        """Return it as JSON, under the `_id` of its version."""
-        return {
-            "_id": evaluation_id(self.project_id, self.department, self.version),
-            "project_id": self.project_id,
-            "department": self.department,
-            "department_name": self.department_name,
-            "threshold": self.threshold,
-            "items": self.items,
-            "version": self.version,
-            "mock": self.is_mock,
-            **self.quality.to_document(),
-            "findings": [finding.to_document() for finding in self.findings],
-            "suggestions": [suggestion.to_document() for suggestion in self.suggestions],
-            "faults": [asdict(fault) for fault in self.faults],
+    @classmethod
+    def from_document(cls, document: Document, *, was_stored: bool = False) -> "EvaluationReport":
+        """Read what `EvaluationStore.save` returned."""
+        judge: Mapping[str, Any] = document["judge"]
+        parts: Mapping[str, Any] = document["counted"]["parts"]
+        derived = {
+            "counted": {part: parts[part]["score"] for part in PARTS},
+            "judges": len(judge["votes"]),
+            "judges_asked": judge["asked"],
+            # Those of the judges stand with the score, those of the remarks on their own.
+            "faults": [*judge["faults"], *document["faults"]],
+            "was_stored": was_stored,
         }
+        return cls.model_validate({**document, **derived})
 
 
 def version_of(item_ids: Sequence[str]) -> str:
@@ -76,12 +120,14 @@ async def evaluate_items(
     *,
     project_id: str,
     plan: AskPlan,
-    version: str | None = None,
-) -> Evaluation:
+    version: str,
+) -> Document:
     """Evaluate all items of a department, oldest first; a model's failure leaves what was counted.
 
+    Returns it as JSON, under the `_id` of its version.
+
     Answers are saved under `judge-1` to `judge-3` and `findings`. `version` is the one that was
-    asked for, where items have been deleted since.
+    asked for; items may have been deleted since.
     """
     counted = score_quality(department, items)
     quality = await refine_quality(
@@ -101,16 +147,109 @@ async def evaluate_items(
         messages = build_prompt(department, items, quality.scores)
         outcome = await ask_once(chat, answers, REMARKS_STEP, messages, FORM, plan=plan)
         remarks.read(outcome)
-    return Evaluation(
-        project_id=project_id,
-        department=department.slug,
-        department_name=department.name,
-        threshold=department.quality_threshold,
-        items=len(items),
-        version=version or version_of([item.id for item in items]),
-        quality=quality,
-        findings=remarks.ranked_findings(),
-        suggestions=tuple(remarks.suggestions),
-        faults=tuple(remarks.faults),
-        is_mock=remarks.is_mock or any(vote.is_mock for vote in quality.votes),
-    )
+    return {
+        "_id": evaluation_id(project_id, department.slug, version),
+        "project_id": project_id,
+        "department": department.slug,
+        "department_name": department.name,
+        "threshold": department.quality_threshold,
+        "items": len(items),
+        "version": version,
+        "mock": remarks.is_mock or any(vote.is_mock for vote in quality.votes),
+        **quality.to_document(),
+        "findings": list(map(asdict, remarks.ranked_findings())),
+        "suggestions": list(map(asdict, remarks.suggestions)),
+        "faults": list(map(asdict, remarks.faults)),
+    }
+
+
+class Remarks:
+    """Collects findings and suggestions that cite only these items."""
+
+    def __init__(self, ids: set[str]) -> None:
+        self._ids = ids
+        self.findings: list[Finding] = []
+        self.suggestions: list[Suggestion] = []
+        self.faults: list[Fault] = []  # why something of a model's answer was not taken
+        self.is_mock = False
+
+    def ranked_findings(self) -> list[Finding]:
+        """Return the findings, the most severe first."""
+        return sorted(self.findings, key=lambda finding: _RANKS[finding.severity])
+
+    def count(self, counted: Quality) -> None:
+        """Add what the estimators found."""
+        for aspect in counted.parts["coverage"].evidence["aspects"]:
+            if aspect["covered"] < 1:
+                self._add_gap(aspect)
+        coherence = counted.parts["coherence"].evidence
+        self._add_items("coherence", "high", "items without substance", coherence["fillers"])
+        self._add_items("coherence", "medium", "items repeat earlier ones", coherence["repeats"])
+        self._add_items("coherence", "medium", "items are beside the point", coherence["stray"])
+        weak = counted.parts["actionability"].evidence["weak"]
+        self._add_items("actionability", "low", "items do not say who acts, and when", weak)
+
+    def read(self, outcome: Completion | AletheiaError) -> None:
+        """Add what a model answered, as far as it holds."""
+        try:
+            if isinstance(outcome, AletheiaError):
+                raise outcome
+            self.is_mock = outcome.is_mock
+            check_finish(outcome)
+            found = find_json(
+                outcome.text, accept=_has_remarks, is_cut_off=outcome.finish == "length"
+            )
+            if found.is_cut:
+                # Its last id may be another one than was meant.
+                raise UnreadableAnswer("half_json", "the JSON ends in the middle")
+        except AletheiaError as error:
+            self.faults.append(Fault(error.code, str(error)[:MAX_ERROR_CHARS]))
+            return
+        answer = cast("Mapping[str, Any]", found.value)
+        for judged in self._check(answer, "findings", JudgedFinding):
+            said = ("judge", judged.part, judged.text, judged.item_ids)
+            self.findings.append(Finding(*said, severity=judged.severity))
+        for judged in self._check(answer, "suggestions", JudgedSuggestion):
+            said = ("judge", judged.part, judged.text, judged.item_ids)
+            self.suggestions.append(Suggestion(*said))
+
+    def _add_gap(self, aspect: Mapping[str, Any]) -> None:
+        name, items, enough = aspect["aspect"], aspect["items"], aspect["enough"]
+        text = f"{name!r} has {items} of the {enough} items it takes."
+        severity: Severity = "medium" if items else "high"
+        ids = aspect["item_ids"]
+        self.findings.append(Finding("counted", "coverage", text, ids, name, severity=severity))
+        subject = "the department" if name == WHOLE else repr(name)
+        wish = f"Write {enough - items} more items about {subject}."
+        self.suggestions.append(Suggestion("counted", "coverage", wish, ids, name))
+
+    def _add_items(
+        self, part: Part, severity: Severity, what: str, found: Mapping[str, Any]
+    ) -> None:
+        if found["count"]:
+            text = f"{found['count']} {what}."
+            said = ("counted", part, text, found["item_ids"])
+            self.findings.append(Finding(*said, severity=severity))
+
+    def _check(
+        self, answer: Mapping[str, Any], name: str, form: type[_JudgedT]
+    ) -> Iterator[_JudgedT]:
+        """Yield the entries of a list whose form and citations hold; the others are faults."""
+        listed = answer.get(name)
+        entries = cast("list[object]", listed)[:MAX_REMARKS] if isinstance(listed, list) else []
+        for place, entry in enumerate(entries):
+            try:
+                judged = form.model_validate(entry)
+            except ValidationError as error:
+                message = f"{name}.{place}: {explain(error)}"[:MAX_ERROR_CHARS]
+                self.faults.append(Fault("invalid_remark", message))
+                continue
+            if unknown := [item_id for item_id in judged.item_ids if item_id not in self._ids]:
+                message = f"{name}.{place} cites {len(unknown)} items that are not there"
+                self.faults.append(Fault("unknown_item", message))
+                continue
+            yield judged
+
+
+def _has_remarks(value: object) -> bool:
+    return isinstance(value, dict) and ("findings" in value or "suggestions" in value)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update, Where
 from aletheia.items.departments import Department
-from aletheia.quality.evaluation import Evaluation, evaluation_id, version_of
+from aletheia.quality.evaluation import evaluation_id, version_of
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, TimeUnit, moment
 from aletheia.store.lease import DEFAULT_SKEW_S, Leases, LeaseTerms
 
@@ -103,14 +103,10 @@ class EvaluationStore:
         project_id: str,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        lease_s: float = LEASE_S,
-        skew_s: float = DEFAULT_SKEW_S,
         announce: Callable[[EvaluationRequest], Awaitable[None]] | None = None,
     ) -> None:
-        self._documents = documents
-        self._project_id = project_id
-        self._clock = clock
-        terms = LeaseTerms(lease_s, skew_s, unit=TimeUnit.SECONDS)
+        self._documents, self._project_id, self._clock = documents, project_id, clock
+        terms = LeaseTerms(LEASE_S, DEFAULT_SKEW_S, unit=TimeUnit.SECONDS)
         self._leases = Leases(documents, REQUESTS, terms, clock=clock)
         self._announce = announce
 
@@ -194,7 +190,7 @@ class EvaluationStore:
 
     @asynccontextmanager
     async def holding(
-        self, request: EvaluationRequest, run_id: str, *, poll_every_s: float = POLL_EVERY_S
+        self, request: EvaluationRequest, run_id: str
     ) -> AsyncGenerator[Document | None]:
         """Lease a request, and yield its evaluation if there is one by now.
 
@@ -205,21 +201,21 @@ class EvaluationStore:
             if (stored := await self.find_result(request)) is not None:
                 yield stored
                 return
-            await asyncio.sleep(poll_every_s)
+            await asyncio.sleep(POLL_EVERY_S)
         async with lease.hold():
             yield await self.find_result(request)
 
-    async def save(self, request: EvaluationRequest, evaluation: Evaluation) -> Document:
-        """Store the result of a request, and return what is stored now.
+    async def save(self, request: EvaluationRequest, evaluation: Document) -> Document:
+        """Store the result of a request, see `evaluate_items`; return what is stored now.
 
         A result of the same or a later attempt stays as it is. An evaluation of something else than
         was asked for is a `ValueError`.
         """
-        document = evaluation.to_document()
         asked = evaluation_id(request.project_id, request.department, request.version)
-        if document["_id"] != asked:
-            raise ValueError(f"{document['_id']!r} was evaluated, {asked!r} was asked for")
-        document |= {
+        if evaluation["_id"] != asked:
+            raise ValueError(f"{evaluation['_id']!r} was evaluated, {asked!r} was asked for")
+        document = {
+            **evaluation,
             "department_number": request.department_number,
             "attempt": request.attempt,
             "user_id": request.user_id,

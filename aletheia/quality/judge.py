@@ -63,19 +63,10 @@ class JudgeState:
     rounds: int = 0  # judgements of the run so far, over all its departments
     shifts: tuple[Shift, ...] = ()  # of the last two judgements of this department, newest last
 
-    def for_department(self) -> "JudgeState":
-        """Return the state for another department: with the rounds, without the opinions."""
-        return JudgeState(self.rounds)
-
-    def to_document(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {"rounds": self.rounds, "shifts": [list(shift) for shift in self.shifts]}
-
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "JudgeState":
-        """Return what `to_document` wrote."""
-        shifts = tuple(tuple(map(float, shift)) for shift in document["shifts"])
-        return cls(int(document["rounds"]), shifts)
+    def from_document(cls, rounds: int, shifts: Sequence[Sequence[float]]) -> "JudgeState":
+        """Return what was saved with `asdict`."""
+        return cls(rounds, tuple(map(tuple, shifts)))
 
 
 @dataclass(frozen=True, slots=True)

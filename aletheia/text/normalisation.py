@@ -6,6 +6,7 @@ An item's `_id` is made from this form: a change here gives saved items new ids.
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 _SUPERSCRIPTS: Final = "⁰¹²³⁴⁵⁶⁷⁸⁹"
@@ -53,6 +54,7 @@ class _Table(dict[int, str | int | None]):
 _TABLE: Final = _Table()
 
 
+@lru_cache(maxsize=512)  # a batch's texts are asked for again in every step
 def normalise(text: str) -> str:
     """Return a text in one form: `NFKC`, case folded, single spaces, no punctuation.
 

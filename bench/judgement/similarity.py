@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.analysis.ports import Embedding
 from aletheia.items.calibration import Calibration
-from aletheia.items.dedup import Deduplicator
-from aletheia.items.duplicates import Decision, Judge, NewItem, Question, Verdict
-from aletheia.items.item_index import ItemIndex
+from aletheia.items.dedup import Decision, Deduplicator, Judge, Question, Verdict
+from aletheia.items.item_index import ItemIndex, make_entry
 from aletheia.settings import EmbeddingSettings
 from bench.dedup_corpus import MODEL, SilentJudge, make_corpus
 from bench.judgement.material import Corpus, Pair
@@ -38,7 +37,7 @@ class Oracle:
     is_duplicate: Callable[[Question], bool]
     judged: int = 0
 
-    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict]:
+    async def __call__(self, questions: Sequence[Question]) -> Sequence[Verdict]:
         """Return the truth about each pair."""
         self.judged += len(questions)
         return [Verdict(self.is_duplicate(question), "oracle", "") for question in questions]
@@ -100,7 +99,7 @@ async def _decide(
 ) -> Decision:
     index = ItemIndex(MODEL, len(vectors[saved]))
     index.add(["saved"], [saved], vectors[saved][np.newaxis])
-    item = NewItem("new", new, vectors[new])
+    item = make_entry("new", new, vectors[new], index.dimensions)
     (decision,) = await Deduplicator(calibration).deduplicate([item], index, judge)
     return decision
 
@@ -123,7 +122,7 @@ async def measure_corpora(
             others = [other for other in range(len(corpus.items)) if other != place]
             index = ItemIndex(MODEL, rows.shape[1])
             index.add([str(o) for o in others], [corpus.items[o] for o in others], rows[others])
-            item = NewItem(str(place), text, rows[place])
+            item = make_entry(str(place), text, rows[place], index.dimensions)
             deduplicator = Deduplicator(calibration)
             (decision,) = await deduplicator.deduplicate([item], index)
             if not decision.is_kept:

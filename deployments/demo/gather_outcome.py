@@ -12,8 +12,7 @@ from rich.text import Text
 
 from aletheia.events.log import SavedEvent
 from aletheia.events.models import AutomationComplete, IterationComplete
-from aletheia.gather.models import Run
-from aletheia.gather.progress import WARNINGS, DepartmentProgress, StopReason
+from aletheia.gather.progress import WARNINGS, DepartmentProgress, Run, StopReason
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision
 from deployments.demo.runs import conclude, titled_table

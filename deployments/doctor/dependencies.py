@@ -32,9 +32,8 @@ async def check_departments() -> str:
     source = await current_session().clients.open(block.get_client())
     listed = await source.list_departments()
     found = f"{block.base_url} lists {len(listed.departments)} departments"
-    faults = [fault.message for fault in listed.faults]
-    faulty = f"{found}, and {len(faults)} that cannot be used: {''.join(faults[:1])}"
-    demand(not faults, faulty, "mend them in the application", "warning")
+    faulty = f"{found}, and {len(listed.faults)} that cannot be used: {''.join(listed.faults[:1])}"
+    demand(not listed.faults, faulty, "mend them in the application", "warning")
     demand(
         listed.departments,
         found,

@@ -8,7 +8,7 @@ from aletheia.brain.access import BrainAccess
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import Outbox
-from aletheia.gather.catalogue import RunCatalogue
+from aletheia.gather.knowledge import RunCatalogue
 from aletheia.items.calibration import GREY_FROM, shipped_calibration
 from aletheia.items.vector_cache import VectorCache
 from aletheia.quality.evaluation_store import EvaluationStore

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from aletheia.adapters.mock.chat import MOCK_MODEL
 from aletheia.events.log import EventLog
-from aletheia.gather.deps import GatherDeps
+from aletheia.gather.batches import GatherDeps
 from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
-from aletheia.gather.models import RunOrder
+from aletheia.gather.progress import RunOrder
 from aletheia.gather.runs import GatherRuns
 from aletheia.gather.scoring import QualityScorer
 from aletheia.items.dedup import Deduplicator

@@ -6,7 +6,7 @@ from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.adapters.local.model_manager import LocalModelManager
 from aletheia.adapters.local.source import ModelSources
 from aletheia.adapters.ollama.model_manager import OllamaModelManager
-from aletheia.analysis.model_manager import ModelHolder, ModelManager, ModelRecords
+from aletheia.analysis.model_manager import ModelHolder, ModelRecords, ModelRow, list_rows
 from aletheia.settings import ProcessingMode
 from tasks.clients.embedding import choose_mode, get_ollama
 from tasks.clients.store import get_store
@@ -23,8 +23,8 @@ HOLDERS: Final[dict[ProcessingMode, Provider]] = {
 """Provider whose models the settings name, by PROCESSING_MODE."""
 
 
-async def build_model_manager(provider: Provider) -> ModelManager:
-    """Build the manager of a provider's models; it connects when it is first used."""
+async def build_model_holder(provider: Provider) -> ModelHolder:
+    """Build what holds a provider's models; it connects when it is first used."""
     await choose_mode()
     settings = current_session().settings.embedding
     if HOLDERS.get(settings.processing_mode) != provider:
@@ -32,16 +32,18 @@ async def build_model_manager(provider: Provider) -> ModelManager:
         nothing = {"default_embedding_model": None, "supported_models": ()}
         settings = settings.model_copy(update={"processing_mode": provider, **nothing})
     records = ModelRecords(await get_store())
-    holder: ModelHolder
     if provider == "ollama":
         wanted = (settings.default_model, *settings.supported_models)
-        holder = OllamaModelManager(
+        return OllamaModelManager(
             await get_ollama(),
             records,
             supported_models=wanted,
             memory_max_bytes=settings.model_memory_max,
         )
-    else:
-        embedder = LocalEmbedder(settings, note=records.note)
-        holder = LocalModelManager(embedder, ModelSources.from_settings(settings))
-    return ModelManager([holder], records)
+    embedder = LocalEmbedder(settings, note=records.note)
+    return LocalModelManager(embedder, ModelSources.from_settings(settings))
+
+
+async def read_models(provider: Provider) -> list[ModelRow]:
+    """Read a provider's models, with what is recorded about them."""
+    return await list_rows(await build_model_holder(provider), ModelRecords(await get_store()))

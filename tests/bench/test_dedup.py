@@ -2,16 +2,15 @@
 
 import numpy as np
 
-from aletheia.items.calibration import Calibration, identity
-from aletheia.items.duplicates import Question
-from aletheia.items.labelled import LabelledText
+from aletheia.items.calibration import Calibration, LabelledText, identity
+from aletheia.items.dedup import Question
 from bench.dedup import measure_demo_share, search_brute_force
 from bench.dedup_corpus import DEMO_ITERATIONS, MODEL, LabelJudge, make_corpus, write_demo
 from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
 
 
 def question(new_id: str, other_id: str) -> Question:
-    return Question("", new_id, other_id, "", "", 0.7, None)
+    return Question("", new_id, other_id, "", "")
 
 
 async def test_the_oracle_knows_the_labels_and_nothing_else():
@@ -23,7 +22,7 @@ async def test_the_oracle_knows_the_labels_and_nothing_else():
             "group": LabelledText("topic", 1, "…", ""),
         }
     )
-    verdicts = await judge.judge([question("item", one) for one in ("same", "other", "group")])
+    verdicts = await judge([question("item", one) for one in ("same", "other", "group")])
     assert [one.is_duplicate for one in verdicts] == [True, False, False]
     assert judge.judged == 3
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from aletheia.items.calibration import identity
-from aletheia.items.labelled import read_texts
+from aletheia.items.calibration import identity, read_texts
 from aletheia.llm.messages import ChatRequest
 from aletheia.quality.scores import PARTS, PartScore, Quality
 from bench.dedup_corpus import MODEL

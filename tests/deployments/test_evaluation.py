@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.evaluation import EvaluationReport
 from aletheia.quality.scores import PARTS
 from deployments.evaluation import show
 from tasks.evaluation import describe

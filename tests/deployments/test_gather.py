@@ -10,8 +10,7 @@ from rich.console import Console
 
 from aletheia.errors import InvalidTask
 from aletheia.events.log import SavedEvent
-from aletheia.gather.models import Run
-from aletheia.gather.progress import DepartmentProgress, Iteration, RunProgress
+from aletheia.gather.progress import DepartmentProgress, Iteration, Run, RunProgress
 from aletheia.items.departments import Department
 from deployments.event_lines import describe
 from deployments.gather import read_thresholds, show_end

@@ -21,8 +21,7 @@ from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import DeliveryPace, Outbox
 from aletheia.brain.ports import BrainDepartment, BrainItem, Duplicate, KnownItem
 from aletheia.errors import InvalidTask, Unavailable
-from aletheia.items.content import Automation, SavedItem, make_item
-from aletheia.items.models import Item
+from aletheia.items.content import Automation, Item, SavedItem, make_item
 from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
 from aletheia.resilience.breaker import CircuitBreaker

@@ -42,7 +42,7 @@ class FakeDepartments:
         self.listed = 0
         self.error: AletheiaError | None = None
 
-    async def list_departments(self) -> DepartmentList:
+    async def __call__(self) -> DepartmentList:
         """Read all of them."""
         self.listed += 1
         if self.error is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from aletheia.items.duplicates import Question, Verdict
+from aletheia.items.dedup import Question, Verdict
 
 MODEL = "fake-judge"
 
@@ -23,7 +23,7 @@ class FakeJudge:
         """The pairs of ids it was asked about, in order."""
         return [(one.new_id, one.other_id) for asked in self.rounds for one in asked]
 
-    async def judge(self, questions: Sequence[Question]) -> Sequence[Verdict | None]:
+    async def __call__(self, questions: Sequence[Question]) -> Sequence[Verdict | None]:
         known = {one.key for asked in self.rounds for one in asked}
         assert questions, "nothing to judge"
         assert not known & {one.key for one in questions}, "judged before"

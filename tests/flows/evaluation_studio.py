@@ -21,9 +21,8 @@ from prefect.flow_engine import run_flow_async
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Document, Documents
-from aletheia.items.content import Automation, item_id, make_item
-from aletheia.items.models import Item
-from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.items.content import Automation, Item, item_id, make_item
+from aletheia.quality.evaluation import EvaluationReport
 from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS, EvaluationStore
 from aletheia.quality.scores import PARTS
 from aletheia.store.clock import Clock

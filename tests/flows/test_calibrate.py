@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from aletheia.adapters.local.source import PACKAGED_MODEL
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.items.calibration import DUPLICATE_AT, shipped_calibration
+from aletheia.items.calibration import DUPLICATE_AT, Split, read_texts, shipped_calibration
 from aletheia.items.calibration_store import CALIBRATIONS, CalibrationStore
-from aletheia.items.labelled import Split, read_texts
 from blocks import StoreCredentials
 from flows.calibrate import calibrate
 from tasks.calibration import describe

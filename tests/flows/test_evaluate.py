@@ -270,6 +270,7 @@ async def test_answers_that_were_paid_for_before_a_kill_are_not_asked_for_again(
             [QualityItem(id_, text) for id_, text in zip(ids, TEXTS, strict=True)],
             project_id=studio.project_id,
             plan=AskPlan("m"),
+            version=version_of(ids),
         )
         report = await studio.execute(run)
     assert studio.chat.requests == []

@@ -12,8 +12,7 @@ from prefect.states import Completed, Crashed
 
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.llm.asking import AskPlan
-from aletheia.quality.evaluation import evaluate_items
-from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality.evaluation import EvaluationReport, evaluate_items
 from aletheia.quality.scores import PARTS
 from deployments.evaluation import evaluate
 from deployments.runs import RunEnded

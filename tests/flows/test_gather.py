@@ -20,8 +20,7 @@ from aletheia.errors import InvalidTask, Misconfigured, Refused
 from aletheia.events.log import EventLog, SavedEvent
 from aletheia.events.models import IterationComplete
 from aletheia.events.turn import CURSORS
-from aletheia.gather.models import RunOrder
-from aletheia.gather.progress import GatherReport
+from aletheia.gather.progress import GatherReport, RunOrder
 from aletheia.gather.project_lock import LOCKS, HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem

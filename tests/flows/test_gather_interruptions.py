@@ -31,8 +31,7 @@ from aletheia.events.log import EVENTS, EventLog, SavedEvent
 from aletheia.events.models import IterationComplete
 from aletheia.events.turn import CURSORS
 from aletheia.gather.errors import RunOver
-from aletheia.gather.models import Run, RunOrder
-from aletheia.gather.progress import Iteration
+from aletheia.gather.progress import Iteration, Run, RunOrder
 from aletheia.gather.project_lock import LOCKS, HolderState
 from aletheia.gather.prompts.generate_items import FORM
 from aletheia.gather.run_records import RUNS

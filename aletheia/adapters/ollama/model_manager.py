@@ -16,7 +16,6 @@ from aletheia.adapters.ollama.client import (
 )
 from aletheia.analysis.model_manager import (
     ModelEvent,
-    ModelRecord,
     ModelRecords,
     ModelRow,
     PullProgress,
@@ -125,16 +124,16 @@ class OllamaModelManager:
                 return installed
         raise InvalidTask("model_not_found", f"Ollama does not have {model!r}; pull it first")
 
-    async def _read_held(self) -> list[ModelRecord]:
-        return [record for record in await self._records.read(OLLAMA) if record.is_held]
+    async def _read_held(self) -> list[ModelRow]:
+        return [record for record in await self._records.read(OLLAMA) if record.state == "loaded"]
 
     async def _list_held(
-        self, records: dict[str, ModelRecord], loaded: dict[str, ServerModel]
-    ) -> list[ModelRecord]:
+        self, records: dict[str, ModelRow], loaded: dict[str, ServerModel]
+    ) -> list[ModelRow]:
         """List what Aletheia has in memory, least recently used first; record what is gone."""
-        held: list[tuple[datetime, ModelRecord]] = []
+        held: list[tuple[datetime, ModelRow]] = []
         for key, record in records.items():
-            if not record.is_held:
+            if record.state != "loaded":
                 continue
             if there := loaded.get(key):
                 used_at = self._used_at(there)
@@ -158,7 +157,7 @@ class OllamaModelManager:
             limit = f"MODEL_MEMORY_MAX is {self._memory_max_bytes:,}"
             raise ModelUnavailable(model, f"it takes {size_bytes:,} bytes, {limit}")
 
-    async def _make_room(self, held: list[ModelRecord], size_bytes: int) -> None:
+    async def _make_room(self, held: list[ModelRow], size_bytes: int) -> None:
         """Unload the first of `held` until there is as much room."""
         used = sum(record.memory_bytes or 0 for record in held) + size_bytes
         while held and used > (self._memory_max_bytes or used):

@@ -7,9 +7,8 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 
-from aletheia.gather.models import PromptContext
+from aletheia.items.content import Item
 from aletheia.items.departments import Department
-from aletheia.items.models import Item
 from aletheia.llm.messages import (
     QUOTED_IS_DATA,
     Message,
@@ -89,11 +88,13 @@ def angle_of(department: Department, number: int) -> tuple[Angle, Angle]:
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
-    """What a further round has to repair."""
+class PromptContext:
+    """What a prompt may quote; each list most important first."""
 
-    error: str
-    kept: Sequence[Item] = ()
+    existing: Sequence[str] = ()
+    gaps: Sequence[str] = ()
+    brain: Sequence[str] = ()
+    earlier: Sequence[str] = ()
 
 
 def build_prompt(
@@ -103,12 +104,14 @@ def build_prompt(
     *,
     count: int,
     max_context_tokens: int,
-    repair: Repair | None = None,
+    error: str = "",
+    accepted: Sequence[Item] = (),
 ) -> tuple[Message, ...]:
     """Build the messages that ask for a batch: of the system, and of the user.
 
-    `number`: of the batch, from 1; chooses the angle. `count`: items asked for; with a `repair`,
-    those that are still missing. `max_context_tokens`: bound on all excerpts together.
+    `number`: of the batch, from 1; chooses the angle. `count`: items asked for.
+    `max_context_tokens`: bound on all excerpts together. `error`: of the answer before, if it could
+    not be used as it was; then `accepted` has what it was good for.
     """
     angle, lens = angle_of(department, number)
     texts = _select(context, max_context_tokens)
@@ -125,8 +128,8 @@ def build_prompt(
         quote("order", order),
         _task(count, angle, lens, quoted=texts),
     ]
-    if repair is not None:
-        blocks += _repair_blocks(repair)
+    if error:
+        blocks += _repair_blocks(error, accepted)
     return Message("system", _SYSTEM), Message("user", "\n\n".join(blocks))
 
 
@@ -165,14 +168,14 @@ def _task(count: int, angle: Angle, lens: Angle, *, quoted: Collection[str]) -> 
     return " ".join(lines)
 
 
-def _repair_blocks(repair: Repair) -> list[str]:
+def _repair_blocks(error: str, accepted: Sequence[Item]) -> list[str]:
     """Return the blocks of a repair; the error is quoted, as it may repeat words of an answer."""
     blocks: list[str] = []
-    if repair.kept:
-        kept = [cut_text(item.content, _MAX_KEPT_TOKENS) for item in repair.kept]
+    if accepted:
+        kept = [cut_text(item.content, _MAX_KEPT_TOKENS) for item in accepted]
         blocks.append(quote("already_accepted", kept))
         blocks.append("The items in the block already_accepted are accepted: do not repeat them.")
-    blocks.append(quote("error", repair.error))
+    blocks.append(quote("error", error))
     blocks.append(
         "Your last answer could not be used as it was. The block error says why. Answer again with "
         "the JSON object only."

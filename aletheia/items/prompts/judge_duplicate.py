@@ -2,16 +2,14 @@
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from aletheia.llm.messages import QUOTED_IS_DATA, Message, clean_text, quote
 from aletheia.llm.structured import form_of
 
 
-class JudgedPair(BaseModel):
+class JudgedPair(BaseModel, frozen=True):
     """The form of the answer."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     is_duplicate: bool = Field(strict=True, description="Whether both make the same point.")
     reason: str = Field(max_length=1000, description="Why, in one sentence.")

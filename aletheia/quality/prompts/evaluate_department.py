@@ -1,12 +1,13 @@
 """Asking a model what is good and bad about a department's items, and what to do about it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from aletheia.items.content import Required
 from aletheia.items.departments import Department
-from aletheia.llm.messages import QUOTED_IS_DATA, Message, clean_text, quote
+from aletheia.llm.messages import QUOTED_IS_DATA, Message, quote
 from aletheia.llm.structured import form_of
 from aletheia.quality.prompts.judge_quality import (
     MAX_CONTEXT_TOKENS,
@@ -22,36 +23,24 @@ MAX_REMARKS: Final = 8
 Severity: TypeAlias = Literal["low", "medium", "high"]
 
 
-def _require_text(text: str) -> str:
-    if not (cleaned := clean_text(text)):
-        raise ValueError("must not be empty")
-    return cleaned
-
-
-class JudgedSuggestion(BaseModel):
+class JudgedSuggestion(BaseModel, frozen=True):
     """What would make certain items better."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     part: Part = Field(description="The part of the quality it is about.")
-    text: Annotated[str, AfterValidator(_require_text)] = Field(
-        max_length=1000, description="One sentence."
-    )
+    text: Required = Field(max_length=1000, description="One sentence.")
     item_ids: list[str] = Field(
         min_length=1, max_length=50, description="The ids of the items it rests on, as quoted."
     )
 
 
-class JudgedFinding(JudgedSuggestion):
+class JudgedFinding(JudgedSuggestion, frozen=True):
     """What is wrong with certain items."""
 
     severity: Severity
 
 
-class JudgedRemarks(BaseModel):
+class JudgedRemarks(BaseModel, frozen=True):
     """The form of the answer."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     findings: list[JudgedFinding]
     suggestions: list[JudgedSuggestion]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from aletheia.items.departments import Department
 from aletheia.llm.messages import (
@@ -30,19 +30,15 @@ VOTES: Final = 3
 """Number of different prompts for the same items, whose answers have a median."""
 
 
-class JudgedPart(BaseModel):
+class JudgedPart(BaseModel, frozen=True):
     """A judge's answer about one part of the quality."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     score: float = Field(ge=0, le=100, strict=True, allow_inf_nan=False, description="0 to 100.")
     reason: str = Field(max_length=2000, description="Why, in one sentence.")
 
 
-class JudgedQuality(BaseModel):
+class JudgedQuality(BaseModel, frozen=True):
     """The form of the answer."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     coverage: JudgedPart
     depth: JudgedPart

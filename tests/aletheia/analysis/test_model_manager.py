@@ -3,18 +3,14 @@
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
-import pytest
-
 from aletheia.analysis.model_manager import (
     ModelEvent,
-    ModelManager,
-    ModelRecord,
     ModelRecords,
     ModelRow,
     PullProgress,
+    list_rows,
 )
 from aletheia.documents import Documents
-from aletheia.errors import Misconfigured
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -61,10 +57,10 @@ async def test_what_became_of_a_model_is_counted_and_the_last_figures_kept(docum
 
     (record,) = await records.read("local")
 
-    assert record == ModelRecord(
+    assert record == ModelRow(
         provider="local",
         model="a/b",
-        is_held=True,
+        state="loaded",
         loads=2,
         evictions=1,
         load_s=1.5,
@@ -74,8 +70,8 @@ async def test_what_became_of_a_model_is_counted_and_the_last_figures_kept(docum
     )
     await records.note(ModelEvent("local", "a/b", "unloaded"))
     (record,) = await records.read("local")
-    assert (record.is_held, record.loads, record.evictions) == (False, 2, 1)
-    assert [one.provider for one in await records.read()] == ["local", "ollama"]
+    assert (record.state, record.loads, record.evictions) == ("installed", 2, 1)
+    assert [row.load_s for row in await records.read("ollama")] == [9.0]
 
 
 async def test_a_row_has_what_the_provider_says_and_what_is_known_besides(documents: Documents):
@@ -90,7 +86,7 @@ async def test_a_row_has_what_the_provider_says_and_what_is_known_besides(docume
         ModelRow("local", "known", "loaded", memory_bytes=1200, last_used=later),
     )
 
-    known, new = await ModelManager([holder], records).rows("local")
+    known, new = await list_rows(holder, records)
 
     assert new == ModelRow("local", "new", "available")
     assert known == ModelRow(
@@ -104,11 +100,3 @@ async def test_a_row_has_what_the_provider_says_and_what_is_known_besides(docume
         loads=1,
         evictions=1,
     )
-
-
-async def test_a_provider_is_found_by_its_name(documents: Documents):
-    holder = Holder()
-    manager = ModelManager([holder], ModelRecords(documents))
-    assert manager.holder("local") is holder
-    with pytest.raises(Misconfigured, match="'openai' holds no models of its own; name local"):
-        await manager.rows("openai")

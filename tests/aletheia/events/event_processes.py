@@ -109,7 +109,6 @@ async def feed(documents: Documents, path: str) -> int:
     """Feed a file until nothing is left, as its lease allows."""
     fan_out = FanOut(
         documents,
-        EventLog(documents),
         {"file": FileSink(Path(path))},
         pace=Pace(lease_s=LEASE_S, skew_s=0, backoff_s=0),
     )

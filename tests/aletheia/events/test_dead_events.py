@@ -25,12 +25,12 @@ class Post:
         self.documents, self.clock = documents, clock
         self.log = EventLog(documents, clock=clock.both)
         self.sink = FakeSink()
-        self.dead = DeadEvents(documents, self.log, clock=clock.both)
+        self.dead = DeadEvents(documents, clock=clock.both)
 
     async def lose(self, project_id: str, count: int) -> None:
         """Have the webhook refuse so many events."""
         sinks: dict[str, EventSink] = {"webhook": self.sink}
-        fan_out = FanOut(self.documents, self.log, sinks, clock=self.clock.both)
+        fan_out = FanOut(self.documents, sinks, clock=self.clock.both)
         await fan_out.subscribe(project_id, "r", "webhook", URL)
         for iteration in range(1, count + 1):
             event = Deduplicating(project_id=project_id, department="legal")

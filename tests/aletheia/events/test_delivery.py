@@ -36,14 +36,13 @@ class House:
         self.documents, self.clock = documents, clock
         self.log = EventLog(documents, clock=clock.both)
         self.redis, self.webhook = FakeSink(), FakeSink()
-        self.dead = DeadEvents(documents, self.log, clock=clock.both)
+        self.dead = DeadEvents(documents, clock=clock.both)
         self.pace = Pace(**pace)
         self.fan_out = self.another()
 
     def another(self) -> FanOut:
         return FanOut(
             self.documents,
-            self.log,
             {"redis": self.redis, "webhook": self.webhook},
             pace=self.pace,
             clock=self.clock.both,
@@ -97,7 +96,7 @@ async def test_more_events_than_a_page_are_sent_in_one_go(house: House):
 
 async def test_a_sink_that_takes_several_gets_pages(house: House):
     batches = FakeBatchSink()
-    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock.both)
+    fan_out = FanOut(house.documents, {"prefect": batches}, clock=house.clock.both)
     await fan_out.subscribe("p1", "r", "prefect")
     await house.tell(1, 230)
     assert await fan_out.feed() == 230
@@ -108,7 +107,7 @@ async def test_a_sink_that_takes_several_gets_pages(house: House):
 async def test_of_several_at_once_the_one_that_is_refused_is_given_up_alone(house: House):
     batches = FakeBatchSink()
     batches.refused = {2}
-    fan_out = FanOut(house.documents, house.log, {"prefect": batches}, clock=house.clock.both)
+    fan_out = FanOut(house.documents, {"prefect": batches}, clock=house.clock.both)
     await fan_out.subscribe("p1", "r", "prefect")
     await house.tell(1, 4)
     assert await fan_out.feed() == 3
@@ -120,7 +119,6 @@ async def test_events_gather_beside_a_run_and_are_all_sent_at_its_end(house: Hou
     batches = FakeBatchSink()
     fan_out = FanOut(
         house.documents,
-        house.log,
         {"prefect": batches, "redis": house.redis},
         pace=Pace(interval_s=0.01, gather_s=60),
         clock=house.clock.both,
@@ -182,7 +180,7 @@ async def test_a_run_that_asks_while_the_one_before_is_being_sent_is_not_left_ou
                 await house.tell(1, 1, "r2")
 
     sink = AsksMeanwhile()
-    fan_out = FanOut(house.documents, house.log, {"redis": sink}, clock=house.clock.both)
+    fan_out = FanOut(house.documents, {"redis": sink}, clock=house.clock.both)
     await fan_out.feed()
     await fan_out.feed()
     await house.tell(2, 2, "r2")
@@ -396,7 +394,7 @@ async def test_whoever_lost_its_lease_while_sending_moves_nothing(
                 await other.feed()
 
     slow = Sleeps()
-    sleeper = FanOut(documents, house.log, {"redis": slow}, clock=clock.both)
+    sleeper = FanOut(documents, {"redis": slow}, clock=clock.both)
     assert await sleeper.feed() == 1
     assert slow.numbers == [1], "it stops as soon as it sees"
     assert house.redis.numbers == [1, 2, 3]
@@ -417,7 +415,7 @@ async def test_a_clock_that_was_moved_back_holds_nothing_up(documents: Documents
 async def test_a_receiver_without_a_sink_here_is_left_to_others(house: House):
     await house.fan_out.subscribe("p1", "r", "redis")
     await house.tell(1, 1)
-    without = FanOut(house.documents, house.log, {"webhook": house.webhook}, clock=house.clock.both)
+    without = FanOut(house.documents, {"webhook": house.webhook}, clock=house.clock.both)
     assert await without.feed() == 0
     assert await house.fan_out.feed() == 1
 
@@ -497,7 +495,7 @@ async def test_a_store_that_is_lost_after_a_sending_has_it_sent_again_and_leaves
             losable.is_lost = self.tries == 2
 
     sink = LosesStore()
-    fan_out = FanOut(losable, house.log, {"redis": sink}, clock=clock.both)
+    fan_out = FanOut(losable, {"redis": sink}, clock=clock.both)
     with pytest.raises(Unavailable):
         await fan_out.feed()
     losable.is_lost = False
@@ -537,7 +535,7 @@ async def test_a_letter_of_an_event_that_reaches_its_receiver_after_all_is_taken
     dying = DiesAfterTheLetter(tmp_path / "losable")
     await dying.open()
     with pytest.raises(Unavailable):
-        await FanOut(dying, house.log, {"redis": house.redis}, clock=clock.both).feed()
+        await FanOut(dying, {"redis": house.redis}, clock=clock.both).feed()
     dying.is_lost = False
     await dying.close()
     assert Counter(event.seq for event in await house.dead.newest()) == {1: 1}
@@ -557,9 +555,9 @@ async def test_old_dead_letters_and_receivers_are_purged(house: House):
     assert await house.fan_out.feed() == 1
     house.clock.move(days=20)
     await house.fan_out.subscribe("p1", "r2", "redis")
-    assert await house.fan_out.purge(DAYS_30_S) == (0, 0)
+    assert await house.fan_out.purge(DAYS_30_S) == (0, 0, 0)
     house.clock.move(days=11)
-    assert await house.fan_out.purge(DAYS_30_S) == (1, 1)
+    assert await house.fan_out.purge(DAYS_30_S) == (1, 1, 1)
     assert await house.dead.newest() == []
     assert [cursor["receiver"] for cursor in await house.cursors()] == ["redis"]
 
@@ -573,7 +571,7 @@ async def test_a_receiver_that_is_tried_in_vain_is_not_forgotten(house: House):
     await house.tell(2, 2)
     await house.fan_out.feed()
     house.clock.move(days=2)
-    assert await house.fan_out.purge(DAYS_30_S) == (0, 0)
+    assert await house.fan_out.purge(DAYS_30_S) == (0, 0, 0)
     house.webhook.fault = None
     assert await house.fan_out.feed() >= 1
 
@@ -607,7 +605,7 @@ async def test_a_run_that_asks_as_its_old_receiver_is_purged_is_fed(tmp_path: Pa
             house = self.house
             if house and collection == CURSORS:
                 self.house = None
-                assert await house.fan_out.purge(DAYS_30_S) == (0, 1)
+                assert await house.fan_out.purge(DAYS_30_S) == (0, 0, 1)
             return await super().update(collection, updates)
 
     store = PurgedMeanwhile(tmp_path)

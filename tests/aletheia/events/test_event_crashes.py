@@ -30,7 +30,7 @@ async def with_a_story(directory: Path) -> None:
     """Make a store with the events of a run and somebody who asked for them."""
     store = EmbeddedDocuments(directory)
     await store.open()
-    await FanOut(store, EventLog(store), {}).subscribe(PROJECT, "run-1", "file")
+    await FanOut(store, {}).subscribe(PROJECT, "run-1", "file")
     await tell(store, "run-1")
     await store.close()
 

@@ -6,7 +6,7 @@ answer is logged, as it is paid for.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,16 @@ from aletheia.brain.ports import Brain
 from aletheia.documents import Change, Document, Documents, Update, Where
 from aletheia.errors import Misconfigured
 from aletheia.gather.attempt import Attempt, Turn
-from aletheia.gather.deps import GatherDeps
+from aletheia.gather.batches import GatherDeps
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
-from aletheia.gather.models import Run, RunOrder
-from aletheia.gather.ports import DepartmentSource
-from aletheia.gather.progress import GatherReport, StopReason
+from aletheia.gather.progress import GatherReport, Run, RunOrder, StopReason
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.gather.scoring import QualityScorer
 from aletheia.items.calibration import identity
 from aletheia.items.dedup import Deduplicator
+from aletheia.items.departments import DepartmentList
 from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
 from aletheia.llm.messages import ChatModel, ChatRequest, Completion
@@ -72,7 +71,7 @@ async def lose_brain() -> Brain:
 async def holder_ended(run_id: str) -> HolderState:
     """Say that a run is over."""
     del run_id
-    return HolderState.ENDED
+    return "ended"
 
 
 def three_departments() -> FakeDepartments:
@@ -131,7 +130,7 @@ async def take_steps(attempt: Attempt, turn: Turn) -> None:
 
 
 async def work_run(
-    deps: GatherDeps, order: RunOrder, source: DepartmentSource
+    deps: GatherDeps, order: RunOrder, source: Callable[[], Awaitable[DepartmentList]]
 ) -> tuple[Run, GatherReport]:
     """Work a run to its end, as the flow does."""
     run = await deps.runs.open(order, source, holder_ended)

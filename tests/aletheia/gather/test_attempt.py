@@ -15,11 +15,10 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.errors import InvalidTask
 from aletheia.events.log import EventLog
 from aletheia.gather.attempt import Attempt
-from aletheia.gather.deps import GatherDeps
+from aletheia.gather.batches import GatherDeps
 from aletheia.gather.event_derivation import EventEmitter
-from aletheia.gather.models import RunOrder
-from aletheia.gather.ports import Scored
-from aletheia.gather.progress import StopReason
+from aletheia.gather.progress import RunOrder, StopReason
+from aletheia.gather.scoring import Scored
 from aletheia.items.content import SavedItem
 from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache

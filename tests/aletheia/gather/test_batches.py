@@ -25,17 +25,15 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from aletheia.gather.deps import GatherDeps
-from aletheia.gather.models import Run, RunOrder
-from aletheia.gather.overrides import Overrides
-from aletheia.gather.ports import BrainNotes, Scored
-from aletheia.gather.progress import StopReason
+from aletheia.gather.batches import GatherDeps
+from aletheia.gather.progress import Run, RunOrder, StopReason
+from aletheia.gather.prompts.generate_items import PromptContext
+from aletheia.gather.resumption import Overrides
 from aletheia.gather.runs import QUALITY, GatherRuns
-from aletheia.gather.scoring import QualityScorer
+from aletheia.gather.scoring import QualityScorer, Scored
 from aletheia.items.content import SavedItem
-from aletheia.items.decisions import BatchOrigin
+from aletheia.items.dedup import Decision
 from aletheia.items.departments import Department
-from aletheia.items.duplicates import Decision
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatModel, ChatRequest, Completion, read_quoted
@@ -108,10 +106,10 @@ class FakeBrain:
 
     async def context(
         self, department: Department, own_ids: Collection[str], previous: Sequence[str]
-    ) -> BrainNotes:
+    ) -> PromptContext:
         self.asked.append((department.slug, list(previous)))
         self.own.append(len(own_ids))
-        return BrainNotes(gaps=["Nothing on licences."])
+        return PromptContext(gaps=["Nothing on licences."])
 
     async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
         self.announced[key] = [department.slug, *ids]
@@ -131,10 +129,18 @@ class Ledger:
         return self.pairs
 
     async def save(
-        self, origin: BatchOrigin, items: Sequence[SavedItem], decisions: Sequence[Decision]
+        self,
+        run_id: str,
+        position: int,
+        department: Department,
+        items: Sequence[SavedItem],
+        decisions: Sequence[Decision],
+        *,
+        iteration: int,
     ) -> None:
+        del run_id, department
         assert len(items) == len(decisions)
-        self.kept.setdefault((origin.position, origin.iteration), list(decisions))
+        self.kept.setdefault((position, iteration), list(decisions))
 
 
 @pytest.fixture
@@ -286,7 +292,7 @@ async def test_items_are_announced_before_they_are_saved(build: Callable[..., Ga
     class Witness(FakeBrain):
         async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
             await super().announce(key, department, ids)
-            seen.append(len(deps.items))
+            seen.append(0 if deps.items.index is None else len(deps.items.index))
 
     seen: list[int] = []
     deps = build(brain=(brain := Witness()))
@@ -388,18 +394,6 @@ async def test_what_waiting_does_not_mend_is_raised(
     run = await begin(deps)
     with pytest.raises(type(error)):
         await work(deps, run, 0)
-
-
-async def test_a_cancelled_run_keeps_what_it_has_and_begins_nothing(
-    build: Callable[..., GatherDeps],
-):
-    deps = build()
-    run = await work(deps, await begin(deps), 0)
-    await deps.runs.request_cancel("run-1")
-    run, report = await work_run(deps, ORDER, three_departments())
-    assert report.status == "cancelled"
-    assert {one.reason for one in run.progress.departments} == {StopReason.CANCELLED}
-    assert report.items_created == len(run.progress.departments[0].iterations[0].item_ids) > 0
 
 
 async def test_an_attempt_ends_when_its_time_is_over(build: Callable[..., GatherDeps]):

@@ -16,7 +16,7 @@ from aletheia.brain.access import BrainAccess
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import DeliveryPace, Outbox
-from aletheia.gather.models import Run
+from aletheia.gather.progress import Run
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
 from aletheia.items.vector_cache import VectorCache

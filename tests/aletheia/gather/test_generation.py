@@ -5,12 +5,8 @@ from typing import Any
 import pytest
 
 from aletheia.errors import AletheiaError, BudgetExceeded, InvalidTask, Unauthorized, Unavailable
-from aletheia.gather.generation import (
-    GenerationPlan,
-    generate_items,
-    read_items,
-)
-from aletheia.gather.models import Batch, PromptContext
+from aletheia.gather.generation import Batch, GenerationPlan, generate_items, read_items
+from aletheia.gather.prompts.generate_items import PromptContext
 from aletheia.items.departments import Department
 from aletheia.llm.asking import RoomyChat
 from aletheia.llm.messages import ChatModel, Completion, read_quoted
@@ -88,12 +84,6 @@ async def test_a_good_answer_is_a_batch() -> None:
 async def test_a_batch_has_five_to_ten_items(count: int) -> None:
     batch = await generate(ScriptedChat(items_text(count)))
     assert (len(batch.items), batch.faults, batch.rounds) == (count, (), 1)
-
-
-@pytest.mark.parametrize("items", [4, 11])
-def test_no_other_size_of_a_batch_can_be_asked_for(items: int) -> None:
-    with pytest.raises(ValueError, match="5 to 10"):
-        GenerationPlan("m", items=items)
 
 
 @pytest.mark.parametrize(

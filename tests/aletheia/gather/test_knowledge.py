@@ -13,12 +13,15 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.brain.access import BrainAccess
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
-from aletheia.brain.ports import BrainItem
+from aletheia.brain.ports import BrainDepartment, BrainItem
 from aletheia.brain.reconciliation import Reconciler
+from aletheia.documents import Document
 from aletheia.errors import Misconfigured
-from aletheia.gather.knowledge import NEAR_FROM, Knowledge
-from aletheia.gather.models import RunOrder
-from aletheia.gather.ports import BrainNotes
+from aletheia.gather.knowledge import NEAR_FROM, Knowledge, RunCatalogue
+from aletheia.gather.progress import RunOrder
+from aletheia.gather.prompts.generate_items import PromptContext
+from aletheia.gather.run_records import RUNS
+from aletheia.items.departments import Department
 from aletheia.items.vector_cache import VectorCache
 from tests.aletheia.gather.gather_runner import (
     MODEL,
@@ -48,8 +51,9 @@ async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
 
 
 @pytest.fixture
-def knowledge(world: BrainWorld) -> Knowledge:
-    return Knowledge(world.access, world.outbox, PROJECT, world.project_items, wait_s=0.5)
+def knowledge(world: BrainWorld, monkeypatch: pytest.MonkeyPatch) -> Knowledge:
+    monkeypatch.setattr("aletheia.gather.knowledge.WAIT_S", 0.5)
+    return Knowledge(world.access, world.outbox, PROJECT, world.project_items)
 
 
 SUPPORT = make_department("support", 3)
@@ -74,7 +78,7 @@ async def test_a_prompt_is_told_gaps_and_what_is_near_in_other_departments(
 ):
     await fill(world)
     notes = await knowledge.context(SUPPORT, {"own"}, [])
-    assert notes.items == ["A near item of sales."]
+    assert notes.brain == ["A near item of sales."]
     assert {"customers", "feedback"} & set(notes.gaps)
 
 
@@ -83,7 +87,7 @@ async def test_what_earlier_departments_came_to_follows_what_is_near(
 ):
     await fill(world)
     notes = await knowledge.context(SUPPORT, {"own"}, ["sales"])
-    assert notes.items == ["A near item of sales.", "The opposite."]
+    assert notes.brain == ["A near item of sales.", "The opposite."]
 
 
 async def test_a_department_is_embedded_once(world: BrainWorld, knowledge: Knowledge):
@@ -101,11 +105,11 @@ async def test_while_the_brain_is_away_prompts_go_without_and_it_is_said_once(
     await fill(world)
     world.graph.is_away = True
     for _ in range(7):
-        assert await knowledge.context(SUPPORT, set(), []) == BrainNotes()
+        assert await knowledge.context(SUPPORT, set(), []) == PromptContext()
     assert caplog.text.count("prompts go without the Brain") == 1
     world.graph.is_away = False
     world.now += 61
-    assert (await knowledge.context(SUPPORT, {"own"}, [])).items
+    assert (await knowledge.context(SUPPORT, {"own"}, [])).brain
     assert caplog.text.count("what the Brain knows again") == 1
 
 
@@ -114,7 +118,7 @@ async def test_a_slow_brain_is_not_waited_for(world: BrainWorld, knowledge: Know
     world.graph.wait_s = 30
     began = asyncio.get_running_loop().time()
     for _ in range(8):
-        assert await knowledge.context(SUPPORT, set(), []) == BrainNotes()
+        assert await knowledge.context(SUPPORT, set(), []) == PromptContext()
     # Five of half a second open its breaker; after that it is not asked any more.
     assert asyncio.get_running_loop().time() - began < 4.5
 
@@ -122,7 +126,7 @@ async def test_a_slow_brain_is_not_waited_for(world: BrainWorld, knowledge: Know
 async def test_vectors_of_another_model_are_as_none(world: BrainWorld, knowledge: Knowledge):
     await fill(world)
     world.brain = IndexedBrain(world.graph, world.embed, "another")
-    assert await knowledge.context(SUPPORT, set(), []) == BrainNotes()
+    assert await knowledge.context(SUPPORT, set(), []) == PromptContext()
 
 
 async def test_a_brain_that_cannot_even_be_built_stops_nothing(world: BrainWorld):
@@ -131,7 +135,7 @@ async def test_a_brain_that_cannot_even_be_built_stops_nothing(world: BrainWorld
 
     access = BrainAccess(fetch, world.breakers)
     knowledge = Knowledge(access, world.outbox, PROJECT, world.project_items)
-    assert await knowledge.context(SUPPORT, set(), []) == BrainNotes()
+    assert await knowledge.context(SUPPORT, set(), []) == PromptContext()
 
 
 async def test_what_is_not_near_is_left_out(world: BrainWorld, knowledge: Knowledge):
@@ -141,7 +145,7 @@ async def test_what_is_not_near_is_left_out(world: BrainWorld, knowledge: Knowle
     items = [BrainItem(name, name, vector=vector_at(cosine)) for name, cosine in at.items()]
     await world.brain.upsert(PROJECT, SALES, items)
     notes = await knowledge.context(SUPPORT, set(), [])
-    assert notes.items == ["in"]
+    assert notes.brain == ["in"]
 
 
 @pytest.mark.parametrize("calls_left", [0, 7, 20])
@@ -153,7 +157,7 @@ async def test_a_run_whose_brain_goes_away_completes_and_nothing_differs_in_the_
     deps = make_deps(documents, world.content, MockChat())
     world.brain = IndexedBrain(world.graph, embed_words, MODEL)
     items = BrainItems(world.content, VectorCache(world.content, MODEL), embed_words)
-    knowledge = Knowledge(world.access, world.outbox, PROJECT, deps.items, wait_s=5)
+    knowledge = Knowledge(world.access, world.outbox, PROJECT, deps.items)
     world.graph.calls_left = calls_left
     async with world.outbox.feeding(PROJECT, world.access, items):
         _, report = await work_run(
@@ -181,3 +185,38 @@ async def test_a_run_whose_brain_goes_away_completes_and_nothing_differs_in_the_
     again = await reconciler.reconcile(PROJECT, items)
     assert again.before is not None
     assert (any(again.before.values()), again.upserted, again.deleted) == (False, 0, 0)
+
+
+def make_run(run_id: str, project_id: str, at: float, **descriptions: str) -> Document:
+    departments = [
+        Department(
+            id=slug,
+            slug=slug,
+            name=slug.title(),
+            description=description,
+            code_dep_number=number,
+            gather_check=True,
+            is_active=True,
+        ).model_dump(mode="json")
+        for number, (slug, description) in enumerate(descriptions.items(), 1)
+    ]
+    return {"_id": run_id, "project_id": project_id, "opened_at": at, "departments": departments}
+
+
+async def test_a_department_is_as_the_newest_run_of_its_project_has_it(tmp_path: Path):
+    documents = EmbeddedDocuments(tmp_path)
+    await documents.open()
+    await documents.insert(
+        RUNS,
+        [
+            make_run("1", "shop", 1.0, legal="Old words.", gone="Was there."),
+            make_run("2", "shop", 3.0, hr="Hires.", legal="Reviews contracts."),
+            make_run("3", "shop", 2.0, legal="Older words."),
+            make_run("4", "another", 4.0, legal="Of somebody else."),
+        ],
+    )
+    find = RunCatalogue(documents)
+    assert await find("shop", "legal") == BrainDepartment("legal", "Legal", 2, "Reviews contracts.")
+    assert await find("shop", "gone") is None
+    assert await find("nobody", "legal") is None
+    await documents.close()

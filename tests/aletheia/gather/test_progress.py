@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aletheia.errors import InvalidTask
-from aletheia.gather.overrides import Overrides
 from aletheia.gather.progress import (
     DepartmentProgress,
     Iteration,
@@ -23,6 +22,7 @@ from aletheia.gather.progress import (
     share_done,
     stop_reason,
 )
+from aletheia.gather.resumption import Overrides
 from aletheia.items.departments import Department
 from aletheia.llm.usage import BudgetUsage
 
@@ -58,19 +58,19 @@ def progress(
         pytest.param(progress(), None, None, id="goes on"),
         pytest.param(
             progress(first=80),
-            StopReason.CANCELLED,
+            StopReason.TOKEN_BUDGET,
             StopReason.THRESHOLD_REACHED,
             id="filled already",
         ),
         pytest.param(progress(first=79.999), None, None, id="just below"),
         pytest.param(
             progress(80.0),
-            StopReason.CANCELLED,
+            StopReason.TOKEN_BUDGET,
             StopReason.THRESHOLD_REACHED,
             id="threshold comes first",
         ),
         pytest.param(
-            progress(1), StopReason.CANCELLED, StopReason.CANCELLED, id="then cancellation"
+            progress(1), StopReason.TOKEN_BUDGET, StopReason.TOKEN_BUDGET, id="then a budget"
         ),
         pytest.param(
             progress(0, 0, 0, max_iterations=3),
@@ -93,7 +93,7 @@ def progress(
         ),
         pytest.param(
             progress(first=None, max_iterations=0),
-            StopReason.CANCELLED,
+            StopReason.TOKEN_BUDGET,
             StopReason.NO_ITERATIONS_LEFT,
             id="none left",
         ),
@@ -106,23 +106,22 @@ def test_reasons_are_checked_in_order(
 
 
 @pytest.mark.parametrize(
-    ("spent", "is_cancelled", "is_time_spent", "reason"),
+    ("spent", "is_time_spent", "reason"),
     [
-        ("", False, False, None),
-        ("TOKENS USD", True, True, StopReason.CANCELLED),
-        ("USD TOKENS", False, True, StopReason.TOKEN_BUDGET),
-        ("USD", False, True, StopReason.COST_BUDGET),
-        ("", False, True, StopReason.TIME_BUDGET),
+        ("", False, None),
+        ("USD TOKENS", True, StopReason.TOKEN_BUDGET),
+        ("USD", True, StopReason.COST_BUDGET),
+        ("", True, StopReason.TIME_BUDGET),
     ],
 )
 def test_what_stops_a_run_from_outside_is_checked_in_order(
-    spent: str, is_cancelled: bool, is_time_spent: bool, reason: StopReason | None
+    spent: str, is_time_spent: bool, reason: StopReason | None
 ):
     budgets = [
         BudgetUsage(f"BUDGET_{unit}_PER_RUN", 1, int(unit in spent), None)
         for unit in ("USD", "TOKENS")
     ]
-    found = find_outer_reason(budgets, is_cancelled=is_cancelled, is_time_spent=is_time_spent)
+    found = find_outer_reason(budgets, is_time_spent=is_time_spent)
     assert found == reason
 
 
@@ -254,7 +253,7 @@ def test_a_department_may_use_what_those_to_come_do_not_need():
 
 
 def test_an_override_out_of_its_range_is_refused():
-    with pytest.raises(InvalidTask, match="at least 1, not 0"):
+    with pytest.raises(InvalidTask, match="1 to 1,000,000, not 0"):
         Overrides(max_iterations=0)
     with pytest.raises(InvalidTask, match=r"'legal' must be in 0\.\.100"):
         Overrides(thresholds={"legal": 100.5})

@@ -4,10 +4,9 @@ import pickle
 
 import pytest
 
-from aletheia.gather.models import Run
-from aletheia.gather.overrides import Overrides
-from aletheia.gather.progress import DepartmentProgress, Iteration, RunProgress, StopReason
-from aletheia.gather.resumption import NotResumable, Step, choose_step, describe_step
+from aletheia.gather.errors import NotResumable
+from aletheia.gather.progress import DepartmentProgress, Iteration, Run, RunProgress, StopReason
+from aletheia.gather.resumption import Overrides, Step, choose_step, describe_step
 from tests.fakes.departments import make_department
 
 
@@ -30,14 +29,14 @@ def make_run(*reasons: StopReason | None, max_iterations: int = 10) -> Run:
 @pytest.mark.parametrize(
     ("state", "is_abandoned", "step"),
     [
-        ("PAUSED", True, Step.RESUME),
-        ("PAUSED", False, Step.RESUME),
-        ("FAILED", False, Step.RESTART),
-        ("CRASHED", False, Step.RESTART),
-        ("RUNNING", True, Step.RESTART),
-        ("RUNNING", False, Step.LEAVE),
-        ("SCHEDULED", True, Step.LEAVE),
-        ("PENDING", True, Step.LEAVE),
+        ("PAUSED", True, "resume"),
+        ("PAUSED", False, "resume"),
+        ("FAILED", False, "restart"),
+        ("CRASHED", False, "restart"),
+        ("RUNNING", True, "restart"),
+        ("RUNNING", False, "leave"),
+        ("SCHEDULED", True, "leave"),
+        ("PENDING", True, "leave"),
     ],
 )
 def test_what_is_done_about_a_run_follows_from_its_state(
@@ -62,13 +61,13 @@ def test_a_run_that_has_ended_for_good_does_not_go_on(state: str, reason: str):
 @pytest.mark.parametrize(
     ("step", "state", "overrides", "said"),
     [
-        (Step.RESUME, "suspended", Overrides(), "Run run-1 goes on from where it was."),
-        (Step.RESTART, "crashed", Overrides(), "Run run-1 was crashed; it is started again"),
-        (Step.RESTART, "lost", Overrides(), "Run run-1 was lost; it is started again"),
-        (Step.LEAVE, "running", Overrides(), "Run run-1 is at work; there is nothing to resume."),
-        (Step.LEAVE, "running", Overrides(7), "Run run-1 is at work; the change holds from its"),
-        (Step.LEAVE, "awaitingretry", Overrides(7), "Run run-1 is waiting for its retry and"),
-        (Step.LEAVE, "scheduled", Overrides(), "Run run-1 is scheduled and starts by itself."),
+        ("resume", "suspended", Overrides(), "Run run-1 goes on from where it was."),
+        ("restart", "crashed", Overrides(), "Run run-1 was crashed; it is started again"),
+        ("restart", "lost", Overrides(), "Run run-1 was lost; it is started again"),
+        ("leave", "running", Overrides(), "Run run-1 is at work; there is nothing to resume."),
+        ("leave", "running", Overrides(7), "Run run-1 is at work; the change holds from its"),
+        ("leave", "awaitingretry", Overrides(7), "Run run-1 is waiting for its retry and"),
+        ("leave", "scheduled", Overrides(), "Run run-1 is scheduled and starts by itself."),
     ],
 )
 def test_an_operator_is_told_what_becomes_of_a_run(
@@ -81,9 +80,9 @@ def test_an_operator_is_told_what_becomes_of_a_run(
 
 def test_who_raises_a_budget_is_told_which_departments_it_comes_too_late_for():
     run = make_run(StopReason.MAX_ITERATIONS_REACHED, StopReason.SATURATION, None)
-    raised = describe_step(run, Step.RESUME, Overrides(max_iterations=10), state="suspended")
+    raised = describe_step(run, "resume", Overrides(max_iterations=10), state="suspended")
     assert raised.endswith("Announced as complete, and left to another run: d0.")
-    lowered = describe_step(run, Step.RESUME, Overrides(thresholds={"d2": 5}), state="suspended")
+    lowered = describe_step(run, "resume", Overrides(thresholds={"d2": 5}), state="suspended")
     assert "Announced" not in lowered
 
 

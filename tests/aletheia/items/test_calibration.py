@@ -3,7 +3,9 @@
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,18 @@ from aletheia.items.calibration import (
     GREY_FROM,
     GREY_TO,
     Calibration,
+    Split,
     calibrate,
     calibration_file,
     fit_calibration,
+    hash_labels,
     identity,
     measure_accuracy,
+    pair_up,
+    read_texts,
     shipped_calibration,
 )
-from aletheia.items.labelled import hash_labels, pair_up, read_texts
+from aletheia.text.normalisation import normalise
 
 SHIPPED = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -135,9 +141,9 @@ def test_a_scale_that_does_not_rise_from_0_to_1_is_refused(knots: tuple[tuple[fl
 
 def test_a_calibration_comes_back_from_its_document():
     fitted = fit((0.9, True), (0.8, True), (0.5, False))
-    stored = json.loads(json.dumps(fitted.to_document()))
+    stored = json.loads(json.dumps(asdict(fitted)))
     assert Calibration.from_document(stored | {"_id": "m"}) == fitted
-    assert Calibration.from_document(identity("m").to_document()) == identity("m")
+    assert Calibration.from_document(asdict(identity("m"))) == identity("m")
 
 
 @pytest.mark.parametrize("document", [{}, {"model": "m", "knots": 5, "labels": ""}])
@@ -152,7 +158,7 @@ def test_a_model_without_calibration_gets_the_identity_and_a_warning(
     with caplog.at_level(logging.WARNING):
         found = shipped_calibration("nobody/knows-this")
     assert found.to_cosine(DUPLICATE_AT) == DUPLICATE_AT
-    assert not found.is_fitted
+    assert found.fitted is None
     assert "nobody/knows-this is not calibrated" in caplog.text
 
 
@@ -193,3 +199,49 @@ async def test_a_model_is_tested_on_pairs_that_it_was_not_fitted_on():
     assert (found.fitted.f1, found.tested.recall) == (1, 1)
     assert found.tested.precision == found.tested.duplicates / found.tested.pairs
     assert found.labels == hash_labels()
+
+
+# The labelled items: that they are what they are said to be
+
+SPLITS: tuple[Split, ...] = ("calibration", "test")
+KINDS = {"number", "unit", "negation", "opposite", "subject", "scope", "point"}
+
+
+def test_no_topic_and_no_text_is_in_both_splits():
+    topics, texts = (
+        [{getattr(text, name) for text in read_texts(split)} for split in SPLITS]
+        for name in ("topic", "text")
+    )
+    assert topics[0].isdisjoint(topics[1])
+    assert texts[0].isdisjoint(texts[1])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_items_are_paragraphs_and_all_different(split: Split):
+    texts = [text.text for text in read_texts(split)]
+    assert all(30 <= len(text.split()) <= 120 for text in texts)
+    assert len({normalise(text) for text in texts}) == len(texts)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_each_group_has_three_more_ways_to_say_it_and_two_other_points(split: Split):
+    groups = Counter((text.group, bool(text.kind)) for text in read_texts(split))
+    assert {size for (_, is_other), size in groups.items() if is_other} == {2}
+    assert {size for (_, is_other), size in groups.items() if not is_other} == {4}
+    assert {text.kind for text in read_texts(split) if text.kind} <= KINDS
+
+
+@pytest.mark.parametrize(
+    ("split", "pairs", "duplicates"), [("calibration", 496, 192), ("test", 372, 144)]
+)
+def test_pairs_come_from_a_group_or_from_the_items_of_a_topic(
+    split: Split, pairs: int, duplicates: int
+):
+    texts = read_texts(split)
+    found = pair_up(texts)
+    assert (len(found), sum(pair.is_duplicate for pair in found)) == (pairs, duplicates)
+    for pair in found:
+        one, other = texts[pair.one], texts[pair.other]
+        assert one.topic == other.topic
+        assert pair.is_duplicate == (one.group == other.group and not one.kind and not other.kind)
+        assert not (one.kind and other.kind)

@@ -16,21 +16,20 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.documents import Document, Update
 from aletheia.errors import InvalidTask
 from aletheia.gather.batches import drop_duplicates
-from aletheia.gather.models import Batch, Run, RunOrder
+from aletheia.gather.generation import Batch
+from aletheia.gather.progress import Run, RunOrder
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.calibration import DUPLICATE_AT
-from aletheia.items.content import Automation, SavedItem, item_id, make_item
+from aletheia.items.content import Automation, Item, SavedItem, item_id, make_item
 from aletheia.items.decisions import (
     DECISIONS,
     DISTINCT,
-    BatchOrigin,
     KeptDecision,
     ProjectDecisions,
     UndoRefused,
     name_decision,
 )
-from aletheia.items.duplicates import Decision
-from aletheia.items.models import Item
+from aletheia.items.dedup import Decision
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
@@ -64,9 +63,12 @@ class Books:
         """Keep that a text was dropped as another's duplicate; give the decision's id."""
         decision = replace(decide(text, match), **parts)
         await self.ledger.save(
-            BatchOrigin(self.run.id, 1, number, self.run.progress.departments[1].department),
+            self.run.id,
+            1,
+            self.run.progress.departments[1].department,
             [make(text, self.run.id, number)],
             [decision],
+            iteration=number,
         )
         return name_decision(self.run.id, 1, number, 0)
 
@@ -145,9 +147,12 @@ async def test_what_was_saved_is_in_the_ledger_and_not_in_the_list(books: Books)
     items = [make(text, "run-1") for text in (WORDS, CLOSE)]
     decisions = [decide(WORDS, CLOSE), decide(CLOSE, None, is_kept=True)]
     await books.ledger.save(
-        BatchOrigin(books.run.id, 1, 1, books.run.progress.departments[1].department),
+        books.run.id,
+        1,
+        books.run.progress.departments[1].department,
         items,
         decisions,
+        iteration=1,
     )
     assert [drop.item.content for drop in await books.ledger.list_dropped()] == [WORDS]
     kept = await books.documents.find(DECISIONS, {"is_kept": True}, with_payload=True)
@@ -167,7 +172,12 @@ async def test_a_batch_that_is_kept_twice_changes_nothing(books: Books):
 
 async def test_an_empty_batch_is_no_decision(books: Books):
     await books.ledger.save(
-        BatchOrigin(books.run.id, 1, 1, books.run.progress.departments[1].department), [], []
+        books.run.id,
+        1,
+        books.run.progress.departments[1].department,
+        [],
+        [],
+        iteration=1,
     )
     assert await books.documents.count(DECISIONS, {}) == 0
 
@@ -198,9 +208,12 @@ async def test_of_one_batch_the_last_is_listed_first(books: Books):
     texts = [f"{WORDS} Number {n} of some." for n in range(10)]
     items = [make(text, "run-1") for text in texts]
     await books.ledger.save(
-        BatchOrigin(books.run.id, 1, 1, books.run.progress.departments[1].department),
+        books.run.id,
+        1,
+        books.run.progress.departments[1].department,
         items,
         [decide(text, CLOSE) for text in texts],
+        iteration=1,
     )
     listed = [drop.item.content for drop in await books.ledger.list_dropped(limit=3)]
     assert listed == texts[:-4:-1]
@@ -269,9 +282,12 @@ async def test_an_exact_duplicate_of_what_is_gone_can_be_saved(books: Books):
 async def test_what_cannot_be_undone_is_said(books: Books):
     items, decisions = [make(WORDS, "run-1")], [decide(WORDS, CLOSE, is_kept=True)]
     await books.ledger.save(
-        BatchOrigin(books.run.id, 1, 1, books.run.progress.departments[1].department),
+        books.run.id,
+        1,
+        books.run.progress.departments[1].department,
         items,
         decisions,
+        iteration=1,
     )
     kept = name_decision("run-1", 1, 1, 0)
     codes: dict[str, str] = {}
@@ -428,9 +444,12 @@ async def test_an_iteration_is_kept_and_asked_about_in_little_time(books: Books)
         began = time.perf_counter()
         await books.ledger.distinct_pairs()
         await books.ledger.save(
-            BatchOrigin(books.run.id, 1, number, books.run.progress.departments[1].department),
+            books.run.id,
+            1,
+            books.run.progress.departments[1].department,
             items,
             decisions,
+            iteration=number,
         )
         took.append(time.perf_counter() - began)
     # Some milliseconds, the least of which a busy machine does not change.

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from aletheia.errors import Unavailable
+from aletheia.items.dedup import Question
 from aletheia.items.duplicate_judge import MAX_REASON_CHARS, DuplicateJudge
-from aletheia.items.duplicates import Question
 from aletheia.items.prompts.judge_duplicate import build_prompt
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import QUOTED_IS_DATA, Completion, read_quoted
@@ -17,7 +17,7 @@ SNAPSHOT = Path(__file__).with_name("prompts") / "judge_duplicate.txt"
 
 
 def question(key: str = "k1", new: str = "One.", other: str = "Other.") -> Question:
-    return Question(key, f"new-{key}", f"old-{key}", new, other, 0.85, None)
+    return Question(key, f"new-{key}", f"old-{key}", new, other)
 
 
 def said(is_duplicate: object, reason: str = "Both say it.") -> str:
@@ -36,7 +36,7 @@ def test_the_prompt_reads_as_it_did() -> None:
 
 async def test_verdicts_come_in_the_order_of_the_questions() -> None:
     chat = ScriptedChat(said(True), said(False, "The second is on trams."))
-    verdicts = await judge(chat).judge([question("a"), question("b")])
+    verdicts = await judge(chat)([question("a"), question("b")])
     assert [verdict and verdict.is_duplicate for verdict in verdicts] == [True, False]
     assert verdicts[1] is not None
     assert (verdicts[1].model, verdicts[1].reason) == (
@@ -47,8 +47,8 @@ async def test_verdicts_come_in_the_order_of_the_questions() -> None:
 
 async def test_a_pair_is_asked_about_once_in_a_call_and_for_ever() -> None:
     chat, answers = ScriptedChat(said(True)), MemoryAnswers()
-    verdicts = await judge(chat, answers).judge([question("a"), question("a")])
-    again = await judge(ScriptedChat(), answers).judge([question("a")])
+    verdicts = await judge(chat, answers)([question("a"), question("a")])
+    again = await judge(ScriptedChat(), answers)([question("a")])
     assert verdicts == [again[0]] * 2
     assert list(answers.kept) == ["duplicate-a"]
 
@@ -70,14 +70,14 @@ async def test_where_no_verdict_is_to_be_had_there_is_none_and_the_others_stand(
     reply: Reply,
 ) -> None:
     chat = ScriptedChat(reply, said(True))
-    verdicts = await judge(chat).judge([question("a"), question("b")])
+    verdicts = await judge(chat)([question("a"), question("b")])
     assert verdicts[0] is None
     assert verdicts[1] is not None
 
 
 async def test_an_unreadable_answer_is_kept_before_it_is_read() -> None:
     answers = MemoryAnswers()
-    assert await judge(ScriptedChat("nonsense"), answers).judge([question("a")]) == [None]
+    assert await judge(ScriptedChat("nonsense"), answers)([question("a")]) == [None]
     assert answers.kept["duplicate-a"].text == "nonsense"
 
 
@@ -87,11 +87,11 @@ async def test_a_log_that_is_down_is_raised() -> None:
             raise Unavailable("store", step)
 
     with pytest.raises(Unavailable, match="store"):
-        await judge(ScriptedChat(said(True)), Down()).judge([question()])
+        await judge(ScriptedChat(said(True)), Down())([question()])
 
 
 async def test_a_long_reason_is_cut() -> None:
-    verdicts = await judge(ScriptedChat(said(False, "x" * 900))).judge([question()])
+    verdicts = await judge(ScriptedChat(said(False, "x" * 900)))([question()])
     assert verdicts[0] is not None
     assert len(verdicts[0].reason) == MAX_REASON_CHARS
 

@@ -154,11 +154,6 @@ def test_texts_ids_and_vectors_belong_together():
         ItemIndex(MODEL, 2).add(["a"], ["a", "b"], np.ones((2, 2)))
 
 
-def test_vectors_have_dimensions():
-    with pytest.raises(ValueError):
-        ItemIndex(MODEL, 0)
-
-
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.documents import Change, Update
+from aletheia.documents import Change, Document, Update
 from aletheia.errors import BudgetExceeded, Unavailable
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion, read_quoted
 from aletheia.llm.prices import Tokens
-from aletheia.quality.evaluation import REMARKS_STEP, Evaluation, evaluate_items, version_of
-from aletheia.quality.evaluation_report import EvaluationReport
+from aletheia.quality import evaluation_store
+from aletheia.quality.evaluation import REMARKS_STEP, EvaluationReport, evaluate_items, version_of
 from aletheia.quality.evaluation_store import (
     EVALUATIONS,
     REQUESTS,
@@ -55,7 +55,7 @@ def remarks(findings: Any = (), suggestions: Any = ()) -> str:
 
 async def evaluate(
     reply: Reply | None = None, texts: list[QualityItem] | None = None, **options: Any
-) -> Evaluation:
+) -> Document:
     chosen = ITEMS if texts is None else texts
     chat = ScriptedChat(SCORES, SCORES, SCORES, remarks() if reply is None else reply)
     return await evaluate_items(
@@ -65,16 +65,17 @@ async def evaluate(
         chosen,
         project_id="p1",
         plan=PLAN,
+        version=options.pop("version", version_of([item.id for item in chosen])),
         **options,
     )
 
 
-def judged(evaluation: Evaluation) -> list[tuple[str, ...]]:
-    return [remark.item_ids for remark in evaluation.findings if remark.source == "judge"]
+def judged(evaluation: Document) -> list[list[str]]:
+    return [remark["item_ids"] for remark in evaluation["findings"] if remark["source"] == "judge"]
 
 
-def codes(evaluation: Evaluation) -> list[str]:
-    return [fault.code for fault in evaluation.faults]
+def codes(evaluation: Document) -> list[str]:
+    return [fault["code"] for fault in evaluation["faults"]]
 
 
 def test_a_version_is_that_of_a_set_of_ids() -> None:
@@ -86,13 +87,13 @@ def test_a_version_is_that_of_a_set_of_ids() -> None:
 async def test_an_evaluation_has_scores_findings_and_suggestions() -> None:
     said = remarks([finding("i0", "i3")], [suggestion("i1")])
     evaluation = await evaluate(said)
-    assert evaluation.quality.asked == 3
-    assert judged(evaluation) == [("i0", "i3")]
-    assert ("judge", ("i1",)) in [
-        (remark.source, remark.item_ids) for remark in evaluation.suggestions
+    assert evaluation["judge"]["asked"] == 3
+    assert judged(evaluation) == [["i0", "i3"]]
+    assert ("judge", ["i1"]) in [
+        (remark["source"], remark["item_ids"]) for remark in evaluation["suggestions"]
     ]
-    assert evaluation.version == version_of(IDS)
-    assert evaluation.faults == ()
+    assert evaluation["version"] == version_of(IDS)
+    assert evaluation["faults"] == []
 
 
 @pytest.mark.parametrize(
@@ -112,14 +113,16 @@ async def test_a_finding_whose_citation_or_form_does_not_hold_is_dropped_alone(
     entry: Any, code: str
 ) -> None:
     evaluation = await evaluate(remarks([entry, finding("i5")]))
-    assert judged(evaluation) == [("i5",)]
+    assert judged(evaluation) == [["i5"]]
     assert codes(evaluation) == [code]
 
 
 async def test_a_suggestion_whose_citation_does_not_hold_is_dropped() -> None:
     evaluation = await evaluate(remarks((), [suggestion("gone"), suggestion("i2")]))
-    said = [remark.item_ids for remark in evaluation.suggestions if remark.source == "judge"]
-    assert said == [("i2",)]
+    said = [
+        remark["item_ids"] for remark in evaluation["suggestions"] if remark["source"] == "judge"
+    ]
+    assert said == [["i2"]]
     assert codes(evaluation) == ["unknown_item"]
 
 
@@ -143,23 +146,33 @@ async def test_without_a_models_findings_the_counted_ones_stand(reply: Reply, co
     ]
     evaluation = await evaluate(reply, texts)
     assert codes(evaluation) == [code]
-    found = {(remark.part, remark.item_ids) for remark in evaluation.findings if not remark.aspect}
+    found = {
+        (remark["part"], tuple(remark["item_ids"]))
+        for remark in evaluation["findings"]
+        if not remark["aspect"]
+    }
     assert {("coherence", ("f0", "f1")), ("coherence", ("again0",))} <= found
-    gaps = {remark.aspect: remark.severity for remark in evaluation.findings if remark.aspect}
+    gaps = {
+        remark["aspect"]: remark["severity"]
+        for remark in evaluation["findings"]
+        if remark["aspect"]
+    }
     assert gaps["disputes"] == "high"
     assert gaps["contracts"] == "medium"
     assert "Write 3 more items about 'disputes'." in [
-        remark.text for remark in evaluation.suggestions
+        remark["text"] for remark in evaluation["suggestions"]
     ]
-    ranks = [("high", "medium", "low").index(remark.severity) for remark in evaluation.findings]
+    ranks = [
+        ("high", "medium", "low").index(remark["severity"]) for remark in evaluation["findings"]
+    ]
     assert ranks == sorted(ranks)
 
 
 async def test_every_citation_exists() -> None:
     evaluation = await evaluate(remarks([finding("i0")], [suggestion("i1")]))
-    for remark in (*evaluation.findings, *evaluation.suggestions):
-        assert set(remark.item_ids) <= set(IDS)
-        assert remark.item_ids or remark.aspect
+    for remark in (*evaluation["findings"], *evaluation["suggestions"]):
+        assert set(remark["item_ids"]) <= set(IDS)
+        assert remark["item_ids"] or remark["aspect"]
 
 
 async def test_of_a_flood_of_findings_the_first_count() -> None:
@@ -169,14 +182,15 @@ async def test_of_a_flood_of_findings_the_first_count() -> None:
 
 async def test_a_department_without_items_is_evaluated_without_a_model() -> None:
     evaluation = await evaluate(texts=[], chat=ScriptedChat())
-    assert evaluation.quality.total == 0
-    assert {remark.severity for remark in evaluation.findings} == {"high"}
-    assert evaluation.faults == ()
+    assert evaluation["score"] == 0
+    assert {remark["severity"] for remark in evaluation["findings"]} == {"high"}
+    assert evaluation["faults"] == []
 
 
 async def test_three_judges_are_asked_wherever_the_score_is() -> None:
-    quality = (await evaluate(texts=items(FILLER))).quality
-    assert (quality.counted.total, quality.total, quality.asked) == (0, MAX_SHIFT, 3)
+    made = await evaluate(texts=items(FILLER))
+    assert (made["counted"]["score"], made["score"]) == (0, MAX_SHIFT)
+    assert made["judge"]["asked"] == 3
 
 
 async def test_answers_are_kept_and_read_again() -> None:
@@ -184,11 +198,11 @@ async def test_answers_are_kept_and_read_again() -> None:
     first = await evaluate(remarks([finding("i0")]), answers=answers)
     assert set(answers.kept) == {"judge-1", "judge-2", "judge-3", REMARKS_STEP}
     again = await evaluate(answers=answers, chat=ScriptedChat())
-    assert again.to_document() == first.to_document()
+    assert again == first
 
 
 async def test_an_evaluation_is_plain_json() -> None:
-    document = (await evaluate(remarks([finding("i0")]))).to_document()
+    document = await evaluate(remarks([finding("i0")]))
     assert json.loads(json.dumps(document)) == document
     assert document["_id"] == f"p1:legal:{version_of(IDS)}"
     assert set(document["counted"]["parts"]) == set(PARTS)
@@ -213,6 +227,11 @@ class TickingClock:
     def __call__(self) -> float:
         self.now += timedelta(seconds=1)
         return self.now.timestamp()
+
+
+@pytest.fixture(autouse=True)
+def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_store, "POLL_EVERY_S", 0.01)
 
 
 @pytest.fixture
@@ -343,7 +362,7 @@ async def test_one_run_at_a_time_is_at_work_on_a_request(store: EvaluationStore)
     seen: list[str] = []
 
     async def work(run_id: str) -> None:
-        async with store.holding(request, run_id, poll_every_s=0.01) as stored:
+        async with store.holding(request, run_id) as stored:
             seen.append(f"{run_id} {stored is None}")
             if stored is None:
                 await asyncio.sleep(0.05)
@@ -354,10 +373,14 @@ async def test_one_run_at_a_time_is_at_work_on_a_request(store: EvaluationStore)
 
 
 @pytest.fixture
-async def held(documents: EmbeddedDocuments) -> AsyncGenerator[Held]:
+async def held(
+    documents: EmbeddedDocuments, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Held]:
     """A request that the run `first` holds; it renews its lease ten times a second."""
+    monkeypatch.setattr(evaluation_store, "LEASE_S", 0.3)
+    monkeypatch.setattr(evaluation_store, "DEFAULT_SKEW_S", 0)
     clock = MovableClock(START)
-    store = EvaluationStore(documents, "p1", clock=clock.both, lease_s=0.3, skew_s=0)
+    store = EvaluationStore(documents, "p1", clock=clock.both)
     request = (await ask(store)).request
     is_held = asyncio.Event()
 
@@ -375,7 +398,7 @@ async def held(documents: EmbeddedDocuments) -> AsyncGenerator[Held]:
 
 async def test_the_lease_of_a_run_that_died_runs_out(documents: EmbeddedDocuments) -> None:
     clock = MovableClock(START)
-    store = EvaluationStore(documents, "p1", clock=clock.both, lease_s=60)
+    store = EvaluationStore(documents, "p1", clock=clock.both)
     request = (await ask(store)).request
     dead = {"holder": "dead", "lease_until": START.timestamp() + 60}
     await documents.update(REQUESTS, [Update(request.key, Change(set=dead))])
@@ -407,20 +430,20 @@ async def test_a_lease_is_renewed_while_the_work_goes_on(
 
 
 async def hold(store: EvaluationStore, request: EvaluationRequest, run_id: str) -> str:
-    async with store.holding(request, run_id, poll_every_s=0.01) as stored:
+    async with store.holding(request, run_id) as stored:
         assert stored is None
         return run_id
 
 
 async def test_what_the_mock_said_marks_the_whole() -> None:
-    assert (await evaluate()).to_document()["mock"] is False
+    assert (await evaluate())["mock"] is False
     mocked = [replace(completion(text), is_mock=True) for text in (SCORES, remarks())]
     for replies in (
         [mocked[0], SCORES, SCORES, remarks()],
         [SCORES, SCORES, SCORES, mocked[1]],
     ):
-        assert (await evaluate(chat=ScriptedChat(*replies))).to_document()["mock"] is True
-    assert (await evaluate(texts=[], chat=ScriptedChat())).is_mock is False
+        assert (await evaluate(chat=ScriptedChat(*replies)))["mock"] is True
+    assert (await evaluate(texts=[], chat=ScriptedChat()))["mock"] is False
 
 
 async def test_a_report_reads_what_is_stored(store: EvaluationStore) -> None:
@@ -431,7 +454,7 @@ async def test_a_report_reads_what_is_stored(store: EvaluationStore) -> None:
     assert (report.department_name, report.department_number) == (LEGAL.name, 3)
     assert (report.items, report.judges, report.judges_asked) == (len(ITEMS), 3, 3)
     assert report.threshold == LEGAL.quality_threshold
-    assert ("judge", ("i0",)) in [(remark.source, remark.item_ids) for remark in report.findings]
+    assert ("judge", ["i0"]) in [(remark.source, remark.item_ids) for remark in report.findings]
     assert [fault.code for fault in report.faults] == ["invalid_remark"]
     assert report.was_stored
     assert EvaluationReport.model_validate_json(report.model_dump_json()) == report

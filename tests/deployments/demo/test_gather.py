@@ -16,13 +16,12 @@ from aletheia.adapters.mock.judge import WRITERS
 from aletheia.adapters.payload_cms import read_departments
 from aletheia.events.log import EventLog
 from aletheia.gather.event_derivation import EventEmitter
-from aletheia.gather.models import RunOrder
-from aletheia.gather.progress import GatherReport
+from aletheia.gather.progress import GatherReport, RunOrder
 from aletheia.gather.scoring import QualityScorer
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision
+from aletheia.items.dedup import Decision
 from aletheia.items.departments import DepartmentList
-from aletheia.items.duplicates import Decision
 from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationStore
 from deployments.demo.gather import (
@@ -42,18 +41,16 @@ REPEAT = (
     KeptDecision(
         *("0123456789ab", RUN, 0, "support", "Rider support", 10, 1, 0),
         datetime(2026, 1, 1, tzinfo=UTC),
-        Decision("i", False, "exact", "a", True, 1.0, 1.0, "m", "", None, "the same text"),
+        Decision("i", False, "exact", "m", "the same text", "a", True, 1.0, 1.0),
         SavedItem("i", "Something [bold] that was said."),
     ),
     SavedItem("a", EXAMPLE_TEXTS[0]),
 )
 
 
-class ListedDepartments:
-    """Those that the example application would list."""
-
-    async def list_departments(self) -> DepartmentList:
-        return read_departments([one.document for one in EXAMPLE_DEPARTMENTS if one.is_listed])
+async def list_departments() -> DepartmentList:
+    """List those that the example application would list."""
+    return read_departments([one.document for one in EXAMPLE_DEPARTMENTS if one.is_listed])
 
 
 async def gather(directory: Path) -> Outcome:
@@ -71,9 +68,7 @@ async def work(documents: EmbeddedDocuments, content: EmbeddedContent) -> Outcom
         plan=replace(deps.plan, items=8),
         scorer=QualityScorer(chat, AskPlan("a-model")),
     )
-    run, _ = await work_run(
-        deps, RunOrder(RUN, PROJECT, "demo", MAX_ITERATIONS), ListedDepartments()
-    )
+    run, _ = await work_run(deps, RunOrder(RUN, PROJECT, "demo", MAX_ITERATIONS), list_departments)
     run = await deps.runs.load(run.id)
     await EventEmitter(EventLog(documents), "a-model", mock=MOCK_MODEL).emit(run)
     evaluations = EvaluationStore(documents, PROJECT)

@@ -5,14 +5,18 @@ import numpy as np
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.payload_cms import read_departments
 from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.models import PromptContext
+from aletheia.gather.prompts.generate_items import PromptContext
 from aletheia.items.item_index import Entry, make_entry
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.messages import Completion
 from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
 
 
-class NothingKept:
+class NothingKept(SavedAnswers):
     """Keeps no answers."""
+
+    def __init__(self) -> None:
+        pass
 
     async def find(self, step: str) -> Completion | None:
         del step

@@ -94,7 +94,7 @@ async def test_what_was_kept_while_redis_was_away_is_published_when_it_is_back(t
     log = EventLog(store)
     with running_redis() as server:
         async with publisher(server.url) as sink:
-            fan_out = FanOut(store, log, {"redis": sink}, pace=Pace(backoff_s=0))
+            fan_out = FanOut(store, {"redis": sink}, pace=Pace(backoff_s=0))
             await fan_out.subscribe("p1", "run-1", "redis")
             await log.append(iterated(7), run_id="run-1")
             assert await fan_out.feed() == 1

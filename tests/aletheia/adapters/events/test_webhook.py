@@ -518,10 +518,9 @@ def test_a_sender_that_is_set_up_wrongly_says_which_setting(secret: str, hosts: 
 async def test_a_webhook_that_hangs_holds_a_run_up_by_nothing_and_gets_all_when_it_is_back(
     receiver: FakeWebhook, store: EmbeddedDocuments
 ):
-    log = EventLog(store)
     async with webhooks(timeout_s=0.2) as sender:
         pace = Pace(interval_s=0.005, backoff_s=0, grace_s=0.05)
-        fan_out = FanOut(store, log, {"webhook": sender}, pace=pace)
+        fan_out = FanOut(store, {"webhook": sender}, pace=pace)
         await fan_out.subscribe("p1", "run-1", "webhook", receiver.url)
         receiver.is_hanging = True
         async with fan_out.feeding("p1"):
@@ -535,4 +534,4 @@ async def test_a_webhook_that_hangs_holds_a_run_up_by_nothing_and_gets_all_when_
         assert await fan_out.feed() == 0
         assert await fan_out.feed() == len(numbers)
     assert receiver.ids == [f"p1:{seq}" for seq in numbers]
-    assert await DeadEvents(store, log).newest() == []
+    assert await DeadEvents(store).newest() == []

@@ -7,11 +7,16 @@ import pytest
 
 from aletheia.adapters.mock.chat import MockChat, find_subjects
 from aletheia.errors import Refused
-from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.models import Batch, PromptContext
-from aletheia.gather.prompts.generate_items import ANGLES, FORM, Repair, angle_of, build_prompt
+from aletheia.gather.generation import Batch, GenerationPlan, generate_items
+from aletheia.gather.prompts.generate_items import (
+    ANGLES,
+    FORM,
+    PromptContext,
+    angle_of,
+    build_prompt,
+)
+from aletheia.items.content import Item
 from aletheia.items.departments import Department
-from aletheia.items.models import Item
 from aletheia.llm.messages import AnswerForm, ChatModel, ChatRequest, Completion, Message
 from tests.fakes.chat import MemoryAnswers
 
@@ -174,7 +179,8 @@ async def test_a_repair_gives_the_items_that_are_missing() -> None:
         PromptContext(),
         count=3,
         max_context_tokens=100,
-        repair=Repair("too_few_items: 5", kept),
+        error="too_few_items: 5",
+        accepted=kept,
     )
     request = ChatRequest("m", prompt, FORM)
     answer = json.loads((await MockChat().complete(request)).text)

@@ -3,9 +3,9 @@ from typing import Any
 from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
 from aletheia.adapters.mock.judge import SPREAD, WRITERS
 from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.models import PromptContext
+from aletheia.gather.prompts.generate_items import PromptContext
+from aletheia.items.dedup import Question
 from aletheia.items.duplicate_judge import DuplicateJudge
-from aletheia.items.duplicates import Question
 from aletheia.llm.asking import AskPlan
 from aletheia.quality.evaluation import evaluate_items
 from aletheia.quality.judge import JudgeState, RefinedQuality, refine_quality
@@ -52,21 +52,21 @@ async def test_the_mock_says_the_same_again() -> None:
 
 async def test_the_mock_evaluates_with_citations_that_hold() -> None:
     evaluation = await evaluate_items(
-        mock(), MemoryAnswers(), LEGAL, items(GOOD), project_id="p", plan=PLAN
+        mock(), MemoryAnswers(), LEGAL, items(GOOD), project_id="p", plan=PLAN, version="v"
     )
-    said = [one for one in evaluation.findings if one.source == "judge"]
+    said = [one for one in evaluation["findings"] if one["source"] == "judge"]
     assert len(said) == 1
-    assert said[0].text.startswith("Mock: ")
-    assert [one.source for one in evaluation.suggestions].count("judge") == 1
-    assert evaluation.faults == ()
+    assert said[0]["text"].startswith("Mock: ")
+    assert [one["source"] for one in evaluation["suggestions"]].count("judge") == 1
+    assert evaluation["faults"] == []
 
 
 async def test_the_mock_tells_good_items_from_filler() -> None:
     async def evaluate(texts: Any) -> float:
         found = await evaluate_items(
-            mock(), MemoryAnswers(), LEGAL, items(texts), project_id="p", plan=PLAN
+            mock(), MemoryAnswers(), LEGAL, items(texts), project_id="p", plan=PLAN, version="v"
         )
-        return found.quality.total
+        return found["score"]
 
     assert await evaluate(GOOD) > await evaluate(FILLER) + 50
 
@@ -80,9 +80,7 @@ async def test_the_mock_gives_verdicts_on_pairs() -> None:
         ("number", text.replace("first", "3"), text.replace("first", "4")),
     ]
     judge = DuplicateJudge(mock(), MemoryAnswers(), plan=PLAN)
-    verdicts = await judge.judge(
-        [Question(*pair[:1], "n", "o", *pair[1:], 0.9, None) for pair in pairs]
-    )
+    verdicts = await judge([Question(*pair[:1], "n", "o", *pair[1:]) for pair in pairs])
     assert [one and one.is_duplicate for one in verdicts] == [True, False, False]
     assert all(one is not None and one.reason.startswith("Mock: ") for one in verdicts)
 

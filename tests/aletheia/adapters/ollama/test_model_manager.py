@@ -10,7 +10,7 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.model_manager import OllamaModelManager
-from aletheia.analysis.model_manager import ModelManager, ModelRecord, ModelRecords, ModelRow
+from aletheia.analysis.model_manager import ModelRecords, ModelRow, list_rows
 from aletheia.errors import InvalidTask, ModelUnavailable, Unavailable
 from tests.fakes.ollama import FakeOllama, serve_fake_ollama
 
@@ -59,7 +59,7 @@ async def others(ollama: FakeOllama) -> AsyncGenerator[OllamaClient]:
     await client.close()
 
 
-async def read(records: ModelRecords, model: str) -> ModelRecord:
+async def read(records: ModelRecords, model: str) -> ModelRow:
     (found,) = [one for one in await records.read("ollama") if one.model == model]
     return found
 
@@ -71,7 +71,7 @@ async def test_models_are_listed_with_what_is_missing(
     await shelf.load("a")
     await others.embed("b", [])
 
-    rows = await ModelManager([shelf], records).rows("ollama")
+    rows = await list_rows(shelf, records)
 
     states = {row.model: (row.state, row.size_bytes, row.memory_bytes) for row in rows}
     assert states == {
@@ -101,7 +101,8 @@ async def test_the_least_recently_used_model_loaded_here_makes_room(
 
     assert set(ollama.loaded) == {"a", "c"}
     gone = await read(records, "b")
-    assert (gone.is_held, gone.loads, gone.evictions, gone.memory_bytes) == (False, 1, 1, 40)
+    assert (gone.state, gone.loads, gone.evictions) == ("installed", 1, 1)
+    assert gone.memory_bytes == 40
 
 
 async def test_what_others_loaded_is_left_alone(
@@ -171,8 +172,8 @@ async def test_unloading_is_written_down_and_loads_nothing(
     await shelf.unload("b")
     assert (ollama.loads, ollama.loaded) == (["a"], {})
     record = await read(records, "a")
-    assert (record.is_held, record.evictions) == (False, 0)
-    assert [one.model for one in await records.read()] == ["a"]
+    assert (record.state, record.evictions) == ("installed", 0)
+    assert [one.model for one in await records.read("ollama")] == ["a"]
 
 
 @pytest.mark.parametrize("action", ["load", "unload"])
@@ -192,9 +193,9 @@ async def test_a_busy_server_is_an_outage_and_leaves_no_trace(
     with pytest.raises(Unavailable) as raised:
         await shelf.load("a")
     assert raised.value.status == 503
-    assert await records.read() == []
+    assert await records.read("ollama") == []
     await shelf.load("a")
-    assert (await read(records, "a")).is_held
+    assert (await read(records, "a")).state == "loaded"
 
 
 async def test_a_pull_that_stalls_goes_on_when_it_is_asked_again(ollama: FakeOllama, build: Build):

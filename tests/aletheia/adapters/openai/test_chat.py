@@ -29,9 +29,8 @@ from aletheia.errors import (
     Unauthorized,
     Unavailable,
 )
-from aletheia.gather.generation import GenerationPlan, generate_items
-from aletheia.gather.models import Batch, PromptContext
-from aletheia.gather.prompts.generate_items import FORM
+from aletheia.gather.generation import Batch, GenerationPlan, generate_items
+from aletheia.gather.prompts.generate_items import FORM, PromptContext
 from aletheia.items.departments import Department
 from aletheia.llm.messages import AnswerForm, ChatModel, ChatRequest, Completion, Message
 from aletheia.llm.prices import Tokens

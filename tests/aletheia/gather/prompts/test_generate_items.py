@@ -5,18 +5,17 @@ from typing import Any
 
 import pytest
 
-from aletheia.gather.models import PromptContext
 from aletheia.gather.prompts.generate_items import (
     ANGLES,
     FORM,
     LENSES,
     GeneratedItems,
-    Repair,
+    PromptContext,
     angle_of,
     build_prompt,
 )
+from aletheia.items.content import Item
 from aletheia.items.departments import Department
-from aletheia.items.models import Item
 from aletheia.llm.messages import QUOTED_IS_DATA, Message, estimate_tokens, read_quoted
 
 SNAPSHOT = Path(__file__).with_name("generate_items.txt")
@@ -60,7 +59,7 @@ def test_the_prompt_reads_as_it_did() -> None:
         earlier=excerpts("Sales: 12 items on offers."),
     )
     kept = [Item(content="Every contract has an owner.", summary="s", context="")]
-    prompt = build(context, repair=Repair("too_few_items: 1 usable item of 3", kept))
+    prompt = build(context, error="too_few_items: 1 usable item of 3", accepted=kept)
     written = "\n\n".join(f"[{one.role}]\n{one.text}" for one in prompt) + "\n"
     assert written == SNAPSHOT.read_text("utf-8")
 
@@ -95,7 +94,8 @@ def test_instructions_in_what_others_wrote_stay_data() -> None:
             brain=excerpts(INJECTION),
         ),
         department=department(name=INJECTION, description=INJECTION),
-        repair=Repair(INJECTION, [Item(content=INJECTION, summary=INJECTION, context="")]),
+        error=INJECTION,
+        accepted=[Item(content=INJECTION, summary=INJECTION, context="")],
     )
     assert hostile[0] == harmless[0]
     outside = re.sub(r"(?m)^<data name=\"\w+\">\n.*\n</data>$", "", hostile[1].text)

@@ -5,8 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from aletheia.errors import InvalidTask
+from aletheia.items.content import Item
 from aletheia.items.departments import Department, DepartmentList
-from aletheia.items.models import Item
 
 GOOD: dict[str, Any] = {
     "id": "d1",
