@@ -9,7 +9,7 @@ import orjson
 
 from aletheia.adapters.embedding.cache import HitRate
 from aletheia.brain.outbox import BrainStatus
-from aletheia.intake.status import IntakeStatus
+from aletheia.intake.models import IntakeStatus
 from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.resilience.breaker import BreakerState
 from aletheia.resilience.limits import Tier, TierUsage

@@ -20,8 +20,7 @@ from typing import Final
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.errors import RateLimited
-from aletheia.resilience.grants import Grant
-from aletheia.resilience.limits import RateLimiter, RateLimits, Strategy, Tier, counts_until
+from aletheia.resilience.limits import Grant, RateLimiter, RateLimits, Strategy, Tier, counts_until
 from aletheia.store.clock import Clock
 
 PROVIDER: Final = "openai"

@@ -8,9 +8,8 @@ from typing import Final
 from prefect import get_run_logger
 from prefect.runtime import flow_run
 
-from aletheia.intake.models import ShiftReport
+from aletheia.intake.models import IntakeStatus, ShiftReport
 from aletheia.intake.shift import Shift
-from aletheia.intake.status import IntakeStatus
 from aletheia.store.patience import Patience
 from tasks import artifacts, status
 

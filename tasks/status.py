@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from prefect.artifacts import acreate_table_artifact
 
-from aletheia.intake.status import IntakeStatus
+from aletheia.intake.models import IntakeStatus
 from aletheia.status import SystemStatus
 from tasks.clients.brain import get_outbox
 from tasks.clients.embedding import choose_mode, get_hit_rates

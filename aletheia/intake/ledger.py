@@ -17,10 +17,9 @@ from typing import Final
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.intake.claims import Claims
 from aletheia.intake.dead_letters import DeadLetters
-from aletheia.intake.models import RowState
+from aletheia.intake.models import IntakeStatus, RowState
 from aletheia.intake.reports import RESULTS, Reports
 from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
-from aletheia.intake.status import IntakeStatus
 from aletheia.settings import IntakeSettings
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 

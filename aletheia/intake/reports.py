@@ -6,11 +6,10 @@ from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, BadAnswer, Unavailable
-from aletheia.intake.models import Claim, Outcome, RowState, Task
+from aletheia.intake.models import Claim, Outcome, RowState, Task, Unacknowledged
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import UPSTREAM
 from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
-from aletheia.intake.status import Unacknowledged
 from aletheia.intake.wording import Wording, failure_in
 from aletheia.settings import IntakeSettings
 from aletheia.store.backoff import Backoff

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from aletheia.brain.outbox import BrainStatus
-from aletheia.intake.status import ClockAhead, IntakeStatus, Unacknowledged
+from aletheia.intake.models import ClockAhead, IntakeStatus, Unacknowledged
 from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.resilience.breaker import BreakerState, State
 from aletheia.resilience.limits import Tier, TierUsage

@@ -12,8 +12,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Documents
 from aletheia.errors import BreakerOpen, RateLimited
 from aletheia.resilience.breaker import CircuitBreaker
-from aletheia.resilience.grants import Grant
-from aletheia.resilience.limits import RateLimiter, RateLimits
+from aletheia.resilience.limits import Grant, RateLimiter, RateLimits
 from aletheia.store.clock import Clock
 
 Contender: TypeAlias = Callable[[Documents, Any], Awaitable[Any]]

@@ -10,10 +10,11 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Documents
 from aletheia.errors import Misconfigured, RateLimited
-from aletheia.resilience import grants as grant_log
-from aletheia.resilience.grants import GRANTS, Grant
+from aletheia.resilience import limits as limits_module
 from aletheia.resilience.limits import (
+    GRANTS,
     REFUSALS,
+    Grant,
     RateLimiter,
     RateLimits,
     Strategy,
@@ -703,7 +704,7 @@ class Day:
 async def test_random_days_go_as_a_model_says_that_counts_everything(
     documents: Documents, clock: Clock, seed: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(grant_log, "REMEMBERED", [1, 5, 10_000][seed % 3])
+    monkeypatch.setattr(limits_module, "REMEMBERED", [1, 5, 10_000][seed % 3])
     day = Day(documents, clock, seed)
     model, chance, granted = day.model, day.chance, 0
     for _ in range(100):
