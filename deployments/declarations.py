@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 from deployments import ROOT
 
@@ -43,10 +43,6 @@ class WorkPool(_Declared):
         }
 
 
-class _Definitions(_Declared):
-    work_pools: tuple[WorkPool, ...] = ()
-
-
 class Schedule(_Declared):
     """When a declared deployment starts by itself."""
 
@@ -71,7 +67,9 @@ class Deployment(_Declared):
 class Declarations(_Declared):
     """The parts of `prefect.yaml` that the set-up reads itself."""
 
-    definitions: _Definitions = _Definitions()
+    work_pools: tuple[WorkPool, ...] = Field(
+        default=(), validation_alias=AliasPath("definitions", "work_pools")
+    )
     deployments: tuple[Deployment, ...] = ()
 
 

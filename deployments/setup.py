@@ -165,7 +165,7 @@ async def set_up(blocks: Sequence[Block], root: Path = ROOT) -> list[Done]:
     async with get_client() as client:
         await check_server(client)
         done = [await _ensure(partial(_save_block, block)) for block in blocks]
-        for pool in declared.definitions.work_pools:
+        for pool in declared.work_pools:
             done += await _ensure(partial(_ensure_pool, client, pool))
         if not declared.deployments:
             return done

@@ -199,7 +199,7 @@ async def check_worker() -> str:
     names: list[str] = []
     online = WorkerFilter.model_validate({"status": {"any_": ["ONLINE"]}})
     async with get_client() as client:
-        for pool in read_declarations().definitions.work_pools:
+        for pool in read_declarations().work_pools:
             name = f"work pool {pool.name}"
             with _existing(name):
                 found = await client.read_work_pool(pool.name)

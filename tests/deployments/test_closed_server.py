@@ -172,7 +172,7 @@ async def test_a_job_variable_runs_nothing_and_changes_nothing(
 
 async def test_a_pool_that_takes_commands_is_mended_by_the_set_up(url: str):
     del url
-    declared = read_declarations().definitions.work_pools[0]
+    declared = read_declarations().work_pools[0]
     open_template = {
         "job_configuration": {"command": "{{ command }}"},
         "variables": {"type": "object", "properties": {"command": {"type": "string"}}},

@@ -513,9 +513,7 @@ async def test_a_gather_run_starts_evaluations_in_the_order_of_departments(easy:
 
 async def test_a_queue_hands_out_one_after_another_in_that_order(studio: Studio):
     declared = {
-        queue.name: queue
-        for pool in read_declarations().definitions.work_pools
-        for queue in pool.queues
+        queue.name: queue for pool in read_declarations().work_pools for queue in pool.queues
     }["evaluation"]
     pool, store = studio.project_id, studio.store()
     async with get_client() as client:

@@ -51,14 +51,12 @@ def test_prefect_reads_the_file_without_objection():
 
 def test_every_deployment_names_a_declared_pool_and_queue():
     declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    queues = {
-        (pool.name, queue.name) for pool in DECLARED.definitions.work_pools for queue in pool.queues
-    }
+    queues = {(pool.name, queue.name) for pool in DECLARED.work_pools for queue in pool.queues}
     for deployment in declared["deployments"]:
         pool = deployment["work_pool"]
         assert (pool["name"], pool["work_queue_name"]) in queues
         assert "job_variables" not in pool
-    for work_pool in DECLARED.definitions.work_pools:
+    for work_pool in DECLARED.work_pools:
         assert work_pool.env["PREFECT_RESULTS_PERSIST_BY_DEFAULT"] == "false"
 
 
