@@ -145,7 +145,7 @@ async def deliver_to_brain(done: Counter[str]) -> None:
     failures: list[AletheiaError] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(MAX_FEED_S):
-            for project_id in await outbox.intents.projects():
+            for project_id in sorted(await outbox.intents.count_by_project()):
                 try:
                     access = access or await get_brain_access()
                     items = await get_brain_items(project_id)

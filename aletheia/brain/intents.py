@@ -75,10 +75,6 @@ class Intents:
         """Delete an intent of items that whoever announced them has indexed."""
         await self._documents.delete(OUTBOX, {"_id": _id_of(project_id, key)})
 
-    async def projects(self) -> list[str]:
-        """Return the ids of the projects that have something to deliver, sorted."""
-        return sorted(await self.count_by_project())
-
     async def count_by_project(self) -> dict[str, int]:
         """Count the intents of each project that has some."""
         return await self._documents.count_by(OUTBOX, "project", {})

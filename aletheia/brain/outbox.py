@@ -30,12 +30,12 @@ from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, choose_plain
 from aletheia.store.clock import SECOND, SYSTEM_CLOCK, Clock, microseconds, microseconds_of
 from aletheia.store.cursor import CursorPace, Cursors, Turn
+from aletheia.store.patience import STORE
 
 log = logging.getLogger(__name__)
 
 CURSORS: Final = "aletheia_brain_cursors"
 
-_STORE: Final = "store"
 _OUR_FAULT: Final = frozenset({400, 413, 422})
 """What a service answers to items it will never take; anything else may pass."""
 
@@ -204,7 +204,7 @@ class Outbox:
                 if was_away:
                     log.info("the Brain is back; what was saved in %s is delivered", project_id)
         except AletheiaError as error:
-            if isinstance(error, Unavailable) and error.dependency == _STORE:
+            if isinstance(error, Unavailable) and error.dependency == STORE:
                 raise
             await self._wait(turn, error)
         except asyncio.CancelledError:

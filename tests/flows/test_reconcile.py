@@ -94,7 +94,7 @@ async def test_a_run_leaves_nothing_to_be_reconciled(shop: Shop, tmp_path: Path)
     graph = EmbeddedGraph(tmp_path)
     await graph.open()
     assert await indexed(graph) == {item.id: item.department for item in await shop.items()}
-    assert await Outbox(shop.documents).intents.projects() == []
+    assert await Outbox(shop.documents).intents.count_by_project() == {}
     done = await run_reconcile()
     (project,) = done.projects
     assert (project.project_id, project.in_store) == ("shop", report.items_created)
@@ -157,7 +157,7 @@ async def test_a_project_that_cannot_be_read_holds_up_no_other_one(shop: Shop, t
     await shop.documents.delete("aletheia_breakers", {})
     with pytest.raises(SweepFailed, match=PART):
         await swept()
-    assert await Outbox(shop.documents).intents.projects() == ["a-broken"]
+    assert list(await Outbox(shop.documents).intents.count_by_project()) == ["a-broken"]
 
 
 async def test_a_project_that_is_compared_is_let_go_of(shop: Shop, tmp_path: Path):
@@ -185,7 +185,7 @@ async def test_what_never_reached_the_brain_is_repaired(
 ):
     await lose_the_brain()
     report = await shop.gather(max_iterations=2)
-    assert await Outbox(shop.documents).intents.projects() == ["shop"]
+    assert list(await Outbox(shop.documents).intents.count_by_project()) == ["shop"]
     with pytest.raises(ReconcileFailed, match="shop: "):
         await run_reconcile()
     (row,) = await rows_of_last_run()
@@ -276,7 +276,7 @@ async def test_a_service_is_sent_everything_again(shop: Shop, tmp_path: Path):
         report = await shop.gather(max_iterations=3)
         before = await indexed(brain.graph)
         assert len(before) == report.items_created > 1
-        assert await Outbox(shop.documents).intents.projects() == []
+        assert await Outbox(shop.documents).intents.count_by_project() == {}
         done = await run_reconcile()
         (project,) = done.projects
         assert not project.is_compared

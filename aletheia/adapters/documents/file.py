@@ -12,15 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from aletheia.adapters.documents.worker import (
-    LOCK_TIMEOUT_S,
-    STORE,
-    Reader,
-    Writer,
-    retrying,
-    unavailable,
-)
+from aletheia.adapters.documents import worker
+from aletheia.adapters.documents.worker import Reader, Writer, retrying, unavailable
 from aletheia.errors import Misconfigured, Unavailable
+from aletheia.store.patience import STORE
 
 _WAL_LIMIT = 64 * 2**20
 """Bytes the write-ahead log keeps on disk after a burst."""
@@ -105,8 +100,8 @@ class SqliteFile:
     def _close(self) -> None:
         with self._opening:
             workers, self._workers = self._workers or (), None
-            for worker in workers:
-                worker.close()
+            for opened in workers:
+                opened.close()
 
     def _create(self) -> tuple[int, int]:
         """Make directory and file if they are missing, and return the file's identity."""
@@ -120,7 +115,7 @@ class SqliteFile:
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode=rw",
             uri=True,
-            timeout=LOCK_TIMEOUT_S,
+            timeout=worker.LOCK_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,

@@ -17,7 +17,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, PyMongoError
 
-from aletheia.adapters.documents.mongodb_errors import STORE, indices_of_duplicates, translating
+from aletheia.adapters.documents.mongodb_errors import indices_of_duplicates, translating
 from aletheia.adapters.documents.mongodb_queries import (
     CODEC,
     encode_document,
@@ -41,6 +41,7 @@ from aletheia.adapters.documents.notation import (
 )
 from aletheia.documents import Change, Document, Update, Where
 from aletheia.errors import Misconfigured, Unavailable
+from aletheia.store.patience import STORE
 
 IN_FLIGHT = 16
 """Conditional updates of one call under way at once."""

@@ -10,8 +10,7 @@ from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
 
 from aletheia.errors import Unavailable
-
-STORE = "store"
+from aletheia.store.patience import STORE
 
 _DUPLICATE_KEY = 11000
 _BAD_DOCUMENT_CODES = frozenset(

@@ -12,11 +12,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from aletheia.errors import Unavailable
+from aletheia.store.patience import STORE
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-STORE = "store"
 
 LOCK_TIMEOUT_S = 10.0
 """How long a write waits for those of other processes."""

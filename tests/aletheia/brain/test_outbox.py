@@ -31,10 +31,10 @@ async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
 
 async def test_what_is_saved_is_delivered_and_then_forgotten(world: BrainWorld):
     ids = await world.save("first", "second")
-    assert await world.outbox.intents.projects() == [PROJECT]
+    assert list(await world.outbox.intents.count_by_project()) == [PROJECT]
     assert await world.deliver() == 2
     assert await world.known() == ids[::-1]
-    assert await world.outbox.intents.projects() == []
+    assert await world.outbox.intents.count_by_project() == {}
     assert await world.deliver() == 0
     assert world.graph.upserts == [ids]
 
@@ -122,7 +122,7 @@ async def test_ids_that_were_never_saved_are_passed_over_after_a_while(world: Br
     world.now += 61
     assert await world.deliver() == 1
     assert await world.known() == ids
-    assert await world.outbox.intents.projects() == []
+    assert await world.outbox.intents.count_by_project() == {}
 
 
 async def test_a_clock_that_is_behind_takes_no_intent_for_an_old_one(world: BrainWorld):
@@ -242,7 +242,7 @@ async def test_items_are_delivered_beside_a_run(world: BrainWorld):
         ids = await world.save("first")
         world.outbox.nudge()
         async with asyncio.timeout(10):
-            while await world.outbox.intents.projects():
+            while await world.outbox.intents.count_by_project():
                 await asyncio.sleep(0.01)
         ids += await world.save("second")
     assert await world.known() == ids[::-1]
@@ -360,7 +360,7 @@ async def test_an_evaluation_is_delivered_after_the_items_that_came_before(world
     assert world.graph.upserts == [before, after]
     found = await read_evaluation(world.graph, PROJECT, "legal", "v1")
     assert found == {"score": 81.5, "attempt": 1}
-    assert await world.outbox.intents.projects() == []
+    assert await world.outbox.intents.count_by_project() == {}
 
 
 async def test_an_evaluation_waits_while_the_brain_is_away(world: BrainWorld):
@@ -383,7 +383,7 @@ async def test_an_evaluation_that_was_never_saved_is_given_up_after_a_while(worl
     world.now += 61
     assert await world.deliver() == 1
     assert (await world.known(), await stored_score(world, "v1")) == (ids, None)
-    assert await world.outbox.intents.projects() == []
+    assert await world.outbox.intents.count_by_project() == {}
 
 
 async def test_what_a_killed_evaluation_left_does_not_take_along_that_of_the_next_attempt(
