@@ -1,21 +1,15 @@
 """What stops somebody from opening, writing, changing or resuming a gather run."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from aletheia.errors import AletheiaError
 
 
 @dataclass(eq=False)
 class RunError(AletheiaError):
-    """An error about a run; `said` is its sentence, with its fields in braces."""
-
-    said: ClassVar[str] = "run {run_id!r}"
+    """An error about a run."""
 
     run_id: str
-
-    def __str__(self) -> str:
-        return self.said.format(**vars(self))
 
 
 @dataclass(eq=False)
@@ -23,7 +17,7 @@ class ProjectBusy(RunError):
     """Another run has the project's lock."""
 
     code = "project_busy"
-    said = (
+    sentence = (
         "project {project_id!r} is held by run {run_id!r}, which is {state}: resume, cancel or "
         "await that one"
     )
@@ -37,7 +31,7 @@ class RunSuperseded(RunError):
     """A run cannot be resumed: another one has taken its project over."""
 
     code = "run_superseded"
-    said = (
+    sentence = (
         "run {run_id!r} cannot be resumed: run {by!r} has taken its project over, and goes on from "
         "the items it had saved"
     )
@@ -49,14 +43,14 @@ class LockLost(RunError):
     """Another attempt, or another run, has taken over what this one was working on."""
 
     code = "lock_lost"
-    said = "run {run_id!r} was taken over by another attempt or run"
+    sentence = "run {run_id!r} was taken over by another attempt or run"
 
 
 class UnknownRun(RunError):
     """There is no such run."""
 
     code = "unknown_run"
-    said = "there is no gather run {run_id!r}, or it has not begun"
+    sentence = "there is no gather run {run_id!r}, or it has not begun"
 
 
 @dataclass(eq=False)
@@ -64,7 +58,7 @@ class RunOver(RunError):
     """A run is over and stays as it is."""
 
     code = "run_over"
-    said = (
+    sentence = (
         "run {run_id!r} is over ({status}): start another one, which goes on from the items that "
         "are saved"
     )
@@ -77,7 +71,7 @@ class NotResumable(RunError):
     """A run cannot go on."""
 
     code = "not_resumable"
-    said = "run {run_id!r} cannot be resumed: {reason}"
+    sentence = "run {run_id!r} cannot be resumed: {reason}"
 
     reason: str
 
@@ -87,7 +81,7 @@ class AnswersUnreadable(RunError):
     """A run is over, and in vain: what models answered could not be used."""
 
     code = "unreadable_answers"
-    said = "gather run {run_id} was in vain: {reason}"
+    sentence = "gather run {run_id} was in vain: {reason}"
 
     reason: str
 
@@ -96,4 +90,4 @@ class TimeIsUp(RunError):
     """A generation has not ended in the time that an attempt has."""
 
     code = "time_is_up"
-    said = "the time of this attempt was over before the model had answered"
+    sentence = "the time of this attempt was over before the model had answered"

@@ -36,12 +36,11 @@ ID_DIGITS: Final = 12
 class UndoRefused(AletheiaError):
     """A decision cannot be undone."""
 
+    sentence = "decision {decision_id!r} cannot be undone: {reason}"
+
     code: str = field()  # `unknown_decision`, `item_was_kept` or `exact_duplicate`
     decision_id: str  # what was asked for
     reason: str  # one sentence for whoever asked
-
-    def __str__(self) -> str:
-        return f"decision {self.decision_id!r} cannot be undone: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
