@@ -159,9 +159,7 @@ class HttpClient:
         """Send a request and read its answer, whatever its status.
 
         Of a 2xx at most `max_bytes` are read, decompressed; of `None`, and of any other answer,
-        only the beginning. No error shows `secrets`. `Unreachable`: nothing was sent; `BadAnswer`:
-        it is not HTTP or cannot be decompressed; `TooLong`; `ConnectionLost`; `Unavailable`: it was
-        too slow.
+        only the beginning. No error shows `secrets`; `Unreachable` means that nothing was sent.
         """
         if timeout_s is None:
             timeout_s = self._timeout_s

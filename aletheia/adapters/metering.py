@@ -98,7 +98,9 @@ class Meter:
         backoff = CallBackoff(self._retry_base_s, self._draw, max_s=MAX_PAUSE_S)
         plan = call.plan
         answered, failures, suspected = self._answered[plan.provider, plan.model], 0, probe
-        for tries in itertools.count(1):
+        tries = 0
+        while True:
+            tries += 1
             try:
                 return await self._try(call, probe, spares_errors=suspected is not None)
             except Unavailable as error:
@@ -113,7 +115,6 @@ class Meter:
             if pause_s is False or tries > max(self._max_retries, min(failures, 1)):
                 raise failure
             await asyncio.sleep(pause_s)
-        raise AssertionError
 
     async def room(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]

@@ -128,11 +128,7 @@ class ChatModel(Protocol):
 
 
 def clean_text(text: str) -> str:
-    """Remove invisible characters, which some stores refuse, from a text, and blanks around it.
-
-    Those are control characters other than tab and newline, lone surrogates, private code points,
-    and format characters other than joiners: bidirectional controls, tags, zero-width spaces.
-    """
+    """Remove invisible characters, which some stores refuse, from a text, and blanks around it."""
     if text.isascii() and text.isprintable():
         return text.strip()
     return "".join(filter(_is_kept, text)).strip()

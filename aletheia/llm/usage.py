@@ -60,6 +60,11 @@ class Reservation:
     nanousd: int  # upper estimate
     day: str  # the UTC day it is charged to, as `2026-11-21`
 
+    @property
+    def counters(self) -> list[str]:
+        """The counters it is charged to."""
+        return _counters(self.call.run_id, self.day)
+
 
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
@@ -103,8 +108,7 @@ class Budgets:
     @property
     def are_unlimited(self) -> bool:
         """Whether no budget has a limit."""
-        limits = (*self._limits_of("run:"), *self._limits_of("day:"))
-        return all(limit is None for limit in limits)
+        return not self._limits_of("run:") and not self._limits_of("day:")
 
     async def list_usage(self, run_id: str | None) -> list[BudgetUsage]:
         """Return the budgets of today, and those of a run if one is named."""
@@ -113,32 +117,29 @@ class Budgets:
         usages = (self._usage_of(counter, found.get(counter, {})) for counter in counters)
         return [usage for both in usages for usage in both]
 
-    async def charge(self, run_id: str | None, day: str, tokens: int, nanousd: int) -> None:
-        """Charge the counters of a run and a day, or raise `BudgetExceeded` and charge nothing."""
+    async def charge(self, counters: Sequence[str], tokens: int, nanousd: int) -> None:
+        """Charge counters, or raise `BudgetExceeded` and charge nothing."""
         charged: list[str] = []
         try:
-            for counter in _counters(run_id, day):
+            for counter in counters:
                 await self._charge(counter, tokens, nanousd)
                 charged.append(counter)
         except BudgetExceeded:
-            await self._add(charged, -tokens, -nanousd)
+            await self.add(charged, -tokens, -nanousd)
             raise
 
-    async def add(self, run_id: str | None, day: str, tokens: int, nanousd: int) -> None:
-        """Add to the counters of a run and a day, whatever the limits are."""
-        await self._add(_counters(run_id, day), tokens, nanousd)
+    async def add(self, counters: Sequence[str], tokens: int, nanousd: int) -> None:
+        """Add to counters, whatever their limits are."""
+        change = Change(increase={"tokens": tokens, "nanousd": nanousd})
+        await self._documents.update(BUDGETS, [Update(counter, change) for counter in counters])
 
     async def _charge(self, counter: str, tokens: int, nanousd: int) -> None:
         """Charge a counter if its limits have room."""
-        at = self._clock()
-        change = Change(set={"at": at}, increase={"tokens": tokens, "nanousd": nanousd})
+        at, more = self._clock(), {"tokens": tokens, "nanousd": nanousd}
+        change = Change(set={"at": at}, increase=more)
         while True:
-            nanousd_limit, tokens_limit = self._limits_of(counter)
-            where: dict[str, Any] = {}
-            if nanousd_limit is not None:
-                where["nanousd"] = {"$lte": nanousd_limit - nanousd}
-            if tokens_limit is not None:
-                where["tokens"] = {"$lte": tokens_limit - tokens}
+            limits = self._limits_of(counter)
+            where = {name: {"$lte": limit - more[name]} for name, limit in limits.items()}
             (is_charged,) = await self._documents.update(BUDGETS, [Update(counter, change, where)])
             if is_charged:
                 return
@@ -152,27 +153,25 @@ class Budgets:
                             usage.name, usage.limit, usage.spent, asked, usage.until
                         )
 
-    async def _add(self, counters: Sequence[str], tokens: int, nanousd: int) -> None:
-        change = Change(increase={"tokens": tokens, "nanousd": nanousd})
-        await self._documents.update(BUDGETS, [Update(counter, change) for counter in counters])
-
-    def _limits_of(self, counter: str) -> tuple[int | None, int | None]:
-        """Return the limits of a counter, in nano-dollars and in tokens."""
-        limits = self.limits
-        usd, tokens = limits.budget_usd_per_day, limits.budget_tokens_per_day
+    def _limits_of(self, counter: str) -> dict[str, int]:
+        """Return the limits of a counter by the name of its figure."""
+        usd, tokens = self.limits.budget_usd_per_day, self.limits.budget_tokens_per_day
         if counter.startswith("run:"):
-            usd, tokens = limits.budget_usd_per_run, limits.budget_tokens_per_run
+            usd, tokens = self.limits.budget_usd_per_run, self.limits.budget_tokens_per_run
         # By the shortest decimal that means this number.
-        return None if usd is None else int(Decimal(repr(usd)) * NANO), tokens
+        nanousd = None if usd is None else int(Decimal(repr(usd)) * NANO)
+        limits = {"nanousd": nanousd, "tokens": tokens}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     def _usage_of(self, counter: str, document: Mapping[str, Any]) -> list[BudgetUsage]:
-        nanousd, tokens = self._limits_of(counter)
-        usd = None if nanousd is None else usd_of(nanousd)
+        limits = self._limits_of(counter)
+        usd = usd_of(limits["nanousd"]) if "nanousd" in limits else None
         per, _, day = counter.partition(":")
         until = None
         if per == "day":
             until = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
-        spent_usd, spent_tokens = usd_of(document.get("nanousd", 0)), document.get("tokens", 0)
+        tokens, spent_tokens = limits.get("tokens"), document.get("tokens", 0)
+        spent_usd = usd_of(document.get("nanousd", 0))
         return [
             BudgetUsage(f"BUDGET_USD_PER_{per.upper()}", usd, spent_usd, until),
             BudgetUsage(f"BUDGET_TOKENS_PER_{per.upper()}", tokens, spent_tokens, until),
@@ -209,7 +208,7 @@ class Spending:
         now = self._clock()
         nanousd = self.cost(call, estimate)
         reservation = Reservation(uuid.uuid4().hex, call, estimate, nanousd, day_of(now))
-        await self.counters.charge(call.run_id, reservation.day, estimate.total, nanousd)
+        await self.counters.charge(reservation.counters, estimate.total, nanousd)
         await self._insert(reservation, UsageState.RESERVED, now)
         return reservation
 
@@ -218,10 +217,7 @@ class Spending:
         await self._close(reservation, UsageState.SETTLED, used, self.cost(reservation.call, used))
 
     async def release(self, reservation: Reservation) -> None:
-        """Release a reservation of a call that was not sent, or surely cost nothing.
-
-        A call whose outcome is not known, such as one that timed out, is better left reserved.
-        """
+        """Release a reservation of a call that was not sent, or surely cost nothing."""
         await self._close(reservation, UsageState.RELEASED, Tokens(0), 0)
 
     async def record(self, call: Call, used: Tokens) -> None:
@@ -322,13 +318,12 @@ class Spending:
         found = await self._documents.get(USAGE, [reservation.id])
         if found.get(reservation.id, {}).get("state") != UsageState.RESERVED:
             return
-        run_id, day = reservation.call.run_id, reservation.day
-        tokens = used.total - reservation.tokens.total
+        counters, tokens = reservation.counters, used.total - reservation.tokens.total
         money = nanousd - reservation.nanousd
         # The counters must never hold less than what was spent, whatever ends in between: what
         # raises them comes before the record says it is done, what lowers them after.
         if tokens > 0 or money > 0:
-            await self.counters.add(run_id, day, max(tokens, 0), max(money, 0))
+            await self.counters.add(counters, max(tokens, 0), max(money, 0))
         values = {"state": state, "settled_at": self._clock(), **_figures_of(used, nanousd)}
         where = {"state": UsageState.RESERVED}
         (is_ours,) = await self._documents.update(
@@ -337,7 +332,7 @@ class Spending:
         if not is_ours:
             return
         if tokens < 0 or money < 0:
-            await self.counters.add(run_id, day, min(tokens, 0), min(money, 0))
+            await self.counters.add(counters, min(tokens, 0), min(money, 0))
         if state is UsageState.SETTLED:
             await self._count(reservation.call, used, nanousd)
 

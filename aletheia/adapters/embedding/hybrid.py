@@ -21,9 +21,8 @@ ANY: Final = "(any model)"
 class HybridEmbedder:
     """Asks one provider first, and another one for what the first cannot do while it is down.
 
-    Another model stands in only where the task names none, or the operator has said that it may:
-    vectors of different models never mix in one name. `stand_ins` are models at the second by model
-    at the first; `InvalidTask` if the first does not know one of them.
+    `stand_ins` are models at the second by model at the first, which has to know them: another one
+    stands in only where the task names none, or the operator says so, or vectors would mix.
     """
 
     provider = "hybrid"

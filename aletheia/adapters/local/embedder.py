@@ -87,11 +87,9 @@ class LocalEmbedder:
             return self._default_model
         known = self._allowed.get(_key(model))
         if known is None:
-            raise InvalidTask(
-                "unsupported_model",
-                f"the model {model[:100]!r} is not served here; served are "
-                + ", ".join(sorted(self._allowed.values())),
-            )
+            served = ", ".join(sorted(self._allowed.values()))
+            reason = f"the model {model[:100]!r} is not served here; served are {served}"
+            raise InvalidTask("unsupported_model", reason)
         return known
 
     async def load(self, model: str) -> None:

@@ -50,8 +50,7 @@ def unpadded_attention(
 ) -> tuple[torch.Tensor, None]:
     """Compute attention within each window of a sequence, for `AttentionInterface`.
 
-    `query`, `key` and `value` are `(1, heads, tokens, d)`, `window_lengths` add up to `tokens`.
-    Returns `(1, tokens, heads, d)`, and no weights.
+    Takes `(1, heads, tokens, d)`, returns `(1, tokens, heads, d)` and no weights.
     """
     if attention_mask is not None or sliding_window or getattr(module, "is_causal", False):
         raise NotImplementedError("only full attention within a text")

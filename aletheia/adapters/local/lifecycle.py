@@ -40,12 +40,9 @@ class Lifecycle:
         self.models: dict[str, ModelState] = {}  # by full name
         self.jobs: deque[Job] = deque()  # the one whose turn is next first
         self.memory = ModelMemory(settings.model_memory_max, self._evict)
-        self._settings = settings
-        self._count = count
-        self._find = find
-        self._note = note
         self.notes: set[asyncio.Task[None]] = set()
-        self._wake = wake
+        self._settings, self._count = settings, count
+        self._find, self._note, self._wake = find, note, wake
 
     def rows(self) -> list[ModelRow]:
         """List the models that are in memory, the least recently used first."""

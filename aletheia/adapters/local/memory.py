@@ -34,9 +34,7 @@ class ModelMemory:
     def __init__(
         self, max_bytes: int, evict: Evict, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._max_bytes = max_bytes
-        self._evict = evict
-        self._clock = clock
+        self._max_bytes, self._evict, self._clock = max_bytes, evict, clock
         self._places: dict[str, Place] = {}  # the least recently used first
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -87,11 +85,8 @@ class ModelMemory:
     def check(self, model: str, size_bytes: int) -> None:
         """Raise `ModelUnavailable` if a model is larger than the bound."""
         if self._max_bytes and size_bytes > self._max_bytes:
-            raise ModelUnavailable(
-                model,
-                f"it takes {size_bytes:,} bytes in all processes together, MODEL_MEMORY_MAX is "
-                f"{self._max_bytes:,}",
-            )
+            takes = f"it takes {size_bytes:,} bytes in all processes together"
+            raise ModelUnavailable(model, f"{takes}, MODEL_MEMORY_MAX is {self._max_bytes:,}")
 
     def measure(self, model: str, size_bytes: int) -> None:
         """Record what a model really takes, and evict others where that is too much."""

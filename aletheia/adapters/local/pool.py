@@ -41,10 +41,8 @@ class ProcessPool:
     ) -> None:
         self.is_open = False
         self.deaths = 0  # of processes that ended by themselves, or hung
-        self._settings = settings
-        self._lifecycle = lifecycle
-        self._command = command
-        self._max_retries = max_retries
+        self._settings, self._lifecycle = settings, lifecycle
+        self._command, self._max_retries = command, max_retries
         self._wakes = [asyncio.Event() for _ in range(count)]
         self.processes: list[ModelProcess] = []  # that are running
         self._drivers: list[asyncio.Task[None]] = []

@@ -49,8 +49,7 @@ class ModelProcess:
         self.has_answered = False
         self.deadline: float | None = None  # of the first in flight, on the loop's clock
         self.loaded: dict[str, LoadedModel] = {}
-        self._process = process
-        self._transport = transport
+        self._process, self._transport = process, transport
         self._noise = b""
         self._readers = (
             asyncio.create_task(self._receive(answers)),

@@ -62,10 +62,6 @@ def start_search(find: Find, model: str) -> "asyncio.Future[Found]":
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Found] = loop.create_future()
 
-    def settle(found: Found) -> None:
-        if not future.done():
-            future.set_result(found)
-
     def search() -> None:
         try:
             files = find(model)
@@ -75,7 +71,7 @@ def start_search(find: Find, model: str) -> "asyncio.Future[Found]":
         except Exception as error:  # noqa: BLE001 - whatever stands in the way, there is no model
             found = ModelUnavailable(model, f"looking for it failed: {error!r}")
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, found)
+            loop.call_soon_threadsafe(future.set_result, found)
 
     threading.Thread(target=search, daemon=True, name="model-search").start()
     return future
@@ -260,12 +256,9 @@ class ModelSources:
             with weights.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != PACKAGED_SHA256:
-            raise ModelUnavailable(
-                model,
-                f"the packaged copy ({self.packaged}) is refused: its model.safetensors has "
-                f"SHA-256 {found}, the published weights have {PACKAGED_SHA256}; reinstall "
-                f"{PACKAGE}",
-            )
+            reason = f"refused: its model.safetensors has SHA-256 {found}, the published weights"
+            reason += f" have {PACKAGED_SHA256}; reinstall {PACKAGE}"
+            raise ModelUnavailable(model, f"the packaged copy ({self.packaged}) is {reason}")
         return ModelFiles(model, "packaged", self.packaged)
 
     def _from_hub(self, model: str) -> ModelFiles | str:

@@ -24,9 +24,7 @@ class WindowTokenizer:
     """Turns texts, each behind the `prompt`, into token ids; a fast one knows their offsets."""
 
     def __init__(self, tokenizer: Any, *, prompt: str, max_tokens: int | None) -> None:
-        self._tokenizer = tokenizer
-        self._prompt = prompt
-        self._max_tokens = max_tokens
+        self._tokenizer, self._prompt, self._max_tokens = tokenizer, prompt, max_tokens
         self._has_prompts = isinstance(tokenizer, PreTrainedTokenizerBase)
         self.is_fast: bool = self._has_prompts and tokenizer.is_fast
 

@@ -125,10 +125,9 @@ class OllamaClient(HttpClient):
     ) -> Embeddings:
         """Embed texts in one request; without any texts, only load the model.
 
-        `truncate` asks the server to leave out the end of a text that is too long. The model then
-        stays loaded for `keep_alive_s`; 0 unloads it. `InvalidTask`: `model_not_found`,
-        `unsupported_model`, or `input_too_long` for one text. `ComputeFailed`: `bad_vector`, one of
-        the texts makes the model give NaN. `WrongCount`: not one vector for each text.
+        `truncate` asks the server to leave out the end of a text that is too long. `InvalidTask`:
+        `model_not_found`, `unsupported_model`, or `input_too_long` for one text. `ComputeFailed`:
+        `bad_vector`, one of the texts makes the model give NaN.
         """
         body: dict[str, Any] = {"model": model, "input": list(texts), "truncate": truncate}
         if dimensions is not None:

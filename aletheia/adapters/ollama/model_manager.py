@@ -44,11 +44,9 @@ class OllamaModelManager:
         memory_max_bytes: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = client
-        self._records = records
+        self._client, self._records, self._clock = client, records, clock
         self._supported = [short_name(name) for name in supported_models]
         self._memory_max_bytes = memory_max_bytes
-        self._clock = clock
         self._loading = asyncio.Lock()  # two loads must not both see the same room
 
     async def rows(self) -> list[ModelRow]:

@@ -179,7 +179,7 @@ class OpenAIBatches(OpenAIEmbedder):
     async def discard(self, file_id: str) -> None:
         """Delete a file; where that fails, OpenAI does so after 30 days."""
         try:
-            await self._ask_unguarded("DELETE", f"files/{quote(file_id, '')}")
+            self._check_answer(await self._api.ask("DELETE", f"files/{quote(file_id, '')}"))
         except AletheiaError as problem:
             log.warning("the file %s stays where it is: %s", file_id, problem)
 
@@ -207,15 +207,12 @@ class OpenAIBatches(OpenAIEmbedder):
         self, method: str, path: str, body: Body | None = None, **options: Any
     ) -> dict[str, Any]:
         async with self._guarding():
-            return await self._ask_unguarded(method, path, body, **options)
+            return self._check_answer(await self._api.ask(method, path, body, **options))
 
     def _guarding(self) -> AbstractAsyncContextManager[object]:
         return self._breakers.guarding(OPENAI) if self._breakers else nullcontext()
 
-    async def _ask_unguarded(
-        self, method: str, path: str, body: Body | None = None, **options: Any
-    ) -> dict[str, Any]:
-        answer = await self._api.ask(method, path, body, **options)
+    def _check_answer(self, answer: dict[str, Any] | ErrorAnswer) -> dict[str, Any]:
         if isinstance(answer, ErrorAnswer):
             raise answer.to_error(OPENAI, self._api.key)
         return answer

@@ -100,8 +100,7 @@ class OpenAIEmbedder(RemoteEmbedder):
     async def call(self, model: str, texts: Sequence[str]) -> Called:
         """Send one request of 1 to 2,048 texts, once; errors are those of `Api.ask`, and `Refused`.
 
-        `InvalidTask`: `model_not_found`, `unsupported_model`; or, because of one of the texts,
-        `input_too_long`, `invalid_text`. `WrongCount`: not one vector for each text.
+        `InvalidTask`: `model_not_found`, `unsupported_model`, `input_too_long`, `invalid_text`.
         """
         asked: dict[str, Any] = {"input": texts, "model": model, "encoding_format": "base64"}
         if self._plan.dimensions is not None:

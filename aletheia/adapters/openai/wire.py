@@ -120,8 +120,7 @@ class ErrorAnswer:
 class Api(HttpClient):
     """An OpenAI-compatible API at one address, with its version. Each request is sent once.
 
-    `provider` is what errors call it, and the beginning of its settings' names. `Misconfigured` if
-    the key cannot be sent in a header, or `base_url` is not an address.
+    `provider` begins its settings' names; `Misconfigured` if key or address cannot be right.
     """
 
     def __init__(
@@ -149,9 +148,8 @@ class Api(HttpClient):
     ) -> dict[str, Any] | ErrorAnswer:
         """Send one request and read the JSON object it is answered with, of at most `max_bytes`.
 
-        Returns what the API says against the request where it does, also with a 200. `Unavailable`
-        if out of reach or too slow, `BadAnswer` if not what the API promises, `Misconfigured` if
-        there is no API at the address, which names no version.
+        Returns what the API says against the request where it does, also with a 200;
+        `Misconfigured` if there is no API at the address, which names no version.
         """
         answer = await self.exchange(
             method,
