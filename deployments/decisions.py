@@ -10,7 +10,14 @@ from rich.table import Table
 
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision
-from deployments.explaining import JsonOption, ProjectArgument, UserOption, console, say
+from deployments.explaining import (
+    JsonOption,
+    ProjectArgument,
+    UserOption,
+    console,
+    plain_table,
+    say,
+)
 from deployments.runs import in_session, run_to_end
 from tasks.clients.content import get_content, get_decisions
 
@@ -28,7 +35,7 @@ async def list_duplicates(
     if as_json:
         console.print_json(data=[_as_json(drop, matches) for drop in dropped])
     elif dropped:
-        console.print(_tabulate(dropped, matches))
+        console.print(tabulate(dropped, matches))
     else:
         say("Nothing was dropped.")
 
@@ -44,13 +51,10 @@ async def undo_duplicate(
     say(await run_to_end("undo_duplicate/undo_duplicate", wanted))
 
 
-def _tabulate(dropped: Sequence[KeptDecision], matches: Mapping[str, SavedItem]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("decision", no_wrap=True)
-    table.add_column("where", overflow="fold")
-    table.add_column("dropped", ratio=1)
-    table.add_column("repeats", ratio=1)
-    table.add_column("found by", overflow="fold")
+def tabulate(dropped: Sequence[KeptDecision], matches: Mapping[str, SavedItem]) -> Table:
+    """Return a table of what was dropped, as the duplicate of what."""
+    headings = ("decision", "where", "dropped", "repeats", "found by")
+    table = plain_table(*headings, whole="decision")
     for drop in dropped:
         found = drop.decision
         score = "" if found.score is None else f" {found.score:.3f}"
