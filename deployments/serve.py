@@ -20,8 +20,8 @@ from aletheia.settings import LogSettings, ServiceSettings
 from blocks import BrainCredentials
 from deployments import ROOT
 from deployments.runs import in_session
-from tasks.clients.blocks import load_block
 from tasks.clients.brain import get_indexed_brain
+from tasks.session import load_block
 
 log = logging.getLogger("aletheia.service")
 
@@ -33,7 +33,6 @@ MAX_CONNECTIONS: Final = 64
 
 GRACE_S: Final = 20
 """How long requests under way may take after SIGTERM, seconds."""
-
 
 app = typer.Typer()
 

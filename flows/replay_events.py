@@ -3,7 +3,7 @@
 from prefect import flow
 
 from aletheia.events.dead_events import Replayed
-from tasks.dead_events import replay_dead_events
+from tasks.gather_operations import replay_dead_events
 
 
 @flow(name="replay_events", timeout_seconds=600, persist_result=False)

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.gather_resuming import resume_run
+from tasks.gather_operations import resume_run
 from tasks.runs import complete
 
 

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from aletheia.items.decisions import KeptDecision
-from tasks.decisions import undo_decision
+from tasks.gather_operations import undo_decision
 from tasks.runs import complete
 
 

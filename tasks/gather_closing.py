@@ -14,10 +14,9 @@ from aletheia.events.ports import WEBHOOK, EventSink
 from aletheia.gather.errors import RunSuperseded, UnknownRun
 from aletheia.gather.progress import Run
 from aletheia.gather.runs import GatherRuns
-from tasks.clients.chat import get_chat
 from tasks.clients.content import get_content
 from tasks.clients.events import get_event_sinks
-from tasks.clients.gather import build_emitter
+from tasks.clients.gather import build_emitter, get_chat
 from tasks.clients.store import get_store
 from tasks.gather_artifacts import show_run
 from tasks.runs import read_run

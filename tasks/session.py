@@ -13,8 +13,12 @@ from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
+from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
+from aletheia.errors import Misconfigured
 from aletheia.settings import (
     BreakerSettings,
     BudgetSettings,
@@ -50,6 +54,7 @@ class Openable(Closable, Protocol):
         ...
 
 
+BlockT = TypeVar("BlockT", bound=Block)
 BuildP = ParamSpec("BuildP")
 ClientT = TypeVar("ClientT")
 ClosableT = TypeVar("ClosableT", bound=Closable)
@@ -173,3 +178,16 @@ def once(
         return await current_session().clients.build(key, lambda: build(*args, **kwargs))
 
     return get
+
+
+@once
+async def load_block(block_type: type[BlockT]) -> BlockT:
+    """Load the block of a type. Raises `Misconfigured`: none is saved, or one of another type."""
+    slug = block_type.get_block_type_slug()
+    try:
+        async with get_client() as client:
+            document = await client.read_block_document_by_name("default", slug)
+        return block_type.model_validate(document.data)
+    except (ObjectNotFound, ValueError) as missing:
+        reason = "is not saved; run `aletheia setup`"
+        raise Misconfigured(f"block {slug}/default", reason) from missing

@@ -13,12 +13,11 @@ from aletheia.items.calibration import GREY_FROM, shipped_calibration
 from aletheia.items.vector_cache import VectorCache
 from aletheia.quality.evaluation_store import EvaluationStore
 from blocks import BrainCredentials
-from tasks.clients.blocks import load_block
 from tasks.clients.content import get_calibrations, get_content
 from tasks.clients.embedding import get_item_model
 from tasks.clients.metering import get_breakers
 from tasks.clients.store import get_store
-from tasks.session import current_session, once
+from tasks.session import current_session, load_block, once
 
 
 @once

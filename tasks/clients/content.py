@@ -6,9 +6,8 @@ from aletheia.adapters.payload_cms import PayloadDepartments
 from aletheia.items.calibration_store import CalibrationStore
 from aletheia.items.decisions import ProjectDecisions
 from blocks import PayloadCredentials, StoreCredentials
-from tasks.clients.blocks import load_block
 from tasks.clients.store import get_store
-from tasks.session import current_session, once
+from tasks.session import current_session, load_block, once
 
 
 @once

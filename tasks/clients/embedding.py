@@ -20,10 +20,9 @@ from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.calibration import Embed
 from aletheia.settings import DEFAULT_MODELS
 from blocks import OpenAICredentials
-from tasks.clients.blocks import load_block
 from tasks.clients.metering import get_meter, get_spending
 from tasks.clients.store import get_store, get_volatile_store
-from tasks.session import current_session, once
+from tasks.session import current_session, load_block, once
 
 
 @once

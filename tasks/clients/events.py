@@ -8,9 +8,8 @@ from aletheia.adapters.events.webhook import Webhooks
 from aletheia.errors import Misconfigured
 from aletheia.events.ports import REDIS, WEBHOOK, EventSink
 from blocks import EventCredentials
-from tasks.clients.blocks import load_block
 from tasks.prefect_events import PREFECT, PrefectEvents
-from tasks.session import current_session, once
+from tasks.session import current_session, load_block, once
 
 
 async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:

@@ -1,9 +1,11 @@
-"""What a gather run works with."""
+"""What a gather run works with, above all the chat model."""
 
 import time
 from collections.abc import Callable
 
-from aletheia.adapters.mock.chat import MOCK_MODEL
+from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
+from aletheia.adapters.mock.judge import WRITERS
+from aletheia.errors import Misconfigured
 from aletheia.events.log import EventLog
 from aletheia.gather.batches import GatherDeps
 from aletheia.gather.event_derivation import EventEmitter
@@ -17,15 +19,36 @@ from aletheia.items.duplicate_judge import DuplicateJudge
 from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
 from aletheia.llm.answers import SavedAnswers
-from aletheia.llm.asking import AskPlan
+from aletheia.llm.asking import AskPlan, RoomyChat
+from aletheia.llm.messages import ChatModel
+from aletheia.settings import DEFAULT_LLM_MODELS
 from aletheia.text.language import guess_language
+from blocks import LLMCredentials
 from tasks.clients.brain import get_brain_access, get_outbox
-from tasks.clients.chat import get_chat, get_default_model
 from tasks.clients.content import get_calibrations, get_content, get_decisions
 from tasks.clients.embedding import get_item_model
-from tasks.clients.metering import get_spending
+from tasks.clients.metering import get_meter, get_spending
 from tasks.clients.store import get_store
-from tasks.session import current_session
+from tasks.session import current_session, load_block, once
+
+
+@once
+async def get_chat() -> ChatModel:
+    """Return what writes and judges. Raises `Misconfigured`: it would be the mock in production."""
+    session, block = current_session(), await load_block(LLMCredentials)
+    if block.choice == "mock":
+        if session.settings.embedding.environment == "production":
+            reason = f"{block.choice_in_words}, refused where ENVIRONMENT=production"
+            raise Misconfigured("LLM_PROVIDER", reason)
+        return MockChat(writers=WRITERS)
+    return RoomyChat(await session.clients.open(block.get_client(guard=await get_meter())))
+
+
+async def get_default_model() -> str:
+    """Return the model that judges, and that writes for departments that name none."""
+    provider = (await load_block(LLMCredentials)).choice
+    default = DEFAULT_LLM_MODELS["openrouter" if provider == "mock" else provider]
+    return current_session().settings.llm.default_llm_model or default
 
 
 async def build_gather_deps(order: RunOrder) -> GatherDeps:

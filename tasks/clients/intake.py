@@ -17,11 +17,10 @@ from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
 from aletheia.settings import LOCAL_BATCH_TASKS, REMOTE_BATCH_TASKS
 from blocks import OpenAICredentials, UpstreamCredentials
-from tasks.clients.blocks import load_block
 from tasks.clients.embedding import choose_mode, get_processors
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.store import get_store
-from tasks.session import current_session
+from tasks.session import current_session, load_block
 
 log = logging.getLogger("aletheia.intake")
 

@@ -3,8 +3,7 @@
 from aletheia.documents import Documents
 from aletheia.store.format import check_format
 from blocks import StoreCredentials
-from tasks.clients.blocks import load_block
-from tasks.session import current_session, once
+from tasks.session import current_session, load_block, once
 
 
 @once

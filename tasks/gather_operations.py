@@ -1,18 +1,30 @@
-"""How an operator resumes a gather run, with changes to what it may do (SPEC §4)."""
+"""What operators do about gather: resume runs, undo decisions, send dead events again (SPEC §4)."""
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import AwaitingRetry
 
+from aletheia.brain.ports import BrainDepartment
+from aletheia.events.dead_events import DeadEvents, Replayed
 from aletheia.gather.errors import NotResumable
 from aletheia.gather.resumption import Overrides, Step, choose_step, describe_step
 from aletheia.gather.runs import GatherRuns
+from aletheia.items.decisions import KeptDecision
+from tasks.clients.brain import get_outbox
+from tasks.clients.content import get_content, get_decisions
+from tasks.clients.events import get_event_sink
 from tasks.clients.store import get_store
-from tasks.policies import STEP
+from tasks.policies import STEP, PartsFailed
 from tasks.runs import read_run
 from tasks.session import open_session
+
+
+class EventsStayDead(PartsFailed):
+    """Some events could not be sent this time either; the others were."""
+
+    code = "events_stay_dead"
 
 
 @task(name="resume_run", task_run_name="resume-{run_id}", **STEP)
@@ -60,3 +72,28 @@ async def _take(found: FlowRun, step: Step) -> None:
             if result.status is not SetStateStatus.ACCEPT:
                 reason = getattr(result.details, "reason", None)
                 raise NotResumable(run_id, reason or "Prefect gave no reason")
+
+
+@task(name="undo_decision", task_run_name="undo-{decision_id}", **STEP)
+async def undo_decision(project_id: str, decision_id: str, user_id: str) -> KeptDecision:
+    """Save an item that was dropped, and announce it; see `ProjectDecisions.undo`."""
+    async with open_session():
+        decisions, content = await get_decisions(project_id), await get_content(project_id)
+        undone = await decisions.undo(decision_id, user_id, content)
+        department = BrainDepartment(
+            undone.department, undone.department_name, undone.department_number
+        )
+        outbox = await get_outbox()
+        await outbox.intents.announce(project_id, f"undo:{undone.id}", department, [undone.item.id])
+    get_run_logger().info("item %s of %s is saved", undone.item.id, undone.department)
+    return undone
+
+
+@task(name="replay_dead_events", task_run_name="replay", **STEP)
+async def replay_dead_events(ids: list[str] | None) -> Replayed:
+    """Send dead events once more, all or those with these ids. Raises `EventsStayDead`."""
+    async with open_session():
+        replayed = await DeadEvents(await get_store()).replay(ids, get_event_sink)
+    if replayed.failures:
+        raise EventsStayDead((f"{replayed.sent} were sent", *replayed.failures))
+    return replayed
