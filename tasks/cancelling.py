@@ -20,7 +20,7 @@ from prefect.states import Cancelled
 
 from tasks import event_loop
 
-WATCH_EVERY_S: Final = 0.5
+WATCH_EVERY_S: Final = 0.25
 """Between two reads of the run's own state, seconds; a read takes about 5 ms of processor time."""
 
 RUNNER_WITHIN_S: Final = 3.0

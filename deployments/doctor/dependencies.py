@@ -14,8 +14,7 @@ from blocks.secret_values import value_of
 from deployments.doctor.results import DEPENDENCY_TIMEOUT_S, demand
 from deployments.doctor.services import demand_length
 from deployments.setup import GATHER, find_webhook_fault
-from tasks.clients.blocks import load_block
-from tasks.session import current_session
+from tasks.session import current_session, load_block
 
 MAX_MODELS_BYTES: Final = 16 * 2**20
 """Longest list of models that is read, bytes; OpenRouter's has some hundred entries."""

@@ -21,8 +21,7 @@ from deployments import ROOT
 from deployments.configuration import find_faults
 from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, demand
 from deployments.environment import read_environment
-from tasks.clients.blocks import load_block
-from tasks.session import current_session
+from tasks.session import current_session, load_block
 
 
 def _distribution() -> importlib.metadata.Distribution:

@@ -25,9 +25,8 @@ from deployments.declarations import read_declarations
 from deployments.doctor.results import CheckFailed, demand
 from deployments.doctor.scratch import check_operations
 from deployments.setup import DOCUMENT, MIN_KEY_LENGTH
-from tasks.clients.blocks import load_block
 from tasks.clients.store import get_store
-from tasks.session import current_session
+from tasks.session import current_session, load_block
 
 NETWORK_FILE_SYSTEMS: Final = frozenset(
     {
