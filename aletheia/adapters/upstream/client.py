@@ -201,7 +201,8 @@ def _read_acknowledgement(answer: Answer, sent: bytes) -> None:
         if not (answer.is_cut and _is_cut_json(text)):
             raise
         return
-    if isinstance(said, dict) and _is_refusal(cast("dict[str, object]", said), sent):
+    is_object = isinstance(said, dict)
+    if said is False or (is_object and _is_refusal(cast("dict[str, object]", said), sent)):
         raise ValueError("it says that the report was not taken")
 
 

@@ -37,6 +37,7 @@ NO_ACKNOWLEDGEMENTS = [
     answering(b'{"Success":false,"id":"t1"}'),
     answering(b'{"success": false, "id": "t1", "state": "processing"}'),
     answering(b'{"ok": 0}'),
+    answering(b"false"),
     answering(b'{"ok": "false"}'),
     answering(b'{"error": "no such column"}'),
     answering(b'{"error": {"code": 17}, "data": null, "id": ""}', 201),
