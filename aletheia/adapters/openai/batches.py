@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import os
 import re
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -112,9 +113,9 @@ class OpenAIBatches(OpenAIEmbedder):
     async def upload(self, key: str, requests: Mapping[int, bytes]) -> str:
         """See `aletheia.intake.bulk.ports.Batches.upload`; the file lives for 30 days."""
         with tempfile.TemporaryFile() as file:
-            await asyncio.to_thread(_write_lines, file, requests)
+            lines = await asyncio.to_thread(_write_lines, file, requests)
             form = aiohttp.FormData({"purpose": "batch"})
-            form.add_field("file", file, filename=f"{key}.jsonl", content_type="application/jsonl")
+            form.add_field("file", lines, filename=f"{key}.jsonl", content_type="application/jsonl")
             stored = await self._ask("POST", "files", form, timeout_s=self.transfer_timeout_s)
         return _read_text(stored, "id", "file")
 
@@ -280,12 +281,13 @@ class OpenAIBatches(OpenAIEmbedder):
         return vector, read_tokens(body)
 
 
-def _write_lines(file: IO[bytes], requests: Mapping[int, bytes]) -> None:
-    """Write requests, by number, and go back to the file's beginning."""
+def _write_lines(file: IO[bytes], requests: Mapping[int, bytes]) -> IO[bytes]:
+    """Write requests, by number; return the file to read, for aiohttp to close in a thread."""
     for number, body in requests.items():
         head = b'{"custom_id":"%d","method":"POST","url":"%b","body":' % (number, ENDPOINT.encode())
         file.write(head + body + b"}\n")
     file.seek(0)
+    return os.fdopen(file.fileno(), "rb", closefd=False)
 
 
 def _read_lines(file: IO[bytes]) -> list[bytes]:

@@ -1,11 +1,16 @@
 """The client of the Batch API against a strict fake of it."""
 
+import asyncio
+import io
 import json
+import tempfile
+import threading
 import time
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +18,6 @@ import pytest
 
 from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.openai import batches as batches_module
-from aletheia.adapters.openai import batches as openai_batches
 from aletheia.adapters.openai.batches import METADATA_KEY, OpenAIBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
 from aletheia.adapters.openai.wire import Api
@@ -387,7 +391,7 @@ async def test_an_answer_that_is_no_file_is_a_bad_answer(client: OpenAIBatches, 
 
 async def test_a_list_without_an_end_is_a_bad_answer(client: OpenAIBatches, api: FakeBatchAPI):
     page = {"data": [{"id": "batch_1", "metadata": None}], "has_more": True}
-    for _ in range(openai_batches.MAX_PAGES + 1):
+    for _ in range(batches_module.MAX_PAGES + 1):
         api.answer_next(json.dumps(page).encode(), on="batches")
     with pytest.raises(BadAnswer, match="pages"):
         await client.find("k")
@@ -442,3 +446,24 @@ async def test_it_is_opened_and_closed_as_often_as_one_likes(api: FakeBatchAPI):
     await client.check()
     for _ in range(2):
         await client.close()
+
+
+async def test_nobody_else_closes_the_file_that_is_sent(
+    api: FakeBatchAPI, client: OpenAIBatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed_by: list[threading.Thread] = []
+
+    class WatchedFile(io.BufferedRandom):
+        def close(self) -> None:
+            closed_by.append(threading.current_thread())
+            super().close()
+
+    def make() -> WatchedFile:
+        return WatchedFile(io.FileIO(tmp_path / "sent", "w+"))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", make)
+    file_id = await client.upload("k1", {0: client.body_of(SMALL, {"text": "one"})})
+    await asyncio.get_running_loop().shutdown_default_executor()
+    # Two threads that close a file at the same moment end one of them with `ValueError`.
+    assert closed_by == [threading.main_thread()]
+    assert b'"custom_id":"0"' in api.files[file_id].content
