@@ -49,7 +49,7 @@ async def _get_ledger() -> Ledger:
 @in_session
 async def status(as_json: JsonOption = False) -> None:
     """Show queue, leases, dead letters, breakers, limits, budgets, and what waits for the Brain."""
-    found = await read_system_status((await _get_ledger()).overview)
+    found = await read_system_status(await (await _get_ledger()).overview())
     if as_json:
         console.print_json(data=found.as_json())
     else:

@@ -13,12 +13,13 @@ from aletheia.errors import AletheiaError
 from aletheia.intake.models import Collected, IntakeStatus, ShiftReport
 from aletheia.intake.shift import Shift
 from aletheia.store.patience import Patience
-from tasks import artifacts, cancelling, status
+from tasks import artifacts, cancelling
 from tasks.clients.embedding import get_ollama_embedder
 from tasks.clients.intake import begin_shift
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.policies import STEP
 from tasks.session import current_session, open_session
+from tasks.status import read_system_status
 
 MIN_USAGE_DAYS: Final = 2
 """How long calls are stored at least: today's budget counts them."""
@@ -206,7 +207,7 @@ class ShiftView:
         report = self._shift.report()
         await _save_shift_report(report)
         ledger = self._shift.poller.held.ledger
-        system = await status.read_system_status(ledger.overview, str(flow_run.id))
+        system = await read_system_status(await ledger.overview(), str(flow_run.id))
         await _save_intake_status(system.intake)
         if total := sum(system.intake.dead.values()):
             newest = await ledger.dead_letters.newest(limit=MAX_DEAD_LETTERS)
@@ -215,7 +216,8 @@ class ShiftView:
                 [dead_letter.as_row() for dead_letter in newest],
                 f"{total:,} dead letters, the newest first. `aletheia replay` replays them.",
             )
-        await status.show_status(system)
+        description = "Breakers, limits, budgets, usage, cache, and what waits for the Brain."
+        await artifacts.save_table("provider-status", system.rows(), description)
         return report
 
     async def _report_interrupted(self) -> None:

@@ -1,8 +1,4 @@
-"""The status of everything, read from a session's clients, and its artifact."""
-
-from collections.abc import Awaitable, Callable
-
-from prefect.artifacts import acreate_table_artifact
+"""The status of everything, read from a session's clients."""
 
 from aletheia.intake.models import IntakeStatus
 from aletheia.status import SystemStatus
@@ -11,13 +7,11 @@ from tasks.clients.embedding import choose_mode, get_hit_rates
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 
 
-async def read_system_status(
-    overview: Callable[[], Awaitable[IntakeStatus]], run_id: str | None = None
-) -> SystemStatus:
-    """Read the status of everything, inside `open_session`."""
+async def read_system_status(intake: IntakeStatus, run_id: str | None = None) -> SystemStatus:
+    """Read the status of everything beside intake, inside `open_session`."""
     spending, limiter = await get_spending(), await get_limiter()
     return SystemStatus(
-        intake=await overview(),
+        intake=intake,
         mode=await choose_mode(),
         breakers=await (await get_breakers()).states(),
         limits={name: await limiter.usage(name) for name in await limiter.providers()},
@@ -25,13 +19,4 @@ async def read_system_status(
         usage=await spending.totals(),
         cache=await get_hit_rates(),
         brain=await (await get_outbox()).states(),
-    )
-
-
-async def show_status(status: SystemStatus) -> None:
-    """Save a table of everything but the ledger as an artifact of the run."""
-    await acreate_table_artifact(
-        key="provider-status",
-        table=status.rows(),
-        description="Breakers, limits, budgets, usage, cache, and what waits for the Brain.",
     )

@@ -140,7 +140,7 @@ async def rows_of_brain() -> list[dict[str, str]]:
     """What `aletheia status` says about the Brain."""
     async with open_session():
         ledger = Ledger(await get_store(), IntakeSettings(), owner="a test")
-        status = await read_system_status(ledger.overview)
+        status = await read_system_status(await ledger.overview())
     assert len(status.as_json()["brain"]) == len(status.brain)
     return [row for row in status.rows() if row["what"].startswith("Brain, ")]
 
