@@ -214,8 +214,7 @@ class Attempt:
     async def _decide(self, position: int) -> StopReason | None:
         runs, progress = self._deps.runs, self.run.progress
         outer = find_outer_reason(
-            await self._deps.budgets(self.run.id),
-            is_time_spent=runs.time_left_s(self.run) <= 0,
+            await self._deps.budgets(self.run.id), is_time_spent=runs.time_left_s(self.run) <= 0
         )
         may_begin = allowance(progress, position) and not is_given_up(progress, position)
         department = progress.departments[position]

@@ -17,7 +17,7 @@ from aletheia.errors import BudgetExceeded, Deferred, InvalidTask, Unavailable
 from aletheia.gather.errors import TimeIsUp
 from aletheia.gather.generation import MODEL_FAULTS, Batch, GenerationPlan, generate_items
 from aletheia.gather.knowledge import Knowledge
-from aletheia.gather.progress import DepartmentProgress, Run, StopReason
+from aletheia.gather.progress import Run, StopReason
 from aletheia.gather.prompts.generate_items import PromptContext
 from aletheia.gather.runs import GatherRuns
 from aletheia.gather.scoring import QualityScorer
@@ -145,6 +145,10 @@ async def _generate(
     deps: GatherDeps, run: Run, position: int, context: PromptContext, answers: SavedAnswers
 ) -> Batch:
     progress = run.progress.departments[position]
+    # Points of view go on where those of earlier runs ended.
+    origins = [item.automation for item in deps.items.of_department(progress.department.slug)]
+    earlier = {(made.run_id, made.iteration) for made in origins if made and made.run_id != run.id}
+    number = len(earlier) + len(progress.iterations) + 1
     while True:
         bound = asyncio.timeout(deps.runs.time_left_s(run) + deps.grace_s)
         try:
@@ -153,7 +157,7 @@ async def _generate(
                     deps.chat,
                     answers,
                     progress.department,
-                    _count_earlier(deps, run, progress) + len(progress.iterations) + 1,
+                    number,
                     context,
                     plan=deps.plan,
                     language_of=deps.language_of,
@@ -165,7 +169,9 @@ async def _generate(
         except BudgetExceeded:
             raise
         except (Deferred, Unavailable) as deferred:
-            wait_s = _wait_of(deferred, deps.now())
+            wait_s = deferred.retry_after_s
+            if isinstance(deferred, Deferred) and deferred.until is not None:
+                wait_s = max(0.0, (deferred.until - deps.now()).total_seconds())
             if wait_s is None:
                 raise
             if wait_s > deps.runs.time_left_s(run):
@@ -173,21 +179,6 @@ async def _generate(
                 raise
             log.warning("[AutoGather] Rate limited: %s; waits %.0f s", deferred, wait_s)
             await deps.sleep(wait_s)
-
-
-def _count_earlier(deps: GatherDeps, run: Run, progress: DepartmentProgress) -> int:
-    """Count the batches of earlier runs, so that points of view go on where those ended."""
-    origins = [item.automation for item in deps.items.of_department(progress.department.slug)]
-    return len(
-        {(made.run_id, made.iteration) for made in origins if made and made.run_id != run.id}
-    )
-
-
-def _wait_of(deferred: Deferred | Unavailable, now: datetime) -> float | None:
-    """Return how long generation has to wait, seconds; `None` if that is not known."""
-    if isinstance(deferred, Unavailable):
-        return deferred.retry_after_s
-    return None if deferred.until is None else max(0.0, (deferred.until - now).total_seconds())
 
 
 async def _deduplicate(deps: GatherDeps, batch: Batch) -> list[Decision]:

@@ -42,11 +42,7 @@ class Knowledge:
     """The Brain as a run sees it; while it is out of reach, the run goes on without it."""
 
     def __init__(
-        self,
-        access: BrainAccess,
-        outbox: Outbox,
-        project_id: str,
-        items: ProjectItems,
+        self, access: BrainAccess, outbox: Outbox, project_id: str, items: ProjectItems
     ) -> None:
         self._access, self._outbox = access, outbox
         self._project_id, self._items = project_id, items

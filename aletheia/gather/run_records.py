@@ -148,11 +148,7 @@ class RunRecords:
         await self._documents.update(PROGRESS, [Update(place, change, where) for place in places])
 
     async def advance(
-        self,
-        run: Run,
-        position: int,
-        values: Mapping[str, Any],
-        where: Mapping[str, Any],
+        self, run: Run, position: int, values: Mapping[str, Any], where: Mapping[str, Any]
     ) -> Run:
         """Change a department's progress where a condition holds; return the run with it."""
         place = _place_of(run.id, position)

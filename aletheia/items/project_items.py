@@ -31,11 +31,7 @@ class ProjectItems:
     """
 
     def __init__(
-        self,
-        content: ContentStore,
-        vectors: VectorCache,
-        embed: Embed,
-        model: str,
+        self, content: ContentStore, vectors: VectorCache, embed: Embed, model: str
     ) -> None:
         self.content, self._vectors, self._embed, self.model = content, vectors, embed, model
         self._known: set[str] = set()
