@@ -97,21 +97,17 @@ class Retries:
 
 
 class HttpClient:
-    """Sends requests to one outside system, each once, and raises nothing but our own errors.
-
-    `address` is the setting that errors point to. `timeout_s` bounds a request to the last byte of
-    its answer, `connect_timeout_s` the connection; with `uses_proxy` those of the environment hold.
-    """
+    """Sends requests to one outside system, each once, and raises nothing but our own errors."""
 
     def __init__(
         self,
         dependency: str,
         *,
-        address: str = "",
-        timeout_s: float,
+        address: str = "",  # the setting that errors point to
+        timeout_s: float,  # of a request, to the last byte of its answer
         connect_timeout_s: float | None = None,
         headers: Mapping[str, str] | None = None,
-        uses_proxy: bool = False,
+        uses_proxy: bool = False,  # as the environment says
         make_connector: Callable[[], aiohttp.BaseConnector] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:

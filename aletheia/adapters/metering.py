@@ -58,12 +58,7 @@ provider."""
 
 
 class Meter:
-    """Holds the requests of one run to breakers, limits and budgets, and records their use.
-
-    `unit` is what a request counts with the limiter, itself or the texts in it. Each of
-    `max_retries` further tries passes all gates anew, after a pause of `retry_base_s` or more;
-    `draw` draws its share, in `[0, 1]`.
-    """
+    """Holds the requests of one run to breakers, limits and budgets, and records their use."""
 
     def __init__(
         self,
@@ -71,10 +66,10 @@ class Meter:
         breakers: CircuitBreaker,
         spending: Spending,
         *,
-        unit: Unit = "request",
+        unit: Unit = "request",  # what counts with the limiter: requests, or the texts in them
         run_id: str | None = None,
-        max_retries: int = 3,
-        retry_base_s: float = 0.5,
+        max_retries: int = 3,  # further tries, each through all gates anew
+        retry_base_s: float = 0.5,  # up to the first pause
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._limiter, self._breakers, self._spending = limiter, breakers, spending

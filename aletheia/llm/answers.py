@@ -20,7 +20,7 @@ _MAX_PURGED: Final = 10_000
 class SavedAnswers:
     """Answers of models, unread, and other JSON values, each under its step; the first one stays.
 
-    `key`: names the log, such as run, department and iteration. `clock`: Unix time, seconds.
+    `key` names the log, such as run, department and iteration.
     """
 
     def __init__(self, documents: Documents, key: str, *, clock: Callable[[], float]) -> None:

@@ -1,12 +1,10 @@
-"""What models cost: a table that comes with Aletheia, and the user's own laid over it.
+"""What models cost: list prices of the middle of 2026, and the user's `PRICE_TABLE` laid over them.
 
-`prices.json` has list prices in USD per million tokens, as they were in the middle of 2026. The
-values in the file that `PRICE_TABLE` names replace them:
+Both are in USD per million tokens, and `*` is every model of a provider that is not listed:
 
     {"openai": {"batch_factor": 0.5, "models": {"text-embedding-3-small": {"embedding": 0.02}}}}
 
-`*` is every model of a provider that is not listed. Costs are whole nano-dollars, rounded up once
-per call, so that sums are exact.
+Costs are whole nano-dollars, rounded up once per call, so that sums are exact.
 """
 
 import json

@@ -137,10 +137,7 @@ def explain(error: ValidationError) -> str:
 
 
 def form_of(model: type[BaseModel], name: str) -> AnswerForm:
-    """Turn a model into the JSON schema that providers enforce: all fields, without bounds.
-
-    See https://platform.openai.com/docs/guides/structured-outputs#supported-schemas.
-    """
+    """Turn a model into the JSON schema that providers enforce: all fields, without bounds."""
     return AnswerForm(name, cast("Mapping[str, Any]", _strict(model.model_json_schema())))
 
 

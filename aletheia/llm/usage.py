@@ -280,10 +280,7 @@ class Spending:
         ]
 
     async def purge(self, older_than_s: float) -> int:
-        """Delete records and counters that nothing was added to for so long; return how many.
-
-        `ValueError` for less than two days, which would delete today's counter.
-        """
+        """Delete records and counters that are so old, two days at least; return how many."""
         if older_than_s < _TWO_DAYS_S:
             raise ValueError(f"{older_than_s} s is less than two days")
         old = {"at": {"$lt": self._clock() - older_than_s}}

@@ -40,11 +40,7 @@ class HitRate:
 
 
 class EmbeddingCache:
-    """An embedder that asks another one only for what it was not asked within `ttl_s` seconds.
-
-    A fault of the store costs the saving, never the embedding. `variant` is whatever else the
-    vectors depend on.
-    """
+    """An embedder that asks another one only for what it was not asked within `ttl_s` seconds."""
 
     def __init__(
         self,
@@ -52,7 +48,7 @@ class EmbeddingCache:
         documents: Documents,
         *,
         ttl_s: float,
-        variant: str = "",
+        variant: str = "",  # whatever else the vectors depend on
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._inner, self._documents = inner, documents

@@ -29,8 +29,7 @@ KEEP_ALIVE_S: Final = 1800.0
 class OllamaModelManager:
     """The models of an Ollama server, and the `supported_models` it should have.
 
-    Only models that Aletheia loaded count against `memory_max_bytes` (0: no bound) and are unloaded
-    to make room. Calls for embeddings load models, too, without asking here.
+    Only models that Aletheia loaded count against `memory_max_bytes` (0: no bound).
     """
 
     provider: str = OLLAMA

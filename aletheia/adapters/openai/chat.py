@@ -259,8 +259,7 @@ def _read_fault(answer: ErrorAnswer) -> str | None:
 def read_message(message: Mapping[str, Any], *, is_done: bool) -> str:
     """Return the text of an answer, or where it has no JSON the arguments of a tool call.
 
-    A server may have taken the answer for thoughts: where there is nothing else those are read if
-    they end in JSON, and the model was done, since otherwise it may be a draft.
+    A server may have taken the answer for thoughts, which end in JSON then, or it is a draft.
     """
     text = _read_content(message.get("content"))
     if "{" not in text and "[" not in text and (called := _read_calls(message)):
