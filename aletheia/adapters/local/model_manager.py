@@ -10,9 +10,6 @@ from aletheia.adapters.local.source import Found, ModelSources, start_search, we
 from aletheia.analysis.model_manager import ModelRow, PullProgress
 from aletheia.errors import Misconfigured, ModelUnavailable, Unavailable
 
-MAX_MODEL_SIZE: Final = 5 * 10**9
-"""Largest model that is downloaded, bytes (SPEC §3)."""
-
 MAX_REASON: Final = 300
 """Characters of the reason why a model is not here."""
 
@@ -21,7 +18,7 @@ class LocalModelManager:
     """The models of this machine: in memory while `embedder` is open, and on disk by `sources`."""
 
     provider: str = LOCAL
-    max_bytes = MAX_MODEL_SIZE
+    max_bytes = 5 * 10**9  # of a model that is downloaded (SPEC §3, MAX_MODEL_SIZE)
     pull_timeout_s: float = 600.0  # for a download
     stall_s: float = 60.0  # how long a download may bring nothing
     measure_every_s: float = 0.5

@@ -36,9 +36,6 @@ OLLAMA: Final = "ollama"
 ADDRESS: Final = "OLLAMA_BASE_URL"
 """The setting that errors point to."""
 
-MAX_ANSWER_BYTES: Final = 64 * 2**20
-"""Longest answer that is read, bytes."""
-
 MAX_ANSWER_VALUES: Final = 8_000_000
 """Most numbers in an answer that is read."""
 
@@ -84,7 +81,7 @@ class OllamaClient(HttpClient):
     """An Ollama server at one address. Nothing is retried here; loading is part of a request."""
 
     stall_s: float = 60.0  # how long a download may bring nothing
-    max_answer_bytes = MAX_ANSWER_BYTES
+    max_answer_bytes = 64 * 2**20
 
     def __init__(
         self, base_url: str, *, timeout_s: float = 120.0, pull_timeout_s: float = 600.0
@@ -217,14 +214,14 @@ class OllamaClient(HttpClient):
         body: Mapping[str, Any] | None,
         read: Callable[[Mapping[str, Any]], T],
         *,
-        max_bytes: int = MAX_ANSWER_BYTES,
+        max_bytes: int | None = None,
     ) -> T:
         """Send a request and read its answer; `read` raises `ValueError` where it is none."""
         answer = await self.exchange(
             method,
             self._url(endpoint),
             body=None if body is None else orjson.dumps(body),
-            max_bytes=min(self.max_answer_bytes, max_bytes),
+            max_bytes=min(self.max_answer_bytes, max_bytes or self.max_answer_bytes),
         )
         if not answer.is_success:
             raise _to_error(answer)

@@ -29,9 +29,6 @@ from aletheia.resilience.breaker import CircuitBreaker
 MAX_REQUESTS: Final = 50_000
 """Requests in a batch, and also embedding inputs in a batch; a request here has one input."""
 
-MAX_INPUT_BYTES: Final = 200_000_000
-"""Bytes of a batch's input file."""
-
 MAX_LINE_BYTES: Final = 2 * 2**20
 """Longest line of answers that is read, bytes; longer ones are passed over."""
 
@@ -39,9 +36,6 @@ LINES_AT_ONCE: Final = 256
 """Answers that are handed on together."""
 
 ENDPOINT: Final = "/v1/embeddings"
-
-MAX_OUTPUT_BYTES: Final = 4 * 2**30
-"""How much of a file of answers is read, bytes; 50,000 vectors of 3,072 written out are 3.4 GB."""
 
 METADATA_KEY: Final = "aletheia_batch"
 """Under what name a batch carries our own id."""
@@ -71,8 +65,8 @@ class OpenAIBatches(OpenAIEmbedder):
     """The embedder's client for batches of one text a request, behind the `breakers`."""
 
     max_lines = MAX_REQUESTS
-    max_bytes = MAX_INPUT_BYTES
-    max_output_bytes = MAX_OUTPUT_BYTES
+    max_bytes = 200_000_000  # in a batch's input file
+    max_output_bytes = 4 * 2**30  # that are read; 50,000 vectors of 3,072 written out are 3.4 GB
     transfer_timeout_s: float = 1800.0  # for sending or fetching one file
 
     def __init__(

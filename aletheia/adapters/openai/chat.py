@@ -29,9 +29,6 @@ from aletheia.llm.prices import Tokens
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES: Final = 8 * 2**20
-"""Longest answer that is read, bytes; some send the model's thoughts along."""
-
 MISSING_MODEL_S: Final = 600.0
 """How long a model that does not exist is not asked for again, seconds."""
 
@@ -99,7 +96,7 @@ class OpenAIChat:
     """
 
     is_mock: bool = False
-    max_answer_bytes = MAX_ANSWER_BYTES
+    max_answer_bytes = 8 * 2**20  # some send the model's thoughts along
 
     def __init__(
         self,

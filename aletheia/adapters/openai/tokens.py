@@ -14,9 +14,6 @@ from aletheia.adapters.embedding.parts import halve
 
 log = logging.getLogger(__name__)
 
-WAIT_S: Final = 5.0
-"""How long the tables are waited for, once in the life of a process."""
-
 BYTES_PER_TOKEN: Final = 128
 """Length of the longest token in OpenAI's tables: 128 blanks."""
 
@@ -27,14 +24,13 @@ REACH: Final = 64
 """Tokens that a cut moves back at most to find a blank."""
 
 
-Load: TypeAlias = Callable[[str], Encoding]
-"""Loads an encoding by its name, such as `cl100k_base`; blocking, and may download."""
+Load: TypeAlias = Callable[[str], Encoding]  # by the encoding's name; blocking
 
 
 class TokenTables:
     """The encodings of OpenAI's models; the first call waits `wait_s` for one, others do not."""
 
-    def __init__(self, load: Load = tiktoken.get_encoding, *, wait_s: float = WAIT_S) -> None:
+    def __init__(self, load: Load = tiktoken.get_encoding, *, wait_s: float = 5.0) -> None:
         self._load, self._wait_s = load, wait_s
         self._fetches: dict[str, _Fetch] = {}
 

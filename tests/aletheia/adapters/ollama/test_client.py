@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from aletheia.adapters.ollama.client import MAX_ANSWER_BYTES, OllamaClient, ServerModel
+from aletheia.adapters.ollama.client import OllamaClient, ServerModel
 from aletheia.analysis.model_manager import PullProgress
 from aletheia.errors import (
     AletheiaError,
@@ -43,7 +43,7 @@ async def connect(ollama: FakeOllama) -> AsyncGenerator[Connect]:
     async with AsyncExitStack() as closing:
 
         async def make(**options: Any) -> OllamaClient:
-            bounds = {"stall_s": 2, "max_answer_bytes": MAX_ANSWER_BYTES}
+            bounds = {"stall_s": 2, "max_answer_bytes": OllamaClient.max_answer_bytes}
             bounds |= {name: options.pop(name) for name in bounds if name in options}
             client = OllamaClient(ollama.url, **{"timeout_s": 5, **options})
             for name, value in bounds.items():

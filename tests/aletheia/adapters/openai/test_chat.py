@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from aletheia.adapters.openai.chat import (
-    MAX_ANSWER_BYTES,
     MISSING_MODEL_S,
     OpenAIChat,
 )
@@ -56,7 +55,7 @@ async def connect(server: FakeChatServer) -> AsyncGenerator[Connect]:
         async def make(api_key: str | None = None, **options: Any) -> OpenAIChat:
             url, timeout_s = options.pop("base_url", server.url), options.pop("timeout_s", 5)
             provider = options.pop("provider", "openrouter")
-            max_answer_bytes = options.pop("max_answer_bytes", MAX_ANSWER_BYTES)
+            max_answer_bytes = options.pop("max_answer_bytes", OpenAIChat.max_answer_bytes)
             chat = OpenAIChat(
                 Api(provider, api_key or server.api_key, url, timeout_s=timeout_s), **options
             )
