@@ -23,6 +23,9 @@ from tasks import event_loop
 WATCH_EVERY_S: Final = 0.25
 """Between two reads of the run's own state, seconds; a read takes about 5 ms of processor time."""
 
+READ_WITHIN_S: Final = 5.0
+"""For one read, seconds: Prefect's client itself waits for a busy server up to a minute."""
+
 RUNNER_WITHIN_S: Final = 3.0
 """How long a run that has stopped waits for the runner, which runs the hooks of its flow."""
 
@@ -93,7 +96,8 @@ class _Watch:
         async with get_client() as client:
             while not self.is_cancelled:
                 try:
-                    await read(client)
+                    async with asyncio.timeout(READ_WITHIN_S):
+                        await read(client)
                     read = self._read_state
                 except Exception as error:  # noqa: BLE001 - the work goes on without a server
                     get_run_logger().debug("the state of this run is not known: %s", error)

@@ -1,6 +1,7 @@
 """What a cancelled run still does, and that nothing cuts it short."""
 
 import asyncio
+import logging
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -20,6 +21,7 @@ class SlowServer:
         self.state: State[Any] = Running()
         self.is_asked = asyncio.Event()
         self.accepted: list[str] = []
+        self.hanging_reads = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,6 +42,9 @@ class SlowServer:
     async def read_flow_run_states(self, run_id: UUID) -> list[State[Any]]:
         """Return the only state there was."""
         assert run_id == self.run_id
+        if self.hanging_reads:
+            self.hanging_reads -= 1
+            await asyncio.sleep(60)
         return [self.state]
 
     async def set_flow_run_state(self, run_id: UUID, state: State[Any]) -> None:
@@ -74,6 +79,20 @@ async def test_a_second_cancellation_does_not_keep_a_run_from_saying_that_it_is_
         run.cancel()
         with pytest.raises(cancelling.RunCancelled):
             await run
+    assert server.accepted == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("reads", [1, 3])
+async def test_a_read_that_hangs_does_not_keep_a_cancellation_from_being_heard(
+    server: SlowServer, monkeypatch: pytest.MonkeyPatch, reads: int
+):
+    monkeypatch.setattr(cancelling, "READ_WITHIN_S", 0.05)
+    monkeypatch.setattr(cancelling, "get_run_logger", logging.getLogger)
+    server.hanging_reads, server.state = reads, Cancelling()
+    async with asyncio.timeout(10):
+        with pytest.raises(cancelling.RunCancelled):
+            async with cancelling.heard(every_s=0.01):
+                await asyncio.sleep(60)
     assert server.accepted == ["CANCELLED"]
 
 
