@@ -47,10 +47,11 @@ class Capacity:
         if row_id in self._seen:
             return True
         taken = {**self._taken, model: self._taken.get(model, 0) + tokens}
-        if self.tokens is not None and sum(taken.values()) > self.tokens:
-            self.is_full = True
-        elif self.nanousd is not None:
-            self.is_full = self.nanousd < sum(starmap(self.cost, taken.items()))
+        self.is_full = (
+            self.is_full
+            or (self.tokens is not None and sum(taken.values()) > self.tokens)
+            or (self.nanousd is not None and sum(starmap(self.cost, taken.items())) > self.nanousd)
+        )
         if not self.is_full:
             self._taken = taken
             self._seen.add(row_id)

@@ -29,7 +29,7 @@ from aletheia.errors import (
     QuotaExhausted,
     Unauthorized,
 )
-from aletheia.intake.bulk.backlog import TASK_TYPE
+from aletheia.intake.bulk.backlog import TASK_TYPE, Capacity
 from aletheia.intake.bulk.claims import LEASE_S
 from aletheia.intake.bulk.lane import BulkLane, BulkReport
 from aletheia.intake.bulk.orders import BULK
@@ -610,6 +610,14 @@ async def test_what_a_budget_has_no_room_for_stays_pending(lanes: Lanes, limits:
     assert len(lanes.upstream.states) == 4
     assert "4 tasks only" in report.why
     assert report.tally.succeeded == 4
+
+
+@pytest.mark.parametrize("tokens", [None, 1000])
+def test_once_a_task_had_no_room_a_smaller_one_is_left_as_well(tokens: int | None):
+    capacity = Capacity(tokens, nanousd=100, cost=lambda _model, count: count)
+    weights = {"first": 60, "large": 60, "small": 30}
+    taken = [capacity.take(row_id, "m", weight) for row_id, weight in weights.items()]
+    assert (taken, capacity.is_full) == ([True, False, False], True)
 
 
 async def test_a_rate_limit_leaves_everything_pending(lanes: Lanes):
