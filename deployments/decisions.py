@@ -1,8 +1,7 @@
 """Commands about dropped duplicates: list them, and save one after all."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import shorten
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
@@ -20,6 +19,9 @@ from deployments.explaining import (
 )
 from deployments.runs import in_session, run_to_end
 from tasks.clients.content import get_content, get_decisions
+
+MAX_SHOWN: Final = 160
+"""Characters of an item in the table."""
 
 
 @in_session
@@ -95,4 +97,6 @@ def _match(drop: KeptDecision, matches: Mapping[str, SavedItem]) -> str:
 
 
 def _shorten(text: str) -> str:
-    return shorten(text, 160, placeholder="…")
+    # Not at blanks: some languages have none.
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…"

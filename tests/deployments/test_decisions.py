@@ -30,3 +30,11 @@ def test_no_word_of_the_table_is_cut(width: int):
     assert shown.count("x") >= 2 * WORD.count("x")
     if width == 300:
         assert "[red]" in shown
+
+
+def test_a_long_text_without_blanks_is_shown_as_far_as_there_is_room():
+    shown = printed(
+        lambda: console.print(tabulate([DROPPED], {"a": SavedItem("a", "字" * 200)})), 900
+    )
+    assert f"{'字' * 160}…" in shown
+    assert "字" * 161 not in shown
