@@ -106,7 +106,8 @@ class Reporter:
         sent = [claim for claim, answer in pairs if answer is None and claim in self._held]
         accepted = self._held.keep_ours(sent, await record(sent))
         for claim, answer in pairs:
-            if answer is not None:
+            # What is to be computed and no longer ours is settled by whoever has it.
+            if answer is not None and (claim.body is not None or claim in self._held):
                 await self._settle(claim, answer)
         self._held.forbidden.check(answers)
         return accepted
