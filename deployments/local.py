@@ -336,7 +336,8 @@ class Local:
 
     def _has_worker(self, since: datetime) -> bool:
         body = {"workers": {"last_heartbeat_time": {"after_": since.isoformat()}}}
-        return bool(self.api.read_list(f"/work_pools/{WORK_POOL}/workers/filter", body))
+        found = self.api.read_list(f"/work_pools/{WORK_POOL}/workers/filter", body)
+        return any(worker["name"] == WORKER for worker in found)
 
 
 def _is_listening(server: Program) -> bool:
