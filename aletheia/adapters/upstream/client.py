@@ -217,7 +217,9 @@ def _is_refusal(answer: dict[str, object], sent: bytes) -> bool:
         return False
     if said.get("success") in _FALSE or said.get("ok") in _FALSE:
         return True
-    is_error = "error" in said or "errors" in said or state in _FAILED
+    # `{"error": false}` says that there is none.
+    is_error = any(said.get(name, False) not in _FALSE for name in ("error", "errors"))
+    is_error = is_error or state in _FAILED
     codes = [said.get(name) for name in ("status", "statuscode", "code")]
     is_error = is_error or any(isinstance(code, int) and code in range(400, 600) for code in codes)
     return is_error and said.keys() <= _OF_ERRORS

@@ -59,6 +59,8 @@ ACKNOWLEDGEMENTS = [
     answering(b'{"success": true, "error": "deprecated"}'),
     answering(b'{"error": null}'),
     answering(b'{"error": "", "errors": []}'),
+    answering(b'{"error": false, "message": "updated"}'),
+    answering(b'{"error": 0, "code": 0, "message": "updated"}'),
     answering(b'{"id": "t1", "state": "succeeded", "error": {"code": "old"}}'),
     answering(b'{"state": "SUCCEEDED", "success": false}'),
     answering(b'{"status": 200, "message": "ok"}'),
