@@ -6,6 +6,7 @@ with `forking` and gives it orders.
 """
 
 import asyncio
+import gc
 import itertools
 import json
 import os
@@ -42,6 +43,9 @@ def serve_orders(work: Callable[[dict[str, Any], Steps], Awaitable[None]]) -> No
     async def serve(order: dict[str, Any], steps: Steps) -> None:
         await work(order, steps)
 
+    # As shifts do: to collect what was imported takes longer than the short leases of tests last.
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         order = json.loads(line)
         read_end, write_end = os.pipe()
