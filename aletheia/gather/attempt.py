@@ -198,6 +198,7 @@ class Attempt:
         taken = await self._deps.runs.overtake(self.run.id)
         new = {"token": taken.token, "progress": taken.progress, "report": taken.report}
         self.run = replace(self.run, **new)
+        log.info("[AutoGather] Task cancelled by user")
         return await self.close("cancelled")
 
     async def close(self, status: RunStatus = "completed") -> GatherReport:

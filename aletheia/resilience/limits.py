@@ -25,9 +25,6 @@ from aletheia.store.numbered_log import number_id, numbers_where, step_back
 GRANTS: Final = "aletheia_rate_grants"
 REFUSALS: Final = "aletheia_rate_refusals"
 
-MAX_AHEAD: Final = 60 * SECOND
-"""How far ahead of the clock the time of a grant is believed to be, microseconds."""
-
 REMEMBERED: Final = 10_000
 """How many grants of a provider stay in memory at least, the newest, at 70 bytes each."""
 
@@ -129,22 +126,10 @@ class GrantLog:
     async def catch_up(self, now: int) -> tuple[int, int]:
         """Read what is new; return the number of the last unit, and the time, microseconds.
 
-        No grant is after that, which is `now` unless a clock was moved back by a little.
+        That is `now`, or the time of the last grant where a clock was moved back.
         """
         end, last_at = await self.read_new()
-        if last_at > now + MAX_AHEAD:
-            await self._set_back(now)
-            end, last_at = await self.read_new()
         return end, max(now, last_at)
-
-    async def _set_back(self, now: int) -> None:
-        """Correct what bears the time of a clock that was ahead: it was granted by now."""
-        where = {"provider": self._provider, "at": {"$gt": now}}
-        change = Change(set={"at": now})
-        while ahead := await self._documents.find(GRANTS, where, limit=_PAGE):
-            updates = [Update(grant["_id"], change, {"at": grant["at"]}) for grant in ahead]
-            await self._documents.update(GRANTS, updates)
-        self._firsts, self._times, self._end = [], [], 0
 
     async def read_new(self) -> tuple[int, int]:
         """Read what is new; return the number of the last unit, and when it was granted."""

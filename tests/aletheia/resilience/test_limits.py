@@ -295,7 +295,7 @@ async def test_a_restart_in_the_middle_of_a_window_keeps_the_count(
 
 
 @pytest.mark.parametrize("strategy", ["rolling", "fixed"])
-@pytest.mark.parametrize("back", [MICROSECOND, timedelta(seconds=1), timedelta(seconds=60)])
+@pytest.mark.parametrize("back", [MICROSECOND, timedelta(hours=3), timedelta(days=40)])
 async def test_a_clock_moved_back_never_frees_quota(
     documents: Documents, clock: Clock, strategy: Strategy, back: timedelta
 ):
@@ -317,61 +317,15 @@ async def test_a_clock_moved_back_never_frees_quota(
     assert await used(limiter) == {tier: 1 if tier is Tier.MINUTE else 3 for tier in Tier}
 
 
-@pytest.mark.parametrize("strategy", ["rolling", "fixed"])
-@pytest.mark.parametrize("ahead", [timedelta(seconds=61), timedelta(hours=1), timedelta(days=40)])
-@pytest.mark.parametrize("granted", [1, 2])
-async def test_a_clock_that_was_ahead_for_a_moment_blocks_nobody_for_longer_than_a_window(
-    documents: Documents, clock: Clock, strategy: Strategy, ahead: timedelta, granted: int
-):
-    tight = limits(minute=2, hour=7)
-    limiters = [RateLimiter(documents, tight, strategy=strategy, clock=clock.both) for _ in "abc"]
-    await limiters[0].acquire("openai")
-    clock.set(minutes=ahead.total_seconds() / 60)
-    for limiter in limiters[:granted]:
-        await limiter.acquire("openai")
-    clock.set(minutes=-ahead.total_seconds() / 60)
-    window_end = clock.now + timedelta(minutes=1)
-    for limiter in limiters:
-        # What was granted then counts as granted now: nothing is free before its window ends.
-        refused = await refusal(limiter)
-        assert refused.until is not None
-        assert clock.now < refused.until <= window_end
-    clock.move(minutes=1)
-    for limiter in (limiters[2], limiters[1]):
-        await limiter.acquire("openai")
-    for limiter in limiters:
-        await refusal(limiter)
-    assert (await used(limiters[0]))[Tier.MINUTE] == 2
-    assert (await used(limiters[0]))[Tier.HOUR] == 3 + granted
-
-
-async def test_a_look_by_a_clock_that_is_far_behind_frees_no_quota(
-    documents: Documents, clock: Clock
-):
+async def test_a_clock_that_goes_back_and_forth_frees_no_quota(documents: Documents, clock: Clock):
     limiter = RateLimiter(documents, limits(hour=2), clock=clock.both)
     await limiter.acquire("openai", 2)
     until = (await refusal(limiter)).until
-    behind = RateLimiter(documents, limits(hour=2), clock=clock.off_by(hours=-3))
-    assert (await used(behind))[Tier.HOUR] == 2
-    fresh = RateLimiter(documents, limits(hour=2), clock=clock.both)
-    assert (await refusal(fresh)).until == until
-
-
-async def test_a_clock_that_was_ahead_is_no_way_to_more_than_a_limit(
-    documents: Documents, clock: Clock
-):
-    limiter = RateLimiter(documents, limits(hour=5), clock=clock.both)
-    await limiter.acquire("openai", 2)
-    clock.set(minutes=59)
-    await limiter.acquire("openai", 3)
-    clock.set(minutes=-59)
-    at = clock.now
-    assert (await refusal(limiter)).until == at + timedelta(hours=1)
-    clock.move(minutes=59, seconds=59)
-    assert (await refusal(limiter)).until == at + timedelta(hours=1)
-    clock.move(seconds=1)
-    await limiter.acquire("openai", 5)
-    await refusal(limiter)
+    for _ in range(2):
+        clock.set(minutes=-61)
+        await refusal(limiter)
+        clock.set(minutes=61)
+        assert (await refusal(limiter)).until == until
 
 
 async def test_while_the_clock_is_behind_grants_bear_the_time_of_the_last_one(
@@ -379,7 +333,7 @@ async def test_while_the_clock_is_behind_grants_bear_the_time_of_the_last_one(
 ):
     limiter = RateLimiter(documents, limits(minute=3), clock=clock.both)
     first = await limiter.acquire("openai")
-    clock.move(seconds=-30)
+    clock.move(minutes=-30)
     second = await limiter.acquire("openai")
     assert second.at == first.at
 
@@ -582,17 +536,7 @@ class Model:
         self.grants: list[tuple[datetime, int]] = []
 
     def now(self, at: datetime) -> datetime:
-        last_at = max([at, *(grant[0] for grant in self.grants[-1:])])
-        if last_at <= at + timedelta(minutes=1):
-            return last_at
-        self.grants = [(min(then, at), weight) for then, weight in self.grants]
-        return at
-
-    def purge(self, at: datetime) -> None:
-        now = self.now(at)
-        *others, newest = self.grants or [(at, 0)]
-        self.grants = [grant for grant in others if now - grant[0] <= timedelta(days=31)]
-        self.grants.append(newest)
+        return max([at, *(grant[0] for grant in self.grants[-1:])])
 
     def used(self, tier: Tier, strategy: Strategy, at: datetime) -> int:
         return sum(
@@ -695,7 +639,6 @@ class Day:
                 self.strategy = self.limiter.strategy = self.chance.choice(["rolling", "fixed"])
             case 4:
                 await self.limiter.purge()
-                self.model.purge(self._clock.now)
             case _:
                 pass
 
@@ -718,13 +661,12 @@ async def test_random_days_go_as_a_model_says_that_counts_everything(
 ):
     monkeypatch.setattr(limits_module, "REMEMBERED", [1, 5, 10_000][seed % 3])
     day = Day(documents, clock, seed)
-    model, chance, granted = day.model, day.chance, 0
+    model, chance = day.model, day.chance
     for _ in range(100):
         await day.go_on()
         now = model.now(clock.now)
         if chance.random() < 0.3:
             counted = {tier: model.used(tier, day.strategy, now) for tier in Tier}
-            await day.limiter.peek("openai")  # which corrects what lies ahead, as the model does
             assert await used(day.limiter) == counted
         weight = chance.choice([1, 1, 1, 2, 3])
         allowed_at, refusing = model.allowed_at(weight, day.limits, day.strategy, now)
@@ -732,10 +674,9 @@ async def test_random_days_go_as_a_model_says_that_counts_everything(
         if not refusing:
             assert (await day.limiter.acquire("openai", weight)).at == micros(now)
             model.grants.append((now, weight))
-            granted += 1
             continue
         refused = await refusal(day.limiter, weight)
         assert (refused.until, set(refused.tiers)) == (allowed_at, refusing)
         if chance.random() < 0.5:
             clock.now = allowed_at - chance.choice([timedelta(0), MICROSECOND])
-    assert granted > 20
+    assert len(model.grants) > 20
