@@ -72,10 +72,11 @@ async def pass_gate(
     agreeing: float,
     threshold: float,
 ) -> float:
-    """Return the highest score of a few iterations with a judge that always says the same."""
+    """Return the highest score of a run with a judge that always says the same."""
     judge = NoisyJudge(agreeing, lambda: (0.0,) * len(PARTS))
     totals = [
-        total async for total in _iterate(department, items, counted, judge, threshold, count=4)
+        total
+        async for total in _iterate(department, items, counted, judge, threshold, count=ITERATIONS)
     ]
     return max(totals)
 
