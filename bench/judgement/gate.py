@@ -3,11 +3,12 @@
 import json
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
 from aletheia.items.departments import Department
+from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.prices import Tokens
@@ -52,17 +53,20 @@ class NoisyJudge:
         return Completion(text, "stop", "bench", request.model, "bench", Tokens(1, 1))
 
 
-@dataclass(slots=True)
-class _Answers:
+class _Answers(SavedAnswers):
     """Remembers the answers of one iteration."""
 
-    saved: dict[str, Completion] = field(default_factory=dict[str, Completion])
+    def __init__(self) -> None:
+        """Need no store."""
+        self._saved: dict[str, Completion] = {}
 
     async def find(self, step: str) -> Completion | None:
-        return self.saved.get(step)
+        """Return the answer of a step, if there is one."""
+        return self._saved.get(step)
 
     async def save(self, step: str, completion: Completion) -> None:
-        self.saved[step] = completion
+        """Remember an answer."""
+        self._saved[step] = completion
 
 
 async def pass_gate(
