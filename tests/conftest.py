@@ -24,6 +24,10 @@ LOCKED_S: Final = 60.0
 
 WAS_LOCKED: Final = pytest.StashKey[bool]()
 
+# Worker processes of pytest-xdist have a width and a height, and rich reads them once for good.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 # The servers of the tests send no analytics.
 os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 

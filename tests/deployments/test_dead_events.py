@@ -39,7 +39,7 @@ def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
             log = EventLog(await get_store(), clock=clock)
             sink = FakeSink()
             sink.fail_next(Refused("webhook", 410, "gone [red]for[/] good"))
-            fan_out = FanOut(await get_store(), log, {"webhook": sink}, clock=clock)
+            fan_out = FanOut(await get_store(), {"webhook": sink}, clock=clock)
             await fan_out.subscribe(PROJECT, "r", "webhook", f"https://{HOST}/hook?token=s3cret")
             event = Deduplicating(project_id=PROJECT, department="legal")
             await log.append(event, run_id="r", iteration=1)

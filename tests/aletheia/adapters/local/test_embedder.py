@@ -519,6 +519,9 @@ async def test_closing_ends_every_process_soon(state: str):
             await embedder.load(MODEL)
         else:
             calls = [asyncio.create_task(embed(embedder, ["hang"]))]
+            async with asyncio.timeout(20):
+                while len(embedder.pool.processes) < 2:
+                    await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
         pids = [process.pid for process in embedder.pool.processes]
         assert len(pids) == 2
