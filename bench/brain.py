@@ -34,7 +34,7 @@ from aletheia.brain.graph import BrainGraph, GraphItem
 from aletheia.brain.ports import BrainDepartment
 from aletheia.settings import EmbeddingSettings
 from bench.corpora import make_texts
-from bench.figures import console, describe_machine, print_json
+from bench.figures import console, describe_machine, find_missed, print_json
 from tests.services.neo4j_server import Neo4jAddress, running_neo4j
 
 MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
@@ -262,11 +262,7 @@ async def main(*, is_quick: bool) -> None:
         for name, value in figures.items()
     }
     figures |= {"items": SMALL, "items_large": large, "neo4j": version("neo4j")}
-    figures["missed"] = [
-        name
-        for name, (side, bound) in BOUNDS.items()
-        if (figures[name] > bound if side == "max" else figures[name] < bound)
-    ]
+    figures["missed"] = find_missed(figures, BOUNDS)
     _print_table(figures)
     print_json(figures | describe_machine())
 

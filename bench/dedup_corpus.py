@@ -81,7 +81,7 @@ class Corpus:
     batch: Sequence[Entry]
 
 
-class _NoAnswers(SavedAnswers):
+class NoAnswers(SavedAnswers):
     """Keeps no answer, so that each is written anew."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ async def write_demo() -> list[list[str]]:
         for iteration in range(1, DEMO_ITERATIONS + 1):
             batch = await generate_items(
                 MockChat(),
-                _NoAnswers(),
+                NoAnswers(),
                 department,
                 iteration,
                 PromptContext(),
@@ -129,27 +129,32 @@ async def embed_everything(
         Both labelled splits, `(n, d)` each, and the vectors of the demo's texts by text.
     """
     texts = [*EXAMPLE_TEXTS, *(text for batch in batches for text in batch)]
-    settings = EmbeddingSettings(default_embedding_model=MODEL, long_text="chunk")
-    embedder = LocalEmbedder(settings)
+    splits: dict[Split, list[str]] = {
+        split: [labelled.text for labelled in read_texts(split)]
+        for split in ("calibration", "test")
+    }
+    vectors = await embed_texts([*(text for split in splits.values() for text in split), *texts])
+    labelled: dict[Split, Vectors] = {
+        split: np.stack([vectors[text] for text in own]) for split, own in splits.items()
+    }
+    return labelled, {text: vectors[text] for text in texts}
+
+
+async def embed_texts(texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Embed texts, each over its full length."""
+    unique = list(dict.fromkeys(texts))
+    embedder = LocalEmbedder(EmbeddingSettings(default_embedding_model=MODEL, long_text="chunk"))
+    found: dict[str, NDArray[np.float32]] = {}
     await embedder.open()
     try:
-        labelled: dict[Split, Vectors] = {
-            split: await _embed(embedder, [labelled.text for labelled in read_texts(split)])
-            for split in ("calibration", "test")
-        }
-        return labelled, dict(zip(texts, await _embed(embedder, texts), strict=True))
+        async for group in embedder.embed(MODEL, unique):
+            for answer in group:
+                if not isinstance(answer.result, Embedding):
+                    raise answer.result
+                found[unique[answer.index]] = np.asarray(answer.result.vector, np.float32)
     finally:
         await embedder.close()
-
-
-async def _embed(embedder: LocalEmbedder, texts: Sequence[str]) -> Vectors:
-    found: dict[int, Vectors] = {}
-    async for group in embedder.embed(MODEL, texts):
-        for answer in group:
-            if not isinstance(answer.result, Embedding):
-                raise answer.result
-            found[answer.index] = answer.result.vector
-    return np.stack([found[index] for index in range(len(texts))])
+    return found
 
 
 def make_corpus(existing: int, vectors: Mapping[Split, Vectors], *, seed: int = 7) -> Corpus:

@@ -208,6 +208,15 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def find_missed(figures: Mapping[str, Any], bounds: Mapping[str, tuple[str, float]]) -> list[str]:
+    """Return the names of the figures beyond their bounds, each a `max` or a `min`."""
+    return [
+        name
+        for name, (side, bound) in bounds.items()
+        if (figures[name] > bound if side == "max" else figures[name] < bound)
+    ]
+
+
 def print_json(figures: Mapping[str, Any]) -> None:
     """Print what programs read, as the last line."""
     print(json.dumps(figures), flush=True)

@@ -28,12 +28,12 @@ from typing import Any, Final
 from rich.table import Table
 
 from aletheia.items.calibration import shipped_calibration
-from bench.dedup_corpus import MODEL
-from bench.figures import console, describe_machine, print_json
+from bench.dedup_corpus import MODEL, embed_texts
+from bench.figures import console, describe_machine, find_missed, print_json
 from bench.judgement import material
 from bench.judgement.gate import measure_gate
 from bench.judgement.quality import count_obeyed, measure_order, score, share_above
-from bench.judgement.similarity import Oracle, call_pairs, embed, measure_corpora, measure_ms
+from bench.judgement.similarity import Oracle, call_pairs, measure_corpora, measure_ms
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "minimal_pairs_dropped": ("max", 0),
@@ -60,11 +60,7 @@ async def main(existing: int, *, is_shown: bool) -> None:
     for measured, more in (await measure_quality(), await measure_gate()):
         figures |= measured
         details |= more
-    missed = [
-        name
-        for name, (side, bound) in BOUNDS.items()
-        if (figures[name] > bound if side == "max" else figures[name] < bound)
-    ]
+    missed = find_missed(figures, BOUNDS)
     table = Table(title="Judgement", title_justify="left")
     for title in ("figure", "measured", "bound"):
         table.add_column(title, justify="left" if title == "figure" else "right")
@@ -86,7 +82,7 @@ async def measure_similarity(existing: int) -> tuple[dict[str, float], dict[str,
     minimal, paraphrases = material.read_minimal_pairs(), material.read_paraphrases()
     corpora = material.read_corpora()
     texts = [text for pair in (*minimal, *paraphrases) for text in (pair.a, pair.b)]
-    vectors = await embed([*texts, *(text for corpus in corpora for text in corpus.items)])
+    vectors = await embed_texts([*texts, *(text for corpus in corpora for text in corpus.items)])
     calibration = shipped_calibration(MODEL)
     differing = await call_pairs(minimal, vectors, calibration, None)
     yes = Oracle(lambda _: True)

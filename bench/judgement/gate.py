@@ -8,12 +8,12 @@ from statistics import median
 from typing import Any, Final
 
 from aletheia.items.departments import Department
-from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.prices import Tokens
 from aletheia.quality.judge import JudgeState, refine_quality
 from aletheia.quality.scores import PARTS, PartScore, Quality, QualityItem
+from bench.dedup_corpus import NoAnswers
 from bench.judgement.material import make_department, make_items
 
 THRESHOLD: Final = 80.0
@@ -53,22 +53,6 @@ class NoisyJudge:
         return Completion(text, "stop", "bench", request.model, "bench", Tokens(1, 1))
 
 
-class _Answers(SavedAnswers):
-    """Remembers the answers of one iteration."""
-
-    def __init__(self) -> None:
-        """Need no store."""
-        self._saved: dict[str, Completion] = {}
-
-    async def find(self, step: str) -> Completion | None:
-        """Return the answer of a step, if there is one."""
-        return self._saved.get(step)
-
-    async def save(self, step: str, completion: Completion) -> None:
-        """Remember an answer."""
-        self._saved[step] = completion
-
-
 async def pass_gate(
     department: Department,
     items: Sequence[QualityItem],
@@ -78,10 +62,7 @@ async def pass_gate(
 ) -> float:
     """Return the highest score of a run with a judge that always says the same."""
     judge = NoisyJudge(agreeing, lambda: (0.0,) * len(PARTS))
-    totals = [
-        total
-        async for total in _iterate(department, items, counted, judge, threshold, count=ITERATIONS)
-    ]
+    totals = [total async for total in _iterate(department, items, counted, judge, threshold)]
     return max(totals)
 
 
@@ -91,14 +72,12 @@ async def _iterate(
     counted: Quality,
     judge: NoisyJudge,
     threshold: float,
-    *,
-    count: int,
 ) -> AsyncGenerator[float]:
     state = JudgeState()
-    for number in range(count):
+    for number in range(ITERATIONS):
         refined = await refine_quality(
             judge,
-            _Answers(),
+            NoAnswers(),
             department,
             items,
             counted,
@@ -112,7 +91,7 @@ async def _iterate(
 
 
 async def measure_gate() -> tuple[dict[str, float], dict[str, Any]]:
-    """Let departments on either side of the threshold try to pass until their run ends."""
+    """Simulate departments on either side of the threshold to the end of their run."""
     draw = random.Random(11)
     kinds: Mapping[str, Callable[[], Sequence[float]]] = {
         # So that the whole has this deviation, with parts of 40, 30, 20 and 10 %.
@@ -130,9 +109,7 @@ async def measure_gate() -> tuple[dict[str, float], dict[str, Any]]:
             for _ in range(RUNS):
                 judge = NoisyJudge(truth, noise)
                 has_passed = False
-                async for total in _iterate(
-                    department, items, counted, judge, THRESHOLD, count=ITERATIONS
-                ):
+                async for total in _iterate(department, items, counted, judge, THRESHOLD):
                     if total >= THRESHOLD:
                         has_passed = True
                         break

@@ -18,7 +18,6 @@ from bench.judgement.material import (
     make_items,
 )
 
-THRESHOLD: Final = 80.0
 OBEYED_FROM: Final = 2.0
 """Points by which one item with orders raises a set, from which it is obeyed."""
 

@@ -10,12 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from aletheia.adapters.local.embedder import LocalEmbedder
-from aletheia.analysis.ports import Embedding
 from aletheia.items.calibration import Calibration
 from aletheia.items.dedup import Decision, Deduplicator, Judge, Question, Verdict
 from aletheia.items.item_index import ItemIndex, make_entry
-from aletheia.settings import EmbeddingSettings
 from bench.dedup_corpus import MODEL, SilentJudge, make_corpus
 from bench.judgement.material import Corpus, Pair
 
@@ -59,23 +56,6 @@ class Called:
     def by_kind(self) -> dict[str, str]:
         """Dropped ones of all, by kind."""
         return {kind: f"{self.dropped[kind]} of {total}" for kind, total in self.total.items()}
-
-
-async def embed(texts: Sequence[str]) -> Vectors:
-    """Embed texts, each over its full length."""
-    unique = list(dict.fromkeys(texts))
-    embedder = LocalEmbedder(EmbeddingSettings(default_embedding_model=MODEL, long_text="chunk"))
-    found: dict[str, NDArray[np.float32]] = {}
-    await embedder.open()
-    try:
-        async for group in embedder.embed(MODEL, unique):
-            for answer in group:
-                if not isinstance(answer.result, Embedding):
-                    raise answer.result
-                found[unique[answer.index]] = np.asarray(answer.result.vector, np.float32)
-    finally:
-        await embedder.close()
-    return found
 
 
 async def call_pairs(
@@ -152,8 +132,8 @@ async def measure_corpora(
 def _find_groups(corpus: Corpus) -> list[frozenset[int]]:
     """Return, for each item, the places of all that make its point, its own among them."""
     groups = [frozenset({place}) for place in range(len(corpus.items))]
-    for one, other in corpus.repeats:
-        joined = groups[one] | groups[other]
+    for earlier, later in corpus.repeats:
+        joined = groups[earlier] | groups[later]
         for place in joined:
             groups[place] = joined
     return groups
