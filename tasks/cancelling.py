@@ -8,6 +8,7 @@ import contextlib
 import signal
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from prefect.states import Cancelled
 from tasks import event_loop
 
 WATCH_EVERY_S: Final = 0.25
-"""Between two reads of the run's own state, seconds; a read takes about 5 ms of processor time."""
+"""Between two reads of the run's states, seconds; one takes 1.3 ms here, 3.5 ms of the server's."""
 
 READ_WITHIN_S: Final = 5.0
 """For one read, seconds: Prefect's client itself waits for a busy server up to a minute."""
@@ -92,13 +93,11 @@ class _Watch:
 
     async def look(self) -> None:
         """Read the state until the run is cancelled, and cancel its main task then."""
-        read = self._read_history
         async with get_client() as client:
             while not self.is_cancelled:
                 try:
                     async with asyncio.timeout(READ_WITHIN_S):
-                        await read(client)
-                    read = self._read_state
+                        await self._read_states(client)
                 except Exception as error:  # noqa: BLE001 - the work goes on without a server
                     get_run_logger().debug("the state of this run is not known: %s", error)
                 if not self.is_cancelled:
@@ -120,27 +119,22 @@ class _Watch:
     async def _report(self, state: State[Any]) -> None:
         try:
             async with get_client() as client:
-                await self._read_state(client)
+                await self._read_states(client)
                 if self.is_cancelled:
                     await client.set_flow_run_state(self.run_id, state)
         except Exception as error:  # noqa: BLE001 - the runner reports it, once it can
             get_run_logger().warning("the end of this run could not be reported: %s", error)
 
-    async def _read_state(self, client: PrefectClient) -> None:
-        state = (await client.read_flow_run(self.run_id)).state
-        if state is None:
-            return
-        if state.is_cancelling() or state.is_cancelled():
-            self.is_cancelled = True
-        elif self.on_look is not None:
-            self.on_look(state.is_paused())
-
-    async def _read_history(self, client: PrefectClient) -> None:
-        """Notice a cancellation that came while the run was started, and was then overwritten."""
+    async def _read_states(self, client: PrefectClient) -> None:
+        """Read all states: a cancellation may have been overwritten while the run was started."""
         states = await client.read_flow_run_states(self.run_id)
-        latest = max(
-            (state for state in states if not (state.is_running() or state.is_pending())),
-            key=lambda state: state.timestamp,
-            default=None,
-        )
-        self.is_cancelled = latest is not None and (latest.is_cancelling() or latest.is_cancelled())
+        asked = [state for state in states if not (state.is_running() or state.is_pending())]
+        latest = max(asked, key=_when, default=None)
+        if latest is not None and (latest.is_cancelling() or latest.is_cancelled()):
+            self.is_cancelled = True
+        elif states and self.on_look is not None:
+            self.on_look(max(states, key=_when).is_paused())
+
+
+def _when(state: State[Any]) -> datetime:
+    return state.timestamp

@@ -151,12 +151,18 @@ async def open_session(
     session = Session(run_id or flow_run.id, patience)
     if session.run_id is not None:
         logging.getLogger("aletheia").setLevel(session.settings.log.log_level)
+        logging.getLogger("prefect.task_runs").addFilter(_says_more_than_done)
     token = _current.set(session)
     try:
         yield session
     finally:
         _current.reset(token)
         await session.clients.close_all()
+
+
+def _says_more_than_done(record: logging.LogRecord) -> bool:
+    """Drop Prefect's line for a task run that went well: four an iteration, and all the same."""
+    return record.msg != "Finished in state Completed()"
 
 
 def current_session() -> Session:

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from types import SimpleNamespace, TracebackType
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelling, Running
+from prefect.states import Cancelled, Cancelling, Paused, Pending, Running, Scheduled
 
 from tasks import cancelling
 
@@ -18,7 +19,7 @@ class SlowServer:
 
     def __init__(self) -> None:
         self.run_id = uuid4()
-        self.state: State[Any] = Running()
+        self.states: list[State[Any]] = [Running()]
         self.is_asked = asyncio.Event()
         self.accepted: list[str] = []
         self.hanging_reads = 0
@@ -34,18 +35,13 @@ class SlowServer:
     ) -> None:
         return None
 
-    async def read_flow_run(self, run_id: UUID) -> SimpleNamespace:
-        """Return the run."""
-        assert run_id == self.run_id
-        return SimpleNamespace(state=self.state)
-
     async def read_flow_run_states(self, run_id: UUID) -> list[State[Any]]:
-        """Return the only state there was."""
+        """Return all states there were."""
         assert run_id == self.run_id
         if self.hanging_reads:
             self.hanging_reads -= 1
             await asyncio.sleep(60)
-        return [self.state]
+        return list(self.states)
 
     async def set_flow_run_state(self, run_id: UUID, state: State[Any]) -> None:
         """Accept a state, slowly."""
@@ -69,7 +65,7 @@ async def test_a_second_cancellation_does_not_keep_a_run_from_saying_that_it_is_
 ):
     async def work() -> None:
         async with cancelling.heard(every_s=0.01):
-            server.state = Cancelling()
+            server.states.append(Cancelling())
             await asyncio.sleep(60)
 
     run = asyncio.create_task(work())
@@ -88,7 +84,8 @@ async def test_a_read_that_hangs_does_not_keep_a_cancellation_from_being_heard(
 ):
     monkeypatch.setattr(cancelling, "READ_WITHIN_S", 0.05)
     monkeypatch.setattr(cancelling, "get_run_logger", logging.getLogger)
-    server.hanging_reads, server.state = reads, Cancelling()
+    server.hanging_reads = reads
+    server.states.append(Cancelling())
     async with asyncio.timeout(10):
         with pytest.raises(cancelling.RunCancelled):
             async with cancelling.heard(every_s=0.01):
@@ -118,3 +115,25 @@ async def test_the_error_of_work_that_is_finished_is_raised():
 
     with pytest.raises(ValueError, match="no"):
         await cancelling.finish(close())
+
+
+@pytest.mark.parametrize("first", [Cancelling, Cancelled])
+async def test_a_cancellation_that_the_start_of_the_run_overwrote_is_heard(
+    server: SlowServer, first: Callable[[], State[Any]]
+):
+    server.states = [first(), Running()]
+    async with asyncio.timeout(10):
+        with pytest.raises(cancelling.RunCancelled):
+            async with cancelling.heard(every_s=0.01):
+                await asyncio.sleep(60)
+
+
+async def test_a_run_that_was_started_again_after_its_cancellation_goes_on(server: SlowServer):
+    server.states = [Cancelled(), Scheduled(), Pending(), Running()]
+    looks: list[bool] = []
+    async with cancelling.heard(looks.append, every_s=0.01):
+        await asyncio.sleep(0.05)
+        server.states.append(Paused())
+        await asyncio.sleep(0.05)
+    assert looks[0] is False
+    assert looks[-1] is True

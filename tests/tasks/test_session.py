@@ -1,6 +1,7 @@
 """One session a run: its settings are read once, its clients built once and closed with it."""
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 
 import pytest
@@ -140,3 +141,17 @@ async def test_a_session_is_over_at_its_end_and_does_not_nest():
     assert log == ["open a", "close a"]
     with pytest.raises(RuntimeError, match="no session"):
         current_session()
+
+
+@pytest.mark.parametrize(
+    ("line", "is_kept"),
+    [
+        ("Finished in state Completed()", False),
+        ("Finished in state Failed('no')", True),
+        ("3 items saved", True),
+    ],
+)
+async def test_a_run_logs_no_line_for_each_step_that_went_well(line: str, is_kept: bool):
+    async with open_session("a run"):
+        record = logging.makeLogRecord({"msg": line})
+        assert bool(logging.getLogger("prefect.task_runs").filter(record)) is is_kept
