@@ -1,23 +1,17 @@
 """Commands about intake: its status, pause and resume, dead letters and what became of a task."""
 
-import asyncio
 import json
 from typing import Annotated
 
 import typer
-from prefect.client.orchestration import get_client
 from rich.markup import escape
 
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.models import ShiftReport
 from aletheia.intake.trace import Trace, read_traces
 from aletheia.settings import IntakeSettings
 from aletheia.status import SystemStatus
-from deployments.environment import require_server
 from deployments.explaining import JsonOption, console, plain_table, say
-from deployments.runs import in_session
-from deployments.setup import check_server
-from flows.replay import replay_dead_letters
+from deployments.runs import in_session, run_to_end
 from tasks.clients.store import get_store
 from tasks.status import read_system_status
 
@@ -73,28 +67,15 @@ async def resume() -> None:
 
 
 @app.command()
-def replay(
+@in_session
+async def replay(
     ids: Annotated[list[str] | None, typer.Argument(help="Tasks; without any: all.")] = None,
     code: CodeOption = None,
     limit: LimitOption = 1000,
 ) -> None:
     """Send dead letters through once more."""
-
-    async def send() -> ShiftReport:
-        async with get_client() as client:
-            await check_server(client)
-        return await replay_dead_letters(ids=ids or None, code=code, limit=limit)
-
-    require_server()
-    tally = asyncio.run(send()).tally
-    others = tally.dead + tally.conflicts + tally.waiting + tally.deferred_reports
-    if not (tally.succeeded + tally.failed + tally.refused_replays + others):
-        say("There is no such dead letter." if ids or code else "There are no dead letters.")
-        return
-    say(
-        f"{tally.succeeded} succeeded, {tally.failed} failed again, "
-        f"{tally.refused_replays} were not taken back."
-    )
+    choice = {"ids": ids or None, "code": code, "limit": limit}
+    say(await run_to_end("replay_dead_letters/replay_dead_letters", choice))
 
 
 @app.command()

@@ -2,9 +2,10 @@
 
 from prefect import flow
 
-from aletheia.intake.models import ShiftReport
+from aletheia.intake.models import ShiftReport, Tally
 from aletheia.intake.pipeline import drain
 from tasks.intake import close_shift, find_dead_letters, open_shift, process_batch, recall_batch
+from tasks.runs import complete
 
 
 @flow(name="replay_dead_letters", persist_result=False)
@@ -20,4 +21,15 @@ async def replay_dead_letters(
     async with open_shift(shift_seconds=0):
         await find_dead_letters(ids, code, limit)
         await drain(recall_batch, process_batch)
-        return await close_shift()
+        report = await close_shift()
+    return complete(report, _describe(report.tally))
+
+
+def _describe(tally: Tally) -> str:
+    others = tally.dead + tally.conflicts + tally.waiting + tally.deferred_reports
+    if not (tally.succeeded + tally.failed + tally.refused_replays + others):
+        return "There is no such dead letter."
+    return (
+        f"{tally.succeeded} succeeded, {tally.failed} failed again, "
+        f"{tally.refused_replays} were not taken back."
+    )

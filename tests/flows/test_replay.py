@@ -14,14 +14,15 @@ async def test_dead_letters_are_sent_through_once_more(upstream: FakeUpstream):
     assert (first.tally.dead, first.tally.failed) == (3, 1)
     for task_id in ("t1", "t2", "t3"):
         upstream.refuse_reports(task_id, None)
-    report = await replay_dead_letters(code="claim_refused", limit=2)
-    assert report.tally.succeeded == 2
+    state = await replay_dead_letters(code="claim_refused", limit=2, return_state=True)
+    assert state.message == "2 succeeded, 0 failed again, 0 were not taken back."
     report = await replay_dead_letters(ids=["t1", "t2", "t3"])
     assert report.tally.succeeded == 1
     assert {upstream.tasks[key].state for key in ("t1", "t2", "t3")} == {"succeeded"}
 
 
 async def test_nothing_to_replay_is_no_failure(upstream: FakeUpstream):
-    report = await replay_dead_letters()
-    assert report.tally.succeeded == 0
+    state = await replay_dead_letters(return_state=True)
+    assert state.is_completed()
+    assert state.message == "There is no such dead letter."
     assert upstream.requests == []
