@@ -11,6 +11,7 @@ from aletheia.adapters.embedding.cache import HitRate
 from aletheia.brain.outbox import BrainStatus
 from aletheia.intake.models import IntakeStatus
 from aletheia.llm.usage import BudgetUsage, UsageTotal
+from aletheia.reasoning.findings import Finding, find
 from aletheia.resilience.breaker import BreakerState
 from aletheia.resilience.limits import Tier, TierUsage
 
@@ -28,13 +29,18 @@ class SystemStatus:
     cache: Sequence[HitRate]  # of every model
     brain: Sequence[BrainStatus]  # of every project that lacks something there
 
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What somebody should see to."""
+        return find(self.intake)
+
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values: money as strings of dollars, moments in ISO 8601."""
         values = asdict(self)
         values["cache"] = [{**asdict(rate), "share": round(rate.share, 4)} for rate in self.cache]
         for total in values["usage"]:
             total["mock"] = total.pop("is_mock")
-        whole = values.pop("intake") | values
+        whole = values.pop("intake") | values | {"findings": self.findings}
         return orjson.loads(orjson.dumps(whole, default=str, option=orjson.OPT_NON_STR_KEYS))
 
     def rows(self) -> list[dict[str, str]]:

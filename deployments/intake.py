@@ -126,8 +126,8 @@ def _show_status(status: SystemStatus) -> None:
     if not overview.states:
         table.add_row("0", "", "[dim]the ledger is empty[/]")
     console.print(table)
-    for warning in overview.warnings():
-        console.print(f"[yellow]Warning:[/] {escape(warning)}")
+    for finding in status.findings:
+        console.print(f"[yellow]Finding:[/] {escape(str(finding))}")
     console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.")
     console.print(f"Dead letters: {sum(overview.dead.values()):,}.")
     for code, count in sorted(overview.dead.items()):

@@ -10,8 +10,9 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from aletheia.errors import AletheiaError
-from aletheia.intake.models import Collected, IntakeStatus, ShiftReport
+from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
+from aletheia.status import SystemStatus
 from aletheia.store.patience import Patience
 from tasks import artifacts, cancelling
 from tasks.clients.embedding import get_ollama_embedder
@@ -208,7 +209,7 @@ class ShiftView:
         await _save_shift_report(report)
         ledger = self._shift.poller.held.ledger
         system = await read_system_status(await ledger.overview(), str(flow_run.id))
-        await _save_intake_status(system.intake)
+        await _save_intake_status(system)
         if total := sum(system.intake.dead.values()):
             newest = await ledger.dead_letters.newest(limit=MAX_DEAD_LETTERS)
             await artifacts.save_table(
@@ -227,8 +228,9 @@ class ShiftView:
             get_run_logger().exception("the report of the shift could not be saved")
 
 
-async def _save_intake_status(overview: IntakeStatus) -> None:
-    """Save a table of the state of the ledger."""
+async def _save_intake_status(system: SystemStatus) -> None:
+    """Save a table of the state of the ledger, and what was found."""
+    overview = system.intake
     counts = {
         **{f"rows {state}": count for state, count in sorted(overview.states.items())},
         "leases held": overview.held,
@@ -238,7 +240,7 @@ async def _save_intake_status(overview: IntakeStatus) -> None:
     }
     rows = [{"what": what, "count": count} for what, count in counts.items()]
     state = "**paused**" if overview.is_paused else "open"
-    description = "\n\n".join([f"Intake is {state}.", *overview.warnings()])
+    description = "\n\n".join([f"Intake is {state}.", *map(str, system.findings)])
     await artifacts.save_table("intake-status", rows, description)
 
 

@@ -226,9 +226,3 @@ class IntakeStatus:
     blocked_head: int = 0  # pending entries that must wait and hide what comes after them
     unacknowledged: Unacknowledged | None = None
     clock_ahead: ClockAhead | None = None  # what was found during the last day
-
-    def warnings(self) -> list[str]:
-        """Return what somebody should see to."""
-        head = f"blocked_head: {self.blocked_head:,} pending tasks must wait, and hide the others"
-        found = [head if self.blocked_head else None, self.unacknowledged, self.clock_ahead]
-        return [str(warning) for warning in found if warning is not None]

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from aletheia.brain.outbox import BrainStatus
-from aletheia.intake.models import ClockAhead, IntakeStatus, Unacknowledged
+from aletheia.intake.models import IntakeStatus
 from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.resilience.breaker import BreakerState, State
 from aletheia.resilience.limits import Tier, TierUsage
@@ -49,6 +49,7 @@ def test_the_ledger_stands_beside_everything_else_in_json():
         "usage": [],
         "cache": [],
         "brain": [],
+        "findings": [],
     }
 
 
@@ -141,17 +142,12 @@ def test_what_waits_for_the_brain_is_shown_with_the_reason_and_the_next_try():
     }
 
 
-def test_what_somebody_should_see_to_is_said_in_sentences():
-    unacknowledged = Unacknowledged(count=3, since=DUE, answer="a web page in place of JSON")
-    clock = ClockAhead(owner="host/7/run", ahead_s=3600.4, seen_at=DUE)
-    overview = intake(blocked_head=23, unacknowledged=unacknowledged, clock_ahead=clock)
-    status = status_of(intake=overview)
-    head, reports, clocks = status.intake.warnings()
-    assert head.startswith("blocked_head: 23 ")
-    assert "3 reports are not acknowledged, since 2026-03-01 12:30:05 UTC: a web page" in reports
-    assert "'host/7/run' was 3600 s ahead" in clocks
-    assert status.as_json()["unacknowledged"]["since"] == WRITTEN
+def test_findings_are_part_of_the_status():
+    status = status_of(intake=intake(blocked_head=23))
+    (finding,) = status.as_json()["findings"]
+    assert (finding["id"], finding["severity"]) == ("blocked_head", "critical")
+    assert finding["evidence"] == {"blocked_head": status.as_json()["blocked_head"]}
 
 
-def test_where_all_is_well_there_is_nothing_to_see_to():
-    assert status_of().intake.warnings() == []
+def test_where_all_is_well_nothing_is_found():
+    assert status_of().as_json()["findings"] == []
