@@ -36,9 +36,9 @@ class TextEmbedding:
                 "input_too_long", f"the text is longer than {self._max_text_bytes:,} bytes"
             )
         model = task_input.get("model")
-        if model not in (None, "") and (not isinstance(model, str) or not model.strip()):
+        if not isinstance(model, str | None):
             raise InvalidTask("invalid_model", "the model is not a name")
-        return self._embedder.canonical_model(model.strip() if model else None)
+        return self._embedder.canonical_model((model or "").strip() or None)
 
     async def capacity(self, group: str, inputs: Sequence[Mapping[str, Any]]) -> int:
         """Return how many of some inputs, from the first, may be embedded now."""

@@ -198,9 +198,19 @@ def _walk(value: object) -> Iterator[tuple[object, int]]:
 
 
 def _first(fields: Mapping[str, object], names: Sequence[str]) -> object:
-    """Return the first value that is not empty, or else the first one that is there."""
+    """Return the first value with anything in it, or else the first one that is there."""
     found = [value for name in names if (value := fields.get(name)) is not None]
-    return next(filter(None, found), next(iter(found), None))
+    return next(filter(_is_filled, found), next(iter(found), None))
+
+
+def _is_filled(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    if isinstance(value, dict):
+        # One level: `{"text": ""}` holds nothing.
+        fields = cast("dict[object, object]", value).values()
+        return any(field.strip() if isinstance(field, str) else field for field in fields)
+    return bool(value)
 
 
 def _is_unicode(text: str) -> bool:

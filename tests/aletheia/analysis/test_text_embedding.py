@@ -60,7 +60,7 @@ async def compute(*texts: str) -> dict[int, Finished]:
         ({"text": "x" * 21}, "input_too_long"),
         ({"text": "ü" * 11}, "input_too_long"),
         ({"text": "x", "model": 7}, "invalid_model"),
-        ({"text": "x", "model": " "}, "invalid_model"),
+        ({"text": "x", "model": False}, "invalid_model"),
         ({"text": "x", "model": "../m"}, "unsupported_model"),
     ],
 )
@@ -72,7 +72,12 @@ def test_bad_input_has_a_code(task_input: dict[str, Any], code: str):
 
 @pytest.mark.parametrize(
     "task_input",
-    [{"text": "x" * 20}, {"text": "x", "model": " m "}, {"text": "x", "model": ""}],
+    [
+        {"text": "x" * 20},
+        {"text": "x", "model": " m "},
+        {"text": "x", "model": ""},
+        {"text": "x", "model": " "},
+    ],
 )
 def test_good_input_is_grouped_by_its_model(task_input: dict[str, Any]):
     assert processor().admit(task_input) == "m"

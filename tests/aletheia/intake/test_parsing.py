@@ -74,13 +74,13 @@ def test_dialects_may_be_mixed_in_one_entry():
     assert (task.id, task.type, task.input) == ("x", "a", {"text": "t"})
 
 
-@pytest.mark.parametrize("empty", [{}, None, ""])
+@pytest.mark.parametrize("empty", [{}, None, "", " ", {"text": ""}, {"text": " \n", "model": None}])
 def test_an_empty_input_gives_way_to_a_filled_one(empty: object):
     entry = {"id": "x", "type": "a", "data": empty, "content": {"text": "t"}, "input_data": {}}
     assert only_task(entry).input == {"text": "t"}
 
 
-@pytest.mark.parametrize("empty", ["", None])
+@pytest.mark.parametrize("empty", ["", None, "  "])
 def test_an_empty_type_or_state_gives_way_to_a_filled_one(empty: object):
     entry = {"id": "x", "type": empty, "task_type": "A", "state": empty, "data": {"text": "t"}}
     assert only_task({**entry, "status": "PENDING"}).type == "a"
