@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aletheia.documents import Document
-from aletheia.errors import AletheiaError, Unauthorized, Unavailable
+from aletheia.errors import AletheiaError, TooLong, Unauthorized, Unavailable
 from aletheia.intake.admission import Admission
 from aletheia.intake.concurrency import all_of, isolated
 from aletheia.intake.held_claims import Batch, HeldClaims
@@ -62,7 +62,12 @@ class Collector:
     async def _claim_pages(self, batch: Batch) -> None:
         is_growing = False
         while not self._held.is_stopping and (left := self._held.batch - batch.size) > 0:
-            page = await self._pages.read(left, is_growing=is_growing)
+            try:
+                page = await self._pages.read(left, is_growing=is_growing)
+            except TooLong:
+                # The first task alone is longer than a page may be; there is no way past it.
+                await self._note_blocked_head(1)
+                raise
             self._held.troubles.pop(UPSTREAM, None)
             done = await self._act_on(page, batch)
             # A full page with nothing to do hides what comes after it.

@@ -9,7 +9,14 @@ import pytest
 
 from aletheia.analysis.processor import Finished
 from aletheia.documents import Change, Update
-from aletheia.errors import ComputeFailed, InvalidTask, ModelUnavailable, Unauthorized, Unavailable
+from aletheia.errors import (
+    ComputeFailed,
+    InvalidTask,
+    ModelUnavailable,
+    TooLong,
+    Unauthorized,
+    Unavailable,
+)
 from aletheia.intake.models import RowState
 from aletheia.intake.parsing import parse_entry
 from aletheia.intake.pipeline import drain
@@ -175,6 +182,21 @@ async def test_a_page_that_is_too_long_is_asked_for_in_smaller_pieces(
     await bench.drain()
     assert len(bench.upstream.states) == 12
     assert all(states == DONE for states in bench.upstream.states.values())
+
+
+async def test_a_task_that_is_longer_than_any_page_is_found_at_the_head(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("aletheia.adapters.upstream.client.MAX_PAGE_BYTES", 10_000)
+    bench.add("long", "x" * 12_000)
+    bench.add("good")
+    with pytest.raises(TooLong):
+        await bench.drain()
+    assert (await bench.ledger().overview()).blocked_head == 1
+    monkeypatch.setattr("aletheia.adapters.upstream.client.MAX_PAGE_BYTES", 20_000)
+    await bench.drain()
+    assert bench.upstream.states == {"long": DONE, "good": DONE}
+    assert (await bench.ledger().overview()).blocked_head == 0
 
 
 # What is forbidden
