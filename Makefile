@@ -7,7 +7,7 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 TESTS ?= tests
-WORKERS ?= 2
+WORKERS ?= 4
 export UV_SYSTEM_CERTS ?= true
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -32,7 +32,7 @@ down: $(STAMP) ## End what `make up` or `make demo KEEP=1` left running
 doctor: $(STAMP) ## Check a set-up end to end
 	@$(BIN)/aletheia doctor
 
-test: $(STAMP) ## Run the tests (TESTS=tests/aletheia, WORKERS=2 processes)
+test: $(STAMP) ## Run the tests (TESTS=tests/aletheia, WORKERS=4 processes)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 check: lint test ## Everything before a commit: format, lint, types, layers, tests

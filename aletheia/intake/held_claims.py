@@ -149,13 +149,14 @@ class HeldClaims:
         async def release() -> None:
             await asyncio.gather(*self._claiming, return_exceptions=True)
             held = list(self._claims.values())
-            await self.release(held)
-            log.info("released %d claims", len(held))
+            try:
+                await self.release(held)
+            except Unavailable as outage:
+                log.warning("claims not released, their leases will run out: %s", outage)
+            else:
+                log.info("released %d claims", len(held))
 
-        try:
-            await asyncio.shield(release())
-        except Unavailable as outage:
-            log.warning("claims not released, their leases will run out: %s", outage)
+        await asyncio.shield(release())
 
     def defer(self, task_type: str, group: str, problem: AletheiaError) -> float:
         """Claim no more tasks of a group for a while; return until when, Unix time."""

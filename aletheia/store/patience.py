@@ -17,6 +17,9 @@ STORE: Final = "store"
 
 LOG_EVERY_S: Final = 10.0
 
+LAST_CALL_S: Final = 4.0
+"""How long a call may take once nothing is waited for any more, seconds."""
+
 log = logging.getLogger(__name__)
 
 
@@ -28,6 +31,7 @@ class Patience:
         self._ended = asyncio.Event()
         self._waiting = 0
         self._since_s = self._logged_s = 0.0
+        self._is_given_up = False
         self.reason = ""  # why the store was out of reach when it was last asked
 
     @property
@@ -36,7 +40,7 @@ class Patience:
         return SYSTEM_CLOCK.steady_s() - self._since_s if self._waiting else None
 
     def end(self) -> None:
-        """Wait no more: what fails from now on fails at once."""
+        """Wait no more: a call fails when it fails once, all do after one that takes too long."""
         self._ended.set()
 
     def wrap(self, documents: Documents) -> Documents:
@@ -45,6 +49,8 @@ class Patience:
 
     async def repeat(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until the store is there; raise what was last in the way when the time is over."""
+        if self._ended.is_set():
+            return await self._call_once(call)
         try:
             return await call()
         except Unavailable as outage:
@@ -67,7 +73,7 @@ class Patience:
                     async with asyncio.timeout(self._pause_s):
                         await self._ended.wait()
                 try:
-                    return await call()
+                    return await (self._call_once(call) if self._ended.is_set() else call())
                 except Unavailable as outage:
                     failure = outage
         finally:
@@ -75,6 +81,14 @@ class Patience:
             if not self._waiting:
                 self._logged_s = 0.0
                 log.warning("waited %.0f s for the store", SYSTEM_CLOCK.steady_s() - self._since_s)
+
+    async def _call_once(self, call: Callable[[], Awaitable[T]]) -> T:
+        if not self._is_given_up:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_CALL_S):
+                    return await call()
+        self._is_given_up = True
+        raise Unavailable(STORE, f"no answer within {LAST_CALL_S:g} s")
 
 
 class _Repeating:

@@ -146,7 +146,10 @@ class Writer(Reader):
         if not jobs:
             return
         self._roll_back()
-        retrying(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+        retrying(
+            lambda: self._connection.execute("BEGIN IMMEDIATE"),
+            is_wanted=lambda: not all(job.future.cancelled() for job in jobs),
+        )
         try:
             for job in jobs:
                 job.answer = job.work(self._connection)
@@ -177,11 +180,12 @@ class Writer(Reader):
             self._connection.execute("ROLLBACK")
 
 
-def retrying(attempt: Callable[[], T]) -> T:
-    """Try until no other process's lock is in the way.
+def retrying(attempt: Callable[[], T], is_wanted: Callable[[], bool] = lambda: True) -> T:
+    """Try until no other process's lock is in the way, or nobody waits for it any more.
 
     Raises:
-        sqlite3.OperationalError: it still was after `LOCK_TIMEOUT_S`, or something else is wrong.
+        sqlite3.OperationalError: it still was then, or after `LOCK_TIMEOUT_S`; or something else
+            is wrong.
     """
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     tries = 0
@@ -189,7 +193,7 @@ def retrying(attempt: Callable[[], T]) -> T:
         try:
             return attempt()
         except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() >= deadline:
+            if not is_busy(error) or time.monotonic() >= deadline or not is_wanted():
                 raise
         tries += 1
         time.sleep(_EAGER_PAUSE_S if tries < _EAGER_TRIES else _PAUSE_S)

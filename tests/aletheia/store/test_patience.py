@@ -15,6 +15,7 @@ from aletheia.adapters.documents.embedded import FILE, EmbeddedDocuments
 from aletheia.adapters.documents.mongodb_errors import translating
 from aletheia.documents import Documents
 from aletheia.errors import Unavailable
+from aletheia.store import patience as patience_module
 from aletheia.store.patience import Patience
 from tests.fakes.documents import LosableDocuments
 
@@ -134,6 +135,27 @@ async def test_whoever_ends_waits_no_more(lost: LosableDocuments):
             await reading
         with pytest.raises(Unavailable):
             await read(patience.wrap(lost))
+
+
+async def test_after_the_end_only_one_call_waits_for_a_lock_and_the_file_is_closed_at_once(
+    embedded: EmbeddedDocuments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(worker, "LOCK_TIMEOUT_S", 60)
+    monkeypatch.setattr(patience_module, "LAST_CALL_S", 0.1)
+    patience = Patience()
+    store = patience.wrap(embedded)
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    inserting = asyncio.create_task(store.insert("rows", [DOCUMENT]))
+    await asyncio.sleep(0.01)
+    inserting.cancel()
+    patience.end()
+    async with asyncio.timeout(5):
+        for _ in range(20):
+            with pytest.raises(Unavailable, match="no answer"):
+                await store.insert("rows", [DOCUMENT])
+        await embedded.close()
+    other.close()
 
 
 async def test_a_call_that_waits_can_be_cancelled(lost: LosableDocuments):
