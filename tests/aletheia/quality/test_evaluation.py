@@ -369,7 +369,9 @@ async def test_one_run_at_a_time_is_at_work_on_a_request(store: EvaluationStore)
                 await store.save(request, await evaluate())
 
     await asyncio.gather(work("a"), work("b"), work("c"))
-    assert seen == ["a True", "b False", "c False"]
+    # Whoever waits may be next.
+    assert [line.partition(" ")[2] for line in seen] == ["True", "False", "False"]
+    assert {line[0] for line in seen} == {"a", "b", "c"}
 
 
 @pytest.fixture
