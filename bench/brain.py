@@ -274,7 +274,7 @@ def _print_table(figures: dict[str, Any]) -> None:
     for name, value in figures.items():
         if isinstance(value, float):
             side, bound = BOUNDS.get(name, ("", 0))
-            wanted = f"{'≤' if side == 'most' else '≥'} {bound:g}" if side else ""
+            wanted = f"{'≤' if side == 'max' else '≥'} {bound:g}" if side else ""
             table.add_row(name, f"{value:,.3f}", wanted)
     console().print(table)
 
