@@ -69,9 +69,9 @@ class Collector:
                 await self._note_blocked_head(1)
                 raise
             self._held.troubles.pop(UPSTREAM, None)
-            done = await self._act_on(page, batch)
+            done, unseen = await self._act_on(page, batch)
             # A full page with nothing to do hides what comes after it.
-            is_growing = self._pages.note_blocked(page.size - done) and not done
+            is_growing = self._pages.note_blocked(page.size - done - unseen) and not done
             if not done and not is_growing:
                 await self._note_blocked_head(page.size if self._pages.is_full else 0)
                 return
@@ -120,8 +120,11 @@ class Collector:
         to_send = [claim for claim in unsent if claim.task.id not in deferred]
         await self._reporter.send_processing(to_send, batch)
 
-    async def _act_on(self, page: Page, batch: Batch) -> int:
-        """Act on a page, leave out what fails; return for how many entries there was anything."""
+    async def _act_on(self, page: Page, batch: Batch) -> tuple[int, int]:
+        """Act on as many entries of a page as fit the batch, after those that must wait.
+
+        Leaves out what fails; returns for how many there was anything to do, and how many are left.
+        """
         claims, tally = self._held.ledger.claims, self._held.tally
         tally.rejected += await claims.reject(page.rejected)
 
@@ -138,7 +141,11 @@ class Collector:
             tally.rejected += 1
             return []
 
-        return sum(await isolated(act, page.entries, leave_out))
+        entries, room, done = page.entries, self._held.batch - batch.size, 0
+        while entries and not done:
+            done = sum(await isolated(act, entries[:room], leave_out))
+            entries = entries[room:]
+        return done, len(entries)
 
     async def _act_on_entries(self, entries: Sequence[Entry], batch: Batch) -> int:
         held, ledger, tally = self._held, self._held.ledger, self._held.tally

@@ -55,7 +55,7 @@ class PageReader:
         self.is_full = len(entries) >= limit
         self._held.tally.pages += 1
         max_bytes = self._held.settings.max_entry_bytes
-        page = parse_page(entries[: capacity + self._blocked], max_entry_bytes=max_bytes)
+        page = parse_page(entries[:limit], max_entry_bytes=max_bytes)
         if page.not_pending:
             log.info("listed as pending, and not pending: %s", ", ".join(page.not_pending[:10]))
         return page

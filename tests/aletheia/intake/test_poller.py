@@ -140,6 +140,32 @@ async def test_pages_grow_until_something_comes_that_is_not_blocked(bench: Bench
     )
 
 
+@pytest.mark.parametrize("kind", ["without id", "not pending", "held by another", "deferred"])
+@pytest.mark.parametrize(("blocked", "batch"), [(79, 10), (999, 256), (31, 1)])
+async def test_a_head_of_any_length_and_kind_hides_nothing_whatever_the_batch(
+    bench: Bench, kind: str, blocked: int, batch: int
+):
+    bench.upstream.max_limit = 5000
+    model = {"text": "x", "model": "slow"}
+    for number in range(blocked):
+        state = "processing" if kind == "not pending" else "pending"
+        entry = {"id": f"b{number}", "type": "echo", "state": state, "data": model}
+        bench.upstream.add_raw({"n": number} if kind == "without id" else entry)
+    if kind == "held by another":
+        await bench.poller(batch_max_tasks=1000, poll_limit=1000).collector.collect()
+        for number in range(blocked):
+            bench.upstream.relist(f"b{number}", forgets=True)
+    poller = bench.poller(batch_max_tasks=batch)
+    if kind == "deferred":
+        poller.held.defer("echo", "slow", Unavailable("slow", "down"))
+    for number in range(35):
+        bench.add(f"good {number}")
+    await bench.drain(poller)
+    assert all(bench.upstream.tasks[f"good {n}"].states == DONE for n in range(35))
+    assert poller.held.tally.blocked_head == 0
+    assert max(map(len, bench.processors.computed)) <= batch
+
+
 async def test_blocked_entries_take_no_place_on_a_page(bench: Bench):
     block(bench, 9)
     for number in range(40):
