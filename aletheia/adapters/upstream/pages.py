@@ -32,20 +32,21 @@ def read_page(body: bytes) -> list[object]:
     try:
         answer: object = orjson.loads(body)
     except orjson.JSONDecodeError:
-        answer = _read_tolerantly(body)
+        answer = read_tolerantly(body)
     page = _find_page(answer, envelopes=2)
     if page is None:
         raise ValueError("not a page of tasks")
     return page
 
 
-def _read_tolerantly(body: bytes) -> object:
+def read_tolerantly(body: bytes) -> object:
+    """Read JSON with values that strict JSON does not allow; see `read_page`."""
     try:
         text = body.decode("utf-8-sig", "surrogateescape")
         try:
-            return json.loads(text, strict=False, parse_int=_read_int)
+            return json.loads(text, strict=False, parse_int=read_int)
         except RecursionError:
-            return json.loads(_cut_depths(text), strict=False, parse_int=_read_int)
+            return json.loads(_cut_depths(text), strict=False, parse_int=read_int)
     except ValueError:
         said = "a web page in place of JSON" if is_web_page(body) else "not JSON"
         raise ValueError(said) from None
@@ -70,7 +71,8 @@ def _cut_depths(text: str) -> str:
     return "".join([*pieces, text[start:]])
 
 
-def _read_int(digits: str) -> float:
+def read_int(digits: str) -> float:
+    """Read an integer, however long."""
     # Python refuses to read an int of more than 4300 digits, which would cost the page.
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 

@@ -364,6 +364,53 @@ async def test_a_report_is_accepted_with_any_2xx_and_json_or_nothing(
     assert upstream.count("report") == 1
 
 
+ODD = {
+    "half a surrogate pair": rb'"\ud800"',
+    "a name with half of one": rb'{"\udfff": 1}',
+    "bytes that are not utf-8": b'"caf\xe9"',
+    "a bare line break": b'"a\nb"',
+    "nan": b"NaN",
+    "beyond all numbers": b"[1e999, -Infinity]",
+    "5000 digits": b"9" * 5000,
+    "1,100 deep": b'{"a":' * 1100 + b"1" + b"}" * 1100,
+    "9,000 deep": b"[" * 9000 + b"]" * 9000,
+}
+"""Values that a task may have, and strict JSON does not allow."""
+
+
+@pytest.mark.parametrize("rest", [b"}", b', "more": "' + b"x" * 100_000 + b'"}'], ids=len)
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+async def test_an_acknowledgement_may_show_the_task_however_odd_it_is(
+    upstream: FakeUpstream, client: HttpUpstream, value: bytes, rest: bytes
+) -> None:
+    upstream.answer_next(b'{"id": "t1", "state": "processing", "callbackParams": ' + value + rest)
+    await client.report("t1", PROCESSING)
+    assert upstream.count("report") == 1
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+async def test_a_refusal_is_one_however_odd_its_message(
+    upstream: FakeUpstream, client: HttpUpstream, value: bytes
+) -> None:
+    upstream.answer_next(b'{"statusCode": 409, "message": ' + value + b"}")
+    with pytest.raises(BadAnswer):
+        await client.report("t1", PROCESSING)
+
+
+@pytest.mark.parametrize("error", [b'{"error": "no"}', b'{"success": false, "id": "t1"}'])
+@pytest.mark.parametrize(
+    ("left", "right"), [(b'{"data": ', b"}"), (b"[", b"]"), (b'{"Data": [', b"]}")]
+)
+async def test_a_refusal_in_an_envelope_is_one(
+    upstream: FakeUpstream, client: HttpUpstream, left: bytes, right: bytes, error: bytes
+) -> None:
+    upstream.answer_next(left + error + right)
+    with pytest.raises(BadAnswer):
+        await client.report("t1", PROCESSING)
+    upstream.answer_next(left + b'{"id": "t1", "state": "pending", "error": "none"}' + right)
+    await client.report("t1", PROCESSING)
+
+
 @pytest.mark.parametrize(
     "body",
     [
