@@ -155,11 +155,11 @@ def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
         return Task(
             id=task_id,
             type=task_type,
-            input=_input_of(found_input, parameters),
+            input=_input_of(found_input, _unless_empty(parameters)),
             callback_route=fields.get("callbackRoute"),
             callback_params=fields.get("callbackParams"),
-            retry_count=cast("int", fields.get("retry_count") or 0),
-            max_retries=cast("int | None", fields.get("max_retries")),
+            retry_count=cast("int", _unless_empty(fields.get("retry_count")) or 0),
+            max_retries=cast("int | None", _unless_empty(fields.get("max_retries"))),
             content_hash=_sha256(content),
         )
     except ValidationError as problem:
@@ -201,6 +201,12 @@ def _first(fields: Mapping[str, object], names: Sequence[str]) -> object:
     """Return the first value with anything in it, or else the first one that is there."""
     found = [value for name in names if (value := fields.get(name)) is not None]
     return next(filter(_is_filled, found), next(iter(found), None))
+
+
+def _unless_empty(value: object) -> object:
+    """Return a value, and `None` for a blank text or an empty list or object."""
+    text = value.strip() if isinstance(value, str) else value
+    return None if text in ("", [], {}) else value
 
 
 def _is_filled(value: object) -> bool:

@@ -87,6 +87,19 @@ def test_an_empty_type_or_state_gives_way_to_a_filled_one(empty: object):
     assert read({**entry, "status": "done"}).not_pending == ("x",)
 
 
+@pytest.mark.parametrize("empty", [[], {}, None, "", " \n"])
+def test_parameters_that_are_empty_are_none(empty: object):
+    assert only_task({**S0, "parameters": empty}).input == S0["data"]
+
+
+@pytest.mark.parametrize("name", ["max_retries", "retry_count"])
+@pytest.mark.parametrize("empty", [None, "", "  ", [], {}])
+def test_a_number_of_tries_that_is_empty_is_none(name: str, empty: object):
+    task = only_task({**S0, name: empty})
+    assert (task.retry_count, task.max_retries) == (0, None)
+    assert only_task({**S0, "max_retries": 0}).max_retries == 0
+
+
 def test_an_empty_input_alone_is_the_input():
     assert only_task({"id": "x", "type": "a", "data": {}, "content": None}).input == {}
 
@@ -169,6 +182,8 @@ def test_a_number_is_an_id():
         ({"data": "hello"}, "invalid_input"),
         ({"data": ["hello"]}, "invalid_input"),
         ({"parameters": "x"}, "invalid_input"),
+        ({"parameters": ["x"]}, "invalid_input"),
+        ({"parameters": 0}, "invalid_input"),
         ({"data": {"text": "\ud800"}}, "invalid_text"),
         ({"data": {"\udfff": "x"}}, "invalid_text"),
         ({"data": {"text": "x", "n": float("nan")}}, "invalid_input"),
