@@ -28,8 +28,10 @@ from aletheia.errors import (
     Misconfigured,
     RateLimited,
     Refused,
+    TooLong,
     Unavailable,
     Unreachable,
+    WrongCount,
 )
 from aletheia.llm.calls import CallPlan, PlannedCall, SentT
 from aletheia.llm.prices import Kind, Tokens
@@ -53,8 +55,11 @@ CANNOT: Final = "provider_cannot"
 """Code of a request that fails each time while others pass."""
 
 MAX_FAILURES: Final = 2
-"""How often a request may fail with a 5xx, or lose its connection, before it is told apart from its
-provider."""
+"""How often a request may fail with a 5xx or a bad answer, or lose its connection, before it is
+told apart from its provider."""
+
+MAX_MISSES: Final = 3
+"""How many such failures in a row are believed to be due to requests that are suspected anyway."""
 
 
 class Meter:
@@ -78,6 +83,7 @@ class Meter:
         self._max_retries, self._retry_base_s, self._draw = max_retries, retry_base_s, draw
         self._lost: set[str] = set()
         self._answered = Counter[tuple[str, str]]()
+        self._misses = Counter[tuple[str, str]]()  # suspicious failures since the last success
 
     def max_texts(self, provider_most: int) -> int:
         """Return how many texts a request may carry, so that no limit forbids it for ever."""
@@ -102,12 +108,13 @@ class Meter:
                 failure = error
             if suspected is not None and is_suspicious(failure):
                 failures += 1
-                if failures == MAX_FAILURES:
-                    if await self._passes(suspected, answered):
+                if call.is_suspected or failures == MAX_FAILURES:
+                    if await self._passes(call, suspected, answered):
                         raise ComputeFailed(CANNOT, str(failure)) from failure
                     suspected = None
             pause_s = backoff(failure)
-            if pause_s is False or tries > max(self._max_retries, min(failures, 1)):
+            is_open = suspected is not None and failures > 0  # whose fault it is
+            if (pause_s is False and not is_open) or tries > max(self._max_retries, is_open):
                 raise failure
             await asyncio.sleep(pause_s)
 
@@ -132,9 +139,14 @@ class Meter:
         call = Call(key="", provider=provider, model=model, kind=kind, run_id=self._run_id)
         return await self._spending.room(call, tokens)
 
-    async def _passes(self, probe: PlannedCall[SentT], answered: int) -> bool:
+    async def _passes(
+        self, call: PlannedCall[SentT], probe: PlannedCall[SentT], answered: int
+    ) -> bool:
         """Check whether the provider answers others: some did since `answered`, or the probe."""
-        if self._answered[probe.plan.provider, probe.plan.model] > answered:
+        asked = probe.plan.provider, probe.plan.model
+        if self._answered[asked] > answered:
+            return True
+        if call.is_suspected and self._misses[asked] <= MAX_MISSES:
             return True
         try:
             await self._try(probe, None, spares_errors=False)
@@ -184,8 +196,10 @@ class Meter:
             elif isinstance(error, BadAnswer):
                 await _written(self._spending.settle(reservation, plan.max_tokens))
             # What became of any other call nobody knows: its estimate counts as spent.
+            self._misses[plan.provider, plan.model] += is_suspicious(error)
             raise
         self._answered[plan.provider, plan.model] += 1
+        self._misses[plan.provider, plan.model] = 0
         await _written(self._spending.settle(reservation, sent.used))
         return sent
 
@@ -212,6 +226,8 @@ def is_suspicious(error: BaseException) -> bool:
     """Check whether a failure may be due to what was asked, and so is tried again at once."""
     if not isinstance(error, Unavailable) or (error.retry_after_s or 0.0) > MAX_PAUSE_S:
         return False
+    if isinstance(error, BadAnswer):
+        return not isinstance(error, TooLong | WrongCount)  # which are known to be about texts
     status = error.status or 0
     is_said = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.FAILED_DEPENDENCY
     return is_said or isinstance(error, ConnectionLost)  # as by a server that falls over a text

@@ -36,11 +36,13 @@ class PlannedCall(Generic[SentT]):
     """A request that is about to be sent, and how it is sent.
 
     `reach` raises `Unreachable` if the provider cannot be reached, without asking its model.
+    `is_suspected`: it is part of a request that failed while others passed.
     """
 
     plan: CallPlan
     send: Callable[[], Awaitable[SentT]]
     reach: Callable[[], Awaitable[None]] | None = None
+    is_suspected: bool = False
 
 
 class Guard(Protocol):
@@ -52,8 +54,9 @@ class Guard(Protocol):
         """Send a request, or raise an `AletheiaError` instead.
 
         `probe`: a harmless request, which tells a provider's fault from that of what it is asked.
-        It is sent where the request fails with a 5xx or 424 twice and nothing else passes
-        meanwhile, and in its place while the breaker lets only one call try.
+        It is sent where the request fails twice with a 5xx, a 424 or a bad answer, a suspected
+        one once, and nothing else passes meanwhile, and in its place while the breaker lets only
+        one call try.
 
         The guard's own errors: `Deferred`, and `ComputeFailed`, `provider_cannot`, if the request
         fails each time and others pass.

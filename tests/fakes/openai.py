@@ -31,6 +31,9 @@ DIMENSIONS: Mapping[str, int] = {
 FIXED = "text-embedding-ada-002"
 """The model that does not take `dimensions`."""
 
+_RAW = frozenset({200, 302, 403})
+"""Statuses that come from something in front of the API, which knows nothing of its errors."""
+
 _PROPERTIES: Mapping[str, type | tuple[type, ...]] = {
     "model": str,
     "input": (str, list),
@@ -72,7 +75,8 @@ class FakeOpenAI(Faults):
         refuses_quietly: texts that it refuses with `quiet_refusal`, a 400 that names none.
         too_many: status and body of the refusal of more texts than `max_inputs`.
         cannot: by text, status and message that every request with it ends with; status 0 hangs
-            up.
+            up, and those of a proxy come with the message alone.
+        lacks: by text, what its entry has in place of a vector.
         indexes: which vectors say their index.
         merges: whether there is one vector for all texts of a request.
         errors_are_late: whether errors come with status 200.
@@ -101,6 +105,7 @@ class FakeOpenAI(Faults):
             error_body("'$.input' is invalid. Please check the API reference."),
         )
         self.cannot: dict[str, tuple[int, str]] = {}
+        self.lacks: dict[str, dict[str, Any]] = {}
         self.indexes: Literal["all", "none", "all_but_0"] = "all"
         self.merges = False
         self.errors_are_late = False
@@ -176,6 +181,8 @@ class FakeOpenAI(Faults):
             status, said = next(self.cannot[text] for text in texts if text in self.cannot)
             if not status and request.transport is not None:
                 request.transport.abort()
+            if status in _RAW:
+                return web.Response(status=status, body=said.encode(), content_type="text/html")
             return refuse(status or 500, said)
         is_base64 = self.knows_base64 and body.get("encoding_format") == "base64"
         data = [
@@ -186,6 +193,8 @@ class FakeOpenAI(Faults):
             }
             for index, text in enumerate(texts)
         ]
+        for index in (index for index, text in enumerate(texts) if text in self.lacks):
+            data[index] = {"object": "embedding", "index": index, **self.lacks[texts[index]]}
         for entry in data[: {"all": 0, "all_but_0": 1, "none": len(data)}[self.indexes]]:
             del entry["index"]
         if self.merges:

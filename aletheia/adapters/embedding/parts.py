@@ -19,6 +19,9 @@ Vector: TypeAlias = NDArray[np.float32]
 
 TOO_LONG: Final = "input_too_long"
 
+MISSING: Final = "no_vector"
+"""Code for what an answer that has other vectors has in place of one."""
+
 _BLANK: Final = re.compile(r"\s")
 
 _INPUT: Final = (
@@ -42,7 +45,10 @@ _NOT_ABOUT_TEXTS: Final = frozenset({401, 402, 408, 429})
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a request brought: a vector by position, or why there is none."""
+    """What a request brought: a vector by position, or why there is none.
+
+    Where that is a `MISSING` one the text is asked for once more, without the others.
+    """
 
     vectors: tuple[Vector | ComputeFailed, ...]  # of `(d,)` float32
     used: Tokens  # as the provider counted them, or else our upper estimate
@@ -56,6 +62,7 @@ class Part:
     text: str
     tokens: int  # an upper bound
     is_truncated: bool = False  # whether the end of the text is left out
+    is_suspected: bool = False  # whether it was in a request that failed while others passed
 
 
 class AnswerSheet:
@@ -92,18 +99,23 @@ class AnswerSheet:
                 return group[:size]
         return []
 
-    def take(self, parts: Sequence[Part], called: Called) -> None:
-        """Take in what a request for some parts brought."""
+    def take(self, parts: Sequence[Part], called: Called) -> list[Part]:
+        """Take in what a request for some parts brought; return those that lack a vector."""
         self.has_success = True
+        missing: list[Part] = []
         tokens = share(called.used.input, [part.tokens for part in parts])
         for part, vector, count in zip(parts, called.vectors, tokens, strict=True):
             if isinstance(vector, ComputeFailed):
-                self.answer(part.owner, vector)
+                if vector.code == MISSING:
+                    missing.append(part)
+                else:
+                    self.answer(part.owner, vector)
                 continue
             self._found[part.owner].append((part, vector, count))
             self._missing[part.owner] -= 1
             if not self._missing[part.owner]:
                 self.answer(part.owner, _merge(self._found[part.owner]))
+        return missing
 
     def take_answers(self) -> list[Embedded]:
         """Return the answers that came since the last time, one for each place of a text."""

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from asyncio import FIRST_COMPLETED
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aletheia.adapters.embedding.input_limits import InputLimits
@@ -18,7 +18,7 @@ from aletheia.adapters.embedding.parts import (
     check_vectors,
     find_fault,
 )
-from aletheia.adapters.metering import key_of
+from aletheia.adapters.metering import CANNOT, key_of
 from aletheia.analysis.ports import Embedded, LongText
 from aletheia.errors import (
     AletheiaError,
@@ -183,7 +183,9 @@ class RemoteEmbedder(ABC):
             if isinstance(outcome, Called):
                 sheet.limit.note_passed(len(group))
             elif is_about_texts(outcome) and len(group) > 1:
-                sheet.limit.note_refused([part.text for part in group], outcome)
+                # No server answers too many texts with a bad answer, but for a wrong count.
+                if not isinstance(outcome.__cause__, BadAnswer):
+                    sheet.limit.note_refused([part.text for part in group], outcome)
             elif is_about_texts(outcome):
                 outcome = await self._examine(sheet, group[0], outcome)
             return self._settle(sheet, group, outcome)
@@ -232,7 +234,8 @@ class RemoteEmbedder(ABC):
         tokens = Tokens(sum(part.tokens for part in parts))
         key = key_of(model, texts)
         plan = CallPlan(self.provider, model, "embedding", key, tokens, texts=len(texts))
-        return PlannedCall(plan, lambda: self._send(model, parts), self._reach)
+        is_suspected = all(part.is_suspected for part in parts)
+        return PlannedCall(plan, lambda: self._send(model, parts), self._reach, is_suspected)
 
     def _plan_probe(self, model: str, parts: Sequence[Part]) -> PlannedCall[Called]:
         """Plan a request that has nothing to do with what is in another one."""
@@ -245,22 +248,15 @@ class RemoteEmbedder(ABC):
     ) -> list[list[Part]]:
         """Take in what became of a request; return the requests that follow from it."""
         if isinstance(outcome, Called):
-            sheet.take(group, outcome)
-        elif not is_about_texts(outcome):
+            missing = sheet.take(group, outcome)
+            return [suspect(missing)] if missing else []
+        if not is_about_texts(outcome):
             sheet.failure = sheet.failure or outcome
         elif outcome.code == TOO_LONG and (shorter := self._shorten_all(sheet.model, group)):
             sheet.limit.note_blamed(group[0].text)
             return [shorter]
         elif len(group) > 1:
-            sheet.refusals += 1
-            # By length, so that one half has all that may be too long, or nearly so.
-            ordered = sorted(group, key=lambda part: part.tokens)
-            if sheet.refusals > MAX_REFUSALS:
-                return [[part] for part in ordered]
-            if len(group) > sheet.limit.size:
-                return [ordered]  # it is sent in pieces
-            middle = len(ordered) // 2
-            return [ordered[:middle], ordered[middle:]]
+            return self._halve(sheet, suspect(group) if outcome.code == CANNOT else group)
         elif isinstance(outcome, InvalidTask | ComputeFailed):
             is_cut_again = outcome.code == TOO_LONG and self._plan.long_text != "fail"
             if is_cut_again and (shorter := self._shorten(sheet.model, group[0])):
@@ -271,10 +267,23 @@ class RemoteEmbedder(ABC):
             sheet.failure = sheet.failure or outcome
         return []
 
+    def _halve(self, sheet: AnswerSheet, group: list[Part]) -> list[list[Part]]:
+        """Return smaller requests for the parts of one that was refused."""
+        sheet.refusals += 1
+        # By length, so that one half has all that may be too long, or nearly so.
+        ordered = sorted(group, key=lambda part: part.tokens)
+        if sheet.refusals > MAX_REFUSALS:
+            return [[part] for part in ordered]
+        if len(group) > sheet.limit.size:
+            return [ordered]  # it is sent in pieces
+        middle = len(ordered) // 2
+        return [ordered[:middle], ordered[middle:]]
+
     def _check_vectors(
-        self, model: str, vectors: Sequence[Vector]
+        self, model: str, found: Sequence[Vector | ComputeFailed]
     ) -> tuple[Vector | ComputeFailed, ...]:
         """Check the vectors of one answer; `BadAnswer` if none has the right length."""
+        vectors = [vector for vector in found if not isinstance(vector, ComputeFailed)]
         lengths = Counter(len(vector) for vector in vectors)
         usual = lengths.most_common(1)[0][0]
         expected = self._plan.dimensions or self._seen_dimensions.get(model) or usual
@@ -282,7 +291,8 @@ class RemoteEmbedder(ABC):
             reason = f"vectors of {usual} dimensions for {model!r} in place of {expected or 'any'}"
             raise BadAnswer(self.provider, reason)
         self._seen_dimensions[model] = expected
-        return check_vectors(vectors, expected, self.provider)
+        checked = iter(check_vectors(vectors, expected, self.provider))
+        return tuple(v if isinstance(v, ComputeFailed) else next(checked) for v in found)
 
 
 def is_about_texts(error: AletheiaError) -> bool:
@@ -292,6 +302,11 @@ def is_about_texts(error: AletheiaError) -> bool:
     if isinstance(error, InvalidTask | ComputeFailed):
         return error.code not in MODEL_FAULTS
     return isinstance(error, TooLong | WrongCount)
+
+
+def suspect(parts: Sequence[Part]) -> list[Part]:
+    """Mark parts of a request that failed, or lack a vector, while others passed."""
+    return [replace(part, is_suspected=True) for part in parts]
 
 
 def pack(tokens: Sequence[int], *, max_inputs: int, max_tokens: int) -> list[list[int]]:

@@ -231,7 +231,7 @@ class OpenAIBatches(OpenAIEmbedder):
 
     def _read_answers(self, model: str, lines: Sequence[bytes]) -> list[Finished]:
         finished: list[Finished] = []
-        read: list[tuple[int, Vector, int | None]] = []
+        read: list[tuple[int, Vector | ComputeFailed, int | None]] = []
         for line in lines:
             number, entry = _read_entry(line)
             if number is None:
@@ -257,7 +257,7 @@ class OpenAIBatches(OpenAIEmbedder):
             finished.append(Finished(number, {"embedding": vector, **record}, record, usage))
         return finished
 
-    def _read_answer(self, entry: dict[str, Any]) -> tuple[Vector, int | None]:
+    def _read_answer(self, entry: dict[str, Any]) -> tuple[Vector | ComputeFailed, int | None]:
         """Read the answer to one request, or raise what it means for one that is sent alone."""
         response = as_object(entry.get("response"))
         body = as_object(response.get("body"))

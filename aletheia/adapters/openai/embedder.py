@@ -12,6 +12,7 @@ import orjson
 from yarl import URL
 
 from aletheia.adapters.embedding.parts import (
+    MISSING,
     TOO_LONG,
     Called,
     Part,
@@ -42,7 +43,14 @@ from aletheia.adapters.openai.wire import (
     check_model_name,
     is_count,
 )
-from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Unreachable, WrongCount
+from aletheia.errors import (
+    AletheiaError,
+    BadAnswer,
+    ComputeFailed,
+    InvalidTask,
+    Unreachable,
+    WrongCount,
+)
 from aletheia.llm.prices import Tokens
 
 OPENAI: Final = "openai"
@@ -176,10 +184,11 @@ class OpenAIEmbedder(RemoteEmbedder):
         ]
 
 
-def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
+def read_vectors(answer: dict[str, Any], count: int) -> list[Vector | ComputeFailed]:
     """Read as many vectors, in the order of the texts; `WrongCount`, `ValueError` if not.
 
-    What has no index takes the places that are left, in order.
+    What has no index takes the places that are left, in order; what cannot be read is `MISSING`,
+    unless that is so of all.
     """
     data = answer.get("data")
     if not isinstance(data, list):
@@ -203,7 +212,18 @@ def read_vectors(answer: dict[str, Any], count: int) -> list[Vector]:
         raise ValueError("vectors without index among others in another order")
     free = (place for place in range(count) if place not in places)
     places.update(zip(free, missing, strict=True))
-    return [_read_embedding(places[place].get("embedding")) for place in range(count)]
+    read = [_read_entry(places[place]) for place in range(count)]
+    faults = [str(found) for found in read if isinstance(found, ComputeFailed)]
+    if len(faults) == count:
+        raise ValueError(faults[0])
+    return read
+
+
+def _read_entry(entry: dict[str, Any]) -> Vector | ComputeFailed:
+    try:
+        return _read_embedding(entry.get("embedding"))
+    except ValueError as error:
+        return ComputeFailed(MISSING, str(error))
 
 
 def _read_embedding(embedding: object) -> Vector:
