@@ -200,7 +200,7 @@ def read_vectors(answer: dict[str, Any], count: int) -> list[Vector | ComputeFai
     missing = [entry for entry in entries if entry.get("index") is None]
     is_in_order = True
     for position, entry in enumerate(entries):
-        index = entry.get("index")
+        index = _read_index(entry.get("index"))
         if index is None:
             continue
         if type(index) is not int or not 0 <= index < count or index in places:
@@ -217,6 +217,14 @@ def read_vectors(answer: dict[str, Any], count: int) -> list[Vector | ComputeFai
     if len(faults) == count:
         raise ValueError(faults[0])
     return read
+
+
+def _read_index(index: object) -> object:
+    """Return a whole number as one, also where it is written with a point or in quotes."""
+    if isinstance(index, float) and index.is_integer():
+        return int(index)
+    is_digits = isinstance(index, str) and re.fullmatch(r"[0-9]{1,9}", index, re.ASCII)
+    return int(index) if is_digits else index
 
 
 def _read_entry(entry: dict[str, Any]) -> Vector | ComputeFailed:

@@ -569,7 +569,9 @@ def entry(index: Any = 0, embedding: Any = (1.0, 0.0)) -> dict[str, Any]:
         (answer(entry(1)), "a vector with index 1"),
         (answer(entry(-1)), "a vector with index -1"),
         (answer(entry([[0]])), "a vector with index that is no number"),
-        (answer(entry("0")), "a vector with index that is no number"),
+        (answer(entry("x")), "a vector with index that is no number"),
+        (answer(entry(0.5)), "a vector with index that is no number"),
+        (answer(entry("1")), "a vector with index 1"),
         (answer(entry(embedding="ü")), "a vector that is not base64"),
         (answer(entry(True)), "a vector with index True"),
         (answer("x"), "a vector that is not a list"),
@@ -589,6 +591,14 @@ async def test_an_answer_that_breaks_its_promises_is_a_bad_answer(
     assert isinstance(error, BadAnswer)
     assert reason in error.reason
     assert len(openai.requests) == 1
+
+
+@pytest.mark.parametrize("write", [str, float])
+async def test_an_index_is_a_whole_number_however_it_is_written(
+    openai: FakeOpenAI, embedder: OpenAIEmbedder, write: Callable[[int], Any]
+) -> None:
+    openai.answer_next(answer(entry(write(1), (0.0, 1.0)), entry(write(0), (1.0, 0.0))))
+    assert vectors(await embed(embedder, ["a", "b"])) == [[1.0, 0.0], [0.0, 1.0]]
 
 
 async def test_the_same_index_twice_is_a_bad_answer(
