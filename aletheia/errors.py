@@ -9,6 +9,7 @@ only these.
     ├── Unavailable           an outside system cannot be reached or answers 5xx or 429
     │   ├── Unreachable       no connection came about; nothing was sent
     │   ├── ConnectionLost    it was lost before the whole answer had come
+    │   ├── TimedOut          the whole answer did not come in time
     │   ├── BadAnswer         it answered, but not with what its protocol promises
     │   │   ├── TooLong       with more than is read
     │   │   └── WrongCount    with another number of vectors than texts
@@ -79,6 +80,10 @@ class Unreachable(Unavailable):
 
 class ConnectionLost(Unavailable):
     """A connection was lost before the whole answer had come."""
+
+
+class TimedOut(Unavailable):
+    """The whole answer did not come in time."""
 
 
 class BadAnswer(Unavailable):

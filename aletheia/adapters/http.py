@@ -22,6 +22,7 @@ from aletheia.errors import (
     BadAnswer,
     ConnectionLost,
     Misconfigured,
+    TimedOut,
     TooLong,
     Unavailable,
     Unreachable,
@@ -263,7 +264,7 @@ class HttpClient:
             case aiohttp.ClientHttpProxyError():
                 kind, reason = Unreachable, f"the proxy answers {error.status}"
             case TimeoutError():
-                reason = f"no complete answer within {timeout_s:g} s"
+                kind, reason = TimedOut, f"no complete answer within {timeout_s:g} s"
             case aiohttp.ClientConnectorError():
                 kind, reason = Unreachable, excerpt(str(error), *secrets)
             case UnicodeError():

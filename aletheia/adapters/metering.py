@@ -28,6 +28,7 @@ from aletheia.errors import (
     Misconfigured,
     RateLimited,
     Refused,
+    TimedOut,
     TooLong,
     Unavailable,
     Unreachable,
@@ -230,7 +231,8 @@ def is_suspicious(error: BaseException) -> bool:
         return not isinstance(error, TooLong | WrongCount)  # which are known to be about texts
     status = error.status or 0
     is_said = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.FAILED_DEPENDENCY
-    return is_said or isinstance(error, ConnectionLost)  # as by a server that falls over a text
+    # As by a server that falls over a text, or does not get done with it.
+    return is_said or isinstance(error, ConnectionLost | TimedOut)
 
 
 class Recorded:

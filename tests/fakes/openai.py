@@ -31,6 +31,9 @@ DIMENSIONS: Mapping[str, int] = {
 FIXED = "text-embedding-ada-002"
 """The model that does not take `dimensions`."""
 
+HANGS = 1
+"""In place of a status: no answer comes."""
+
 _RAW = frozenset({200, 302, 403})
 """Statuses that come from something in front of the API, which knows nothing of its errors."""
 
@@ -179,11 +182,7 @@ class FakeOpenAI(Faults):
             )
         if self.cannot.keys() & set(texts):
             status, said = next(self.cannot[text] for text in texts if text in self.cannot)
-            if not status and request.transport is not None:
-                request.transport.abort()
-            if status in _RAW:
-                return web.Response(status=status, body=said.encode(), content_type="text/html")
-            return refuse(status or 500, said)
+            return await _fail(request, status, said)
         is_base64 = self.knows_base64 and body.get("encoding_format") == "base64"
         data = [
             {
@@ -314,6 +313,16 @@ def error_body(
     """Write an error as OpenAI does."""
     error = {"message": message, "type": kind, "param": param, "code": code}
     return orjson.dumps({"error": error})
+
+
+async def _fail(request: web.BaseRequest, status: int, said: str) -> web.Response:
+    if not status and request.transport is not None:
+        request.transport.abort()
+    if status == HANGS:
+        await asyncio.sleep(60)
+    if status in _RAW:
+        return web.Response(status=status, body=said.encode(), content_type="text/html")
+    return refuse(status or 500, said)
 
 
 def refuse(status: int, message: str, **about: Any) -> web.Response:

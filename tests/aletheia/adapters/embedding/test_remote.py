@@ -16,13 +16,13 @@ from aletheia.adapters.metering import Meter
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.ports import Embedding
-from aletheia.errors import AletheiaError, BadAnswer
+from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, TimedOut
 from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import CircuitBreaker, State
 from aletheia.resilience.limits import RateLimiter
 from tests.aletheia.llm.spenders import PRICES
-from tests.fakes.openai import FakeOpenAI, serve_fake_openai
+from tests.fakes.openai import HANGS, FakeOpenAI, serve_fake_openai
 from tests.fakes.usage import budget_limits
 
 MODEL = "m"
@@ -121,6 +121,24 @@ async def test_a_text_that_spoils_its_answer_fails_when_it_is_alone_from_the_fir
     openai.cannot = {"bad": (200, "<html>blocked</html>")}
     assert await Metered(openai, documents).embed(["bad"]) == {"bad": "provider_cannot"}
     assert len(openai.requests) == 3
+
+
+async def test_a_text_that_a_server_hangs_on_fails_alone_and_opens_no_breaker(
+    openai: FakeOpenAI, documents: EmbeddedDocuments
+):
+    openai.cannot = {TEXTS[5]: (HANGS, "")}
+    metered = Metered(openai, documents, timeout_s=0.3)
+    assert await metered.embed(TEXTS[:8]) == {TEXTS[5]: "provider_cannot"}
+    assert len(openai.requests) <= 12
+    assert await metered.is_closed()
+
+
+async def test_a_server_that_hangs_on_everything_opens_the_breaker(
+    openai: FakeOpenAI, documents: EmbeddedDocuments
+):
+    openai.misbehave_next(*["stalls"] * 20)
+    metered = Metered(openai, documents, timeout_s=0.3)
+    assert isinstance(await metered.fail(), BreakerOpen | TimedOut)
 
 
 async def test_answers_that_are_all_bad_are_no_texts_fault(
