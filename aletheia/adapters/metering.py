@@ -59,6 +59,9 @@ MAX_FAILURES: Final = 2
 """How often a request may fail with a 5xx or a bad answer, or lose its connection, before it is
 told apart from its provider."""
 
+FILTERED: Final = frozenset({403, 409, 431, 451})
+"""Statuses of refusals that may be due to a text, as a firewall sees it, or hold for us."""
+
 MAX_MISSES: Final = 3
 """How many such failures in a row are believed to be due to requests that are suspected anyway."""
 
@@ -105,11 +108,13 @@ class Meter:
             tries += 1
             try:
                 return await self._try(call, probe, spares_errors=suspected is not None)
-            except Unavailable as error:
+            except (Refused, Unavailable) as error:
                 failure = error
             if suspected is not None and is_suspicious(failure):
                 failures += 1
-                if call.is_suspected or failures == MAX_FAILURES:
+                # A refusal is no passing thing.
+                is_sure = call.is_suspected or isinstance(failure, Refused)
+                if is_sure or failures == MAX_FAILURES:
                     if await self._passes(call, suspected, answered):
                         raise ComputeFailed(CANNOT, str(failure)) from failure
                     suspected = None
@@ -225,6 +230,8 @@ def is_free(error: AletheiaError) -> bool:
 
 def is_suspicious(error: BaseException) -> bool:
     """Check whether a failure may be due to what was asked, and so is tried again at once."""
+    if isinstance(error, Refused):
+        return error.status in FILTERED
     if not isinstance(error, Unavailable) or (error.retry_after_s or 0.0) > MAX_PAUSE_S:
         return False
     if isinstance(error, BadAnswer):

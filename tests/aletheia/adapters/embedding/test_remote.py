@@ -16,7 +16,7 @@ from aletheia.adapters.metering import Meter
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.ports import Embedding
-from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, TimedOut
+from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, TimedOut, Unauthorized
 from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import Spending
 from aletheia.resilience.breaker import CircuitBreaker, State
@@ -121,6 +121,21 @@ async def test_a_text_that_spoils_its_answer_fails_when_it_is_alone_from_the_fir
     openai.cannot = {"bad": (200, "<html>blocked</html>")}
     assert await Metered(openai, documents).embed(["bad"]) == {"bad": "provider_cannot"}
     assert len(openai.requests) == 3
+
+
+@pytest.mark.parametrize("status", [403, 409, 431, 451])
+async def test_a_text_that_is_filtered_out_fails_alone(
+    openai: FakeOpenAI, documents: EmbeddedDocuments, status: int
+):
+    openai.cannot = {TEXTS[5]: (status, "<html>blocked</html>")}
+    assert await Metered(openai, documents).embed() == {TEXTS[5]: "provider_cannot"}
+    assert len(openai.requests) <= 30
+
+
+async def test_a_lock_out_is_no_texts_fault(openai: FakeOpenAI, documents: EmbeddedDocuments):
+    openai.fail_next(*[403] * 20)
+    assert isinstance(await Metered(openai, documents).fail(), Unauthorized)
+    assert len(openai.requests) == 2
 
 
 async def test_a_text_that_a_server_hangs_on_fails_alone_and_opens_no_breaker(
