@@ -41,12 +41,16 @@ class RunCancelled(Abort):
 
 @contextlib.asynccontextmanager
 async def heard(
-    on_look: Callable[[bool], None] | None = None, every_s: float = WATCH_EVERY_S
+    on_look: Callable[[bool], None] | None = None,
+    every_s: float = WATCH_EVERY_S,
+    *,
+    on_cancel: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[None]:
     """End the block, of the main task, when its run is cancelled or its process is terminated.
 
     `on_look`: called with every state that is read: whether the run is paused or suspended, which
-    by itself stops it only at its next step. `every_s`: between two reads, seconds.
+    by itself stops it only at its next step. `every_s`: between two reads, seconds. `on_cancel`: called before
+    the main task is cancelled.
 
     Raises:
         RunCancelled: the run was cancelled.
@@ -54,7 +58,7 @@ async def heard(
     """
     main = asyncio.current_task()
     assert main is not None
-    watch = _Watch(UUID(str(flow_run.id)), main, on_look, every_s)
+    watch = _Watch(UUID(str(flow_run.id)), main, on_look, every_s, on_cancel)
     watching = asyncio.create_task(watch.look())
     try:
         try:
@@ -89,6 +93,7 @@ class _Watch:
     main: asyncio.Task[Any]
     on_look: Callable[[bool], None] | None
     every_s: float
+    on_cancel: Callable[[], None]
     is_cancelled: bool = False
 
     async def look(self) -> None:
@@ -102,6 +107,7 @@ class _Watch:
                     get_run_logger().debug("the state of this run is not known: %s", error)
                 if not self.is_cancelled:
                     await asyncio.sleep(self.every_s)
+        self.on_cancel()
         self.main.cancel()
 
     async def conclude(self) -> BaseException:

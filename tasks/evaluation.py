@@ -23,6 +23,7 @@ from aletheia.quality.evaluation_store import (
     Requested,
 )
 from aletheia.quality.scores import PARTS, WEIGHTS, QualityItem
+from aletheia.store.patience import Patience
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
 from tasks.artifacts import escape, save_markdown
@@ -45,10 +46,11 @@ _KEY_BEGINS: Final = "eval:"
 @contextlib.asynccontextmanager
 async def open_evaluation(project_id: str) -> AsyncGenerator[None]:
     """Open the session of an evaluation; after a failure, plan another attempt if one helps."""
-    async with cancelling.heard():
+    patience = Patience(max_wait_s=0)
+    async with cancelling.heard(on_cancel=patience.end):
         try:
             check_project_id(project_id)
-            async with open_session():
+            async with open_session(patience=patience):
                 yield
         except Exception as error:
             await plan_retry(error)

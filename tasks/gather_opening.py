@@ -17,6 +17,7 @@ from aletheia.gather.progress import Run, RunOrder, share_done
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.departments import DepartmentList
+from aletheia.store.patience import Patience
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
 from tasks.artifacts import Progress, moving_bar
@@ -62,11 +63,12 @@ async def open_run(
     Yields:
         The run, which may be refused as another one works on the project.
     """
-    async with cancelling.heard():
+    patience = Patience(max_wait_s=0)
+    async with cancelling.heard(on_cancel=patience.end):
         try:
             run_id = str(flow_run.id)
             order = RunOrder(run_id, check_project_id(project_id), user_id, max_iterations)
-            async with open_session() as session, _standing_back(run_id):
+            async with open_session(patience=patience) as session, _standing_back(run_id):
                 sinks = await get_event_sinks(webhook_url)
                 deps = await build_gather_deps(order)
                 try:
@@ -76,7 +78,7 @@ async def open_run(
                     return
                 fan_out = await subscribe(run, sinks, webhook_url)
                 attempt = Attempt(deps, run, await build_emitter(fan_out.nudge))
-                holding = _holding(deps.runs, run, attempt)
+                holding = _holding(deps.runs, run, attempt, patience)
                 async with fan_out.feeding(project_id), feeding_brain(project_id), holding:
                     await attempt.emit()
                     session.clients.share(attempt, run_id)
@@ -98,7 +100,9 @@ async def _standing_back(run_id: str) -> AsyncGenerator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _holding(runs: GatherRuns, run: Run, attempt: Attempt) -> AsyncGenerator[None]:
+async def _holding(
+    runs: GatherRuns, run: Run, attempt: Attempt, patience: Patience
+) -> AsyncGenerator[None]:
     """Keep the project for the run, and close the run if it is cancelled."""
     if run.report is not None:
         yield
@@ -111,6 +115,7 @@ async def _holding(runs: GatherRuns, run: Run, attempt: Attempt) -> AsyncGenerat
         try:
             yield
         except asyncio.CancelledError:
+            patience.end()  # nobody has called it where the process is terminated
             await cancelling.finish(_close_if_cancelled(attempt))
             raise
 

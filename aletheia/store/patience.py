@@ -24,11 +24,15 @@ log = logging.getLogger(__name__)
 
 
 class Patience:
-    """Repeats what a store could not do, until it can, or one call has waited `max_wait_s`."""
+    """Repeats what a store could not do, until it can, or one call has waited `max_wait_s`.
+
+    With `max_wait_s=0`, nothing is repeated, and only what is under way at the end is bounded.
+    """
 
     def __init__(self, *, max_wait_s: float = 600, pause_s: float = 1) -> None:
         self._max_wait_s, self._pause_s = max_wait_s, pause_s
         self._ended = asyncio.Event()
+        self._bounds: set[asyncio.Timeout] = set()  # of the calls that are under way
         self._waiting = 0
         self._since_s = self._logged_s = 0.0
         self._is_given_up = False
@@ -41,7 +45,10 @@ class Patience:
 
     def end(self) -> None:
         """Wait no more: a call fails when it fails once, all do after one that takes too long."""
-        self._ended.set()
+        if not self._ended.is_set():
+            self._ended.set()
+            for bound in self._bounds:
+                bound.reschedule(asyncio.get_running_loop().time() + LAST_CALL_S)
 
     def wrap(self, documents: Documents) -> Documents:
         """Return a store whose calls are repeated; closing it is not."""
@@ -49,12 +56,11 @@ class Patience:
 
     async def repeat(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until the store is there; raise what was last in the way when the time is over."""
-        if self._ended.is_set():
-            return await self._call_once(call)
         try:
-            return await call()
+            return await self._call(call)
         except Unavailable as outage:
-            if outage.dependency != STORE:
+            is_last = self._ended.is_set() or not self._max_wait_s
+            if is_last or outage.dependency != STORE:
                 raise
             failure = outage
         began_s = SYSTEM_CLOCK.steady_s()
@@ -73,7 +79,7 @@ class Patience:
                     async with asyncio.timeout(self._pause_s):
                         await self._ended.wait()
                 try:
-                    return await (self._call_once(call) if self._ended.is_set() else call())
+                    return await self._call(call)
                 except Unavailable as outage:
                     failure = outage
         finally:
@@ -82,13 +88,23 @@ class Patience:
                 self._logged_s = 0.0
                 log.warning("waited %.0f s for the store", SYSTEM_CLOCK.steady_s() - self._since_s)
 
-    async def _call_once(self, call: Callable[[], Awaitable[T]]) -> T:
-        if not self._is_given_up:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_CALL_S):
+    async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
+        failure = Unavailable(STORE, f"no answer within {LAST_CALL_S:g} s")
+        if self._is_given_up:
+            raise failure
+        bound = asyncio.timeout(LAST_CALL_S if self._ended.is_set() else None)
+        try:
+            async with bound:
+                self._bounds.add(bound)
+                try:
                     return await call()
-        self._is_given_up = True
-        raise Unavailable(STORE, f"no answer within {LAST_CALL_S:g} s")
+                finally:
+                    self._bounds.discard(bound)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            self._is_given_up = True
+            raise failure from None
 
 
 class _Repeating:

@@ -44,6 +44,7 @@ from flows.resume import resume_gather
 from tasks.gather_closing import close_cancelled, close_cancelled_runs, emit_ended_runs
 from tasks.session import open_session
 from tests.fakes.departments import FakeDepartments
+from tests.fakes.documents import locked
 from tests.fakes.openai_chat import FakeChatServer
 from tests.flows.conftest import artifacts
 from tests.flows.gather_application import ENVIRONMENT, serve_application
@@ -421,6 +422,20 @@ async def test_a_run_that_is_cancelled_without_a_runner_is_cancelled_by_itself(s
     run = await check(shop, run_id)
     assert run.report is not None
     assert run.report.status == "cancelled"
+
+
+async def test_a_run_that_waits_for_its_store_is_cancelled_soon(shop: Shop, tmp_path: Path):
+    run_id, process = await shop.have_at_work()
+    with locked(tmp_path, 25):
+        await asyncio.sleep(1)
+        assert await set_state(run_id, Cancelling())
+        await process.wait(30)
+    async with get_client() as client:
+        states = await client.read_flow_run_states(run_id)
+    asked = next(state for state in states if state.is_cancelling())
+    cancelled = next(state for state in states if state.is_cancelled())
+    # One call waits for the lock for 4 s.
+    assert (cancelled.timestamp - asked.timestamp).total_seconds() < 7
 
 
 async def test_two_runs_that_are_cancelled_at_once_are_both_closed(shop: Shop):

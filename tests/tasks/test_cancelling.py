@@ -63,8 +63,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> SlowServer:
 async def test_a_second_cancellation_does_not_keep_a_run_from_saying_that_it_is_cancelled(
     server: SlowServer,
 ):
+    ended: list[bool] = []
+
     async def work() -> None:
-        async with cancelling.heard(every_s=0.01):
+        async with cancelling.heard(every_s=0.01, on_cancel=lambda: ended.append(True)):
             server.states.append(Cancelling())
             await asyncio.sleep(60)
 
@@ -76,6 +78,7 @@ async def test_a_second_cancellation_does_not_keep_a_run_from_saying_that_it_is_
         with pytest.raises(cancelling.RunCancelled):
             await run
     assert server.accepted == ["CANCELLED"]
+    assert ended == [True]
 
 
 @pytest.mark.parametrize("reads", [1, 3])

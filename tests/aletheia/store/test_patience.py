@@ -158,6 +158,29 @@ async def test_after_the_end_only_one_call_waits_for_a_lock_and_the_file_is_clos
     other.close()
 
 
+async def test_a_call_under_way_at_the_end_takes_no_longer_than_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(patience_module, "LAST_CALL_S", 0.05)
+    patience = Patience(max_wait_s=0)
+    calling = asyncio.create_task(patience.repeat(lambda: asyncio.sleep(60)))
+    await asyncio.sleep(0.1)
+    assert not calling.done()
+    patience.end()
+    patience.end()
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable, match="no answer"):
+            await calling
+
+
+async def test_whoever_waits_for_nothing_hears_of_the_first_failure(
+    lost: LosableDocuments, caplog: pytest.LogCaptureFixture
+):
+    with pytest.raises(Unavailable):
+        await read(Patience(max_wait_s=0).wrap(lost))
+    assert caplog.text == ""
+
+
 async def test_a_call_that_waits_can_be_cancelled(lost: LosableDocuments):
     patience = Patience()
     reading = asyncio.create_task(read(patience.wrap(lost)))
