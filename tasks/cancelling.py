@@ -49,8 +49,8 @@ async def heard(
     """End the block, of the main task, when its run is cancelled or its process is terminated.
 
     `on_look`: called with every state that is read: whether the run is paused or suspended, which
-    by itself stops it only at its next step. `every_s`: between two reads, seconds. `on_cancel`: called before
-    the main task is cancelled.
+    by itself stops it only at its next step. `every_s`: between two reads, seconds.
+    `on_cancel`: called before the main task is cancelled.
 
     Raises:
         RunCancelled: the run was cancelled.

@@ -4,11 +4,15 @@ Prefect's own handler raises wherever the signal finds the process, and then the
 """
 
 import asyncio
+import os
 import warnings
 from typing import Any, Final, cast
+from uuid import UUID
 
 import uvloop
-from prefect.exceptions import TerminationSignal
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Abort, TerminationSignal, UnfinishedRun
+from prefect.states import Cancelled
 from prefect.utilities import engine
 
 BEGIN_WITHIN_S: Final = 5.0
@@ -27,7 +31,12 @@ class Loop(uvloop.Loop):
         """Run until a future is done; return its result."""
         if (self._main is None or self._main.done()) and isinstance(future, asyncio.Task):
             self._main = cast("asyncio.Task[Any]", future)
-        return super().run_until_complete(cast("Any", future))
+        try:
+            return super().run_until_complete(cast("Any", future))
+        except UnfinishedRun as unfinished:
+            if not super().run_until_complete(_report_unbegun()):
+                raise
+            raise Abort("The run was cancelled before it began.") from unfinished
 
     def terminate(self) -> bool:
         """Cancel the main task, once; return whether there is one that has not ended."""
@@ -84,6 +93,23 @@ def is_terminated() -> bool:
     """Return whether a SIGTERM has cancelled the main task of the running loop."""
     loop = asyncio.get_running_loop()
     return isinstance(loop, Loop) and loop.is_terminated
+
+
+async def _report_unbegun() -> bool:
+    """Report a run as cancelled that was so before it began; return whether it was.
+
+    Prefect itself would leave it Cancelling, and its slot taken, for 300 s.
+    """
+    run_id = os.environ.get("PREFECT__FLOW_RUN_ID")
+    if not run_id:
+        return False
+    async with get_client() as client:
+        state = (await client.read_flow_run(UUID(run_id))).state
+        if state is None or not state.is_cancelling():
+            return False
+        ended = Cancelled(message="The run was cancelled before it began.")
+        await client.set_flow_run_state(UUID(run_id), ended)
+    return True
 
 
 def _on_sigterm(number: int, *_: object) -> None:

@@ -23,7 +23,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.settings import get_current_settings
-from prefect.states import Cancelled, Cancelling, Crashed, Running, Scheduled, Suspended
+from prefect.states import Cancelled, Cancelling, Crashed, Pending, Running, Scheduled, Suspended
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.documents import Documents
@@ -404,6 +404,19 @@ async def test_a_run_that_was_cancelled_while_it_was_started_asks_nothing(shop: 
     run_id = await shop.create()
     await set_state(run_id, Cancelled(), force=True)
     # Prefect takes `Running` from it all the same.
+    await (await shop.execute(run_id)).wait()
+    state = (await read_run(run_id)).state
+    assert state is not None
+    assert state.is_cancelled(), state
+    assert shop.chat.requests == []
+
+
+async def test_a_run_that_is_cancelled_before_it_begins_says_so(shop: Shop):
+    run_id = await shop.create()
+    shop.environment = {**shop.environment, "PREFECT__FLOW_RUN_ID": str(run_id)}
+    # As a worker does; then the process of the run is started, and the operator is faster.
+    await set_state(run_id, Pending())
+    assert await set_state(run_id, Cancelling())
     await (await shop.execute(run_id)).wait()
     state = (await read_run(run_id)).state
     assert state is not None
