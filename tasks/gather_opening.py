@@ -61,7 +61,7 @@ async def open_run(
     `webhook_url`: where its events are posted; `None` posts none.
 
     Yields:
-        The run, which may be refused as another one works on the project.
+        The run, which may be refused: another one works on the project, or it was cancelled.
     """
     patience = Patience(max_wait_s=0)
     async with cancelling.heard(on_cancel=patience.end):
@@ -82,10 +82,17 @@ async def open_run(
                 async with fan_out.feeding(project_id), feeding_brain(project_id), holding:
                     await attempt.emit()
                     session.clients.share(attempt, run_id)
-                    yield OpenedRun(run_id, project_id)
+                    yield OpenedRun(run_id, project_id, _refusal_of(run))
         except Exception as error:
             await plan_retry(error)
             raise
+
+
+def _refusal_of(run: Run) -> str:
+    """Return why a run that was opened does nothing: it was closed as it was cancelled."""
+    if run.report is None or run.report.status != "cancelled":
+        return ""
+    return f"Run {run.id} was cancelled and is closed; start another one."
 
 
 @contextlib.asynccontextmanager

@@ -492,6 +492,21 @@ async def test_a_run_that_lost_its_process_after_it_was_closed_can_end(shop: Sho
     await check(shop, run_id)
 
 
+async def test_a_retry_of_a_run_that_was_closed_as_cancelled_says_why_it_does_nothing(shop: Shop):
+    run_id = await shop.create()
+    runs = GatherRuns(shop.documents)
+    run = await runs.open(RunOrder(str(run_id), "shop", "u"), FakeDepartments([]), _never_asked)
+    await runs.close(run, "cancelled", {})
+    await set_state(run_id, Cancelled(), force=True)
+    await set_state(run_id, Scheduled(name="AwaitingRetry"), force=True)
+    await (await shop.execute(run_id)).wait()
+    state = (await read_run(run_id)).state
+    assert state is not None
+    assert state.is_cancelled(), state
+    assert "start another one" in (state.message or "")
+    assert len(await shop.events()) == 1
+
+
 async def _never_asked(run_id: str) -> HolderState:
     raise AssertionError(run_id)
 
