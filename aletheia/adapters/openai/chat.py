@@ -24,8 +24,10 @@ from aletheia.adapters.openai.wire import (
 )
 from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Refused
 from aletheia.llm.calls import CallPlan, Guard, PlannedCall, unguarded
+from aletheia.llm.json_text import UnreadableAnswer
 from aletheia.llm.messages import ChatRequest, Completion, Finish, Message
 from aletheia.llm.prices import Tokens
+from aletheia.llm.structured import find_json
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,9 @@ _SAYS_UNSUPPORTED: Final = re.compile(
 
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking")
 """Names that vLLM and DeepSeek, OpenRouter, and Ollama have for what a model thinks."""
+
+_THOUGHT_PART: Final = re.compile(r"think|thought|reason|summary|analysis", re.IGNORECASE)
+"""Types of the parts of an answer that a model thinks."""
 
 _ENDS_IN_JSON: Final = re.compile(r"[}\]]\s*(?:```)?\s*$")
 
@@ -254,12 +259,12 @@ def _read_fault(answer: ErrorAnswer) -> str | None:
 
 
 def read_message(message: Mapping[str, Any], *, is_done: bool) -> str:
-    """Return the text of an answer, or where it has no JSON the arguments of a tool call.
+    """Return the text of an answer, or where it has no JSON to use the arguments of a tool call.
 
     A server may have taken the answer for thoughts, which end in JSON then, or it is a draft.
     """
     text = _read_content(message.get("content"))
-    if "{" not in text and "[" not in text and (called := _read_calls(message)):
+    if (called := _read_calls(message)) and not _has_json(text, is_done=is_done):
         return called
     if text.strip() or not is_done:
         return text
@@ -267,13 +272,35 @@ def read_message(message: Mapping[str, Any], *, is_done: bool) -> str:
     return next(filter(_ENDS_IN_JSON.search, thoughts), text)
 
 
+def _has_json(text: str, *, is_done: bool) -> bool:
+    try:
+        find_json(text, accept=_is_filled, is_cut_off=not is_done)
+    except UnreadableAnswer as error:
+        return error.code == "ambiguous_json"
+    return True
+
+
+def _is_filled(value: object) -> bool:
+    """Check whether a JSON value is or lists an object with something in it."""
+    if isinstance(value, list):
+        return any(map(_is_filled, cast("list[object]", value)))
+    fields = as_object(value).values()
+    return any(field is not None and field not in ("", [], {}) for field in fields)
+
+
+def _is_thought(part: object) -> bool:
+    fields = as_object(part)
+    is_marked = _THOUGHT_PART.search(as_text(fields.get("type"))) is not None
+    return is_marked or fields.get("thought") is True
+
+
 def _read_content(content: object) -> str:
-    """Read a text that some servers give in parts, and others as the JSON in it."""
+    """Read a text that some servers give in parts, thoughts among them, or as the JSON in it."""
     if isinstance(content, dict):
         return _write(cast("object", content))
     if not isinstance(content, list):
         return as_text(content)
-    parts = cast("list[object]", content)
+    parts = [part for part in cast("list[object]", content) if not _is_thought(part)]
     texts = [as_text(part) or as_text(as_object(part).get("text")) for part in parts]
     is_json = all(isinstance(part, dict) and "type" not in part for part in parts)
     return _write(parts) if parts and is_json and not any(texts) else "".join(texts)

@@ -48,6 +48,71 @@ def test_thoughts_are_an_answer_only_if_they_end_in_one() -> None:
     assert read_message({"content": None, "reasoning": GOOD}, is_done=False) == "", "a draft"
 
 
+CALLED = '{"items": [{"title": "a"}]}'
+DRAFT = '{"items": [{"title": "draft"}]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("<think>[a] or [b]</think>", id="brackets in thoughts"),
+        pytest.param(f"<think>perhaps {DRAFT}</think>", id="a draft in thoughts"),
+        pytest.param(f"<think>perhaps {DRAFT}", id="a thought without an end"),
+        pytest.param(f"[THINK]{DRAFT}[/THINK][TOOL_CALLS]", id="a thought and a marker"),
+        pytest.param("[TOOL_CALLS]", id="a marker"),
+        pytest.param("[TOOL_CALLS] [", id="a marker and a bracket"),
+        pytest.param("{}", id="an empty object"),
+        pytest.param("[]", id="an empty list"),
+        pytest.param("[{}]", id="a list of an empty object"),
+        pytest.param(" ```json\n{ }\n``` ", id="a fenced empty object"),
+        pytest.param('{"items": []}', id="an object with an empty list"),
+        pytest.param('{"content": null}', id="an object with null"),
+        pytest.param({}, id="an empty object itself"),
+        pytest.param([{"type": "text", "text": "{}"}], id="an empty object in a part"),
+        pytest.param("As [1] says, I call {items}.", id="brackets between words"),
+        pytest.param([{"type": "thinking", "text": DRAFT}], id="a part with a draft"),
+    ],
+)
+def test_a_call_is_the_answer_beside_content_without_json_to_use(content: Any) -> None:
+    message = {"content": content, "tool_calls": [call(CALLED)]}
+    assert read_message(message, is_done=True) == CALLED
+    old = {"content": content, "function_call": {"name": "items", "arguments": CALLED}}
+    assert read_message(old, is_done=True) == CALLED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param('{"items": [{"title": "b"}]}', id="an object"),
+        pytest.param('[TOOL_CALLS] [{"title": "b"}, {"title": "c"}]', id="a marker and a list"),
+        pytest.param("<think>[a]</think>" + '{"items": [{"title": "b"}]}', id="after thoughts"),
+        pytest.param('"{\\"items\\": [{\\"title\\": \\"b\\"}]}"', id="a text"),
+        pytest.param('{"items": [{"title": "b"}, {"ti', id="a cut object"),
+        pytest.param('{"items": [{"title": "b"}]} {"items": [{"title": "c"}]}', id="two"),
+    ],
+)
+def test_content_with_json_to_use_is_the_answer_beside_a_call(content: str) -> None:
+    assert read_message({"content": content, "tool_calls": [call(CALLED)]}, is_done=True) == content
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        *({"type": kind, "text": DRAFT} for kind in ("thinking", "reasoning", "Thinking")),
+        *({"type": kind, "text": DRAFT} for kind in ("redacted_thinking", "reasoning_content")),
+        *({"type": kind, "text": DRAFT} for kind in ("reasoning.text", "thought", "summary_text")),
+        {"thought": True, "text": DRAFT},
+    ],
+    ids=str,
+)
+def test_a_part_that_is_thought_is_never_the_answer(thought: dict[str, Any]) -> None:
+    answer = {"type": "text", "text": GOOD}
+    assert read_message({"content": [thought, answer]}, is_done=True) == GOOD
+    assert read_message({"content": [answer, thought]}, is_done=True) == GOOD
+    for is_done in (True, False):
+        assert read_message({"content": [thought]}, is_done=is_done) == ""
+
+
 @pytest.mark.parametrize(
     "message",
     [
