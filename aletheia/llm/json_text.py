@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from pydantic_core import from_json
 
@@ -48,52 +49,65 @@ def scan_json(text: str) -> Iterator[FoundJson | UnreadableAnswer]:
         if bracket is None:
             return
         start = bracket.start()
-        end, depth = _measure(text, start)
+        end, depth, closed = _measure(text, start)
         place = len(text) if end is None else end
         if depth > MAX_DEPTH:
             yield UnreadableAnswer("json_too_deep", f"the JSON has more than {MAX_DEPTH} levels")
             continue
         try:
             if end is None:
-                yield FoundJson(parse_json(text[start:], allow_partial=True), is_cut=True)
+                yield FoundJson(_load_part(text[start:], closed), is_cut=True)
             else:
-                yield _load_whole(text[start:end])
+                yield FoundJson(load_whole(text[start:end]))
         except ValueError as error:
             yield UnreadableAnswer("not_json", f"the JSON cannot be read: {error}")
             place = start + 1
 
 
-def _measure(text: str, start: int) -> tuple[int | None, int]:
-    """Find the end of the value that begins at a bracket, and its levels of nesting."""
-    depth = deepest = 0
+def _measure(text: str, start: int) -> tuple[int | None, int, str]:
+    """Find the end of the value that begins at a bracket, and its levels of nesting.
+
+    Of a value without an end, the third is what comes before its last closing bracket, closed.
+    """
+    ends: list[str] = []
+    deepest = closed = left = 0
     for token in _TOKEN.finditer(text, start):
         bracket = token.group()
         if bracket in ("[", "{"):
-            depth += 1
-            deepest = max(deepest, depth)
+            ends.append("]" if bracket == "[" else "}")
+            deepest = max(deepest, len(ends))
         elif bracket in ("]", "}"):
-            depth -= 1
-            if not depth:
-                return token.end(), deepest
-    return None, deepest
+            ends.pop()
+            closed, left = token.end(), len(ends)
+            if not ends:
+                return closed, deepest, ""
+    return None, deepest, text[start:closed] + "".join(reversed(ends[:left]))
 
 
-def _load_whole(written: str) -> FoundJson:
-    """Read a value, mending what has only one reading: commas at an end, raw line breaks."""
+def _load_part(written: str, closed: str) -> object:
+    """Read what is complete of a value that was cut, or else what of it can be mended."""
     try:
-        return FoundJson(parse_json(written))
+        return parse_json(written, allow_partial=True)
+    except ValueError:
+        with suppress(ValueError):
+            return load_whole(closed)
+        raise
+
+
+def load_whole(written: str) -> object:
+    """Read a value, mending what has only one reading: commas at an end, raw line breaks.
+
+    NaN and infinities are null. Raises `ValueError`: it is none.
+    """
+    try:
+        return parse_json(written)
     except ValueError as error:
         mended = _TRAILING_COMMA.sub(lambda match: match.group(1) or "", written)
         try:
             # It reads lone surrogates, too: the part that has one is refused where it is validated.
-            value: object = json.loads(mended, strict=False, parse_constant=_refuse_constant)
+            return cast("object", json.loads(mended, strict=False, parse_constant=lambda _: None))
         except (ValueError, RecursionError):
             raise error from None
-        return FoundJson(value)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 def parse_json(written: str, *, allow_partial: bool = False) -> object:
@@ -107,10 +121,10 @@ def parse_json(written: str, *, allow_partial: bool = False) -> object:
 
 def end_of_json(text: str, start: int) -> int | None:
     """Return the index behind the JSON value that begins at a bracket; `None` if none does."""
-    end, _ = _measure(text, start)
+    end, *_ = _measure(text, start)
     if end is not None:
         try:
-            _load_whole(text[start:end])
+            load_whole(text[start:end])
         except ValueError:
             return None
     return end

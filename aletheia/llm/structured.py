@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from aletheia.llm.json_text import FoundJson, UnreadableAnswer, parse_json, scan_json
+from aletheia.llm.json_text import FoundJson, UnreadableAnswer, load_whole, scan_json
 from aletheia.llm.messages import AnswerForm
 from aletheia.llm.thoughts import cut_thought, drop_thoughts, is_draft
 
@@ -107,7 +107,7 @@ def _unwrap(value: object) -> Iterator[object]:
         yield value
         if isinstance(value, str):
             try:
-                value = parse_json(value)
+                value = load_whole(value)
             except ValueError:
                 return
         elif isinstance(value, list) and len(entries := cast("list[object]", value)) == 1:

@@ -30,6 +30,10 @@ def find(text: str) -> FoundJson:
     return find_json(text, accept=lambda value: isinstance(value, dict))
 
 
+def _has_items(value: object) -> bool:
+    return isinstance(value, dict) and "items" in value
+
+
 def fault_of(text: str, **finish: Any) -> UnreadableAnswer:
     with pytest.raises(UnreadableAnswer) as raised:
         read_answer(text, Verdict, **finish)
@@ -96,7 +100,7 @@ def test_raw_line_breaks_in_a_string_are_kept() -> None:
         ("I would say 85.", "not_json"),
         ("{score: 85}", "not_json"),
         ('{"score": 85, "reason": "he said "so" again"}', "not_json"),
-        ('{"score": NaN, "reason": "x"}', "not_json"),
+        ('{"score": NaN, "reason": "x"}', "wrong_shape"),
         ('{"score": 85, "reason": "\\ud800"}', "wrong_shape"),
         ('{"score": 85, "reason": "\ud800"}', "wrong_shape"),
         ('{"score": 85, "reason": "bec', "half_json"),
@@ -154,6 +158,43 @@ def test_half_of_an_answer_is_what_of_it_is_complete() -> None:
     )
 
 
+ODD_ENTRIES = [
+    pytest.param('{"a": "x\\ud83d"}', {"a": "x\ud83d"}, id="half a surrogate, escaped"),
+    pytest.param('{"a": "\\uDE00 x"}', {"a": "\ude00 x"}, id="the other half"),
+    pytest.param('{"a": "\ud83d"}', {"a": "\ud83d"}, id="half a surrogate"),
+    pytest.param('{"\\ud83d": 1}', {"\ud83d": 1}, id="half a surrogate in a name"),
+    pytest.param('{"a": NaN}', {"a": None}, id="NaN"),
+    pytest.param('{"a": [Infinity, -Infinity]}', {"a": [None, None]}, id="infinities"),
+    pytest.param('{"a": "x\ny"}', {"a": "x\ny"}, id="a raw line break"),
+    pytest.param('{"a": "x",}', {"a": "x"}, id="a comma too many"),
+]
+SOUND = '{"b": "NaN, ]}"}, {"b": 2}'
+SOUND_ENTRIES = [{"b": "NaN, ]}"}, {"b": 2}]
+
+
+@pytest.mark.parametrize(("written", "value"), ODD_ENTRIES)
+@pytest.mark.parametrize(
+    "end", ["", "]", ', {"b"', ', {"b": "c', ', {"b": [{}, "\\ud8', ', {"b": NaN']
+)
+def test_an_odd_entry_costs_no_other_one_in_half_an_answer(
+    written: str, value: object, end: str
+) -> None:
+    first = find(f'Here: {{"items": [{written}, {SOUND}{end}')
+    last = find(f'Here: {{"items": [{SOUND}, {written}{end}')
+    for found, entries in ((first, [value, *SOUND_ENTRIES]), (last, [*SOUND_ENTRIES, value])):
+        assert found.is_cut
+        assert isinstance(found.value, dict)
+        assert found.value["items"][:3] == entries
+
+
+@pytest.mark.parametrize(("written", "value"), ODD_ENTRIES)
+def test_an_odd_entry_costs_no_other_one_in_a_whole_answer(written: str, value: object) -> None:
+    whole = f'{{"items": [{SOUND}, {written}]}}'
+    assert find(whole) == FoundJson({"items": [*SOUND_ENTRIES, value]})
+    wrapped = json.dumps({"answer": whole})
+    assert find_json(wrapped, accept=_has_items) == find(whole), "as a text below a key"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -163,6 +204,8 @@ def test_half_of_an_answer_is_what_of_it_is_complete() -> None:
         pytest.param("{}" * 95_000, id="pairs of brackets"),
         pytest.param("{x" * 31 + "," * 190_000, id="commas"),
         pytest.param("[" + ", " * 95_000 + "]", id="commas and blanks"),
+        pytest.param("{x" + '{"a": NaN},' * 17_000, id="what is not closed"),
+        pytest.param("{x" * 8 + "{}" * 90_000, id="pairs of brackets that are not closed"),
         pytest.param("<think>" * 28_000, id="thoughts without an end"),
         pytest.param("<think></think>" * 13_000, id="many thoughts"),
         pytest.param("</think>{" * 22_000, id="ends of thoughts and brackets"),
