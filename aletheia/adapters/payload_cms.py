@@ -188,7 +188,8 @@ class PayloadDepartments:
 
 def read_page(body: bytes) -> _Page:
     """Read one page of documents. Raises `ValueError`: it is none."""
-    page = as_object(load_json(body))
+    # What is no text or no number is a fault of its document, not of the page.
+    page = as_object(load_json(body, reads_nan=True))
     documents, has_next, total = (page.get(name) for name in ("docs", "hasNextPage", "totalDocs"))
     if not isinstance(documents, list):
         raise ValueError("no list of docs")  # noqa: TRY004 - readers of answers raise ValueError
@@ -232,7 +233,7 @@ def read_departments(
         try:
             department = Department.model_validate(document)
         except ValidationError as error:
-            faults.append(f"{_key_of(document, place)}: {explain(error)}")
+            faults.append(f"{as_text(_key_of(document, place))}: {explain(error)}")
             continue
         if department.gather_check and department.is_active:
             departments.append(department)

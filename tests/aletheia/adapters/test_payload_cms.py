@@ -166,6 +166,36 @@ async def test_a_bad_department_is_reported_and_skipped(
     assert "less than or equal to 100" in found.faults[0]
 
 
+@pytest.mark.parametrize(
+    ("field", "is_used"),
+    [
+        ('"name": "a\\ud800"', True),
+        ('"name": "a\udfff"', True),
+        ('"slug": "\\uDE00"', True),
+        ('"id": "\\ud83d"', True),
+        ('"description": "a\\ud83d b"', True),
+        ('"description": {"root": {"children": [{"text": "\\ud83d"}]}}', True),
+        ('"codeDepNumber": NaN', True),
+        ('"coordinationSettings": {"minQualityThreshold": Infinity}', True),
+        ('"notes": "\\ud800"', False),
+        ('"\\ud800": NaN', False),
+    ],
+    ids=ascii,
+)
+def test_what_is_no_text_or_number_costs_its_document_and_not_the_page(
+    field: str, is_used: bool
+) -> None:
+    flags = '"gatherCheck": true, "isActive": true'
+    odd, *sound = (f'{{"id": "{id_}", "slug": "d", "name": "D", {flags}' for id_ in range(3))
+    docs = f"{sound[0]}}}, {odd}, {field}}}, {sound[1]}}}"
+    body = f'{{"docs": [{docs}], "hasNextPage": false, "totalDocs": 3}}'
+    found = read_departments(read_page(body.encode(errors="surrogatepass")).documents, total=3)
+    assert [department.id for department in found.departments if department.id != "0"] == ["1", "2"]
+    assert len(found.faults) == is_used
+    assert not any("are said to be there" in warning for warning in found.warnings)
+    "".join((*found.faults, *found.warnings)).encode()
+
+
 async def test_departments_without_a_number_come_last_with_a_warning(
     payload: FakePayload, source: PayloadDepartments
 ) -> None:
