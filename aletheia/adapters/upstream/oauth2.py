@@ -182,13 +182,16 @@ def _show_refusal(answer: Answer) -> str:
 
 def _is_bearer(token_type: object) -> bool:
     """Check a type of token; some endpoints name none, and some `BearerToken`."""
-    return token_type is None or as_text(token_type).lower() in ("bearer", "bearertoken")
+    if token_type is None:
+        return True
+    known = ("", "bearer", "bearertoken")
+    return isinstance(token_type, str) and token_type.strip().lower() in known
 
 
 def _read_life(expires_in: Any) -> float:
     """Read how long a token lives, seconds; for as long as it works where that is not said."""
-    if not expires_in and expires_in != 0:
+    if not expires_in:
         return inf
     if not isinstance(expires_in, int | float | str) or not isfinite(life_s := float(expires_in)):
         raise ValueError("not a number of seconds in expires_in")
-    return min(life_s, MAX_LIFE_S)
+    return min(life_s, MAX_LIFE_S) if life_s > 0 else inf
