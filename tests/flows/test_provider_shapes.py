@@ -115,7 +115,13 @@ async def test_an_address_without_its_version_is_a_setting_and_no_tasks_fault(
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(500, "unexpected end of file"), (424, "Model backend failed: NaN"), (0, "it hangs up")],
+    [
+        (500, "unexpected end of file"),
+        (424, "Model backend failed: NaN"),
+        (0, "it hangs up"),
+        (200, "<html>blocked</html>"),
+        (403, "<html>blocked</html>"),
+    ],
 )
 async def test_a_text_that_a_server_fails_at_fails_alone(
     upstream: FakeUpstream, openai: FakeOpenAI, tmp_path: Path, *, status: int, said: str

@@ -151,7 +151,8 @@ async def test_a_text_that_a_server_hangs_on_fails_alone_and_opens_no_breaker(
 async def test_a_server_that_hangs_on_everything_opens_the_breaker(
     openai: FakeOpenAI, documents: EmbeddedDocuments
 ):
-    openai.misbehave_next(*["stalls"] * 20)
+    for _ in range(20):
+        openai.misbehave_next("stalls")
     metered = Metered(openai, documents, timeout_s=0.3)
     assert isinstance(await metered.fail(), BreakerOpen | TimedOut)
 
