@@ -223,8 +223,9 @@ def _read_index(index: object) -> object:
     """Return a whole number as one, also where it is written with a point or in quotes."""
     if isinstance(index, float) and index.is_integer():
         return int(index)
-    is_digits = isinstance(index, str) and re.fullmatch(r"[0-9]{1,9}", index, re.ASCII)
-    return int(index) if is_digits else index
+    if isinstance(index, str) and re.fullmatch(r"[0-9]{1,9}", index, re.ASCII):
+        return int(index)
+    return index
 
 
 def _read_entry(entry: dict[str, Any]) -> Vector | ComputeFailed:

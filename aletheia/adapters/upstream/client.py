@@ -220,7 +220,7 @@ def _unwrap(said: object) -> object:
         if not isinstance(inner, dict | list):
             break
         said = cast("object", inner)
-    return said
+    return cast("object", said)
 
 
 def _is_refusal(answer: dict[str, object], sent: bytes) -> bool:
