@@ -47,6 +47,7 @@ NO_ACKNOWLEDGEMENTS = [
     answering(b'{"status": "failed", "message": "no"}'),
     answering(b'{"type": "about:blank", "title": "Conflict", "status": 409}'),
     answering(b'{"code": 503, "msg": "busy"}'),
+    answering(b'{"data": {"success": false}}'),
 ]
 
 ACKNOWLEDGEMENTS = [
@@ -65,7 +66,6 @@ ACKNOWLEDGEMENTS = [
     answering(b'{"state": "SUCCEEDED", "success": false}'),
     answering(b'{"status": 200, "message": "ok"}'),
     answering(b'{"code": 0, "message": "ok"}'),
-    answering(b'{"data": {"success": false}}'),
     answering(b'{"result": {"error": "x"}}'),
     answering(b"[]", 202),
     answering(b'\xef\xbb\xbf{"ok": true}'),
