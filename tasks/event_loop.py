@@ -4,7 +4,6 @@ Prefect's own handler raises wherever the signal finds the process, and then the
 """
 
 import asyncio
-import os
 import warnings
 from typing import Any, Final, cast
 from uuid import UUID
@@ -12,6 +11,7 @@ from uuid import UUID
 import uvloop
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Abort, TerminationSignal, UnfinishedRun
+from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from prefect.utilities import engine
 
@@ -100,15 +100,15 @@ async def _report_unbegun() -> bool:
 
     Prefect itself would leave it Cancelling, and its slot taken, for 300 s.
     """
-    run_id = os.environ.get("PREFECT__FLOW_RUN_ID")
-    if not run_id:
+    if not flow_run.id:
         return False
+    run_id = UUID(flow_run.id)
     async with get_client() as client:
-        state = (await client.read_flow_run(UUID(run_id))).state
+        state = (await client.read_flow_run(run_id)).state
         if state is None or not state.is_cancelling():
             return False
         ended = Cancelled(message="The run was cancelled before it began.")
-        await client.set_flow_run_state(UUID(run_id), ended)
+        await client.set_flow_run_state(run_id, ended)
     return True
 
 
