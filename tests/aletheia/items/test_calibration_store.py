@@ -1,8 +1,6 @@
 """Which calibration a run works with."""
 
 import logging
-from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,14 +23,6 @@ SCORES = Accuracy(pairs=10, duplicates=4, precision=1.0, recall=0.75, f1=0.857)
 
 def fitted(model: str, at: float) -> Calibration:
     return Calibration(model, ((0.0, 0.0), (at, 0.9), (1.0, 1.0)), "abc", SCORES, SCORES)
-
-
-@pytest.fixture
-async def documents(tmp_path: Path) -> AsyncGenerator[EmbeddedDocuments]:
-    documents = EmbeddedDocuments(tmp_path)
-    await documents.open()
-    yield documents
-    await documents.close()
 
 
 async def spoil(documents: EmbeddedDocuments, collection: str, id_: str, **values: Any) -> None:

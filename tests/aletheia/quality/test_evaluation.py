@@ -235,14 +235,6 @@ def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def documents(tmp_path: Path) -> AsyncGenerator[EmbeddedDocuments]:
-    opened = EmbeddedDocuments(tmp_path)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def store(documents: EmbeddedDocuments) -> EvaluationStore:
     made = EvaluationStore(documents, "p1", clock=Clock(TickingClock()))
     await made.open()

@@ -1,8 +1,6 @@
 """How a limit on the texts of a request is found, kept and given up again."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import pytest
 
@@ -17,14 +15,6 @@ from aletheia.errors import AletheiaError, InvalidTask, Refused, WrongCount
 
 QUIET = Refused("openai", 400, "no")
 SERVER = "openai http://localhost/v1"
-
-
-@pytest.fixture
-async def documents(tmp_path: Path) -> AsyncGenerator[EmbeddedDocuments]:
-    store = EmbeddedDocuments(tmp_path)
-    await store.open()
-    yield store
-    await store.close()
 
 
 def names(count: int, first: int = 0) -> list[str]:

@@ -4,7 +4,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from math import ceil, log2
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,14 +70,6 @@ class Metered:
     async def is_closed(self) -> bool:
         """Check that no breaker is open."""
         return {found.state for found in await self.breakers.states()} <= {State.CLOSED}
-
-
-@pytest.fixture
-async def documents(tmp_path: Path) -> AsyncGenerator[EmbeddedDocuments]:
-    documents = EmbeddedDocuments(tmp_path)
-    await documents.open()
-    yield documents
-    await documents.close()
 
 
 @pytest.fixture
