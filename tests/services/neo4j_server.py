@@ -125,11 +125,14 @@ class Neo4jServer:
         self.address = Neo4jAddress(f"bolt://127.0.0.1:{self._bolt}")
         self.browser = f"http://127.0.0.1:{self._http}"
 
-    def start(self, settings: Mapping[str, str] | None = None) -> None:
+    def start(self, settings: Mapping[str, str] | None = None) -> int:
         """Run it, and wait until it answers.
 
         Args:
             settings: of Neo4j, beside those that every server here has.
+
+        Returns:
+            Id of its process.
 
         Raises:
             RuntimeError: it ended, or did not answer in time; with what it printed.
@@ -156,7 +159,7 @@ class Neo4jServer:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             if b"Started." in output.read_bytes() and self._answers():
-                return
+                return self._process.pid
             time.sleep(0.05)
         self.kill()
         raise RuntimeError(f"Neo4j does not start: {output.read_text(errors='replace')}")

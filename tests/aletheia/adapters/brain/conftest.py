@@ -19,10 +19,10 @@ from aletheia.brain.ports import Brain
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, find_department
 from tests.fakes.brain_app import make_brain_app
 from tests.fakes.serving import serving
-from tests.services.fixtures import neo4j_address, own_neo4j
+from tests.services.fixtures import neo4j_address, own_neo4j, shared_directory, shared_neo4j
 from tests.services.neo4j_server import Neo4jAddress, empty
 
-__all__ = ["neo4j_address", "own_neo4j"]
+__all__ = ["neo4j_address", "own_neo4j", "shared_directory", "shared_neo4j"]
 
 GRAPHS = ["embedded", "neo4j"]
 """What keeps items, by name."""
