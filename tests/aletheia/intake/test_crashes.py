@@ -15,6 +15,10 @@ from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
 
 TASKS = 6
 LEASE_S = 0.15
+"""Of the one that is killed; on a busy machine it may lose what it works on, and begin again."""
+
+LONG_LEASE_S = 60.0
+"""Of the one that finds what is left."""
 
 
 @pytest.fixture
@@ -59,22 +63,22 @@ async def test_a_poller_killed_at_any_step_loses_nothing_and_repeats_nothing_kep
                 "url": upstream.url,
                 "directory": str(directory),
                 "log": str(directory / "computed"),
-                "lease_s": LEASE_S,
             }
-            was_killed = (await forks.work(kill_at, **order)).was_killed
+            first = await forks.work(kill_at, **order, lease_s=LEASE_S)
+            was_killed = first.was_killed
             kept, before = await was_kept(directory), computed(directory)
             await asyncio.sleep(LEASE_S + 0.02)
-            assert (await forks.work(**order)).is_done, where
+            assert (await forks.work(**order, lease_s=LONG_LEASE_S)).is_done, where
 
             assert all(task.state == "succeeded" for task in tasks_of(upstream)), where
             assert upstream.tasks["faulty"].state == "failed", where
             for task_id, bodies in upstream.bodies.items():
                 reports = {body for body in bodies if b'"processing"' not in body}
                 assert len(reports) == 1, f"{where}: {task_id} was reported with other results"
-            again = {text for text, count in computed(directory).items() if count > 1}
-            assert not again & kept, f"{where}: computed what was kept"
-            assert all(count <= 2 for count in computed(directory).values()), where
-            assert set(before) <= set(computed(directory))
+            afterwards = computed(directory) - before
+            assert not afterwards.keys() & kept, f"{where}: computed what was kept"
+            assert all(count == 1 for count in afterwards.values()), where
+            assert set(before) | set(afterwards) == {f"text {number}" for number in range(TASKS)}
     assert kill_at > 50, "the steps of a whole shift"
 
 
