@@ -153,7 +153,7 @@ async def measure_slow(several: Sequence[Program]) -> tuple[dict[str, float], di
     shares: list[float] = []
     for number in range(1, ROUNDS + 1):
         alone = await gather(several[0], SHORT)
-        together = await asyncio.gather(*(gather(one, SHORT) for one in several))
+        together = await asyncio.gather(*(gather(project, SHORT) for project in several))
         slowest = max(run["seconds"] for run in together)
         # Each of them has about as many iterations, and none more than the others' longest.
         shares.append(slowest / alone["seconds"])

@@ -104,7 +104,7 @@ class Pipeline:
         """Embed texts; say how long it took until all were there, seconds."""
         began, took, done = time.perf_counter(), 0.0, 0
         async for answered in self._cache.embed(MODEL, texts):
-            done += sum(isinstance(one.result, Embedding) for one in answered)
+            done += sum(isinstance(answer.result, Embedding) for answer in answered)
             took = time.perf_counter() - began
         if done != len(texts):
             raise BenchFailed(f"{done} of {len(texts)} texts were embedded")

@@ -82,7 +82,7 @@ class Gates:
     async def stands(self) -> tuple[int, int]:
         """Say how many requests count this minute, and how many tokens count for the run."""
         usage = await self.limiter.usage("openai")
-        budgets = {one.name: one.spent for one in await self.spending.budgets("run")}
+        budgets = {budget.name: budget.spent for budget in await self.spending.budgets("run")}
         return usage[Tier.MINUTE].used, int(budgets["BUDGET_TOKENS_PER_RUN"])
 
 
@@ -274,7 +274,7 @@ async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
     assert record.call.key == key_of(model, ["one two", "three"])
     assert record.tokens.total > 0
     budgets = await gates.spending.budgets("run")
-    assert {one.spent for one in budgets} == {0, Decimal(0)}
+    assert {budget.spent for budget in budgets} == {0, Decimal(0)}
 
 
 async def test_room_counts_the_requests_that_would_be_sent(gates: Gates):

@@ -759,7 +759,7 @@ async def test_one_bad_report_does_not_disturb_its_neighbours(
     results = await asyncio.gather(
         *(client.report(task_id, PROCESSING) for task_id in ids), return_exceptions=True
     )
-    codes = [one.code if isinstance(one, AletheiaError) else one for one in results]
+    codes = [result.code if isinstance(result, AletheiaError) else result for result in results]
     assert codes == [None, "refused", None, "unavailable", None, "not_found"]
     assert sorted(upstream.states) == ["t1", "t3", "t5"]
 
