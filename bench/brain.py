@@ -85,7 +85,7 @@ async def embed(texts: Sequence[str]) -> Vectors:
 
 
 def enlarge(vectors: Vectors, n: int, *, seed: int = 7) -> Vectors:
-    """Put further vectors around given ones, each at a cosine of 0.7 to 0.95 to one of them."""
+    """Make further vectors around given ones, each at a cosine of 0.7 to 0.95 to one of them."""
     random = np.random.default_rng(seed)
     centres = vectors[random.integers(0, len(vectors), n - len(vectors))]
     noise = _unit(random.standard_normal(centres.shape, np.float32))
@@ -157,7 +157,7 @@ async def hold(graph: Neo4jGraph, project: str, query: NDArray[np.float32]) -> f
 
 
 def measure_recall(found: Sequence[set[str]], vectors: Vectors, queries: Vectors) -> float:
-    """Say which share of the truly nearest was found, by brute force in float64."""
+    """Return which share of the truly nearest was found, by brute force in float64."""
     rows = vectors.astype(np.float64)
     hits = 0
     for near, query in zip(found, queries.astype(np.float64), strict=True):

@@ -90,7 +90,7 @@ async def fit(vectors: Mapping[Split, Vectors]) -> Calibration:
 async def measure_labelled(
     split: Split, vectors: Vectors, calibration: Calibration
 ) -> dict[str, Accuracy]:
-    """Tell the pairs of a split apart in several ways."""
+    """Classify the pairs of a split in several ways."""
     texts = read_texts(split)
     pairs = pair_up(texts)
     is_duplicate = np.array([pair.is_duplicate for pair in pairs])

@@ -109,7 +109,7 @@ def read_job_environment() -> dict[str, str]:
 
 
 async def gather(program: Program, iterations: int, project: str | None = None) -> Message:
-    """Have a process work a run of a project, by default a new one."""
+    """Run a project in a process of its own, by default a new one."""
     return await program.ask(
         RUN_TIMEOUT_S, op="gather", project=project or next(_projects), iterations=iterations
     )

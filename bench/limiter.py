@@ -82,7 +82,7 @@ class _Answers:
 def measure_limiter(
     *, checks: int = 100_000, processes: int = 4, strategy: Strategy = "rolling"
 ) -> LimiterFigures:
-    """Have several processes ask as fast as they can, on an embedded store of their own."""
+    """Ask from several processes as fast as they can, on an embedded store of their own."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="bench-limiter-") as directory:
         start, answers = context.Barrier(processes), context.SimpleQueue()

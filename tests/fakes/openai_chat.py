@@ -281,7 +281,7 @@ class FakeChatServer(Faults):
 
 
 def _fault_of(schema: Mapping[str, Any]) -> str | None:
-    """Say what a strict mode does not take in a schema."""
+    """Return what a strict mode does not take in a schema."""
     if unknown := set(schema) - _ENFORCED:
         return f"{sorted(unknown)} is not permitted"
     if schema.get("type") == "object":

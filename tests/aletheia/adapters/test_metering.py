@@ -65,7 +65,7 @@ class Gates:
             self.spending,
             run_id="run",
             retry_base_s=0,
-            **options,  # pyright: ignore[reportArgumentType]
+            **options,  # pyright: ignore[reportArgumentType] - any option of a test
         )
 
     async def ask(
@@ -80,7 +80,7 @@ class Gates:
         return await self.meter(PlannedCall(plan, send, reach), probe)
 
     async def stands(self) -> tuple[int, int]:
-        """Say how many requests count this minute, and how many tokens count for the run."""
+        """Return how many requests count this minute, and how many tokens count for the run."""
         usage = await self.limiter.usage("openai")
         budgets = {budget.name: budget.spent for budget in await self.spending.budgets("run")}
         return usage[Tier.MINUTE].used, int(budgets["BUDGET_TOKENS_PER_RUN"])

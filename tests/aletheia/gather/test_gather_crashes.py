@@ -66,7 +66,7 @@ async def look(directory: Path) -> Left:
 async def deliver(
     documents: EmbeddedDocuments, content: EmbeddedContent, directory: Path
 ) -> dict[str, str]:
-    """Tell a Brain what the run left in the outbox; return the departments of its items."""
+    """Deliver to a Brain what the run left in the outbox; return the departments of its items."""
     graph = EmbeddedGraph(directory)
 
     async def fetch() -> IndexedBrain:

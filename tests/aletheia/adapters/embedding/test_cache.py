@@ -18,7 +18,7 @@ __all__ = ["clock", "documents", "mongodb_uri"]
 
 
 def cache(inner: FakeEmbedder, documents: Documents, clock: Clock, **options: str | float):
-    return EmbeddingCache(inner, documents, clock=clock, **{"ttl_s": 60, **options})  # pyright: ignore[reportArgumentType]
+    return EmbeddingCache(inner, documents, clock=clock, **{"ttl_s": 60, **options})  # pyright: ignore[reportArgumentType] - any option of a test
 
 
 async def embed(

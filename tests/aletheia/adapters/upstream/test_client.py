@@ -195,7 +195,7 @@ async def test_a_value_that_strict_json_forbids_does_not_cost_its_page(
 def test_nesting_too_deep_costs_only_its_entry(left: bytes, right: bytes) -> None:
     deep = left * 50_000 + rb'"]\\\"}"' + right * 50_000
     page = read_page(b'{"data": [{"id": "t1"}, {"id": "deep", "x": %s}, {"id": "t2"}]}' % deep)
-    assert [entry["id"] for entry in page if isinstance(entry, dict)] == ["t1", "deep", "t2"]  # pyright: ignore[reportUnknownVariableType]
+    assert [entry["id"] for entry in page if isinstance(entry, dict)] == ["t1", "deep", "t2"]  # pyright: ignore[reportUnknownVariableType] - JSON of any kind
 
 
 def test_quotes_that_do_not_end_take_no_time() -> None:
