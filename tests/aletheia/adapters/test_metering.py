@@ -218,20 +218,20 @@ async def test_texts_can_be_what_counts(documents: Documents, clock: Clock):
     with pytest.raises(Misconfigured, match="RATE_LIMIT_PER_MINUTE"):
         await gates.ask(PLAN, ending())
     assert gates.meter.max_texts(2048) == 2
-    assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 2
+    assert await gates.meter.capacity("openai", "m", "embedding", [[1, 1, 1]]) == 2
     gates.limiter.limits = RateLimits(minute=4, hour=9, day=9, week=9, month=9)
     await gates.ask(PLAN, ending(Sent()))
-    assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 1
+    assert await gates.meter.capacity("openai", "m", "embedding", [[1, 1, 1]]) == 1
 
 
 async def test_room_is_what_the_budget_has_left(gates: Gates):
-    assert await gates.meter.room("openai", "m", "embedding", [[400, 400, 400]]) == 2
-    assert await gates.meter.room("openai", "m", "embedding", [[1000, 1]]) == 1
+    assert await gates.meter.capacity("openai", "m", "embedding", [[400, 400, 400]]) == 2
+    assert await gates.meter.capacity("openai", "m", "embedding", [[1000, 1]]) == 1
     with pytest.raises(BudgetExceeded) as caught:
-        await gates.meter.room("openai", "m", "embedding", [[1001]])
+        await gates.meter.capacity("openai", "m", "embedding", [[1001]])
     assert caught.value.asked == 1001
     gates.spending.counters.limits = budget_limits(nanousd_per_day=2_000_000)
-    assert await gates.meter.room("openai", "m", "embedding", [[1000, 1000, 1]]) == 2
+    assert await gates.meter.capacity("openai", "m", "embedding", [[1000, 1000, 1]]) == 2
     assert await gates.stands() == (0, 0)
 
 
@@ -239,13 +239,13 @@ async def test_there_is_no_room_over_a_limit_or_behind_an_open_breaker(gates: Ga
     for _ in range(2):
         await gates.ask(PLAN, ending(Sent()))
     with pytest.raises(RateLimited):
-        await gates.meter.room("openai", "m", "embedding", [[1]])
-    assert await gates.meter.room("ollama", "m", "embedding", [[1]]) == 1
+        await gates.meter.capacity("openai", "m", "embedding", [[1]])
+    assert await gates.meter.capacity("ollama", "m", "embedding", [[1]]) == 1
     for _ in range(2):
         permit = await gates.breakers.admit("ollama")
         await gates.breakers.fail(permit, "down")
     with pytest.raises(BreakerOpen):
-        await gates.meter.room("ollama", "m", "embedding", [[1]])
+        await gates.meter.capacity("ollama", "m", "embedding", [[1]])
 
 
 async def test_a_request_that_is_cancelled_counts_as_spent(gates: Gates):
@@ -279,9 +279,9 @@ async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
 
 async def test_room_counts_the_requests_that_would_be_sent(gates: Gates):
     requests = [[10, 10], [10], [10, 10]]
-    assert await gates.meter.room("openai", "m", "embedding", requests) == 3
+    assert await gates.meter.capacity("openai", "m", "embedding", requests) == 3
     await gates.ask(PLAN, ending(Sent()))
-    assert await gates.meter.room("openai", "m", "embedding", requests) == 2
+    assert await gates.meter.capacity("openai", "m", "embedding", requests) == 2
 
 
 async def test_while_nobody_is_there_no_limit_is_charged(gates: Gates, clock: Clock):
