@@ -56,7 +56,7 @@ class Documents(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finish what is under way and let go of every resource. Idempotent."""
+        """Finish what is under way and release every resource. Idempotent."""
         ...
 
     async def ensure_index(self, collection: str, names: Sequence[str]) -> None:

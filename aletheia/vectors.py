@@ -96,7 +96,7 @@ class VectorMatrix:
     def find_candidates(
         self,
         queries: NDArray[np.float32],
-        at_least: float,
+        min_cosine: float,
         limit: int,
         *,
         without: Sequence[int] = (),
@@ -105,12 +105,12 @@ class VectorMatrix:
 
         Args:
             queries: `(m, d)` of unit length.
-            at_least: raw cosine, inclusive.
+            min_cosine: raw cosine, inclusive.
             limit: how many rows are wanted for each query.
             without: for each query a row that does not count; empty for none.
 
         Yields:
-            For each query all rows whose cosine in float64 may be `at_least` or more; of more than
+            For each query all rows whose cosine in float64 may be `min_cosine` or more; of over
             `limit` the nearest, and those that may be as near as the last of them. Where there are
             none, the nearest row all the same.
         """
@@ -127,7 +127,7 @@ class VectorMatrix:
             for place, row in enumerate(without[start : start + _QUERIES_AT_ONCE]):
                 cosines[place, row] = -np.inf
             for row_cosines in cosines:
-                yield _choose(row_cosines, at_least, limit, slack)
+                yield _choose(row_cosines, min_cosine, limit, slack)
 
     def _grow(self, capacity: int) -> None:
         vectors = np.empty((capacity, self.dimensions), np.float32)
@@ -138,10 +138,10 @@ class VectorMatrix:
 
 
 def _choose(
-    cosines: NDArray[np.float32], at_least: float, limit: int, slack: float
+    cosines: NDArray[np.float32], min_cosine: float, limit: int, slack: float
 ) -> NDArray[np.intp]:
     """Choose rows by their cosines to one query."""
-    rows: NDArray[Any] = np.flatnonzero(cosines >= at_least - slack)
+    rows: NDArray[Any] = np.flatnonzero(cosines >= min_cosine - slack)
     if len(rows) > limit:
         last = np.partition(cosines[rows], -limit)[-limit]
         rows = rows[cosines[rows] >= last - 2 * slack]

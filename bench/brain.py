@@ -75,17 +75,17 @@ async def embed(texts: Sequence[str]) -> Vectors:
     await embedder.open()
     try:
         async for group in embedder.embed(MODEL, list(texts)):
-            for one in group:
-                if not isinstance(one.result, Embedding):
-                    raise one.result
-                found[one.index] = one.result.vector
+            for answer in group:
+                if not isinstance(answer.result, Embedding):
+                    raise answer.result
+                found[answer.index] = answer.result.vector
     finally:
         await embedder.close()
     return _unit(np.stack([found[at] for at in range(len(texts))]))
 
 
 def enlarge(vectors: Vectors, n: int, *, seed: int = 7) -> Vectors:
-    """Put further vectors around given ones, each at a cosine of 0.7 to 0.95 to one of them."""
+    """Make further vectors around given ones, each at a cosine of 0.7 to 0.95 to one of them."""
     random = np.random.default_rng(seed)
     centres = vectors[random.integers(0, len(vectors), n - len(vectors))]
     noise = _unit(random.standard_normal(centres.shape, np.float32))
@@ -118,8 +118,8 @@ async def upsert(graph: BrainGraph, project: str, items: Sequence[GraphItem]) ->
 async def upsert_one_by_one(graph: BrainGraph, items: Sequence[GraphItem]) -> float:
     """Upsert items with a statement each; seconds for one."""
     began = time.perf_counter()
-    for one in items:
-        await graph.upsert("one-by-one", DEPARTMENT, [one])
+    for item in items:
+        await graph.upsert("one-by-one", DEPARTMENT, [item])
     return (time.perf_counter() - began) / len(items)
 
 
@@ -127,7 +127,7 @@ async def link(graph: BrainGraph, project: str, items: Sequence[GraphItem]) -> f
     """Draw the edges of items, as the outbox worker does; edges a second."""
     began, edges = time.perf_counter(), 0
     for start in range(0, len(items), AT_ONCE):
-        ids = [one.id for one in items[start : start + AT_ONCE]]
+        ids = [item.id for item in items[start : start + AT_ONCE]]
         edges += await graph.link(project, ids, threshold=SIMILAR_FROM)
     return edges / (time.perf_counter() - began)
 
@@ -144,7 +144,7 @@ async def search(graph: BrainGraph, project: str, queries: Vectors) -> tuple[flo
         began = time.perf_counter()
         near = await graph.search(project, query, threshold=-1.0, limit=NEAREST)
         seconds.append(time.perf_counter() - began)
-        found.append({one.id for one in near})
+        found.append({match.id for match in near})
     return 1000 * median(seconds), found
 
 
@@ -157,7 +157,7 @@ async def hold(graph: Neo4jGraph, project: str, query: NDArray[np.float32]) -> f
 
 
 def measure_recall(found: Sequence[set[str]], vectors: Vectors, queries: Vectors) -> float:
-    """Say which share of the truly nearest was found, by brute force in float64."""
+    """Return which share of the truly nearest was found, by brute force in float64."""
     rows = vectors.astype(np.float64)
     hits = 0
     for near, query in zip(found, queries.astype(np.float64), strict=True):
@@ -182,9 +182,9 @@ async def bench_neo4j(
         rounds: list[float] = []
         for n in range(ROUNDS + 1):  # the first one warms Java up
             rounds.append(await upsert(graph, f"round-{n}", few))
-            await graph.delete(f"round-{n}", [one.id for one in few])
+            await graph.delete(f"round-{n}", [item.id for item in few])
         one_s = await upsert_one_by_one(graph, items[:ONE_BY_ONE])
-        await graph.delete("one-by-one", [one.id for one in items[:ONE_BY_ONE]])
+        await graph.delete("one-by-one", [item.id for item in items[:ONE_BY_ONE]])
         await upsert(graph, "bench", few)
         edges_per_s = await link(graph, "bench", few)
         small_ms, found = await search(graph, "bench", queries)
@@ -198,12 +198,12 @@ async def bench_neo4j(
         large_ms, found = await search(large, "bench", queries)
         large_recall = measure_recall(found, vectors, queries)
     finally:
-        for one in (by_index, large, graph):
-            await one.close()
+        for brain in (by_index, large, graph):
+            await brain.close()
     seconds = median(rounds[1:])
     return {
         "seconds_neo4j": seconds,
-        "rounds_neo4j": [round(one, 2) for one in rounds],
+        "rounds_neo4j": [round(took_s, 2) for took_s in rounds],
         "vs_one_by_one": one_s * SMALL / seconds,
         "ms_one_by_one": 1000 * one_s,
         "edges_per_s": edges_per_s,

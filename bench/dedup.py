@@ -90,7 +90,7 @@ async def fit(vectors: Mapping[Split, Vectors]) -> Calibration:
 async def measure_labelled(
     split: Split, vectors: Vectors, calibration: Calibration
 ) -> dict[str, Accuracy]:
-    """Tell the pairs of a split apart in several ways."""
+    """Classify the pairs of a split in several ways."""
     texts = read_texts(split)
     pairs = pair_up(texts)
     is_duplicate = np.array([pair.is_duplicate for pair in pairs])
@@ -164,12 +164,12 @@ async def measure_demo_share(
 
 
 def search_brute_force(
-    existing: Vectors, new: Vectors, at_least: float
+    existing: Vectors, new: Vectors, min_cosine: float
 ) -> list[list[tuple[int, float]]]:
     """Find neighbours with numpy alone, in float32: row and cosine, nearest first."""
     found: list[list[tuple[int, float]]] = []
     for cosines in new @ existing.T:
-        rows = np.flatnonzero(cosines >= at_least)
+        rows = np.flatnonzero(cosines >= min_cosine)
         rows = rows[np.argsort(-cosines[rows])]
         found.append(list(zip(rows.tolist(), cosines[rows].tolist(), strict=True)))
     return found
@@ -223,14 +223,14 @@ async def measure_speed(corpus: Corpus, calibration: Calibration) -> dict[str, f
 
 
 def _measure_recall(
-    index: ItemIndex, corpus: Corpus, entries: Sequence[Any], at_least: float
+    index: ItemIndex, corpus: Corpus, entries: Sequence[Any], min_cosine: float
 ) -> float:
     """Compare what is found with every pair, in float64."""
     rows = corpus.vectors.astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     found = expected = 0
-    for entry, near in zip(entries, index.find_neighbours(entries, at_least, 1000), strict=True):
-        there = set(np.flatnonzero(rows @ entry.vector.astype(np.float64) >= at_least).tolist())
+    for entry, near in zip(entries, index.find_neighbours(entries, min_cosine, 1000), strict=True):
+        there = set(np.flatnonzero(rows @ entry.vector.astype(np.float64) >= min_cosine).tolist())
         expected += len(there)
         found += len(there & {int(match.entry.id) for match in near})
     return found / expected

@@ -109,7 +109,7 @@ def read_job_environment() -> dict[str, str]:
 
 
 async def gather(program: Program, iterations: int, project: str | None = None) -> Message:
-    """Have a process work a run of a project, by default a new one."""
+    """Run a project in a process of its own, by default a new one."""
     return await program.ask(
         RUN_TIMEOUT_S, op="gather", project=project or next(_projects), iterations=iterations
     )
@@ -153,7 +153,7 @@ async def measure_slow(several: Sequence[Program]) -> tuple[dict[str, float], di
     shares: list[float] = []
     for number in range(1, ROUNDS + 1):
         alone = await gather(several[0], SHORT)
-        together = await asyncio.gather(*(gather(one, SHORT) for one in several))
+        together = await asyncio.gather(*(gather(project, SHORT) for project in several))
         slowest = max(run["seconds"] for run in together)
         # Each of them has about as many iterations, and none more than the others' longest.
         shares.append(slowest / alone["seconds"])

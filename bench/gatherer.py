@@ -107,7 +107,7 @@ class Gatherer:
         try:
             for first in range(0, items, AT_ONCE):
                 picked = random.integers(0, VOCABULARY, (min(AT_ONCE, items - first), WORDS))
-                texts = [" ".join(f"word{one}" for one in row) for row in picked.tolist()]
+                texts = [" ".join(f"word{word}" for word in row) for row in picked.tolist()]
                 await content.insert_items([SavedItem(item_id(text), text) for text in texts])
                 await shelf.fill(texts, embed_with(embedder, model))
         finally:

@@ -82,7 +82,7 @@ class _Answers:
 def measure_limiter(
     *, checks: int = 100_000, processes: int = 4, strategy: Strategy = "rolling"
 ) -> LimiterFigures:
-    """Have several processes ask as fast as they can, on an embedded store of their own."""
+    """Ask from several processes as fast as they can, on an embedded store of their own."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="bench-limiter-") as directory:
         start, answers = context.Barrier(processes), context.SimpleQueue()
@@ -100,9 +100,9 @@ def measure_limiter(
                 raise answer
             told.append(answer)
         differences = asyncio.run(_count_differences(Path(directory), told))
-    seconds = max(one.ended for one in told) - min(one.began for one in told)
-    grants = [grant for one in told for grant in one.grants]
-    refused = sum(one.refused for one in told)
+    seconds = max(report.ended for report in told) - min(report.began for report in told)
+    grants = [grant for report in told for grant in report.grants]
+    refused = sum(report.refused for report in told)
     made = len(grants) + refused
     return LimiterFigures(
         checks=made,
@@ -138,7 +138,7 @@ async def _count_differences(directory: Path, told: list[_Answers]) -> int:
         usage = await RateLimiter(documents, LIMITS).usage(PROVIDER)
     finally:
         await documents.close()
-    return abs(usage[Tier.MONTH].used - sum(len(one.grants) for one in told))
+    return abs(usage[Tier.MONTH].used - sum(len(report.grants) for report in told))
 
 
 def _run(plan: _Plan, start: Barrier, answers: "SimpleQueue[_Answers | BaseException]") -> None:

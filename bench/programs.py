@@ -140,7 +140,7 @@ class Program:
         return answer
 
     def failed(self, reason: str) -> BenchFailed:
-        """Say what went wrong with it, with the end of its log."""
+        """Return what went wrong with it, with the end of its log."""
         lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return BenchFailed("\n".join([f"{self.name}: {reason}", *lines]))
 
@@ -158,7 +158,7 @@ class Program:
 
 
 def say(**message: Any) -> None:
-    """Say something to the bench that started this program."""
+    """Send a line to the bench that started this program."""
     print(json.dumps(message), file=sys.__stdout__, flush=True)
 
 

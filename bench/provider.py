@@ -58,7 +58,7 @@ class Provider:
         return web.Response(body=self._answers[key], content_type="application/json")
 
     async def count(self, message: Message) -> Message:
-        """Say how many requests there were."""
+        """Return how many requests there were."""
         del message
         return {"requests": self.requests}
 

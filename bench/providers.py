@@ -73,9 +73,9 @@ class Pipeline:
 
     def __init__(self, directory: Path, url: str, dimensions: int) -> None:
         self._store = EmbeddedDocuments(directory / "store")
-        self._passing = EmbeddedDocuments(directory / "passing", is_durable=False)
+        self._volatile = EmbeddedDocuments(directory / "passing", is_durable=False)
         budgets = BudgetSettings(budget_usd_per_day=1000)
-        limiter = RateLimiter(self._passing, UNLIMITED)
+        limiter = RateLimiter(self._volatile, UNLIMITED)
         meter = Meter(
             limiter,
             CircuitBreaker(self._store, threshold=5, cooldown_s=60),
@@ -84,12 +84,12 @@ class Pipeline:
         )
         plan = EmbedderPlan(MODEL, dimensions, guard=meter)
         self._embedder = OpenAIEmbedder(Api("openai", KEY, url), plan)
-        self._cache = EmbeddingCache(self._embedder, self._passing, ttl_s=1800)
+        self._cache = EmbeddingCache(self._embedder, self._volatile, ttl_s=1800)
 
     async def open(self) -> None:
         """Open everything."""
         await self._store.open()
-        await self._passing.open()
+        await self._volatile.open()
         await self._embedder.open()
         await self._cache.prepare()
         gc.freeze()  # as a shift does
@@ -97,14 +97,14 @@ class Pipeline:
     async def close(self) -> None:
         """Close everything."""
         await self._embedder.close()
-        await self._passing.close()
+        await self._volatile.close()
         await self._store.close()
 
     async def embed(self, texts: list[str]) -> float:
         """Embed texts; say how long it took until all were there, seconds."""
         began, took, done = time.perf_counter(), 0.0, 0
         async for answered in self._cache.embed(MODEL, texts):
-            done += sum(isinstance(one.result, Embedding) for one in answered)
+            done += sum(isinstance(answer.result, Embedding) for answer in answered)
             took = time.perf_counter() - began
         if done != len(texts):
             raise BenchFailed(f"{done} of {len(texts)} texts were embedded")

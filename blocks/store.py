@@ -34,10 +34,10 @@ class StoreCredentials(CredentialsBlock):
         """Build the store; the caller opens and closes it."""
         return self._mongodb() or EmbeddedDocuments(self.data_dir)
 
-    def get_passing_client(self) -> Documents:
+    def get_volatile_client(self) -> Documents:
         """Build the store for what is written often and may be lost with the power."""
-        passing = self.data_dir / "passing"
-        return self._mongodb() or EmbeddedDocuments(passing, is_durable=False)
+        volatile = self.data_dir / "passing"
+        return self._mongodb() or EmbeddedDocuments(volatile, is_durable=False)
 
     def get_content_client(self, project_id: str) -> EmbeddedContent | MongoContent:
         """Build the store of a project's items; the caller opens and closes it."""

@@ -74,12 +74,11 @@ def use() -> None:
     Prefect acknowledges a cancellation only while the handler that it keeps is installed.
     """
     handler: Any = _on_sigterm
-    # There is no public place for it.
-    engine._prefect_sigterm_handler = handler  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    engine._prefect_sigterm_handler = handler  # noqa: SLF001 - no public place  # pyright: ignore[reportPrivateUsage]
     with warnings.catch_warnings():
         # Policies are deprecated from Python 3.14 on, and the only way to a loop of `asyncio.run`.
         warnings.simplefilter("ignore", DeprecationWarning)
-        asyncio.set_event_loop_policy(LoopPolicy())  # pyright: ignore[reportDeprecated]
+        asyncio.set_event_loop_policy(LoopPolicy())  # pyright: ignore[reportDeprecated] - Prefect makes its loops by the policy
 
 
 def attend() -> None:

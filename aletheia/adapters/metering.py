@@ -89,12 +89,12 @@ class Meter:
         self._answered = Counter[tuple[str, str]]()
         self._misses = Counter[tuple[str, str]]()  # suspicious failures since the last success
 
-    def max_texts(self, provider_most: int) -> int:
+    def max_texts(self, provider_max: int) -> int:
         """Return how many texts a request may carry, so that no limit forbids it for ever."""
         limits = self._limiter.limits
         if self._unit == "request" or limits is None:
-            return provider_most
-        return min(provider_most, limits.max_weight)
+            return provider_max
+        return min(provider_max, limits.max_weight)
 
     async def __call__(
         self, call: PlannedCall[SentT], probe: PlannedCall[SentT] | None = None
@@ -112,7 +112,7 @@ class Meter:
                 failure = error
             if suspected is not None and is_suspicious(failure):
                 failures += 1
-                # A refusal is no passing thing.
+                # A refusal does not pass by itself.
                 is_sure = call.is_suspected or isinstance(failure, Refused)
                 if is_sure or failures == MAX_FAILURES:
                     if await self._passes(call, suspected, answered):
@@ -124,10 +124,10 @@ class Meter:
                 raise failure
             await asyncio.sleep(pause_s)
 
-    async def room(
+    async def capacity(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
-        """See `aletheia.llm.calls.Guard.room`; `Misconfigured` if there never is any room."""
+        """See `aletheia.llm.calls.Guard.capacity`; `Misconfigured` if there never is any."""
         await self._breakers.check(provider)
         until = await self._limiter.peek(provider)
         if until is not None:
@@ -143,7 +143,7 @@ class Meter:
         if self._unit == "task":
             tokens = tokens[:left]
         call = Call(key="", provider=provider, model=model, kind=kind, run_id=self._run_id)
-        return await self._spending.room(call, tokens)
+        return await self._spending.capacity(call, tokens)
 
     async def _passes(
         self, call: PlannedCall[SentT], probe: PlannedCall[SentT], answered: int
@@ -210,7 +210,7 @@ class Meter:
         return sent
 
     async def _charge(self, plan: CallPlan, reservation: Reservation) -> None:
-        """Charge the limits, or give back what the budgets have set aside."""
+        """Charge the limits, or release what the budgets have reserved."""
         if plan.provider not in LIMITED:
             return
         weight = plan.texts if self._unit == "task" else 1

@@ -33,7 +33,7 @@ _GRID: Final = "#d9d9d9"
 def draw_quality(progress: RunProgress, project_id: str, *, is_mock: bool) -> bytes:
     """Draw the quality of scored departments over their iterations, side by side, as SVG."""
     # Takes a second and 70 MB, which must not be paid by whoever draws nothing.
-    from matplotlib import rc_context  # noqa: PLC0415 - slow  # pyright: ignore[reportUnknownVariableType]
+    from matplotlib import rc_context  # noqa: PLC0415 - slow  # pyright: ignore[reportUnknownVariableType] - matplotlib types it in part
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - slow
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow
 

@@ -66,7 +66,7 @@ class Reporter:
             await asyncio.gather(*sending, return_exceptions=True)
 
     async def send(self, claims: Sequence[Claim]) -> int:
-        """Send kept reports, and let go of their claims; return how many were acknowledged."""
+        """Send kept reports, and release their claims; return how many were acknowledged."""
 
         async def send(claim: Claim) -> AletheiaError | None:
             # Somebody may have the task by now.

@@ -179,7 +179,7 @@ class ItemIndex:
         return [match for match in found if match.entry.is_near_exact(entry)]
 
     def find_neighbours(
-        self, entries: Sequence[Entry], at_least: float, max_found: int
+        self, entries: Sequence[Entry], min_cosine: float, max_found: int
     ) -> list[list[Match]]:
         """Find the saved items whose raw cosine with each of some new ones is at least this.
 
@@ -188,12 +188,12 @@ class ItemIndex:
         if not entries:
             return []
         queries = np.stack([entry.vector / np.float32(entry.norm) for entry in entries])
-        candidates = self._vectors.find_candidates(queries, at_least, max_found)
+        candidates = self._vectors.find_candidates(queries, min_cosine, max_found)
         found: list[list[Match]] = []
         for entry, rows in zip(entries, candidates, strict=True):
             near = self._match(entry, sorted(rows.tolist()))
             near.sort(key=lambda match: -match.cosine)
-            reached = [match for match in near if match.cosine >= at_least]
+            reached = [match for match in near if match.cosine >= min_cosine]
             found.append(reached[:max_found] or near[:1])
         return found
 

@@ -63,7 +63,7 @@ class Guard(Protocol):
         """
         ...
 
-    async def room(
+    async def capacity(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
         """Return how many inputs, from the first, could be sent now; `Deferred` if none.
@@ -83,7 +83,7 @@ class Unguarded:
         del probe
         return await call.send()
 
-    async def room(
+    async def capacity(
         self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
     ) -> int:
         """Return the number of all inputs."""

@@ -231,7 +231,7 @@ class Spending:
         """Return the budgets of today, and those of a run if one is named."""
         return await self.counters.list_usage(run_id)
 
-    async def room(self, call: Call, tokens: Sequence[int]) -> int:
+    async def capacity(self, call: Call, tokens: Sequence[int]) -> int:
         """Return for how many inputs, from the first, every budget has room; reserves nothing.
 
         `tokens`: of each input, at most. `BudgetExceeded` if not even for the first one.

@@ -1,9 +1,9 @@
 """Cursors: how far somebody has been served, by one process at a time, and what could not be.
 
 Whoever takes the lease of a cursor has a turn: serves what comes next, writes after each step how
-far that went, and lets go. If it dies, the next one goes on from what was written. After a failure
-the cursor waits, longer each time; what is never going to be served becomes a dead letter, which is
-written before the cursor moves past it.
+far that went, and releases it. If it dies, the next one continues from what was written. After a
+failure the cursor waits, longer each time; what is never going to be served becomes a dead letter,
+which is written before the cursor moves past it.
 """
 
 import random

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import httpx
-from celery import Celery  # pyright: ignore[reportMissingTypeStubs]
+from celery import Celery  # pyright: ignore[reportMissingTypeStubs] - celery has no stubs
 
 TASK = "bench.embed"
 """Name of the worker's task."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import torch
-from celery import Celery  # pyright: ignore[reportMissingTypeStubs]
-from celery import signals as celery_signals  # pyright: ignore[reportMissingTypeStubs]
+from celery import Celery  # pyright: ignore[reportMissingTypeStubs] - celery has no stubs
+from celery import signals as celery_signals  # pyright: ignore[reportMissingTypeStubs] - celery has no stubs
 from sentence_transformers import SentenceTransformer
 
 from bench.rivals.celery_poller import TASK

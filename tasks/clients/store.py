@@ -20,7 +20,7 @@ async def get_store() -> Documents:
 @once
 async def get_volatile_store() -> Documents:
     """Return the store for what may be lost with the power; raises as `get_store` does."""
-    return await _open_checked((await load_block(StoreCredentials)).get_passing_client())
+    return await _open_checked((await load_block(StoreCredentials)).get_volatile_client())
 
 
 async def _open_checked(store: Documents) -> Documents:

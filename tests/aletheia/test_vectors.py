@@ -15,17 +15,17 @@ def matrix_of(*vectors: list[float]) -> VectorMatrix:
 
 
 def candidates(
-    matrix: VectorMatrix, *query: float, at_least: float = 0.5, limit: int = 10
+    matrix: VectorMatrix, *query: float, min_cosine: float = 0.5, limit: int = 10
 ) -> list[int]:
-    (rows,) = matrix.find_candidates(np.array([query], np.float32), at_least, limit)
+    (rows,) = matrix.find_candidates(np.array([query], np.float32), min_cosine, limit)
     return sorted(rows.tolist())
 
 
 def test_candidates_are_those_that_may_reach_the_bound():
     matrix = matrix_of([1, 0], [8, 6], [0.6, 0.8], [0, 1])
     assert candidates(matrix, 1, 0) == [0, 1, 2]
-    assert candidates(matrix, 1, 0, at_least=0.6000001) == [0, 1, 2], "decided in float64"
-    assert candidates(matrix, 1, 0, at_least=0.61) == [0, 1]
+    assert candidates(matrix, 1, 0, min_cosine=0.6000001) == [0, 1, 2], "decided in float64"
+    assert candidates(matrix, 1, 0, min_cosine=0.61) == [0, 1]
 
 
 def test_without_any_the_nearest_row_is_named():

@@ -22,8 +22,8 @@ async def test_the_oracle_knows_the_labels_and_nothing_else():
             "group": LabelledText("topic", 1, "…", ""),
         }
     )
-    verdicts = await judge([question("item", one) for one in ("same", "other", "group")])
-    assert [one.is_duplicate for one in verdicts] == [True, False, False]
+    verdicts = await judge([question("item", other) for other in ("same", "other", "group")])
+    assert [verdict.is_duplicate for verdict in verdicts] == [True, False, False]
     assert judge.judged == 3
 
 
@@ -32,7 +32,7 @@ def test_new_items_of_the_corpus_have_neighbours_from_far_to_near():
     labelled = random.standard_normal((40, 64)).astype(np.float32)
     labelled /= np.linalg.norm(labelled, axis=1, keepdims=True)
     corpus = make_corpus(200, {"test": labelled})
-    nearest = [float((corpus.vectors @ one.vector).max()) for one in corpus.batch]
+    nearest = [float((corpus.vectors @ entry.vector).max()) for entry in corpus.batch]
     assert 0.4 < nearest[0] < 0.65
     assert 0.9 < nearest[-1] < 1
     assert len(set(corpus.existing)) == 200
@@ -46,7 +46,11 @@ def test_brute_force_finds_neighbours_nearest_first():
 
 async def test_the_demo_is_written_batch_by_batch_for_those_who_take_part():
     batches = await write_demo()
-    departments = [one for one in EXAMPLE_DEPARTMENTS if one.is_listed and one.is_good]
+    departments = [
+        department
+        for department in EXAMPLE_DEPARTMENTS
+        if department.is_listed and department.is_good
+    ]
     assert len(batches) == DEMO_ITERATIONS * len(departments)
     assert min(map(len, batches)) >= 5
     assert batches == await write_demo()

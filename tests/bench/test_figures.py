@@ -9,8 +9,8 @@ GOAL = Goal("vs_raw", "short", "raw", must=0.85, aim=1.0)
 
 def measured(contender: str, *seconds: float, corpus: str = "short") -> list[Measurement]:
     return [
-        Measurement(contender, corpus, 100, one, {contender: 1.0, UPSTREAM: 0.1}, others=0.02)
-        for one in seconds
+        Measurement(contender, corpus, 100, took_s, {contender: 1.0, UPSTREAM: 0.1}, others=0.02)
+        for took_s in seconds
     ]
 
 

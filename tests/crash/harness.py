@@ -89,7 +89,7 @@ class Forks:
         self._process = process
 
     async def work(self, kill_at: int = 0, **order: Any) -> Ending:
-        """Have an order worked in a child that is killed at a step (0: never)."""
+        """Work an order in a child that is killed at a step (0: never)."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps({**order, "kill_at": kill_at}).encode() + b"\n")

@@ -27,7 +27,7 @@ AGE_S = 26 * 3600.0
 
 @pytest.fixture(autouse=True)
 def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """Have a webhook refuse one event, a day ago."""
+    """Make a webhook refuse one event, a day ago."""
 
     async def get_store() -> EmbeddedDocuments:
         return await current_session().clients.open(EmbeddedDocuments(tmp_path))

@@ -26,7 +26,7 @@ ENTRIES = [
 
 @pytest.fixture(autouse=True)
 def dead_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """Have two dead letters in the ledger that the commands read."""
+    """Add two dead letters to the ledger that the commands read."""
 
     async def get_store() -> EmbeddedDocuments:
         return await current_session().clients.open(EmbeddedDocuments(tmp_path))

@@ -77,7 +77,7 @@ async def test_it_serves_the_brain_until_it_is_ended(
     items.append(BrainItem("c", items[0].content))
     assert await client.upsert("p", LEGAL, items) == Upserted(3, 0)
     found = await client.find_duplicates("p", content="Contracts are reviewed.", threshold=0.99)
-    assert [one.id for one in found] == ["a", "c"]
+    assert [item.id for item in found] == ["a", "c"]
     await client.close()
     ready = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/health/ready", timeout=5)
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")

@@ -123,7 +123,7 @@ async def test_a_queue_is_made_again_what_it_is_declared_as(server: str, project
     async with get_client() as client:
         queue = await client.read_work_queue_by_name("urgent", project.name)
         await client.update_work_queue(queue.id, concurrency_limit=7)
-        done = {one.name: one for one in await set_up([], project)}
+        done = {done.name: done for done in await set_up([], project)}
         assert done[f"{project.name}/urgent"].outcome == "updated"
         assert done[f"{project.name}/urgent"].detail == "priority 1, 1 at once"
         assert done[f"{project.name}/default"].detail == "priority 5"
@@ -145,10 +145,14 @@ async def test_a_queue_that_is_put_before_another_takes_its_place_once(server: s
     )
     await set_up([], project)
     second = await set_up([], project)
-    assert {one.outcome for one in second} == {"unchanged"}
+    assert {done.outcome for done in second} == {"unchanged"}
     async with get_client() as client:
         queues = await client.read_work_queues(project.name)
-    assert {one.name: one.priority for one in queues} == {"first": 1, "urgent": 2, "default": 5}
+    assert {queue.name: queue.priority for queue in queues} == {
+        "first": 1,
+        "urgent": 2,
+        "default": 5,
+    }
 
 
 @pytest.mark.timeout(180)

@@ -125,7 +125,7 @@ class FakeBrainService(Faults):
                 score = float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
             if score >= asked["threshold"]:
                 found.append({"id": item_id, "score": score, "content": item["content"]})
-        found.sort(key=lambda one: -one["score"])
+        found.sort(key=lambda hit: -hit["score"])
         return {"duplicates": found[: asked["limit"]]}
 
     def _context(self, asked: dict[str, str]) -> Any:

@@ -81,7 +81,7 @@ class MemoryAnswers(SavedAnswers):
         self.kept: dict[str, Completion] = {}
 
     async def find(self, step: str) -> Completion | None:
-        """Give what is kept."""
+        """Return what is kept."""
         return self.kept.get(step)
 
     async def save(self, step: str, completion: Completion) -> None:

@@ -20,7 +20,7 @@ class MovableClock:
         return microseconds_of(self.now) / SECOND
 
     def move(self, **by: float) -> None:
-        """Let time pass."""
+        """Move forward by so much time."""
         self.now += timedelta(**by)
         self._steady_s += timedelta(**by).total_seconds()
 

@@ -41,7 +41,7 @@ class FakeEmbedder:
         return name
 
     async def capacity(self, model: str, texts: Sequence[str]) -> int:
-        """Have room as told."""
+        """Return the capacity that was set."""
         assert model in self._models
         if self.holds:
             raise self.holds.pop(0)

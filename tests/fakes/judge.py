@@ -21,14 +21,14 @@ class FakeJudge:
     @property
     def asked(self) -> list[tuple[str, str]]:
         """The pairs of ids it was asked about, in order."""
-        return [(one.new_id, one.other_id) for asked in self.rounds for one in asked]
+        return [(question.new_id, question.other_id) for asked in self.rounds for question in asked]
 
     async def __call__(self, questions: Sequence[Question]) -> Sequence[Verdict | None]:
-        known = {one.key for asked in self.rounds for one in asked}
+        known = {question.key for asked in self.rounds for question in asked}
         assert questions, "nothing to judge"
-        assert not known & {one.key for one in questions}, "judged before"
+        assert not known & {question.key for question in questions}, "judged before"
         self.rounds.append(list(questions))
-        return [self._answer(one) for one in questions]
+        return [self._answer(question) for question in questions]
 
     def _answer(self, question: Question) -> Verdict | None:
         said = self._rule(question)

@@ -156,7 +156,7 @@ class FakeOllama(Faults):
         Faults.__init__(self)
 
     def install(self, name: str = "nomic-embed-text", **about: Any) -> Model:
-        """Put a model on the server's disk."""
+        """Install a model on the server's disk."""
         self.models[name] = Model(**about)
         return self.models[name]
 
@@ -170,7 +170,7 @@ class FakeOllama(Faults):
         return [request.texts for request in self.requests if request.endpoint == "embed"]
 
     def vector(self, model: str, text: str) -> NDArray[np.float32]:
-        """Give the vector of a text that is not too long."""
+        """Return the vector of a text that is not too long."""
         installed = self.models[model]
         if installed.embed is not None:
             return installed.embed(text)
@@ -249,7 +249,7 @@ class FakeOllama(Faults):
             self.expires_at[name] = time.time() + keep
 
     def _unload(self, name: str) -> None:
-        """Let go of a model, after the answer and after its requests under way."""
+        """Unload a model, after the answer and after its requests under way."""
 
         def try_to() -> None:
             if self._using.get(name):
@@ -446,7 +446,7 @@ def _load(raw: bytes) -> dict[str, Any] | str:
 
 
 def _check(endpoint: str, body: dict[str, Any]) -> dict[str, Any] | str:
-    """Say what is wrong with a request's properties, or give them back."""
+    """Return a request's properties, or what is wrong with them."""
     for name, value in body.items():
         kinds = _PROPERTIES[endpoint].get(name)
         if kinds is None:

@@ -140,7 +140,7 @@ class FakeOpenAI(Faults):
             await runner.cleanup()
 
     def vector(self, model: str, text: str, dimensions: int | None = None) -> NDArray[np.float32]:
-        """Give the vector of a text."""
+        """Return the vector of a text."""
         return mock_vector(model, text, dimensions or self.models[model])
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

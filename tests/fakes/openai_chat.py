@@ -281,7 +281,7 @@ class FakeChatServer(Faults):
 
 
 def _fault_of(schema: Mapping[str, Any]) -> str | None:
-    """Say what a strict mode does not take in a schema."""
+    """Return what a strict mode does not take in a schema."""
     if unknown := set(schema) - _ENFORCED:
         return f"{sorted(unknown)} is not permitted"
     if schema.get("type") == "object":
@@ -295,7 +295,7 @@ def _fault_of(schema: Mapping[str, Any]) -> str | None:
         *schema.get("anyOf", []),
         *([schema["items"]] if "items" in schema else []),
     ]
-    return next((fault for one in within if (fault := _fault_of(one))), None)
+    return next((fault for part in within if (fault := _fault_of(part))), None)
 
 
 def _count(text: str) -> int:

@@ -52,7 +52,7 @@ class FakeProcessors:
     async def capacity(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> int:
-        """Have capacity as told."""
+        """Return the capacity that was set."""
         del task_type, group
         self.asked.append(len(inputs))
         if self.holds:

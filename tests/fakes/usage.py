@@ -18,7 +18,7 @@ def budget_limits(
 ) -> BudgetSettings:
     """Return budgets with these limits, whatever the environment says."""
     return BudgetSettings(
-        _env_file=None,  # pyright: ignore[reportCallIssue]
+        _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
         budget_tokens_per_day=tokens_per_day,
         budget_tokens_per_run=tokens_per_run,
         budget_usd_per_day=None if nanousd_per_day is None else nanousd_per_day / 1e9,

@@ -78,7 +78,7 @@ class FakeWebhook(Faults):
     @property
     def ids(self) -> list[str]:
         """Ids of all deliveries, in the order of arrival."""
-        return [one.id for one in self.deliveries]
+        return [delivery.id for delivery in self.deliveries]
 
     async def start(self, *, tls: ssl.SSLContext | None = None) -> str:
         """Listen on a free port of 127.0.0.1 and give the address."""

@@ -18,7 +18,7 @@ from tests.flows.evaluation_studio import started_runs
 
 @contextlib.asynccontextmanager
 async def deployed(name: str) -> AsyncGenerator[UUID]:
-    """Have a flow deployed, for as long as the block lasts."""
+    """Deploy a flow, for as long as the block lasts."""
     async with get_client() as client:
         flow_id = await client.create_flow_from_name(name)
         deployment = await client.create_deployment(flow_id=flow_id, name=name)

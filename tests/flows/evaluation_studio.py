@@ -97,7 +97,7 @@ class Studio:
         return found
 
     def store(self, clock: datetime | None = None) -> EvaluationStore:
-        """Give the requests of the project, by a clock that stands still if one is given."""
+        """Open the requests of the project, by a clock that stands still if one is given."""
         now = datetime.now(UTC) if clock is None else clock
         return EvaluationStore(self.documents, self.project_id, clock=Clock(now.timestamp))
 
@@ -142,7 +142,7 @@ async def studio(
         await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
         await BrainCredentials(data_dir=tmp_path).asave("default", overwrite=True)
         await with_model(chat)
-        events = EventCredentials(webhook_secret="s3cret")  # pyright: ignore[reportArgumentType]
+        events = EventCredentials(webhook_secret="s3cret")  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
         await events.asave("default", overwrite=True)
         documents, content = store.get_client(), store.get_content_client(project_id)
         assert isinstance(content, EmbeddedContent)
@@ -154,7 +154,7 @@ async def studio(
 
 
 async def with_model(chat: FakeChatServer | None) -> None:
-    """Have this server judge; or the mock."""
+    """Choose this server as the judge, or the mock."""
     block = LLMCredentials()
     if chat is not None:
         block = LLMCredentials(openrouter_api_key=cast("Any", chat.api_key), base_url=chat.url)
@@ -163,7 +163,7 @@ async def with_model(chat: FakeChatServer | None) -> None:
 
 @asynccontextmanager
 async def deployed(pool: str | None = None, queue: str | None = None) -> AsyncGenerator[UUID]:
-    """Have the flow deployed, for as long as the block lasts."""
+    """Deploy the flow, for as long as the block lasts."""
     async with get_client() as client:
         deployment = await client.create_deployment(
             flow_id=await client.create_flow_from_name(NAME),

@@ -95,7 +95,7 @@ async def shop(
         await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
         await LLMCredentials().asave("default", overwrite=True)
         await BrainCredentials(data_dir=tmp_path).asave("default", overwrite=True)
-        events = EventCredentials(webhook_secret="s3cret")  # pyright: ignore[reportArgumentType]
+        events = EventCredentials(webhook_secret="s3cret")  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
         await events.asave("default", overwrite=True)
         documents, content = store.get_client(), store.get_content_client("shop")
         assert isinstance(content, EmbeddedContent)

@@ -146,7 +146,7 @@ class Shop:
         return await self.content.read_items(ids)
 
     async def is_held(self) -> bool:
-        """Tell whether a run holds the project."""
+        """Check whether a run holds the project."""
         return (await self.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
 
     def prompts(self) -> Counter[str]:

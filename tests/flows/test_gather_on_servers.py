@@ -64,11 +64,11 @@ async def test_a_run_on_real_servers_leaves_the_same_in_all_of_them(
         payload.add("legal", 1, description="Reviews contracts and licences.")
         payload.add("support", 2, description="Answers customers and collects feedback.")
         await PayloadCredentials(base_url=payload.url).asave("default", overwrite=True)
-        with running_redis() as server, redis.Redis.from_url(server.url) as client:  # pyright: ignore[reportUnknownMemberType]
+        with running_redis() as server, redis.Redis.from_url(server.url) as client:  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
             events = EventCredentials(redis_url=SecretStr(server.url))
             await events.asave("default", overwrite=True)
-            channel = client.pubsub()  # pyright: ignore[reportUnknownMemberType]
-            channel.subscribe(f"automated-gather:{PROJECT}")  # pyright: ignore[reportUnknownMemberType]
+            channel = client.pubsub()  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
+            channel.subscribe(f"automated-gather:{PROJECT}")  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
             running = automated_gather_creation(PROJECT, "user-1", 3)
             report = await cast("Awaitable[object]", running)
             heard: list[bytes] = []

@@ -45,7 +45,7 @@ async def test_a_run_whose_neo4j_is_killed_half_way_completes_and_nothing_differ
         return items_text(6, start=next(numbers)) if is_items else judge(body)
 
     async def kill() -> None:
-        """Have some items indexed, and then no Neo4j."""
+        """Index some items, then end Neo4j."""
         if await shop.items() and not indexed:
             while not indexed:
                 indexed.update([item.id for item in await graph.list_items("shop")])

@@ -56,7 +56,7 @@ def assert_every_task_once(upstream: FakeUpstream) -> None:
 
 
 async def finish(runs: Runs, upstream: FakeUpstream) -> None:
-    """Let another run do the rest."""
+    """Do the rest in another run."""
     upstream.delay_s = 0
     process = await runs.start(shift_seconds=0)
     await process.wait(60)

@@ -41,7 +41,7 @@ async def providers(
         ollama.install()
         monkeypatch.setenv("OLLAMA_BASE_URL", ollama.url)
         monkeypatch.setenv("MAX_RETRIES", "0")
-        account = OpenAICredentials(api_key=openai.api_key, base_url=openai.url)  # pyright: ignore[reportArgumentType]
+        account = OpenAICredentials(api_key=openai.api_key, base_url=openai.url)  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
         await account.asave("default", overwrite=True)
         yield Providers(openai, ollama)
 
@@ -100,7 +100,7 @@ async def test_the_placeholder_is_the_mock_in_openai_mode_and_production_refuses
 ):
     monkeypatch.setenv("PROCESSING_MODE", "openai")
     account = OpenAICredentials(
-        api_key="your_openai_api_key_here",  # pyright: ignore[reportArgumentType]
+        api_key="your_openai_api_key_here",  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
         base_url=providers.openai.url,
     )
     await account.asave("default", overwrite=True)
@@ -172,7 +172,7 @@ async def test_hybrid_with_the_placeholder_has_no_second_leg(
     upstream: FakeUpstream, providers: Providers, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PROCESSING_MODE", "hybrid")
-    await OpenAICredentials(api_key="your_openai_api_key_here").asave("default", overwrite=True)  # pyright: ignore[reportArgumentType]
+    await OpenAICredentials(api_key="your_openai_api_key_here").asave("default", overwrite=True)  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
     await providers.ollama.stop()
     upstream.add("any", "one")
     with pytest.raises(Unavailable):

@@ -27,7 +27,7 @@ async def openai(
     monkeypatch.setenv("PROCESSING_MODE", "openai")
     monkeypatch.setenv("MAX_RETRIES", "3")
     async with serve_fake_openai() as fake:
-        account = OpenAICredentials(api_key=fake.api_key, base_url=fake.url)  # pyright: ignore[reportArgumentType]
+        account = OpenAICredentials(api_key=fake.api_key, base_url=fake.url)  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
         await account.asave("default", overwrite=True)
         yield fake
 
@@ -103,7 +103,7 @@ async def test_an_address_without_its_version_is_a_setting_and_no_tasks_fault(
     upstream: FakeUpstream, openai: FakeOpenAI
 ):
     address = openai.url.removesuffix("/v1")
-    account = OpenAICredentials(api_key=openai.api_key, base_url=address)  # pyright: ignore[reportArgumentType]
+    account = OpenAICredentials(api_key=openai.api_key, base_url=address)  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
     await account.asave("default", overwrite=True)
     for number in range(5):
         upstream.add(f"t{number}", f"text {number}")

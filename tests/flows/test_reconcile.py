@@ -70,7 +70,7 @@ async def use_embedded(directory: Path) -> None:
 
 
 async def lose_the_brain() -> None:
-    """Have nobody listen where the Brain is."""
+    """Set the address of the Brain to one where nobody listens."""
     await use_neo4j("bolt://127.0.0.1:9")
 
 
@@ -261,7 +261,7 @@ async def test_a_change_of_model_that_was_cut_short_is_finished_for_all_projects
 
 @contextlib.asynccontextmanager
 async def own_service(directory: Path) -> AsyncGenerator[IndexedBrain]:
-    """Have our own service, with the settings of now, be the Brain."""
+    """Serve the Brain by our own service, with the settings of now."""
     embedder = MockEmbedder(default_model=EmbeddingSettings().default_model)
     model = embedder.canonical_model(None)
     graph = EmbeddedGraph(directory)

@@ -89,7 +89,7 @@ async def read_outbox(store: StoreCredentials) -> list[Document]:
 
 
 async def drop_some(store: StoreCredentials, *, end: str = " Too.") -> list[dict[str, Any]]:
-    """Have a run drop what repeats documents of the application; give the rows of its table.
+    """Run until repeats of the application's documents are dropped; return the rows of its table.
 
     Args:
         store: what the blocks lead to.

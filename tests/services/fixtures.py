@@ -93,7 +93,7 @@ def shared_neo4j(shared_directory: Path) -> Generator[Neo4jAddress]:
 
 @contextmanager
 def shared_server(note: Path, home: Path) -> Generator[Neo4jAddress]:
-    """Have a server that other processes may have started and may use for longer.
+    """Share a server that other processes may have started and may use for longer.
 
     Args:
         note: what is written down of the server for the others: address, process, and its users.

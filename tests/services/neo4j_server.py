@@ -53,7 +53,7 @@ class Neo4jAddress:
 
 
 def is_empty(address: Neo4jAddress) -> bool:
-    """Tell whether a server's database holds no node."""
+    """Check whether a server's database holds no node."""
     with _connected(address) as driver:
         found = driver.execute_query("MATCH (n) RETURN 1 LIMIT 1", database_="neo4j")
         return not found.records
@@ -85,7 +85,7 @@ def find_java() -> Path | None:
 
 
 def what_is_missing() -> str | None:
-    """Say why no server can be started here; `None` if one can."""
+    """Return why no server can be started here; `None` if one can."""
     if find_java() is None:
         return "no Java: install one (Debian: apt-get install default-jre-headless)"
     if not any(JARS.glob("neo4j-server-*.jar")):
@@ -194,13 +194,13 @@ class Neo4jServer:
             process.wait()
 
     def limit_files(self, max_bytes: int) -> None:
-        """Let no file grow beyond a size, as if the disk were full, until the server ends."""
+        """Bound the size of every file, as if the disk were full, until the server ends."""
         assert self._process is not None
         limits = (max_bytes, resource.RLIM_INFINITY)
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, limits)
 
     def _answers(self) -> bool:
-        """Tell whether the database takes queries; after a kill it recovers behind "Started."."""
+        """Check whether the database takes queries; after a kill it recovers behind "Started."."""
         try:
             is_empty(self.address)
         except (neo4j.exceptions.Neo4jError, neo4j.exceptions.DriverError):

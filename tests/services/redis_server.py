@@ -55,9 +55,9 @@ class RedisServer:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
-            with redis.Redis.from_url(self.url) as client:  # pyright: ignore[reportUnknownMemberType]
+            with redis.Redis.from_url(self.url) as client:  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
                 try:
-                    client.ping()  # pyright: ignore[reportUnknownMemberType]
+                    client.ping()  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
                 except redis.ConnectionError:
                     time.sleep(0.02)
                 else:

@@ -24,8 +24,8 @@ def program() -> Path:
 def clients() -> Generator[list[MongoClient[Document]]]:
     opened: list[MongoClient[Document]] = []
     yield opened
-    for one in opened:
-        one.close()
+    for store in opened:
+        store.close()
 
 
 def test_a_server_answers_until_it_is_stopped(program: Path, clients: list[MongoClient[Document]]):

@@ -174,7 +174,7 @@ class Neo4jSearch:
                 project_id=state.project_id,
                 model=state.model,
                 ids=ids[start : start + _LINKED_BY_INDEX],
-                most=max(_MIN_CANDIDATES, _WIDENED * NEIGHBOURS),
+                max_found=max(_MIN_CANDIDATES, _WIDENED * NEIGHBOURS),
                 least=threshold - _SCORE_SLACK,
                 limit=NEIGHBOURS,
             )
@@ -298,7 +298,7 @@ class Neo4jSearch:
                     "search",
                     project_id=state.project_id,
                     model=state.model,
-                    most=candidates,
+                    max_found=candidates,
                     vector=query,
                 )
             except Refused:

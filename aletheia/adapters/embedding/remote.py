@@ -89,7 +89,7 @@ class RemoteEmbedder(ABC):
         tokens = [self._token_bound(model, text) for text in texts]
         groups = pack(tokens, max_inputs=max_inputs, max_tokens=self.max_tokens)
         requests = [[tokens[index] for index in group] for group in groups]
-        return await self._plan.guard.room(self.provider, model, "embedding", requests)
+        return await self._plan.guard.capacity(self.provider, model, "embedding", requests)
 
     @abstractmethod
     def _token_bound(self, model: str, text: str) -> int:

@@ -38,7 +38,7 @@ class RedisEvents:
     def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
         try:
             # Whoever feeds it tries again, in its own time.
-            self._client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+            self._client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
                 url.strip(),
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
@@ -59,14 +59,14 @@ class RedisEvents:
         del address
         channel = name_channel(event.project_id)
         with _translating():
-            await self._client.publish(  # pyright: ignore[reportUnknownMemberType]
+            await self._client.publish(  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
                 channel, event.body
             )
 
     async def ping(self) -> None:
         """Check that the server answers."""
         with _translating():
-            await cast("Awaitable[object]", self._client.ping())  # pyright: ignore[reportUnknownMemberType]
+            await cast("Awaitable[object]", self._client.ping())  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
 
 
 @contextmanager

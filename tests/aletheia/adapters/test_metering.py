@@ -65,7 +65,7 @@ class Gates:
             self.spending,
             run_id="run",
             retry_base_s=0,
-            **options,  # pyright: ignore[reportArgumentType]
+            **options,  # pyright: ignore[reportArgumentType] - any option of a test
         )
 
     async def ask(
@@ -80,9 +80,9 @@ class Gates:
         return await self.meter(PlannedCall(plan, send, reach), probe)
 
     async def stands(self) -> tuple[int, int]:
-        """Say how many requests count this minute, and how many tokens count for the run."""
+        """Return how many requests count this minute, and how many tokens count for the run."""
         usage = await self.limiter.usage("openai")
-        budgets = {one.name: one.spent for one in await self.spending.budgets("run")}
+        budgets = {budget.name: budget.spent for budget in await self.spending.budgets("run")}
         return usage[Tier.MINUTE].used, int(budgets["BUDGET_TOKENS_PER_RUN"])
 
 
@@ -218,20 +218,20 @@ async def test_texts_can_be_what_counts(documents: Documents, clock: Clock):
     with pytest.raises(Misconfigured, match="RATE_LIMIT_PER_MINUTE"):
         await gates.ask(PLAN, ending())
     assert gates.meter.max_texts(2048) == 2
-    assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 2
+    assert await gates.meter.capacity("openai", "m", "embedding", [[1, 1, 1]]) == 2
     gates.limiter.limits = RateLimits(minute=4, hour=9, day=9, week=9, month=9)
     await gates.ask(PLAN, ending(Sent()))
-    assert await gates.meter.room("openai", "m", "embedding", [[1, 1, 1]]) == 1
+    assert await gates.meter.capacity("openai", "m", "embedding", [[1, 1, 1]]) == 1
 
 
 async def test_room_is_what_the_budget_has_left(gates: Gates):
-    assert await gates.meter.room("openai", "m", "embedding", [[400, 400, 400]]) == 2
-    assert await gates.meter.room("openai", "m", "embedding", [[1000, 1]]) == 1
+    assert await gates.meter.capacity("openai", "m", "embedding", [[400, 400, 400]]) == 2
+    assert await gates.meter.capacity("openai", "m", "embedding", [[1000, 1]]) == 1
     with pytest.raises(BudgetExceeded) as caught:
-        await gates.meter.room("openai", "m", "embedding", [[1001]])
+        await gates.meter.capacity("openai", "m", "embedding", [[1001]])
     assert caught.value.asked == 1001
     gates.spending.counters.limits = budget_limits(nanousd_per_day=2_000_000)
-    assert await gates.meter.room("openai", "m", "embedding", [[1000, 1000, 1]]) == 2
+    assert await gates.meter.capacity("openai", "m", "embedding", [[1000, 1000, 1]]) == 2
     assert await gates.stands() == (0, 0)
 
 
@@ -239,13 +239,13 @@ async def test_there_is_no_room_over_a_limit_or_behind_an_open_breaker(gates: Ga
     for _ in range(2):
         await gates.ask(PLAN, ending(Sent()))
     with pytest.raises(RateLimited):
-        await gates.meter.room("openai", "m", "embedding", [[1]])
-    assert await gates.meter.room("ollama", "m", "embedding", [[1]]) == 1
+        await gates.meter.capacity("openai", "m", "embedding", [[1]])
+    assert await gates.meter.capacity("ollama", "m", "embedding", [[1]]) == 1
     for _ in range(2):
         permit = await gates.breakers.admit("ollama")
         await gates.breakers.fail(permit, "down")
     with pytest.raises(BreakerOpen):
-        await gates.meter.room("ollama", "m", "embedding", [[1]])
+        await gates.meter.capacity("ollama", "m", "embedding", [[1]])
 
 
 async def test_a_request_that_is_cancelled_counts_as_spent(gates: Gates):
@@ -274,14 +274,14 @@ async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
     assert record.call.key == key_of(model, ["one two", "three"])
     assert record.tokens.total > 0
     budgets = await gates.spending.budgets("run")
-    assert {one.spent for one in budgets} == {0, Decimal(0)}
+    assert {budget.spent for budget in budgets} == {0, Decimal(0)}
 
 
 async def test_room_counts_the_requests_that_would_be_sent(gates: Gates):
     requests = [[10, 10], [10], [10, 10]]
-    assert await gates.meter.room("openai", "m", "embedding", requests) == 3
+    assert await gates.meter.capacity("openai", "m", "embedding", requests) == 3
     await gates.ask(PLAN, ending(Sent()))
-    assert await gates.meter.room("openai", "m", "embedding", requests) == 2
+    assert await gates.meter.capacity("openai", "m", "embedding", requests) == 2
 
 
 async def test_while_nobody_is_there_no_limit_is_charged(gates: Gates, clock: Clock):

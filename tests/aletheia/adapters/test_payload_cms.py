@@ -52,7 +52,7 @@ async def source(connect: Connect) -> PayloadDepartments:
 
 
 async def slugs(source: PayloadDepartments) -> list[str]:
-    return [one.slug for one in (await source.list_departments()).departments]
+    return [department.slug for department in (await source.list_departments()).departments]
 
 
 async def failure(source: PayloadDepartments) -> AletheiaError:
@@ -68,7 +68,7 @@ async def test_departments_come_in_the_order_of_their_numbers(
         payload.add(slug, number)
     payload.add("hr", 4, defaultModel="openai/gpt-5-mini", coordinationSettings=None)
     found = await source.list_departments()
-    assert [one.slug for one in found.departments] == ["legal", "it", "sales", "hr"]
+    assert [department.slug for department in found.departments] == ["legal", "it", "sales", "hr"]
     assert (found.faults, found.warnings) == ((), ())
     assert found.departments[0].quality_threshold == 85
     assert found.departments[0].description == "Looks after legal."
@@ -127,7 +127,7 @@ async def test_departments_that_do_not_take_part_are_left_to_the_application(
     payload.add("closed", 2, isActive=False)
     payload.add("manual", 3, gatherCheck=False)
     found = await source.list_departments()
-    assert [one.slug for one in found.departments] == ["legal"]
+    assert [department.slug for department in found.departments] == ["legal"]
     assert found.warnings == ()
 
 
@@ -139,7 +139,7 @@ async def test_the_filter_is_checked_again(
     payload.add("closed", 2, isActive=False)
     payload.add("manual", 3, gatherCheck=False)
     found = await source.list_departments()
-    assert [one.slug for one in found.departments] == ["legal"]
+    assert [department.slug for department in found.departments] == ["legal"]
     assert found.warnings == ("left out, as the filter does not hold for them: closed, manual",)
 
 
@@ -160,7 +160,7 @@ async def test_a_bad_department_is_reported_and_skipped(
     payload.documents += ["not a document", None]
     payload.add("it", 4)
     found = await source.list_departments()
-    assert [one.slug for one in found.departments] == ["legal", "it"]
+    assert [department.slug for department in found.departments] == ["legal", "it"]
     names = [fault.partition(": ")[0] for fault in found.faults]
     assert names == ["d7", "8", "document 4", "document 5"]
     assert "less than or equal to 100" in found.faults[0]
@@ -205,7 +205,12 @@ async def test_departments_without_a_number_come_last_with_a_warning(
     del payload.documents[2]["codeDepNumber"]
     payload.add("first", -1)
     found = await source.list_departments()
-    assert [one.slug for one in found.departments] == ["first", "second", "none", "missing"]
+    assert [department.slug for department in found.departments] == [
+        "first",
+        "second",
+        "none",
+        "missing",
+    ]
     assert found.warnings == ("without codeDepNumber, and therefore last: none, missing",)
 
 
@@ -216,7 +221,7 @@ async def test_equal_numbers_go_by_id_with_a_warning(
         payload.add(slug, 1, id=id_)
     payload.add("first", 0)
     found = await source.list_departments()
-    assert [one.slug for one in found.departments] == ["first", "nine", "ten", "text"]
+    assert [department.slug for department in found.departments] == ["first", "nine", "ten", "text"]
     assert found.warnings == (
         "with a codeDepNumber of another one, in the order of ids: nine, ten, text",
     )
@@ -242,7 +247,7 @@ async def test_a_department_that_moved_between_two_pages_is_taken_once(
     for documents, has_next in zip(twice, (True, False), strict=True):
         payload.answer_next(page(documents, hasNextPage=has_next, totalDocs=3))
     found = await source.list_departments()
-    assert [one.slug for one in found.departments] == ["d0", "d1"]
+    assert [department.slug for department in found.departments] == ["d0", "d1"]
     assert found.warnings == (
         "2 departments were read and 3 are said to be there",
         "departments that came on more than one page: 1",

@@ -38,9 +38,9 @@ def with_word_count() -> Processors:
 
 async def compute(processors: Processors, *inputs: dict[str, Any]) -> list[Finished]:
     return [
-        one
+        output
         async for finished in processors.process("word_count", "words", inputs)
-        for one in finished
+        for output in finished
     ]
 
 

@@ -44,7 +44,9 @@ def processor(max_text_bytes: int = 20) -> TextEmbedding:
 
 async def compute(*texts: str) -> dict[int, Finished]:
     inputs = [{"text": text} for text in texts]
-    return {one.index: one async for done in processor().process("m", inputs) for one in done}
+    return {
+        output.index: output async for done in processor().process("m", inputs) for output in done
+    }
 
 
 @pytest.mark.parametrize(

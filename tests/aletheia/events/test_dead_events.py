@@ -28,7 +28,7 @@ class Post:
         self.dead = DeadEvents(documents, clock=clock.both)
 
     async def lose(self, project_id: str, count: int) -> None:
-        """Have the webhook refuse so many events."""
+        """Make the webhook refuse so many events."""
         sinks: dict[str, EventSink] = {"webhook": self.sink}
         fan_out = FanOut(self.documents, sinks, clock=self.clock.both)
         await fan_out.subscribe(project_id, "r", "webhook", URL)

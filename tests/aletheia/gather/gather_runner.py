@@ -58,18 +58,18 @@ async def embed_words(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 async def no_budgets(run_id: str) -> Sequence[BudgetUsage]:
-    """Have no budget at all."""
+    """Return no budget at all."""
     del run_id
     return ()
 
 
 async def lose_brain() -> Brain:
-    """Have no Brain, so that all it is to be told waits."""
+    """Fail as where there is no Brain, so that all intents wait."""
     raise Misconfigured("NEO4J_URI", "leads nowhere")
 
 
 async def holder_ended(run_id: str) -> HolderState:
-    """Say that a run is over."""
+    """Return that a run is over."""
     del run_id
     return "ended"
 
@@ -90,7 +90,7 @@ def three_departments() -> FakeDepartments:
 def make_deps(
     documents: Documents, content: EmbeddedContent | MongoContent, chat: ChatModel
 ) -> GatherDeps:
-    """Put together what the steps work with."""
+    """Build what the steps work with."""
     items = ProjectItems(content, VectorCache(content, MODEL), embed_words, MODEL)
     return GatherDeps(
         runs=GatherRuns(documents),

@@ -182,27 +182,27 @@ async def test_three_departments_are_worked_to_their_end(build: Callable[..., Ga
     assert report.departments_processed == 3
 
     saved = [
-        one for slug in ("legal", "support", "finance") for one in deps.items.of_department(slug)
+        item for slug in ("legal", "support", "finance") for item in deps.items.of_department(slug)
     ]
     assert report.items_created == len(saved) == sum(row.items_created for row in report.summary)
-    announced = [one for _, *ids in brain.announced.values() for one in ids]
-    assert sorted(announced) == sorted(one.id for one in saved)
+    announced = [item_id for _, *ids in brain.announced.values() for item_id in ids]
+    assert sorted(announced) == sorted(item.id for item in saved)
     assert {slug for slug, *_ in brain.announced.values()} == {"legal", "support", "finance"}
     assert brain.nudges == len(brain.announced)
     assert brain.own[0] == 0
     assert max(brain.own) > 0
     assert brain.asked[-1] == ("finance", ["legal", "support"])
-    decisions = [one for batch in ledger.kept.values() for one in batch]
-    assert sum(one.is_kept for one in decisions) == len(saved)
+    decisions = [decision for batch in ledger.kept.values() for decision in batch]
+    assert sum(decision.is_kept for decision in decisions) == len(saved)
     assert len(ledger.kept) == report.iterations
-    for one in saved:
-        assert one.automation is not None
-        assert (one.user_id, one.automation.mock, one.automation.run_id) == (
+    for item in saved:
+        assert item.automation is not None
+        assert (item.user_id, item.automation.mock, item.automation.run_id) == (
             "user-1",
             True,
             "run-1",
         )
-        assert one.automation.model == "mock-llm"
+        assert item.automation.model == "mock-llm"
 
 
 async def test_a_run_on_mongodb_comes_to_the_same(
@@ -244,7 +244,7 @@ async def test_batches_of_a_second_run_differ_from_those_of_the_first(
     run, _ = await work_run(build(), order, three_departments())
     legal = run.progress.departments[0]
     assert legal.iterations
-    assert all(one.kept > one.generated / 2 for one in legal.iterations)
+    assert all(iteration.kept > iteration.generated / 2 for iteration in legal.iterations)
 
 
 @pytest.mark.parametrize("loss", ["is_lost", "loses_answers"])
@@ -267,8 +267,8 @@ async def test_a_store_that_is_lost_costs_an_attempt_and_nothing_else(tmp_path: 
     deps = make_deps(documents, content, chat)
     run, report = await work_run(deps, ORDER, three_departments())
     assert report.status == "completed"
-    iterations = [done for one in run.progress.departments for done in one.iterations]
-    saved = [one for done in iterations for one in done.item_ids]
+    iterations = [done for department in run.progress.departments for done in department.iterations]
+    saved = [item_id for done in iterations for item_id in done.item_ids]
     assert report.items_created == len(saved) == len(set(saved))
     # The answer on its way when the store went is paid for again, and none that was kept.
     again = 1 if loss == "is_lost" else 0
@@ -283,7 +283,7 @@ async def test_what_is_told_a_model_names_its_sources(build: Callable[..., Gathe
     await work_run(deps, replace(ORDER, max_iterations=4), three_departments())
     blocks = [read_quoted(prompt) for prompt in chat.prompts]
     assert "Nothing on licences." in json.dumps(blocks[0])
-    assert all("item:" not in json.dumps(one) for one in blocks[:1])
+    assert all("item:" not in json.dumps(block) for block in blocks[:1])
     assert "item:" in json.dumps(blocks[1]) or "existing" in json.dumps(blocks[1])
     assert "Legal:" in json.dumps(blocks[-1])
 
@@ -356,7 +356,9 @@ async def test_a_spent_budget_ends_every_department_as_completed(build: Callable
     deps = build(budgets=spent, scorer=scorer)
     run, report = await work_run(deps, ORDER, three_departments())
     assert not scorer.seen, "a judge would have to be paid"
-    assert {one.reason for one in run.progress.departments} == {StopReason.TOKEN_BUDGET}
+    assert {department.reason for department in run.progress.departments} == {
+        StopReason.TOKEN_BUDGET
+    }
     assert (report.status, report.iterations, report.departments_processed) == ("completed", 0, 0)
 
 
@@ -444,7 +446,7 @@ async def test_departments_without_an_iteration_left_are_not_scored(
     scorer = Scores([10.0])
     order = replace(ORDER, max_iterations=1)
     run, report = await work_run(build(scorer=scorer), order, three_departments())
-    reasons = [one.reason for one in run.progress.departments]
+    reasons = [department.reason for department in run.progress.departments]
     assert reasons[1:] == [StopReason.NO_ITERATIONS_LEFT] * 2
     assert len(scorer.seen) == 2
     assert [row.quality_score for row in report.summary] == [10.0, None, None]
@@ -503,6 +505,10 @@ async def test_a_judge_remembers_its_rounds_from_one_department_to_the_next(
     )
     deps = build(chat, scorer=QualityScorer(chat, AskPlan("judge")))
     run, _ = await work_run(deps, ORDER, source)
-    rounds = [notes["judge"]["rounds"] for one in run.progress.departments for notes in one.notes]
+    rounds = [
+        notes["judge"]["rounds"]
+        for department in run.progress.departments
+        for notes in department.notes
+    ]
     assert rounds == sorted(rounds), "they are counted over the whole run"
     assert rounds[-1] >= 1

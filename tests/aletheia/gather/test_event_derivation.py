@@ -37,7 +37,7 @@ def make_run(*departments: DepartmentProgress, report: GatherReport | None = Non
 
 
 def types_of(run: Run) -> list[str]:
-    return [one.event.type for one in list_events(run, "default-model")]
+    return [implied.event.type for implied in list_events(run, "default-model")]
 
 
 LEGAL = DepartmentProgress(make_department("legal", 1), 80.0)
@@ -113,7 +113,7 @@ async def test_what_is_implied_is_only_added_to_and_a_new_teller_says_nothing_tw
     run = replace(run, report=report)
     await EventEmitter(events, "default-model").emit(run)
     assert len(list_events(run, "default-model")) == len(implied) + 1
-    kept = [one.read() for one in await events.read(PROJECT)]
-    assert kept == [one.event for one in list_events(run, "default-model")]
+    kept = [saved.read() for saved in await events.read(PROJECT)]
+    assert kept == [implied.event for implied in list_events(run, "default-model")]
     await content.close()
     await documents.close()

@@ -45,7 +45,7 @@ class Left:
         """What must be the same, whatever happened on the way."""
         assert self.run.report is not None
         report = self.run.report.model_dump(exclude={"processing_time_ms"})
-        reasons = [one.reason for one in self.run.progress.departments]
+        reasons = [department.reason for department in self.run.progress.departments]
         return {"report": report, "reasons": reasons, "items": sorted(self.items)}
 
 
@@ -54,7 +54,7 @@ async def look(directory: Path) -> Left:
     await documents.open()
     await content.open()
     run = await GatherRuns(documents).load("run-1")
-    ids = [one async for page in content.list_ids() for one in page]
+    ids = [item_id async for page in content.list_ids() for item_id in page]
     items = await content.read_items(ids)
     indexed = await deliver(documents, content, directory)
     await content.close()
@@ -66,7 +66,7 @@ async def look(directory: Path) -> Left:
 async def deliver(
     documents: EmbeddedDocuments, content: EmbeddedContent, directory: Path
 ) -> dict[str, str]:
-    """Tell a Brain what the run left in the outbox; return the departments of its items."""
+    """Deliver to a Brain what the run left in the outbox; return the departments of its items."""
     graph = EmbeddedGraph(directory)
 
     async def fetch() -> IndexedBrain:
@@ -78,7 +78,7 @@ async def deliver(
     outbox = Outbox(documents, pace=DeliveryPace(settle_s=0))
     await outbox.deliver(PROJECT, access, items)
     assert await outbox.states() == []
-    found = {one.id: one.department for one in await graph.list_items(PROJECT)}
+    found = {item.id: item.department for item in await graph.list_items(PROJECT)}
     await graph.close()
     return found
 
@@ -88,16 +88,16 @@ def check_counts(left: Left, where: str) -> None:
     report = left.run.report
     assert report is not None, where
     counted = [
-        one
+        item_id
         for department in left.run.progress.departments
         for iteration in department.iterations
-        for one in iteration.item_ids
+        for item_id in iteration.item_ids
     ]
     assert sorted(counted) == sorted(left.items), where
     assert report.items_created == len(left.items), where
-    assert left.indexed == {one.id: one.department for one in left.items.values()}, where
+    assert left.indexed == {item.id: item.department for item in left.items.values()}, where
     assert sum(row.items_created for row in report.summary) == len(left.items), where
-    assert all(one.automation and one.automation.mock for one in left.items.values()), where
+    assert all(item.automation and item.automation.mock for item in left.items.values()), where
 
 
 @pytest.mark.timeout(300)

@@ -71,7 +71,7 @@ async def test_a_good_answer_is_a_batch() -> None:
     chat = ScriptedChat(items_text(8))
     context = PromptContext(existing=["Something else."])
     batch = await generate(chat, context=context)
-    assert [one.summary for one in batch.items] == [f"Case {n} is checked." for n in range(1, 9)]
+    assert [item.summary for item in batch.items] == [f"Case {n} is checked." for n in range(1, 9)]
     assert (batch.faults, batch.failure, batch.rounds) == ((), None, 1)
     assert batch.model == "own-model-2026"
     assert not batch.is_mock
@@ -111,7 +111,7 @@ async def test_an_answer_without_items_is_asked_for_again_twice_and_then_is_a_fa
     assert batch.failure is not None
     assert batch.failure.code == code
     assert list(answers.kept) == ["generate", "repair-1", "repair-2"]
-    assert [one.text for one in answers.kept.values()] == [answer] * 3
+    assert [answer.text for answer in answers.kept.values()] == [answer] * 3
     assert all(len(fault.message) <= MAX_ERROR_CHARS for fault in batch.faults)
 
 
@@ -142,7 +142,7 @@ async def test_valid_items_of_a_bad_list_are_kept_and_only_the_rest_is_asked_for
     bad: list[Any] = [{"content": "x"}, None, item(7, summary="")]
     chat = ScriptedChat(items_text(3, *bad), items_text(5, start=10))
     batch = await generate(chat)
-    assert [one.summary for one in batch.items[:4]] == [
+    assert [item.summary for item in batch.items[:4]] == [
         "Case 1 is checked.",
         "Case 2 is checked.",
         "Case 3 is checked.",
@@ -194,7 +194,7 @@ async def test_ten_thousand_items_are_ten() -> None:
     text = items_text(10_000)
     assert len(text) > MAX_ANSWER_CHARS
     batch = await generate(ScriptedChat(text))
-    assert [one.summary for one in batch.items] == [f"Case {n} is checked." for n in range(1, 11)]
+    assert [item.summary for item in batch.items] == [f"Case {n} is checked." for n in range(1, 11)]
     assert (batch.rounds, codes(batch)[0]) == (1, "answer_too_large")
 
 

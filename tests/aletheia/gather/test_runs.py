@@ -87,7 +87,10 @@ def iteration(number: int, score: float = 10.0) -> Iteration:
 
 async def test_a_run_begins_with_the_departments_as_they_are(desk: Desk):
     run = await desk.open()
-    assert [one.department.slug for one in run.progress.departments] == ["legal", "hr.eu"]
+    assert [department.department.slug for department in run.progress.departments] == [
+        "legal",
+        "hr.eu",
+    ]
     assert (run.attempt, run.progress.max_iterations, run.progress.position) == (1, 10, 0)
 
 
@@ -95,7 +98,10 @@ async def test_the_departments_are_frozen_when_a_run_begins(desk: Desk):
     await desk.open()
     desk.source.departments = (make_department("new", 1),)
     run = await desk.open()
-    assert [one.department.slug for one in run.progress.departments] == ["legal", "hr.eu"]
+    assert [department.department.slug for department in run.progress.departments] == [
+        "legal",
+        "hr.eu",
+    ]
     assert desk.source.listed == 1
 
 
@@ -214,8 +220,8 @@ async def test_a_lock_is_renewed_while_it_is_held(desk: Desk):
 async def test_of_many_runs_that_open_at_once_one_gets_the_project(desk: Desk):
     orders = [RunOrder(f"run-{n}", "shop", "u", 5) for n in range(8)]
     outcomes = await asyncio.gather(*map(desk.open, orders), return_exceptions=True)
-    assert sum(isinstance(one, Run) for one in outcomes) == 1
-    assert sum(isinstance(one, ProjectBusy) for one in outcomes) == 7
+    assert sum(isinstance(outcome, Run) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, ProjectBusy) for outcome in outcomes) == 7
 
 
 async def test_a_closed_run_frees_its_project_and_tells_its_report_again(desk: Desk):
@@ -296,7 +302,7 @@ async def test_overrides_are_read_by_the_next_look(desk: Desk):
     await desk.runs.override("run-a", Overrides(thresholds={"hr.eu": 55.5}))
     run = await desk.runs.refresh(run)
     assert run.progress.max_iterations == 3
-    assert [one.threshold for one in run.progress.departments] == [80.0, 55.5]
+    assert [department.threshold for department in run.progress.departments] == [80.0, 55.5]
     assert (await desk.open()).progress == run.progress
 
 
@@ -329,7 +335,7 @@ async def test_a_raised_budget_is_for_departments_that_had_no_iteration_left(des
     assert (await desk.open()).progress.position is None
     await desk.runs.override("run-a", Overrides(3, {"hr.eu": 10}))
     run = await desk.open()
-    reasons = [one.reason for one in run.progress.departments]
+    reasons = [department.reason for department in run.progress.departments]
     assert reasons == [StopReason.MAX_ITERATIONS_REACHED, None]
     assert run.progress.position == 1
     run = await desk.runs.finish_department(run, 1, StopReason.THRESHOLD_REACHED)

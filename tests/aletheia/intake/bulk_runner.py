@@ -74,7 +74,7 @@ async def work(order: dict[str, Any], steps: Steps) -> None:
     batches = SteppedBatches(order["api_url"], order["api_key"], steps)
     await batches.open()
     settings = IntakeSettings(
-        _env_file=None,  # pyright: ignore[reportCallIssue]
+        _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
         clock_skew_seconds=0,
         poll_limit=100,
         retry_base_seconds=0,
@@ -96,7 +96,7 @@ async def work_lane(
     lane_s: float,
 ) -> None:
     """Work one run of the lane to its end."""
-    prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
     breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
     deps = LaneDeps(
         upstream=upstream,

@@ -71,7 +71,7 @@ class Bench:
     def settings(self, **changes: Any) -> IntakeSettings:
         """Return the default settings, with some changed."""
         changes = {"retry_base_seconds": 0, **changes}
-        return IntakeSettings(_env_file=None, **changes)  # pyright: ignore[reportCallIssue]
+        return IntakeSettings(_env_file=None, **changes)  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
 
     def poller(self, ledger: Ledger | None = None, **changes: Any) -> Poller:
         """Begin a poller, with some settings changed."""

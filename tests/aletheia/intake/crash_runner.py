@@ -72,7 +72,7 @@ async def work_shift(order: dict[str, Any], steps: Steps) -> None:
     )
     await documents.open()
     settings = IntakeSettings(
-        _env_file=None,  # pyright: ignore[reportCallIssue]
+        _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
         lease_seconds=order["lease_s"],
         clock_skew_seconds=0,
         retry_base_seconds=0,

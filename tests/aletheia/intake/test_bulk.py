@@ -77,7 +77,7 @@ class Lanes:
     ) -> None:
         self.bench, self.api, self.client, self.breakers = bench, api, client, breakers
         self.upstream, self.clock = bench.upstream, bench.clock
-        prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
+        prices = PriceTable.from_settings(BudgetSettings(_env_file=None))  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
         self.spending = Spending(bench.documents, prices, budget_limits(), clock=bench.clock)
         self.limiter = RateLimiter(
             bench.documents, RateLimits(100, 100, 100, 100, 100), clock=Clock(bench.clock)
@@ -95,7 +95,7 @@ class Lanes:
     def open(self, run_id: str = "run 1", **options: Any) -> BulkLane:
         """Begin a run."""
         settings = IntakeSettings(
-            _env_file=None,  # pyright: ignore[reportCallIssue]
+            _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
             clock_skew_seconds=0,
             poll_limit=100,
         )

@@ -212,7 +212,9 @@ async def test_a_result_that_cannot_be_written_down_fails_its_own_task(
     update = EmbeddedDocuments.update
 
     async def refuse(self: EmbeddedDocuments, collection: str, updates: list[Update]) -> list[bool]:
-        good = [one for one in updates if b"POISON" not in one.change.set.get("payload", b"")]
+        good = [
+            update for update in updates if b"POISON" not in update.change.set.get("payload", b"")
+        ]
         done = await update(self, collection, good)
         if len(good) < len(updates):
             raise ValueError("a document is over the 16 MB that MongoDB holds")

@@ -149,7 +149,7 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
     @dataclass
     class Standing(Answering):
         async def report(self, task_id: str, body: bytes) -> None:
-            """Let another poller take everything over, while the first report is on its way."""
+            """Take everything over as another poller, while the first report is on its way."""
             was_frozen = frozen.is_set()
             await super().report(task_id, body)
             if frozen.is_set() and not was_frozen:
@@ -172,7 +172,7 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
 async def test_of_a_page_longer_than_was_asked_for_no_more_is_taken_than_a_batch(bench: Bench):
     class Generous(Answering):
         async def pending(self, limit: int) -> list[object]:
-            """Give out everything."""
+            """Return everything."""
             del limit
             return await self.inner.pending(100)
 

@@ -153,7 +153,7 @@ def test_of_two_entries_with_one_id_the_first_counts():
 )
 def test_an_entry_without_a_usable_id_is_rejected_and_costs_its_neighbours_nothing(entry: object):
     page = read(entry, S0)
-    assert [one.id for one in page.entries] == ["t1"]
+    assert [entry.id for entry in page.entries] == ["t1"]
     assert len(page.rejected) == 1
     assert page.rejected[0].reason
 

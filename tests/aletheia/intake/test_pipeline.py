@@ -13,7 +13,7 @@ class Source:
         self.batches, self.given = batches, 0
 
     async def collect(self) -> Collected:
-        """Give out the next one; an empty one at the end."""
+        """Return the next one; an empty one at the end."""
         self.given += 1
         return Collected(number=self.given, size=int(self.given <= self.batches))
 

@@ -885,7 +885,7 @@ async def test_an_odd_answer_of_a_processor_costs_its_neighbours_nothing(bench: 
         task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]
     ) -> AsyncGenerator[Sequence[Finished]]:
         async for finished in real(task_type, group, inputs):
-            yield [one for one in finished if one.index != 1]
+            yield [output for output in finished if output.index != 1]
         if len(inputs) > 1:
             yield [answer]
 

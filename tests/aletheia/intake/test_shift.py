@@ -133,7 +133,7 @@ async def test_the_next_tick_waits_as_long_as_an_outage_asks(bench: Bench):
 
     wait = timedelta(seconds=75)
     hours = Hours(bench)
-    hours.poller.collector.collect = leave_alone  # pyright: ignore[reportAttributeAccessIssue]
+    hours.poller.collector.collect = leave_alone  # pyright: ignore[reportAttributeAccessIssue] - a method is replaced by a function
     shift = await hours.begin(length_s=100)
     assert await shift.next_tick(hours.rest)
     await shift.collect()

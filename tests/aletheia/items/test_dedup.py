@@ -29,7 +29,7 @@ _TEXTS: defaultdict[str, str] = defaultdict(lambda: next(_NAMES))
 
 
 def text_of(name: str) -> str:
-    """Give each name a text that has no word in common with any other's."""
+    """Return a text for each name that has no word in common with any other's."""
     return _TEXTS[name]
 
 

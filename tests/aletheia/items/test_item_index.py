@@ -28,9 +28,9 @@ def ids(matches: Sequence[Match]) -> list[str]:
     return [match.entry.id for match in matches]
 
 
-def near(index: ItemIndex, *vector: float, at_least: float = 0.5) -> list[tuple[str, float]]:
+def near(index: ItemIndex, *vector: float, min_cosine: float = 0.5) -> list[tuple[str, float]]:
     entry = make_entry("new", "a new text", np.array(vector), index.dimensions)
-    (found,) = index.find_neighbours([entry], at_least, 1000)
+    (found,) = index.find_neighbours([entry], min_cosine, 1000)
     return [(match.entry.id, match.cosine) for match in found]
 
 
@@ -40,7 +40,7 @@ def test_neighbours_come_nearest_first():
 
 
 def test_a_neighbour_exactly_at_the_bound_is_one():
-    assert near(index_of([4, 3]), 3, 4, at_least=24 / 25) == [("item-0", 24 / 25)]
+    assert near(index_of([4, 3]), 3, 4, min_cosine=24 / 25) == [("item-0", 24 / 25)]
 
 
 def test_without_neighbours_the_nearest_item_is_named_all_the_same():
@@ -63,7 +63,7 @@ def test_only_so_many_neighbours_are_given_and_those_are_the_nearest():
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.floats(-0.2, 0.9))
 def test_what_is_found_is_what_every_pair_in_float64_would_give(
-    seed: int, size: int, at_least: float
+    seed: int, size: int, min_cosine: float
 ):
     random = np.random.default_rng(seed)
     rows = random.standard_normal((size, 6)).astype(np.float32)
@@ -72,8 +72,8 @@ def test_what_is_found_is_what_every_pair_in_float64_would_give(
     query = random.standard_normal(6).astype(np.float32)
     wide, q = rows.astype(np.float64), query.astype(np.float64)
     cosines = wide @ q / np.linalg.norm(wide, axis=1) / np.linalg.norm(q)
-    expected = {f"item-{n}" for n in np.flatnonzero(cosines >= at_least)}
-    found = near(index, *query.tolist(), at_least=at_least)
+    expected = {f"item-{n}" for n in np.flatnonzero(cosines >= min_cosine)}
+    found = near(index, *query.tolist(), min_cosine=min_cosine)
     assert {one for one, _ in found} == (expected or {f"item-{np.argmax(cosines)}"})
 
 
@@ -109,7 +109,7 @@ def test_a_removed_item_is_found_no_more_and_may_come_back_changed():
     index.remove(["item-0", "nobody"])
     assert len(index) == 1
     assert index.find_exact(entry) == index.find_near_exact(entry) == []
-    assert near(index, 1, 0, at_least=-1) == [("item-1", 0.0)]
+    assert near(index, 1, 0, min_cosine=-1) == [("item-1", 0.0)]
     assert near(index, -1, -1) == [("item-1", pytest.approx(-0.7071, abs=1e-4))]
     index.add(["item-0"], ["changed"], np.array([[0, 2]]))
     assert near(index, 0, 1) == [("item-1", 1.0), ("item-0", 1.0)]

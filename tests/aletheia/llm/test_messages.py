@@ -96,7 +96,7 @@ def test_equal_questions_have_equal_keys_and_others_have_not() -> None:
         request(temperature=0.1),
     ]
     assert request().key == same.key
-    assert len({one.key for one in (same, *others)}) == 1 + len(others)
+    assert len({request.key for request in (same, *others)}) == 1 + len(others)
 
 
 def test_the_upper_estimate_counts_every_byte_that_is_sent() -> None:

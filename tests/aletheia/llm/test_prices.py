@@ -27,7 +27,7 @@ MILLION = Tokens(1_000_000)
 
 
 def settings(**values: Any) -> BudgetSettings:
-    return BudgetSettings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+    return BudgetSettings(_env_file=None, **values)  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
 
 
 def table(unknown: UnknownPrice = "dearest") -> PriceTable:

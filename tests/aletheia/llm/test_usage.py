@@ -282,7 +282,7 @@ async def test_how_the_budgets_stand_can_be_asked(documents: Documents, clock: C
 
 async def test_settings_are_read_to_the_last_digit(documents: Documents, clock: Clock):
     settings = BudgetSettings(
-        _env_file=None,  # pyright: ignore[reportCallIssue]
+        _env_file=None,  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
         budget_usd_per_day=0.1,
         budget_usd_per_run=12.345678901,
         budget_tokens_per_run=5,

@@ -289,7 +289,7 @@ async def test_a_restart_keeps_the_state(tmp_path: Path, clock: Clock):
     async def restarted() -> AsyncGenerator[CircuitBreaker]:
         documents = EmbeddedDocuments(tmp_path)
         await documents.open()
-        settings = BreakerSettings(_env_file=None)  # pyright: ignore[reportCallIssue]
+        settings = BreakerSettings(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
         yield CircuitBreaker(
             documents,
             threshold=settings.circuit_breaker_threshold,

@@ -383,7 +383,7 @@ async def test_without_limits_everything_is_granted_and_nothing_written(
 
 
 def test_the_defaults_are_those_of_the_specification():
-    settings = RateLimitSettings(_env_file=None)  # pyright: ignore[reportCallIssue]
+    settings = RateLimitSettings(_env_file=None)  # pyright: ignore[reportCallIssue] - pydantic-settings' own argument
     limits = RateLimits(minute=20, hour=100, day=500, week=2000, month=7500)
     assert RateLimits.from_settings(settings) == limits
     assert settings.rate_limit_strategy == "rolling"

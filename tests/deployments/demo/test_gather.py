@@ -50,7 +50,9 @@ REPEAT = (
 
 async def list_departments() -> DepartmentList:
     """List those that the example application would list."""
-    return read_departments([one.document for one in EXAMPLE_DEPARTMENTS if one.is_listed])
+    return read_departments(
+        [department.document for department in EXAMPLE_DEPARTMENTS if department.is_listed]
+    )
 
 
 async def gather(directory: Path) -> Outcome:
@@ -72,8 +74,8 @@ async def work(documents: EmbeddedDocuments, content: EmbeddedContent) -> Outcom
     run = await deps.runs.load(run.id)
     await EventEmitter(EventLog(documents), "a-model", mock=MOCK_MODEL).emit(run)
     evaluations = EvaluationStore(documents, PROJECT)
-    for one in run.progress.departments[:2]:
-        await evaluations.request(one.department, ["a"], user_id="demo", is_auto=True)
+    for department in run.progress.departments[:2]:
+        await evaluations.request(department.department, ["a"], user_id="demo", is_auto=True)
     done = {"_id": "e", "project_id": PROJECT, "department": "support", "score": 71.25}
     await documents.insert(EVALUATIONS, [done])
     return replace(await read_outcome(documents, content, RUN), repeats=[REPEAT])
@@ -112,7 +114,10 @@ def test_a_run_over_the_examples_departments_is_as_it_should_be(kept: Outcome):
 
 
 def test_its_departments_end_in_different_ways(kept: Outcome):
-    assert {one.department.slug: str(one.reason) for one in kept.run.progress.departments} == {
+    assert {
+        department.department.slug: str(department.reason)
+        for department in kept.run.progress.departments
+    } == {
         "support": "threshold_reached",
         "onboarding": "threshold_reached",
         "safety": "no_improvement",
@@ -160,18 +165,18 @@ def test_of_many_repetitions_the_first_are_shown(kept: Outcome):
 
 
 WRONG: list[tuple[Callable[[Outcome], Outcome], str]] = [
-    (lambda one: with_report(one, status="cancelled"), "the run is cancelled"),
-    (lambda one: replace(one, run=replace(one.run, report=None)), "the run is open"),
-    (lambda one: with_report(one, items_created=1), "it reports 1 items"),
-    (lambda one: replace(one, made={**one.made, "support": 1}), "it reports"),
-    (lambda one: with_report(one, summary=row_without(one, "safety")), "it worked on"),
-    (lambda one: replace(one, mocks=0), "not marked as mock"),
-    (lambda one: replace(one, theirs=4), "4 documents of 5 are left"),
-    (lambda one: replace(one, faults=[]), "nothing is said of charging"),
-    (lambda one: replace(one, repeats=[]), "nothing was dropped"),
-    (lambda one: replace(one, events=one.events[1:]), "the events are numbered [2, 3"),
-    (lambda one: replace(one, events=one.events[:-1]), "the last event is not"),
-    (lambda one: replace(one, events=one.events[:3]), "the events show"),
+    (lambda kept: with_report(kept, status="cancelled"), "the run is cancelled"),
+    (lambda kept: replace(kept, run=replace(kept.run, report=None)), "the run is open"),
+    (lambda kept: with_report(kept, items_created=1), "it reports 1 items"),
+    (lambda kept: replace(kept, made={**kept.made, "support": 1}), "it reports"),
+    (lambda kept: with_report(kept, summary=row_without(kept, "safety")), "it worked on"),
+    (lambda kept: replace(kept, mocks=0), "not marked as mock"),
+    (lambda kept: replace(kept, theirs=4), "4 documents of 5 are left"),
+    (lambda kept: replace(kept, faults=[]), "nothing is said of charging"),
+    (lambda kept: replace(kept, repeats=[]), "nothing was dropped"),
+    (lambda kept: replace(kept, events=kept.events[1:]), "the events are numbered [2, 3"),
+    (lambda kept: replace(kept, events=kept.events[:-1]), "the last event is not"),
+    (lambda kept: replace(kept, events=kept.events[:3]), "the events show"),
 ]
 
 
@@ -188,10 +193,10 @@ async def test_the_documents_are_saved_once_and_belong_to_the_application(tmp_pa
     async with opened_stores(tmp_path) as (_, content):
         await save_documents(content)
         await save_documents(content)
-        ids = [one async for page in content.list_ids() for one in page]
+        ids = [item_id async for page in content.list_ids() for item_id in page]
         found = (await content.read_items(ids)).values()
-    assert sorted(one.content for one in found) == sorted(EXAMPLE_TEXTS)
-    assert all(one.automation is None for one in found)
+    assert sorted(item.content for item in found) == sorted(EXAMPLE_TEXTS)
+    assert all(item.automation is None for item in found)
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ async def test_the_mock_repeats_what_people_of_the_company_have_written() -> Non
         written += [item.content for item in batch.items]
     exact, near, reworded, *others = (_entry(text) for text in EXAMPLE_TEXTS)
     mocks = [_entry(text) for text in written]
-    assert any(one.key == exact.key for one in mocks)
-    assert any(one.key != near.key and one.is_near_exact(near) for one in mocks)
-    assert not any(one.is_near_exact(reworded) for one in mocks)
-    assert max(one.jaccard(reworded) for one in mocks) > 0.2
-    assert max(one.jaccard(other) for one in mocks for other in others) < 0.05
+    assert any(mock.key == exact.key for mock in mocks)
+    assert any(mock.key != near.key and mock.is_near_exact(near) for mock in mocks)
+    assert not any(mock.is_near_exact(reworded) for mock in mocks)
+    assert max(mock.jaccard(reworded) for mock in mocks) > 0.2
+    assert max(mock.jaccard(other) for mock in mocks for other in others) < 0.05
 
 
 def _entry(text: str) -> Entry:

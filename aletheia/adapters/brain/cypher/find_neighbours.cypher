@@ -2,7 +2,7 @@ UNWIND $ids AS id
 MATCH (item:Item {project_id: $project_id, id: id})
 WHERE item.model = $model
 CALL (item) {
-  CALL db.index.vector.queryNodes('aletheia_item_vector', $most, item.vector) YIELD node, score
+  CALL db.index.vector.queryNodes('aletheia_item_vector', $max_found, item.vector) YIELD node, score
   WITH node, 2 * score - 1 AS cosine
   WHERE node.project_id = $project_id AND node.model = $model AND node.id <> item.id
     AND cosine >= $least

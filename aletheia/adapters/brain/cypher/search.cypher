@@ -1,4 +1,4 @@
-CALL db.index.vector.queryNodes('aletheia_item_vector', $most, $vector) YIELD node, score
+CALL db.index.vector.queryNodes('aletheia_item_vector', $max_found, $vector) YIELD node, score
 RETURN
   node.id AS id,
   score,

@@ -46,7 +46,7 @@ def make(
 
 def raw_of(content: MongoContent) -> AsyncCollection[dict[str, Any]]:
     """The collection as the application sees it."""
-    return content._gather()  # pyright: ignore[reportPrivateUsage]
+    return content._gather()  # pyright: ignore[reportPrivateUsage] - there is no public way
 
 
 async def delete(content: AnyContent, item: str) -> None:

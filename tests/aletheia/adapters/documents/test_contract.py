@@ -684,7 +684,7 @@ BAD_CALLS: dict[str, Call] = {
     "an increase by a string": lambda d: d.take(
         "things",
         {},
-        Change(increase={"a": "1"}),  # pyright: ignore[reportArgumentType]
+        Change(increase={"a": "1"}),  # pyright: ignore[reportArgumentType] - the wrong type is the case
     ),
     "an increase by a boolean": lambda d: d.take("things", {}, Change(increase={"a": True})),
     "an increase by infinity": lambda d: d.take("things", {}, Change(increase={"a": np.inf})),

@@ -49,7 +49,7 @@ class CollidingCollection:
 
     async def bulk_write(self, writes: Sequence[UpdateOne], *, ordered: bool) -> None:
         assert not ordered
-        ids = [str(write._filter["_id"]) for write in writes]  # pyright: ignore[reportPrivateUsage]
+        ids = [str(write._filter["_id"]) for write in writes]  # pyright: ignore[reportPrivateUsage] - there is no public way
         self.bulks.append(ids)
         colliding = [id_ for id_ in ids if self.collisions.get(id_)]
         for id_ in colliding:

@@ -18,7 +18,7 @@ __all__ = ["clock", "documents", "mongodb_uri"]
 
 
 def cache(inner: FakeEmbedder, documents: Documents, clock: Clock, **options: str | float):
-    return EmbeddingCache(inner, documents, clock=clock, **{"ttl_s": 60, **options})  # pyright: ignore[reportArgumentType]
+    return EmbeddingCache(inner, documents, clock=clock, **{"ttl_s": 60, **options})  # pyright: ignore[reportArgumentType] - any option of a test
 
 
 async def embed(
@@ -26,10 +26,10 @@ async def embed(
 ) -> list[Embedding]:
     found: dict[int, Embedding] = {}
     async for answered in embedder.embed(model, texts):
-        for one in answered:
-            assert isinstance(one.result, Embedding)
-            assert one.index not in found
-            found[one.index] = one.result
+        for answer in answered:
+            assert isinstance(answer.result, Embedding)
+            assert answer.index not in found
+            found[answer.index] = answer.result
     return [found[index] for index in range(len(texts))]
 
 
@@ -38,8 +38,8 @@ async def test_what_was_embedded_is_not_asked_for_again(documents: Documents, cl
     first = await embed(cache(inner, documents, clock), ["a", "bb"])
     again = await embed(cache(inner, documents, clock), ["bb", "ccc", "a", "bb"])
     assert inner.asked == [("small", ["a", "bb"]), ("small", ["ccc"])]
-    assert [one.is_cached for one in again] == [True, False, True, True]
-    assert [one.tokens for one in again] == [0, 3, 0, 0]
+    assert [answer.is_cached for answer in again] == [True, False, True, True]
+    assert [answer.tokens for answer in again] == [0, 3, 0, 0]
     assert again[2].vector.dtype == np.float32
     assert again[2].vector.tolist() == first[0].vector.tolist()
 

@@ -42,10 +42,10 @@ class Pair:
         """Embed texts; the embeddings by index."""
         found: dict[int, Embedding] = {}
         async for answered in self.hybrid.embed(self.hybrid.canonical_model(model), texts):
-            for one in answered:
-                assert isinstance(one.result, Embedding)
-                assert one.index not in found
-                found[one.index] = one.result
+            for answer in answered:
+                assert isinstance(answer.result, Embedding)
+                assert answer.index not in found
+                found[answer.index] = answer.result
         return found
 
 
@@ -53,7 +53,7 @@ async def test_the_first_is_asked_as_long_as_it_is_there():
     pair = Pair()
     found = await pair.embed(None, ["a", "bb", "ccc"])
     assert [found[i].vector[0] for i in range(3)] == [1, 2, 3]
-    assert {(one.provider, one.model, one.is_fallback) for one in found.values()} == {
+    assert {(answer.provider, answer.model, answer.is_fallback) for answer in found.values()} == {
         ("ollama", "small", False)
     }
     assert pair.second.asked == []
@@ -65,7 +65,7 @@ async def test_another_model_stands_in_where_the_task_names_none(problem: Alethe
     pair.first.breaks = [(problem, 0)]
     found = await pair.embed(None, ["a", "bb"])
     assert [found[i].vector[0] for i in range(2)] == [1, 2]
-    assert {(one.provider, one.model, one.is_fallback) for one in found.values()} == {
+    assert {(answer.provider, answer.model, answer.is_fallback) for answer in found.values()} == {
         ("openai", "small-3", True)
     }
 
@@ -168,7 +168,7 @@ async def test_a_text_too_long_for_the_stand_in_waits_for_the_first():
     found: list[int] = []
     with pytest.raises(Unavailable, match="connection lost"):
         async for answered in pair.hybrid.embed(ANY, ["a", "long", "b"]):
-            found += [one.index for one in answered]
+            found += [answer.index for answer in answered]
     assert sorted(found) == [0, 2]
 
 

@@ -49,7 +49,7 @@ class Metered:
         try:
             async with aclosing(self.embedder.embed(MODEL, texts)) as groups:
                 async for group in groups:
-                    for index, result in ((one.index, one.result) for one in group):
+                    for index, result in ((answer.index, answer.result) for answer in group):
                         answered.add(index)
                         if isinstance(result, Embedding):
                             right = self.openai.vector(MODEL, texts[index])

@@ -36,7 +36,7 @@ async def log(tmp_path: Path) -> AsyncGenerator[EventLog]:
 @asynccontextmanager
 async def listening(url: str, *channels: str) -> AsyncGenerator[asyncio.Queue[tuple[str, bytes]]]:
     """Hear what is published on channels."""
-    client: Any = redis.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
+    client: Any = redis.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
     subscription = client.pubsub()
     heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
 

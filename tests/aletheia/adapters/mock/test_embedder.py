@@ -12,10 +12,10 @@ from aletheia.analysis.ports import Embedder, Embedding
 async def embed(embedder: Embedder, model: str, texts: list[str]) -> list[Embedding]:
     answers: dict[int, Embedding] = {}
     async for group in embedder.embed(model, texts):
-        for one in group:
-            assert isinstance(one.result, Embedding)
-            assert one.index not in answers
-            answers[one.index] = one.result
+        for answer in group:
+            assert isinstance(answer.result, Embedding)
+            assert answer.index not in answers
+            answers[answer.index] = answer.result
     return [answers[index] for index in range(len(texts))]
 
 
@@ -36,9 +36,9 @@ async def test_all_texts_are_answered_in_order_with_unit_vectors():
     answers = await embed(MockEmbedder(), "m", [f"text {i}" for i in range(200)])
 
     assert len(answers) == 200
-    assert {one.vector.dtype for one in answers} == {np.dtype(np.float32)}
-    assert {one.vector.shape for one in answers} == {(384,)}
-    assert all(abs(np.linalg.norm(one.vector) - 1) < 1e-6 for one in answers)
+    assert {answer.vector.dtype for answer in answers} == {np.dtype(np.float32)}
+    assert {answer.vector.shape for answer in answers} == {(384,)}
+    assert all(abs(np.linalg.norm(answer.vector) - 1) < 1e-6 for answer in answers)
 
 
 async def test_tokens_are_words():

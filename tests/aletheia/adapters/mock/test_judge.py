@@ -40,8 +40,8 @@ async def refine() -> RefinedQuality:
 async def test_three_mock_judges_differ_a_little_and_are_marked() -> None:
     refined = await refine()
     assert (len(refined.votes), refined.faults) == (3, ())
-    assert all(one.is_mock and one.model == MOCK_MODEL for one in refined.votes)
-    assert len({tuple(one.scores.values()) for one in refined.votes}) == 3
+    assert all(vote.is_mock and vote.model == MOCK_MODEL for vote in refined.votes)
+    assert len({tuple(vote.scores.values()) for vote in refined.votes}) == 3
     assert all(reason.startswith("Mock: ") for reason in refined.votes[0].reasons.values())
     assert abs(refined.total - refined.counted.total) <= SPREAD
 
@@ -54,10 +54,10 @@ async def test_the_mock_evaluates_with_citations_that_hold() -> None:
     evaluation = await evaluate_items(
         mock(), MemoryAnswers(), LEGAL, items(GOOD), project_id="p", plan=PLAN, version="v"
     )
-    said = [one for one in evaluation["findings"] if one["source"] == "judge"]
+    said = [finding for finding in evaluation["findings"] if finding["source"] == "judge"]
     assert len(said) == 1
     assert said[0]["text"].startswith("Mock: ")
-    assert [one["source"] for one in evaluation["suggestions"]].count("judge") == 1
+    assert [suggestion["source"] for suggestion in evaluation["suggestions"]].count("judge") == 1
     assert evaluation["faults"] == []
 
 
@@ -81,8 +81,8 @@ async def test_the_mock_gives_verdicts_on_pairs() -> None:
     ]
     judge = DuplicateJudge(mock(), MemoryAnswers(), plan=PLAN)
     verdicts = await judge([Question(*pair[:1], "n", "o", *pair[1:]) for pair in pairs])
-    assert [one and one.is_duplicate for one in verdicts] == [True, False, False]
-    assert all(one is not None and one.reason.startswith("Mock: ") for one in verdicts)
+    assert [verdict and verdict.is_duplicate for verdict in verdicts] == [True, False, False]
+    assert all(verdict is not None and verdict.reason.startswith("Mock: ") for verdict in verdicts)
 
 
 async def test_the_mocks_own_items_reach_the_threshold_after_some_batches() -> None:

@@ -348,7 +348,9 @@ async def test_what_a_server_does_not_say_of_a_model_is_unknown(
 async def test_a_download_tells_how_far_it_is(ollama: FakeOllama, client: OllamaClient) -> None:
     ollama.registry[NOMIC] = Model(layers=[250, 50])
     progress = await pull(client)
-    told = [(one.status.split(" ")[0], one.completed_bytes, one.total_bytes) for one in progress]
+    told = [
+        (pull.status.split(" ")[0], pull.completed_bytes, pull.total_bytes) for pull in progress
+    ]
     assert told == [
         ("pulling", 0, 0),
         ("pulling", 0, 250),
@@ -399,7 +401,7 @@ async def test_a_download_that_breaks_off_goes_on_from_where_it_was(
     assert reason in error.reason
     assert "500 of 700 bytes" in error.reason
     progress = await pull(client)
-    assert [one.completed_bytes for one in progress][:2] == [0, 500]
+    assert [pull.completed_bytes for pull in progress][:2] == [0, 500]
     assert progress[-1].status == "success"
 
 

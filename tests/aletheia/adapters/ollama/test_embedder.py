@@ -73,9 +73,9 @@ async def embed(
     found: dict[int, Embedding | AletheiaError] = {}
     async with aclosing(embedder.embed(model, texts)) as groups:
         async for group in groups:
-            for one in group:
-                assert one.index not in found
-                found[one.index] = one.result
+            for answer in group:
+                assert answer.index not in found
+                found[answer.index] = answer.result
     assert sorted(found) == list(range(len(texts)))
     return [found[index] for index in range(len(texts))]
 
@@ -89,11 +89,11 @@ async def failure(
 
 
 def codes(results: Sequence[Embedding | AletheiaError]) -> list[str | None]:
-    return [one.code if isinstance(one, AletheiaError) else None for one in results]
+    return [result.code if isinstance(result, AletheiaError) else None for result in results]
 
 
 def truncated(results: Sequence[Embedding | AletheiaError]) -> list[bool]:
-    return [one.is_truncated for one in results if isinstance(one, Embedding)]
+    return [result.is_truncated for result in results if isinstance(result, Embedding)]
 
 
 def test_it_is_an_embedder() -> None:
@@ -141,10 +141,10 @@ async def test_usage_is_recorded_or_estimated(ollama: FakeOllama, connect: Conne
     recorder = Recorder()
     embedder = await connect(guard=recorder)
     results = await embed(embedder, ["a b c", "d"])
-    assert [one.tokens for one in results if isinstance(one, Embedding)] == [3, 1]
+    assert [result.tokens for result in results if isinstance(result, Embedding)] == [3, 1]
     ollama.counts_tokens = False
     await embed(embedder, ["a b c", "d"])
-    assert [one.used for one in recorder.called] == [Tokens(4), Tokens(10)]
+    assert [call.used for call in recorder.called] == [Tokens(4), Tokens(10)]
     assert (
         recorder.plans
         == [
@@ -412,10 +412,10 @@ async def test_missing_models_are_downloaded_before_there_is_work(
     embedder = await connect(supported_models=["no-such-model", "all-minilm"])
     progress: list[PullProgress] = []
     with pytest.raises(InvalidTask, match="no-such-model"):
-        async for one in embedder.pull_missing():
-            progress.append(one)  # noqa: PERF401 - the generator is closed in between
+        async for pull in embedder.pull_missing():
+            progress.append(pull)  # noqa: PERF401 - the generator is closed in between
     assert sorted(ollama.models) == ["all-minilm", NOMIC]
-    assert {one.model for one in progress} == {"no-such-model", "all-minilm"}
+    assert {pull.model for pull in progress} == {"no-such-model", "all-minilm"}
     assert (progress[-1].status, progress[-1].completed_bytes) == ("success", 100)
     assert ollama.count("pull") == 2
 
@@ -423,7 +423,7 @@ async def test_missing_models_are_downloaded_before_there_is_work(
 async def test_nothing_is_downloaded_that_is_there(
     ollama: FakeOllama, embedder: OllamaEmbedder
 ) -> None:
-    assert [one async for one in embedder.pull_missing()] == []
+    assert [pull async for pull in embedder.pull_missing()] == []
     assert ollama.count("pull") == 0
 
 

@@ -60,7 +60,7 @@ async def others(ollama: FakeOllama) -> AsyncGenerator[OllamaClient]:
 
 
 async def read(records: ModelRecords, model: str) -> ModelRow:
-    (found,) = [one for one in await records.read("ollama") if one.model == model]
+    (found,) = [record for record in await records.read("ollama") if record.model == model]
     return found
 
 
@@ -173,7 +173,7 @@ async def test_unloading_is_written_down_and_loads_nothing(
     assert (ollama.loads, ollama.loaded) == (["a"], {})
     record = await read(records, "a")
     assert (record.state, record.evictions) == ("installed", 0)
-    assert [one.model for one in await records.read("ollama")] == ["a"]
+    assert [record.model for record in await records.read("ollama")] == ["a"]
 
 
 @pytest.mark.parametrize("action", ["load", "unload"])

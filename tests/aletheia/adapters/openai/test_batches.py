@@ -94,7 +94,7 @@ async def finish(client: OpenAIBatches, batch: ProviderBatch) -> ProviderBatch:
 
 
 async def read(client: OpenAIBatches, batch: ProviderBatch) -> dict[int, Finished]:
-    return {one.index: one async for some in client.answers(batch, SMALL) for one in some}
+    return {answer.index: answer async for some in client.answers(batch, SMALL) for answer in some}
 
 
 async def test_a_batch_goes_there_and_back(client: OpenAIBatches, api: FakeBatchAPI):

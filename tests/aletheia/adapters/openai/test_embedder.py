@@ -103,9 +103,9 @@ async def embed(
     found: dict[int, Embedding | AletheiaError] = {}
     async with aclosing(embedder.embed(model, texts)) as groups:
         async for group in groups:
-            for one in group:
-                assert one.index not in found
-                found[one.index] = one.result
+            for answer in group:
+                assert answer.index not in found
+                found[answer.index] = answer.result
     assert sorted(found) == list(range(len(texts)))
     return [found[index] for index in range(len(texts))]
 
@@ -126,11 +126,11 @@ async def refusal(embedder: OpenAIEmbedder, texts: Sequence[str] = ("x",)) -> Al
 
 
 def codes(results: Sequence[Embedding | AletheiaError]) -> list[str | None]:
-    return [one.code if isinstance(one, AletheiaError) else None for one in results]
+    return [result.code if isinstance(result, AletheiaError) else None for result in results]
 
 
 def vectors(results: Sequence[Embedding | AletheiaError]) -> list[list[float]]:
-    return [one.vector.tolist() for one in results if isinstance(one, Embedding)]
+    return [result.vector.tolist() for result in results if isinstance(result, Embedding)]
 
 
 async def test_vectors_come_in_the_order_of_the_texts(
@@ -151,7 +151,7 @@ async def test_equal_texts_are_sent_once_and_answered_alike(
     assert vectors(results) == [
         openai.vector(SMALL, text).tolist() for text in ["a b", "c", "a b", "a b"]
     ]
-    assert [one.tokens for one in results if isinstance(one, Embedding)] == [2, 1, 2, 2]
+    assert [result.tokens for result in results if isinstance(result, Embedding)] == [2, 1, 2, 2]
 
 
 async def test_a_request_says_what_the_api_wants_and_no_more(
@@ -194,7 +194,7 @@ async def test_counted_tokens_fill_a_request_better_than_bytes(
     results = await embed(counting, texts)
     assert openai.sent == [texts[:3], texts[3:]]
     assert [plan.max_tokens.total for plan in recorder.plans] == [9, 5]
-    assert [one.tokens for one in results if isinstance(one, Embedding)] == [2, 3, 4, 5]
+    assert [result.tokens for result in results if isinstance(result, Embedding)] == [2, 3, 4, 5]
 
 
 async def test_many_texts_are_counted_beside_the_loop(openai: FakeOpenAI, connect: Connect) -> None:
@@ -202,7 +202,7 @@ async def test_many_texts_are_counted_beside_the_loop(openai: FakeOpenAI, connec
     openai.count = lambda text: len(encoding.encode_ordinary(text))
     embedder = await connect(tables=tables(encoding))
     results = await embed(embedder, ["wonderful " * number for number in range(1000, 1040)])
-    assert [one.tokens for one in results if isinstance(one, Embedding)] == [
+    assert [result.tokens for result in results if isinstance(result, Embedding)] == [
         number + 1 for number in range(1000, 1040)
     ]
 
@@ -690,7 +690,7 @@ async def test_usage_is_recorded_or_estimated(
     results = await embed(embedder, ["aaaa", "aaaaaa"])
     (called,) = recorder.called
     assert called.used == Tokens(tokens)
-    assert sum(one.tokens for one in results if isinstance(one, Embedding)) == tokens
+    assert sum(result.tokens for result in results if isinstance(result, Embedding)) == tokens
 
 
 async def test_every_request_that_is_sent_is_announced(
@@ -716,7 +716,7 @@ async def test_what_lies_around_a_request_can_hold_it_back(
 
     async def run() -> None:
         async for group in embedder.embed(SMALL, ["a", "b", "c", "d", "e"]):
-            answered.extend(one.index for one in group)
+            answered.extend(answer.index for answer in group)
 
     with pytest.raises(Unavailable, match="over the limit"):
         await run()
@@ -734,7 +734,7 @@ async def test_requests_in_flight_are_answered_though_another_one_fails(
 
     async def run() -> None:
         async for group in embedder.embed(SMALL, [f"{number}" for number in range(9)]):
-            answered.extend(one.index for one in group)
+            answered.extend(answer.index for answer in group)
 
     with pytest.raises(Unavailable):
         await run()

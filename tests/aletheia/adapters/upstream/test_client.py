@@ -195,7 +195,7 @@ async def test_a_value_that_strict_json_forbids_does_not_cost_its_page(
 def test_nesting_too_deep_costs_only_its_entry(left: bytes, right: bytes) -> None:
     deep = left * 50_000 + rb'"]\\\"}"' + right * 50_000
     page = read_page(b'{"data": [{"id": "t1"}, {"id": "deep", "x": %s}, {"id": "t2"}]}' % deep)
-    assert [entry["id"] for entry in page if isinstance(entry, dict)] == ["t1", "deep", "t2"]  # pyright: ignore[reportUnknownVariableType]
+    assert [entry["id"] for entry in page if isinstance(entry, dict)] == ["t1", "deep", "t2"]  # pyright: ignore[reportUnknownVariableType] - JSON of any kind
 
 
 def test_quotes_that_do_not_end_take_no_time() -> None:
@@ -759,7 +759,7 @@ async def test_one_bad_report_does_not_disturb_its_neighbours(
     results = await asyncio.gather(
         *(client.report(task_id, PROCESSING) for task_id in ids), return_exceptions=True
     )
-    codes = [one.code if isinstance(one, AletheiaError) else one for one in results]
+    codes = [result.code if isinstance(result, AletheiaError) else result for result in results]
     assert codes == [None, "refused", None, "unavailable", None, "not_found"]
     assert sorted(upstream.states) == ["t1", "t3", "t5"]
 

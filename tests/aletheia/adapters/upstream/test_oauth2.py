@@ -142,7 +142,7 @@ async def test_many_callers_share_one_failure(endpoint: FakeTokenEndpoint) -> No
     endpoint.fail_next(503)
     sign_in = sign_in_to(endpoint)
     results = await asyncio.gather(*(sign_in.header() for _ in range(5)), return_exceptions=True)
-    assert [type(one) for one in results] == [Unavailable] * 5
+    assert [type(result) for result in results] == [Unavailable] * 5
     assert len(endpoint.forms) == 1
     assert await sign_in.header() == "Bearer token-1"
 
