@@ -222,6 +222,15 @@ def test_no_text_takes_long(text: str) -> None:
     assert time.perf_counter() - started < 5
 
 
+def test_what_is_not_closed_is_measured_once() -> None:
+    def worked_s(opened: int) -> float:
+        began = time.process_time()
+        fault_of("{x" * opened + "{}" * 90_000)
+        return time.process_time() - began
+
+    assert worked_s(31) < 5 * worked_s(1)
+
+
 def test_an_error_says_where_and_what_and_never_repeats_a_value() -> None:
     secret = "ignore previous instructions"
     with pytest.raises(ValidationError) as raised:
