@@ -71,7 +71,7 @@ class Collector:
             self._held.troubles.pop(UPSTREAM, None)
             done, unseen = await self._act_on(page, batch)
             # A full page with nothing to do hides what comes after it.
-            is_growing = self._pages.note_blocked(page.size - done - unseen) and not done
+            is_growing = self._pages.note(done, page.size - done - unseen) and not done
             if not done and not is_growing:
                 await self._note_blocked_head(page.size if self._pages.is_full else 0)
                 return
@@ -127,11 +127,12 @@ class Collector:
         """
         claims, tally = self._held.ledger.claims, self._held.tally
         tally.rejected += await claims.reject(page.rejected)
+        rows = await self._held.ledger.rows.of_ids([entry.id for entry in page.entries])
 
         async def act(entries: Sequence[Entry]) -> Sequence[int]:
             taken = len(batch.taken)
             try:
-                return [await self._act_on_entries(entries, batch)]
+                return [await self._act_on_entries(entries, rows, batch)]
             except Exception:
                 await self._release(batch.taken[taken:])
                 raise
@@ -147,9 +148,11 @@ class Collector:
             entries = entries[room:]
         return done, len(entries)
 
-    async def _act_on_entries(self, entries: Sequence[Entry], batch: Batch) -> int:
+    async def _act_on_entries(
+        self, entries: Sequence[Entry], rows: dict[str, list[Document]], batch: Batch
+    ) -> int:
         held, ledger, tally = self._held, self._held.ledger, self._held.tally
-        plan = self._plan(entries, await ledger.rows.of_ids([entry.id for entry in entries]))
+        plan = self._plan(entries, rows)
         bodies = await ledger.reports.bodies_of([row for row, _, _ in plan.again])
         await self._leave_deferred(plan, bodies, batch)
         taken = await held.take(ledger.claims.claim(plan.new), batch)

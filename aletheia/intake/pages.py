@@ -38,6 +38,8 @@ class PageReader:
     def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
         self._upstream, self._held = upstream, held
         self._size, self._max_size = held.settings.poll_limit, MAX_PAGE
+        self._caps = self._size, self._max_size  # what the upstream allows, however short it is
+        self._left = 0  # tasks to be done until larger pages are tried again
         self._served = self._limit = self._blocked = 0
         self.is_full = False  # whether the last page had as many entries as were asked for
 
@@ -60,10 +62,20 @@ class PageReader:
             log.info("listed as pending, and not pending: %s", ", ".join(page.not_pending[:10]))
         return page
 
-    def note_blocked(self, blocked: int) -> bool:
-        """Note how many entries of the last page stay pending; return whether a page may grow."""
+    def note(self, done: int, blocked: int) -> bool:
+        """Note how many entries of the last page are done with, and how many stay pending.
+
+        Returns:
+            Whether a page may grow past these.
+        """
         self._blocked = blocked
-        return self.is_full and self._limit < self._max_size
+        self._left -= done
+        may_grow = self.is_full and self._limit < self._max_size
+        if self._left <= 0 or not self.is_full or not (done or may_grow):
+            # What made a page too long is gone, or may be.
+            sizes = zip((self._size, self._max_size), self._caps, strict=True)
+            self._size, self._max_size = (min(2 * size, cap) for size, cap in sizes)
+        return may_grow
 
     def _smaller(self, limit: int, refusal: AletheiaError) -> int:
         """Return the page size to try after one that was refused, or raise the refusal."""
@@ -73,12 +85,13 @@ class PageReader:
             raise refusal
         self._max_size = limit - 1
         if is_too_long:
-            smaller = limit // 2
+            smaller, self._left = limit // 2, 2 * limit
             # What is too long once is so again; a page that was served before may have grown.
             self._served = min(self._served, smaller)
         else:
             smaller = (self._served + limit) // 2 if self._served else MIN_PAGE
             smaller = max(smaller, MIN_PAGE)
+            self._caps = min(self._caps[0], smaller), limit - 1
         self._size = min(self._size, smaller)
         log.info("the upstream serves no page of %d, asking for %d: %s", limit, smaller, refusal)
         return smaller

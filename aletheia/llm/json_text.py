@@ -17,12 +17,16 @@ MAX_DEPTH: Final = 32
 MAX_TRIES: Final = 64
 """Brackets at which the beginning of a JSON value is looked for."""
 
+MAX_SCANS: Final = 8
+"""Times that a text is read to its end, in search of that of a value."""
+
 _STRING: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"?'
 """A string, or the part of one that does not end, so that no character is scanned twice."""
 
 _TOKEN: Final = re.compile(_STRING + r"|[\[\]{}]", re.DOTALL)
 BRACKET: Final = re.compile(r"[\[{]")
 _TRAILING_COMMA: Final = re.compile(rf"({_STRING})|,(?=\s*[\]}}])", re.DOTALL)
+_CLOSING: Final = re.compile(r",?\s*[\]}]")
 
 
 class UnreadableAnswer(ComputeFailed):
@@ -43,20 +47,25 @@ class FoundJson:
 
 def scan_json(text: str) -> Iterator[FoundJson | UnreadableAnswer]:
     """Yield the lists and objects in a text that are not part of another one."""
-    place = 0
+    place = scans = 0
+    extents: dict[int, _Extent] = {}
     for _ in range(MAX_TRIES):
         bracket = BRACKET.search(text, place)
-        if bracket is None:
+        if bracket is None or scans > MAX_SCANS:
             return
         start = bracket.start()
-        end, depth, closed = _measure(text, start)
+        if start not in extents:  # else it is within a value that was measured
+            extents = _measure(text, start)
+            scans += extents[start].end is None
+        extent = extents[start]
+        end = extent.end
         place = len(text) if end is None else end
-        if depth > MAX_DEPTH:
+        if extent.depth > MAX_DEPTH:
             yield UnreadableAnswer("json_too_deep", f"the JSON has more than {MAX_DEPTH} levels")
             continue
         try:
             if end is None:
-                yield FoundJson(_load_part(text[start:], closed), is_cut=True)
+                yield FoundJson(_load_part(text[start:], extent.closed(text, start)), is_cut=True)
             else:
                 yield FoundJson(load_whole(text[start:end]))
         except ValueError as error:
@@ -64,24 +73,45 @@ def scan_json(text: str) -> Iterator[FoundJson | UnreadableAnswer]:
             place = start + 1
 
 
-def _measure(text: str, start: int) -> tuple[int | None, int, str]:
-    """Find the end of the value that begins at a bracket, and its levels of nesting.
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """Where a value ends that begins at a bracket."""
 
-    Of a value without an end, the third is what comes before its last closing bracket, closed.
-    """
-    ends: list[str] = []
-    deepest = closed = left = 0
+    end: int | None  # `None` if it does not
+    depth: int  # levels of nesting
+    ends: str = ""  # of a value without an end, what closes it behind its last closing bracket
+    last: int = 0  # where that is
+
+    def closed(self, text: str, start: int) -> str:
+        """Return what comes of a value without an end before its last closing bracket, closed."""
+        return text[start : self.last] + self.ends
+
+
+def _measure(text: str, start: int) -> dict[int, _Extent]:
+    """Measure the value that begins at a bracket, and those in it, by where they begin."""
+    measured: dict[int, _Extent] = {}
+    opened: list[tuple[int, int]] = []  # where, and the levels of nesting so far
+    last = left = 0
     for token in _TOKEN.finditer(text, start):
         bracket = token.group()
         if bracket in ("[", "{"):
-            ends.append("]" if bracket == "[" else "}")
-            deepest = max(deepest, len(ends))
+            opened.append((token.start(), 1))
         elif bracket in ("]", "}"):
-            ends.pop()
-            closed, left = token.end(), len(ends)
-            if not ends:
-                return closed, deepest, ""
-    return None, deepest, text[start:closed] + "".join(reversed(ends[:left]))
+            begin, depth = opened.pop()
+            last, left = token.end(), len(opened)
+            measured[begin] = _Extent(last, depth)
+            if not opened:
+                return measured
+            around, deepest = opened[-1]
+            opened[-1] = around, max(deepest, depth + 1)
+    depth, ends = 0, ""
+    for place in reversed(range(len(opened))):
+        begin, deepest = opened[place]
+        depth = max(deepest, depth + 1)
+        if place < left:
+            ends += "]" if text[begin] == "[" else "}"
+        measured[begin] = _Extent(None, depth, ends, last if place < left else 0)
+    return measured
 
 
 def _load_part(written: str, closed: str) -> object:
@@ -102,12 +132,21 @@ def load_whole(written: str) -> object:
     try:
         return parse_json(written)
     except ValueError as error:
-        mended = _TRAILING_COMMA.sub(lambda match: match.group(1) or "", written)
         try:
-            # It reads lone surrogates, too: the part that has one is refused where it is validated.
-            return cast("object", json.loads(mended, strict=False, parse_constant=lambda _: None))
+            try:
+                return _load_tolerantly(written)
+            except json.JSONDecodeError as fault:
+                if not _CLOSING.match(written, fault.pos):
+                    raise
+                mended = _TRAILING_COMMA.sub(lambda match: match.group(1) or "", written)
+                return _load_tolerantly(mended)
         except (ValueError, RecursionError):
             raise error from None
+
+
+def _load_tolerantly(written: str) -> object:
+    # It reads lone surrogates, too: the part that has one is refused where it is validated.
+    return cast("object", json.loads(written, strict=False, parse_constant=lambda _: None))
 
 
 def parse_json(written: str, *, allow_partial: bool = False) -> object:
@@ -121,7 +160,7 @@ def parse_json(written: str, *, allow_partial: bool = False) -> object:
 
 def end_of_json(text: str, start: int) -> int | None:
     """Return the index behind the JSON value that begins at a bracket; `None` if none does."""
-    end, *_ = _measure(text, start)
+    end = _measure(text, start)[start].end
     if end is not None:
         try:
             load_whole(text[start:end])

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Final, TypeAlias, cast
@@ -176,6 +176,22 @@ def read_vector(numbers: object) -> Vector:
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError("a vector that is not a list of numbers")
+
+
+def read_each(
+    entries: Sequence[object], read: Callable[[object], Vector] = read_vector
+) -> list[Vector | ComputeFailed]:
+    """Read vectors, `MISSING` for each that cannot be; `ValueError` where that is so of all."""
+    found: list[Vector | ComputeFailed] = []
+    for entry in entries:
+        try:
+            found.append(read(entry))
+        except ValueError as error:
+            found.append(ComputeFailed(MISSING, str(error)))
+    faults = [str(vector) for vector in found if isinstance(vector, ComputeFailed)]
+    if faults and len(faults) == len(found):
+        raise ValueError(faults[0])
+    return found
 
 
 def says_too_long(status: int, message: str) -> bool:

@@ -14,7 +14,7 @@ import orjson
 from aiohttp.http_exceptions import LineTooLong
 from yarl import URL
 
-from aletheia.adapters.embedding.parts import TOO_LONG, Vector, read_vector, says_too_long
+from aletheia.adapters.embedding.parts import TOO_LONG, Vector, read_each, says_too_long
 from aletheia.adapters.embedding.remote import ANSWER_BYTES, TEXT_ANSWER_BYTES
 from aletheia.adapters.http import HttpClient, read_base_url
 from aletheia.adapters.http_answers import Answer, as_object, as_text, excerpt, load_object
@@ -73,7 +73,7 @@ class ServerModel:
 class Embeddings:
     """Vectors in the order of the texts, and the tokens of all; `None` if not counted."""
 
-    vectors: list[Vector]
+    vectors: list[Vector | ComputeFailed]  # `MISSING` is what cannot be read
     tokens: int | None
 
 
@@ -133,7 +133,7 @@ class OllamaClient(HttpClient):
             body["keep_alive"] = keep_alive_s
 
         def read(answer: Mapping[str, Any]) -> Embeddings:
-            vectors = [read_vector(vector) for vector in _read_list(answer, "embeddings")]
+            vectors = read_each(_read_list(answer, "embeddings"))
             tokens = _read_number(answer, "prompt_eval_count")
             return Embeddings(vectors, tokens)
 

@@ -307,14 +307,17 @@ def _read_content(content: object) -> str:
 
 
 def _read_calls(message: Mapping[str, Any]) -> str:
-    calls = message.get("tool_calls")
-    functions = [
-        as_object(as_object(call).get("function"))
-        for call in (cast("list[object]", calls) if isinstance(calls, list) else ())
-    ]
+    functions = [as_object(call.get("function")) for call in _list_objects(message, "tool_calls")]
     functions.append(as_object(message.get("function_call")))
-    given = (_read_content(function.get("arguments")) for function in functions)
+    # As Anthropic's servers write it: a part of the content.
+    functions += [part for part in _list_objects(message, "content") if not _is_thought(part)]
+    given = (_read_content(call.get("arguments", call.get("input"))) for call in functions)
     return "\n".join(text for text in given if text.strip())
+
+
+def _list_objects(message: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    listed = message.get(name)
+    return list(map(as_object, cast("list[object]", listed))) if isinstance(listed, list) else []
 
 
 def _write(value: object) -> str:

@@ -12,12 +12,12 @@ import orjson
 from yarl import URL
 
 from aletheia.adapters.embedding.parts import (
-    MISSING,
     TOO_LONG,
     Called,
     Part,
     Vector,
     halve,
+    read_each,
     read_vector,
     says_too_long,
 )
@@ -212,11 +212,7 @@ def read_vectors(answer: dict[str, Any], count: int) -> list[Vector | ComputeFai
         raise ValueError("vectors without index among others in another order")
     free = (place for place in range(count) if place not in places)
     places.update(zip(free, missing, strict=True))
-    read = [_read_entry(places[place]) for place in range(count)]
-    faults = [str(found) for found in read if isinstance(found, ComputeFailed)]
-    if len(faults) == count:
-        raise ValueError(faults[0])
-    return read
+    return read_each([places[place].get("embedding") for place in range(count)], _read_embedding)
 
 
 def _read_index(index: object) -> object:
@@ -226,13 +222,6 @@ def _read_index(index: object) -> object:
     if isinstance(index, str) and re.fullmatch(r"[0-9]{1,9}", index, re.ASCII):
         return int(index)
     return index
-
-
-def _read_entry(entry: dict[str, Any]) -> Vector | ComputeFailed:
-    try:
-        return _read_embedding(entry.get("embedding"))
-    except ValueError as error:
-        return ComputeFailed(MISSING, str(error))
 
 
 def _read_embedding(embedding: object) -> Vector:

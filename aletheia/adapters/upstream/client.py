@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import re
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from aletheia.adapters.http import HttpClient, Retries, read_base_url
-from aletheia.adapters.http_answers import Answer, check_values, read_date
+from aletheia.adapters.http_answers import Answer, as_object, check_values, read_date
 from aletheia.adapters.upstream.pages import ENVELOPES, read_int, read_page, read_tolerantly
 from aletheia.adapters.upstream.sign_in import SignIn
 from aletheia.errors import AletheiaError, Conflict, Unavailable, Unreachable
@@ -35,12 +36,22 @@ MAX_PAGE_BYTES: Final = 64 * 2**20
 
 _FALSE: Final = (False, "false")
 _FAILED: Final = ("error", "fail", "failed", "failure")
+_ERRORS: Final = ("error", "errors", "errormessage", "exception", "fault")
 _OF_ERRORS: Final = {
-    *("error", "errors", "message", "msg", "detail", "details", "title", "type", "status"),
+    *(*_ERRORS, "errortype", "stack", "stacktrace", "trace"),
+    *("message", "msg", "detail", "details", "title", "type", "status"),
     *("statuscode", "code", "path", "timestamp", "instance", "requestid", "request_id"),
     *("traceid", "trace_id"),
 }
 """What an answer has that says that something failed, and has nothing else to say."""
+
+_OF_ENVELOPES: Final = {
+    *(*_OF_ERRORS, *ENVELOPES, "success", "ok", "meta", "metadata", "version", "apiversion"),
+    *("duration", "method", "url"),
+}
+"""What an answer has around the one that matters."""
+
+MAX_ENVELOPES: Final = 4
 
 
 class HttpUpstream:
@@ -198,48 +209,63 @@ def _read_acknowledgement(answer: Answer, sent: bytes) -> None:
     try:
         check_values(text)
         # It may show the task with whatever odd values that has: only the form matters.
-        said = _unwrap(read_tolerantly(text))
+        is_refused = _is_refused(read_tolerantly(text), sent)
     except ValueError:
         if not (answer.is_cut and _is_cut_json(text)):
             raise
         return
-    is_object = isinstance(said, dict)
-    if said is False or (is_object and _is_refusal(cast("dict[str, object]", said), sent)):
+    if is_refused:
         raise ValueError("it says that the report was not taken")
 
 
-def _unwrap(said: object) -> object:
-    """Return what an answer has in nothing but envelopes and lists of one."""
-    for _ in range(3):
-        if isinstance(said, dict) and len(cast("dict[str, object]", said)) == 1:
-            (name, inner), *_ = cast("dict[str, object]", said).items()
-            inner = inner if name.lower() in ENVELOPES else None
-        else:
-            several = cast("list[object]", said) if isinstance(said, list) else []
+def _is_refused(said: object, sent: bytes) -> bool:
+    """Return whether an answer, or what it has in envelopes and lists of one, says that it failed.
+
+    One that shows the state or the error that was sent does not, whatever else it has.
+    """
+    is_refused = False
+    for _ in range(MAX_ENVELOPES):
+        inner: object = None
+        if isinstance(said, list):
+            several = cast("list[object]", said)
             inner = several[0] if len(several) == 1 else None
-        if not isinstance(inner, dict | list):
-            break
-        said = cast("object", inner)
-    return cast("object", said)
+        elif isinstance(said, dict):
+            filled = {
+                name.lower(): value
+                for name, value in cast("dict[str, object]", said).items()
+                if value or value in _FALSE
+            }
+            if _shows(filled, sent):
+                return False
+            is_refused = is_refused or _is_refusal(filled)
+            if filled.keys() <= _OF_ENVELOPES:  # and so no task, whose own data this might be
+                inner = next((filled[name] for name in ENVELOPES if name in filled), None)
+        else:
+            return is_refused or said is False
+        said = inner
+    return is_refused
 
 
-def _is_refusal(answer: dict[str, object], sent: bytes) -> bool:
-    """Return whether an object says that something failed, and does not show the state sent."""
-    said = {name.lower(): value for name, value in answer.items() if value or value in _FALSE}
-    state = said.get("state", said.get("status"))
-    if (
-        isinstance(state, str)
-        and f'":"{state}"'.lower() in sent[:40].decode(errors="replace").lower()
-    ):
-        return False
-    if said.get("success") in _FALSE or said.get("ok") in _FALSE:
+def _shows(answer: Mapping[str, object], sent: bytes) -> bool:
+    """Return whether an object shows the state that was sent, or the error."""
+    state = answer.get("state", answer.get("status"))
+    beginning = sent[:40].decode(errors="replace").lower()
+    if isinstance(state, str) and f'":"{state}"'.lower() in beginning:
         return True
+    return "error" in answer and answer["error"] == as_object(read_tolerantly(sent)).get("error")
+
+
+def _is_refusal(answer: Mapping[str, object]) -> bool:
+    """Return whether an object says that something failed; its names are in small letters."""
+    if any(answer.get(name) in _FALSE for name in ("success", "ok", "accepted", "acknowledged")):
+        return True
+    state = answer.get("state", answer.get("status"))
     # `{"error": false}` says that there is none.
-    is_error = any(said.get(name, False) not in _FALSE for name in ("error", "errors"))
-    is_error = is_error or state in _FAILED
-    codes = [said.get(name) for name in ("status", "statuscode", "code")]
-    is_error = is_error or any(isinstance(code, int) and code in range(400, 600) for code in codes)
-    return is_error and said.keys() <= _OF_ERRORS
+    is_error = any(answer.get(name, False) not in _FALSE for name in _ERRORS)
+    is_error = is_error or state is False or str(state).lower() in _FAILED
+    codes = [str(answer.get(name)) for name in ("status", "statuscode", "code")]
+    is_error = is_error or any(re.fullmatch("[45][0-9][0-9]", code) for code in codes)
+    return is_error and answer.keys() <= _OF_ERRORS.union(ENVELOPES)
 
 
 def _is_cut_json(text: bytes) -> bool:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from aletheia.analysis.processor import Finished
-from aletheia.documents import Change, Update
+from aletheia.documents import Change, Document, Update
 from aletheia.errors import (
     ComputeFailed,
     InvalidTask,
@@ -21,7 +21,7 @@ from aletheia.intake.models import RowState
 from aletheia.intake.parsing import parse_entry
 from aletheia.intake.pipeline import drain
 from aletheia.intake.reports import RESULTS
-from aletheia.intake.rows import ROWS
+from aletheia.intake.rows import ROWS, Rows
 from tests.aletheia.intake.conftest import Bench
 
 DONE = ["processing", "succeeded"]
@@ -208,6 +208,62 @@ async def test_a_page_that_is_too_long_is_asked_for_in_smaller_pieces(
     await bench.drain()
     assert len(bench.upstream.states) == 12
     assert all(states == DONE for states in bench.upstream.states.values())
+
+
+async def test_pages_that_are_too_long_are_asked_for_once_in_a_while(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("aletheia.adapters.upstream.client.MAX_PAGE_BYTES", 40_000)
+    for number in range(120):
+        bench.add(f"t{number}", "x" * 3000)
+    await bench.drain(bench.poller(poll_limit=80, batch_max_tasks=200))
+    assert list(bench.upstream.states.values()) == [DONE] * 120
+    too_long = [limit for limit in limits(bench) if limit > 13]
+    assert len(too_long) <= 4 + len(limits(bench)) / 5
+
+
+@pytest.mark.parametrize(("blocked", "max_limit"), [(0, 100), (0, 10), (3, 100)])
+async def test_pages_grow_again_once_a_task_longer_than_any_page_is_gone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, blocked: int, max_limit: int
+):
+    bench.upstream.max_limit = max_limit
+    monkeypatch.setattr("aletheia.adapters.upstream.client.MAX_PAGE_BYTES", 10_000)
+    bench.add("long", "x" * 12_000)
+    poller = bench.poller(poll_limit=20)
+    with pytest.raises(TooLong):
+        await bench.drain(poller)
+    bench.upstream._pending.clear()  # pyright: ignore[reportPrivateUsage] - it is withdrawn
+    bench.upstream.requests.clear()
+    block(bench, blocked)
+    for number in range(60):
+        bench.add(f"t{number}", "x")
+    for _ in range(3):
+        await bench.drain(poller)
+    assert list(bench.upstream.states.values()) == [DONE] * 60
+    assert len(limits(bench)) < 20
+    assert max(limits(bench)) <= max(max_limit, 20)
+
+
+async def test_a_page_is_looked_up_once_however_small_the_batch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    looked_up: list[int] = []
+    of_ids = Rows.of_ids
+
+    async def count(self: Rows, task_ids: Sequence[str]) -> dict[str, list[Document]]:
+        looked_up.append(len(task_ids))
+        return await of_ids(self, task_ids)
+
+    monkeypatch.setattr(Rows, "of_ids", count)
+    bench.upstream.max_limit = 5000
+    poller, model = bench.poller(batch_max_tasks=1), {"text": "x", "model": "slow"}
+    poller.held.defer("echo", "slow", Unavailable("slow", "down"))
+    for number in range(100):
+        bench.upstream.add_raw({"id": f"b{number}", "type": "echo", "data": model})
+    bench.add("good")
+    await bench.drain(poller)
+    assert bench.upstream.states == {"good": DONE}
+    assert len(looked_up) <= 2 * len(limits(bench))
 
 
 async def test_a_task_that_is_longer_than_any_page_is_found_at_the_head(

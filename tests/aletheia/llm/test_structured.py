@@ -205,6 +205,9 @@ def test_an_odd_entry_costs_no_other_one_in_a_whole_answer(written: str, value: 
         pytest.param("[" + ", " * 95_000 + "]", id="commas and blanks"),
         pytest.param("{x" + '{"a": NaN},' * 17_000, id="what is not closed"),
         pytest.param("{x" * 8 + "{}" * 90_000, id="pairs of brackets that are not closed"),
+        pytest.param("[" * 31 + "{}" * 90_000, id="pairs of brackets in open ones"),
+        pytest.param("[x " * 60 + "{}," * 60_000, id="pairs of brackets behind open ones"),
+        pytest.param('["[" x' * 60 + "[]," * 60_000, id="open brackets in strings"),
         pytest.param("<think>" * 28_000, id="thoughts without an end"),
         pytest.param("<think></think>" * 13_000, id="many thoughts"),
         pytest.param("</think>{" * 22_000, id="ends of thoughts and brackets"),
@@ -217,6 +220,15 @@ def test_no_text_takes_long(text: str) -> None:
     started = time.perf_counter()
     assert fault_of(text).code != "answer_too_large"
     assert time.perf_counter() - started < 5
+
+
+def test_what_is_not_closed_is_measured_once() -> None:
+    def worked_s(opened: int) -> float:
+        began = time.process_time()
+        fault_of("{x" * opened + "{}" * 90_000)
+        return time.process_time() - began
+
+    assert worked_s(31) < 5 * worked_s(1)
 
 
 def test_an_error_says_where_and_what_and_never_repeats_a_value() -> None:

@@ -297,6 +297,7 @@ async def test_an_answer_is_read_up_to_a_limit(ollama: FakeOllama, connect: Conn
         (b'{"embeddings": []}', "0 vectors for 1 texts"),
         (b'{"embeddings": [[1], [2]]}', "2 vectors for 1 texts"),
         (b'{"embeddings": [null]}', "a vector that is not a list"),
+        (b'{"embeddings": [[1], null, [2]]}', "3 vectors for 1 texts"),
         (b'{"embeddings": [["a"]]}', "a vector that is not a list of numbers"),
     ],
 )
@@ -306,6 +307,17 @@ async def test_an_answer_that_breaks_its_promises_is_a_bad_answer(
     ollama.answer_next(body)
     with pytest.raises(BadAnswer, match=reason):
         await client.embed(NOMIC, ["x"])
+
+
+@pytest.mark.parametrize("odd", [b"null", b"{}", b'"x"', b'["a"]', b"[[1]]"])
+async def test_an_odd_entry_among_others_is_missing(
+    ollama: FakeOllama, client: OllamaClient, odd: bytes
+) -> None:
+    ollama.answer_next(b'{"embeddings": [[1], %s, [2]]}' % odd)
+    first, missing, last = (await client.embed(NOMIC, ["x", "y", "z"])).vectors
+    assert isinstance(missing, ComputeFailed)
+    assert missing.code == "no_vector"
+    assert [first, last] == [[1], [2]]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,10 @@ def call(arguments: Any) -> dict[str, Any]:
     return {"id": "1", "type": "function", "function": {"name": "items", "arguments": arguments}}
 
 
+def tool_use(given: Any) -> dict[str, Any]:
+    return {"id": "1", "type": "tool_use", "name": "items", "input": given}
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -31,6 +35,16 @@ def call(arguments: Any) -> dict[str, Any]:
         pytest.param({"content": "", "tool_calls": [call({"items": []})]}, id="a call with JSON"),
         pytest.param({"content": "I call it:", "tool_calls": [call(GOOD)]}, id="words and a call"),
         pytest.param({"function_call": {"name": "items", "arguments": GOOD}}, id="an old call"),
+        pytest.param({"content": [tool_use({"items": []})]}, id="a call in a part"),
+        pytest.param({"content": [tool_use(GOOD)]}, id="a call in a part, as text"),
+        pytest.param(
+            {"content": [{"type": "text", "text": "I call it:"}, tool_use({"items": []})]},
+            id="words and a call in parts",
+        ),
+        pytest.param(
+            {"content": [{"type": "thinking", "input": "[1]"}, tool_use({"items": []})]},
+            id="a thought and a call in parts",
+        ),
         pytest.param({"content": None, "reasoning": GOOD}, id="reasoning"),
         pytest.param({"content": "\n", "reasoning_content": GOOD}, id="reasoning_content"),
         pytest.param({"reasoning_content": "", "thinking": GOOD}, id="thinking"),

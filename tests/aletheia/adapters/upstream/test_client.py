@@ -411,6 +411,23 @@ async def test_a_refusal_in_an_envelope_is_one(
     await client.report("t1", PROCESSING)
 
 
+ERROR = b'{"code":"bad_input","message":"no \\ud800","retryable":false}'
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [b'{"error": %s}', b'{"statusCode": 200, "data": {"error": %s}}', b'{"data": [{"error": %s}]}'],
+)
+async def test_a_task_that_shows_the_error_just_reported_is_no_refusal(
+    upstream: FakeUpstream, client: HttpUpstream, shown: bytes
+) -> None:
+    upstream.answer_next(shown % ERROR)
+    await client.report("t1", b'{"state":"failed","error":' + ERROR + b"}")
+    upstream.answer_next(shown % ERROR.replace(b"bad_input", b"no_such_column"))
+    with pytest.raises(BadAnswer):
+        await client.report("t1", b'{"state":"failed","error":' + ERROR + b"}")
+
+
 @pytest.mark.parametrize(
     "body",
     [
