@@ -31,6 +31,10 @@ for name in ("COLUMNS", "LINES"):
 # The servers of the tests send no analytics.
 os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
+# An idle server looks for things to do every 5 s, and several are idle for most of the time.
+for service in ("LATE_RUNS", "PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER", "FOREMAN", "REPOSSESSOR"):
+    os.environ[f"PREFECT_SERVER_SERVICES_{service}_LOOP_SECONDS"] = "60"
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Repeat each test once that fails while the database is locked."""
