@@ -18,7 +18,10 @@ from tasks.session import current_session, open_session
 async def open_bulk_lane() -> AsyncGenerator[None]:
     """Open the lane, and keep other runs out of it until the end; or raise `LaneTaken`."""
     patience = Patience()
-    async with cancelling.heard(), open_session(patience=patience) as session:
+    async with (
+        cancelling.heard(patience=patience) as watch,
+        open_session(watch=watch) as session,
+    ):
         lane = await build_bulk_lane()
         async with lane.held():
             session.clients.share(lane)

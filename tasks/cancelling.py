@@ -5,9 +5,10 @@ It watches its own state, as Prefect's runner may miss a cancellation, or report
 
 import asyncio
 import contextlib
+import math
 import signal
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -17,15 +18,31 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort, TerminationSignal
 from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Running
 
+from aletheia.store.clock import SYSTEM_CLOCK
+from aletheia.store.patience import Patience
 from tasks import event_loop
 
 WATCH_EVERY_S: Final = 0.25
 """Between two reads of the run's states, seconds; one takes 1.3 ms here, 3.5 ms of the server's."""
 
+WATCH_RARELY_S: Final = 1.0
+"""The same for runs that are short of processor time, or rarely cancelled."""
+
 READ_WITHIN_S: Final = 5.0
 """For one read, seconds: Prefect's client itself waits for a busy server up to a minute."""
+
+FRESH_S: Final = 0.3
+"""How long before a paid call the last read of the run's states may have begun, seconds."""
+
+CONFIRM_WITHIN_S: Final = 2.0
+"""How long a paid call waits for such a read, seconds: a server that is slower is not waited for
+again until it has answered."""
+
+RUNNER_SAYS: Final = "Flow run was cancelled successfully."
+"""Message of the state that Prefect's runner sets up to some 15 s after a run is cancelled, when it
+may have been started again. The request to cancel is a state of its own."""
 
 RUNNER_WITHIN_S: Final = 3.0
 """How long a run that has stopped waits for the runner, which runs the hooks of its flow."""
@@ -44,13 +61,13 @@ async def heard(
     on_look: Callable[[bool], None] | None = None,
     every_s: float = WATCH_EVERY_S,
     *,
-    on_cancel: Callable[[], None] = lambda: None,
-) -> AsyncGenerator[None]:
+    patience: Patience | None = None,
+) -> AsyncGenerator["Watch"]:
     """End the block, of the main task, when its run is cancelled or its process is terminated.
 
     `on_look`: called with every state that is read: whether the run is paused or suspended, which
-    by itself stops it only at its next step. `every_s`: between two reads, seconds.
-    `on_cancel`: called before the main task is cancelled.
+    by itself stops it only at its next step. `every_s`: between two reads, seconds. `patience`: how
+    the store is waited for, until the block ends so; `None` waits for no more than one call.
 
     Raises:
         RunCancelled: the run was cancelled.
@@ -58,12 +75,13 @@ async def heard(
     """
     main = asyncio.current_task()
     assert main is not None
-    watch = _Watch(UUID(str(flow_run.id)), main, on_look, every_s, on_cancel)
+    patience = patience or Patience(max_wait_s=0)
+    watch = Watch(UUID(str(flow_run.id)), main, on_look, every_s, patience)
     watching = asyncio.create_task(watch.look())
     try:
         try:
-            event_loop.attend()
-            yield
+            event_loop.attend(patience.end)
+            yield watch
         finally:
             watching.cancel()
             await asyncio.wait({watching})
@@ -86,28 +104,58 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
 
 
 @dataclass
-class _Watch:
+class Watch:
     """The state of a run, as its own process reads it."""
 
     run_id: UUID
     main: asyncio.Task[Any]
     on_look: Callable[[bool], None] | None
     every_s: float
-    on_cancel: Callable[[], None]
+    patience: Patience
     is_cancelled: bool = False
+    _is_lost: bool = False  # whether the server did not answer when it was last asked
+    _begun_s: float = -math.inf  # when the last read that ended had begun
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)  # set when the next read ends
+    _is_wanted: asyncio.Event = field(default_factory=asyncio.Event)  # whether one is waited for
+
+    async def confirm(self) -> None:
+        """Return if the run is to go on, as a read says that begins now or has just begun.
+
+        Called before each paid call: on a busy machine reads take long, and what was last read may
+        be old. Raises `asyncio.CancelledError`: the run is cancelled.
+        """
+        since_s = SYSTEM_CLOCK.steady_s() - FRESH_S
+        try:
+            async with asyncio.timeout(CONFIRM_WITHIN_S):
+                while not (self.is_cancelled or self._is_lost or self._begun_s >= since_s):
+                    self._is_wanted.set()
+                    await self._ended.wait()
+        except TimeoutError:
+            self._is_lost = True
+        if self.is_cancelled:
+            raise asyncio.CancelledError
 
     async def look(self) -> None:
         """Read the state until the run is cancelled, and cancel its main task then."""
         async with get_client() as client:
             while not self.is_cancelled:
+                begun_s = SYSTEM_CLOCK.steady_s()
+                self._is_wanted.clear()
                 try:
                     async with asyncio.timeout(READ_WITHIN_S):
                         await self._read_states(client)
+                    self._is_lost = False
                 except Exception as error:  # noqa: BLE001 - the work goes on without a server
+                    self._is_lost = True
                     get_run_logger().debug("the state of this run is not known: %s", error)
+                self._begun_s = begun_s
+                self._ended.set()
+                self._ended = asyncio.Event()
                 if not self.is_cancelled:
-                    await asyncio.sleep(self.every_s)
-        self.on_cancel()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self.every_s):
+                            await self._is_wanted.wait()
+        self.patience.end()
         self.main.cancel()
 
     async def conclude(self) -> BaseException:
@@ -133,13 +181,26 @@ class _Watch:
 
     async def _read_states(self, client: PrefectClient) -> None:
         """Read all states: a cancellation may have been overwritten while the run was started."""
-        states = await client.read_flow_run_states(self.run_id)
-        asked = [state for state in states if not (state.is_running() or state.is_pending())]
-        latest = max(asked, key=_when, default=None)
-        if latest is not None and (latest.is_cancelling() or latest.is_cancelled()):
+        states = sorted(await client.read_flow_run_states(self.run_id), key=_when)
+        if _is_cancelled(states):
             self.is_cancelled = True
+        elif states and _is_late(states[-1]):
+            await client.set_flow_run_state(self.run_id, Running(), force=True)
         elif states and self.on_look is not None:
-            self.on_look(max(states, key=_when).is_paused())
+            self.on_look(states[-1].is_paused())
+
+
+def _is_cancelled(states: Sequence[State[Any]]) -> bool:
+    """Return whether the last thing that was asked of a run, in its states, is to end."""
+    for state in reversed(states):
+        if not (state.is_running() or state.is_pending() or _is_late(state)):
+            return state.is_cancelling() or state.is_cancelled()
+    return False
+
+
+def _is_late(state: State[Any]) -> bool:
+    """Return whether a state says what was asked before it, and maybe overruled since."""
+    return state.is_cancelled() and state.message == RUNNER_SAYS
 
 
 def _when(state: State[Any]) -> datetime:

@@ -23,7 +23,6 @@ from aletheia.quality.evaluation_store import (
     Requested,
 )
 from aletheia.quality.scores import PARTS, WEIGHTS, QualityItem
-from aletheia.store.patience import Patience
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
 from tasks.artifacts import escape, save_markdown
@@ -46,11 +45,10 @@ _KEY_BEGINS: Final = "eval:"
 @contextlib.asynccontextmanager
 async def open_evaluation(project_id: str) -> AsyncGenerator[None]:
     """Open the session of an evaluation; after a failure, plan another attempt if one helps."""
-    patience = Patience(max_wait_s=0)
-    async with cancelling.heard(on_cancel=patience.end):
+    async with cancelling.heard() as watch:
         try:
             check_project_id(project_id)
-            async with open_session(patience=patience):
+            async with open_session(watch=watch):
                 yield
         except Exception as error:
             await plan_retry(error)

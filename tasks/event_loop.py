@@ -5,6 +5,7 @@ Prefect's own handler raises wherever the signal finds the process, and then the
 
 import asyncio
 import warnings
+from collections.abc import Callable
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -24,7 +25,7 @@ class Loop(uvloop.Loop):
 
     is_terminated = False
     _main: asyncio.Task[Any] | None = None
-    _is_attended = False
+    _on_end: Callable[[], None] | None = None
     _ending: asyncio.TimerHandle | None = None
 
     def run_until_complete(self, future: Any) -> Any:
@@ -47,17 +48,25 @@ class Loop(uvloop.Loop):
             self.call_soon_threadsafe(self._end)
         return True
 
-    def attend(self) -> None:
-        """Cancel the main task without delay from now on: it knows from here on how to end."""
-        self._is_attended = True
+    def attend(self, on_end: Callable[[], None]) -> None:
+        """Cancel the main task without delay from now on: it knows from here on how to end.
+
+        `on_end` is called before.
+        """
+        self._on_end = on_end
         if self._ending is not None:
             self._ending.cancel()
             self._end()
 
     def _end(self) -> None:
+        delay_s = BEGIN_WITHIN_S if self._on_end is None else 0.0
+        self._ending = self.call_later(delay_s, self._cancel)
+
+    def _cancel(self) -> None:
         assert self._main is not None
-        delay_s = 0.0 if self._is_attended else BEGIN_WITHIN_S
-        self._ending = self.call_later(delay_s, self._main.cancel)
+        if self._on_end is not None:
+            self._on_end()
+        self._main.cancel()
 
 
 class LoopPolicy(uvloop.EventLoopPolicy):
@@ -81,11 +90,11 @@ def use() -> None:
         asyncio.set_event_loop_policy(LoopPolicy())  # pyright: ignore[reportDeprecated] - Prefect makes its loops by the policy
 
 
-def attend() -> None:
+def attend(on_end: Callable[[], None] = lambda: None) -> None:
     """See `Loop.attend`; any other loop needs nothing."""
     loop = asyncio.get_running_loop()
     if isinstance(loop, Loop):
-        loop.attend()
+        loop.attend(on_end)
 
 
 def is_terminated() -> bool:

@@ -17,7 +17,6 @@ from aletheia.gather.progress import Run, RunOrder, share_done
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.departments import DepartmentList
-from aletheia.store.patience import Patience
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
 from tasks.artifacts import Progress, moving_bar
@@ -27,7 +26,7 @@ from tasks.clients.events import get_event_sinks
 from tasks.clients.gather import build_emitter, build_gather_deps
 from tasks.clients.store import get_store
 from tasks.gather_artifacts import show_run
-from tasks.gather_closing import close_if_cancelled, subscribe
+from tasks.gather_closing import close_if_cancelled, is_cancelled, subscribe
 from tasks.policies import STEP
 from tasks.runs import plan_retry, read_run
 from tasks.session import open_session
@@ -63,12 +62,11 @@ async def open_run(
     Yields:
         The run, which may be refused: another one works on the project, or it was cancelled.
     """
-    patience = Patience(max_wait_s=0)
-    async with cancelling.heard(on_cancel=patience.end):
+    async with cancelling.heard() as watch:
         try:
             run_id = str(flow_run.id)
             order = RunOrder(run_id, check_project_id(project_id), user_id, max_iterations)
-            async with open_session(patience=patience) as session, _standing_back(run_id):
+            async with open_session(watch=watch) as session, _standing_back(run_id):
                 sinks = await get_event_sinks(webhook_url)
                 deps = await build_gather_deps(order)
                 try:
@@ -78,7 +76,7 @@ async def open_run(
                     return
                 fan_out = await subscribe(run, sinks, webhook_url)
                 attempt = Attempt(deps, run, await build_emitter(fan_out.nudge))
-                holding = _holding(deps.runs, run, attempt, patience)
+                holding = _holding(deps.runs, run, attempt)
                 async with fan_out.feeding(project_id), feeding_brain(project_id), holding:
                     await attempt.emit()
                     session.clients.share(attempt, run_id)
@@ -89,10 +87,11 @@ async def open_run(
 
 
 def _refusal_of(run: Run) -> str:
-    """Return why a run that was opened does nothing: it was closed as it was cancelled."""
+    """Return why a run that was opened does nothing: it was cancelled, and another one followed."""
     if run.report is None or run.report.status != "cancelled":
         return ""
-    return f"Run {run.id} was cancelled and is closed; start another one."
+    said = "was cancelled, and its project was another run's since; start another one"
+    return f"Run {run.id} {said}."
 
 
 @contextlib.asynccontextmanager
@@ -107,9 +106,7 @@ async def _standing_back(run_id: str) -> AsyncGenerator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _holding(
-    runs: GatherRuns, run: Run, attempt: Attempt, patience: Patience
-) -> AsyncGenerator[None]:
+async def _holding(runs: GatherRuns, run: Run, attempt: Attempt) -> AsyncGenerator[None]:
     """Keep the project for the run, and close the run if it is cancelled."""
     if run.report is not None:
         yield
@@ -122,7 +119,6 @@ async def _holding(
         try:
             yield
         except asyncio.CancelledError:
-            patience.end()  # nobody has called it where the process is terminated
             await cancelling.finish(_close_if_cancelled(attempt))
             raise
 
@@ -132,7 +128,7 @@ async def _close_if_cancelled(attempt: Attempt) -> None:
     try:
         found = await read_run(attempt.run.id)
         state = None if found is None else found.state
-        if state is not None and (state.is_cancelling() or state.is_cancelled()):
+        if state is not None and is_cancelled(state):
             await attempt.close_cancelled()
             await show_run(attempt.run, is_mock=attempt.is_mock)
     except Exception:  # noqa: BLE001 - it ends as cancelled, and whoever takes the project closes it

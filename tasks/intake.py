@@ -25,9 +25,6 @@ from tasks.status import read_system_status
 MIN_USAGE_DAYS: Final = 2
 """How long calls are stored at least: today's budget counts them."""
 
-WATCH_EVERY_S: Final = 1.0
-"""Between two reads of the run's own state, seconds: a shift is short of processor time."""
-
 MAX_REST_S: Final = 15.0
 """Longest sleep within one step, seconds: a suspended run ends at the next step."""
 
@@ -67,8 +64,8 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
 
     patience = Patience()
     async with (
-        cancelling.heard(stop_claiming, WATCH_EVERY_S),
-        open_session(patience=patience) as session,
+        cancelling.heard(stop_claiming, cancelling.WATCH_RARELY_S, patience=patience) as watch,
+        open_session(watch=watch) as session,
     ):
         shift = await begin_shift(shift_seconds)
         await _delete_old_usage()

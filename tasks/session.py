@@ -33,6 +33,7 @@ from aletheia.settings import (
     RateLimitSettings,
 )
 from aletheia.store.patience import Patience
+from tasks.cancelling import WATCH_RARELY_S, Watch, heard
 
 Key: TypeAlias = tuple[Hashable, ...]
 """What builds a client, and what it is built for: a project, a model …"""
@@ -134,6 +135,7 @@ class Session:
 
     run_id: str | None  # the flow run, which pays for what its clients use; `None` outside of runs
     patience: Patience | None = None  # how the store is waited for; `None` where it is not
+    watch: Watch | None = None  # hears that the run is cancelled; `None` outside of runs
     settings: RunSettings = field(default_factory=RunSettings)
     clients: Clients = field(default_factory=Clients)
 
@@ -143,12 +145,13 @@ _current: Final = ContextVar[Session]("session")
 
 @contextlib.asynccontextmanager
 async def open_session(
-    run_id: str | None = None, *, patience: Patience | None = None
+    run_id: str | None = None, *, patience: Patience | None = None, watch: Watch | None = None
 ) -> AsyncGenerator[Session]:
     """Open the session of a run, or of a command. Raises `RuntimeError`: one is open here."""
     if _current.get(None) is not None:
         raise RuntimeError("a session is open here: a run has one")
-    session = Session(run_id or flow_run.id, patience)
+    patience = watch.patience if patience is None and watch is not None else patience
+    session = Session(run_id or flow_run.id, patience, watch)
     if session.run_id is not None:
         logging.getLogger("aletheia").setLevel(session.settings.log.log_level)
         logging.getLogger("prefect.task_runs").addFilter(_says_more_than_done)
@@ -158,6 +161,13 @@ async def open_session(
     finally:
         _current.reset(token)
         await session.clients.close_all()
+
+
+@contextlib.asynccontextmanager
+async def open_heard_session() -> AsyncGenerator[Session]:
+    """Open the session of a run, and end it soon if the run is cancelled or terminated."""
+    async with heard(every_s=WATCH_RARELY_S) as watch, open_session(watch=watch) as session:
+        yield session
 
 
 def _says_more_than_done(record: logging.LogRecord) -> bool:

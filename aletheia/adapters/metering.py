@@ -80,7 +80,10 @@ class Meter:
         max_retries: int = 3,  # further tries, each through all gates anew
         retry_base_s: float = 0.5,  # up to the first pause
         draw: Callable[[], float] = random.random,
+        confirm: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Build one; `confirm` returns if a request may still be sent."""
+        self._confirm = confirm
         self._limiter, self._breakers, self._spending = limiter, breakers, spending
         self._unit: Unit = unit
         self._run_id = run_id
@@ -183,6 +186,8 @@ class Meter:
                 await call.reach()
             self._lost.discard(plan.provider)
         try:
+            if self._confirm is not None:
+                await self._confirm()
             used = Call(plan.key, plan.provider, plan.model, plan.kind, run_id=self._run_id)
             reservation = await self._spending.reserve(used, plan.max_tokens)
             await self._charge(plan, reservation)

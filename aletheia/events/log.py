@@ -62,12 +62,15 @@ class EventLog:
 
         May be repeated after any error, and after a crash, with the same outcome as once. The key
         is made of run, type, department (by its id, since slugs need not differ) and iteration,
-        which is to be given for a `deduplicating` alone.
+        which is to be given for a `deduplicating` alone; of an `automation_cancelled` it is how
+        many attempts the run had before.
         """
         project_id = check_project_id(event.project_id)
         if isinstance(event, IterationComplete):
             iteration = event.iteration
-        elif isinstance(event, Deduplicating) != (iteration > 0):
+        elif not isinstance(event, AutomationCancelled) and (
+            isinstance(event, Deduplicating) != (iteration > 0)
+        ):
             raise ValueError(f"iteration {iteration} does not go with {event.type!r}")
         department = department_id or getattr(event, "department", "")
         key = orjson.dumps([run_id, event.type, department, iteration]).decode()

@@ -74,7 +74,9 @@ def list_events(run: Run, default_model: str, *, mock: str | None = None) -> lis
             model = mock or progress.department.default_model or default_model
             listed += _list_department(run, position, progress, model)
     if run.report is not None:
-        listed.append(ImpliedEvent(end_of(run.project_id, run.report)))
+        # A cancelled run that went on may be cancelled again.
+        times = run.attempt - 1 if run.report.status == "cancelled" else 0
+        listed.append(ImpliedEvent(end_of(run.project_id, run.report), iteration=times))
     return listed
 
 

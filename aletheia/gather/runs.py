@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import InvalidTask
-from aletheia.gather.errors import LockLost
+from aletheia.gather.errors import LockLost, RunSuperseded
 from aletheia.gather.progress import (
     MAX_ITERATIONS,
     GatherReport,
@@ -56,6 +56,8 @@ class GatherRuns(RunRecords):
     ) -> Run:
         """Begin a run, whose departments are listed only then, or resume it.
 
+        A cancelled run is resumed, too, unless another one had its project meanwhile.
+
         Returns:
             The run; if it is over already, with its report.
 
@@ -70,11 +72,17 @@ class GatherRuns(RunRecords):
         run_id, found = order.run_id, await self.find(order.run_id)
         if found is None:
             lock = await self._locks.take(order.project_id, run_id, state_of)
-        elif _is_over(found):
-            await self._locks.free(order.project_id, run_id)
-            return await self.load_progress(found)
         else:
-            lock = await self._locks.retake(found)
+            is_over = _is_over(found)
+            if is_over and found["state"] != "cancelled":
+                await self._locks.free(order.project_id, run_id)
+                return await self.load_progress(found)
+            try:
+                lock = await self._locks.retake(found)
+            except RunSuperseded:
+                if not is_over:
+                    raise
+                return await self.load_progress(found)
         token = int(lock["token"])
         if (previous := lock["previous"]) is not None:
             await self.supersede(previous, run_id, token)
@@ -84,7 +92,8 @@ class GatherRuns(RunRecords):
         # A run that has taken the lock meanwhile may not have seen what was written just now.
         if not await self._locks.renew(order.project_id, run_id, token):
             raise LockLost(run_id)
-        change = Change(set={"attempt_reason": None}, increase={"attempt": 1})
+        opened = {"state": OPEN, "report": None, "closed_at": None, "is_told": True}
+        change = Change(set={**opened, "attempt_reason": None}, increase={"attempt": 1})
         await self.write(run_id, token, change)
         return await self._reopen(await self.load(run_id))
 

@@ -53,4 +53,5 @@ async def get_meter() -> Meter:
         run_id=session.run_id,
         max_retries=session.settings.intake.max_retries,
         retry_base_s=session.settings.intake.retry_base_seconds,
+        confirm=session.watch and session.watch.confirm,
     )

@@ -31,6 +31,7 @@ from aletheia.events.log import EVENTS, EventLog, SavedEvent
 from aletheia.events.models import IterationComplete
 from aletheia.events.turn import CURSORS
 from aletheia.gather.errors import RunOver
+from aletheia.gather.event_derivation import list_events
 from aletheia.gather.progress import Iteration, Run, RunOrder
 from aletheia.gather.project_lock import LOCKS, HolderState
 from aletheia.gather.prompts.generate_items import FORM
@@ -41,6 +42,7 @@ from aletheia.store.clock import Clock
 from blocks import StoreCredentials
 from flows.gather import automated_gather_creation
 from flows.resume import resume_gather
+from tasks.cancelling import RUNNER_SAYS
 from tasks.gather_closing import close_cancelled, close_cancelled_runs, emit_ended_runs
 from tasks.session import open_session
 from tests.fakes.departments import FakeDepartments
@@ -218,7 +220,7 @@ async def cancel(run_id: UUID) -> None:
     await close_cancelled(flow=automated_gather_creation, flow_run=run, state=Cancelling())
 
 
-async def check(shop: Shop, run_id: UUID) -> Run:
+async def check(shop: Shop, run_id: UUID, *, ends: int = 1) -> Run:
     """See that everything is there once, and counted once."""
     run, items, events = await shop.run(run_id), await shop.items(), await shop.events()
     assert run.report is not None
@@ -242,7 +244,7 @@ async def check(shop: Shop, run_id: UUID) -> Run:
         (slug, done.number, len(done.item_ids)) for slug, done in iterations
     ]
     assert [event.total_iterations for event in said] == list(range(1, len(said) + 1))
-    assert [event.is_last for event in events].count(True) == 1
+    assert [event.is_last for event in events].count(True) == ends
     assert events[-1].is_last
     assert not await shop.is_held()
     return run
@@ -492,11 +494,44 @@ async def test_a_run_that_lost_its_process_after_it_was_closed_can_end(shop: Sho
     await check(shop, run_id)
 
 
-async def test_a_retry_of_a_run_that_was_closed_as_cancelled_says_why_it_does_nothing(shop: Shop):
+async def test_a_retry_of_a_run_that_was_cancelled_goes_on_from_where_it_was(shop: Shop):
+    run_id, process = await shop.have_at_work()
+    for _ in range(2):
+        await set_state(run_id, Cancelling())
+        process.kill(signal.SIGTERM)
+        await process.wait()
+        asked = len(shop.chat.requests)
+        await set_state(run_id, Scheduled(name="AwaitingRetry"), force=True)
+        process = await shop.execute(run_id)
+        await shop.until(lambda asked=asked: len(shop.chat.requests) > asked)
+        # What the runner of the attempt before does, late.
+        await cancel(run_id)
+        await set_state(run_id, Cancelled(message=RUNNER_SAYS), force=True)
+        async with asyncio.timeout(30):
+            while not ((state := (await read_run(run_id)).state) and state.is_running()):
+                await asyncio.sleep(0.05)
+    await process.wait()
+    state = (await read_run(run_id)).state
+    assert state is not None
+    assert state.is_completed(), state
+    run = await check(shop, run_id, ends=3)
+    assert (run.attempt, run.progress.position) == (3, None)
+    types = [json.loads(event.body)["type"] for event in await shop.events()]
+    assert types.count("automation_cancelled") == 2
+    assert types[-1] == "automation_complete"
+    assert len(types) == len(list_events(run, "")) + 2
+
+
+async def test_a_retry_of_a_cancelled_run_that_another_one_followed_says_why_it_does_nothing(
+    shop: Shop,
+):
     run_id = await shop.create()
     runs = GatherRuns(shop.documents)
     run = await runs.open(RunOrder(str(run_id), "shop", "u"), FakeDepartments([]), _never_asked)
     await runs.close(run, "cancelled", {})
+    order = RunOrder("another", "shop", "u")
+    other = await runs.open(order, FakeDepartments([]), _never_asked)
+    await runs.close(other, "completed", {})
     await set_state(run_id, Cancelled(), force=True)
     await set_state(run_id, Scheduled(name="AwaitingRetry"), force=True)
     await (await shop.execute(run_id)).wait()

@@ -104,6 +104,22 @@ def ending(*outcomes: AletheiaError | Sent) -> Callable[[], Awaitable[Sent]]:
     return send
 
 
+async def test_a_request_that_is_not_confirmed_is_neither_sent_nor_charged(
+    documents: Documents, clock: Clock
+):
+    async def refuse() -> None:
+        raise asyncio.CancelledError
+
+    async def send() -> Sent:
+        raise AssertionError
+
+    gates = Gates(documents, clock, confirm=refuse)
+    with pytest.raises(asyncio.CancelledError):
+        await gates.ask(PLAN, send)
+    assert not await read_usage(documents)
+    assert (await gates.limiter.usage("openai"))[Tier.MINUTE].used == 0
+
+
 async def test_a_request_is_charged_once_and_settled_at_what_it_used(gates: Gates):
     assert await gates.ask(PLAN, ending(Sent())) == Sent()
     assert await gates.stands() == (1, 40)

@@ -43,6 +43,23 @@ def types_of(run: Run) -> list[str]:
 LEGAL = DepartmentProgress(make_department("legal", 1), 80.0)
 
 
+def test_a_run_that_is_cancelled_again_says_so_again():
+    report = GatherReport(
+        status="cancelled",
+        iterations=0,
+        departments_processed=0,
+        items_created=0,
+        processing_time_ms=1,
+        summary=(),
+    )
+    run = make_run(LEGAL, report=report)
+    ends = [list_events(replace(run, attempt=n), "m")[-1] for n in (1, 2)]
+    assert [(end.event.type, end.iteration) for end in ends] == [
+        ("automation_cancelled", 0),
+        ("automation_cancelled", 1),
+    ]
+
+
 def test_a_department_that_was_never_scored_has_no_events():
     never = replace(LEGAL, reason=StopReason.NO_ITERATIONS_LEFT)
     assert types_of(make_run(LEGAL)) == types_of(make_run(never)) == []

@@ -236,6 +236,31 @@ async def test_a_closed_run_frees_its_project_and_tells_its_report_again(desk: D
     assert (await desk.open(OTHER)).report is None
 
 
+async def test_a_cancelled_run_that_is_tried_again_goes_on_from_where_it_was(desk: Desk):
+    run = await desk.runs.record(await desk.open(), 0, iteration(1, 30.0))
+    await desk.runs.close(run, "cancelled", {"legal": 1})
+    again = await desk.open()
+    assert (again.report, again.attempt) == (None, 2)
+    assert again.progress == run.progress
+    with pytest.raises(ProjectBusy):
+        await desk.open(OTHER)
+    again = await desk.runs.record(again, 0, iteration(2, 40.0))
+    desk.clock.now += 100
+    assert await desk.runs.list_untold(60) == []
+    report = await desk.runs.close(again, "completed", {"legal": 2})
+    assert (report.status, report.iterations) == ("completed", 2)
+    assert await desk.runs.list_open() == []
+
+
+async def test_a_cancelled_run_stays_closed_once_another_one_had_its_project(desk: Desk):
+    report = await desk.runs.close(await desk.open(), "cancelled", {})
+    other = await desk.open(OTHER)
+    assert (await desk.open()).report == report
+    assert (await desk.runs.refresh(other)).token == other.token
+    await desk.runs.close(other, "completed", {})
+    assert (await desk.open()).report == report
+
+
 async def test_a_run_that_ended_without_saying_so_is_listed_until_it_has(desk: Desk):
     run = await desk.open()
     assert await desk.runs.list_untold(60) == []

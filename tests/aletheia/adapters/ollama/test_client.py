@@ -187,6 +187,7 @@ async def test_texts_are_embedded_in_order(ollama: FakeOllama, client: OllamaCli
 async def test_shorter_vectors_can_be_asked_for(ollama: FakeOllama, client: OllamaClient) -> None:
     ollama.install()
     (vector,) = (await client.embed(NOMIC, ["a"], dimensions=8)).vectors
+    assert isinstance(vector, np.ndarray)
     assert len(vector) == 8
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
 
