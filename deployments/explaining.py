@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from http.client import UNAUTHORIZED
+from http import HTTPStatus
 from typing import Annotated, Any, TypeAlias, cast
 
 import httpx
@@ -81,7 +81,7 @@ def _is_refused(failure: BaseException | None) -> bool:
     """Check whether the Prefect server refused our password."""
     # By name: the command may not have imported Prefect so far.
     is_prefects = type(failure).__name__ == "PrefectHTTPStatusError"
-    return is_prefects and cast("Any", failure).response.status_code == UNAUTHORIZED
+    return is_prefects and cast("Any", failure).response.status_code == HTTPStatus.UNAUTHORIZED
 
 
 def say(text: str, style: str | None = None) -> None:

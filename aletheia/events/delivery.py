@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 import logging
 import random
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -201,7 +200,7 @@ class FanOut:
             if project not in ends:
                 ends[project] = await self._events.end(project)
             if ends[project] > cursor["sent"] or not cursor["runs"]:
-                self._fed_at[id_] = time.monotonic()
+                self._fed_at[id_] = self._clock.steady_s()
                 task = asyncio.create_task(self._feed_one(cursor))
                 self._running[id_] = task
                 task.add_done_callback(lambda done, id_=id_: self._forget(id_, done))
@@ -213,7 +212,7 @@ class FanOut:
         if sink is None or not self._cursors.can_take(cursor):
             return False
         fed_at = self._fed_at.get(cursor["_id"])
-        is_gathering = fed_at is not None and time.monotonic() - fed_at < gather_s
+        is_gathering = fed_at is not None and self._clock.steady_s() - fed_at < gather_s
         return not (is_gathering and isinstance(sink, BatchSink))
 
     def _forget(self, id_: str, task: asyncio.Task[int]) -> None:

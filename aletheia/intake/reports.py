@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
@@ -18,8 +19,6 @@ RESULTS: Final = "aletheia_results"
 
 MAX_BACKOFF_S: Final = 600
 """Longest pause between two tries of a report, seconds (SPEC §1, Reporting)."""
-
-_TOO_MANY_REQUESTS = 429
 
 
 class Reports:
@@ -78,7 +77,7 @@ class Reports:
         """Defer a report that could not be delivered; return the pause, seconds."""
         claim.report_tries += 1
         pause_s = self._backoff.pause_s(claim.report_tries, asked_s=why.retry_after_s or 0)
-        if isinstance(why, Unavailable) and why.status == _TOO_MANY_REQUESTS:
+        if isinstance(why, Unavailable) and why.status == HTTPStatus.TOO_MANY_REQUESTS:
             # Only a limit may ask for more than ten minutes.
             pause_s = max(pause_s, why.retry_after_s or 0)
         values = {

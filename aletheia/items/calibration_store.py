@@ -5,13 +5,13 @@ calibration that it began with.
 """
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from aletheia.documents import Change, Documents, Update
 from aletheia.items.calibration import Calibration, shipped_calibration
+from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,14 @@ class CalibrationStore:
     length that is asked of vectors, `None` the model's own.
     """
 
-    def __init__(self, documents: Documents, *, dimensions: int | None = None) -> None:
-        self._documents, self._dimensions = documents, dimensions
+    def __init__(
+        self, documents: Documents, *, dimensions: int | None = None, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._documents, self._dimensions, self._clock = documents, dimensions, clock
 
     async def save(self, calibration: Calibration) -> None:
         """Save a calibration in place of the model's last one; runs under way keep theirs."""
-        values = asdict(calibration) | {"at": time.time(), "dimensions": self._dimensions}
+        values = asdict(calibration) | {"at": self._clock.unix_s(), "dimensions": self._dimensions}
         update = Update(self._key(calibration.model), Change(set=values))
         await self._documents.upsert(CALIBRATIONS, [update])
 
@@ -69,7 +71,7 @@ class CalibrationStore:
             "key": key,
             "source": chosen.source,
             "calibration": asdict(chosen.calibration),
-            "at": time.time(),
+            "at": self._clock.unix_s(),
         }
         await self._documents.upsert(CHOSEN, [Update(run_id, Change(set=values))])
         return chosen

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 import neo4j
@@ -46,7 +47,7 @@ _LOCKED_OUT: Final = "Neo.ClientError.Security.AuthenticationRateLimit"
 _SECURITY: Final = "Neo.ClientError.Security."
 _NO_DATABASE: Final = "Neo.ClientError.Database.DatabaseNotFound"
 _MAX_REASON: Final = 300
-_REFUSED: Final = 409
+_REFUSED: Final = HTTPStatus.CONFLICT
 """The status of a refused statement: all of them are ours, and items were checked before, so that
 the state of the server is at fault, never an item."""
 
@@ -175,12 +176,12 @@ def _translate(error: Neo4jError | DriverError, database: str) -> Exception:
     match error:
         case AuthError():
             found: Exception = Unauthorized(
-                BRAIN, 401, "the server refuses the user or the password"
+                BRAIN, HTTPStatus.UNAUTHORIZED, "the server refuses the user or the password"
             )
         case Neo4jError(code=code) if code == _NO_DATABASE:
             found = Misconfigured("NEO4J_DATABASE", f"there is no {database!r}")
         case ClientError(code=code) if code and code.startswith(_SECURITY):
-            found = Unauthorized(BRAIN, 403, reason)
+            found = Unauthorized(BRAIN, HTTPStatus.FORBIDDEN, reason)
         case ClientError():
             found = Refused(BRAIN, _REFUSED, reason)
         case ServiceUnavailable() if "Couldn't connect" in reason or "Cannot resolve" in reason:

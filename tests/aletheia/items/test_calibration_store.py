@@ -15,6 +15,7 @@ from aletheia.items.calibration import (
     shipped_calibration,
 )
 from aletheia.items.calibration_store import CALIBRATIONS, CHOSEN, CalibrationStore
+from aletheia.store.clock import Clock
 
 SHIPPED = "sentence-transformers/all-MiniLM-L6-v2"
 UNKNOWN = "nobody/has-fitted-this"
@@ -115,3 +116,12 @@ async def test_a_broken_choice_is_made_again(documents: EmbeddedDocuments):
     assert await store.find_chosen("run-1") is None
     assert await store.choose("run-1", SHIPPED) == first
     assert await store.find_chosen("run-1") == first
+
+
+async def test_what_is_saved_has_the_time_of_the_clock(documents: EmbeddedDocuments):
+    store = CalibrationStore(documents, clock=Clock(lambda: 1_800_000_000.5))
+    await store.save(fitted(UNKNOWN, 0.7))
+    await store.choose("run-1", UNKNOWN)
+    (saved,) = await documents.find(CALIBRATIONS, {})
+    (chosen,) = await documents.find(CHOSEN, {})
+    assert (saved["at"], chosen["at"]) == (1_800_000_000.5, 1_800_000_000.5)

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import pickle
 import traceback
@@ -137,7 +138,10 @@ async def test_a_server_that_enforces_no_schema_is_told_it_in_words(
     first, *others = server.requests
     assert "additionalProperties" not in first.text
     assert all("additionalProperties" in request.text for request in others)
-    assert server.requests[-1].body["messages"][0]["content"].startswith("You answer.\n\nAnswer")
+    assert server.requests[-1].body["messages"][0]["content"] == (
+        "You answer.\n\nAnswer only with JSON that is valid under this JSON schema: "
+        + json.dumps(FORM.schema)
+    )
 
 
 async def test_the_schema_has_a_message_of_its_own_where_there_is_no_system_message(
