@@ -18,7 +18,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort, TerminationSignal
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Running
+from prefect.states import AwaitingRetry, Cancelled, Running
 
 from aletheia.store.clock import SYSTEM_CLOCK
 from aletheia.store.patience import Patience
@@ -56,6 +56,10 @@ class RunCancelled(Abort):
         self.state = state
 
 
+class RunPutOff(Abort):
+    """The run waits to be started once more, and its state says so, as `RunCancelled`."""
+
+
 @contextlib.asynccontextmanager
 async def heard(
     on_look: Callable[[bool], None] | None = None,
@@ -71,6 +75,7 @@ async def heard(
 
     Raises:
         RunCancelled: the run was cancelled.
+        RunPutOff: it has lost its deployment's slot to a late word about a former cancellation.
         TerminationSignal: Prefect's own, after a SIGTERM.
     """
     main = asyncio.current_task()
@@ -86,10 +91,10 @@ async def heard(
             watching.cancel()
             await asyncio.wait({watching})
     except (Exception, asyncio.CancelledError) as error:
-        if watch.is_cancelled or event_loop.is_terminated():
+        if watch.is_over or event_loop.is_terminated():
             raise await watch.conclude() from error
         raise
-    if watch.is_cancelled:
+    if watch.is_over:
         # Prefect would take no other state from it.
         raise await watch.conclude()
 
@@ -113,10 +118,16 @@ class Watch:
     every_s: float
     patience: Patience
     is_cancelled: bool = False
+    is_put_off: bool = False
     _is_lost: bool = False  # whether the server did not answer when it was last asked
     _begun_s: float = -math.inf  # when the last read that ended had begun
     _ended: asyncio.Event = field(default_factory=asyncio.Event)  # set when the next read ends
     _is_wanted: asyncio.Event = field(default_factory=asyncio.Event)  # whether one is waited for
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the work is to end."""
+        return self.is_cancelled or self.is_put_off
 
     async def confirm(self) -> None:
         """Return if the run is to go on, as a read says that begins now or has just begun.
@@ -127,18 +138,18 @@ class Watch:
         since_s = SYSTEM_CLOCK.steady_s() - FRESH_S
         try:
             async with asyncio.timeout(CONFIRM_WITHIN_S):
-                while not (self.is_cancelled or self._is_lost or self._begun_s >= since_s):
+                while not (self.is_over or self._is_lost or self._begun_s >= since_s):
                     self._is_wanted.set()
                     await self._ended.wait()
         except TimeoutError:
             self._is_lost = True
-        if self.is_cancelled:
+        if self.is_over:
             raise asyncio.CancelledError
 
     async def look(self) -> None:
         """Read the state until the run is cancelled, and cancel its main task then."""
         async with get_client() as client:
-            while not self.is_cancelled:
+            while not self.is_over:
                 begun_s = SYSTEM_CLOCK.steady_s()
                 self._is_wanted.clear()
                 try:
@@ -151,7 +162,7 @@ class Watch:
                 self._begun_s = begun_s
                 self._ended.set()
                 self._ended = asyncio.Event()
-                if not self.is_cancelled:
+                if not self.is_over:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(self.every_s):
                             await self._is_wanted.wait()
@@ -160,6 +171,8 @@ class Watch:
 
     async def conclude(self) -> BaseException:
         """Report that the run is cancelled, if it is; return what the flow has to raise."""
+        if self.is_put_off:
+            return RunPutOff("The run had lost its slot, and is started once more.")
         state = Cancelled(message="The run was cancelled.")
         # The runner's SIGTERM may come now, as may the watch's cancellation after a SIGTERM.
         await finish(self._report(state))
@@ -184,6 +197,10 @@ class Watch:
         states = sorted(await client.read_flow_run_states(self.run_id), key=_when)
         if _is_cancelled(states):
             self.is_cancelled = True
+        elif _has_lost_slot(states):
+            # Prefect would soon end this attempt as crashed; the next one takes a slot of its own.
+            await client.set_flow_run_state(self.run_id, AwaitingRetry(), force=True)
+            self.is_put_off = True
         elif states and _is_late(states[-1]):
             await client.set_flow_run_state(self.run_id, Running(), force=True)
         elif states and self.on_look is not None:
@@ -201,6 +218,16 @@ def _is_cancelled(states: Sequence[State[Any]]) -> bool:
 def _is_late(state: State[Any]) -> bool:
     """Return whether a state says what was asked before it, and maybe overruled since."""
     return state.is_cancelled() and state.message == RUNNER_SAYS
+
+
+def _has_lost_slot(states: Sequence[State[Any]]) -> bool:
+    """Return whether the slot of this attempt was given away by what was said late."""
+    for state in reversed(states):
+        if state.is_scheduled():
+            return False
+        if _is_late(state):
+            return state.state_details.deployment_concurrency_lease_id is not None
+    return False
 
 
 def _when(state: State[Any]) -> datetime:

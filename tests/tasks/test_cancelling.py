@@ -10,7 +10,7 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateDetails
 from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Cancelling, Paused, Pending, Running, Scheduled
 from prefect.utilities.engine import capture_sigterm
@@ -169,6 +169,26 @@ async def test_what_the_runner_says_late_does_not_end_a_run_that_was_started_aga
         server.states.append(Cancelled(message=cancelling.RUNNER_SAYS))
         await asyncio.sleep(0.1)
     assert server.accepted == ["RUNNING"]  # which it is, and has its slot
+
+
+@pytest.mark.parametrize("is_starting", [True, False])
+async def test_a_run_that_loses_its_slot_to_what_the_runner_says_late_is_started_once_more(
+    server: SlowServer, is_starting: bool
+):
+    slot = StateDetails(deployment_concurrency_lease_id=uuid4())
+    server.states = [Cancelling(), Cancelled(), Scheduled(), Pending()]
+    server.states += [] if is_starting else [Running()]
+    server.states += [Cancelled(message=cancelling.RUNNER_SAYS, state_details=slot)]
+    server.states += [Running()] if is_starting else []
+    async with asyncio.timeout(10):
+        with pytest.raises(cancelling.RunPutOff):
+            async with cancelling.heard(every_s=0.01):
+                await asyncio.sleep(60)
+    assert server.accepted == ["SCHEDULED"]
+    server.states += [Pending(), Running()]
+    async with cancelling.heard(every_s=0.01):
+        await asyncio.sleep(0.05)
+    assert server.accepted == ["SCHEDULED"]
 
 
 @pytest.mark.parametrize("late", [0, 1])

@@ -5,7 +5,7 @@ import json
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from statistics import median
@@ -13,10 +13,18 @@ from typing import Final, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 from aiohttp import hdrs
+from pydantic_core import from_json
 from yarl import URL
 
 from aletheia.adapters.http import HttpClient, Retries, read_base_url
-from aletheia.adapters.http_answers import Answer, as_object, check_values, read_date
+from aletheia.adapters.http_answers import (
+    Answer,
+    as_object,
+    as_text,
+    check_values,
+    is_web_page,
+    read_date,
+)
 from aletheia.adapters.upstream.pages import ENVELOPES, read_int, read_page, read_tolerantly
 from aletheia.adapters.upstream.sign_in import SignIn
 from aletheia.errors import AletheiaError, Conflict, Unavailable, Unreachable
@@ -34,21 +42,23 @@ ADDRESS: Final = "API_BASE_URL"
 MAX_PAGE_BYTES: Final = 64 * 2**20
 """Longest page that is read, bytes."""
 
-_FALSE: Final = (False, "false")
+_FALSE: Final = (False, "false", "False", "FALSE")
+_NO_ERROR: Final = (*_FALSE, "none", "null")
 _FAILED: Final = ("error", "fail", "failed", "failure")
-_ERRORS: Final = ("error", "errors", "errormessage", "exception", "fault")
+_ERRORS: Final = (
+    *("error", "errors", "errormessage", "exception", "fault", "err", "errmsg"),
+    *("error_message", "error_description"),
+)
+_TAKEN: Final = ("success", "ok", "accepted", "acknowledged", "issuccess")
 _OF_ERRORS: Final = {
-    *(*_ERRORS, "errortype", "stack", "stacktrace", "trace"),
-    *("message", "msg", "detail", "details", "title", "type", "status"),
+    *(*_ERRORS, "errortype", "errorcode", "error_code", "stack", "stacktrace", "trace", "file"),
+    *("message", "msg", "detail", "details", "title", "type", "status", "name", "line", "method"),
     *("statuscode", "code", "path", "timestamp", "instance", "requestid", "request_id"),
-    *("traceid", "trace_id"),
+    *("traceid", "trace_id", "extensions", "url", "duration", "version", "apiversion"),
 }
 """What an answer has that says that something failed, and has nothing else to say."""
 
-_OF_ENVELOPES: Final = {
-    *(*_OF_ERRORS, *ENVELOPES, "success", "ok", "meta", "metadata", "version", "apiversion"),
-    *("duration", "method", "url"),
-}
+_OF_ENVELOPES: Final = {*_OF_ERRORS, *ENVELOPES, "success", "ok", "meta", "metadata"}
 """What an answer has around the one that matters."""
 
 MAX_ENVELOPES: Final = 4
@@ -209,12 +219,14 @@ def _read_acknowledgement(answer: Answer, sent: bytes) -> None:
     try:
         check_values(text)
         # It may show the task with whatever odd values that has: only the form matters.
-        is_refused = _is_refused(read_tolerantly(text), sent)
+        said = read_tolerantly(text)
     except ValueError:
         if not (answer.is_cut and _is_cut_json(text)):
             raise
-        return
-    if is_refused:
+        said = None
+        with suppress(ValueError):
+            said = from_json(text, allow_partial=True)
+    if _is_refused(said, sent):
         raise ValueError("it says that the report was not taken")
 
 
@@ -241,7 +253,7 @@ def _is_refused(said: object, sent: bytes) -> bool:
             if filled.keys() <= _OF_ENVELOPES:  # and so no task, whose own data this might be
                 inner = next((filled[name] for name in ENVELOPES if name in filled), None)
         else:
-            return is_refused or said is False
+            return is_refused or said is False or is_web_page(as_text(said).encode())
         said = inner
     return is_refused
 
@@ -257,11 +269,11 @@ def _shows(answer: Mapping[str, object], sent: bytes) -> bool:
 
 def _is_refusal(answer: Mapping[str, object]) -> bool:
     """Return whether an object says that something failed; its names are in small letters."""
-    if any(answer.get(name) in _FALSE for name in ("success", "ok", "accepted", "acknowledged")):
+    if any(answer.get(name) in _FALSE for name in _TAKEN):
         return True
     state = answer.get("state", answer.get("status"))
     # `{"error": false}` says that there is none.
-    is_error = any(answer.get(name, False) not in _FALSE for name in _ERRORS)
+    is_error = any(answer.get(name, False) not in _NO_ERROR for name in _ERRORS)
     is_error = is_error or state is False or str(state).lower() in _FAILED
     codes = [str(answer.get(name)) for name in ("status", "statuscode", "code")]
     is_error = is_error or any(re.fullmatch("[45][0-9][0-9]", code) for code in codes)
@@ -276,7 +288,9 @@ def _is_cut_json(text: bytes) -> bool:
     try:
         json.loads(readable, strict=False, parse_int=read_int)
     except json.JSONDecodeError as fault:
-        return fault.pos >= len(readable) or fault.msg.startswith("Unterminated string")
+        rest = readable[fault.pos :]  # it may end within a number, a word or an escape
+        is_end = re.fullmatch(r"[-+.\\\w]{0,16}", rest) is not None
+        return is_end or fault.msg.startswith("Unterminated string")
     except RecursionError:
         return True  # a thousand brackets in, and no fault yet
     return True

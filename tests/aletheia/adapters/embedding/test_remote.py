@@ -114,7 +114,7 @@ async def test_a_text_that_spoils_its_answer_fails_when_it_is_alone_from_the_fir
     assert len(openai.requests) == 3
 
 
-@pytest.mark.parametrize("status", [403, 409, 431, 451])
+@pytest.mark.parametrize("status", [403, 404, 406, 409, 410, 415, 418, 431, 451])
 async def test_a_text_that_is_filtered_out_fails_alone(
     openai: FakeOpenAI, documents: EmbeddedDocuments, status: int
 ):

@@ -431,6 +431,43 @@ async def test_a_task_that_shows_the_error_just_reported_is_no_refusal(
 @pytest.mark.parametrize(
     "body",
     [
+        b'{"statusCode": 403, "message": "no", "timestamp": "-", "path": "/x", "method": "PATCH"}',
+        b'{"error": "invalid_token", "error_description": "expired"}',
+        b'{"errors": [{"message": "no"}], "data": {"update": null}, "extensions": {"cost": 1}}',
+        b'{"message": "Server Error", "exception": "E", "file": "a", "line": 3, "trace": []}',
+        b'{"statusCode": 404, "name": "NotFoundError"}',
+        b'{"success": "False"}',
+        b'{"isSuccess": false}',
+        b'{"err": "denied"}',
+        b'"<!DOCTYPE html><title>Sign in</title>"',
+        b'{"statusCode": 500, "message": "no", "stack": "' + b"x" * 100_000 + b'"}',
+        b'{"success": false, "trace": [' + b'"x",' * 50_000 + b'""]}',
+    ],
+    ids=lambda body: body[:60],
+)
+async def test_an_error_of_another_form_is_no_acknowledgement(
+    upstream: FakeUpstream, client: HttpUpstream, body: bytes
+) -> None:
+    upstream.answer_next(body)
+    with pytest.raises(BadAnswer):
+        await client.report("t1", PROCESSING)
+
+
+@pytest.mark.parametrize("number", [b"-0.25,", b"0.1234,", b"-1.5e-17,", b"null,", b'"\\u00e9",'])
+async def test_a_long_acknowledgement_is_one_wherever_its_beginning_ends(
+    upstream: FakeUpstream, client: HttpUpstream, number: bytes
+) -> None:
+    for pad in range(len(number)):
+        body = b'{"id": "t1", "error": "earlier", "pad": "' + b"x" * pad + b'", "embedding": ['
+        upstream.answer_next(body + number * (100_000 // len(number)) + b"0]}")
+        await client.report("t1", PROCESSING)
+    upstream.answer_next(b'{"error": "none", "message": "updated"}')
+    await client.report("t1", PROCESSING)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         b"<!doctype html><title>Sign in</title>",
         b"  <html>",
         b"\xff\x00",
