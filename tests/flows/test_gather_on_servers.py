@@ -44,8 +44,17 @@ async def store(mongodb_uri: str) -> AsyncGenerator[StoreCredentials]:
         await client.drop_database(f"aladdin-gather-{PROJECT}")
 
 
+@pytest.fixture
+async def no_blocks_left(prefect_server: None) -> AsyncGenerator[None]:  # noqa: ARG001 - it is there
+    """Delete the blocks, so that flows of later tests do not write to the servers of this one."""
+    yield
+    for kind in (StoreCredentials, LLMCredentials, BrainCredentials, PayloadCredentials):
+        await kind.adelete("default")
+    await EventCredentials.adelete("default")
+
+
 async def test_a_run_on_real_servers_leaves_the_same_in_all_of_them(
-    prefect_server: None,  # noqa: ARG001 - it only has to be there
+    no_blocks_left: None,  # noqa: ARG001 - it only has to be there
     monkeypatch: pytest.MonkeyPatch,
     store: StoreCredentials,
     mongodb_uri: str,

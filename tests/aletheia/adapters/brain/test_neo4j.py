@@ -663,7 +663,7 @@ GIVEN: dict[str, Any] = {
     "vector": unit_of("i1").tolist(),
     "items": [{"id": "i1", "order": 1, "properties": {"content": "x"}}],
     "links": [{"id": "i1", "near": [{"id": "i2", "cosine": 0.5}]}],
-    "most": 10,
+    "max_found": 10,
     "least": 0.5,
     "limit": 10,
     "after": "",
