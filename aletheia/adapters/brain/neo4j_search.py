@@ -175,7 +175,7 @@ class Neo4jSearch:
                 model=state.model,
                 ids=ids[start : start + _LINKED_BY_INDEX],
                 max_found=max(_MIN_CANDIDATES, _WIDENED * NEIGHBOURS),
-                least=threshold - _SCORE_SLACK,
+                min_cosine=threshold - _SCORE_SLACK,
                 limit=NEIGHBOURS,
             )
             for row in rows:

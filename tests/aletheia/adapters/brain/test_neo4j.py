@@ -664,7 +664,7 @@ GIVEN: dict[str, Any] = {
     "items": [{"id": "i1", "order": 1, "properties": {"content": "x"}}],
     "links": [{"id": "i1", "near": [{"id": "i2", "cosine": 0.5}]}],
     "max_found": 10,
-    "least": 0.5,
+    "min_cosine": 0.5,
     "limit": 10,
     "after": "",
     "revision": 0,
