@@ -1,5 +1,6 @@
 """What an HTTP answer means: its status, its JSON, and what of it is safe to show."""
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -112,6 +113,7 @@ def check_values(body: bytes, max_values: int = MAX_JSON_VALUES) -> None:
 
 def load_json(body: bytes, *, max_values: int = MAX_JSON_VALUES, reads_nan: bool = False) -> object:
     """Read UTF-8 JSON, however deeply nested; `ValueError` if it is none or has more values."""
+    body = body.removeprefix(codecs.BOM_UTF8)
     check_values(body, max_values)
     try:
         return orjson.loads(body)

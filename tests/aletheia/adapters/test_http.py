@@ -477,3 +477,7 @@ def test_an_address_loses_its_final_slash() -> None:
 def test_a_token_is_printable() -> None:
     assert is_token("abc-123")
     assert not any(map(is_token, ["", "a b", "ä", "a\n", None, ["a"]]))
+
+
+def test_a_byte_order_mark_is_no_part_of_json():
+    assert load_object(b'\xef\xbb\xbf{"access_token": "a"}') == {"access_token": "a"}
