@@ -268,15 +268,16 @@ def _shows(answer: Mapping[str, object], sent: bytes) -> bool:
 
 
 def _is_refusal(answer: Mapping[str, object]) -> bool:
-    """Return whether an object says that something failed; its names are in small letters."""
+    """Return whether an object says that something failed; its names are in lower case."""
     if any(answer.get(name) in _FALSE for name in _TAKEN):
         return True
     state = answer.get("state", answer.get("status"))
     # `{"error": false}` says that there is none.
     is_error = any(answer.get(name, False) not in _NO_ERROR for name in _ERRORS)
-    is_error = is_error or state is False or str(state).lower() in _FAILED
-    codes = [str(answer.get(name)) for name in ("status", "statuscode", "code")]
-    is_error = is_error or any(re.fullmatch("[45][0-9][0-9]", code) for code in codes)
+    is_error = is_error or state is False or as_text(state).lower() in _FAILED
+    codes = (answer.get(name) for name in ("status", "statuscode", "code"))
+    written = (str(code) for code in codes if isinstance(code, int | str))
+    is_error = is_error or any(re.fullmatch("[45][0-9][0-9]", code) for code in written)
     return is_error and answer.keys() <= _OF_ERRORS.union(ENVELOPES)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from typing import Final, cast
 
 import orjson
@@ -29,18 +30,16 @@ def read_page(body: bytes) -> list[object]:
     So does nesting too deep to read, which ends at `MAX_DEPTH` levels with a `null`.
     """
     check_values(body)
-    try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        answer = read_tolerantly(body)
-    page = _find_page(answer, envelopes=2)
+    page = _find_page(read_tolerantly(body), envelopes=2)
     if page is None:
         raise ValueError("not a page of tasks")
     return page
 
 
 def read_tolerantly(body: bytes) -> object:
-    """Read JSON with values that strict JSON does not allow; see `read_page`."""
+    """Read JSON, also with values that strict JSON does not allow; see `read_page`."""
+    with suppress(orjson.JSONDecodeError):
+        return orjson.loads(body)
     try:
         text = body.decode("utf-8-sig", "surrogateescape")
         try:
