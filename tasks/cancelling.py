@@ -195,7 +195,7 @@ class Watch:
     async def _read_states(self, client: PrefectClient) -> None:
         """Read all states: a cancellation may have been overwritten while the run was started."""
         states = sorted(await client.read_flow_run_states(self.run_id), key=_when)
-        if _is_cancelled(states):
+        if _was_cancelled(states):
             self.is_cancelled = True
         elif _has_lost_slot(states):
             # Prefect would soon end this attempt as crashed; the next one takes a slot of its own.
@@ -207,11 +207,16 @@ class Watch:
             self.on_look(states[-1].is_paused())
 
 
-def _is_cancelled(states: Sequence[State[Any]]) -> bool:
+def is_cancelled(state: State[Any]) -> bool:
+    """Return whether a run is cancelled, or will be at once."""
+    return state.is_cancelled() or state.is_cancelling()
+
+
+def _was_cancelled(states: Sequence[State[Any]]) -> bool:
     """Return whether the last thing that was asked of a run, in its states, is to end."""
     for state in reversed(states):
         if not (state.is_running() or state.is_pending() or _is_late(state)):
-            return state.is_cancelling() or state.is_cancelled()
+            return is_cancelled(state)
     return False
 
 

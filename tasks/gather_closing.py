@@ -15,6 +15,7 @@ from aletheia.gather.errors import RunSuperseded, UnknownRun
 from aletheia.gather.progress import Run
 from aletheia.gather.runs import GatherRuns
 from aletheia.store.patience import Patience
+from tasks import cancelling
 from tasks.clients.content import get_content
 from tasks.clients.events import get_event_sinks
 from tasks.clients.gather import build_emitter, get_chat
@@ -34,18 +35,13 @@ async def close_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[
     del flow, state
     run_id = str(flow_run.id)
     found = await read_run(run_id)
-    if found is not None and found.state is not None and not is_cancelled(found.state):
+    if found is not None and found.state is not None and not cancelling.is_cancelled(found.state):
         return  # it was started again
     patience = Patience(max_wait_s=0)
     patience.end()  # others wait for their hooks
     # A worker calls this for every run that it watches, several at a time.
     async with open_session(run_id, patience=patience):
         await _close(run_id, flow_run.parameters.get("webhook_url"))
-
-
-def is_cancelled(state: State[Any]) -> bool:
-    """Return whether a run is cancelled, or will be at once."""
-    return state.is_cancelled() or state.is_cancelling()
 
 
 async def close_cancelled_runs() -> list[str]:

@@ -26,7 +26,7 @@ from tasks.clients.events import get_event_sinks
 from tasks.clients.gather import build_emitter, build_gather_deps
 from tasks.clients.store import get_store
 from tasks.gather_artifacts import show_run
-from tasks.gather_closing import close_if_cancelled, is_cancelled, subscribe
+from tasks.gather_closing import close_if_cancelled, subscribe
 from tasks.policies import STEP
 from tasks.runs import plan_retry, read_run
 from tasks.session import open_session
@@ -128,7 +128,7 @@ async def _close_if_cancelled(attempt: Attempt) -> None:
     try:
         found = await read_run(attempt.run.id)
         state = None if found is None else found.state
-        if state is not None and is_cancelled(state):
+        if state is not None and cancelling.is_cancelled(state):
             await attempt.close_cancelled()
             await show_run(attempt.run, is_mock=attempt.is_mock)
     except Exception:  # noqa: BLE001 - it ends as cancelled, and whoever takes the project closes it
