@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationRequest
 from tests.fakes.brain import LEGAL, MODEL, NOT_EMBEDDABLE, PROJECT, SALES, BrainWorld
 from tests.fakes.brain_graphs import read_evaluation, read_neighbours
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
-    world = BrainWorld(tmp_path)
-    await world.open()
-    yield world
-    await world.close()
 
 
 async def test_what_is_saved_is_delivered_and_then_forgotten(world: BrainWorld):

@@ -1,9 +1,7 @@
 """The Brain made to agree with the store (SPEC §4, Brain)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -27,14 +25,6 @@ from tests.fakes.brain import (
     vector_of,
 )
 from tests.fakes.brain_graphs import read_evaluation, read_neighbours
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
-    world = BrainWorld(tmp_path)
-    await world.open()
-    yield world
-    await world.close()
 
 
 async def reconcile(world: BrainWorld) -> Reconciled:

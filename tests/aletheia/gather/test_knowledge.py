@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,14 +39,6 @@ from tests.fakes.brain import (
     vector_at,
 )
 from tests.fakes.departments import make_department
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[BrainWorld]:
-    world = BrainWorld(tmp_path)
-    await world.open()
-    yield world
-    await world.close()
 
 
 @pytest.fixture
@@ -203,9 +194,9 @@ def make_run(run_id: str, project_id: str, at: float, **descriptions: str) -> Do
     return {"_id": run_id, "project_id": project_id, "opened_at": at, "departments": departments}
 
 
-async def test_a_department_is_as_the_newest_run_of_its_project_has_it(tmp_path: Path):
-    documents = EmbeddedDocuments(tmp_path)
-    await documents.open()
+async def test_a_department_is_as_the_newest_run_of_its_project_has_it(
+    documents: EmbeddedDocuments,
+):
     await documents.insert(
         RUNS,
         [
@@ -219,4 +210,3 @@ async def test_a_department_is_as_the_newest_run_of_its_project_has_it(tmp_path:
     assert await find("shop", "legal") == BrainDepartment("legal", "Legal", 2, "Reviews contracts.")
     assert await find("shop", "gone") is None
     assert await find("nobody", "legal") is None
-    await documents.close()
