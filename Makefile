@@ -10,6 +10,8 @@ TESTS ?= tests
 WORKERS ?= 4
 export UV_SYSTEM_CERTS ?= true
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# The tests start some hundred processes: each would compile what the one before it has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -31,6 +31,13 @@ for name in ("COLUMNS", "LINES"):
 # The servers of the tests send no analytics.
 os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
+# Servers write changes of task runs one by one, which is half of their work; `Local` says the same.
+os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE"] = "200"
+os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL"] = "1"
+
+# Nothing here is an automation.
+os.environ["PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED"] = "false"
+
 # An idle server looks for things to do every 5 s, and several are idle for most of the time.
 for service in ("LATE_RUNS", "PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER", "FOREMAN", "REPOSSESSOR"):
     os.environ[f"PREFECT_SERVER_SERVICES_{service}_LOOP_SECONDS"] = "60"

@@ -1,4 +1,4 @@
-"""Runs that spend money, cancelled in their first moments while another program is busy.
+"""Runs that spend money, cancelled in their first moments, one of them beside a busy program.
 
 Each run is worked by `prefect flow-run execute`, as a worker has it worked.
 """
@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -40,19 +41,21 @@ class Arrivals(list[ChatSeen]):
         self.times.append(time.time())
 
 
-@pytest.fixture
-async def busy_core() -> AsyncGenerator[None]:
-    """A program that keeps one core busy."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", BUSY)
+@asynccontextmanager
+async def busy(cores: int) -> AsyncGenerator[None]:
+    """Run a program that keeps a core busy, on so many cores."""
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", BUSY) for _ in range(cores)
+    ]
     yield
-    process.kill()
-    await process.wait()
+    for process in processes:
+        process.kill()
+        await process.wait()
 
 
 @pytest.fixture
 async def chat(
     prefect_server: None,  # noqa: ARG001 - it has to run
-    busy_core: None,  # noqa: ARG001 - likewise
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[FakeChatServer]:
@@ -79,12 +82,15 @@ async def cancel(process: Process, after_s: float) -> tuple[float, float]:
     return cancelled_at, time.time()
 
 
-@pytest.mark.parametrize("after_s", [0.1, 0.7, 2.5])
-async def test_a_cancel_is_heard_at_once(after_s: float, chat: FakeChatServer, runs: Runs):
+@pytest.mark.parametrize(("after_s", "busy_cores"), [(0.1, 0), (0.7, 1), (2.5, 0)])
+async def test_a_cancel_is_heard_at_once(
+    after_s: float, busy_cores: int, chat: FakeChatServer, runs: Runs
+):
     arrivals = chat.requests = Arrivals()
     process = await runs.start(project_id="shop", user_id="u", max_iterations=400)
-    cancelled_at, taken_at = await cancel(process, after_s)
-    await process.wait(120)
+    async with busy(busy_cores):
+        cancelled_at, taken_at = await cancel(process, after_s)
+        await process.wait(120)
     states = await process.history()
     types = [state.type for state in states]
     after_running = types[types.index(StateType.RUNNING) + 1 :]
