@@ -20,12 +20,25 @@ only these.
     │   └── Conflict          409
     ├── ModelUnavailable      a model cannot be had from any of its sources
     ├── ComputeFailed         computing a task failed; another attempt may help
+    │   └── UnreadableAnswer  llm: an answer without a usable value
     ├── Deferred              not now, by our own rules; nothing was sent
     │   ├── RateLimited       a provider is over one of its limits
     │   ├── BudgetExceeded    a budget has no room for the call
     │   ├── BreakerOpen       a dependency failed too often to be asked for a while
     │   └── LaneTaken         another run works in the bulk lane
-    └── Misconfigured         a setting or a block is missing or makes no sense
+    ├── Misconfigured         a setting or a block is missing or makes no sense
+    ├── ModelChanged          brain: its vectors are of another model than the one in use
+    ├── OtherModel            brain: the service embeds with another model than its caller
+    ├── RunError              gather: an error about a run
+    │   ├── ProjectBusy       another run has the project's lock
+    │   ├── RunSuperseded     another run has taken its project over
+    │   ├── LockLost          another attempt, or another run, has taken over
+    │   ├── UnknownRun        there is no such run
+    │   ├── RunOver           it is over and stays as it is
+    │   ├── NotResumable      it cannot be resumed
+    │   ├── AnswersUnreadable it was in vain: what models answered could not be used
+    │   └── TimeIsUp          a generation has not ended in the time of an attempt
+    └── UndoRefused           items: a decision cannot be undone
 """
 
 from dataclasses import dataclass, field
