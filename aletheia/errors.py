@@ -44,7 +44,11 @@ only these.
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar
+from http import HTTPStatus
+from typing import ClassVar, Final
+
+ABOUT_CONTENT: Final = frozenset(map(HTTPStatus, (400, 413, 422)))
+"""Statuses that may be due to what is in a request."""
 
 
 class AletheiaError(Exception):
@@ -114,7 +118,7 @@ class WrongCount(BadAnswer):
     """An answer has another number of vectors than there were texts; fewer texts may help."""
 
     def __init__(self, dependency: str, given: int, asked: int) -> None:
-        super().__init__(dependency, f"{given} vectors for {asked} texts", None, 200)
+        super().__init__(dependency, f"{given} vectors for {asked} texts", None, HTTPStatus.OK)
         self.args = (dependency, given, asked)
         self.given = given
 
@@ -135,6 +139,11 @@ class Refused(AletheiaError):
     dependency: str
     status: int
     reason: str = ""  # the beginning of its answer, without secrets
+
+    @property
+    def is_about_content(self) -> bool:
+        """Whether what was sent may be the reason, so that the same is refused again."""
+        return self.status in ABOUT_CONTENT
 
     def __str__(self) -> str:
         said = f": {self.reason}" if self.reason else ""

@@ -36,9 +36,6 @@ log = logging.getLogger(__name__)
 
 CURSORS: Final = "aletheia_brain_cursors"
 
-_OUR_FAULT: Final = frozenset({400, 413, 422})
-"""What a service answers to items it will never take; anything else may pass."""
-
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPace(CursorPace):
@@ -296,4 +293,4 @@ class Outbox:
 
 
 def _is_our_fault(error: Refused | InvalidTask) -> bool:
-    return isinstance(error, InvalidTask) or error.status in _OUR_FAULT
+    return isinstance(error, InvalidTask) or error.is_about_content
