@@ -36,8 +36,7 @@ STATES = {
 
 
 async def _get_ledger() -> Ledger:
-    settings = current_session().settings.intake
-    return Ledger(await get_store(), settings, owner="the command line")
+    return Ledger(await get_store(), current_session().settings.intake, owner="the command line")
 
 
 @app.command()
