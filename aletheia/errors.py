@@ -20,18 +20,35 @@ only these.
     │   └── Conflict          409
     ├── ModelUnavailable      a model cannot be had from any of its sources
     ├── ComputeFailed         computing a task failed; another attempt may help
+    │   └── UnreadableAnswer  llm: an answer without a usable value
     ├── Deferred              not now, by our own rules; nothing was sent
     │   ├── RateLimited       a provider is over one of its limits
     │   ├── BudgetExceeded    a budget has no room for the call
     │   ├── BreakerOpen       a dependency failed too often to be asked for a while
     │   └── LaneTaken         another run works in the bulk lane
-    └── Misconfigured         a setting or a block is missing or makes no sense
+    ├── Misconfigured         a setting or a block is missing or makes no sense
+    ├── ModelChanged          brain: its vectors are of another model than the one in use
+    ├── OtherModel            brain: the service embeds with another model than its caller
+    ├── RunError              gather: an error about a run
+    │   ├── ProjectBusy       another run has the project's lock
+    │   ├── RunSuperseded     another run has taken its project over
+    │   ├── LockLost          another attempt, or another run, has taken over
+    │   ├── UnknownRun        there is no such run
+    │   ├── RunOver           it is over and stays as it is
+    │   ├── NotResumable      it cannot be resumed
+    │   ├── AnswersUnreadable it was in vain: what models answered could not be used
+    │   └── TimeIsUp          a generation has not ended in the time of an attempt
+    └── UndoRefused           items: a decision cannot be undone
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar
+from http import HTTPStatus
+from typing import ClassVar, Final
+
+ABOUT_CONTENT: Final = frozenset(map(HTTPStatus, (400, 413, 422)))
+"""Statuses that may be due to what is in a request."""
 
 
 class AletheiaError(Exception):
@@ -101,7 +118,7 @@ class WrongCount(BadAnswer):
     """An answer has another number of vectors than there were texts; fewer texts may help."""
 
     def __init__(self, dependency: str, given: int, asked: int) -> None:
-        super().__init__(dependency, f"{given} vectors for {asked} texts", None, 200)
+        super().__init__(dependency, f"{given} vectors for {asked} texts", None, HTTPStatus.OK)
         self.args = (dependency, given, asked)
         self.given = given
 
@@ -122,6 +139,11 @@ class Refused(AletheiaError):
     dependency: str
     status: int
     reason: str = ""  # the beginning of its answer, without secrets
+
+    @property
+    def is_about_content(self) -> bool:
+        """Whether what was sent may be the reason, so that the same is refused again."""
+        return self.status in ABOUT_CONTENT
 
     def __str__(self) -> str:
         said = f": {self.reason}" if self.reason else ""

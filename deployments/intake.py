@@ -8,11 +8,11 @@ from rich.markup import escape
 
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.trace import Trace, read_traces
-from aletheia.settings import IntakeSettings
 from aletheia.status import SystemStatus
 from deployments.explaining import JsonOption, console, plain_table, say
 from deployments.runs import in_session, run_to_end
 from tasks.clients.store import get_store
+from tasks.session import current_session
 from tasks.status import read_system_status
 
 app = typer.Typer()
@@ -36,7 +36,7 @@ STATES = {
 
 
 async def _get_ledger() -> Ledger:
-    return Ledger(await get_store(), IntakeSettings(), owner="the command line")
+    return Ledger(await get_store(), current_session().settings.intake, owner="the command line")
 
 
 @app.command()

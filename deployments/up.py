@@ -66,8 +66,12 @@ def start_servers(
         local.start_worker(variables)
 
 
-def start_run(local: Local, name: str, parameters: Mapping[str, object] | None = None) -> str:
-    """Start a run of a deployment now; `parameters` are those that differ from its own."""
+def request_run(local: Local, name: str, parameters: Mapping[str, object] | None = None) -> str:
+    """Request a run of a deployment now; `parameters` are those that differ from its own.
+
+    `tasks.runs.start_run` cannot: Prefect reads address and password when it is imported, and this
+    process starts the server that they are of (docs/decisions/0012-closed-server.md).
+    """
     path = f"/deployments/{_find_deployment(local, name)}/create_flow_run"
     body = {
         "state": {"type": "SCHEDULED"},
@@ -107,7 +111,7 @@ def up() -> None:
     start_servers(local, steps, variables, port=PREFERRED_PORT)
     if not local.api.has_run_due():
         with steps.step("Start the first shift"):
-            start_run(local, POLL_TASKS)
+            request_run(local, POLL_TASKS)
     lines = {
         "Prefect UI": _address(local, "server"),
         "sign in": f"with the line in {local.password_file}",

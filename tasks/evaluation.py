@@ -1,7 +1,6 @@
 """Requests for evaluations, and the steps of their runs (SPEC §4, Evaluation)."""
 
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 from uuid import UUID
@@ -221,7 +220,7 @@ async def _evaluate(order: EvaluationOrder) -> Document:
     items = oldest_first((await content.read_items(order.item_ids)).values())
     evaluation = await evaluate_items(
         chat,
-        SavedAnswers(await get_store(), request.key, clock=time.time),
+        SavedAnswers(await get_store(), request.key),
         order.department,
         [QualityItem(item.id, item.content, item.summary) for item in items],
         project_id=request.project_id,

@@ -3,6 +3,7 @@
 import contextlib
 import uuid
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import httpx
@@ -14,6 +15,9 @@ from aletheia.events.log import SavedEvent
 
 PREFECT: Final = "prefect"
 """Its name in errors, and its kind as a receiver of events."""
+
+_MAY_PASS: Final = frozenset(map(HTTPStatus, (401, 403, 408, 429)))
+"""Refusals that say nothing about the events."""
 
 _IDS: Final = uuid.uuid5(uuid.NAMESPACE_URL, "aletheia.gather")
 
@@ -48,7 +52,8 @@ class PrefectEvents:
             await self._client.request("POST", "/events", json=body)
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
-            if 400 <= status < 500 and status not in (401, 403, 408, 429):  # noqa: PLR2004 - HTTP
+            is_refusal = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+            if is_refusal and status not in _MAY_PASS:
                 raise Refused(PREFECT, status, error.response.text[:200]) from None
             raise Unavailable(PREFECT, f"it answered {status}", status=status) from None
         except (httpx.HTTPError, RuntimeError, OSError) as error:

@@ -31,6 +31,9 @@ STATUSES: Final[Mapping[int, ErrorKind]] = {
 }
 """What statuses mean; any other 4xx is `Refused`, 5xx `Unavailable`, and 3xx `BadAnswer`."""
 
+ABOUT_US: Final = frozenset(map(HTTPStatus, (401, 402, 408, 429)))
+"""Statuses below 500 that are about key, account or time, whatever was asked."""
+
 EXCERPT_LENGTH: Final = 200
 """Characters of an answer that an error carries."""
 

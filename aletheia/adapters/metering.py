@@ -59,7 +59,9 @@ MAX_FAILURES: Final = 2
 """How often a request may fail with a 5xx or a bad answer, or lose its connection, before it is
 told apart from its provider."""
 
-FILTERED: Final = frozenset({403, 404, 405, 406, 409, 410, 414, 415, 418, 423, 431, 451})
+FILTERED: Final = frozenset(
+    map(HTTPStatus, (403, 404, 405, 406, 409, 410, 414, 415, 418, 423, 431, 451))
+)
 """Statuses of refusals that may be due to a text, as a firewall sees it, or hold for us."""
 
 MAX_MISSES: Final = 3

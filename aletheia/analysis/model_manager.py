@@ -3,14 +3,13 @@
 What a process did with models is kept in the store and combined with what providers report.
 """
 
-import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from aletheia.documents import Change, Document, Documents, Update
-from aletheia.store.clock import microseconds, moment
+from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
 
 MODELS: Final = "aletheia_models"
 
@@ -85,13 +84,13 @@ class ModelHolder(Protocol):
 class ModelRecords:
     """The records about models."""
 
-    def __init__(self, documents: Documents, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._documents = documents
         self._clock = clock
 
     async def note(self, event: ModelEvent) -> None:
         """Record what became of a model."""
-        now, used_at = microseconds(self._clock()), event.used_at
+        now, used_at = self._clock.now(), event.used_at
         known = {
             "load_s": event.load_s,
             "memory_bytes": event.memory_bytes,

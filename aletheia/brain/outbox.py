@@ -36,9 +36,6 @@ log = logging.getLogger(__name__)
 
 CURSORS: Final = "aletheia_brain_cursors"
 
-_OUR_FAULT: Final = frozenset({400, 413, 422})
-"""What a service answers to items it will never take; anything else may pass."""
-
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPace(CursorPace):
@@ -254,7 +251,7 @@ class Outbox:
                 async with way.access.using(timeout_s=self._pace.timeout_s) as brain:
                     failed = (await brain.upsert(way.project_id, department, prepared)).failed
         except (Refused, InvalidTask) as error:
-            if not _is_our_fault(error):
+            if isinstance(error, Refused) and not error.is_about_content:
                 raise
             if len(intents) > 1:
                 # Which of them is at fault shows when each is sent alone.
@@ -281,7 +278,7 @@ class Outbox:
                         await brain.save_evaluation(way.project_id, slug, version, plain)
                         taken = 1
             except (Refused, InvalidTask) as error:
-                if not _is_our_fault(error):
+                if isinstance(error, Refused) and not error.is_about_content:
                     raise
                 log.warning(
                     "the Brain keeps no evaluation of %s in %s: %s", slug, way.project_id, error
@@ -293,7 +290,3 @@ class Outbox:
         """Return whether what an intent names may be just about to be saved."""
         # Clocks of two machines may differ: what is still to come is young, too.
         return abs(self._clock.now() - intent.seq) < microseconds(self._pace.settle_s)
-
-
-def _is_our_fault(error: Refused | InvalidTask) -> bool:
-    return isinstance(error, InvalidTask) or error.status in _OUR_FAULT

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, with_config
 
 from aletheia.errors import AletheiaError
+from aletheia.items.departments import read_id
 
 DEFAULT_DUPLICATES: Final = 10
 """Hits of a search for duplicates where no limit is given (SPEC §4)."""
@@ -73,10 +74,6 @@ def prefer_id(value: Any) -> Any:
     return cast("Any", value)
 
 
-def _read_id(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 def _read_list(value: object) -> object:
     return () if value is None else (value,) if isinstance(value, str) else value
 
@@ -90,7 +87,7 @@ def _read_cosine(value: object) -> object:
 T = TypeVar("T")
 
 Text: TypeAlias = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
-Id: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(_read_id)]
+Id: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(read_id)]
 Listed: TypeAlias = Annotated[
     tuple[Annotated[T, BeforeValidator(prefer_id)], ...], BeforeValidator(_read_list)
 ]
@@ -149,7 +146,7 @@ class KnownItem:
 class FailedItem:
     """An item that was not indexed."""
 
-    id: Annotated[str, BeforeValidator(_read_id), Field(description="Of the item.")]
+    id: Annotated[str, BeforeValidator(read_id), Field(description="Of the item.")]
     code: Annotated[
         str,
         Field(

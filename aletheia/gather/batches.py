@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -30,6 +30,7 @@ from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.messages import ChatModel, Fault
 from aletheia.llm.structured import MAX_ERROR_CHARS
 from aletheia.llm.usage import BudgetUsage
+from aletheia.store.clock import SYSTEM_CLOCK, moment
 from aletheia.text.language import LanguageGuess
 from aletheia.text.normalisation import content_hash
 
@@ -62,7 +63,7 @@ class GatherDeps:
     decisions: ProjectDecisions | None = None
     brain: Knowledge | None = None
     language_of: LanguageGuess | None = None
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)  # the time, in UTC
+    now: Callable[[], datetime] = lambda: moment(SYSTEM_CLOCK.now())  # the time, in UTC
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep  # waits for some seconds
     grace_s: float = GRACE_S
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -16,6 +15,7 @@ from aletheia.gather.run_records import RUNS
 from aletheia.items.departments import Department
 from aletheia.items.project_items import ProjectItems
 from aletheia.llm.messages import cut_text
+from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 
@@ -111,18 +111,18 @@ def _note(
 class RunCatalogue:
     """Finds a department among those that the project's newest gather run froze; a `Catalogue`."""
 
-    def __init__(self, documents: Documents) -> None:
-        self._documents = documents
+    def __init__(self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._documents, self._clock = documents, clock
         self._project, self._read_at = "", -CACHED_FOR_S
         self._departments: dict[str, BrainDepartment] = {}
 
     async def __call__(self, project_id: str, slug: str) -> BrainDepartment | None:
         """Find a department by project and slug; `None` where the run has none of that name."""
-        is_old = time.monotonic() - self._read_at >= CACHED_FOR_S
+        is_old = self._clock.steady_s() - self._read_at >= CACHED_FOR_S
         if is_old or project_id != self._project or slug not in self._departments:
             departments = await self._read(project_id)
             self._project, self._departments = project_id, departments
-            self._read_at = time.monotonic()
+            self._read_at = self._clock.steady_s()
             return departments.get(slug)
         return self._departments[slug]
 

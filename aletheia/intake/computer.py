@@ -31,8 +31,6 @@ OUTAGES = (Unavailable, ModelUnavailable, Deferred, Refused, Misconfigured)
 A provider that refuses us, for a wrong key or a wrong setting, says nothing about the task.
 """
 
-_REFUSED_FOR_CONTENT = frozenset({400, 413, 422})
-
 
 class Computer:
     """Computes claims with the processors of their types."""
@@ -178,7 +176,7 @@ class Computer:
 def is_costly(problem: AletheiaError) -> bool:
     """Return whether a provider did something about a request in vain, and will again."""
     if isinstance(problem, Refused):
-        return problem.status in _REFUSED_FOR_CONTENT
+        return problem.is_about_content
     return isinstance(problem, BadAnswer)
 
 

@@ -9,8 +9,7 @@ before the item, so that the item is never dropped again.
 """
 
 import hashlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -23,6 +22,7 @@ from aletheia.items.content import ContentStore, SavedItem, read_document, to_do
 from aletheia.items.dedup import Decision, DistinctPairs
 from aletheia.items.departments import Department
 from aletheia.llm.messages import clean_text
+from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.store.project_id import check_project_id
 
 DECISIONS: Final = "aletheia_gather_decisions"
@@ -66,7 +66,7 @@ class ProjectDecisions:
     """The decisions of one project."""
 
     def __init__(
-        self, documents: Documents, project_id: str, *, clock: Callable[[], float] = time.time
+        self, documents: Documents, project_id: str, *, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self._documents, self._clock = documents, clock
         self._project_id = check_project_id(project_id)
@@ -197,7 +197,7 @@ class ProjectDecisions:
 
     def _now(self) -> float:
         """Return the Unix time to the millisecond, as items have it."""
-        return round(self._clock(), 3)
+        return round(self._clock.unix_s(), 3)
 
     def _key(self, name: str) -> str:
         return f"{self._project_id}:{name}"

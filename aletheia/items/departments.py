@@ -18,7 +18,7 @@ _MAX_NUMBER: Final = 10**9
 _MAX_RICH_TEXT: Final = 20
 
 
-def _read_id(value: object) -> object:
+def read_id(value: object) -> object:
     """Take the number that Payload has as an id on PostgreSQL and SQLite."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -73,7 +73,7 @@ class Department(BaseModel, frozen=True, alias_generator=to_camel, populate_by_n
     part in gathering; its items are written by `default_model`, if it has one of its own.
     """
 
-    id: Annotated[Required, BeforeValidator(_read_id)] = Field(max_length=200)
+    id: Annotated[Required, BeforeValidator(read_id)] = Field(max_length=200)
     slug: Required = Field(max_length=_MAX_NAME)
     name: Required = Field(max_length=_MAX_NAME)
     description: Annotated[Cleaned, BeforeValidator(_read_text)] = Field(

@@ -1,6 +1,5 @@
 """The items of a project, ready for comparison, without reading again what is known."""
 
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -13,6 +12,7 @@ from aletheia.items.calibration import Embed
 from aletheia.items.content import ContentStore, SavedItem, oldest_first
 from aletheia.items.item_index import ItemIndex
 from aletheia.items.vector_cache import VectorCache
+from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 PAGE: Final = 1000
 """Items read, embedded and added to the index at once."""
@@ -31,13 +31,19 @@ class ProjectItems:
     """
 
     def __init__(
-        self, content: ContentStore, vectors: VectorCache, embed: Embed, model: str
+        self,
+        content: ContentStore,
+        vectors: VectorCache,
+        embed: Embed,
+        model: str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.content, self._vectors, self._embed, self.model = content, vectors, embed, model
         self._known: set[str] = set()
         self._own: dict[str, dict[str, SavedItem]] = {}
         self._mark: int | None = None
-        self._listed_at = 0.0
+        self._clock, self._listed_at = clock, 0.0
         self.index: ItemIndex | None = None
         self.passed_over: dict[str, AletheiaError] = {}
 
@@ -52,7 +58,7 @@ class ProjectItems:
         What was read before a failure is not read again.
         """
         mark = await self.content.mark()
-        is_due = time.monotonic() - self._listed_at >= LISTED_EVERY_S
+        is_due = self._clock.steady_s() - self._listed_at >= LISTED_EVERY_S
         if mark == self._mark and not is_due:
             return
         missing = set(self._known)
@@ -65,7 +71,7 @@ class ProjectItems:
         self._forget(missing)
         for start in range(0, len(unknown), PAGE):
             await self._read(unknown[start : start + PAGE])
-        self._mark, self._listed_at = mark, time.monotonic()
+        self._mark, self._listed_at = mark, self._clock.steady_s()
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of texts, `(n, d)`; new ones are cached."""

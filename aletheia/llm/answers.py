@@ -1,7 +1,6 @@
 """Answers of models, saved before they are read, so that none is paid for twice."""
 
 import json
-import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,6 +10,7 @@ from aletheia.documents import Document, Documents
 from aletheia.llm.messages import Completion
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ANSWER_CHARS
+from aletheia.store.clock import SYSTEM_CLOCK
 
 ANSWERS: Final = "aletheia_gather_answers"
 
@@ -23,7 +23,9 @@ class SavedAnswers:
     `key` names the log, such as run, department and iteration.
     """
 
-    def __init__(self, documents: Documents, key: str, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, documents: Documents, key: str, *, clock: Callable[[], float] = SYSTEM_CLOCK.unix_s
+    ) -> None:
         self._documents, self._key, self._clock = documents, key, clock
 
     async def find(self, step: str) -> Completion | None:
@@ -58,7 +60,7 @@ class SavedAnswers:
 
 
 async def purge_answers(
-    documents: Documents, older_than_s: float, *, clock: Callable[[], float] = time.time
+    documents: Documents, older_than_s: float, *, clock: Callable[[], float] = SYSTEM_CLOCK.unix_s
 ) -> int:
     """Delete answers that are older than that, at most 10,000; return how many."""
     await documents.ensure_index(ANSWERS, ["at"])

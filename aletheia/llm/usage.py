@@ -6,7 +6,6 @@ settled counts as spent. Money is whole nano-dollars.
 
 import bisect
 import itertools
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +18,7 @@ from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import BudgetExceeded
 from aletheia.llm.prices import NANO, Kind, PriceTable, Tokens, usd_of
 from aletheia.settings import BudgetSettings
+from aletheia.store.clock import SYSTEM_CLOCK
 
 BUDGETS: Final = "aletheia_budgets"
 USAGE: Final = "aletheia_usage"
@@ -187,7 +187,7 @@ class Spending:
         prices: PriceTable,
         limits: BudgetSettings,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
         self._documents, self._prices, self._clock = documents, prices, clock
         self.counters = Budgets(documents, limits, clock)

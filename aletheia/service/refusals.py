@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
@@ -21,6 +20,7 @@ from aletheia.errors import (
     ModelUnavailable,
     Unavailable,
 )
+from aletheia.store.clock import SYSTEM_CLOCK, moment
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ async def _answer_ours(request: Request, error: AletheiaError) -> JSONResponse:
             details = {"own": error.own, "asked": error.asked}
             return _answer(409, error.code, str(error), details=details)
         case Deferred():
-            now = datetime.now(UTC)
+            now = moment(SYSTEM_CLOCK.now())
             wait_s = 0.0 if error.until is None else (error.until - now).total_seconds()
             return _answer(503, error.code, str(error), _retry_after(wait_s))
         case Unavailable() | ModelUnavailable() | ComputeFailed():

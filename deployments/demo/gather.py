@@ -24,7 +24,7 @@ from deployments.examples.departments import EXAMPLE_TEXTS
 from deployments.explaining import console
 from deployments.local import Local
 from deployments.steps import Step, Steps
-from deployments.up import start_run
+from deployments.up import request_run
 
 GATHER: Final = "automated_gather_creation/automated_gather_creation"
 
@@ -46,7 +46,7 @@ async def run_gather(local: Local, steps: Steps, *, is_made_up: bool) -> bool:
         title = f"Run automated_gather_creation, {MAX_ITERATIONS} iterations at most"
         with steps.step(title) as step:
             wanted = {"project_id": PROJECT, "user_id": "demo", "max_iterations": MAX_ITERATIONS}
-            run = start_run(local, GATHER, wanted)
+            run = request_run(local, GATHER, wanted)
             await _follow(local, run, EventLog(documents), steps, step)
         with steps.step("Wait for the evaluations of those that reached their threshold") as step:
             await _await_evaluations(documents, steps, step)

@@ -25,7 +25,7 @@ from deployments.examples.tasks import example_tasks
 from deployments.explaining import console
 from deployments.local import Local
 from deployments.steps import Steps
-from deployments.up import POLL_TASKS, set_schedule, start_run, start_servers
+from deployments.up import POLL_TASKS, request_run, set_schedule, start_servers
 
 app = typer.Typer()
 
@@ -147,7 +147,7 @@ def _run(
 
 def _run_shift(local: Local, steps: Steps, tasks: int, model: str, *, is_made_up: bool) -> bool:
     with steps.step(f"Run {POLL_TASKS}, one look (shift_seconds=0)") as step:
-        run = start_run(local, POLL_TASKS, {"shift_seconds": 0})
+        run = request_run(local, POLL_TASKS, {"shift_seconds": 0})
         for state in watch(local, run, POLL_TASKS, step):
             steps.say(count_states(local, state))
     with steps.step("Ask the upstream what became of each task"):

@@ -15,7 +15,7 @@ from aletheia.adapters.local.source import HuggingFaceHub, ModelSources, full_na
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import short_name
 from aletheia.errors import AletheiaError, ModelUnavailable
-from aletheia.settings import EmbeddingSettings, OllamaSettings
+from aletheia.settings import EmbeddingSettings
 from blocks import OpenAICredentials
 from deployments import ROOT
 from deployments.configuration import find_faults
@@ -137,7 +137,7 @@ async def _check_providers(settings: EmbeddingSettings) -> str:
 
 
 async def _check_ollama(settings: EmbeddingSettings) -> str:
-    url = OllamaSettings().ollama_base_url
+    url = current_session().settings.ollama.ollama_base_url
     try:
         client = OllamaClient(url, timeout_s=CHECK_TIMEOUT_S)
         await current_session().clients.open(client)

@@ -18,7 +18,6 @@ from prefect.settings import get_current_settings
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.rows import ROWS
-from aletheia.settings import IntakeSettings
 from blocks import StoreCredentials, UpstreamCredentials
 from deployments import setup
 from deployments.declarations import read_declarations
@@ -138,7 +137,7 @@ async def check_store() -> str:
 
 async def check_clocks() -> str:
     """Check that no poller's clock was ahead of another one's during the last day."""
-    ledger = Ledger(await get_store(), IntakeSettings(), owner="doctor")
+    ledger = Ledger(await get_store(), current_session().settings.intake, owner="doctor")
     ahead = await ledger.claims.strays.find_clock_ahead()
     advice = "synchronise the clocks of all machines (NTP)"
     demand(ahead is None, str(ahead), advice, "warning")
@@ -160,7 +159,7 @@ def _check_skew(whose: str, skew: float | None) -> str:
     """Return a difference of clocks in words; leases tolerate a part of it only."""
     if skew is None:
         return ""
-    tolerated = IntakeSettings().clock_skew_seconds
+    tolerated = current_session().settings.intake.clock_skew_seconds
     demand(
         abs(skew) <= tolerated,
         f"the clock of {whose} is {skew:+.1f} s off ours, {tolerated:g} s are tolerated",

@@ -1,6 +1,5 @@
 """What a gather run works with, above all the chat model."""
 
-import time
 from collections.abc import Callable
 
 from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
@@ -61,7 +60,7 @@ async def build_gather_deps(order: RunOrder) -> GatherDeps:
     await runs.prepare()
     default_model = await get_default_model()
     ask = AskPlan(default_model)
-    verdicts = SavedAnswers(store, f"{order.project_id}:duplicates", clock=time.time)
+    verdicts = SavedAnswers(store, f"{order.project_id}:duplicates")
     chosen = await (await get_calibrations()).choose(order.run_id, model.name)
     return GatherDeps(
         runs=runs,

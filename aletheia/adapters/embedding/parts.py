@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.adapters.embedding.input_limits import InputLimit
+from aletheia.adapters.http_answers import ABOUT_US
 from aletheia.analysis.ports import Embedded, Embedding
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from aletheia.llm.prices import Tokens
@@ -40,7 +41,6 @@ _SAYS_OTHER: Final = re.compile(
     r"|quota|credit|billing|plan\b|monthly|memory|concurren|dimension",
     re.IGNORECASE,
 )
-_NOT_ABOUT_TEXTS: Final = frozenset({401, 402, 408, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def read_each(
 
 def says_too_long(status: int, message: str) -> bool:
     """Check whether an error, whatever its status, says that a text or request is too long."""
-    if status in _NOT_ABOUT_TEXTS or _SAYS_OTHER.search(message):
+    if status in ABOUT_US or _SAYS_OTHER.search(message):
         return False
     return _SAYS_TOO_LONG.search(message) is not None
 

@@ -42,9 +42,6 @@ TEXT_ANSWER_BYTES: Final = 2**19
 PROBE_TEXTS: Final = ("The weather is fine today.", "Water boils when it is hot.")
 """What is sent to see whether it is the provider that fails, or what was asked of it."""
 
-_UNEXPLAINED: Final = frozenset({400, 413, 422})
-"""Statuses that may be due to what is in a request."""
-
 READ_FROM_WORDS: Final = frozenset({"invalid_text", TOO_LONG})
 """Codes that rest on what a server said, which may have been meant otherwise."""
 
@@ -298,7 +295,7 @@ class RemoteEmbedder(ABC):
 def is_about_texts(error: AletheiaError) -> bool:
     """Check whether a request may have failed because of what is in it, or of how much that is."""
     if isinstance(error, Refused):
-        return error.status in _UNEXPLAINED
+        return error.is_about_content
     if isinstance(error, InvalidTask | ComputeFailed):
         return error.code not in MODEL_FAULTS
     return isinstance(error, TooLong | WrongCount)

@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Collection
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -33,7 +34,7 @@ TIMESTAMP_HEADER: Final = "X-Aletheia-Timestamp"
 SIGNATURE_HEADER: Final = "X-Aletheia-Signature"
 EVENT_ID_HEADER: Final = "X-Aletheia-Event-Id"
 
-REFUSES_THE_EVENT: Final = frozenset({400, 406, 410, 411, 412, 413, 414, 415, 416, 422, 431})
+REFUSES_THE_EVENT: Final = frozenset(map(HTTPStatus, (400, 406, *range(410, 417), 422, 431)))
 """Answers that speak of the event rather than of the receiver, so that the same event gets them
 again. Anything else that is no success (401 or 404 while the receiver is set up, a redirect, 429,
 5xx) may change, and is tried again."""

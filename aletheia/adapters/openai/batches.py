@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from http import HTTPStatus
 from typing import IO, Any, Final, cast
 from urllib.parse import quote
 
@@ -131,7 +132,7 @@ class OpenAIBatches(OpenAIEmbedder):
             page = await self._ask("GET", "batches", query=query)
             data = page.get("data")
             if not isinstance(data, list):
-                raise BadAnswer(OPENAI, "no list of batches", status=200)
+                raise BadAnswer(OPENAI, "no list of batches", status=HTTPStatus.OK)
             batches = [as_object(batch) for batch in cast("list[object]", data)]
             found += [
                 self._read_batch(batch)
@@ -325,5 +326,5 @@ def _show_problem(problem: object) -> str:
 def _read_text(found: Mapping[str, Any], name: str, what: str) -> str:
     text = as_text(found.get(name))
     if not text:
-        raise BadAnswer(OPENAI, f"a {what} without {name}", status=200)
+        raise BadAnswer(OPENAI, f"a {what} without {name}", status=HTTPStatus.OK)
     return text

@@ -22,7 +22,7 @@ from aletheia.adapters.openai.wire import (
     is_count,
     read_late_error,
 )
-from aletheia.errors import AletheiaError, BadAnswer, InvalidTask, Refused
+from aletheia.errors import ABOUT_CONTENT, AletheiaError, BadAnswer, InvalidTask, Refused
 from aletheia.llm.calls import CallPlan, Guard, PlannedCall, unguarded
 from aletheia.llm.json_text import UnreadableAnswer
 from aletheia.llm.messages import ChatRequest, Completion, Finish, Message
@@ -64,7 +64,7 @@ _THOUGHT_PART: Final = re.compile(r"think|thought|reason|summary|analysis", re.I
 
 _ENDS_IN_JSON: Final = re.compile(r"[}\]]\s*(?:```)?\s*$")
 
-_FORM_REFUSALS: Final = frozenset({400, 404, 422, 501})
+_FORM_REFUSALS: Final = frozenset(map(HTTPStatus, (400, 404, 422, 501)))
 
 _Form: TypeAlias = Literal["json_schema", "json_object", "none"]
 _LESS: Final[Mapping[_Form, _Form]] = {"json_schema": "json_object", "json_object": "none"}
@@ -249,10 +249,9 @@ def _read_fault(answer: ErrorAnswer) -> str | None:
         return None
     if _SAYS_NO_CHAT.search(answer.message):
         return "unsupported_model"
-    is_refused = answer.code in ("content_filter", "content_policy_violation")
-    if answer.status in (400, 403, 413, 422) and (
-        is_refused or _SAYS_REFUSED.search(answer.message)
-    ):
+    is_named = answer.code in ("content_filter", "content_policy_violation")
+    is_refused = is_named or _SAYS_REFUSED.search(answer.message)
+    if is_refused and answer.status in (*ABOUT_CONTENT, HTTPStatus.FORBIDDEN):
         return "content_refused"
     is_large = answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     return TOO_LONG if is_large or answer.code == "context_length_exceeded" else None

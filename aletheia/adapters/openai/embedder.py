@@ -44,6 +44,7 @@ from aletheia.adapters.openai.wire import (
     is_count,
 )
 from aletheia.errors import (
+    ABOUT_CONTENT,
     AletheiaError,
     BadAnswer,
     ComputeFailed,
@@ -260,5 +261,5 @@ def _read_task_fault(answer: ErrorAnswer) -> str | None:
     if is_large or says_long or answer.code in _TOO_LONG_CODES:
         return TOO_LONG
     said = f"{answer.param} {answer.message}"
-    is_bad = is_about_input and answer.status in (400, 422) and _SAYS_BAD_INPUT.search(said)
+    is_bad = is_about_input and answer.status in ABOUT_CONTENT and _SAYS_BAD_INPUT.search(said)
     return "invalid_text" if is_bad else None

@@ -15,6 +15,7 @@ from yarl import URL
 
 from aletheia.adapters.http import Body, HttpClient, is_token, read_base_url
 from aletheia.adapters.http_answers import (
+    ABOUT_US,
     SHOWN_BYTES,
     Answer,
     ErrorKind,
@@ -65,7 +66,7 @@ _SAYS_NO_MODEL: Final = re.compile(
 _SAYS_NO_API: Final = re.compile(
     r"unexpected endpoint|invalid url|404 page not found|no route|cannot post", re.IGNORECASE
 )
-_NO_ENDPOINT: Final = frozenset({404, 405})
+_NO_ENDPOINT: Final = frozenset(map(HTTPStatus, (404, 405)))
 _VERSION: Final = re.compile(r"/v\d")
 
 
@@ -84,9 +85,8 @@ class ErrorAnswer:
     @property
     def is_about_request(self) -> bool:
         """Whether it may speak of what was asked, rather than of key, account or server."""
-        if self.status in {401, 402, 408, 429}:
-            return False
-        return self.status < HTTPStatus.INTERNAL_SERVER_ERROR or self.is_late
+        is_answered = self.status < HTTPStatus.INTERNAL_SERVER_ERROR or self.is_late
+        return is_answered and self.status not in ABOUT_US
 
     @property
     def is_missing_model(self) -> bool:

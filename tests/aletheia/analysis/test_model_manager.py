@@ -11,11 +11,12 @@ from aletheia.analysis.model_manager import (
     list_rows,
 )
 from aletheia.documents import Documents
+from aletheia.store.clock import Clock
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
-class Clock:
+class MovableTime:
     now = NOON.timestamp()
 
     def __call__(self) -> float:
@@ -44,8 +45,8 @@ class Holder:
 
 
 async def test_what_became_of_a_model_is_counted_and_the_last_figures_kept(documents: Documents):
-    clock = Clock()
-    records = ModelRecords(documents, clock=clock)
+    clock = MovableTime()
+    records = ModelRecords(documents, clock=Clock(clock))
     await records.note(
         ModelEvent("local", "a/b", "loaded", 2.5, 1000, 900, used_at=NOON.timestamp())
     )
@@ -75,7 +76,7 @@ async def test_what_became_of_a_model_is_counted_and_the_last_figures_kept(docum
 
 
 async def test_a_row_has_what_the_provider_says_and_what_is_known_besides(documents: Documents):
-    records = ModelRecords(documents, clock=Clock())
+    records = ModelRecords(documents, clock=Clock(MovableTime()))
     await records.note(
         ModelEvent("local", "known", "loaded", 2.5, 1000, 900, used_at=NOON.timestamp())
     )

@@ -16,12 +16,13 @@ from aletheia.brain.ports import BrainDepartment, BrainItem
 from aletheia.brain.reconciliation import Reconciler
 from aletheia.documents import Document
 from aletheia.errors import Misconfigured
-from aletheia.gather.knowledge import NEAR_FROM, Knowledge, RunCatalogue
+from aletheia.gather.knowledge import CACHED_FOR_S, NEAR_FROM, Knowledge, RunCatalogue
 from aletheia.gather.progress import RunOrder
 from aletheia.gather.prompts.generate_items import PromptContext
 from aletheia.gather.run_records import RUNS
 from aletheia.items.departments import Department
 from aletheia.items.vector_cache import VectorCache
+from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (
     MODEL,
     embed_words,
@@ -210,3 +211,15 @@ async def test_a_department_is_as_the_newest_run_of_its_project_has_it(
     assert await find("shop", "legal") == BrainDepartment("legal", "Legal", 2, "Reviews contracts.")
     assert await find("shop", "gone") is None
     assert await find("nobody", "legal") is None
+
+
+async def test_a_department_is_read_again_after_some_seconds(documents: EmbeddedDocuments):
+    now = [0.0]
+    find = RunCatalogue(documents, clock=Clock(steady_s=lambda: now[0]))
+    await documents.insert(RUNS, [make_run("1", "shop", 1.0, legal="Old words.")])
+    assert await find("shop", "legal") == BrainDepartment("legal", "Legal", 1, "Old words.")
+    await documents.insert(RUNS, [make_run("2", "shop", 2.0, legal="New words.")])
+    now[0] += CACHED_FOR_S - 1
+    assert await find("shop", "legal") == BrainDepartment("legal", "Legal", 1, "Old words.")
+    now[0] += 1
+    assert await find("shop", "legal") == BrainDepartment("legal", "Legal", 1, "New words.")

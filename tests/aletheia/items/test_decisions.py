@@ -30,6 +30,7 @@ from aletheia.items.decisions import (
     name_decision,
 )
 from aletheia.items.dedup import Decision
+from aletheia.store.clock import Clock
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
@@ -115,7 +116,7 @@ async def books(tmp_path: Path) -> AsyncGenerator[Books]:
 
 
 async def open_books(documents: EmbeddedDocuments, content: EmbeddedContent) -> Books:
-    ledger = ProjectDecisions(documents, PROJECT, clock=lambda: NOW)
+    ledger = ProjectDecisions(documents, PROJECT, clock=Clock(lambda: NOW))
     await ledger.prepare()
     order = RunOrder("run-1", PROJECT, "user-1", 6)
     run = await GatherRuns(documents).open(order, three_departments(), holder_ended)
@@ -190,7 +191,7 @@ async def test_ids_differ_by_run_department_iteration_and_place():
 
 async def test_what_was_dropped_is_listed_newest_first_and_by_run(books: Books):
     times = itertools.count(NOW)
-    books.ledger = ProjectDecisions(books.documents, PROJECT, clock=lambda: next(times))
+    books.ledger = ProjectDecisions(books.documents, PROJECT, clock=Clock(lambda: next(times)))
     texts = [f"{WORDS} Number {n} of some." for n in range(4)]
     for number, text in enumerate(texts[:3], start=1):
         await books.drop(text, number=number)
@@ -237,7 +238,7 @@ async def test_undo_saves_the_item_where_it_came_from_and_tells_the_pair_apart(b
 async def test_undone_twice_is_undone_once_by_whoever_came_first(books: Books):
     short = await books.drop()
     first = await books.ledger.undo(short, "anna", books.content)
-    books.ledger = ProjectDecisions(books.documents, PROJECT, clock=lambda: NOW + 60)
+    books.ledger = ProjectDecisions(books.documents, PROJECT, clock=Clock(lambda: NOW + 60))
     assert await books.ledger.undo(short, "ben", books.content) == first
     assert len(await books.saved()) == 1
     assert await books.documents.count(DISTINCT, {}) == 1
@@ -379,7 +380,7 @@ async def test_a_kill_anywhere_is_mended_by_undoing_again(tmp_path: Path, moment
     pairs = await ProjectDecisions(documents, PROJECT).distinct_pairs()
     assert len(pairs) >= len(await books.saved()), "never an item without its pair"
 
-    after = ProjectDecisions(documents, PROJECT, clock=lambda: NOW + 60)
+    after = ProjectDecisions(documents, PROJECT, clock=Clock(lambda: NOW + 60))
     undone = await after.undo(short, "ben", content)
     is_begun = moment != 1
     assert undone.undone_by == ("anna" if is_begun else "ben")

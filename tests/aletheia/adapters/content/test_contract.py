@@ -17,10 +17,10 @@ from pymongo.asynchronous.collection import AsyncCollection
 from aletheia.adapters.content.embedded import EmbeddedContent, directory_of
 from aletheia.adapters.content.mongodb import MongoContent, database_of, read_id, write_id
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Refused, Unavailable
-from aletheia.items import project_items
 from aletheia.items.content import Automation, Item, SavedItem, item_id, make_item
-from aletheia.items.project_items import ProjectItems
+from aletheia.items.project_items import LISTED_EVERY_S, ProjectItems
 from aletheia.items.vector_cache import VectorCache, name_vectors
+from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.adapters.content.conftest import AnyContent
 
@@ -81,8 +81,19 @@ def count(items: ProjectItems) -> int:
     return 0 if items.index is None else len(items.index)
 
 
-def items_of(content: AnyContent, embed: CountingEmbed) -> ProjectItems:
-    return ProjectItems(content, VectorCache(content, "model/A"), embed, "model/A")
+def items_of(
+    content: AnyContent, embed: CountingEmbed, clock: Clock = SYSTEM_CLOCK
+) -> ProjectItems:
+    return ProjectItems(content, VectorCache(content, "model/A"), embed, "model/A", clock=clock)
+
+
+class SteadyTime:
+    """A steady clock that is set by hand, seconds."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 async def test_an_item_is_read_as_it_was_saved(content: AnyContent):
@@ -244,13 +255,12 @@ async def test_what_could_not_be_embedded_is_embedded_by_the_next_look(content: 
     assert await content.count_created("r1") == {}
 
 
-async def test_a_deleted_item_is_forgotten(content: AnyContent, monkeypatch: pytest.MonkeyPatch):
+async def test_a_deleted_item_is_forgotten(content: AnyContent):
     items = items_of(content, CountingEmbed())
     made = [make("What stays where it is."), make("What is deleted.")]
     await items.save(made)
     await items.refresh()
     await delete(content, made[1].id)
-    monkeypatch.setattr(project_items, "LISTED_EVERY_S", 0.0)
     await items.refresh()
     assert items.index is not None
     assert count(items) == 1
@@ -259,9 +269,10 @@ async def test_a_deleted_item_is_forgotten(content: AnyContent, monkeypatch: pyt
 
 
 async def test_a_swap_that_leaves_the_number_is_found_when_all_are_listed_again(
-    content: AnyContent, monkeypatch: pytest.MonkeyPatch
+    content: AnyContent,
 ):
-    items = items_of(content, CountingEmbed())
+    time = SteadyTime()
+    items = items_of(content, CountingEmbed(), Clock(steady_s=time))
     gone, new = make("What is deleted."), make("What is added.")
     await items.save([gone])
     await items.refresh()
@@ -270,7 +281,10 @@ async def test_a_swap_that_leaves_the_number_is_found_when_all_are_listed_again(
     assert items.index is not None
     await items.refresh()
     assert (gone.id in items.index, new.id in items.index) == (True, False)
-    monkeypatch.setattr(project_items, "LISTED_EVERY_S", 0.0)
+    time.now += LISTED_EVERY_S - 1
+    await items.refresh()
+    assert (gone.id in items.index, new.id in items.index) == (True, False)
+    time.now += 1
     await items.refresh()
     assert (gone.id in items.index, new.id in items.index) == (False, True)
 
