@@ -17,6 +17,11 @@ _SPARE_SHARE: Final = 4
 """A new matrix has room for `_SPARE_ROWS` more rows than it has to hold, and a quarter more."""
 
 _QUERIES_AT_ONCE: Final = 64
+_FEW_QUERIES: Final = 16
+_FEW_TERMS: Final = 2**18
+"""Multiplications at once of a few queries: OpenBLAS takes so little as it lies, in one thread. Of
+more it copies the whole matrix first, which takes longer than to multiply it."""
+
 _NORM_BYTES: Final = 8
 _NUMBER_BYTES: Final = 4
 
@@ -119,7 +124,7 @@ class VectorMatrix:
         slack = (self.dimensions + 8) * 2.0**-24 + UNIT_TOLERANCE
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             block = queries[start : start + _QUERIES_AT_ONCE]
-            cosines: NDArray[np.float32] = block @ self._vectors[: self._size].T
+            cosines = _multiply(block, self._vectors[: self._size])
             if not self._are_unit:
                 cosines /= self._norms[: self._size].astype(np.float32)
             if self._gaps:
@@ -135,6 +140,18 @@ class VectorMatrix:
         vectors[: self._size] = self._vectors[: self._size]
         norms[: self._size] = self._norms[: self._size]
         self._vectors, self._norms = vectors, norms
+
+
+def _multiply(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the products of each of some queries with each vector, `(m, n)`."""
+    if len(queries) > _FEW_QUERIES:
+        return queries @ vectors.T
+    products = np.empty((len(queries), len(vectors)), np.float32)
+    step = max(1, _FEW_TERMS // queries.size)
+    for first in range(0, len(vectors), step):
+        rows = slice(first, first + step)
+        np.matmul(queries, vectors[rows].T, out=products[:, rows])
+    return products
 
 
 def _choose(

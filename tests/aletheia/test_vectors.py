@@ -72,6 +72,17 @@ def test_it_grows_and_keeps_what_it_has():
     assert matrix.norm(8999) == 1
 
 
+@pytest.mark.parametrize("queries", [1, 3, 16, 17, 70])
+def test_each_query_is_compared_with_every_row(queries: int):
+    vectors: NDArray[np.float32] = np.random.default_rng(2).standard_normal((9001, 48), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    matrix = VectorMatrix(48)
+    matrix.append(vectors)
+    asked = [place * 9000 // queries for place in range(1, queries + 1)]
+    found = matrix.find_candidates(vectors[asked], 0.999, 10)
+    assert [rows.tolist() for rows in found] == [[row] for row in asked]
+
+
 @pytest.mark.parametrize("rows", [0, 1, 1000])
 def test_its_size_is_known_before_it_is_made(rows: int):
     assert VectorMatrix(7, rows).bytes == measure_bytes(rows, 7)
