@@ -23,11 +23,17 @@ from blocks import (
 from flows.gather import automated_gather_creation
 from flows.sweep import sweep
 from tests.fakes.payload_cms import serve_fake_payload
-from tests.services.fixtures import mongodb_uri, neo4j_address, shared_directory, shared_neo4j
+from tests.services.fixtures import (
+    mongodb_uri,
+    neo4j_address,
+    neo4j_in_turn,
+    shared_directory,
+    shared_neo4j,
+)
 from tests.services.neo4j_server import Neo4jAddress, empty
 from tests.services.redis_server import running_redis
 
-__all__ = ["mongodb_uri", "neo4j_address", "shared_directory", "shared_neo4j"]
+__all__ = ["mongodb_uri", "neo4j_address", "neo4j_in_turn", "shared_directory", "shared_neo4j"]
 
 pytestmark = pytest.mark.timeout(180)
 

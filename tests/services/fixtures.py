@@ -16,6 +16,7 @@ import pytest
 from tests.services.neo4j_server import (
     Neo4jAddress,
     Neo4jServer,
+    empty,
     is_empty,
     running_neo4j,
     what_is_missing,
@@ -43,13 +44,21 @@ def mongodb_uri() -> Generator[str]:
 
 
 @pytest.fixture
-def neo4j_address(shared_neo4j: Neo4jAddress, shared_directory: Path) -> Generator[Neo4jAddress]:
-    """Address of a Neo4j with nothing in it, for one test at a time of all processes.
+def neo4j_in_turn(shared_neo4j: Neo4jAddress, shared_directory: Path) -> Generator[Neo4jAddress]:
+    """Address of a Neo4j without items, for one test at a time of all processes.
 
-    Whoever uses it leaves it empty.
+    An embedding model may be kept in it, with its index. Whoever uses it leaves it so.
     """
     with locked(shared_directory / "neo4j-test"):
         yield shared_neo4j
+
+
+@pytest.fixture
+def neo4j_address(neo4j_in_turn: Neo4jAddress) -> Neo4jAddress:
+    """Address of a Neo4j with nothing in it; see `neo4j_in_turn`."""
+    if not is_empty(neo4j_in_turn):
+        empty(neo4j_in_turn)
+    return neo4j_in_turn
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +92,7 @@ def shared_neo4j(shared_directory: Path) -> Generator[Neo4jAddress]:
         if not is_empty(given):
             pytest.skip("the Neo4j at NEO4J_URI holds data: tests would delete it")
         yield given
+        empty(given)
         return
     missing = what_is_missing()
     if missing is not None:

@@ -59,13 +59,21 @@ def is_empty(address: Neo4jAddress) -> bool:
         return not found.records
 
 
-def empty(address: Neo4jAddress) -> None:
-    """Delete all nodes and vectors' indexes of a server's database; constraints may stay."""
+def empty(address: Neo4jAddress, *, keeps_model: bool = False) -> None:
+    """Delete all nodes and vectors' indexes of a server's database; constraints may stay.
+
+    Args:
+        address: of the server.
+        keeps_model: whether the embedding model stays, and its index. Otherwise the next test makes
+            them anew, and the server plans every statement once more.
+    """
+    chosen = "WHERE NOT n:BrainModel " if keeps_model else ""
     with _connected(address) as driver:
-        driver.execute_query("DROP INDEX aletheia_item_vector IF EXISTS", database_="neo4j")
+        if not keeps_model:
+            driver.execute_query("DROP INDEX aletheia_item_vector IF EXISTS", database_="neo4j")
         with driver.session(database="neo4j") as session:
             session.run(
-                "MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 2000 ROWS"
+                f"MATCH (n) {chosen}CALL (n) {{ DETACH DELETE n }} IN TRANSACTIONS OF 2000 ROWS"
             ).consume()
 
 

@@ -43,7 +43,10 @@ def _load(models: dict[str, LocalModel], header: Header) -> bytes:
 
 def unload(models: dict[str, LocalModel], header: Header) -> bytes:
     """Unload a model, and return its memory to the system where the C library can do that."""
-    models.pop(header["model"], None)
+    model = models.pop(header["model"], None)
+    if model is not None:
+        model.release()
+        del model
     gc.collect()  # a model holds references to itself
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

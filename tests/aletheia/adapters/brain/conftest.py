@@ -19,10 +19,16 @@ from aletheia.brain.ports import Brain
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, find_department
 from tests.fakes.brain_app import make_brain_app
 from tests.fakes.serving import serving
-from tests.services.fixtures import neo4j_address, own_neo4j, shared_directory, shared_neo4j
+from tests.services.fixtures import (
+    neo4j_address,
+    neo4j_in_turn,
+    own_neo4j,
+    shared_directory,
+    shared_neo4j,
+)
 from tests.services.neo4j_server import Neo4jAddress, empty
 
-__all__ = ["neo4j_address", "own_neo4j", "shared_directory", "shared_neo4j"]
+__all__ = ["neo4j_address", "neo4j_in_turn", "own_neo4j", "shared_directory", "shared_neo4j"]
 
 GRAPHS = ["embedded", "neo4j"]
 """What keeps items, by name."""
@@ -36,7 +42,7 @@ BRAINS = [*GRAPHS, f"{OVER_HTTP}embedded"]
 @asynccontextmanager
 async def opened_graph(name: str, request: pytest.FixtureRequest) -> AsyncGenerator[BrainGraph]:
     if name == "neo4j":
-        async with opened_neo4j(request.getfixturevalue("neo4j_address")) as graph:
+        async with opened_neo4j(request.getfixturevalue("neo4j_in_turn")) as graph:
             yield graph
         return
     directory: Path = request.getfixturevalue("tmp_path")
@@ -51,8 +57,9 @@ async def opened_neo4j(address: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
     graph = Neo4jGraph(address.uri, address.username, address.password)
     await graph.open()
     yield graph
+    keeps_model = await graph.read_model() == (MODEL, DIMENSIONS)
     await graph.close()
-    empty(address)
+    empty(address, keeps_model=keeps_model)
 
 
 @asynccontextmanager
