@@ -115,8 +115,7 @@ class LocalModel:
 
     def release(self) -> None:
         """Drop the weights. Their references form a cycle, which Python 3.13.0 does not collect."""
-        held: dict[str, Any] = vars(self._model)
-        held.clear()
+        self._model.__dict__.clear()
 
     def embed(self, texts: Sequence[str]) -> Answer:
         """Embed texts; one that cannot be embedded fails alone."""

@@ -73,19 +73,20 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def graph(neo4j_address: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
-    graph = connect(neo4j_address)
+async def graph(neo4j_in_turn: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
+    graph = connect(neo4j_in_turn)
     await graph.open()
     await graph.set_model(MODEL, DIMENSIONS)
     yield graph
+    keeps_model = await graph.read_model() == (MODEL, DIMENSIONS)
     await graph.close()
-    empty(neo4j_address)
+    empty(neo4j_in_turn, keeps_model=keeps_model)
 
 
 @pytest.fixture
-async def other(neo4j_address: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
+async def other(neo4j_in_turn: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
     """The same graph as another process has it."""
-    other = connect(neo4j_address)
+    other = connect(neo4j_in_turn)
     yield other
     await other.close()
 
@@ -166,37 +167,37 @@ async def test_a_host_that_nobody_knows_is_unreachable():
 
 
 async def test_wrong_credentials_are_refused_without_a_word_of_the_password(
-    neo4j_address: Neo4jAddress,
+    neo4j_in_turn: Neo4jAddress,
 ):
-    graph = connect(Neo4jAddress(neo4j_address.uri, "nobody", "hunter2"))
+    graph = connect(Neo4jAddress(neo4j_in_turn.uri, "nobody", "hunter2"))
     with pytest.raises(Unauthorized) as refused:
         await graph.open()
     assert "hunter2" not in str(refused.value)
 
 
-async def test_a_password_that_has_to_be_changed_first_is_no_good(neo4j_address: Neo4jAddress):
-    await run(neo4j_address, "CREATE USER fresh SET PASSWORD 'at-first-1'", database="system")
-    graph = connect(Neo4jAddress(neo4j_address.uri, "fresh", "at-first-1"))
+async def test_a_password_that_has_to_be_changed_first_is_no_good(neo4j_in_turn: Neo4jAddress):
+    await run(neo4j_in_turn, "CREATE USER fresh SET PASSWORD 'at-first-1'", database="system")
+    graph = connect(Neo4jAddress(neo4j_in_turn.uri, "fresh", "at-first-1"))
     try:
         with pytest.raises(Unauthorized, match="must be changed"):
             await graph.open()
     finally:
-        await run(neo4j_address, "DROP USER fresh", database="system")
+        await run(neo4j_in_turn, "DROP USER fresh", database="system")
 
 
 async def test_what_the_server_refuses_is_no_fault_of_the_items(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress, tmp_path: Path
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress, tmp_path: Path
 ):
     world = BrainWorld(tmp_path)
     world.brain = IndexedBrain(graph, world.embed, MODEL, DIMENSIONS)
     await world.open()
     await world.save("first", "second")
     odd = "CREATE CONSTRAINT odd FOR (item:Item) REQUIRE item.department IS UNIQUE"
-    await run(neo4j_address, odd)
+    await run(neo4j_in_turn, odd)
     try:
         assert await world.deliver() == 0
     finally:
-        await run(neo4j_address, "DROP CONSTRAINT odd")
+        await run(neo4j_in_turn, "DROP CONSTRAINT odd")
     (state,) = await world.outbox.states()
     assert (state.waiting, state.dead) == (1, 0)
     world.now += 700
@@ -204,8 +205,8 @@ async def test_what_the_server_refuses_is_no_fault_of_the_items(
     await world.close()
 
 
-async def test_a_database_that_is_not_there_is_said_to_be_missing(neo4j_address: Neo4jAddress):
-    graph = connect(neo4j_address, database="no-such-database")
+async def test_a_database_that_is_not_there_is_said_to_be_missing(neo4j_in_turn: Neo4jAddress):
+    graph = connect(neo4j_in_turn, database="no-such-database")
     with pytest.raises(Misconfigured, match="no-such-database"):
         await graph.open()
 
@@ -277,13 +278,13 @@ async def test_a_server_without_room_on_its_disk_loses_nothing_it_has_taken(
 
 
 async def test_processes_that_begin_at_once_all_find_what_they_need(
-    neo4j_address: Neo4jAddress, monkeypatch: pytest.MonkeyPatch
+    neo4j_in_turn: Neo4jAddress, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(neo4j_server, "RETRY_S", 15.0)
-    for name in [row["name"] for row in (await run(neo4j_address, SHOW_CONSTRAINTS)).records]:
-        await run(neo4j_address, f"DROP CONSTRAINT {name}")
-    await run(neo4j_address, "DROP INDEX aletheia_item_revision IF EXISTS")
-    graphs = [connect(neo4j_address) for _ in range(8)]
+    for name in [row["name"] for row in (await run(neo4j_in_turn, SHOW_CONSTRAINTS)).records]:
+        await run(neo4j_in_turn, f"DROP CONSTRAINT {name}")
+    await run(neo4j_in_turn, "DROP INDEX aletheia_item_revision IF EXISTS")
+    graphs = [connect(neo4j_in_turn) for _ in range(8)]
     await asyncio.gather(*(graph.open() for graph in graphs))
     await asyncio.gather(*(graph.set_model(MODEL, DIMENSIONS) for graph in graphs))
     items = items_of("i", 3)
@@ -291,8 +292,8 @@ async def test_processes_that_begin_at_once_all_find_what_they_need(
     assert await find_ids(graphs[-1], items[1].vector, 0.999999) == ["i1"]
     for graph in graphs:
         await graph.close()
-    assert len((await run(neo4j_address, SHOW_CONSTRAINTS)).records) == 5
-    empty(neo4j_address)
+    assert len((await run(neo4j_in_turn, SHOW_CONSTRAINTS)).records) == 5
+    empty(neo4j_in_turn)
 
 
 async def test_writers_of_the_same_items_wait_for_each_other(graph: Neo4jGraph, other: Neo4jGraph):
@@ -366,10 +367,10 @@ class Late(Neo4jGraph):
 
 
 async def test_whoever_is_overtaken_while_it_looks_reads_nothing_again(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     items = items_of("i", 30)
-    late = connect(neo4j_address, Late)
+    late = connect(neo4j_in_turn, Late)
     await graph.upsert(PROJECT, LEGAL, items[:20])
     overtaken = asyncio.create_task(find_ids(late, items[5].vector, 0.999999))
     await late.has_looked.wait()
@@ -383,12 +384,12 @@ async def test_whoever_is_overtaken_while_it_looks_reads_nothing_again(
 
 
 async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     items = items_of("i", 1500)
     await graph.upsert("project-2", LEGAL, items_of("x", 1500))
     await graph.upsert(PROJECT, LEGAL, items)
-    by_index = connect(neo4j_address, bounds=(0, 0))
+    by_index = connect(neo4j_in_turn, bounds=(0, 0))
     for at, threshold in ((0, 0.5), (7, 0.8), (90, -1.0)):
         vector = items[at].vector
         expected = await graph.search(PROJECT, vector, threshold=threshold, limit=10)
@@ -419,11 +420,11 @@ async def until_held(graph: Neo4jGraph) -> None:
 
 
 async def test_a_large_project_is_compared_in_full_once_its_vectors_are_in_memory(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     items = items_of("i", 60)
     await graph.upsert(PROJECT, LEGAL, items[:40])
-    large = connect(neo4j_address, bounds=LARGE)
+    large = connect(neo4j_in_turn, bounds=LARGE)
     assert await find_ids(large, items[7].vector, 0.999999) == ["i7"]
     await until_held(large)
     expected = await graph.search(PROJECT, items[3].vector, threshold=-1.0, limit=40)
@@ -439,11 +440,11 @@ async def test_a_large_project_is_compared_in_full_once_its_vectors_are_in_memor
 
 
 async def test_many_writes_to_a_large_project_are_read_beside_the_search(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     items = items_of("i", 120)
     await graph.upsert(PROJECT, LEGAL, items[:40])
-    large = connect(neo4j_address, bounds=LARGE)
+    large = connect(neo4j_in_turn, bounds=LARGE)
     await find_ids(large, items[7].vector, 0.999999)
     await until_held(large)
     for item in items[40:]:
@@ -457,10 +458,10 @@ async def test_many_writes_to_a_large_project_are_read_beside_the_search(
 
 
 async def test_a_graph_that_is_closed_while_it_reads_vectors_stops_reading(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("i", 2000))
-    large = connect(neo4j_address, bounds=LARGE)
+    large = connect(neo4j_in_turn, bounds=LARGE)
     assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
     await large.close()
     assert not holds(large)
@@ -487,13 +488,13 @@ class Counting(Late):
 
 
 async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_and_over(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     projects = [f"project-{at}" for at in range(4)]
     for project in projects:
         await graph.upsert(project, LEGAL, items_of("i", 400))
     one_bytes = measure_bytes(400, DIMENSIONS)
-    narrow = connect(neo4j_address, Counting, bounds=(10, one_bytes))
+    narrow = connect(neo4j_in_turn, Counting, bounds=(10, one_bytes))
     for _ in range(10):
         for project in projects:
             found = await narrow.search(project, unit_of("i7"), threshold=0.999999, limit=5)
@@ -504,10 +505,10 @@ async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_a
 
 
 async def test_deleting_what_is_not_there_has_nothing_read_anew(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("i", 20))
-    other = connect(neo4j_address, Counting)
+    other = connect(neo4j_in_turn, Counting)
     for _ in range(3):
         assert await find_ids(other, unit_of("i7"), 0.999999) == ["i7"]
         assert await graph.delete(PROJECT, ["nobody"]) == 0
@@ -516,18 +517,18 @@ async def test_deleting_what_is_not_there_has_nothing_read_anew(
 
 
 async def test_many_items_of_a_large_project_are_linked_from_memory_and_few_by_the_index(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     items = items_of("i", 300)
     await graph.upsert(PROJECT, LEGAL, items)
-    large = connect(neo4j_address, Counting, bounds=LARGE)
+    large = connect(neo4j_in_turn, Counting, bounds=LARGE)
     assert await large.link(PROJECT, ["i1", "i2"], threshold=-1.0) == 20
     assert not holds(large)
     ids = [item.id for item in items]
     assert await large.link(PROJECT, ids, threshold=-1.0) == 3000
     assert holds(large)
     drawn = [await read_neighbours(graph, PROJECT, item_id) for item_id in ids[:20]]
-    narrow = connect(neo4j_address, Counting, bounds=(10, 0))
+    narrow = connect(neo4j_in_turn, Counting, bounds=(10, 0))
     assert await narrow.link(PROJECT, ids, threshold=-1.0) == 3000
     assert narrow.readings == 0
     for one, expected in zip(ids[:20], drawn, strict=True):
@@ -540,16 +541,16 @@ async def test_many_items_of_a_large_project_are_linked_from_memory_and_few_by_t
 
 
 async def test_a_database_that_was_emptied_meanwhile_is_made_ready_and_read_again(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("old", 3))
     assert await find_ids(graph, unit_of("old1"), 0.999999) == ["old1"]
-    for name in [row["name"] for row in (await run(neo4j_address, SHOW_CONSTRAINTS)).records]:
-        await run(neo4j_address, f"DROP CONSTRAINT {name}")
-    empty(neo4j_address)
+    for name in [row["name"] for row in (await run(neo4j_in_turn, SHOW_CONSTRAINTS)).records]:
+        await run(neo4j_in_turn, f"DROP CONSTRAINT {name}")
+    empty(neo4j_in_turn)
     assert await graph.read_model() is None
     await graph.set_model(MODEL, DIMENSIONS)
-    assert len((await run(neo4j_address, SHOW_CONSTRAINTS)).records) == 5
+    assert len((await run(neo4j_in_turn, SHOW_CONSTRAINTS)).records) == 5
     # As many writes as before, so that only the project itself tells that it is another one.
     await graph.upsert(PROJECT, LEGAL, items_of("new", 3))
     assert await find_ids(graph, unit_of("new1"), 0.999999) == ["new1"]
@@ -557,13 +558,13 @@ async def test_a_database_that_was_emptied_meanwhile_is_made_ready_and_read_agai
 
 
 async def test_all_are_compared_while_the_index_is_not_ready(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     items = items_of("i", 50)
     await graph.upsert(PROJECT, LEGAL, items)
-    by_index = connect(neo4j_address, bounds=(0, MAX_BYTES))
+    by_index = connect(neo4j_in_turn, bounds=(0, MAX_BYTES))
     await by_index.open()
-    await run(neo4j_address, read_cypher("drop_index"))
+    await run(neo4j_in_turn, read_cypher("drop_index"))
     assert await find_ids(by_index, items[3].vector, 0.999999) == ["i3"]
     assert await by_index.link(PROJECT, ["i3"], threshold=-1.0) == 10
     await by_index.close()
@@ -597,28 +598,28 @@ async def test_a_vector_of_another_length_is_neither_kept_nor_compared(graph: Ne
 
 
 async def test_a_change_of_model_that_was_cut_short_is_finished_by_the_next_one(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("i", 3))
     begun = {"model": "tests/new", "dimensions": DIMENSIONS, "is_alone": False}
-    await run(neo4j_address, read_cypher("write_model"), begun)
+    await run(neo4j_in_turn, read_cypher("write_model"), begun)
     assert await find_ids(graph, unit_of("i0"), -1.0) == []
     await graph.set_model("tests/new", DIMENSIONS)
-    left = await run(neo4j_address, "MATCH (i:Item) WHERE i.vector IS NOT NULL RETURN i")
+    left = await run(neo4j_in_turn, "MATCH (i:Item) WHERE i.vector IS NOT NULL RETURN i")
     assert left.records == []
 
 
 async def test_reconciling_finishes_a_change_of_model_that_was_cut_short(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("i", 3))
     begun = {"model": "tests/new", "dimensions": DIMENSIONS, "is_alone": False}
-    await run(neo4j_address, read_cypher("write_model"), begun)
-    await run(neo4j_address, read_cypher("drop_index"))
+    await run(neo4j_in_turn, read_cypher("write_model"), begun)
+    await run(neo4j_in_turn, read_cypher("drop_index"))
     assert not await IndexedBrain(graph, FakeEmbed(), "tests/new").adopt_model("tests/new")
-    (index,) = (await run(neo4j_address, read_cypher("read_index"))).records
+    (index,) = (await run(neo4j_in_turn, read_cypher("read_index"))).records
     assert (index["state"], index["dimensions"]) == ("ONLINE", DIMENSIONS)
-    left = await run(neo4j_address, "MATCH (i:Item) WHERE i.vector IS NOT NULL RETURN i")
+    left = await run(neo4j_in_turn, "MATCH (i:Item) WHERE i.vector IS NOT NULL RETURN i")
     assert left.records == []
 
 
@@ -697,11 +698,11 @@ def operators_of(plan: dict[str, Any]) -> set[str]:
     ],
 )
 async def test_no_statement_scans_for_what_an_index_finds(
-    graph: Neo4jGraph, neo4j_address: Neo4jAddress, name: str
+    graph: Neo4jGraph, neo4j_in_turn: Neo4jAddress, name: str
 ):
     await graph.upsert(PROJECT, LEGAL, items_of("i", 200))
     await graph.link(PROJECT, ["i1"], threshold=-1.0)
-    answer = await run(neo4j_address, "PROFILE\n" + read_cypher(name), GIVEN)
+    answer = await run(neo4j_in_turn, "PROFILE\n" + read_cypher(name), GIVEN)
     plan: Any = cast("Any", answer.summary).profile
     scans = {"AllNodesScan", "NodeByLabelScan"}
     assert operators_of(plan)
