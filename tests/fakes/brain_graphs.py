@@ -6,8 +6,11 @@ from typing import Any
 import orjson
 
 from aletheia.adapters.brain.embedded import EmbeddedGraph
+from aletheia.adapters.brain.neo4j import Neo4jGraph
 from aletheia.brain.graph import BrainGraph
 from aletheia.brain.ports import Duplicate
+from tests.fakes.brain import DIMENSIONS, MODEL
+from tests.services.neo4j_server import Neo4jAddress, empty
 
 _SQL_NEIGHBOURS = (
     "SELECT there.id, score, there.content FROM items AS here "
@@ -25,6 +28,13 @@ _CYPHER_EVALUATION = (
     "MATCH (one:Evaluation {project_id: $project_id, department: $slug, version: $version}) "
     "RETURN one.body"
 )
+
+
+async def leave(graph: Neo4jGraph, address: Neo4jAddress) -> None:
+    """Close a graph in a Neo4j, which is left to the next test as `neo4j_in_turn` has it."""
+    await graph.set_model(MODEL, DIMENSIONS)
+    await graph.close()
+    empty(address, keeps_model=True)
 
 
 async def read_neighbours(graph: BrainGraph, project_id: str, item_id: str) -> list[Duplicate]:

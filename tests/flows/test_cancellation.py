@@ -47,10 +47,12 @@ async def busy(cores: int) -> AsyncGenerator[None]:
     processes = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", BUSY) for _ in range(cores)
     ]
-    yield
-    for process in processes:
-        process.kill()
-        await process.wait()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            await process.wait()
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def mongodb_uri() -> Generator[str]:
 def neo4j_in_turn(shared_neo4j: Neo4jAddress, shared_directory: Path) -> Generator[Neo4jAddress]:
     """Address of a Neo4j without items, for one test at a time of all processes.
 
-    An embedding model may be kept in it, with its index. Whoever uses it leaves it so.
+    It may have the model of `tests.fakes.brain`, with its index. Whoever uses it leaves it so.
     """
     with locked(shared_directory / "neo4j-test"):
         yield shared_neo4j

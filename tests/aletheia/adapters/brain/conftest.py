@@ -18,6 +18,7 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import Brain
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, find_department
 from tests.fakes.brain_app import make_brain_app
+from tests.fakes.brain_graphs import leave
 from tests.fakes.serving import serving
 from tests.services.fixtures import (
     neo4j_address,
@@ -26,7 +27,7 @@ from tests.services.fixtures import (
     shared_directory,
     shared_neo4j,
 )
-from tests.services.neo4j_server import Neo4jAddress, empty
+from tests.services.neo4j_server import Neo4jAddress
 
 __all__ = ["neo4j_address", "neo4j_in_turn", "own_neo4j", "shared_directory", "shared_neo4j"]
 
@@ -57,9 +58,7 @@ async def opened_neo4j(address: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
     graph = Neo4jGraph(address.uri, address.username, address.password)
     await graph.open()
     yield graph
-    keeps_model = await graph.read_model() == (MODEL, DIMENSIONS)
-    await graph.close()
-    empty(address, keeps_model=keeps_model)
+    await leave(graph, address)
 
 
 @asynccontextmanager

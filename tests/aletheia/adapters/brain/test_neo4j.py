@@ -20,15 +20,13 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import BrainDepartment
 from aletheia.errors import InvalidTask, Misconfigured, Unauthorized, Unavailable, Unreachable
 from aletheia.vectors import measure_bytes
-from tests.fakes.brain import LEGAL, BrainWorld, FakeEmbed, vector_of
-from tests.fakes.brain_graphs import read_neighbours
+from tests.fakes.brain import DIMENSIONS, LEGAL, MODEL, BrainWorld, FakeEmbed, vector_of
+from tests.fakes.brain_graphs import leave, read_neighbours
 from tests.services.neo4j_server import Neo4jAddress, Neo4jServer, empty
 from tests.services.nx import free_port
 
 pytestmark = pytest.mark.timeout(300)  # a server of our own is started, more than once
 
-DIMENSIONS = 8
-MODEL = "tests/model"
 PROJECT = "project-1"
 
 SHOW_CONSTRAINTS = "SHOW CONSTRAINTS YIELD name"
@@ -78,9 +76,7 @@ async def graph(neo4j_in_turn: Neo4jAddress) -> AsyncGenerator[Neo4jGraph]:
     await graph.open()
     await graph.set_model(MODEL, DIMENSIONS)
     yield graph
-    keeps_model = await graph.read_model() == (MODEL, DIMENSIONS)
-    await graph.close()
-    empty(neo4j_in_turn, keeps_model=keeps_model)
+    await leave(graph, neo4j_in_turn)
 
 
 @pytest.fixture
@@ -278,13 +274,13 @@ async def test_a_server_without_room_on_its_disk_loses_nothing_it_has_taken(
 
 
 async def test_processes_that_begin_at_once_all_find_what_they_need(
-    neo4j_in_turn: Neo4jAddress, monkeypatch: pytest.MonkeyPatch
+    neo4j_address: Neo4jAddress, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(neo4j_server, "RETRY_S", 15.0)
-    for name in [row["name"] for row in (await run(neo4j_in_turn, SHOW_CONSTRAINTS)).records]:
-        await run(neo4j_in_turn, f"DROP CONSTRAINT {name}")
-    await run(neo4j_in_turn, "DROP INDEX aletheia_item_revision IF EXISTS")
-    graphs = [connect(neo4j_in_turn) for _ in range(8)]
+    for name in [row["name"] for row in (await run(neo4j_address, SHOW_CONSTRAINTS)).records]:
+        await run(neo4j_address, f"DROP CONSTRAINT {name}")
+    await run(neo4j_address, "DROP INDEX aletheia_item_revision IF EXISTS")
+    graphs = [connect(neo4j_address) for _ in range(8)]
     await asyncio.gather(*(graph.open() for graph in graphs))
     await asyncio.gather(*(graph.set_model(MODEL, DIMENSIONS) for graph in graphs))
     items = items_of("i", 3)
@@ -292,8 +288,8 @@ async def test_processes_that_begin_at_once_all_find_what_they_need(
     assert await find_ids(graphs[-1], items[1].vector, 0.999999) == ["i1"]
     for graph in graphs:
         await graph.close()
-    assert len((await run(neo4j_in_turn, SHOW_CONSTRAINTS)).records) == 5
-    empty(neo4j_in_turn)
+    assert len((await run(neo4j_address, SHOW_CONSTRAINTS)).records) == 5
+    empty(neo4j_address)
 
 
 async def test_writers_of_the_same_items_wait_for_each_other(graph: Neo4jGraph, other: Neo4jGraph):
