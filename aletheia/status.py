@@ -1,6 +1,6 @@
-"""What stands where: intake, breakers, limits, budgets, usage, cache, Brain, as one model."""
+"""The status of the system: intake, breakers, limits, budgets, usage, cache, Brain."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -8,31 +8,22 @@ from typing import Any
 import orjson
 
 from aletheia.adapters.embedding.cache import HitRate
-from aletheia.brain.outbox import BrainStatus
-from aletheia.intake.models import IntakeStatus
-from aletheia.llm.usage import BudgetUsage, UsageTotal
-from aletheia.reasoning.findings import Finding, find
-from aletheia.resilience.breaker import BreakerState
-from aletheia.resilience.limits import Tier, TierUsage
+from aletheia.llm.usage import UsageTotal
+from aletheia.reasoning.findings import Finding, ObservedStatus, find
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SystemStatus:
+class SystemStatus(ObservedStatus):
     """The status of everything."""
 
-    intake: IntakeStatus  # the ledger
     mode: str  # which provider embeds, and why it does
-    breakers: Sequence[BreakerState]  # of everything that ever failed
-    limits: Mapping[str, Mapping[Tier, TierUsage]]  # by provider
-    budgets: Sequence[BudgetUsage]  # of today, and of a run if one was named
     usage: Sequence[UsageTotal]  # of every model
     cache: Sequence[HitRate]  # of every model
-    brain: Sequence[BrainStatus]  # of every project that lacks something there
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What somebody should see to."""
-        return find(self.intake)
+        """What needs attention, by the rules of `aletheia.reasoning.findings`."""
+        return find(self)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values: money as strings of dollars, moments in ISO 8601."""

@@ -4,6 +4,7 @@ from prefect import flow
 
 from aletheia.events.dead_events import Replayed
 from tasks.gather_operations import replay_dead_events
+from tasks.session import open_heard_session
 
 
 @flow(name="replay_events", timeout_seconds=600, persist_result=False)
@@ -12,4 +13,5 @@ async def replay_events(ids: list[str] | None = None) -> Replayed:
 
     One that cannot be sent stays a dead event, and the run fails. `aletheia webhooks` lists them.
     """
-    return await replay_dead_events(ids)
+    async with open_heard_session():
+        return await replay_dead_events(ids)

@@ -18,7 +18,6 @@ from tasks.clients.events import get_event_sink
 from tasks.clients.store import get_store
 from tasks.policies import STEP, PartsFailed
 from tasks.runs import read_run
-from tasks.session import open_session
 
 
 class EventsStayDead(PartsFailed):
@@ -38,25 +37,24 @@ async def resume_run(
         InvalidTask: `invalid_override`.
     """
     overrides = Overrides(max_iterations, thresholds or {})
-    async with open_session():
-        runs = GatherRuns(await get_store())
-        run = await runs.load(run_id)
-        found = await read_run(run_id)
-        if found is None or found.state is None:
-            raise NotResumable(run_id, "Prefect does not know it any more; start another one")
-        state = found.state
-        is_abandoned = await runs.is_abandoned(run_id)
-        is_lost = state.is_running() and is_abandoned
-        # A run that lost its process at its very end has only to emit its end.
-        is_unsaid = run.report is not None and (state.is_failed() or state.is_crashed() or is_lost)
-        if not is_unsaid or overrides != Overrides():
-            await runs.load_open(run_id)
-        step = choose_step(run_id, state.type.value, is_abandoned=is_abandoned)
-        if overrides != Overrides():
-            await runs.override(run_id, overrides)
-        await _take(found, step)
-        name = "lost" if is_lost else str(state.name).lower()
-        return describe_step(await runs.load(run_id), step, overrides, state=name)
+    runs = GatherRuns(await get_store())
+    run = await runs.load(run_id)
+    found = await read_run(run_id)
+    if found is None or found.state is None:
+        raise NotResumable(run_id, "Prefect does not know it any more; start another one")
+    state = found.state
+    is_abandoned = await runs.is_abandoned(run_id)
+    is_lost = state.is_running() and is_abandoned
+    # A run that lost its process at its very end has only to emit its end.
+    is_unsaid = run.report is not None and (state.is_failed() or state.is_crashed() or is_lost)
+    if not is_unsaid or overrides != Overrides():
+        await runs.load_open(run_id)
+    step = choose_step(run_id, state.type.value, is_abandoned=is_abandoned)
+    if overrides != Overrides():
+        await runs.override(run_id, overrides)
+    await _take(found, step)
+    name = "lost" if is_lost else str(state.name).lower()
+    return describe_step(await runs.load(run_id), step, overrides, state=name)
 
 
 async def _take(found: FlowRun, step: Step) -> None:
@@ -77,14 +75,13 @@ async def _take(found: FlowRun, step: Step) -> None:
 @task(name="undo_decision", task_run_name="undo-{decision_id}", **STEP)
 async def undo_decision(project_id: str, decision_id: str, user_id: str) -> KeptDecision:
     """Save an item that was dropped, and announce it; see `ProjectDecisions.undo`."""
-    async with open_session():
-        decisions, content = await get_decisions(project_id), await get_content(project_id)
-        undone = await decisions.undo(decision_id, user_id, content)
-        department = BrainDepartment(
-            undone.department, undone.department_name, undone.department_number
-        )
-        outbox = await get_outbox()
-        await outbox.intents.announce(project_id, f"undo:{undone.id}", department, [undone.item.id])
+    decisions, content = await get_decisions(project_id), await get_content(project_id)
+    undone = await decisions.undo(decision_id, user_id, content)
+    department = BrainDepartment(
+        undone.department, undone.department_name, undone.department_number
+    )
+    outbox = await get_outbox()
+    await outbox.intents.announce(project_id, f"undo:{undone.id}", department, [undone.item.id])
     get_run_logger().info("item %s of %s is saved", undone.item.id, undone.department)
     return undone
 
@@ -92,8 +89,7 @@ async def undo_decision(project_id: str, decision_id: str, user_id: str) -> Kept
 @task(name="replay_dead_events", task_run_name="replay", **STEP)
 async def replay_dead_events(ids: list[str] | None) -> Replayed:
     """Send dead events once more, all or those with these ids. Raises `EventsStayDead`."""
-    async with open_session():
-        replayed = await DeadEvents(await get_store()).replay(ids, get_event_sink)
+    replayed = await DeadEvents(await get_store()).replay(ids, get_event_sink)
     if replayed.failures:
         raise EventsStayDead((f"{replayed.sent} were sent", *replayed.failures))
     return replayed

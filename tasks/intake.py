@@ -143,15 +143,15 @@ async def collect_batch() -> Collected:
 
 
 @task(name="find_dead_letters", task_run_name="find-dead-letters", **STEP)
-async def find_dead_letters(ids: list[str] | None, code: str | None, limit: int) -> int:
-    """Find the dead letters to replay; return how many there are."""
+async def find_dead_letters(ids: list[str] | None, code: str | None, limit: int) -> list[list[str]]:
+    """Find the dead letters to replay; return the ids of their rows, batch by batch."""
     return await _shift().find_dead_letters(ids, code, limit)
 
 
 @task(name="recall_batch", task_run_name="recall", **STEP)
-async def recall_batch() -> Collected:
-    """Ask the upstream to take dead letters back, until a batch is full or none is left."""
-    return await _shift().recall()
+async def recall_batch(row_ids: list[str]) -> Collected:
+    """Ask the upstream to take dead letters back; return the batch of those that it took."""
+    return await _shift().recall(row_ids)
 
 
 @task(name="process_batch", task_run_name="process-{batch.number}", **STEP)

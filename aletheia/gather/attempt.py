@@ -72,12 +72,9 @@ class _Iteration:
 
 
 class Attempt:
-    """An attempt at a run, whose steps are taken in the order of the methods.
+    """An attempt at a run, whose steps are taken in the order of the methods."""
 
-    `emitter`: adds the events that the run implies to the log; `None` adds none.
-    """
-
-    def __init__(self, deps: GatherDeps, run: Run, emitter: EventEmitter | None = None) -> None:
+    def __init__(self, deps: GatherDeps, run: Run, emitter: EventEmitter) -> None:
         self.run = run
         self._deps, self._emitter = deps, emitter
         self._iteration: _Iteration | None = None
@@ -142,7 +139,7 @@ class Attempt:
     async def drop_duplicates(self, ref: BatchRef) -> BatchRef:
         """Decide which items of a batch repeat something, and drop those."""
         iteration, position = self._find(ref), ref.turn.position
-        if iteration.batch.items and self._emitter is not None:
+        if iteration.batch.items:
             progress = self._department(ref.turn)
             implied = deduplicating(self.run.project_id, progress, iteration.number)
             await self._emitter.emit_one(self.run, implied)
@@ -154,12 +151,12 @@ class Attempt:
         iteration = self._find(ref)
         deps, position = self._deps, ref.turn.position
         items = make_items(deps, self.run, position, iteration.batch, iteration.fresh)
-        if deps.brain is not None and items:
+        if items:
             department = self._department(ref.turn).department
             key = f"{self.run.id}:{position}:{iteration.number}"
             await deps.brain.announce(key, department, [item.id for item in items])
         iteration.saved = await deps.items.save(items)
-        if deps.brain is not None and items:
+        if items:
             deps.brain.index()
         return replace(ref, items=len(iteration.saved))
 
@@ -190,8 +187,7 @@ class Attempt:
 
     async def emit(self) -> None:
         """Add the events to the log that the run has come to imply."""
-        if self._emitter is not None:
-            await self._emitter.emit(self.run)
+        await self._emitter.emit(self.run)
 
     async def close_cancelled(self) -> GatherReport:
         """Close a run that is cancelled in the middle of a step, which may have been stored."""

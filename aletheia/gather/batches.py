@@ -59,10 +59,10 @@ class GatherDeps:
     deduplicator: Deduplicator
     scorer: QualityScorer
     budgets: Callable[[str], Awaitable[Sequence[BudgetUsage]]]
-    judge: Judge | None = None
-    decisions: ProjectDecisions | None = None
-    brain: Knowledge | None = None
-    language_of: LanguageGuess | None = None
+    judge: Judge | None  # `None`: pairs that a judge would decide are decided by their similarity
+    decisions: ProjectDecisions
+    brain: Knowledge
+    language_of: LanguageGuess
     now: Callable[[], datetime] = lambda: moment(SYSTEM_CLOCK.now())  # the time, in UTC
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep  # waits for some seconds
     grace_s: float = GRACE_S
@@ -74,10 +74,8 @@ async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptConte
     department = run.progress.departments[position].department
     before = run.progress.departments[:position]
     own = deps.items.of_department(department.slug)
-    notes = PromptContext()
-    if deps.brain is not None:
-        slugs = [earlier.department.slug for earlier in before]
-        notes = await deps.brain.context(department, {item.id for item in own}, slugs)
+    slugs = [earlier.department.slug for earlier in before]
+    notes = await deps.brain.context(department, {item.id for item in own}, slugs)
     return replace(
         notes,
         existing=[item.content for item in reversed(own[-MAX_QUOTED:])],
@@ -133,11 +131,10 @@ async def drop_duplicates(
         # Saved before the items are: afterwards each would be a duplicate of itself.
         saved = await answers.save_values(_DEDUP_STEP, [asdict(decision) for decision in taken])
     decisions = [Decision(**values) for values in saved]
-    if deps.decisions is not None:
-        items = make_items(deps, run, position, batch, batch.items)
-        await deps.decisions.save(
-            run.id, position, progress.department, items, decisions, iteration=number
-        )
+    items = make_items(deps, run, position, batch, batch.items)
+    await deps.decisions.save(
+        run.id, position, progress.department, items, decisions, iteration=number
+    )
     pairs = zip(batch.items, decisions, strict=True)
     return tuple(item for item, decision in pairs if decision.is_kept)
 
@@ -195,9 +192,7 @@ async def _deduplicate(deps: GatherDeps, batch: Batch) -> list[Decision]:
     index = deps.items.index
     if index is None:
         index = ItemIndex(deps.items.model, next(iter(vectors.values())).shape[0])
-    distinct = frozenset[frozenset[str]]()
-    if deps.decisions is not None:
-        distinct = await deps.decisions.distinct_pairs()
+    distinct = await deps.decisions.distinct_pairs()
     new = [
         make_entry(item_id(contents[place]), contents[place], vectors[place], index.dimensions)
         for place in sorted(vectors)

@@ -41,7 +41,6 @@ class Shift:
         self._interval_s, self._next_tick_at = interval_s, 0.0
         self._batches: dict[int, Batch] = {}
         self._collected = 0
-        self._dead_letters: list[str] = []
 
     @classmethod
     async def begin(
@@ -136,22 +135,16 @@ class Shift:
 
     async def find_dead_letters(
         self, ids: Sequence[str] | None, code: str | None, limit: int
-    ) -> int:
-        """Find the dead letters that `recall` is to replay; return how many there are."""
-        dead_letters = self.poller.held.ledger.dead_letters
-        found = await dead_letters.find(ids=ids, code=code, limit=limit)
-        self._dead_letters = [row["_id"] for row in found]
-        return len(self._dead_letters)
+    ) -> list[list[str]]:
+        """Find the dead letters to replay; return the ids of their rows, batch by batch."""
+        held = self.poller.held
+        found = await held.ledger.dead_letters.find(ids=ids, code=code, limit=limit)
+        row_ids = [row["_id"] for row in found]
+        return [row_ids[start : start + held.batch] for start in range(0, len(row_ids), held.batch)]
 
-    async def recall(self) -> Collected:
-        """Ask the upstream to take dead letters back, until a batch is full or none is left."""
-        size = self.poller.held.batch
-        while self._dead_letters:
-            row_ids, self._dead_letters = self._dead_letters[:size], self._dead_letters[size:]
-            batch = await self.poller.replayer.recall(row_ids)
-            if batch.size:
-                return self._put(batch)
-        return Collected()
+    async def recall(self, row_ids: Sequence[str]) -> Collected:
+        """Ask the upstream to take dead letters back; return the batch of those that it took."""
+        return self._put(await self.poller.replayer.recall(row_ids))
 
     def _now(self) -> float:
         """Return Unix time by a clock that nobody sets while the shift lasts, seconds."""

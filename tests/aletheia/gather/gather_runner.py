@@ -7,7 +7,7 @@ answer is logged, as it is paid for.
 
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import Brain
 from aletheia.documents import Change, Document, Documents, Update, Where
 from aletheia.errors import Misconfigured
+from aletheia.events.log import EventLog
 from aletheia.gather.attempt import Attempt, Turn
 from aletheia.gather.batches import GatherDeps
+from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.generation import GenerationPlan
 from aletheia.gather.knowledge import Knowledge
 from aletheia.gather.progress import GatherReport, Run, RunOrder, StopReason
@@ -32,6 +34,7 @@ from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.gather.scoring import QualityScorer
 from aletheia.items.calibration import identity
+from aletheia.items.decisions import ProjectDecisions
 from aletheia.items.dedup import Deduplicator
 from aletheia.items.departments import DepartmentList
 from aletheia.items.project_items import ProjectItems
@@ -39,6 +42,7 @@ from aletheia.items.vector_cache import VectorCache
 from aletheia.llm.messages import ChatModel, ChatRequest, Completion
 from aletheia.llm.usage import BudgetUsage
 from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.text.language import guess_language
 from aletheia.text.normalisation import normalise
 from tests.crash.harness import Steps, serve_orders
 from tests.fakes.departments import FakeDepartments, make_department
@@ -87,12 +91,24 @@ def three_departments() -> FakeDepartments:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDeps(GatherDeps):
+    """What the steps work with, and the store that has the run and its events."""
+
+    documents: Documents
+
+
 def make_deps(
-    documents: Documents, content: EmbeddedContent | MongoContent, chat: ChatModel
-) -> GatherDeps:
-    """Build what the steps work with."""
+    documents: Documents,
+    content: EmbeddedContent | MongoContent,
+    chat: ChatModel,
+    project_id: str = PROJECT,
+) -> StoredDeps:
+    """Build what the steps work with, as production does, with a Brain that is out of reach."""
     items = ProjectItems(content, VectorCache(content, MODEL), embed_words, MODEL)
-    return GatherDeps(
+    access = BrainAccess(lose_brain, CircuitBreaker(documents, threshold=5, cooldown_s=60))
+    return StoredDeps(
+        documents=documents,
         runs=GatherRuns(documents),
         items=items,
         chat=chat,
@@ -100,20 +116,29 @@ def make_deps(
         deduplicator=Deduplicator(identity(MODEL)),
         scorer=QualityScorer(),
         budgets=no_budgets,
+        judge=None,
+        decisions=ProjectDecisions(documents, project_id),
+        brain=Knowledge(access, Outbox(documents), project_id, items),
+        language_of=guess_language,
     )
 
 
-async def find_verdict(deps: GatherDeps, run: Run, position: int) -> tuple[Run, StopReason | None]:
+def make_attempt(deps: StoredDeps, run: Run) -> Attempt:
+    """Make an attempt at a run, whose events go to the log."""
+    return Attempt(deps, run, EventEmitter(EventLog(deps.documents), "default-model"))
+
+
+async def find_verdict(deps: StoredDeps, run: Run, position: int) -> tuple[Run, StopReason | None]:
     """Find out whether a department stops; return the run as it is then, and the reason."""
-    attempt = Attempt(deps, run)
+    attempt = make_attempt(deps, run)
     slug = run.progress.departments[position].department.slug
     reason = await attempt.find_stop_reason(Turn(run.id, run.project_id, position, slug))
     return attempt.run, reason
 
 
-async def work_iteration(deps: GatherDeps, run: Run, position: int) -> Run:
+async def work_iteration(deps: StoredDeps, run: Run, position: int) -> Run:
     """Work an iteration of a department; return the run with it."""
-    attempt = Attempt(deps, run)
+    attempt = make_attempt(deps, run)
     turn = attempt.next_turn()
     assert turn is not None
     assert turn.position == position
@@ -130,11 +155,11 @@ async def take_steps(attempt: Attempt, turn: Turn) -> None:
 
 
 async def work_run(
-    deps: GatherDeps, order: RunOrder, source: Callable[[], Awaitable[DepartmentList]]
+    deps: StoredDeps, order: RunOrder, source: Callable[[], Awaitable[DepartmentList]]
 ) -> tuple[Run, GatherReport]:
     """Work a run to its end, as the flow does."""
     run = await deps.runs.open(order, source, holder_ended)
-    attempt = Attempt(deps, run)
+    attempt = make_attempt(deps, run)
     if run.report is not None:
         return run, run.report
     async with deps.runs.holding(run):
@@ -196,10 +221,7 @@ async def work(order: dict[str, Any], steps: Steps) -> None:
     await documents.open()
     await content.open()
     deps = make_deps(documents, content, PaidChat(directory / "paid", steps))
-    breakers = CircuitBreaker(documents, threshold=5, cooldown_s=60)
-    access = BrainAccess(lose_brain, breakers)
-    brain = Knowledge(access, Outbox(documents), PROJECT, deps.items)
-    deps = replace(deps, runs=GatherRuns(documents, lease_s=3600), brain=brain)
+    deps = replace(deps, runs=GatherRuns(documents, lease_s=3600))
     run_order = RunOrder("run-1", PROJECT, "user-1", order["max_iterations"])
     await work_run(deps, run_order, three_departments())
     await content.close()

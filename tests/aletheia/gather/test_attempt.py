@@ -1,7 +1,7 @@
 """The steps of an attempt, which flows and crash suites take."""
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from aletheia.adapters.mock.chat import MockChat
 from aletheia.errors import InvalidTask
 from aletheia.events.log import EventLog
 from aletheia.gather.attempt import Attempt
-from aletheia.gather.batches import GatherDeps
 from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.progress import RunOrder, StopReason
 from aletheia.gather.scoring import Scored
@@ -25,8 +24,10 @@ from aletheia.items.vector_cache import VectorCache
 from tests.aletheia.gather.gather_runner import (
     MODEL,
     PROJECT,
+    StoredDeps,
     embed_words,
     holder_ended,
+    make_attempt,
     make_deps,
     take_steps,
     three_departments,
@@ -41,11 +42,12 @@ class Desk:
 
     directory: Path
     documents: EmbeddedDocuments
-    deps: GatherDeps
+    deps: StoredDeps
 
-    async def open(self, emitter: EventEmitter | None = None) -> Attempt:
+    async def open(self, notify: Callable[[], object] = lambda: None) -> Attempt:
         """Open the run, or resume it."""
         run = await self.deps.runs.open(ORDER, three_departments(), holder_ended)
+        emitter = EventEmitter(EventLog(self.documents), "default-model", notify=notify)
         return Attempt(self.deps, run, emitter)
 
 
@@ -111,8 +113,7 @@ async def test_another_attempt_finds_the_batch_that_one_left(desk: Desk):
 async def test_events_are_added_as_the_run_comes_to_imply_them_and_notified(desk: Desk):
     notified = list[int]()
     events = EventLog(desk.documents)
-    emitter = EventEmitter(events, "m", notify=lambda: notified.append(1))
-    attempt = await desk.open(emitter)
+    attempt = await desk.open(lambda: notified.append(1))
     turn = attempt.next_turn()
     assert turn is not None
     await attempt.find_stop_reason(turn)
@@ -124,7 +125,7 @@ async def test_events_are_added_as_the_run_comes_to_imply_them_and_notified(desk
 
 async def test_a_run_is_closed_once(desk: Desk):
     events = EventLog(desk.documents)
-    attempt = await desk.open(EventEmitter(events, "m"))
+    attempt = await desk.open()
     while (turn := attempt.next_turn()) is not None:
         while await attempt.find_stop_reason(turn) is None:
             await take_steps(attempt, turn)
@@ -133,7 +134,7 @@ async def test_a_run_is_closed_once(desk: Desk):
     assert report.status == "completed"
     assert attempt.next_turn() is None
     assert await attempt.close() == report
-    again = await desk.open(EventEmitter(events, "m"))
+    again = await desk.open()
     assert again.next_turn() is None
     assert await again.close() == report
     ends = [event for event in await events.read(PROJECT) if event.is_last]
@@ -180,7 +181,7 @@ async def test_a_department_that_stagnates_is_warned_of(
 
     deps = replace(desk.deps, scorer=Constant())
     order = replace(ORDER, max_iterations=50)
-    attempt = Attempt(deps, await deps.runs.open(order, three_departments(), holder_ended))
+    attempt = make_attempt(deps, await deps.runs.open(order, three_departments(), holder_ended))
     turn = attempt.next_turn()
     assert turn is not None
     while await attempt.find_stop_reason(turn) is None:
@@ -204,7 +205,7 @@ async def test_documents_that_cannot_be_embedded_are_named_and_block_nothing(
     await content.insert_items([*theirs, *poison])
     items = ProjectItems(content, VectorCache(content, MODEL), embed, MODEL)
     deps = replace(desk.deps, items=items)
-    attempt = Attempt(deps, await deps.runs.open(ORDER, three_departments(), holder_ended))
+    attempt = make_attempt(deps, await deps.runs.open(ORDER, three_departments(), holder_ended))
     turn = attempt.next_turn()
     assert turn is not None
     assert await attempt.find_stop_reason(turn) is None

@@ -25,7 +25,6 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from aletheia.gather.batches import GatherDeps
 from aletheia.gather.progress import Run, RunOrder, StopReason
 from aletheia.gather.prompts.generate_items import PromptContext
 from aletheia.gather.resumption import Overrides
@@ -42,6 +41,7 @@ from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (
     PROJECT,
+    StoredDeps,
     find_verdict,
     holder_ended,
     make_deps,
@@ -144,12 +144,12 @@ class Ledger:
 
 
 @pytest.fixture
-async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., GatherDeps]]:
+async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., StoredDeps]]:
     documents, content = EmbeddedDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)
     await documents.open()
     await content.open()
 
-    def make(chat: ChatModel | None = None, **parts: Any) -> GatherDeps:
+    def make(chat: ChatModel | None = None, **parts: Any) -> StoredDeps:
         clock = parts.pop("clock", None)
         deps = make_deps(documents, content, chat or MockChat())
         if clock is not None:
@@ -161,14 +161,14 @@ async def build(tmp_path: Path) -> AsyncGenerator[Callable[..., GatherDeps]]:
     await documents.close()
 
 
-async def begin(deps: GatherDeps, source: FakeDepartments | None = None) -> Run:
+async def begin(deps: StoredDeps, source: FakeDepartments | None = None) -> Run:
     run = await deps.runs.open(ORDER, source or three_departments(), holder_ended)
     run, reason = await find_verdict(deps, run, 0)
     assert reason is None
     return run
 
 
-async def test_three_departments_are_worked_to_their_end(build: Callable[..., GatherDeps]):
+async def test_three_departments_are_worked_to_their_end(build: Callable[..., StoredDeps]):
     deps = build(decisions=(ledger := Ledger()), brain=(brain := FakeBrain()))
     run, report = await work_run(deps, ORDER, three_departments())
     assert report.status == "completed"
@@ -206,7 +206,7 @@ async def test_three_departments_are_worked_to_their_end(build: Callable[..., Ga
 
 
 async def test_a_run_on_mongodb_comes_to_the_same(
-    build: Callable[..., GatherDeps], mongodb_uri: str
+    build: Callable[..., StoredDeps], mongodb_uri: str
 ):
     run, report = await work_run(build(), ORDER, three_departments())
     project_id = f"test-{uuid.uuid4().hex}"
@@ -214,7 +214,7 @@ async def test_a_run_on_mongodb_comes_to_the_same(
     content = MongoContent(mongodb_uri, project_id)
     await content.open()
     there, other = await work_run(
-        make_deps(content, content, MockChat()),
+        make_deps(content, content, MockChat(), project_id),
         replace(ORDER, project_id=project_id),
         three_departments(),
     )
@@ -226,7 +226,7 @@ async def test_a_run_on_mongodb_comes_to_the_same(
     assert other.model_dump(exclude=timeless) == report.model_dump(exclude=timeless)
 
 
-async def test_a_second_run_goes_on_over_what_the_first_has_saved(build: Callable[..., GatherDeps]):
+async def test_a_second_run_goes_on_over_what_the_first_has_saved(build: Callable[..., StoredDeps]):
     _, first = await work_run(build(), ORDER, three_departments())
     order = replace(ORDER, run_id="run-2")
     run, second = await work_run(build(), order, three_departments())
@@ -237,7 +237,7 @@ async def test_a_second_run_goes_on_over_what_the_first_has_saved(build: Callabl
 
 
 async def test_batches_of_a_second_run_differ_from_those_of_the_first(
-    build: Callable[..., GatherDeps],
+    build: Callable[..., StoredDeps],
 ):
     await work_run(build(), replace(ORDER, max_iterations=3), three_departments())
     order = replace(ORDER, run_id="run-2", max_iterations=3)
@@ -277,7 +277,7 @@ async def test_a_store_that_is_lost_costs_an_attempt_and_nothing_else(tmp_path: 
     await documents.close()
 
 
-async def test_what_is_told_a_model_names_its_sources(build: Callable[..., GatherDeps]):
+async def test_what_is_told_a_model_names_its_sources(build: Callable[..., StoredDeps]):
     chat = FlakyChat()
     deps = build(chat, brain=FakeBrain())
     await work_run(deps, replace(ORDER, max_iterations=4), three_departments())
@@ -288,7 +288,7 @@ async def test_what_is_told_a_model_names_its_sources(build: Callable[..., Gathe
     assert "Legal:" in json.dumps(blocks[-1])
 
 
-async def test_items_are_announced_before_they_are_saved(build: Callable[..., GatherDeps]):
+async def test_items_are_announced_before_they_are_saved(build: Callable[..., StoredDeps]):
     class Witness(FakeBrain):
         async def announce(self, key: str, department: Department, ids: Sequence[str]) -> None:
             await super().announce(key, department, ids)
@@ -303,7 +303,7 @@ async def test_items_are_announced_before_they_are_saved(build: Callable[..., Ga
 
 
 async def test_a_generation_that_comes_to_nothing_counts_as_an_iteration(
-    build: Callable[..., GatherDeps],
+    build: Callable[..., StoredDeps],
 ):
     deps = build(ScriptedChat("no JSON", "none either", "nor here"), scorer=Scores([10.0]))
     run = await work(deps, await begin(deps), 0)
@@ -313,7 +313,7 @@ async def test_a_generation_that_comes_to_nothing_counts_as_an_iteration(
 
 
 async def test_a_department_that_cannot_be_written_for_counts_its_iteration(
-    build: Callable[..., GatherDeps],
+    build: Callable[..., StoredDeps],
 ):
     refused = InvalidTask("content_refused", "the filter says no")
     deps = build(FlakyChat(refused))
@@ -321,7 +321,7 @@ async def test_a_department_that_cannot_be_written_for_counts_its_iteration(
     assert run.progress.departments[0].iterations[0].failure == "content_refused"
 
 
-async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., GatherDeps]):
+async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., StoredDeps]):
     missing = InvalidTask("model_not_found", "no such model")
     deps = build(FlakyChat(missing))
     run = await begin(deps)
@@ -338,7 +338,7 @@ async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., Ga
     ],
 )
 async def test_a_budget_without_room_ends_the_department(
-    build: Callable[..., GatherDeps], budget: str, reason: StopReason
+    build: Callable[..., StoredDeps], budget: str, reason: StopReason
 ):
     spent = BudgetExceeded(budget, Decimal(1), Decimal(1), Decimal(1), None)
     deps = build(FlakyChat(spent))
@@ -347,7 +347,7 @@ async def test_a_budget_without_room_ends_the_department(
     assert (await deps.runs.load("run-1")).progress.position == 1
 
 
-async def test_a_spent_budget_ends_every_department_as_completed(build: Callable[..., GatherDeps]):
+async def test_a_spent_budget_ends_every_department_as_completed(build: Callable[..., StoredDeps]):
     async def spent(run_id: str) -> Sequence[BudgetUsage]:
         del run_id
         return [BudgetUsage("BUDGET_TOKENS_PER_RUN", 10, 10, None)]
@@ -362,7 +362,7 @@ async def test_a_spent_budget_ends_every_department_as_completed(build: Callable
     assert (report.status, report.iterations, report.departments_processed) == ("completed", 0, 0)
 
 
-async def test_a_rate_limit_is_waited_for(build: Callable[..., GatherDeps]):
+async def test_a_rate_limit_is_waited_for(build: Callable[..., StoredDeps]):
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -377,7 +377,7 @@ async def test_a_rate_limit_is_waited_for(build: Callable[..., GatherDeps]):
 
 
 async def test_a_wait_that_is_longer_than_what_is_left_ends_the_attempt(
-    build: Callable[..., GatherDeps],
+    build: Callable[..., StoredDeps],
 ):
     limited = RateLimited("openrouter", NOON + timedelta(seconds=571))
     deps = build(FlakyChat(limited), now=lambda: NOON)
@@ -390,7 +390,7 @@ async def test_a_wait_that_is_longer_than_what_is_left_ends_the_attempt(
 
 @pytest.mark.parametrize("error", [Unavailable("llm", "503"), Refused("llm", 402, "no money")])
 async def test_what_waiting_does_not_mend_is_raised(
-    build: Callable[..., GatherDeps], error: AletheiaError
+    build: Callable[..., StoredDeps], error: AletheiaError
 ):
     deps = build(FlakyChat(error))
     run = await begin(deps)
@@ -398,7 +398,7 @@ async def test_what_waiting_does_not_mend_is_raised(
         await work(deps, run, 0)
 
 
-async def test_an_attempt_ends_when_its_time_is_over(build: Callable[..., GatherDeps]):
+async def test_an_attempt_ends_when_its_time_is_over(build: Callable[..., StoredDeps]):
     moments = [0.0]
     deps = build(clock=lambda: moments[0])
     run = await deps.runs.open(ORDER, three_departments(), holder_ended)
@@ -419,7 +419,7 @@ class SilentChat(MockChat):
 
 
 async def test_a_model_that_stalls_past_the_time_of_an_attempt_ends_the_department(
-    build: Callable[..., GatherDeps],
+    build: Callable[..., StoredDeps],
 ):
     moments = [0.0]
     deps = build(SilentChat(), clock=lambda: moments[0], grace_s=0.05)
@@ -430,7 +430,7 @@ async def test_a_model_that_stalls_past_the_time_of_an_attempt_ends_the_departme
     assert run.progress.iterations == 0
 
 
-async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[..., GatherDeps]):
+async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[..., StoredDeps]):
     deps = build(scorer=Scores([10.0, 50.0]))
     run = await work(deps, await begin(deps), 0)
     _, reason = await find_verdict(deps, run, 0)
@@ -441,7 +441,7 @@ async def test_a_lowered_threshold_is_seen_by_the_next_verdict(build: Callable[.
 
 
 async def test_departments_without_an_iteration_left_are_not_scored(
-    build: Callable[..., GatherDeps],
+    build: Callable[..., StoredDeps],
 ):
     scorer = Scores([10.0])
     order = replace(ORDER, max_iterations=1)
@@ -454,7 +454,7 @@ async def test_departments_without_an_iteration_left_are_not_scored(
 
 
 async def test_a_batch_that_stayed_short_is_the_same_in_a_second_pass(
-    build: Callable[..., GatherDeps],
+    build: Callable[..., StoredDeps],
 ):
     class DyingScores(Scores):
         async def score(
@@ -478,7 +478,7 @@ async def test_a_batch_that_stayed_short_is_the_same_in_a_second_pass(
     assert len(chat.requests) == 2, "nothing was asked for again"
 
 
-async def test_what_a_score_rests_on_is_kept(build: Callable[..., GatherDeps], tmp_path: Path):
+async def test_what_a_score_rests_on_is_kept(build: Callable[..., StoredDeps], tmp_path: Path):
     deps = build()
     await work(deps, await begin(deps), 0)
     documents = EmbeddedDocuments(tmp_path)
@@ -496,7 +496,7 @@ def judging(score: float) -> Callable[[Any], object]:
 
 
 async def test_a_judge_remembers_its_rounds_from_one_department_to_the_next(
-    build: Callable[..., GatherDeps],
+    build: Callable[..., StoredDeps],
 ):
     chat = FlakyChat(writers={JUDGE_FORM.name: judging(50)})
     low = {"coordination_settings": {"min_quality_threshold": 30}}

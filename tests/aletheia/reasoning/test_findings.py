@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from aletheia.intake.models import ClockAhead, IntakeStatus, Unacknowledged
-from aletheia.reasoning.findings import find
+from aletheia.reasoning.findings import ObservedStatus, find
 
 AT = datetime(2026, 3, 1, 12, 30, 5, tzinfo=UTC)
 
 REPORTS = Unacknowledged(count=3, since=AT, answer="a web page in place of JSON")
 
 
-def status(**values: Any) -> IntakeStatus:
+def status(**values: Any) -> ObservedStatus:
     whole: dict[str, Any] = {
         "is_paused": False,
         "states": {},
@@ -24,7 +24,8 @@ def status(**values: Any) -> IntakeStatus:
         "waiting": 0,
         "dead": {},
     }
-    return IntakeStatus(**whole | values)
+    intake = IntakeStatus(**whole | values)
+    return ObservedStatus(intake=intake, breakers=[], limits={}, budgets=[], brain=[])
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_a_finding_names_its_rule_and_the_values_that_it_rests_on(
     assert str(finding) == f"{severity}, {rule}: {finding.text}"
     assert finding.evidence
     for path, value in finding.evidence.items():
-        whole: Any = asdict(found)
+        whole: Any = asdict(found.intake)
         assert reduce(lambda part, name: part[name], path.split("."), whole) == value
 
 
