@@ -15,7 +15,7 @@ from aletheia.intake.shift import Shift
 from aletheia.status import SystemStatus
 from aletheia.store.patience import Patience
 from tasks import artifacts, cancelling
-from tasks.clients.embedding import get_ollama_embedder
+from tasks.clients.embedding import get_embedding_settings, get_ollama_embedder
 from tasks.clients.intake import begin_shift
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.policies import STEP
@@ -91,7 +91,7 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
 @contextlib.asynccontextmanager
 async def _pulling_models() -> AsyncGenerator[None]:
     """Download models that are missing at Ollama beside the work that needs none of them."""
-    if current_session().settings.embedding.processing_mode not in {"ollama", "hybrid"}:
+    if (await get_embedding_settings()).processing_mode not in {"ollama", "hybrid"}:
         yield
         return
     pulling = asyncio.create_task(pull_missing_models())

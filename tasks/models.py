@@ -7,18 +7,16 @@ from prefect import get_run_logger, task
 from aletheia.analysis.model_manager import ModelRow
 from aletheia.errors import Misconfigured
 from tasks import artifacts
-from tasks.clients.embedding import choose_mode
+from tasks.clients.embedding import get_embedding_settings
 from tasks.clients.models import HOLDERS, Provider, build_model_holder, read_models
 from tasks.policies import STEP
-from tasks.session import current_session
 
 
 async def choose_provider(provider: Provider | None) -> Provider:
     """Return the provider that was named, or else the one that `PROCESSING_MODE` uses."""
     if provider is not None:
         return provider
-    await choose_mode()
-    mode = current_session().settings.embedding.processing_mode
+    mode = (await get_embedding_settings()).processing_mode
     if mode in HOLDERS:
         return HOLDERS[mode]
     raise Misconfigured(

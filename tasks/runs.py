@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from prefect.states import Completed
 from aletheia.errors import AletheiaError, Deferred, Misconfigured, QuotaExhausted, Unavailable
 from aletheia.settings import GatherSettings
 from aletheia.store.backoff import Backoff
+from aletheia.store.clock import SYSTEM_CLOCK
 
 ResultT = TypeVar("ResultT")
 
@@ -105,5 +105,5 @@ def is_worth_waiting(error: AletheiaError) -> bool:
 def _wait_of(error: AletheiaError) -> float:
     """Return how long an error lasts at least, seconds; 0 where that is not known."""
     if isinstance(error, Deferred) and error.until is not None:
-        return max(0.0, (error.until - datetime.now(UTC)).total_seconds())
+        return max(0.0, error.until.timestamp() - SYSTEM_CLOCK.unix_s())
     return error.retry_after_s or 0

@@ -3,7 +3,7 @@
 from aletheia.intake.models import IntakeStatus
 from aletheia.status import SystemStatus
 from tasks.clients.brain import get_outbox
-from tasks.clients.embedding import choose_mode, get_hit_rates
+from tasks.clients.embedding import describe_mode, get_hit_rates
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 
 
@@ -12,7 +12,7 @@ async def read_system_status(intake: IntakeStatus, run_id: str | None = None) ->
     spending, limiter = await get_spending(), await get_limiter()
     return SystemStatus(
         intake=intake,
-        mode=await choose_mode(),
+        mode=await describe_mode(),
         breakers=await (await get_breakers()).states(),
         limits={name: await limiter.usage(name) for name in await limiter.providers()},
         budgets=await spending.budgets(run_id),

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -16,6 +16,7 @@ from aletheia.events.delivery import FanOut
 from aletheia.events.ports import REDIS, WEBHOOK
 from aletheia.llm import answers
 from aletheia.quality.evaluation_store import list_lost_requests
+from aletheia.store.clock import SYSTEM_CLOCK, moment
 from tasks.artifacts import escape, save_table
 from tasks.clients.brain import get_brain_access, get_brain_items, get_evaluations, get_outbox
 from tasks.clients.content import close_content
@@ -104,7 +105,7 @@ async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
 
 async def start_lost_evaluations(done: Counter[str]) -> None:
     """Start evaluations that never got a run; after a failure the project's others wait."""
-    before = datetime.now(UTC) - timedelta(seconds=LOST_AFTER_S)
+    before = moment(SYSTEM_CLOCK.now()) - timedelta(seconds=LOST_AFTER_S)
     failures: dict[str, AletheiaError] = {}
     for request in await list_lost_requests(await get_store(), before=before):
         if request.project_id in failures:

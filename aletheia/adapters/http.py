@@ -4,7 +4,6 @@ import asyncio
 import io
 import random
 import re
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from aletheia.errors import (
     Unreachable,
 )
 from aletheia.store.backoff import CallBackoff
+from aletheia.store.clock import SYSTEM_CLOCK
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         uses_proxy: bool = False,  # as the environment says
         make_connector: Callable[[], aiohttp.BaseConnector] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
         self.dependency, self.address = dependency, address
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s

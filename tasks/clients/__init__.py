@@ -1,1 +1,1 @@
-"""The clients of a session, one module an area; a key names everything a client was built from."""
+"""The clients of a session, one module an area; it builds one for equal arguments."""

@@ -18,7 +18,7 @@ from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.calibration import Embed
-from aletheia.settings import DEFAULT_MODELS
+from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
 from blocks import OpenAICredentials
 from tasks.clients.metering import get_meter, get_spending
 from tasks.clients.store import get_store, get_volatile_store
@@ -26,14 +26,23 @@ from tasks.session import current_session, load_block, once
 
 
 @once
-async def choose_mode() -> str:
-    """Choose the provider for this session (SPEC §2); return it and why it was chosen."""
+async def choose_mode() -> tuple[EmbeddingSettings, str]:
+    """Choose the provider for this session (SPEC §2); return the settings with it, and why."""
     try:
         account = await load_block(OpenAICredentials)
     except Misconfigured:
         account = OpenAICredentials()
-    settings, why = account.choose_mode()
-    current_session().settings.embedding = settings
+    return account.choose_mode()
+
+
+async def get_embedding_settings() -> EmbeddingSettings:
+    """Return the settings of embedding, with the provider that was chosen."""
+    return (await choose_mode())[0]
+
+
+async def describe_mode() -> str:
+    """Return which provider embeds, and why."""
+    settings, why = await choose_mode()
     return f"{settings.processing_mode}: {why}"
 
 
@@ -48,8 +57,7 @@ async def get_processors() -> Processors:
 @once
 async def get_embedder() -> Embedder:
     """Return what embeds. Raises `Misconfigured`: it would be the mock in production."""
-    await choose_mode()
-    settings = current_session().settings.embedding
+    settings = await get_embedding_settings()
     match settings.processing_mode:
         case "local":
             return await _get_local(settings.long_text)
@@ -68,8 +76,7 @@ async def get_embedder() -> Embedder:
 @once
 async def get_item_embedder() -> Embedder:
     """Return what embeds items, full texts, by the one model asked for; see `get_embedder`."""
-    await choose_mode()
-    settings = current_session().settings.embedding
+    settings = await get_embedding_settings()
     match settings.processing_mode:
         case "local":
             return await _get_local(settings.long_text or "chunk")
@@ -82,7 +89,7 @@ async def get_item_embedder() -> Embedder:
 
 async def get_item_model() -> ItemModel:
     """Return the model that embeds items."""
-    embedder, settings = await get_item_embedder(), current_session().settings.embedding
+    embedder, settings = await get_item_embedder(), await get_embedding_settings()
     asked = embedder.canonical_model(None)
     # Vectors that mean nothing are never taken for those of the model itself.
     name = name_vectors_of(embedder, asked)
@@ -118,7 +125,7 @@ async def get_ollama() -> OllamaClient:
 @once
 async def get_ollama_embedder() -> OllamaEmbedder:
     """Return what embeds at Ollama, and can pull what it lacks."""
-    settings, ollama = current_session().settings.embedding, current_session().settings.ollama
+    settings, ollama = await get_embedding_settings(), current_session().settings.ollama
     plan = EmbedderPlan(
         default_model=settings.default_model,
         dimensions=settings.embedding_dimensions,
@@ -133,7 +140,7 @@ async def get_ollama_embedder() -> OllamaEmbedder:
 @once
 async def _get_local(long_text: str | None) -> Embedder:
     session = current_session()
-    settings = session.settings.embedding.model_copy(update={"long_text": long_text})
+    settings = (await get_embedding_settings()).model_copy(update={"long_text": long_text})
     # The store is opened first, and so closed after the embedder that writes to it.
     records = ModelRecords(await get_store())
     max_retries = session.settings.intake.max_retries
@@ -142,8 +149,7 @@ async def _get_local(long_text: str | None) -> Embedder:
 
 
 async def _build_mock(name: str, value: str) -> Embedder:
-    session = current_session()
-    settings = session.settings.embedding
+    session, settings = current_session(), await get_embedding_settings()
     if settings.environment == "production":
         reason = f"{value} means the mock, which is refused where ENVIRONMENT=production"
         raise Misconfigured(name, reason)
@@ -171,7 +177,7 @@ async def _get_cached_ollama() -> Embedder:
 
 
 async def _build_hybrid() -> Embedder:
-    settings, account = current_session().settings.embedding, await load_block(OpenAICredentials)
+    settings, account = await get_embedding_settings(), await load_block(OpenAICredentials)
     first = await _get_cached_ollama()
     try:
         return HybridEmbedder(

@@ -17,7 +17,7 @@ from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
 from aletheia.settings import LOCAL_BATCH_TASKS, REMOTE_BATCH_TASKS
 from blocks import OpenAICredentials, UpstreamCredentials
-from tasks.clients.embedding import choose_mode, get_processors
+from tasks.clients.embedding import describe_mode, get_embedding_settings, get_processors
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.store import get_store
 from tasks.session import current_session, load_block
@@ -27,9 +27,10 @@ log = logging.getLogger("aletheia.intake")
 
 async def begin_shift(shift_seconds: float | None) -> Shift:
     """Begin the shift of this run, or go on with it; `None` takes its length from the settings."""
-    log.info("embedding by %s", await choose_mode())
+    log.info("embedding by %s", await describe_mode())
     settings = current_session().settings
-    embedding, intake, above = settings.embedding, settings.intake, settings.bulk.openai_bulk_above
+    embedding, intake = await get_embedding_settings(), settings.intake
+    above = settings.bulk.openai_bulk_above
     run_id, store = str(flow_run.id), await get_store()
     batch = REMOTE_BATCH_TASKS if embedding.is_remote else LOCAL_BATCH_TASKS
     poller = Poller(
@@ -78,8 +79,7 @@ async def find_wrong_mode() -> Misconfigured | None:
 
     What is under way can be finished all the same.
     """
-    await choose_mode()
-    mode = current_session().settings.embedding.processing_mode
+    mode = (await get_embedding_settings()).processing_mode
     if mode == "openai":
         return None
     reason = f"batches are sent with 'openai', not with {mode!r}"

@@ -8,9 +8,8 @@ from aletheia.adapters.local.source import ModelSources
 from aletheia.adapters.ollama.model_manager import OllamaModelManager
 from aletheia.analysis.model_manager import ModelHolder, ModelRecords, ModelRow, list_rows
 from aletheia.settings import ProcessingMode
-from tasks.clients.embedding import choose_mode, get_ollama
+from tasks.clients.embedding import get_embedding_settings, get_ollama
 from tasks.clients.store import get_store
-from tasks.session import current_session
 
 Provider: TypeAlias = Literal["local", "ollama"]
 """Providers that hold models themselves."""
@@ -25,8 +24,7 @@ HOLDERS: Final[dict[ProcessingMode, Provider]] = {
 
 async def build_model_holder(provider: Provider) -> ModelHolder:
     """Build what holds a provider's models; it connects when it is first used."""
-    await choose_mode()
-    settings = current_session().settings.embedding
+    settings = await get_embedding_settings()
     if HOLDERS.get(settings.processing_mode) != provider:
         # The settings name the models of another provider.
         nothing = {"default_embedding_model": None, "supported_models": ()}

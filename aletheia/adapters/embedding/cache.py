@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from aletheia.analysis.ports import Embedded, Embedder, Embedding
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError
+from aletheia.store.clock import SYSTEM_CLOCK
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class EmbeddingCache:
         *,
         ttl_s: float,
         variant: str = "",  # whatever else the vectors depend on
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
         self._inner, self._documents = inner, documents
         self._ttl_s, self._variant, self._clock = ttl_s, variant, clock

@@ -1,7 +1,6 @@
 """Embeddings from Ollama, and from OpenAI while Ollama is down (SPEC §2, `hybrid`)."""
 
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -11,6 +10,7 @@ from aletheia.adapters.embedding.parts import TOO_LONG
 from aletheia.analysis.ports import Embedded, Embedder, Embedding
 from aletheia.errors import AletheiaError, BreakerOpen, Deferred, InvalidTask, Refused, Unavailable
 from aletheia.resilience.breaker import is_breaker_failure
+from aletheia.store.clock import SYSTEM_CLOCK
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class HybridEmbedder:
         default_model: str,
         default_stand_in: str,
         stand_ins: Mapping[str, str],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
         self._first, self._second = first, second
         self._default_model = first.canonical_model(default_model)

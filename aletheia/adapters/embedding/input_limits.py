@@ -8,7 +8,6 @@ among numbers that people choose, then by halves, until an eighth more is not wo
 import asyncio
 import logging
 import re
-import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final
 
 from aletheia.documents import Change, Documents, Update
 from aletheia.errors import AletheiaError, WrongCount
+from aletheia.store.clock import SYSTEM_CLOCK
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class InputLimits:
         documents: Documents | None = None,
         *,
         server: str = "",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
         self._max_inputs, self._documents = max_inputs, documents
         self._server, self._clock = server, clock

@@ -11,7 +11,6 @@ import hmac
 import ipaddress
 import socket
 import ssl
-import time
 from collections.abc import Callable, Collection
 from functools import partial
 from http import HTTPStatus
@@ -25,6 +24,7 @@ from aletheia.adapters.http import HttpClient
 from aletheia.errors import InvalidTask, Misconfigured, Refused, Unavailable
 from aletheia.events.log import SavedEvent
 from aletheia.events.ports import WEBHOOK
+from aletheia.store.clock import SYSTEM_CLOCK
 
 ALLOWED_HOSTS: Final = "WEBHOOK_ALLOWED_HOSTS"
 SECRET: Final = "WEBHOOK_SECRET"  # noqa: S105 - the name of a setting
@@ -105,7 +105,7 @@ class Webhooks:
         *,
         allowed_hosts: Collection[str] = (),  # without port; they may be private and http
         timeout_s: float = 10.0,  # of one sending, from looking the host up to the answer
-        clock: Callable[[], float] = time.time,  # goes into the signature
+        clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,  # goes into the signature
         resolver: AbstractResolver | None = None,  # in place of the system's
         ssl_context: ssl.SSLContext | None = None,  # whom we trust, in place of the system
     ) -> None:

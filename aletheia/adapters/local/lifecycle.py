@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from aletheia.adapters.local.wire import Header
 from aletheia.analysis.model_manager import EventKind, ModelEvent, ModelRow
 from aletheia.errors import AletheiaError, ModelUnavailable
 from aletheia.settings import EmbeddingSettings
+from aletheia.store.clock import SYSTEM_CLOCK
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class Lifecycle:
             load_s=model.loaded.load_s if is_new else None,
             memory_bytes=self._cost(model) if is_new else None,
             size_bytes=model.weights_bytes if is_new else None,
-            used_at=place.used_at if place else time.time(),
+            used_at=place.used_at if place else SYSTEM_CLOCK.unix_s(),
         )
         note = asyncio.create_task(_write_down(self._note, event))
         self.notes.add(note)

@@ -1,12 +1,12 @@
 """The models that may be in memory, within a bound."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from aletheia.errors import ModelUnavailable
+from aletheia.store.clock import SYSTEM_CLOCK
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +32,7 @@ class ModelMemory:
     """
 
     def __init__(
-        self, max_bytes: int, evict: Evict, *, clock: Callable[[], float] = time.time
+        self, max_bytes: int, evict: Evict, *, clock: Callable[[], float] = SYSTEM_CLOCK.unix_s
     ) -> None:
         self._max_bytes, self._evict, self._clock = max_bytes, evict, clock
         self._places: dict[str, Place] = {}  # the least recently used first

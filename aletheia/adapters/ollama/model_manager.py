@@ -1,7 +1,6 @@
 """The models of an Ollama server: listed, pulled, loaded and unloaded, under a bound on memory."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from aletheia.analysis.model_manager import (
     PullProgress,
 )
 from aletheia.errors import InvalidTask, ModelUnavailable
+from aletheia.store.clock import SYSTEM_CLOCK
 
 KEEP_ALIVE_S: Final = 1800.0
 """How long a model stays in memory after each use; Ollama's own default is 300."""
@@ -41,7 +41,7 @@ class OllamaModelManager:
         *,
         supported_models: Sequence[str] = (),
         memory_max_bytes: int = 0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
         self._client, self._records, self._clock = client, records, clock
         self._supported = [short_name(name) for name in supported_models]

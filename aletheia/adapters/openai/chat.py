@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import re
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from aletheia.llm.json_text import UnreadableAnswer
 from aletheia.llm.messages import ChatRequest, Completion, Finish, Message
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import find_json
+from aletheia.store.clock import SYSTEM_CLOCK
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class OpenAIChat:
         *,
         concurrency: int = 5,
         guard: Guard = unguarded,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
         self.provider, self.open, self.close = api.dependency, api.open, api.close
         self._api, self._guard, self._clock = api, guard, clock
