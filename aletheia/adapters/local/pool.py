@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, cast
 
 import numpy as np
@@ -76,8 +77,13 @@ class ProcessPool:
             ):
                 await wake.wait()
                 continue
+            starting = asyncio.ensure_future(ModelProcess.start(self._command, wake))
             try:
-                process = await ModelProcess.start(self._command, wake)
+                process = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                with suppress(OSError):
+                    await (await starting).end(is_stuck=True)
+                raise
             except OSError as error:
                 self._lifecycle.fail_wanted(slot, f"the process does not start ({error})")
                 continue

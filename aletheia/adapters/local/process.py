@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class ModelProcess:
         self,
         process: asyncio.subprocess.Process,
         answers: asyncio.StreamReader,
-        transport: asyncio.ReadTransport,
+        writer: asyncio.StreamWriter,
         wake: asyncio.Event,
     ) -> None:
         self.pid = process.pid
@@ -49,7 +50,7 @@ class ModelProcess:
         self.has_answered = False
         self.deadline: float | None = None  # of the first in flight, on the loop's clock
         self.loaded: dict[str, LoadedModel] = {}
-        self._process, self._transport = process, transport
+        self._process, self._writer = process, writer
         self._noise = b""
         self._readers = (
             asyncio.create_task(self._receive(answers)),
@@ -58,32 +59,32 @@ class ModelProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str], wake: asyncio.Event) -> Self:
-        """Start a process, or raise `OSError`; no signal for us reaches its session."""
+        """Start a process, or raise `OSError`; no signal for us reaches its session.
+
+        Not to be cancelled: uvloop would leave descriptors that it has closed to be closed again.
+        """
         *program, threads = command
-        ours, theirs = os.pipe()
-        reader = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb")
-        )
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *program,
-                str(theirs),
-                threads,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(theirs,),
-                start_new_session=True,
-                env=_environment(int(threads)),
-            )
-        except BaseException:
-            transport.close()
-            raise
-        finally:
-            os.close(theirs)
-        return cls(process, reader, transport, wake)
+        # Not a pipe: libuv closes the descriptor of one, and uvloop closes its file after that,
+        # by when a thread may have opened another file with the same descriptor.
+        ours, theirs = socket.socketpair()
+        with theirs:
+            answers, writer = await asyncio.open_connection(sock=ours)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *program,
+                    str(theirs.fileno()),
+                    threads,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.STDOUT,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                    env=_environment(int(threads)),
+                )
+            except BaseException:
+                writer.close()
+                raise
+        return cls(process, answers, writer, wake)
 
     def send(self, request: Request, frame: bytes, limit_s: float) -> None:
         """Send a request; the pool bounds how many are in flight."""
@@ -125,7 +126,9 @@ class ModelProcess:
         _, late = await asyncio.wait(self._readers, timeout=LAST_WORDS_S)
         for reader in late:
             reader.cancel()
-        self._transport.close()
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
 
     async def _receive(self, answers: asyncio.StreamReader) -> None:
         try:
