@@ -1,4 +1,4 @@
-"""What stands where: intake, breakers, limits, budgets, usage, cache, Brain, as one model."""
+"""The status of intake, breakers, limits, budgets, usage, cache and Brain, as one model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +31,7 @@ class SystemStatus:
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What somebody should see to."""
+        """The problems that somebody should solve."""
         return find(self.intake)
 
     def as_json(self) -> dict[str, Any]:

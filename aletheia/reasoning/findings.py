@@ -1,6 +1,6 @@
-"""What somebody should see to, by stated rules over what stands where (SPEC §5, Findings).
+"""Problems that somebody should solve, by stated rules over a status (SPEC §5, Findings).
 
-A rule is a function from a status to its finding, or `None`. A finding's text stands by itself; its
+A rule is a function from a status to its finding, or `None`. A finding's text needs no other; its
 evidence names the values that it rests on, by their paths in `aletheia status --json`.
 """
 
@@ -15,7 +15,7 @@ Severity: TypeAlias = Literal["critical", "high", "medium", "low"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to see to."""
+    """A problem that somebody should solve."""
 
     id: str  # of its rule
     severity: Severity

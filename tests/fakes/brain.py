@@ -213,9 +213,9 @@ class BrainWorld:
         self.brain = IndexedBrain(
             self.graph, self.embed, MODEL, catalogue=find_department, link_from=0.5
         )
-        shelf = VectorCache(self.content, MODEL)
-        self.items = BrainItems(self.content, shelf, self.embed)
-        self.project_items = ProjectItems(self.content, shelf, self.embed, MODEL)
+        vectors = VectorCache(self.content, MODEL)
+        self.items = BrainItems(self.content, vectors, self.embed)
+        self.project_items = ProjectItems(self.content, vectors, self.embed, MODEL)
         self.breakers = CircuitBreaker(
             self.documents, threshold=5, cooldown_s=60, clock=Clock(lambda: self.now)
         )

@@ -48,17 +48,18 @@ def test_a_loop_that_prefect_makes_for_a_run_is_that_of_libuv():
 
 
 @pytest.mark.parametrize(
-    "tell", [terminate, terminate_in_a_callback, terminate_in_a_task, terminate_in_a_finaliser]
+    "terminate_by",
+    [terminate, terminate_in_a_callback, terminate_in_a_task, terminate_in_a_finaliser],
 )
 def test_wherever_a_termination_finds_its_process_the_run_ends_in_order(
-    tell: Callable[[], None],
+    terminate_by: Callable[[], None],
 ):
     ended: list[str] = []
 
     async def work() -> None:
         event_loop.attend()
         try:
-            tell()
+            terminate_by()
             await asyncio.sleep(10)
         finally:
             await asyncio.sleep(0.01)

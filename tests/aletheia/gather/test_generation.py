@@ -8,7 +8,7 @@ from aletheia.errors import AletheiaError, BudgetExceeded, InvalidTask, Unauthor
 from aletheia.gather.generation import Batch, GenerationPlan, generate_items, read_items
 from aletheia.gather.prompts.generate_items import PromptContext
 from aletheia.items.departments import Department
-from aletheia.llm.asking import RoomyChat
+from aletheia.llm.asking import WideningChat
 from aletheia.llm.messages import ChatModel, Completion, read_quoted
 from aletheia.llm.structured import MAX_ANSWER_CHARS, MAX_ERROR_CHARS
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
@@ -391,10 +391,10 @@ async def test_a_model_that_has_no_room_for_its_answer_is_not_asked_in_the_same_
 
 async def test_more_room_is_asked_for_once() -> None:
     chat = ScriptedChat(SPENT, SPENT)
-    batch = await generate(RoomyChat(chat))
+    batch = await generate(WideningChat(chat))
     assert (len(chat.requests), batch.rounds) == (2, 1)
     chat = ScriptedChat(SPENT, items_text(8))
-    batch = await generate(RoomyChat(chat))
+    batch = await generate(WideningChat(chat))
     assert (len(batch.items), batch.rounds, batch.faults) == (8, 1, ())
 
 

@@ -27,7 +27,7 @@ from tests.aletheia.intake.conftest import Bench
 DONE = ["processing", "succeeded"]
 
 
-def told(bench: Bench, task_id: str) -> dict[str, Any]:
+def last_report(bench: Bench, task_id: str) -> dict[str, Any]:
     """The last report of a task."""
     return orjson.loads(bench.upstream.bodies[task_id][-1])
 
@@ -37,8 +37,8 @@ async def test_tasks_are_claimed_computed_and_reported(bench: Bench):
     bench.add("t2", "two")
     poller = await bench.drain()
     assert bench.upstream.states == {"t1": DONE, "t2": DONE}
-    assert told(bench, "t1")["result"]["echo"] == "ONE"
-    assert told(bench, "t1")["usage"] == {"tokens": 3}
+    assert last_report(bench, "t1")["result"]["echo"] == "ONE"
+    assert last_report(bench, "t1")["usage"] == {"tokens": 3}
     assert (poller.held.tally.claimed, poller.held.tally.succeeded) == (2, 2)
     assert await bench.states() == {"t1": "reported", "t2": "reported"}
     assert (await bench.ledger().overview()).held == 0
@@ -92,7 +92,7 @@ async def test_faulty_tasks_fail_with_their_code_and_cost_their_neighbours_nothi
     poller = await bench.drain()
     assert bench.upstream.states["good"] == DONE
     faulty = bench.upstream.states.keys() - {"good"}
-    codes = {key: told(bench, key)["error"]["code"] for key in faulty}
+    codes = {key: last_report(bench, key)["error"]["code"] for key in faulty}
     assert codes == {"type": "unknown_type", "text": "missing_text", "input": "missing_input"}
     assert poller.held.tally.rejected == 2
     assert poller.held.tally.by_error == dict.fromkeys(codes.values(), 1)
@@ -371,7 +371,11 @@ async def test_a_task_fails_after_three_further_tries(bench: Bench):
     bench.add("t1", "bad")
     await bench.drain()
     assert bench.processors.computed == [["bad"]] * 4
-    assert told(bench, "t1")["error"] == {"code": "odd", "message": "always", "retryable": True}
+    assert last_report(bench, "t1")["error"] == {
+        "code": "odd",
+        "message": "always",
+        "retryable": True,
+    }
     assert (await bench.rows())["t1"]["dead_code"] == "odd"
 
 
@@ -396,7 +400,7 @@ async def test_what_cannot_be_mended_is_not_tried_again(bench: Bench):
     bench.add("t1", "bad")
     await bench.drain()
     assert bench.processors.computed == [["bad"]]
-    assert told(bench, "t1")["error"]["code"] == "input_too_long"
+    assert last_report(bench, "t1")["error"]["code"] == "input_too_long"
 
 
 async def test_a_fault_of_a_whole_call_costs_one_attempt_and_isolates_the_rest(bench: Bench):
@@ -608,7 +612,7 @@ async def test_an_unfinished_task_whose_content_changes_is_never_reported(bench:
     assert poller.held.tally.superseded == 1
     bench.clock.now += 10_000
     await bench.drain()
-    assert told(bench, "t1")["result"]["echo"] == "TWO"
+    assert last_report(bench, "t1")["result"]["echo"] == "TWO"
 
 
 # Several pollers
@@ -792,11 +796,11 @@ async def test_what_was_claimed_is_computed_though_the_next_page_fails(bench: Be
 async def replay(bench: Bench, **which: Any) -> None:
     poller = bench.poller()
     ledger = poller.held.ledger
-    letters = [row["_id"] for row in await ledger.dead_letters.find(limit=100, **which)]
+    dead_letters = [row["_id"] for row in await ledger.dead_letters.find(limit=100, **which)]
 
     async def collect() -> Any:
-        batch = await poller.replayer.recall(letters)
-        letters.clear()
+        batch = await poller.replayer.recall(dead_letters)
+        dead_letters.clear()
         return batch
 
     async with poller.holding():
@@ -967,7 +971,7 @@ async def test_content_that_comes_back_is_not_answered_with_what_came_between(be
     bench.add("t1", "one")
     await bench.drain()
     await asyncio.gather(second.computer.compute(batch), second.reporter.report(batch))
-    assert told(bench, "t1")["result"]["echo"] == "ONE"
+    assert last_report(bench, "t1")["result"]["echo"] == "ONE"
     assert len({body for body in bench.upstream.bodies["t1"] if b"echo" in body}) == 1
 
 
@@ -982,7 +986,7 @@ async def test_new_content_the_upstream_then_refuses_does_not_cost_the_work_unde
     await other.collector.collect()
     bench.upstream.tasks["t1"].state = "processing"
     await asyncio.gather(working.computer.compute(batch), working.reporter.report(batch))
-    assert told(bench, "t1")["result"]["echo"] == "ONE"
+    assert last_report(bench, "t1")["result"]["echo"] == "ONE"
     assert bench.upstream.tasks["t1"].state == "succeeded"
 
 
@@ -999,7 +1003,7 @@ async def test_what_a_killed_poller_left_of_older_content_is_never_reported(benc
     await bench.documents.update(ROWS, [Update(row["_id"], changed) for row in rows])
     await bench.drain()
     assert bench.processors.texts == ["two"]
-    assert told(bench, "t1")["result"]["echo"] == "TWO"
+    assert last_report(bench, "t1")["result"]["echo"] == "TWO"
 
 
 async def test_settling_beside_a_renewal_loses_no_lease(bench: Bench):

@@ -794,11 +794,11 @@ async def test_a_waiting_back_off_lets_others_go_ahead(
     upstream.add("t1")
     upstream.add("t2")
     upstream.fail_next(429, retry_after=0.3)
-    held_up = asyncio.create_task(client.report("t1", PROCESSING))
+    waiting = asyncio.create_task(client.report("t1", PROCESSING))
     await upstream.arrivals.get()
     await client.report("t2", PROCESSING)
     assert upstream.states == {"t2": ["processing"]}
-    await held_up
+    await waiting
     assert upstream.states == {"t2": ["processing"], "t1": ["processing"]}
 
 
