@@ -1,4 +1,4 @@
-"""How fast new items are compared with 100,000 saved ones, and how well duplicates are told.
+"""How fast new items are compared with 100,000 saved ones, and how well duplicates are found.
 
     python -m bench.dedup [--write] [EXISTING]
 

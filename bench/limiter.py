@@ -71,7 +71,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What one process was told."""
+    """What one process was answered."""
 
     grants: list[Grant]
     refused: int
@@ -116,7 +116,7 @@ def measure_limiter(
 
 
 def count_violations(grants: list[Grant], limits: RateLimits, strategy: Strategy) -> int:
-    """Count grants that should not have been, looking at nothing but what callers were told."""
+    """Count grants that should not have been, from nothing but what callers were answered."""
     in_order = sorted(grants, key=lambda grant: grant.first)
     times = [grant.at for grant in in_order]
     violations = sum(b.first < a.first + a.weight for a, b in pairwise(in_order))

@@ -198,7 +198,7 @@ class BrainWorld:
         access: the way to it.
         items: the project's items, as the Brain is given them.
         project_items: the same, as a run has them.
-        outbox: what the Brain is still to be told.
+        outbox: what the Brain has not received yet.
         now: Unix time, seconds; set it to let time pass.
         is_behind_http: whether the Brain answers the four calls, and nothing else.
     """

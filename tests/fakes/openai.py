@@ -71,7 +71,7 @@ class FakeOpenAI(Faults):
         max_text_tokens: most tokens in a text.
         count: counts the tokens of a text.
         shuffles: whether vectors come in an order of their own.
-        knows_base64: whether it looks at `encoding_format`, which not every server does.
+        knows_base64: whether it applies `encoding_format`, which not every server does.
         counts_usage: whether it says how many tokens it has read, or null.
         spoils: by text, what is wrong with its vector.
         refuses: texts that it calls invalid.

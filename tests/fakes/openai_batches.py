@@ -62,7 +62,7 @@ class FakeBatch:
 
 
 class FakeBatchAPI(FakeOpenAI):
-    """Takes files and batches beside single requests; a batch takes one step with every look.
+    """Takes files and batches beside single requests; a batch takes one step with every poll.
 
     Attributes:
         files: what is stored, by id.

@@ -397,7 +397,7 @@ def flow_pid(process: asyncio.subprocess.Process) -> int:
     return int(children.split()[0])
 
 
-# What the Brain is told
+# What the Brain receives
 
 
 async def known_score(
@@ -424,7 +424,7 @@ async def test_the_brain_has_an_evaluation_as_soon_as_it_is_made(
     assert await Outbox(setup.documents).states() == []
 
 
-async def test_an_evaluation_ends_without_the_brain_and_the_sweep_tells_it_later(
+async def test_an_evaluation_ends_without_the_brain_and_the_sweep_sends_it_later(
     setup: EvaluationSetup, tmp_path: Path
 ):
     await lose_the_brain()

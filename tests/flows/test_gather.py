@@ -170,7 +170,7 @@ async def test_what_others_wrote_stands_in_artifacts_as_it_is(backend: Backend):
     assert all("-" not in row["dropped"].replace(r"\-", "") for row in rows)
 
 
-async def test_events_are_numbered_without_gaps_and_tell_the_run_in_order(backend: Backend):
+async def test_events_are_numbered_without_gaps_and_follow_the_run_in_order(backend: Backend):
     report = await backend.gather(max_iterations=4)
     events = await backend.events()
     assert [event.seq for event in events] == list(range(1, len(events) + 1))

@@ -85,7 +85,7 @@ async def test_an_answer_is_read_in_every_shape(chat: FakeChatServer, tmp_path: 
     assert not any("draft" in content for content in contents)
 
 
-async def test_a_model_whose_thoughts_leave_no_room_gets_more_once(
+async def test_a_model_whose_thoughts_spend_its_limit_gets_a_higher_one_once(
     chat: FakeChatServer, tmp_path: Path
 ):
     limits: list[int] = []

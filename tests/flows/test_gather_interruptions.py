@@ -356,7 +356,7 @@ async def test_what_was_on_its_way_to_the_store_is_counted_by_a_run_that_is_canc
     backend.chat.delay_s = 30
     asked = len(backend.chat.requests)
     await backend.until(lambda: len(backend.chat.requests) > asked)
-    # As if the run had been told to end before the store's answer came back.
+    # As if the run had been cancelled before the store's answer came back.
     run = await backend.run(run_id)
     position = run.progress.position
     assert position is not None

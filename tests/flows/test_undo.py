@@ -80,7 +80,7 @@ async def read(store: StoreCredentials, project_id: str) -> list[SavedItem]:
 
 
 async def read_outbox(store: StoreCredentials) -> list[Document]:
-    """Read what the Brain has still to be told of decisions."""
+    """Read what the Brain has not received yet of decisions."""
     documents = store.get_client()
     await documents.open()
     found = await documents.find(OUTBOX, {"project": "shop"})

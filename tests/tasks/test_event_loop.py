@@ -70,7 +70,7 @@ def test_wherever_a_termination_finds_its_process_the_run_ends_in_order(
     assert ended == ["in order"]
 
 
-def test_a_run_that_is_told_twice_ends_once():
+def test_a_run_that_is_terminated_twice_ends_once():
     ended: list[str] = []
 
     async def work() -> None:
@@ -88,7 +88,7 @@ def test_a_run_that_is_told_twice_ends_once():
     assert ended == ["in order"]
 
 
-def test_a_run_that_is_told_while_it_begins_ends_once_it_knows_how_to():
+def test_a_run_that_is_terminated_while_it_begins_ends_once_it_knows_how_to():
     reached: list[str] = []
 
     async def work() -> None:

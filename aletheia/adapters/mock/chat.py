@@ -59,7 +59,7 @@ class MockChat:
         writer = self._writers.get(name)
         if writer is None:
             raise Refused(MOCK, 400, f"the mock has nothing to say in the form {name!r}")
-        await asyncio.sleep(0)  # as every model, it lets others go on
+        await asyncio.sleep(0)  # as every model, it does not block others
         asked = "\n".join(message.text for message in request.messages)
         text = json.dumps(writer(read_quoted(asked)), ensure_ascii=False)
         return Completion(

@@ -251,7 +251,7 @@ async def test_room_is_what_the_budget_has_left(gates: Gates):
     assert await gates.count_usage() == (0, 0)
 
 
-async def test_there_is_no_room_over_a_limit_or_behind_an_open_breaker(gates: Gates):
+async def test_there_is_no_capacity_over_a_limit_or_behind_an_open_breaker(gates: Gates):
     for _ in range(2):
         await gates.ask(PLAN, ending(Sent()))
     with pytest.raises(RateLimited):

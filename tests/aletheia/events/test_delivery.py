@@ -190,7 +190,7 @@ async def test_a_run_that_asks_while_the_one_before_is_being_sent_is_not_left_ou
     assert sink.numbers == [1, 2, 3, 4]
 
 
-async def test_a_receiver_is_looked_at_no_more_after_its_last_run_until_the_next(
+async def test_a_receiver_is_read_no_more_after_its_last_run_until_the_next(
     delivery: Delivery,
 ):
     async def is_open() -> list[bool]:
@@ -458,7 +458,7 @@ async def test_a_run_goes_on_while_its_webhook_hangs(documents: Documents, clock
         before = time.monotonic()
     assert time.monotonic() - before < 5, "the end of a run waits for as long as it may"
     delivery.webhook.is_hanging = False
-    assert await delivery.another().feed() == 10, "its lease was given back"
+    assert await delivery.another().feed() == 10, "its lease was released"
     assert delivery.webhook.numbers == list(range(1, 11))
 
 
@@ -529,7 +529,7 @@ async def test_processes_that_feed_at_once_send_everything_in_order_and_nothing_
     assert [int(line) for line in sent.read_text().splitlines()] == list(range(1, 41))
 
 
-async def test_a_letter_of_an_event_that_reaches_its_receiver_after_all_is_taken_back(
+async def test_a_dead_letter_of_an_event_that_reaches_its_receiver_after_all_is_deleted(
     losable: LosableDocuments, tmp_path: Path, clock: Clock
 ):
     delivery = Delivery(losable, clock)

@@ -40,7 +40,7 @@ async def test_a_teller_killed_at_any_step_leaves_no_gap_and_a_second_pass_no_re
     forks: Forks, tmp_path: Path
 ):
     whole = await work(forks, tmp_path / "whole", "emit")
-    assert whole.steps >= 4 * len(story()), "a look and an insert for each event"
+    assert whole.steps >= 4 * len(story()), "a read and an insert for each event"
     for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
         assert (await work(forks, directory, "emit", kill_at)).was_killed, where

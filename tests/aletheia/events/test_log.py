@@ -57,7 +57,7 @@ async def numbers_of(log: EventLog, project_id: str) -> list[int]:
     return [event.seq for event in await log.read(project_id)]
 
 
-async def test_events_are_numbered_from_one_in_the_order_they_are_told(documents: Documents):
+async def test_events_are_numbered_from_one_in_the_order_they_are_emitted(documents: Documents):
     log = EventLog(documents)
     await log.prepare()
     saved = [
@@ -339,7 +339,7 @@ async def test_processes_share_numbers_without_gaps_and_keys_without_repeats(tmp
     assert len(set(map(str, keys))) == len(events)
     shared = [numbers[0::2] for numbers in emitted]
     assert all(numbers == shared[0] for numbers in shared), "one number for one key"
-    assert all(numbers == sorted(numbers) for numbers in shared), "in the order they were told"
+    assert all(numbers == sorted(numbers) for numbers in shared), "in the order they were emitted"
     for numbers in emitted:
         assert numbers[1::2] == sorted(numbers[1::2])
 

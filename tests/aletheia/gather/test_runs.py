@@ -36,7 +36,7 @@ OTHER = RunOrder("run-b", "shop", "user-2", 10)
 
 
 class UnixTime:
-    """A clock that goes when it is told to."""
+    """A clock that moves when it is set."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0

@@ -266,7 +266,7 @@ async def test_each_model_has_a_batch_of_its_own(lanes: Lanes):
 async def test_what_one_batch_cannot_hold_goes_into_another(lanes: Lanes):
     body = lanes.client.body_of(SMALL, {"text": "a" * 9})
     lanes.client.max_bytes = 2 * lanes.client.size_of(body)
-    lanes.add(*[letter * 9 for letter in "abcde"])
+    lanes.add(*[char * 9 for char in "abcde"])
     report = await lanes.work()
     assert report.submitted == 3
     assert report.tally.succeeded == 5
@@ -302,7 +302,7 @@ async def test_where_pages_do_not_tell_too_small_a_backlog_is_left_to_the_shifts
     assert lanes.api.batches == {}
 
 
-async def test_the_lane_is_off_unless_it_is_told_from_where(lanes: Lanes):
+async def test_the_lane_is_off_unless_its_threshold_is_set(lanes: Lanes):
     lanes.add("one", "two", "three")
     assert (await lanes.work(above=None)).ended == "off"
     assert lanes.upstream.states == {}
@@ -603,7 +603,7 @@ async def test_a_spent_budget_leaves_everything_pending(lanes: Lanes):
     [budget_limits(tokens_per_run=16), budget_limits(nanousd_per_day=160)],
     ids=["tokens", "dollars"],
 )
-async def test_what_a_budget_has_no_room_for_stays_pending(lanes: Lanes, limits: BudgetSettings):
+async def test_what_a_budget_does_not_cover_stays_pending(lanes: Lanes, limits: BudgetSettings):
     lanes.spending.counters.limits = limits
     lanes.add(*[f"abc{number}" for number in range(10)])
     report = await lanes.work()
@@ -613,7 +613,7 @@ async def test_what_a_budget_has_no_room_for_stays_pending(lanes: Lanes, limits:
 
 
 @pytest.mark.parametrize("tokens", [None, 1000])
-def test_once_a_task_had_no_room_a_smaller_one_is_left_as_well(tokens: int | None):
+def test_once_a_task_did_not_fit_a_smaller_one_is_left_as_well(tokens: int | None):
     capacity = Capacity(tokens, nanousd=100, cost=lambda _model, count: count)
     weights = {"first": 60, "large": 60, "small": 30}
     taken = [capacity.take(row_id, "m", weight) for row_id, weight in weights.items()]
@@ -670,7 +670,7 @@ async def test_calls_that_fail_open_the_breaker_that_all_calls_share(lanes: Lane
 @pytest.mark.parametrize(
     ("endpoint", "polls"), [("batches", 0), ("create", 1), ("batches", 2), ("content", 4)]
 )
-async def test_every_call_is_told_to_the_breaker(lanes: Lanes, endpoint: str, polls: int):
+async def test_every_call_is_reported_to_the_breaker(lanes: Lanes, endpoint: str, polls: int):
     lanes.add("one", "two", "three")
     if polls:
         await lanes.work(polls=polls - 1)
@@ -681,7 +681,7 @@ async def test_every_call_is_told_to_the_breaker(lanes: Lanes, endpoint: str, po
     assert breaker.failures == 1
 
 
-async def test_what_is_held_up_after_it_was_claimed_waits_in_the_ledger(lanes: Lanes):
+async def test_what_is_deferred_after_it_was_claimed_waits_in_the_ledger(lanes: Lanes):
     lanes.limiter.limits = RateLimits(1, 10, 10, 10, 10)
     lanes.add("one", "two", model=SMALL)
     lanes.add("three", "four", model=LARGE)
@@ -750,7 +750,7 @@ async def test_a_spent_quota_leaves_the_tasks_to_whoever_can_pay(lanes: Lanes):
     assert (order["state"], order["outcome"]) == ("done", "refused")
 
 
-async def test_a_file_is_uploaded_once_however_often_its_batch_is_put_off(lanes: Lanes):
+async def test_a_file_is_uploaded_once_however_often_its_batch_is_deferred(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(429, 429, 429, on="create")
     submissions: list[int] = []
@@ -830,7 +830,7 @@ async def test_a_run_cancelled_while_it_waits_leaves_its_batch_and_its_claims(la
     assert (await lanes.work(lanes.open("run 2"))).tally.succeeded == 3
 
 
-async def test_a_run_cancelled_while_it_collects_gives_everything_back(lanes: Lanes):
+async def test_a_run_cancelled_while_it_collects_releases_everything(lanes: Lanes):
     lanes.upstream.delay_s = 0.05
     lanes.add(*[f"text {number}" for number in range(5)])
     lane = lanes.open()
@@ -961,7 +961,7 @@ async def test_a_report_the_upstream_cannot_take_is_sent_by_a_shift(lanes: Lanes
     assert lanes.single == []
 
 
-async def test_a_run_whose_reports_nobody_acknowledges_is_told(lanes: Lanes):
+async def test_a_run_whose_reports_nobody_acknowledges_is_reported(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.upstream.break_results(b"<html>Sign in</html>")
     lane = lanes.open()
@@ -1190,7 +1190,7 @@ async def test_the_lane_of_a_run_that_was_killed_is_free_after_its_lease(lanes: 
     await dead.__aexit__(None, None, None)
 
 
-async def test_a_run_that_fails_before_its_order_is_written_gives_everything_back(lanes: Lanes):
+async def test_a_run_that_fails_before_its_order_is_written_releases_everything(lanes: Lanes):
     table = {"openai": {"models": {SMALL: {"embedding": 0.02}}}}
     lanes.spending = Spending(
         lanes.bench.documents,

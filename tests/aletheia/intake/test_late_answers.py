@@ -77,7 +77,7 @@ async def test_a_result_that_met_a_conflict_is_the_one_that_is_sent_when_its_tas
     assert bench.processors.computed == [["hello"]]
 
 
-async def test_a_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
+async def test_a_dead_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
     bench.processors.faults["old"] = [InvalidTask("input_too_long", "too long")]
     bench.add("t", "old")
     await bench.drain()
@@ -201,7 +201,7 @@ async def test_a_task_that_is_done_leaves_its_routing_data_and_holds_it_once_bef
     assert row["callback_json"] == '{"route": "route", "params": {"to": "ünï"}}'
 
 
-async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the_rest(
+async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_releases_the_rest(
     bench: Bench,
 ):
     for number in range(30):

@@ -573,7 +573,7 @@ async def test_an_upstream_that_lost_the_report_gets_processing_and_the_same_rep
     assert bench.processors.texts == ["hello"]
 
 
-async def test_a_failure_listed_again_is_told_again(bench: Bench):
+async def test_a_failure_listed_again_is_reported_again(bench: Bench):
     bench.add("t1", type="no_such_type")
     await bench.drain()
     bench.upstream.relist("t1", forgets=True)
@@ -720,7 +720,7 @@ async def test_a_claim_the_upstream_refuses_is_a_dead_letter_and_stays_one(bench
 # Stopping
 
 
-async def test_what_is_held_at_the_end_is_given_back_at_once(bench: Bench):
+async def test_what_is_held_at_the_end_is_released_at_once(bench: Bench):
     bench.add("t1")
     poller = bench.poller()
     await poller.held.ledger.prepare()
@@ -734,7 +734,7 @@ async def test_what_is_held_at_the_end_is_given_back_at_once(bench: Bench):
     assert len(bench.upstream.bodies["t1"]) == 2
 
 
-async def test_a_cancelled_drain_ends_and_gives_everything_back(bench: Bench):
+async def test_a_cancelled_drain_ends_and_releases_everything(bench: Bench):
     for number in range(30):
         bench.add(f"t{number}", f"text {number}")
     bench.upstream.delay_s = 0.05
@@ -829,7 +829,7 @@ async def test_a_failed_task_is_replayed_by_computing_it_again(bench: Bench):
     assert (row["state"], row.get("dead_code"), row["outcome"]) == ("reported", None, "succeeded")
 
 
-async def test_a_letter_the_upstream_does_not_take_back_stays(bench: Bench):
+async def test_a_dead_letter_the_upstream_does_not_take_back_stays(bench: Bench):
     bench.processors.faults["hello"] = [ComputeFailed("odd", "x")] * 4
     bench.add("t1")
     await bench.drain()
@@ -841,7 +841,7 @@ async def test_a_letter_the_upstream_does_not_take_back_stays(bench: Bench):
     assert bench.processors.texts == ["hello"] * 4
 
 
-async def test_only_the_letters_asked_for_are_replayed(bench: Bench):
+async def test_only_the_dead_letters_asked_for_are_replayed(bench: Bench):
     for task_id in ("t1", "t2"):
         bench.add(task_id, type=f"no_{task_id}")
     await bench.drain()
@@ -855,27 +855,27 @@ async def test_a_replay_killed_after_processing_is_taken_up_by_the_next(bench: B
     bench.add("t1")
     await compute_only(bench, then=400, tries=1)
     ledger = bench.ledger()
-    (letter,) = await ledger.dead_letters.find(limit=1)
-    (letter,) = await ledger.dead_letters.read([letter["_id"]])
-    await ledger.dead_letters.revive(letter, parse_entry(letter["task_json"]), "m")
+    (dead_letter,) = await ledger.dead_letters.find(limit=1)
+    (dead_letter,) = await ledger.dead_letters.read([dead_letter["_id"]])
+    await ledger.dead_letters.revive(dead_letter, parse_entry(dead_letter["task_json"]), "m")
     bench.clock.now += 66
     bench.upstream.fail_next(409, on="report")
     await replay(bench)
     assert bench.upstream.tasks["t1"].state == "succeeded"
 
 
-async def test_a_letter_that_is_being_replayed_is_left_alone_by_pollers(bench: Bench):
+async def test_a_dead_letter_that_is_being_replayed_is_left_alone_by_pollers(bench: Bench):
     bench.add("t1", type="no_such_type")
     await bench.drain()
     bench.clock.now += 61
     ledger = bench.ledger()
-    (letter,) = await ledger.dead_letters.find(limit=1)
-    await ledger.dead_letters.revive(letter, parse_entry(letter["task_json"]), "m")
+    (dead_letter,) = await ledger.dead_letters.find(limit=1)
+    await ledger.dead_letters.revive(dead_letter, parse_entry(dead_letter["task_json"]), "m")
     bench.upstream.relist("t1", forgets=True)
     assert (await bench.drain()).held.tally.resent == 0
 
 
-async def test_letters_that_are_never_taken_back_do_not_hide_the_others(bench: Bench):
+async def test_dead_letters_that_are_never_taken_back_do_not_hide_the_others(bench: Bench):
     for task_id in ("t1", "t2"):
         bench.add(task_id)
         bench.upstream.refuse_reports(task_id, 422)

@@ -204,7 +204,7 @@ def test_whatever_the_items_say_the_scores_stay_in_bounds(
 
 
 def test_words_without_sentences_are_filler() -> None:
-    salad = " ".join(f"{letter}word" for letter in "abcdefghijklmnopqrstuvwxyz")
+    salad = " ".join(f"{char}word" for char in "abcdefghijklmnopqrstuvwxyz")
     assert score(f"contracts {salad}").total == 0
     assert score("contract " * 200 + ".").total == 0
 

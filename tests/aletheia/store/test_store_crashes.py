@@ -70,7 +70,7 @@ async def test_a_writer_killed_at_any_step_leaves_no_gap_and_a_second_pass_repea
     forks: Forks, tmp_path: Path
 ):
     whole = await work(forks, tmp_path / "whole", "append")
-    assert whole.steps >= 4 * ENTRIES, "a look and an insert for each entry"
+    assert whole.steps >= 4 * ENTRIES, "a read and an insert for each entry"
     for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
         assert (await forks.work(kill_at, directory=str(directory), work="append")).was_killed, (

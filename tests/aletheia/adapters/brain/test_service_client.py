@@ -521,7 +521,7 @@ async def test_a_refusal_is_not_repeated(
     assert len(service.requests) == 1
 
 
-async def test_what_is_wrong_with_a_question_is_told_as_such(
+async def test_what_is_wrong_with_a_question_is_an_invalid_task(
     service: FakeBrainService, brain: BrainService
 ):
     body = b'{"error": {"code": "wrong_dimensions", "message": "vectors have 384 numbers here"}}'
@@ -531,7 +531,7 @@ async def test_what_is_wrong_with_a_question_is_told_as_such(
     assert (error.code, str(error)) == ("wrong_dimensions", "vectors have 384 numbers here")
 
 
-async def test_another_embedding_model_is_told_with_both_names(
+async def test_another_embedding_model_is_reported_with_both_names(
     service: FakeBrainService, brain: BrainService
 ):
     details = {"kept": "small", "asked": "large"}

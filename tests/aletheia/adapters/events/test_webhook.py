@@ -44,7 +44,7 @@ NOW = 1_795_000_000.9
 
 
 class FakeResolver(AbstractResolver):
-    """Looks hosts up in a list of answers, one for each look; the last one stays."""
+    """Looks hosts up in a list of answers, one for each look-up; the last one stays."""
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers = list(answers)
@@ -359,7 +359,7 @@ async def test_a_host_with_an_address_that_is_not_public_gets_nothing(
 
 
 class Shifting(dict[str, Any]):
-    """An answer that says something else each time it is looked at."""
+    """An answer that says something else each time it is read."""
 
     def __init__(self, *hosts: str) -> None:
         super().__init__(port=443, family=socket.AF_INET)
@@ -384,7 +384,7 @@ async def test_an_address_is_checked_again_as_the_connection_to_it_is_made(
         await send(
             "https://hooks.example.test/", event, allowed_hosts=(), resolver=ShiftingResolver()
         )
-    assert answer.hosts == [], "it was looked at twice"
+    assert answer.hosts == [], "it was read twice"
     assert receiver.requests == 0
 
 

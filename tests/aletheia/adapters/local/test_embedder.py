@@ -616,7 +616,7 @@ def read_messages(directory: Path) -> list[str]:
     return (directory / "log").read_text().splitlines()
 
 
-async def test_the_least_recently_used_model_makes_room(tmp_path: Path):
+async def test_the_least_recently_used_model_is_evicted(tmp_path: Path):
     async with bounded(tmp_path, 100, a=40, b=40, c=40) as (embedder, events):
         for name in ("a", "b", "a"):
             await embed(embedder, ["x"], f"acme/{name}")
@@ -695,7 +695,7 @@ async def test_a_model_that_turns_out_too_large_is_unloaded_and_refused_from_the
     )
 
 
-async def test_a_model_in_use_is_not_evicted_and_who_needs_its_room_waits(tmp_path: Path):
+async def test_a_model_in_use_is_not_evicted_and_who_needs_its_memory_waits(tmp_path: Path):
     async with bounded(tmp_path, 50, a=40, b=40) as (embedder, _):
         await embedder.load("acme/b")
         await embedder.unload("acme/b")
@@ -761,7 +761,7 @@ async def test_the_place_of_a_model_whose_process_died_can_be_had(tmp_path: Path
         assert [model.model for model in embedder.lifecycle.rows()] == ["acme/b"]
 
 
-async def test_a_call_that_waits_for_room_ends_when_the_embedder_is_closed(tmp_path: Path):
+async def test_a_call_that_waits_for_memory_ends_when_the_embedder_is_closed(tmp_path: Path):
     async with bounded(tmp_path, 50, a=40, b=40) as (embedder, _):
         await embedder.load("acme/b")
         await embedder.unload("acme/b")
@@ -834,7 +834,7 @@ async def test_the_real_process_notes_what_a_text_has_too_much(real: LocalEmbedd
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_real_process_gives_back_the_memory_of_a_model(real: LocalEmbedder):
+async def test_the_real_process_frees_the_memory_of_a_model(real: LocalEmbedder):
     await real.load(PACKAGED_MODEL)
     (held,) = real.lifecycle.rows()
     (process,) = real.pool.processes

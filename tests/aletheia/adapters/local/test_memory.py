@@ -38,7 +38,7 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
-async def test_models_stay_as_long_as_there_is_room():
+async def test_models_stay_as_long_as_memory_suffices():
     small = SmallMemory()
     for model in ("a", "b", "c"):
         await small.use(model, 33)
@@ -79,7 +79,7 @@ async def test_a_model_in_use_never_goes():
     assert small.models == ["b"]
 
 
-async def test_room_is_given_once_a_model_is_really_gone():
+async def test_memory_is_granted_once_a_model_is_really_gone():
     small = SmallMemory(slow=["a"])
     await small.use("a", 60)
     waiting = asyncio.create_task(small.use("b", 60))

@@ -21,7 +21,7 @@ FILES = {"config.json": b"{}", "model.safetensors": bytes(2000), "pytorch_model.
 
 
 class SlowHub(HuggingFaceHub):
-    """A hub whose download brings `come` bytes and then stops, until it is told to go on."""
+    """A hub whose download brings `come` bytes and then stops, until `may_continue` is set."""
 
     def __init__(self, directory: Path, come: int = 2002) -> None:
         self.directory = directory
@@ -227,7 +227,7 @@ async def test_a_model_that_is_not_served_is_refused(tmp_path: Path, action: str
     assert raised.value.code == "unsupported_model"
 
 
-async def test_the_settings_describe_a_shelf():
+async def test_the_settings_describe_a_model_manager():
     settings = EmbeddingSettings(default_embedding_model="all-MiniLM-L6-v2", supported_models=())
     sources = ModelSources.from_settings(settings)
     described = LocalModelManager(LocalEmbedder(settings), sources)

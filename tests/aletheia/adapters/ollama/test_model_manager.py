@@ -35,7 +35,7 @@ async def records(tmp_path: Path) -> AsyncGenerator[ModelRecords]:
 
 @pytest.fixture
 async def build(ollama: FakeOllama, records: ModelRecords) -> AsyncGenerator[Build]:
-    """Shelves, each with a client of its own, as two processes have."""
+    """Model managers, each with a client of its own, as two processes have."""
     async with AsyncExitStack() as closing:
 
         async def make(
@@ -88,7 +88,7 @@ async def test_models_are_listed_with_what_is_missing(
     assert ollama.loads == ["a", "b"]
 
 
-async def test_the_least_recently_used_model_loaded_here_makes_room(
+async def test_the_least_recently_used_model_loaded_here_is_evicted(
     ollama: FakeOllama, build: Build, records: ModelRecords, others: OllamaClient
 ):
     manager = await build(memory_max_bytes=100)

@@ -397,7 +397,7 @@ async def test_a_list_without_an_end_is_a_bad_answer(client: OpenAIBatches, api:
         await client.find("k")
 
 
-async def test_a_refused_key_is_told_and_never_shown(connect: Connect, api: FakeBatchAPI):
+async def test_a_refused_key_is_reported_and_never_shown(connect: Connect, api: FakeBatchAPI):
     client = await connect(api_key="sk-wrong-and-secret")
     with pytest.raises(Unauthorized) as raised:
         await client.check()

@@ -825,7 +825,7 @@ async def test_connections_are_used_again(upstream: FakeUpstream, client: HttpUp
     assert len({seen.client_port for seen in upstream.requests}) == 1
 
 
-async def test_a_call_that_is_cancelled_gives_its_slot_back(
+async def test_a_call_that_is_cancelled_releases_its_slot(
     upstream: FakeUpstream, connect: Connect
 ) -> None:
     client = await connect(concurrency=1)

@@ -14,7 +14,7 @@ DOWN = Unavailable("upstream", "connection lost")
 
 
 class FakeUpstream:
-    """An upstream that does what it is told."""
+    """An upstream whose answers are set in advance."""
 
     def __init__(self) -> None:
         self.answers: list[AletheiaError] = []
