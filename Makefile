@@ -1,4 +1,4 @@
-# Aletheia. `make` lists what there is.
+# Aletheia. `make` lists the targets.
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down doctor test check lint format coverage services neo4j \

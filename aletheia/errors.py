@@ -23,7 +23,7 @@ only these.
     │   └── UnreadableAnswer  llm: an answer without a usable value
     ├── Deferred              not now, by our own rules; nothing was sent
     │   ├── RateLimited       a provider is over one of its limits
-    │   ├── BudgetExceeded    a budget has no room for the call
+    │   ├── BudgetExceeded    a budget does not suffice for the call
     │   ├── BreakerOpen       a dependency failed too often to be asked for a while
     │   └── LaneTaken         another run works in the bulk lane
     ├── Misconfigured         a setting or a block is missing or makes no sense
@@ -220,7 +220,7 @@ class RateLimited(Deferred):
 
 @dataclass(eq=False)
 class BudgetExceeded(Deferred):
-    """A budget has no room for a call."""
+    """A budget does not suffice for a call."""
 
     code = "budget_exceeded"
 

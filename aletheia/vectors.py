@@ -14,7 +14,7 @@ UNIT_TOLERANCE: Final = 1e-5
 
 _SPARE_ROWS: Final = 1024
 _SPARE_SHARE: Final = 4
-"""A new matrix has room for `_SPARE_ROWS` more rows than it has to hold, and a quarter more."""
+"""A new matrix has capacity for `_SPARE_ROWS` more rows than it needs, and a quarter more."""
 
 _QUERIES_AT_ONCE: Final = 64
 _FEW_QUERIES: Final = 16
@@ -27,7 +27,7 @@ _NUMBER_BYTES: Final = 4
 
 
 def reserve(rows: int) -> int:
-    """Return how many rows a matrix has room for that is made for so many."""
+    """Return the capacity, in rows, of a matrix that is made for so many."""
     return rows + rows // _SPARE_SHARE + _SPARE_ROWS
 
 
@@ -53,7 +53,7 @@ class VectorMatrix:
 
     @property
     def capacity(self) -> int:
-        """How many rows there is room for before it grows."""
+        """How many rows it takes before it grows."""
         return len(self._vectors)
 
     @property

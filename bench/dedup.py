@@ -1,4 +1,4 @@
-"""How fast new items are compared with 100,000 saved ones, and how well duplicates are told.
+"""How fast new items are compared with 100,000 saved ones, and how well duplicates are found.
 
     python -m bench.dedup [--write] [EXISTING]
 
@@ -333,15 +333,15 @@ def _print_tables(
     out.print(speed)
     for split, of_split in accuracies.items():
         pairs = next(iter(of_split.values()))
-        told = Table(
+        quality = Table(
             title=f"{split} split: {pairs.pairs} pairs, {pairs.duplicates} duplicates",
             title_justify="left",
         )
         for title in ("", "precision", "recall", "F1"):
-            told.add_column(title, justify="left" if not title else "right")
+            quality.add_column(title, justify="left" if not title else "right")
         for name, one in of_split.items():
-            told.add_row(name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
-        out.print(told)
+            quality.add_row(name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
+        out.print(quality)
     out.print(
         f"recall of the search {figures['recall']:.3f}; of the {NEAREST} nearest at most "
         f"{figures['judged_share']:.3f} are judged, {figures['judged_share_demo']:.3f} of the "

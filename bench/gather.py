@@ -26,7 +26,7 @@ from rich.table import Table
 
 from bench.figures import console, describe_machine, print_json
 from bench.programs import BenchFailed, Message, Program
-from bench.stage import START_TIMEOUT_S, Stage, perform, tell
+from bench.stage import START_TIMEOUT_S, Stage, perform, say
 from deployments import ROOT
 
 ITERATIONS: Final = 50
@@ -58,11 +58,11 @@ async def bench(existing: int) -> None:
     async with Stage.open() as stage:
         application = await stage.start("application", ["bench.application"])
         addresses = await application.listen(START_TIMEOUT_S)
-        tell("starting a process that gathers")
+        say("starting a process that gathers")
         own = await start_gatherer(stage, "own", addresses["payload"], "")
         figures, extra = await measure_instant(own, existing)
         await own.stop()
-        tell(f"starting {AT_ONCE} processes that gather with an LLM behind HTTP")
+        say(f"starting {AT_ONCE} processes that gather with an LLM behind HTTP")
         await application.ask(START_TIMEOUT_S, latency_s=0)
         several = [
             await start_gatherer(stage, f"http-{number}", addresses["payload"], addresses["llm"])
@@ -120,15 +120,15 @@ async def measure_instant(own: Program, existing: int) -> tuple[dict[str, float]
     runs: list[Message] = []
     for number in range(1, ROUNDS + 1):
         runs.append(await gather(own, ITERATIONS))
-        tell(f"run {number}: {_describe(runs[-1])}")
+        say(f"run {number}: {_describe(runs[-1])}")
     medians: list[float] = []
     for items in (FEW, existing):
         project = next(_projects)
-        tell(f"filling a project with {items:,} items")
+        say(f"filling a project with {items:,} items")
         await own.ask(RUN_TIMEOUT_S, op="fill", project=project, items=items)
         run = await gather(own, ITERATIONS, project)
         medians.append(median(run["iteration_ms"]))
-        tell(f"beside {items:,} items: {medians[-1]:.1f} ms an iteration; {_describe(run)}")
+        say(f"beside {items:,} items: {medians[-1]:.1f} ms an iteration; {_describe(run)}")
     figures = {
         "ms_per_iteration": median(run["worked_ms"] / run["iterations"] for run in runs),
         "ms_beside_100000": medians[1],
@@ -149,7 +149,7 @@ async def measure_slow(several: Sequence[Program]) -> tuple[dict[str, float], di
     slow = await gather(several[0], ITERATIONS)
     if slow["iterations"] < ITERATIONS:
         raise BenchFailed(f"the run came to {slow['iterations']} iterations, not {ITERATIONS}")
-    tell(f"with an LLM that takes {LATENCY_S:g} s: {_describe(slow)}")
+    say(f"with an LLM that takes {LATENCY_S:g} s: {_describe(slow)}")
     shares: list[float] = []
     for number in range(1, ROUNDS + 1):
         alone = await gather(several[0], SHORT)
@@ -157,7 +157,7 @@ async def measure_slow(several: Sequence[Program]) -> tuple[dict[str, float], di
         slowest = max(run["seconds"] for run in together)
         # Each of them has about as many iterations, and none more than the others' longest.
         shares.append(slowest / alone["seconds"])
-        tell(f"round {number}: one {alone['seconds']:.1f} s, {AT_ONCE} at once {slowest:.1f} s")
+        say(f"round {number}: one {alone['seconds']:.1f} s, {AT_ONCE} at once {slowest:.1f} s")
     figures = {
         "minutes": slow["seconds"] * SLOW_S / LATENCY_S / 60,
         "vs_one": median(shares),

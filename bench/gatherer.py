@@ -101,7 +101,7 @@ class Gatherer:
         settings = EmbeddingSettings()
         embedder = MockEmbedder(default_model=settings.default_model)
         model = embedder.canonical_model(None)
-        shelf = VectorCache(content, name_vectors_of(embedder, model))
+        vectors = VectorCache(content, name_vectors_of(embedder, model))
         random = np.random.default_rng(7)
         await content.open()
         try:
@@ -109,7 +109,7 @@ class Gatherer:
                 picked = random.integers(0, VOCABULARY, (min(AT_ONCE, items - first), WORDS))
                 texts = [" ".join(f"word{word}" for word in row) for row in picked.tolist()]
                 await content.insert_items([SavedItem(item_id(text), text) for text in texts])
-                await shelf.fill(texts, embed_with(embedder, model))
+                await vectors.fill(texts, embed_with(embedder, model))
         finally:
             await content.close()
         return {"items": items}

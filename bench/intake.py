@@ -29,7 +29,7 @@ from bench.figures import (
     print_json,
 )
 from bench.programs import BenchFailed, Program
-from bench.stage import POLL_LIMIT, START_TIMEOUT_S, Stage, free_port, perform, tell
+from bench.stage import POLL_LIMIT, START_TIMEOUT_S, Stage, free_port, perform, say
 
 TITLES: Final[Mapping[str, str]] = {
     "pipeline": "pipeline (poll_tasks)",
@@ -210,7 +210,7 @@ class Match:
         while True:
             await self._rest()
             one = await self._measure(contender, corpus, f"{number}-{self.repeated}", path)
-            tell(
+            say(
                 f"round {number + 1}, {corpus.name} texts, {contender.name}: "
                 f"{one.pace:.1f} a second, other programs had {one.others:.0%} of the processors"
             )
@@ -272,7 +272,7 @@ async def bench(options: argparse.Namespace) -> None:
         note = (
             "Celery was left out: there is no redis-server (Debian: apt-get install redis-server)"
         )
-        tell(note)
+        say(note)
     model_dir = ModelSources(default_model=PACKAGED_MODEL).find(PACKAGED_MODEL).path
     n_short, n_long, rounds = (200, 30, 1) if options.quick else (2000, 300, options.rounds)
     async with Stage.open() as stage:
@@ -285,9 +285,9 @@ async def bench(options: argparse.Namespace) -> None:
             *make_texts(100, SHORT_WORDS, skip=n_short),
             *make_texts(20, LONG_WORDS, skip=n_long),
         ]
-        tell("starting " + ", ".join(names))
+        say("starting " + ", ".join(names))
         match = Match(stage, await start_contenders(stage, model_dir, names), options.patience)
-        tell("warming up")
+        say("warming up")
         await match.warm_up(write_corpus(directory, "warm_up", warm_up))
         for number in range(rounds):
             await match.play(number, corpora)

@@ -71,7 +71,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What one process was told."""
+    """What one process was answered."""
 
     grants: list[Grant]
     refused: int
@@ -93,16 +93,16 @@ def measure_limiter(
         ]
         for worker in workers:
             worker.start()
-        told: list[_Answers] = []
+        reports: list[_Answers] = []
         for _ in workers:
             answer = answers.get()
             if isinstance(answer, BaseException):
                 raise answer
-            told.append(answer)
-        differences = asyncio.run(_count_differences(Path(directory), told))
-    seconds = max(report.ended for report in told) - min(report.began for report in told)
-    grants = [grant for report in told for grant in report.grants]
-    refused = sum(report.refused for report in told)
+            reports.append(answer)
+        differences = asyncio.run(_count_differences(Path(directory), reports))
+    seconds = max(report.ended for report in reports) - min(report.began for report in reports)
+    grants = [grant for report in reports for grant in report.grants]
+    refused = sum(report.refused for report in reports)
     made = len(grants) + refused
     return LimiterFigures(
         checks=made,
@@ -116,7 +116,7 @@ def measure_limiter(
 
 
 def count_violations(grants: list[Grant], limits: RateLimits, strategy: Strategy) -> int:
-    """Count grants that should not have been, looking at nothing but what callers were told."""
+    """Count grants that should not have been, from nothing but what callers were answered."""
     in_order = sorted(grants, key=lambda grant: grant.first)
     times = [grant.at for grant in in_order]
     violations = sum(b.first < a.first + a.weight for a, b in pairwise(in_order))
@@ -130,7 +130,7 @@ def count_violations(grants: list[Grant], limits: RateLimits, strategy: Strategy
     return violations
 
 
-async def _count_differences(directory: Path, told: list[_Answers]) -> int:
+async def _count_differences(directory: Path, reports: list[_Answers]) -> int:
     """Count grants that only the store or only their callers know of."""
     documents = EmbeddedDocuments(directory, is_durable=False)
     await documents.open()
@@ -138,7 +138,7 @@ async def _count_differences(directory: Path, told: list[_Answers]) -> int:
         usage = await RateLimiter(documents, LIMITS).usage(PROVIDER)
     finally:
         await documents.close()
-    return abs(usage[Tier.MONTH].used - sum(len(report.grants) for report in told))
+    return abs(usage[Tier.MONTH].used - sum(len(report.grants) for report in reports))
 
 
 def _run(plan: _Plan, start: Barrier, answers: "SimpleQueue[_Answers | BaseException]") -> None:

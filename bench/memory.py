@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.figures import console, describe_machine, print_json
 from bench.programs import BenchFailed
-from bench.stage import START_TIMEOUT_S, Stage, perform, tell
+from bench.stage import START_TIMEOUT_S, Stage, perform, say
 
 TASKS: Final = 50_000
 BASE: Final = 5_000
@@ -22,7 +22,7 @@ BASE: Final = 5_000
 
 MAX_GROWTH: Final = 1.10
 
-LOOK_S: Final = 0.5
+POLL_EVERY_S: Final = 0.5
 TIMEOUT_S: Final = 900.0
 
 
@@ -36,10 +36,10 @@ async def bench(tasks: int, base: int) -> None:
         process = psutil.Process(poller.pid)
         loop = asyncio.get_running_loop()
         began_at, ends_at = 0.0, loop.time() + TIMEOUT_S
-        tell(f"polling {tasks:,} tasks")
-        told = 0
+        say(f"polling {tasks:,} tasks")
+        reported = 0
         while not samples or samples[-1][0] < tasks:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_EVERY_S)
             progress = await stage.ask_upstream(30, op="progress", name="pipeline")
             try:
                 resident = process.memory_info().rss
@@ -51,9 +51,9 @@ async def bench(tasks: int, base: int) -> None:
             if done:
                 began_at = began_at or loop.time()
                 samples.append((done, resident))
-            if done >= told + base:
-                told = done
-                tell(f"{done:,} tasks, {resident / 2**20:.0f} MiB")
+            if done >= reported + base:
+                reported = done
+                say(f"{done:,} tasks, {resident / 2**20:.0f} MiB")
         seconds = loop.time() - began_at
     at_base = next(resident for done, resident in samples if done >= base)
     at_end = samples[-1][1]

@@ -44,7 +44,7 @@ from bench.figures import console, describe_machine, print_json
 from bench.limiter import measure_limiter
 from bench.programs import BenchFailed, Program, default_environment
 from bench.provider import DIMENSIONS
-from bench.stage import perform, tell
+from bench.stage import perform, say
 from deployments.environment import local_servers
 
 TEXTS: Final = 1000
@@ -128,7 +128,7 @@ async def bench(*, checks: int, rounds: int) -> None:
             figures = await _measure(provider, url, directory, rounds)
         finally:
             await provider.stop()
-    tell(f"limiter: {checks:,} checks by four processes")
+    say(f"limiter: {checks:,} checks by four processes")
     limiter = await asyncio.to_thread(measure_limiter, checks=checks, processes=4)
     _show(figures, limiter.checks_per_s, limiter.violations)
     missed = [
@@ -166,7 +166,7 @@ async def _measure(provider: Program, url: str, directory: Path, rounds: int) ->
     await small.open()
     await large.open()
     try:
-        tell("warming up")
+        say("warming up")
         for warm in (small, large):
             await warm.embed(sets[0])
         await _ask_sdk(sdk, sets[0])
@@ -178,8 +178,8 @@ async def _measure(provider: Program, url: str, directory: Path, rounds: int) ->
             times["cached"].append(await small.embed(one))
             times["sdk"].append(await _time(partial(_ask_sdk, sdk, one)))
             times["large"].append(await large.embed(one))
-            tell(f"round {number}: {times['pipeline'][-1]:.3f} s, cached {times['cached'][-1]:.3f}")
-        tell("one text a request")
+            say(f"round {number}: {times['pipeline'][-1]:.3f} s, cached {times['cached'][-1]:.3f}")
+        say("one text a request")
         times["one by one"].append(await _time(partial(_ask_one_by_one, sdk, sets[1])))
     finally:
         await sdk.close()

@@ -53,7 +53,7 @@ class Stage:
         local = Local(directory)
         stage: Stage | None = None
         try:
-            tell("starting a Prefect server and the upstream")
+            say("starting a Prefect server and the upstream")
             server = await asyncio.to_thread(local.start_server)
             environment = default_environment(local.environment(server.url))
             upstream = await Program.start(
@@ -63,7 +63,7 @@ class Stage:
             stage = cls(local, upstream, url, environment)
             yield stage
         finally:
-            tell("cleaning up")
+            say("cleaning up")
             if stage is not None:
                 await asyncio.gather(*(program.stop() for program in stage._programs))
             # Whatever is left carries the directory's mark and is ended with the server.
@@ -142,7 +142,7 @@ def free_port() -> int:
 _began_at = time.monotonic()
 
 
-def tell(line: str) -> None:
+def say(line: str) -> None:
     """Print what is going on, and when."""
     print(f"[{time.monotonic() - _began_at:5.0f} s] {line}", flush=True)
 

@@ -74,7 +74,7 @@ class Round:
 
     def _note_report(self) -> None:
         self.reports += 1
-        # To look at every task after every report would cost more than answering it.
+        # To read every task after every report would cost more than answering it.
         if self.reports >= REPORTS_A_TASK * self.size and self.count_final() == self.size:
             self.ended_at = time.perf_counter()
             self.is_over.set()

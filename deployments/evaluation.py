@@ -31,7 +31,7 @@ async def evaluate(
         int | None, typer.Argument(help="codeDepNumber of the department, if it has one.")
     ] = None,
     department: Annotated[
-        str | None, typer.Option(help="Its slug, where the number does not tell.")
+        str | None, typer.Option(help="Its slug, where the number does not name one.")
     ] = None,
     *,
     user: UserOption = "operator",

@@ -16,7 +16,7 @@ from deployments.environment import explain_refused_sign_in
 from deployments.processes import ProgramFailed
 
 console = Console(highlight=False)
-"""Prints texts as they are: nothing in them is coloured by its looks."""
+"""Prints texts as they are: nothing in them is coloured by its form."""
 
 progress = Console(stderr=True, highlight=False)
 """Prints what happens while a command waits; its result goes to the other one."""

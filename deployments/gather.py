@@ -21,8 +21,8 @@ from deployments.runs import explain_end, in_session, run_to_end, wait_for_run
 from tasks.clients.store import get_store
 from tasks.runs import start_run
 
-LOOK_EVERY_S: Final = 0.5
-"""Between two looks for new events, seconds."""
+POLL_EVERY_S: Final = 0.5
+"""Between two polls for new events, seconds."""
 
 STRAGGLER_S: Final = 3.0
 """For the last event of a run that is over, seconds."""
@@ -142,7 +142,7 @@ def show_end(last: SavedEvent, run: Run) -> bool:
 
 async def _follow(log: EventLog, project_id: str, after: int, run_id: str) -> SavedEvent:
     """Print the events of a run but the last one, which is returned."""
-    following = log.follow(project_id, after=after, interval_s=LOOK_EVERY_S)
+    following = log.follow(project_id, after=after, interval_s=POLL_EVERY_S)
     async with aclosing(following):
         async for event in following:
             if event.run_id != run_id:

@@ -65,7 +65,7 @@ TAIL_LINES: Final = 25
 """The end of a log that an error shows."""
 
 PORT_TRIES: Final = 3
-"""Another program may take a port between our look at it and the server's start."""
+"""Another program may take a port between our check and the server's start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def listening_ports(pid: int) -> set[int]:
         process = psutil.Process(pid)
         if ports := _ports(process):
             return ports
-        # To find its children takes a look at every process.
+        # To find its children reads every process.
         return {port for child in process.children(recursive=True) for port in _ports(child)}
     except psutil.Error:
         return set()

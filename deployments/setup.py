@@ -197,7 +197,7 @@ async def check_server(client: PrefectClient) -> str:
 
 
 async def _ensure(step: Callable[[], Awaitable[T]]) -> T:
-    """Run a step that looks before it creates; again where Prefect created the same meanwhile."""
+    """Run a step that checks before it creates; again where Prefect created the same meanwhile."""
     for pause_s in RACE_PAUSES_S:
         try:
             return await step()

@@ -14,7 +14,7 @@ from tasks.models import (
     require_model,
     unload_model,
 )
-from tasks.session import open_heard_session
+from tasks.session import open_watched_session
 
 
 @flow(name="manage_models", persist_result=False)
@@ -28,7 +28,7 @@ async def manage_models(
     The default provider is the one that PROCESSING_MODE uses. A local model stays in memory only
     in a running shift; here it is loaded to check that it can be and what it needs.
     """
-    async with open_heard_session():
+    async with open_watched_session():
         holder = await choose_provider(provider)
         if action != "list":
             steps = {"pull": pull_model, "load": load_model, "unload": unload_model}

@@ -9,7 +9,7 @@ from tasks.reconcile import (
     reconcile_project,
     show_differences,
 )
-from tasks.session import open_heard_session
+from tasks.session import open_watched_session
 
 
 @flow(name="reconcile", timeout_seconds=3600, persist_result=False)
@@ -20,7 +20,7 @@ async def reconcile(project_id: str | None = None) -> ReconcileReport:
     model they are, whatever was asked for. If one fails, the others are done all the same, and the
     run fails at its end.
     """
-    async with open_heard_session():
+    async with open_watched_session():
         projects = await list_projects(project_id)
         outcomes = [await reconcile_project(project) for project in projects]
         if any(outcome.shows_new_model for outcome in outcomes):

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.session import open_heard_session
+from tasks.session import open_watched_session
 from tasks.sweep import PARTS, SweepReport, close_sweep, sweep_part
 
 
@@ -13,6 +13,6 @@ async def sweep() -> SweepReport:
     If a part fails, the others are done all the same; the run fails at its end, and the next sweep
     tries again.
     """
-    async with open_heard_session():
+    async with open_watched_session():
         outcomes = [await sweep_part(name) for name in PARTS]
         return await close_sweep(outcomes)

@@ -19,7 +19,7 @@ async def open_bulk_lane() -> AsyncGenerator[None]:
     """Open the lane, and keep other runs out of it until the end; or raise `LaneTaken`."""
     patience = Patience()
     async with (
-        cancelling.heard(patience=patience) as watch,
+        cancelling.watching(patience=patience) as watch,
         open_session(watch=watch) as session,
     ):
         lane = await build_bulk_lane()

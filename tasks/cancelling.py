@@ -56,40 +56,40 @@ class RunCancelled(Abort):
         self.state = state
 
 
-class RunPutOff(Abort):
+class RunPostponed(Abort):
     """The run waits to be started once more, and its state says so, as `RunCancelled`."""
 
 
 @contextlib.asynccontextmanager
-async def heard(
-    on_look: Callable[[bool], None] | None = None,
+async def watching(
+    on_state: Callable[[bool], None] | None = None,
     every_s: float = WATCH_EVERY_S,
     *,
     patience: Patience | None = None,
 ) -> AsyncGenerator["Watch"]:
     """End the block, of the main task, when its run is cancelled or its process is terminated.
 
-    `on_look`: called with every state that is read: whether the run is paused or suspended, which
+    `on_state`: called with every state that is read: whether the run is paused or suspended, which
     by itself stops it only at its next step. `every_s`: between two reads, seconds. `patience`: how
     the store is waited for, until the block ends so; `None` waits for no more than one call.
 
     Raises:
         RunCancelled: the run was cancelled.
-        RunPutOff: it has lost its deployment's slot to a late word about a former cancellation.
+        RunPostponed: it lost its deployment's slot when a former cancellation was reported late.
         TerminationSignal: Prefect's own, after a SIGTERM.
     """
     main = asyncio.current_task()
     assert main is not None
     patience = patience or Patience(max_wait_s=0)
-    watch = Watch(UUID(str(flow_run.id)), main, on_look, every_s, patience)
-    watching = asyncio.create_task(watch.look())
+    watch = Watch(UUID(str(flow_run.id)), main, on_state, every_s, patience)
+    polling = asyncio.create_task(watch.poll())
     try:
         try:
             event_loop.attend(patience.end)
             yield watch
         finally:
-            watching.cancel()
-            await asyncio.wait({watching})
+            polling.cancel()
+            await asyncio.wait({polling})
     except (Exception, asyncio.CancelledError) as error:
         if watch.is_over or event_loop.is_terminated():
             raise await watch.conclude() from error
@@ -114,11 +114,11 @@ class Watch:
 
     run_id: UUID
     main: asyncio.Task[Any]
-    on_look: Callable[[bool], None] | None
+    on_state: Callable[[bool], None] | None
     every_s: float
     patience: Patience
     is_cancelled: bool = False
-    is_put_off: bool = False
+    is_postponed: bool = False
     _is_lost: bool = False  # whether the server did not answer when it was last asked
     _begun_s: float = -math.inf  # when the last read that ended had begun
     _ended: asyncio.Event = field(default_factory=asyncio.Event)  # set when the next read ends
@@ -127,7 +127,7 @@ class Watch:
     @property
     def is_over(self) -> bool:
         """Whether the work is to end."""
-        return self.is_cancelled or self.is_put_off
+        return self.is_cancelled or self.is_postponed
 
     async def confirm(self) -> None:
         """Return if the run is to go on, as a read says that begins now or has just begun.
@@ -146,7 +146,7 @@ class Watch:
         if self.is_over:
             raise asyncio.CancelledError
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Read the state until the run is cancelled, and cancel its main task then."""
         async with get_client() as client:
             while not self.is_over:
@@ -171,8 +171,8 @@ class Watch:
 
     async def conclude(self) -> BaseException:
         """Report that the run is cancelled, if it is; return what the flow has to raise."""
-        if self.is_put_off:
-            return RunPutOff("The run had lost its slot, and is started once more.")
+        if self.is_postponed:
+            return RunPostponed("The run had lost its slot, and is started once more.")
         state = Cancelled(message="The run was cancelled.")
         # The runner's SIGTERM may come now, as may the watch's cancellation after a SIGTERM.
         await finish(self._report(state))
@@ -200,11 +200,11 @@ class Watch:
         elif _has_lost_slot(states):
             # Prefect would soon end this attempt as crashed; the next one takes a slot of its own.
             await client.set_flow_run_state(self.run_id, AwaitingRetry(), force=True)
-            self.is_put_off = True
+            self.is_postponed = True
         elif states and _is_late(states[-1]):
             await client.set_flow_run_state(self.run_id, Running(), force=True)
-        elif states and self.on_look is not None:
-            self.on_look(states[-1].is_paused())
+        elif states and self.on_state is not None:
+            self.on_state(states[-1].is_paused())
 
 
 def is_cancelled(state: State[Any]) -> bool:

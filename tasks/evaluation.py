@@ -44,7 +44,7 @@ _KEY_BEGINS: Final = "eval:"
 @contextlib.asynccontextmanager
 async def open_evaluation(project_id: str) -> AsyncGenerator[None]:
     """Open the session of an evaluation; after a failure, plan another attempt if one helps."""
-    async with cancelling.heard() as watch:
+    async with cancelling.watching() as watch:
         try:
             check_project_id(project_id)
             async with open_session(watch=watch):

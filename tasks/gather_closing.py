@@ -65,10 +65,10 @@ async def close_if_cancelled(run_id: str) -> bool:
 async def emit_ended_runs() -> list[str]:
     """Emit, in a session, the ends of runs whose process did not; return the ids of the runs."""
     runs = GatherRuns(await get_store())
-    listed = await runs.list_untold(NO_PROCESS_AFTER_S)
+    listed = await runs.list_unemitted(NO_PROCESS_AFTER_S)
     for run_id in listed:
         await (await build_emitter()).emit(await runs.load(run_id))
-        await runs.mark_told(run_id)
+        await runs.mark_emitted(run_id)
     return listed
 
 
@@ -90,7 +90,7 @@ async def _close(run_id: str, webhook_url: str | None) -> bool:
     was_open, run = run.report is None, replace(run, report=report)
     async with fan_out.feeding(run.project_id):
         await (await build_emitter()).emit(run)
-    await runs.mark_told(run_id)
+    await runs.mark_emitted(run_id)
     if was_open:
         await show_run(run, is_mock=(await get_chat()).is_mock)
     return was_open

@@ -62,11 +62,11 @@ async def open_run(
     Yields:
         The run, which may be refused: another one works on the project, or it was cancelled.
     """
-    async with cancelling.heard() as watch:
+    async with cancelling.watching() as watch:
         try:
             run_id = str(flow_run.id)
             order = RunOrder(run_id, check_project_id(project_id), user_id, max_iterations)
-            async with open_session(watch=watch) as session, _standing_back(run_id):
+            async with open_session(watch=watch) as session, _abandoning(run_id):
                 sinks = await get_event_sinks(webhook_url)
                 deps = await build_gather_deps(order)
                 try:
@@ -95,7 +95,7 @@ def _refusal_of(run: Run) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _standing_back(run_id: str) -> AsyncGenerator[None]:
+async def _abandoning(run_id: str) -> AsyncGenerator[None]:
     """Leave the state of the run alone if another attempt has it, or somebody has closed it."""
     try:
         yield

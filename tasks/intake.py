@@ -64,7 +64,7 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
 
     patience = Patience()
     async with (
-        cancelling.heard(stop_claiming, cancelling.WATCH_RARELY_S, patience=patience) as watch,
+        cancelling.watching(stop_claiming, cancelling.WATCH_RARELY_S, patience=patience) as watch,
         open_session(watch=watch) as session,
     ):
         shift = await begin_shift(shift_seconds)

@@ -33,7 +33,7 @@ from aletheia.settings import (
     RateLimitSettings,
 )
 from aletheia.store.patience import Patience
-from tasks.cancelling import WATCH_RARELY_S, Watch, heard
+from tasks.cancelling import WATCH_RARELY_S, Watch, watching
 
 Key: TypeAlias = tuple[Hashable, ...]
 """What builds a client, and what it is built for: a project, a model …"""
@@ -164,9 +164,9 @@ async def open_session(
 
 
 @contextlib.asynccontextmanager
-async def open_heard_session() -> AsyncGenerator[Session]:
+async def open_watched_session() -> AsyncGenerator[Session]:
     """Open the session of a run, and end it soon if the run is cancelled or terminated."""
-    async with heard(every_s=WATCH_RARELY_S) as watch, open_session(watch=watch) as session:
+    async with watching(every_s=WATCH_RARELY_S) as watch, open_session(watch=watch) as session:
         yield session
 
 

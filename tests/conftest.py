@@ -65,7 +65,7 @@ def collected_garbage(
     logging_plugin: Any = request.config.pluginmanager.getplugin("logging-plugin")
     logging_plugin.report_handler.records.clear()
     gc.collect()
-    # What is still there is of imports and wider fixtures: no later collection looks through it.
+    # What is still there is of imports and wider fixtures: no later collection scans it.
     gc.freeze()
 
 

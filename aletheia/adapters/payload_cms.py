@@ -242,7 +242,7 @@ def read_departments(
     departments.sort(key=_order_of)
     warnings: list[str] = []
     if strangers:
-        warnings.append(f"left out, as the filter does not hold for them: {_some(strangers)}")
+        warnings.append(f"left out, as the filter does not hold for them: {_join(strangers)}")
     read = len(departments) + len(faults) + len(strangers)
     if total is not None and total != read:
         warnings.append(f"{read} departments were read and {total} are said to be there")
@@ -256,21 +256,21 @@ def _warn_about(departments: Sequence[Department]) -> list[str]:
     if missing := [
         department.slug for department in departments if department.code_dep_number is None
     ]:
-        warnings.append(f"without codeDepNumber, and therefore last: {_some(missing)}")
+        warnings.append(f"without codeDepNumber, and therefore last: {_join(missing)}")
     numbers = Counter(department.code_dep_number for department in departments)
     if equal := [
         department.slug
         for department in departments
         if department.code_dep_number is not None and numbers[department.code_dep_number] > 1
     ]:
-        warnings.append(f"with a codeDepNumber of another one, in the order of ids: {_some(equal)}")
+        warnings.append(f"with a codeDepNumber of another one, in the order of ids: {_join(equal)}")
     slugs = Counter(department.slug for department in departments)
     if shared := [slug for slug, count in slugs.items() if count > 1]:
-        warnings.append(f"slugs of more than one department: {_some(shared)}")
+        warnings.append(f"slugs of more than one department: {_join(shared)}")
     return warnings
 
 
-def _some(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     return ", ".join(name[:60] for name in names[:_SHOWN_NAMES]) + more
 

@@ -20,7 +20,7 @@ _PER_DEPARTMENT: Final = 0.75
 _STYLE: Final[dict[Any, Any]] = {
     "font.family": "sans-serif",
     "font.size": 12,
-    "svg.fonttype": "none",  # letters stay letters, of any script
+    "svg.fonttype": "none",  # characters stay text, of any script
     "text.parse_math": False,  # a `$` in a name is no formula
 }
 
@@ -41,7 +41,7 @@ def draw_quality(progress: RunProgress, project_id: str, *, is_mock: bool) -> by
     units = sum(len(department.iterations) + _GAP for department in scored)
     width = _PER_ITERATION * units + _PER_DEPARTMENT * len(scored)
     with rc_context(_STYLE), warnings.catch_warnings():
-        # Of letters that its own font lacks; whoever shows the picture has others.
+        # Of characters that its own font lacks; whoever shows the picture has others.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure: Any = Figure(figsize=(min(max(width, _NARROWEST), _WIDEST), _HEIGHT))
         FigureCanvasSVG(figure)

@@ -17,7 +17,7 @@ ModelState: TypeAlias = Literal["available", "installed", "loaded"]
 """`available`: would have to be downloaded; `installed`: on disk; `loaded`: in memory."""
 
 EventKind: TypeAlias = Literal["loaded", "unloaded", "evicted"]
-"""`evicted` is unloaded to make room for another model."""
+"""`evicted` is unloaded to free memory for another model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class FanOut:
     async def subscribe(self, project_id: str, run_id: str, kind: str, address: str = "") -> None:
         """Note that a receiver is to be fed with the events of a run, before its first. Idempotent.
 
-        `kind`: of its sink, in small letters. `address`: names it there, and is stored as it is.
+        `kind`: of its sink, in lower case. `address`: names it there, and is stored as it is.
         """
         check_project_id(project_id)
         receiver = kind

@@ -205,7 +205,7 @@ class Attempt:
             report = await runs.close(self.run, status, created)
             self.run = replace(self.run, report=report)
         await self.emit()
-        await runs.mark_told(self.run.id)
+        await runs.mark_emitted(self.run.id)
         return report
 
     async def _decide(self, position: int) -> StopReason | None:

@@ -91,7 +91,7 @@ async def write_batch(deps: GatherDeps, run: Run, position: int, context: Prompt
     """Generate a batch, waiting for limits as long as this attempt has time.
 
     Raises:
-        BudgetExceeded: a budget has no room.
+        BudgetExceeded: a budget does not suffice.
         TimeIsUp: the time of this attempt was over before the model had answered.
         Deferred: the wait would be longer than what is left; the attempt's end is stored.
         Unavailable: the same, or the model is out of reach.

@@ -252,7 +252,7 @@ def read_items(
     raw = _items_of(found.value) or []
     for place, entry in enumerate(raw):
         if len(taken) + len(items) == MAX_ITEMS:
-            said = f"{len(raw)} items, of which {place} were looked at"
+            said = f"{len(raw)} items, of which {place} were read"
             faults.append(Fault("too_many_items", said))
             break
         item = _read_item(entry, place, language, language_of)

@@ -49,7 +49,7 @@ _REFUSALS: Final = frozenset({"refused", "content_refused", "input_too_long"})
 """Codes of iterations that failed because of what was asked."""
 
 WARNINGS: Final = frozenset({StopReason.NO_IMPROVEMENT, StopReason.UNREADABLE_ANSWERS})
-"""Reasons that somebody should look at, though they are no failures."""
+"""Reasons that somebody should check, though they are no failures."""
 
 
 def find_outer_reason(budgets: Sequence[BudgetUsage], *, is_time_spent: bool) -> StopReason | None:

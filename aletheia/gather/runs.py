@@ -102,13 +102,13 @@ class GatherRuns(RunRecords):
         found = await self._documents.find(RUNS, {"state": OPEN}, sort="opened_at")
         return [document["_id"] for document in found]
 
-    async def list_untold(self, older_than_s: float) -> list[str]:
+    async def list_unemitted(self, older_than_s: float) -> list[str]:
         """Return the ids of runs closed that long ago whose events may be incomplete."""
         where = {"is_told": False, "closed_at": {"$lt": self._clock() - older_than_s}}
         found = await self._documents.find(RUNS, where, sort="closed_at")
         return [document["_id"] for document in found]
 
-    async def mark_told(self, run_id: str) -> None:
+    async def mark_emitted(self, run_id: str) -> None:
         """Note that all events of a run that is over are in the log. Idempotent."""
         change = Change(set={"is_told": True})
         await self._documents.update(RUNS, [Update(run_id, change, {"is_told": False})])

@@ -18,7 +18,7 @@ class Admission:
         self._processors, self._held = processors, held
 
     def check(self, entry: Entry) -> tuple[InvalidTask | None, str | None]:
-        """Return a task's fault, or its group; neither where that cannot be told for now."""
+        """Return a task's fault, or its group; neither where that is not known for now."""
         if isinstance(entry.task, InvalidTask):
             return entry.task, None
         try:

@@ -24,7 +24,7 @@ from aletheia.intake.rows import (
 from aletheia.store.lease import RENEWALS_PER_LEASE, Sightings
 
 MAX_WATCHED: Final = 200
-"""How many claims of others are watched for standing still, those that end first."""
+"""How many claims of others are watched for no change, those that end first."""
 
 MAX_WATCHED_S: Final = 3600.0
 """Longest lease that is watched; the bulk lane's lasts for a day, and is not renewed."""
@@ -53,9 +53,9 @@ class Claims:
         """
         now_s, until = self._clock.unix_s(), self._rows.lease_end()
 
-        async def claim(some: Sequence[NewTask]) -> list[Claim]:
+        async def claim(new_tasks: Sequence[NewTask]) -> list[Claim]:
             rows: dict[Claim, Document] = {}
-            for entry, group, generation, problem in some:
+            for entry, group, generation, problem in new_tasks:
                 row = self._rows.new(entry, group, generation)
                 claim = Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
                 if problem is not None:
@@ -268,14 +268,14 @@ class Strays:
     async def find(self, limit: int) -> list[Document]:
         """Return rows that nobody holds, whatever their leases say.
 
-        They were leased by a clock that was ahead, or have stood as they are for as long as their
+        They were leased by a clock that was ahead, or have not changed for as long as their
         lease lasts, by our own steady clock.
         """
         steady_s, length_s = self._rows.clock.steady_s(), self._rows.terms.length_s
         if steady_s < self._next_search_s:
             return []
         self._next_search_s = steady_s + length_s / RENEWALS_PER_LEASE
-        strays = [*await self._find_leased_ahead(limit), *await self._find_standing()]
+        strays = [*await self._find_leased_ahead(limit), *await self._find_unchanged()]
         ids = list(dict.fromkeys(row["_id"] for row in strays))[:limit]
         rows = await self._documents.get(ROWS, ids, with_payload=True)
         if rows:
@@ -304,19 +304,19 @@ class Strays:
             await self._documents.upsert(FLAGS, [Update("clocks", Change(set=values))])
         return strays
 
-    async def _find_standing(self) -> list[Document]:
+    async def _find_unchanged(self) -> list[Document]:
         now_s, terms = self._rows.clock.unix_s(), self._rows.terms
         held = {
             "state": {"$in": LEASED},
             "lease_until": {"$gt": now_s - terms.skew_s},
             "owner": {"$ne": self._rows.owner},
         }
-        standing: list[Document] = []
+        unchanged: list[Document] = []
         for row in await self._documents.find(ROWS, held, sort="lease_until", limit=MAX_WATCHED):
             lasts_s = row["lease_until"] - row.get("leased_at", now_s)
             if lasts_s > MAX_WATCHED_S or row["owner"] is None:
                 continue
-            stood_s = self._sightings.stood_s(row["_id"], (row["token"], row["lease_until"]))
-            if stood_s >= max(terms.length_s, lasts_s):
-                standing.append(row)
-        return standing
+            lasted_s = self._sightings.unchanged_s(row["_id"], (row["token"], row["lease_until"]))
+            if lasted_s >= max(terms.length_s, lasts_s):
+                unchanged.append(row)
+        return unchanged

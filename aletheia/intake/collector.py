@@ -142,10 +142,10 @@ class Collector:
             tally.rejected += 1
             return []
 
-        entries, room, done = page.entries, self._held.batch - batch.size, 0
+        entries, capacity, done = page.entries, self._held.batch - batch.size, 0
         while entries and not done:
-            done = sum(await isolated(act, entries[:room], leave_out))
-            entries = entries[room:]
+            done = sum(await isolated(act, entries[:capacity], leave_out))
+            entries = entries[capacity:]
         return done, len(entries)
 
     async def _act_on_entries(

@@ -145,9 +145,9 @@ class Computer:
         await self._keep_outcomes(batch, outcomes)
 
     async def _keep_outcomes(self, batch: Batch, outcomes: Sequence[tuple[Claim, Outcome]]) -> None:
-        async def keep(some: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:
-            ours = await self._held.ledger.reports.keep(some)
-            return self._held.keep_ours([claim for claim, _ in some], ours)
+        async def keep(part: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:
+            ours = await self._held.ledger.reports.keep(part)
+            return self._held.keep_ours([claim for claim, _ in part], ours)
 
         async def keep_failure(unstorable: tuple[Claim, Outcome], _fault: Exception) -> list[Claim]:
             claim, _ = unstorable

@@ -13,7 +13,7 @@ from aletheia.errors import InvalidTask
 
 
 class RowState(StrEnum):
-    """Where a task stands in the ledger. The last five are final until somebody acts."""
+    """The state of a task in the ledger. The last five are final until somebody acts."""
 
     CLAIMED = "claimed"  # ours; the upstream has not acknowledged `processing` yet
     PROCESSING = "processing"  # it has: only the ledger knows this task now
@@ -82,7 +82,7 @@ class Page:
     """A page of pending tasks, read."""
 
     size: int  # entries that came
-    entries: tuple[Entry, ...]  # those to look at, in order, each id once
+    entries: tuple[Entry, ...]  # those to process, in order, each id once
     rejected: tuple[Rejected, ...]  # those without a usable id
     not_pending: tuple[str, ...]  # ids that came in another state than pending
 
@@ -215,7 +215,7 @@ class ClockAhead:
 
 @dataclass(frozen=True, slots=True)
 class IntakeStatus:
-    """How the ledger stands."""
+    """The status of the ledger."""
 
     is_paused: bool
     states: dict[str, int]  # rows by state

@@ -26,7 +26,7 @@ _INPUT_NAMES = ("data", "content", "input_data")
 _STATE_NAMES = ("state", "status")
 _TYPE_NAMES = ("type", "task_type")
 _MAX_DEPTH = 100
-"""Deepest nesting looked into; deeper input serves no task type."""
+"""Deepest nesting that is read; deeper input serves no task type."""
 
 
 def parse_page(entries: Sequence[object], *, max_entry_bytes: int) -> Page:

@@ -1,4 +1,4 @@
-"""Telling the upstream: `processing`, the one-way door off the pending list, and kept reports."""
+"""Reports to the upstream: `processing`, which takes a task off its list, and kept reports."""
 
 import asyncio
 import logging

@@ -164,7 +164,7 @@ class ProjectDecisions:
             assert found is not None, "decisions are never deleted"
         kept = _read(found)
         if not found["is_undone"]:
-            await self._tell_apart(kept)
+            await self._save_distinct(kept)
             await content.insert_items([replace(kept.item, created_at=kept.undone_at)])
             if not await content.read_items([kept.item.id]):
                 reason = "a unique index of the application refuses its item (E11000)"
@@ -173,7 +173,7 @@ class ProjectDecisions:
             await self._documents.update(DECISIONS, [done])
         return kept
 
-    async def _tell_apart(self, kept: KeptDecision) -> None:
+    async def _save_distinct(self, kept: KeptDecision) -> None:
         """Store that an item and its match are distinct, unless they are the same item."""
         pair = sorted({kept.item.id, kept.decision.match_id or kept.item.id})
         if len(pair) == 1:

@@ -140,13 +140,13 @@ class ItemIndex:
             bands[:, :first] = self._bands[:, :first]
             self._bands = bands
         for start in range(0, len(chosen), _TEXTS_AT_ONCE):
-            some = [texts[at] for at in chosen[start : start + _TEXTS_AT_ONCE]]
-            forms = [normalise(text) for text in some]
+            part = [texts[at] for at in chosen[start : start + _TEXTS_AT_ONCE]]
+            forms = [normalise(text) for text in part]
             row = first + start
-            self._bands[:, row : row + len(some)] = _sign(forms)
+            self._bands[:, row : row + len(part)] = _sign(forms)
             for offset, form in enumerate(forms):
                 self._exact.setdefault(_hash(form), []).append(row + offset)
-            self._texts.extend(some)
+            self._texts.extend(part)
         self._ids.extend(fresh)
         self._rows.update(zip(fresh, range(first, last), strict=True))
 

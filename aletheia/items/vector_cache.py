@@ -122,6 +122,6 @@ def hash_text(text: str) -> str:
 
 def name_vectors(model: str) -> str:
     """Return the name of the collection of a model's vectors, a different one for each model."""
-    letters = [char if char.isascii() and char.isalnum() else "_" for char in model.casefold()]
-    name = "".join(letters)
+    chars = [char if char.isascii() and char.isalnum() else "_" for char in model.casefold()]
+    name = "".join(chars)
     return f"aletheia_vectors_{name[-_MAX_NAME + 9 :]}_{hash_text(model)[:8]}"

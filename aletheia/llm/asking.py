@@ -1,4 +1,4 @@
-"""Asking a model a question once, with more room where its thoughts leave none for an answer."""
+"""Asking a model a question once, with a higher limit if its thoughts spent the first one."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from aletheia.llm.thoughts import is_spent
 
 log = logging.getLogger(__name__)
 
-MORE_ROOM: Final = 4
+LIMIT_FACTOR: Final = 4
 """Times the tokens of a question's limit, where that was spent before the answer began."""
 
 
@@ -66,47 +66,47 @@ def check_finish(completion: Completion) -> None:
     if is_spent(completion):
         said = (
             f"the model had written {completion.used.output:,} tokens, its limit, before its "
-            "answer began: it needs more room, or to think less"
+            "answer began: it needs a higher limit, or to think less"
         )
         raise UnreadableAnswer("no_room", said)
 
 
-class RoomyChat:
-    """A `ChatModel` that asks once more, with more room, if an answer ended before it began."""
+class WideningChat:
+    """A `ChatModel` that asks once more, with a higher limit, if no answer began within it."""
 
     def __init__(self, chat: ChatModel) -> None:
         self._chat = chat
         self.provider, self.is_mock = chat.provider, chat.is_mock
-        self._rooms: dict[str, int] = {}
+        self._factors: dict[str, int] = {}
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Ask a model; see `ChatModel.complete`."""
-        room = self._rooms.get(request.model, 1)
-        first = await self._chat.complete(_widen(request, room))
-        is_known = self._rooms.get(request.model) == room
+        factor = self._factors.get(request.model, 1)
+        first = await self._chat.complete(_widen(request, factor))
+        is_known = self._factors.get(request.model) == factor
         if request.form is None or is_known or not is_spent(first):
             return first
         log.warning(
             "%r has spent %d tokens before its answer began; it is asked once more, for up to %d",
             request.model,
             first.used.output,
-            request.max_tokens * MORE_ROOM,
+            request.max_tokens * LIMIT_FACTOR,
         )
-        self._rooms[request.model] = MORE_ROOM
+        self._factors[request.model] = LIMIT_FACTOR
         try:
-            second = await self._chat.complete(_widen(request, MORE_ROOM))
+            second = await self._chat.complete(_widen(request, LIMIT_FACTOR))
         except (InvalidTask, Refused, Unavailable) as error:
             if isinstance(error, Unavailable) and error.retry_after_s is not None:
                 raise
-            log.warning("%r gets no more room: %s", request.model, error)
-            self._rooms[request.model] = 1
+            log.warning("the limit of %r is not raised: %s", request.model, error)
+            self._factors[request.model] = 1
             return first
         used = Tokens(first.used.input + second.used.input, first.used.output + second.used.output)
         return replace(second, used=used)
 
 
-def _widen(request: ChatRequest, room: int) -> ChatRequest:
-    return replace(request, max_tokens=request.max_tokens * room)
+def _widen(request: ChatRequest, factor: int) -> ChatRequest:
+    return replace(request, max_tokens=request.max_tokens * factor)
 
 
 class NotedFailures:

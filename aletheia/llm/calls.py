@@ -53,7 +53,7 @@ class Guard(Protocol):
     ) -> SentT:
         """Send a request, or raise an `AletheiaError` instead.
 
-        `probe`: a harmless request, which tells a provider's fault from that of what it is asked.
+        `probe`: a harmless request, which separates a provider's faults from those of requests.
         It is sent where the request fails twice with a 5xx, a 424 or a bad answer, a suspected
         one once, and nothing else passes meanwhile, and in its place while the breaker lets only
         one call try.

@@ -134,7 +134,7 @@ class Budgets:
         await self._documents.update(BUDGETS, [Update(counter, change) for counter in counters])
 
     async def _charge(self, counter: str, tokens: int, nanousd: int) -> None:
-        """Charge a counter if its limits have room."""
+        """Charge a counter if that stays within its limits."""
         at, more = self._clock(), {"tokens": tokens, "nanousd": nanousd}
         change = Change(set={"at": at}, increase=more)
         while True:
@@ -202,7 +202,7 @@ class Spending:
     async def reserve(self, call: Call, estimate: Tokens) -> Reservation:
         """Reserve what a call may use at most; the call may be sent once this returns.
 
-        `BudgetExceeded` where a budget has no room for it, and nothing is reserved; `Misconfigured`
+        `BudgetExceeded` where a budget does not suffice, and nothing is reserved; `Misconfigured`
         where the model has no price, and `UNKNOWN_MODEL_PRICE` is `refuse`.
         """
         now = self._clock()
@@ -232,7 +232,7 @@ class Spending:
         return await self.counters.list_usage(run_id)
 
     async def capacity(self, call: Call, tokens: Sequence[int]) -> int:
-        """Return for how many inputs, from the first, every budget has room; reserves nothing.
+        """Return for how many inputs, from the first, every budget suffices; reserves nothing.
 
         `tokens`: of each input, at most. `BudgetExceeded` if not even for the first one.
         """
@@ -240,7 +240,7 @@ class Spending:
         self.cost(call, Tokens(0))
         if self.counters.are_unlimited or not sums:
             return len(sums)
-        room = len(sums)
+        capacity = len(sums)
         for usage in await self.budgets(call.run_id):
             if usage.limit is None:
                 continue
@@ -255,8 +255,8 @@ class Spending:
                 raise BudgetExceeded(
                     usage.name, usage.limit, usage.spent, asked(sums[0]), usage.until
                 )
-            room = min(room, fitting)
-        return room
+            capacity = min(capacity, fitting)
+        return capacity
 
     async def reservations(self, key: str) -> list[Reservation]:
         """Return what is still reserved under a key, to settle after a crash, oldest first."""

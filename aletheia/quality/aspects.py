@@ -65,7 +65,7 @@ class AspectFinder:
     def find(self, reading: Reading) -> list[int]:
         """Return the places of the aspects that a text names, the first named first.
 
-        Two thirds of an aspect's words suffice, or half of them with the longest, which tells most.
+        Two thirds of an aspect's words suffice, or half of them and the longest among these.
         """
         hits: dict[int, list[str]] = {}
         for stem in reading.order:
@@ -76,8 +76,8 @@ class AspectFinder:
 
 
 def _is_named(found: Sequence[str], aspect: Aspect) -> bool:
-    has_longest = max(map(len, found)) == max(map(len, aspect.stems))
-    return len(found) >= len(aspect.stems) * (1 / 2 if has_longest else 2 / 3)
+    has_max_stem = max(map(len, found)) == max(map(len, aspect.stems))
+    return len(found) >= len(aspect.stems) * (1 / 2 if has_max_stem else 2 / 3)
 
 
 def _runs_of(text: str) -> list[list[str]]:

@@ -153,7 +153,7 @@ def score_quality(department: Department, items: Sequence[QualityItem]) -> Quali
     warnings: list[str] = []
     if len(aspects) == 1:
         warnings.append(
-            "The description names no aspects: the score does not tell whether items fit."
+            "The description names no aspects: the score does not show whether items fit."
         )
     if len(items) > MAX_ITEMS:
         warnings.append(f"Of {len(items)} items the newest {MAX_ITEMS} are scored.")

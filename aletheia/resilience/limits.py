@@ -1,10 +1,10 @@
 """Rate limits that all processes share and restarts keep (SPEC §1; docs/decisions/0005).
 
 To be granted the next unit is to insert its number, which only one process can do, so one insert
-charges all tiers, or none. A limit of `L` leaves room for a unit if the unit `L` before it does not
-count any more: with `rolling` a grant counts for as long as the tier is (a week is 7 days, a month
-30), with `fixed` until the next UTC minute, hour, day, Monday or first of a month. The time of a
-grant is never before that of the grant before it, unless that is too far ahead to be believed.
+charges all tiers, or none. A limit of `L` admits a unit if the unit `L` before it does not count
+any more: with `rolling` a grant counts for as long as the tier is (a week is 7 days, a month 30),
+with `fixed` until the next UTC minute, hour, day, Monday or first of a month. The time of a grant
+is never before that of the grant before it, unless that is too far ahead to be believed.
 """
 
 import itertools
@@ -265,9 +265,9 @@ class RateLimiter:
         return moment(max(waits.values())) if waits else None
 
     async def usage(self, provider: str) -> dict[Tier, TierUsage]:
-        """Return how the limits of a provider stand, by tier."""
+        """Return the usage of a provider's limits, by tier."""
         log = self._log_of(provider)
-        end, last_at = await log.read_new()  # who only looks, by whatever clock, corrects nothing
+        end, last_at = await log.read_new()  # a mere read, by whatever clock, corrects nothing
         now = max(self._clock.now(), last_at)
         found = await self._documents.get(REFUSALS, [provider])
         refusals = found.get(provider, {})

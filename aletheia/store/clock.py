@@ -17,7 +17,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Clock:
     """The two clocks of a machine: one that may be set, and one that only goes forward.
 
-    `unix_s` is Unix time; `steady_s` tells how long something has lasted; both in seconds.
+    `unix_s` is Unix time; `steady_s` measures how long something has lasted; both in seconds.
     """
 
     unix_s: Callable[[], float] = time.time

@@ -84,14 +84,14 @@ class LeaseTerms:
 
 
 class Sightings:
-    """Remembers since when things have been seen as they are, by a clock that nobody sets."""
+    """Remembers since when documents have not changed, by a clock that nobody sets."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen: dict[str, tuple[object, float]] = {}
 
-    def stood_s(self, name: str, mark: object) -> float:
-        """Note that something is seen with a mark; return how long it has had that, seconds."""
+    def unchanged_s(self, name: str, mark: object) -> float:
+        """Note a document's mark; return for how many seconds it has been the same."""
         now_s = self._clock.steady_s()
         known, since_s = self._seen.get(name, (None, now_s))
         if known == mark:
@@ -123,7 +123,7 @@ class Leases:
             self._sightings.forget(document["_id"])
             return True
         mark = self.terms.seen_where(document)
-        return self._sightings.stood_s(document["_id"], mark) >= self.terms.length_s
+        return self._sightings.unchanged_s(document["_id"], mark) >= self.terms.length_s
 
     async def take(
         self,

@@ -85,7 +85,7 @@ _EDGE: Final = ""
 class Quantity:
     """A number, with its unit if it has one.
 
-    It may have several values: 1.000 is both 1000 and 1 where the text does not tell.
+    It may have several values: 1.000 is both 1000 and 1 where the text does not show which.
     """
 
     values: frozenset[Fraction]
@@ -211,7 +211,7 @@ def _at(tokens: Sequence[str], position: int) -> str:
 
 
 def _decimal_sign(tokens: Sequence[str]) -> str | None:
-    """Return the decimal sign of a text; `None` if its numbers do not tell."""
+    """Return the decimal sign of a text; `None` if its numbers do not show it."""
     for token in tokens:
         if not _NUMBER.fullmatch(token):
             continue

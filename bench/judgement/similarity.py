@@ -29,7 +29,7 @@ Vectors = Mapping[str, NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Oracle:
-    """Judges as it is told to: no model."""
+    """Answers as a function decides: no model."""
 
     is_duplicate: Callable[[Question], bool]
     judged: int = 0

@@ -18,7 +18,7 @@ from aletheia.items.content import SavedItem
 from aletheia.items.decisions import ProjectDecisions
 from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS
 from deployments.demo.gather_outcome import GOOD, Outcome, Repeat, show
-from deployments.demo.runs import LOOK_EVERY_S, show_links, watch
+from deployments.demo.runs import POLL_EVERY_S, show_links, watch
 from deployments.event_lines import describe
 from deployments.examples.departments import EXAMPLE_TEXTS
 from deployments.explaining import console
@@ -136,7 +136,7 @@ async def _await_evaluations(documents: EmbeddedDocuments, steps: Steps, step: S
         if is_late or "under way" not in known.values():
             return
         steps.say(f"{done} of {len(known)} evaluations are done")
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_EVERY_S)
 
 
 async def _read_evaluations(documents: EmbeddedDocuments) -> dict[str, float | str]:

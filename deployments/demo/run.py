@@ -146,7 +146,7 @@ def _run(
 
 
 def _run_shift(local: Local, steps: Steps, tasks: int, model: str, *, is_made_up: bool) -> bool:
-    with steps.step(f"Run {POLL_TASKS}, one look (shift_seconds=0)") as step:
+    with steps.step(f"Run {POLL_TASKS}, one poll (shift_seconds=0)") as step:
         run = request_run(local, POLL_TASKS, {"shift_seconds": 0})
         for state in watch(local, run, POLL_TASKS, step):
             steps.say(count_states(local, state))
@@ -189,7 +189,7 @@ def _introduce(settings: EmbeddingSettings, tasks: int) -> None:
 
 def _end(local: Local, *, keep: bool) -> str:
     if not keep:
-        return "The servers stop now; `make demo KEEP=1` leaves them running to look around."
+        return "The servers stop now; `make demo KEEP=1` leaves them running."
     return (
         f"It is left running: `make down` ends it. Commands such as `aletheia status` ask it with\n"
         f"  ALETHEIA_DATA_DIR={local.directory}\n"

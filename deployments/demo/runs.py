@@ -14,7 +14,7 @@ from deployments.steps import Step
 RUN_TIMEOUT_S: Final = 300.0
 """For a run, from its start to its end; it takes some 20 s."""
 
-LOOK_EVERY_S: Final = 0.3
+POLL_EVERY_S: Final = 0.3
 
 FINAL_STATES: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
@@ -30,7 +30,7 @@ def watch(local: Local, run: str, name: str, step: Step) -> Generator[str]:
             break
         if time.monotonic() - began > RUN_TIMEOUT_S or local.running("worker") is None:
             raise _failure(local, name, f"is still {state.lower()}")
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
     if state != "COMPLETED":
         raise _failure(local, name, f"ended as {state.lower()}")
     step.detail = f"{found['name']}, {found['total_run_time']:.1f} s"

@@ -22,10 +22,10 @@ from deployments.declarations import read_declarations
 from deployments.doctor.results import CHECK_TIMEOUT_S, demand
 
 SCHEDULE_TIMEOUT_S: Final = 45.0
-"""For the server to schedule a run of a new deployment; it looks every 5 s, or every 60."""
+"""For the server to schedule a run of a new deployment; it polls every 5 s, or every 60."""
 
 START_TIMEOUT_S: Final = 90.0
-"""For a scheduled run to be running; a worker looks every 10 s, and a process takes 10 to start."""
+"""For a scheduled run to be running; a worker polls every 10 s, and a process takes 10 to start."""
 
 CANCEL_TIMEOUT_S: Final = 60.0
 
@@ -66,7 +66,7 @@ async def _probe_deployment(client: PrefectClient) -> AsyncGenerator[UUID]:
     # The probe's code is where that of whatever was set up is.
     declared = read_declarations().deployments[0].full_name
     like = await client.read_deployment_by_name(declared)
-    # The server looks at new deployments every 5 s, and makes up for nothing that was due before.
+    # The server polls for new deployments every 5 s, and makes up for nothing that was due before.
     due = datetime.now(UTC) + timedelta(seconds=8)
     deployment = await client.create_deployment(
         await client.create_flow_from_name("probe"),

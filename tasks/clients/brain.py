@@ -1,4 +1,4 @@
-"""The Brain, and what it has still to be told."""
+"""The Brain, and what it has not received yet."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -58,7 +58,7 @@ async def get_brain_items(project_id: str) -> BrainItems:
 
 @once
 async def get_outbox() -> Outbox:
-    """Return what the Brain has still to be told."""
+    """Return what the Brain has not received yet."""
     outbox = Outbox(await get_store())
     await outbox.prepare()
     return outbox

@@ -18,7 +18,7 @@ from aletheia.items.duplicate_judge import DuplicateJudge
 from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
 from aletheia.llm.answers import SavedAnswers
-from aletheia.llm.asking import AskPlan, RoomyChat
+from aletheia.llm.asking import AskPlan, WideningChat
 from aletheia.llm.messages import ChatModel
 from aletheia.settings import DEFAULT_LLM_MODELS
 from aletheia.text.language import guess_language
@@ -40,7 +40,7 @@ async def get_chat() -> ChatModel:
             reason = f"{block.choice_in_words}, refused where ENVIRONMENT=production"
             raise Misconfigured("LLM_PROVIDER", reason)
         return MockChat(writers=WRITERS)
-    return RoomyChat(await session.clients.open(block.get_client(guard=await get_meter())))
+    return WideningChat(await session.clients.open(block.get_client(guard=await get_meter())))
 
 
 async def get_default_model() -> str:

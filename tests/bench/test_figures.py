@@ -48,6 +48,6 @@ def test_a_figure_below_what_was_promised_is_named(raw_s: float, missed: list[st
     assert figures.to_json([GOAL])["missed"] == missed
 
 
-def test_cpu_time_is_told_by_what_used_it_a_text():
+def test_cpu_time_is_reported_by_what_used_it_a_text():
     figures = Figures(measured("pipeline", 1.0, 2.0))
     assert figures.cpu("short", "pipeline") == pytest.approx({"pipeline": 10.0, UPSTREAM: 1.0})

@@ -45,11 +45,11 @@ def test_stopping_what_does_not_run_is_no_fault():
 
 
 @pytest.mark.parametrize(
-    ("words", "heard"),
+    ("words", "output"),
     [
         (["shop"], "start shop 50"),
-        (["shop", "--most", "3"], "start shop 3"),
-        (["--most", "3", "shop"], "start shop 3"),
+        (["shop", "--limit", "3"], "start shop 3"),
+        (["--limit", "3", "shop"], "start shop 3"),
         (["start", "shop"], "start shop 50"),
         (["undo", "shop"], "undo shop"),
         (["start", "undo"], "start undo 50"),
@@ -57,19 +57,19 @@ def test_stopping_what_does_not_run_is_no_fault():
         (["--", "undo"], "start undo 50"),
     ],
 )
-def test_a_first_word_that_is_no_command_is_a_project(words: list[str], heard: str):
+def test_a_first_word_that_is_no_command_is_a_project(words: list[str], output: str):
     group = typer.Typer(cls=ProjectOrCommand)
 
     @group.command()
-    def start(project: str, most: int = 50) -> None:
-        typer.echo(f"start {project} {most}")
+    def start(project: str, limit: int = 50) -> None:
+        typer.echo(f"start {project} {limit}")
 
     @group.command()
     def undo(project: str) -> None:
         typer.echo(f"undo {project}")
 
     assert (start.__name__, undo.__name__) == ("start", "undo")
-    assert CliRunner().invoke(group, words).output == f"{heard}\n"
+    assert CliRunner().invoke(group, words).output == f"{output}\n"
 
 
 @pytest.mark.usefixtures("nowhere")

@@ -191,14 +191,14 @@ async def test_a_pool_that_takes_commands_is_mended_by_the_set_up(url: str):
 def test_whoever_answers_on_the_port_is_not_believed_and_told_nothing(
     local: Local, monkeypatch: pytest.MonkeyPatch
 ):
-    looks = iter([True])
+    answers = iter([True])
     is_free = module.is_free
-    # The port was free when it was looked at first.
+    # The port was free at the first check.
 
-    def looks_free(port: int) -> bool:
-        return next(looks, False) or is_free(port)
+    def seems_free(port: int) -> bool:
+        return next(answers, False) or is_free(port)
 
-    monkeypatch.setattr(module, "is_free", looks_free)
+    monkeypatch.setattr(module, "is_free", seems_free)
     with impersonating() as (port, seen):
         program = local.start_server(port=port)
     assert program.url != f"http://127.0.0.1:{port}"

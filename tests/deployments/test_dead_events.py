@@ -67,10 +67,10 @@ def test_nothing_of_the_table_is_cut(width: int, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("COLUMNS", str(width))
     shown = webhooks()
     assert f"{PROJECT}:1" in shown
-    assert letters(shown) == letters(whole)
+    assert signs_of(shown) == signs_of(whole)
 
 
-def letters(text: str) -> list[str]:
+def signs_of(text: str) -> list[str]:
     return sorted(sign for sign in text if not sign.isspace() and not sign.isdigit())
 
 

@@ -32,7 +32,7 @@ def test_no_word_of_the_table_is_cut(width: int):
         assert "[red]" in shown
 
 
-def test_a_long_text_without_blanks_is_shown_as_far_as_there_is_room():
+def test_a_long_text_without_blanks_is_shown_as_far_as_it_fits():
     shown = printed(
         lambda: console.print(tabulate([DROPPED], {"a": SavedItem("a", "字" * 200)})), 900
     )

@@ -164,7 +164,7 @@ def test_a_proxy_is_not_asked_for_this_machine(local: Local, monkeypatch: pytest
     assert local.environment()["NO_PROXY"] == "example.org,127.0.0.1,localhost"
 
 
-def test_nobody_is_told_about_our_use(local: Local):
+def test_nobody_is_informed_about_our_use(local: Local):
     environment = local.environment()
     assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert environment["DO_NOT_TRACK"] == "1"

@@ -50,5 +50,5 @@ def test_models_can_be_had_as_json():
     ("rows", "said"),
     [([], "There are no models."), ([ModelRow("local", "m", "installed")], "the last one wrote")],
 )
-def test_what_there_is_to_know_is_said(rows: list[ModelRow], said: str):
+def test_what_is_known_of_models_is_said(rows: list[ModelRow], said: str):
     assert said in " ".join(show(rows).split())

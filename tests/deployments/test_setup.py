@@ -175,7 +175,7 @@ async def test_a_type_of_block_that_somebody_else_registers_meanwhile_is_taken(
     """Prefect registers types of blocks itself after its start: the server answers 409 then."""
     del server
     (project / "prefect.yaml").write_text("deployments: []\n")
-    read, blind = PrefectClient.read_block_type_by_slug, ["first look", "second look"]
+    read, blind = PrefectClient.read_block_type_by_slug, ["first read", "second read"]
 
     async def read_too_early(client: PrefectClient, slug: str) -> BlockType:
         found = await read(client, slug)

@@ -198,7 +198,7 @@ class BrainWorld:
         access: the way to it.
         items: the project's items, as the Brain is given them.
         project_items: the same, as a run has them.
-        outbox: what the Brain is still to be told.
+        outbox: what the Brain has not received yet.
         now: Unix time, seconds; set it to let time pass.
         is_behind_http: whether the Brain answers the four calls, and nothing else.
     """
@@ -213,9 +213,9 @@ class BrainWorld:
         self.brain = IndexedBrain(
             self.graph, self.embed, MODEL, catalogue=find_department, link_from=0.5
         )
-        shelf = VectorCache(self.content, MODEL)
-        self.items = BrainItems(self.content, shelf, self.embed)
-        self.project_items = ProjectItems(self.content, shelf, self.embed, MODEL)
+        vectors = VectorCache(self.content, MODEL)
+        self.items = BrainItems(self.content, vectors, self.embed)
+        self.project_items = ProjectItems(self.content, vectors, self.embed, MODEL)
         self.breakers = CircuitBreaker(
             self.documents, threshold=5, cooldown_s=60, clock=Clock(lambda: self.now)
         )

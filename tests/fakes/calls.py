@@ -7,7 +7,7 @@ from aletheia.llm.calls import CallPlan, PlannedCall, SentT, Unguarded
 
 
 class Recorder(Unguarded):
-    """Sends every request, but for those it is told to refuse.
+    """Sends every request, but for those it has `refusals` for.
 
     Args:
         refusals: what the first requests end with in place of being sent; `None` sends one.

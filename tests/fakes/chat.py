@@ -1,4 +1,4 @@
-"""A chat model that says what it is told to, and a log of its answers."""
+"""A chat model whose answers are set in advance, and a log of its answers."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Departments that are told in advance."""
+"""Departments that are set in advance."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""An embedder whose answers are told in advance."""
+"""An embedder whose answers are set in advance."""
 
 from collections.abc import AsyncGenerator, Sequence
 
@@ -18,8 +18,8 @@ class FakeEmbedder:
     Attributes:
         asked: model and texts of every call.
         breaks: what the next calls end with, and after how many texts.
-        holds: what is in the way the next times it is asked for room.
-        most: how many texts there is room for.
+        holds: what it raises the next times it is asked for its capacity.
+        max_texts: its capacity, in texts.
         faults: by text, what it is answered with.
     """
 
@@ -30,7 +30,7 @@ class FakeEmbedder:
         self.asked: list[tuple[str, list[str]]] = []
         self.breaks: list[tuple[AletheiaError, int]] = []
         self.holds: list[AletheiaError] = []
-        self.most: int | None = None
+        self.max_texts: int | None = None
         self.faults: dict[str, AletheiaError] = {}
 
     def canonical_model(self, model: str | None) -> str:
@@ -45,14 +45,14 @@ class FakeEmbedder:
         assert model in self._models
         if self.holds:
             raise self.holds.pop(0)
-        return len(texts) if self.most is None else min(self.most, len(texts))
+        return len(texts) if self.max_texts is None else min(self.max_texts, len(texts))
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """Embed texts, as far as told."""
         assert model in self._models
         self.asked.append((model, list(texts)))
-        error, most = self.breaks.pop(0) if self.breaks else (None, len(texts))
-        places = list(reversed(range(len(texts))))[:most]
+        error, max_texts = self.breaks.pop(0) if self.breaks else (None, len(texts))
+        places = list(reversed(range(len(texts))))[:max_texts]
         for start in range(0, len(places), 2):
             yield [Embedded(i, self._answer(texts[i])) for i in places[start : start + 2]]
         if error is not None:

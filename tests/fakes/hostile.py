@@ -17,7 +17,7 @@ VALUES: list[Any] = [
     *([], {}, [[]], [{}], [None], {"": {}}, [0, [1]], {"message": ["x"]}, {"code": 404}),
     *("model 'x' not found", "input is too large", "9" * 400, "2026-13-45T99:99:99Z", "1e999"),
 ]
-"""What stands where something else should."""
+"""What comes in place of something else."""
 
 STATUSES = [
     *[200] * 12,

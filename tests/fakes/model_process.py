@@ -1,6 +1,6 @@
 """Stands in for `python -m aletheia.adapters.local.worker`: no model, but faults on demand.
 
-A path to load tells how loading goes, by its last part: `refused`, `deadly`, `endless`, `babbling`;
+The last part of a path decides how its load ends: `refused`, `deadly`, `endless`, `babbling`;
 `once` loads the first time only; anything else works, and `takes-N` brings N bytes of memory. Where
 the path's parent is a directory, loads and unloads are written down in its `log`. Some texts bring
 faults with them, see `embed` and `stumble`. A vector is `(1, length of the text, number of texts in

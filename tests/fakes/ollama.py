@@ -387,13 +387,13 @@ class FakeOllama(Faults):
             completed = self.partial.get(digest, 0)
             while True:
                 # Ollama leaves out a number that is 0.
-                some = {"completed": completed} if completed else {}
-                await say(status=status, digest=digest, total=total, **some)
+                known = {"completed": completed} if completed else {}
+                await say(status=status, digest=digest, total=total, **known)
                 if completed == total:
                     break
                 if self.pull_fault and sum(self.partial.values()) >= self.pull_fault_at:
                     await self._fail_pull(
-                        request, say, {"status": status, "digest": digest, "total": total, **some}
+                        request, say, {"status": status, "digest": digest, "total": total, **known}
                     )
                     return response
                 completed = min(total, completed + self.step)

@@ -71,7 +71,7 @@ class FakeOpenAI(Faults):
         max_text_tokens: most tokens in a text.
         count: counts the tokens of a text.
         shuffles: whether vectors come in an order of their own.
-        knows_base64: whether it looks at `encoding_format`, which not every server does.
+        knows_base64: whether it applies `encoding_format`, which not every server does.
         counts_usage: whether it says how many tokens it has read, or null.
         spoils: by text, what is wrong with its vector.
         refuses: texts that it calls invalid.
@@ -274,12 +274,12 @@ class FakeOpenAI(Faults):
         if self.refuses.intersection(texts):
             return refuse(400, "Invalid 'input': this text is not accepted.", param="input")
         counts = [self.count(text) for text in texts]
-        longest = max(counts)
-        if longest > self.max_text_tokens:
+        max_count = max(counts)
+        if max_count > self.max_text_tokens:
             return refuse(
                 400,
                 f"This model's maximum context length is {self.max_text_tokens} tokens, however "
-                f"you requested {longest} tokens ({longest} in your prompt; 0 for the "
+                f"you requested {max_count} tokens ({max_count} in your prompt; 0 for the "
                 "completion). Please reduce your prompt; or completion length.",
             )
         if sum(counts) > self.max_tokens:

@@ -62,7 +62,7 @@ class FakeBatch:
 
 
 class FakeBatchAPI(FakeOpenAI):
-    """Takes files and batches beside single requests; a batch takes one step with every look.
+    """Takes files and batches beside single requests; a batch takes one step with every poll.
 
     Attributes:
         files: what is stored, by id.
@@ -143,7 +143,7 @@ class FakeBatchAPI(FakeOpenAI):
             case "GET", []:
                 return self._list(request)
             case "GET", [batch_id]:
-                return await self._look(batch_id)
+                return await self._read(batch_id)
             case "POST", [batch_id, "cancel"]:
                 return self._cancel(batch_id)
             case _:
@@ -248,7 +248,7 @@ class FakeBatchAPI(FakeOpenAI):
             }
         )
 
-    async def _look(self, batch_id: str) -> web.Response:
+    async def _read(self, batch_id: str) -> web.Response:
         batch = self.batches.get(batch_id)
         if batch is None:
             return refuse(404, f"No batch found with id '{batch_id}'.")

@@ -79,7 +79,7 @@ class FakeChatServer(Faults):
         models: those that exist.
         forms: values of `response_format.type` that it takes.
         limit: the name it has for the bound on an answer.
-        takes_temperature: whether it lets itself be told one.
+        takes_temperature: whether it accepts one.
         max_prompt_tokens: most tokens it reads.
         write: makes the text of an answer to a request's body.
         shape: makes an answer of that text.

@@ -25,9 +25,9 @@ class FakePayload(ExamplePayload, Faults):
     """A strict Payload CMS in the test's own process; it wants every number in a query.
 
     Attributes:
-        filters: whether it looks at `where`.
-        sorts: whether it looks at `sort`.
-        looks_at_page: whether it looks at `page`.
+        filters: whether it applies `where`.
+        sorts: whether it applies `sort`.
+        applies_page: whether it applies `page`.
         authorization: header that every request must carry; `None` asks for none.
         has_always_next: whether it says of every page that another one follows.
         delay_s: how long every answer takes.
@@ -38,7 +38,7 @@ class FakePayload(ExamplePayload, Faults):
         ExamplePayload.__init__(self)
         Faults.__init__(self)
         self.defaults = {}
-        self.filters = self.sorts = self.looks_at_page = True
+        self.filters = self.sorts = self.applies_page = True
         self.has_always_next = False
         self.authorization: str | None = None
         self.delay_s = 0.0
@@ -85,7 +85,7 @@ class FakePayload(ExamplePayload, Faults):
 
     def turn(self, documents: Sequence[Any], limit: int, page: int) -> dict[str, Any]:
         """Show the page that is asked for, or the first one."""
-        shown = super().turn(documents, limit, page if self.looks_at_page else 1)
+        shown = super().turn(documents, limit, page if self.applies_page else 1)
         if self.has_always_next:
             shown |= {"hasNextPage": True, "nextPage": shown["page"] + 1}
         return shown

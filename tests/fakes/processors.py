@@ -1,4 +1,4 @@
-"""Processors whose work is told in advance, as strict as the real ones about their answers."""
+"""Processors whose work is set in advance, as strict as the real ones about their answers."""
 
 import bisect
 import itertools

@@ -61,7 +61,7 @@ class FakeWebhook(Faults):
         refused: what was wrong with the others.
         requests: how many requests arrived.
         is_hanging: requests are read and never answered.
-        drips_headers: answers begin, and go on by a letter now and then.
+        drips_headers: answers begin, and go on by a byte now and then.
     """
 
     def __init__(self, secret: str) -> None:
@@ -109,8 +109,8 @@ class FakeWebhook(Faults):
             await asyncio.Event().wait()
         if self.drips_headers:
             assert request.transport is not None
-            for letter in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 10_000:
-                request.transport.write(bytes([letter]))
+            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 10_000:
+                request.transport.write(bytes([byte]))
                 await asyncio.sleep(0.01)
         return await self.show_or(request, "hook", lambda: self._take(request, body))
 

@@ -13,7 +13,7 @@ from prefect.flows import Flow
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app
-from tests.flows.evaluation_studio import started_runs
+from tests.flows.evaluation_setup import started_runs
 
 
 @contextlib.asynccontextmanager

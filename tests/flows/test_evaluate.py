@@ -41,15 +41,15 @@ from tests.fakes.brain_service import serve_fake_brain
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.departments import make_department
 from tests.flows.conftest import artifacts, last_run
-from tests.flows.evaluation_studio import (
+from tests.flows.evaluation_setup import (
     ASKED,
     NAME,
     ROOT,
-    Studio,
+    EvaluationSetup,
     deployed,
     judge,
+    setup,
     started_runs,
-    studio,
     with_model,
 )
 from tests.flows.test_reconcile import (
@@ -60,7 +60,7 @@ from tests.flows.test_reconcile import (
     use_service,
 )
 
-__all__ = ["studio"]
+__all__ = ["setup"]
 
 TEXTS = [
     "The counsel checks every licence within 5 days and notes the risk in the register.",
@@ -71,16 +71,16 @@ EASY = {"coordinationSettings": {"minQualityThreshold": 20}}
 
 
 async def request_for(
-    studio: Studio, slug: str, number: int, ids: list[str], **options: Any
+    setup: EvaluationSetup, slug: str, number: int, ids: list[str], **options: Any
 ) -> FlowRun:
     """Do what a gather run does: a request first, then a run with its key."""
     department = make_department(slug, number)
-    asked = await studio.store().request(department, ids, user_id="auto", is_auto=True, **options)
+    asked = await setup.store().request(department, ids, user_id="auto", is_auto=True, **options)
     async with get_client() as client:
         run = await client.create_flow_run_from_deployment(
             (await client.read_deployment_by_name(f"{NAME}/{NAME}")).id,
             parameters={
-                "project_id": studio.project_id,
+                "project_id": setup.project_id,
                 "department_number": number,
                 "user_id": "auto",
                 "auto_triggered": True,
@@ -95,17 +95,17 @@ async def read_run(run: FlowRun) -> FlowRun:
         return await client.read_flow_run(run.id)
 
 
-async def test_a_department_is_scored_by_all_judges_and_the_result_is_kept(studio: Studio):
-    ids = await studio.add_items("legal", *TEXTS[:2])
-    await studio.add_items("support", TEXTS[2])
+async def test_a_department_is_scored_by_all_judges_and_the_result_is_kept(setup: EvaluationSetup):
+    ids = await setup.add_items("legal", *TEXTS[:2])
+    await setup.add_items("support", TEXTS[2])
     finding = {"part": "depth", "text": "A|B <i>", "item_ids": [ids[0]], "severity": "high"}
 
     def write(body: Mapping[str, Any]) -> str:
         found = json.loads(judge(body))
         return json.dumps(found if "findings" not in found else found | {"findings": [finding]})
 
-    studio.chat.write = write
-    report = await studio.evaluate(1)
+    setup.chat.write = write
+    report = await setup.evaluate(1)
     assert (report.department, report.department_number) == ("legal", 1)
     assert (report.items, report.version) == (2, version_of(ids))
     assert (report.judges, report.judges_asked, report.attempt) == (3, 3, 1)
@@ -115,8 +115,8 @@ async def test_a_department_is_scored_by_all_judges_and_the_result_is_kept(studi
     assert not report.mock
     assert not report.auto
     assert not report.was_stored
-    assert len(studio.chat.requests) == ASKED
-    (kept,) = await studio.evaluations()
+    assert len(setup.chat.requests) == ASKED
+    (kept,) = await setup.evaluations()
     assert (kept["score"], kept["user_id"]) == (report.score, "user-1")
     (page,) = await artifacts("evaluation", (await last_run(NAME)).id)
     shown = str(page.data)
@@ -124,22 +124,22 @@ async def test_a_department_is_scored_by_all_judges_and_the_result_is_kept(studi
     assert "A\\|B \\<i\\>" in shown
     assert all(f"| {part} |" in shown for part in PARTS)
     assert "mock" not in shown
-    assert not await studio.store().list_without_run()
+    assert not await setup.store().list_without_run()
 
 
-async def test_the_name_of_a_department_stands_as_it_is(studio: Studio):
-    studio.payload.documents[0]["name"] = "![x](//a.example/x.png)"
-    await studio.evaluate(1)
+async def test_the_name_of_a_department_stands_as_it_is(setup: EvaluationSetup):
+    setup.payload.documents[0]["name"] = "![x](//a.example/x.png)"
+    await setup.evaluate(1)
     (page,) = await artifacts("evaluation", (await last_run(NAME)).id)
     assert str(page.description).startswith(r"Evaluation of \!\[x\]\(//a.example/x.png\): ")
 
 
-async def test_what_the_mock_judged_is_marked(studio: Studio):
+async def test_what_the_mock_judged_is_marked(setup: EvaluationSetup):
     await with_model(None)
-    await studio.add_items("legal", *TEXTS)
-    report = await studio.evaluate(1)
+    await setup.add_items("legal", *TEXTS)
+    report = await setup.evaluate(1)
     assert report.mock
-    (kept,) = await studio.evaluations()
+    (kept,) = await setup.evaluations()
     assert kept["mock"] is True
     (page,) = await artifacts("evaluation", (await last_run(NAME)).id)
     assert "**⚠ mock**" in str(page.data)
@@ -149,158 +149,162 @@ async def test_what_the_mock_judged_is_marked(studio: Studio):
     ("named", "asked"), [(None, "gpt-4.1-mini"), ("openai/gpt-5-mini", "openai/gpt-5-mini")]
 )
 async def test_where_only_openai_has_a_key_its_model_judges(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch, named: str | None, asked: str
+    setup: EvaluationSetup, monkeypatch: pytest.MonkeyPatch, named: str | None, asked: str
 ):
     """As with the `.env` of a system that knew no OpenRouter (SPEC §3)."""
     if named is not None:
         monkeypatch.setenv("DEFAULT_LLM_MODEL", named)
-    studio.chat.models.add(asked)
-    values = {"openai_api_key": studio.chat.api_key, "openai_base_url": studio.chat.url}
+    setup.chat.models.add(asked)
+    values = {"openai_api_key": setup.chat.api_key, "openai_base_url": setup.chat.url}
     await LLMCredentials.model_validate(values).asave("default", overwrite=True)
-    await studio.add_items("legal", *TEXTS)
-    report = await studio.evaluate(1)
+    await setup.add_items("legal", *TEXTS)
+    report = await setup.evaluate(1)
     assert not report.mock
     assert report.judges > 0
-    assert {request.body["model"] for request in studio.chat.requests} == {asked}
+    assert {request.body["model"] for request in setup.chat.requests} == {asked}
 
 
-async def test_production_refuses_the_mock(studio: Studio, monkeypatch: pytest.MonkeyPatch):
+async def test_production_refuses_the_mock(setup: EvaluationSetup, monkeypatch: pytest.MonkeyPatch):
     await with_model(None)
-    await studio.add_items("legal", *TEXTS)
+    await setup.add_items("legal", *TEXTS)
     monkeypatch.setenv("ENVIRONMENT", "production")
     with pytest.raises(Misconfigured, match="OPENROUTER_API_KEY"):
-        await studio.evaluate(1)
-    assert await studio.evaluations() == []
+        await setup.evaluate(1)
+    assert await setup.evaluations() == []
     assert (await last_run(NAME)).run_count == 1
 
 
-async def test_the_same_version_answers_with_what_is_stored_unless_it_is_forced(studio: Studio):
-    await studio.add_items("legal", *TEXTS)
-    first = await studio.evaluate(1)
-    again = await studio.evaluate(1)
+async def test_the_same_version_answers_with_what_is_stored_unless_it_is_forced(
+    setup: EvaluationSetup,
+):
+    await setup.add_items("legal", *TEXTS)
+    first = await setup.evaluate(1)
+    again = await setup.evaluate(1)
     assert again == first.model_copy(update={"was_stored": True})
-    assert len(studio.chat.requests) == ASKED
-    forced = await studio.evaluate(1, force=True)
+    assert len(setup.chat.requests) == ASKED
+    forced = await setup.evaluate(1, force=True)
     assert (forced.attempt, forced.was_stored) == (2, False)
     assert forced.version == first.version
-    assert len(studio.chat.requests) == 2 * ASKED
-    assert len(await studio.evaluations()) == 1
-    await studio.add_items("legal", "The auditor samples 20 files a month and lists what is late.")
-    assert (await studio.evaluate(1)).version != first.version
-    assert len(await studio.evaluations()) == 2
+    assert len(setup.chat.requests) == 2 * ASKED
+    assert len(await setup.evaluations()) == 1
+    await setup.add_items("legal", "The auditor samples 20 files a month and lists what is late.")
+    assert (await setup.evaluate(1)).version != first.version
+    assert len(await setup.evaluations()) == 2
 
 
-async def test_a_started_run_evaluates_what_was_asked_for_then(studio: Studio):
-    ids = await studio.add_items("legal", *TEXTS)
+async def test_a_started_run_evaluates_what_was_asked_for_then(setup: EvaluationSetup):
+    ids = await setup.add_items("legal", *TEXTS)
     async with deployed():
-        run = await request_for(studio, "legal", 1, ids)
-        await studio.add_items("legal", "The auditor samples 20 files a month and counts them.")
-        await studio.content.delete("gather", {"_id": ids[0]})
-        report = await studio.execute(run)
+        run = await request_for(setup, "legal", 1, ids)
+        await setup.add_items("legal", "The auditor samples 20 files a month and counts them.")
+        await setup.content.delete("gather", {"_id": ids[0]})
+        report = await setup.execute(run)
     assert (report.version, report.items) == (version_of(ids), 2)
     assert (report.auto, report.user_id) == (True, "auto")
-    assert not any(ids[0] in seen.text for seen in studio.chat.requests)
-    (request,) = await studio.requests()
+    assert not any(ids[0] in seen.text for seen in setup.chat.requests)
+    (request,) = await setup.requests()
     assert request["run_id"] == str(run.id)
-    assert studio.payload.requests == []
+    assert setup.payload.requests == []
 
 
-async def test_of_two_departments_with_one_number_the_request_says_which(studio: Studio):
-    studio.payload.add("sales", 1)
-    ids = await studio.add_items("sales", *TEXTS)
-    await studio.add_items("legal", "The clerk files each contract by Friday, all of them.")
+async def test_of_two_departments_with_one_number_the_request_says_which(setup: EvaluationSetup):
+    setup.payload.add("sales", 1)
+    ids = await setup.add_items("sales", *TEXTS)
+    await setup.add_items("legal", "The clerk files each contract by Friday, all of them.")
     async with deployed():
-        report = await studio.execute(await request_for(studio, "sales", 1, ids))
+        report = await setup.execute(await request_for(setup, "sales", 1, ids))
     assert (report.department, report.version) == ("sales", version_of(ids))
 
 
-async def test_by_hand_no_department_is_guessed(studio: Studio):
-    studio.payload.add("sales", 1)
+async def test_by_hand_no_department_is_guessed(setup: EvaluationSetup):
+    setup.payload.add("sales", 1)
     with pytest.raises(InvalidTask, match="'legal', 'sales'") as refused:
-        await studio.evaluate(1)
+        await setup.evaluate(1)
     assert refused.value.code == "ambiguous_department"
     assert (await last_run(NAME)).run_count == 1
     with pytest.raises(InvalidTask, match="no department has number 7") as refused:
-        await studio.evaluate(7)
+        await setup.evaluate(7)
     assert refused.value.code == "unknown_department"
-    assert await studio.requests() == []
-    assert (await studio.evaluate(1, department="sales")).department == "sales"
+    assert await setup.requests() == []
+    assert (await setup.evaluate(1, department="sales")).department == "sales"
 
 
-async def test_a_department_without_a_number_can_be_evaluated(studio: Studio):
-    studio.payload.add("board", None)
-    ids = await studio.add_items("board", *TEXTS)
-    report = await studio.evaluate(None)
+async def test_a_department_without_a_number_can_be_evaluated(setup: EvaluationSetup):
+    setup.payload.add("board", None)
+    ids = await setup.add_items("board", *TEXTS)
+    report = await setup.evaluate(None)
     assert (report.department, report.department_number) == ("board", None)
     assert report.version == version_of(ids)
 
 
 @pytest.mark.timeout(180)
-async def test_two_runs_for_one_request_evaluate_it_once(studio: Studio):
-    ids = await studio.add_items("legal", *TEXTS)
-    studio.chat.delay_s = 0.5
+async def test_two_runs_for_one_request_evaluate_it_once(setup: EvaluationSetup):
+    ids = await setup.add_items("legal", *TEXTS)
+    setup.chat.delay_s = 0.5
     async with deployed():
-        run = await request_for(studio, "legal", 1, ids)
+        run = await request_for(setup, "legal", 1, ids)
         async with worker(run) as process, asyncio.timeout(90):
-            while not studio.chat.requests:
+            while not setup.chat.requests:
                 await asyncio.sleep(0.02)
-            by_hand = await studio.evaluate(1)
+            by_hand = await setup.evaluate(1)
             await process.wait()
         state = (await read_run(run)).state
     assert state is not None
     assert state.is_completed(), state.message
-    (kept,) = await studio.evaluations()
+    (kept,) = await setup.evaluations()
     assert by_hand.score == kept["score"]
-    assert len(studio.chat.requests) == ASKED
-    assert len(await studio.requests()) == 1
+    assert len(setup.chat.requests) == ASKED
+    assert len(await setup.requests()) == 1
 
 
-async def test_answers_that_were_paid_for_before_a_kill_are_not_asked_for_again(studio: Studio):
-    ids = await studio.add_items("legal", *TEXTS)
+async def test_answers_that_were_paid_for_before_a_kill_are_not_asked_for_again(
+    setup: EvaluationSetup,
+):
+    ids = await setup.add_items("legal", *TEXTS)
     department = make_department("legal", 1)
     async with deployed():
-        run = await request_for(studio, "legal", 1, ids)
-        key = (await studio.requests())[0]["_id"]
+        run = await request_for(setup, "legal", 1, ids)
+        key = (await setup.requests())[0]["_id"]
         scores = json.dumps({part: {"score": 70, "reason": "So."} for part in PARTS})
         remarks = json.dumps({"findings": [], "suggestions": []})
         await evaluate_items(
             ScriptedChat(scores, scores, scores, remarks),
-            SavedAnswers(studio.documents, key, clock=lambda: datetime.now(UTC).timestamp()),
+            SavedAnswers(setup.documents, key, clock=lambda: datetime.now(UTC).timestamp()),
             department,
             [QualityItem(id_, text) for id_, text in zip(ids, TEXTS, strict=True)],
-            project_id=studio.project_id,
+            project_id=setup.project_id,
             plan=AskPlan("m"),
             version=version_of(ids),
         )
-        report = await studio.execute(run)
-    assert studio.chat.requests == []
+        report = await setup.execute(run)
+    assert setup.chat.requests == []
     assert (report.judges, report.was_stored) == (3, False)
 
 
-async def test_a_run_that_is_retried_asks_only_for_what_it_did_not_get(studio: Studio):
-    await studio.add_items("legal", *TEXTS)
-    studio.chat.fail_next(503)
-    report = await studio.evaluate(1)
+async def test_a_run_that_is_retried_asks_only_for_what_it_did_not_get(setup: EvaluationSetup):
+    await setup.add_items("legal", *TEXTS)
+    setup.chat.fail_next(503)
+    report = await setup.evaluate(1)
     assert (report.judges, report.faults) == (3, ())
-    assert len(studio.chat.requests) == ASKED + 1
+    assert len(setup.chat.requests) == ASKED + 1
     assert (await last_run(NAME)).run_count == 2
-    assert len(await studio.requests()) == 1
+    assert len(await setup.requests()) == 1
 
 
-async def test_a_forced_run_that_is_retried_is_one_attempt(studio: Studio):
-    await studio.add_items("legal", *TEXTS)
-    await studio.evaluate(1)
-    studio.chat.fail_next(503, 503)
-    report = await studio.evaluate(1, force=True)
+async def test_a_forced_run_that_is_retried_is_one_attempt(setup: EvaluationSetup):
+    await setup.add_items("legal", *TEXTS)
+    await setup.evaluate(1)
+    setup.chat.fail_next(503, 503)
+    report = await setup.evaluate(1, force=True)
     assert report.attempt == 2
-    assert len(await studio.requests()) == 2
+    assert len(await setup.requests()) == 2
     assert (await last_run(NAME)).run_count == 2
 
 
-async def test_without_a_model_what_was_counted_is_kept_and_says_why(studio: Studio):
-    await studio.add_items("legal", *TEXTS)
-    studio.chat.fail_next(*[503] * 50)
-    report = await studio.evaluate(1)
+async def test_without_a_model_what_was_counted_is_kept_and_says_why(setup: EvaluationSetup):
+    await setup.add_items("legal", *TEXTS)
+    setup.chat.fail_next(*[503] * 50)
+    report = await setup.evaluate(1)
     assert (await last_run(NAME)).run_count == 4
     assert (report.judges, report.judges_asked) == (0, 3)
     assert report.scores == report.counted
@@ -308,10 +312,10 @@ async def test_without_a_model_what_was_counted_is_kept_and_says_why(studio: Stu
     assert report.findings
 
 
-async def test_a_key_that_is_refused_is_not_tried_again(studio: Studio):
-    await studio.add_items("legal", *TEXTS)
-    studio.chat.api_key = "another"
-    report = await studio.evaluate(1)
+async def test_a_key_that_is_refused_is_not_tried_again(setup: EvaluationSetup):
+    await setup.add_items("legal", *TEXTS)
+    setup.chat.api_key = "another"
+    report = await setup.evaluate(1)
     assert (await last_run(NAME)).run_count == 1
     assert {fault.code for fault in report.faults} == {"unauthorized"}
     assert "What could not be used" in str(
@@ -319,44 +323,44 @@ async def test_a_key_that_is_refused_is_not_tried_again(studio: Studio):
     )
 
 
-async def test_a_hostile_project_id_is_refused(studio: Studio):
+async def test_a_hostile_project_id_is_refused(setup: EvaluationSetup):
     with pytest.raises(InvalidTask, match="project id"):
-        await studio.evaluate(1, "../shop")
+        await setup.evaluate(1, "../shop")
     assert (await last_run(NAME)).run_count == 1
-    assert await studio.requests() == []
+    assert await setup.requests() == []
 
 
-async def test_a_request_of_another_project_is_left_alone(studio: Studio):
-    ids = await studio.add_items("legal", *TEXTS)
+async def test_a_request_of_another_project_is_left_alone(setup: EvaluationSetup):
+    ids = await setup.add_items("legal", *TEXTS)
     async with deployed():
-        run = await request_for(studio, "legal", 1, ids)
+        run = await request_for(setup, "legal", 1, ids)
         other = run.model_copy(update={"parameters": {**run.parameters, "project_id": "other"}})
-        report = await studio.execute(other)
+        report = await setup.execute(other)
     assert (report.project_id, report.items) == ("other", 0)
-    ours, theirs = await studio.requests()
-    assert (ours["project_id"], ours["run_id"]) == (studio.project_id, None)
+    ours, theirs = await setup.requests()
+    assert (ours["project_id"], ours["run_id"]) == (setup.project_id, None)
     assert (theirs["project_id"], theirs["run_id"]) == ("other", str(run.id))
 
 
 @pytest.mark.timeout(180)
-async def test_a_run_that_is_killed_goes_on_with_the_answers_it_had(studio: Studio):
-    ids = await studio.add_items("legal", *TEXTS)
+async def test_a_run_that_is_killed_goes_on_with_the_answers_it_had(setup: EvaluationSetup):
+    ids = await setup.add_items("legal", *TEXTS)
 
     def slow_at_last(body: Mapping[str, Any]) -> str:
-        studio.chat.delay_s = 30.0 if len(studio.chat.requests) >= 3 else 0.0
+        setup.chat.delay_s = 30.0 if len(setup.chat.requests) >= 3 else 0.0
         return judge(body)
 
-    studio.chat.write = slow_at_last
+    setup.chat.write = slow_at_last
     async with deployed():
-        run = await request_for(studio, "legal", 1, ids)
+        run = await request_for(setup, "legal", 1, ids)
         async with worker(run) as process:
             async with asyncio.timeout(60):
-                while len(studio.chat.requests) < ASKED:
+                while len(setup.chat.requests) < ASKED:
                     await asyncio.sleep(0.02)
             os.kill(flow_pid(process), signal.SIGKILL)
             await process.wait()
-        assert await studio.evaluations() == []
-        studio.chat.delay_s, studio.chat.write = 0.0, judge
+        assert await setup.evaluations() == []
+        setup.chat.delay_s, setup.chat.write = 0.0, judge
         async with get_client() as client:
             await client.set_flow_run_state(run.id, Scheduled(), force=True)
         async with worker(run) as process, asyncio.timeout(60):
@@ -364,10 +368,10 @@ async def test_a_run_that_is_killed_goes_on_with_the_answers_it_had(studio: Stud
         state = (await read_run(run)).state
     assert state is not None
     assert state.is_completed(), state.message
-    (kept,) = await studio.evaluations()
+    (kept,) = await setup.evaluations()
     assert (kept["version"], kept["attempt"]) == (version_of(ids), 1)
     assert len(kept["judge"]["votes"]) == 3
-    assert len(studio.chat.requests) == ASKED + 1
+    assert len(setup.chat.requests) == ASKED + 1
 
 
 @contextlib.asynccontextmanager
@@ -393,107 +397,109 @@ def flow_pid(process: asyncio.subprocess.Process) -> int:
     return int(children.split()[0])
 
 
-# What the Brain is told
+# What the Brain receives
 
 
-async def known_score(studio: Studio, directory: Path, version: str) -> tuple[float, int] | None:
+async def known_score(
+    setup: EvaluationSetup, directory: Path, version: str
+) -> tuple[float, int] | None:
     """The score that the Brain has of a version, and its attempt."""
     graph = EmbeddedGraph(directory)
     await graph.open()
-    found = await read_evaluation(graph, studio.project_id, "legal", version)
+    found = await read_evaluation(graph, setup.project_id, "legal", version)
     await graph.close()
     return None if found is None else (found["score"], found["attempt"])
 
 
-async def test_the_brain_has_an_evaluation_as_soon_as_it_is_made(studio: Studio, tmp_path: Path):
-    await studio.add_items("legal", *TEXTS)
-    report = await studio.evaluate(1)
-    assert await known_score(studio, tmp_path, report.version) == (report.score, 1)
-    assert await Outbox(studio.documents).states() == []
-    forced = await studio.evaluate(1, force=True)
-    assert await known_score(studio, tmp_path, report.version) == (forced.score, 2)
-    await studio.evaluate(1)
-    assert await Outbox(studio.documents).states() == []
+async def test_the_brain_has_an_evaluation_as_soon_as_it_is_made(
+    setup: EvaluationSetup, tmp_path: Path
+):
+    await setup.add_items("legal", *TEXTS)
+    report = await setup.evaluate(1)
+    assert await known_score(setup, tmp_path, report.version) == (report.score, 1)
+    assert await Outbox(setup.documents).states() == []
+    forced = await setup.evaluate(1, force=True)
+    assert await known_score(setup, tmp_path, report.version) == (forced.score, 2)
+    await setup.evaluate(1)
+    assert await Outbox(setup.documents).states() == []
 
 
-async def test_an_evaluation_ends_without_the_brain_and_the_sweep_tells_it_later(
-    studio: Studio, tmp_path: Path
+async def test_an_evaluation_ends_without_the_brain_and_the_sweep_sends_it_later(
+    setup: EvaluationSetup, tmp_path: Path
 ):
     await lose_the_brain()
-    await studio.add_items("legal", *TEXTS)
-    report = await studio.evaluate(1)
-    (state,) = await Outbox(studio.documents).states()
-    assert (state.project_id, state.waiting, state.failures) == (studio.project_id, 1, 1)
+    await setup.add_items("legal", *TEXTS)
+    report = await setup.evaluate(1)
+    (state,) = await Outbox(setup.documents).states()
+    assert (state.project_id, state.waiting, state.failures) == (setup.project_id, 1, 1)
     await use_embedded(tmp_path)
     # As if the pause were over.
-    await studio.documents.delete("aletheia_brain_cursors", {})
+    await setup.documents.delete("aletheia_brain_cursors", {})
     assert await swept() == {"items and evaluations sent": 1}
-    assert await known_score(studio, tmp_path, report.version) == (report.score, 1)
+    assert await known_score(setup, tmp_path, report.version) == (report.score, 1)
 
 
-async def test_a_brain_that_hangs_does_not_hold_up_an_evaluation_for_long(studio: Studio):
+async def test_a_brain_that_hangs_does_not_hold_up_an_evaluation_for_long(setup: EvaluationSetup):
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
         await use_neo4j(f"bolt://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        await studio.add_items("legal", *TEXTS)
+        await setup.add_items("legal", *TEXTS)
         began = time.monotonic()
-        await studio.evaluate(1)
+        await setup.evaluate(1)
         # 5 s of patience, and the run itself.
         assert time.monotonic() - began < 20
-    (state,) = await Outbox(studio.documents).states()
+    (state,) = await Outbox(setup.documents).states()
     assert (state.waiting, state.failures) == (1, 1)
     assert "no answer within" in state.reason
 
 
-async def test_a_brain_service_is_sent_no_evaluation(studio: Studio):
+async def test_a_brain_service_is_sent_no_evaluation(setup: EvaluationSetup):
     async with serve_fake_brain() as service:
         await use_service(service.url, service.key)
-        await studio.add_items("legal", *TEXTS)
-        await studio.evaluate(1)
+        await setup.add_items("legal", *TEXTS)
+        await setup.evaluate(1)
         assert service.requests == []
-    assert await Outbox(studio.documents).states() == []
+    assert await Outbox(setup.documents).states() == []
 
 
 async def test_an_evaluation_does_not_fail_for_prefect_that_gives_no_block_any_more(
-    studio: Studio,
+    setup: EvaluationSetup,
 ):
     nowhere = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"})
     async with open_session():
         with nowhere, disable_run_logger():
             with pytest.raises(httpx.ConnectError):
                 await get_store()
-            await deliver_to_brain.fn(studio.project_id)
+            await deliver_to_brain.fn(setup.project_id)
 
 
 # What a gather run starts
 
 
-async def gather(studio: Studio, **parameters: Any) -> GatherReport:
-    running = automated_gather_creation(
-        project_id=studio.project_id, user_id="user-1", **parameters
-    )
+async def gather(setup: EvaluationSetup, **parameters: Any) -> GatherReport:
+    running = automated_gather_creation(project_id=setup.project_id, user_id="user-1", **parameters)
     found = await cast("Awaitable[object]", running)
     assert isinstance(found, GatherReport)
     return found
 
 
 @pytest.fixture
-async def easy(studio: Studio) -> Studio:
+async def easy(setup: EvaluationSetup) -> EvaluationSetup:
     """Four departments that are soon good enough; the one without a number comes last."""
     await with_model(None)
-    studio.payload.documents.clear()
+    setup.payload.documents.clear()
     for slug, number in {"board": None, "sales": 3, "legal": 1, "support": 2}.items():
-        studio.payload.add(slug, number, description=f"Looks after {slug} and reports.", **EASY)
-    return studio
+        setup.payload.add(slug, number, description=f"Looks after {slug} and reports.", **EASY)
+    return setup
 
 
 ORDER = ["legal", "support", "sales", "board"]
 
 
-async def test_a_gather_run_starts_evaluations_in_the_order_of_departments(easy: Studio):
+async def test_a_gather_run_starts_evaluations_in_the_order_of_departments(easy: EvaluationSetup):
     async with deployed() as deployment:
         report = await gather(easy)
         assert [row.department for row in report.summary] == ORDER
@@ -511,11 +517,11 @@ async def test_a_gather_run_starts_evaluations_in_the_order_of_departments(easy:
     assert len(await easy.evaluations()) == len(ORDER)
 
 
-async def test_a_queue_hands_out_one_after_another_in_that_order(studio: Studio):
+async def test_a_queue_hands_out_one_after_another_in_that_order(setup: EvaluationSetup):
     declared = {
         queue.name: queue for pool in read_declarations().work_pools for queue in pool.queues
     }["evaluation"]
-    pool, store = studio.project_id, studio.store()
+    pool, store = setup.project_id, setup.store()
     async with get_client() as client:
         await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
         wanted = declared.model_dump()
@@ -541,7 +547,7 @@ async def test_a_queue_hands_out_one_after_another_in_that_order(studio: Studio)
 
 
 async def test_requests_wait_where_the_flow_is_not_deployed_and_the_next_run_starts_them(
-    easy: Studio,
+    easy: EvaluationSetup,
 ):
     await gather(easy)
     assert [request["run_id"] for request in await easy.requests()] == [None] * len(ORDER)
@@ -554,7 +560,7 @@ async def test_requests_wait_where_the_flow_is_not_deployed_and_the_next_run_sta
     assert all(request["run_id"] for request in await easy.requests())
 
 
-async def test_an_evaluation_that_crashed_is_asked_for_anew_by_the_next_run(easy: Studio):
+async def test_an_evaluation_that_crashed_is_asked_for_anew_by_the_next_run(easy: EvaluationSetup):
     async with deployed() as deployment:
         await gather(easy)
         first, *others = await started_runs(deployment)

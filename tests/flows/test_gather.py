@@ -47,7 +47,7 @@ HARD = {"coordinationSettings": {"minQualityThreshold": 100}}
 
 
 @dataclass
-class Shop:
+class Backend:
     """What the saved blocks lead to, seen from outside."""
 
     payload: FakePayload
@@ -72,11 +72,11 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(
+async def backend(
     prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncGenerator[Shop]:
+) -> AsyncGenerator[Backend]:
     """Three departments: one that is never filled, one that easily is, one in between."""
     for name, value in {
         "PROCESSING_MODE": "mock",
@@ -101,17 +101,17 @@ async def shop(
         assert isinstance(content, EmbeddedContent)
         await documents.open()
         await content.open()
-        yield Shop(payload, documents, content)
+        yield Backend(payload, documents, content)
         await content.close()
         await documents.close()
 
 
-async def test_a_run_fills_its_departments_and_says_what_it_did(shop: Shop):
-    report = await shop.gather(max_iterations=6)
+async def test_a_run_fills_its_departments_and_says_what_it_did(backend: Backend):
+    report = await backend.gather(max_iterations=6)
     assert report.status == "completed"
     assert [row.department for row in report.summary] == ["legal", "support"]
     assert report.iterations == sum(row.iterations for row in report.summary) <= 6
-    items = await shop.items()
+    items = await backend.items()
     assert report.items_created == len(items) > 0
     for row in report.summary:
         own = [item for item in items if item.department == row.department]
@@ -129,7 +129,7 @@ async def test_a_run_fills_its_departments_and_says_what_it_did(shop: Shop):
 
 
 async def test_what_repeats_a_document_of_the_application_is_dropped_and_listed(
-    shop: Shop, tmp_path: Path
+    backend: Backend, tmp_path: Path
 ):
     await cast("Awaitable[object]", automated_gather_creation("other", "user-1", 2))
     other = EmbeddedContent(tmp_path, "other")
@@ -138,9 +138,9 @@ async def test_what_repeats_a_document_of_the_application_is_dropped_and_listed(
     made = (await other.read_items(ids)).values()
     await other.close()
     theirs = [replace(one, id=f"theirs-{at}", automation=None) for at, one in enumerate(made)]
-    await shop.content.insert_items(theirs)
-    report = await shop.gather(max_iterations=2)
-    contents = [item.content for item in await shop.items()]
+    await backend.content.insert_items(theirs)
+    report = await backend.gather(max_iterations=2)
+    contents = [item.content for item in await backend.items()]
     assert len(set(contents)) == len(contents) == len(theirs) + report.items_created
     (table,) = await artifacts("gather-duplicates", (await last_run(NAME)).id)
     rows = json.loads(str(table.data))
@@ -150,34 +150,34 @@ async def test_what_repeats_a_document_of_the_application_is_dropped_and_listed(
     assert all(row["dropped"] == row["repeats"] for row in rows)
 
 
-async def test_what_others_wrote_stands_in_artifacts_as_it_is(shop: Shop):
-    for document in shop.payload.documents:
+async def test_what_others_wrote_stands_in_artifacts_as_it_is(backend: Backend):
+    for document in backend.payload.documents:
         document["name"] = "![x](//a.example/x.png) |"
-    await shop.gather(max_iterations=2)
+    await backend.gather(max_iterations=2)
     written = [
-        replace(one, automation=None, id=f"x{at}") for at, one in enumerate(await shop.items())
+        replace(one, automation=None, id=f"x{at}") for at, one in enumerate(await backend.items())
     ]
     run = await last_run(NAME)
     (page,) = await artifacts("gather-report", run.id)
     assert str(page.data).count(r"| \!\[x\]\(//a.example/x.png\) \| |") == 2
-    ids = [item.id for item in await shop.items()]
-    await shop.content.delete("gather", {"_id": {"$in": ids}})
-    await shop.content.insert_items(written)
-    await shop.gather(max_iterations=2)
+    ids = [item.id for item in await backend.items()]
+    await backend.content.delete("gather", {"_id": {"$in": ids}})
+    await backend.content.insert_items(written)
+    await backend.gather(max_iterations=2)
     (table,) = await artifacts("gather-duplicates", (await last_run(NAME)).id)
     rows = json.loads(str(table.data))
     assert {row["department"] for row in rows} == {r"\!\[x\]\(//a.example/x.png\) \|"}
     assert all("-" not in row["dropped"].replace(r"\-", "") for row in rows)
 
 
-async def test_events_are_numbered_without_gaps_and_tell_the_run_in_order(shop: Shop):
-    report = await shop.gather(max_iterations=4)
-    events = await shop.events()
+async def test_events_are_numbered_without_gaps_and_follow_the_run_in_order(backend: Backend):
+    report = await backend.gather(max_iterations=4)
+    events = await backend.events()
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    told: list[tuple[Any, ...]] = []
+    emitted: list[tuple[Any, ...]] = []
     for event in events:
         body = json.loads(event.body)
-        told.append((body["type"], body.get("department"), body.get("iteration")))
+        emitted.append((body["type"], body.get("department"), body.get("iteration")))
     expected: list[tuple[Any, ...]] = []
     for row in report.summary:
         expected.append(("department_started", row.department, None))
@@ -187,7 +187,7 @@ async def test_events_are_numbered_without_gaps_and_tell_the_run_in_order(shop: 
         if row.department == "legal":
             expected.append(("max_iterations_reached", row.department, None))
         expected.append(("department_complete", row.department, None))
-    assert told == [*expected, ("automation_complete", None, None)]
+    assert emitted == [*expected, ("automation_complete", None, None)]
     assert json.loads(events[0].body)["model"] == "mock-llm"
     last = json.loads(events[-1].body)
     assert last["items_created"] == report.items_created
@@ -196,86 +196,86 @@ async def test_events_are_numbered_without_gaps_and_tell_the_run_in_order(shop: 
     assert saved == report.items_created
 
 
-async def test_a_project_that_is_done_has_no_iteration_and_is_evaluated_once(shop: Shop):
-    shop.payload.documents = [
-        document for document in shop.payload.documents if document["slug"] == "support"
+async def test_a_project_that_is_done_has_no_iteration_and_is_evaluated_once(backend: Backend):
+    backend.payload.documents = [
+        document for document in backend.payload.documents if document["slug"] == "support"
     ]
-    first = await shop.gather()
-    second = await shop.gather()
+    first = await backend.gather()
+    second = await backend.gather()
     assert first.iterations > 0
     assert (second.status, second.iterations, second.items_created) == ("completed", 0, 0)
     assert second.departments_processed == 1
-    assert len(await shop.items()) == first.items_created
-    (request,) = await shop.documents.find(REQUESTS, {})
+    assert len(await backend.items()) == first.items_created
+    (request,) = await backend.documents.find(REQUESTS, {})
     assert (request["department"], request["run_id"]) == ("support", None)
 
 
-async def test_no_evaluation_is_requested_where_none_is_wanted(shop: Shop):
-    await shop.gather(max_iterations=4, enable_auto_evaluation=False)
-    assert await shop.documents.find(REQUESTS, {}) == []
+async def test_no_evaluation_is_requested_where_none_is_wanted(backend: Backend):
+    await backend.gather(max_iterations=4, enable_auto_evaluation=False)
+    assert await backend.documents.find(REQUESTS, {}) == []
 
 
-async def test_a_second_run_is_refused_while_the_first_holds_the_project(shop: Shop):
+async def test_a_second_run_is_refused_while_the_first_holds_the_project(backend: Backend):
     async with get_client() as client:
         holder = await client.create_flow_run(automated_gather_creation, state=Running())
         order = RunOrder(str(holder.id), "shop", "somebody else")
-        await GatherRuns(shop.documents).open(order, FakeDepartments([]), _never_asked)
+        await GatherRuns(backend.documents).open(order, FakeDepartments([]), _never_asked)
         with pytest.raises(CancelledRun, match=str(holder.id)):
-            await shop.gather(webhook_url="http://127.0.0.1:1/hook")
+            await backend.gather(webhook_url="http://127.0.0.1:1/hook")
         refused = await last_run(NAME)
         assert refused.state is not None
         assert refused.state.is_cancelled()
         assert str(holder.id) in str(refused.state.message)
-        assert shop.payload.requests == []
-        assert await shop.documents.find(CURSORS, {}) == []
+        assert backend.payload.requests == []
+        assert await backend.documents.find(CURSORS, {}) == []
         await client.set_flow_run_state(holder.id, Completed(), force=True)
-    assert (await shop.gather(max_iterations=2)).status == "completed"
+    assert (await backend.gather(max_iterations=2)).status == "completed"
 
 
-async def test_a_run_that_is_cancelled_keeps_what_it_made_and_says_so(shop: Shop):
+async def test_a_run_that_is_cancelled_keeps_what_it_made_and_says_so(backend: Backend):
     # So many that the run goes on for much longer than cancelling it takes.
     for number in range(5, 20):
-        shop.payload.add(f"more-{number}", number, description="Buys and sells.", **HARD)
-    running = asyncio.create_task(shop.gather(max_iterations=50))
-    while not any(b"iteration_complete" in event.body for event in await shop.events()):
+        backend.payload.add(f"more-{number}", number, description="Buys and sells.", **HARD)
+    running = asyncio.create_task(backend.gather(max_iterations=50))
+    while not any(b"iteration_complete" in event.body for event in await backend.events()):
         await asyncio.sleep(0.02)
     async with get_client() as client:
         run = await last_run(NAME)
         await client.set_flow_run_state(run.id, Cancelling(), force=True)
     with pytest.raises(RunCancelled):
         await running
-    last = (await shop.events())[-1]
+    last = (await backend.events())[-1]
     body = json.loads(last.body)
-    created = len(await shop.items())
+    created = len(await backend.items())
     assert (body["type"], body["items_created_so_far"]) == ("automation_cancelled", created)
     assert created > 0
-    assert not (await shop.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
+    assert not (await backend.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
     assert len(await artifacts("gather-report", run.id)) == 1
 
 
 async def test_an_attempt_that_breaks_off_is_gone_on_with_and_repeats_nothing(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ):
     async with get_client() as client:
         run_id = (await client.create_flow_run(automated_gather_creation)).id
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run_id))
-    first = asyncio.create_task(shop.gather(max_iterations=8))
-    while not any(b"iteration_complete" in event.body for event in await shop.events()):
+    first = asyncio.create_task(backend.gather(max_iterations=8))
+    while not any(b"iteration_complete" in event.body for event in await backend.events()):
         await asyncio.sleep(0.02)
     first.cancel()
     with pytest.raises((asyncio.CancelledError, CancelledRun)):
         await first
-    before = await shop.events()
+    before = await backend.events()
     assert not any(event.is_last for event in before)
-    assert (await shop.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
-    report = await shop.gather(max_iterations=8)
-    events = await shop.events()
+    assert (await backend.documents.get(LOCKS, ["shop"]))["shop"]["is_held"]
+    report = await backend.gather(max_iterations=8)
+    events = await backend.events()
     assert events[: len(before)] == before
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    told = [event.read() for event in events]
+    emitted = [event.read() for event in events]
     done = [
         (event.department, event.iteration)
-        for event in told
+        for event in emitted
         if isinstance(event, IterationComplete)
     ]
     assert done == [
@@ -284,52 +284,52 @@ async def test_an_attempt_that_breaks_off_is_gone_on_with_and_repeats_nothing(
         for number in range(1, row.iterations + 1)
     ]
     assert report.iterations <= 8
-    assert report.items_created == len(await shop.items())
-    assert (await shop.gather(max_iterations=8)) == report
-    assert await shop.events() == events
+    assert report.items_created == len(await backend.items())
+    assert (await backend.gather(max_iterations=8)) == report
+    assert await backend.events() == events
 
 
-async def test_a_run_goes_on_after_an_outage_of_the_application(shop: Shop):
-    shop.payload.fail_next(503, on="departments")
-    report = await shop.gather(max_iterations=2)
+async def test_a_run_goes_on_after_an_outage_of_the_application(backend: Backend):
+    backend.payload.fail_next(503, on="departments")
+    report = await backend.gather(max_iterations=2)
     assert report.status == "completed"
     assert (await last_run(NAME)).run_count == 2
 
 
-async def test_what_no_retry_helps_is_not_tried_again(shop: Shop):
-    shop.payload.authorization = "users API-Key wanted"
+async def test_what_no_retry_helps_is_not_tried_again(backend: Backend):
+    backend.payload.authorization = "users API-Key wanted"
     with pytest.raises(Refused):
-        await shop.gather()
+        await backend.gather()
     assert (await last_run(NAME)).run_count == 1
-    assert len(shop.payload.requests) == 1
+    assert len(backend.payload.requests) == 1
 
 
-async def test_events_reach_the_webhook_in_order(shop: Shop):
+async def test_events_reach_the_webhook_in_order(backend: Backend):
     async with serve_fake_webhook() as webhook:
-        await shop.gather(max_iterations=2, webhook_url=webhook.url)
+        await backend.gather(max_iterations=2, webhook_url=webhook.url)
     assert webhook.refused == []
-    assert webhook.ids == [event.id for event in await shop.events()]
+    assert webhook.ids == [event.id for event in await backend.events()]
 
 
-async def test_a_webhook_that_may_not_be_asked_is_refused_before_anything_is_done(shop: Shop):
+async def test_a_webhook_that_may_not_be_asked_is_refused_before_anything_is_done(backend: Backend):
     with pytest.raises(InvalidTask, match="https"):
-        await shop.gather(webhook_url="http://example.com/hook")
-    assert shop.payload.requests == []
+        await backend.gather(webhook_url="http://example.com/hook")
+    assert backend.payload.requests == []
 
 
 async def test_production_refuses_a_gather_without_a_key(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("ENVIRONMENT", "production")
     with pytest.raises(Misconfigured, match="OPENROUTER_API_KEY"):
-        await shop.gather()
-    assert await shop.items() == []
+        await backend.gather()
+    assert await backend.items() == []
 
 
-async def test_a_hostile_project_id_is_refused(shop: Shop):
+async def test_a_hostile_project_id_is_refused(backend: Backend):
     with pytest.raises(InvalidTask, match="project id"):
         await cast("Awaitable[object]", automated_gather_creation("../shop", "user-1"))
-    assert shop.payload.requests == []
+    assert backend.payload.requests == []
     assert (await last_run(NAME)).run_count == 1
 
 
@@ -337,9 +337,11 @@ async def _never_asked(run_id: str) -> HolderState:
     raise AssertionError(run_id)
 
 
-async def test_a_run_without_departments_says_why(shop: Shop, caplog: pytest.LogCaptureFixture):
-    shop.payload.documents.clear()
-    report = await shop.gather()
+async def test_a_run_without_departments_says_why(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+):
+    backend.payload.documents.clear()
+    report = await backend.gather()
     assert (report.status, report.summary) == ("completed", ())
     run = await last_run(NAME)
     assert run.state is not None
@@ -353,7 +355,7 @@ async def test_a_run_without_departments_says_why(shop: Shop, caplog: pytest.Log
 
 
 async def test_documents_that_cannot_be_embedded_block_nothing(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ):
     embed = MockEmbedder.embed
 
@@ -370,17 +372,17 @@ async def test_documents_that_cannot_be_embedded_block_nothing(
 
     monkeypatch.setattr(MockEmbedder, "embed", refuse)
     theirs = [SavedItem("theirs", "A document of theirs."), SavedItem("bad", "It is poison.")]
-    await shop.content.insert_items(theirs)
-    report = await shop.gather(max_iterations=2)
+    await backend.content.insert_items(theirs)
+    report = await backend.gather(max_iterations=2)
     assert report.items_created > 0
     (page,) = await artifacts("gather-report", (await last_run(NAME)).id)
     assert "document 'bad' is compared with nothing" in str(page.data).replace("\\", "")
 
 
-async def test_dead_events_are_listed_and_sent_once_more(shop: Shop):
+async def test_dead_events_are_listed_and_sent_once_more(backend: Backend):
     async with serve_fake_webhook() as webhook:
         webhook.fail_next(410, 410)
-        await shop.gather(max_iterations=1, webhook_url=f"{webhook.url}?token=s3cret")
+        await backend.gather(max_iterations=1, webhook_url=f"{webhook.url}?token=s3cret")
         lost = {"shop:1", "shop:2"}
         listed = await command("webhooks", "--json")
         assert listed.exit_code == 0, listed.output

@@ -10,7 +10,7 @@ import pytest
 
 from aletheia.gather.errors import AnswersUnreadable
 from aletheia.gather.progress import GatherReport
-from aletheia.llm.asking import MORE_ROOM
+from aletheia.llm.asking import LIMIT_FACTOR
 from blocks import StoreCredentials
 from flows.gather import automated_gather_creation
 from tests.fakes.openai_chat import ChatReply, FakeChatServer
@@ -85,7 +85,7 @@ async def test_an_answer_is_read_in_every_shape(chat: FakeChatServer, tmp_path: 
     assert not any("draft" in content for content in contents)
 
 
-async def test_a_model_whose_thoughts_leave_no_room_gets_more_once(
+async def test_a_model_whose_thoughts_spend_its_limit_gets_a_higher_one_once(
     chat: FakeChatServer, tmp_path: Path
 ):
     limits: list[int] = []
@@ -98,7 +98,7 @@ async def test_a_model_whose_thoughts_leave_no_room_gets_more_once(
     chat.shape = lambda text: ChatReply(text) if limits[-1] > limits[0] else ChatReply("", "length")
     report = await gather(2)
     assert report.items_created == len(await read_contents(tmp_path)) > 0
-    assert limits == [limits[0], *[MORE_ROOM * limits[0]] * (len(limits) - 1)]
+    assert limits == [limits[0], *[LIMIT_FACTOR * limits[0]] * (len(limits) - 1)]
 
 
 async def test_drafts_in_thoughts_that_were_cut_off_are_never_saved(

@@ -86,7 +86,7 @@ class Process:
 
 
 @dataclass
-class Shop:
+class Backend:
     """What the saved blocks lead to, seen from outside."""
 
     chat: FakeChatServer
@@ -180,11 +180,11 @@ async def forking() -> AsyncGenerator[asyncio.subprocess.Process]:
 
 
 @pytest.fixture
-async def shop(
+async def backend(
     prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncGenerator[Shop]:
+) -> AsyncGenerator[Backend]:
     """Eight departments that are never filled, and a model that takes its time."""
     async with serve_application(tmp_path, monkeypatch) as chat, forking() as starter:
         store = StoreCredentials(data_dir=tmp_path)
@@ -192,7 +192,7 @@ async def shop(
         assert isinstance(content, EmbeddedContent)
         await documents.open()
         await content.open()
-        yield Shop(chat, documents, content, starter, ENVIRONMENT, tmp_path / "log")
+        yield Backend(chat, documents, content, starter, ENVIRONMENT, tmp_path / "log")
         await content.close()
         await documents.close()
 
@@ -220,9 +220,9 @@ async def cancel(run_id: UUID) -> None:
     await close_cancelled(flow=automated_gather_creation, flow_run=run, state=Cancelling())
 
 
-async def check(shop: Shop, run_id: UUID, *, ends: int = 1) -> Run:
+async def check(backend: Backend, run_id: UUID, *, ends: int = 1) -> Run:
     """See that everything is there once, and counted once."""
-    run, items, events = await shop.run(run_id), await shop.items(), await shop.events()
+    run, items, events = await backend.run(run_id), await backend.items(), await backend.events()
     assert run.report is not None
     iterations = [
         (progress.department.slug, done)
@@ -236,26 +236,26 @@ async def check(shop: Shop, run_id: UUID, *, ends: int = 1) -> Run:
     assert all(item.automation and item.automation.run_id == str(run_id) for item in items.values())
     assert set(counted) <= set(items)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    keys = [event["key"] for event in await shop.documents.find(EVENTS, {})]
+    keys = [event["key"] for event in await backend.documents.find(EVENTS, {})]
     assert len(keys) == len(set(keys)) == len(events)
-    told = [event.read() for event in events]
-    said = [event for event in told if isinstance(event, IterationComplete)]
+    emitted = [event.read() for event in events]
+    said = [event for event in emitted if isinstance(event, IterationComplete)]
     assert [(event.department, event.iteration, event.items_created) for event in said] == [
         (slug, done.number, len(done.item_ids)) for slug, done in iterations
     ]
     assert [event.total_iterations for event in said] == list(range(1, len(said) + 1))
     assert [event.is_last for event in events].count(True) == ends
     assert events[-1].is_last
-    assert not await shop.is_held()
+    assert not await backend.is_held()
     return run
 
 
-async def test_a_run_that_is_stopped_at_random_points_ends_as_if_it_had_not_been(shop: Shop):
+async def test_a_run_that_is_stopped_at_random_points_ends_as_if_it_had_not_been(backend: Backend):
     seed = int(os.environ.get("INTERRUPTION_SEED", "0")) or random.SystemRandom().randrange(10**6)
     sys.stdout.write(f"INTERRUPTION_SEED={seed}\n")
     draw, stops = random.Random(seed), Counter[str]()
-    run_id = await shop.create()
-    process = await shop.execute(run_id)
+    run_id = await backend.create()
+    process = await backend.execute(run_id)
     while stops.total() < INTERRUPTIONS:
         await asyncio.sleep(draw.uniform(0, LATEST_S))
         stop = draw.choice(["kill", "kill", "kill", "suspend", "terminate"])
@@ -274,18 +274,18 @@ async def test_a_run_that_is_stopped_at_random_points_ends_as_if_it_had_not_been
         if stop != "suspend":
             # What whoever watched the process says of it.
             await set_state(run_id, Crashed(), force=True)
-        kept = await shop.documents.get(RUNS, [str(run_id)])
-        if kept and (await shop.run(run_id)).report is None:
+        kept = await backend.documents.get(RUNS, [str(run_id)])
+        if kept and (await backend.run(run_id)).report is None:
             await resume(run_id)
         else:
             # It has not begun, or is over but for what it says to Prefect: the UI's retry button.
             await set_state(run_id, Scheduled(), force=True)
-        process = await shop.execute(run_id)
+        process = await backend.execute(run_id)
     await process.wait(120)
     state = (await read_run(run_id)).state
     assert state is not None
     assert state.is_completed(), state
-    run = await check(shop, run_id)
+    run = await check(backend, run_id)
     assert run.progress.iterations > 20
     counted = [
         item
@@ -293,154 +293,158 @@ async def test_a_run_that_is_stopped_at_random_points_ends_as_if_it_had_not_been
         for done in progress.iterations
         for item in done.item_ids
     ]
-    assert sorted(counted) == sorted(await shop.items())
+    assert sorted(counted) == sorted(await backend.items())
     assert stops.total() > 5, stops
     sys.stdout.write(f"{stops}\n")
-    prompts = shop.prompts()
+    prompts = backend.prompts()
     assert len(prompts) >= run.progress.iterations
     # What was on its way to the model is asked again, by then perhaps with more from the Brain.
     assert prompts.total() <= run.progress.iterations + stops["kill"] + stops["terminate"]
 
 
-async def test_a_cancelled_run_that_was_killed_is_closed_and_counted(shop: Shop):
-    run_id = await shop.create()
-    process = await shop.execute(run_id)
-    await shop.until(lambda: len(shop.chat.requests) >= 4)
+async def test_a_cancelled_run_that_was_killed_is_closed_and_counted(backend: Backend):
+    run_id = await backend.create()
+    process = await backend.execute(run_id)
+    await backend.until(lambda: len(backend.chat.requests) >= 4)
     await set_state(run_id, Cancelling())
     process.kill(signal.SIGKILL)
     await process.wait()
-    assert await shop.is_held()
+    assert await backend.is_held()
     await cancel(run_id)
-    run = await check(shop, run_id)
+    run = await check(backend, run_id)
     assert run.report is not None
     assert run.report.status == "cancelled"
     assert run.report.items_created > 0
-    last = json.loads((await shop.events())[-1].body)
+    last = json.loads((await backend.events())[-1].body)
     assert last["type"] == "automation_cancelled"
     assert last["items_created_so_far"] == run.report.items_created
-    before = await shop.events()
+    before = await backend.events()
     await cancel(run_id)
-    assert await shop.events() == before
+    assert await backend.events() == before
     assert len(await artifacts("gather-report", run_id)) == 1
 
 
-async def test_a_cancelled_run_that_nobody_closed_is_closed_by_the_sweep(shop: Shop):
-    run_id, process = await shop.have_at_work()
+async def test_a_cancelled_run_that_nobody_closed_is_closed_by_the_sweep(backend: Backend):
+    run_id, process = await backend.have_at_work()
     process.kill(signal.SIGKILL)
     await process.wait()
     async with open_session():
         assert await close_cancelled_runs() == []
-    assert await shop.is_held()
+    assert await backend.is_held()
     await set_state(run_id, Cancelled(), force=True)
     async with open_session():
         assert await close_cancelled_runs() == [str(run_id)]
         assert await close_cancelled_runs() == []
-    assert (await check(shop, run_id)).report is not None
+    assert (await check(backend, run_id)).report is not None
 
 
-async def test_a_run_that_closes_itself_when_it_is_cancelled_is_not_closed_again(shop: Shop):
-    run_id, process = await shop.have_at_work()
+async def test_a_run_that_closes_itself_when_it_is_cancelled_is_not_closed_again(backend: Backend):
+    run_id, process = await backend.have_at_work()
     await set_state(run_id, Cancelling())
     process.kill(signal.SIGTERM)
     await process.wait()
-    before = await check(shop, run_id)
+    before = await check(backend, run_id)
     await cancel(run_id)
-    assert (await check(shop, run_id)).report == before.report
+    assert (await check(backend, run_id)).report == before.report
     assert len(await artifacts("gather-report", run_id)) == 1
 
 
-async def test_what_was_on_its_way_to_the_store_is_counted_by_a_run_that_is_cancelled(shop: Shop):
-    run_id, process = await shop.have_at_work()
-    shop.chat.delay_s = 30
-    asked = len(shop.chat.requests)
-    await shop.until(lambda: len(shop.chat.requests) > asked)
-    # As if the run had been told to end before the store's answer came back.
-    run = await shop.run(run_id)
+async def test_what_was_on_its_way_to_the_store_is_counted_by_a_run_that_is_cancelled(
+    backend: Backend,
+):
+    run_id, process = await backend.have_at_work()
+    backend.chat.delay_s = 30
+    asked = len(backend.chat.requests)
+    await backend.until(lambda: len(backend.chat.requests) > asked)
+    # As if the run had been cancelled before the store's answer came back.
+    run = await backend.run(run_id)
     position = run.progress.position
     assert position is not None
     number = len(run.progress.departments[position].iterations) + 1
-    await GatherRuns(shop.documents).record(run, position, Iteration(number, 0, 0, (), 1.0))
+    await GatherRuns(backend.documents).record(run, position, Iteration(number, 0, 0, (), 1.0))
     await set_state(run_id, Cancelling())
     process.kill(signal.SIGTERM)
     await process.wait()
-    assert (await check(shop, run_id)).progress.departments[position].iterations[-1].score == 1.0
+    assert (await check(backend, run_id)).progress.departments[position].iterations[-1].score == 1.0
 
 
-async def test_a_cancelled_run_says_so_before_another_one_takes_its_project(shop: Shop):
-    run_id, process = await shop.have_at_work()
+async def test_a_cancelled_run_says_so_before_another_one_takes_its_project(backend: Backend):
+    run_id, process = await backend.have_at_work()
     process.kill(signal.SIGKILL)
     await process.wait()
     await set_state(run_id, Cancelled(), force=True)
-    other_id = await shop.create(max_iterations=1)
-    await (await shop.execute(other_id)).wait()
-    run = await shop.run(run_id)
+    other_id = await backend.create(max_iterations=1)
+    await (await backend.execute(other_id)).wait()
+    run = await backend.run(run_id)
     assert run.report is not None
     assert run.report.status == "cancelled"
-    ends = [(event.run_id, event.read().type) for event in await shop.events() if event.is_last]
+    ends = [(event.run_id, event.read().type) for event in await backend.events() if event.is_last]
     assert ends == [(str(run_id), "automation_cancelled"), (str(other_id), "automation_complete")]
     assert len(await artifacts("gather-report", run_id)) == 1
 
 
-async def test_an_attempt_that_is_overtaken_leaves_the_state_of_its_run_alone(shop: Shop):
-    run_id, process = await shop.have_at_work()
-    await GatherRuns(shop.documents).overtake(str(run_id))
+async def test_an_attempt_that_is_overtaken_leaves_the_state_of_its_run_alone(backend: Backend):
+    run_id, process = await backend.have_at_work()
+    await GatherRuns(backend.documents).overtake(str(run_id))
     await process.wait()
     state = (await read_run(run_id)).state
     assert state is not None
     assert state.is_running(), state
 
 
-async def test_whoever_is_to_hear_of_a_run_hears_that_it_was_cancelled_while_it_began(shop: Shop):
-    run_id = await shop.create()
+async def test_whoever_is_to_hear_of_a_run_hears_that_it_was_cancelled_while_it_began(
+    backend: Backend,
+):
+    run_id = await backend.create()
     order = RunOrder(str(run_id), "shop", "u")
-    await GatherRuns(shop.documents).open(order, FakeDepartments([]), _never_asked)
+    await GatherRuns(backend.documents).open(order, FakeDepartments([]), _never_asked)
     await set_state(run_id, Cancelling(), force=True)
     await cancel(run_id)
-    (event,) = await shop.events()
+    (event,) = await backend.events()
     assert event.is_last
-    (cursor,) = await shop.documents.find(CURSORS, {})
+    (cursor,) = await backend.documents.find(CURSORS, {})
     assert (cursor["kind"], cursor["sent"]) == ("prefect", 1)
 
 
-async def test_a_run_that_was_cancelled_while_it_was_started_asks_nothing(shop: Shop):
-    run_id = await shop.create()
+async def test_a_run_that_was_cancelled_while_it_was_started_asks_nothing(backend: Backend):
+    run_id = await backend.create()
     await set_state(run_id, Cancelled(), force=True)
     # Prefect takes `Running` from it all the same.
-    await (await shop.execute(run_id)).wait()
+    await (await backend.execute(run_id)).wait()
     state = (await read_run(run_id)).state
     assert state is not None
     assert state.is_cancelled(), state
-    assert shop.chat.requests == []
+    assert backend.chat.requests == []
 
 
-async def test_a_run_that_is_cancelled_before_it_begins_says_so(shop: Shop):
-    run_id = await shop.create()
-    shop.environment = {**shop.environment, "PREFECT__FLOW_RUN_ID": str(run_id)}
+async def test_a_run_that_is_cancelled_before_it_begins_says_so(backend: Backend):
+    run_id = await backend.create()
+    backend.environment = {**backend.environment, "PREFECT__FLOW_RUN_ID": str(run_id)}
     # As a worker does; then the process of the run is started, and the operator is faster.
     await set_state(run_id, Pending())
     assert await set_state(run_id, Cancelling())
-    await (await shop.execute(run_id)).wait()
+    await (await backend.execute(run_id)).wait()
     state = (await read_run(run_id)).state
     assert state is not None
     assert state.is_cancelled(), state
-    assert shop.chat.requests == []
+    assert backend.chat.requests == []
 
 
-async def test_a_run_that_is_cancelled_without_a_runner_is_cancelled_by_itself(shop: Shop):
-    run_id, process = await shop.have_at_work()
+async def test_a_run_that_is_cancelled_without_a_runner_is_cancelled_by_itself(backend: Backend):
+    run_id, process = await backend.have_at_work()
     assert await set_state(run_id, Cancelling())
     await process.wait(20)
     async with get_client() as client:
         states = await client.read_flow_run_states(run_id)
     names = [state.name for state in sorted(states, key=lambda state: state.timestamp)]
     assert names[-2:] == ["Cancelling", "Cancelled"]
-    run = await check(shop, run_id)
+    run = await check(backend, run_id)
     assert run.report is not None
     assert run.report.status == "cancelled"
 
 
-async def test_a_run_that_waits_for_its_store_is_cancelled_soon(shop: Shop, tmp_path: Path):
-    run_id, process = await shop.have_at_work()
+async def test_a_run_that_waits_for_its_store_is_cancelled_soon(backend: Backend, tmp_path: Path):
+    run_id, process = await backend.have_at_work()
     with locked(tmp_path, 25):
         await asyncio.sleep(1)
         assert await set_state(run_id, Cancelling())
@@ -453,10 +457,10 @@ async def test_a_run_that_waits_for_its_store_is_cancelled_soon(shop: Shop, tmp_
     assert (cancelled.timestamp - asked.timestamp).total_seconds() < 7
 
 
-async def test_two_runs_that_are_cancelled_at_once_are_both_closed(shop: Shop):
-    runs, run_ids = GatherRuns(shop.documents), list[UUID]()
+async def test_two_runs_that_are_cancelled_at_once_are_both_closed(backend: Backend):
+    runs, run_ids = GatherRuns(backend.documents), list[UUID]()
     for project_id in ("shop", "other"):
-        run_id = await shop.create(project_id=project_id)
+        run_id = await backend.create(project_id=project_id)
         order = RunOrder(str(run_id), project_id, "u")
         await runs.open(order, FakeDepartments([]), _never_asked)
         await set_state(run_id, Cancelling(), force=True)
@@ -466,44 +470,46 @@ async def test_two_runs_that_are_cancelled_at_once_are_both_closed(shop: Shop):
     assert await runs.list_open() == []
 
 
-async def test_the_end_of_a_run_that_was_killed_before_it_said_so_is_said_by_the_sweep(shop: Shop):
-    run_id, now = await shop.create(), time.time()
+async def test_the_end_of_a_run_that_was_killed_before_it_said_so_is_said_by_the_sweep(
+    backend: Backend,
+):
+    run_id, now = await backend.create(), time.time()
     order = RunOrder(str(run_id), "shop", "u")
-    runs = GatherRuns(shop.documents, clock=Clock(lambda: now - 120))
+    runs = GatherRuns(backend.documents, clock=Clock(lambda: now - 120))
     run = await runs.open(order, FakeDepartments([]), _never_asked)
     await runs.close(run, "completed", {})
     async with open_session():
         assert await emit_ended_runs() == [str(run_id)]
         assert await emit_ended_runs() == []
-    (event,) = await shop.events()
+    (event,) = await backend.events()
     assert (event.run_id, event.read().type) == (str(run_id), "automation_complete")
 
 
-async def test_a_run_that_lost_its_process_after_it_was_closed_can_end(shop: Shop):
-    run_id, now = await shop.create(), time.time()
+async def test_a_run_that_lost_its_process_after_it_was_closed_can_end(backend: Backend):
+    run_id, now = await backend.create(), time.time()
     order = RunOrder(str(run_id), "shop", "u")
-    runs = GatherRuns(shop.documents, clock=Clock(lambda: now - 120))
+    runs = GatherRuns(backend.documents, clock=Clock(lambda: now - 120))
     run = await runs.open(order, FakeDepartments([]), _never_asked)
     await runs.close(run, "completed", {})
     await set_state(run_id, Running(), force=True)
     assert "was lost" in await resume(run_id)
-    await (await shop.execute(run_id)).wait()
+    await (await backend.execute(run_id)).wait()
     state = (await read_run(run_id)).state
     assert state is not None
     assert state.is_completed(), state
-    await check(shop, run_id)
+    await check(backend, run_id)
 
 
-async def test_a_retry_of_a_run_that_was_cancelled_goes_on_from_where_it_was(shop: Shop):
-    run_id, process = await shop.have_at_work()
+async def test_a_retry_of_a_run_that_was_cancelled_goes_on_from_where_it_was(backend: Backend):
+    run_id, process = await backend.have_at_work()
     for _ in range(2):
         await set_state(run_id, Cancelling())
         process.kill(signal.SIGTERM)
         await process.wait()
-        asked = len(shop.chat.requests)
+        asked = len(backend.chat.requests)
         await set_state(run_id, Scheduled(name="AwaitingRetry"), force=True)
-        process = await shop.execute(run_id)
-        await shop.until(lambda asked=asked: len(shop.chat.requests) > asked)
+        process = await backend.execute(run_id)
+        await backend.until(lambda asked=asked: len(backend.chat.requests) > asked)
         # What the runner of the attempt before does, late.
         await cancel(run_id)
         await set_state(run_id, Cancelled(message=RUNNER_SAYS), force=True)
@@ -514,19 +520,19 @@ async def test_a_retry_of_a_run_that_was_cancelled_goes_on_from_where_it_was(sho
     state = (await read_run(run_id)).state
     assert state is not None
     assert state.is_completed(), state
-    run = await check(shop, run_id, ends=3)
+    run = await check(backend, run_id, ends=3)
     assert (run.attempt, run.progress.position) == (3, None)
-    types = [json.loads(event.body)["type"] for event in await shop.events()]
+    types = [json.loads(event.body)["type"] for event in await backend.events()]
     assert types.count("automation_cancelled") == 2
     assert types[-1] == "automation_complete"
     assert len(types) == len(list_events(run, "")) + 2
 
 
 async def test_a_retry_of_a_cancelled_run_that_another_one_followed_says_why_it_does_nothing(
-    shop: Shop,
+    backend: Backend,
 ):
-    run_id = await shop.create()
-    runs = GatherRuns(shop.documents)
+    run_id = await backend.create()
+    runs = GatherRuns(backend.documents)
     run = await runs.open(RunOrder(str(run_id), "shop", "u"), FakeDepartments([]), _never_asked)
     await runs.close(run, "cancelled", {})
     order = RunOrder("another", "shop", "u")
@@ -534,21 +540,21 @@ async def test_a_retry_of_a_cancelled_run_that_another_one_followed_says_why_it_
     await runs.close(other, "completed", {})
     await set_state(run_id, Cancelled(), force=True)
     await set_state(run_id, Scheduled(name="AwaitingRetry"), force=True)
-    await (await shop.execute(run_id)).wait()
+    await (await backend.execute(run_id)).wait()
     state = (await read_run(run_id)).state
     assert state is not None
     assert state.is_cancelled(), state
     assert "start another one" in (state.message or "")
-    assert len(await shop.events()) == 1
+    assert len(await backend.events()) == 1
 
 
 async def _never_asked(run_id: str) -> HolderState:
     raise AssertionError(run_id)
 
 
-async def test_of_two_runs_at_once_the_second_ends_and_names_the_first(shop: Shop):
-    run_ids = [await shop.create(max_iterations=8) for _ in range(2)]
-    processes = [await shop.execute(run_id) for run_id in run_ids]
+async def test_of_two_runs_at_once_the_second_ends_and_names_the_first(backend: Backend):
+    run_ids = [await backend.create(max_iterations=8) for _ in range(2)]
+    processes = [await backend.execute(run_id) for run_id in run_ids]
     for process in processes:
         await process.wait()
     states = {run_id: (await read_run(run_id)).state for run_id in run_ids}
@@ -558,22 +564,22 @@ async def test_of_two_runs_at_once_the_second_ends_and_names_the_first(shop: Sho
     assert refused is not None
     assert refused.is_cancelled()
     assert str(winner) in str(refused.message)
-    await check(shop, winner)
+    await check(backend, winner)
 
 
-async def test_on_resume_the_budget_and_a_threshold_can_be_changed(shop: Shop):
-    run_id, process = await shop.have_at_work(max_iterations=9)
-    delay_s, shop.chat.delay_s = shop.chat.delay_s, 3.0
+async def test_on_resume_the_budget_and_a_threshold_can_be_changed(backend: Backend):
+    run_id, process = await backend.have_at_work(max_iterations=9)
+    delay_s, backend.chat.delay_s = backend.chat.delay_s, 3.0
     assert "at work" in await resume(run_id)
     assert await set_state(run_id, Suspended())
     await process.wait()
-    shop.chat.delay_s = delay_s
-    done = (await shop.run(run_id)).progress.iterations
+    backend.chat.delay_s = delay_s
+    done = (await backend.run(run_id)).progress.iterations
     said = await resume(run_id, max_iterations=12, thresholds={"department-7": 0})
     assert said.startswith(f"Run {run_id} goes on from where it was. {done} of 12")
     assert "starts by itself" in await resume(run_id)
-    await (await shop.execute(run_id)).wait()
-    run = await check(shop, run_id)
+    await (await backend.execute(run_id)).wait()
+    run = await check(backend, run_id)
     assert run.progress.max_iterations == 12
     assert 9 < run.progress.iterations <= 12
     assert len(run.progress.departments[-1].iterations) == 0

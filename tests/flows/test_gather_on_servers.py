@@ -86,10 +86,10 @@ async def test_a_run_on_real_servers_leaves_the_same_in_all_of_them(
             channel.subscribe(f"automated-gather:{PROJECT}")  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
             running = automated_gather_creation(PROJECT, "user-1", 3)
             report = await cast("Awaitable[object]", running)
-            heard: list[bytes] = []
+            received: list[bytes] = []
             while (message := cast("Any", channel).get_message(timeout=1)) is not None:
                 if message["type"] == "message":
-                    heard.append(message["data"])
+                    received.append(message["data"])
     assert isinstance(report, GatherReport)
     assert report.iterations == 3
 
@@ -106,7 +106,9 @@ async def test_a_run_on_real_servers_leaves_the_same_in_all_of_them(
     await documents.delete("aletheia_brain_cursors", {})
     await documents.close()
     await cast("Awaitable[object]", sweep())
-    assert [json.loads(message) for message in heard] == [json.loads(event.body) for event in kept]
+    assert [json.loads(message) for message in received] == [
+        json.loads(event.body) for event in kept
+    ]
     assert [event.seq for event in kept] == list(range(1, len(kept) + 1))
 
     graph = Neo4jGraph(neo4j_address.uri, neo4j_address.username, neo4j_address.password)

@@ -12,12 +12,12 @@ from aletheia.adapters.brain.neo4j import Neo4jGraph
 from aletheia.gather.prompts.generate_items import FORM
 from blocks import BrainCredentials, LLMCredentials
 from tests.fakes.openai_chat import items_text, serve_fake_chat
-from tests.flows.evaluation_studio import judge
-from tests.flows.test_gather import Shop, shop
+from tests.flows.evaluation_setup import judge
+from tests.flows.test_gather import Backend, backend
 from tests.flows.test_reconcile import run_reconcile, swept
 from tests.services.neo4j_server import Neo4jServer, running_neo4j, what_is_missing
 
-__all__ = ["shop"]
+__all__ = ["backend"]
 
 pytestmark = pytest.mark.timeout(180)  # a server is started, twice
 
@@ -33,7 +33,7 @@ def server() -> Generator[Neo4jServer]:
 
 
 async def test_a_run_whose_neo4j_is_killed_half_way_completes_and_nothing_differs_in_the_end(
-    shop: Shop, server: Neo4jServer, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, server: Neo4jServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("CIRCUIT_BREAKER_THRESHOLD", "2")
     address, numbers = server.address, itertools.count(1, 6)
@@ -46,7 +46,7 @@ async def test_a_run_whose_neo4j_is_killed_half_way_completes_and_nothing_differ
 
     async def kill() -> None:
         """Index some items, then end Neo4j."""
-        if await shop.items() and not indexed:
+        if await backend.items() and not indexed:
             while not indexed:
                 indexed.update([item.id for item in await graph.list_items("shop")])
                 await asyncio.sleep(0.05)
@@ -62,14 +62,14 @@ async def test_a_run_whose_neo4j_is_killed_half_way_completes_and_nothing_differ
             neo4j_password=SecretStr(address.password),
         )
         await brain.asave("default", overwrite=True)
-        report = await shop.gather(max_iterations=5)
+        report = await backend.gather(max_iterations=5)
     assert report.status == "completed"
-    assert 0 < len(indexed) < report.items_created == len(await shop.items())
+    assert 0 < len(indexed) < report.items_created == len(await backend.items())
 
     await asyncio.to_thread(server.start)
     # As if the pauses were over.
-    await shop.documents.delete("aletheia_breakers", {})
-    await shop.documents.delete("aletheia_brain_cursors", {})
+    await backend.documents.delete("aletheia_breakers", {})
+    await backend.documents.delete("aletheia_brain_cursors", {})
     done = await run_reconcile()
     assert 0 < done.differences_before <= report.items_created - len(indexed)
     assert done.differences_after == 0
@@ -81,7 +81,7 @@ async def test_a_run_whose_neo4j_is_killed_half_way_completes_and_nothing_differ
     assert (project.in_store, project.upserted) == (report.items_created, 0)
     kept = await graph.list_items("shop")
     assert {item.id: item.department for item in kept} == {
-        item.id: item.department for item in await shop.items()
+        item.id: item.department for item in await backend.items()
     }
     assert all(item.has_vector for item in kept)
     await graph.close()

@@ -64,7 +64,7 @@ async def finish(runs: Runs, upstream: FakeUpstream) -> None:
     assert_every_task_once(upstream)
 
 
-async def test_a_cancelled_run_ends_and_gives_back_what_it_held(
+async def test_a_cancelled_run_ends_and_releases_what_it_held(
     runs: Runs, upstream: FakeUpstream, tmp_path: Path
 ):
     upstream.delay_s = 0.3
@@ -99,7 +99,7 @@ async def test_a_run_that_waits_for_its_store_can_be_cancelled(
     assert (cancelled.timestamp - cancelling.timestamp).total_seconds() < 10
 
 
-async def test_a_suspended_run_gives_back_what_it_held_and_goes_on_when_resumed(
+async def test_a_suspended_run_releases_what_it_held_and_goes_on_when_resumed(
     runs: Runs, upstream: FakeUpstream, tmp_path: Path
 ):
     process = await runs.start(shift_seconds=600)
@@ -119,7 +119,7 @@ async def test_a_suspended_run_gives_back_what_it_held_and_goes_on_when_resumed(
     await resumed.wait(30)
 
 
-async def test_a_terminated_run_gives_back_what_it_held(
+async def test_a_terminated_run_releases_what_it_held(
     runs: Runs, upstream: FakeUpstream, tmp_path: Path
 ):
     process = await runs.start(shift_seconds=600)

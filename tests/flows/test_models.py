@@ -64,7 +64,7 @@ async def test_what_makes_no_sense_is_said():
 
 
 @pytest.mark.usefixtures("records_are_kept")
-async def test_a_mode_without_models_of_its_own_has_to_be_told_whose(
+async def test_a_mode_without_models_of_its_own_needs_a_provider(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setenv("PROCESSING_MODE", "mock")

@@ -39,9 +39,9 @@ from tasks.sweep import SweepFailed, SweepReport
 from tests.fakes.brain_app import make_brain_app
 from tests.fakes.serving import serving
 from tests.flows.conftest import artifacts, last_run
-from tests.flows.test_gather import Shop, shop
+from tests.flows.test_gather import Backend, backend
 
-__all__ = ["shop"]
+__all__ = ["backend"]
 
 PART = "deliver to the Brain"
 
@@ -88,13 +88,13 @@ async def indexed(graph: BrainGraph) -> dict[str, str]:
     return {item.id: item.department for item in await graph.list_items("shop")}
 
 
-async def test_a_run_leaves_nothing_to_be_reconciled(shop: Shop, tmp_path: Path):
+async def test_a_run_leaves_nothing_to_be_reconciled(backend: Backend, tmp_path: Path):
     await use_embedded(tmp_path)
-    report = await shop.gather(max_iterations=4)
+    report = await backend.gather(max_iterations=4)
     graph = EmbeddedGraph(tmp_path)
     await graph.open()
-    assert await indexed(graph) == {item.id: item.department for item in await shop.items()}
-    assert await Outbox(shop.documents).intents.count_by_project() == {}
+    assert await indexed(graph) == {item.id: item.department for item in await backend.items()}
+    assert await Outbox(backend.documents).intents.count_by_project() == {}
     done = await run_reconcile()
     (project,) = done.projects
     assert (project.project_id, project.in_store) == ("shop", report.items_created)
@@ -113,10 +113,10 @@ async def test_a_run_leaves_nothing_to_be_reconciled(shop: Shop, tmp_path: Path)
 
 
 async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
-    shop: Shop, tmp_path: Path
+    backend: Backend, tmp_path: Path
 ):
     await lose_the_brain()
-    report = await shop.gather(max_iterations=3)
+    report = await backend.gather(max_iterations=3)
     assert report.status == "completed"
     waiting = (await swept())["batches that wait for the Brain"]
     assert waiting > 0
@@ -129,8 +129,8 @@ async def test_a_run_without_a_brain_completes_and_a_sweep_delivers_it_later(
     assert re.search("brain is unavailable|breaker of 'brain' is open", row["note"])
     await use_embedded(tmp_path)
     # As if the pause were over.
-    await shop.documents.delete("aletheia_brain_cursors", {})
-    await shop.documents.delete("aletheia_breakers", {})
+    await backend.documents.delete("aletheia_brain_cursors", {})
+    await backend.documents.delete("aletheia_breakers", {})
     assert await swept() == {"items and evaluations sent": report.items_created}
     assert (await run_reconcile()).differences_before == 0
     assert await rows_of_brain() == []
@@ -145,24 +145,26 @@ async def rows_of_brain() -> list[dict[str, str]]:
     return [row for row in status.rows() if row["what"].startswith("Brain, ")]
 
 
-async def test_a_project_that_cannot_be_read_holds_up_no_other_one(shop: Shop, tmp_path: Path):
+async def test_a_project_that_cannot_be_read_holds_up_no_other_one(
+    backend: Backend, tmp_path: Path
+):
     await lose_the_brain()
-    await shop.gather(max_iterations=1)
+    await backend.gather(max_iterations=1)
     directory_of(tmp_path, "a-broken").write_text("no directory")
-    await Outbox(shop.documents).intents.announce(
+    await Outbox(backend.documents).intents.announce(
         "a-broken", "k", BrainDepartment("a", "A"), ["1" * 24]
     )
     await use_embedded(tmp_path)
-    await shop.documents.delete("aletheia_brain_cursors", {})
-    await shop.documents.delete("aletheia_breakers", {})
+    await backend.documents.delete("aletheia_brain_cursors", {})
+    await backend.documents.delete("aletheia_breakers", {})
     with pytest.raises(SweepFailed, match=PART):
         await swept()
-    assert list(await Outbox(shop.documents).intents.count_by_project()) == ["a-broken"]
+    assert list(await Outbox(backend.documents).intents.count_by_project()) == ["a-broken"]
 
 
-async def test_a_project_that_is_compared_is_let_go_of(shop: Shop, tmp_path: Path):
+async def test_a_project_that_is_compared_is_let_go_of(backend: Backend, tmp_path: Path):
     await use_embedded(tmp_path)
-    await shop.gather(max_iterations=1)
+    await backend.gather(max_iterations=1)
 
     def count_files() -> int:
         return sum(thread.name.startswith("store-") for thread in threading.enumerate())
@@ -181,18 +183,18 @@ async def test_a_project_that_is_compared_is_let_go_of(shop: Shop, tmp_path: Pat
 
 
 async def test_what_never_reached_the_brain_is_repaired(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     await lose_the_brain()
-    report = await shop.gather(max_iterations=2)
-    assert list(await Outbox(shop.documents).intents.count_by_project()) == ["shop"]
+    report = await backend.gather(max_iterations=2)
+    assert list(await Outbox(backend.documents).intents.count_by_project()) == ["shop"]
     with pytest.raises(ReconcileFailed, match="shop: "):
         await run_reconcile()
     (row,) = await rows_of_last_run()
     assert row["what"] == "failed"
 
     await use_embedded(tmp_path)
-    await shop.documents.delete("aletheia_breakers", {})
+    await backend.documents.delete("aletheia_breakers", {})
     done = await run_reconcile()
     assert (done.differences_before, done.differences_after) == (report.items_created, 0)
     assert await rows_of_brain() == [], "nothing waits, whatever pause there was"
@@ -211,10 +213,10 @@ async def gather_in(project_id: str) -> None:
 
 
 async def test_after_a_change_of_model_no_project_is_left_without_vectors(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     await use_embedded(tmp_path)
-    report = await shop.gather(max_iterations=2)
+    report = await backend.gather(max_iterations=2)
     await gather_in("another")
     assert [project.project_id for project in (await run_reconcile("shop")).projects] == ["shop"]
     monkeypatch.setenv("DEFAULT_EMBEDDING_MODEL", "sentence-transformers/another")
@@ -235,10 +237,10 @@ async def test_after_a_change_of_model_no_project_is_left_without_vectors(
 
 
 async def test_a_change_of_model_that_was_cut_short_is_finished_for_all_projects(
-    shop: Shop, tmp_path: Path
+    backend: Backend, tmp_path: Path
 ):
     await use_embedded(tmp_path)
-    await shop.gather(max_iterations=2)
+    await backend.gather(max_iterations=2)
     await gather_in("another")
     graph = EmbeddedGraph(tmp_path)
     await graph.open()
@@ -271,12 +273,12 @@ async def own_service(directory: Path) -> AsyncGenerator[IndexedBrain]:
         yield brain
 
 
-async def test_a_service_is_sent_everything_again(shop: Shop, tmp_path: Path):
+async def test_a_service_is_sent_everything_again(backend: Backend, tmp_path: Path):
     async with own_service(tmp_path / "there") as brain:
-        report = await shop.gather(max_iterations=3)
+        report = await backend.gather(max_iterations=3)
         before = await indexed(brain.graph)
         assert len(before) == report.items_created > 1
-        assert await Outbox(shop.documents).intents.count_by_project() == {}
+        assert await Outbox(backend.documents).intents.count_by_project() == {}
         done = await run_reconcile()
         (project,) = done.projects
         assert not project.is_compared
@@ -287,10 +289,10 @@ async def test_a_service_is_sent_everything_again(shop: Shop, tmp_path: Path):
 
 
 async def test_a_service_whose_model_has_changed_adopts_it_where_its_graph_is_at_hand(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with own_service(tmp_path / "there"):
-        report = await shop.gather(max_iterations=2)
+        report = await backend.gather(max_iterations=2)
     monkeypatch.setenv("DEFAULT_EMBEDDING_MODEL", "sentence-transformers/another")
     async with own_service(tmp_path / "there") as brain:
         with pytest.raises(ReconcileFailed, match="run `reconcile` to index all anew"):
@@ -306,16 +308,16 @@ async def test_a_service_whose_model_has_changed_adopts_it_where_its_graph_is_at
         assert all(item.has_vector for item in await brain.graph.list_items("shop"))
 
 
-async def test_a_project_that_is_none_is_refused(shop: Shop, tmp_path: Path):
-    del shop
+async def test_a_project_that_is_none_is_refused(backend: Backend, tmp_path: Path):
+    del backend
     await use_embedded(tmp_path)
     with pytest.raises(InvalidTask):
         await run_reconcile("../etc")
 
 
-async def test_without_any_run_there_is_nothing_to_compare(shop: Shop, tmp_path: Path):
+async def test_without_any_run_there_is_nothing_to_compare(backend: Backend, tmp_path: Path):
     await use_embedded(tmp_path)
-    await Outbox(shop.documents).intents.announce(
+    await Outbox(backend.documents).intents.announce(
         "nobody", "k", BrainDepartment("a", "A"), ["1" * 24]
     )
     done = await run_reconcile()

@@ -8,17 +8,17 @@ from prefect.states import Crashed
 
 from flows.reconcile import reconcile
 from tests.flows.command_line import command, deployed, next_run, work
-from tests.flows.test_gather import Shop, shop
+from tests.flows.test_gather import Backend, backend
 from tests.flows.test_reconcile import lose_the_brain, use_embedded
 
-__all__ = ["shop"]
+__all__ = ["backend"]
 
 
 async def test_what_differed_is_printed_and_it_is_a_failure_if_it_could_not_be_mended(
-    shop: Shop, tmp_path: Path
+    backend: Backend, tmp_path: Path
 ):
     await lose_the_brain()
-    report = await shop.gather(max_iterations=2)
+    report = await backend.gather(max_iterations=2)
     async with deployed("reconcile") as deployment:
         waiting = command("reconcile", "shop")
         run = await next_run(deployment, 1)
@@ -30,7 +30,7 @@ async def test_what_differed_is_printed_and_it_is_a_failure_if_it_could_not_be_m
         assert "brain is unavailable" in result.stdout
 
         await use_embedded(tmp_path)
-        await shop.documents.delete("aletheia_breakers", {})
+        await backend.documents.delete("aletheia_breakers", {})
         waiting = command("reconcile")
         run = await next_run(deployment, 2)
         assert run.parameters == {"project_id": None}
@@ -50,8 +50,8 @@ async def test_what_differed_is_printed_and_it_is_a_failure_if_it_could_not_be_m
         assert [row["what"] for row in end["rows"]] == ["nothing differs"]
 
 
-async def test_a_run_that_comes_to_no_table_is_a_failure(shop: Shop):
-    del shop
+async def test_a_run_that_comes_to_no_table_is_a_failure(backend: Backend):
+    del backend
     async with deployed("reconcile") as deployment:
         waiting = command("reconcile", "shop")
         run = await next_run(deployment, 1)
@@ -63,8 +63,8 @@ async def test_a_run_that_comes_to_no_table_is_a_failure(shop: Shop):
     assert f"Run {run.id} is crashed: it was killed" in result.stdout
 
 
-async def test_what_cannot_be_started_is_said(shop: Shop):
-    del shop
+async def test_what_cannot_be_started_is_said(backend: Backend):
+    del backend
     result = await command("reconcile", "shop")
     assert (result.exit_code, "run `aletheia setup`" in result.output) == (1, True)
     result = await command("reconcile", "not/one")

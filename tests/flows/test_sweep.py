@@ -39,9 +39,9 @@ from tests.fakes.openai import serve_fake_openai
 from tests.fakes.usage import read_usage
 from tests.fakes.webhook import serve_fake_webhook
 from tests.flows.conftest import artifacts, last_run
-from tests.flows.evaluation_studio import ROOT, Studio, deployed, started_runs, studio
+from tests.flows.evaluation_setup import ROOT, EvaluationSetup, deployed, setup, started_runs
 
-__all__ = ["studio"]
+__all__ = ["setup"]
 
 DAY_S = 86_400.0
 
@@ -60,16 +60,16 @@ async def table(run: FlowRun) -> list[dict[str, Any]]:
 
 
 async def request(
-    studio: Studio, slug: str, number: int, *, project_id: str, age_s: float = 120
+    setup: EvaluationSetup, slug: str, number: int, *, project_id: str, age_s: float = 120
 ) -> None:
     """Leave a request whose run was never started."""
     asked_at = datetime.now(UTC) - timedelta(seconds=age_s)
-    store = EvaluationStore(studio.documents, project_id, clock=Clock(asked_at.timestamp))
+    store = EvaluationStore(setup.documents, project_id, clock=Clock(asked_at.timestamp))
     await store.request(make_department(slug, number), [slug], user_id="u", is_auto=True)
 
 
-async def test_with_nothing_to_do_every_part_says_so(studio: Studio):
-    del studio
+async def test_with_nothing_to_do_every_part_says_so(setup: EvaluationSetup):
+    del setup
     assert await run_sweep() == {}
     rows = await table(await last_run("sweep"))
     assert [(row["part"], row["what"]) for row in rows] == [
@@ -77,12 +77,12 @@ async def test_with_nothing_to_do_every_part_says_so(studio: Studio):
     ]
 
 
-async def test_requests_that_never_got_a_run_are_started(studio: Studio):
-    ours, other = studio.project_id, f"{studio.project_id}-2"
-    await request(studio, "support", 2, project_id=ours, age_s=900)
-    await request(studio, "legal", 1, project_id=ours, age_s=800)
-    await request(studio, "legal", 1, project_id=other, age_s=700)
-    await request(studio, "young", 3, project_id=ours, age_s=1)
+async def test_requests_that_never_got_a_run_are_started(setup: EvaluationSetup):
+    ours, other = setup.project_id, f"{setup.project_id}-2"
+    await request(setup, "support", 2, project_id=ours, age_s=900)
+    await request(setup, "legal", 1, project_id=ours, age_s=800)
+    await request(setup, "legal", 1, project_id=other, age_s=700)
+    await request(setup, "young", 3, project_id=ours, age_s=1)
     async with deployed() as deployment:
         assert await run_sweep() == {"start lost evaluations": {"evaluations started": 3}}
         runs = await started_runs(deployment)
@@ -93,30 +93,32 @@ async def test_requests_that_never_got_a_run_are_started(studio: Studio):
         ]
         assert await run_sweep() == {}
         assert len(await started_runs(deployment)) == 3
-    known = {request["_id"]: request["run_id"] for request in await studio.requests()}
+    known = {request["_id"]: request["run_id"] for request in await setup.requests()}
     assert [known[str(run.idempotency_key)] for run in runs] == [str(run.id) for run in runs]
     assert list(known.values()).count(None) == 1
     rows = await table(await last_run("sweep"))
     assert {row["what"] for row in rows} == {"nothing to do"}
 
 
-async def test_a_run_whose_starter_died_before_it_was_noted_is_not_started_twice(studio: Studio):
-    await request(studio, "legal", 1, project_id=studio.project_id)
+async def test_a_run_whose_starter_died_before_it_was_noted_is_not_started_twice(
+    setup: EvaluationSetup,
+):
+    await request(setup, "legal", 1, project_id=setup.project_id)
     async with deployed() as deployment:
         await run_sweep()
         (run,) = await started_runs(deployment)
-        (known,) = await studio.requests()
-        await studio.documents.delete(REQUESTS, {"_id": known["_id"]})
-        await request(studio, "legal", 1, project_id=studio.project_id)
+        (known,) = await setup.requests()
+        await setup.documents.delete(REQUESTS, {"_id": known["_id"]})
+        await request(setup, "legal", 1, project_id=setup.project_id)
         assert await run_sweep() == {"start lost evaluations": {"evaluations started": 1}}
         assert [flow_run.id for flow_run in await started_runs(deployment)] == [run.id]
-        (known,) = await studio.requests()
+        (known,) = await setup.requests()
         assert known["run_id"] == str(run.id)
 
 
-async def test_a_part_fails_alone_and_the_run_says_which(studio: Studio):
-    await request(studio, "legal", 1, project_id=studio.project_id)
-    old = SavedAnswers(studio.documents, "r:0:1", clock=lambda: time.time() - 40 * DAY_S)
+async def test_a_part_fails_alone_and_the_run_says_which(setup: EvaluationSetup):
+    await request(setup, "legal", 1, project_id=setup.project_id)
+    old = SavedAnswers(setup.documents, "r:0:1", clock=lambda: time.time() - 40 * DAY_S)
     await old.save_values("batch", [1])
     with pytest.raises(SweepFailed, match=r"^start lost evaluations: .* is not deployed"):
         await run_sweep()
@@ -134,10 +136,10 @@ async def test_a_part_fails_alone_and_the_run_says_which(studio: Studio):
     }
 
 
-async def test_events_that_wait_for_a_webhook_are_sent(studio: Studio):
-    log = EventLog(studio.documents)
+async def test_events_that_wait_for_a_webhook_are_sent(setup: EvaluationSetup):
+    log = EventLog(setup.documents)
     async with serve_fake_webhook() as webhook:
-        fan_out = FanOut(studio.documents, {})
+        fan_out = FanOut(setup.documents, {})
         await fan_out.subscribe("p1", "r", "webhook", webhook.url)
         await log.append(started(), run_id="r")
         await log.append(finished(), run_id="r")
@@ -145,13 +147,13 @@ async def test_events_that_wait_for_a_webhook_are_sent(studio: Studio):
         assert webhook.refused == []
         assert webhook.ids == ["p1:1", "p1:2"]
         assert await run_sweep() == {}
-    (cursor,) = await studio.documents.find(CURSORS, {})
+    (cursor,) = await setup.documents.find(CURSORS, {})
     assert not cursor["is_open"]
 
 
-async def test_a_receiver_that_cannot_be_served_fails_no_other_part(studio: Studio):
+async def test_a_receiver_that_cannot_be_served_fails_no_other_part(setup: EvaluationSetup):
     await EventCredentials().asave("default", overwrite=True)
-    fan_out = FanOut(studio.documents, {})
+    fan_out = FanOut(setup.documents, {})
     await fan_out.subscribe("p1", "r", "webhook", "https://a.example")
     await fan_out.subscribe("p1", "r", "redis")
     with pytest.raises(SweepFailed, match=r"^send events to webhooks: WEBHOOK_SECRET") as failed:
@@ -159,8 +161,8 @@ async def test_a_receiver_that_cannot_be_served_fails_no_other_part(studio: Stud
     assert len(failed.value.failures) == 1
 
 
-async def test_what_is_old_is_deleted(studio: Studio):
-    documents, then = studio.documents, time.time() - 40 * DAY_S
+async def test_what_is_old_is_deleted(setup: EvaluationSetup):
+    documents, then = setup.documents, time.time() - 40 * DAY_S
     then_clock = Clock(lambda: then)
     log = EventLog(documents, clock=then_clock)
     for number in range(1, 4):
@@ -185,17 +187,17 @@ async def test_what_is_old_is_deleted(studio: Studio):
 
 
 async def test_a_sweep_pays_itself_for_what_it_sends_to_the_brain(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    setup: EvaluationSetup, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PROCESSING_MODE", "openai")
-    project_id = studio.project_id
+    project_id = setup.project_id
     async with get_client() as client:
         cancelled = await client.create_flow_run(automated_gather_creation, state=Cancelled())
     order = RunOrder(str(cancelled.id), project_id, "u")
-    await GatherRuns(studio.documents).open(order, FakeDepartments([]), holder_is_gone)
-    ids = await studio.add_items("legal", "Check the licence of a library before it is used.")
+    await GatherRuns(setup.documents).open(order, FakeDepartments([]), holder_is_gone)
+    ids = await setup.add_items("legal", "Check the licence of a library before it is used.")
     department = BrainDepartment("legal", "Legal")
-    await Outbox(studio.documents).intents.announce(project_id, "k", department, ids)
+    await Outbox(setup.documents).intents.announce(project_id, "k", department, ids)
     async with serve_fake_openai() as openai:
         key = SecretStr(openai.api_key)
         account = OpenAICredentials(api_key=key, base_url=openai.url)
@@ -204,8 +206,8 @@ async def test_a_sweep_pays_itself_for_what_it_sends_to_the_brain(
             "close cancelled gather runs": {"cancelled runs closed": 1},
             "deliver to the Brain": {"items and evaluations sent": 1},
         }
-    assert await read_usage(studio.documents, run_id=order.run_id) == []
-    assert await read_usage(studio.documents, run_id=str((await last_run("sweep")).id))
+    assert await read_usage(setup.documents, run_id=order.run_id) == []
+    assert await read_usage(setup.documents, run_id=str((await last_run("sweep")).id))
 
 
 async def holder_is_gone(run_id: str) -> HolderState:
@@ -213,13 +215,13 @@ async def holder_is_gone(run_id: str) -> HolderState:
     return "ended"
 
 
-async def test_a_store_of_a_newer_version_is_left_alone(studio: Studio):
+async def test_a_store_of_a_newer_version_is_left_alone(setup: EvaluationSetup):
     newer = Change(set={"version": FORMAT + 1})
-    await studio.documents.upsert(META, [Update("format", newer)])
-    await studio.documents.insert(DEAD_EVENTS, [{"_id": "x", "project": "p1", "at": 0}])
+    await setup.documents.upsert(META, [Update("format", newer)])
+    await setup.documents.insert(DEAD_EVENTS, [{"_id": "x", "project": "p1", "at": 0}])
     with pytest.raises(SweepFailed, match="which a newer version of this program wrote"):
         await run_sweep()
-    assert await studio.documents.count(DEAD_EVENTS, {}) == 1
+    assert await setup.documents.count(DEAD_EVENTS, {}) == 1
 
 
 def test_a_sweep_loads_no_model_and_no_provider():

@@ -80,7 +80,7 @@ async def read(store: StoreCredentials, project_id: str) -> list[SavedItem]:
 
 
 async def read_outbox(store: StoreCredentials) -> list[Document]:
-    """Read what the Brain has still to be told of decisions."""
+    """Read what the Brain has not received yet of decisions."""
     documents = store.get_client()
     await documents.open()
     found = await documents.find(OUTBOX, {"project": "shop"})
@@ -88,7 +88,7 @@ async def read_outbox(store: StoreCredentials) -> list[Document]:
     return [intent for intent in found if ":undo:" in intent["_id"]]
 
 
-async def drop_some(store: StoreCredentials, *, end: str = " Too.") -> list[dict[str, Any]]:
+async def drop_items(store: StoreCredentials, *, end: str = " Too.") -> list[dict[str, Any]]:
     """Run until repeats of the application's documents are dropped; return the rows of its table.
 
     Args:
@@ -110,7 +110,7 @@ async def drop_some(store: StoreCredentials, *, end: str = " Too.") -> list[dict
 
 
 async def test_what_was_dropped_is_saved_after_all_and_stays(store: StoreCredentials):
-    rows = await drop_some(store)
+    rows = await drop_items(store)
     row = next(row for row in rows if row["found by"] == "near exact")
     before = await read(store, "shop")
 
@@ -143,7 +143,7 @@ async def list_duplicates(*options: str) -> str:
 
 
 async def test_the_command_lists_what_was_dropped_and_has_it_back(store: StoreCredentials):
-    rows = await drop_some(store)
+    rows = await drop_items(store)
     dropped = json.loads(await list_duplicates("--json", "--limit", "1000"))
     assert {row["decision"] for row in dropped} == {row["decision"] for row in rows}
     chosen = dropped[0]["decision"]
@@ -159,7 +159,7 @@ async def test_the_command_lists_what_was_dropped_and_has_it_back(store: StoreCr
 
 
 async def test_what_cannot_be_undone_fails_its_run_with_a_code(store: StoreCredentials):
-    rows = await drop_some(store, end="")
+    rows = await drop_items(store, end="")
     with pytest.raises(UndoRefused, match="saved already") as refused:
         await undo_duplicate("shop", rows[0]["decision"], "anna")
     assert refused.value.code == "exact_duplicate"

@@ -15,7 +15,7 @@ INDEX = re.compile(
     r"[= ]+['\"]?(https?:|/)",
     re.IGNORECASE,
 )
-"""Where packages come from, as pip, uv and npm are told."""
+"""Where packages come from, as options of pip, uv and npm."""
 
 PRIVATE_ADDRESS = re.compile(
     r"https?://(10\.\d+|172\.(1[6-9]|2\d|3[01])|192\.168)\.\d+\.\d+[:/]", re.IGNORECASE

@@ -40,7 +40,7 @@ _OPENED: Final = (
     "java.net",
     "sun.nio.ch",
 )
-"""Packages of `java.base` that Neo4j looks into, as its own start script opens them."""
+"""Packages of `java.base` that Neo4j reads, as its own start script opens them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,7 @@ def play() -> None:
             f"NEO4J_URI={server.address.uri}",
             f"NEO4J_USERNAME={USERNAME}",
             f"NEO4J_PASSWORD={PASSWORD}",
-            f"Look at it on {server.browser}. Ctrl-C ends it, and its data with it.",
+            f"Its browser is at {server.browser}. Ctrl-C ends it, and its data with it.",
         ]
         sys.stdout.write("\n".join([*said, ""]))
         sys.stdout.flush()

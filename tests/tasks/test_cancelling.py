@@ -84,7 +84,7 @@ async def test_a_second_cancellation_does_not_keep_a_run_from_saying_that_it_is_
             ended.append(True)
 
     async def work() -> None:
-        async with cancelling.heard(every_s=0.01, patience=Noting()):
+        async with cancelling.watching(every_s=0.01, patience=Noting()):
             server.states.append(Cancelling())
             await asyncio.sleep(60)
 
@@ -109,7 +109,7 @@ async def test_a_read_that_hangs_does_not_keep_a_cancellation_from_being_heard(
     server.states.append(Cancelling())
     async with asyncio.timeout(10):
         with pytest.raises(cancelling.RunCancelled):
-            async with cancelling.heard(every_s=0.01):
+            async with cancelling.watching(every_s=0.01):
                 await asyncio.sleep(60)
     assert server.accepted == ["CANCELLED"]
 
@@ -145,26 +145,26 @@ async def test_a_cancellation_that_the_start_of_the_run_overwrote_is_heard(
     server.states = [first(), Running()]
     async with asyncio.timeout(10):
         with pytest.raises(cancelling.RunCancelled):
-            async with cancelling.heard(every_s=0.01):
+            async with cancelling.watching(every_s=0.01):
                 await asyncio.sleep(60)
 
 
 async def test_a_run_that_was_started_again_after_its_cancellation_goes_on(server: SlowServer):
     server.states = [Cancelled(), Scheduled(), Pending(), Running()]
-    looks: list[bool] = []
-    async with cancelling.heard(looks.append, every_s=0.01):
+    states: list[bool] = []
+    async with cancelling.watching(states.append, every_s=0.01):
         await asyncio.sleep(0.05)
         server.states.append(Paused())
         await asyncio.sleep(0.05)
-    assert looks[0] is False
-    assert looks[-1] is True
+    assert states[0] is False
+    assert states[-1] is True
 
 
 async def test_what_the_runner_says_late_does_not_end_a_run_that_was_started_again(
     server: SlowServer,
 ):
     server.states = [Cancelling(), Cancelled(), Scheduled(), Pending(), Running()]
-    async with cancelling.heard(every_s=0.01):
+    async with cancelling.watching(every_s=0.01):
         await asyncio.sleep(0.05)
         server.states.append(Cancelled(message=cancelling.RUNNER_SAYS))
         await asyncio.sleep(0.1)
@@ -181,12 +181,12 @@ async def test_a_run_that_loses_its_slot_to_what_the_runner_says_late_is_started
     server.states += [Cancelled(message=cancelling.RUNNER_SAYS, state_details=slot)]
     server.states += [Running()] if is_starting else []
     async with asyncio.timeout(10):
-        with pytest.raises(cancelling.RunPutOff):
-            async with cancelling.heard(every_s=0.01):
+        with pytest.raises(cancelling.RunPostponed):
+            async with cancelling.watching(every_s=0.01):
                 await asyncio.sleep(60)
     assert server.accepted == ["SCHEDULED"]
     server.states += [Pending(), Running()]
-    async with cancelling.heard(every_s=0.01):
+    async with cancelling.watching(every_s=0.01):
         await asyncio.sleep(0.05)
     assert server.accepted == ["SCHEDULED"]
 
@@ -197,7 +197,7 @@ async def test_a_run_that_was_started_again_can_be_cancelled_again(server: SlowS
     server.states += [Cancelled(message=cancelling.RUNNER_SAYS)] * late
     async with asyncio.timeout(10):
         with pytest.raises(cancelling.RunCancelled):
-            async with cancelling.heard(every_s=0.01):
+            async with cancelling.watching(every_s=0.01):
                 await asyncio.sleep(60)
 
 
@@ -210,7 +210,7 @@ async def test_no_paid_call_begins_once_the_server_has_taken_a_cancellation(
     paid: list[str] = []
     async with asyncio.timeout(10):
         with pytest.raises(cancelling.RunCancelled):
-            async with cancelling.heard(every_s=every_s) as watch:
+            async with cancelling.watching(every_s=every_s) as watch:
                 await watch.confirm()
                 paid.append("before")
                 server.states.append(Cancelling())
@@ -226,7 +226,7 @@ async def test_paid_calls_wait_once_for_a_server_that_does_not_answer(
     monkeypatch.setattr(cancelling, "CONFIRM_WITHIN_S", 0.1)
     server.hanging_reads = 1
     loop = asyncio.get_running_loop()
-    async with cancelling.heard(every_s=0.01) as watch:
+    async with cancelling.watching(every_s=0.01) as watch:
         began_s = loop.time()
         for _ in range(50):
             await watch.confirm()
@@ -234,7 +234,7 @@ async def test_paid_calls_wait_once_for_a_server_that_does_not_answer(
 
 
 async def test_paid_calls_that_follow_each_other_need_no_read_each(server: SlowServer):
-    async with cancelling.heard(every_s=60) as watch:
+    async with cancelling.watching(every_s=60) as watch:
         for _ in range(500):
             await watch.confirm()
             await asyncio.sleep(0)
@@ -252,7 +252,7 @@ def test_the_store_is_not_waited_for_any_more_once_a_run_is_to_end(
             ended.append("the wait")
 
     async def work() -> None:
-        async with cancelling.heard(every_s=0.01, patience=Noting()):
+        async with cancelling.watching(every_s=0.01, patience=Noting()):
             if is_cancelled:
                 server.states.append(Cancelling())
             else:

@@ -48,17 +48,18 @@ def test_a_loop_that_prefect_makes_for_a_run_is_that_of_libuv():
 
 
 @pytest.mark.parametrize(
-    "tell", [terminate, terminate_in_a_callback, terminate_in_a_task, terminate_in_a_finaliser]
+    "terminate_by",
+    [terminate, terminate_in_a_callback, terminate_in_a_task, terminate_in_a_finaliser],
 )
 def test_wherever_a_termination_finds_its_process_the_run_ends_in_order(
-    tell: Callable[[], None],
+    terminate_by: Callable[[], None],
 ):
     ended: list[str] = []
 
     async def work() -> None:
         event_loop.attend()
         try:
-            tell()
+            terminate_by()
             await asyncio.sleep(10)
         finally:
             await asyncio.sleep(0.01)
@@ -69,7 +70,7 @@ def test_wherever_a_termination_finds_its_process_the_run_ends_in_order(
     assert ended == ["in order"]
 
 
-def test_a_run_that_is_told_twice_ends_once():
+def test_a_run_that_is_terminated_twice_ends_once():
     ended: list[str] = []
 
     async def work() -> None:
@@ -87,7 +88,7 @@ def test_a_run_that_is_told_twice_ends_once():
     assert ended == ["in order"]
 
 
-def test_a_run_that_is_told_while_it_begins_ends_once_it_knows_how_to():
+def test_a_run_that_is_terminated_while_it_begins_ends_once_it_knows_how_to():
     reached: list[str] = []
 
     async def work() -> None:

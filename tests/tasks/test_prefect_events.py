@@ -44,7 +44,7 @@ def test_an_event_has_the_same_id_whenever_it_is_sent_and_no_other_event_has_it(
 
 
 class Server:
-    """Answers `POST /api/events` with what it is told."""
+    """Answers `POST /api/events` with what is set."""
 
     def __init__(self) -> None:
         self.status = 204

@@ -25,7 +25,7 @@ from aletheia.brain.ports import BrainDepartment, Duplicate, KnownItem
 FILE: Final = "brain.sqlite3"
 
 MAX_BYTES: Final = 2**30
-"""Of all matrices of a process: 550,000 vectors of 384 numbers, with room for more."""
+"""Of all matrices of a process: 550,000 vectors of 384 numbers, and a margin."""
 
 _FORMAT: Final = 1
 

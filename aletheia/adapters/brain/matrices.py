@@ -110,11 +110,11 @@ class VectorsInMemory(OrderedDict[str, ProjectVectors[K]]):
     def keep(self, project_id: str, vectors: ProjectVectors[K]) -> None:
         """Keep a project's vectors, however large, as those searched last."""
         self.pop(project_id, None)
-        self.make_room(vectors.bytes)
+        self.free_memory(vectors.bytes)
         self[project_id] = vectors
 
-    def make_room(self, needed: int) -> None:
-        """Forget projects until there is room for so many bytes, or none is left."""
+    def free_memory(self, needed: int) -> None:
+        """Forget projects until so many bytes are free, or none is left."""
         used = sum(vectors.bytes for vectors in self.values())
         while self and used + needed > self.max_bytes:
             _, vectors = self.popitem(last=False)

@@ -38,7 +38,7 @@ READ_TIMEOUT_S: Final = 300.0
 """Bound on reading the vectors of a large project; 100,000 of 384 numbers take 6 s."""
 
 MAX_BYTES: Final = 2**30
-"""Of all vectors in memory: 550,000 of 384 numbers, with room for some more."""
+"""Of all vectors in memory: 550,000 of 384 numbers, and a margin."""
 
 _ONLINE: Final = "ONLINE"
 
@@ -209,7 +209,7 @@ class Neo4jSearch:
     def _read_beside(self, state: State) -> asyncio.Task[None] | None:
         """Start to read a project's vectors while the index is searched; return what reads them.
 
-        That may be another project's; `None` where there is no room, or reading has to rest.
+        That may be another project's; `None` where memory does not suffice, or reading has to rest.
         """
         if self._reading is not None:
             return self._reading
@@ -225,7 +225,7 @@ class Neo4jSearch:
         try:
             if self._is_closing:
                 return
-            self.memory.make_room(state.bytes)
+            self.memory.free_memory(state.bytes)
             vectors = state.make_vectors()
             await self._read_vectors(vectors, state, READ_TIMEOUT_S)
             async with self._searching:
@@ -248,7 +248,7 @@ class Neo4jSearch:
                 state = await self.read_state(state.project_id) or state
             if vectors is None or not _can_bring_up(vectors, state):
                 self.memory.pop(state.project_id, None)
-                self.memory.make_room(state.bytes)
+                self.memory.free_memory(state.bytes)
                 vectors = state.make_vectors()
             if vectors.revision < state.revision:
                 await self._read_vectors(vectors, state, self._server.timeout_s)
@@ -291,7 +291,7 @@ class Neo4jSearch:
         """
         candidates = min(MAX_DUPLICATES, max(_MIN_CANDIDATES, _WIDENED * limit))
         query = Rows(vector.tolist())
-        least = (1 + threshold) / 2 - _SCORE_SLACK
+        min_score = (1 + threshold) / 2 - _SCORE_SLACK
         while True:
             try:
                 hits = await self._server.read(
@@ -305,8 +305,8 @@ class Neo4jSearch:
                 if await self._is_index_ready():
                     raise
                 return None
-            chosen = [row["id"] for row in hits if row["is_ours"] and row["score"] >= least]
-            is_below = len(hits) < candidates or hits[-1]["score"] < least
+            chosen = [row["id"] for row in hits if row["is_ours"] and row["score"] >= min_score]
+            is_below = len(hits) < candidates or hits[-1]["score"] < min_score
             if is_below or len(chosen) >= _WIDENED * limit or candidates == MAX_DUPLICATES:
                 break
             candidates = min(MAX_DUPLICATES, _WIDENED * candidates)

@@ -35,7 +35,7 @@ _CODEC: Final[CodecOptions[_Raw]] = CodecOptions(
     unicode_decode_error_handler="replace",
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
-"""Reads whatever others have written; what is odd about a value is found when it is looked at."""
+"""Reads whatever others have written; what is odd about a value is found when it is checked."""
 
 
 class MongoContent(MongoDocuments):

@@ -198,7 +198,7 @@ def check_value(value: object, name: str, depth: int = 1) -> None:
 
 
 def _check_sequence(names: Sequence[str], what: str) -> None:
-    """Refuse a string where strings are wanted: it would be taken letter by letter."""
+    """Refuse a string where strings are wanted: each character would be taken for one."""
     if isinstance(names, str):
         raise ValueError(f"{what} is the string {names!r}, not a list of strings")  # noqa: TRY004 - bad names
 

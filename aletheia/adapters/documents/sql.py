@@ -75,7 +75,7 @@ def document_of(id_: str, body: str) -> Document:
 
 
 def escape(text: str) -> str:
-    """Write text without NUL so that it can be told back and sorts as before."""
+    """Write text without NUL so that it can be restored and sorts as before."""
     return text.replace("\1", "\1\2").replace("\0", "\1\1")
 
 
@@ -164,7 +164,7 @@ def _with_kind(sql: str, kind: str, name: str, operands: Sequence[str | float]) 
     """Add the kind of value to an equality, where values of another kind could look the same.
 
     `json_extract` gives lists and objects as JSON text, and booleans as 0 and 1. Everywhere else
-    the index alone decides, without a look at the row.
+    the index alone decides, without reading the row.
     """
     is_ambiguous = any(
         operand.startswith(("[", "{")) if isinstance(operand, str) else operand in (0, 1)

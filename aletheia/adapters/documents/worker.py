@@ -57,8 +57,8 @@ class Reader:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._is_closed = False
-        # A daemon, so that a process that never closes its store can still end; whatever it
-        # was told is done has been committed.
+        # A daemon, so that a process that never closes its store can still end; whatever was
+        # reported to it as done has been committed.
         thread = f"{name}-{type(self).__name__.lower()}"
         self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
         self._thread.start()

@@ -46,7 +46,7 @@ class _Refusal:
 
     size: int
     texts: frozenset[str] = frozenset()
-    is_told: bool = False
+    is_named: bool = False
 
 
 class InputLimit:
@@ -68,7 +68,7 @@ class InputLimit:
     def size(self) -> int:
         """How many texts the next request may have."""
         top, passed = self._top, self._passed
-        if not self._refusals or min(self._refusals, key=lambda known: known.size).is_told:
+        if not self._refusals or min(self._refusals, key=lambda known: known.size).is_named:
             return top
         if common := [size for size in COMMON_LIMITS if passed < size <= top]:
             return common[len(common) // 2]
@@ -100,15 +100,15 @@ class InputLimit:
         count = len(texts)
         if count < 2 or count <= self._proven:  # noqa: PLR2004 - one text cannot be too many
             return
-        if count <= self._passed:  # what an earlier process knew holds no more
+        if count <= self._passed:  # what an earlier process found does not apply any more
             self._passed = self._proven
         self._refusals.append(_Refusal(count, frozenset(texts)))
-        told = _read_limit(error, count)
-        if told is not None and told >= self._proven:
-            self._refusals.append(_Refusal(told + 1, frozenset(texts), is_told=True))
+        named = _read_limit(error, count)
+        if named is not None and named >= self._proven:
+            self._refusals.append(_Refusal(named + 1, frozenset(texts), is_named=True))
 
     def note_blamed(self, text: str) -> None:
-        """Note that a text was refused alone: no size explains what it was refused with."""
+        """Note that a text was refused alone: the number of texts was not the reason."""
         self._refusals = [refusal for refusal in self._refusals if text not in refusal.texts]
 
     def forget(self) -> None:
@@ -118,7 +118,7 @@ class InputLimit:
     def remember(self, top: int, passed: int) -> None:
         """Take over what another process found out."""
         self._passed = passed
-        self._refusals = [_Refusal(top + 1, is_told=passed >= top)]
+        self._refusals = [_Refusal(top + 1, is_named=passed >= top)]
 
     @property
     def _top(self) -> int:

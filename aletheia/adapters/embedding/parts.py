@@ -70,7 +70,7 @@ class AnswerSheet:
 
     def __init__(self, model: str, texts: Sequence[str], limit: InputLimit) -> None:
         self.model, self.limit = model, limit
-        self.queue = deque[list[Part]]()  # what is sent together, if the limit has room for it
+        self.queue = deque[list[Part]]()  # what is sent together, if the limit allows it
         places: dict[str, list[int]] = {}
         for index, text in enumerate(texts):
             places.setdefault(text, []).append(index)

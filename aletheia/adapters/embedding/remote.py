@@ -309,11 +309,11 @@ def suspect(parts: Sequence[Part]) -> list[Part]:
 def pack(tokens: Sequence[int], *, max_inputs: int, max_tokens: int) -> list[list[int]]:
     """Distribute texts over requests, in order, by index; one above `max_tokens` has its own."""
     groups: list[list[int]] = []
-    room = -1
+    capacity = -1
     for index, count in enumerate(tokens):
-        if not groups or count > room or len(groups[-1]) == max_inputs:
+        if not groups or count > capacity or len(groups[-1]) == max_inputs:
             groups.append([])
-            room = max_tokens
+            capacity = max_tokens
         groups[-1].append(index)
-        room -= count
+        capacity -= count
     return groups

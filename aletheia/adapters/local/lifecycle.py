@@ -192,12 +192,12 @@ class Lifecycle:
         self.memory.close(why)
         self.memory = ModelMemory(self._settings.model_memory_max, self._evict)
 
-    def _evict(self, place: Place, is_for_room: bool) -> None:
+    def _evict(self, place: Place, is_for_another: bool) -> None:
         """Begin to unload a model from every process."""
         model = self.models[place.model]
         model.is_leaving = True
-        log.info("model %s is unloaded%s", model.name, " to make room" if is_for_room else "")
-        self._write(model, "evicted" if is_for_room else "unloaded", place)
+        log.info("model %s is unloaded%s", model.name, " for another" if is_for_another else "")
+        self._write(model, "evicted" if is_for_another else "unloaded", place)
         self._wake()
         asyncio.get_running_loop().call_soon(self.note_gone, model)
 

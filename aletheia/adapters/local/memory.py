@@ -21,7 +21,7 @@ class Place:
 
 
 Evict: TypeAlias = Callable[[Place, bool], None]
-"""Begins to unload the model of a place, perhaps to make room for another one."""
+"""Begins to unload the model of a place, perhaps to free its memory for another one."""
 
 
 class ModelMemory:
@@ -56,7 +56,7 @@ class ModelMemory:
         async with self._turn:
             while True:
                 self._check_open(model)
-                if model not in self._places and self._make_room(size_bytes):
+                if model not in self._places and self._free_memory(size_bytes):
                     self._places[model] = Place(model, size_bytes)
                 if self.has(model):
                     place = self._places[model]
@@ -116,11 +116,11 @@ class ModelMemory:
 
     def _settle(self) -> None:
         """Evict what is too much after a change, and wake the call whose turn it is."""
-        self._make_room(0)
+        self._free_memory(0)
         self._changed.set()
 
-    def _make_room(self, size_bytes: int) -> bool:
-        """Evict models until there is room; return whether there is already."""
+    def _free_memory(self, size_bytes: int) -> bool:
+        """Evict models until so much memory is free; return whether it is already."""
         if not self._max_bytes:
             return True
         staying = [place for place in self._places.values() if not place.is_leaving]

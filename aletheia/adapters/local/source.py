@@ -214,8 +214,8 @@ class ModelSources:
             raise ModelUnavailable(model, "it is not a full name")
         sources = [self._from_operator, self._from_cache, self._from_package, self._from_hub]
         tried: list[str] = []
-        for look in sources if may_download else sources[:-1]:
-            found = look(model)
+        for find in sources if may_download else sources[:-1]:
+            found = find(model)
             if isinstance(found, ModelFiles):
                 return found
             tried.append(found)

@@ -54,19 +54,19 @@ class WindowTokenizer:
     def split(self, text: str) -> Iterator[str]:
         """Yield parts of a long text that the model reads whole, cut between words if possible."""
         assert self._max_tokens is not None
-        room = max(1, self._max_tokens - self.overhead - SPLIT_SLACK)
+        capacity = max(1, self._max_tokens - self.overhead - SPLIT_SLACK)
         encoded = self._tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         starts = [start for start, _ in encoded["offset_mapping"]]
         words = encoded.word_ids(0)
         first = 0
-        while len(starts) - first > room:
-            cut = first + room
+        while len(starts) - first > capacity:
+            cut = first + capacity
             while cut > first + 1 and words[cut] is not None and words[cut] == words[cut - 1]:
                 cut -= 1
             if cut == first + 1:
-                cut = first + room
+                cut = first + capacity
             yield text[starts[first] : starts[cut]]
             first = cut
         yield text[starts[first] :]

@@ -59,7 +59,7 @@ class MockChat:
         writer = self._writers.get(name)
         if writer is None:
             raise Refused(MOCK, 400, f"the mock has nothing to say in the form {name!r}")
-        await asyncio.sleep(0)  # as every model, it lets others go on
+        await asyncio.sleep(0)  # as every model, it does not block others
         asked = "\n".join(message.text for message in request.messages)
         text = json.dumps(writer(read_quoted(asked)), ensure_ascii=False)
         return Completion(
@@ -102,15 +102,15 @@ def _write_batch(
     # Those of an angle, and behind them those of the angle opposite.
     phrases: list[str] = []
     for away in (0, len(ANGLES) // 2):
-        some = _WORDS["phrases"][ANGLES[(turn + away) % len(ANGLES)].name]
-        phrases += choice.sample(some, len(some))
+        words = _WORDS["phrases"][ANGLES[(turn + away) % len(ANGLES)].name]
+        phrases += choice.sample(words, len(words))
     # What every department has to do with comes up where its own words do not suffice.
     folded = {subject.casefold() for subject in known}
     others = [word for word in _WORDS["subjects"] if word not in folded]
-    own, common = (choice.sample(some, len(some)) for some in (known, others))
+    own, common = (choice.sample(words, len(words)) for words in (known, others))
     subjects = [*own, *common[: max(2, 8 - len(own))]]
     follow_ups, proofs = (
-        choice.sample(some, len(some)) for some in (_WORDS["follow_ups"], _WORDS["proofs"])
+        choice.sample(words, len(words)) for words in (_WORDS["follow_ups"], _WORDS["proofs"])
     )
     items: list[dict[str, str]] = []
     for place in range(count):

@@ -41,8 +41,8 @@ MAX_ANSWER_VALUES: Final = 8_000_000
 
 CONNECT_TIMEOUT_S: Final = 10.0
 
-UNLOAD_LOOK_S: Final = 0.05
-"""Between two looks whether a model is unloaded; the server answers before it is."""
+UNLOAD_POLL_S: Final = 0.05
+"""Between two polls whether a model is unloaded, seconds; the server answers before it is."""
 
 MAX_LAYERS: Final = 10_000
 
@@ -168,8 +168,8 @@ class OllamaClient(HttpClient):
             raise BadAnswer(OLLAMA, f"asked to unload {model!r}, it says {reason[:100]!r}")
         try:
             async with asyncio.timeout(self._timeout_s):
-                while await self.find_loaded(model):  # noqa: ASYNC110 - a server tells nobody
-                    await asyncio.sleep(UNLOAD_LOOK_S)
+                while await self.find_loaded(model):  # noqa: ASYNC110 - a server sends no notice
+                    await asyncio.sleep(UNLOAD_POLL_S)
         except TimeoutError:
             late = f"{model!r} is still loaded after {self._timeout_s:g} s"
             raise Unavailable(OLLAMA, late) from None
@@ -284,7 +284,7 @@ class _Pull:
 
 
 def short_name(model: str) -> str:
-    """Take the tag off a model's name if it is the one that goes without saying."""
+    """Take the tag off a model's name if it is `:latest`, which may be left out."""
     return model.strip().removesuffix(":latest")
 
 
@@ -305,7 +305,7 @@ def _to_error(answer: Answer) -> AletheiaError:
 
 
 def _read_late_error(answer: Mapping[str, Any]) -> AletheiaError | None:
-    """Build the error that stands behind a 200, if one does."""
+    """Build the error that the body of a 200 describes, if it does."""
     said = excerpt(_read_error(answer))
     if not said:
         return None

@@ -46,7 +46,7 @@ class OllamaModelManager:
         self._client, self._records, self._clock = client, records, clock
         self._supported = [short_name(name) for name in supported_models]
         self._memory_max_bytes = memory_max_bytes
-        self._loading = asyncio.Lock()  # two loads must not both see the same room
+        self._loading = asyncio.Lock()  # two loads must not both count on the same memory
 
     async def rows(self) -> list[ModelRow]:
         """List the models on the server's disk, and the supported ones that are not."""
@@ -91,7 +91,7 @@ class OllamaModelManager:
             record = records.get(key)
             expected = (record.memory_bytes if record else None) or found.size_bytes
             self._check(name, expected)
-            await self._make_room(held, expected)
+            await self._free_memory(held, expected)
             there, load_s = await self._client.load(found.name, keep_alive_s=KEEP_ALIVE_S)
             sizes = (there.size_bytes, found.size_bytes)
             await self._records.note(
@@ -103,7 +103,7 @@ class OllamaModelManager:
                 await self._client.unload(found.name)
                 await self._records.note(ModelEvent(OLLAMA, name, "unloaded"))
                 raise
-            await self._make_room(held, there.size_bytes)
+            await self._free_memory(held, there.size_bytes)
 
     async def unload(self, model: str) -> None:
         """See `ModelHolder.unload`; whoever loaded it, its requests end first."""
@@ -154,8 +154,8 @@ class OllamaModelManager:
             limit = f"MODEL_MEMORY_MAX is {self._memory_max_bytes:,}"
             raise ModelUnavailable(model, f"it takes {size_bytes:,} bytes, {limit}")
 
-    async def _make_room(self, held: list[ModelRow], size_bytes: int) -> None:
-        """Unload the first of `held` until there is as much room."""
+    async def _free_memory(self, held: list[ModelRow], size_bytes: int) -> None:
+        """Unload the first of `held` until so much memory is free."""
         used = sum(record.memory_bytes or 0 for record in held) + size_bytes
         while held and used > (self._memory_max_bytes or used):
             victim = held.pop(0)

@@ -42,7 +42,7 @@ METADATA_KEY: Final = "aletheia_batch"
 """Under what name a batch carries our own id."""
 
 MAX_PAGES: Final = 100
-"""Pages of 100 batches that are looked through for one of ours."""
+"""Pages of 100 batches that are searched for one of ours."""
 
 _ENVELOPE: Final = len(f'{{"custom_id":"{MAX_REQUESTS}","method":"POST","url":"{ENDPOINT}",') + 16
 """Bytes of a line around its request, at most."""
@@ -180,8 +180,8 @@ class OpenAIBatches(OpenAIEmbedder):
             log.warning("the file %s stays where it is: %s", file_id, problem)
 
     async def _download(self, file_id: str, into: IO[bytes]) -> None:
-        """Fetch a file, as far as there is room."""
-        room = self.max_output_bytes
+        """Fetch a file, up to `max_output_bytes`."""
+        left = self.max_output_bytes
         try:
             async with (
                 self._guarding(),
@@ -190,13 +190,13 @@ class OpenAIBatches(OpenAIEmbedder):
             ):
                 if isinstance(content, Answer):
                     raise read_refusal(content).to_error(OPENAI, self._api.key)
-                while room >= 0 and (chunk := await content.readany()):
-                    into.write(chunk[:room])
-                    room -= len(chunk)
+                while left >= 0 and (chunk := await content.readany()):
+                    into.write(chunk[:left])
+                    left -= len(chunk)
         except TimeoutError:
             late = f"no complete file within {self.transfer_timeout_s:g} s"
             raise Unavailable(OPENAI, late) from None
-        if room < 0:
+        if left < 0:
             log.error("a file of answers is too long, and is not read to its end")
 
     async def _ask(

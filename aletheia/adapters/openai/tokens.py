@@ -90,17 +90,17 @@ def split_text(encoding: Encoding, text: str, max_tokens: int) -> list[tuple[str
     tokens = encoding.encode_ordinary(text)
     if len(tokens) <= max_tokens:
         return [(text, len(tokens))]
-    room = max(1, max_tokens - min(SLACK, max_tokens // 8))
+    capacity = max(1, max_tokens - min(SLACK, max_tokens // 8))
     _, starts = encoding.decode_with_offsets(tokens)
     windows: list[str] = []
     first = 0
-    while len(tokens) - first > room:
-        cut = first + room
-        lowest = max(first + room // 2, cut - REACH)
+    while len(tokens) - first > capacity:
+        cut = first + capacity
+        lowest = max(first + capacity // 2, cut - REACH)
         while cut > lowest and not text[starts[cut]].isspace():
             cut -= 1
         if cut == lowest:
-            cut = first + room
+            cut = first + capacity
         windows.append(text[starts[first] : starts[cut]])
         first = cut
     windows.append(text[starts[first] :])

@@ -167,7 +167,7 @@ class HttpUpstream:
 class GuardedUpstream:
     """Leaves an upstream alone that failed too often.
 
-    As long as all goes well only pages ask the breaker: a report costs no look into the store.
+    As long as all goes well only pages ask the breaker: a report costs no read of the store.
     """
 
     def __init__(self, inner: Upstream, breakers: CircuitBreaker) -> None:

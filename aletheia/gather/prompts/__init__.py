@@ -1,1 +1,1 @@
-"""What the models are told, one file a prompt: the form of the answer and the messages."""
+"""What the models are asked, one file a prompt: the form of the answer and the messages."""

@@ -160,7 +160,7 @@ class BulkLane:
         await self._turn.write({"above": above, "passed_over": passed_over})
         report = self._report
         if capacity.is_full:
-            report.why = f"a budget has room for {len(claims)} tasks only; the rest stays pending"
+            report.why = f"a budget suffices for {len(claims)} tasks only; the rest stays pending"
             log.warning("%s", report.why)
         if len(claims) <= above:
             report.ended = "deferred" if capacity.is_full else "too_little"

@@ -22,7 +22,7 @@ class ProviderBatch:
     """A batch, as its provider shows it, with the ids of its files."""
 
     id: str
-    phase: Phase  # how far it has come; `running` where that cannot be told
+    phase: Phase  # how far it has come; `running` where that is not known
     status: str  # the same in the provider's word, such as `expired`
     created_at: float  # Unix time, seconds
     input_file: str

@@ -114,9 +114,9 @@ class Settling:
         used, is_counted = 0, True
         seen: set[int] = set()
         async with aclosing(self._deps.batches.answers(batch, order["model"])) as answers:
-            async for some in answers:
-                answered = [answer for answer in some if answer.index < len(rows)]
-                await self._take_in_some(rows, answered)
+            async for page in answers:
+                answered = [answer for answer in page if answer.index < len(rows)]
+                await self._take_in_page(rows, answered)
                 seen.update(answer.index for answer in answered)
                 used += sum(_tokens_of(answer) or 0 for answer in answered)
                 # Servers that count nothing say so of every line.
@@ -127,11 +127,11 @@ class Settling:
         is_whole = len(seen) >= order.get("uploaded", order["lines"])
         return used if is_counted and is_whole else None
 
-    async def _take_in_some(
-        self, rows: Sequence[Mapping[str, int]], some: Sequence[Finished]
+    async def _take_in_page(
+        self, rows: Sequence[Mapping[str, int]], page: Sequence[Finished]
     ) -> None:
-        answers = {row: answer for answer in some for row in rows[answer.index]}
-        tokens = tokens_in({answer.index: rows[answer.index] for answer in some})
+        answers = {row: answer for answer in page for row in rows[answer.index]}
+        tokens = tokens_in({answer.index: rows[answer.index] for answer in page})
         claims = await self._held.take(self._ledger.claims.resume(tokens))
         ready = [claim for claim in claims if claim.state is RowState.KEPT]
         outcomes: list[tuple[Claim, Outcome]] = []

@@ -79,7 +79,7 @@ class Gates:
         """Send a request through the meter."""
         return await self.meter(PlannedCall(plan, send, reach), probe)
 
-    async def stands(self) -> tuple[int, int]:
+    async def count_usage(self) -> tuple[int, int]:
         """Return how many requests count this minute, and how many tokens count for the run."""
         usage = await self.limiter.usage("openai")
         budgets = {budget.name: budget.spent for budget in await self.spending.budgets("run")}
@@ -122,7 +122,7 @@ async def test_a_request_that_is_not_confirmed_is_neither_sent_nor_charged(
 
 async def test_a_request_is_charged_once_and_settled_at_what_it_used(gates: Gates):
     assert await gates.ask(PLAN, ending(Sent())) == Sent()
-    assert await gates.stands() == (1, 40)
+    assert await gates.count_usage() == (1, 40)
     (record,) = await read_usage(gates.documents, run_id="run")
     assert (record.call.key, record.call.model, record.state) == ("key", "m", UsageState.SETTLED)
 
@@ -133,21 +133,21 @@ async def test_over_a_limit_nothing_is_sent_and_nothing_else_charged(gates: Gate
     with pytest.raises(RateLimited) as caught:
         await gates.ask(PLAN, ending())
     assert caught.value.tiers == ("minute",)
-    assert await gates.stands() == (2, 80)
+    assert await gates.count_usage() == (2, 80)
 
 
 async def test_a_provider_that_the_limits_are_not_for_is_held_to_budgets_alone(gates: Gates):
     plan = replace(PLAN, provider="openrouter")
     for _ in range(3):
         assert await gates.ask(plan, ending(Sent())) == Sent()
-    assert await gates.stands() == (0, 120)
+    assert await gates.count_usage() == (0, 120)
 
 
 async def test_over_budget_nothing_is_sent_and_no_limit_charged(gates: Gates):
     gates.spending.counters.limits = budget_limits(tokens_per_run=99)
     with pytest.raises(BudgetExceeded):
         await gates.ask(PLAN, ending())
-    assert await gates.stands() == (0, 0)
+    assert await gates.count_usage() == (0, 0)
 
 
 async def test_an_open_breaker_charges_nothing(gates: Gates, clock: Clock):
@@ -155,10 +155,10 @@ async def test_an_open_breaker_charges_nothing(gates: Gates, clock: Clock):
         with pytest.raises(Unavailable):
             await gates.ask(PLAN, ending(Unreachable("openai", "down")))
     clock.move(seconds=59)
-    before = await gates.stands()
+    before = await gates.count_usage()
     with pytest.raises(BreakerOpen):
         await gates.ask(PLAN, ending())
-    assert await gates.stands() == before
+    assert await gates.count_usage() == before
     clock.move(seconds=2)
     assert await gates.ask(PLAN, ending(Sent())) == Sent()
 
@@ -194,14 +194,14 @@ async def test_what_may_have_been_charged_counts_as_spent(
 ):
     with pytest.raises(type(error)):
         await gates.ask(PLAN, ending(error))
-    assert await gates.stands() == (1, counted)
+    assert await gates.count_usage() == (1, counted)
 
 
 async def test_every_try_is_counted(documents: Documents, clock: Clock):
     gates = Gates(documents, clock, max_retries=3)
     busy = Unavailable("openai", "busy", status=500)
     assert await gates.ask(PLAN, ending(busy, Sent())) == Sent()
-    assert await gates.stands() == (2, 40)
+    assert await gates.count_usage() == (2, 40)
 
 
 async def test_tries_end_where_a_limit_ends_them(documents: Documents, clock: Clock):
@@ -209,7 +209,7 @@ async def test_tries_end_where_a_limit_ends_them(documents: Documents, clock: Cl
     gates.breakers = CircuitBreaker(documents, threshold=9, cooldown_s=60, clock=clock.both)
     with pytest.raises((RateLimited, BreakerOpen)):
         await gates.ask(PLAN, ending(*[Unavailable("openai", "busy", status=500)] * 9))
-    assert (await gates.stands())[0] == 2
+    assert (await gates.count_usage())[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ async def test_what_another_try_cannot_mend_is_tried_once(
     gates = Gates(documents, clock, max_retries=3)
     with pytest.raises(type(error)):
         await gates.ask(PLAN, ending(error))
-    assert (await gates.stands())[0] == 1
+    assert (await gates.count_usage())[0] == 1
 
 
 async def test_texts_can_be_what_counts(documents: Documents, clock: Clock):
@@ -248,10 +248,10 @@ async def test_room_is_what_the_budget_has_left(gates: Gates):
     assert caught.value.asked == 1001
     gates.spending.counters.limits = budget_limits(nanousd_per_day=2_000_000)
     assert await gates.meter.capacity("openai", "m", "embedding", [[1000, 1000, 1]]) == 2
-    assert await gates.stands() == (0, 0)
+    assert await gates.count_usage() == (0, 0)
 
 
-async def test_there_is_no_room_over_a_limit_or_behind_an_open_breaker(gates: Gates):
+async def test_there_is_no_capacity_over_a_limit_or_behind_an_open_breaker(gates: Gates):
     for _ in range(2):
         await gates.ask(PLAN, ending(Sent()))
     with pytest.raises(RateLimited):
@@ -277,7 +277,7 @@ async def test_a_request_that_is_cancelled_counts_as_spent(gates: Gates):
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
-    assert await gates.stands() == (1, 100)
+    assert await gates.count_usage() == (1, 100)
 
 
 async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
@@ -311,7 +311,7 @@ async def test_while_nobody_is_there_no_limit_is_charged(gates: Gates, clock: Cl
         with pytest.raises(Unreachable):
             await gates.ask(PLAN, ending(Unreachable("openai", "no route")), reach=reach)
     # The first one had to be sent to find out; from then on somebody looks first.
-    assert (await gates.stands(), len(reached)) == ((1, 0), 1)
+    assert (await gates.count_usage(), len(reached)) == ((1, 0), 1)
     for _ in range(3):
         clock.move(seconds=61)
         with pytest.raises(Unreachable):
@@ -356,7 +356,7 @@ async def test_a_request_that_fails_twice_while_a_probe_passes_is_the_culprit(
             await wide.ask(PLAN, ending(error, error), probe=make_probe(Sent()))
         assert caught.value.code == "provider_cannot"
     assert {state.failures for state in await wide.breakers.states()} <= {0}
-    assert (await wide.stands())[0] == 15
+    assert (await wide.count_usage())[0] == 15
 
 
 async def test_a_request_that_loses_its_connection_twice_may_be_the_culprit_and_costs(wide: Gates):
@@ -364,7 +364,7 @@ async def test_a_request_that_loses_its_connection_twice_may_be_the_culprit_and_
     with pytest.raises(ComputeFailed, match="connection lost"):
         await wide.ask(PLAN, ending(lost, lost), probe=make_probe(Sent()))
     assert {state.failures for state in await wide.breakers.states()} <= {0}
-    assert (await wide.stands())[1] >= 2 * PLAN.max_tokens.input
+    assert (await wide.count_usage())[1] >= 2 * PLAN.max_tokens.input
 
 
 async def test_no_probe_is_sent_where_others_pass_meanwhile(wide: Gates):

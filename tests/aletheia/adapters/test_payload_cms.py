@@ -257,7 +257,7 @@ async def test_a_department_that_moved_between_two_pages_is_taken_once(
 async def test_pages_that_repeat_themselves_have_an_end(
     payload: FakePayload, source: PayloadDepartments
 ) -> None:
-    payload.looks_at_page, payload.has_always_next = False, True
+    payload.applies_page, payload.has_always_next = False, True
     payload.add("legal", 1)
     error = await failure(source)
     assert isinstance(error, BadAnswer)

@@ -118,7 +118,7 @@ def test_cosines_have_six_digits_so_that_rounding_decides_nothing():
     assert measure_cosines(vectors, FIRST_AXIS).tolist() == [0.8, 0.9, -1.0, 1.0]
 
 
-def test_a_fingerprint_tells_what_is_indexed_and_nothing_else():
+def test_a_fingerprint_depends_on_what_is_indexed_and_nothing_else():
     one = BrainItem("a", "content", "summary", "context", FIRST_AXIS)
     same = KnownItem("b", "content", "summary", "context")
     assert fingerprint_of(one) == fingerprint_of(same)
@@ -136,7 +136,7 @@ def test_a_department_is_summed_up_by_its_newest_items():
     assert sum_up("Legal", items) == expected
 
 
-async def test_items_that_do_not_fit_make_room_for_those_that_do(
+async def test_items_that_do_not_fit_are_passed_over_for_those_that_do(
     brain: IndexedBrain, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(context, "estimate_tokens", len)

@@ -1,4 +1,4 @@
-"""What the Brain has still to be told (SPEC §4, Brain)."""
+"""What the Brain has not received yet (SPEC §4, Brain)."""
 
 import asyncio
 import logging

@@ -84,7 +84,7 @@ def story() -> list[tuple[Event, int]]:
     ]
 
 
-async def tell(documents: Documents, run_id: str) -> list[int]:
+async def emit(documents: Documents, run_id: str) -> list[int]:
     """Add all events of a run, and return their numbers."""
     log = EventLog(documents)
     return [
@@ -93,7 +93,7 @@ async def tell(documents: Documents, run_id: str) -> list[int]:
     ]
 
 
-async def tell_with_others(documents: Documents, plan: tuple[str, int]) -> list[int]:
+async def emit_with_others(documents: Documents, plan: tuple[str, int]) -> list[int]:
     """Add events that others add, too, with some of one's own between."""
     run_id, rounds = plan
     log = EventLog(documents)
@@ -118,8 +118,8 @@ async def feed(documents: Documents, path: str) -> int:
 async def _work(order: dict[str, Any], steps: Steps) -> None:
     documents = SteppedDocuments(Path(order["directory"]), steps)
     await documents.open()
-    if order["work"] == "tell":
-        await tell(documents, "run-1")
+    if order["work"] == "emit":
+        await emit(documents, "run-1")
     else:
         await feed(documents, order["sent"])
     await documents.close()

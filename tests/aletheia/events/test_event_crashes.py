@@ -10,7 +10,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.events.delivery import FanOut
 from aletheia.events.log import EventLog
 from aletheia.events.turn import CURSORS
-from tests.aletheia.events.event_processes import LEASE_S, PROJECT, story, tell
+from tests.aletheia.events.event_processes import LEASE_S, PROJECT, emit, story
 from tests.crash.harness import Ending, Forks, forking
 
 
@@ -31,7 +31,7 @@ async def with_a_story(directory: Path) -> None:
     store = EmbeddedDocuments(directory)
     await store.open()
     await FanOut(store, {}).subscribe(PROJECT, "run-1", "file")
-    await tell(store, "run-1")
+    await emit(store, "run-1")
     await store.close()
 
 
@@ -39,12 +39,12 @@ async def with_a_story(directory: Path) -> None:
 async def test_a_teller_killed_at_any_step_leaves_no_gap_and_a_second_pass_no_repetition(
     forks: Forks, tmp_path: Path
 ):
-    whole = await work(forks, tmp_path / "whole", "tell")
-    assert whole.steps >= 4 * len(story()), "a look and an insert for each event"
+    whole = await work(forks, tmp_path / "whole", "emit")
+    assert whole.steps >= 4 * len(story()), "a read and an insert for each event"
     for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
-        assert (await work(forks, directory, "tell", kill_at)).was_killed, where
-        assert (await work(forks, directory, "tell")).is_done, where
+        assert (await work(forks, directory, "emit", kill_at)).was_killed, where
+        assert (await work(forks, directory, "emit")).is_done, where
         store = EmbeddedDocuments(directory)
         await store.open()
         events = await EventLog(store).read(PROJECT)

@@ -23,11 +23,11 @@ from aletheia.store.project_id import check_project_id
 from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.aletheia.events.event_processes import (
     PROJECT,
+    emit_with_others,
     finished,
     iterated,
     started,
     story,
-    tell_with_others,
 )
 from tests.aletheia.resilience.conftest import Clock, clock
 from tests.aletheia.resilience.contenders import compete
@@ -57,7 +57,7 @@ async def numbers_of(log: EventLog, project_id: str) -> list[int]:
     return [event.seq for event in await log.read(project_id)]
 
 
-async def test_events_are_numbered_from_one_in_the_order_they_are_told(documents: Documents):
+async def test_events_are_numbered_from_one_in_the_order_they_are_emitted(documents: Documents):
     log = EventLog(documents)
     await log.prepare()
     saved = [
@@ -329,7 +329,7 @@ async def test_writers_of_one_process_share_numbers_without_gaps_and_keys_withou
 @pytest.mark.timeout(120)
 async def test_processes_share_numbers_without_gaps_and_keys_without_repeats(tmp_path: Path):
     rounds, processes = 25, 4
-    told = compete(tmp_path, tell_with_others, ("r", rounds), processes=processes)
+    emitted = compete(tmp_path, emit_with_others, ("r", rounds), processes=processes)
     store = LosableDocuments(tmp_path)
     await store.open()
     events = await EventLog(store).read("p1")
@@ -337,10 +337,10 @@ async def test_processes_share_numbers_without_gaps_and_keys_without_repeats(tmp
     assert [event.seq for event in events] == list(range(1, rounds * (1 + processes) + 1))
     keys = [(event.read().model_dump()["department"], event.read()) for event in events]
     assert len(set(map(str, keys))) == len(events)
-    shared = [numbers[0::2] for numbers in told]
+    shared = [numbers[0::2] for numbers in emitted]
     assert all(numbers == shared[0] for numbers in shared), "one number for one key"
-    assert all(numbers == sorted(numbers) for numbers in shared), "in the order they were told"
-    for numbers in told:
+    assert all(numbers == sorted(numbers) for numbers in shared), "in the order they were emitted"
+    for numbers in emitted:
         assert numbers[1::2] == sorted(numbers[1::2])
 
 

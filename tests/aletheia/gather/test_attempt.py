@@ -37,7 +37,7 @@ ORDER = RunOrder("run-1", PROJECT, "user-1", 4)
 
 
 @dataclass
-class Desk:
+class StoredRun:
     """A store, and attempts at the run that is in it."""
 
     directory: Path
@@ -52,17 +52,17 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncGenerator[Desk]:
+async def stored(tmp_path: Path) -> AsyncGenerator[StoredRun]:
     documents, content = EmbeddedDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)
     await documents.open()
     await content.open()
-    yield Desk(tmp_path, documents, make_deps(documents, content, MockChat()))
+    yield StoredRun(tmp_path, documents, make_deps(documents, content, MockChat()))
     await content.close()
     await documents.close()
 
 
-async def test_a_reference_names_the_batch_and_counts_what_each_step_has_left(desk: Desk):
-    attempt = await desk.open()
+async def test_a_reference_names_the_batch_and_counts_what_each_step_has_left(stored: StoredRun):
+    attempt = await stored.open()
     turn = attempt.next_turn()
     assert turn is not None
     assert (turn.run_id, turn.project_id, turn.position) == ("run-1", PROJECT, 0)
@@ -79,8 +79,8 @@ async def test_a_reference_names_the_batch_and_counts_what_each_step_has_left(de
     assert sorted(await attempt.list_item_ids(turn)) == sorted(iteration.item_ids)
 
 
-async def test_a_step_refuses_a_batch_that_is_not_under_way(desk: Desk):
-    attempt = await desk.open()
+async def test_a_step_refuses_a_batch_that_is_not_under_way(stored: StoredRun):
+    attempt = await stored.open()
     turn = attempt.next_turn()
     assert turn is not None
     await attempt.find_stop_reason(turn)
@@ -95,25 +95,25 @@ async def test_a_step_refuses_a_batch_that_is_not_under_way(desk: Desk):
         await attempt.score_department(saved)
 
 
-async def test_another_attempt_finds_the_batch_that_one_left(desk: Desk):
-    first = await desk.open()
+async def test_another_attempt_finds_the_batch_that_one_left(stored: StoredRun):
+    first = await stored.open()
     turn = first.next_turn()
     assert turn is not None
     await first.find_stop_reason(turn)
     batch = await first.generate_items(turn)
     assert batch is not None
     await first.save_items(await first.drop_duplicates(batch))
-    second = await desk.open()
+    second = await stored.open()
     await second.find_stop_reason(turn)
     assert await second.generate_items(turn) == batch
     await take_steps(second, turn)
     assert len(second.run.progress.departments[0].iterations) == 1
 
 
-async def test_events_are_added_as_the_run_comes_to_imply_them_and_notified(desk: Desk):
+async def test_events_are_added_as_the_run_comes_to_imply_them_and_notified(stored: StoredRun):
     notified = list[int]()
-    events = EventLog(desk.documents)
-    attempt = await desk.open(lambda: notified.append(1))
+    events = EventLog(stored.documents)
+    attempt = await stored.open(lambda: notified.append(1))
     turn = attempt.next_turn()
     assert turn is not None
     await attempt.find_stop_reason(turn)
@@ -123,9 +123,9 @@ async def test_events_are_added_as_the_run_comes_to_imply_them_and_notified(desk
     assert len(notified) == 3
 
 
-async def test_a_run_is_closed_once(desk: Desk):
-    events = EventLog(desk.documents)
-    attempt = await desk.open()
+async def test_a_run_is_closed_once(stored: StoredRun):
+    events = EventLog(stored.documents)
+    attempt = await stored.open()
     while (turn := attempt.next_turn()) is not None:
         while await attempt.find_stop_reason(turn) is None:
             await take_steps(attempt, turn)
@@ -134,7 +134,7 @@ async def test_a_run_is_closed_once(desk: Desk):
     assert report.status == "completed"
     assert attempt.next_turn() is None
     assert await attempt.close() == report
-    again = await desk.open()
+    again = await stored.open()
     assert again.next_turn() is None
     assert await again.close() == report
     ends = [event for event in await events.read(PROJECT) if event.is_last]
@@ -143,8 +143,10 @@ async def test_a_run_is_closed_once(desk: Desk):
     assert reached == ["support"]
 
 
-async def test_a_run_that_is_cancelled_in_the_middle_of_a_step_is_closed_as_cancelled(desk: Desk):
-    attempt = await desk.open()
+async def test_a_run_that_is_cancelled_in_the_middle_of_a_step_is_closed_as_cancelled(
+    stored: StoredRun,
+):
+    attempt = await stored.open()
     turn = attempt.next_turn()
     assert turn is not None
     await attempt.find_stop_reason(turn)
@@ -155,9 +157,9 @@ async def test_a_run_that_is_cancelled_in_the_middle_of_a_step_is_closed_as_canc
 
 
 async def test_an_attempt_logs_what_the_system_it_replaces_logged(
-    desk: Desk, caplog: pytest.LogCaptureFixture
+    stored: StoredRun, caplog: pytest.LogCaptureFixture
 ):
-    attempt = await desk.open()
+    attempt = await stored.open()
     with caplog.at_level(logging.DEBUG, "aletheia.gather"):
         while (turn := attempt.next_turn()) is not None:
             while await attempt.find_stop_reason(turn) is None:
@@ -173,13 +175,13 @@ async def test_an_attempt_logs_what_the_system_it_replaces_logged(
 
 
 async def test_a_department_that_stagnates_is_warned_of(
-    desk: Desk, caplog: pytest.LogCaptureFixture
+    stored: StoredRun, caplog: pytest.LogCaptureFixture
 ):
     class Constant:
         async def score(self, *_: object) -> Scored:
             return Scored(42.5)
 
-    deps = replace(desk.deps, scorer=Constant())
+    deps = replace(stored.deps, scorer=Constant())
     order = replace(ORDER, max_iterations=50)
     attempt = make_attempt(deps, await deps.runs.open(order, three_departments(), holder_ended))
     turn = attempt.next_turn()
@@ -191,20 +193,20 @@ async def test_a_department_that_stagnates_is_warned_of(
 
 
 async def test_documents_that_cannot_be_embedded_are_named_and_block_nothing(
-    desk: Desk, caplog: pytest.LogCaptureFixture
+    stored: StoredRun, caplog: pytest.LogCaptureFixture
 ):
     async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         if any("poison" in text for text in texts):
             raise InvalidTask("refused_input", "it is refused")
         return await embed_words(texts)
 
-    content = EmbeddedContent(desk.directory, PROJECT)
+    content = EmbeddedContent(stored.directory, PROJECT)
     await content.open()
     theirs = [SavedItem(f"theirs-{n}", f"Document {n} of theirs.") for n in range(30)]
     poison = [SavedItem(f"poison-{n}", f"Some poison {n}.") for n in range(25)]
     await content.insert_items([*theirs, *poison])
     items = ProjectItems(content, VectorCache(content, MODEL), embed, MODEL)
-    deps = replace(desk.deps, items=items)
+    deps = replace(stored.deps, items=items)
     attempt = make_attempt(deps, await deps.runs.open(ORDER, three_departments(), holder_ended))
     turn = attempt.next_turn()
     assert turn is not None

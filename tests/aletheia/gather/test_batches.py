@@ -277,7 +277,7 @@ async def test_a_store_that_is_lost_costs_an_attempt_and_nothing_else(tmp_path: 
     await documents.close()
 
 
-async def test_what_is_told_a_model_names_its_sources(build: Callable[..., StoredDeps]):
+async def test_what_a_model_is_asked_names_its_sources(build: Callable[..., StoredDeps]):
     chat = FlakyChat()
     deps = build(chat, brain=FakeBrain())
     await work_run(deps, replace(ORDER, max_iterations=4), three_departments())

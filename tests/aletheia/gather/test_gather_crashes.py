@@ -49,7 +49,7 @@ class Left:
         return {"report": report, "reasons": reasons, "items": sorted(self.items)}
 
 
-async def look(directory: Path) -> Left:
+async def read_left(directory: Path) -> Left:
     documents, content = EmbeddedDocuments(directory), EmbeddedContent(directory, PROJECT)
     await documents.open()
     await content.open()
@@ -105,7 +105,7 @@ async def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(forks: Forks,
     ending = await forks.work(directory=str(tmp_path / "whole"), max_iterations=3)
     assert ending.is_done
     assert ending.steps > 30, "the steps of a whole run"
-    whole = await look(tmp_path / "whole")
+    whole = await read_left(tmp_path / "whole")
     check_counts(whole, "never killed")
     assert len(whole.items) > 10
     assert set(whole.paid.values()) == {1}
@@ -115,7 +115,7 @@ async def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(forks: Forks,
         order: dict[str, Any] = {"directory": str(directory), "max_iterations": 3}
         assert (await forks.work(kill_at, **order)).was_killed, where
         assert (await forks.work(**order)).is_done, where
-        left = await look(directory)
+        left = await read_left(directory)
         check_counts(left, where)
         assert left.outcome == whole.outcome, where
         assert left.paid.keys() == whole.paid.keys(), where
@@ -128,7 +128,7 @@ async def test_a_run_killed_again_and_again_gets_to_its_end(
     forks: Forks, tmp_path: Path, seed: int
 ):
     whole_ending = await forks.work(directory=str(tmp_path / "whole"), max_iterations=8)
-    whole = await look(tmp_path / "whole")
+    whole = await read_left(tmp_path / "whole")
     check_counts(whole, "never killed")
     draw = random.Random(seed)
     kills = 0
@@ -141,7 +141,7 @@ async def test_a_run_killed_again_and_again_gets_to_its_end(
         assert kills < 60, "it gets nowhere"
     assert ending.is_done
     assert kills >= 2
-    left = await look(tmp_path / "killed")
+    left = await read_left(tmp_path / "killed")
     check_counts(left, f"seed {seed}")
     assert left.outcome == whole.outcome
     assert left.paid.total() <= whole.paid.total() + kills

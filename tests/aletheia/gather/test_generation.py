@@ -8,7 +8,7 @@ from aletheia.errors import AletheiaError, BudgetExceeded, InvalidTask, Unauthor
 from aletheia.gather.generation import Batch, GenerationPlan, generate_items, read_items
 from aletheia.gather.prompts.generate_items import PromptContext
 from aletheia.items.departments import Department
-from aletheia.llm.asking import RoomyChat
+from aletheia.llm.asking import WideningChat
 from aletheia.llm.messages import ChatModel, Completion, read_quoted
 from aletheia.llm.structured import MAX_ANSWER_CHARS, MAX_ERROR_CHARS
 from tests.fakes.chat import MemoryAnswers, Reply, ScriptedChat, completion
@@ -280,7 +280,7 @@ async def test_a_default_that_does_not_exist_is_an_error() -> None:
     assert len(chat.requests) == 2
 
 
-async def test_a_model_that_reads_less_is_told_less() -> None:
+async def test_a_model_that_reads_less_gets_less() -> None:
     many = [f"Item number {n} says something." for n in range(1000)]
     chat = ScriptedChat(TOO_LONG, TOO_LONG, items_text(8))
     await generate(chat, context=PromptContext(existing=many))
@@ -380,7 +380,7 @@ def test_a_list_without_a_name_is_understood() -> None:
 SPENT = completion("<think>They want items. Perhaps " + items_text(8), finish="length")
 
 
-async def test_a_model_that_has_no_room_for_its_answer_is_not_asked_in_the_same_way_again() -> None:
+async def test_a_model_that_spent_its_limit_is_not_asked_in_the_same_way_again() -> None:
     chat = ScriptedChat(SPENT)
     batch = await generate(chat)
     assert (batch.items, batch.rounds) == ((), 1)
@@ -389,12 +389,12 @@ async def test_a_model_that_has_no_room_for_its_answer_is_not_asked_in_the_same_
     assert "10 tokens" in batch.failure.message
 
 
-async def test_more_room_is_asked_for_once() -> None:
+async def test_a_higher_limit_is_asked_for_once() -> None:
     chat = ScriptedChat(SPENT, SPENT)
-    batch = await generate(RoomyChat(chat))
+    batch = await generate(WideningChat(chat))
     assert (len(chat.requests), batch.rounds) == (2, 1)
     chat = ScriptedChat(SPENT, items_text(8))
-    batch = await generate(RoomyChat(chat))
+    batch = await generate(WideningChat(chat))
     assert (len(batch.items), batch.rounds, batch.faults) == (8, 1, ())
 
 

@@ -65,7 +65,7 @@ async def fill(world: BrainWorld) -> None:
     await world.brain.upsert(PROJECT, replace(LEGAL, slug="support", name="Support"), own)
 
 
-async def test_a_prompt_is_told_gaps_and_what_is_near_in_other_departments(
+async def test_a_prompt_contains_gaps_and_what_is_near_in_other_departments(
     world: BrainWorld, knowledge: Knowledge
 ):
     await fill(world)

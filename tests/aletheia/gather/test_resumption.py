@@ -70,7 +70,7 @@ def test_a_run_that_has_ended_for_good_does_not_go_on(state: str, reason: str):
         ("leave", "scheduled", Overrides(), "Run run-1 is scheduled and starts by itself."),
     ],
 )
-def test_an_operator_is_told_what_becomes_of_a_run(
+def test_an_operator_reads_what_becomes_of_a_run(
     step: Step, state: str, overrides: Overrides, said: str
 ):
     answer = describe_step(make_run(None), step, overrides, state=state)
@@ -78,7 +78,7 @@ def test_an_operator_is_told_what_becomes_of_a_run(
     assert "1 of 10 iterations are used." in answer
 
 
-def test_who_raises_a_budget_is_told_which_departments_it_comes_too_late_for():
+def test_who_raises_a_budget_reads_which_departments_it_comes_too_late_for():
     run = make_run(StopReason.MAX_ITERATIONS_REACHED, StopReason.SATURATION, None)
     raised = describe_step(run, "resume", Overrides(max_iterations=10), state="suspended")
     assert raised.endswith("Announced as complete, and left to another run: d0.")

@@ -36,7 +36,7 @@ OTHER = RunOrder("run-b", "shop", "user-2", 10)
 
 
 class UnixTime:
-    """A clock that goes when it is told to."""
+    """A clock that moves when it is set."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -55,7 +55,7 @@ class Prefect:
         return self.states.get(run_id, "unknown")
 
 
-class Desk:
+class RunOpener:
     """All it takes to open runs."""
 
     def __init__(self, documents: Documents) -> None:
@@ -74,9 +74,9 @@ class Desk:
 
 
 @pytest.fixture(params=BACKENDS)
-async def desk(request: pytest.FixtureRequest) -> AsyncGenerator[Desk]:
+async def opener(request: pytest.FixtureRequest) -> AsyncGenerator[RunOpener]:
     async with opened(request.param, request) as documents:
-        made = Desk(documents)
+        made = RunOpener(documents)
         await made.runs.prepare()
         yield made
 
@@ -85,8 +85,8 @@ def iteration(number: int, score: float = 10.0) -> Iteration:
     return Iteration(number, 8, 7, (f"item-{number}",), score, notes={"counted": score})
 
 
-async def test_a_run_begins_with_the_departments_as_they_are(desk: Desk):
-    run = await desk.open()
+async def test_a_run_begins_with_the_departments_as_they_are(opener: RunOpener):
+    run = await opener.open()
     assert [department.department.slug for department in run.progress.departments] == [
         "legal",
         "hr.eu",
@@ -94,60 +94,60 @@ async def test_a_run_begins_with_the_departments_as_they_are(desk: Desk):
     assert (run.attempt, run.progress.max_iterations, run.progress.position) == (1, 10, 0)
 
 
-async def test_the_departments_are_frozen_when_a_run_begins(desk: Desk):
-    await desk.open()
-    desk.source.departments = (make_department("new", 1),)
-    run = await desk.open()
+async def test_the_departments_are_frozen_when_a_run_begins(opener: RunOpener):
+    await opener.open()
+    opener.source.departments = (make_department("new", 1),)
+    run = await opener.open()
     assert [department.department.slug for department in run.progress.departments] == [
         "legal",
         "hr.eu",
     ]
-    assert desk.source.listed == 1
+    assert opener.source.listed == 1
 
 
-async def test_a_resumed_run_goes_on_from_where_it_was(desk: Desk):
-    run = await desk.open()
-    run = await desk.runs.start_department(run, 0, 5.5, {"counted": 5.5})
-    run = await desk.runs.record(run, 0, iteration(1, 20.0))
-    run = await desk.runs.record(run, 0, iteration(2, 30.0))
-    run = await desk.runs.finish_department(run, 0, StopReason.SATURATION)
-    resumed = await desk.open()
+async def test_a_resumed_run_goes_on_from_where_it_was(opener: RunOpener):
+    run = await opener.open()
+    run = await opener.runs.start_department(run, 0, 5.5, {"counted": 5.5})
+    run = await opener.runs.record(run, 0, iteration(1, 20.0))
+    run = await opener.runs.record(run, 0, iteration(2, 30.0))
+    run = await opener.runs.finish_department(run, 0, StopReason.SATURATION)
+    resumed = await opener.open()
     assert resumed.progress == run.progress
     assert resumed.progress.departments[0].scores == (5.5, 20.0, 30.0)
     assert resumed.progress.departments[0].notes[1] == {"counted": 20.0}
     assert (resumed.attempt, resumed.progress.position) == (2, 1)
 
 
-async def test_an_iteration_is_counted_once_however_often_it_is_recorded(desk: Desk):
-    run = await desk.open()
-    first = await desk.runs.record(run, 0, iteration(1, 20.0))
-    again = await desk.runs.record(run, 0, iteration(1, 99.0))
+async def test_an_iteration_is_counted_once_however_often_it_is_recorded(opener: RunOpener):
+    run = await opener.open()
+    first = await opener.runs.record(run, 0, iteration(1, 20.0))
+    again = await opener.runs.record(run, 0, iteration(1, 99.0))
     assert again.progress == first.progress
-    assert (await desk.runs.load("run-a")).progress.iterations == 1
+    assert (await opener.runs.load("run-a")).progress.iterations == 1
 
 
-async def test_an_iteration_is_never_left_out(desk: Desk):
-    run = await desk.open()
-    after = await desk.runs.record(run, 0, iteration(2))
+async def test_an_iteration_is_never_left_out(opener: RunOpener):
+    run = await opener.open()
+    after = await opener.runs.record(run, 0, iteration(2))
     assert after.progress.iterations == 0
 
 
-async def test_an_attempt_that_was_overtaken_by_another_writes_nothing(desk: Desk):
-    old = await desk.open()
-    new = await desk.open()
+async def test_an_attempt_that_was_overtaken_by_another_writes_nothing(opener: RunOpener):
+    old = await opener.open()
+    new = await opener.open()
     for writing in (
-        desk.runs.start_department(old, 0, 50.0),
-        desk.runs.record(old, 0, iteration(1)),
-        desk.runs.finish_department(old, 0, StopReason.SATURATION),
-        desk.runs.close(old, "completed", {}),
-        desk.runs.end_attempt(old, StopReason.RATE_LIMITED),
-        desk.runs.renew(old),
+        opener.runs.start_department(old, 0, 50.0),
+        opener.runs.record(old, 0, iteration(1)),
+        opener.runs.finish_department(old, 0, StopReason.SATURATION),
+        opener.runs.close(old, "completed", {}),
+        opener.runs.end_attempt(old, StopReason.RATE_LIMITED),
+        opener.runs.renew(old),
     ):
         with pytest.raises(LockLost, match="run-a"):
             await writing
     with pytest.raises(LockLost):
-        await desk.runs.refresh(old)
-    assert (await desk.runs.load("run-a")).progress == new.progress
+        await opener.runs.refresh(old)
+    assert (await opener.runs.load("run-a")).progress == new.progress
 
 
 @pytest.mark.parametrize(
@@ -164,273 +164,275 @@ async def test_an_attempt_that_was_overtaken_by_another_writes_nothing(desk: Des
     ],
 )
 async def test_another_run_takes_a_project_over_only_from_one_that_is_gone(
-    desk: Desk, state: HolderState, waited_s: float, is_free: bool
+    opener: RunOpener, state: HolderState, waited_s: float, is_free: bool
 ):
-    held = await desk.open()
-    held = await desk.runs.record(held, 0, iteration(1))
-    desk.prefect.states["run-a"] = state
-    desk.clock.now += waited_s
+    held = await opener.open()
+    held = await opener.runs.record(held, 0, iteration(1))
+    opener.prefect.states["run-a"] = state
+    opener.clock.now += waited_s
     if not is_free:
         with pytest.raises(ProjectBusy, match=rf"'shop' is held by run 'run-a', which is {state}"):
-            await desk.open(OTHER)
-        assert await desk.runs.record(held, 0, iteration(2))
+            await opener.open(OTHER)
+        assert await opener.runs.record(held, 0, iteration(2))
         return
-    taken = await desk.open(OTHER)
+    taken = await opener.open(OTHER)
     assert taken.progress.iterations == 0, "its budget is its own"
     with pytest.raises(LockLost):
-        await desk.runs.record(held, 0, iteration(2))
+        await opener.runs.record(held, 0, iteration(2))
     with pytest.raises(RunSuperseded, match="'run-a' cannot be resumed: run 'run-b'"):
-        await desk.open()
-    await desk.runs.close(taken, "completed", {})
+        await opener.open()
+    await opener.runs.close(taken, "completed", {})
     with pytest.raises(RunSuperseded, match="run-b"):
-        await desk.open()
+        await opener.open()
 
 
-async def test_a_lock_that_ends_later_than_any_may_was_written_by_a_wrong_clock(desk: Desk):
-    await desk.open()
-    desk.prefect.states["run-a"] = "running"
-    desk.clock.now -= 3600
-    assert await desk.runs.is_abandoned("run-a")
-    assert (await desk.open(OTHER)).attempt == 1
+async def test_a_lock_that_ends_later_than_any_may_was_written_by_a_wrong_clock(opener: RunOpener):
+    await opener.open()
+    opener.prefect.states["run-a"] = "running"
+    opener.clock.now -= 3600
+    assert await opener.runs.is_abandoned("run-a")
+    assert (await opener.open(OTHER)).attempt == 1
 
 
-async def test_a_renewed_lock_holds_for_another_lease(desk: Desk):
-    run = await desk.open()
-    desk.prefect.states["run-a"] = "running"
+async def test_a_renewed_lock_holds_for_another_lease(opener: RunOpener):
+    run = await opener.open()
+    opener.prefect.states["run-a"] = "running"
     for _ in range(3):
-        desk.clock.now += 50
-        await desk.runs.renew(run)
+        opener.clock.now += 50
+        await opener.runs.renew(run)
     with pytest.raises(ProjectBusy):
-        await desk.open(OTHER)
+        await opener.open(OTHER)
 
 
-async def test_a_lock_is_renewed_while_it_is_held(desk: Desk):
-    runs = GatherRuns(desk.documents, clock=Clock(desk.clock), lease_s=0.03)
-    run = await runs.open(ORDER, desk.source, desk.prefect)
-    desk.clock.now += 1000
+async def test_a_lock_is_renewed_while_it_is_held(opener: RunOpener):
+    runs = GatherRuns(opener.documents, clock=Clock(opener.clock), lease_s=0.03)
+    run = await runs.open(ORDER, opener.source, opener.prefect)
+    opener.clock.now += 1000
     async with runs.holding(run):
         async with asyncio.timeout(5):
             while True:
-                lock = (await desk.documents.get(LOCKS, ["shop"]))["shop"]
-                if lock["lease_until"] > desk.clock.now:
+                lock = (await opener.documents.get(LOCKS, ["shop"]))["shop"]
+                if lock["lease_until"] > opener.clock.now:
                     break
                 await asyncio.sleep(0.005)
 
 
-async def test_of_many_runs_that_open_at_once_one_gets_the_project(desk: Desk):
+async def test_of_many_runs_that_open_at_once_one_gets_the_project(opener: RunOpener):
     orders = [RunOrder(f"run-{n}", "shop", "u", 5) for n in range(8)]
-    outcomes = await asyncio.gather(*map(desk.open, orders), return_exceptions=True)
+    outcomes = await asyncio.gather(*map(opener.open, orders), return_exceptions=True)
     assert sum(isinstance(outcome, Run) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, ProjectBusy) for outcome in outcomes) == 7
 
 
-async def test_a_closed_run_frees_its_project_and_tells_its_report_again(desk: Desk):
-    run = await desk.open()
-    run = await desk.runs.record(run, 0, iteration(1, 30.0))
-    desk.clock.now += 12.5
-    report = await desk.runs.close(run, "completed", {"legal": 1})
+async def test_a_closed_run_frees_its_project_and_tells_its_report_again(opener: RunOpener):
+    run = await opener.open()
+    run = await opener.runs.record(run, 0, iteration(1, 30.0))
+    opener.clock.now += 12.5
+    report = await opener.runs.close(run, "completed", {"legal": 1})
     assert (report.iterations, report.items_created, report.processing_time_ms) == (1, 1, 12500)
-    again = await desk.open()
+    again = await opener.open()
     assert again.report == report
-    assert await desk.runs.close(again, "cancelled", {}) == report
-    assert (await desk.open(OTHER)).report is None
+    assert await opener.runs.close(again, "cancelled", {}) == report
+    assert (await opener.open(OTHER)).report is None
 
 
-async def test_a_cancelled_run_that_is_tried_again_goes_on_from_where_it_was(desk: Desk):
-    run = await desk.runs.record(await desk.open(), 0, iteration(1, 30.0))
-    await desk.runs.close(run, "cancelled", {"legal": 1})
-    again = await desk.open()
+async def test_a_cancelled_run_that_is_tried_again_goes_on_from_where_it_was(opener: RunOpener):
+    run = await opener.runs.record(await opener.open(), 0, iteration(1, 30.0))
+    await opener.runs.close(run, "cancelled", {"legal": 1})
+    again = await opener.open()
     assert (again.report, again.attempt) == (None, 2)
     assert again.progress == run.progress
     with pytest.raises(ProjectBusy):
-        await desk.open(OTHER)
-    again = await desk.runs.record(again, 0, iteration(2, 40.0))
-    desk.clock.now += 100
-    assert await desk.runs.list_untold(60) == []
-    report = await desk.runs.close(again, "completed", {"legal": 2})
+        await opener.open(OTHER)
+    again = await opener.runs.record(again, 0, iteration(2, 40.0))
+    opener.clock.now += 100
+    assert await opener.runs.list_unemitted(60) == []
+    report = await opener.runs.close(again, "completed", {"legal": 2})
     assert (report.status, report.iterations) == ("completed", 2)
-    assert await desk.runs.list_open() == []
+    assert await opener.runs.list_open() == []
 
 
-async def test_a_cancelled_run_stays_closed_once_another_one_had_its_project(desk: Desk):
-    report = await desk.runs.close(await desk.open(), "cancelled", {})
-    other = await desk.open(OTHER)
-    assert (await desk.open()).report == report
-    assert (await desk.runs.refresh(other)).token == other.token
-    await desk.runs.close(other, "completed", {})
-    assert (await desk.open()).report == report
+async def test_a_cancelled_run_stays_closed_once_another_one_had_its_project(opener: RunOpener):
+    report = await opener.runs.close(await opener.open(), "cancelled", {})
+    other = await opener.open(OTHER)
+    assert (await opener.open()).report == report
+    assert (await opener.runs.refresh(other)).token == other.token
+    await opener.runs.close(other, "completed", {})
+    assert (await opener.open()).report == report
 
 
-async def test_a_run_that_ended_without_saying_so_is_listed_until_it_has(desk: Desk):
-    run = await desk.open()
-    assert await desk.runs.list_untold(60) == []
-    await desk.runs.close(run, "completed", {})
-    assert await desk.runs.list_untold(60) == []
-    desk.clock.now += 61
-    assert await desk.runs.list_untold(60) == [run.id]
-    await desk.runs.mark_told(run.id)
-    await desk.runs.mark_told(run.id)
-    assert await desk.runs.list_untold(60) == []
+async def test_a_run_that_ended_without_saying_so_is_listed_until_it_has(opener: RunOpener):
+    run = await opener.open()
+    assert await opener.runs.list_unemitted(60) == []
+    await opener.runs.close(run, "completed", {})
+    assert await opener.runs.list_unemitted(60) == []
+    opener.clock.now += 61
+    assert await opener.runs.list_unemitted(60) == [run.id]
+    await opener.runs.mark_emitted(run.id)
+    await opener.runs.mark_emitted(run.id)
+    assert await opener.runs.list_unemitted(60) == []
 
 
-@pytest.mark.parametrize("most", [-1, 1_000_001, 2**80])
-async def test_a_number_of_iterations_that_makes_no_sense_is_refused_at_once(desk: Desk, most: int):
+@pytest.mark.parametrize("max_iterations", [-1, 1_000_001, 2**80])
+async def test_a_number_of_iterations_that_makes_no_sense_is_refused_at_once(
+    opener: RunOpener, max_iterations: int
+):
     with pytest.raises(InvalidTask, match="0 to 1,000,000"):
-        await desk.open(replace(ORDER, max_iterations=most))
-    assert await desk.documents.find(LOCKS, {}) == []
-    assert desk.source.listed == 0
+        await opener.open(replace(ORDER, max_iterations=max_iterations))
+    assert await opener.documents.find(LOCKS, {}) == []
+    assert opener.source.listed == 0
     with pytest.raises(InvalidTask, match="1 to 1,000,000, not"):
-        Overrides(max_iterations=most)
+        Overrides(max_iterations=max_iterations)
 
 
-async def test_time_is_counted_while_a_run_is_at_work(desk: Desk):
-    run = await desk.open()
-    desk.clock.now += 100
-    await desk.runs.record(run, 0, iteration(1))
-    desk.clock.now += 5000
-    run = await desk.open()
-    assert desk.runs.time_left_s(run) == 570
-    desk.clock.now += 11
-    assert desk.runs.worked_s(run) == 111
-    assert desk.runs.time_left_s(run) == 559
+async def test_time_is_counted_while_a_run_is_at_work(opener: RunOpener):
+    run = await opener.open()
+    opener.clock.now += 100
+    await opener.runs.record(run, 0, iteration(1))
+    opener.clock.now += 5000
+    run = await opener.open()
+    assert opener.runs.time_left_s(run) == 570
+    opener.clock.now += 11
+    assert opener.runs.worked_s(run) == 111
+    assert opener.runs.time_left_s(run) == 559
 
 
 async def test_a_run_whose_departments_cannot_be_read_keeps_the_project_and_begins_later(
-    desk: Desk,
+    opener: RunOpener,
 ):
-    desk.source.error = Unavailable("payload", "503")
+    opener.source.error = Unavailable("payload", "503")
     with pytest.raises(Unavailable):
-        await desk.open()
+        await opener.open()
     with pytest.raises(ProjectBusy):
-        await desk.open(OTHER)
-    assert (await desk.open()).attempt == 1
+        await opener.open(OTHER)
+    assert (await opener.open()).attempt == 1
 
 
-async def test_a_run_that_is_overtaken_while_it_begins_does_not_begin(desk: Desk):
+async def test_a_run_that_is_overtaken_while_it_begins_does_not_begin(opener: RunOpener):
     class SlowDepartments(FakeDepartments):
         async def __call__(self) -> DepartmentList:
-            desk.prefect.states["run-a"] = "ended"
-            await desk.open(OTHER)
+            opener.prefect.states["run-a"] = "ended"
+            await opener.open(OTHER)
             return await super().__call__()
 
-    slow = SlowDepartments(desk.source.departments)
+    slow = SlowDepartments(opener.source.departments)
     with pytest.raises(LockLost):
-        await desk.runs.open(ORDER, slow, desk.prefect)
+        await opener.runs.open(ORDER, slow, opener.prefect)
     with pytest.raises(RunSuperseded):
-        await desk.open()
-    assert (await desk.open(OTHER)).attempt == 2
+        await opener.open()
+    assert (await opener.open(OTHER)).attempt == 2
 
 
-async def test_overrides_are_read_by_the_next_look(desk: Desk):
-    run = await desk.open()
-    await desk.runs.override("run-a", Overrides(max_iterations=3))
-    await desk.runs.override("run-a", Overrides(thresholds={"hr.eu": 55.5}))
-    run = await desk.runs.refresh(run)
+async def test_overrides_are_read_by_the_next_look(opener: RunOpener):
+    run = await opener.open()
+    await opener.runs.override("run-a", Overrides(max_iterations=3))
+    await opener.runs.override("run-a", Overrides(thresholds={"hr.eu": 55.5}))
+    run = await opener.runs.refresh(run)
     assert run.progress.max_iterations == 3
     assert [department.threshold for department in run.progress.departments] == [80.0, 55.5]
-    assert (await desk.open()).progress == run.progress
+    assert (await opener.open()).progress == run.progress
 
 
-async def test_an_override_for_nobody_is_refused(desk: Desk):
+async def test_an_override_for_nobody_is_refused(opener: RunOpener):
     with pytest.raises(UnknownRun, match="'run-a'"):
-        await desk.runs.override("run-a", Overrides(max_iterations=3))
-    run = await desk.open()
+        await opener.runs.override("run-a", Overrides(max_iterations=3))
+    run = await opener.open()
     with pytest.raises(InvalidTask, match="no department 'sales'"):
-        await desk.runs.override("run-a", Overrides(thresholds={"sales": 5}))
-    await desk.runs.close(run, "completed", {})
+        await opener.runs.override("run-a", Overrides(thresholds={"sales": 5}))
+    await opener.runs.close(run, "completed", {})
     with pytest.raises(RunOver, match="completed"):
-        await desk.runs.override("run-a", Overrides(max_iterations=3))
+        await opener.runs.override("run-a", Overrides(max_iterations=3))
 
 
-async def test_a_department_that_was_announced_as_done_is_not_changed(desk: Desk):
-    run = await desk.open()
-    run = await desk.runs.start_department(run, 0, 82.0)
-    run = await desk.runs.finish_department(run, 0, StopReason.THRESHOLD_REACHED)
+async def test_a_department_that_was_announced_as_done_is_not_changed(opener: RunOpener):
+    run = await opener.open()
+    run = await opener.runs.start_department(run, 0, 82.0)
+    run = await opener.runs.finish_department(run, 0, StopReason.THRESHOLD_REACHED)
     with pytest.raises(InvalidTask, match=r"'legal' is done in this run \(threshold reached\)"):
-        await desk.runs.override("run-a", Overrides(5, {"hr.eu": 10, "legal": 90}))
-    assert (await desk.runs.refresh(run)).progress == run.progress
+        await opener.runs.override("run-a", Overrides(5, {"hr.eu": 10, "legal": 90}))
+    assert (await opener.runs.refresh(run)).progress == run.progress
 
 
-async def test_a_raised_budget_is_for_departments_that_had_no_iteration_left(desk: Desk):
-    run = await desk.open(replace(ORDER, max_iterations=1))
-    run = await desk.runs.start_department(run, 0, 5.0)
-    run = await desk.runs.record(run, 0, iteration(1))
-    run = await desk.runs.finish_department(run, 0, StopReason.MAX_ITERATIONS_REACHED)
-    run = await desk.runs.finish_department(run, 1, StopReason.NO_ITERATIONS_LEFT)
-    assert (await desk.open()).progress.position is None
-    await desk.runs.override("run-a", Overrides(3, {"hr.eu": 10}))
-    run = await desk.open()
+async def test_a_raised_budget_is_for_departments_that_had_no_iteration_left(opener: RunOpener):
+    run = await opener.open(replace(ORDER, max_iterations=1))
+    run = await opener.runs.start_department(run, 0, 5.0)
+    run = await opener.runs.record(run, 0, iteration(1))
+    run = await opener.runs.finish_department(run, 0, StopReason.MAX_ITERATIONS_REACHED)
+    run = await opener.runs.finish_department(run, 1, StopReason.NO_ITERATIONS_LEFT)
+    assert (await opener.open()).progress.position is None
+    await opener.runs.override("run-a", Overrides(3, {"hr.eu": 10}))
+    run = await opener.open()
     reasons = [department.reason for department in run.progress.departments]
     assert reasons == [StopReason.MAX_ITERATIONS_REACHED, None]
     assert run.progress.position == 1
-    run = await desk.runs.finish_department(run, 1, StopReason.THRESHOLD_REACHED)
-    assert (await desk.open()).progress.departments[1].reason is StopReason.THRESHOLD_REACHED
+    run = await opener.runs.finish_department(run, 1, StopReason.THRESHOLD_REACHED)
+    assert (await opener.open()).progress.departments[1].reason is StopReason.THRESHOLD_REACHED
 
 
-async def test_a_run_that_was_overtaken_in_order_to_close_it_writes_nothing_more(desk: Desk):
-    run = await desk.runs.record(await desk.open(), 0, iteration(1))
-    taken = await desk.runs.overtake("run-a")
+async def test_a_run_that_was_overtaken_in_order_to_close_it_writes_nothing_more(opener: RunOpener):
+    run = await opener.runs.record(await opener.open(), 0, iteration(1))
+    taken = await opener.runs.overtake("run-a")
     assert taken.progress == run.progress
     with pytest.raises(LockLost):
-        await desk.runs.record(run, 0, iteration(2))
-    report = await desk.runs.close(taken, "cancelled", {"legal": 7})
+        await opener.runs.record(run, 0, iteration(2))
+    report = await opener.runs.close(taken, "cancelled", {"legal": 7})
     assert (report.status, report.iterations, report.items_created) == ("cancelled", 1, 7)
-    assert (await desk.runs.overtake("run-a")).report == report
-    assert (await desk.open(OTHER)).attempt == 1
+    assert (await opener.runs.overtake("run-a")).report == report
+    assert (await opener.open(OTHER)).attempt == 1
 
 
-async def test_what_is_not_open_is_not_overtaken(desk: Desk):
+async def test_what_is_not_open_is_not_overtaken(opener: RunOpener):
     with pytest.raises(UnknownRun):
-        await desk.runs.overtake("run-a")
-    await desk.open()
-    desk.prefect.states["run-a"] = "ended"
-    other = await desk.open(OTHER)
+        await opener.runs.overtake("run-a")
+    await opener.open()
+    opener.prefect.states["run-a"] = "ended"
+    other = await opener.open(OTHER)
     with pytest.raises(RunSuperseded, match="'run-b'"):
-        await desk.runs.overtake("run-a")
-    assert (await desk.runs.refresh(other)).token == other.token
+        await opener.runs.overtake("run-a")
+    assert (await opener.runs.refresh(other)).token == other.token
 
 
-async def test_the_open_runs_are_those_that_nobody_has_closed_or_taken_over(desk: Desk):
-    assert await desk.runs.list_open() == []
-    await desk.open()
-    desk.clock.now += 1
-    elsewhere = await desk.open(RunOrder("run-c", "other", "user-1", 10))
-    assert await desk.runs.list_open() == ["run-a", "run-c"]
-    desk.prefect.states["run-a"] = "ended"
-    await desk.open(OTHER)
-    await desk.runs.close(elsewhere, "completed", {})
-    assert await desk.runs.list_open() == ["run-b"]
+async def test_the_open_runs_are_those_that_nobody_has_closed_or_taken_over(opener: RunOpener):
+    assert await opener.runs.list_open() == []
+    await opener.open()
+    opener.clock.now += 1
+    elsewhere = await opener.open(RunOrder("run-c", "other", "user-1", 10))
+    assert await opener.runs.list_open() == ["run-a", "run-c"]
+    opener.prefect.states["run-a"] = "ended"
+    await opener.open(OTHER)
+    await opener.runs.close(elsewhere, "completed", {})
+    assert await opener.runs.list_open() == ["run-b"]
     with pytest.raises(RunSuperseded, match="'run-b'"):
-        await desk.runs.load_open("run-a")
+        await opener.runs.load_open("run-a")
 
 
-async def test_a_run_is_abandoned_when_nobody_renews_its_lock(desk: Desk):
-    run = await desk.open()
-    assert not await desk.runs.is_abandoned("run-a")
-    desk.clock.now += 64.9
-    assert not await desk.runs.is_abandoned("run-a")
-    desk.clock.now += 0.1
-    assert await desk.runs.is_abandoned("run-a")
-    await desk.runs.renew(run)
-    assert not await desk.runs.is_abandoned("run-a")
-    desk.prefect.states["run-a"] = "ended"
-    await desk.open(OTHER)
-    assert await desk.runs.is_abandoned("run-a")
+async def test_a_run_is_abandoned_when_nobody_renews_its_lock(opener: RunOpener):
+    run = await opener.open()
+    assert not await opener.runs.is_abandoned("run-a")
+    opener.clock.now += 64.9
+    assert not await opener.runs.is_abandoned("run-a")
+    opener.clock.now += 0.1
+    assert await opener.runs.is_abandoned("run-a")
+    await opener.runs.renew(run)
+    assert not await opener.runs.is_abandoned("run-a")
+    opener.prefect.states["run-a"] = "ended"
+    await opener.open(OTHER)
+    assert await opener.runs.is_abandoned("run-a")
 
 
-async def test_spent_budgets_and_time_stop_a_run(desk: Desk):
-    run = await desk.open()
+async def test_spent_budgets_and_time_stop_a_run(opener: RunOpener):
+    run = await opener.open()
     usd = BudgetUsage("BUDGET_USD_PER_DAY", Decimal(5), Decimal(5), None)
     tokens = BudgetUsage("BUDGET_TOKENS_PER_RUN", 100, 99, None)
-    assert desk.find_reason(run, usd, tokens) is StopReason.COST_BUDGET
-    assert desk.find_reason(run, tokens) is None
-    desk.clock.now += 570
-    assert desk.find_reason(run, tokens) is StopReason.TIME_BUDGET
+    assert opener.find_reason(run, usd, tokens) is StopReason.COST_BUDGET
+    assert opener.find_reason(run, tokens) is None
+    opener.clock.now += 570
+    assert opener.find_reason(run, tokens) is StopReason.TIME_BUDGET
 
 
-async def test_an_answer_is_kept_as_it_came(desk: Desk):
-    run = await desk.open()
-    answers = desk.runs.answers(run, 0, 1)
+async def test_an_answer_is_kept_as_it_came(opener: RunOpener):
+    run = await opener.open()
+    answers = opener.runs.answers(run, 0, 1)
     said = Completion(
         text='{"items": ["half a \ud83d and a \0"',
         finish="length",
@@ -445,19 +447,19 @@ async def test_an_answer_is_kept_as_it_came(desk: Desk):
     await answers.save("generate", said)
     await answers.save("generate", Completion("other", "stop", "p", "a", "m", Tokens(1)))
     assert await answers.find("generate") == said
-    assert await desk.runs.answers(run, 0, 2).find("generate") is None
-    assert await desk.runs.answers(run, 1, 1).find("generate") is None
+    assert await opener.runs.answers(run, 0, 2).find("generate") is None
+    assert await opener.runs.answers(run, 1, 1).find("generate") is None
 
 
-async def test_of_two_passes_the_first_ones_decision_stands(desk: Desk):
-    answers = desk.runs.answers(await desk.open(), 0, 1)
+async def test_of_two_passes_the_first_ones_decision_stands(opener: RunOpener):
+    answers = opener.runs.answers(await opener.open(), 0, 1)
     assert await answers.save_values("dedup", [1]) == [1]
     assert await answers.save_values("dedup", [2]) == [1]
     assert await answers.find_values("dedup") == [1]
 
 
-async def test_of_an_endless_answer_as_much_is_kept_as_is_read(desk: Desk):
-    answers = desk.runs.answers(await desk.open(), 0, 1)
+async def test_of_an_endless_answer_as_much_is_kept_as_is_read(opener: RunOpener):
+    answers = opener.runs.answers(await opener.open(), 0, 1)
     text = "x" * (3 * MAX_ANSWER_CHARS)
     await answers.save("generate", Completion(text, "stop", "p", "a", "m", Tokens(1)))
     kept = await answers.find("generate")
@@ -465,20 +467,22 @@ async def test_of_an_endless_answer_as_much_is_kept_as_is_read(desk: Desk):
     assert len(kept.text) == MAX_ANSWER_CHARS + 1
 
 
-async def test_old_answers_are_purged(desk: Desk):
-    answers = desk.runs.answers(await desk.open(), 0, 1)
+async def test_old_answers_are_purged(opener: RunOpener):
+    answers = opener.runs.answers(await opener.open(), 0, 1)
     await answers.save_values("dedup", [1])
-    desk.clock.now += 100
-    assert await purge_answers(desk.documents, 100, clock=desk.clock) == 0
-    assert await purge_answers(desk.documents, 99, clock=desk.clock) == 1
-    assert await desk.documents.count(ANSWERS, {}) == 0
+    opener.clock.now += 100
+    assert await purge_answers(opener.documents, 100, clock=opener.clock) == 0
+    assert await purge_answers(opener.documents, 99, clock=opener.clock) == 1
+    assert await opener.documents.count(ANSWERS, {}) == 0
 
 
 @pytest.mark.parametrize("project_id", ["", "a/b", "x" * 49])
-async def test_a_hostile_project_is_refused_before_anything_is_written(desk: Desk, project_id: str):
+async def test_a_hostile_project_is_refused_before_anything_is_written(
+    opener: RunOpener, project_id: str
+):
     with pytest.raises(InvalidTask):
-        await desk.open(RunOrder("run-a", project_id, "u"))
-    assert await desk.documents.count(LOCKS, {}) == 0
+        await opener.open(RunOrder("run-a", project_id, "u"))
+    assert await opener.documents.count(LOCKS, {}) == 0
 
 
 @pytest.mark.parametrize(
@@ -533,26 +537,28 @@ async def test_a_takeover_that_dies_anywhere_leaves_one_run_that_can_go_on(
 ):
     store = EmbeddedDocuments(tmp_path)
     await store.open()
-    desk = Desk(store)
-    old = await desk.open()
-    old = await desk.runs.record(old, 0, iteration(1))
-    desk.prefect.states["run-a"] = "ended"
+    opener = RunOpener(store)
+    old = await opener.open()
+    old = await opener.runs.record(old, 0, iteration(1))
+    opener.prefect.states["run-a"] = "ended"
 
     dying = DyingDocuments(tmp_path, kill_at)
     await dying.open()
     with contextlib.suppress(Killed):
-        await GatherRuns(dying, clock=Clock(desk.clock)).open(OTHER, desk.source, desk.prefect)
+        await GatherRuns(dying, clock=Clock(opener.clock)).open(
+            OTHER, opener.source, opener.prefect
+        )
     await dying.close()
 
     lock = (await store.get(LOCKS, ["shop"]))["shop"]
     if lock["run_id"] == "run-a":
-        assert (await desk.open()).progress.iterations == 1
+        assert (await opener.open()).progress.iterations == 1
     else:
         with pytest.raises(RunSuperseded):
-            await desk.open()
-        taken = await desk.open(OTHER)
-        taken = await desk.runs.record(taken, 0, iteration(1))
+            await opener.open()
+        taken = await opener.open(OTHER)
+        taken = await opener.runs.record(taken, 0, iteration(1))
         with pytest.raises(LockLost):
-            await desk.runs.record(old, 0, iteration(2))
+            await opener.runs.record(old, 0, iteration(2))
         assert taken.progress.iterations == 1
     await store.close()

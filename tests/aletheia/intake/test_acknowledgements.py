@@ -117,7 +117,7 @@ async def compute_and_report(bench: Bench, answer: Answer) -> Shift:
 
 
 @pytest.mark.parametrize("answer", NO_ACKNOWLEDGEMENTS)
-async def test_what_is_no_acknowledgement_of_a_result_is_told_until_there_is_one(
+async def test_a_missing_acknowledgement_of_a_result_is_reported_until_there_is_one(
     bench: Bench, answer: Answer
 ):
     began = bench.clock.now

@@ -120,14 +120,14 @@ class Lanes:
         *,
         above: int | None = 2,
         limit: int | None = None,
-        looks: int = 10,
+        polls: int = 10,
     ) -> BulkReport:
         """Work a run to its end, or for so many looks."""
         lane = lane or self.open()
         async with lane.held():
             if not await lane.attach():
                 await lane.collect(limit, above)
-            for _ in range(looks):
+            for _ in range(polls):
                 if not await lane.under_way():
                     break
                 await lane.poll()
@@ -229,7 +229,7 @@ async def test_a_batch_is_one_request_at_the_batch_price(lanes: Lanes):
 async def test_until_it_is_settled_the_upper_estimate_is_spent(lanes: Lanes):
     lanes.api.is_held = True
     lanes.add("one", "two", "three four")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     (reservation,) = await read_usage(lanes.bench.documents, state="reserved")
     assert reservation.tokens.input == len("onetwothree four")
 
@@ -266,7 +266,7 @@ async def test_each_model_has_a_batch_of_its_own(lanes: Lanes):
 async def test_what_one_batch_cannot_hold_goes_into_another(lanes: Lanes):
     body = lanes.client.body_of(SMALL, {"text": "a" * 9})
     lanes.client.max_bytes = 2 * lanes.client.size_of(body)
-    lanes.add(*[letter * 9 for letter in "abcde"])
+    lanes.add(*[char * 9 for char in "abcde"])
     report = await lanes.work()
     assert report.submitted == 3
     assert report.tally.succeeded == 5
@@ -302,7 +302,7 @@ async def test_where_pages_do_not_tell_too_small_a_backlog_is_left_to_the_shifts
     assert lanes.api.batches == {}
 
 
-async def test_the_lane_is_off_unless_it_is_told_from_where(lanes: Lanes):
+async def test_the_lane_is_off_unless_its_threshold_is_set(lanes: Lanes):
     lanes.add("one", "two", "three")
     assert (await lanes.work(above=None)).ended == "off"
     assert lanes.upstream.states == {}
@@ -446,7 +446,7 @@ async def test_a_batch_that_is_gone_leaves_its_tasks_to_the_shifts_and_counts_as
 ):
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     lanes.api.batches.clear()
     report = await lanes.work(lanes.open("run 2"))
     assert report.handed_back == 3
@@ -480,7 +480,7 @@ async def test_a_provider_out_of_reach_is_asked_again(lanes: Lanes):
 async def test_a_batch_that_never_ends_is_given_up(lanes: Lanes):
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     lanes.clock.now += LEASE_S + 1
     report = await lanes.work(lanes.open("run 2"))
     assert report.handed_back == 3
@@ -493,7 +493,7 @@ async def test_a_batch_is_given_up_when_its_leases_are_over_whatever_is_said_of_
 ):
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
 
     def fail() -> None:
         if what == "not JSON":
@@ -506,11 +506,11 @@ async def test_a_batch_is_given_up_when_its_leases_are_over_whatever_is_said_of_
     lanes.clock.now += LEASE_S - 60
     fail()
     with contextlib.suppress(Unauthorized):
-        await lanes.work(lanes.open("run 2"), looks=1)
+        await lanes.work(lanes.open("run 2"), polls=1)
     assert [order["state"] for order in await lanes.orders()] == ["submitted"]
     lanes.clock.now += 61
     fail()
-    report = await lanes.work(lanes.open("run 3"), looks=1)
+    report = await lanes.work(lanes.open("run 3"), polls=1)
     assert report.handed_back == 3
     assert [order["outcome"] for order in await lanes.orders()] == ["overdue"]
     assert len(await read_usage(lanes.bench.documents, state="reserved")) == 1, (
@@ -521,7 +521,7 @@ async def test_a_batch_is_given_up_when_its_leases_are_over_whatever_is_said_of_
 async def test_what_a_batch_given_up_has_answered_is_taken_in(lanes: Lanes):
     lanes.api.is_held, lanes.api.answers = True, 2
     lanes.add("one", "two", "three")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     lanes.api.is_held = False
     for _ in range(2):
         await lanes.client.poll(lanes.batch.id)
@@ -536,11 +536,11 @@ async def test_what_a_batch_given_up_has_answered_is_taken_in(lanes: Lanes):
 async def test_an_order_that_is_never_accepted_is_given_up(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(*[503] * 3, on="files")
-    await lanes.work(looks=1)
+    await lanes.work(polls=1)
     lanes.clock.now += LEASE_S - 60
-    await lanes.work(lanes.open("run 2"), looks=1)
+    await lanes.work(lanes.open("run 2"), polls=1)
     lanes.clock.now += 61
-    report = await lanes.work(lanes.open("run 3"), looks=1)
+    report = await lanes.work(lanes.open("run 3"), polls=1)
     assert report.handed_back == 3
     (record,) = await read_usage(lanes.bench.documents, run_id="run 1")
     assert record.state is UsageState.RELEASED
@@ -577,10 +577,10 @@ async def test_a_line_that_is_too_long_leaves_its_task_to_the_shifts(lanes: Lane
 async def test_between_readings_that_break_off_there_are_pauses(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(*[429] * (READS_AT_ONCE + 1), on="content")
-    await lanes.work(looks=10)
+    await lanes.work(polls=10)
     assert lanes.count("/content") == READS_AT_ONCE
     lanes.clock.now += 61
-    await lanes.work(lanes.open("run 2"), looks=10)
+    await lanes.work(lanes.open("run 2"), polls=10)
     assert lanes.count("/content") == READS_AT_ONCE + 1
     lanes.clock.now += 121
     assert (await lanes.work(lanes.open("run 3"))).tally.succeeded == 3
@@ -603,7 +603,7 @@ async def test_a_spent_budget_leaves_everything_pending(lanes: Lanes):
     [budget_limits(tokens_per_run=16), budget_limits(nanousd_per_day=160)],
     ids=["tokens", "dollars"],
 )
-async def test_what_a_budget_has_no_room_for_stays_pending(lanes: Lanes, limits: BudgetSettings):
+async def test_what_a_budget_does_not_cover_stays_pending(lanes: Lanes, limits: BudgetSettings):
     lanes.spending.counters.limits = limits
     lanes.add(*[f"abc{number}" for number in range(10)])
     report = await lanes.work()
@@ -613,7 +613,7 @@ async def test_what_a_budget_has_no_room_for_stays_pending(lanes: Lanes, limits:
 
 
 @pytest.mark.parametrize("tokens", [None, 1000])
-def test_once_a_task_had_no_room_a_smaller_one_is_left_as_well(tokens: int | None):
+def test_once_a_task_did_not_fit_a_smaller_one_is_left_as_well(tokens: int | None):
     capacity = Capacity(tokens, nanousd=100, cost=lambda _model, count: count)
     weights = {"first": 60, "large": 60, "small": 30}
     taken = [capacity.take(row_id, "m", weight) for row_id, weight in weights.items()]
@@ -657,7 +657,7 @@ async def test_the_limits_of_single_requests_are_none_of_a_batchs(lanes: Lanes):
 async def test_calls_that_fail_open_the_breaker_that_all_calls_share(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(*[503] * 5, on="files")
-    await lanes.work(looks=10)
+    await lanes.work(polls=10)
     (breaker,) = await lanes.breakers.states()
     assert (breaker.dependency, breaker.state) == ("openai", State.OPEN)
     assert lanes.count("/v1/files") == 5
@@ -668,20 +668,20 @@ async def test_calls_that_fail_open_the_breaker_that_all_calls_share(lanes: Lane
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "looks"), [("batches", 0), ("create", 1), ("batches", 2), ("content", 4)]
+    ("endpoint", "polls"), [("batches", 0), ("create", 1), ("batches", 2), ("content", 4)]
 )
-async def test_every_call_is_told_to_the_breaker(lanes: Lanes, endpoint: str, looks: int):
+async def test_every_call_is_reported_to_the_breaker(lanes: Lanes, endpoint: str, polls: int):
     lanes.add("one", "two", "three")
-    if looks:
-        await lanes.work(looks=looks - 1)
+    if polls:
+        await lanes.work(polls=polls - 1)
     lanes.api.fail_next(503, on=endpoint)
     with contextlib.suppress(AletheiaError):
-        await lanes.work(lanes.open("run 2"), looks=1)
+        await lanes.work(lanes.open("run 2"), polls=1)
     (breaker,) = await lanes.breakers.states()
     assert breaker.failures == 1
 
 
-async def test_what_is_held_up_after_it_was_claimed_waits_in_the_ledger(lanes: Lanes):
+async def test_what_is_deferred_after_it_was_claimed_waits_in_the_ledger(lanes: Lanes):
     lanes.limiter.limits = RateLimits(1, 10, 10, 10, 10)
     lanes.add("one", "two", model=SMALL)
     lanes.add("three", "four", model=LARGE)
@@ -750,12 +750,12 @@ async def test_a_spent_quota_leaves_the_tasks_to_whoever_can_pay(lanes: Lanes):
     assert (order["state"], order["outcome"]) == ("done", "refused")
 
 
-async def test_a_file_is_uploaded_once_however_often_its_batch_is_put_off(lanes: Lanes):
+async def test_a_file_is_uploaded_once_however_often_its_batch_is_deferred(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(429, 429, 429, on="create")
     submissions: list[int] = []
     for minute in range(8):
-        await lanes.work(lanes.open(f"run {minute}"), looks=3)
+        await lanes.work(lanes.open(f"run {minute}"), polls=3)
         submissions.append(await lanes.grants())
         lanes.clock.now += 61
     await lanes.work(lanes.open("the last run"))
@@ -769,7 +769,7 @@ async def test_a_file_is_uploaded_once_however_often_its_batch_is_put_off(lanes:
 async def test_a_file_that_names_lost_rows_is_uploaded_anew(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(429, on="create")
-    await lanes.work(looks=1)
+    await lanes.work(polls=1)
     await lanes.bench.ledger().claims.supersede([(await lanes.bench.rows())["two"]["_id"]])
     lanes.clock.now += 61
     await lanes.work(lanes.open("run 2"))
@@ -781,7 +781,7 @@ async def test_a_file_that_names_lost_rows_is_uploaded_anew(lanes: Lanes):
 async def test_a_key_refused_while_a_batch_is_under_way_leaves_the_batch_alone(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.is_held = True
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     lanes.api.fail_next(401, on="batches")
     with pytest.raises(Unauthorized):
         await lanes.work(lanes.open("run 2"))
@@ -797,7 +797,7 @@ async def test_a_key_refused_while_a_batch_is_under_way_leaves_the_batch_alone(l
 async def test_the_next_run_takes_up_the_batch_of_one_that_ended(lanes: Lanes):
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     lanes.add("four", "five", "six")
     lanes.api.is_held = False
     report = await lanes.work(lanes.open("run 2"))
@@ -830,7 +830,7 @@ async def test_a_run_cancelled_while_it_waits_leaves_its_batch_and_its_claims(la
     assert (await lanes.work(lanes.open("run 2"))).tally.succeeded == 3
 
 
-async def test_a_run_cancelled_while_it_collects_gives_everything_back(lanes: Lanes):
+async def test_a_run_cancelled_while_it_collects_releases_everything(lanes: Lanes):
     lanes.upstream.delay_s = 0.05
     lanes.add(*[f"text {number}" for number in range(5)])
     lane = lanes.open()
@@ -855,7 +855,7 @@ async def test_a_batch_whose_id_got_lost_is_found_by_its_metadata(lanes: Lanes):
     lanes.api.page = 1
     lanes.add("one", "two", "three")
     lanes.api.misbehave_next("loses_its_answer", on="create")
-    await lanes.work(looks=1)
+    await lanes.work(polls=1)
     (order,) = await lanes.orders()
     assert "batch_id" not in order
     report = await lanes.work(lanes.open("run 2"))
@@ -867,7 +867,7 @@ async def test_a_batch_whose_id_got_lost_is_found_by_its_metadata(lanes: Lanes):
 async def test_a_submission_that_never_arrived_is_made_again_after_a_while(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.misbehave_next("hangs_up", on="create")
-    await lanes.work(looks=3)
+    await lanes.work(polls=3)
     assert lanes.api.batches == {}
     lanes.clock.now += 61
     report = await lanes.work(lanes.open("run 2"))
@@ -879,10 +879,10 @@ async def test_a_submission_that_never_arrived_is_made_again_after_a_while(lanes
 async def test_a_late_submission_holds_its_tasks_as_long_as_any(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(503, on="files")
-    await lanes.work(looks=1)
+    await lanes.work(polls=1)
     lanes.clock.now += LEASE_S - 60
     lanes.api.is_held = True
-    await lanes.work(lanes.open("run 2"), looks=2)
+    await lanes.work(lanes.open("run 2"), polls=2)
     lanes.clock.now += LEASE_S - 60
     await lanes.drain()
     assert lanes.upstream.states["one"] == ["processing"]
@@ -894,11 +894,11 @@ async def test_of_two_batches_of_one_order_the_later_is_cancelled(lanes: Lanes):
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
     lanes.api.misbehave_next("loses_its_answer", on="create")
-    await lanes.work(looks=1)
+    await lanes.work(polls=1)
     first = lanes.batch
     twin = FakeBatch("batch_x", first.input_file, first.metadata, first.created_at + 5)
     lanes.api.batches["batch_x"] = twin
-    await lanes.work(lanes.open("run 2"), looks=1)
+    await lanes.work(lanes.open("run 2"), polls=1)
     assert twin.status == "cancelling"
     (order,) = await lanes.orders()
     assert order["batch_id"] == first.id
@@ -907,7 +907,7 @@ async def test_of_two_batches_of_one_order_the_later_is_cancelled(lanes: Lanes):
 async def test_no_shift_takes_the_tasks_of_a_batch_before_its_lease_is_over(lanes: Lanes):
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     lanes.clock.now += LEASE_S - 1
     await lanes.drain()
     assert lanes.upstream.states["one"] == ["processing"]
@@ -919,7 +919,7 @@ async def test_no_shift_takes_the_tasks_of_a_batch_before_its_lease_is_over(lane
 async def test_a_batch_that_comes_too_late_changes_nothing(lanes: Lanes):
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     lanes.clock.now += LEASE_S + 1
     await lanes.drain()
     reports = {task_id: list(bodies) for task_id, bodies in lanes.upstream.bodies.items()}
@@ -936,7 +936,7 @@ async def test_a_batch_that_comes_too_late_changes_nothing(lanes: Lanes):
 async def test_an_order_whose_rows_others_have_taken_is_not_submitted(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.api.fail_next(503, on="files")
-    await lanes.work(looks=1)
+    await lanes.work(polls=1)
     rows = await lanes.bench.rows()
     await lanes.bench.ledger().claims.supersede([row["_id"] for row in rows.values()])
     await lanes.work(lanes.open("run 2"))
@@ -949,7 +949,7 @@ async def test_a_report_the_upstream_cannot_take_is_sent_by_a_shift(lanes: Lanes
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
     lane = lanes.open()
-    await lanes.work(lane, looks=2)
+    await lanes.work(lane, polls=2)
     lanes.api.is_held = False
     lanes.upstream.refuse_reports("two", 503)
     report = await lanes.work(lanes.open("run 2"))
@@ -961,7 +961,7 @@ async def test_a_report_the_upstream_cannot_take_is_sent_by_a_shift(lanes: Lanes
     assert lanes.single == []
 
 
-async def test_a_run_whose_reports_nobody_acknowledges_is_told(lanes: Lanes):
+async def test_a_run_whose_reports_nobody_acknowledges_is_reported(lanes: Lanes):
     lanes.add("one", "two", "three")
     lanes.upstream.break_results(b"<html>Sign in</html>")
     lane = lanes.open()
@@ -1067,7 +1067,7 @@ async def too_few_fit(lanes: Lanes) -> None:
     await lanes.work(above=3)
 
 
-async def it_is_held_up(lanes: Lanes) -> None:
+async def its_report_is_deferred(lanes: Lanes) -> None:
     await lanes.trip()
     await lanes.work()
     lanes.clock.now += 61
@@ -1108,7 +1108,7 @@ async def it_is_killed(lanes: Lanes) -> None:
     [
         none_fits,
         too_few_fit,
-        it_is_held_up,
+        its_report_is_deferred,
         there_is_no_such_api,
         the_batch_is_not_begun,
         the_batch_is_not_accepted,
@@ -1150,7 +1150,7 @@ async def test_lane_and_shifts_together_leave_nothing_behind(lanes: Lanes):
 async def test_a_backlog_beside_a_batch_that_is_under_way_is_the_shifts(lanes: Lanes):
     lanes.api.is_held = True
     lanes.add("one", "two", "three")
-    await lanes.work(looks=2)
+    await lanes.work(polls=2)
     lanes.add("four", "five", "six")
     assert not await prefers_bulk_now(lanes)
     lanes.api.is_held = False
@@ -1190,7 +1190,7 @@ async def test_the_lane_of_a_run_that_was_killed_is_free_after_its_lease(lanes: 
     await dead.__aexit__(None, None, None)
 
 
-async def test_a_run_that_fails_before_its_order_is_written_gives_everything_back(lanes: Lanes):
+async def test_a_run_that_fails_before_its_order_is_written_releases_everything(lanes: Lanes):
     table = {"openai": {"models": {SMALL: {"embedding": 0.02}}}}
     lanes.spending = Spending(
         lanes.bench.documents,

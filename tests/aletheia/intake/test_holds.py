@@ -23,7 +23,7 @@ def at(bench: Bench, seconds: float) -> datetime:
     return datetime.fromtimestamp(bench.clock.now, UTC) + timedelta(seconds=seconds)
 
 
-async def test_what_is_held_up_before_its_claim_stays_pending_upstream(bench: Bench):
+async def test_what_is_deferred_before_its_claim_stays_pending_upstream(bench: Bench):
     bench.add("t1")
     bench.processors.holds = [RateLimited("openai", at(bench, 40), ("minute",))]
     poller = await bench.drain()
@@ -33,7 +33,7 @@ async def test_what_is_held_up_before_its_claim_stays_pending_upstream(bench: Be
     assert poller.held.trouble is None
 
 
-async def test_a_group_that_is_held_up_is_not_asked_about_before_its_time(bench: Bench):
+async def test_a_group_that_is_deferred_is_not_asked_about_before_its_time(bench: Bench):
     bench.add("t1")
     bench.processors.holds = [RateLimited("openai", at(bench, 40))]
     poller = await bench.drain()
@@ -45,7 +45,7 @@ async def test_a_group_that_is_held_up_is_not_asked_about_before_its_time(bench:
     assert bench.upstream.states == {"t1": DONE}
 
 
-async def test_other_groups_go_on_beside_one_that_is_held_up(bench: Bench):
+async def test_other_groups_go_on_beside_one_that_is_deferred(bench: Bench):
     bench.add("slow", input_data={"text": "a", "model": "x"}, data=None)
     bench.add("t1")
     bench.processors.holds = [BreakerOpen("openai", at(bench, 60))]
@@ -54,7 +54,7 @@ async def test_other_groups_go_on_beside_one_that_is_held_up(bench: Bench):
     assert isinstance(poller.held.trouble, BreakerOpen)
 
 
-async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(bench: Bench):
+async def test_only_as_many_are_claimed_as_limits_allow_the_oldest_first(bench: Bench):
     for number in range(5):
         bench.add(f"t{number}")
     bench.processors.max_inputs = 3
@@ -63,7 +63,7 @@ async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(be
     batch = await poller.collector.collect()
     assert [claim.task.id for claim in batch.work] == ["t0", "t1", "t2"]
     assert sorted(bench.upstream.states) == ["t0", "t1", "t2"]
-    # Those that were collected already count among those there is room for.
+    # Those that were collected already count towards the capacity.
     assert bench.processors.asked[:2] == [5, 5]
     await poller.held.release_all()
 
@@ -77,7 +77,7 @@ async def test_only_as_many_are_claimed_as_there_is_room_for_the_oldest_first(be
     ],
     ids=lambda problem: problem.code,
 )
-async def test_what_is_held_up_after_processing_waits_in_the_ledger_until_it_may_go_on(
+async def test_what_is_deferred_after_processing_waits_in_the_ledger_until_it_may_go_on(
     bench: Bench, problem: AletheiaError
 ):
     bench.add("t1")
@@ -107,7 +107,7 @@ async def test_a_provider_that_refuses_us_fails_no_task(bench: Bench, problem: A
     assert bench.upstream.states == {"t1": DONE}
 
 
-async def test_what_is_listed_again_and_has_to_be_computed_again_needs_room_like_new_work(
+async def test_what_is_listed_again_and_has_to_be_computed_again_needs_capacity_like_new_work(
     bench: Bench,
 ):
     bench.add("t1")
@@ -123,7 +123,7 @@ async def test_what_is_listed_again_and_has_to_be_computed_again_needs_room_like
     assert bench.upstream.states == {"t1": [*DONE, *DONE]}
 
 
-async def test_a_kept_result_is_sent_again_although_its_group_is_held_up(bench: Bench):
+async def test_a_kept_result_is_sent_again_although_its_group_is_deferred(bench: Bench):
     bench.add("t1")
     poller = await bench.drain()
     bench.upstream.relist("t1", forgets=True)
@@ -136,7 +136,7 @@ async def test_a_kept_result_is_sent_again_although_its_group_is_held_up(bench: 
     assert len(bench.processors.texts) == 1
 
 
-async def test_a_task_that_no_budget_ever_has_room_for_is_in_nobodys_way(bench: Bench):
+async def test_a_task_that_no_budget_ever_suffices_for_is_in_nobodys_way(bench: Bench):
     bench.add("huge", "x" * 100)
     bench.add("t1")
     bench.processors.budget = 50

@@ -77,7 +77,7 @@ async def test_a_result_that_met_a_conflict_is_the_one_that_is_sent_when_its_tas
     assert bench.processors.computed == [["hello"]]
 
 
-async def test_a_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
+async def test_a_dead_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
     bench.processors.faults["old"] = [InvalidTask("input_too_long", "too long")]
     bench.add("t", "old")
     await bench.drain()
@@ -89,14 +89,14 @@ async def test_a_letter_is_not_replayed_over_newer_work_of_its_id(bench: Bench):
     bench.upstream.transitions = {state: {*states[1:]} for state in states}
     sent = len(bench.upstream.bodies["t"])
     poller = bench.poller()
-    (letter,) = await poller.held.ledger.dead_letters.find(limit=100)
+    (dead_letter,) = await poller.held.ledger.dead_letters.find(limit=100)
     async with poller.holding():
-        batch = await poller.replayer.recall([letter["_id"]])
+        batch = await poller.replayer.recall([dead_letter["_id"]])
 
     assert batch.size == 0
     assert len(bench.upstream.bodies["t"]) == sent
-    (letter,) = await poller.held.ledger.dead_letters.find(limit=100)
-    assert letter["replay_refused"]["code"] == "superseded"
+    (dead_letter,) = await poller.held.ledger.dead_letters.find(limit=100)
+    assert dead_letter["replay_refused"]["code"] == "superseded"
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
@@ -139,7 +139,7 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
     frozen = asyncio.Event()
     others: list[Poller] = []
 
-    def stand_still(task_id: str, body: bytes) -> AletheiaError | None:
+    def pause(task_id: str, body: bytes) -> AletheiaError | None:
         del task_id
         if b"succeeded" in body and not frozen.is_set():
             frozen.set()
@@ -147,7 +147,7 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
         return None
 
     @dataclass
-    class Standing(Answering):
+    class Paused(Answering):
         async def report(self, task_id: str, body: bytes) -> None:
             """Take everything over as another poller, while the first report is on its way."""
             was_frozen = frozen.is_set()
@@ -155,7 +155,7 @@ async def test_a_poller_that_stood_still_sends_nothing_that_another_has_taken_ov
             if frozen.is_set() and not was_frozen:
                 others.append(await bench.drain())
 
-    poller = poller_of(bench, Standing(bench.client, after=stand_still), concurrency_limit=1)
+    poller = poller_of(bench, Paused(bench.client, after=pause), concurrency_limit=1)
     await poller.held.ledger.prepare()
     async with poller.holding():
         await drain(poller.collector.collect, poller.process)
@@ -201,7 +201,7 @@ async def test_a_task_that_is_done_leaves_its_routing_data_and_holds_it_once_bef
     assert row["callback_json"] == '{"route": "route", "params": {"to": "ünï"}}'
 
 
-async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_gives_back_the_rest(
+async def test_a_shift_that_is_to_stop_sends_no_further_claim_and_releases_the_rest(
     bench: Bench,
 ):
     for number in range(30):

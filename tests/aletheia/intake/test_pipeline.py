@@ -34,18 +34,18 @@ async def test_a_batch_that_takes_long_holds_up_none_of_those_behind_it():
 
 
 async def test_so_many_batches_are_processed_at_once_and_no_more():
-    at_once, most = 0, 0
+    at_once, max_at_once = 0, 0
 
     async def process(batch: Collected) -> None:
-        nonlocal at_once, most
+        nonlocal at_once, max_at_once
         del batch
         at_once += 1
-        most = max(most, at_once)
+        max_at_once = max(max_at_once, at_once)
         await asyncio.sleep(0.01)
         at_once -= 1
 
     await drain(Source(9).collect, process)
-    assert most == MAX_AT_ONCE
+    assert max_at_once == MAX_AT_ONCE
 
 
 async def test_a_failure_is_raised_bare_once_everything_else_has_ended():

@@ -27,7 +27,7 @@ from tests.aletheia.intake.conftest import Bench
 DONE = ["processing", "succeeded"]
 
 
-def told(bench: Bench, task_id: str) -> dict[str, Any]:
+def last_report(bench: Bench, task_id: str) -> dict[str, Any]:
     """The last report of a task."""
     return orjson.loads(bench.upstream.bodies[task_id][-1])
 
@@ -37,8 +37,8 @@ async def test_tasks_are_claimed_computed_and_reported(bench: Bench):
     bench.add("t2", "two")
     poller = await bench.drain()
     assert bench.upstream.states == {"t1": DONE, "t2": DONE}
-    assert told(bench, "t1")["result"]["echo"] == "ONE"
-    assert told(bench, "t1")["usage"] == {"tokens": 3}
+    assert last_report(bench, "t1")["result"]["echo"] == "ONE"
+    assert last_report(bench, "t1")["usage"] == {"tokens": 3}
     assert (poller.held.tally.claimed, poller.held.tally.succeeded) == (2, 2)
     assert await bench.states() == {"t1": "reported", "t2": "reported"}
     assert (await bench.ledger().overview()).held == 0
@@ -92,7 +92,7 @@ async def test_faulty_tasks_fail_with_their_code_and_cost_their_neighbours_nothi
     poller = await bench.drain()
     assert bench.upstream.states["good"] == DONE
     faulty = bench.upstream.states.keys() - {"good"}
-    codes = {key: told(bench, key)["error"]["code"] for key in faulty}
+    codes = {key: last_report(bench, key)["error"]["code"] for key in faulty}
     assert codes == {"type": "unknown_type", "text": "missing_text", "input": "missing_input"}
     assert poller.held.tally.rejected == 2
     assert poller.held.tally.by_error == dict.fromkeys(codes.values(), 1)
@@ -371,7 +371,11 @@ async def test_a_task_fails_after_three_further_tries(bench: Bench):
     bench.add("t1", "bad")
     await bench.drain()
     assert bench.processors.computed == [["bad"]] * 4
-    assert told(bench, "t1")["error"] == {"code": "odd", "message": "always", "retryable": True}
+    assert last_report(bench, "t1")["error"] == {
+        "code": "odd",
+        "message": "always",
+        "retryable": True,
+    }
     assert (await bench.rows())["t1"]["dead_code"] == "odd"
 
 
@@ -396,7 +400,7 @@ async def test_what_cannot_be_mended_is_not_tried_again(bench: Bench):
     bench.add("t1", "bad")
     await bench.drain()
     assert bench.processors.computed == [["bad"]]
-    assert told(bench, "t1")["error"]["code"] == "input_too_long"
+    assert last_report(bench, "t1")["error"]["code"] == "input_too_long"
 
 
 async def test_a_fault_of_a_whole_call_costs_one_attempt_and_isolates_the_rest(bench: Bench):
@@ -569,7 +573,7 @@ async def test_an_upstream_that_lost_the_report_gets_processing_and_the_same_rep
     assert bench.processors.texts == ["hello"]
 
 
-async def test_a_failure_listed_again_is_told_again(bench: Bench):
+async def test_a_failure_listed_again_is_reported_again(bench: Bench):
     bench.add("t1", type="no_such_type")
     await bench.drain()
     bench.upstream.relist("t1", forgets=True)
@@ -608,7 +612,7 @@ async def test_an_unfinished_task_whose_content_changes_is_never_reported(bench:
     assert poller.held.tally.superseded == 1
     bench.clock.now += 10_000
     await bench.drain()
-    assert told(bench, "t1")["result"]["echo"] == "TWO"
+    assert last_report(bench, "t1")["result"]["echo"] == "TWO"
 
 
 # Several pollers
@@ -716,7 +720,7 @@ async def test_a_claim_the_upstream_refuses_is_a_dead_letter_and_stays_one(bench
 # Stopping
 
 
-async def test_what_is_held_at_the_end_is_given_back_at_once(bench: Bench):
+async def test_what_is_held_at_the_end_is_released_at_once(bench: Bench):
     bench.add("t1")
     poller = bench.poller()
     await poller.held.ledger.prepare()
@@ -730,7 +734,7 @@ async def test_what_is_held_at_the_end_is_given_back_at_once(bench: Bench):
     assert len(bench.upstream.bodies["t1"]) == 2
 
 
-async def test_a_cancelled_drain_ends_and_gives_everything_back(bench: Bench):
+async def test_a_cancelled_drain_ends_and_releases_everything(bench: Bench):
     for number in range(30):
         bench.add(f"t{number}", f"text {number}")
     bench.upstream.delay_s = 0.05
@@ -792,11 +796,11 @@ async def test_what_was_claimed_is_computed_though_the_next_page_fails(bench: Be
 async def replay(bench: Bench, **which: Any) -> None:
     poller = bench.poller()
     ledger = poller.held.ledger
-    letters = [row["_id"] for row in await ledger.dead_letters.find(limit=100, **which)]
+    dead_letters = [row["_id"] for row in await ledger.dead_letters.find(limit=100, **which)]
 
     async def collect() -> Any:
-        batch = await poller.replayer.recall(letters)
-        letters.clear()
+        batch = await poller.replayer.recall(dead_letters)
+        dead_letters.clear()
         return batch
 
     async with poller.holding():
@@ -825,7 +829,7 @@ async def test_a_failed_task_is_replayed_by_computing_it_again(bench: Bench):
     assert (row["state"], row.get("dead_code"), row["outcome"]) == ("reported", None, "succeeded")
 
 
-async def test_a_letter_the_upstream_does_not_take_back_stays(bench: Bench):
+async def test_a_dead_letter_the_upstream_does_not_take_back_stays(bench: Bench):
     bench.processors.faults["hello"] = [ComputeFailed("odd", "x")] * 4
     bench.add("t1")
     await bench.drain()
@@ -837,7 +841,7 @@ async def test_a_letter_the_upstream_does_not_take_back_stays(bench: Bench):
     assert bench.processors.texts == ["hello"] * 4
 
 
-async def test_only_the_letters_asked_for_are_replayed(bench: Bench):
+async def test_only_the_dead_letters_asked_for_are_replayed(bench: Bench):
     for task_id in ("t1", "t2"):
         bench.add(task_id, type=f"no_{task_id}")
     await bench.drain()
@@ -851,27 +855,27 @@ async def test_a_replay_killed_after_processing_is_taken_up_by_the_next(bench: B
     bench.add("t1")
     await compute_only(bench, then=400, tries=1)
     ledger = bench.ledger()
-    (letter,) = await ledger.dead_letters.find(limit=1)
-    (letter,) = await ledger.dead_letters.read([letter["_id"]])
-    await ledger.dead_letters.revive(letter, parse_entry(letter["task_json"]), "m")
+    (dead_letter,) = await ledger.dead_letters.find(limit=1)
+    (dead_letter,) = await ledger.dead_letters.read([dead_letter["_id"]])
+    await ledger.dead_letters.revive(dead_letter, parse_entry(dead_letter["task_json"]), "m")
     bench.clock.now += 66
     bench.upstream.fail_next(409, on="report")
     await replay(bench)
     assert bench.upstream.tasks["t1"].state == "succeeded"
 
 
-async def test_a_letter_that_is_being_replayed_is_left_alone_by_pollers(bench: Bench):
+async def test_a_dead_letter_that_is_being_replayed_is_left_alone_by_pollers(bench: Bench):
     bench.add("t1", type="no_such_type")
     await bench.drain()
     bench.clock.now += 61
     ledger = bench.ledger()
-    (letter,) = await ledger.dead_letters.find(limit=1)
-    await ledger.dead_letters.revive(letter, parse_entry(letter["task_json"]), "m")
+    (dead_letter,) = await ledger.dead_letters.find(limit=1)
+    await ledger.dead_letters.revive(dead_letter, parse_entry(dead_letter["task_json"]), "m")
     bench.upstream.relist("t1", forgets=True)
     assert (await bench.drain()).held.tally.resent == 0
 
 
-async def test_letters_that_are_never_taken_back_do_not_hide_the_others(bench: Bench):
+async def test_dead_letters_that_are_never_taken_back_do_not_hide_the_others(bench: Bench):
     for task_id in ("t1", "t2"):
         bench.add(task_id)
         bench.upstream.refuse_reports(task_id, 422)
@@ -967,7 +971,7 @@ async def test_content_that_comes_back_is_not_answered_with_what_came_between(be
     bench.add("t1", "one")
     await bench.drain()
     await asyncio.gather(second.computer.compute(batch), second.reporter.report(batch))
-    assert told(bench, "t1")["result"]["echo"] == "ONE"
+    assert last_report(bench, "t1")["result"]["echo"] == "ONE"
     assert len({body for body in bench.upstream.bodies["t1"] if b"echo" in body}) == 1
 
 
@@ -982,7 +986,7 @@ async def test_new_content_the_upstream_then_refuses_does_not_cost_the_work_unde
     await other.collector.collect()
     bench.upstream.tasks["t1"].state = "processing"
     await asyncio.gather(working.computer.compute(batch), working.reporter.report(batch))
-    assert told(bench, "t1")["result"]["echo"] == "ONE"
+    assert last_report(bench, "t1")["result"]["echo"] == "ONE"
     assert bench.upstream.tasks["t1"].state == "succeeded"
 
 
@@ -999,7 +1003,7 @@ async def test_what_a_killed_poller_left_of_older_content_is_never_reported(benc
     await bench.documents.update(ROWS, [Update(row["_id"], changed) for row in rows])
     await bench.drain()
     assert bench.processors.texts == ["two"]
-    assert told(bench, "t1")["result"]["echo"] == "TWO"
+    assert last_report(bench, "t1")["result"]["echo"] == "TWO"
 
 
 async def test_settling_beside_a_renewal_loses_no_lease(bench: Bench):

@@ -8,7 +8,7 @@ from aletheia.intake.trace import read_traces
 from tests.aletheia.intake.conftest import Bench
 
 
-async def test_a_trace_tells_the_life_of_a_task_in_order(bench: Bench):
+async def test_a_trace_shows_the_life_of_a_task_in_order(bench: Bench):
     bench.add("t1", callbackRoute="/hooks/1", callbackParams={"to": "you"})
     await bench.drain()
     (trace,) = await read_traces(bench.documents, "t1")

@@ -126,6 +126,6 @@ async def test_all_reports_are_written_in_the_dialect_that_is_set(bench: Bench):
     bench.add("bad", type="no_such_type")
     await bench.drain(bench.poller(bench.ledger(report_dialect="status")))
     assert bench.upstream.states == {"t1": ["processing", "succeeded"], "bad": ["failed"]}
-    reports = [orjson.loads(body) for told in bench.upstream.bodies.values() for body in told]
+    reports = [orjson.loads(body) for bodies in bench.upstream.bodies.values() for body in bodies]
     assert set().union(*reports) == {"status", "output_data", "error_message"}
     assert (await bench.rows())["bad"]["dead_code"] == "unknown_type"

@@ -21,9 +21,7 @@ MODEL = "a-model"
 SCALE = Calibration(MODEL, ((0.0, 0.0), (0.5, 0.8), (0.6, 0.9), (0.95, 0.97), (1.0, 1.0)))
 """Duplicates from a cosine of 0.6, and a grey zone of 0.5 to 0.95."""
 
-_NAMES = (
-    "".join(letters) for letters in itertools.product("bdfghjklmnp", "aeiou", "rstv", "aeiou")
-)
+_NAMES = ("".join(chars) for chars in itertools.product("bdfghjklmnp", "aeiou", "rstv", "aeiou"))
 
 _TEXTS: defaultdict[str, str] = defaultdict(lambda: next(_NAMES))
 

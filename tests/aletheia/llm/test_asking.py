@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from aletheia.errors import AletheiaError, InvalidTask, Misconfigured, Refused, Unavailable
-from aletheia.llm.asking import MORE_ROOM, NotedFailures, RoomyChat
+from aletheia.llm.asking import LIMIT_FACTOR, NotedFailures, WideningChat
 from aletheia.llm.messages import AnswerForm, ChatRequest, Completion, Message
 from aletheia.llm.prices import Tokens
 from tests.fakes.chat import Reply, ScriptedChat, completion
@@ -21,26 +21,26 @@ def limits(chat: ScriptedChat) -> list[int]:
     return [request.max_tokens for request in chat.requests]
 
 
-async def test_an_answer_that_ended_before_it_began_gets_more_room_once() -> None:
+async def test_an_answer_that_ended_before_it_began_gets_a_higher_limit_once() -> None:
     chat = ScriptedChat(SPENT, GOOD)
-    answer = await RoomyChat(chat).complete(ask())
+    answer = await WideningChat(chat).complete(ask())
     assert (answer.text, answer.used) == (GOOD.text, Tokens(200, 20)), "both calls were paid for"
-    assert limits(chat) == [100, 100 * MORE_ROOM]
+    assert limits(chat) == [100, 100 * LIMIT_FACTOR]
 
 
-async def test_a_model_that_needed_more_room_gets_it_from_then_on() -> None:
+async def test_a_model_that_needed_a_higher_limit_gets_it_from_then_on() -> None:
     chat = ScriptedChat(SPENT, SPENT, SPENT, GOOD)
-    roomy = RoomyChat(chat)
-    assert (await roomy.complete(ask())).finish == "length"
-    assert (await roomy.complete(ask())).finish == "length", "there is no third size"
-    await roomy.complete(ask("another"))
+    widening = WideningChat(chat)
+    assert (await widening.complete(ask())).finish == "length"
+    assert (await widening.complete(ask())).finish == "length", "there is no third size"
+    await widening.complete(ask("another"))
     assert limits(chat) == [100, 400, 400, 100]
 
 
 @pytest.mark.parametrize("reply", [GOOD, completion('{"a": 1', finish="length"), completion("")])
 async def test_other_answers_are_left_as_they_are(reply: Reply) -> None:
     chat = ScriptedChat(reply)
-    assert await RoomyChat(chat).complete(ask()) == reply
+    assert await WideningChat(chat).complete(ask()) == reply
     assert limits(chat) == [100]
 
 
@@ -52,20 +52,22 @@ async def test_other_answers_are_left_as_they_are(reply: Reply) -> None:
         Unavailable("scripted", "too slow"),
     ],
 )
-async def test_a_model_that_refuses_more_room_is_not_asked_for_it_again(refusal: Reply) -> None:
+async def test_a_model_that_refuses_a_higher_limit_is_not_asked_again(
+    refusal: Reply,
+) -> None:
     chat = ScriptedChat(SPENT, refusal, SPENT)
-    roomy = RoomyChat(chat)
-    assert await roomy.complete(ask()) == SPENT
-    assert await roomy.complete(ask()) == SPENT
+    widening = WideningChat(chat)
+    assert await widening.complete(ask()) == SPENT
+    assert await widening.complete(ask()) == SPENT
     assert limits(chat) == [100, 400, 100]
 
 
-async def test_a_limit_of_the_provider_is_waited_for_with_more_room() -> None:
+async def test_a_limit_of_the_provider_is_waited_for_with_a_higher_limit() -> None:
     chat = ScriptedChat(SPENT, Unavailable("scripted", "429", 20.0), GOOD)
-    roomy = RoomyChat(chat)
+    widening = WideningChat(chat)
     with pytest.raises(Unavailable):
-        await roomy.complete(ask())
-    assert await roomy.complete(ask()) == GOOD
+        await widening.complete(ask())
+    assert await widening.complete(ask()) == GOOD
     assert limits(chat) == [100, 400, 400]
 
 
@@ -75,10 +77,10 @@ class SlowChat(ScriptedChat):
         return await super().complete(request)
 
 
-async def test_questions_at_the_same_time_get_more_room_each() -> None:
+async def test_questions_at_the_same_time_get_a_higher_limit_each() -> None:
     chat = SlowChat(SPENT, SPENT, GOOD, GOOD)
-    roomy = RoomyChat(chat)
-    answers = await asyncio.gather(roomy.complete(ask()), roomy.complete(ask()))
+    widening = WideningChat(chat)
+    answers = await asyncio.gather(widening.complete(ask()), widening.complete(ask()))
     assert [answer.text for answer in answers] == [GOOD.text] * 2
 
 

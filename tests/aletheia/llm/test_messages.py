@@ -71,10 +71,10 @@ def test_tokens_are_estimated_by_bytes_and_rounded_up(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["one two three four five six seven", "word" * 30, "漢字" * 40])
-@pytest.mark.parametrize("most", [3, 7, 10])
-def test_a_text_is_cut_within_its_bound(text: str, most: int) -> None:
-    cut = cut_text(text, most)
-    assert estimate_tokens(cut) <= most
+@pytest.mark.parametrize("max_tokens", [3, 7, 10])
+def test_a_text_is_cut_within_its_bound(text: str, max_tokens: int) -> None:
+    cut = cut_text(text, max_tokens)
+    assert estimate_tokens(cut) <= max_tokens
     assert cut.endswith("…")
     assert text.startswith(cut.removesuffix("…"))
 

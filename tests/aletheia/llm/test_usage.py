@@ -129,7 +129,7 @@ async def test_a_call_may_use_more_tokens_than_estimated_and_cost_less(
         assert after == (before[0] - 20 + used.total, before[1] - 60_000 + cost)
 
 
-async def test_what_was_not_sent_is_given_back(documents: Documents, clock: Clock):
+async def test_what_was_not_sent_is_released(documents: Documents, clock: Clock):
     spending = book(documents, clock, tokens_per_day=100)
     reservation = await spending.reserve(call(), Tokens(100))
     await refusal(spending, 1)

@@ -265,8 +265,8 @@ async def test_a_state_survives_the_store() -> None:
     assert JudgeState.from_document(**json.loads(json.dumps(asdict(state)))) == state
 
 
-def prompt_of(texts: list[QualityItem], room: int = 6000, vote: int = 1, **parts: Any) -> Any:
-    messages = build_prompt(department(**parts), texts, vote=vote, max_context_tokens=room)
+def prompt_of(texts: list[QualityItem], max_tokens: int = 6000, vote: int = 1, **parts: Any) -> Any:
+    messages = build_prompt(department(**parts), texts, vote=vote, max_context_tokens=max_tokens)
     assert QUOTED_IS_DATA in messages[0].text
     return messages
 
@@ -290,7 +290,7 @@ def test_the_prompt_reads_as_it_did() -> None:
 
 def test_of_more_items_than_fit_some_from_all_over_are_quoted() -> None:
     many = items(GOOD * 40)
-    user = prompt_of(many, room=1500)[1].text
+    user = prompt_of(many, max_tokens=1500)[1].text
     shown = [int(item["id"][1:]) for item in read_quoted(user)["items"]]
     assert 5 <= len(shown) < 40
     assert max(shown) > len(many) * 0.8
@@ -298,7 +298,7 @@ def test_of_more_items_than_fit_some_from_all_over_are_quoted() -> None:
 
 
 def test_at_least_one_item_is_quoted_and_a_long_one_is_cut() -> None:
-    user = prompt_of([QualityItem("i0", "word " * 5000)], room=1)[1].text
+    user = prompt_of([QualityItem("i0", "word " * 5000)], max_tokens=1)[1].text
     assert len(read_quoted(user)["items"]) == 1
     assert len(user) < 2000
 

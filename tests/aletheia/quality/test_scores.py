@@ -204,7 +204,7 @@ def test_whatever_the_items_say_the_scores_stay_in_bounds(
 
 
 def test_words_without_sentences_are_filler() -> None:
-    salad = " ".join(f"{letter}word" for letter in "abcdefghijklmnopqrstuvwxyz")
+    salad = " ".join(f"{char}word" for char in "abcdefghijklmnopqrstuvwxyz")
     assert score(f"contracts {salad}").total == 0
     assert score("contract " * 200 + ".").total == 0
 
@@ -232,7 +232,7 @@ def test_an_item_that_lists_all_aspects_counts_for_the_first_three() -> None:
 
 def test_without_a_description_amount_and_care_count_and_a_warning_says_so() -> None:
     about = department(description="")
-    good, few, filler = (score(*some, about=about) for some in (GOOD, GOOD[:3], FILLER))
+    good, few, filler = (score(*texts, about=about) for texts in (GOOD, GOOD[:3], FILLER))
     assert good.total > few.total > filler.total == 0
     assert good.scores["coverage"] == 100
     assert len(good.warnings) == 1
@@ -244,7 +244,7 @@ def test_a_summary_of_something_else_costs_coherence() -> None:
     fitting = [QualityItem(item.id, item.content, item.content[:60]) for item in texts]
     other = [QualityItem(item.id, item.content, STRAY[0]) for item in texts]
     plain, good, bad = (
-        score_quality(LEGAL, some).scores["coherence"] for some in (texts, fitting, other)
+        score_quality(LEGAL, variant).scores["coherence"] for variant in (texts, fitting, other)
     )
     assert good == plain
     assert bad < good - 30

@@ -173,7 +173,7 @@ async def test_a_call_refused_in_one_tier_is_charged_in_none(documents: Document
     assert await used(limiter) == {tier: 0 if tier is Tier.MINUTE else 3 for tier in Tier}
 
 
-async def test_the_next_call_is_allowed_when_the_last_of_the_tiers_has_room(
+async def test_the_next_call_is_allowed_when_the_last_of_the_tiers_admits_it(
     documents: Documents, clock: Clock
 ):
     limiter = RateLimiter(documents, limits(minute=2, hour=2, week=2), clock=clock.both)

@@ -84,7 +84,7 @@ async def test_a_router_without_a_guard_is_closed_to_strangers():
     router = APIRouter()
 
     @router.get("/secret")
-    async def tell() -> str:
+    async def read_secret() -> str:
         return "secret"
 
     async with calling(create_app([router], GUARD, [])) as session:

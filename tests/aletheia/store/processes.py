@@ -22,7 +22,7 @@ DONE = "done_things"
 LOG = "numbered_things"
 PURGED = "purged_things"
 CURSORS = "cursors"
-LETTERS = "letters"
+DEAD_LETTERS = "dead_letters"
 
 LEASE_S = 0.1
 TERMS = LeaseTerms(LEASE_S, skew_s=0, token="token")
@@ -78,7 +78,7 @@ async def append_all(documents: Documents) -> None:
 async def serve(documents: Documents) -> None:
     """Serve what follows the cursor; each entry is served by an upsert that counts."""
     cursors = Cursors(documents, CURSORS, PATIENCE)
-    letters = DeadLetters(documents, LETTERS)
+    dead_letters = DeadLetters(documents, DEAD_LETTERS)
     turn = await cursors.take((await documents.get(CURSORS, ["p1"]))["p1"])
     assert turn is not None
     log, sent = numbered(documents), int(turn.cursor["sent"])
@@ -86,7 +86,7 @@ async def serve(documents: Documents) -> None:
         for found in entries:
             seq = found["seq"]
             if seq == REFUSED:
-                await letters.add("p1", {found["_id"]: {"reason": "refused"}})
+                await dead_letters.add("p1", {found["_id"]: {"reason": "refused"}})
             else:
                 change = Change(increase={"times": 1})
                 await documents.upsert(DONE, [Update(found["_id"], change)])

@@ -20,7 +20,7 @@ def test_a_moment_is_read_back_as_it_was(since_1970: timedelta):
     assert moment(microseconds_of(at)) == at
 
 
-def test_a_moment_is_told_in_utc():
+def test_a_moment_is_written_in_utc():
     at = datetime(2026, 3, 1, 2, tzinfo=timezone(timedelta(hours=2)))
     assert moment(microseconds_of(at)) == datetime(2026, 3, 1, tzinfo=UTC)
 

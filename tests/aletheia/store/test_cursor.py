@@ -9,7 +9,7 @@ from aletheia.documents import Document, Documents
 from aletheia.errors import Unavailable
 from aletheia.store.clock import Clock, microseconds_of
 from aletheia.store.cursor import CursorPace, Cursors, DeadLetters, Trouble, Turn
-from tests.aletheia.store.processes import CURSORS, LETTERS
+from tests.aletheia.store.processes import CURSORS, DEAD_LETTERS
 from tests.fakes.clock import MovableClock
 from tests.fakes.documents import LosableDocuments
 
@@ -176,41 +176,46 @@ async def test_a_store_that_is_away_is_no_failure_of_the_cursor(
 
 
 @pytest.fixture
-async def letters(documents: Documents, clock: MovableClock) -> DeadLetters:
-    letters = DeadLetters(documents, LETTERS, clock=clock.both)
-    await letters.prepare()
-    return letters
+async def dead_letters(documents: Documents, clock: MovableClock) -> DeadLetters:
+    dead_letters = DeadLetters(documents, DEAD_LETTERS, clock=clock.both)
+    await dead_letters.prepare()
+    return dead_letters
 
 
 async def test_dead_letters_are_listed_newest_first_and_counted_by_project(
-    letters: DeadLetters, clock: MovableClock
+    dead_letters: DeadLetters, clock: MovableClock
 ):
-    await letters.add("p1", {"p1:a": {"reason": "first"}})
+    await dead_letters.add("p1", {"p1:a": {"reason": "first"}})
     clock.move(seconds=1)
-    await letters.add("p1", {"p1:b": {"reason": "second"}})
-    await letters.add("p2", {"p2:a": {"reason": "other"}})
-    await letters.add("p2", {})
-    assert [letter["_id"] for letter in await letters.newest("p1")] == ["p1:b", "p1:a"]
-    assert len(await letters.newest()) == 3
-    assert len(await letters.newest(limit=1)) == 1
-    assert await letters.count_by_project() == {"p1": 2, "p2": 1}
+    await dead_letters.add("p1", {"p1:b": {"reason": "second"}})
+    await dead_letters.add("p2", {"p2:a": {"reason": "other"}})
+    await dead_letters.add("p2", {})
+    assert [dead_letter["_id"] for dead_letter in await dead_letters.newest("p1")] == [
+        "p1:b",
+        "p1:a",
+    ]
+    assert len(await dead_letters.newest()) == 3
+    assert len(await dead_letters.newest(limit=1)) == 1
+    assert await dead_letters.count_by_project() == {"p1": 2, "p2": 1}
 
 
-async def test_a_dead_letter_that_is_there_is_replaced(letters: DeadLetters, clock: MovableClock):
-    await letters.add("p1", {"p1:a": {"reason": "first"}})
+async def test_a_dead_letter_that_is_there_is_replaced(
+    dead_letters: DeadLetters, clock: MovableClock
+):
+    await dead_letters.add("p1", {"p1:a": {"reason": "first"}})
     clock.move(seconds=1)
-    await letters.add("p1", {"p1:a": {"reason": "second"}})
-    (letter,) = await letters.newest("p1")
-    assert (letter["reason"], letter["at"]) == ("second", clock.both.now())
+    await dead_letters.add("p1", {"p1:a": {"reason": "second"}})
+    (dead_letter,) = await dead_letters.newest("p1")
+    assert (dead_letter["reason"], dead_letter["at"]) == ("second", clock.both.now())
 
 
 async def test_dead_letters_are_forgotten_by_id_and_purged_by_age(
-    letters: DeadLetters, clock: MovableClock
+    dead_letters: DeadLetters, clock: MovableClock
 ):
-    await letters.add("p1", {f"p1:{number}": {} for number in range(1200)})
-    assert await letters.forget([f"p1:{number}" for number in range(1100)]) == 1100
-    assert await letters.forget([]) == 0
+    await dead_letters.add("p1", {f"p1:{number}": {} for number in range(1200)})
+    assert await dead_letters.forget([f"p1:{number}" for number in range(1100)]) == 1100
+    assert await dead_letters.forget([]) == 0
     clock.move(days=2)
-    await letters.add("p1", {"p1:young": {}})
-    assert await letters.purge(86_400) == 100
-    assert [letter["_id"] for letter in await letters.newest()] == ["p1:young"]
+    await dead_letters.add("p1", {"p1:young": {}})
+    assert await dead_letters.purge(86_400) == 100
+    assert [dead_letter["_id"] for dead_letter in await dead_letters.newest()] == ["p1:young"]

@@ -391,14 +391,14 @@ def test_sightings_remember_no_more_than_they_may(
 ):
     monkeypatch.setattr("aletheia.store.lease.MAX_SIGHTINGS", 2)
     sightings = Sightings(clock.both)
-    assert sightings.stood_s("a", 1) == 0
+    assert sightings.unchanged_s("a", 1) == 0
     clock.move(seconds=10)
-    assert sightings.stood_s("a", 1) == 10
-    assert sightings.stood_s("a", 2) == 0
-    sightings.stood_s("b", 1)
-    sightings.stood_s("c", 1)
+    assert sightings.unchanged_s("a", 1) == 10
+    assert sightings.unchanged_s("a", 2) == 0
+    sightings.unchanged_s("b", 1)
+    sightings.unchanged_s("c", 1)
     clock.move(seconds=10)
-    assert sightings.stood_s("c", 1) == 10
-    assert sightings.stood_s("a", 2) == 0
+    assert sightings.unchanged_s("c", 1) == 10
+    assert sightings.unchanged_s("a", 2) == 0
     sightings.forget("c")
-    assert sightings.stood_s("c", 1) == 0
+    assert sightings.unchanged_s("c", 1) == 0

@@ -11,11 +11,11 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.store.cursor import Cursors
 from tests.aletheia.store.processes import (
     CURSORS,
+    DEAD_LETTERS,
     DONE,
     ENTRIES,
     LEASE_S,
     LEASED,
-    LETTERS,
     PATIENCE,
     REFUSED,
     append_all,
@@ -70,7 +70,7 @@ async def test_a_writer_killed_at_any_step_leaves_no_gap_and_a_second_pass_repea
     forks: Forks, tmp_path: Path
 ):
     whole = await work(forks, tmp_path / "whole", "append")
-    assert whole.steps >= 4 * ENTRIES, "a look and an insert for each entry"
+    assert whole.steps >= 4 * ENTRIES, "a read and an insert for each entry"
     for kill_at in range(1, whole.steps + 1):
         directory, where = tmp_path / str(kill_at), f"killed at step {kill_at}"
         assert (await forks.work(kill_at, directory=str(directory), work="append")).was_killed, (
@@ -106,10 +106,10 @@ async def test_a_server_killed_at_any_step_leaves_nothing_out_and_repeats_at_mos
         assert (await work(forks, directory, "serve")).is_done, where
         async with opened(directory) as store:
             (cursor,) = await store.find(CURSORS, {})
-            letters = await store.find(LETTERS, {})
+            dead_letters = await store.find(DEAD_LETTERS, {})
             done = {document["_id"]: document["times"] for document in await store.find(DONE, {})}
         assert (cursor["sent"], cursor["holder"]) == (ENTRIES, ""), where
-        assert [letter["_id"] for letter in letters] == [f"p1:{REFUSED:016}"], where
+        assert [dead_letter["_id"] for dead_letter in dead_letters] == [f"p1:{REFUSED:016}"], where
         assert sorted(done) == [
             f"p1:{number:016}" for number in range(1, ENTRIES + 1) if number != REFUSED
         ], where

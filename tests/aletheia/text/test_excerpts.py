@@ -36,7 +36,7 @@ def test_parts_that_are_close_to_each_other_are_shown_as_one():
     assert ours.count("mill") == theirs.count("mill") == 1
 
 
-def test_of_many_parts_as_many_are_shown_as_there_is_room_for():
+def test_of_many_parts_as_many_are_shown_as_fit():
     numbers = range(100)
     one = " ".join(f"{FILLING[:60]} red{n}" for n in numbers)
     other = " ".join(f"{FILLING[:60]} blue{n}" for n in numbers)

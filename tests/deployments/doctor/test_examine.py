@@ -33,7 +33,7 @@ async def healthy() -> str:
     return "well"
 
 
-async def unwell() -> str:
+async def fail() -> str:
     raise CheckFailed("ill", "rest")
 
 
@@ -50,7 +50,7 @@ async def test_a_check_says_what_it_found():
 
 
 async def test_a_failed_check_says_what_to_do():
-    result = await run_check("x", unwell, CHECK_TIMEOUT_S)
+    result = await run_check("x", fail, CHECK_TIMEOUT_S)
     assert result == CheckResult("x", "failed", "ill", "rest")
     assert "→ rest" in printed([result])
 

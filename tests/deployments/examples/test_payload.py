@@ -40,7 +40,7 @@ async def slugs(payload: ExamplePayload, **query: str) -> list[str]:
     return [document["slug"] for document in page["docs"]]
 
 
-async def test_the_client_reads_the_good_departments_and_tells_of_the_faulty_one(
+async def test_the_client_reads_the_good_departments_and_reports_the_faulty_one(
     payload: ExamplePayload,
 ) -> None:
     source = PayloadDepartments(payload.url)
@@ -147,9 +147,9 @@ async def test_the_process_says_where_it_listens_and_ends_when_told_to(
 ) -> None:
     process = await start_process()
     assert process.stdout is not None
-    told = json.loads(await process.stdout.readline())
-    assert told["url"] == f"http://127.0.0.1:{told['port']}"
-    assert (await read(told["url"]))[0] == 200
+    ready = json.loads(await process.stdout.readline())
+    assert ready["url"] == f"http://127.0.0.1:{ready['port']}"
+    assert (await read(ready["url"]))[0] == 200
     process.send_signal(signum)
     assert await process.communicate() == (b"", b"")
     assert process.returncode == 0

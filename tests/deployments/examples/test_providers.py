@@ -56,7 +56,7 @@ async def test_ollama_has_its_models_loads_them_and_lets_them_go(ollama: OllamaC
         await ollama.embed("no-such-model", ["a"])
 
 
-async def test_ollama_fails_after_as_many_requests_as_it_is_told_to(
+async def test_ollama_fails_after_as_many_requests_as_were_set(
     ollama: OllamaClient, providers: ExampleProviders
 ):
     providers.requests_left = 1

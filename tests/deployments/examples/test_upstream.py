@@ -241,9 +241,9 @@ async def test_the_process_says_where_it_listens_and_ends_when_told_to(
 ) -> None:
     process = await start_process("--tasks", "5", "--no-faults")
     assert process.stdout is not None
-    told = json.loads(await process.stdout.readline())
-    assert told["url"] == f"http://127.0.0.1:{told['port']}"
-    api = Api(session, told["url"])
+    ready = json.loads(await process.stdout.readline())
+    assert ready["url"] == f"http://127.0.0.1:{ready['port']}"
+    api = Api(session, ready["url"])
     assert len(await api.pending(10)) == 5
     process.send_signal(signum)
     assert await process.communicate() == (b"", b"")

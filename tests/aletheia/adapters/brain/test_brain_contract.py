@@ -316,7 +316,7 @@ async def test_a_context_is_never_larger_than_asked_for(brain: Brain, max_tokens
     assert ids == [f"sales-{n:02}" for n in reversed(range(12))][: len(ids)]
 
 
-async def test_where_there_is_some_room_no_kind_is_left_out(brain: Brain):
+async def test_where_tokens_are_left_no_kind_is_left_out(brain: Brain):
     await fill(brain)
     context = await brain.read_context(PROJECT, SALES, ["legal"], max_tokens=400)
     assert context.items

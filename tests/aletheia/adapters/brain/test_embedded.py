@@ -90,7 +90,7 @@ async def test_many_deletions_leave_nothing_behind(
     assert await find_ids(there) == {"i9"}
 
 
-async def test_the_longest_unused_project_gives_its_memory_back(
+async def test_the_project_unused_for_longest_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(embedded, "MAX_BYTES", 1)

@@ -336,23 +336,23 @@ async def test_what_another_process_has_written_or_deleted_counts_at_once(
 
 
 class Late(Neo4jGraph):
-    """Lets others go first between its first look at a project and its search.
+    """Lets others go first between its first read of a project and its search.
 
     Attributes:
-        has_looked: whether it waits for them.
+        has_polled: whether it waits for them.
         goes_on: set it to have it go on.
         read: how many vectors it has read.
     """
 
     def __init__(self, uri: str, username: str, password: str) -> None:
         super().__init__(uri, username, password)
-        self.has_looked, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.has_polled, self.goes_on = asyncio.Event(), asyncio.Event()
         self.read = 0
 
     async def read_state(self, project_id: str) -> Any:
         state = await super().read_state(project_id)
-        if not self.has_looked.is_set():
-            self.has_looked.set()
+        if not self.has_polled.is_set():
+            self.has_polled.set()
             await self.goes_on.wait()
         return state
 
@@ -369,7 +369,7 @@ async def test_whoever_is_overtaken_while_it_looks_reads_nothing_again(
     late = connect(neo4j_in_turn, Late)
     await graph.upsert(PROJECT, LEGAL, items[:20])
     overtaken = asyncio.create_task(find_ids(late, items[5].vector, 0.999999))
-    await late.has_looked.wait()
+    await late.has_polled.wait()
     await graph.upsert(PROJECT, LEGAL, items[20:])
     assert await find_ids(late, items[25].vector, 0.999999) == ["i25"]
     late.goes_on.set()
@@ -400,18 +400,18 @@ async def test_candidates_of_the_index_come_out_as_if_all_were_compared(
         assert {near.id: near.score for near in again} == pytest.approx(
             {near.id: near.score for near in expected}, abs=0.00001
         )
-    assert not holds(by_index)
+    assert not holds_vectors(by_index)
     await by_index.close()
 
 
-def holds(graph: Neo4jGraph, project_id: str = PROJECT) -> bool:
+def holds_vectors(graph: Neo4jGraph, project_id: str = PROJECT) -> bool:
     """Whether a project's vectors are in memory."""
     return project_id in graph.memory
 
 
 async def until_held(graph: Neo4jGraph) -> None:
     async with asyncio.timeout(20):
-        while not holds(graph):
+        while not holds_vectors(graph):
             await asyncio.sleep(0.01)
 
 
@@ -460,7 +460,7 @@ async def test_a_graph_that_is_closed_while_it_reads_vectors_stops_reading(
     large = connect(neo4j_in_turn, bounds=LARGE)
     assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
     await large.close()
-    assert not holds(large)
+    assert not holds_vectors(large)
     assert await find_ids(large, unit_of("i7"), 0.999999) == ["i7"]
     await until_held(large)
     await large.close()
@@ -475,7 +475,7 @@ class Counting(Late):
 
     def __init__(self, uri: str, username: str, password: str) -> None:
         super().__init__(uri, username, password)
-        self.has_looked.set()
+        self.has_polled.set()
         self.readings = 0
 
     async def _read_vectors(self, vectors: Any, state: Any, timeout_s: float) -> None:
@@ -495,7 +495,7 @@ async def test_projects_that_do_not_fit_into_memory_together_are_not_read_over_a
         for project in projects:
             found = await narrow.search(project, unit_of("i7"), threshold=0.999999, limit=5)
             assert [hit.id for hit in found] == ["i7"]
-            assert sum(holds(narrow, project_id) for project_id in projects) <= 1
+            assert sum(holds_vectors(narrow, project_id) for project_id in projects) <= 1
     assert 1 <= narrow.readings < 15
     await narrow.close()
 
@@ -519,10 +519,10 @@ async def test_many_items_of_a_large_project_are_linked_from_memory_and_few_by_t
     await graph.upsert(PROJECT, LEGAL, items)
     large = connect(neo4j_in_turn, Counting, bounds=LARGE)
     assert await large.link(PROJECT, ["i1", "i2"], threshold=-1.0) == 20
-    assert not holds(large)
+    assert not holds_vectors(large)
     ids = [item.id for item in items]
     assert await large.link(PROJECT, ids, threshold=-1.0) == 3000
-    assert holds(large)
+    assert holds_vectors(large)
     drawn = [await read_neighbours(graph, PROJECT, item_id) for item_id in ids[:20]]
     narrow = connect(neo4j_in_turn, Counting, bounds=(10, 0))
     assert await narrow.link(PROJECT, ids, threshold=-1.0) == 3000

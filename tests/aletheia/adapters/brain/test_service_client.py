@@ -96,7 +96,7 @@ async def index(client: BrainService) -> Upserted:
     return await client.upsert(PROJECT, LEGAL, [item_of("a")])
 
 
-async def look(client: BrainService) -> DepartmentContext:
+async def read_context(client: BrainService) -> DepartmentContext:
     return await client.read_context(PROJECT, LEGAL, ["sales"], max_tokens=100)
 
 
@@ -104,7 +104,7 @@ async def measure(client: BrainService) -> Coverage:
     return await client.measure_coverage(PROJECT, LEGAL)
 
 
-CALLS = {"batch": index, "duplicates": search, "department": look, "coverage": measure}
+CALLS = {"batch": index, "duplicates": search, "department": read_context, "coverage": measure}
 """The four calls by the last part of their path."""
 
 
@@ -213,12 +213,12 @@ async def test_the_model_is_named_where_vectors_are_sent(
     service.requests.clear()
     await brain.upsert(PROJECT, LEGAL, [BrainItem("c", "Bare.")])
     await brain.find_duplicates(PROJECT, content="Bare.", threshold=0.9)
-    await look(brain)
+    await read_context(brain)
     assert not any("X-Aletheia-Model" in request.headers for request in service.requests)
 
 
 async def test_no_description_is_sent(service: FakeBrainService, brain: BrainService):
-    await look(brain)
+    await read_context(brain)
     await measure(brain)
     asked = [(request.query or request.body)["department"] for request in service.requests]
     assert asked == ["legal", "legal"]
@@ -388,7 +388,7 @@ async def test_hits_are_put_in_order_and_cut_to_what_was_asked_for(
         ),
         (search, {"duplicates": [{"id": 7, "score": 1}]}, [Duplicate("7", 1.0, "")]),
         (
-            look,
+            read_context,
             {"items": [{"id": 7, "content": "x", "summary": None}], "previous": None},
             DepartmentContext((KnownItem("7", "x"),), department="legal"),
         ),
@@ -423,8 +423,8 @@ async def test_what_services_say_differently_is_understood(
         (index, b'{"created": -1, "updated": 0}', "created: "),
         (index, b'{"created": 2, "updated": 0}', "of 1 items 2 created"),
         (index, b'{"created": "many", "updated": 0}', "created: "),
-        (look, b'{"items": {}}', "items: "),
-        (look, b'{"items": [], "gaps": [1]}', "gaps.0: "),
+        (read_context, b'{"items": {}}', "items: "),
+        (read_context, b'{"items": [], "gaps": [1]}', "gaps.0: "),
         (measure, b'{"score": 101, "aspects": []}', "score: "),
         (measure, b'{"score": 1, "aspects": [{"name": "a", "covered": 3}]}', "aspects.0.covered"),
     ],
@@ -521,7 +521,7 @@ async def test_a_refusal_is_not_repeated(
     assert len(service.requests) == 1
 
 
-async def test_what_is_wrong_with_a_question_is_told_as_such(
+async def test_what_is_wrong_with_a_question_is_an_invalid_task(
     service: FakeBrainService, brain: BrainService
 ):
     body = b'{"error": {"code": "wrong_dimensions", "message": "vectors have 384 numbers here"}}'
@@ -531,7 +531,7 @@ async def test_what_is_wrong_with_a_question_is_told_as_such(
     assert (error.code, str(error)) == ("wrong_dimensions", "vectors have 384 numbers here")
 
 
-async def test_another_embedding_model_is_told_with_both_names(
+async def test_another_embedding_model_is_reported_with_both_names(
     service: FakeBrainService, brain: BrainService
 ):
     details = {"kept": "small", "asked": "large"}

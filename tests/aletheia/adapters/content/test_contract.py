@@ -61,7 +61,7 @@ async def ids_of(content: AnyContent) -> list[str]:
 
 
 class CountingEmbed:
-    """Embeds a text by its letters, and keeps what it was asked."""
+    """Embeds a text by its characters, and keeps what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -73,7 +73,7 @@ class CountingEmbed:
             error, self.error = self.error, None
             raise error
         self.asked += texts
-        rows = [[text.count(letter) + 0.01 for letter in "abcdefghijklmnop"] for text in texts]
+        rows = [[text.count(char) + 0.01 for char in "abcdefghijklmnop"] for text in texts]
         return np.array(rows, np.float32)
 
 
@@ -196,7 +196,7 @@ async def test_more_items_than_a_page_are_read_once_and_embedded_once(content: A
     assert (count(later), again.asked) == (2300, [])
 
 
-async def test_a_second_look_reads_only_what_is_new(content: AnyContent):
+async def test_a_second_read_reads_only_what_is_new(content: AnyContent):
     embed = CountingEmbed()
     items = items_of(content, embed)
     await content.insert_items([make("An item that is there from the start.")])
@@ -364,7 +364,7 @@ FOREIGN_IDS = [
 @pytest.mark.parametrize(
     "raw", [*FOREIGN_IDS, None, Decimal128("1.5"), Binary(b"\0\1", 0), "a" * 24]
 )
-def test_every_id_is_told_back(raw: Any):
+def test_every_id_is_returned(raw: Any):
     written = write_id(raw)
     read = read_id(written)
     assert write_id(read) == written

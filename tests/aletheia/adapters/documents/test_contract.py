@@ -1,4 +1,4 @@
-"""What every backend of the document store does, to the letter of `aletheia.documents`."""
+"""What every backend of the document store does, exactly as `aletheia.documents` says."""
 
 import asyncio
 import enum

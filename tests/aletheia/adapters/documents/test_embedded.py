@@ -163,7 +163,7 @@ async def test_a_deleted_file_takes_no_more_writes(store: Watched, directory: Pa
             await store.insert("things", [{"_id": "3"}])
 
 
-async def test_a_full_disk_is_unavailable_until_there_is_room(store: Watched):
+async def test_a_full_disk_is_unavailable_until_space_is_free(store: Watched):
     await store.insert("things", [{"_id": "1"}])
 
     def limit(connection: sqlite3.Connection, pages: int) -> None:

@@ -90,7 +90,7 @@ async def test_without_a_time_to_live_nothing_is_kept(documents: Documents, cloc
     assert await documents.count(CACHE, {}) == 0
 
 
-async def test_what_is_kept_needs_no_room(documents: Documents, clock: Clock):
+async def test_what_is_cached_needs_no_capacity(documents: Documents, clock: Clock):
     inner = FakeEmbedder()
     embedder = cache(inner, documents, clock)
     await embed(embedder, ["a", "bb"])
@@ -101,7 +101,7 @@ async def test_what_is_kept_needs_no_room(documents: Documents, clock: Clock):
     inner.holds = [limited] * 2
     with pytest.raises(RateLimited):
         await embedder.capacity("small", ["new", "a"])
-    inner.most = 1
+    inner.max_texts = 1
     assert await embedder.capacity("small", ["a", "new", "bb", "newer", "a"]) == 3
 
 

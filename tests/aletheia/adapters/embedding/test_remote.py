@@ -26,7 +26,7 @@ from tests.fakes.usage import budget_limits
 
 MODEL = "m"
 TEXTS = [f"text {number}" for number in range(100)]
-MOST_CALLS = 2 * ceil(log2(len(TEXTS))) + 3
+MAX_CALLS = 2 * ceil(log2(len(TEXTS))) + 3
 
 
 class Metered:
@@ -102,7 +102,7 @@ async def test_a_text_that_spoils_the_answer_of_its_request_fails_alone(
     openai.cannot = {TEXTS[place]: (status, body)}
     metered = Metered(openai, documents, concurrency=concurrency)
     assert await metered.embed() == {TEXTS[place]: "provider_cannot"}
-    assert len(openai.requests) <= MOST_CALLS
+    assert len(openai.requests) <= MAX_CALLS
     assert await metered.is_closed()
 
 

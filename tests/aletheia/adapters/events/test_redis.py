@@ -14,7 +14,7 @@ from aletheia.adapters.events.redis import RedisEvents, name_channel
 from aletheia.errors import InvalidTask, Misconfigured, Unavailable
 from aletheia.events.delivery import FanOut, Pace
 from aletheia.events.log import EventLog, SavedEvent
-from tests.aletheia.events.event_processes import iterated, story, tell
+from tests.aletheia.events.event_processes import emit, iterated, story
 from tests.services.nx import free_port
 from tests.services.redis_server import RedisServer, running_redis
 
@@ -38,19 +38,19 @@ async def listening(url: str, *channels: str) -> AsyncGenerator[asyncio.Queue[tu
     """Hear what is published on channels."""
     client: Any = redis.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - redis-py types it in part
     subscription = client.pubsub()
-    heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+    received: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
 
     async def listen() -> None:
         async for message in subscription.listen():
             if message["type"] == "message":
-                heard.put_nowait((message["channel"].decode(), message["data"]))
+                received.put_nowait((message["channel"].decode(), message["data"]))
 
     await subscription.subscribe(*channels)
     while (await subscription.get_message(timeout=1)) is None:
         pass
     task = asyncio.create_task(listen())
     try:
-        yield heard
+        yield received
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -75,10 +75,10 @@ async def test_events_are_published_in_order_on_their_projects_channel_as_they_a
     ]
     kept.append(await log.append(iterated(1, "p-2"), run_id="r"))
     channels = ("automated-gather:p1", "automated-gather:p-2")
-    async with listening(shared.url, *channels) as heard, publisher(shared.url) as sink:
+    async with listening(shared.url, *channels) as received, publisher(shared.url) as sink:
         for event in kept:
             await sink.send("", event)
-        got = [await asyncio.wait_for(heard.get(), 10) for _ in kept]
+        got = [await asyncio.wait_for(received.get(), 10) for _ in kept]
     assert got == [(f"automated-gather:{event.project_id}", event.body) for event in kept]
 
 
@@ -99,12 +99,12 @@ async def test_what_was_kept_while_redis_was_away_is_published_when_it_is_back(t
             await log.append(iterated(7), run_id="run-1")
             assert await fan_out.feed() == 1
             server.stop()
-            numbers = await tell(store, "run-1")
+            numbers = await emit(store, "run-1")
             assert await fan_out.feed() == 0
             server.start()
-            async with listening(server.url, "automated-gather:p1") as heard:
+            async with listening(server.url, "automated-gather:p1") as received:
                 assert await fan_out.feed() == len(numbers)
-                bodies = [(await asyncio.wait_for(heard.get(), 10))[1] for _ in numbers]
+                bodies = [(await asyncio.wait_for(received.get(), 10))[1] for _ in numbers]
     assert bodies == [event.body for event in await log.read("p1", after=1)]
     await store.close()
 

@@ -34,7 +34,7 @@ from aletheia.errors import (
 from aletheia.events.dead_events import DeadEvents
 from aletheia.events.delivery import FanOut, Pace
 from aletheia.events.log import EventLog, SavedEvent
-from tests.aletheia.events.event_processes import iterated, story, tell
+from tests.aletheia.events.event_processes import emit, iterated, story
 from tests.fakes.webhook import FakeWebhook, hmac_sha256, serve_fake_webhook
 from tests.services.nx import free_port
 
@@ -44,7 +44,7 @@ NOW = 1_795_000_000.9
 
 
 class FakeResolver(AbstractResolver):
-    """Looks hosts up in a list of answers, one for each look; the last one stays."""
+    """Looks hosts up in a list of answers, one for each look-up; the last one stays."""
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers = list(answers)
@@ -121,7 +121,7 @@ async def test_an_event_arrives_signed_and_named_as_it_is_kept(
 async def test_every_type_of_event_is_taken_by_a_strict_receiver(
     receiver: FakeWebhook, store: EmbeddedDocuments
 ):
-    await tell(store, "run-1")
+    await emit(store, "run-1")
     async with webhooks() as sender:
         for event in await EventLog(store).read("p1"):
             await sender.send(receiver.url, event)
@@ -359,7 +359,7 @@ async def test_a_host_with_an_address_that_is_not_public_gets_nothing(
 
 
 class Shifting(dict[str, Any]):
-    """An answer that says something else each time it is looked at."""
+    """An answer that says something else each time it is read."""
 
     def __init__(self, *hosts: str) -> None:
         super().__init__(port=443, family=socket.AF_INET)
@@ -384,7 +384,7 @@ async def test_an_address_is_checked_again_as_the_connection_to_it_is_made(
         await send(
             "https://hooks.example.test/", event, allowed_hosts=(), resolver=ShiftingResolver()
         )
-    assert answer.hosts == [], "it was looked at twice"
+    assert answer.hosts == [], "it was read twice"
     assert receiver.requests == 0
 
 
@@ -526,7 +526,7 @@ async def test_a_webhook_that_hangs_holds_a_run_up_by_nothing_and_gets_all_when_
         async with fan_out.feeding("p1"):
             await asyncio.sleep(0.02)
             before = time.monotonic()
-            numbers = await tell(store, "run-1")
+            numbers = await emit(store, "run-1")
             assert time.monotonic() - before < 2
         assert receiver.deliveries == []
         receiver.is_hanging = False

@@ -612,11 +612,11 @@ async def bounded(
         yield embedder, events
 
 
-def told(directory: Path) -> list[str]:
+def read_messages(directory: Path) -> list[str]:
     return (directory / "log").read_text().splitlines()
 
 
-async def test_the_least_recently_used_model_makes_room(tmp_path: Path):
+async def test_the_least_recently_used_model_is_evicted(tmp_path: Path):
     async with bounded(tmp_path, 100, a=40, b=40, c=40) as (embedder, events):
         for name in ("a", "b", "a"):
             await embed(embedder, ["x"], f"acme/{name}")
@@ -631,7 +631,7 @@ async def test_the_least_recently_used_model_makes_room(tmp_path: Path):
         assert [model.model for model in embedder.lifecycle.rows()] == ["acme/c"]
         assert list(embedder.pool.processes[0].loaded) == ["acme/c"]
         assert embedder.pool.deaths == 0
-    assert told(tmp_path) == [
+    assert read_messages(tmp_path) == [
         "load acme/a",
         "load acme/b",
         "load acme/c",
@@ -662,7 +662,7 @@ async def test_room_is_made_before_a_model_is_loaded_whose_size_is_known(tmp_pat
 
         await embedder.load("acme/a")
 
-    assert told(tmp_path) == ["unload acme/b"] * 2 + ["load acme/a"] * 2
+    assert read_messages(tmp_path) == ["unload acme/b"] * 2 + ["load acme/a"] * 2
 
 
 async def test_weights_on_disk_say_what_a_model_takes_before_it_is_loaded(tmp_path: Path):
@@ -690,10 +690,12 @@ async def test_a_model_that_turns_out_too_large_is_unloaded_and_refused_from_the
         assert lengths(await embed(embedder, ["xy"], "acme/a")) == [2]
         assert embedder.pool.deaths == 0
         assert all("acme/b" not in process.loaded for process in embedder.pool.processes)
-    assert told(tmp_path).count("load acme/b") == told(tmp_path).count("unload acme/b")
+    assert read_messages(tmp_path).count("load acme/b") == read_messages(tmp_path).count(
+        "unload acme/b"
+    )
 
 
-async def test_a_model_in_use_is_not_evicted_and_who_needs_its_room_waits(tmp_path: Path):
+async def test_a_model_in_use_is_not_evicted_and_who_needs_its_memory_waits(tmp_path: Path):
     async with bounded(tmp_path, 50, a=40, b=40) as (embedder, _):
         await embedder.load("acme/b")
         await embedder.unload("acme/b")
@@ -704,12 +706,12 @@ async def test_a_model_in_use_is_not_evicted_and_who_needs_its_room_waits(tmp_pa
             await asyncio.sleep(0.01)
         waiting = asyncio.create_task(embed(embedder, ["xy"], "acme/b"))
         await asyncio.sleep(0.1)
-        assert "unload acme/a" not in told(tmp_path)
+        assert "unload acme/a" not in read_messages(tmp_path)
 
         assert len(await slow) == 20
         assert lengths(await waiting) == [2]
 
-    assert told(tmp_path)[-2:] == ["unload acme/a", "load acme/b"]
+    assert read_messages(tmp_path)[-2:] == ["unload acme/a", "load acme/b"]
 
 
 async def test_calls_of_models_that_do_not_fit_together_take_turns(tmp_path: Path):
@@ -742,7 +744,7 @@ async def test_a_model_that_two_calls_load_at_once_is_loaded_once(tmp_path: Path
     async with bounded(tmp_path, 100, processes=2, a=40) as (embedder, events):
         await asyncio.gather(embedder.load("acme/a"), embedder.load("acme/a"))
         assert [model.files.model for model in loaded_models(embedder)] == ["acme/a"]
-    assert told(tmp_path) == ["load acme/a", "load acme/a"]  # once by each process
+    assert read_messages(tmp_path) == ["load acme/a", "load acme/a"]  # once by each process
     assert [event.kind for event in events] == ["loaded", "unloaded"]
     assert events[0].memory_bytes == 80
 
@@ -759,7 +761,7 @@ async def test_the_place_of_a_model_whose_process_died_can_be_had(tmp_path: Path
         assert [model.model for model in embedder.lifecycle.rows()] == ["acme/b"]
 
 
-async def test_a_call_that_waits_for_room_ends_when_the_embedder_is_closed(tmp_path: Path):
+async def test_a_call_that_waits_for_memory_ends_when_the_embedder_is_closed(tmp_path: Path):
     async with bounded(tmp_path, 50, a=40, b=40) as (embedder, _):
         await embedder.load("acme/b")
         await embedder.unload("acme/b")
@@ -832,7 +834,7 @@ async def test_the_real_process_notes_what_a_text_has_too_much(real: LocalEmbedd
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_real_process_gives_back_the_memory_of_a_model(real: LocalEmbedder):
+async def test_the_real_process_frees_the_memory_of_a_model(real: LocalEmbedder):
     await real.load(PACKAGED_MODEL)
     (held,) = real.lifecycle.rows()
     (process,) = real.pool.processes

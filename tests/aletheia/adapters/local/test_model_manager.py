@@ -21,14 +21,14 @@ FILES = {"config.json": b"{}", "model.safetensors": bytes(2000), "pytorch_model.
 
 
 class SlowHub(HuggingFaceHub):
-    """A hub whose download brings `come` bytes and then stops, until it is told to go on."""
+    """A hub whose download brings `come` bytes and then stops, until `may_continue` is set."""
 
     def __init__(self, directory: Path, come: int = 2002) -> None:
         self.directory = directory
         self.come = come
         self.is_there = False
         self.downloads = 0
-        self.going_on = threading.Event()
+        self.may_continue = threading.Event()
 
     def cached(self, model: str) -> Path | None:
         del model
@@ -40,7 +40,7 @@ class SlowHub(HuggingFaceHub):
     def download(self, model: str) -> Path:
         self.downloads += 1
         if self.come < 2002:
-            self.going_on.wait(30)
+            self.may_continue.wait(30)
             raise ConnectionError(f"{model}: the connection was lost")
         write(self.directory)
         self.is_there = True
@@ -81,7 +81,7 @@ def build_embedder(events: list[ModelEvent] | None = None) -> LocalEmbedder:
     )
 
 
-def shelf(
+def build_manager(
     hub: HuggingFaceHub,
     embedder: LocalEmbedder | None = None,
     directory: Path | None = None,
@@ -95,8 +95,8 @@ def shelf(
     return manager
 
 
-async def pull(shelf: LocalModelManager, model: str = MODEL) -> list[PullProgress]:
-    async with aclosing(shelf.pull(model)) as steps:
+async def pull(build_manager: LocalModelManager, model: str = MODEL) -> list[PullProgress]:
+    async with aclosing(build_manager.pull(model)) as steps:
         return [step async for step in steps]
 
 
@@ -111,7 +111,7 @@ async def test_models_are_listed_by_where_they_are(tmp_path: Path):
     write(tmp_path / "acme__second")
     hub = SlowHub(tmp_path / "hub")
 
-    first, second = await shelf(hub, directory=tmp_path).rows()
+    first, second = await build_manager(hub, directory=tmp_path).rows()
 
     assert (first.model, first.state, first.size_bytes) == (MODEL, "available", None)
     assert "the hub's cache does not have it" in first.detail
@@ -124,7 +124,7 @@ async def test_a_model_is_pulled_from_the_hub_without_what_is_never_used(
     hub: FakeHub, tmp_path: Path
 ):
     real = HuggingFaceHub(endpoint=hub.endpoint, cache_dir=tmp_path)
-    pulling = shelf(real)
+    pulling = build_manager(real)
 
     steps = await pull(pulling)
 
@@ -140,14 +140,14 @@ async def test_a_model_is_pulled_from_the_hub_without_what_is_never_used(
 
 
 async def test_a_model_the_hub_does_not_have_cannot_be_pulled(hub: FakeHub, tmp_path: Path):
-    pulling = shelf(HuggingFaceHub(endpoint=hub.endpoint, cache_dir=tmp_path))
+    pulling = build_manager(HuggingFaceHub(endpoint=hub.endpoint, cache_dir=tmp_path))
     with pytest.raises(InvalidTask) as raised:
         await pull(pulling, "acme/second")
     assert raised.value.code == "model_not_found"
 
 
 async def test_a_hub_that_is_not_there_is_said(tmp_path: Path):
-    pulling = shelf(HuggingFaceHub(endpoint="http://127.0.0.1:1", cache_dir=tmp_path))
+    pulling = build_manager(HuggingFaceHub(endpoint="http://127.0.0.1:1", cache_dir=tmp_path))
     with pytest.raises(ModelUnavailable, match="the hub is out of reach"):
         await pull(pulling)
 
@@ -155,37 +155,37 @@ async def test_a_hub_that_is_not_there_is_said(tmp_path: Path):
 async def test_a_model_that_is_too_large_is_not_downloaded(tmp_path: Path):
     hub = SlowHub(tmp_path)
     with pytest.raises(ModelUnavailable, match=r"2,002 bytes .* MAX_MODEL_SIZE is 2,001"):
-        await pull(shelf(hub, max_bytes=2001))
+        await pull(build_manager(hub, max_bytes=2001))
     assert hub.downloads == 0
 
 
 async def test_a_size_that_is_not_said_is_no_download(tmp_path: Path):
     with pytest.raises(ModelUnavailable, match="it does not say"):
-        await pull(shelf(SlowHub(tmp_path)), "acme/second")
+        await pull(build_manager(SlowHub(tmp_path)), "acme/second")
 
 
 async def test_a_pull_that_stalls_is_given_up(tmp_path: Path):
     hub = SlowHub(tmp_path, come=500)
     seen: list[int] = []
     with pytest.raises(Unavailable, match=r"500 of 2,002 bytes .* brought nothing for 0\.1 s"):
-        async with aclosing(shelf(hub, stall_s=0.1).pull(MODEL)) as steps:
+        async with aclosing(build_manager(hub, stall_s=0.1).pull(MODEL)) as steps:
             async for step in steps:
                 seen += [step.completed_bytes]
     assert seen == [0, 500]
-    hub.going_on.set()
+    hub.may_continue.set()
 
 
 async def test_a_pull_has_to_end_in_time(tmp_path: Path):
     hub = SlowHub(tmp_path, come=500)
     with pytest.raises(Unavailable, match=r"is not complete within 0\.1 s"):
-        await pull(shelf(hub, pull_timeout_s=0.1))
-    hub.going_on.set()
+        await pull(build_manager(hub, pull_timeout_s=0.1))
+    hub.may_continue.set()
 
 
 async def test_a_pull_that_dies_half_way_can_be_had_again(tmp_path: Path):
     hub = SlowHub(tmp_path, come=500)
-    hub.going_on.set()
-    pulling = shelf(hub)
+    hub.may_continue.set()
+    pulling = build_manager(hub)
     with pytest.raises(ModelUnavailable, match="the connection was lost"):
         await pull(pulling)
     hub.come = 2002
@@ -195,7 +195,7 @@ async def test_a_pull_that_dies_half_way_can_be_had_again(tmp_path: Path):
 async def test_a_model_is_loaded_on_trial_and_what_it_took_is_kept(tmp_path: Path):
     events: list[ModelEvent] = []
     embedder = build_embedder(events)
-    trying = shelf(SlowHub(tmp_path), embedder)
+    trying = build_manager(SlowHub(tmp_path), embedder)
     await trying.load("acme/second")
     loaded, unloaded = events
     assert (loaded.kind, loaded.model, loaded.memory_bytes) == ("loaded", "acme/second", 70)
@@ -207,7 +207,7 @@ async def test_a_model_is_loaded_on_trial_and_what_it_took_is_kept(tmp_path: Pat
 
 async def test_in_a_running_shift_a_model_stays_until_it_is_unloaded(tmp_path: Path):
     embedder = build_embedder()
-    running = shelf(SlowHub(tmp_path), embedder)
+    running = build_manager(SlowHub(tmp_path), embedder)
     await embedder.open()
     await running.load(MODEL)
     assert (await running.rows())[0].state == "loaded"
@@ -218,7 +218,7 @@ async def test_in_a_running_shift_a_model_stays_until_it_is_unloaded(tmp_path: P
 
 @pytest.mark.parametrize("action", ["load", "unload", "pull"])
 async def test_a_model_that_is_not_served_is_refused(tmp_path: Path, action: str):
-    refusing = shelf(SlowHub(tmp_path))
+    refusing = build_manager(SlowHub(tmp_path))
     with pytest.raises(InvalidTask, match="acme/first") as raised:
         if action == "pull":
             await pull(refusing, "acme/third")
@@ -227,7 +227,7 @@ async def test_a_model_that_is_not_served_is_refused(tmp_path: Path, action: str
     assert raised.value.code == "unsupported_model"
 
 
-async def test_the_settings_describe_a_shelf():
+async def test_the_settings_describe_a_model_manager():
     settings = EmbeddingSettings(default_embedding_model="all-MiniLM-L6-v2", supported_models=())
     sources = ModelSources.from_settings(settings)
     described = LocalModelManager(LocalEmbedder(settings), sources)

@@ -358,13 +358,13 @@ async def test_what_a_server_does_not_say_of_a_model_is_unknown(
     assert await client.context_length(NOMIC) == context
 
 
-async def test_a_download_tells_how_far_it_is(ollama: FakeOllama, client: OllamaClient) -> None:
+async def test_a_download_reports_how_far_it_is(ollama: FakeOllama, client: OllamaClient) -> None:
     ollama.registry[NOMIC] = Model(layers=[250, 50])
     progress = await pull(client)
-    told = [
+    progress = [
         (pull.status.split(" ")[0], pull.completed_bytes, pull.total_bytes) for pull in progress
     ]
-    assert told == [
+    assert progress == [
         ("pulling", 0, 0),
         ("pulling", 0, 250),
         ("pulling", 100, 250),

@@ -35,7 +35,7 @@ async def records(tmp_path: Path) -> AsyncGenerator[ModelRecords]:
 
 @pytest.fixture
 async def build(ollama: FakeOllama, records: ModelRecords) -> AsyncGenerator[Build]:
-    """Shelves, each with a client of its own, as two processes have."""
+    """Model managers, each with a client of its own, as two processes have."""
     async with AsyncExitStack() as closing:
 
         async def make(
@@ -67,11 +67,11 @@ async def read(records: ModelRecords, model: str) -> ModelRow:
 async def test_models_are_listed_with_what_is_missing(
     ollama: FakeOllama, build: Build, records: ModelRecords, others: OllamaClient
 ):
-    shelf = await build(supported_models=["a:latest", "A", "nomic-embed-text"])
-    await shelf.load("a")
+    manager = await build(supported_models=["a:latest", "A", "nomic-embed-text"])
+    await manager.load("a")
     await others.embed("b", [])
 
-    rows = await list_rows(shelf, records)
+    rows = await list_rows(manager, records)
 
     states = {row.model: (row.state, row.size_bytes, row.memory_bytes) for row in rows}
     assert states == {
@@ -88,12 +88,12 @@ async def test_models_are_listed_with_what_is_missing(
     assert ollama.loads == ["a", "b"]
 
 
-async def test_the_least_recently_used_model_loaded_here_makes_room(
+async def test_the_least_recently_used_model_loaded_here_is_evicted(
     ollama: FakeOllama, build: Build, records: ModelRecords, others: OllamaClient
 ):
-    shelf = await build(memory_max_bytes=100)
-    await shelf.load("a")
-    await shelf.load("b")
+    manager = await build(memory_max_bytes=100)
+    await manager.load("a")
+    await manager.load("b")
     await asyncio.sleep(0.01)
     await others.embed("a", ["a call of somebody"])
 
@@ -108,11 +108,11 @@ async def test_the_least_recently_used_model_loaded_here_makes_room(
 async def test_what_others_loaded_is_left_alone(
     ollama: FakeOllama, build: Build, others: OllamaClient
 ):
-    shelf = await build(memory_max_bytes=50)
+    manager = await build(memory_max_bytes=50)
     await others.embed("a", [])
 
-    await shelf.load("b")
-    await shelf.load("c")
+    await manager.load("b")
+    await manager.load("c")
 
     assert set(ollama.loaded) == {"a", "c"}
 
@@ -120,13 +120,13 @@ async def test_what_others_loaded_is_left_alone(
 async def test_what_the_server_unloaded_itself_is_not_ours_any_more(
     ollama: FakeOllama, build: Build, records: ModelRecords, others: OllamaClient
 ):
-    shelf = await build(memory_max_bytes=50)
-    await shelf.load("a")
+    manager = await build(memory_max_bytes=50)
+    await manager.load("a")
     del ollama.loaded["a"]
-    await shelf.load("b")
+    await manager.load("b")
     await others.embed("a", [])
 
-    await shelf.load("c")
+    await manager.load("c")
 
     assert set(ollama.loaded) == {"a", "c"}
     assert (await read(records, "a")).evictions == 0
@@ -135,19 +135,19 @@ async def test_what_the_server_unloaded_itself_is_not_ours_any_more(
 async def test_a_model_whose_files_are_larger_than_the_bound_is_not_loaded(
     ollama: FakeOllama, build: Build
 ):
-    shelf = await build(memory_max_bytes=19)
+    manager = await build(memory_max_bytes=19)
     with pytest.raises(ModelUnavailable, match=r"takes 20 bytes, MODEL_MEMORY_MAX is 19"):
-        await shelf.load("a")
+        await manager.load("a")
     assert ollama.loads == []
 
 
 async def test_a_model_that_turns_out_too_large_is_unloaded_and_not_tried_again(
     ollama: FakeOllama, build: Build
 ):
-    shelf = await build(memory_max_bytes=30)
+    manager = await build(memory_max_bytes=30)
     for _ in range(2):
         with pytest.raises(ModelUnavailable, match=r"takes 40 bytes, MODEL_MEMORY_MAX is 30"):
-            await shelf.load("a")
+            await manager.load("a")
     assert ollama.loads == ["a"]
     assert ollama.loaded == {}
 
@@ -156,8 +156,8 @@ async def test_a_model_loaded_twice_at_once_is_loaded_once(
     ollama: FakeOllama, build: Build, records: ModelRecords
 ):
     ollama.load_s = 0.05
-    shelf = await build()
-    await asyncio.gather(shelf.load("a"), shelf.load("a:latest"))
+    manager = await build()
+    await asyncio.gather(manager.load("a"), manager.load("a:latest"))
     assert ollama.loads == ["a"]
     assert (await read(records, "a")).loads == 1
 
@@ -165,11 +165,11 @@ async def test_a_model_loaded_twice_at_once_is_loaded_once(
 async def test_unloading_is_written_down_and_loads_nothing(
     ollama: FakeOllama, build: Build, records: ModelRecords
 ):
-    shelf = await build()
-    await shelf.load("a")
-    await shelf.unload("a")
-    await shelf.unload("a")
-    await shelf.unload("b")
+    manager = await build()
+    await manager.load("a")
+    await manager.unload("a")
+    await manager.unload("a")
+    await manager.unload("b")
     assert (ollama.loads, ollama.loaded) == (["a"], {})
     record = await read(records, "a")
     assert (record.state, record.evictions) == ("installed", 0)
@@ -178,9 +178,9 @@ async def test_unloading_is_written_down_and_loads_nothing(
 
 @pytest.mark.parametrize("action", ["load", "unload"])
 async def test_a_model_that_is_not_installed_has_to_be_pulled(build: Build, action: str):
-    shelf = await build()
+    manager = await build()
     with pytest.raises(InvalidTask, match="pull it first") as raised:
-        await getattr(shelf, action)("nomic-embed-text")
+        await getattr(manager, action)("nomic-embed-text")
     assert raised.value.code == "model_not_found"
 
 
@@ -188,27 +188,27 @@ async def test_a_model_that_is_not_installed_has_to_be_pulled(build: Build, acti
 async def test_a_busy_server_is_an_outage_and_leaves_no_trace(
     ollama: FakeOllama, build: Build, records: ModelRecords, endpoint: str
 ):
-    shelf = await build()
+    manager = await build()
     ollama.fail_next(503, on=endpoint)
     with pytest.raises(Unavailable) as raised:
-        await shelf.load("a")
+        await manager.load("a")
     assert raised.value.status == 503
     assert await records.read("ollama") == []
-    await shelf.load("a")
+    await manager.load("a")
     assert (await read(records, "a")).state == "loaded"
 
 
 async def test_a_pull_that_stalls_goes_on_when_it_is_asked_again(ollama: FakeOllama, build: Build):
-    shelf = await build(stall_s=0.15)
+    manager = await build(stall_s=0.15)
     ollama.pull_fault = "stalls"
     with pytest.raises(Unavailable, match="brought nothing"):
-        async with aclosing(shelf.pull("nomic-embed-text")) as steps:
+        async with aclosing(manager.pull("nomic-embed-text")) as steps:
             async for _ in steps:
                 pass
-    async with aclosing(shelf.pull("nomic-embed-text")) as steps:
+    async with aclosing(manager.pull("nomic-embed-text")) as steps:
         done = [(step.completed_bytes, step.status) async for step in steps]
     assert (500 in [completed for completed, _ in done[:3]], done[-1][1]) == (True, "success")
-    assert [row for row in await shelf.rows() if row.model == "nomic-embed-text"] == [
+    assert [row for row in await manager.rows() if row.model == "nomic-embed-text"] == [
         ModelRow("ollama", "nomic-embed-text", "installed", size_bytes=1000)
     ]
 
@@ -216,11 +216,11 @@ async def test_a_pull_that_stalls_goes_on_when_it_is_asked_again(ollama: FakeOll
 async def test_an_expiry_that_is_no_time_makes_a_model_the_first_to_go(
     ollama: FakeOllama, build: Build, records: ModelRecords
 ):
-    shelf = await build(memory_max_bytes=50)
-    await shelf.load("a")
+    manager = await build(memory_max_bytes=50)
+    await manager.load("a")
     body = (
         b'{"models": [{"name": "a:latest", "size": 40, "size_vram": 0, "expires_at": "Forever"}]}'
     )
     ollama.answer_next(body, on="ps")
-    await shelf.load("b")
+    await manager.load("b")
     assert (await read(records, "a")).evictions == 1

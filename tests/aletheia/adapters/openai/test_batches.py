@@ -94,7 +94,7 @@ async def finish(client: OpenAIBatches, batch: ProviderBatch) -> ProviderBatch:
 
 
 async def read(client: OpenAIBatches, batch: ProviderBatch) -> dict[int, Finished]:
-    return {answer.index: answer async for some in client.answers(batch, SMALL) for answer in some}
+    return {answer.index: answer async for page in client.answers(batch, SMALL) for answer in page}
 
 
 async def test_a_batch_goes_there_and_back(client: OpenAIBatches, api: FakeBatchAPI):
@@ -142,7 +142,7 @@ async def test_a_line_is_no_longer_than_was_said(client: OpenAIBatches, api: Fak
 async def test_answers_are_handed_on_in_sets(client: OpenAIBatches):
     texts = [f"text {number}" for number in range(2 * batches_module.LINES_AT_ONCE + 1)]
     ended = await finish(client, await submit(client, *texts))
-    sizes = [len(some) async for some in client.answers(ended, SMALL)]
+    sizes = [len(page) async for page in client.answers(ended, SMALL)]
     assert sizes == [batches_module.LINES_AT_ONCE, batches_module.LINES_AT_ONCE, 1]
 
 
@@ -397,7 +397,7 @@ async def test_a_list_without_an_end_is_a_bad_answer(client: OpenAIBatches, api:
         await client.find("k")
 
 
-async def test_a_refused_key_is_told_and_never_shown(connect: Connect, api: FakeBatchAPI):
+async def test_a_refused_key_is_reported_and_never_shown(connect: Connect, api: FakeBatchAPI):
     client = await connect(api_key="sk-wrong-and-secret")
     with pytest.raises(Unauthorized) as raised:
         await client.check()

@@ -128,7 +128,7 @@ async def test_a_request_says_what_the_api_wants_and_no_more(
         (set[str](), ["json_schema", "json_object", None, None]),
     ],
 )
-async def test_a_server_that_enforces_no_schema_is_told_it_in_words(
+async def test_a_server_that_enforces_no_schema_gets_it_in_words(
     server: FakeChatServer, chat: OpenAIChat, forms: Any, asked: list[str | None]
 ) -> None:
     server.forms = forms
@@ -243,7 +243,7 @@ async def test_a_key_that_a_server_repeats_is_not_passed_on(
     assert "***" in str(error)
 
 
-async def test_a_model_that_does_not_exist_is_told_from_a_missing_api(
+async def test_a_model_that_does_not_exist_is_distinct_from_a_missing_api(
     server: FakeChatServer, chat: OpenAIChat, connect: Connect
 ) -> None:
     error = await failure(chat, model="anthropic/claude-9")
@@ -414,7 +414,7 @@ async def test_a_429_says_how_long_to_wait_if_it_does(
         (429, error_body("You exceeded your current quota", code="insufficient_quota")),
     ],
 )
-async def test_an_empty_account_is_told_from_a_rate_limit(
+async def test_an_empty_account_is_distinct_from_a_rate_limit(
     server: FakeChatServer, chat: OpenAIChat, status: int, body: bytes
 ) -> None:
     server.fail_next(status, body=body)
@@ -542,7 +542,7 @@ async def test_a_redirect_is_not_followed(server: FakeChatServer, chat: OpenAICh
         (7, "stop", None, ("", "stop", "")),
     ],
 )
-async def test_why_a_model_stopped_is_told(
+async def test_why_a_model_stopped_is_returned(
     server: FakeChatServer,
     chat: OpenAIChat,
     *,
@@ -612,7 +612,7 @@ async def test_requests_in_flight_are_bounded(server: FakeChatServer, connect: C
     assert (len(server.requests), server.max_in_flight) == (6, 2)
 
 
-def test_it_is_a_chat_model_of_the_provider_it_is_told() -> None:
+def test_it_is_a_chat_model_of_the_provider_it_is_named() -> None:
     chat: ChatModel = OpenAIChat(Api("openai", "key", "https://api.openai.com/v1"))
     assert (chat.provider, chat.is_mock) == ("openai", False)
 
@@ -741,7 +741,7 @@ async def test_the_fake_is_strict(
         ({"$defs": {"maxLength": {"type": "string", "title": "x"}}}, "['title'] is not permitted"),
     ],
 )
-async def test_the_fake_looks_into_a_strict_schema(
+async def test_the_fake_checks_a_strict_schema(
     server: FakeChatServer, chat: OpenAIChat, schema: dict[str, Any], said: str
 ) -> None:
     form = {"name": "f", "strict": True, "schema": schema}

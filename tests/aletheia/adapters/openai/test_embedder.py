@@ -487,7 +487,7 @@ async def test_a_wait_in_milliseconds_is_understood(
         (402, error_body("Insufficient Balance")),
     ],
 )
-async def test_an_empty_account_is_told_from_a_rate_limit(
+async def test_an_empty_account_is_distinct_from_a_rate_limit(
     openai: FakeOpenAI, embedder: OpenAIEmbedder, status: int, body: bytes
 ) -> None:
     openai.fail_next(status, body=body)
@@ -906,8 +906,8 @@ async def test_a_server_that_takes_fewer_texts_is_sent_fewer(
     batches = [[f"text {batch} {number}" for number in range(300)] for batch in range(4)]
     for results in await asyncio.gather(*(embed(embedder, texts) for texts in batches)):
         assert codes(results) == [None] * 300
-    least = 4 * -(-300 // limit)
-    assert len(openai.requests) <= 1.1 * least + 20
+    min_requests = 4 * -(-300 // limit)
+    assert len(openai.requests) <= 1.1 * min_requests + 20
     openai.requests.clear()
     results = await embed(embedder, [f"word {number}" for number in range(300)])
     assert codes(results) == [None] * 300

@@ -17,14 +17,14 @@ class Source:
 
     def __init__(self, *, is_held: bool = False, fails: bool = False) -> None:
         self.asked: list[str] = []
-        self.let_go = threading.Event()
+        self.may_continue = threading.Event()
         self._fails = fails
         if not is_held:
-            self.let_go.set()
+            self.may_continue.set()
 
     def __call__(self, name: str) -> Encoding:
         self.asked.append(name)
-        self.let_go.wait(10)
+        self.may_continue.wait(10)
         if self._fails:
             raise OSError("no route to the tables")
         return make_encoding()
@@ -70,7 +70,7 @@ async def test_tables_that_are_long_in_coming_are_waited_for_once_and_used_when_
     for _ in range(100):
         assert await tables.find(SMALL) is None
     assert time.monotonic() - started - waited < 0.09
-    source.let_go.set()
+    source.may_continue.set()
     while tables.ready(SMALL) is None:
         await asyncio.sleep(0.005)
     assert source.asked == ["cl100k_base"]

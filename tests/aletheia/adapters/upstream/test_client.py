@@ -794,11 +794,11 @@ async def test_a_waiting_back_off_lets_others_go_ahead(
     upstream.add("t1")
     upstream.add("t2")
     upstream.fail_next(429, retry_after=0.3)
-    held_up = asyncio.create_task(client.report("t1", PROCESSING))
+    waiting = asyncio.create_task(client.report("t1", PROCESSING))
     await upstream.arrivals.get()
     await client.report("t2", PROCESSING)
     assert upstream.states == {"t2": ["processing"]}
-    await held_up
+    await waiting
     assert upstream.states == {"t2": ["processing"], "t1": ["processing"]}
 
 
@@ -825,7 +825,7 @@ async def test_connections_are_used_again(upstream: FakeUpstream, client: HttpUp
     assert len({seen.client_port for seen in upstream.requests}) == 1
 
 
-async def test_a_call_that_is_cancelled_gives_its_slot_back(
+async def test_a_call_that_is_cancelled_releases_its_slot(
     upstream: FakeUpstream, connect: Connect
 ) -> None:
     client = await connect(concurrency=1)

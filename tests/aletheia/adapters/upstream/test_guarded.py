@@ -13,8 +13,8 @@ __all__ = ["clock", "documents", "mongodb_uri"]
 DOWN = Unavailable("upstream", "connection lost")
 
 
-class Told:
-    """An upstream that does what it is told."""
+class FakeUpstream:
+    """An upstream whose answers are set in advance."""
 
     def __init__(self) -> None:
         self.answers: list[AletheiaError] = []
@@ -38,7 +38,7 @@ class Scene:
     """Two pollers before one upstream."""
 
     def __init__(self, documents: Documents, clock: Clock) -> None:
-        self.upstream = Told()
+        self.upstream = FakeUpstream()
         self.breakers = CircuitBreaker(documents, threshold=3, cooldown_s=60, clock=clock.both)
         self.one, self.other = (GuardedUpstream(self.upstream, self.breakers) for _ in range(2))
 

@@ -17,7 +17,7 @@ PROCESSING = b'{"state":"processing"}'
 
 
 class Clock:
-    """A clock that moves when it is told to, seconds."""
+    """A clock that moves when it is set, seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -38,7 +38,7 @@ from flows.evaluate import evaluate_department
 from tests.fakes.openai_chat import FakeChatServer, serve_fake_chat
 from tests.fakes.payload_cms import FakePayload, serve_fake_payload
 
-__all__ = ["studio"]
+__all__ = ["setup"]
 
 NAME = "evaluate_department"
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ ASKED = 4
 
 
 @dataclass
-class Studio:
+class EvaluationSetup:
     """What the saved blocks lead to, seen from outside.
 
     Attributes:
@@ -118,11 +118,11 @@ def judge(body: Mapping[str, Any]) -> str:
 
 
 @pytest.fixture
-async def studio(
+async def setup(
     prefect_server: None,  # noqa: ARG001 - it only has to be there
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncGenerator[Studio]:
+) -> AsyncGenerator[EvaluationSetup]:
     for name, value in {
         "PROCESSING_MODE": "mock",
         "MAX_RETRIES": "0",
@@ -148,7 +148,7 @@ async def studio(
         assert isinstance(content, EmbeddedContent)
         await documents.open()
         await content.open()
-        yield Studio(project_id, payload, chat, documents, content)
+        yield EvaluationSetup(project_id, payload, chat, documents, content)
         await content.close()
         await documents.close()
 
