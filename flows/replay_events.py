@@ -4,7 +4,7 @@ from prefect import flow
 
 from aletheia.events.dead_events import Replayed
 from tasks.gather_operations import replay_dead_events
-from tasks.session import open_heard_session
+from tasks.session import open_watched_session
 
 
 @flow(name="replay_events", timeout_seconds=600, persist_result=False)
@@ -13,5 +13,5 @@ async def replay_events(ids: list[str] | None = None) -> Replayed:
 
     One that cannot be sent stays a dead event, and the run fails. `aletheia webhooks` lists them.
     """
-    async with open_heard_session():
+    async with open_watched_session():
         return await replay_dead_events(ids)

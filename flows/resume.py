@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.gather_operations import resume_run
 from tasks.runs import complete
-from tasks.session import open_heard_session
+from tasks.session import open_watched_session
 
 
 @flow(name="resume_gather", timeout_seconds=120, persist_result=False)
@@ -18,6 +18,6 @@ async def resume_gather(
     `max_iterations` of the whole run and `thresholds` by department apply from its next iteration
     on. A suspended run is resumed; one that failed, or lost its process, is started again.
     """
-    async with open_heard_session():
+    async with open_watched_session():
         said = await resume_run(run_id, max_iterations, thresholds)
     return complete(said, said)
