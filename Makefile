@@ -60,7 +60,7 @@ services: $(STAMP) ## Install the test servers that PyPI, npm and Maven offer, i
 	@sh tests/services/install_oauth2.sh
 	@sh tests/services/install_neo4j.sh
 
-neo4j: $(STAMP) ## Run a Neo4j to play with, empty, until Ctrl-C (needs Java and Maven)
+neo4j: $(STAMP) ## For developers: run the Neo4j of the tests, empty, until Ctrl-C (needs Java and Maven)
 	@sh tests/services/install_neo4j.sh
 	@$(BIN)/python -m tests.services.neo4j_server
 

@@ -47,7 +47,9 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import ClassVar, Final
 
-ABOUT_CONTENT: Final = frozenset(map(HTTPStatus, (400, 413, 422)))
+ABOUT_CONTENT: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
 """Statuses that may be due to what is in a request."""
 
 

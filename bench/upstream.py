@@ -19,6 +19,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ class Round:
         arrived_at = time.perf_counter()
         response = await self.upstream.handle(request)
         if request.method == "PATCH":
-            if response.status == 200:
+            if response.status == HTTPStatus.OK:
                 self._note_report()
         elif self.began_at is None and self.size and getattr(response, "body", EMPTY) != EMPTY:
             self.began_at = arrived_at
@@ -118,7 +119,7 @@ class Rounds:
             if request.method == "GET":
                 current = self._rounds[name] = Round(ExampleUpstream(prefix=f"/{name}"))
             else:
-                return refuse(404, f"no contender {name}")
+                return refuse(HTTPStatus.NOT_FOUND, f"no contender {name}")
         return await current.answer(request)
 
     async def control(self, request: Message) -> Message:

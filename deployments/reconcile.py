@@ -11,9 +11,8 @@ from prefect.client.schemas.sorting import ArtifactSort
 from rich.markup import escape
 
 from aletheia.store.project_id import check_project_id
-from deployments.explaining import JsonOption, console, plain_table, progress
-from deployments.runs import in_session, wait_for_run
-from tasks.runs import start_run
+from deployments.explaining import JsonOption, console, plain_table
+from deployments.runs import in_session, start_and_wait
 
 app = typer.Typer()
 
@@ -29,11 +28,9 @@ async def reconcile(
     """Compare the Brain with what is saved and repair it; wait, and print what differed."""
     if project is not None:
         check_project_id(project)
-    run_id = (await start_run("reconcile/reconcile", {"project_id": project})).id
-    progress.print(f"Run {run_id}", markup=False)
-    state = await wait_for_run(run_id)
-    summary, rows = await _read_table(run_id)
-    end = {"run_id": str(run_id), "state": state.type.value.lower(), "reason": state.message or ""}
+    run, state = await start_and_wait("reconcile/reconcile", {"project_id": project})
+    summary, rows = await _read_table(run.id)
+    end = {"run_id": str(run.id), "state": state.type.value.lower(), "reason": state.message or ""}
     if as_json:
         console.print_json(data=end | {"summary": summary, "rows": rows})
     else:

@@ -9,7 +9,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 
 from aletheia.errors import AletheiaError
 from deployments.environment import require_server
@@ -67,11 +67,18 @@ async def wait_for_run(run_id: UUID) -> State[object]:
             await asyncio.sleep(STATE_EVERY_S)
 
 
-async def run_to_end(deployment: str, parameters: Mapping[str, Any]) -> str:
-    """Start a run of a deployment and wait until it completes; return the message of its end."""
+async def start_and_wait(
+    deployment: str, parameters: Mapping[str, Any]
+) -> tuple[FlowRun, State[object]]:
+    """Start a run of a deployment and wait for its end; return it and its final state."""
     run = await start_run(deployment, parameters)
     progress.print(f"Run {run.name}, {run.id}", markup=False)
-    state = await wait_for_run(run.id)
+    return run, await wait_for_run(run.id)
+
+
+async def run_to_end(deployment: str, parameters: Mapping[str, Any]) -> str:
+    """Start a run of a deployment and wait until it completes; return the message of its end."""
+    run, state = await start_and_wait(deployment, parameters)
     if not state.is_completed():
         raise explain_end(run.id, state)
     return state.message or ""

@@ -21,11 +21,11 @@ from tasks.artifacts import escape, save_table
 from tasks.clients.brain import get_brain_access, get_brain_items, get_evaluations, get_outbox
 from tasks.clients.content import close_content
 from tasks.clients.events import SINKS
+from tasks.clients.prefect_events import PREFECT
 from tasks.clients.store import get_store
 from tasks.evaluation import start_evaluation
 from tasks.gather_closing import close_cancelled_runs, emit_ended_runs
 from tasks.policies import STEP, PartsFailed
-from tasks.prefect_events import PREFECT
 from tasks.session import current_session
 
 LOST_AFTER_S: Final = 60.0

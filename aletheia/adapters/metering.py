@@ -59,8 +59,12 @@ MAX_FAILURES: Final = 2
 """How often a request may fail with a 5xx or a bad answer, or lose its connection, before it is
 told apart from its provider."""
 
-FILTERED: Final = frozenset(
-    map(HTTPStatus, (403, 404, 405, 406, 409, 410, 414, 415, 418, 423, 431, 451))
+FILTERED: Final = (
+    *(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
+    *(HTTPStatus.NOT_ACCEPTABLE, HTTPStatus.CONFLICT, HTTPStatus.GONE),
+    *(HTTPStatus.REQUEST_URI_TOO_LONG, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    *(HTTPStatus.IM_A_TEAPOT, HTTPStatus.LOCKED, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
 )
 """Statuses of refusals that may be due to a text, as a firewall sees it, or hold for us."""
 

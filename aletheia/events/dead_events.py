@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Final
 
 from aletheia.documents import Document, Documents
@@ -95,7 +96,7 @@ class DeadEvents:
     async def _send(self, dead_letter: Document, sink: EventSink) -> None:
         event = await self._find(dead_letter)
         if event is None:
-            raise NotFound(GONE, 404, "it is older than what is saved")
+            raise NotFound(GONE, HTTPStatus.NOT_FOUND, "it is older than what is saved")
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
                 await sink.send(dead_letter["address"], event)

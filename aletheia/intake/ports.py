@@ -1,6 +1,7 @@
 """What intake needs from outside."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from aletheia.analysis.processor import Finished
@@ -8,7 +9,7 @@ from aletheia.analysis.processor import Finished
 UPSTREAM: Final = "upstream"
 """What errors call the upstream."""
 
-INVALID: Final = (400, 422)
+INVALID: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 """What an upstream answers to a page size, or a change of state, that it does not allow."""
 
 

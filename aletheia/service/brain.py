@@ -25,7 +25,7 @@ from aletheia.brain.ports import (
 )
 from aletheia.errors import Unavailable
 from aletheia.service.guarding import GuardedRoute
-from aletheia.service.refusals import describe_refusals
+from aletheia.service.refusals import BODY_MEANINGS, MEANINGS, describe_refusals
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +87,11 @@ def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> A
         tags=["brain"],
         route_class=route_class,
         dependencies=[Security(_SCHEME)],
-        responses=describe_refusals(401, 409, 422, 500, 502, 503),
+        responses=describe_refusals(MEANINGS),
         strict_content_type=False,
         lifespan=source.lifespan,
     )
-    with_body = describe_refusals(400, 408, 413, 415)
+    with_body = describe_refusals(BODY_MEANINGS)
 
     @router.post(wire.INDEX_PATH, responses=with_body)
     async def index_nodes(batch: wire.NodesBatch, model: _ModelNamed = None) -> Upserted:

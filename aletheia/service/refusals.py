@@ -3,6 +3,8 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
@@ -24,26 +26,38 @@ from aletheia.store.clock import SYSTEM_CLOCK, moment
 
 log = logging.getLogger(__name__)
 
-_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
-_MEANINGS: Final = {
-    400: "`invalid_json`: the body is not JSON. NaN and Infinity are not, nor is deeper nesting "
-    "than 1,000 levels.",
-    401: "`missing_key` or `wrong_key`.",
-    408: "`body_too_slow`: the body did not arrive in time.",
-    409: "`embedding_model_changed`: what is indexed was embedded by another model, named in "
-    "`details`; `reconcile` has to be run where the service is. `other_embedding_model`: the model "
-    "named in `X-Aletheia-Model` is not the one that the service embeds with; `details` has both.",
-    413: "`body_too_large`.",
-    415: "`unsupported_media_type`: the body must be application/json, not compressed.",
-    422: "`invalid_request`, or what is wrong in particular: `invalid_project_id`, "
-    "`missing_query`, `wrong_dimensions`, `invalid_vector`, `input_too_long`.",
-    500: "`internal_error`.",
-    502: "`backend_refused`: what the service itself depends on refuses it; its configuration "
-    "has to be corrected.",
-    503: "`no_key_configured`; or, for now, `unavailable`, `bad_answer`, `model_unavailable`, "
-    "`rate_limited`, `budget_exceeded`, `breaker_open`, or the code that embedding ended with, as "
-    "`model_crashed`. Try again after `Retry-After`.",
+_CODES: Final[Mapping[int, str]] = {
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
 }
+MEANINGS: Final = {
+    HTTPStatus.UNAUTHORIZED: "`missing_key` or `wrong_key`.",
+    HTTPStatus.CONFLICT: "`embedding_model_changed`: what is indexed was embedded by another "
+    "model, named in `details`; `reconcile` has to be run where the service is. "
+    "`other_embedding_model`: the model named in `X-Aletheia-Model` is not the one that the "
+    "service embeds with; `details` has both.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`, or what is wrong in particular: "
+    "`invalid_project_id`, `missing_query`, `wrong_dimensions`, `invalid_vector`, "
+    "`input_too_long`.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "`internal_error`.",
+    HTTPStatus.BAD_GATEWAY: "`backend_refused`: what the service itself depends on refuses it; "
+    "its configuration has to be corrected.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "`no_key_configured`; or, for now, `unavailable`, "
+    "`bad_answer`, `model_unavailable`, `rate_limited`, `budget_exceeded`, `breaker_open`, or the "
+    "code that embedding ended with, as `model_crashed`. Try again after `Retry-After`.",
+}
+"""What statuses mean that any route of the Brain API may answer with."""
+
+BODY_MEANINGS: Final = {
+    HTTPStatus.BAD_REQUEST: "`invalid_json`: the body is not JSON. NaN and Infinity are not, nor "
+    "is deeper nesting than 1,000 levels.",
+    HTTPStatus.REQUEST_TIMEOUT: "`body_too_slow`: the body did not arrive in time.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "`body_too_large`.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "`unsupported_media_type`: the body must be "
+    "application/json, not compressed.",
+}
+"""What further statuses mean, of a route that takes a body."""
+
 _MAX_FAULTS: Final = 5
 _MAX_MESSAGE: Final = 500
 _MIN_WAIT_S: Final = 1
@@ -79,9 +93,9 @@ class ServiceError(HTTPException):
         self.code = code
 
 
-def describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of what these statuses mean."""
-    return {status: {"model": Refused, "description": _MEANINGS[status]} for status in statuses}
+def describe_refusals(meanings: Mapping[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of what statuses mean."""
+    return {status: {"model": Refused, "description": said} for status, said in meanings.items()}
 
 
 def install_refusals(app: FastAPI) -> None:
@@ -125,35 +139,38 @@ async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResp
     said = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:_MAX_FAULTS]]
     if len(faults) > _MAX_FAULTS:
         said.append(f"and {len(faults) - _MAX_FAULTS} more")
-    return _answer(422, "invalid_project_id" if is_project else "invalid_request", "; ".join(said))
+    code = "invalid_project_id" if is_project else "invalid_request"
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, code, "; ".join(said))
 
 
 async def _answer_ours(request: Request, error: AletheiaError) -> JSONResponse:
+    answer = partial(_answer, code=error.code, message=str(error))
     match error:
         case InvalidTask():
-            return _answer(422, error.code, str(error))
+            return answer(HTTPStatus.UNPROCESSABLE_ENTITY)
         case ModelChanged():
-            details = {"kept": error.kept, "asked": error.asked}
-            return _answer(409, error.code, str(error), details=details)
+            return answer(HTTPStatus.CONFLICT, details={"kept": error.kept, "asked": error.asked})
         case OtherModel():
-            details = {"own": error.own, "asked": error.asked}
-            return _answer(409, error.code, str(error), details=details)
+            return answer(HTTPStatus.CONFLICT, details={"own": error.own, "asked": error.asked})
         case Deferred():
             now = moment(SYSTEM_CLOCK.now())
             wait_s = 0.0 if error.until is None else (error.until - now).total_seconds()
-            return _answer(503, error.code, str(error), _retry_after(wait_s))
+            return answer(HTTPStatus.SERVICE_UNAVAILABLE, headers=_retry_after(wait_s))
         case Unavailable() | ModelUnavailable() | ComputeFailed():
-            return _answer(503, error.code, str(error), _retry_after(error.retry_after_s or 0))
+            headers = _retry_after(error.retry_after_s or 0)
+            return answer(HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)
         case _:
             log.error("%s %s failed: %s", request.method, request.url.path, error)
-            return _answer(502, "backend_refused", f"the service itself was refused: {error}")
+            message = f"the service itself was refused: {error}"
+            return _answer(HTTPStatus.BAD_GATEWAY, "backend_refused", message)
 
 
 async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
     del request, error  # the server logs it, with its traceback
     message = "something went wrong here; the log has more"
     # The server hangs up after an error, which whoever uses the connection next should know.
-    return _answer(500, "internal_error", message, {"Connection": "close"})
+    headers = {"Connection": "close"}
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", message, headers)
 
 
 def _retry_after(wait_s: float) -> dict[str, str]:

@@ -8,7 +8,6 @@ from textwrap import shorten
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 from rich.markup import escape
@@ -140,14 +139,14 @@ def collect_outcomes(local: Local, run: str, tasks: Sequence[ExampleTask]) -> li
     url = f"{upstream.url if upstream is not None else ''}/api/ai-tasks/"
     rejected = _count_rejected(local, run)
     outcomes: list[Outcome] = []
-    with httpx.Client(trust_env=False, timeout=10) as client:
-        for task in tasks:
-            if task.is_reportable:
-                shown = client.get(f"{url}{quote(task.id, safe='')}").json()
-            else:
-                shown = {"state": "rejected" if rejected > 0 else "pending"}
-                rejected -= 1
-            outcomes.append(Outcome(task, shown))
+    for task in tasks:
+        if task.is_reportable:
+            found = request("GET", f"{url}{quote(task.id, safe='')}")
+            shown = cast("dict[str, Any]", found or {})
+        else:
+            shown = {"state": "rejected" if rejected > 0 else "pending"}
+            rejected -= 1
+        outcomes.append(Outcome(task, shown))
     return outcomes
 
 

@@ -5,6 +5,7 @@ https://payloadcms.com/docs/rest-api/overview https://payloadcms.com/docs/querie
 
 import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 import orjson
@@ -38,7 +39,7 @@ class ExamplePayload(LoopbackServer):
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         if (request.method, request.path) != ("GET", _PATH):
-            return _refuse(404, f'Route not found "{request.path}"')
+            return _refuse(HTTPStatus.NOT_FOUND, f'Route not found "{request.path}"')
         wanted: dict[str, str] = {}
         numbers = dict.fromkeys(DEFAULTS, "") | dict(self.defaults)
         field = ""
@@ -50,10 +51,11 @@ class ExamplePayload(LoopbackServer):
             elif name == "sort":
                 field = value
             else:
-                return _refuse(400, f"The following path cannot be queried: {name}")
+                message = f"The following path cannot be queried: {name}"
+                return _refuse(HTTPStatus.BAD_REQUEST, message)
         for name, value in numbers.items():
             if not (value.isascii() and value.isdigit()) or (name == "page" and not int(value)):
-                return _refuse(400, f"{name} must be a number, not {value}")
+                return _refuse(HTTPStatus.BAD_REQUEST, f"{name} must be a number, not {value}")
         found = self.select(self.documents, wanted)
         if field:
             found = self.sort(found, field)

@@ -6,6 +6,7 @@ https://github.com/ollama/ollama/blob/main/docs/api.md
 
 import asyncio
 import base64
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 import orjson
@@ -21,9 +22,6 @@ OPENAI_MODELS: Final = {"text-embedding-3-small": 1536, "text-embedding-3-large"
 
 EMBED_S: Final = 0.2
 """Time that Ollama takes for a request where it is to fail later, seconds."""
-
-_NOT_FOUND: Final = 404
-_UNAVAILABLE: Final = 503
 
 
 class ExampleProviders(LoopbackServer):
@@ -53,12 +51,12 @@ class ExampleProviders(LoopbackServer):
             case ("POST", path) if path.startswith("/api/"):
                 return await self._answer_about_model(path.removeprefix("/api/"), asked)
             case (method, path):
-                return answer({"error": f"there is no {method} {path}"}, _NOT_FOUND)
+                return answer({"error": f"there is no {method} {path}"}, HTTPStatus.NOT_FOUND)
 
     async def _answer_about_model(self, endpoint: str, asked: dict[str, Any]) -> web.Response:
         model = str(asked.get("model", "")).removesuffix(":latest")
         if model not in OLLAMA_MODELS:
-            return answer({"error": f"model '{model}' not found"}, _NOT_FOUND)
+            return answer({"error": f"model '{model}' not found"}, HTTPStatus.NOT_FOUND)
         match endpoint:
             case "embed":
                 return await self._embed_as_ollama(model, asked)
@@ -72,12 +70,12 @@ class ExampleProviders(LoopbackServer):
             case "pull":
                 return answer({"status": "success"})
             case _:
-                return answer({"error": f"there is no {endpoint}"}, _NOT_FOUND)
+                return answer({"error": f"there is no {endpoint}"}, HTTPStatus.NOT_FOUND)
 
     async def _embed_as_ollama(self, model: str, asked: dict[str, Any]) -> web.Response:
         if self.requests_left is not None:
             if self.requests_left == 0:
-                return answer({"error": "made to fail"}, _UNAVAILABLE)
+                return answer({"error": "made to fail"}, HTTPStatus.SERVICE_UNAVAILABLE)
             self.requests_left -= 1
             await asyncio.sleep(EMBED_S)
         self._loaded.add(model)
@@ -91,7 +89,7 @@ def _embed_as_openai(asked: dict[str, Any]) -> web.Response:
     model = str(asked.get("model"))
     if model not in OPENAI_MODELS:
         error = {"message": f"The model `{model}` does not exist.", "code": "model_not_found"}
-        return answer({"error": error}, _NOT_FOUND)
+        return answer({"error": error}, HTTPStatus.NOT_FOUND)
     texts = _read_texts(asked)
     dimensions = int(asked.get("dimensions") or OPENAI_MODELS[model])
     is_base64 = asked.get("encoding_format") == "base64"

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -50,7 +51,7 @@ class LoopbackServer:
         raise NotImplementedError
 
 
-def answer(body: object, status: int = 200) -> web.Response:
+def answer(body: object, status: int = HTTPStatus.OK) -> web.Response:
     """Return a response with a JSON body, which may be written already."""
     written = body if isinstance(body, bytes) else orjson.dumps(body)
     headers = {hdrs.CONTENT_TYPE: "application/json"}

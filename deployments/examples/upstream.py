@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -128,12 +129,13 @@ class ExampleUpstream(LoopbackServer):
             case "PATCH", "/api/ai-tasks", segment if segment:
                 return self._accept(task_id, await request.read())
             case method, _, _:
-                return refuse(404, f"Cannot {method} {path}")
+                return refuse(HTTPStatus.NOT_FOUND, f"Cannot {method} {path}")
 
     def _list(self, asked: str | None) -> web.Response:
         limit = DEFAULT_LIMIT if asked is None else _read_limit(asked)
         if limit is None or limit > self.max_limit:
-            return refuse(400, f"limit must be an integer from 1 to {self.max_limit}")
+            message = f"limit must be an integer from 1 to {self.max_limit}"
+            return refuse(HTTPStatus.BAD_REQUEST, message)
         if self._first_listed_at is None:
             self._first_listed_at = time.time()
         page = b",".join(islice(self._pending.values(), limit))
@@ -142,7 +144,7 @@ class ExampleUpstream(LoopbackServer):
     def _show(self, task_id: str) -> web.Response:
         task = self.tasks.get(task_id)
         if task is None:
-            return refuse(404, f"task {task_id} not found")
+            return refuse(HTTPStatus.NOT_FOUND, f"task {task_id} not found")
         shown: dict[str, Any] = {"id": task.id, "state": task.state, "states": task.states}
         if task.report is not None:
             shown = orjson.loads(task.report) | shown
@@ -151,15 +153,16 @@ class ExampleUpstream(LoopbackServer):
     def _accept(self, task_id: str, body: bytes) -> web.Response:
         task = self.tasks.get(task_id)
         if task is None:
-            return refuse(404, f"task {task_id} not found")
+            return refuse(HTTPStatus.NOT_FOUND, f"task {task_id} not found")
         digest = hashlib.blake2b(body, digest_size=16).digest()
         if digest != task.digest:
             report, problems = read_report(body, task.type, task.listed_state)
             if problems:
-                return refuse(400, *problems)
+                return refuse(HTTPStatus.BAD_REQUEST, *problems)
             state = report["state"]
             if state not in self.transitions[task.state]:
-                return refuse(409, f"task {task_id} is {task.state}, it cannot become {state}")
+                message = f"task {task_id} is {task.state}, it cannot become {state}"
+                return refuse(HTTPStatus.CONFLICT, message)
             task.state = state
             task.states.append(state)
             task.digest = digest

@@ -8,7 +8,7 @@ from aletheia.adapters.events.webhook import Webhooks
 from aletheia.errors import Misconfigured
 from aletheia.events.ports import REDIS, WEBHOOK, EventSink
 from blocks import EventCredentials
-from tasks.prefect_events import PREFECT, PrefectEvents
+from tasks.clients.prefect_events import PREFECT, PrefectEvents
 from tasks.session import current_session, load_block, once
 
 

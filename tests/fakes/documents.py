@@ -73,6 +73,8 @@ class SteppedDocuments(_Observed):
         observed: methods whose calls are steps.
         steps_before: whether there is a step before a call; what is done one after the other has
             it after the call before.
+        steps_after: whether there is a step after a call; likewise.
+        options: what else the store takes.
     """
 
     def __init__(
@@ -82,16 +84,20 @@ class SteppedDocuments(_Observed):
         *,
         observed: Collection[str] = _METHODS,
         steps_before: bool = True,
+        steps_after: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(directory)
-        self._steps, self._steps_before, self.observed = steps, steps_before, observed
+        super().__init__(directory, **options)
+        self._steps, self.observed = steps, observed
+        self._steps_before, self._steps_after = steps_before, steps_after
 
     def before(self) -> None:
         if self._steps_before:
             self._steps.pass_one()
 
     def after(self) -> None:
-        self._steps.pass_one()
+        if self._steps_after:
+            self._steps.pass_one()
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from deployments import ROOT
 
 PRODUCT = ("aletheia", "flows", "tasks", "blocks", "deployments")
 NOT_PRODUCT = re.compile(r"^(tests|bench)[./]")
+TESTS_OR_BENCH = re.compile(r"\b(tests|bench)[./]")
+DEVELOPERS_TARGETS = {"coverage", "services", "neo4j"}
 
 
 @pytest.mark.timeout(120)
@@ -50,4 +52,19 @@ def test_the_product_neither_imports_nor_starts_a_test_or_a_bench(package: str):
 
 
 def test_nothing_of_the_product_is_deployed_from_the_tests():
-    assert not re.search(r"\b(tests|bench)[./]", (ROOT / "prefect.yaml").read_text())
+    assert not TESTS_OR_BENCH.search((ROOT / "prefect.yaml").read_text())
+
+
+@pytest.mark.parametrize("package", PRODUCT)
+def test_no_script_of_the_product_starts_a_test_or_a_bench(package: str):
+    for script in (ROOT / package).rglob("*.sh"):
+        assert not TESTS_OR_BENCH.search(script.read_text()), script
+
+
+def test_only_targets_for_developers_start_what_belongs_to_the_tests():
+    recipes = re.findall(
+        r"^([^\s:#]+):.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    assert {"demo", "up", "neo4j"} < {target for target, _ in recipes}
+    found = {target for target, recipe in recipes if TESTS_OR_BENCH.search(recipe)}
+    assert found == DEVELOPERS_TARGETS

@@ -6,6 +6,7 @@ from asyncio import FIRST_COMPLETED
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final
 
 from aletheia.adapters.embedding.input_limits import InputLimits
@@ -219,7 +220,9 @@ class RemoteEmbedder(ABC):
                 sheet.limit.forget()
                 if not is_about_texts(outcome):
                     return outcome
-                return refusal if is_vague else Refused(self.provider, 400, str(refusal))
+                if is_vague:
+                    return refusal
+                return Refused(self.provider, HTTPStatus.BAD_REQUEST, str(refusal))
             sheet.has_success = True
         sheet.limit.note_blamed(part.text)
         if isinstance(refusal, Refused):

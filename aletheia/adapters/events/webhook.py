@@ -34,7 +34,11 @@ TIMESTAMP_HEADER: Final = "X-Aletheia-Timestamp"
 SIGNATURE_HEADER: Final = "X-Aletheia-Signature"
 EVENT_ID_HEADER: Final = "X-Aletheia-Event-Id"
 
-REFUSES_THE_EVENT: Final = frozenset(map(HTTPStatus, (400, 406, *range(410, 417), 422, 431)))
+REFUSES_THE_EVENT: Final = (
+    *(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_ACCEPTABLE),
+    *range(HTTPStatus.GONE, HTTPStatus.EXPECTATION_FAILED),
+    *(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+)
 """Answers that speak of the event rather than of the receiver, so that the same event gets them
 again. Anything else that is no success (401 or 404 while the receiver is set up, a redirect, 429,
 5xx) may change, and is tried again."""

@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from importlib import resources
 from random import Random
 from typing import Any, Final, TypeAlias
@@ -58,7 +59,8 @@ class MockChat:
         name = "" if request.form is None else request.form.name
         writer = self._writers.get(name)
         if writer is None:
-            raise Refused(MOCK, 400, f"the mock has nothing to say in the form {name!r}")
+            reason = f"the mock has nothing to say in the form {name!r}"
+            raise Refused(MOCK, HTTPStatus.BAD_REQUEST, reason)
         await asyncio.sleep(0)  # as every model, it does not block others
         asked = "\n".join(message.text for message in request.messages)
         text = json.dumps(writer(read_quoted(asked)), ensure_ascii=False)

@@ -43,17 +43,21 @@ MAX_MODEL_NAME: Final = 256
 MAX_COUNTED: Final = 10**9
 """Most tokens that a count is believed to be."""
 
-_ERRORS: Final = range(400, 600)
+_ERRORS: Final = range(HTTPStatus.BAD_REQUEST, 600)
 
 _STATUSES: Final[Mapping[str, int]] = {
-    **dict.fromkeys(("invalid_request_error", "invalid_argument", "badrequesterror"), 400),
-    **dict.fromkeys(("context_length_exceeded", "validation", "failed_precondition"), 400),
-    **dict.fromkeys(("invalid_api_key", "authentication_error", "unauthenticated"), 401),
-    **dict.fromkeys(("permission_error", "permission_denied"), 403),
-    **dict.fromkeys(("model_not_found", "not_found_error", "not_found", "notfounderror"), 404),
-    **dict.fromkeys(("insufficient_quota", "rate_limit_exceeded", "rate_limit_error"), 429),
-    **dict.fromkeys(("resource_exhausted", "too_many_requests", "ratelimiterror"), 429),
-    **dict.fromkeys(("overloaded_error", "overloaded", "unavailable"), 503),
+    word: status
+    for status, words in (
+        (HTTPStatus.BAD_REQUEST, "invalid_request_error invalid_argument badrequesterror"),
+        (HTTPStatus.BAD_REQUEST, "context_length_exceeded validation failed_precondition"),
+        (HTTPStatus.UNAUTHORIZED, "invalid_api_key authentication_error unauthenticated"),
+        (HTTPStatus.FORBIDDEN, "permission_error permission_denied"),
+        (HTTPStatus.NOT_FOUND, "model_not_found not_found_error not_found notfounderror"),
+        (HTTPStatus.TOO_MANY_REQUESTS, "insufficient_quota rate_limit_exceeded rate_limit_error"),
+        (HTTPStatus.TOO_MANY_REQUESTS, "resource_exhausted too_many_requests ratelimiterror"),
+        (HTTPStatus.SERVICE_UNAVAILABLE, "overloaded_error overloaded unavailable"),
+    )
+    for word in words.split()
 }
 """What codes, types and Google's states stand for where an error came without its status."""
 
@@ -66,7 +70,7 @@ _SAYS_NO_MODEL: Final = re.compile(
 _SAYS_NO_API: Final = re.compile(
     r"unexpected endpoint|invalid url|404 page not found|no route|cannot post", re.IGNORECASE
 )
-_NO_ENDPOINT: Final = frozenset(map(HTTPStatus, (404, 405)))
+_NO_ENDPOINT: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _VERSION: Final = re.compile(r"/v\d")
 
 

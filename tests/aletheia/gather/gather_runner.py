@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.brain.access import BrainAccess
 from aletheia.brain.outbox import Outbox
 from aletheia.brain.ports import Brain
-from aletheia.documents import Change, Document, Documents, Update, Where
+from aletheia.documents import Documents
 from aletheia.errors import Misconfigured
 from aletheia.events.log import EventLog
 from aletheia.gather.attempt import Attempt, Turn
@@ -46,10 +45,13 @@ from aletheia.text.language import guess_language
 from aletheia.text.normalisation import normalise
 from tests.crash.harness import Steps, serve_orders
 from tests.fakes.departments import FakeDepartments, make_department
+from tests.fakes.documents import SteppedDocuments
 
 MODEL = "words"
 PROJECT = "shop"
 DIMENSIONS = 256
+
+GATHER_WRITES = ("insert", "update", "upsert", "take")
 
 
 async def embed_words(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -170,32 +172,8 @@ async def work_run(
     return attempt.run, report
 
 
-class SteppedDocuments(EmbeddedDocuments):
-    """The real store, with a step before each write, which is after the one before it."""
-
-    steps: Steps
-
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
-        self.steps.pass_one()
-        return await super().insert(collection, documents)
-
-    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
-        self.steps.pass_one()
-        return await super().update(collection, updates)
-
-    async def upsert(self, collection: str, updates: Sequence[Update]) -> None:
-        self.steps.pass_one()
-        await super().upsert(collection, updates)
-
-    async def take(
-        self, collection: str, where: Where, change: Change, *, sort: str | None = None
-    ) -> Document | None:
-        self.steps.pass_one()
-        return await super().take(collection, where, change, sort=sort)
-
-
 class SteppedContent(SteppedDocuments, EmbeddedContent):
-    """The real store of items, with the same steps."""
+    """The real store of items, with steps."""
 
 
 class PaidChat(MockChat):
@@ -216,8 +194,9 @@ class PaidChat(MockChat):
 async def work(order: dict[str, Any], steps: Steps) -> None:
     """Work one run."""
     directory = Path(order["directory"])
-    documents, content = SteppedDocuments(directory), SteppedContent(directory, PROJECT)
-    documents.steps = content.steps = steps
+    stepped: dict[str, Any] = {"observed": GATHER_WRITES, "steps_after": False}
+    documents = SteppedDocuments(directory, steps, **stepped)
+    content = SteppedContent(directory, steps, project_id=PROJECT, **stepped)
     await documents.open()
     await content.open()
     deps = make_deps(documents, content, PaidChat(directory / "paid", steps))

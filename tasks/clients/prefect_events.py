@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -10,13 +10,17 @@ import httpx
 import orjson
 from prefect.client.orchestration import PrefectClient, get_client
 
-from aletheia.errors import Refused, Unavailable
+from aletheia.adapters.http_answers import ErrorKind, excerpt, make_error
+from aletheia.errors import Unavailable, Unreachable
 from aletheia.events.log import SavedEvent
 
 PREFECT: Final = "prefect"
 """Its name in errors, and its kind as a receiver of events."""
 
-_MAY_PASS: Final = frozenset(map(HTTPStatus, (401, 403, 408, 429)))
+_MAY_PASS: Final[Mapping[int, ErrorKind]] = {
+    HTTPStatus.UNAUTHORIZED: Unavailable,
+    HTTPStatus.FORBIDDEN: Unavailable,
+}
 """Refusals that say nothing about the events."""
 
 _IDS: Final = uuid.uuid5(uuid.NAMESPACE_URL, "aletheia.gather")
@@ -51,13 +55,12 @@ class PrefectEvents:
                 self._client = await self._stack.enter_async_context(get_client())
             await self._client.request("POST", "/events", json=body)
         except httpx.HTTPStatusError as error:
-            status = error.response.status_code
-            is_refusal = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-            if is_refusal and status not in _MAY_PASS:
-                raise Refused(PREFECT, status, error.response.text[:200]) from None
-            raise Unavailable(PREFECT, f"it answered {status}", status=status) from None
+            answer, said = error.response, excerpt(error.response.text)
+            raise make_error(PREFECT, answer.status_code, said, exceptions=_MAY_PASS) from None
         except (httpx.HTTPError, RuntimeError, OSError) as error:
-            raise Unavailable(PREFECT, f"{type(error).__name__}: {error}"[:200]) from None
+            is_away = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            kind = Unreachable if is_away else Unavailable
+            raise kind(PREFECT, f"{type(error).__name__}: {error}"[:200]) from None
 
 
 def describe_event(event: SavedEvent) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from aletheia.errors import Refused, Unavailable
+from aletheia.errors import Refused, Unavailable, Unreachable
 from aletheia.events.log import SavedEvent
-from tasks.prefect_events import PrefectEvents, describe_event
+from tasks.clients.prefect_events import PrefectEvents, describe_event
 
 AT = datetime(2026, 11, 21, 12, 0, 0, 250, tzinfo=UTC)
 RUN = "0a0a0a0a-0000-4000-8000-00000000000a"
@@ -89,7 +89,7 @@ async def test_an_event_that_is_refused_is_refused_for_good(status: int):
         await send(server, make_event())
 
 
-@pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 403, 408, 425, 429, 499, 500, 503])
 async def test_a_server_that_is_not_well_is_asked_again_later(status: int):
     server = Server()
     server.status = status
@@ -100,7 +100,7 @@ async def test_a_server_that_is_not_well_is_asked_again_later(status: int):
 async def test_a_server_that_is_away_is_said_to_be_away():
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         sink = PrefectEvents()
-        with pytest.raises(Unavailable, match="prefect"):
+        with pytest.raises(Unreachable, match="prefect"):
             async with asyncio.timeout(20):
                 await sink.send("", make_event())
         await sink.close()
