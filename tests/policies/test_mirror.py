@@ -29,8 +29,7 @@ COVERED_BY = {
     ),
     "tests/aletheia/adapters/test_http.py": ("adapters/http_answers",),
     "tests/aletheia/adapters/local/test_embedder.py": (
-        *("adapters/local/jobs", "adapters/local/lifecycle"),
-        *("adapters/local/pool", "adapters/local/process"),
+        *("adapters/local/jobs", "adapters/local/lifecycle", "adapters/local/pool"),
         "analysis/ports",
     ),
     "tests/aletheia/adapters/upstream/test_client.py": ("adapters/upstream/pages",),
