@@ -38,7 +38,14 @@ only these.
     │   ├── NotResumable      it cannot be resumed
     │   ├── AnswersUnreadable it was in vain: what models answered could not be used
     │   └── TimeIsUp          a generation has not ended in the time of an attempt
-    └── UndoRefused           items: a decision cannot be undone
+    ├── UndoRefused           items: a decision cannot be undone
+    ├── ProgramFailed         deployments: a program did not start, or ended too early
+    ├── RunEnded              deployments: a run ended without a result
+    ├── DeployFailed          deployments: `prefect deploy` failed
+    └── PartsFailed           tasks: some parts of a run failed, the others were done
+        ├── EventsStayDead    of sending dead events once more
+        ├── ReconcileFailed   of reconciling
+        └── SweepFailed       of a sweep
 """
 
 from dataclasses import dataclass, field

@@ -8,30 +8,42 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import aletheia
+import blocks
+import deployments
+import flows
+import tasks
 from aletheia import errors
 from aletheia.errors import AletheiaError, BudgetExceeded, Conflict
 
+PACKAGES = (aletheia, blocks, deployments, flows, tasks)
 
-def import_library() -> None:
-    for module in pkgutil.walk_packages(aletheia.__path__, "aletheia."):
-        importlib.import_module(module.name)
+
+def import_product() -> None:
+    for package in PACKAGES:
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
+def is_ours(error: type[AletheiaError]) -> bool:
+    return error.__module__.partition(".")[0] in {package.__name__ for package in PACKAGES}
 
 
 def descend(
     error: type[AletheiaError], depth: int = 0
 ) -> Iterator[tuple[int, type[AletheiaError]]]:
-    """The subclasses of an error in the library, each with its depth, parents first.
+    """The subclasses of an error in the product, each with its depth, parents first.
 
     Siblings are sorted by module, those of `aletheia.errors` first, each module's as written.
     """
     yield depth, error
     for child in sorted(error.__subclasses__(), key=place):
-        if child.__module__.startswith("aletheia."):
+        if is_ours(child):
             yield from descend(child, depth + 1)
 
 
@@ -39,7 +51,7 @@ def place(error: type[AletheiaError]) -> tuple[bool, str]:
     return error.__module__ != errors.__name__, error.__module__
 
 
-import_library()
+import_product()
 TREE = list(descend(AletheiaError))
 
 
@@ -52,7 +64,7 @@ def drawn() -> list[tuple[int, str]]:
     return tree
 
 
-def test_the_docstring_draws_every_error_of_the_library():
+def test_the_docstring_draws_every_error_of_the_product():
     assert drawn() == [(depth, error.__name__) for depth, error in TREE]
 
 
@@ -66,6 +78,8 @@ def example(error: type[AletheiaError]) -> AletheiaError:
         "limit": Decimal(1),
         "spent": Decimal(2),
         "asked": Decimal(3),
+        "failures": ("one part", "another"),
+        "log": Path("worker.log"),
     }
     parameters = list(inspect.signature(error.__init__).parameters.values())[1:]
     given = [values.get(p.name, p.name) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -19,6 +19,8 @@ from aletheia.items.departments import Department
 from aletheia.llm.messages import QUOTED_IS_DATA, Message, estimate_tokens, read_quoted
 
 SNAPSHOT = Path(__file__).with_name("generate_items.txt")
+VIEWS = Path(__file__).with_name("generate_items_views.txt")
+"""What a batch is about, and for whom, for each point of view and for each kind of readers."""
 
 
 def department(**parts: Any) -> Department:
@@ -62,6 +64,19 @@ def test_the_prompt_reads_as_it_did() -> None:
     prompt = build(context, error="too_few_items: 1 usable item of 3", accepted=kept)
     written = "\n\n".join(f"[{message.role}]\n{message.text}" for message in prompt) + "\n"
     assert written == SNAPSHOT.read_text("utf-8")
+
+
+def test_every_point_of_view_and_all_readers_are_asked_for_as_they_were() -> None:
+    about = department()
+    chosen = {angle_of(about, number): number for number in range(1, 61)}
+    pairs = [(angle, LENSES[0]) for angle in ANGLES] + [(ANGLES[0], lens) for lens in LENSES[1:]]
+    written: list[str] = []
+    for angle, lens in pairs:
+        prompt = build(number=chosen[angle, lens])
+        order = blocks(prompt)["order"]
+        asked = prompt[1].text.rpartition("</data>")[2].strip()
+        written.append(f"[{order['angle']}, {order['readers']}]\n{asked}\n")
+    assert "\n".join(written) == VIEWS.read_text("utf-8")
 
 
 def test_the_prompt_carries_what_is_there_as_quoted_data() -> None:
