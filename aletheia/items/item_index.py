@@ -27,9 +27,9 @@ _BANDS: Final = 12
 _BAND_ROWS: Final = 4
 """Two texts at `NEAR_EXACT_AT` share a band with probability 1 - (1 - 0.8⁴)¹² = 0.998."""
 
-_RANDOM: Final = np.random.default_rng(2020)
-_FACTORS: Final = _RANDOM.integers(0, 2**64, (_BANDS * _BAND_ROWS, 1), np.uint64) | np.uint64(1)
-_OFFSETS: Final = _RANDOM.integers(0, 2**64, (_BANDS * _BAND_ROWS, 1), np.uint64)
+_SHAPE: Final = (2, _BANDS * _BAND_ROWS, 1)
+_DRAWN: Final = np.random.default_rng(2020).integers(0, 2**64, _SHAPE, np.uint64)
+_FACTORS, _OFFSETS = _DRAWN[0] | np.uint64(1), _DRAWN[1]
 _FOLD: Final = np.uint64(0x9E3779B97F4A7C15)
 _HALF: Final = np.uint64(32)
 

@@ -17,8 +17,8 @@ from blocks import (
     UpstreamCredentials,
 )
 from deployments.configuration import find_faults
-from deployments.doctor import dependencies, machine, services
-from deployments.doctor.examine import examine
+from deployments.doctor import dependencies, machine, probe, services
+from deployments.doctor.examine import CHECKS, examine
 from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, CheckResult, run_check, show
 from deployments.doctor.services import NETWORK_FILE_SYSTEMS, file_system
 from deployments.local import Local
@@ -43,6 +43,16 @@ async def broken() -> str:
 
 def printed(results: list[CheckResult]) -> str:
     return printing.printed(lambda: show(results))
+
+
+def test_every_check_is_a_row_of_the_doctor():
+    written = {
+        check
+        for module in (dependencies, machine, probe, services)
+        for name, check in vars(module).items()
+        if name.startswith("check_") and check.__module__ == module.__name__
+    }
+    assert written == {getattr(row.check, "func", row.check) for row in CHECKS}
 
 
 async def test_a_check_says_what_it_found():
