@@ -3,6 +3,7 @@
 from prefect import flow
 
 from aletheia.intake.models import ShiftReport, Tally
+from aletheia.intake.pipeline import drain_parts
 from tasks.intake import close_shift, find_dead_letters, open_shift, process_batch, recall_batch
 from tasks.runs import complete
 
@@ -18,10 +19,8 @@ async def replay_dead_letters(
     that failed is computed again.
     """
     async with open_shift(shift_seconds=0):
-        for row_ids in await find_dead_letters(ids, code, limit):
-            batch = await recall_batch(row_ids)
-            if batch.size:
-                await process_batch(batch)
+        batches = await find_dead_letters(ids, code, limit)
+        await drain_parts(batches, recall_batch, process_batch)
         report = await close_shift()
     return complete(report, _describe(report.tally))
 

@@ -69,7 +69,7 @@ class RunSettings:
     breakers = cached_property(lambda _: BreakerSettings())
     budgets = cached_property(lambda _: BudgetSettings())
     bulk = cached_property(lambda _: BulkSettings())
-    embedding = cached_property(lambda _: EmbeddingSettings())
+    embedding = cached_property(lambda _: EmbeddingSettings())  # before a provider is chosen
     gather = cached_property(lambda _: GatherSettings())
     intake = cached_property(lambda _: IntakeSettings())
     limits = cached_property(lambda _: RateLimitSettings())

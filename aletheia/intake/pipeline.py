@@ -1,13 +1,14 @@
 """The order in which the steps over batches overlap."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from aletheia.intake.held_claims import Batch
 from aletheia.intake.models import Collected
 
 B = TypeVar("B", Batch, Collected)
+PartT = TypeVar("PartT")
 
 MAX_AT_ONCE = 2
 """Batches that are processed at once, beside the one that is collected."""
@@ -36,6 +37,23 @@ async def drain(
         for future in left:
             future.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+async def drain_parts(
+    parts: Iterable[PartT],
+    collect: Callable[[PartT], Awaitable[Collected]],
+    process: Callable[[Collected], Awaitable[Any]],
+) -> None:
+    """Collect and process a batch of each part, as `drain` does; a part may yield none."""
+    left = iter(parts)
+
+    async def collect_next() -> Collected:
+        for part in left:
+            if (batch := await collect(part)).size:
+                return batch
+        return Collected()
+
+    await drain(collect_next, process)
 
 
 async def _first_of(under_way: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:

@@ -166,7 +166,7 @@ async def _get_openai() -> Embedder:
 
 async def _get_limits(max_inputs: int, server: str) -> InputLimits:
     """Return how many texts a request may have, as set, and as the server takes them."""
-    meter, asked = await get_meter(), current_session().settings.embedding.embedding_max_inputs
+    meter, asked = await get_meter(), (await get_embedding_settings()).embedding_max_inputs
     max_inputs = min(meter.max_texts(max_inputs), asked or max_inputs)
     return InputLimits(max_inputs, await get_volatile_store(), server=server)
 
@@ -192,12 +192,12 @@ async def _build_hybrid() -> Embedder:
 
 
 async def _build_cache(inner: Embedder, address: str) -> Embedder:
-    settings = current_session().settings
-    dimensions, long_text = settings.embedding.embedding_dimensions, settings.embedding.long_text
+    embedding, intake = await get_embedding_settings(), current_session().settings.intake
+    dimensions, long_text = embedding.embedding_dimensions, embedding.long_text
     cache = EmbeddingCache(
         inner,
         await get_volatile_store(),
-        ttl_s=settings.intake.result_cache_ttl,
+        ttl_s=intake.result_cache_ttl,
         variant=f"{address} {dimensions or ''} {long_text or ''}",
     )
     await cache.prepare()

@@ -11,17 +11,19 @@ import orjson
 from prefect.client.orchestration import PrefectClient, get_client
 
 from aletheia.adapters.http_answers import ErrorKind, excerpt, make_error
-from aletheia.errors import Unavailable, Unreachable
+from aletheia.errors import Refused, Unavailable, Unreachable
 from aletheia.events.log import SavedEvent
 
 PREFECT: Final = "prefect"
 """Its name in errors, and its kind as a receiver of events."""
 
-_MAY_PASS: Final[Mapping[int, ErrorKind]] = {
+_EXCEPTIONS: Final[Mapping[int, ErrorKind]] = {
     HTTPStatus.UNAUTHORIZED: Unavailable,
     HTTPStatus.FORBIDDEN: Unavailable,
+    HTTPStatus.NOT_FOUND: Refused,
+    HTTPStatus.CONFLICT: Refused,
 }
-"""Refusals that say nothing about the events."""
+"""Of a refused sign-in the events are not the cause; of anything else they are."""
 
 _IDS: Final = uuid.uuid5(uuid.NAMESPACE_URL, "aletheia.gather")
 
@@ -56,7 +58,7 @@ class PrefectEvents:
             await self._client.request("POST", "/events", json=body)
         except httpx.HTTPStatusError as error:
             answer, said = error.response, excerpt(error.response.text)
-            raise make_error(PREFECT, answer.status_code, said, exceptions=_MAY_PASS) from None
+            raise make_error(PREFECT, answer.status_code, said, exceptions=_EXCEPTIONS) from None
         except (httpx.HTTPError, RuntimeError, OSError) as error:
             is_away = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             kind = Unreachable if is_away else Unavailable

@@ -47,6 +47,7 @@ class ProcessPool:
         self._wakes = [asyncio.Event() for _ in range(count)]
         self.processes: list[ModelProcess] = []  # that are running
         self._drivers: list[asyncio.Task[None]] = []
+        self._ending = set[asyncio.Task[None]]()
 
     def wake(self) -> None:
         """Make every driver look for work."""
@@ -59,12 +60,15 @@ class ProcessPool:
             wake.set()
 
     async def close(self) -> None:
-        """End all processes."""
+        """End all processes. Idempotent; where it is cancelled, they end all the same."""
         self.is_open = False
         drivers, self._drivers = self._drivers, []
         for driver in drivers:
+            self._ending.add(driver)
+            driver.add_done_callback(self._ending.discard)
             driver.cancel()
-        await asyncio.gather(*drivers, return_exceptions=True)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     async def _drive_for_ever(self, slot: int) -> None:
         """Keep the process of a slot at work, and replace it when it ends."""
@@ -77,7 +81,7 @@ class ProcessPool:
             ):
                 await wake.wait()
                 continue
-            starting = asyncio.ensure_future(ModelProcess.start(self._command, wake))
+            starting = asyncio.create_task(ModelProcess.start(self._command, wake))
             try:
                 process = await asyncio.shield(starting)
             except asyncio.CancelledError:

@@ -61,14 +61,18 @@ class ModelProcess:
     async def start(cls, command: Sequence[str], wake: asyncio.Event) -> Self:
         """Start a process, or raise `OSError`; no signal for us reaches its session.
 
-        Not to be cancelled: uvloop would leave descriptors that it has closed to be closed again.
+        Do not cancel it: uvloop then closes descriptors twice.
         """
         *program, threads = command
         # Not a pipe: libuv closes the descriptor of one, and uvloop closes its file after that,
         # by when a thread may have opened another file with the same descriptor.
         ours, theirs = socket.socketpair()
         with theirs:
-            answers, writer = await asyncio.open_connection(sock=ours)
+            try:
+                answers, writer = await asyncio.open_connection(sock=ours)
+            except BaseException:
+                ours.close()
+                raise
             try:
                 process = await asyncio.create_subprocess_exec(
                     *program,

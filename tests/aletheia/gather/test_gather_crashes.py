@@ -1,5 +1,6 @@
 """A run killed at every step, and another attempt that finds what it left (SPEC §4)."""
 
+import json
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -16,9 +17,11 @@ from aletheia.brain.access import BrainAccess
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import DeliveryPace, Outbox
+from aletheia.events.log import EventLog
 from aletheia.gather.progress import Run
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
+from aletheia.items.decisions import ProjectDecisions
 from aletheia.items.vector_cache import VectorCache
 from aletheia.resilience.breaker import CircuitBreaker
 from tests.aletheia.gather.gather_runner import DIMENSIONS, MODEL, PROJECT, embed_words
@@ -39,6 +42,8 @@ class Left:
     items: dict[str, SavedItem]
     paid: Counter[str]
     indexed: dict[str, str]
+    events: list[Any]
+    decisions: dict[str, str]
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -46,7 +51,13 @@ class Left:
         assert self.run.report is not None
         report = self.run.report.model_dump(exclude={"processing_time_ms"})
         reasons = [department.reason for department in self.run.progress.departments]
-        return {"report": report, "reasons": reasons, "items": sorted(self.items)}
+        return {
+            "report": report,
+            "reasons": reasons,
+            "items": sorted(self.items),
+            "events": self.events,
+            "dropped": self.decisions,
+        }
 
 
 async def read_left(directory: Path) -> Left:
@@ -57,10 +68,19 @@ async def read_left(directory: Path) -> Left:
     ids = [item_id async for page in content.list_ids() for item_id in page]
     items = await content.read_items(ids)
     indexed = await deliver(documents, content, directory)
+    events = [json.loads(event.body) for event in await EventLog(documents).read(PROJECT)]
+    dropped = await ProjectDecisions(documents, PROJECT).list_dropped()
     await content.close()
     await documents.close()
     log = directory / "paid"
-    return Left(run, items, Counter(log.read_text().splitlines()), indexed)
+    return Left(
+        run,
+        items,
+        Counter(log.read_text().splitlines()),
+        indexed,
+        events,
+        {kept.item.id: str(kept.decision.match_id) for kept in dropped},
+    )
 
 
 async def deliver(

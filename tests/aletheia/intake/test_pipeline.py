@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from aletheia.intake.models import Collected
-from aletheia.intake.pipeline import MAX_AT_ONCE, drain
+from aletheia.intake.pipeline import MAX_AT_ONCE, drain, drain_parts
 
 
 class Source:
@@ -31,6 +31,21 @@ async def test_a_batch_that_takes_long_holds_up_none_of_those_behind_it():
     async with asyncio.timeout(5):
         await drain(Source(5).collect, process)
     assert done == [2, 3, 4, 5, 1]
+
+
+async def test_of_parts_those_that_yield_no_batch_are_passed_over():
+    processed = list[int]()
+
+    async def collect(part: int) -> Collected:
+        return Collected(number=part, size=part % 2)
+
+    async def process(batch: Collected) -> None:
+        processed.append(batch.number)
+
+    await drain_parts([2, 1, 4, 6, 3, 8], collect, process)
+    assert processed == [1, 3]
+    await drain_parts([], collect, process)
+    assert processed == [1, 3]
 
 
 async def test_so_many_batches_are_processed_at_once_and_no_more():

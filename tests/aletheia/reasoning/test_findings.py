@@ -48,8 +48,10 @@ def test_a_finding_names_its_rule_and_the_values_that_it_rests_on(
     assert str(finding) == f"{severity}, {rule}: {finding.text}"
     assert finding.evidence
     for path, value in finding.evidence.items():
-        whole: Any = asdict(found.intake)
-        assert reduce(lambda part, name: part[name], path.split("."), whole) == value
+        whole: Any = asdict(found)
+        whole |= whole.pop("intake")
+        keys = [int(name) if name.isdigit() else name for name in path.split(".")]
+        assert reduce(lambda part, key: part[key], keys, whole) == value
 
 
 def test_what_is_worse_is_found_beside_the_rest():

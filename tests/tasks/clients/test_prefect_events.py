@@ -81,12 +81,13 @@ async def test_events_are_sent_one_after_the_other():
     assert server.seen == [describe_event(make_event(seq))["id"] for seq in (1, 2)]
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422])
 async def test_an_event_that_is_refused_is_refused_for_good(status: int):
     server = Server()
     server.status = status
-    with pytest.raises(Refused, match=str(status)):
+    with pytest.raises(Refused, match=str(status)) as refused:
         await send(server, make_event())
+    assert refused.value.code == "refused"
 
 
 @pytest.mark.parametrize("status", [401, 403, 408, 425, 429, 499, 500, 503])
