@@ -7,6 +7,7 @@ answer is logged, as it is paid for.
 
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,9 +163,9 @@ async def work_run(
     """Work a run to its end, as the flow does."""
     run = await deps.runs.open(order, source, holder_ended)
     attempt = make_attempt(deps, run)
-    if run.report is not None:
-        return run, run.report
-    async with deps.runs.holding(run):
+    await attempt.emit()
+    holding = deps.runs.holding(run) if run.report is None else nullcontext()
+    async with holding:
         while (turn := attempt.next_turn()) is not None:
             while await attempt.find_stop_reason(turn) is None:
                 await take_steps(attempt, turn)

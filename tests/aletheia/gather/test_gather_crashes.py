@@ -1,6 +1,5 @@
 """A run killed at every step, and another attempt that finds what it left (SPEC §4)."""
 
-import json
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -18,6 +17,7 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import DeliveryPace, Outbox
 from aletheia.events.log import EventLog
+from aletheia.events.models import Event
 from aletheia.gather.progress import Run
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
@@ -42,7 +42,7 @@ class Left:
     items: dict[str, SavedItem]
     paid: Counter[str]
     indexed: dict[str, str]
-    events: list[Any]
+    events: list[tuple[int, Event]]
     decisions: dict[str, str]
 
     @property
@@ -68,7 +68,7 @@ async def read_left(directory: Path) -> Left:
     ids = [item_id async for page in content.list_ids() for item_id in page]
     items = await content.read_items(ids)
     indexed = await deliver(documents, content, directory)
-    events = [json.loads(event.body) for event in await EventLog(documents).read(PROJECT)]
+    events = [(event.seq, event.read()) for event in await EventLog(documents).read(PROJECT)]
     dropped = await ProjectDecisions(documents, PROJECT).list_dropped()
     await content.close()
     await documents.close()
