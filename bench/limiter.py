@@ -71,7 +71,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What one process was answered."""
+    """The answers that one process got."""
 
     grants: list[Grant]
     refused: int
@@ -116,7 +116,7 @@ def measure_limiter(
 
 
 def count_violations(grants: list[Grant], limits: RateLimits, strategy: Strategy) -> int:
-    """Count grants that should not have been, from nothing but what callers were answered."""
+    """Count grants that should not have been, from nothing but the answers that callers got."""
     in_order = sorted(grants, key=lambda grant: grant.first)
     times = [grant.at for grant in in_order]
     violations = sum(b.first < a.first + a.weight for a, b in pairwise(in_order))

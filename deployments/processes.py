@@ -22,7 +22,8 @@ PAUSE_S: Final = 0.2
 
 REQUEST_TIMEOUT_S: Final = 20.0
 
-_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # httpx takes 18 ms to make its own
+_NO_AUTHORITIES: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For http only; httpx takes 18 ms to read the usual ones."""
 
 MAX_LOG_BYTES: Final = 10_000_000
 """A longer log is renamed when its program starts."""
@@ -53,14 +54,12 @@ def wait(say: Say, what: str, timeout_s: float) -> Generator[None]:
 
 def is_alive(pid: int, marks: Mapping[str, str]) -> bool:
     """Check whether a process lives and has these variables in its environment."""
-    try:
+    with suppress(psutil.Error, OSError):
         process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        environment = process.environ()
-    except (psutil.Error, OSError):
-        return False
-    return all(environment.get(name) == value for name, value in marks.items())
+        if process.status() != psutil.STATUS_ZOMBIE:
+            environment = process.environ()
+            return all(environment.get(name) == value for name, value in marks.items())
+    return False
 
 
 def end_processes(processes: Sequence[psutil.Process], timeout_s: float) -> None:
@@ -77,13 +76,11 @@ def end_processes(processes: Sequence[psutil.Process], timeout_s: float) -> None
 
 def is_free(port: int) -> bool:
     """Check whether a port of this machine is free."""
-    with socket.socket() as probe:
+    with socket.socket() as probe, suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
+        probe.bind((HOST, port))
         return True
+    return False
 
 
 def free_port() -> int:
@@ -99,7 +96,7 @@ def listening_ports(pid: int) -> set[int]:
         process = psutil.Process(pid)
         if ports := _ports(process):
             return ports
-        # To find its children reads every process.
+        # Finding its children reads every process.
         return {port for child in process.children(recursive=True) for port in _ports(child)}
     except psutil.Error:
         return set()
@@ -137,9 +134,11 @@ def run_module(
 def request(
     method: str, url: str, body: object = None, headers: Mapping[str, str] | None = None
 ) -> Any:
-    """Send a request to a program of this machine; return `None` without a good answer."""
+    """Send a request (http only) to a program of this machine; `None` without a good answer."""
     try:
-        with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S, verify=_NO_TLS) as client:
+        with httpx.Client(
+            trust_env=False, timeout=REQUEST_TIMEOUT_S, verify=_NO_AUTHORITIES
+        ) as client:
             answer = client.request(method, url, json=body, headers=headers)
         return answer.json() if answer.is_success and answer.content else None
     except (httpx.HTTPError, ValueError):

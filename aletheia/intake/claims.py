@@ -24,7 +24,7 @@ from aletheia.intake.rows import (
 from aletheia.store.lease import RENEWALS_PER_LEASE, Sightings
 
 MAX_WATCHED: Final = 200
-"""How many claims of others are watched for no change, those that end first."""
+"""How many claims of others are watched for changes, those that end first."""
 
 MAX_WATCHED_S: Final = 3600.0
 """Longest lease that is watched; the bulk lane's lasts for a day, and is not renewed."""

@@ -76,8 +76,8 @@ class AspectFinder:
 
 
 def _is_named(found: Sequence[str], aspect: Aspect) -> bool:
-    has_max_stem = max(map(len, found)) == max(map(len, aspect.stems))
-    return len(found) >= len(aspect.stems) * (1 / 2 if has_max_stem else 2 / 3)
+    has_longest_stem = max(map(len, found)) == max(map(len, aspect.stems))
+    return len(found) >= len(aspect.stems) * (1 / 2 if has_longest_stem else 2 / 3)
 
 
 def _runs_of(text: str) -> list[list[str]]:

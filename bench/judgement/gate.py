@@ -46,7 +46,7 @@ class NoisyJudge:
         """Score the four parts."""
         self.asked += 1
         parts = {
-            part: {"score": min(100.0, max(0.0, self.truth + noise)), "reason": "as told"}
+            part: {"score": min(100.0, max(0.0, self.truth + noise)), "reason": "with noise"}
             for part, noise in zip(PARTS, self.noise(), strict=True)
         }
         text = json.dumps(parts)

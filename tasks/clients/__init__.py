@@ -1,1 +1,1 @@
-"""The clients of a session, one module an area; it builds one for equal arguments."""
+"""The clients of a session, one module an area. Equal arguments get the same client."""

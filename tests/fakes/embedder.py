@@ -48,7 +48,7 @@ class FakeEmbedder:
         return len(texts) if self.max_texts is None else min(self.max_texts, len(texts))
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
-        """Embed texts, as far as told."""
+        """Embed texts, up to the first planned break."""
         assert model in self._models
         self.asked.append((model, list(texts)))
         error, max_texts = self.breaks.pop(0) if self.breaks else (None, len(texts))

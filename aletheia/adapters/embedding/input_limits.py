@@ -42,11 +42,11 @@ _SAYS_INPUTS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A request that was refused, and whether its size is one above a limit that was named."""
+    """A request that was refused, and whether its size is one above a limit that was stated."""
 
     size: int
     texts: frozenset[str] = frozenset()
-    is_named: bool = False
+    is_stated: bool = False
 
 
 class InputLimit:
@@ -68,7 +68,7 @@ class InputLimit:
     def size(self) -> int:
         """How many texts the next request may have."""
         top, passed = self._top, self._passed
-        if not self._refusals or min(self._refusals, key=lambda known: known.size).is_named:
+        if not self._refusals or min(self._refusals, key=lambda known: known.size).is_stated:
             return top
         if common := [size for size in COMMON_LIMITS if passed < size <= top]:
             return common[len(common) // 2]
@@ -103,9 +103,9 @@ class InputLimit:
         if count <= self._passed:  # what an earlier process found does not apply any more
             self._passed = self._proven
         self._refusals.append(_Refusal(count, frozenset(texts)))
-        named = _read_limit(error, count)
-        if named is not None and named >= self._proven:
-            self._refusals.append(_Refusal(named + 1, frozenset(texts), is_named=True))
+        stated = _read_limit(error, count)
+        if stated is not None and stated >= self._proven:
+            self._refusals.append(_Refusal(stated + 1, frozenset(texts), is_stated=True))
 
     def note_blamed(self, text: str) -> None:
         """Note that a text was refused alone: the number of texts was not the reason."""
@@ -118,7 +118,7 @@ class InputLimit:
     def remember(self, top: int, passed: int) -> None:
         """Take over what another process found out."""
         self._passed = passed
-        self._refusals = [_Refusal(top + 1, is_named=passed >= top)]
+        self._refusals = [_Refusal(top + 1, is_stated=passed >= top)]
 
     @property
     def _top(self) -> int:

@@ -34,11 +34,12 @@ TIMESTAMP_HEADER: Final = "X-Aletheia-Timestamp"
 SIGNATURE_HEADER: Final = "X-Aletheia-Signature"
 EVENT_ID_HEADER: Final = "X-Aletheia-Event-Id"
 
-REFUSES_THE_EVENT: Final = (
-    *(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_ACCEPTABLE),
-    *range(HTTPStatus.GONE, HTTPStatus.EXPECTATION_FAILED),
-    *(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
-)
+REFUSES_THE_EVENT: Final = frozenset(range(HTTPStatus.GONE, HTTPStatus.EXPECTATION_FAILED)) | {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_ACCEPTABLE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+}
 """Answers that speak of the event rather than of the receiver, so that the same event gets them
 again. Anything else that is no success (401 or 404 while the receiver is set up, a redirect, 429,
 5xx) may change, and is tried again."""
@@ -155,8 +156,7 @@ class Webhooks:
             Unavailable: it is too slow, or answers with anything else but success.
         """
         url, is_allowed = self.check(address)
-        timestamp = str(int(self._clock()))
-        shown = redact(address)
+        timestamp, shown = str(int(self._clock())), redact(address)
         client = self._allowed if is_allowed else self._public
         try:
             answer = await client.exchange(
@@ -175,8 +175,7 @@ class Webhooks:
             if isinstance(refused, _NotPublic):
                 reason = f"{shown}: {refused}; name the host there if that is meant to be"
                 raise Misconfigured(ALLOWED_HOSTS, reason) from None
-            reason = f"{shown}: {error.reason}"
-            raise type(error)(WEBHOOK, reason, None, error.status) from None
+            raise type(error)(WEBHOOK, f"{shown}: {error.reason}", None, error.status) from None
         if answer.is_success:
             return
         reason = f"{shown}: {answer.excerpt()}"

@@ -240,7 +240,7 @@ async def test_texts_can_be_what_counts(documents: Documents, clock: Clock):
     assert await gates.meter.capacity("openai", "m", "embedding", [[1, 1, 1]]) == 1
 
 
-async def test_room_is_what_the_budget_has_left(gates: Gates):
+async def test_capacity_is_what_the_budget_has_left(gates: Gates):
     assert await gates.meter.capacity("openai", "m", "embedding", [[400, 400, 400]]) == 2
     assert await gates.meter.capacity("openai", "m", "embedding", [[1000, 1]]) == 1
     with pytest.raises(BudgetExceeded) as caught:
@@ -293,7 +293,7 @@ async def test_what_costs_nothing_is_written_down_all_the_same(gates: Gates):
     assert {budget.spent for budget in budgets} == {0, Decimal(0)}
 
 
-async def test_room_counts_the_requests_that_would_be_sent(gates: Gates):
+async def test_capacity_counts_the_requests_that_would_be_sent(gates: Gates):
     requests = [[10, 10], [10], [10, 10]]
     assert await gates.meter.capacity("openai", "m", "embedding", requests) == 3
     await gates.ask(PLAN, ending(Sent()))

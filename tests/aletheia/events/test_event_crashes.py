@@ -36,7 +36,7 @@ async def with_a_story(directory: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_a_teller_killed_at_any_step_leaves_no_gap_and_a_second_pass_no_repetition(
+async def test_an_emitter_killed_at_any_step_leaves_no_gap_and_a_second_pass_no_repetition(
     forks: Forks, tmp_path: Path
 ):
     whole = await work(forks, tmp_path / "whole", "emit")

@@ -337,7 +337,7 @@ async def test_a_model_that_does_not_exist_fails_the_run(build: Callable[..., St
         ("BUDGET_TOKENS_PER_RUN", StopReason.TOKEN_BUDGET),
     ],
 )
-async def test_a_budget_without_room_ends_the_department(
+async def test_a_spent_budget_ends_the_department(
     build: Callable[..., StoredDeps], budget: str, reason: StopReason
 ):
     spent = BudgetExceeded(budget, Decimal(1), Decimal(1), Decimal(1), None)

@@ -101,7 +101,7 @@ def test_the_model_is_the_departments_own_or_the_default(model: str | None, said
     assert (started.event.model, started.department_id) == (said, "id-legal")
 
 
-async def test_what_is_implied_is_only_added_to_and_a_new_teller_says_nothing_twice(
+async def test_what_is_implied_is_only_added_to_and_a_new_process_emits_nothing_twice(
     tmp_path: Path,
 ):
     documents, content = EmbeddedDocuments(tmp_path), EmbeddedContent(tmp_path, PROJECT)

@@ -224,7 +224,7 @@ async def test_of_many_runs_that_open_at_once_one_gets_the_project(opener: RunOp
     assert sum(isinstance(outcome, ProjectBusy) for outcome in outcomes) == 7
 
 
-async def test_a_closed_run_frees_its_project_and_tells_its_report_again(opener: RunOpener):
+async def test_a_closed_run_frees_its_project_and_returns_its_report_again(opener: RunOpener):
     run = await opener.open()
     run = await opener.runs.record(run, 0, iteration(1, 30.0))
     opener.clock.now += 12.5
@@ -323,7 +323,7 @@ async def test_a_run_that_is_overtaken_while_it_begins_does_not_begin(opener: Ru
     assert (await opener.open(OTHER)).attempt == 2
 
 
-async def test_overrides_are_read_by_the_next_look(opener: RunOpener):
+async def test_overrides_are_read_at_the_next_refresh(opener: RunOpener):
     run = await opener.open()
     await opener.runs.override("run-a", Overrides(max_iterations=3))
     await opener.runs.override("run-a", Overrides(thresholds={"hr.eu": 55.5}))

@@ -18,6 +18,7 @@ from aletheia.errors import (
     Unavailable,
 )
 from aletheia.intake.models import RowState
+from aletheia.intake.pages import MIN_PAGE
 from aletheia.intake.parsing import parse_entry
 from aletheia.intake.pipeline import drain
 from aletheia.intake.reports import RESULTS
@@ -338,7 +339,7 @@ async def test_one_forbidden_task_alone_stays_pending_until_another_is_accepted(
 
 
 async def test_pages_fall_back_to_ten_where_larger_ones_are_refused(bench: Bench):
-    bench.upstream.max_limit = 10
+    bench.upstream.max_limit = MIN_PAGE
     for status in (400, 422):
         bench.upstream.limit_refusal = status
         for number in range(12):

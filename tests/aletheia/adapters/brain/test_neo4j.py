@@ -252,7 +252,7 @@ async def test_a_database_that_is_read_only_can_be_searched_and_says_that_it_is(
     assert await frail.upsert(PROJECT, LEGAL, items) == (0, 3)
 
 
-async def test_a_server_without_room_on_its_disk_loses_nothing_it_has_taken(
+async def test_a_server_whose_disk_is_full_loses_nothing_it_has_taken(
     own_neo4j: Neo4jServer, frail: Neo4jGraph
 ):
     items = items_of("i", 100)

@@ -237,7 +237,7 @@ async def test_a_second_pass_claims_its_own_items_and_nobody_elses(content: AnyC
     assert count(items) == 3
 
 
-async def test_what_could_not_be_embedded_is_embedded_by_the_next_look(content: AnyContent):
+async def test_what_could_not_be_embedded_is_embedded_the_next_time(content: AnyContent):
     embed = CountingEmbed()
     embed.error = Unavailable("model", "gone")
     items = items_of(content, embed)

@@ -41,7 +41,7 @@ class Watched(MongoDocuments):
 
 
 class CollidingCollection:
-    """Takes bulk writes; in each, the writes to these ids collide as often as told."""
+    """Takes bulk writes; in each, the writes to these ids collide as often as is set."""
 
     def __init__(self, collisions: dict[str, int]) -> None:
         self.collisions = collisions

@@ -182,7 +182,7 @@ async def test_without_a_second_everything_waits():
         await pair.hybrid.capacity(ANY, ["a"])
 
 
-async def test_room_is_the_seconds_while_the_firsts_breaker_is_open():
+async def test_capacity_is_the_seconds_while_the_firsts_breaker_is_open():
     pair = Pair()
     pair.first.holds, pair.second.max_texts = [OPEN, OPEN], 1
     assert await pair.hybrid.capacity(ANY, ["a", "b"]) == 1

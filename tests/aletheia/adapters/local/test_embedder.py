@@ -652,7 +652,7 @@ async def test_the_least_recently_used_model_is_evicted(tmp_path: Path):
     assert abs(used - time.time()) < 30
 
 
-async def test_room_is_made_before_a_model_is_loaded_whose_size_is_known(tmp_path: Path):
+async def test_a_model_is_unloaded_before_one_is_loaded_whose_size_is_known(tmp_path: Path):
     async with bounded(tmp_path, 150, processes=2, a=40, b=40) as (embedder, _):
         await embedder.load("acme/a")
         await embedder.load("acme/b")
