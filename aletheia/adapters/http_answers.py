@@ -31,10 +31,14 @@ STATUSES: Final[Mapping[int, ErrorKind]] = {
 }
 """What statuses mean; any other 4xx is `Refused`, 5xx `Unavailable`, and 3xx `BadAnswer`."""
 
-ABOUT_US: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED}) | {
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.TOO_MANY_REQUESTS,
-}
+ABOUT_US: Final = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.PAYMENT_REQUIRED,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
 """Statuses below 500 that are about key, account or time, whatever was asked."""
 
 EXCERPT_LENGTH: Final = 200

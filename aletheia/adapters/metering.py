@@ -49,24 +49,32 @@ LIMITED: Final = frozenset({"openai", "ollama"})
 """Providers that the limits hold for (SPEC §1)."""
 
 MAX_PAUSE_S: Final = 5.0
-"""Longest wait between two tries of one request; a longer one is in the ledger, blocking nobody."""
+"""Longest wait between two tries of one request, seconds. A provider that asks for more is waited
+for in the ledger, where a task blocks nobody."""
 
 CANNOT: Final = "provider_cannot"
 """Code of a request that fails each time while others pass."""
 
 MAX_FAILURES: Final = 2
-"""Failures (5xx, bad answer, lost connection) that make a request suspected, not its provider."""
+"""How often a request may fail (5xx, bad answer, lost connection) before the request, and not its
+provider, is suspected."""
 
-FILTERED: Final = frozenset(range(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_ACCEPTABLE + 1)) | {
-    HTTPStatus.CONFLICT,
-    HTTPStatus.GONE,
-    HTTPStatus.REQUEST_URI_TOO_LONG,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.IM_A_TEAPOT,
-    HTTPStatus.LOCKED,
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
-}
+FILTERED: Final = frozenset(
+    {
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.NOT_ACCEPTABLE,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.GONE,
+        HTTPStatus.REQUEST_URI_TOO_LONG,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.IM_A_TEAPOT,
+        HTTPStatus.LOCKED,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
+    }
+)
 """Statuses of refusals that may be due to a text, as a firewall sees it, or hold for us."""
 
 MAX_MISSES: Final = 3

@@ -23,7 +23,7 @@ _EXCEPTIONS: Final[Mapping[int, ErrorKind]] = {
     HTTPStatus.NOT_FOUND: Refused,
     HTTPStatus.CONFLICT: Refused,
 }
-"""Of a refused sign-in the events are not the cause; of anything else they are."""
+"""What differs from `STATUSES` here: a refused sign-in is not about the events and may pass."""
 
 _IDS: Final = uuid.uuid5(uuid.NAMESPACE_URL, "aletheia.gather")
 

@@ -34,12 +34,21 @@ TIMESTAMP_HEADER: Final = "X-Aletheia-Timestamp"
 SIGNATURE_HEADER: Final = "X-Aletheia-Signature"
 EVENT_ID_HEADER: Final = "X-Aletheia-Event-Id"
 
-REFUSES_THE_EVENT: Final = frozenset(range(HTTPStatus.GONE, HTTPStatus.EXPECTATION_FAILED)) | {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.NOT_ACCEPTABLE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-}
+REFUSES_THE_EVENT: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_ACCEPTABLE,
+        HTTPStatus.GONE,
+        HTTPStatus.LENGTH_REQUIRED,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.REQUEST_URI_TOO_LONG,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    }
+)
 """Answers that speak of the event rather than of the receiver, so that the same event gets them
 again. Anything else that is no success (401 or 404 while the receiver is set up, a redirect, 429,
 5xx) may change, and is tried again."""
@@ -156,7 +165,8 @@ class Webhooks:
             Unavailable: it is too slow, or answers with anything else but success.
         """
         url, is_allowed = self.check(address)
-        timestamp, shown = str(int(self._clock())), redact(address)
+        timestamp = str(int(self._clock()))
+        shown = redact(address)
         client = self._allowed if is_allowed else self._public
         try:
             answer = await client.exchange(

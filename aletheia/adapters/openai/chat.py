@@ -64,10 +64,14 @@ _THOUGHT_PART: Final = re.compile(r"think|thought|reason|summary|analysis", re.I
 
 _ENDS_IN_JSON: Final = re.compile(r"[}\]]\s*(?:```)?\s*$")
 
-_FORM_REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}) | {
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.NOT_IMPLEMENTED,
-}
+_FORM_REFUSALS: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.NOT_IMPLEMENTED,
+    }
+)
 
 _Form: TypeAlias = Literal["json_schema", "json_object", "none"]
 _LESS: Final[Mapping[_Form, _Form]] = {"json_schema": "json_object", "json_object": "none"}
