@@ -20,7 +20,9 @@ _QUERIES_AT_ONCE: Final = 64
 _FEW_QUERIES: Final = 16
 _FEW_TERMS: Final = 2**18
 """Multiplications at once of a few queries: OpenBLAS takes so little as it lies, in one thread. Of
-more it copies the whole matrix first, which takes longer than to multiply it."""
+more it copies the whole matrix first, which takes longer than to multiply it. One query is a vector
+to it, for which it copies nothing and takes every core: 5.9 ms in place of 12.7 for 100,000 rows on
+two cores."""
 
 _NORM_BYTES: Final = 8
 _NUMBER_BYTES: Final = 4
@@ -144,7 +146,7 @@ class VectorMatrix:
 
 def _multiply(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the products of each of some queries with each vector, `(m, n)`."""
-    if len(queries) > _FEW_QUERIES:
+    if not 1 < len(queries) <= _FEW_QUERIES:
         return queries @ vectors.T
     products = np.empty((len(queries), len(vectors)), np.float32)
     step = max(1, _FEW_TERMS // queries.size)
