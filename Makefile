@@ -35,7 +35,7 @@ doctor: $(STAMP) ## Check a set-up end to end
 	@$(BIN)/aletheia doctor
 
 test: $(STAMP) ## Run the tests (TESTS=tests/aletheia, WORKERS=4 processes)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 check: lint test ## Everything before a commit: format, lint, types, layers, tests
 

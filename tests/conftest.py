@@ -12,6 +12,8 @@ from typing import Any, Final, cast
 
 import pytest
 
+from tests.distribution import ByServer, rank
+
 LOCK_MESSAGES: Final = (
     "database is locked",
     "Prefect server is unavailable: TimeoutError",
@@ -43,8 +45,15 @@ for service in ("LATE_RUNS", "PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER", "FOREMAN
     os.environ[f"PREFECT_SERVER_SERVICES_{service}_LOOP_SECONDS"] = "60"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
+    """Share the tests out as `distribution` says."""
+    return ByServer(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Repeat each test once that fails while the database is locked."""
+    """Begin with what takes long; repeat each test once that fails while the database is locked."""
+    items.sort(key=lambda item: rank(item.nodeid))
     if not config.pluginmanager.hasplugin("rerunfailures"):
         return
     for item in items:
