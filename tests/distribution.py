@@ -13,10 +13,10 @@ from xdist.scheduler import (  # pyright: ignore[reportMissingTypeStubs] - there
 
 TOGETHER: Final = {
     "deployments": ("tests/deployments/",),
-    "flows that are stopped": (
+    "flows that are stopped or reconciled": (
         *("tests/flows/test_bulk", "tests/flows/test_cancellation"),
         *("tests/flows/test_gather_interruptions", "tests/flows/test_interruptions"),
-        "tests/flows/test_poll_outages",
+        *("tests/flows/test_poll_outages", "tests/flows/test_reconcile"),
     ),
     "other flows": ("tests/flows/",),
     "Neo4j": ("tests/aletheia/adapters/brain/",),
