@@ -21,8 +21,7 @@ _FEW_QUERIES: Final = 16
 _FEW_TERMS: Final = 2**18
 """Multiplications at once of a few queries: OpenBLAS takes so little as it lies, in one thread. Of
 more it copies the whole matrix first, which takes longer than to multiply it. One query is a vector
-to it, for which it copies nothing and takes every core: 5.9 ms in place of 12.7 for 100,000 rows on
-two cores."""
+to it, for which it copies nothing and takes every core (`bench.brain`, `p50_ms_embedded`)."""
 
 _NORM_BYTES: Final = 8
 _NUMBER_BYTES: Final = 4

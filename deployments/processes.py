@@ -54,12 +54,14 @@ def wait(say: Say, what: str, timeout_s: float) -> Generator[None]:
 
 def is_alive(pid: int, marks: Mapping[str, str]) -> bool:
     """Check whether a process lives and has these variables in its environment."""
-    with suppress(psutil.Error, OSError):
+    try:
         process = psutil.Process(pid)
-        if process.status() != psutil.STATUS_ZOMBIE:
-            environment = process.environ()
-            return all(environment.get(name) == value for name, value in marks.items())
-    return False
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        environment = process.environ()
+    except (psutil.Error, OSError):
+        return False
+    return all(environment.get(name) == value for name, value in marks.items())
 
 
 def end_processes(processes: Sequence[psutil.Process], timeout_s: float) -> None:
@@ -76,11 +78,13 @@ def end_processes(processes: Sequence[psutil.Process], timeout_s: float) -> None
 
 def is_free(port: int) -> bool:
     """Check whether a port of this machine is free."""
-    with socket.socket() as probe, suppress(OSError):
+    with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((HOST, port))
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
         return True
-    return False
 
 
 def free_port() -> int:
