@@ -149,7 +149,7 @@ class _Walk:
         self._grey_to = rules.calibration.to_cosine(GREY_TO)
         self._saved = index.find_neighbours(entries, self._grey_from, MAX_NEIGHBOURS)
         self._exact = [index.find_exact(entry) for entry in entries]
-        self._alike = [index.find_near_exact(entry) for entry in entries]
+        self._alike = index.find_near_exact(entries)
         self._differences: dict[tuple[str, str], Difference | None] = {}
 
     def decide(

@@ -169,14 +169,21 @@ class ItemIndex:
         own = self._rows.get(entry.id)
         return self._match(entry, rows if own is None else dict.fromkeys([own, *rows]))
 
-    def find_near_exact(self, entry: Entry) -> list[Match]:
-        """Find the items that are near-exact."""
+    def find_near_exact(self, entries: Sequence[Entry]) -> list[list[Match]]:
+        """Find the items that are near-exact, for each of some new ones."""
+        if not entries:
+            return []
         size = len(self._ids)
-        rows: set[int] = set()
-        for band, key in zip(self._bands, _sign([entry.normalised])[:, 0], strict=True):
-            rows.update(np.flatnonzero(band[:size] == key).tolist())
-        found = self._match(entry, sorted(rows))
-        return [match for match in found if match.entry.is_near_exact(entry)]
+        keys = _sign([entry.normalised for entry in entries])
+        rows: list[set[int]] = [set() for _ in entries]
+        for band, band_keys in zip(self._bands, keys, strict=True):
+            for found, key in zip(rows, band_keys, strict=True):
+                found.update(np.flatnonzero(band[:size] == key).tolist())
+        found_each = [self._match(*pair) for pair in zip(entries, map(sorted, rows), strict=True)]
+        return [
+            [match for match in found if match.entry.is_near_exact(entry)]
+            for entry, found in zip(entries, found_each, strict=True)
+        ]
 
     def find_neighbours(
         self, entries: Sequence[Entry], min_cosine: float, max_found: int

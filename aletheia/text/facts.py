@@ -6,7 +6,7 @@ same: two of five of the labelled pairs that differ in one.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -65,7 +65,7 @@ _NUMBER: Final = re.compile(r"-?\d[\d.,']*")
 _GROUPED: Final = re.compile(r"\d{1,3}([.,'])\d{3}(?:\1\d{3})*")
 _DIGIT_GROUPS: Final = re.compile(r"(?<![\d.,'])(\d{1,3})((?: \d{3})+)(?![\d.,'])")
 _FRACTION: Final = re.compile(r"[1-7]/[23458]")
-_RANGE: Final = re.compile(r"(?<=\d)[-:/](?=\d)")
+_FRACTION_OR_RANGE: Final = re.compile(rf"(?<!\S){_FRACTION.pattern}(?!\S)|(?<=\d)[-:/](?=\d)")
 _HALF_OF_DAY: Final = re.compile(r"(?<=\d )([ap]) m\b")
 _GROUP: Final = 3
 
@@ -144,7 +144,8 @@ def _is_negated(text: Facts, other: Facts) -> bool:
 
 def _read_quantities(tokens: Sequence[str]) -> Iterator[Quantity]:
     plain = " ".join(tokens)
-    split = list(_split_ranges(_DIGIT_GROUPS.sub(lambda m: m[0].replace(" ", "'"), plain).split()))
+    plain = _DIGIT_GROUPS.sub(lambda m: m[0].replace(" ", "'"), plain)
+    split = _FRACTION_OR_RANGE.sub(lambda m: m[0] if len(m[0]) > 1 else " ", plain).split()
     decimal = _decimal_sign(split)
     position = 0
     while position < len(split):
@@ -167,14 +168,6 @@ def _read_quantities(tokens: Sequence[str]) -> Iterator[Quantity]:
         elif split[position] not in _UNCOUNTED:
             yield Quantity(values)
         position += used
-
-
-def _split_ranges(tokens: Iterable[str]) -> Iterator[str]:
-    for token in tokens:
-        if _FRACTION.fullmatch(token):
-            yield token
-        else:
-            yield from _RANGE.sub(" ", token).split()
 
 
 def _read_number(

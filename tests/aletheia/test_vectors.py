@@ -1,5 +1,9 @@
 """What the matrix of vectors finds, grows to and forgets."""
 
+import sys
+import threading
+import time
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -86,3 +90,30 @@ def test_each_query_is_compared_with_every_row(queries: int):
 @pytest.mark.parametrize("rows", [0, 1, 1000])
 def test_its_size_is_known_before_it_is_made(rows: int):
     assert VectorMatrix(7, rows).bytes == measure_bytes(rows, 7)
+
+
+def test_several_queries_do_not_wait_for_another_thread_at_each_block():
+    vectors: NDArray[np.float32] = np.random.default_rng(3).standard_normal(
+        (40_000, 384), np.float32
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    matrix = VectorMatrix(384)
+    matrix.append(vectors)
+    is_done = threading.Event()
+
+    def compute() -> None:
+        while not is_done.is_set():
+            sum(range(1000))
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    began = time.perf_counter()
+    try:
+        found = list(matrix.find_candidates(vectors[:8], 0.9, 10))
+    finally:
+        took_s = time.perf_counter() - began
+        is_done.set()
+        thread.join()
+    assert [rows.tolist() for rows in found] == [[row] for row in range(8)]
+    # 470 blocks, each of which would give the thread its turn of a switch interval.
+    assert took_s < 200 * sys.getswitchinterval()

@@ -51,7 +51,7 @@ def test_an_empty_index_finds_nothing():
     index = ItemIndex(MODEL, 2)
     assert near(index, 1, 0) == []
     entry = make_entry("new", PLANT, np.array([1, 0]), 2)
-    assert index.find_exact(entry) == index.find_near_exact(entry) == []
+    assert index.find_exact(entry) == index.find_near_exact([entry])[0] == []
 
 
 def test_only_so_many_neighbours_are_given_and_those_are_the_nearest():
@@ -108,7 +108,7 @@ def test_a_removed_item_is_found_no_more_and_may_come_back_changed():
     entry = make_entry("new", PLANT, np.array([1, 0]), 2)
     index.remove(["item-0", "nobody"])
     assert len(index) == 1
-    assert index.find_exact(entry) == index.find_near_exact(entry) == []
+    assert index.find_exact(entry) == index.find_near_exact([entry])[0] == []
     assert near(index, 1, 0, min_cosine=-1) == [("item-1", 0.0)]
     assert near(index, -1, -1) == [("item-1", pytest.approx(-0.7071, abs=1e-4))]
     index.add(["item-0"], ["changed"], np.array([[0, 2]]))
@@ -174,7 +174,7 @@ def test_texts_ids_and_vectors_belong_together():
 def test_near_exact_is_the_same_words_in_the_same_order(text: str, is_found: bool):
     index = index_of([1, 0], texts=[PLANT])
     entry = make_entry("new", text, np.array([0, 1]), 2)
-    assert ids(index.find_near_exact(entry)) == (["item-0"] if is_found else [])
+    assert ids(index.find_near_exact([entry])[0]) == (["item-0"] if is_found else [])
 
 
 def test_the_same_words_in_other_company_are_not_near_exact():
@@ -189,7 +189,7 @@ def test_texts_of_any_length_are_found_again(text: str):
     index = index_of([1, 0], [0, 1], texts=["something else entirely", text])
     entry = make_entry("new", text, np.array([1, 0]), 2)
     assert ids(index.find_exact(entry)) == ["item-1"]
-    assert ids(index.find_near_exact(entry)) == ["item-1"]
+    assert ids(index.find_near_exact([entry])[0]) == ["item-1"]
 
 
 def test_of_the_same_texts_the_one_with_the_same_id_comes_first():
@@ -210,5 +210,5 @@ def test_nearly_all_near_exact_texts_are_found_among_many():
         parts = text.split()
         parts.insert(int(random.integers(len(parts))), "the")
         entry = make_entry("new", " ".join(parts), np.ones(3), 3)
-        found += ids(index.find_near_exact(entry)) == [f"item-{row}"]
+        found += ids(index.find_near_exact([entry])[0]) == [f"item-{row}"]
     assert found >= 396
