@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from aletheia.text.facts import Facts, read_facts
 from aletheia.text.normalisation import normalise
+from aletheia.text.wording import Wording, read_wording
 from aletheia.vectors import VectorMatrix
 
 NEAR_EXACT_AT: Final = 0.8
@@ -69,6 +70,11 @@ class Entry:
     def facts(self) -> Facts:
         """Its numbers, units, negations and words."""
         return read_facts(self.text)
+
+    @property
+    def wording(self) -> Wording:
+        """Its words, for aligning it with others."""
+        return read_wording(self.text)
 
     def cosine(self, other: "Entry") -> float:
         """Raw cosine in `[-1, 1]`, in float64."""
