@@ -4,11 +4,18 @@ A document is a JSON object with a string `_id`. It may carry one `payload` of o
 is kept apart, cannot be filtered on, and is read only when asked for. Filters and changes are the
 core that SQLite and every MongoDB-compatible service agree on; each change touches one document
 and is atomic there. There are no transactions over several documents.
+
+Beside the documents there are counters: numbers by name, which writes add to
+(docs/decisions/0018-counters.md). A write carries what to add if it is made: on the embedded store
+both happen or neither does; elsewhere the counters follow at once, and a process that is killed in
+between leaves them out. What is only noted goes along with the next write.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
+
+from aletheia.series import NOTHING, Counts
 
 Document: TypeAlias = dict[str, Any]
 """JSON values by name; `_id` is a string; `payload`, where present, is bytes."""
@@ -37,11 +44,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A change of the document `id`, made only if `where` holds for it at that moment."""
+    """A change of the document `id`, made only if `where` holds for it at that moment.
+
+    `counts` is what to add to counters if it is made.
+    """
 
     id: str
     change: Change
     where: Where = field(default_factory=dict[str, Any])
+    counts: Counts = field(default_factory=dict[str, float])
 
 
 class Documents(Protocol):
@@ -63,10 +74,17 @@ class Documents(Protocol):
         """Make lookups by these (dotted) names fast. Idempotent."""
         ...
 
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+    async def insert(
+        self,
+        collection: str,
+        documents: Sequence[Document],
+        *,
+        counts: Mapping[str, Counts] | None = None,
+    ) -> set[str]:
         """Insert what is not there yet, and return the ids of that.
 
         What is there stays as it is. Of two documents with one id in a call the first counts.
+        `counts`, by id, is what to add to counters for a document that is new.
         """
         ...
 
@@ -117,8 +135,18 @@ class Documents(Protocol):
         """
         ...
 
-    async def delete(self, collection: str, where: Where, *, limit: int | None = None) -> int:
-        """Delete the documents for which `where` holds; return how many there were."""
+    async def delete(
+        self,
+        collection: str,
+        where: Where,
+        *,
+        limit: int | None = None,
+        counts: Counts = NOTHING,
+    ) -> int:
+        """Delete the documents for which `where` holds; return how many there were.
+
+        `counts` is what to add to counters for each of them.
+        """
         ...
 
     async def count(self, collection: str, where: Where) -> int:
@@ -134,4 +162,12 @@ class Documents(Protocol):
 
     async def clock_skew_s(self) -> float | None:
         """Return how far the server's clock, if it has one, is ahead of ours, seconds."""
+        ...
+
+    def note(self, counts: Counts) -> None:
+        """Add to counters with the next write, or when the store is closed."""
+        ...
+
+    async def counters(self) -> dict[str, float]:
+        """Read all counters, what was noted here among them."""
         ...

@@ -18,6 +18,7 @@ from tasks import artifacts, cancelling
 from tasks.clients.embedding import get_embedding_settings, get_ollama_embedder
 from tasks.clients.intake import begin_shift
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.telemetry import counting_processor_time
 from tasks.policies import STEP
 from tasks.session import current_session, open_session
 from tasks.status import read_system_status
@@ -73,7 +74,8 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
         # need not go through it again.
         gc.freeze()
         view = ShiftView(shift, patience)
-        async with view.open(), _pulling_models():
+        note = shift.poller.held.ledger.rows.documents.note
+        async with counting_processor_time(note), view.open(), _pulling_models():
             session.clients.share(shift)
             session.clients.share(view)
             try:

@@ -142,6 +142,7 @@ async def _feed(kind: str, done: Counter[str]) -> None:
 async def deliver_to_brain(done: Counter[str]) -> None:
     """Deliver to the Brain what waits for it, project by project; what cannot be sent waits on."""
     outbox = await get_outbox()
+    await outbox.intents.correct_gauge()
     access = None
     failures: list[AletheiaError] = []
     with contextlib.suppress(TimeoutError):

@@ -35,6 +35,9 @@ from aletheia.gather.progress import (
 )
 from aletheia.gather.scoring import Scored
 from aletheia.items.content import Item, SavedItem
+from aletheia.llm.attribution import spending_on
+from aletheia.metrics import STEP_DURATION
+from aletheia.store.counters import timing
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +123,11 @@ class Attempt:
         """Generate a batch; `None` if no budget or no time is left, which ends the department."""
         context = await read_context(self._deps, self.run, turn.position)
         try:
-            batch = await write_batch(self._deps, self.run, turn.position, context)
+            with (
+                timing(self._deps.runs.note, STEP_DURATION, "llm"),
+                spending_on(turn.project_id, turn.department),
+            ):
+                batch = await write_batch(self._deps, self.run, turn.position, context)
         except (TimeIsUp, BudgetExceeded) as spent:
             log.warning("[AutoGather] No more is generated: %s", spent)
             reason = StopReason.TIME_BUDGET
@@ -143,7 +150,12 @@ class Attempt:
             progress = self._department(ref.turn)
             implied = deduplicating(self.run.project_id, progress, iteration.number)
             await self._emitter.emit_one(self.run, implied)
-        iteration.fresh = await drop_duplicates(self._deps, self.run, position, iteration.batch)
+        with (
+            timing(self._deps.runs.note, STEP_DURATION, "dedup"),
+            spending_on(ref.turn.project_id, ref.turn.department),
+        ):
+            batch = iteration.batch
+            iteration.fresh = await drop_duplicates(self._deps, self.run, position, batch)
         return replace(ref, items=len(iteration.fresh))
 
     async def save_items(self, ref: BatchRef) -> BatchRef:
@@ -155,7 +167,8 @@ class Attempt:
             department = self._department(ref.turn).department
             key = f"{self.run.id}:{position}:{iteration.number}"
             await deps.brain.announce(key, department, [item.id for item in items])
-        iteration.saved = await deps.items.save(items)
+        with timing(deps.runs.note, STEP_DURATION, "mongodb"):
+            iteration.saved = await deps.items.save(items)
         if items:
             deps.brain.index()
         return replace(ref, items=len(iteration.saved))
@@ -231,7 +244,8 @@ class Attempt:
         slug = self.run.progress.departments[position].department.slug
         answers = deps.runs.answers(self.run, position, number)
         items = deps.items.of_department(slug)
-        scored = await deps.scorer.score(self.run, position, items, answers)
+        with spending_on(self.run.project_id, slug):
+            scored = await deps.scorer.score(self.run, position, items, answers)
         await deps.runs.save_quality(self.run, position, number, scored.details)
         return scored
 

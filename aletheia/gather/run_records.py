@@ -21,6 +21,7 @@ from aletheia.gather.progress import (
 )
 from aletheia.gather.resumption import apply_overrides
 from aletheia.items.departments import Department, DepartmentList
+from aletheia.series import NOTHING, Counts
 from aletheia.store.clock import Clock
 
 RUNS: Final = "aletheia_gather_runs"
@@ -37,7 +38,7 @@ class RunRecords:
     """The documents of one store."""
 
     def __init__(self, documents: Documents, clock: Clock) -> None:
-        self._documents, self._clock = documents, clock.unix_s
+        self._documents, self._clock, self.note = documents, clock.unix_s, documents.note
 
     async def prepare(self) -> None:
         """Create the indices."""
@@ -148,14 +149,21 @@ class RunRecords:
         await self._documents.update(PROGRESS, [Update(place, change, where) for place in places])
 
     async def advance(
-        self, run: Run, position: int, values: Mapping[str, Any], where: Mapping[str, Any]
+        self,
+        run: Run,
+        position: int,
+        values: Mapping[str, Any],
+        where: Mapping[str, Any],
+        counts: Counts = NOTHING,
     ) -> Run:
-        """Change a department's progress where a condition holds; return the run with it."""
+        """Change a department's progress where a condition holds; return the run with it.
+
+        `counts` is what that adds to counters.
+        """
         place = _place_of(run.id, position)
         change = Change(set={**values, "worked_s": self.worked_s(run)})
-        await self._documents.update(
-            PROGRESS, [Update(place, change, {**where, "token": run.token})]
-        )
+        update = Update(place, change, {**where, "token": run.token}, counts)
+        await self._documents.update(PROGRESS, [update])
         row = (await self._documents.get(PROGRESS, [place]))[place]
         if row["token"] != run.token:
             raise LockLost(run.id)

@@ -23,6 +23,16 @@ from aletheia.gather.resumption import Overrides, apply_overrides, override_chan
 from aletheia.gather.run_records import OPEN, QUALITY, RUNS, SUPERSEDED, RunRecords
 from aletheia.items.departments import DepartmentList
 from aletheia.llm.answers import SavedAnswers
+from aletheia.metrics import (
+    GATHER_DEPARTMENTS,
+    GATHER_ITEMS,
+    GATHER_ITERATION_ITEMS,
+    GATHER_ITERATIONS,
+    GATHER_QUALITY,
+    GATHER_RUNS,
+    GATHER_TIME_TO_THRESHOLD,
+)
+from aletheia.series import Counts, merged
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.store.lease import renewing
 from aletheia.store.project_id import check_project_id
@@ -139,7 +149,8 @@ class GatherRuns(RunRecords):
                 "worked_s": worked_s,
             }
         )
-        update = Update(run.id, change, {"token": run.token, "state": OPEN})
+        where = {"token": run.token, "state": OPEN}
+        update = Update(run.id, change, where, GATHER_RUNS.add(status))
         if not (await self._documents.update(RUNS, [update]))[0]:
             found = await self.read(run.id)
             if not _is_over(found):
@@ -202,11 +213,17 @@ class GatherRuns(RunRecords):
     async def record(self, run: Run, position: int, done: Iteration) -> Run:
         """Store an iteration, unless it is stored; return the run with it."""
         values = {"iteration": done.number, f"iterations.i{done.number}": asdict(done)}
-        return await self.advance(run, position, values, {"iteration": done.number - 1})
+        counts = _counts_of(run.progress.departments[position].department.slug, done)
+        return await self.advance(run, position, values, {"iteration": done.number - 1}, counts)
 
     async def finish_department(self, run: Run, position: int, reason: StopReason) -> Run:
         """Store why a department is done; return the run with it."""
-        return await self.advance(run, position, {"reason": reason}, {"reason": None})
+        counts = GATHER_DEPARTMENTS.add(reason)
+        is_reached = reason is StopReason.THRESHOLD_REACHED
+        if is_reached and run.progress.departments[position].iterations:
+            took = GATHER_TIME_TO_THRESHOLD.observe(amount=self.worked_s(run))
+            counts = merged(counts, took)
+        return await self.advance(run, position, {"reason": reason}, {"reason": None}, counts)
 
     async def save_quality(
         self, run: Run, position: int, number: int, details: Mapping[str, Any]
@@ -248,6 +265,19 @@ class GatherRuns(RunRecords):
                 where = {"reason": StopReason.NO_ITERATIONS_LEFT}
                 run = await self.advance(run, position, {"reason": None}, where)
         return run
+
+
+def _counts_of(department: str, done: Iteration) -> Counts:
+    """Return what an iteration adds to counters."""
+    saved = len(done.item_ids)
+    return merged(
+        GATHER_ITERATIONS.add(department),
+        GATHER_ITEMS.add("generated", by=done.generated),
+        GATHER_ITEMS.add("duplicate", by=done.generated - done.kept),
+        GATHER_ITEMS.add("saved", by=saved),
+        GATHER_ITERATION_ITEMS.observe(amount=saved),
+        GATHER_QUALITY.observe(amount=done.score),
+    )
 
 
 def _is_over(found: Document) -> bool:

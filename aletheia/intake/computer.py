@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
+from aletheia import telemetry
 from aletheia.analysis.processor import Finished
 from aletheia.errors import (
     AletheiaError,
@@ -49,7 +50,9 @@ class Computer:
             groups: dict[tuple[str, str], list[Claim]] = {}
             for claim in batch.work:
                 groups.setdefault((claim.task.type, claim.group), []).append(claim)
-            await all_of(*(self._compute_group(batch, *key, groups[key]) for key in groups))
+            about = {telemetry.TASKS: len(batch.work)}
+            with telemetry.span(telemetry.COMPUTE, parent=batch.traceparent, attributes=about):
+                await all_of(*(self._compute_group(batch, *key, groups[key]) for key in groups))
         finally:
             batch.kept.put_nowait(None)
         return self._held.tally.computed - before

@@ -40,6 +40,7 @@ class Task(BaseModel, frozen=True):
     callback_params: Any = None
     retry_count: int = Field(default=0, ge=0)  # tries the upstream has counted already
     max_retries: int | None = Field(default=None, ge=0)  # after the first; `None`: as set
+    created_at: float | None = None  # by the upstream's clock, Unix time, seconds
     content_hash: str  # SHA-256 of type and input, hexadecimal; equal content is equal work
 
 
@@ -101,6 +102,8 @@ class Claim:
     report_tries: int = 0
     report_error: Mapping[str, Any] | None = None  # what is in the way of its report, since when
     body: bytes | None = None  # the report, once there is one, byte for byte
+    counted_type: str = "invalid"  # see `aletheia.intake.counting`
+    claimed_at: float = 0.0  # when this work began, Unix time, seconds
     was_taken_over: bool = False
     was_reported: bool = False  # an earlier report of it was acknowledged
     is_dead_letter: bool = False  # one that the upstream has not taken back yet

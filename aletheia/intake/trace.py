@@ -10,6 +10,7 @@ from aletheia.documents import Documents
 from aletheia.intake.rows import ROWS
 
 MOMENTS: Final[Mapping[str, str]] = {
+    "created_at": "created, by the upstream's clock",
     "claimed_at": "claimed",
     "taken_at": "taken over, or taken up again",
     "processing_at": "the upstream acknowledged `processing`",

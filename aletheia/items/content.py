@@ -115,6 +115,13 @@ class ContentStore(Protocol):
         """Insert items of ours, and return the ids that were new; what is there stays as it is."""
         ...
 
+    async def delete_item(self, item: SavedItem) -> bool:
+        """Delete an item of ours; return whether it is gone.
+
+        It stays if somebody has changed it since it was read, or has added fields of their own.
+        """
+        ...
+
     async def count_created(self, run_id: str) -> dict[str, int]:
         """Return the number of items that a run has made, by department slug."""
         ...

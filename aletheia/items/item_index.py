@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from aletheia.text.facts import Facts, read_facts
 from aletheia.text.normalisation import normalise
+from aletheia.text.wording import Wording, read_wording
 from aletheia.vectors import VectorMatrix
 
 NEAR_EXACT_AT: Final = 0.8
@@ -69,6 +70,11 @@ class Entry:
     def facts(self) -> Facts:
         """Its numbers, units, negations and words."""
         return read_facts(self.text)
+
+    @property
+    def wording(self) -> Wording:
+        """Its words, for aligning it with others."""
+        return read_wording(self.text)
 
     def cosine(self, other: "Entry") -> float:
         """Raw cosine in `[-1, 1]`, in float64."""
@@ -179,11 +185,11 @@ class ItemIndex:
         for band, band_keys in zip(self._bands, keys, strict=True):
             for found, key in zip(rows, band_keys, strict=True):
                 found.update(np.flatnonzero(band[:size] == key).tolist())
-        near: list[list[Match]] = []
-        for entry, found in zip(entries, rows, strict=True):
-            matches = self._match(entry, sorted(found))
-            near.append([match for match in matches if match.entry.is_near_exact(entry)])
-        return near
+        found_each = [self._match(*pair) for pair in zip(entries, map(sorted, rows), strict=True)]
+        return [
+            [match for match in found if match.entry.is_near_exact(entry)]
+            for entry, found in zip(entries, found_each, strict=True)
+        ]
 
     def find_neighbours(
         self, entries: Sequence[Entry], min_cosine: float, max_found: int

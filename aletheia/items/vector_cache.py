@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aletheia.documents import Change, Documents, Update
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Refused
-from aletheia.items.calibration import Embed
+from aletheia.items.word_vectors import Embed
 
 _UPDATED_AT_ONCE: Final = 500
 _MAX_NAME: Final = 40

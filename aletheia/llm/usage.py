@@ -8,7 +8,7 @@ import bisect
 import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -16,7 +16,11 @@ from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import BudgetExceeded
+from aletheia.llm.attribution import current_department, current_project
 from aletheia.llm.prices import NANO, Kind, PriceTable, Tokens, usd_of
+from aletheia.llm.usage_days import DAYS_KEPT_S, USAGE_DAYS, add_to_day, purge_days
+from aletheia.metrics import COST, TOKENS
+from aletheia.series import NOTHING, Counts, merged
 from aletheia.settings import BudgetSettings
 from aletheia.store.clock import SYSTEM_CLOCK
 
@@ -48,6 +52,8 @@ class Call:
     task_id: str | None = None
     is_batch: bool = False
     is_mock: bool = False
+    project_id: str | None = field(default_factory=current_project)  # for which it is made
+    department: str | None = field(default_factory=current_department)  # its slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,7 @@ class Spending:
     ) -> None:
         self._documents, self._prices, self._clock = documents, prices, clock
         self.counters = Budgets(documents, limits, clock)
+        self.note = documents.note
 
     async def prepare(self) -> None:
         """Create the indices."""
@@ -198,6 +205,7 @@ class Spending:
         await self._documents.ensure_index(USAGE, ["run_id", "at"])
         await self._documents.ensure_index(USAGE, ["state", "at"])
         await self._documents.ensure_index(USAGE, ["at"])
+        await self._documents.ensure_index(USAGE_DAYS, ["day"])
 
     async def reserve(self, call: Call, estimate: Tokens) -> Reservation:
         """Reserve what a call may use at most; the call may be sent once this returns.
@@ -224,8 +232,8 @@ class Spending:
         """Record a call that costs nothing, of a local model or the mock, outside of budgets."""
         now = self._clock()
         done = Reservation(uuid.uuid4().hex, call, used, 0, day_of(now))
-        await self._insert(done, UsageState.SETTLED, now)
-        await self._count(call, used, 0)
+        await self._insert(done, UsageState.SETTLED, now, count_use(call, used, 0))
+        await self._count(done, used, 0)
 
     async def budgets(self, run_id: str | None = None) -> list[BudgetUsage]:
         """Return the budgets of today, and those of a run if one is named."""
@@ -284,6 +292,8 @@ class Spending:
         if older_than_s < _TWO_DAYS_S:
             raise ValueError(f"{older_than_s} s is less than two days")
         old = {"at": {"$lt": self._clock() - older_than_s}}
+        oldest_day = day_of(self._clock() - max(older_than_s, DAYS_KEPT_S))
+        await purge_days(self._documents, before=oldest_day)
         gone = await self._documents.delete(USAGE, old, limit=_MAX_PURGED)
         return gone + await self._documents.delete(BUDGETS, old, limit=_MAX_PURGED)
 
@@ -295,7 +305,9 @@ class Spending:
             call.provider, call.model, call.kind, tokens, is_batch=call.is_batch
         )
 
-    async def _insert(self, reservation: Reservation, state: UsageState, at: float) -> None:
+    async def _insert(
+        self, reservation: Reservation, state: UsageState, at: float, counts: Counts = NOTHING
+    ) -> None:
         figures = _figures_of(reservation.tokens, reservation.nanousd)
         document: Document = {
             "_id": reservation.id,
@@ -307,7 +319,7 @@ class Spending:
             "at": at,
             "settled_at": at if state is UsageState.SETTLED else None,
         }
-        await self._documents.insert(USAGE, [document])
+        await self._documents.insert(USAGE, [document], counts={reservation.id: counts})
 
     async def _close(
         self, reservation: Reservation, state: UsageState, used: Tokens, nanousd: int
@@ -323,17 +335,19 @@ class Spending:
             await self.counters.add(counters, max(tokens, 0), max(money, 0))
         values = {"state": state, "settled_at": self._clock(), **_figures_of(used, nanousd)}
         where = {"state": UsageState.RESERVED}
+        counts = count_use(reservation.call, used, nanousd)
         (is_ours,) = await self._documents.update(
-            USAGE, [Update(reservation.id, Change(set=values), where)]
+            USAGE, [Update(reservation.id, Change(set=values), where, counts)]
         )
         if not is_ours:
             return
         if tokens < 0 or money < 0:
             await self.counters.add(counters, min(tokens, 0), min(money, 0))
         if state is UsageState.SETTLED:
-            await self._count(reservation.call, used, nanousd)
+            await self._count(reservation, used, nanousd)
 
-    async def _count(self, call: Call, used: Tokens, nanousd: int) -> None:
+    async def _count(self, settled: Reservation, used: Tokens, nanousd: int) -> None:
+        call = settled.call
         labels = {
             "provider": call.provider,
             "model": call.model,
@@ -343,6 +357,21 @@ class Spending:
         figures = {"calls": 1, **_figures_of(used, nanousd)}
         id_ = "/".join([call.provider, call.model, call.kind, *(["mock"] if call.is_mock else [])])
         await self._documents.upsert(TOTALS, [Update(id_, Change(set=labels, increase=figures))])
+        spent_on = {"project_id": call.project_id, "department": call.department}
+        row = add_to_day(settled.day, {**labels, **spent_on}, figures)
+        await self._documents.upsert(USAGE_DAYS, [row])
+
+
+def count_use(call: Call, used: Tokens, nanousd: int) -> Counts:
+    """Return what a settled call adds to counters; nothing for one that used nothing."""
+    parts = [
+        TOKENS.add(call.provider, call.model, kind, by=tokens)
+        for kind, tokens in (("input", used.input), ("output", used.output))
+        if tokens
+    ]
+    if nanousd:
+        parts.append(COST.add(call.provider, call.model, by=nanousd / NANO))
+    return merged(*parts)
 
 
 def _figures_of(tokens: Tokens, nanousd: int) -> dict[str, int]:
@@ -351,9 +380,12 @@ def _figures_of(tokens: Tokens, nanousd: int) -> dict[str, int]:
 
 def read_reservation(document: Document) -> Reservation:
     """Return the reservation that a document holds."""
+    names = {part.name for part in fields(Call)}
+    # What an earlier version reserved names no project.
+    call: dict[str, Any] = {name: document[name] for name in names if name in document}
     return Reservation(
         document["_id"],
-        Call(**{part.name: document[part.name] for part in fields(Call)}),
+        Call(**call),
         Tokens(document["tokens_in"], document["tokens_out"]),
         document["nanousd"],
         document["day"],

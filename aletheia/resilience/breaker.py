@@ -28,6 +28,7 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
+from aletheia.metrics import BREAKER_OPENINGS
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
 from aletheia.store.lease import Lease, Leases, LeaseTerms
 
@@ -177,6 +178,7 @@ class CircuitBreaker:
         failure = {"failed_at": self._clock.now(), "reason": reason[:MAX_REASON_CHARS]}
         if permit.probe is not None:
             if await permit.probe.release(failure):
+                self._documents.note(BREAKER_OPENINGS.add(permit.dependency))
                 log.warning("the breaker of %s stays open: %s", permit.dependency, reason)
             return
         where = {
@@ -190,6 +192,7 @@ class CircuitBreaker:
             await self._documents.insert(BREAKERS, [self._new_document(permit.dependency)])
             after = await self._documents.take(BREAKERS, where, change)
         if after is not None and after["failures"] >= self._threshold:
+            self._documents.note(BREAKER_OPENINGS.add(permit.dependency))
             log.error("the breaker of %s is open: %s", permit.dependency, reason)
 
     async def abandon(self, permit: Permit) -> None:

@@ -58,6 +58,23 @@ BODY_MEANINGS: Final = {
 }
 """What further statuses mean, of a route that takes a body."""
 
+TOKEN_MEANINGS: Final = {
+    HTTPStatus.UNAUTHORIZED: "`missing_token`, `invalid_token` or `expired_token`.",
+    HTTPStatus.FORBIDDEN: "`forbidden`: the token has none of the roles in `x-roles`.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`, `invalid_project_id` or `invalid_cursor`.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "`internal_error`.",
+    HTTPStatus.BAD_GATEWAY: "`backend_refused`: what the service itself depends on refuses it, or "
+    "is not set up; its configuration has to be corrected.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "`no_authentication_configured`, `keys_unavailable`, "
+    "`too_busy`; or `unavailable`: what the service depends on is away. Try again after "
+    "`Retry-After`.",
+}
+"""What statuses mean that any route for bearers of tokens may answer with."""
+
+NOT_FOUND_MEANING: Final = {
+    HTTPStatus.NOT_FOUND: "`not_found`: there is no such thing, or it is older than what is kept."
+}
+
 _MAX_FAULTS: Final = 5
 _MAX_MESSAGE: Final = 500
 _MIN_WAIT_S: Final = 1
@@ -96,6 +113,19 @@ class ServiceError(HTTPException):
 def describe_refusals(meanings: Mapping[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of what statuses mean."""
     return {status: {"model": Refused, "description": said} for status, said in meanings.items()}
+
+
+def describe_refusals_of_stream(
+    meanings: Mapping[HTTPStatus, str],
+) -> dict[int | str, dict[str, Any]]:
+    """Return the same of a route whose success is no JSON, while its refusals are."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refused"}}}
+    return {status: {"description": said, "content": content} for status, said in meanings.items()}
+
+
+def answer_refusal(refusal: ServiceError) -> JSONResponse:
+    """Return the answer that a refusal means."""
+    return _answer(refusal.status_code, refusal.code, str(refusal.detail), refusal.headers)
 
 
 def install_refusals(app: FastAPI) -> None:

@@ -108,14 +108,14 @@ class Patience:
 
 
 class _Repeating:
-    """A document store behind `Patience`."""
+    """A document store behind `Patience`; what does not wait for the store is left as it is."""
 
     def __init__(self, documents: Documents, patience: Patience) -> None:
         self._documents, self._patience = documents, patience
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._documents, name)
-        if name == "close":
+        if name in ("close", "note"):
             return found
 
         async def call(*args: Any, **kwargs: Any) -> Any:

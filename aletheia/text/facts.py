@@ -1,8 +1,8 @@
 """Numbers, units and negations of a text, which embeddings hardly see (SPEC §4, Dedup).
 
-Numbers are read in digits of any language, with either decimal sign, and in English and German
-words. Negations are known in English, German, French and Spanish, where the surroundings are the
-same: two of five of the labelled pairs that differ in one.
+Numbers are read in digits of any language, with either decimal sign, and in words of English,
+German, Dutch, French, Spanish, Italian and Portuguese. Negations are known in the same languages,
+where the surroundings are the same. What a word makes of an aligned text is `differences`' matter.
 """
 
 import re
@@ -17,11 +17,17 @@ import yaml
 
 from aletheia.text.normalisation import normalise
 
-Difference: TypeAlias = Literal["number", "unit", "negation"]
+Difference: TypeAlias = Literal[
+    "number", "unit", "negation", "date", "version", "sign", "opposite", "name", "word", "order"
+]
+"""In what two texts differ in meaning; this module finds the first three."""
 
 _LISTS: Final[Mapping[str, Any]] = yaml.safe_load(
     resources.files("aletheia.text").joinpath("fact_words.yaml").read_text("utf-8")
 )
+
+_RATES: Final[Mapping[str, str]] = _LISTS["rates"]
+_PER: Final = frozenset(_LISTS["per"].split())
 
 UNITS: Final[Mapping[str, tuple[str, Fraction]]] = {
     name: (dimension, Fraction(factor))
@@ -47,19 +53,24 @@ _WORDS: Final = {
         for ten, tens in _TENS.items()
         if ten.endswith("ig")  # in German
     },
-    "dozen": 12,
-    "dutzend": 12,
+    **{word: value for value, words in _LISTS["other"].items() for word in words.split()},
 }
 _UNCOUNTED: Final = frozenset({"one", "eins"})
 """Mostly no number, as in `the one that`; read only before a unit."""
 
+NUMBER_WORDS: Final = {word: value for word, value in _WORDS.items() if word not in _UNCOUNTED}
+"""Words for numbers, in lower case."""
+
 _MAGNITUDES: Final[Mapping[str, int]] = {
     name: value for value, names in _LISTS["magnitudes"].items() for name in names.split()
 }
-_CUES: Final = frozenset(_LISTS["cues"].split())
+CUES: Final = frozenset(_LISTS["cues"].split())
+"""Words that negate."""
+
 _CUES_AFTER: Final = frozenset(_LISTS["cues_after"].split())
 _IDLE_WORDS: Final = frozenset(_LISTS["idle"].split())
-_FUNCTION_WORDS: Final = _IDLE_WORDS.union(_LISTS["function"].split())
+FUNCTION_WORDS: Final = _IDLE_WORDS.union(_LISTS["function"].split())
+"""Words without a meaning of their own."""
 
 _NUMBER: Final = re.compile(r"-?\d[\d.,']*")
 _GROUPED: Final = re.compile(r"\d{1,3}([.,'])\d{3}(?:\1\d{3})*")
@@ -68,6 +79,10 @@ _FRACTION: Final = re.compile(r"[1-7]/[23458]")
 _FRACTION_OR_RANGE: Final = re.compile(rf"(?<!\S){_FRACTION.pattern}(?!\S)|(?<=\d)[-:/](?=\d)")
 _HALF_OF_DAY: Final = re.compile(r"(?<=\d )([ap]) m\b")
 _GROUP: Final = 3
+
+_NO_UNIT: Final = "", Fraction(1)
+_MAX_COUNTED_WORDS: Final = 2
+"""Words between a number and its `per`."""
 
 _STEM: Final = 5
 _MAX_WORD: Final = 30
@@ -91,14 +106,27 @@ class Quantity:
     values: frozenset[Fraction]
     dimension: str = ""  # of the unit, such as `m`
     factor: Fraction = Fraction(1)  # base units in one of the unit
+    per: str = ""  # dimension of what it is a rate of, such as `month`; empty if it is none
+    per_factor: Fraction = Fraction(1)  # base units in one of that
 
     def is_same(self, other: "Quantity") -> bool:
-        """Return whether both may be the same amount; a missing unit may be any."""
-        if not self.dimension or not other.dimension:
+        """Return whether both may be the same amount; a missing unit or rate may be any."""
+        if self == other:
+            return True
+        has_units, are_rates = self.dimension and other.dimension, self.per and other.per
+        if has_units and self.dimension != other.dimension:
+            return False
+        if are_rates and self.per != other.per:
+            return False
+        left, right = Fraction(1), Fraction(1)
+        if has_units:
+            left, right = self.factor, other.factor
+        if are_rates:
+            left, right = left / self.per_factor, right / other.per_factor
+        if left == right:
             return bool(self.values & other.values)
-        return self.dimension == other.dimension and bool(
-            {value * self.factor for value in self.values}
-            & {value * other.factor for value in other.values}
+        return bool(
+            {value * left for value in self.values} & {value * right for value in other.values}
         )
 
 
@@ -121,13 +149,17 @@ def read_facts(text: str) -> Facts:
     return Facts(tuple(dict.fromkeys(_read_quantities(tokens))), stated, negated, words)
 
 
+def find_unsaid(text: Facts, other: Facts) -> list[Quantity]:
+    """Return the numbers of a text that another one does not give."""
+    return [q for q in text.quantities if not any(q.is_same(p) for p in other.quantities)]
+
+
 def find_difference(text: Facts, other: Facts) -> Difference | None:
     """Return in what two texts contradict each other: a number, a unit, a negation, in this order.
 
     A number that only one of them gives is no contradiction; if each has one of its own, it is.
     """
-    left = [q for q in text.quantities if not any(q.is_same(p) for p in other.quantities)]
-    right = [q for q in other.quantities if not any(q.is_same(p) for p in text.quantities)]
+    left, right = find_unsaid(text, other), find_unsaid(other, text)
     if left and right:
         has_new_number = any(not any(q.values & p.values for p in right) for q in left)
         return "number" if has_new_number else "unit"
@@ -161,13 +193,31 @@ def _read_quantities(tokens: Sequence[str]) -> Iterator[Quantity]:
             after += 1
         name = _at(split, after)
         if name == "per" and _at(split, after + 1) == "cent":
-            name = "%"
-        unit = UNITS.get(name) or (UNITS[before] if before in "€$£¥" and before else None)
-        if unit is not None:
-            yield Quantity(values, *unit)
-        elif split[position] not in _UNCOUNTED:
-            yield Quantity(values)
+            name, after = "%", after + 1
+        unit, per = _read_unit(name)
+        if not unit[0] and before and before in "€$£¥":
+            unit = UNITS[before]
+        if unit[0] or split[position] not in _UNCOUNTED:
+            yield Quantity(values, *unit, *(per or _read_rate(split, after)))
         position += used
+
+
+def _read_unit(name: str) -> tuple[tuple[str, Fraction], tuple[str, Fraction] | None]:
+    """Read a unit such as `km`, `km/h` or `mph`: of what it is and, of a rate, per what."""
+    numerator, _, denominator = _RATES.get(name, name).partition("/")
+    unit, per = UNITS.get(numerator), UNITS.get(denominator)
+    if per is None:
+        return unit or UNITS.get(name) or _NO_UNIT, None
+    return unit or (numerator, Fraction(1)), per
+
+
+def _read_rate(tokens: Sequence[str], position: int) -> tuple[str, Fraction]:
+    """Return per what a number is, such as `month` in `200 parts a month`."""
+    for at in range(position, position + _MAX_COUNTED_WORDS + 1):
+        if _at(tokens, at) in _PER:
+            found = UNITS.get(_at(tokens, at + 1))
+            return found if found is not None and found[0] in {"s", "month"} else _NO_UNIT
+    return _NO_UNIT
 
 
 def _read_number(
@@ -176,6 +226,8 @@ def _read_number(
     """Read the number that begins at a token: its values and how many tokens it takes."""
     token = tokens[position]
     used = 1
+    if token.isalpha() and token not in _WORDS and token not in _MAGNITUDES:
+        return frozenset(), 0
     if _FRACTION.fullmatch(token):
         values = frozenset({Fraction(token)})
     elif _NUMBER.fullmatch(token):
@@ -206,7 +258,7 @@ def _at(tokens: Sequence[str], position: int) -> str:
 def _decimal_sign(tokens: Sequence[str]) -> str | None:
     """Return the decimal sign of a text; `None` if its numbers do not show it."""
     for token in tokens:
-        if not _NUMBER.fullmatch(token):
+        if token.isalpha() or not _NUMBER.fullmatch(token):
             continue
         signs = [c for c in token if c in ".,"]
         if {".", ","} <= set(signs):
@@ -245,11 +297,11 @@ def _read_negations(
     opposites: dict[int, str] = {}
     is_pending = False
     for token in tokens:
-        if token in _CUES:
+        if token in CUES:
             is_pending = True
             if token in _CUES_AFTER:
                 turned.add(len(words) - 1)
-        elif token not in _FUNCTION_WORDS:
+        elif token not in FUNCTION_WORDS:
             if is_pending:
                 turned.add(len(words))
                 is_pending = False

@@ -32,7 +32,7 @@ from bench.dedup_corpus import MODEL, embed_texts
 from bench.figures import console, describe_machine, find_missed, print_json
 from bench.judgement import material
 from bench.judgement.gate import measure_gate
-from bench.judgement.quality import count_obeyed, measure_order, score, share_above
+from bench.judgement.quality import measure_quality
 from bench.judgement.similarity import Oracle, call_pairs, measure_corpora, measure_ms
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
@@ -95,28 +95,6 @@ async def measure_similarity(existing: int) -> tuple[dict[str, float], dict[str,
     }
     kinds = {"minimal_pairs": differing.by_kind, "paraphrases": same.by_kind}
     return figures, details | kinds
-
-
-async def measure_quality() -> tuple[dict[str, float], dict[str, Any]]:
-    """Measure what is scored."""
-    departments = material.read_departments()
-    figures, details = measure_order(departments)
-    experts, thin = material.read_sets("experts"), material.read_sets("thin")
-    nonsense = {f"{s.kind} ({s.language})": score(s).total for s in material.read_sets("nonsense")}
-    obeyed, texts = count_obeyed(material.read_injections(), departments[0])
-    figures |= {
-        "good_sets_above_80": await share_above(experts, 80, is_good=True),
-        "thin_sets_above_60": await share_above(thin, 60, is_good=False),
-        "nonsense_max": max(nonsense.values()),
-        "injections_obeyed": float(obeyed),
-    }
-    details |= {
-        "experts": {s.department: score(s).total for s in experts},
-        "thin": {s.department: score(s).total for s in thin},
-        "nonsense": {kind: total for kind, total in nonsense.items() if total > 30},
-        "obeyed": texts,
-    }
-    return figures, details
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Literal, TypeVar
+from importlib.resources.abc import Traversable
+from typing import Any, Final, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +15,11 @@ Language = Literal["en", "de", "es", "fr"]
 
 GRADES = ("good", "usable", "shallow", "off_topic", "empty")
 """Grades of a department's items, the best first; the last two have no order between them."""
+
+
+_GRADES: Final = {"expert": "good", "thin": "shallow"}
+_HELD_OUT: Final = {"experts": "expert", "thin": "thin", "nonsense": "nonsense"}
+"""What grades and files of `bench/data/judgement` are called here, and the other way round."""
 
 
 class _Material(BaseModel):
@@ -60,6 +66,33 @@ class GradedDepartment(_Material):
     grades: dict[str, tuple[str, ...]]
 
 
+class _Described(_Material):
+    name: str
+    description: str
+
+
+class _HeldOut(BaseModel):
+    """A set of `bench/data/judgement`: a department, its items, their grade or kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    department: _Described
+    items: tuple[str, ...]
+    grade: str = ""
+    kind: str = ""
+
+    def to_set(self) -> ItemSet:
+        """Return it as a set of items."""
+        about = self.department
+        return ItemSet(
+            language=about.language,
+            department=about.name,
+            description=about.description,
+            items=self.items,
+            kind=self.kind,
+        )
+
+
 class Injection(_Material):
     """A text that tries to give a judge orders."""
 
@@ -84,17 +117,38 @@ def read_corpora() -> list[Corpus]:
 
 def read_departments() -> list[GradedDepartment]:
     """Read the graded departments."""
-    return _read("departments", GradedDepartment)
+    return [*_read("departments", GradedDepartment), *_read_graded()]
 
 
 def read_sets(name: Literal["experts", "thin", "nonsense"]) -> list[ItemSet]:
     """Read the sets that experts hand over, thin ones, or nonsense."""
-    return _read(name, ItemSet)
+    return [*_read(name, ItemSet), *(row.to_set() for row in _read_held_out(_HELD_OUT[name]))]
 
 
 def read_injections() -> list[Injection]:
     """Read the texts with orders to a judge."""
-    return _read("injections", Injection)
+    more = _load(files("bench").joinpath("data", "judgement", "injections.yaml"))
+    return [*_read("injections", Injection), *map(Injection.model_validate, more)]
+
+
+def _read_graded() -> list[GradedDepartment]:
+    grades: dict[_Described, dict[str, tuple[str, ...]]] = {}
+    for row in _read_held_out("graded"):
+        grades.setdefault(row.department, {})[_GRADES.get(row.grade, row.grade)] = row.items
+    return [
+        GradedDepartment(
+            language=about.language,
+            department=about.name,
+            description=about.description,
+            grades=items,
+        )
+        for about, items in grades.items()
+    ]
+
+
+def _read_held_out(name: str) -> list[_HeldOut]:
+    rows = _load(files("bench").joinpath("data", "judgement", f"{name}.yaml"))
+    return [_HeldOut.model_validate(row) for row in rows]
 
 
 def make_department(name: str, description: str) -> Department:
@@ -115,6 +169,9 @@ def make_items(texts: Sequence[str]) -> list[QualityItem]:
 
 
 def _read(name: str, row: type[Row]) -> list[Row]:
-    source = files("bench.judgement").joinpath("data", f"{name}.yaml")
-    rows = yaml.load(source.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    rows = _load(files("bench.judgement").joinpath("data", f"{name}.yaml"))
     return [row.model_validate(found) for found in rows]
+
+
+def _load(source: Traversable) -> list[Any]:
+    return yaml.load(source.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from aletheia.items.calibration import Calibration
 from aletheia.items.dedup import Decision, Deduplicator, Judge, Question, Verdict
 from aletheia.items.item_index import ItemIndex, make_entry
+from aletheia.items.labelled_pairs import NEAREST
+from aletheia.items.word_vectors import WordVectors
+from aletheia.text.differences import align_texts
+from aletheia.text.facts import read_facts
+from aletheia.text.normalisation import normalise
+from aletheia.text.wording import read_wording
 from bench.dedup_corpus import MODEL, SilentJudge, make_corpus
 from bench.judgement.material import Corpus, Pair
-
-NEAREST: Final = 20
-"""Saved items that an item is compared with: those nearest to it."""
 
 BINS: Final = 10
 """Of the calibration error, equally wide on the scale."""
@@ -46,6 +49,7 @@ class Called:
 
     total: Counter[str] = field(default_factory=Counter[str])
     dropped: Counter[str] = field(default_factory=Counter[str])
+    pairs: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])  # what was dropped
 
     def add(self, kind: str, *, is_dropped: bool) -> None:
         """Count one."""
@@ -59,74 +63,124 @@ class Called:
 
 
 async def call_pairs(
-    pairs: Sequence[Pair], vectors: Vectors, calibration: Calibration, judge: Judge | None
+    pairs: Sequence[Pair],
+    vectors: Vectors,
+    calibration: Calibration,
+    judge: Judge | None,
+    words: WordVectors | None = None,
 ) -> Called:
     """Save either text of each pair, and decide about the other one."""
     called = Called()
+    deduplicator = Deduplicator(calibration, words=words)
     for pair in pairs:
         decisions = [
-            await _decide(saved, new, vectors, calibration, judge)
+            await _decide(saved, new, vectors, deduplicator, judge)
             for saved, new in ((pair.a, pair.b), (pair.b, pair.a))
         ]
         # As a repetition counts what either order drops: a run may meet both.
         is_dropped = not all(decision.is_kept for decision in decisions)
         called.add(f"{pair.kind} ({pair.language})", is_dropped=is_dropped)
+        if is_dropped:
+            called.pairs.append((pair.a, pair.b))
     return called
 
 
 async def _decide(
-    saved: str, new: str, vectors: Vectors, calibration: Calibration, judge: Judge | None
+    saved: str, new: str, vectors: Vectors, deduplicator: Deduplicator, judge: Judge | None
 ) -> Decision:
     index = ItemIndex(MODEL, len(vectors[saved]))
     index.add(["saved"], [saved], vectors[saved][np.newaxis])
     item = make_entry("new", new, vectors[new], index.dimensions)
-    (decision,) = await Deduplicator(calibration).deduplicate([item], index, judge)
+    (decision,) = await deduplicator.deduplicate([item], index, judge)
     return decision
 
 
 async def measure_corpora(
-    corpora: Sequence[Corpus], vectors: Vectors, calibration: Calibration
+    corpora: Sequence[Corpus],
+    vectors: Vectors,
+    calibration: Calibration,
+    words: WordVectors | None = None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Take each item as new and all others of its corpus as saved."""
-    right = wrong = there = judged = items = 0
-    scores: list[float] = []
-    labels: list[bool] = []
-    mistakes: dict[str, Any] = {}
+    tally = _Tally()
+    deduplicator = Deduplicator(calibration, words=words)
     for corpus in corpora:
-        same = _find_groups(corpus)
-        there += sum(len(group) > 1 for group in same)
-        rows = np.stack([vectors[text] for text in corpus.items])
-        oracle = Oracle(_by_groups(same))
-        false: list[list[str]] = []
-        for place, text in enumerate(corpus.items):
-            others = [other for other in range(len(corpus.items)) if other != place]
-            index = ItemIndex(MODEL, rows.shape[1])
-            index.add([str(o) for o in others], [corpus.items[o] for o in others], rows[others])
-            item = make_entry(str(place), text, rows[place], index.dimensions)
-            deduplicator = Deduplicator(calibration)
-            (decision,) = await deduplicator.deduplicate([item], index)
-            if not decision.is_kept:
-                matched = int(decision.match_id or -1)
-                is_right = matched in same[place]
-                right, wrong = right + is_right, wrong + (not is_right)
-                if not is_right:
-                    false.append([text, corpus.items[matched]])
-            await deduplicator.deduplicate([item], index, oracle)
-            cosines = rows @ rows[place]
-            cosines[place] = -np.inf
-            for other in np.argsort(-cosines)[:NEAREST].tolist():
-                scores.append(calibration.to_score(float(cosines[other])))
-                labels.append(other in same[place])
-        items += len(corpus.items)
-        judged += oracle.judged
-        mistakes[corpus.project] = false
+        await _measure_corpus(corpus, vectors, deduplicator, tally)
+    dropped = tally.right + tally.wrong
     figures = {
-        "drop_precision": right / (right + wrong) if right + wrong else 1.0,
-        "drop_recall": right / there if there else 1.0,
-        "calibration_error": measure_calibration_error(np.array(scores), np.array(labels)),
-        "judged_share": judged / (NEAREST * items),
+        "drop_precision": tally.right / dropped if dropped else 1.0,
+        "drop_recall": tally.right / tally.there if tally.there else 1.0,
+        "calibration_error": measure_calibration_error(
+            np.array(tally.scores), np.array(tally.labels)
+        ),
+        "judged_share": tally.judged / tally.pairs if tally.pairs else 0.0,
+        "recall_with_judge": tally.right_judged / tally.there if tally.there else 1.0,
     }
-    return figures, {"wrongly_dropped": mistakes, "dropped": right + wrong, "repetitions": there}
+    details = {"wrongly_dropped": tally.mistakes, "dropped": dropped, "repetitions": tally.there}
+    return figures, details
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was counted so far."""
+
+    right: int = 0  # dropped without a judge for what they repeat
+    wrong: int = 0
+    right_judged: int = 0  # the same with an oracle
+    there: int = 0  # items that repeat another one
+    judged: int = 0
+    pairs: int = 0  # of an item and one of its nearest
+    scores: list[float] = field(default_factory=list[float])
+    labels: list[bool] = field(default_factory=list[bool])
+    mistakes: dict[str, list[list[str]]] = field(default_factory=dict[str, list[list[str]]])
+
+
+async def _measure_corpus(
+    corpus: Corpus, vectors: Vectors, deduplicator: Deduplicator, tally: _Tally
+) -> None:
+    same = _find_groups(corpus)
+    tally.there += sum(len(group) > 1 for group in same)
+    rows = np.stack([vectors[text] for text in corpus.items])
+    index = ItemIndex(MODEL, rows.shape[1])
+    index.add([str(place) for place in range(len(rows))], corpus.items, rows)
+    oracle = Oracle(_by_groups(same))
+    for place, text in enumerate(corpus.items):
+        index.remove([str(place)])
+        item = make_entry(str(place), text, rows[place], index.dimensions)
+        (decision,) = await deduplicator.deduplicate([item], index)
+        if not decision.is_kept:
+            matched = int(decision.match_id or -1)
+            if matched in same[place]:
+                tally.right += 1
+            else:
+                tally.wrong += 1
+                tally.mistakes.setdefault(corpus.project, []).append([text, corpus.items[matched]])
+        (decision,) = await deduplicator.deduplicate([item], index, oracle)
+        tally.right_judged += not decision.is_kept and len(same[place]) > 1
+        index.add([str(place)], [text], rows[[place]])
+        _score_nearest(corpus, place, rows, same[place], deduplicator, tally)
+    tally.judged += oracle.judged
+    tally.pairs += len(corpus.items) * min(NEAREST, len(corpus.items) - 1)
+
+
+def _score_nearest(
+    corpus: Corpus,
+    place: int,
+    rows: NDArray[np.float32],
+    same: frozenset[int],
+    deduplicator: Deduplicator,
+    tally: _Tally,
+) -> None:
+    """Score the pairs of an item and its nearest, with a label each."""
+    cosines = rows.astype(np.float64) @ rows[place].astype(np.float64)
+    cosines[place] = -np.inf
+    for other in np.argsort(-cosines)[: min(NEAREST, len(rows) - 1)].tolist():
+        cosine = min(1.0, float(cosines[other]))
+        score = deduplicator.calibration.measure(
+            corpus.items[place], corpus.items[other], cosine, deduplicator.words
+        )
+        tally.scores.append(cosine if score is None else score)
+        tally.labels.append(other in same)
 
 
 def _find_groups(corpus: Corpus) -> list[frozenset[int]]:
@@ -156,16 +210,30 @@ def measure_calibration_error(
     return error
 
 
-async def measure_ms(existing: int, calibration: Calibration, vectors: Vectors) -> float:
-    """Return how long ten new items take beside so many saved ones, ms, the median of rounds."""
+async def measure_ms(
+    existing: int,
+    calibration: Calibration,
+    vectors: Vectors,
+    words: WordVectors | None = None,
+) -> float:
+    """Return how long ten new items take beside so many saved ones, ms, the median of rounds.
+
+    Each round begins without what an earlier one has read of texts; words have their vectors.
+    """
     labelled = np.stack(list(vectors.values()))
     corpus = make_corpus(existing, {"test": labelled})
     index = ItemIndex(MODEL, corpus.vectors.shape[1])
     index.add([str(n) for n in range(existing)], corpus.existing, corpus.vectors)
-    deduplicator = Deduplicator(calibration)
+    deduplicator = Deduplicator(calibration, words=words)
     times: list[float] = []
     for _ in range(ROUNDS):
+        for read in (normalise, read_facts, read_wording, align_texts):
+            read.cache_clear()
         began = time.perf_counter()
-        await deduplicator.deduplicate(corpus.batch, index, SilentJudge())
+        batch = [
+            make_entry(entry.id, entry.text, entry.vector, index.dimensions)
+            for entry in corpus.batch
+        ]
+        await deduplicator.deduplicate(batch, index, SilentJudge())
         times.append(1000 * (time.perf_counter() - began))
     return median(times)

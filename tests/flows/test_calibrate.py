@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from aletheia.adapters.local.source import PACKAGED_MODEL
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.items.calibration import DUPLICATE_AT, Split, read_texts, shipped_calibration
+from aletheia.items.calibration import shipped_calibration
 from aletheia.items.calibration_store import CALIBRATIONS, CalibrationStore
+from aletheia.items.labelled_pairs import SPLITS, read_texts
+from aletheia.items.similarity import FEATURES
 from blocks import StoreCredentials
 from flows.calibrate import calibrate
 from tasks.calibration import describe
@@ -22,7 +24,6 @@ from tests.flows.conftest import artifacts, last_run
 
 MODEL: Final = "nomic-embed-text"
 DIMENSIONS: Final = 256
-SPLITS: Final[tuple[Split, ...]] = ("calibration", "test")
 
 
 @pytest.fixture
@@ -64,17 +65,22 @@ async def test_a_model_is_fitted_tested_stored_and_described(
     assert calibration.model == MODEL
     assert calibration.fitted is not None
     assert calibration.tested is not None
-    assert 0.5 < calibration.tested.f1 < calibration.fitted.f1 + 0.1
+    assert calibration.similarity is not None
     texts = {text for request in ollama.requests for text in request.texts}
-    assert texts == {text.text for split in SPLITS for text in read_texts(split)}
+    labelled = {text.text for split in SPLITS for text in read_texts(split)}
+    assert labelled < texts
+    assert all(" " not in text for text in texts - labelled), "single words"
 
     store = CalibrationStore(documents)
     assert await store.find(calibration.model) == calibration
     chosen = await store.choose("a run that begins now", calibration.model)
     assert (chosen.source, chosen.calibration) == ("stored", calibration)
-    (page,) = await artifacts("calibration", (await last_run("calibrate")).id)
+    run_id = (await last_run("calibrate")).id
+    (page,) = await artifacts("calibration", run_id)
     assert page.data == describe(calibration)
-    assert f"**{calibration.to_cosine(DUPLICATE_AT):.4f}**" in str(page.data)
+    assert f"**{calibration.min_cosine:.4f}**" in str(page.data)
+    (picture,) = await artifacts("calibration-reliability", run_id)
+    assert "data:image/svg+xml;base64," in str(picture.data)
 
 
 def test_the_page_has_the_scale_and_how_good_it_is():
@@ -85,9 +91,9 @@ def test_the_page_has_the_scale_and_how_good_it_is():
     )
     assert len(fitted.split("|")) == len(tested.split("|")) == 8
     assert fitted != tested
-    knots = [line for line in page.splitlines() if line.startswith(("| 0.", "| 1."))]
-    assert [line.split()[1] for line in knots] == ["0.00", "0.80", "0.90", "0.97", "1.00"]
-    assert "two items are the same" in knots[2]
+    for feature in FEATURES:
+        assert f"| {feature.replace('_', ' ')} |" in page
+    assert "Expected calibration error" in page
 
 
 async def test_nothing_is_fitted_to_the_mock(documents: Documents, monkeypatch: pytest.MonkeyPatch):

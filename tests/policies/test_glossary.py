@@ -80,9 +80,16 @@ OR_EXCEPT = "or add it to EXCEPTED_NAMES or EXCEPTED_TEXTS with its reason"
 
 SAMPLES = (
     "aletheia/items/labelled/",
+    "bench/data/judgement/",
+    "aletheia/quality/graded/",
+    "aletheia/quality/background.yaml",
+    "aletheia/quality/grammar.yaml",
+    "aletheia/quality/orders.yaml",
     "bench/judgement/data/",
     "deployments/examples/departments.py",
     "tests/aletheia/quality/quality_sets.py",
+    "tests/aletheia/quality/test_orders.py",
+    "tests/aletheia/quality/test_sentences.py",
     "tests/flows/gather_application.py",
     "tests/policies/test_glossary.py",
 )

@@ -62,6 +62,14 @@ class EmbeddedContent(EmbeddedDocuments):
         ]
         return await self.insert(COLLECTION, documents)
 
+    async def delete_item(self, item: SavedItem) -> bool:
+        """Delete an item of ours, unless it was changed; return whether it is gone."""
+        found = (await self.read_items([item.id])).get(item.id)
+        if found is not None and found == item and item.automation is not None:
+            await self.delete(COLLECTION, {"_id": item.id})
+            return True
+        return found is None
+
     async def count_created(self, run_id: str) -> dict[str, int]:
         """Count the items of a run, by department."""
         made = await self.find(COLLECTION, {_RUN: run_id})

@@ -113,6 +113,20 @@ class MongoContent(MongoDocuments):
             log.error("E11000: refused by a unique index of the application: %s", refused)
         return inserted
 
+    async def delete_item(self, item: SavedItem) -> bool:
+        """Delete an item of ours, unless it was changed; return whether it is gone."""
+        raw_id = read_id(item.id)
+        with self._translating():
+            found = await self._gather().find_one({_ID: raw_id})
+            if found is None:
+                return True
+            is_ours = set(found) <= {_ID, *_READ} and item.automation is not None
+            if not is_ours or read_document(item.id, found) != item:
+                return False
+            # Whoever changes it at this moment keeps it.
+            where = {_ID: raw_id, "content": item.content}
+            return (await self._gather().delete_one(where)).deleted_count == 1
+
     async def count_created(self, run_id: str) -> dict[str, int]:
         """Count the items of a run, by department."""
         counted: Counter[str] = Counter()

@@ -8,16 +8,21 @@ with the bytes, so that reading or changing the one never touches the other.
 # statement (`notation`), everything else is bound.
 # ruff: noqa: S608 - values are parameters; only names of our own are written into statements
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 from aletheia.adapters.documents import notation, sql, statements
+from aletheia.adapters.documents.counter_table import CounterTable, create_counters, read_counters
 from aletheia.adapters.documents.file import SqliteFile
 from aletheia.adapters.documents.notation import ID, PAYLOAD
 from aletheia.adapters.documents.statements import Table
 from aletheia.adapters.documents.worker import fetch
 from aletheia.documents import Change, Document, Update, Where
+from aletheia.errors import Unavailable
+from aletheia.series import NOTHING, Counts
 
 FILE = "documents.sqlite3"
 
@@ -36,11 +41,20 @@ class EmbeddedDocuments(SqliteFile):
     """
 
     def __init__(self, directory: Path, *, is_durable: bool = True) -> None:
-        super().__init__(directory / FILE, _FORMAT, is_durable=is_durable)
+        self._counters = CounterTable()
+        super().__init__(
+            directory / FILE,
+            _FORMAT,
+            setup=create_counters,
+            is_durable=is_durable,
+            alongside=self._counters,
+        )
         self._known: set[str] = set()
 
     async def close(self) -> None:
-        """See `SqliteFile.close`."""
+        """Write what was noted; see `SqliteFile.close`."""
+        with suppress(Unavailable):  # as where it is closed already
+            await self._write_noted()
         await super().close()
         self._known.clear()
 
@@ -53,14 +67,27 @@ class EmbeddedDocuments(SqliteFile):
         statement = f"CREATE INDEX IF NOT EXISTS {index} ON {table.documents} ({columns})"
         await self.writer.ask(fetch, statement)
 
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+    async def insert(
+        self,
+        collection: str,
+        documents: Sequence[Document],
+        *,
+        counts: Mapping[str, Counts] | None = None,
+    ) -> set[str]:
         """Insert what is not there yet, and return its ids."""
         rows = [
             (cast("str", document[ID]), sql.body_of(document), document.get(PAYLOAD))
             for document in notation.check_documents(documents)
         ]
         table = await self._table(collection)
-        return await self.writer.ask(statements.insert_rows, table, rows) if rows else set()
+
+        def insert(connection: sqlite3.Connection) -> set[str]:
+            inserted = statements.insert_rows(connection, table, rows)
+            for id_ in inserted if counts else ():
+                self._counters.add((counts or {}).get(id_, NOTHING))
+            return inserted
+
+        return await self.writer.ask(insert) if rows else set()
 
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         """Change documents whose condition holds, and say for each whether it did."""
@@ -72,7 +99,13 @@ class EmbeddedDocuments(SqliteFile):
         conditions = {id(update.where): update.where for update in updates}
         clauses = {key: sql.filter_of(where) for key, where in conditions.items()}
         steps = [(update, clauses[id(update.where)]) for update in updates]
-        answers, complaints = await self.writer.ask(statements.update_rows, table, steps)
+
+        def update(connection: sqlite3.Connection) -> tuple[list[bool], list[str]]:
+            answers, complaints = statements.update_rows(connection, table, steps)
+            self._add_made(updates, answers)
+            return answers, complaints
+
+        answers, complaints = await self.writer.ask(update)
         if complaints:
             raise ValueError("; ".join(complaints))
         return answers
@@ -81,10 +114,14 @@ class EmbeddedDocuments(SqliteFile):
         """Change documents, creating those that are missing."""
         notation.check_updates(updates, is_upsert=True)
         table = await self._table(collection)
-        if updates:
-            complaints = await self.writer.ask(statements.upsert_rows, table, list(updates))
-            if complaints:
-                raise ValueError("; ".join(complaints))
+
+        def upsert(connection: sqlite3.Connection) -> list[str]:
+            answers, complaints = statements.upsert_rows(connection, table, updates)
+            self._add_made(updates, answers)
+            return complaints
+
+        if updates and (complaints := await self.writer.ask(upsert)):
+            raise ValueError("; ".join(complaints))
 
     async def get(
         self, collection: str, ids: Sequence[str], *, with_payload: bool = False
@@ -129,13 +166,27 @@ class EmbeddedDocuments(SqliteFile):
         table = await self._table(collection)
         return await self.writer.ask(statements.take_first, table, chosen, change)
 
-    async def delete(self, collection: str, where: Where, *, limit: int | None = None) -> int:
+    async def delete(
+        self,
+        collection: str,
+        where: Where,
+        *,
+        limit: int | None = None,
+        counts: Counts = NOTHING,
+    ) -> int:
         """Delete the documents for which conditions hold, in the order of their ids."""
         notation.check_limit(limit)
         condition, parameters = sql.filter_of(where)
         bound = "" if limit is None else f" ORDER BY id LIMIT {limit}"
         table = await self._table(collection)
-        return await self.writer.ask(statements.delete_rows, table, (condition + bound, parameters))
+
+        def delete(connection: sqlite3.Connection) -> int:
+            chosen = condition + bound, parameters
+            deleted = statements.delete_rows(connection, table, chosen)
+            self._counters.add(counts, deleted)
+            return deleted
+
+        return await self.writer.ask(delete)
 
     async def count(self, collection: str, where: Where) -> int:
         """Count the documents for which conditions hold."""
@@ -157,9 +208,28 @@ class EmbeddedDocuments(SqliteFile):
         rows = await self.reader.ask(fetch, statement, parameters)
         return {sql.unescape(value): count for value, count in rows}
 
+    def note(self, counts: Counts) -> None:
+        """Add to counters with the next transaction, or when the store is closed."""
+        self._counters.note(counts)
+
+    async def counters(self) -> dict[str, float]:
+        """Read all counters, what was noted here among them."""
+        await self._write_noted()
+        return await self.reader.ask(read_counters)
+
     async def clock_skew_s(self) -> float | None:
         """Return `None`: the clock is ours."""
         return None
+
+    async def _write_noted(self) -> None:
+        if self._counters.has_noted:
+            await self.writer.ask(lambda _: None)  # its transaction takes along what is noted
+
+    def _add_made(self, updates: Sequence[Update], answers: Sequence[bool]) -> None:
+        """Add what updates that were made carry, in the transaction under way."""
+        for update, is_made in zip(updates, answers, strict=True):
+            if is_made and update.counts:
+                self._counters.add(update.counts)
 
     async def _table(self, collection: str) -> Table:
         """Return the tables of a collection, made on its first use."""

@@ -37,6 +37,7 @@ from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatModel, ChatRequest, Completion, read_quoted
 from aletheia.llm.usage import BudgetUsage
+from aletheia.quality.embedding import QualityCounter
 from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (
@@ -503,7 +504,7 @@ async def test_a_judge_remembers_its_rounds_from_one_department_to_the_next(
     source = FakeDepartments(
         [make_department("legal", 1, **low), make_department("support", 2, **low)]
     )
-    deps = build(chat, scorer=QualityScorer(chat, AskPlan("judge")))
+    deps = build(chat, scorer=QualityScorer(QualityCounter(None), chat, AskPlan("judge")))
     run, _ = await work_run(deps, ORDER, source)
     rounds = [
         notes["judge"]["rounds"]

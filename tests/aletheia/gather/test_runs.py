@@ -7,9 +7,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aletheia import metrics
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Change, Document, Documents, Update, Where
 from aletheia.errors import AletheiaError, InvalidTask, Unavailable
@@ -24,6 +26,7 @@ from aletheia.llm.messages import Completion
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ANSWER_CHARS
 from aletheia.llm.usage import BudgetUsage
+from aletheia.series import Counters
 from aletheia.store.clock import Clock
 from tests.aletheia.adapters.documents.conftest import BACKENDS, opened
 from tests.fakes.departments import FakeDepartments, make_department
@@ -124,6 +127,27 @@ async def test_an_iteration_is_counted_once_however_often_it_is_recorded(opener:
     again = await opener.runs.record(run, 0, iteration(1, 99.0))
     assert again.progress == first.progress
     assert (await opener.runs.load("run-a")).progress.iterations == 1
+
+
+async def test_what_a_run_did_is_counted_once_however_often_it_is_written(opener: RunOpener):
+    run = await opener.open()
+    for _ in range(2):
+        again = await opener.runs.record(run, 0, iteration(1, 85.0))
+        again = await opener.runs.finish_department(again, 0, StopReason.THRESHOLD_REACHED)
+        opener.clock.now += 5
+        await opener.runs.close(again, "completed", {"legal": 1})
+    counters = Counters(await opener.documents.counters())
+    assert counters.by(metrics.GATHER_ITERATIONS, "department") == {"legal": 1}
+    assert counters.by(metrics.GATHER_ITEMS, "outcome") == {
+        "generated": 8,
+        "duplicate": 1,
+        "saved": 1,
+    }
+    assert counters.by(metrics.GATHER_DEPARTMENTS, "reason") == {"threshold_reached": 1}
+    assert counters.by(metrics.GATHER_RUNS, "status") == {"completed": 1}
+    quality = counters.histogram(metrics.GATHER_QUALITY)
+    assert (quality.count, quality.total) == (1, 85.0)
+    assert counters.histogram(metrics.GATHER_TIME_TO_THRESHOLD).count == 1
 
 
 async def test_an_iteration_is_never_left_out(opener: RunOpener):
@@ -516,9 +540,11 @@ class DyingDocuments(EmbeddedDocuments):
         if self.left == 0:
             raise Killed
 
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+    async def insert(
+        self, collection: str, documents: Sequence[Document], **counts: Any
+    ) -> set[str]:
         self._pass_one()
-        return await super().insert(collection, documents)
+        return await super().insert(collection, documents, **counts)
 
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         self._pass_one()

@@ -24,6 +24,8 @@ from aletheia.llm.usage import (
     UsageState,
     UsageTotal,
 )
+from aletheia.metrics import COST, TOKENS
+from aletheia.series import Counters
 from aletheia.settings import BudgetSettings
 from tests.aletheia.llm.spenders import (
     PRICES,
@@ -371,9 +373,11 @@ class Failing(EmbeddedDocuments):
         if self.fails_at == 0:
             raise Unavailable("store", "lost")
 
-    async def insert(self, collection: str, documents: Sequence[dict[str, Any]]) -> set[str]:
+    async def insert(
+        self, collection: str, documents: Sequence[dict[str, Any]], **counts: Any
+    ) -> set[str]:
         self._step()
-        done = await super().insert(collection, documents)
+        done = await super().insert(collection, documents, **counts)
         self._step()
         return done
 
@@ -477,3 +481,24 @@ async def test_a_refusal_that_was_overtaken_by_a_settlement_is_thought_over(
     assert (await counters(documents))[TODAY] == (0, 0)
     await documents.update(BUDGETS, [Update(TODAY, Change(set={"tokens": 201}))])
     await refusal(spending, 100)
+
+
+# What is counted for metrics.
+
+
+async def test_tokens_and_cost_are_counted_once_when_they_are_settled(
+    documents: Documents, clock: Clock
+):
+    spending = book(documents, clock)
+    reservation = await spending.reserve(call(), Tokens(100))
+    released = await spending.reserve(call(), Tokens(100))
+    assert Counters(await documents.counters()).total(TOKENS) == 0
+    for _ in range(2):
+        await spending.settle(reservation, Tokens(60))
+        await spending.release(released)
+    await spending.record(call(provider="local", model="mini"), Tokens(5, 1))
+    counters = Counters(await documents.counters())
+    assert counters.value(TOKENS, "openai", "m", "input") == 60
+    assert counters.by(TOKENS, "kind", provider="local") == {"input": 5, "output": 1}
+    assert counters.value(COST, "openai", "m") == pytest.approx(60_000 / NANO)
+    assert counters.total(COST, provider="local") == 0

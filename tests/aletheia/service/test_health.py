@@ -76,7 +76,8 @@ async def test_it_names_what_is_needed_and_does_not_answer(
             check("redis", "missing", "REDIS_URL"),
             check("upstream", "failed", "timeout"),
         ]
-        assert await ask(session, "/health") == (200, {"status": "ok"})
+        status, alive = await ask(session, "/health")
+        assert (status, alive["status"], alive["are_readings_known"]) == (200, "ok", False)
     assert "10.1.2.3" in caplog.text
 
 

@@ -62,5 +62,6 @@ def test_the_demo_runs_from_nothing_and_leaves_nothing(tmp_path: Path):
     assert "store, report and events agree" in ran.stdout
     for line in ("Rider support", "threshold reached", "exact", "Scooter rental, closed"):
         assert line in ran.stdout
-    assert ran.stdout.count("/runs/flow-run/") == 2
+    assert "every figure of the summary is what the demo did" in ran.stdout
+    assert ran.stdout.count("/runs/flow-run/") == 3
     assert Local(tmp_path / "demo").processes() == []

@@ -1,0 +1,75 @@
+"""Log lines as JSON, each with the run and the task that it is about (SPEC §6, Logs)."""
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from opentelemetry import trace
+from pythonjsonlogger.json import JsonFormatter
+
+RUN_ID: Final = ContextVar[str | None]("run_id", default=None)
+"""The run that this code works for; `None` outside of runs."""
+
+FIELDS: Final = ("message", "levelname", "name")
+RENAMED: Final = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+
+MAX_ID_CHARS: Final = 256
+
+
+def about_task(task_id: str) -> dict[str, Any]:
+    """Return what to give as `extra` with a line about one task."""
+    return {"task_id": task_id[:MAX_ID_CHARS]}
+
+
+@contextmanager
+def about_run(run_id: str | None) -> Generator[None]:
+    """Mark all lines of a block, and of what it starts, as those of a run."""
+    token = RUN_ID.set(run_id)
+    try:
+        yield
+    finally:
+        RUN_ID.reset(token)
+
+
+class Correlating(logging.Filter):
+    """Adds to each line the ids by which the lines of a run, a task or a trace are found.
+
+    Set on a handler; what a line says about itself stays.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the ids, and let every line pass."""
+        values = vars(record)
+        if (run_id := RUN_ID.get()) is not None:
+            values.setdefault("run_id", run_id)
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            values.setdefault("trace_id", f"{context.trace_id:032x}")
+            values.setdefault("span_id", f"{context.span_id:016x}")
+        return True
+
+
+def use_json(handler: logging.Handler) -> None:
+    """Make a handler write each line as one JSON object. Idempotent.
+
+    Its fields are `timestamp` (UTC), `level`, `logger`, `message`, `exception`, the ids, and what
+    a line gives as `extra`.
+    """
+    handler.setFormatter(JsonFormatter(FIELDS, rename_fields=RENAMED, timestamp=True))
+    if not any(isinstance(known, Correlating) for known in handler.filters):
+        handler.addFilter(Correlating())
+
+
+def configure_logs(level: str, *, is_json: bool) -> None:
+    """Write what this process logs to standard error, from a level on."""
+    handler = logging.StreamHandler()
+    if is_json:
+        use_json(handler)
+    else:
+        line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        handler.setFormatter(logging.Formatter(line))
+    logging.basicConfig(handlers=[handler], force=True)
+    for name in ("aletheia", "uvicorn"):
+        logging.getLogger(name).setLevel(level)

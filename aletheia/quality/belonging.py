@@ -1,0 +1,185 @@
+"""Whether an item is about its department, and whether it says something: three weighted sums.
+
+Each feature is larger the more an item belongs, so that no weight is negative; those of the whole
+set lend an item what its neighbours show, since a single text's vector is noisy, above all in
+languages that a model hardly knows. The weights are fitted by `bench.quality_fit` to the items of
+graded sets.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.quality.meaning import Meaning
+from aletheia.quality.reading import Reading
+
+Aim: TypeAlias = Literal["topical", "related", "substantial"]
+"""What is asked of an item: is its set about the department, is it itself, does it say
+something?"""
+
+WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
+    "topical": ("set_linked", "mostly_linked"),
+    "related": ("linked",),
+    "substantial": (
+        *("linked", "not_vague", "set_not_vague", "specific", "set_specific", "active"),
+        *("set_active", "not_idle", "set_not_idle", "stated"),
+    ),
+}
+"""Features of words:
+
+    linked     has a word of the description, as a whole or in a compound
+    not_vague  how few of its words are vague
+    specific   specifics, up to `MAX_SPECIFICS`
+    active     what its best sentence says of an action
+    not_idle   how few words it has beside its specifics: long sentences without any are idle
+    stated     share of its sentences that are no questions
+
+`set_` before one is its mean over all items; `mostly_linked` says whether most items are linked."""
+
+MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
+    "topical": (*WORD_FEATURES["topical"], "set_near"),
+    "related": (*WORD_FEATURES["related"], "near"),
+    "substantial": (*WORD_FEATURES["substantial"], "not_empty", "set_not_empty"),
+}
+"""Those of vectors, too: deviations from the background, see `Meaning.own`, and how much nearer an
+item is to the department than to platitudes."""
+
+Weights: TypeAlias = Mapping[Aim, Mapping[str, float]]
+"""Of each feature, and of `bias`."""
+
+Features: TypeAlias = Mapping[str, NDArray[np.float64]]
+"""Values of each feature, one for each item."""
+
+COMPOUNDING: Final = frozenset({"de", "nl", "sv", "da", "no", "nb", "fi", "hu"})
+"""Languages that write compounds as one word."""
+
+MIN_END: Final = 4
+MIN_PART: Final = 5
+MIN_BEGINNING: Final = 6
+"""Characters of a word at an end of a compound, inside of one, and at the beginning of a longer
+form in languages without compounds, to be the same word."""
+
+COMMON_FROM: Final = 0.16
+COMMON_TO: Final = 0.32
+"""Share of the other items that have an item's words, on average."""
+
+ECHO_FROM: Final = 0.36
+ECHO_TO: Final = 0.56
+"""Share of an item's words that the description has; short items are allowed more."""
+
+RELATED_POWER: Final = 0.5
+"""Power of a single item's own relation to the department, which its words and vector show less
+surely than those of all items together."""
+
+LINKED_FROM: Final = 0.25
+LINKED_TO: Final = 0.6
+"""Share of a set's items that have a word of the description: of another department's items, and of
+the department's own, in the graded sets."""
+
+MAX_SPECIFICS: Final = 3
+_IDLE_WORDS: Final = 10
+_MAX_SIGNS: Final = 3
+_ECHO_WORDS: Final = 12
+_BOUND: Final = 2.0
+
+
+def find_linked(
+    readings: Sequence[Reading], described: frozenset[str], language: str | None
+) -> list[frozenset[str]]:
+    """Return which words of each text the description has, too, as a whole or in a compound."""
+    if not described:
+        return [frozenset() for _ in readings]
+    known: dict[str, bool] = {}
+    for stem in {stem for reading in readings for stem in reading.specific}:
+        known[stem] = stem in described or any(
+            _is_part(stem, other, language) for other in described
+        )
+    return [frozenset(stem for stem in reading.specific if known[stem]) for reading in readings]
+
+
+def measure_features(
+    readings: Sequence[Reading],
+    linked: Sequence[frozenset[str]],
+    meaning: Meaning | None,
+    *,
+    is_described: bool = True,
+) -> Features:
+    """Measure the features of items; without `meaning` those of words alone.
+
+    `linked`: words that each has in common with the description, see `find_linked`. Without a
+    description nothing shows that an item does not belong.
+    """
+    specific = np.array([min(1.0, len(r.specifics) / MAX_SPECIFICS) for r in readings])
+    words = np.array([min(1.0, len(r.specific) / _IDLE_WORDS) for r in readings])
+    found: dict[str, NDArray[np.float64]] = {
+        "linked": np.array([float(bool(links) or not is_described) for links in linked]),
+        "not_vague": np.array([1.0 - reading.vagueness for reading in readings]),
+        "specific": specific,
+        "active": np.array([min(1.0, len(r.signs) / _MAX_SIGNS) for r in readings]),
+        "not_idle": 1.0 - words * (1.0 - specific),
+        "stated": np.array([1.0 - reading.questions for reading in readings]),
+    }
+    if meaning is not None:
+        found["near"] = _fill(np.clip(meaning.own, -_BOUND, _BOUND))
+        ahead = meaning.own - meaning.empty
+        found["not_empty"] = _fill(np.clip(ahead, -_BOUND, _BOUND))
+    share = float(found["linked"].mean()) if len(readings) else 0.0
+    mostly = min(1.0, max(0.0, (share - LINKED_FROM) / (LINKED_TO - LINKED_FROM)))
+    means = {
+        f"set_{name}": np.full(len(readings), column.mean() if len(column) else 0.0)
+        for name, column in found.items()
+    }
+    return {**found, **means, "mostly_linked": np.full(len(readings), mostly)}
+
+
+def measure_belonging(features: Features, weights: Weights) -> NDArray[np.float64]:
+    """Return how far items belong and say something, 0 to 1, `(n,)`, from their features."""
+    total = np.ones(len(features["linked"]))
+    for aim, own in weights.items():
+        reached = sum(weight * features[name] for name, weight in own.items() if name != "bias")
+        share = 1.0 / (1.0 + np.exp(-(reached + own["bias"])))
+        total = total * (share**RELATED_POWER if aim == "related" else share)
+    return total
+
+
+def _fill(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a column with the mean of what is known in place of what is not."""
+    is_known = ~np.isnan(column)
+    return np.where(is_known, column, float(column[is_known].mean()) if is_known.any() else 0.0)
+
+
+def _is_part(stem: str, other: str, language: str | None) -> bool:
+    """Return whether one of two words is a part of the other: of compounds, or of a longer form."""
+    shorter, longer = sorted((stem, other), key=len)
+    if language in COMPOUNDING:
+        is_end = longer.startswith(shorter) or longer.endswith(shorter)
+        return (len(shorter) >= MIN_END and is_end) or (
+            len(shorter) >= MIN_PART and shorter in longer
+        )
+    return len(shorter) >= MIN_BEGINNING and longer.startswith(shorter)
+
+
+def measure_variety(
+    readings: Sequence[Reading], linked: Sequence[frozenset[str]]
+) -> NDArray[np.float64]:
+    """Measure how far items have words of their own, 0 to 1, `(n,)`.
+
+    Salad is made of few words: those of the description, or those of all other items again.
+    """
+    frequency = Counter(stem for reading in readings for stem in reading.specific)
+    found: list[float] = []
+    for reading, links in zip(readings, linked, strict=True):
+        words = max(1, len(reading.specific))
+        shared = sum(frequency[stem] - 1 for stem in reading.specific)
+        common = shared / words / max(1, len(readings) - 1)
+        echo = len(links) / words * min(1.0, words / _ECHO_WORDS)
+        found.append(_fall(common, COMMON_FROM, COMMON_TO) * _fall(echo, ECHO_FROM, ECHO_TO))
+    return np.array(found)
+
+
+def _fall(value: float, begin: float, end: float) -> float:
+    """Return 1 up to `begin`, 0 from `end` on, and what lies between in between."""
+    return min(1.0, max(0.0, (end - value) / (end - begin)))

@@ -1,0 +1,148 @@
+"""The whole service, put together from parts that may be missing."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+
+from aletheia.brain.index import IndexedBrain
+from aletheia.documents import Documents
+from aletheia.errors import AletheiaError
+from aletheia.items.content import ContentStore
+from aletheia.service.actions import make_actions_router, make_intake_router
+from aletheia.service.app import create_app
+from aletheia.service.authentication import Authenticator, RoleGuard
+from aletheia.service.brain import BrainSource, make_brain_router
+from aletheia.service.guarding import LateKey, Slots, guarded_by
+from aletheia.service.health import Ping, ReadReadings
+from aletheia.service.hooks import (
+    HookGuard,
+    HookParts,
+    make_deliveries_routers,
+    make_hooks_router,
+)
+from aletheia.service.keys import VerificationKeys
+from aletheia.service.live import make_live_router, make_ticket_router
+from aletheia.service.operations import make_operations_router
+from aletheia.service.parts import Part, missing
+from aletheia.service.ports import OpenContent, Orchestrator
+from aletheia.service.projects import make_projects_router
+from aletheia.service.refusal_counts import RefusalCounts
+from aletheia.service.roles import MANAGERS
+from aletheia.service.settings import ServiceSettings
+from aletheia.service.token_routes import TokenRoutes
+from aletheia.service.upkeep import Upkeep
+from aletheia.settings import IntakeSettings
+from aletheia.store.format import META
+
+API_KEY: Final = "BRAIN_SERVICE_API_KEY"
+
+SECONDS_A_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceParts:
+    """The parts that the service works with."""
+
+    store: Part[Documents]
+    orchestrator: Part[Orchestrator]
+    keys: Part[VerificationKeys]
+    hook_secret: Part[str]  # key of the signatures of webhooks
+    brain_key: Part[str]  # empty: nobody may call the Brain
+    metrics_token: Part[str]  # empty: `/metrics` is open
+    build_brain: Callable[[], Awaitable[IndexedBrain]]  # not open yet
+    open_content: OpenContent
+    read_readings: ReadReadings
+    pings: Sequence[Ping] = ()  # of what the service itself does not work with
+
+
+def build_service(
+    parts: ServiceParts, settings: ServiceSettings, intake: IntakeSettings
+) -> FastAPI:
+    """Build the application over its parts, whether they are there or not."""
+    refusals, slots = RefusalCounts(), Slots()
+    authenticator = Authenticator(
+        parts.keys,
+        issuer=settings.auth_issuer,
+        audience=settings.auth_audience,
+        roles_claim=settings.auth_roles_claim,
+        refusals=refusals,
+    )
+    hooks = HookParts(parts.store, parts.orchestrator, parts.hook_secret, refusals, slots)
+    routes = TokenRoutes(authenticator, slots)
+    brain, brain_key = BrainSource(parts.build_brain), LateKey(parts.brain_key, API_KEY)
+    hook_guard = HookGuard(hooks)
+    upkeep = Upkeep(hooks, hooks_kept_s=settings.hook_retention_days * SECONDS_A_DAY)
+    pings = [
+        Ping("store", lambda: parts.store.ping(_ping_store)),
+        Ping("brain", brain.ping),
+        Ping("brain key", brain_key.ping, is_needed=False),
+        Ping("sign-in", authenticator.ping, is_needed=False),
+        Ping("webhooks in", hook_guard.ping, is_needed=False),
+        *parts.pings,
+    ]
+    routers = [
+        upkeep.make_router(),
+        make_brain_router(brain, guarded_by(brain_key, slots=slots)),
+        *_make_token_routers(routes, parts, hooks, intake),
+        make_live_router(
+            authenticator,
+            parts.store,
+            origins=settings.allowed_origins,
+            max_sockets=settings.service_max_sockets,
+        ),
+        make_hooks_router(hooks, hook_guard),
+    ]
+    return create_app(
+        routers,
+        RoleGuard(authenticator, MANAGERS),
+        pings,
+        read_readings=parts.read_readings,
+        origins=settings.allowed_origins,
+    )
+
+
+def _make_token_routers(
+    routes: TokenRoutes, parts: ServiceParts, hooks: HookParts, intake: IntakeSettings
+) -> list[APIRouter]:
+    """Return the routers for bearers of tokens."""
+    return [
+        make_projects_router(routes, parts.store, parts.open_content),
+        make_operations_router(routes, parts.store, parts.orchestrator),
+        make_intake_router(routes, parts.store, intake),
+        make_actions_router(routes, parts.store, parts.orchestrator, intake),
+        *make_deliveries_routers(routes, hooks),
+        make_ticket_router(routes, parts.store),
+    ]
+
+
+async def _ping_store(store: Documents) -> None:
+    """Check that the store answers."""
+    await store.get(META, ["format"])
+
+
+def no_parts(error: AletheiaError) -> ServiceParts:
+    """Return parts none of which can be had, for the same reason."""
+
+    async def fail(*_: Any) -> Any:
+        raise error
+
+    @contextlib.asynccontextmanager
+    async def open_content(_: str) -> AsyncGenerator[ContentStore]:
+        yield await fail()
+
+    part = missing(error)
+    return ServiceParts(
+        store=part,
+        orchestrator=part,
+        keys=part,
+        hook_secret=part,
+        brain_key=part,
+        metrics_token=part,
+        build_brain=fail,
+        open_content=open_content,
+        read_readings=fail,
+        pings=(),
+    )

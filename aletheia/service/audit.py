@@ -1,0 +1,45 @@
+"""A record of who did what by the service, kept in the store."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aletheia.documents import Document, Documents
+from aletheia.service.roles import Caller
+from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds
+
+log = logging.getLogger(__name__)
+
+AUDIT: Final = "aletheia_service_audit"
+
+MAX_PURGED: Final = 10_000
+
+
+async def record_action(
+    documents: Documents,
+    caller: Caller,
+    action: str,
+    details: Mapping[str, Any],
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+) -> None:
+    """Record what a caller asked for, before it is done."""
+    document: Document = {
+        "_id": uuid.uuid4().hex,
+        "at": clock.now(),
+        "subject": caller.subject,
+        "roles": sorted(caller.roles),
+        "action": action,
+        "details": dict(details),
+    }
+    await documents.insert(AUDIT, [document])
+    log.info("%s asks for %s: %s", caller.subject, action, dict(details))
+
+
+async def purge_audit(
+    documents: Documents, older_than_s: float, *, clock: Clock = SYSTEM_CLOCK
+) -> int:
+    """Delete records that are older than that; return how many."""
+    old = {"at": {"$lt": clock.now() - microseconds(older_than_s)}}
+    return await documents.delete(AUDIT, old, limit=MAX_PURGED)

@@ -1,0 +1,136 @@
+"""In what two texts differ that a similarity does not see (SPEC §4, Dedup).
+
+Where two texts align but for few content words, the difference is the message, whatever it is: a
+number, a unit, a date, a sign, a `not`, an opposite, a name, or who does what to whom. Texts in
+other words differ where each gives a number, date, code or name that the other has not, one negates
+what the other states, or each has the opposite of a word of the other.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from aletheia.text.facts import Difference, Facts, find_difference, find_unsaid, read_facts
+from aletheia.text.wording import Wording, read_wording
+
+FEW_WORDS: Final = 2
+FEW_SHARE: Final = 0.15
+"""Of `n` content words of the longer text, `FEW_WORDS + FEW_SHARE * n` are few. Of the labelled
+rewordings, hardly any shares so many of its words (docs/decisions/0013-similarity.md)."""
+
+MIN_BLOCK: Final = 2
+"""Words of a clause that may stand before or behind the rest of its sentence."""
+
+
+DIFFERENCES: Final[Mapping[Difference, str]] = {
+    "number": "they differ in a number",
+    "unit": "they differ in a unit",
+    "negation": "one negates what the other says",
+    "date": "they differ in a date",
+    "version": "they differ in a version",
+    "sign": "they differ in a comparison sign",
+    "opposite": "one has the opposite of a word of the other",
+    "name": "they differ in a name",
+    "word": "they differ in few words, which may be what matters",
+    "order": "they have the same words in another order",
+}
+"""In what two texts differ, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """How two texts align, word by word."""
+
+    difference: Difference | None  # in what they differ in meaning, as far as words show it
+    is_close: bool  # whether they align but for few content words
+    missing: int  # content words of the one that the other has not
+    added: int  # content words of the other that the one has not
+    unsaid_numbers: float  # share of the numbers of both that only one of them gives
+
+
+@lru_cache(maxsize=16384)
+def align_texts(text: str, other: str) -> Alignment:
+    """Align two texts and return in what they differ."""
+    one, two = read_wording(text), read_wording(other)
+    missing, added = _count_unmatched(one, two)
+    longer = max(len(one.content), len(two.content))
+    few = FEW_WORDS + FEW_SHARE * longer
+    is_close = max(missing, added) <= min(few, longer - max(missing, added))
+    facts, others = read_facts(text), read_facts(other)
+    difference = _find_contradiction(one, two, facts, others)
+    if difference is None and is_close:
+        difference = _find_small_difference(one, two)
+    return Alignment(difference, is_close, missing, added, _count_unsaid(facts, others))
+
+
+def _count_unsaid(facts: Facts, others: Facts) -> float:
+    numbers = len(facts.quantities) + len(others.quantities)
+    if not numbers:
+        return 0.0
+    return (len(find_unsaid(facts, others)) + len(find_unsaid(others, facts))) / numbers
+
+
+def _count_unmatched(one: Wording, two: Wording) -> tuple[int, int]:
+    left, right = Counter(one.content), Counter(two.content)
+    return (left - right).total(), (right - left).total()
+
+
+def _find_contradiction(
+    one: Wording, two: Wording, facts: Facts, others: Facts
+) -> Difference | None:
+    """Return in what two texts contradict each other, in whatever words."""
+    if _differ(one.codes, two.codes):
+        is_version = any(code.startswith("v") for code in one.codes ^ two.codes)
+        return "version" if is_version else "number"
+    if (difference := find_difference(facts, others)) in {"number", "unit"}:
+        return difference
+    if _differ(one.calendar, two.calendar):
+        return "date"
+    if _differ(one.signs, two.signs):
+        return "sign"
+    if difference is not None:
+        return difference
+    added = two.poles - one.poles
+    if any((pair, 1 - side) in added for pair, side in one.poles - two.poles):
+        return "opposite"
+    return "name" if _differ(one.names, two.names) else None
+
+
+def _differ(left: Set[str], right: Set[str]) -> bool:
+    """Return whether each has what the other has not."""
+    return bool(left - right) and bool(right - left)
+
+
+def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
+    """Return in what two texts differ that align but for few words."""
+    if one.sequence == two.sequence:
+        return None if one.signs == two.signs else "sign"
+    if one.signs != two.signs:
+        return "sign"
+    if one.negations != two.negations:
+        return "negation"
+    if one.calendar != two.calendar:
+        return "date"
+    left, right = Counter(one.content), Counter(two.content)
+    if left != right:
+        if any(stem.startswith("#") for stem in (left - right) + (right - left)):
+            return "number"
+        return "name" if one.names != two.names else "word"
+    return None if _is_turned(one, two) else "order"
+
+
+def _is_turned(one: Wording, two: Wording) -> bool:
+    """Return whether texts have the same words, but a clause of the one's end begins the other.
+
+    One of the two parts has to begin with a word such as `if`: of two steps, the order counts.
+    """
+    words, turned = one.sequence, two.sequence
+    if len(words) != len(turned):
+        return False
+    content = frozenset(one.content)
+    return any(
+        words[at:] + words[:at] == turned and not {words[at], words[0]} <= content
+        for at in range(MIN_BLOCK, len(words) - MIN_BLOCK + 1)
+    )

@@ -1,0 +1,188 @@
+"""What the service works with, each opened when it is first needed, and missing until then."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import httpx
+from prefect.blocks.core import Block
+from prefect.settings import get_current_settings
+
+from aletheia.adapters.jwks import KeyDocument
+from aletheia.adapters.prefect.client import PrefectApi
+from aletheia.adapters.upstream.client import HttpUpstream
+from aletheia.brain.index import IndexedBrain
+from aletheia.errors import Misconfigured, Unavailable
+from aletheia.items.content import ContentStore
+from aletheia.service.assembly import ServiceParts
+from aletheia.service.health import Ping, Readings, spaced
+from aletheia.service.keys import PublishedKeys, VerificationKeys
+from aletheia.service.parts import RETRY_AFTER_S, Part
+from aletheia.service.ports import Orchestrator
+from blocks import (
+    BrainCredentials,
+    EventCredentials,
+    ServiceCredentials,
+    StoreCredentials,
+    UpstreamCredentials,
+)
+from deployments.environment import require_server
+from tasks.clients.brain import get_indexed_brain
+from tasks.clients.embedding import get_embedding_settings
+from tasks.clients.metering import get_breakers, get_limiter
+from tasks.clients.store import get_store
+from tasks.session import current_session, load_block
+
+PING_OUTSIDE_EVERY_S: Final = 15.0
+"""From one ping of what is not ours to the next, seconds: anybody may ask `/health/ready`."""
+
+REDIS_URL: Final = "REDIS_URL"
+
+_OUTAGES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError)
+"""What Prefect's client raises while its server cannot be reached, or refuses us."""
+
+T = TypeVar("T")
+BlockT = TypeVar("BlockT", bound=Block)
+
+
+def gather_parts() -> ServiceParts:
+    """Return the parts as blocks and settings have them, inside `open_session`."""
+    credentials = _block(ServiceCredentials)
+    store_block = _block(StoreCredentials)
+    orchestrator: Part[Orchestrator] = _part(_open_prefect)
+
+    @contextlib.asynccontextmanager
+    async def open_content(project_id: str) -> AsyncGenerator[ContentStore]:
+        content = (await store_block.get()).get_content_client(project_id)
+        try:
+            await content.open()
+            yield content
+        finally:
+            await content.close()
+
+    async def read_hook_secret() -> str:
+        return (await credentials.get()).get_hook_secret()
+
+    async def read_metrics_token() -> str:
+        token = (await credentials.get()).metrics_token
+        return token.get_secret_value().strip() if token else ""
+
+    async def read_brain_key() -> str:
+        return (await load_block(BrainCredentials)).api_key
+
+    async def open_keys() -> VerificationKeys:
+        return await _open_keys(await credentials.get())
+
+    async def build_brain() -> IndexedBrain:
+        return await _with_server(lambda: get_indexed_brain(draws_edges=False))
+
+    return ServiceParts(
+        store=_part(get_store),
+        orchestrator=orchestrator,
+        keys=_part(open_keys),
+        hook_secret=_part(read_hook_secret),
+        brain_key=_part(read_brain_key),
+        metrics_token=_part(read_metrics_token),
+        build_brain=build_brain,
+        open_content=open_content,
+        read_readings=_make_reader(),
+        pings=tuple(_list_pings(orchestrator)),
+    )
+
+
+def _part(open_it: Callable[[], Coroutine[Any, Any, T]]) -> Part[T]:
+    """Return a part that needs a Prefect server, since that has the blocks."""
+    return Part(lambda: _with_server(open_it), retry_after_s=RETRY_AFTER_S)
+
+
+async def _with_server(open_it: Callable[[], Awaitable[T]]) -> T:
+    """Open something that a Prefect server is asked for, which may be away."""
+    require_server()
+    try:
+        return await open_it()
+    except _OUTAGES as outage:
+        raise Unavailable("prefect", type(outage).__name__) from outage
+
+
+def _block(block_type: type[BlockT]) -> Part[BlockT]:
+    async def load() -> BlockT:
+        return await load_block(block_type)
+
+    return _part(load)
+
+
+async def _open_prefect() -> Orchestrator:
+    api = get_current_settings().api
+    auth_string = api.auth_string.get_secret_value() if api.auth_string else ""
+    key = api.key.get_secret_value() if api.key else ""
+    client = PrefectApi(api.url or "", auth_string=auth_string, api_key=key)
+    return await current_session().clients.open(client)
+
+
+async def _open_keys(credentials: ServiceCredentials) -> VerificationKeys:
+    client = credentials.get_client()
+    if isinstance(client, KeyDocument):
+        await current_session().clients.open(client)
+        return PublishedKeys(client.read)
+    return client
+
+
+def _make_reader() -> Callable[[], Awaitable[Readings]]:
+    breakers, limiter = _part(get_breakers), _part(get_limiter)
+
+    async def read() -> Readings:
+        known = await limiter.get()
+        limits = {name: await known.usage(name) for name in await known.providers()}
+        return Readings(limits, await (await breakers.get()).states())
+
+    return read
+
+
+def _list_pings(orchestrator: Part[Orchestrator]) -> list[Ping]:
+    """Return the pings of what is asked by runs, or by the service now and then."""
+    events, upstream = _block(EventCredentials), _part(_open_upstream)
+    breakers = _part(get_breakers)
+
+    async def ping_prefect() -> None:
+        await (await orchestrator.get()).ping()
+
+    async def ping_redis() -> None:
+        client = (await events.get()).get_client()
+        if client is None:
+            raise Misconfigured(REDIS_URL, "is not set")
+        try:
+            await client.ping()
+        finally:
+            await client.close()
+
+    async def ping_upstream() -> None:
+        await (await upstream.get()).pending(1)
+
+    async def ping_providers() -> None:
+        # Asking one may cost; its breaker knows what became of the last calls.
+        known = await breakers.get()
+        for name in await _providers_in_use():
+            await known.check(name)
+
+    outside = {
+        "prefect": ping_prefect,
+        "redis": ping_redis,
+        "upstream": ping_upstream,
+        "providers": ping_providers,
+    }
+    return [
+        Ping(name, spaced(send, PING_OUTSIDE_EVERY_S), is_needed=False)
+        for name, send in outside.items()
+    ]
+
+
+async def _open_upstream() -> HttpUpstream:
+    block = await load_block(UpstreamCredentials)
+    return await current_session().clients.open(block.get_client())
+
+
+async def _providers_in_use() -> tuple[str, ...]:
+    mode = (await get_embedding_settings()).processing_mode
+    return {"hybrid": ("ollama", "openai"), "openai": ("openai",), "ollama": ("ollama",)}.get(
+        mode, ()
+    )

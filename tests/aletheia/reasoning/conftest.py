@@ -1,0 +1,25 @@
+"""A system whose one source is set by the test, and what reasons about it."""
+
+import pytest
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.reasoning.engine import Reasoner
+from tests.fakes.clock import MovableClock
+from tests.fakes.reasoning import Sources, make_reasoner
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def sources() -> Sources:
+    return Sources()
+
+
+@pytest.fixture
+async def reasoner(documents: EmbeddedDocuments, sources: Sources, clock: MovableClock) -> Reasoner:
+    reasoner = make_reasoner(documents, sources, clock)
+    await reasoner.prepare()
+    return reasoner

@@ -1,0 +1,77 @@
+"""Feeds of projects: one poll for all who follow, and none when nobody does."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.service import feeds as module
+from aletheia.service.feeds import Feeds, Frame
+from tests.fakes.documents import LosableDocuments
+from tests.fakes.projects import PROJECT, add_events
+
+
+async def take(frames: AsyncGenerator[Frame], count: int) -> list[int]:
+    async with asyncio.timeout(5):
+        return [(await anext(frames)).seq for _ in range(count)]
+
+
+async def test_any_number_follow_from_wherever_they_are(documents: EmbeddedDocuments):
+    await add_events(documents, 20)
+    feeds = Feeds(documents)
+
+    async def follow(after: int) -> list[int]:
+        async with feeds.following(PROJECT, after=after) as frames:
+            return await take(frames, 25 - after)
+
+    following = [asyncio.create_task(follow(after)) for after in range(20)]
+    await asyncio.sleep(0.3)
+    await add_events(documents, 5, first=21)
+    assert await asyncio.gather(*following) == [list(range(n + 1, 26)) for n in range(20)]
+
+
+async def test_more_than_what_is_at_hand_is_read_from_the_log(
+    documents: EmbeddedDocuments, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "RECENT", 5)
+    await add_events(documents, 30)
+    feeds = Feeds(documents)
+    async with feeds.following(PROJECT, after=0) as early:
+        assert await take(early, 30) == list(range(1, 31))
+        async with feeds.following(PROJECT, after=2) as late:
+            assert await take(late, 28) == list(range(3, 31))
+
+
+async def test_nothing_is_polled_when_nobody_follows(documents: EmbeddedDocuments):
+    feeds = Feeds(documents)
+    before = len(asyncio.all_tasks())
+    async with feeds.following(PROJECT, after=0), feeds.following(PROJECT, after=0):
+        assert len(asyncio.all_tasks()) == before + 1
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_store_that_is_away_for_a_while_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "RETRY_EVERY_S", 0.05)
+    documents = LosableDocuments(tmp_path)
+    await documents.open()
+    await add_events(documents, 3)
+    documents.is_lost = True
+    async with Feeds(documents).following(PROJECT, after=0) as frames:
+        following = asyncio.create_task(take(frames, 5))
+        await asyncio.sleep(0.2)
+        documents.is_lost = False
+        await add_events(documents, 2, first=4)
+        assert await following == [1, 2, 3, 4, 5]
+    await documents.close()
+
+
+async def test_one_that_takes_nothing_holds_up_nobody(documents: EmbeddedDocuments):
+    feeds = Feeds(documents)
+    async with feeds.following(PROJECT, after=0), feeds.following(PROJECT, after=0) as frames:
+        await add_events(documents, 50)
+        assert await take(frames, 50) == list(range(1, 51))

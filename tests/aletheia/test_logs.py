@@ -1,0 +1,106 @@
+"""Lines are JSON, whatever is in them, and are found by run, task and trace."""
+
+import io
+import json
+import logging
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from aletheia import telemetry
+from aletheia.logs import MAX_ID_CHARS, about_run, about_task, use_json
+from tests.aletheia.intake.conftest import Bench, bench
+from tests.fakes.tracing import recording
+
+__all__ = ["bench"]
+
+log = logging.getLogger("aletheia.test_logs")
+
+
+class Lines:
+    """What a handler of ours wrote."""
+
+    def __init__(self) -> None:
+        self._stream = io.StringIO()
+        self.handler = logging.StreamHandler(self._stream)
+
+    def read(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
+
+
+@pytest.fixture
+def lines() -> Generator[Lines]:
+    found, root = Lines(), logging.getLogger("aletheia")
+    use_json(found.handler)
+    use_json(found.handler)
+    level = root.level
+    root.addHandler(found.handler)
+    root.setLevel(logging.DEBUG)
+    yield found
+    root.removeHandler(found.handler)
+    root.setLevel(level)
+
+
+def test_a_line_is_one_json_object(lines: Lines):
+    log.warning("it is %s", "odd\nand has two lines")
+    (line,) = lines.read()
+    assert line["message"] == "it is odd\nand has two lines"
+    assert (line["level"], line["logger"]) == ("WARNING", "aletheia.test_logs")
+    assert line["timestamp"].endswith("+00:00")
+    assert "exception" not in line
+
+
+@pytest.mark.parametrize("text", ["half \ud800 a pair", "\0", "\x1b[31m", '"}{"level":"x"'])
+def test_no_text_breaks_a_line(lines: Lines, text: str):
+    log.info("%s", text, extra=about_task(text))
+    (line,) = lines.read()
+    assert line["message"] == text
+    assert line["task_id"] == text
+
+
+def test_an_exception_is_in_the_line(lines: Lines):
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        log.exception("failed")
+    assert "ValueError: odd" in lines.read()[0]["exception"]
+
+
+def test_lines_of_a_run_are_marked_and_later_ones_are_not(lines: Lines):
+    with about_run("run-1"):
+        log.info("within", extra=about_task("t" * 1000))
+        with about_run(None):
+            log.info("of no run")
+    log.info("after")
+    within, none, after = lines.read()
+    assert (within["run_id"], within["task_id"]) == ("run-1", "t" * MAX_ID_CHARS)
+    assert "run_id" not in none
+    assert "run_id" not in after
+
+
+def test_a_line_within_a_span_names_its_trace(lines: Lines):
+    traced = recording()
+    with telemetry.span(telemetry.POLL):
+        log.info("within")
+    (line,) = lines.read()
+    assert line["trace_id"] == f"{traced.spans[0].trace_id:032x}"
+    assert line["span_id"] == f"{traced.spans[0].span_id:016x}"
+
+
+async def test_every_line_about_a_task_is_found_by_its_id(lines: Lines, bench: Bench):
+    bench.add("t-good")
+    bench.add("t-bad", type="no_such_type")
+    with about_run("run-7"):
+        await bench.drain()
+    found = lines.read()
+    good = [line["message"] for line in found if line.get("task_id") == "t-good"]
+    assert [said.partition(": ")[2] for said in good] == [
+        "claimed, by us",
+        "processing",
+        "kept",
+        "reported",
+    ]
+    bad = [line["message"] for line in found if line.get("task_id") == "t-bad"]
+    assert any("unknown type" in said for said in bad)
+    assert {line["run_id"] for line in found} == {"run-7"}

@@ -1,0 +1,69 @@
+"""The flow `drop_repetition` on a real Prefect server."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aletheia.items.decisions import DropRefused
+from blocks import StoreCredentials
+from flows.drop import drop_repetition
+from flows.undo import undo_duplicate
+from tests.flows.command_line import command, run_command
+from tests.flows.conftest import artifacts, last_run
+from tests.flows.test_undo import NAME, gather, opened, read, store
+
+__all__ = ["store"]
+
+
+async def keep_items(store: StoreCredentials) -> list[dict[str, Any]]:
+    """Run until items that may repeat the application's documents are kept; return the table.
+
+    Those documents are the same items with another number in them.
+    """
+    await gather("other")
+    theirs = [
+        replace(item, id=f"theirs-{at}", content=f"{item.content} 7 times.", automation=None)
+        for at, item in enumerate(await read(store, "other"))
+    ]
+    async with opened(store, "shop") as content:
+        await content.insert_items(theirs)
+    await gather("shop")
+    run = await last_run(NAME)
+    (table,) = await artifacts("gather-possible-repetitions", run.id)
+    assert "`aletheia gather drop shop PAIR`" in str(table.description)
+    return json.loads(str(table.data))
+
+
+async def test_an_operator_drops_a_possible_repetition_and_has_it_back(store: StoreCredentials):
+    rows = await keep_items(store)
+    before = {item.id: item.content for item in await read(store, "shop")}
+    dropped = await drop_repetition("shop", rows[0]["pair"], "anna")
+    after = {item.id for item in await read(store, "shop")}
+    assert set(before) - after == {dropped.item.id}
+    assert dropped.decision.match_id in after
+    undone = await undo_duplicate("shop", rows[0]["pair"], "ben")
+    assert undone.item.id == dropped.item.id
+    assert {item.id: item.content for item in await read(store, "shop")} == before
+
+
+async def test_the_command_lists_pairs_and_drops_one(store: StoreCredentials):
+    rows = await keep_items(store)
+    listed = await command("gather", "duplicates", "shop", "--possible", "--json")
+    assert listed.exit_code == 0, listed.output
+    assert {row["pair"] for row in json.loads(listed.stdout)} == {row["pair"] for row in rows}
+    result = await run_command(drop_repetition, "gather", "drop", "shop", rows[0]["pair"])
+    assert result.exit_code == 0, result.output
+    again = await command("gather", "duplicates", "shop", "--possible")
+    assert rows[0]["pair"] not in again.stdout
+    assert rows[1]["pair"] in again.stdout
+
+
+async def test_what_cannot_be_dropped_fails_its_run_with_a_code(store: StoreCredentials):
+    await gather("shop")
+    with pytest.raises(DropRefused, match="none of this id"):
+        await drop_repetition("shop", "0123456789ab", "anna")
+    run = await last_run("drop_repetition")
+    assert run.state is not None
+    assert run.state.is_failed()
