@@ -145,11 +145,11 @@ class VectorMatrix:
 
 def _multiply(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the products of each of some queries with each vector, `(m, n)`."""
-    step = max(1, _FEW_TERMS // max(1, queries.size))
-    whole = len(vectors) - len(vectors) % step
-    if not 1 < len(queries) <= _FEW_QUERIES or not whole:
+    if not 1 < len(queries) <= _FEW_QUERIES:
         return queries @ vectors.T
     products = np.empty((len(queries), len(vectors)), np.float32)
+    step = max(1, _FEW_TERMS // queries.size)
+    whole = len(vectors) - len(vectors) % step
     # All blocks in one call: between two calls any other thread of this process may take over.
     blocks = vectors[:whole].reshape(-1, step, vectors.shape[1]).swapaxes(1, 2)
     by_block = products[:, :whole].reshape(len(queries), -1, step).swapaxes(0, 1)

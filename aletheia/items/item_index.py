@@ -185,11 +185,11 @@ class ItemIndex:
         for band, band_keys in zip(self._bands, keys, strict=True):
             for found, key in zip(rows, band_keys, strict=True):
                 found.update(np.flatnonzero(band[:size] == key).tolist())
-        found_each = [self._match(*pair) for pair in zip(entries, map(sorted, rows), strict=True)]
-        return [
-            [match for match in found if match.entry.is_near_exact(entry)]
-            for entry, found in zip(entries, found_each, strict=True)
-        ]
+        near: list[list[Match]] = []
+        for entry, found in zip(entries, rows, strict=True):
+            matches = self._match(entry, sorted(found))
+            near.append([match for match in matches if match.entry.is_near_exact(entry)])
+        return near
 
     def find_neighbours(
         self, entries: Sequence[Entry], min_cosine: float, max_found: int
