@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from aletheia.items.calibration import Language
+from aletheia.items.labelled_pairs import Language
 
 Grade: TypeAlias = Literal["expert", "usable", "thin", "empty", "off_topic", "nonsense"]
 
