@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final
@@ -158,20 +158,17 @@ async def _measure_corpus(
         (decision,) = await deduplicator.deduplicate([item], index, oracle)
         tally.right_judged += not decision.is_kept and len(same[place]) > 1
         index.add([str(place)], [text], rows[[place]])
-        _score_nearest(corpus, place, rows, same[place], deduplicator, tally)
+        for other, score in _score_nearest(corpus, place, rows, deduplicator):
+            tally.scores.append(score)
+            tally.labels.append(other in same[place])
     tally.judged += oracle.judged
     tally.pairs += len(corpus.items) * min(NEAREST, len(corpus.items) - 1)
 
 
 def _score_nearest(
-    corpus: Corpus,
-    place: int,
-    rows: NDArray[np.float32],
-    same: frozenset[int],
-    deduplicator: Deduplicator,
-    tally: _Tally,
-) -> None:
-    """Score the pairs of an item and its nearest, with a label each."""
+    corpus: Corpus, place: int, rows: NDArray[np.float32], deduplicator: Deduplicator
+) -> Iterator[tuple[int, float]]:
+    """Yield the nearest of an item, and the score of each pair."""
     cosines = rows.astype(np.float64) @ rows[place].astype(np.float64)
     cosines[place] = -np.inf
     for other in np.argsort(-cosines)[: min(NEAREST, len(rows) - 1)].tolist():
@@ -179,8 +176,7 @@ def _score_nearest(
         score = deduplicator.calibration.measure(
             corpus.items[place], corpus.items[other], cosine, deduplicator.words
         )
-        tally.scores.append(cosine if score is None else score)
-        tally.labels.append(other in same)
+        yield other, cosine if score is None else score
 
 
 def _find_groups(corpus: Corpus) -> list[frozenset[int]]:
