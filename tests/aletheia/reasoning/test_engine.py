@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -9,12 +10,18 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.mock.reasoning import WRITERS
+from aletheia.documents import Change, Update
 from aletheia.errors import InvalidTask, Unavailable
+from aletheia.metrics import REASONING_CLAIMS, REASONING_DURATION, REASONING_RUNS
 from aletheia.reasoning.engine import Reasoner
+from aletheia.reasoning.history import NEWEST
 from aletheia.reasoning.recommendations import recommendation_id
+from aletheia.store.counters import read_counters
+from aletheia.telemetry import FINDING, FINDING_ID
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import Sources, make_reasoner
+from tests.fakes.tracing import recording
 
 
 async def test_a_healthy_system_gets_three_to_five_insights_without_a_model(reasoner: Reasoner):
@@ -145,3 +152,49 @@ async def test_the_plan_of_an_older_run_is_unknown(
     with pytest.raises(InvalidTask) as refused:
         await reasoner.current_plan(old.plan_id)
     assert refused.value.code == "unknown_plan"
+
+
+async def test_runs_and_the_claims_of_new_answers_are_counted(
+    documents: EmbeddedDocuments, sources: Sources, clock: MovableClock
+):
+    made_up = {"text": "{1} of 12,000", "refs": ["queue_success"], "relation": "equal"}
+    right = {"text": "{1}", "refs": ["queue_success"], "relation": "equal"}
+    nothing = {name: [] for name in ("concerns", "positives", "advice", "order")}
+    answer = {"insights": [right, made_up], **nothing, "score_shift": 0.0}
+    chat = ScriptedChat(json.dumps(answer))
+    reasoner = make_reasoner(documents, sources, clock, chat=chat)
+    await reasoner.prepare()
+    for _ in range(2):
+        assert (await reasoner.run()).explained_by != "rules"
+        clock.move(seconds=30)
+    counters = await read_counters(documents)
+    assert counters.value(REASONING_RUNS, "model") == 2
+    assert counters.histogram(REASONING_DURATION).count == 2
+    assert counters.value(REASONING_CLAIMS, "kept") == 1
+    assert counters.value(REASONING_CLAIMS, "dropped") == 1
+
+
+async def test_a_run_that_fails_is_counted(
+    documents: EmbeddedDocuments, sources: Sources, clock: MovableClock
+):
+    reasoner = make_reasoner(documents, sources, clock)
+    await reasoner.prepare()
+    await documents.upsert(NEWEST, [Update("newest", Change(set={"payload": b"no output"}))])
+    with pytest.raises(zlib.error):
+        await reasoner.reason(await reasoner.snapshot())
+    assert (await read_counters(documents)).value(REASONING_RUNS, "failed") == 1
+
+
+async def test_a_plan_goes_on_in_the_trace_of_the_run_that_found_its_reason(
+    documents: EmbeddedDocuments, sources: Sources, clock: MovableClock
+):
+    provider = recording()
+    sources.facts |= {"queue_pending": 1200}
+    reasoner = make_reasoner(documents, sources, clock)
+    await reasoner.prepare()
+    output = await reasoner.run()
+    (span,) = provider.named(FINDING)
+    assert span.attributes[FINDING_ID] == ["queue_backlog"]
+    current = await reasoner.current_plan(output.action_plan.plan_id)
+    assert current.traceparent is not None
+    assert f"{span.trace_id:032x}" in current.traceparent
