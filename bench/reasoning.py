@@ -7,6 +7,7 @@ are those of `bench.reasoning_metrics` and `bench.reasoning_live`, which run as 
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,24 +146,45 @@ def make_collectors(documents: Documents) -> list[Collector]:
     ]
 
 
-async def time_snapshots(directory: Path, rows: int) -> float:
-    """Return the median time of a snapshot over so many rows, milliseconds."""
+async def time_snapshots(directory: Path, sizes: Sequence[int]) -> list[float]:
+    """Return the median times of a snapshot over ledgers of some sizes, milliseconds.
+
+    They take turns, so that what else the machine does slows all of them alike.
+    """
+    paths = [directory / str(rows) for rows in sizes]
+    for path, rows in zip(paths, sizes, strict=True):
+        async with opened(path) as documents:
+            await fill_ledger(documents, rows)
+            await sources.prepare_sources(documents)
+    times: list[list[float]] = [[] for _ in sizes]
+    async with contextlib.AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(path)) for path in paths]
+        systems = [make_collectors(documents) for documents in stores]
+        for _ in range(SNAPSHOTS + 3):
+            for collectors, found in zip(systems, times, strict=True):
+                found.append(await time_snapshot(collectors))
+    return [median(found[3:]) for found in times]
+
+
+@contextlib.asynccontextmanager
+async def opened(directory: Path) -> AsyncGenerator[EmbeddedDocuments]:
+    """Open a store for a while."""
     documents = EmbeddedDocuments(directory, is_durable=False)
     await documents.open()
     try:
-        await fill_ledger(documents, rows)
-        await sources.prepare_sources(documents)
-        collectors = make_collectors(documents)
-        times: list[float] = []
-        for _ in range(SNAPSHOTS + 3):
-            began = time.perf_counter()
-            snapshot = await collect_snapshot(collectors, timeout_s=10)
-            times.append((time.perf_counter() - began) * 1000)
-            if snapshot.failed_sources:
-                raise RuntimeError(f"sources failed: {dict(snapshot.failed_sources)}")
+        yield documents
     finally:
         await documents.close()
-    return median(times[3:])
+
+
+async def time_snapshot(collectors: Sequence[Collector]) -> float:
+    """Return how long a snapshot takes, milliseconds."""
+    began = time.perf_counter()
+    snapshot = await collect_snapshot(collectors, timeout_s=10)
+    took_ms = (time.perf_counter() - began) * 1000
+    if snapshot.failed_sources:
+        raise RuntimeError(f"sources failed: {dict(snapshot.failed_sources)}")
+    return took_ms
 
 
 async def time_prefect() -> float:
@@ -239,8 +262,7 @@ def main(rows: int = ROWS_LARGE) -> None:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="bench-reasoning-") as name:
         directory = Path(name)
-        small = asyncio.run(time_snapshots(directory / "small", ROWS_SMALL))
-        large = asyncio.run(time_snapshots(directory / "large", rows))
+        small, large = asyncio.run(time_snapshots(directory / "ledgers", (ROWS_SMALL, rows)))
         print(f"a snapshot over {rows:,} rows: {large:.1f} ms, over {ROWS_SMALL:,}: {small:.1f} ms")
         figures |= {"snapshot_ms": round(large, 2), "snapshot_growth": round(large / small, 2)}
         races = asyncio.run(run_races(directory / "races"))
