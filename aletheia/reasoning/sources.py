@@ -245,7 +245,8 @@ def gather_source(documents: Documents, *, runs: str, is_open: str, is_done: str
 
     async def collect(now: datetime) -> Facts:
         opened = await documents.find(runs, {"state": is_open}, sort="opened_at", limit=1)
-        lost = {"run_id": None, "requested_at": {"$lt": (now - LOST_AFTER).isoformat()}}
+        # In the form that all servers of MongoDB's protocol count right.
+        lost = {"run_id": {"$in": [None]}, "requested_at": {"$lt": (now - LOST_AFTER).isoformat()}}
         facts: dict[str, Any] = {
             "open": await documents.count(runs, {"state": is_open}),
             "evaluations_waiting": await documents.count(REQUESTS, lost),

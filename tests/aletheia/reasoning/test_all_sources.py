@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.platform.embedded import EmbeddedPlatform
 from aletheia.analysis.model_manager import MODELS
 from aletheia.brain.outbox import BrainStatus
+from aletheia.documents import Documents
 from aletheia.errors import BadAnswer, Unavailable
 from aletheia.events.dead_events import DEAD_EVENTS
 from aletheia.events.log import EVENTS
@@ -31,8 +31,11 @@ from aletheia.resilience.limits import Tier, TierUsage
 from aletheia.series import Counters
 from aletheia.settings import IntakeSettings
 from deployments.examples.platform import build_platform
+from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import AT
+
+__all__ = ["documents", "mongodb_uri"]
 
 NAMES = [
     *("ledger", "telemetry", "lanes", "breakers", "limits", "budgets", "brain", "models"),
@@ -86,7 +89,7 @@ class Outbox:
 
 
 @pytest.fixture
-async def collectors(documents: EmbeddedDocuments, clock: MovableClock) -> list[Collector]:
+async def collectors(documents: Documents, clock: MovableClock) -> list[Collector]:
     ledger = Ledger(documents, IntakeSettings(), owner="test", clock=clock.both)
     await ledger.prepare()
     await fill(documents, clock)
@@ -109,7 +112,7 @@ async def collectors(documents: EmbeddedDocuments, clock: MovableClock) -> list[
     ]
 
 
-async def fill(documents: EmbeddedDocuments, clock: MovableClock) -> None:
+async def fill(documents: Documents, clock: MovableClock) -> None:
     """Save something for each source that reads the store."""
     error = {
         "code": BadAnswer.code,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.analysis.model_manager import MODELS
+from aletheia.documents import Documents
 from aletheia.events.dead_events import DEAD_EVENTS
 from aletheia.events.log import EVENTS
 from aletheia.intake.ledger import Ledger
@@ -17,7 +17,10 @@ from aletheia.reasoning.snapshot import SystemSnapshot
 from aletheia.series import Counters
 from aletheia.settings import IntakeSettings
 from aletheia.store.clock import SECOND
+from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.clock import MovableClock
+
+__all__ = ["documents", "mongodb_uri"]
 
 NUMBERS = {
     "aletheia_ledger_rows|claimed": 40.0,
@@ -52,7 +55,7 @@ def row(name: str, state: str, **values: Any) -> dict[str, Any]:
 
 
 async def test_the_queue_comes_from_counters_and_not_from_rows(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     ledger = Ledger(documents, IntakeSettings(), owner="test", clock=clock.both)
     await ledger.prepare()
@@ -66,7 +69,7 @@ async def test_the_queue_comes_from_counters_and_not_from_rows(
 
 
 async def test_leases_that_ran_out_are_found_with_the_age_of_the_oldest(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     ledger = Ledger(documents, IntakeSettings(), owner="test", clock=clock.both)
     await ledger.prepare()
@@ -106,7 +109,7 @@ async def test_the_share_of_failed_tasks_is_of_those_since_the_snapshot_before(
 
 
 async def test_lanes_show_how_many_wait_and_how_old_the_oldest_task_is(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     ledger = Ledger(documents, IntakeSettings(), owner="test", clock=clock.both)
     await ledger.prepare()
@@ -126,7 +129,7 @@ async def test_lanes_show_how_many_wait_and_how_old_the_oldest_task_is(
 
 
 async def test_of_a_very_long_queue_the_oldest_task_is_not_looked_for(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     async def read_many() -> Counters:
         return Counters({"aletheia_ledger_rows|claimed": 20_001.0})
@@ -137,7 +140,7 @@ async def test_of_a_very_long_queue_the_oldest_task_is_not_looked_for(
 
 
 async def test_gather_runs_show_the_oldest_open_one_and_what_the_newest_did(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     report = {"items_created": 42, "departments_processed": 3, "iterations": 9}
     await documents.insert(
@@ -168,7 +171,7 @@ async def test_gather_runs_show_the_oldest_open_one_and_what_the_newest_did(
 
 
 async def test_events_show_their_types_and_never_their_texts(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     body = '{"type": "department_started", "department_name": "sk-canary"}'
     await documents.insert(
@@ -187,7 +190,7 @@ async def test_events_show_their_types_and_never_their_texts(
 
 
 async def test_models_show_how_much_of_their_memory_they_take(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     await documents.insert(
         MODELS,
