@@ -161,12 +161,12 @@ def test_each_operation_reaches_a_success(tmp_path: Path):
     with served_elsewhere(tmp_path / "service") as url:
         seed_reaches(url, reached)
     assert {name for name, statuses in reached.items() if max(statuses) >= 300} == set()
-    # `test_brain_api` has the Brain's, `test_live` the stream; `system_reasoning` is not deployed.
+    # `test_brain_api` has the Brain's, `test_live` the stream.
     elsewhere = {name for name in operations if any(part in name for part in ELSEWHERE)}
     assert operations - set(reached) == elsewhere
 
 
-ELSEWHERE = ("/nodes/", "/search/", "/context/", "/analyze/", "/events/automated", "/hooks/reason")
+ELSEWHERE = ("/nodes/", "/search/", "/context/", "/analyze/", "/events/automated")
 
 
 def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
@@ -184,7 +184,7 @@ def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
             reached.setdefault(f"POST {name}", set()).add(response.status_code)
             return response.json()
 
-        orders: dict[str, Any] = {"poll": {}, "gather": GATHER, "evaluate": EVALUATE}
+        orders: dict[str, Any] = {"poll": {}, "gather": GATHER, "evaluate": EVALUATE, "reason": {}}
         for hook, order in orders.items():
             body = orjson.dumps(order)
             sent = signed(body, Idempotency_Key=f"seed-{hook}")
