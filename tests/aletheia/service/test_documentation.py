@@ -7,7 +7,8 @@ from tests.fakes.service import Client
 
 async def read(client: Client, path: str) -> tuple[int, str, str]:
     async with client.session.get(path) as response:
-        return response.status, response.headers["Content-Type"], (await response.read()).decode(errors="replace")
+        text = (await response.read()).decode(errors="replace")
+        return response.status, response.headers["Content-Type"], text
 
 
 async def test_the_page_and_all_that_it_loads_are_the_services_own(client: Client):

@@ -77,7 +77,7 @@ async def test_who_is_let_in_or_not_is_in_the_metric(documents: EmbeddedDocument
     await counts.save(documents)
     assert counts.is_saved
     found = Counters(await documents.counters())
-    assert found.sets(AUTHENTICATIONS) == {
+    assert dict(found.sets(AUTHENTICATIONS)) == {
         ("succeeded",): 3,
         ("missing",): 1,
         ("invalid",): 2,
