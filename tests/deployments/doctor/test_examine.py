@@ -17,7 +17,7 @@ from blocks import (
     UpstreamCredentials,
 )
 from deployments.configuration import find_faults
-from deployments.doctor import dependencies, machine, probe, services
+from deployments.doctor import dependencies, machine, probe, services, serving
 from deployments.doctor.examine import CHECKS, examine
 from deployments.doctor.results import CHECK_TIMEOUT_S, CheckFailed, CheckResult, run_check, show
 from deployments.doctor.services import NETWORK_FILE_SYSTEMS, file_system
@@ -48,7 +48,7 @@ def printed(results: list[CheckResult]) -> str:
 def test_every_check_is_a_row_of_the_doctor():
     written = {
         check
-        for module in (dependencies, machine, probe, services)
+        for module in (dependencies, machine, probe, services, serving)
         for name, check in vars(module).items()
         if name.startswith("check_") and check.__module__ == module.__name__
     }
