@@ -11,10 +11,11 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.documents import Documents
 from aletheia.errors import AletheiaError
 from aletheia.items.content import ContentStore
-from aletheia.service.actions import make_actions_router, make_intake_router
+from aletheia.service.actions import RunStarter, make_actions_router, make_intake_router
 from aletheia.service.app import create_app
 from aletheia.service.authentication import Authenticator, RoleGuard
 from aletheia.service.brain import BrainSource, make_brain_router
+from aletheia.service.capacity import make_capacity_router
 from aletheia.service.guarding import LateKey, Slots, guarded_by
 from aletheia.service.health import Ping, ReadReadings
 from aletheia.service.hooks import (
@@ -26,10 +27,13 @@ from aletheia.service.hooks import (
 from aletheia.service.keys import VerificationKeys
 from aletheia.service.live import make_live_router, make_ticket_router
 from aletheia.service.operations import make_operations_router
+from aletheia.service.pages.mounting import mount_pages
 from aletheia.service.parts import Part, missing
 from aletheia.service.ports import OpenContent, Orchestrator
+from aletheia.service.project_list import make_project_list_router
 from aletheia.service.projects import make_projects_router
 from aletheia.service.refusal_counts import RefusalCounts
+from aletheia.service.repetitions import make_repetitions_routers
 from aletheia.service.roles import MANAGERS
 from aletheia.service.settings import ServiceSettings
 from aletheia.service.token_routes import TokenRoutes
@@ -95,24 +99,30 @@ def build_service(
         ),
         make_hooks_router(hooks, hook_guard),
     ]
-    return create_app(
+    app = create_app(
         routers,
         RoleGuard(authenticator, MANAGERS),
         pings,
         read_readings=parts.read_readings,
         origins=settings.allowed_origins,
     )
+    mount_pages(app, authenticator, parts.store)
+    return app
 
 
 def _make_token_routers(
     routes: TokenRoutes, parts: ServiceParts, hooks: HookParts, intake: IntakeSettings
 ) -> list[APIRouter]:
     """Return the routers for bearers of tokens."""
+    starter = RunStarter(parts.store, parts.orchestrator)
     return [
+        make_project_list_router(routes, parts.store),
+        make_capacity_router(routes, parts.store),
+        *make_repetitions_routers(routes, parts.store, parts.open_content, starter),
         make_projects_router(routes, parts.store, parts.open_content),
         make_operations_router(routes, parts.store, parts.orchestrator),
         make_intake_router(routes, parts.store, intake),
-        make_actions_router(routes, parts.store, parts.orchestrator, intake),
+        make_actions_router(routes, parts.store, starter, intake),
         *make_deliveries_routers(routes, hooks),
         make_ticket_router(routes, parts.store),
     ]
