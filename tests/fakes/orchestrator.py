@@ -18,6 +18,7 @@ PARAMETERS: dict[str, set[str]] = {
     },
     "replay_dead_letters/replay_dead_letters": {"ids", "code", "limit"},
     "undo_duplicate/undo_duplicate": {"project_id", "decision_id", "user_id"},
+    "drop_repetition/drop_repetition": {"project_id", "pair_id", "user_id"},
 }
 """What deployments take; `system_reasoning` is not deployed here."""
 

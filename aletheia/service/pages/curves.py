@@ -12,26 +12,28 @@ _PAD: Final = 6
 _TOP: Final = 100.0
 
 
-def draw_curve(values: Sequence[float], *, threshold: float | None = None) -> str:
+def draw_curve(
+    values: Sequence[float], *, threshold: float | None = None, width: int = WIDTH
+) -> str:
     """Return a curve of scores, oldest first, with a line at what is to be reached.
 
     Colours are those of the text around it and of the style sheet (`curve-…`).
     """
     shown = [min(_TOP, max(0.0, float(value))) for value in values[-MAX_POINTS:]]
-    step = (WIDTH - 2 * _PAD) / max(1, len(shown) - 1)
+    step = (width - 2 * _PAD) / max(1, len(shown) - 1)
     points = [(_PAD + step * place, _height(value)) for place, value in enumerate(shown)]
     said = _describe(shown, threshold)
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}" class="curve">',
+        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{said}" class="curve">',
         (
-            f'<line class="curve-base" x1="{_PAD}" x2="{WIDTH - _PAD}" '
+            f'<line class="curve-base" x1="{_PAD}" x2="{width - _PAD}" '
             f'y1="{_height(0):.1f}" y2="{_height(0):.1f}"/>'
         ),
     ]
     if threshold is not None:
         level = _height(min(_TOP, max(0.0, float(threshold))))
         parts.append(
-            f'<line class="curve-goal" x1="{_PAD}" x2="{WIDTH - _PAD}" '
+            f'<line class="curve-goal" x1="{_PAD}" x2="{width - _PAD}" '
             f'y1="{level:.1f}" y2="{level:.1f}"/>'
         )
     if points:

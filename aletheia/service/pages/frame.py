@@ -110,8 +110,7 @@ class Page:
         self, text: str, question: Question, do: Do, *, roles: Collection[Role], is_strong: bool
     ) -> None:
         """Add a button that asks before it does something; who may not press it sees why."""
-        button = ui.button(text, on_click=lambda: self.ask(question, do))
-        button.props("no-caps dense unelevated" if is_strong else "no-caps dense outline")
+        button = add_plain_button(text, lambda: self.ask(question, do), is_strong=is_strong)
         button.classes("action")
         if not self.may(roles):
             button.disable()
@@ -177,7 +176,7 @@ class Page:
                 form = ui.element("form").props('method="post"')
                 form.props["action"] = f"{self.visit.root}/sign-out"
                 with form:
-                    ui.button("Sign out").props("type=submit flat dense no-caps")
+                    add_plain_button("Sign out").props("type=submit dense")
 
 
 class Section(Generic[T]):
@@ -231,15 +230,22 @@ async def _ask(question: Question) -> Answer | None:
             reason = ui.textarea("Why (others will read it)").classes("reason")
             reason.props(f"maxlength={MAX_REASON_CHARS} outlined autofocus")
         with ui.element("div").classes("row-end"):
-            ui.button("Cancel", on_click=lambda: dialog.submit(False)).props("flat no-caps")
-            yes = ui.button(question.button, on_click=lambda: dialog.submit(True))
-            yes.props("unelevated no-caps")
+            add_plain_button("Cancel", lambda: dialog.submit(False))
+            yes = add_plain_button(question.button, lambda: dialog.submit(True), is_strong=True)
             if reason is not None:
                 yes.bind_enabled_from(reason, "value", lambda value: bool((value or "").strip()))
     is_yes = await dialog
     said = "" if reason is None else str(reason.value or "").strip()
     dialog.delete()
     return Answer(reason=said) if is_yes else None
+
+
+def add_plain_button(
+    text: str, press: Callable[[], object] | None = None, *, is_strong: bool = False
+) -> ui.button:
+    """Add a button in the colours of the page; `is_strong`: the one that is meant to be pressed."""
+    button = ui.button(text, on_click=press, color=None).props("no-caps unelevated")
+    return button.classes("strong" if is_strong else "plain")
 
 
 def add_facts(facts: Sequence[tuple[str, str]]) -> None:

@@ -11,7 +11,14 @@ from aletheia.service.actions import StartedRun
 from aletheia.service.operations import UsagePage, UsageRow
 from aletheia.service.pages.calls import join_path
 from aletheia.service.pages.curves import draw_curve
-from aletheia.service.pages.frame import Answer, Page, Question, Section, add_facts
+from aletheia.service.pages.frame import (
+    Answer,
+    Page,
+    Question,
+    Section,
+    add_facts,
+    add_plain_button,
+)
 from aletheia.service.pages.gather import add_state
 from aletheia.service.pages.mounting import Visit
 from aletheia.service.pages.words import (
@@ -220,7 +227,7 @@ class Project:
                 _draw_item(item)
         if found.next_cursor is not None and self._items < MAX_ITEMS:
             with ui.element("div").classes("row-end"):
-                ui.button("Show more", on_click=self._show_more).props("flat no-caps")
+                add_plain_button("Show more", self._show_more)
 
     async def _show_more(self) -> None:
         self._items = min(MAX_ITEMS, self._items * 2)

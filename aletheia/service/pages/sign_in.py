@@ -45,6 +45,7 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
 <title>Sign in · Aletheia</title>
 <style>
   :root {{ color-scheme: light dark; --line: #c9ced6; --soft: #5b6470; --page: #f4f6f8;

@@ -21,6 +21,7 @@ body { background: var(--page) !important; color: var(--ink);
 .link-active { background: var(--page); color: var(--accent) !important; font-weight: 600; }
 .who { display: flex; align-items: center; gap: .5rem; margin-left: auto; }
 .who-name { overflow-wrap: anywhere; }
+@media (max-width: 700px) { .bar { position: static; } .links { order: 3; width: 100%; } }
 .body { max-width: 1200px; margin: 0 auto; padding: 1.25rem clamp(.75rem, 3vw, 2rem) 4rem;
   box-sizing: border-box; }
 .title { font-size: 1.6rem; font-weight: 700; overflow-wrap: anywhere; }
@@ -56,15 +57,19 @@ body { background: var(--page) !important; color: var(--ink);
   font-weight: 600; border: 1px solid currentColor; }
 .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
 .score { font-size: 2.4rem; font-weight: 700; line-height: 1.1; }
-.curve { width: 100%; height: auto; max-width: 640px; display: block; }
+.curve line, .curve polyline { vector-effect: non-scaling-stroke; }
+.curve { width: 100%; height: auto; max-height: 10rem; display: block; }
 .curve-base { stroke: var(--line); stroke-width: 1; }
 .curve-goal { stroke: var(--good); stroke-width: 1.5; stroke-dasharray: 5 4; }
 .curve-line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin: round; }
 .curve-end { fill: var(--accent); }
-.q-btn.action { margin: 0; }
-.text-primary { color: var(--accent) !important; }
-.bg-primary { background: var(--accent) !important; }
-body.body--dark .bg-primary, body.body--dark .bg-primary .q-btn__content { color: #10151c; }
+.q-btn { border-radius: 8px; }
+.q-btn.action { margin: .25rem 0 0; padding: .2rem .9rem; }
+.q-btn.plain { color: var(--accent); }
+.q-btn.action.plain { border: 1px solid currentColor; }
+.q-btn.strong { background: var(--accent); color: var(--card); }
+.stack + .q-btn, .stack + div { margin-top: .75rem; }
+.nicegui-expansion .q-item { padding-left: 0; }
 a { color: var(--accent); overflow-wrap: anywhere; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 """

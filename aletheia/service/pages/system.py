@@ -12,13 +12,14 @@ from aletheia.service.pages.curves import draw_curve
 from aletheia.service.pages.frame import Answer, Page, Question, add_facts
 from aletheia.service.pages.mounting import Visit
 from aletheia.service.pages.plan import add_plan
-from aletheia.service.pages.words import say_number, say_time
+from aletheia.service.pages.words import say_number, say_time, say_title
 from aletheia.service.reasoning import PREFIX, AIRunResponse, Decided, ReasoningHistory
 from aletheia.service.roles import MANAGERS
 
 MAX_HISTORY: Final = 200
 """Runs in the curve."""
 
+CURVE_WIDTH: Final = 640
 SNOOZE_HOURS: Final = 24
 
 LOOK: Final = Question(
@@ -220,9 +221,10 @@ def _draw_history(history: ReasoningHistory) -> None:
         return
     scores = [run.health_score for run in reversed(history.runs)]
     with ui.element("div").classes("card"):
-        ui.html(draw_curve(scores), sanitize=False)
+        ui.html(draw_curve(scores, width=CURVE_WIDTH), sanitize=False)
         oldest, newest = history.runs[-1].timestamp, history.runs[0].timestamp
-        ui.label(f"{say_time(oldest)} to {say_time(newest)}").classes("soft")
+        said = f"Between {say_number(min(scores))} and {say_number(max(scores))}"
+        ui.label(f"{said}, {say_time(oldest)} to {say_time(newest)}.").classes("soft")
 
 
 def _draw_findings(output: AIReasoningOutput) -> None:
@@ -237,7 +239,7 @@ def _draw_findings(output: AIReasoningOutput) -> None:
 def _draw_finding(finding: FoundProblem) -> None:
     with ui.element("article").classes("card"):
         with ui.element("div").classes("row"):
-            ui.label(finding.title or finding.id).classes("name")
+            ui.label(say_title(finding.title or finding.id)).classes("name")
             style = SEVERITY_CLASSES.get(finding.severity, "soft")
             ui.label(finding.severity).classes(f"state {style}")
         ui.label(finding.text).classes("text")

@@ -95,6 +95,11 @@ def say_usd(amount: str) -> str:
     return f"${usd:.6f}".rstrip("0")
 
 
+def say_title(text: str) -> str:
+    """Return a text with a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
 def say_run_state(state: str) -> str:
     """Return the state of a run."""
     return RUN_STATES.get(state, state)
