@@ -21,6 +21,7 @@ from aletheia.events.signatures import (
     SIGNATURE_HEADER,
     TIMESTAMP_HEADER,
     WINDOW_S,
+    has_form,
     is_signed,
     is_timely,
 )
@@ -49,6 +50,9 @@ HOOK_SECRET: Final = "WEBHOOK_IN_SECRET"  # noqa: S105 - the name of a setting
 
 MAX_ITERATIONS: Final = 1_000_000
 MAX_SHIFT_S: Final = 86_400
+
+BODY_TIMEOUT_S: Final = 5.0
+"""How long a body may take to arrive: whose it is, is not known before."""
 
 DEPLOYMENTS: Final[Mapping[str, str]] = {
     "poll": "poll_tasks/poll_tasks",
@@ -190,7 +194,10 @@ class HookGuard:
             if not is_timely(timestamp, self._clock.unix_s()):
                 message = f"{TIMESTAMP_HEADER} is more than {WINDOW_S} s from our clock"
                 raise _unauthorized("stale_signature", message)
-            if not is_signed(secret, timestamp, await request.body(), signature):
+            # What cannot be a signature is refused before the body, of a stranger, is waited for.
+            if not has_form(signature) or not is_signed(
+                secret, timestamp, await request.body(), signature
+            ):
                 raise _unauthorized("wrong_signature", "the signature is not that of the body")
 
     async def ping(self) -> None:
@@ -214,7 +221,12 @@ def make_hooks_router(parts: HookParts, guard: HookGuard) -> APIRouter:
     router = APIRouter(
         prefix="/hooks",
         tags=["hooks"],
-        route_class=guarded_by(guard, slots=parts.slots, max_body_bytes=MAX_BODY_BYTES),
+        route_class=guarded_by(
+            guard,
+            slots=parts.slots,
+            max_body_bytes=MAX_BODY_BYTES,
+            body_timeout_s=BODY_TIMEOUT_S,
+        ),
         dependencies=[Security(_SCHEME)],
         responses=describe_body(_MEANINGS),
         strict_content_type=False,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
@@ -12,7 +13,7 @@ from aletheia.service import guarding
 from aletheia.service.deliveries import DELIVERIES
 from aletheia.service.hooks import DEPLOYMENTS
 from tests.fakes.orchestrator import PARAMETERS, FakeOrchestrator
-from tests.fakes.service import HOOK_SECRET, Client, FakeService
+from tests.fakes.service import HOOK_SECRET, Client, FakeService, calling
 
 GATHER = {"project_id": "shop", "user_id": "user-1", "max_iterations": 5}
 
@@ -212,6 +213,37 @@ async def test_a_body_that_is_too_long_or_too_slow_starts_nothing(
     headers = signed(b"")
     async with client.session.post("/hooks/gather", data=drip(), headers=headers) as response:
         assert response.status == 408
+
+
+async def test_what_cannot_be_a_signature_is_refused_before_the_body_comes(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(guarding, "BODY_TIMEOUT_S", 0.2)
+
+    async def drip() -> Any:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.02)
+
+    headers = signed(b"") | {"X-Aletheia-Signature": "x"}
+    async with client.session.post("/hooks/gather", data=drip(), headers=headers) as response:
+        assert response.status == 401
+
+
+async def test_a_sender_that_goes_away_within_its_body_is_no_fault_of_ours(
+    service: FakeService, caplog: pytest.LogCaptureFixture
+):
+    async with calling(service) as client:
+
+        async def break_off() -> Any:
+            yield b"{"
+            await asyncio.sleep(0.1)
+            raise ConnectionError
+
+        with pytest.raises((ConnectionError, aiohttp.ClientError)):
+            await client.session.post("/hooks/poll", data=break_off(), headers=signed(b""))
+        await asyncio.sleep(0.3)
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_delivery_that_could_not_start_is_kept_and_started_when_it_comes_again(
