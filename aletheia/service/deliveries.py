@@ -123,17 +123,24 @@ class Deliveries:
         )
         return list(map(_read, found)), following
 
-    async def replay(self, id_: str) -> Delivery:
-        """Start a delivery anew, by a run of its own. Raises 404 `not_found`, and as `accept`."""
-        taken = await self._documents.take(
-            DELIVERIES, {"_id": id_}, Change(increase={"replays": 1})
-        )
-        if taken is None:
+    async def replay(self, id_: str, *, key: str) -> Delivery:
+        """Start a delivery anew, by a run of its own; one that never started, by its first run.
+
+        A second replay with a key returns the run of the first, while that is the last one.
+        Raises 404 `not_found`, and as `accept`.
+        """
+        found = (await self._documents.get(DELIVERIES, [id_])).get(id_)
+        if found is None:
             raise ServiceError(HTTPStatus.NOT_FOUND, "not_found", "there is no such delivery")
-        run_id = await self._start_run(taken, f"hook:{id_}:{taken['replays']}")
-        change = Change(set={"replayed_run_id": run_id})
-        await self._documents.update(DELIVERIES, [Update(id_, change)])
-        return _read({**taken, "replayed_run_id": run_id})
+        if found["run_id"] is None:
+            # By its own key: what the sender sends again is this run, too.
+            return _read(await self._ensure_started(id_))
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        run_id = await self._start_run(found, f"hook:{id_}:replay:{digest}")
+        is_new = {"_id": id_, "replayed_run_id": {"$ne": run_id}}
+        change = Change(set={"replayed_run_id": run_id}, increase={"replays": 1})
+        noted = await self._documents.take(DELIVERIES, is_new, change)
+        return _read(noted or {**found, "replayed_run_id": run_id})
 
     async def purge(self, older_than_s: float) -> int:
         """Delete old deliveries and signatures; return how many."""

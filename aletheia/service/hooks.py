@@ -2,6 +2,7 @@
 
 import logging
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ from aletheia.events.signatures import (
     is_signed,
     is_timely,
 )
+from aletheia.service.actions import IdempotencyKey
 from aletheia.service.audit import record_action
 from aletheia.service.authentication import caller_of
 from aletheia.service.deliveries import Deliveries, Delivery
@@ -299,11 +301,14 @@ def make_deliveries_routers(routes: TokenRoutes, parts: HookParts) -> list[APIRo
         delivery_id: Annotated[
             str, Path(pattern=r"^[a-z]{1,20}-[0-9a-f]{24}$", description="Id of the delivery.")
         ],
+        idempotency_key: IdempotencyKey = None,
     ) -> DeliveryRow:
-        """Start what was sent anew, by a run of its own."""
-        details = {"delivery": delivery_id}
-        await record_action(await parts.store.get(), caller_of(request), "hook replay", details)
-        return _to_row(await (await deliveries.get()).replay(delivery_id))
+        """Start what was sent anew, by a run of its own; what never started, by its first one."""
+        caller, details = caller_of(request), {"delivery": delivery_id}
+        await record_action(await parts.store.get(), caller, "hook replay", details)
+        # Keys of two callers never meet: no key has a line break.
+        key = f"{idempotency_key or uuid.uuid4().hex}\n{caller.subject}"
+        return _to_row(await (await deliveries.get()).replay(delivery_id, key=key))
 
     return [reading, acting]
 
