@@ -1,13 +1,15 @@
 """Webhooks that were sent to us: each kept once, however often it comes, and starting one run.
 
 A delivery is written before anything is started, under the sender's own id. Whoever has its lease
-starts the run, with an idempotency key made of that id, so that a crash at any point, copies at
-several processes, and a sender that tries again all end in the same run.
+starts the run, with an idempotency key made of that id and of what was drawn when the delivery was
+written, so that a crash at any point, copies at several processes, and a sender that tries again
+all end in the same run, and an id that comes again once its delivery is gone starts another.
 """
 
 import asyncio
 import hashlib
 import logging
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -98,6 +100,7 @@ class Deliveries:
         fresh: Document = {
             "_id": id_,
             "hook": hook,
+            "nonce": uuid.uuid4().hex,  # keys of runs last longer than deliveries and stores
             "key": key,
             "deployment": deployment,
             "parameters": text,
@@ -136,7 +139,7 @@ class Deliveries:
             # By its own key: what the sender sends again is this run, too.
             return _read(await self._ensure_started(id_))
         digest = hashlib.sha256(key.encode()).hexdigest()
-        run_id = await self._start_run(found, f"hook:{id_}:replay:{digest}")
+        run_id = await self._start_run(found, f"replay:{digest}")
         is_new = {"_id": id_, "replayed_run_id": {"$ne": run_id}}
         change = Change(set={"replayed_run_id": run_id}, increase={"replays": 1})
         noted = await self._documents.take(DELIVERIES, is_new, change)
@@ -193,7 +196,7 @@ class Deliveries:
     async def _start_leased(self, lease: Lease) -> Document:
         async with lease.hold():
             try:
-                run_id = await self._start_run(lease.document, f"hook:{lease.id}")
+                run_id = await self._start_run(lease.document, "first")
             except AletheiaError as error:
                 said = str(error)[:MAX_MESSAGE_CHARS]
                 await lease.write({"state": "failed", "code": error.code, "message": said})
@@ -202,8 +205,9 @@ class Deliveries:
             await lease.write(started)
             return {**lease.document, **started}
 
-    async def _start_run(self, delivery: Document, key: str) -> str:
+    async def _start_run(self, delivery: Document, which: str) -> str:
         orchestrator = await self._orchestrator.get()
+        key = f"hook:{delivery['_id']}:{delivery['nonce']}:{which}"
         parameters: dict[str, Any] = orjson.loads(delivery["parameters"])
         return await orchestrator.start(delivery["deployment"], parameters, idempotency_key=key)
 

@@ -156,6 +156,16 @@ async def test_what_never_started_is_replayed_by_the_run_that_its_sender_asks_fo
     assert len(orchestrator.runs) == 1
 
 
+async def test_a_key_that_comes_again_when_its_delivery_is_gone_starts_another_run(
+    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+):
+    deliveries = build(documents, orchestrator, clock)
+    assert await accept(deliveries, key="nightly") == "run-1"
+    clock.move(seconds=4_000)
+    assert await deliveries.purge(3_600) == 2
+    assert await accept(deliveries, key="nightly") == "run-2"
+
+
 async def test_old_deliveries_and_signatures_are_purged(
     documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
