@@ -1,6 +1,8 @@
 """Events of gather runs as they happen: a WebSocket, and server-sent events (SPEC §6, Live)."""
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import AsyncGenerator, Collection
 from http import HTTPStatus
 from typing import Annotated, Any, Final, cast
@@ -31,6 +33,8 @@ from aletheia.service.tickets import MAX_TICKET_CHARS, VALID_FOR_S, Tickets
 from aletheia.service.token_routes import TOKEN_SCHEME, TokenRoutes
 from aletheia.store.clock import SYSTEM_CLOCK
 from aletheia.store.project_id import check_project_id
+
+log = logging.getLogger(__name__)
 
 MAX_SEQ: Final = 10**15
 """Largest number of an event that is taken."""
@@ -142,27 +146,28 @@ def make_live_router(
         caller = caller_of(request)
         sockets.check(caller)
         followed = await feeds.get()
-        followed.check_capacity(project_id)
+        followed.check_capacity(project_id, caller.subject)
         setattr(request.state, FAREWELL, _SLOW)
         after = from_seq - 1 if last_event_id is None else last_event_id
         return LiveResponse(_stream(followed, project_id, after, caller), sockets, caller)
 
     @router.websocket("/ws/automated-gather/{project_id}")
     async def follow_socket(websocket: WebSocket, project_id: str) -> None:
-        try:
-            await guard.admit(websocket)
-            caller, after = caller_of(websocket), _read_start(websocket, project_id)
-            sockets.check(caller)
-            followed = await feeds.get()
-            followed.check_capacity(project_id)
-            tickets = Tickets(await store.get())
-        except (ServiceError, AletheiaError) as refusal:
-            await _deny(websocket, refusal)
-            return
-        with sockets.holding(caller):
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                await guard.admit(websocket)
+                caller, after = caller_of(websocket), _read_start(websocket, project_id)
+                followed, tickets = await feeds.get(), Tickets(await store.get())
+                sockets.check(caller)
+                held.enter_context(sockets.holding(caller))
+                frames = await held.enter_async_context(
+                    followed.following(project_id, after=after, subject=caller.subject)
+                )
+            except (ServiceError, AletheiaError) as refusal:
+                await _deny(websocket, refusal)
+                return
             await websocket.accept()
-            async with followed.following(project_id, after=after) as frames:
-                await SocketSession(websocket, caller, tickets).run(frames)
+            await SocketSession(websocket, caller, tickets).run(frames)
 
     return router
 
@@ -170,9 +175,14 @@ def make_live_router(
 async def _stream(
     feeds: Feeds, project_id: str, after: int, caller: Caller
 ) -> AsyncGenerator[ServerSentEvent]:
-    async with feeds.following(project_id, after=after) as frames:
-        while (frame := await _next_before(frames, caller.expires_at)) is not None:
-            yield ServerSentEvent(data=frame.body.decode(), id=str(frame.seq), sep="\n")
+    try:
+        async with feeds.following(project_id, after=after, subject=caller.subject) as frames:
+            while (frame := await _next_before(frames, caller.expires_at)) is not None:
+                yield ServerSentEvent(data=frame.body.decode(), id=str(frame.seq), sep="\n")
+    except ServiceError as refusal:
+        # The last place was taken while the stream began; who comes back is told so by a status.
+        log.info("a stream of %s ends: %s", project_id, refusal.detail)
+        return
     yield ServerSentEvent(data=_EXPIRED, sep="\n")
 
 
