@@ -46,6 +46,9 @@ MAX_POLL_S: Final = 1.0
 POLLS_PER_STEP: Final = 10
 """Polls without news until the time between them doubles."""
 
+CHECK_END_EVERY_S: Final = 1.0
+"""From one check whether a store was restored to what it had before to the next, seconds."""
+
 RETRY_EVERY_S: Final = 1.0
 """From one attempt at a store that is away to the next, seconds."""
 
@@ -73,11 +76,12 @@ class Feeds:
 
     @contextlib.asynccontextmanager
     async def following(
-        self, project_id: str, *, after: int, subject: str = ""
+        self, project_id: str, *, after: int, subject: str | None = None
     ) -> AsyncGenerator[AsyncGenerator[Frame]]:
         """Follow a project's events after a number, then each that is added, without an end.
 
-        Raises as `check_capacity`; `subject` is who follows.
+        Raises as `check_capacity`; `subject` is who follows, `None` somebody who is bounded
+        elsewhere.
         """
         feed = self._join(project_id, subject)
         frames = self._read(feed, project_id, after)
@@ -88,21 +92,28 @@ class Feeds:
             self._leave(project_id, feed, subject)
 
     async def _read(self, feed: "_Feed", project_id: str, after: int) -> AsyncGenerator[Frame]:
-        if after > (end := await self._retrying_end(project_id)):
-            # Numbers of another store, or of one that was restored to what it had before.
-            yield await self._make_gap(project_id, end + 1, after, "ahead", end)
-            after = end
         while True:
-            for event in await self._next(feed, project_id, after):
-                if event.seq > after + 1:
-                    last = event.seq - 1
-                    yield await self._make_gap(project_id, after + 1, last, "purged", last)
-                yield Frame(event.seq, event.body)
-                after = event.seq
+            restores = feed.restores
+            if after > (end := await self._retrying_end(project_id)):
+                # Numbers of another store, or of one that was restored to what it had before.
+                yield await self._make_gap(project_id, end + 1, after, "ahead", end)
+                after = end
+            while found := await self._next(feed, restores, project_id, after):
+                for event in found:
+                    if event.seq > after + 1:
+                        last = event.seq - 1
+                        yield await self._make_gap(project_id, after + 1, last, "purged", last)
+                    yield Frame(event.seq, event.body)
+                    after = event.seq
 
-    async def _next(self, feed: "_Feed", project_id: str, after: int) -> Sequence[SavedEvent]:
-        """Return the events that follow a number, as soon as there are some."""
-        while True:
+    async def _next(
+        self, feed: "_Feed", restores: int, project_id: str, after: int
+    ) -> Sequence[SavedEvent]:
+        """Return the events that follow a number, as soon as there are some.
+
+        There are none once the store was restored more often than `restores`.
+        """
+        while feed.restores == restores:
             # Taken before the log is read, so that what comes in between is not slept through.
             arrival = feed.arrival
             if (found := feed.since(after)) is None:
@@ -110,6 +121,7 @@ class Feeds:
             if found:
                 return found
             await arrival.wait()
+        return ()
 
     async def _retrying_read(self, project_id: str, after: int) -> Sequence[SavedEvent]:
         return await _retrying(lambda: self._events.read(project_id, after=after), project_id)
@@ -138,15 +150,15 @@ class Feeds:
         }
         return Frame(seq, orjson.dumps(said))
 
-    def check_capacity(self, project_id: str, subject: str = "") -> None:
+    def check_capacity(self, project_id: str, subject: str | None = None) -> None:
         """Raise 503 `too_busy` where too many other projects are followed, in all or by one."""
         if project_id not in self._feeds and len(self._feeds) >= MAX_PROJECTS:
             raise _too_busy(f"{MAX_PROJECTS} projects are followed already; try again")
         own = {name for name, feed in self._feeds.items() if feed.followers[subject]}
-        if project_id not in own and len(own) >= MAX_PROJECTS_OF_ONE:
+        if subject is not None and project_id not in own and len(own) >= MAX_PROJECTS_OF_ONE:
             raise _too_busy(f"you follow {MAX_PROJECTS_OF_ONE} projects already")
 
-    def _join(self, project_id: str, subject: str) -> "_Feed":
+    def _join(self, project_id: str, subject: str | None) -> "_Feed":
         self.check_capacity(project_id, subject)
         feed = self._feeds.get(project_id)
         if feed is None:
@@ -154,7 +166,7 @@ class Feeds:
         feed.followers[subject] += 1
         return feed
 
-    def _leave(self, project_id: str, feed: "_Feed", subject: str) -> None:
+    def _leave(self, project_id: str, feed: "_Feed", subject: str | None) -> None:
         feed.followers[subject] -= 1
         if not feed.followers[subject]:
             del feed.followers[subject]
@@ -169,8 +181,10 @@ class _Feed:
     def __init__(self, events: EventLog, project_id: str) -> None:
         self._events, self._project_id = events, project_id
         self._recent = deque[SavedEvent](maxlen=RECENT)
-        self.followers = Counter[str]()  # by their subjects
+        self.followers = Counter[str | None]()  # by their subjects
         self.arrival = asyncio.Event()
+        self.restores = 0  # how often the log was seen to end before what was read of it
+        self._end_checked_at = 0.0  # time of the loop
         self._polling = asyncio.create_task(self._poll())
 
     def since(self, after: int) -> list[SavedEvent] | None:
@@ -197,7 +211,23 @@ class _Feed:
                 after, idle = self._note(found), 0
             else:
                 idle += 1
+                after = await self._check_end(after)
                 await asyncio.sleep(_IDLING.pause_s(1 + idle // POLLS_PER_STEP))
+
+    async def _check_end(self, after: int) -> int:
+        """Return after which number to read on: the last one's, where that is lower."""
+        now = asyncio.get_running_loop().time()
+        if now - self._end_checked_at < CHECK_END_EVERY_S:
+            return after
+        self._end_checked_at = now
+        end = await self._end()
+        if end >= after:
+            return after
+        log.warning("the log of %s ends at %d, before %d", self._project_id, end, after)
+        self._recent.clear()
+        self.restores += 1
+        self._wake()
+        return end
 
     async def _end(self) -> int:
         return await _retrying(partial(self._events.end, self._project_id), self._project_id)
@@ -210,9 +240,12 @@ class _Feed:
         if self._recent and found[0].seq != self._recent[-1].seq + 1:
             self._recent.clear()  # a purge has overtaken us
         self._recent.extend(found)
+        self._wake()
+        return found[-1].seq
+
+    def _wake(self) -> None:
         arrival, self.arrival = self.arrival, asyncio.Event()
         arrival.set()
-        return found[-1].seq
 
 
 def _too_busy(message: str) -> ServiceError:

@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Document
+from aletheia.events.log import EVENTS
 from aletheia.service import feeds as module
 from aletheia.service.feeds import Feeds, Frame
 from aletheia.service.refusals import ServiceError
@@ -117,3 +119,32 @@ async def test_a_project_without_news_is_polled_less_often(tmp_path: Path):
         await add_events(documents, 1)
         assert await take(frames, 1) == [1]
     await documents.close()
+
+
+async def test_a_store_that_is_restored_is_followed_from_where_it_ends(
+    documents: EmbeddedDocuments,
+):
+    await add_events(documents, 10)
+    async with Feeds(documents).following(PROJECT, after=0) as frames:
+        assert await take(frames, 10) == list(range(1, 11))
+        await documents.delete(EVENTS, {"seq": {"$gt": 5}})
+        async with asyncio.timeout(5):
+            gap = orjson.loads((await anext(frames)).body)
+        assert (gap["type"], gap["reason"], gap["seq"]) == ("gap", "ahead", 5)
+        assert (gap["from_seq"], gap["to_seq"]) == (6, 10)
+        await add_events(documents, 4, first=106)
+        assert await take(frames, 4) == [6, 7, 8, 9]
+
+
+async def test_who_joins_after_a_restore_gets_nothing_of_before(documents: EmbeddedDocuments):
+    await add_events(documents, 10)
+    feeds = Feeds(documents)
+    async with feeds.following(PROJECT, after=0) as frames:
+        assert await take(frames, 10) == list(range(1, 11))
+        await documents.delete(EVENTS, {"seq": {"$gt": 5}})
+        async with asyncio.timeout(5):
+            await anext(frames)
+        async with feeds.following(PROJECT, after=3) as later:
+            assert await take(later, 2) == [4, 5]
+            await add_events(documents, 1, first=106)
+            assert await take(later, 1) == [6]
