@@ -22,6 +22,7 @@ from aletheia.service.feeds import Feeds, Frame
 from aletheia.service.guarding import guarded_by
 from aletheia.service.parts import Part
 from aletheia.service.refusals import (
+    AWAY,
     TOKEN_MEANINGS,
     ServiceError,
     answer_refusal,
@@ -213,7 +214,7 @@ async def _deny(websocket: WebSocket, refusal: ServiceError | AletheiaError) -> 
     if isinstance(refusal, AletheiaError):
         is_ours = refusal.code == "invalid_project_id"
         status = HTTPStatus.UNPROCESSABLE_ENTITY if is_ours else HTTPStatus.SERVICE_UNAVAILABLE
-        message = str(refusal) if is_ours else "what the service depends on is away"
+        message = str(refusal) if is_ours else AWAY
         refusal = ServiceError(status, refusal.code, message)
     if "websocket.http.response" in cast("dict[str, Any]", websocket.scope.get("extensions", {})):
         await websocket.send_denial_response(answer_refusal(refusal))

@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
+from aletheia.errors import Unavailable
 from aletheia.service.feeds import MAX_PROJECTS
 from aletheia.service.sockets import NO_LONGER_AUTHORIZED
 from tests.fakes.projects import PROJECT, add_events, begin_run, purge_events
@@ -343,3 +344,22 @@ async def test_no_more_projects_are_followed_than_can_be(
         assert refused.value.status == 503
         async with client.session.ws_connect(SOCKET, headers=client.headers):
             pass
+
+
+async def test_a_stranger_reads_nothing_of_the_store(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def fail(*_: object, **__: object) -> None:
+        raise Unavailable("store", "store-0.internal:27017 refuses us")
+
+    monkeypatch.setattr(service.store, "get", fail)
+    async with calling(service) as client:
+        async with client.session.get(STREAM, params={"ticket": "x"}) as response:
+            assert response.status == 503
+            said = await response.text()
+        assert orjson.loads(said)["error"]["code"] == "unavailable"
+        assert "internal" not in said
+        assert "store-0.internal" in caplog.text
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.session.ws_connect(SOCKET, params={"ticket": "x"})
+        assert refused.value.status == 503
