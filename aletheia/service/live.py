@@ -212,6 +212,7 @@ def _read_start(websocket: WebSocket, project_id: str) -> int:
 async def _deny(websocket: WebSocket, refusal: ServiceError | AletheiaError) -> None:
     """Answer the request for a socket with a refusal, as any other request."""
     if isinstance(refusal, AletheiaError):
+        log.warning("nothing of %s can be followed: %s", websocket.url.path, refusal)
         is_ours = refusal.code == "invalid_project_id"
         status = HTTPStatus.UNPROCESSABLE_ENTITY if is_ours else HTTPStatus.SERVICE_UNAVAILABLE
         message = str(refusal) if is_ours else AWAY

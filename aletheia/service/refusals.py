@@ -190,13 +190,11 @@ async def _answer_ours(request: Request, error: AletheiaError) -> JSONResponse:
             now = moment(SYSTEM_CLOCK.now())
             wait_s = 0.0 if error.until is None else (error.until - now).total_seconds()
             return answer(HTTPStatus.SERVICE_UNAVAILABLE, headers=_retry_after(wait_s))
-        case Unavailable():
+        case Unavailable() | ModelUnavailable() | ComputeFailed():
             log.warning("%s %s has to wait: %s", request.method, request.url.path, error)
+            said = AWAY if isinstance(error, Unavailable) else str(error)
             headers = _retry_after(error.retry_after_s or 0)
-            return answer(HTTPStatus.SERVICE_UNAVAILABLE, message=AWAY, headers=headers)
-        case ModelUnavailable() | ComputeFailed():
-            headers = _retry_after(error.retry_after_s or 0)
-            return answer(HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)
+            return answer(HTTPStatus.SERVICE_UNAVAILABLE, message=said, headers=headers)
         case _:
             log.error("%s %s failed: %s", request.method, request.url.path, error)
             return _answer(HTTPStatus.BAD_GATEWAY, "backend_refused", REFUSED)
