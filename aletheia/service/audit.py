@@ -22,19 +22,24 @@ async def record_action(
     action: str,
     details: Mapping[str, Any],
     *,
+    id_: str | None = None,
     clock: Clock = SYSTEM_CLOCK,
-) -> None:
-    """Record what a caller asked for, before it is done."""
+) -> bool:
+    """Record what a caller asked for, before it is done; return whether that is new.
+
+    `id_` is the record's, where asking for the same again is nothing more.
+    """
     document: Document = {
-        "_id": uuid.uuid4().hex,
+        "_id": id_ or uuid.uuid4().hex,
         "at": clock.now(),
         "subject": caller.subject,
         "roles": sorted(caller.roles),
         "action": action,
         "details": dict(details),
     }
-    await documents.insert(AUDIT, [document])
+    is_new = bool(await documents.insert(AUDIT, [document]))
     log.info("%s asks for %s: %s", caller.subject, action, dict(details))
+    return is_new
 
 
 async def purge_audit(
