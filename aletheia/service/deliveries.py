@@ -23,6 +23,7 @@ from aletheia.errors import AletheiaError
 from aletheia.service.paging import Order, read_page
 from aletheia.service.parts import Part
 from aletheia.service.ports import Orchestrator
+from aletheia.service.purging import purge_all
 from aletheia.service.refusals import ServiceError
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
 from aletheia.store.lease import Lease, Leases, LeaseTerms
@@ -39,7 +40,6 @@ START_WITHIN_S: Final = 20.0
 SIGNATURES_KEPT_S: Final = 900.0
 """How long signatures are remembered: longer than any of them is good."""
 
-MAX_PURGED: Final = 10_000
 MAX_MESSAGE_CHARS: Final = 300
 
 _POLL_EVERY_S: Final = 0.5
@@ -149,8 +149,8 @@ class Deliveries:
         """Delete old deliveries and signatures; return how many."""
         old = {"received_at": {"$lt": self._clock.now() - microseconds(older_than_s)}}
         past = {"at": {"$lt": self._clock.now() - microseconds(SIGNATURES_KEPT_S)}}
-        gone = await self._documents.delete(SIGNATURES, past, limit=MAX_PURGED)
-        return gone + await self._documents.delete(DELIVERIES, old, limit=MAX_PURGED)
+        gone = await purge_all(self._documents, SIGNATURES, past)
+        return gone + await purge_all(self._documents, DELIVERIES, old)
 
     async def _note_signature(self, signature: str, id_: str) -> None:
         """Remember what a signature came with: it says nothing of the address or the key."""

@@ -26,6 +26,7 @@ from aletheia.service.refusals import (
     TOKEN_MEANINGS,
     ServiceError,
     answer_refusal,
+    describe_refusals,
     describe_refusals_of_stream,
 )
 from aletheia.service.roles import READERS, Caller
@@ -49,6 +50,9 @@ NO_SOCKET: Final = 4400
 _SLOW: Final = b'data: {"type":"too_slow"}\n\n'
 _EXPIRED: Final = '{"type":"expired"}'
 
+_TICKET_MEANING: Final = {
+    HTTPStatus.TOO_MANY_REQUESTS: "`too_many_tickets`: many of the caller's are good and not used."
+}
 _LIVE_MEANINGS: Final = {
     **TOKEN_MEANINGS,
     HTTPStatus.UNAUTHORIZED: f"{TOKEN_MEANINGS[HTTPStatus.UNAUTHORIZED]} Or `invalid_ticket`.",
@@ -91,7 +95,11 @@ def make_ticket_router(routes: TokenRoutes, store: Part[Documents]) -> APIRouter
     """Build the route that makes tickets."""
     router = routes.make_router("live", READERS)
 
-    @router.post("/api/v1/ws-ticket", status_code=HTTPStatus.CREATED)
+    @router.post(
+        "/api/v1/ws-ticket",
+        status_code=HTTPStatus.CREATED,
+        responses=describe_refusals(_TICKET_MEANING),
+    )
     async def issue_ticket(request: Request) -> IssuedTicket:
         """Return a ticket that opens one socket or stream, as it stands for the caller's token."""
         ticket = await Tickets(await store.get()).issue(caller_of(request))
