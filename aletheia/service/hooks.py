@@ -136,7 +136,14 @@ class EvaluateOrder(BaseModel):
 
 
 class ReasonOrder(BaseModel):
-    """A run of system reasoning; it takes nothing."""
+    """A run of system reasoning."""
+
+    shift_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=MAX_SHIFT_S,
+        description="Its length; 0 reasons once, since shifts of the schedule wait for it.",
+    )
 
 
 class Accepted(BaseModel):

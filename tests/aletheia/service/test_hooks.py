@@ -58,6 +58,7 @@ def orchestrator(service: FakeService) -> FakeOrchestrator:
             {"project_id": "shop", "user_id": "u", "department_number": 2},
             "evaluate_department/evaluate_department",
         ),
+        ("reason", {"shift_seconds": 60}, "system_reasoning/system_reasoning"),
     ],
 )
 async def test_a_signed_request_starts_its_run(
@@ -68,6 +69,13 @@ async def test_a_signed_request_starts_its_run(
     ((started, parameters),) = orchestrator.runs.values()
     assert started == deployment
     assert order.items() <= parameters.items()
+
+
+async def test_a_webhook_reasons_once_and_not_for_a_shift(
+    client: Client, orchestrator: FakeOrchestrator
+):
+    assert (await send(client, "reason", {}))[0] == 202
+    assert [wanted for _, wanted in orchestrator.runs.values()] == [{"shift_seconds": 0}]
 
 
 async def test_a_thousand_copies_start_one_run(client: Client, orchestrator: FakeOrchestrator):
