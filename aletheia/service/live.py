@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 MAX_SEQ: Final = 10**15
 """Largest number of an event that is taken."""
 
+MAX_DIGITS: Final = len(str(MAX_SEQ))
+
 PING_EVERY_S: Final = 15
 """From one comment to the next in a stream of events, so that nobody between closes it."""
 
@@ -211,7 +213,8 @@ def _read_start(websocket: WebSocket, project_id: str) -> int:
     """Return the number after which a socket begins, once project and number are checked."""
     check_project_id(project_id)
     given = websocket.query_params.get("from_seq", "1")
-    if not (given.isascii() and given.isdecimal() and 1 <= int(given[:20]) <= MAX_SEQ):
+    is_number = len(given) <= MAX_DIGITS and given.isascii() and given.isdecimal()
+    if not is_number or not 1 <= int(given) <= MAX_SEQ:
         message = f"from_seq is the number of an event, from 1 to {MAX_SEQ:,}"
         raise ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", message)
     return int(given) - 1

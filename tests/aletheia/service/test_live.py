@@ -208,11 +208,22 @@ async def test_a_ticket_opens_one_socket(service: FakeService, client: Client):
         ({"from_seq": "-1"}, {"Authorization": f"Bearer {make_token()}"}, 422),
         ({"from_seq": "one"}, {"Authorization": f"Bearer {make_token()}"}, 422),
         ({"from_seq": "9" * 30}, {"Authorization": f"Bearer {make_token()}"}, 422),
+        (
+            {"from_seq": "0" * 19 + "1" + "9" * 30},
+            {"Authorization": f"Bearer {make_token()}"},
+            422,
+        ),
+        (
+            {"from_seq": "0" * 19 + "1" + "9" * 5_000},
+            {"Authorization": f"Bearer {make_token()}"},
+            422,
+        ),
     ],
     # Tokens differ from one worker of the tests to the next, and have no place in a name.
     ids=[
         *("none", "no token", "in the query", "as access_token", "empty", "made up", "as a ticket"),
         *("no role", "foreign origin", "no origin", "zero", "negative", "a word", "huge"),
+        *("huge behind zeros", "longer than any number"),
     ],
 )
 async def test_who_may_not_is_told_why(
