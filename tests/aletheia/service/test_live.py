@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from aletheia.errors import Unavailable
+from aletheia.service import sockets
 from aletheia.service.feeds import MAX_PROJECTS
 from aletheia.service.sockets import NO_LONGER_AUTHORIZED
 from tests.fakes.projects import PROJECT, add_events, begin_run, purge_events
@@ -293,6 +294,37 @@ async def test_a_socket_goes_on_with_a_ticket_of_a_newer_token(
         await asyncio.sleep(2.5)
         await add_events(service.store, 1)
         assert orjson.loads(await websocket.receive_str(timeout=5))["seq"] == 1
+
+
+async def test_tickets_are_no_messages_that_mean_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sockets, "MAX_UNEXPECTED", 2)
+    monkeypatch.setattr(sockets, "RENEW_EVERY_S", 0)
+    async with client.session.ws_connect(SOCKET, headers=client.headers) as websocket:
+        for _ in range(5):
+            _, issued = await client.call("POST", "/api/v1/ws-ticket")
+            await websocket.send_str(orjson.dumps({"ticket": issued["ticket"]}).decode())
+            assert orjson.loads(await websocket.receive_str(timeout=5))["type"] == "renewed"
+
+
+async def test_a_store_that_is_away_ends_no_socket(
+    service: FakeService, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    async def fail(*_: object, **__: object) -> None:
+        raise Unavailable("store", "made to be away")
+
+    monkeypatch.setattr(sockets, "RENEW_EVERY_S", 0)
+    _, issued = await client.call("POST", "/api/v1/ws-ticket")
+    sent = orjson.dumps({"ticket": issued["ticket"]}).decode()
+    async with client.session.ws_connect(SOCKET, headers=client.headers) as websocket:
+        with monkeypatch.context() as away:
+            away.setattr(service.store, "get", fail)
+            await websocket.send_str(sent)
+            said = orjson.loads(await websocket.receive_str(timeout=5))
+            assert said == {"type": "renewal_failed"}
+        await websocket.send_str(sent)
+        assert orjson.loads(await websocket.receive_str(timeout=5))["type"] == "renewed"
 
 
 async def test_a_ticket_of_somebody_else_ends_a_socket(client: Client):
