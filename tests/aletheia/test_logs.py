@@ -116,9 +116,8 @@ def configured() -> Generator[io.StringIO]:
     handlers, levels = list(root.handlers), [logger.level for logger in loggers]
     root.handlers.clear()  # those of the tests, which would be closed
     configure_logs("DEBUG", is_json=True)
-    for handler in root.handlers:
-        assert isinstance(handler, logging.StreamHandler)
-        handler.setStream(written)
+    (handler,) = root.handlers
+    vars(handler)["stream"] = written
     yield written
     root.handlers[:] = handlers
     for logger, level in zip(loggers, levels, strict=True):

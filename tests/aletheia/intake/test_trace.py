@@ -79,17 +79,18 @@ async def test_each_step_of_a_task_is_a_line_with_its_id(
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [
-        ('{"route": "/hooks/1", "params": {"to": "s3cret", "a": 1}}', ("/hooks/1", ["a", "to"])),
-        ('{"route": "/hooks/1", "params": ["s3cret"]}', ("/hooks/1", [])),
-        ('{"route": "/hooks/1", "params": "s3cret"}', ("/hooks/1", [])),
-        ('{"route": "/hooks/1"}', ("/hooks/1", [])),
-        ('["s3cret"]', (None, [])),
+        ('{"route": "/hooks/1", "params": {"to": "s3cret", "a": 1}}', "/hooks/1: a to"),
+        ('{"route": "/hooks/1", "params": ["s3cret"]}', "/hooks/1: "),
+        ('{"route": "/hooks/1", "params": "s3cret"}', "/hooks/1: "),
+        ('{"route": "/hooks/1"}', "/hooks/1: "),
+        ('["s3cret"]', "None: "),
     ],
 )
-def test_values_of_a_callback_are_not_shown(sent: str, shown: tuple[str | None, list[str]]):
+def test_values_of_a_callback_are_not_shown(sent: str, shown: str):
     found = hide_params({"type": "echo", "callback_json": sent})
-    route, names = shown
-    assert found == {"type": "echo", "callback": {"route": route, "params": names}}
+    callback = found.pop("callback")
+    assert f"{callback['route']}: {' '.join(callback['params'])}" == shown
+    assert found == {"type": "echo"}
 
 
 @pytest.mark.parametrize("sent", ["s3cret", '{"params": {"to": "s3cr', "[" * 100_000, None])
