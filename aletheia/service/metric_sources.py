@@ -34,9 +34,9 @@ MAX_MODELS: Final = 50
 """Models in memory that are read."""
 
 MAX_AGED_ROWS: Final = 20_000
-"""With more unfinished tasks than these the oldest one is not looked for each time."""
+"""With more unfinished tasks than these the oldest one is not searched for each time."""
 
-LOOK_EVERY_S: Final = 300.0
+SEARCH_EVERY_S: Final = 300.0
 """From one search among more of them to the next, seconds."""
 
 _STATES: Final[Mapping[State, float]] = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
@@ -126,7 +126,7 @@ def age_source(documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> Source:
         rows, now_s = counters.total(LEDGER_ROWS), clock.steady_s()
         if rows <= 0:
             return []
-        is_old = searched_at is None or now_s - searched_at >= LOOK_EVERY_S
+        is_old = searched_at is None or now_s - searched_at >= SEARCH_EVERY_S
         if rows <= MAX_AGED_ROWS or is_old:
             oldest_at, searched_at = await _find_oldest(documents, counters), now_s
         oldest_s = 0.0 if oldest_at is None else clock.unix_s() - oldest_at

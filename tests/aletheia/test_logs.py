@@ -116,10 +116,13 @@ def configured() -> Generator[io.StringIO]:
     handlers, levels = list(root.handlers), [logger.level for logger in loggers]
     root.handlers.clear()  # those of the tests, which would be closed
     configure_logs("DEBUG", is_json=True)
+    # Prefect, where it was imported before, keeps these lines from the root.
+    propagates, loggers[1].propagate = loggers[1].propagate, True
     (handler,) = root.handlers
     vars(handler)["stream"] = written
     yield written
     root.handlers[:] = handlers
+    loggers[1].propagate = propagates
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
 

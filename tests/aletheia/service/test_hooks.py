@@ -148,9 +148,7 @@ async def test_a_key_is_for_one_content(client: Client, orchestrator: FakeOrches
         ({"X-Aletheia-Timestamp": "1e9"}, "stale_signature"),
         ({"X-Aletheia-Timestamp": "9" * 40}, "stale_signature"),
         ({"X-Aletheia-Timestamp": "now"}, "stale_signature"),
-        pytest.param(
-            {"X-Aletheia-Timestamp": str(int(time.time()) + 1)}, "wrong_signature", id="later"
-        ),
+        ({"X-Aletheia-Timestamp": "a second later"}, "wrong_signature"),
     ],
     ids=str,
 )
@@ -158,7 +156,10 @@ async def test_what_is_not_signed_starts_nothing(
     client: Client, orchestrator: FakeOrchestrator, changed: dict[str, str], code: str
 ):
     body = orjson.dumps(GATHER)
-    status, answer = await post(client, "gather", body, signed(body) | changed)
+    headers = signed(body) | changed
+    if headers["X-Aletheia-Timestamp"] == "a second later":
+        headers["X-Aletheia-Timestamp"] = str(int(time.time()) + 1)
+    status, answer = await post(client, "gather", body, headers)
     assert (status, answer["error"]["code"]) == (401, code)
     assert orchestrator.asked == 0
 

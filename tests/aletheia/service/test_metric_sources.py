@@ -18,7 +18,7 @@ from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
 from aletheia.series import Counters
 from aletheia.service.metric_sources import (
-    LOOK_EVERY_S,
+    SEARCH_EVERY_S,
     MAX_AGED_ROWS,
     age_source,
     breaker_source,
@@ -115,8 +115,8 @@ async def test_of_too_many_the_oldest_is_searched_for_now_and_then(documents: Em
     await documents.insert(ROWS, [{"_id": "b", "state": "kept", "claimed_at": clock() - 90}])
     clock.move(seconds=10)
     assert await read(source, counters) == {name: pytest.approx(60)}
-    clock.move(seconds=LOOK_EVERY_S)
-    assert await read(source, counters) == {name: pytest.approx(100 + LOOK_EVERY_S)}
+    clock.move(seconds=SEARCH_EVERY_S)
+    assert await read(source, counters) == {name: pytest.approx(100 + SEARCH_EVERY_S)}
 
 
 async def test_all_sources_of_a_new_store_answer(documents: EmbeddedDocuments):
