@@ -18,8 +18,8 @@ from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
 from aletheia.series import Counters
 from aletheia.service.metric_sources import (
-    SEARCH_EVERY_S,
     MAX_AGED_ROWS,
+    SEARCH_EVERY_S,
     age_source,
     breaker_source,
     budget_source,
