@@ -87,4 +87,8 @@ def configure_logs(level: str, *, is_json: bool) -> None:
         handler.setFormatter(logging.Formatter(line))
     logging.basicConfig(handlers=[handler], force=True)
     for name in ("aletheia", "uvicorn"):
-        logging.getLogger(name).setLevel(level)
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        # Prefect has handlers of its own for some, which write in another form.
+        logger.handlers.clear()
+        logger.propagate = True

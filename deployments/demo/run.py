@@ -47,7 +47,8 @@ OF_THE_MACHINE: Final = frozenset(
 SERVICE_PAGES: Final[Mapping[str, str]] = {
     "what is set up": "/health/ready",
     "limits, breakers": "/health",
-    "its API": "/openapi.json",
+    "metrics": "/metrics",
+    "its API": "/docs",
 }
 """Pages of the service that anybody may read."""
 

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from aletheia import telemetry
-from aletheia.logs import MAX_ID_CHARS, about_run, about_task, use_json
+from aletheia.logs import (
+    MAX_ID_CHARS,
+    about_request,
+    about_run,
+    about_task,
+    configure_logs,
+    use_json,
+)
 from tests.aletheia.intake.conftest import Bench, bench
 from tests.fakes.tracing import recording
 
@@ -104,3 +111,31 @@ async def test_every_line_about_a_task_is_found_by_its_id(lines: Lines, bench: B
     bad = [line["message"] for line in found if line.get("task_id") == "t-bad"]
     assert any("unknown type" in said for said in bad)
     assert {line["run_id"] for line in found} == {"run-7"}
+
+
+@pytest.fixture
+def loggers() -> Generator[list[logging.Logger]]:
+    found = [logging.getLogger(name) for name in (None, "aletheia", "uvicorn")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in found]
+    yield found
+    for logger, (level, propagate, handlers) in zip(found, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers[:] = handlers
+
+
+def test_what_another_program_set_up_for_the_server_is_replaced(
+    loggers: list[logging.Logger], capsys: pytest.CaptureFixture[str]
+):
+    foreign = logging.StreamHandler(io.StringIO())
+    loggers[2].addHandler(foreign)
+    loggers[2].propagate = False
+    configure_logs("INFO", is_json=True)
+    logging.getLogger("uvicorn.error").info("started")
+    logging.getLogger("uvicorn.error").debug("too much")
+    with about_request("request-1"):
+        log.info("asked")
+    written = capsys.readouterr().err.splitlines()
+    assert [json.loads(line)["message"] for line in written] == ["started", "asked"]
+    assert json.loads(written[1])["request_id"] == "request-1"
+    assert foreign.stream.getvalue() == ""
