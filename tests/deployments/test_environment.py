@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.environment import choose_server, is_server_of, make_secrets, read_environment
