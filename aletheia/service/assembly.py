@@ -13,10 +13,11 @@ from aletheia.documents import Documents
 from aletheia.errors import AletheiaError
 from aletheia.items.content import ContentStore
 from aletheia.reasoning.engine import Reasoner
-from aletheia.service.actions import make_actions_router, make_intake_router
+from aletheia.service.actions import RunStarter, make_actions_router, make_intake_router
 from aletheia.service.app import create_app
 from aletheia.service.authentication import Authenticator, RoleGuard, caller_of
 from aletheia.service.brain import BrainSource, make_brain_router
+from aletheia.service.capacity import make_capacity_router
 from aletheia.service.guarding import LateKey, Slots, guarded_by
 from aletheia.service.health import Ping, ReadReadings
 from aletheia.service.hooks import (
@@ -29,11 +30,14 @@ from aletheia.service.keys import VerificationKeys
 from aletheia.service.live import make_live_router, make_ticket_router
 from aletheia.service.metrics import MetricsPage, make_metrics_router
 from aletheia.service.operations import make_operations_router
+from aletheia.service.pages.mounting import mount_pages
 from aletheia.service.parts import Part, missing
 from aletheia.service.ports import OpenContent, Orchestrator
+from aletheia.service.project_list import make_project_list_router
 from aletheia.service.projects import make_projects_router
 from aletheia.service.reasoning import make_reasoning_router
 from aletheia.service.refusal_counts import RefusalCounts
+from aletheia.service.repetitions import make_repetitions_routers
 from aletheia.service.roles import MANAGERS, Caller
 from aletheia.service.settings import ServiceSettings
 from aletheia.service.token_routes import TokenRoutes
@@ -109,24 +113,30 @@ def build_service(
         _make_metrics_router(parts, guarded_by(metrics_key)),
         _make_reasoning_router(routes, parts),
     ]
-    return create_app(
+    app = create_app(
         routers,
         RoleGuard(authenticator, MANAGERS),
         pings,
         read_readings=parts.read_readings,
         origins=settings.allowed_origins,
     )
+    mount_pages(app, authenticator, parts.store)
+    return app
 
 
 def _make_token_routers(
     routes: TokenRoutes, parts: ServiceParts, hooks: HookParts, intake: IntakeSettings
 ) -> list[APIRouter]:
     """Return the routers for bearers of tokens."""
+    starter = RunStarter(parts.store, parts.orchestrator)
     return [
+        make_project_list_router(routes, parts.store),
+        make_capacity_router(routes, parts.store),
+        *make_repetitions_routers(routes, parts.store, parts.open_content, starter),
         make_projects_router(routes, parts.store, parts.open_content),
         make_operations_router(routes, parts.store, parts.orchestrator),
         make_intake_router(routes, parts.store, intake),
-        make_actions_router(routes, parts.store, parts.orchestrator, intake),
+        make_actions_router(routes, parts.store, starter, intake),
         *make_deliveries_routers(routes, hooks),
         make_ticket_router(routes, parts.store),
     ]

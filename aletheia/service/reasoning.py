@@ -281,6 +281,7 @@ def _add_decisions(
                 planned_at=current.planned_at,
                 who=person.subject,
                 role=", ".join(sorted(map(str, person.roles))),
+                traceparent=current.traceparent,
             )
         except InvalidTask as refusal:
             raise _refuse(refusal) from None

@@ -20,6 +20,7 @@ PARAMETERS: dict[str, set[str]] = {
     "undo_duplicate/undo_duplicate": {"project_id", "decision_id", "user_id"},
     "carry_out_plan/carry_out_plan": {"plan_id", "approval_id", "dry_run"},
     "system_reasoning/system_reasoning": {"shift_seconds"},
+    "drop_repetition/drop_repetition": {"project_id", "pair_id", "user_id"},
 }
 """What deployments take."""
 
