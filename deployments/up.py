@@ -130,6 +130,7 @@ def up() -> None:
         "Prefect UI": _address(local, "server"),
         "sign in": f"with the line in {local.password_file}",
         "service": f"{_address(local, 'service')}/docs (its API), /health/ready, /metrics",
+        "its pages": f"{_address(local, 'service')}/ui",
         "its token": "aletheia token --role viewer (operator, manager, admin)",
         "upstream": variables.get(UPSTREAM) or f"{_address(local, 'upstream')}/stats (the example)",
         "departments": variables.get(APPLICATION)

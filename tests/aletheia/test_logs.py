@@ -131,11 +131,12 @@ def test_what_another_program_set_up_for_the_server_is_replaced(
     loggers[2].addHandler(foreign)
     loggers[2].propagate = False
     configure_logs("INFO", is_json=True)
-    logging.getLogger("uvicorn.error").info("started")
+    logging.getLogger("uvicorn.error").info("started", extra={"color_message": "\x1b[36mstarted"})
     logging.getLogger("uvicorn.error").debug("too much")
     with about_request("request-1"):
         log.info("asked")
     written = capsys.readouterr().err.splitlines()
     assert [json.loads(line)["message"] for line in written] == ["started", "asked"]
     assert json.loads(written[1])["request_id"] == "request-1"
+    assert "\\u001b" not in written[0]
     assert foreign.stream.getvalue() == ""
