@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from opentelemetry import trace
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 RUN_ID: Final = ContextVar[str | None]("run_id", default=None)
@@ -17,6 +18,8 @@ REQUEST_ID: Final = ContextVar[str | None]("request_id", default=None)
 
 FIELDS: Final = ("message", "levelname", "name")
 RENAMED: Final = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+LEFT_OUT: Final = (*RESERVED_ATTRS, "color_message")
+"""What records have beside that; uvicorn repeats its message with colours."""
 
 MAX_ID_CHARS: Final = 256
 
@@ -72,7 +75,9 @@ def use_json(handler: logging.Handler) -> None:
     Its fields are `timestamp` (UTC), `level`, `logger`, `message`, `exception`, the ids, and what
     a line gives as `extra`.
     """
-    handler.setFormatter(JsonFormatter(FIELDS, rename_fields=RENAMED, timestamp=True))
+    handler.setFormatter(
+        JsonFormatter(FIELDS, rename_fields=RENAMED, timestamp=True, reserved_attrs=LEFT_OUT)
+    )
     if not any(isinstance(known, Correlating) for known in handler.filters):
         handler.addFilter(Correlating())
 
@@ -86,6 +91,11 @@ def configure_logs(level: str, *, is_json: bool) -> None:
         line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(line))
     logging.basicConfig(handlers=[handler], force=True)
-    logging.getLogger("aletheia").setLevel(level)
     # Below that, it and what it hands its logger to write down whole requests, with their tokens.
-    logging.getLogger("uvicorn").setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+    least = max(logging.INFO, logging.getLevelNamesMapping()[level])
+    for name, lowest in (("aletheia", level), ("uvicorn", least)):
+        logger = logging.getLogger(name)
+        logger.setLevel(lowest)
+        # Prefect has handlers of its own for some, which write in another form.
+        logger.handlers.clear()
+        logger.propagate = True

@@ -25,6 +25,7 @@ from aletheia.service.ports import OpenContent, Orchestrator
 from blocks import (
     BrainCredentials,
     EventCredentials,
+    LLMCredentials,
     ServiceCredentials,
     StoreCredentials,
     UpstreamCredentials,
@@ -45,6 +46,9 @@ READ_SECRETS_EVERY_S: Final = 30.0
 """From one reading of what callers are checked with to the next, seconds, while somebody calls."""
 
 REDIS_URL: Final = "REDIS_URL"
+
+PROVIDERS: Final = ("openai", "ollama", "openrouter", "anthropic")
+"""Providers over a network."""
 
 _OUTAGES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError)
 """What Prefect's client raises while its server cannot be reached, or refuses us."""
@@ -183,6 +187,7 @@ def _list_pings(orchestrator: Part[Orchestrator]) -> list[Ping]:
     """Return the pings of what is asked by runs, or by the service now and then."""
     events, upstream = _block(EventCredentials), _part(_open_upstream)
     breakers = _part(get_breakers)
+    in_use = derive(_followed(LLMCredentials), _find_providers, retry_after_s=RETRY_AFTER_S)
 
     async def ping_prefect() -> None:
         await (await orchestrator.get()).ping()
@@ -199,17 +204,21 @@ def _list_pings(orchestrator: Part[Orchestrator]) -> list[Ping]:
     async def ping_upstream() -> None:
         await (await upstream.get()).pending(1)
 
-    async def ping_providers() -> None:
-        # Asking one may cost; its breaker knows what became of the last calls.
-        known = await breakers.get()
-        for name in await _providers_in_use():
+    def ping_provider(name: str) -> Callable[[], Awaitable[None]]:
+        async def ping() -> None:
+            # Asking one may cost; its breaker knows what became of the last calls.
+            known = await breakers.get()
+            if name not in await in_use.get():
+                raise Misconfigured("PROCESSING_MODE", f"and LLM_PROVIDER do not use {name}")
             await known.check(name)
+
+        return ping
 
     outside = {
         "prefect": ping_prefect,
         "redis": ping_redis,
         "upstream": ping_upstream,
-        "providers": ping_providers,
+        **{f"provider {name}": ping_provider(name) for name in PROVIDERS},
     }
     return [
         Ping(name, spaced(send, PING_OUTSIDE_EVERY_S), is_needed=False)
@@ -222,8 +231,8 @@ async def _open_upstream() -> HttpUpstream:
     return await current_session().clients.open(block.get_client())
 
 
-async def _providers_in_use() -> tuple[str, ...]:
+async def _find_providers(chat: LLMCredentials) -> frozenset[str]:
+    """Return the remote providers that embed or chat."""
     mode = (await get_embedding_settings()).processing_mode
-    return {"hybrid": ("ollama", "openai"), "openai": ("openai",), "ollama": ("ollama",)}.get(
-        mode, ()
-    )
+    embedding = ("ollama", "openai") if mode == "hybrid" else (mode,)
+    return frozenset(PROVIDERS) & {*embedding, chat.choice}

@@ -11,10 +11,14 @@ from aletheia.adapters.payload_cms import ADDRESS as APPLICATION
 from aletheia.adapters.upstream.client import ADDRESS as UPSTREAM
 from aletheia.service.settings import ServiceSettings
 from deployments import ROOT
-from deployments.environment import demo_servers, local_servers, read_environment
+from deployments.environment import (
+    demo_servers,
+    local_servers,
+    make_secrets,
+    read_environment,
+)
 from deployments.explaining import console, say
 from deployments.local import TITLES, Local, Name
-from deployments.private_files import ensure_secret
 from deployments.processes import ProgramFailed, run_module
 from deployments.steps import Steps
 
@@ -34,10 +38,6 @@ EXAMPLES: Final[Mapping[str, tuple[Name, Mapping[str, str]]]] = {
     APPLICATION: ("payload", {"PAYLOAD_API_KEY": ""}),
 }
 """Example servers by the variable with whose address they do, and what else holds for them."""
-
-TOKEN_SECRET: Final = "AUTH_JWT_SECRET"  # noqa: S105 - the name of a setting
-JWKS_URL: Final = "AUTH_JWKS_URL"
-"""Which issuer of tokens is set, if any."""
 
 TRIES = 5
 """Of one request to the Prefect server."""
@@ -76,16 +76,6 @@ def start_servers(
         local.start_worker(variables)
     with steps.step("Start the service") as step:
         step.detail = cast("str", local.start_service(variables, port=service_port).url)
-
-
-def make_secrets(local: Local, known: Mapping[str, str]) -> dict[str, str]:
-    """Return the key of tokens for the service of this machine, where no other is set.
-
-    It goes into a block, and is in the environment of no run.
-    """
-    if known.get(TOKEN_SECRET) or known.get(JWKS_URL):
-        return {}
-    return {TOKEN_SECRET: ensure_secret(local.directory / "service-secret")}
 
 
 def request_run(local: Local, name: str, parameters: Mapping[str, object] | None = None) -> str:
@@ -139,7 +129,8 @@ def up() -> None:
     lines = {
         "Prefect UI": _address(local, "server"),
         "sign in": f"with the line in {local.password_file}",
-        "service": f"{_address(local, 'service')}/health/ready",
+        "service": f"{_address(local, 'service')}/docs (its API), /health/ready, /metrics",
+        "its pages": f"{_address(local, 'service')}/ui",
         "its token": "aletheia token --role viewer (operator, manager, admin)",
         "upstream": variables.get(UPSTREAM) or f"{_address(local, 'upstream')}/stats (the example)",
         "departments": variables.get(APPLICATION)

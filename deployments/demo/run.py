@@ -45,11 +45,13 @@ OF_THE_MACHINE: Final = frozenset(
 """Variables of the checkout that hold for the demo, too."""
 
 SERVICE_PAGES: Final[Mapping[str, str]] = {
+    "its pages": "/ui",
     "what is set up": "/health/ready",
     "limits, breakers": "/health",
-    "its API": "/openapi.json",
+    "metrics": "/metrics",
+    "its API": "/docs",
 }
-"""Pages of the service that anybody may read."""
+"""Pages of the service; the first one asks for a token."""
 
 SET_ANYWAY: Final = frozenset({"API_BASE_URL", "NEXT_PUBLIC_APP_URL", "ALETHEIA_DATA_DIR"})
 

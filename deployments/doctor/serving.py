@@ -1,5 +1,6 @@
 """Checks of the service: whether it runs, whom it lets in, and who may read its metrics."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -42,10 +43,22 @@ async def check_service() -> str:
     answer = await _get(root / "health" / "ready")
     found = load_object(answer.body)
     checks: list[dict[str, Any]] = found["checks"]
-    wrong = [f"{it['name']} {it['status']}" for it in checks if it["status"] != "ok"]
-    said = f"{root} answers" + (f"; without {', '.join(wrong)}" if wrong else "")
+    failed = [f"{it['name']} ({it['reason']})" for it in checks if it["status"] == "failed"]
+    # Of providers, those are missing that nothing uses.
+    lacks = [it["reason"] for it in checks if it["status"] == "missing" and not _is_provider(it)]
+    said = "; ".join(
+        [
+            f"{root} answers",
+            *([f"failed: {', '.join(failed)}"] if failed else []),
+            *([f"not set: {', '.join(lacks)}"] if lacks else []),
+        ]
+    )
     demand(found["status"] == "ready", said, "mend what is named; its log says more")
     return said
+
+
+def _is_provider(check: Mapping[str, Any]) -> bool:
+    return str(check["name"]).startswith("provider ")
 
 
 async def check_sign_in() -> str:

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from aletheia import telemetry
-from aletheia.logs import MAX_ID_CHARS, about_run, about_task, configure_logs, use_json
+from aletheia.logs import (
+    MAX_ID_CHARS,
+    about_request,
+    about_run,
+    about_task,
+    configure_logs,
+    use_json,
+)
 from tests.aletheia.intake.conftest import Bench, bench
 from tests.fakes.service import calling, make_token, open_service
 from tests.fakes.tracing import recording
@@ -109,22 +116,43 @@ async def test_every_line_about_a_task_is_found_by_its_id(lines: Lines, bench: B
 
 
 @pytest.fixture
-def configured() -> Generator[io.StringIO]:
-    """What a process writes that logs as much as it can."""
-    root, written = logging.getLogger(), io.StringIO()
-    loggers = (logging.getLogger("aletheia"), logging.getLogger("uvicorn"))
-    handlers, levels = list(root.handlers), [logger.level for logger in loggers]
-    root.handlers.clear()  # those of the tests, which would be closed
-    configure_logs("DEBUG", is_json=True)
-    # Prefect, where it was imported before, keeps these lines from the root.
-    propagates, loggers[1].propagate = loggers[1].propagate, True
-    (handler,) = root.handlers
-    vars(handler)["stream"] = written
-    yield written
-    root.handlers[:] = handlers
-    loggers[1].propagate = propagates
-    for logger, level in zip(loggers, levels, strict=True):
+def loggers() -> Generator[list[logging.Logger]]:
+    found = [logging.getLogger(name) for name in (None, "aletheia", "uvicorn")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in found]
+    yield found
+    for logger, (level, propagate, handlers) in zip(found, before, strict=True):
         logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers[:] = handlers
+
+
+def test_what_another_program_set_up_for_the_server_is_replaced(
+    loggers: list[logging.Logger], capsys: pytest.CaptureFixture[str]
+):
+    foreign = logging.StreamHandler(io.StringIO())
+    loggers[2].addHandler(foreign)
+    loggers[2].propagate = False
+    configure_logs("INFO", is_json=True)
+    logging.getLogger("uvicorn.error").info("started", extra={"color_message": "\x1b[36mstarted"})
+    logging.getLogger("uvicorn.error").debug("too much")
+    with about_request("request-1"):
+        log.info("asked")
+    written = capsys.readouterr().err.splitlines()
+    assert [json.loads(line)["message"] for line in written] == ["started", "asked"]
+    assert json.loads(written[1])["request_id"] == "request-1"
+    assert "\\u001b" not in written[0]
+    assert foreign.stream.getvalue() == ""
+
+
+@pytest.fixture
+def configured(loggers: list[logging.Logger]) -> io.StringIO:
+    """What a process writes that logs as much as it can."""
+    loggers[0].handlers.clear()  # those of the tests, which would be closed
+    configure_logs("DEBUG", is_json=True)
+    (handler,) = loggers[0].handlers
+    written = io.StringIO()
+    vars(handler)["stream"] = written
+    return written
 
 
 async def test_no_level_writes_the_tokens_of_sockets(configured: io.StringIO, tmp_path: Path):

@@ -7,7 +7,7 @@ from aletheia.errors import Misconfigured, Unavailable
 from aletheia.service.assembly import build_service
 from aletheia.service.settings import ServiceSettings
 from aletheia.settings import IntakeSettings
-from deployments.service_parts import gather_parts
+from deployments.service_parts import PROVIDERS, gather_parts
 from tasks.session import open_session
 from tests.aletheia.service.test_health import ask, calling
 
@@ -28,7 +28,8 @@ async def test_without_a_prefect_server_it_starts_and_says_what_is_missing():
                 checks = {check["name"]: check for check in found["checks"]}
                 assert set(checks) == {
                     *("store", "brain", "brain key", "sign-in", "webhooks in"),
-                    *("prefect", "redis", "upstream", "providers"),
+                    *("prefect", "redis", "upstream"),
+                    *(f"provider {name}" for name in PROVIDERS),
                 }
                 assert {check["status"] for check in checks.values()} == {"missing"}
                 assert {check["reason"] for check in checks.values()} == {"PREFECT_API_URL"}

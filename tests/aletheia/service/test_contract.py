@@ -188,7 +188,8 @@ def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
             reached.setdefault(f"POST {name}", set()).add(response.status_code)
             return response.json()
 
-        orders: dict[str, Any] = {"poll": {}, "gather": GATHER, "evaluate": EVALUATE, "reason": {}}
+        orders: dict[str, Any] = {"poll": {}, "gather": GATHER, "evaluate": EVALUATE}
+        orders["reason"] = {"sent": "by a test"}  # the signature of what equals another is used up
         for hook, order in orders.items():
             body = orjson.dumps(order)
             sent = signed(body, Idempotency_Key=f"seed-{hook}")

@@ -20,7 +20,7 @@ TOKEN = "a-token-of-the-metrics-that-is-long-enough"
 
 
 def use(monkeypatch: pytest.MonkeyPatch, url: str, **values: Any) -> None:
-    """Let the checks find a service at an address, and its credentials."""
+    """Point the checks to a service and its credentials."""
 
     async def load_block(block: object) -> ServiceCredentials:
         del block
