@@ -6,7 +6,7 @@ from typing import Final
 from nicegui import Client, ui
 from starlette.requests import Request
 
-from aletheia.reasoning.models import AIReasoningOutput, AIRecommendation, FoundProblem
+from aletheia.reasoning.models import AIReasoningOutput, AIRecommendation, Decision, FoundProblem
 from aletheia.service.pages.calls import join_path
 from aletheia.service.pages.curves import draw_curve
 from aletheia.service.pages.frame import Answer, Page, Question, add_facts
@@ -76,6 +76,8 @@ class System:
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._decided: dict[str, Decision] = {}  # here, since the run that is shown
+        self._shown_run = ""
 
     def add_sections(self) -> None:
         """Add all parts."""
@@ -101,7 +103,7 @@ class System:
         page.add_section(
             "Recommendations",
             "What can be done about the findings. Your decision is kept with your name.",
-            self._load,
+            self._load_recommendations,
             self._draw_recommendations,
         )
         page.add_section(
@@ -130,12 +132,23 @@ class System:
                 ui.label(insight).classes("text")
             ui.label(f"As of {say_time(output.timestamp)}.").classes("soft")
 
-    def _draw_recommendations(self, output: AIReasoningOutput) -> None:
-        if not output.recommendations:
+    async def _load_recommendations(self) -> list[AIRecommendation]:
+        """Return them as they were decided meanwhile: the run has them as they were then."""
+        output = await self._load()
+        if output.reasoning_id != self._shown_run:
+            self._shown_run = output.reasoning_id
+            self._decided.clear()
+        return [
+            shown.model_copy(update={"decision": self._decided.get(shown.id, shown.decision)})
+            for shown in output.recommendations
+        ]
+
+    def _draw_recommendations(self, recommendations: list[AIRecommendation]) -> None:
+        if not recommendations:
             ui.label("There is nothing to recommend.").classes("soft note")
             return
         with ui.element("div").classes("stack"):
-            for recommendation in output.recommendations:
+            for recommendation in recommendations:
                 self._draw_recommendation(recommendation)
 
     def _draw_recommendation(self, shown: AIRecommendation) -> None:
@@ -192,7 +205,9 @@ class System:
                 ),
             )
 
-    def _add_decision(self, shown: AIRecommendation, decision: str, question: Question) -> None:
+    def _add_decision(
+        self, shown: AIRecommendation, decision: Decision, question: Question
+    ) -> None:
         async def decide(answer: Answer) -> str:
             body = {
                 "decision": decision,
@@ -200,8 +215,9 @@ class System:
                 "snooze_hours": SNOOZE_HOURS,
             }
             path = PREFIX + join_path("recommendations", shown.id)
-            await self._page.visit.calls.act(Decided, path, body)
-            return f"{_DECIDED[decision]} It shows when the system is looked at next."
+            decided = await self._page.visit.calls.act(Decided, path, body)
+            self._decided[shown.id] = decided.decision
+            return f"{_DECIDED[decision]} Your name stands beside it."
 
         is_strong = decision == "accepted"
         self._page.add_button(

@@ -92,7 +92,7 @@ def say_usd(amount: str) -> str:
         return NONE
     if usd == 0 or usd >= Decimal("0.01"):
         return f"${usd:,.2f}"
-    return f"${usd:.6f}".rstrip("0")
+    return f"${usd:.6f}" if usd >= Decimal("0.000001") else "under $0.000001"
 
 
 def say_title(text: str) -> str:
