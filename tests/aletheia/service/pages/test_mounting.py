@@ -1,6 +1,8 @@
 """What is below `/ui`, and for whom."""
 
+import contextlib
 import importlib.util
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -61,6 +63,17 @@ async def test_a_prefix_that_a_caller_names_is_not_written_into_the_page(visitor
     assert "alert(1)" not in answer.text
 
 
+@contextlib.asynccontextmanager
+async def signed_in(world: PagesWorld) -> AsyncGenerator[tuple[httpx.AsyncClient, str, str]]:
+    """Serve the pages and sign in; give a client, the address and the cookie."""
+    async with (
+        serving(world.service.app, is_bounded=True) as url,
+        httpx.AsyncClient(base_url=url) as http,
+    ):
+        answer = await http.post("/ui/sign-in", data={"token": make_token("viewer")})
+        yield http, url, f"aletheia_session={answer.cookies['aletheia_session']}"
+
+
 async def open_socket(url: str, **headers: str) -> Any:
     return await websockets.connect(
         url.replace("http", "ws", 1) + SOCKET, additional_headers=headers, proxy=None
@@ -69,21 +82,18 @@ async def open_socket(url: str, **headers: str) -> Any:
 
 async def test_a_socket_is_for_who_is_signed_in_from_the_pages_themselves(world: PagesWorld):
     pytest.importorskip("nicegui", reason="the extra `ui` is not installed")
-    async with serving(world.service.app, is_bounded=True) as url:
-        async with httpx.AsyncClient(base_url=url) as http:
-            answer = await http.post("/ui/sign-in", data={"token": make_token("viewer")})
-            cookie = f"aletheia_session={answer.cookies['aletheia_session']}"
-            for headers in ({}, {"Cookie": cookie, "Origin": "https://evil.example"}):
-                with pytest.raises(websockets.InvalidStatus):
-                    await open_socket(url, **headers)
-            socket = await open_socket(url, Cookie=cookie, Origin=url)
-            assert str(await socket.recv()).startswith("0{")
-            # Whoever signs out closes every page that is open in the session.
-            await http.post("/ui/sign-out", headers={"Cookie": cookie})
-            with pytest.raises(websockets.ConnectionClosed):
-                async for _ in socket:
-                    pass
-            assert socket.close_code == 4401
+    async with signed_in(world) as (http, url, cookie):
+        for headers in ({}, {"Cookie": cookie, "Origin": "https://evil.example"}):
+            with pytest.raises(websockets.InvalidStatus):
+                await open_socket(url, **headers)
+        socket = await open_socket(url, Cookie=cookie, Origin=url)
+        assert str(await socket.recv()).startswith("0{")
+        # Whoever signs out closes every page that is open in the session.
+        await http.post("/ui/sign-out", headers={"Cookie": cookie})
+        with pytest.raises(websockets.ConnectionClosed):
+            async for _ in socket:
+                pass
+        assert socket.close_code == 4401
 
 
 async def test_a_socket_ends_with_its_token(world: PagesWorld, monkeypatch: pytest.MonkeyPatch):
@@ -91,15 +101,12 @@ async def test_a_socket_ends_with_its_token(world: PagesWorld, monkeypatch: pyte
     monkeypatch.setattr(
         "aletheia.service.pages.sessions.Sessions.left_s", lambda _self, _session: 0.5
     )
-    async with serving(world.service.app, is_bounded=True) as url:
-        async with httpx.AsyncClient(base_url=url) as http:
-            answer = await http.post("/ui/sign-in", data={"token": make_token("viewer")})
-            cookie = f"aletheia_session={answer.cookies['aletheia_session']}"
-            socket = await open_socket(url, Cookie=cookie, Origin=url)
-            with pytest.raises(websockets.ConnectionClosed):
-                async for _ in socket:
-                    pass
-            assert socket.close_code == 4401
+    async with signed_in(world) as (_, url, cookie):
+        socket = await open_socket(url, Cookie=cookie, Origin=url)
+        with pytest.raises(websockets.ConnectionClosed):
+            async for _ in socket:
+                pass
+        assert socket.close_code == 4401
 
 
 async def test_pages_that_are_not_installed_say_so_and_the_rest_works(
