@@ -7,13 +7,15 @@ are those of `bench.reasoning_metrics` and `bench.reasoning_live`, which run as 
 """
 
 import asyncio
+import contextlib
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +36,7 @@ from aletheia.intake.rows import ROWS
 from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.prices import PriceTable, Tokens
 from aletheia.llm.usage import Spending
+from aletheia.metrics import DEAD_LETTERS, LEDGER_ROWS, METRICS
 from aletheia.reasoning import sources
 from aletheia.reasoning.collecting import Collector, collect_snapshot
 from aletheia.reasoning.engine import Reasoner, ReasoningDeps
@@ -43,8 +46,10 @@ from aletheia.reasoning.settings import ReasoningSettings
 from aletheia.reasoning.snapshot import SystemSnapshot
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
+from aletheia.series import NOTHING, Counters, Counts, Metric, merged
 from aletheia.settings import BudgetSettings, IntakeSettings
 from aletheia.store.clock import Clock
+from aletheia.store.counters import read_counters
 from bench.reasoning_evaluation import (
     BOUNDS,
     evaluate_claims,
@@ -67,8 +72,8 @@ SNAPSHOTS: Final = 30
 TICK_S: Final = 30
 DAY_S: Final = 86_400
 
-NUMBERS: Final = "bench_numbers"
-"""Where the bench keeps its counters, as many as a store has."""
+FAILING_EVERY: Final = 9_973
+"""One task in so many is a dead letter."""
 
 HALVES: Final = ("bench.reasoning_metrics", "bench.reasoning_live")
 
@@ -80,9 +85,24 @@ async def fill_ledger(documents: Documents, rows: int) -> None:
     for start in range(0, rows, ROWS_AT_ONCE):
         numbers = range(start, min(start + ROWS_AT_ONCE, rows))
         await documents.insert(ROWS, [_make_row(number, now) for number in numbers])
-    counted = {f"aletheia_tasks_total|text_embedding|{n}": float(n) for n in range(400)}
-    counted |= {"aletheia_ledger_rows|claimed": 100.0, "aletheia_dead_letters": 7.0}
-    await documents.insert(NUMBERS, [{"_id": "all", "values": counted}])
+    for metric in METRICS:
+        documents.note(_fill_metric(metric))
+    documents.note(LEDGER_ROWS.add("claimed", by=IN_HAND))
+    documents.note(DEAD_LETTERS.add(by=rows // FAILING_EVERY))
+
+
+def _fill_metric(metric: Metric) -> Counts:
+    """Return counters for as many label values as a metric has at most."""
+    if not metric.is_counted or metric.kind == "gauge":
+        return NOTHING
+    sets = itertools.product(
+        *(label.values or [f"{label.name}-{n}" for n in range(20)] for label in metric.labels)
+    )
+    found = [
+        metric.observe(*values, amount=1.0) if metric.kind == "histogram" else metric.add(*values)
+        for values in itertools.islice(sets, metric.max_sets)
+    ]
+    return merged(*found)
 
 
 def _make_row(number: int, now: float) -> Document:
@@ -94,8 +114,9 @@ def _make_row(number: int, now: float) -> Document:
         "type": "text_embedding",
         "owner": "bench" if is_in_hand else None,
         "lease_until": now + 60 if is_in_hand else 0.0,
+        "claimed_at": now - 5,
         "token": 1,
-        "dead_code": "model_crashed" if number % 9_973 == 0 else None,
+        "dead_code": "model_crashed" if number % FAILING_EVERY == 0 else None,
         **({} if is_in_hand else {"finished_at": now - number % 86_400}),
     }
 
@@ -103,16 +124,16 @@ def _make_row(number: int, now: float) -> Document:
 def make_collectors(documents: Documents) -> list[Collector]:
     """Return every source that needs nothing but the store."""
 
-    async def read_numbers() -> Mapping[str, float]:
-        return (await documents.get(NUMBERS, ["all"]))["all"]["values"]
+    async def read() -> Counters:
+        return await read_counters(documents)
 
     ledger = Ledger(documents, IntakeSettings(), owner="bench")
     budgets = BudgetSettings.model_construct()
     spending = Spending(documents, PriceTable.from_settings(budgets), budgets)
     return [
-        sources.ledger_source(ledger, read_numbers),
-        sources.Telemetry(read_numbers).source(),
-        sources.lanes_source(read_numbers),
+        sources.ledger_source(ledger, read),
+        sources.Telemetry(read).source(),
+        sources.lanes_source(ledger, read),
         sources.breakers_source(CircuitBreaker(documents, threshold=5, cooldown_s=60)),
         sources.limits_source(
             RateLimiter(documents, RateLimits(20, 100, 500, 2000, 7500), strategy="rolling")
@@ -125,24 +146,45 @@ def make_collectors(documents: Documents) -> list[Collector]:
     ]
 
 
-async def time_snapshots(directory: Path, rows: int) -> float:
-    """Return the median time of a snapshot over so many rows, milliseconds."""
+async def time_snapshots(directory: Path, sizes: Sequence[int]) -> list[float]:
+    """Return the median times of a snapshot over ledgers of some sizes, milliseconds.
+
+    They take turns, so that what else the machine does slows all of them alike.
+    """
+    paths = [directory / str(rows) for rows in sizes]
+    for path, rows in zip(paths, sizes, strict=True):
+        async with opened(path) as documents:
+            await fill_ledger(documents, rows)
+            await sources.prepare_sources(documents)
+    times: list[list[float]] = [[] for _ in sizes]
+    async with contextlib.AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(path)) for path in paths]
+        systems = [make_collectors(documents) for documents in stores]
+        for _ in range(SNAPSHOTS + 3):
+            for collectors, found in zip(systems, times, strict=True):
+                found.append(await time_snapshot(collectors))
+    return [median(found[3:]) for found in times]
+
+
+@contextlib.asynccontextmanager
+async def opened(directory: Path) -> AsyncGenerator[EmbeddedDocuments]:
+    """Open a store for a while."""
     documents = EmbeddedDocuments(directory, is_durable=False)
     await documents.open()
     try:
-        await fill_ledger(documents, rows)
-        await sources.prepare_sources(documents)
-        collectors = make_collectors(documents)
-        times: list[float] = []
-        for _ in range(SNAPSHOTS + 3):
-            began = time.perf_counter()
-            snapshot = await collect_snapshot(collectors, timeout_s=10)
-            times.append((time.perf_counter() - began) * 1000)
-            if snapshot.failed_sources:
-                raise RuntimeError(f"sources failed: {dict(snapshot.failed_sources)}")
+        yield documents
     finally:
         await documents.close()
-    return median(times[3:])
+
+
+async def time_snapshot(collectors: Sequence[Collector]) -> float:
+    """Return how long a snapshot takes, milliseconds."""
+    began = time.perf_counter()
+    snapshot = await collect_snapshot(collectors, timeout_s=10)
+    took_ms = (time.perf_counter() - began) * 1000
+    if snapshot.failed_sources:
+        raise RuntimeError(f"sources failed: {dict(snapshot.failed_sources)}")
+    return took_ms
 
 
 async def time_prefect() -> float:
@@ -220,8 +262,7 @@ def main(rows: int = ROWS_LARGE) -> None:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="bench-reasoning-") as name:
         directory = Path(name)
-        small = asyncio.run(time_snapshots(directory / "small", ROWS_SMALL))
-        large = asyncio.run(time_snapshots(directory / "large", rows))
+        small, large = asyncio.run(time_snapshots(directory / "ledgers", (ROWS_SMALL, rows)))
         print(f"a snapshot over {rows:,} rows: {large:.1f} ms, over {ROWS_SMALL:,}: {small:.1f} ms")
         figures |= {"snapshot_ms": round(large, 2), "snapshot_growth": round(large / small, 2)}
         races = asyncio.run(run_races(directory / "races"))

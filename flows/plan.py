@@ -6,8 +6,8 @@ from tasks.plans import (
     PlanReport,
     begin_plan,
     carry_out_step,
+    carrying_out,
     close_plan,
-    noting_failure,
     obtain_approval,
     open_plan,
     refuse_plan,
@@ -31,7 +31,7 @@ async def carry_out_plan(
         approval = approval_id or await obtain_approval(plan_id)
         if approval is None:
             return refuse_plan(plan_id)
-        async with noting_failure(approval):
+        async with carrying_out(approval):
             steps = await begin_plan(plan_id, approval)
             done = [await carry_out_step(approval, step) for step in steps]
             return await close_plan(plan_id, approval, done)

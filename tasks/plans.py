@@ -13,8 +13,9 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
 
+from aletheia import telemetry
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
-from aletheia.reasoning.actions import describe_dry_run, plan_start
+from aletheia.reasoning.actions import Start, describe_dry_run, plan_start
 from aletheia.reasoning.approvals import AuditRecord
 from aletheia.reasoning.engine import CurrentPlan
 from aletheia.reasoning.models import AIActionPlan, PlanStep
@@ -136,6 +137,7 @@ async def approve_plan(plan_id: str, digest: str, who: str) -> str:
         planned_at=current.planned_at,
         who=who,
         role=BY_PREFECT,
+        traceparent=current.traceparent,
     )
     return approval.id
 
@@ -176,21 +178,27 @@ async def carry_out_step(approval_id: str, step: PlanStep) -> StepReport:
         "step_started",
         {**details, "deployment": start.deployment, "parameters": dict(start.parameters)},
     )
-    key = f"plan:{approval_id}:{step.step}"
-    try:
-        run = await start_run(start.deployment, start.parameters, idempotency_key=key)
-        state, message = await _await_end(run.id)
-    except AletheiaError as error:
-        state, message = "failed", str(error)
-    else:
-        details["run_id"] = str(run.id)
-    details |= {"state": state, "message": message[:300]}
+    state, message, run_id = await _run_step(start, f"plan:{approval_id}:{step.step}")
+    details |= {"state": state, "message": message[:300], "run_id": run_id}
     if state != "completed":
         at = SYSTEM_CLOCK.now()
         await approvals.note(approval_id, f"{step.step}:failed:{at}", "step_failed", details)
         raise StepFailed("step_failed", f"step {step.step}, {step.action}: {state}: {message}")
     await approvals.note(approval_id, f"{step.step}:done", "step_done", details)
-    return _report(step, message or f"run {details['run_id']}", "done")
+    return _report(step, message or f"run {run_id}", "done")
+
+
+async def _run_step(start: Start, key: str) -> tuple[str, str, str | None]:
+    """Start a run and wait for its end; return its state, its message and its id."""
+    run_id: str | None = None
+    try:
+        with telemetry.span(telemetry.PLAN_STEP) as span:
+            run = await start_run(start.deployment, start.parameters, idempotency_key=key)
+            run_id = str(run.id)
+            span.set_attribute(telemetry.RUN_ID, run_id)
+            return *await _await_end(run.id), run_id
+    except AletheiaError as error:
+        return "failed", str(error), run_id
 
 
 @task(name="close_plan", task_run_name="close", **STEP)
@@ -226,10 +234,17 @@ async def fail_plan(approval_id: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def noting_failure(approval_id: str) -> AsyncGenerator[None]:
-    """Note a step's failure before it fails the run; an interrupted run can go on instead."""
+async def carrying_out(approval_id: str) -> AsyncGenerator[None]:
+    """Trace what is done in the name of an approval, from the finding on, and note a failure.
+
+    A step's failure is noted before it fails the run; an interrupted run can go on instead.
+    """
+    approval = await (await get_reasoner()).deps.approvals.find(approval_id)
+    trace, plan_id = (approval.traceparent, approval.plan_id) if approval else (None, "")
     try:
-        yield
+        attributes = {telemetry.PLAN_ID: plan_id}
+        with telemetry.span(telemetry.PLAN, parent=trace, attributes=attributes):
+            yield
     except StepFailed as failure:
         get_run_logger().error("%s", failure)
         await fail_plan(approval_id)

@@ -10,7 +10,7 @@ idempotency key, and leaves a record in the audit log.
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
@@ -51,6 +51,7 @@ class Approval:
     expires_at: datetime
     state: ApprovalState
     run_id: str  # of the run that uses it; empty until then
+    traceparent: str | None = None  # of the reasoning run whose plan it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,13 @@ class Approvals:
         planned_at: datetime,
         who: str,
         role: str,
+        traceparent: str | None = None,
     ) -> Approval:
         """Approve a plan as it is now; a second approver of the same one gets the same approval.
 
-        `digest`: of what the approver has seen; `planned_at`: when the plan was made. A plan that
-        was carried out can be approved again once a later run proposes the same.
+        `digest`: of what the approver has seen; `planned_at`: when the plan was made, and
+        `traceparent`: in which trace. A plan that was carried out can be approved again once a
+        later run proposes the same.
 
         Raises:
             InvalidTask: `plan_changed`: it is not what was seen; `nothing_to_do`; `already_used`:
@@ -99,24 +102,20 @@ class Approvals:
         check_plan(plan, findings, digest)
         if not any(step.automated for step in plan.steps):
             raise InvalidTask("nothing_to_do", "no step of the plan can be carried out")
-        approval = await self._place(plan, digest, microseconds_of(planned_at), who, role)
+        said = {"who": who[:200], "role": role[:60], "traceparent": traceparent}
+        approval = await self._place(plan, digest, microseconds_of(planned_at), said)
         details = {"who": approval.who, "role": approval.role, "plan_id": plan.plan_id}
         await self.note(approval.id, f"approved:{approval.at.isoformat()}", "approved", details)
         return approval
 
     async def _place(
-        self, plan: AIActionPlan, digest: str, planned_at: int, who: str, role: str
+        self, plan: AIActionPlan, digest: str, planned_at: int, said: Mapping[str, Any]
     ) -> Approval:
         """Return the unused approval of a plan: new if there is none, renewed if it is over."""
         for _ in range(MAX_TRIES):
             newest = await self._find_newest(digest)
             now, number = self._clock.now(), 1
-            fresh = {
-                "who": who[:200],
-                "role": role[:60],
-                "at": now,
-                "expires_at": now + microseconds(self._ttl_s),
-            }
+            fresh = {**said, "at": now, "expires_at": now + microseconds(self._ttl_s)}
             if newest is not None and newest["state"] == "unused":
                 if newest["expires_at"] > now:
                     return _read(newest)
@@ -286,4 +285,5 @@ def _read(row: Document) -> Approval:
         expires_at=moment(row["expires_at"]),
         state=row["state"],
         run_id=row["run_id"],
+        traceparent=row.get("traceparent"),
     )

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from aletheia import telemetry
 from aletheia.documents import Documents
 from aletheia.errors import Deferred, InvalidTask, Unavailable
+from aletheia.metrics import REASONING_CLAIMS, REASONING_DURATION, REASONING_RUNS
 from aletheia.reasoning.approvals import Approvals
 from aletheia.reasoning.collecting import Collector, collect_snapshot
 from aletheia.reasoning.explaining import Explained, Explainer
@@ -30,6 +32,7 @@ from aletheia.reasoning.rules.rule import Rule
 from aletheia.reasoning.settings import FindingSettings, ReasoningSettings
 from aletheia.reasoning.snapshot import SystemSnapshot
 from aletheia.reasoning.summary import summarise
+from aletheia.series import Counts, merged
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.store.lease import Lease, Leases, LeaseTerms
 
@@ -82,6 +85,7 @@ class CurrentPlan:
     findings: Sequence[Finding]
     planned_at: datetime
     snapshot: SystemSnapshot
+    traceparent: str | None = None  # of the run that made it
 
 
 class Reasoner:
@@ -128,6 +132,16 @@ class Reasoner:
 
     async def reason(self, snapshot: SystemSnapshot) -> AIReasoningOutput:
         """Reason about a snapshot and save the result; the caller has the lease."""
+        with telemetry.span(telemetry.FINDING) as span:
+            try:
+                output = await self._reason(snapshot)
+            except Exception:
+                self.deps.documents.note(REASONING_RUNS.add("failed"))
+                raise
+            span.set_attribute(telemetry.FINDING_ID, [found.id for found in output.findings])
+        return output
+
+    async def _reason(self, snapshot: SystemSnapshot) -> AIReasoningOutput:
         began_s = self.deps.clock.steady_s()
         before = await self.deps.history.newest()
         findings = self.find(snapshot, before)
@@ -165,7 +179,8 @@ class Reasoner:
             mock=bool(explained.kept) and explained.is_mock,
             dropped_claims=dict(explained.dropped),
         )
-        await self.deps.history.save(output, before)
+        took_s = self.deps.clock.steady_s() - began_s
+        await self.deps.history.save(output, before, counts=_count(explained, took_s))
         return output
 
     def find(self, snapshot: SystemSnapshot, before: AIReasoningOutput | None) -> list[Finding]:
@@ -187,7 +202,8 @@ class Reasoner:
         snapshot = await self.snapshot()
         answered = [item.finding for item in newest.recommendations]
         findings = _answered(self.find(snapshot, newest), answered)
-        return CurrentPlan(newest.action_plan, findings, newest.timestamp, snapshot)
+        trace = await self.deps.history.newest_trace()
+        return CurrentPlan(newest.action_plan, findings, newest.timestamp, snapshot, trace)
 
     async def _explain(self, evidence: Evidence, score: float) -> Explained:
         explainer = self.deps.explainer
@@ -228,6 +244,19 @@ def _baseline(
     max_age = timedelta(seconds=2 * settings.ai_worker_max_age_seconds)
     age = snapshot.timestamp - before.timestamp
     return before.snapshot if timedelta(0) < age <= max_age else None
+
+
+def _count(explained: Explained, took_s: float) -> Counts:
+    """Return what a run adds to counters; the claims of an answer are counted once."""
+    counts = [
+        REASONING_RUNS.add("model" if explained.kept else "rules"),
+        REASONING_DURATION.observe(amount=took_s),
+    ]
+    if explained.is_new:
+        kept, dropped = explained.kept, explained.dropped.total()
+        counts.append(REASONING_CLAIMS.add("kept", by=kept))
+        counts.append(REASONING_CLAIMS.add("dropped", by=dropped))
+    return merged(*counts)
 
 
 def _answered(findings: Sequence[Finding], ids: Sequence[str]) -> list[Finding]:

@@ -63,6 +63,7 @@ class Explained:
     shift: float = 0.0  # of the score, points
     model: str = ""  # empty where no model answered
     is_mock: bool = False
+    is_new: bool = False  # not an answer that was there already
     dropped: Counter[str] = field(default_factory=Counter[str])  # claims by why
 
     @property
@@ -107,6 +108,7 @@ class Explainer:
             await self._write(_LAST, failures=0)
         explained = check_explanation(answer, evidence.with_aliases(aliases))
         explained.model, explained.is_mock = completion.model, completion.is_mock
+        explained.is_new = is_new
         return explained
 
     async def read_failures(self) -> int:

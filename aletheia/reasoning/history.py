@@ -15,8 +15,10 @@ from aletheia.documents import Change, Document, Documents, Update
 from aletheia.reasoning.catalogue import listed_paths
 from aletheia.reasoning.findings import digest_of
 from aletheia.reasoning.models import AIReasoningOutput
+from aletheia.series import NOTHING, Counts
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, moment
 from aletheia.store.numbered_log import PAGE, NumberedLog, numbers_where
+from aletheia.telemetry import current_traceparent
 
 HISTORY: Final = "aletheia_reasoning"
 HISTORY_PURGED: Final = "aletheia_reasoning_purged"
@@ -56,8 +58,14 @@ class History:
         """Make appending and purging fast. Idempotent."""
         await self._log.prepare()
 
-    async def save(self, output: AIReasoningOutput, before: AIReasoningOutput | None) -> None:
-        """Save an output, once."""
+    async def save(
+        self,
+        output: AIReasoningOutput,
+        before: AIReasoningOutput | None,
+        *,
+        counts: Counts = NOTHING,
+    ) -> None:
+        """Save an output, once, with the trace it was made in; `counts` is added to counters."""
         packed = zlib.compress(output.model_dump_json().encode(), 1)
         is_other = before is None or digest_of(before.found) != digest_of(output.found)
         view = output.snapshot.view
@@ -76,8 +84,9 @@ class History:
             }
             return {**entry, "payload": packed} if is_other else entry
 
-        await self._log.append(STREAM, output.reasoning_id, build)
-        change = Change(set={"at": self._clock.now(), "payload": packed})
+        await self._log.append(STREAM, output.reasoning_id, build, counts=counts)
+        beside = {"at": self._clock.now(), "traceparent": current_traceparent()}
+        change = Change(set={**beside, "payload": packed})
         await self._documents.upsert(NEWEST, [Update(_ID, change)])
 
     async def newest(self) -> AIReasoningOutput | None:
@@ -86,6 +95,10 @@ class History:
         if _ID not in found:
             return None
         return AIReasoningOutput.model_validate_json(zlib.decompress(found[_ID]["payload"]))
+
+    async def newest_trace(self) -> str | None:
+        """Return the `traceparent` of the newest run; `None` where it was not traced."""
+        return (await self._documents.get(NEWEST, [_ID])).get(_ID, {}).get("traceparent")
 
     async def health(self) -> tuple[float, Mapping[str, int]] | None:
         """Return score and findings by severity of the newest run; `None` before the first."""

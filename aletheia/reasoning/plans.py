@@ -104,10 +104,9 @@ def _describe_objective(findings: Sequence[Finding], answered: Sequence[str]) ->
 
 
 def _risk_of(steps: Sequence[PlanStep]) -> Risk:
-    risks: list[Risk] = [
-        action.risk for step in steps for name, action in ACTIONS.items() if name == step.action
-    ]
-    return next((risk for risk in reversed(_RISKS) if risk in risks), "low")
+    names = {step.action for step in steps}
+    risks = [action.risk for name, action in ACTIONS.items() if name in names]
+    return max(risks, key=_RISKS.index, default="low")
 
 
 def _write_minutes(minutes: int) -> str:

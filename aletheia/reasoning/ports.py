@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
-ReadNumbers: TypeAlias = Callable[[], Awaitable[Mapping[str, float]]]
-"""Reads the counters of the store, by name and label values: `aletheia_ledger_rows|claimed`."""
+from aletheia.series import Counters
+
+ReadCounters: TypeAlias = Callable[[], Awaitable[Counters]]
+"""Reads the counters of the store."""
 
 
 @dataclass(frozen=True, slots=True)

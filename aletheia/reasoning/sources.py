@@ -16,9 +16,10 @@ from aletheia.documents import Documents
 from aletheia.events.dead_events import DEAD_EVENTS
 from aletheia.events.log import EVENTS
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.models import IntakeStatus, RowState
+from aletheia.intake.models import IntakeStatus
 from aletheia.intake.rows import FLAGS, LEASED, ROWS
 from aletheia.llm.usage import BudgetUsage
+from aletheia.metrics import DEAD_LETTERS, LANE_WAITING, LEDGER_ROWS, TASKS, UNFINISHED_STATES
 from aletheia.quality.evaluation_store import REQUESTS
 from aletheia.reasoning.collecting import Collector, Facts
 from aletheia.reasoning.facts import (
@@ -30,17 +31,18 @@ from aletheia.reasoning.facts import (
     describe_queue,
     drop_unknown,
 )
-from aletheia.reasoning.ports import ReadNumbers, RunReader
+from aletheia.reasoning.ports import ReadCounters, RunReader
 from aletheia.reasoning.snapshot import MAX_RECENT_EVENTS, age_s, keyed
 from aletheia.resilience.breaker import BreakerState
 from aletheia.resilience.limits import Tier, TierUsage
+from aletheia.series import Counters
 from aletheia.store.clock import SECOND, moment
 
-ROWS_BY_STATE: Final = "aletheia_ledger_rows|"
-DEAD_LETTERS: Final = "aletheia_dead_letters"
-TASKS: Final = "aletheia_tasks_total|"
-LANE_WAITING: Final = "aletheia_lane_waiting|"
-"""Names of counters, as they begin; label values follow."""
+INTAKE: Final = "intake"
+"""The lane that shifts compute themselves."""
+
+MAX_AGED_ROWS: Final = 20_000
+"""With more unfinished tasks than these the oldest one is not looked for."""
 
 LOST_AFTER: Final = timedelta(minutes=1)
 """Age from which nobody is about to start the run of an evaluation any more."""
@@ -85,19 +87,15 @@ class Outbox(Protocol):
         ...
 
 
-def ledger_source(ledger: Ledger, read_numbers: ReadNumbers) -> Collector:
+def ledger_source(ledger: Ledger, read: ReadCounters) -> Collector:
     """Return the source of the queue."""
 
     async def collect(_: datetime) -> Facts:
-        numbers = await read_numbers()
-        states = sum_by(numbers, ROWS_BY_STATE)
-        succeeded = sum(
-            number
-            for name, number in numbers.items()
-            if name.startswith(TASKS) and name.endswith("|succeeded")
-        )
+        counters = await read()
+        states = counters.by(LEDGER_ROWS, "state")
+        succeeded = counters.total(TASKS, state="succeeded")
         return {
-            **describe_queue(states, round(numbers.get(DEAD_LETTERS, 0))),
+            **describe_queue(states, round(counters.value(DEAD_LETTERS))),
             "queue_success": max(0, round(succeeded)),
             "additional_metrics": {"intake": await _read_intake(ledger, states)},
         }
@@ -128,34 +126,17 @@ async def _read_intake(ledger: Ledger, states: Mapping[str, float]) -> dict[str,
     return drop_unknown(facts)
 
 
-def sum_by(numbers: Mapping[str, float], beginning: str) -> dict[str, float]:
-    """Return counters that begin so, summed by their first label value."""
-    sums: dict[str, float] = {}
-    for name, number in numbers.items():
-        if name.startswith(beginning):
-            value = name.removeprefix(beginning).partition("|")[0]
-            sums[value] = sums.get(value, 0) + number
-    return sums
-
-
 class Telemetry:
     """The share of tasks that failed since the snapshot before, from counters."""
 
-    def __init__(self, read_numbers: ReadNumbers) -> None:
-        self._read_numbers = read_numbers
+    def __init__(self, read: ReadCounters) -> None:
+        self._read = read
         self._before: Mapping[str, float] | None = None
 
     async def collect(self, _: datetime) -> Facts:
         """Return the figures, and remember the counters for the next snapshot."""
-        numbers = await self._read_numbers()
-        ends = {
-            outcome: sum(
-                number
-                for name, number in numbers.items()
-                if name.startswith(TASKS) and name.endswith(f"|{outcome}")
-            )
-            for outcome in ("succeeded", "failed")
-        }
+        counters = await self._read()
+        ends = {name: counters.total(TASKS, state=name) for name in ("succeeded", "failed")}
         before, self._before = self._before, ends
         facts: dict[str, Any] = {f"tasks_{name}": round(count) for name, count in ends.items()}
         if before is not None:
@@ -172,15 +153,35 @@ class Telemetry:
         return Collector("telemetry", self.collect)
 
 
-def lanes_source(read_numbers: ReadNumbers) -> Collector:
-    """Return the source of the lanes: how many tasks wait in each."""
+def lanes_source(ledger: Ledger, read: ReadCounters) -> Collector:
+    """Return the source of the lanes: how many tasks wait in each, and the age of the oldest."""
 
     async def collect(_: datetime) -> Facts:
-        waiting = sum_by(await read_numbers(), LANE_WAITING)
-        lanes = keyed({lane: {"waiting": max(0, round(n))} for lane, n in waiting.items()})
-        return {"additional_metrics": {"lanes": lanes}}
+        counters = await read()
+        lanes: dict[str, dict[str, Any]] = {
+            lane: {"waiting": max(0, round(number))}
+            for lane, number in counters.by(LANE_WAITING, "lane").items()
+        }
+        if 0 < counters.total(LEDGER_ROWS) <= MAX_AGED_ROWS:
+            age = await _find_oldest_age_s(ledger, counters)
+            lanes.setdefault(INTAKE, {})["oldest_age_s"] = age
+        return {"additional_metrics": {"lanes": keyed(lanes)}}
 
     return Collector("lanes", collect)
+
+
+async def _find_oldest_age_s(ledger: Ledger, counters: Counters) -> float:
+    """Return how long ago the oldest task that is owed a report was claimed, seconds.
+
+    An index finds the rows of a state that is not over, however many others there are.
+    """
+    claimed: list[float] = []
+    for state in UNFINISHED_STATES:
+        if counters.value(LEDGER_ROWS, state) > 0:
+            where = {"state": state}
+            found = await ledger.rows.documents.find(ROWS, where, sort="claimed_at", limit=1)
+            claimed += [float(row["claimed_at"]) for row in found if row.get("claimed_at")]
+    return round(max((ledger.clock.unix_s() - at for at in claimed), default=0.0), 1)
 
 
 def breakers_source(breakers: Breakers) -> Collector:
@@ -244,7 +245,8 @@ def gather_source(documents: Documents, *, runs: str, is_open: str, is_done: str
 
     async def collect(now: datetime) -> Facts:
         opened = await documents.find(runs, {"state": is_open}, sort="opened_at", limit=1)
-        lost = {"run_id": None, "requested_at": {"$lt": (now - LOST_AFTER).isoformat()}}
+        # In the form that all servers of MongoDB's protocol count right.
+        lost = {"run_id": {"$in": [None]}, "requested_at": {"$lt": (now - LOST_AFTER).isoformat()}}
         facts: dict[str, Any] = {
             "open": await documents.count(runs, {"state": is_open}),
             "evaluations_waiting": await documents.count(REQUESTS, lost),
@@ -330,14 +332,3 @@ async def prepare_sources(documents: Documents) -> None:
     """Make the look-ups of the sources fast. Idempotent."""
     await documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
     await documents.ensure_index(EVENTS, ["at"])
-
-
-def numbers_of_states(states: Mapping[str, int], dead: Mapping[str, int]) -> dict[str, float]:
-    """Return counters as they follow from a count of the ledger's rows, where none are kept."""
-    numbers: dict[str, float] = {f"{ROWS_BY_STATE}{state}": n for state, n in states.items()}
-    numbers[DEAD_LETTERS] = sum(dead.values())
-    # A task that failed is reported, and a dead letter; one whose report is refused is only that.
-    failed = max(0, sum(dead.values()) - states.get(RowState.DEAD, 0))
-    numbers[f"{TASKS}any|failed"] = failed
-    numbers[f"{TASKS}any|succeeded"] = max(0, states.get(RowState.REPORTED, 0) - failed)
-    return numbers

@@ -23,6 +23,8 @@ from aletheia.reasoning.explaining import Explainer
 from aletheia.reasoning.findings import load_rules
 from aletheia.reasoning.platform import Platform
 from aletheia.reasoning.ports import PlatformData
+from aletheia.series import Counters
+from aletheia.store.counters import read_counters
 from blocks import StoreCredentials
 from tasks.clients.brain import get_outbox
 from tasks.clients.gather import get_bounded_chat, get_default_model
@@ -79,14 +81,13 @@ async def _build_collectors(explainer: Explainer | None) -> list[Collector]:
     settings, store = current_session().settings, await get_store()
     ledger = Ledger(store, settings.intake, owner="reasoning")
 
-    async def read_numbers() -> Mapping[str, float]:
-        overview = await ledger.overview()
-        return sources.numbers_of_states(overview.states, overview.dead)
+    async def read() -> Counters:
+        return await read_counters(store)
 
     found = [
-        sources.ledger_source(ledger, read_numbers),
-        sources.Telemetry(read_numbers).source(),
-        sources.lanes_source(read_numbers),
+        sources.ledger_source(ledger, read),
+        sources.Telemetry(read).source(),
+        sources.lanes_source(ledger, read),
         sources.breakers_source(await get_breakers()),
         sources.limits_source(await get_limiter()),
         sources.budgets_source(await get_spending()),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Documents
 from aletheia.reasoning.engine import Reasoner
 from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import Sources, make_reasoner
@@ -19,7 +19,7 @@ def sources() -> Sources:
 
 
 @pytest.fixture
-async def reasoner(documents: EmbeddedDocuments, sources: Sources, clock: MovableClock) -> Reasoner:
+async def reasoner(documents: Documents, sources: Sources, clock: MovableClock) -> Reasoner:
     reasoner = make_reasoner(documents, sources, clock)
     await reasoner.prepare()
     return reasoner

@@ -2,19 +2,28 @@
 
 import asyncio
 import json
+import zlib
 from typing import Any
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.mock.reasoning import WRITERS
+from aletheia.documents import Change, Documents, Update
 from aletheia.errors import InvalidTask, Unavailable
+from aletheia.metrics import REASONING_CLAIMS, REASONING_DURATION, REASONING_RUNS
 from aletheia.reasoning.engine import Reasoner
+from aletheia.reasoning.history import NEWEST
 from aletheia.reasoning.recommendations import recommendation_id
+from aletheia.store.counters import read_counters
+from aletheia.telemetry import FINDING, FINDING_ID
+from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import Sources, make_reasoner
+from tests.fakes.tracing import recording
+
+__all__ = ["documents", "mongodb_uri"]
 
 
 async def test_a_healthy_system_gets_three_to_five_insights_without_a_model(reasoner: Reasoner):
@@ -66,7 +75,7 @@ async def test_a_source_that_fails_leaves_its_findings_and_its_error(
 
 
 async def test_of_many_callers_one_reasons_and_all_get_its_result(
-    documents: EmbeddedDocuments, sources: Sources, clock: MovableClock
+    documents: Documents, sources: Sources, clock: MovableClock
 ):
     reasoners = [make_reasoner(documents, sources, clock) for _ in range(4)]
     for reasoner in reasoners:
@@ -78,7 +87,7 @@ async def test_of_many_callers_one_reasons_and_all_get_its_result(
 
 
 async def test_a_caller_waits_for_the_run_under_way(
-    reasoner: Reasoner, documents: EmbeddedDocuments, sources: Sources, clock: MovableClock
+    reasoner: Reasoner, documents: Documents, sources: Sources, clock: MovableClock
 ):
     lease = await reasoner.take()
     assert lease is not None
@@ -91,7 +100,7 @@ async def test_a_caller_waits_for_the_run_under_way(
 
 
 async def test_any_failure_of_the_model_leaves_the_rules(
-    documents: EmbeddedDocuments, sources: Sources, clock: MovableClock
+    documents: Documents, sources: Sources, clock: MovableClock
 ):
     class Broken(ScriptedChat):
         async def complete(self, request: Any) -> Any:
@@ -105,7 +114,7 @@ async def test_any_failure_of_the_model_leaves_the_rules(
 
 @pytest.mark.parametrize(("shift", "score"), [(-25.0, 83.0), (25.0, 100.0)])
 async def test_a_model_moves_the_score_by_at_most_ten(
-    documents: EmbeddedDocuments, sources: Sources, clock: MovableClock, shift: float, score: float
+    documents: Documents, sources: Sources, clock: MovableClock, shift: float, score: float
 ):
     answer = {
         "insights": [{"text": "{1}", "refs": ["queue_pending"], "relation": "equal"}],
@@ -121,7 +130,7 @@ async def test_a_model_moves_the_score_by_at_most_ten(
 
 
 async def test_the_mock_names_what_was_done_and_is_marked(
-    documents: EmbeddedDocuments, sources: Sources, clock: MovableClock
+    documents: Documents, sources: Sources, clock: MovableClock
 ):
     reasoner = make_reasoner(documents, sources, clock, chat=MockChat(writers=WRITERS))
     await reasoner.prepare()
@@ -145,3 +154,49 @@ async def test_the_plan_of_an_older_run_is_unknown(
     with pytest.raises(InvalidTask) as refused:
         await reasoner.current_plan(old.plan_id)
     assert refused.value.code == "unknown_plan"
+
+
+async def test_runs_and_the_claims_of_new_answers_are_counted(
+    documents: Documents, sources: Sources, clock: MovableClock
+):
+    made_up = {"text": "{1} of 12,000", "refs": ["queue_success"], "relation": "equal"}
+    right = {"text": "{1}", "refs": ["queue_success"], "relation": "equal"}
+    nothing = {name: [] for name in ("concerns", "positives", "advice", "order")}
+    answer = {"insights": [right, made_up], **nothing, "score_shift": 0.0}
+    chat = ScriptedChat(json.dumps(answer))
+    reasoner = make_reasoner(documents, sources, clock, chat=chat)
+    await reasoner.prepare()
+    for _ in range(2):
+        assert (await reasoner.run()).explained_by != "rules"
+        clock.move(seconds=30)
+    counters = await read_counters(documents)
+    assert counters.value(REASONING_RUNS, "model") == 2
+    assert counters.histogram(REASONING_DURATION).count == 2
+    assert counters.value(REASONING_CLAIMS, "kept") == 1
+    assert counters.value(REASONING_CLAIMS, "dropped") == 1
+
+
+async def test_a_run_that_fails_is_counted(
+    documents: Documents, sources: Sources, clock: MovableClock
+):
+    reasoner = make_reasoner(documents, sources, clock)
+    await reasoner.prepare()
+    await documents.upsert(NEWEST, [Update("newest", Change(set={"payload": b"no output"}))])
+    with pytest.raises(zlib.error):
+        await reasoner.reason(await reasoner.snapshot())
+    assert (await read_counters(documents)).value(REASONING_RUNS, "failed") == 1
+
+
+async def test_a_plan_goes_on_in_the_trace_of_the_run_that_found_its_reason(
+    documents: Documents, sources: Sources, clock: MovableClock
+):
+    provider = recording()
+    sources.facts |= {"queue_pending": 1200}
+    reasoner = make_reasoner(documents, sources, clock)
+    await reasoner.prepare()
+    output = await reasoner.run()
+    (span,) = provider.named(FINDING)
+    assert span.attributes[FINDING_ID] == ["queue_backlog"]
+    current = await reasoner.current_plan(output.action_plan.plan_id)
+    assert current.traceparent is not None
+    assert f"{span.trace_id:032x}" in current.traceparent

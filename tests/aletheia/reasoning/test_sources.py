@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.analysis.model_manager import MODELS
+from aletheia.documents import Documents
 from aletheia.events.dead_events import DEAD_EVENTS
 from aletheia.events.log import EVENTS
 from aletheia.intake.ledger import Ledger
@@ -14,9 +14,13 @@ from aletheia.quality.evaluation_store import REQUESTS
 from aletheia.reasoning import sources
 from aletheia.reasoning.collecting import Collector, collect_snapshot
 from aletheia.reasoning.snapshot import SystemSnapshot
+from aletheia.series import Counters
 from aletheia.settings import IntakeSettings
 from aletheia.store.clock import SECOND
+from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.clock import MovableClock
+
+__all__ = ["documents", "mongodb_uri"]
 
 NUMBERS = {
     "aletheia_ledger_rows|claimed": 40.0,
@@ -36,8 +40,8 @@ def clock() -> MovableClock:
     return MovableClock()
 
 
-async def read_numbers() -> dict[str, float]:
-    return NUMBERS
+async def read() -> Counters:
+    return Counters(NUMBERS)
 
 
 async def collect(source: Collector, clock: MovableClock) -> SystemSnapshot:
@@ -51,13 +55,13 @@ def row(name: str, state: str, **values: Any) -> dict[str, Any]:
 
 
 async def test_the_queue_comes_from_counters_and_not_from_rows(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     ledger = Ledger(documents, IntakeSettings(), owner="test", clock=clock.both)
     await ledger.prepare()
     await ledger.set_paused(is_paused=True)
     await ledger.set_flags(blocked_head=23)
-    snapshot = await collect(sources.ledger_source(ledger, read_numbers), clock)
+    snapshot = await collect(sources.ledger_source(ledger, read), clock)
     assert (snapshot.queue_pending, snapshot.queue_processing) == (42, 6)
     assert (snapshot.queue_failed, snapshot.queue_success) == (7, 1000)
     intake = snapshot.additional_metrics["intake"]
@@ -65,7 +69,7 @@ async def test_the_queue_comes_from_counters_and_not_from_rows(
 
 
 async def test_leases_that_ran_out_are_found_with_the_age_of_the_oldest(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     ledger = Ledger(documents, IntakeSettings(), owner="test", clock=clock.both)
     await ledger.prepare()
@@ -78,7 +82,7 @@ async def test_leases_that_ran_out_are_found_with_the_age_of_the_oldest(
             row("c", "reported", owner=None, lease_until=0),
         ],
     )
-    snapshot = await collect(sources.ledger_source(ledger, read_numbers), clock)
+    snapshot = await collect(sources.ledger_source(ledger, read), clock)
     intake = snapshot.additional_metrics["intake"]
     assert (intake["leases_expired"], intake["oldest_expired_s"]) == (1, pytest.approx(600))
     assert intake["leases_held"] == 45
@@ -89,10 +93,10 @@ async def test_the_share_of_failed_tasks_is_of_those_since_the_snapshot_before(
 ):
     numbers = dict(NUMBERS)
 
-    async def read() -> dict[str, float]:
-        return dict(numbers)
+    async def read_again() -> Counters:
+        return Counters(dict(numbers))
 
-    source = sources.Telemetry(read).source()
+    source = sources.Telemetry(read_again).source()
     first = await collect(source, clock)
     assert "task_failure_share" not in first.additional_metrics["telemetry"]
     numbers["aletheia_tasks_total|text_embedding|succeeded"] += 30
@@ -104,13 +108,39 @@ async def test_the_share_of_failed_tasks_is_of_those_since_the_snapshot_before(
     assert "task_failure_share" not in third.additional_metrics["telemetry"], "too few tasks"
 
 
-async def test_lanes_are_listed_by_name(clock: MovableClock):
-    snapshot = await collect(sources.lanes_source(read_numbers), clock)
-    assert snapshot.additional_metrics["lanes"] == {"media": {"name": "media", "waiting": 3}}
+async def test_lanes_show_how_many_wait_and_how_old_the_oldest_task_is(
+    documents: Documents, clock: MovableClock
+):
+    ledger = Ledger(documents, IntakeSettings(), owner="test", clock=clock.both)
+    await ledger.prepare()
+    await documents.insert(
+        ROWS,
+        [
+            row("a", "claimed", claimed_at=clock() - 60),
+            row("b", "kept", claimed_at=clock() - 900),
+            row("c", "reported", claimed_at=clock() - 5000),
+        ],
+    )
+    snapshot = await collect(sources.lanes_source(ledger, read), clock)
+    assert snapshot.additional_metrics["lanes"] == {
+        "media": {"name": "media", "waiting": 3},
+        "intake": {"name": "intake", "oldest_age_s": pytest.approx(900, abs=1)},
+    }
+
+
+async def test_of_a_very_long_queue_the_oldest_task_is_not_looked_for(
+    documents: Documents, clock: MovableClock
+):
+    async def read_many() -> Counters:
+        return Counters({"aletheia_ledger_rows|claimed": 20_001.0})
+
+    ledger = Ledger(documents, IntakeSettings(), owner="test", clock=clock.both)
+    snapshot = await collect(sources.lanes_source(ledger, read_many), clock)
+    assert snapshot.additional_metrics["lanes"] == {}
 
 
 async def test_gather_runs_show_the_oldest_open_one_and_what_the_newest_did(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     report = {"items_created": 42, "departments_processed": 3, "iterations": 9}
     await documents.insert(
@@ -141,7 +171,7 @@ async def test_gather_runs_show_the_oldest_open_one_and_what_the_newest_did(
 
 
 async def test_events_show_their_types_and_never_their_texts(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     body = '{"type": "department_started", "department_name": "sk-canary"}'
     await documents.insert(
@@ -160,7 +190,7 @@ async def test_events_show_their_types_and_never_their_texts(
 
 
 async def test_models_show_how_much_of_their_memory_they_take(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     await documents.insert(
         MODELS,
@@ -171,13 +201,3 @@ async def test_models_show_how_much_of_their_memory_they_take(
     )
     found = (await collect(sources.models_source(documents, 400), clock)).additional_metrics
     assert found["models"] == {"loaded": 1, "memory_bytes": 300, "memory_share": 0.75}
-
-
-def test_counters_follow_from_rows_where_none_are_kept():
-    numbers = sources.numbers_of_states(
-        {"reported": 105, "dead": 2, "claimed": 4}, {"model_crashed": 5, "report_refused": 2}
-    )
-    assert numbers["aletheia_tasks_total|any|succeeded"] == 100
-    assert numbers["aletheia_tasks_total|any|failed"] == 5
-    assert numbers["aletheia_dead_letters"] == 7
-    assert numbers["aletheia_ledger_rows|claimed"] == 4
