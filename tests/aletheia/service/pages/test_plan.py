@@ -21,8 +21,9 @@ async def test_a_plan_is_shown_with_its_dry_run_and_approved_once(
     visitor.press("Approve …")
     await visitor.see("Carry out this plan?")
     visitor.press("Approve")
-    await visitor.see("Approved, and started (run run-of-the-plan).")
-    ((plan_id, approval_id),) = world.approved
+    await visitor.see("Approved, and started (run run-1).")
+    (plan,) = world.plans
+    plan_id, approval_id = plan["plan_id"], plan["approval_id"]
     approval = await world.reasoner.deps.approvals.find(approval_id)
     assert approval is not None
     assert (approval.plan_id, approval.who, approval.role) == (plan_id, "anna", "manager")
@@ -37,12 +38,12 @@ async def test_a_plan_whose_findings_have_changed_is_not_approved(
     await visitor.sign_in("manager")
     await visitor.open("system")
     await visitor.see(DRY_RUN)
-    world.sources.facts["queue_pending"] = 0
+    world.service.sources.facts["queue_pending"] = 0
     visitor.press("Approve …")
     await visitor.see("Carry out this plan?")
     visitor.press("Approve")
     await visitor.see("The plan, or what it answers, is not what you saw.")
-    assert world.approved == []
+    assert world.plans == []
 
 
 async def test_a_step_without_a_known_action_is_not_made_up(visitor: "Visitor"):

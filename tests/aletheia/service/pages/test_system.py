@@ -65,7 +65,7 @@ async def test_looking_now_shows_what_is_found_now(world: PagesWorld, visitor: "
     await visitor.sign_in("manager")
     await visitor.open("system")
     await visitor.see(TITLE)
-    world.sources.facts["queue_pending"] = 0
+    world.service.sources.facts["queue_pending"] = 0
     await visitor.do("Look now …", "Look at the system now?", "Done in")
     await visitor.see("Nothing needs attention.", "There is nothing to recommend.")
 
