@@ -1,7 +1,6 @@
 """What is below `/ui`, and for whom."""
 
 import contextlib
-import importlib.util
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +111,7 @@ async def test_a_socket_ends_with_its_token(world: PagesWorld, monkeypatch: pyte
 async def test_pages_that_are_not_installed_say_so_and_the_rest_works(
     world: PagesWorld, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr("aletheia.service.pages.mounting.TOOLKIT", "no_such_library")
     service = make_service(world.service.directory, world.service.store)
     transport = httpx.ASGITransport(service.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
