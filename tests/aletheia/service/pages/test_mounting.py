@@ -8,6 +8,7 @@ import httpx
 import pytest
 import websockets
 
+from aletheia.service.pages.sessions import Session, Sessions
 from tests.fakes.pages import PagesWorld
 from tests.fakes.service import make_service, make_token
 from tests.fakes.serving import serving
@@ -97,9 +98,11 @@ async def test_a_socket_is_for_who_is_signed_in_from_the_pages_themselves(world:
 
 async def test_a_socket_ends_with_its_token(world: PagesWorld, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("nicegui", reason="the extra `ui` is not installed")
-    monkeypatch.setattr(
-        "aletheia.service.pages.sessions.Sessions.left_s", lambda _self, _session: 0.5
-    )
+
+    def left_s(_sessions: Sessions, _session: Session) -> float:
+        return 0.5
+
+    monkeypatch.setattr(Sessions, "left_s", left_s)
     async with signed_in(world) as (_, url, cookie):
         socket = await open_socket(url, Cookie=cookie, Origin=url)
         with pytest.raises(websockets.ConnectionClosed):
