@@ -1,4 +1,4 @@
-"""A service with something on each of its pages, and programs that look at them."""
+"""A service with something on each of its pages, and programs that open them."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Somebody who looks at pages without a browser: NiceGUI's own simulation, behind our sign-in."""
+"""Somebody who opens pages without a browser: NiceGUI's own simulation, behind our sign-in."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -17,7 +17,7 @@ RETRIES = 40
 
 
 class Visitor:
-    """Looks at pages.
+    """Opens pages.
 
     Attributes:
         http: the client that pages are opened with; it has the session's cookie.
@@ -74,7 +74,7 @@ class Visitor:
 
 @contextlib.asynccontextmanager
 async def visiting(app: FastAPI) -> AsyncGenerator[Visitor]:
-    """Have a service running, and a visitor that is not signed in."""
+    """Run a service, and return a visitor that is not signed in."""
     transport = httpx.ASGITransport(app)
     try:
         async with (

@@ -140,7 +140,7 @@ class Page:
         await self.refresh()
 
     def refuse(self, refusal: ServiceError) -> None:
-        """Say that something was refused."""
+        """Show that something was refused."""
         with self.stage:
             ui.notify(say_refusal(refusal), type="negative", timeout=0, close_button="OK")
         if refusal.code in SIGNED_OUT:

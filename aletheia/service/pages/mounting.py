@@ -55,7 +55,7 @@ _PREFIX_HEADER: Final = b"x-forwarded-prefix"
 
 @dataclass(frozen=True)
 class Visit:
-    """Somebody who looks at a page."""
+    """Somebody who has a page open."""
 
     session: Session
     app: ASGIApp = field(repr=False)  # the whole service

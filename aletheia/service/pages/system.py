@@ -22,15 +22,15 @@ MAX_HISTORY: Final = 200
 CURVE_WIDTH: Final = 640
 SNOOZE_HOURS: Final = 24
 
-LOOK: Final = Question(
-    "Look at the system now?",
+CHECK: Final = Question(
+    "Check the system now?",
     [
         (
             "The figures are read, the rules are asked, and a model may be paid to explain what "
             "they found. It takes some seconds; it happens by itself every now and then anyway."
         )
     ],
-    "Look now",
+    "Check now",
 )
 
 HEALTH_CLASSES: Final[Mapping[str, str]] = {
@@ -66,7 +66,7 @@ async def show_system(request: Request, client: Client) -> None:
             ui.label(said).classes("soft note")
         return
     with page.body:
-        page.add_button("Look now …", LOOK, lambda _: look(page), roles=MANAGERS, is_strong=True)
+        page.add_button("Check now …", CHECK, lambda _: check(page), roles=MANAGERS, is_strong=True)
     System(page).add_sections()
     await page.start()
 
@@ -90,7 +90,7 @@ class System:
         )
         page.add_section(
             "Health over time",
-            "The score of each time the system was looked at, the newest on the right.",
+            "The score of each time the system was checked, the newest on the right.",
             self._load_history,
             _draw_history,
         )
@@ -225,15 +225,15 @@ class System:
         )
 
 
-async def look(page: Page) -> str:
-    """Have the system looked at now."""
+async def check(page: Page) -> str:
+    """Start a reasoning run, and return what came of it."""
     done = await page.visit.calls.act(AIRunResponse, f"{PREFIX}/run")
     return f"Done in {done.execution_time_ms / 1000:.1f} s."
 
 
 def _draw_history(history: ReasoningHistory) -> None:
     if not history.runs:
-        ui.label("The system was not looked at so far.").classes("soft note")
+        ui.label("The system was not checked so far.").classes("soft note")
         return
     scores = [run.health_score for run in reversed(history.runs)]
     with ui.element("div").classes("card"):

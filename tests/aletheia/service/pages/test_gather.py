@@ -20,7 +20,7 @@ async def test_projects_are_listed_with_their_newest_run(world: PagesWorld, visi
 
 
 @pytest.mark.parametrize("role", ["admin", "manager", "operator", "viewer"])
-async def test_every_role_may_look(visitor: "Visitor", role: str):
+async def test_every_role_may_read(visitor: "Visitor", role: str):
     await visitor.sign_in(role)
     await visitor.open("gather")
     await visitor.see("shop")

@@ -57,7 +57,7 @@ def test_one_caller_has_so_many_sessions(clock: MovableClock, sessions: Sessions
         for number in range(module.MAX_SESSIONS_PER_CALLER + 1)
     )
     assert sessions.find(first) is None
-    assert all(sessions.find(one) is not None for one in [other, *rest])
+    assert all(sessions.find(session_id) is not None for session_id in [other, *rest])
 
 
 def test_there_are_so_many_sessions(
@@ -65,7 +65,7 @@ def test_there_are_so_many_sessions(
 ):
     monkeypatch.setattr(module, "MAX_SESSIONS", 3)
     opened = [sessions.open(caller(clock, f"user-{number}"), "t") for number in range(5)]
-    assert sum(sessions.find(one) is not None for one in opened) == 3
+    assert sum(sessions.find(session_id) is not None for session_id in opened) == 3
 
 
 def test_a_token_is_not_printed(clock: MovableClock, sessions: Sessions):

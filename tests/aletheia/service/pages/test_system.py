@@ -23,7 +23,7 @@ async def test_other_roles_see_nothing_of_it(visitor: "Visitor", role: str):
     await visitor.sign_in(role)
     await visitor.open("system")
     await visitor.see("This page is for the roles admin and manager")
-    await visitor.miss(TITLE, "Look now …", "Approve …")
+    await visitor.miss(TITLE, "Check now …", "Approve …")
 
 
 async def test_a_recommendation_is_dismissed_with_a_reason(world: PagesWorld, visitor: "Visitor"):
@@ -61,18 +61,18 @@ async def test_a_recommendation_is_accepted_or_snoozed(
     assert row["decision"] == decision
 
 
-async def test_looking_now_shows_what_is_found_now(world: PagesWorld, visitor: "Visitor"):
+async def test_checking_now_shows_what_is_found_now(world: PagesWorld, visitor: "Visitor"):
     await visitor.sign_in("manager")
     await visitor.open("system")
     await visitor.see(TITLE)
     world.service.sources.facts["queue_pending"] = 0
-    await visitor.do("Look now …", "Look at the system now?", "Done in")
+    await visitor.do("Check now …", "Check the system now?", "Done in")
     await visitor.see("Nothing needs attention.", "There is nothing to recommend.")
 
 
-async def test_before_the_first_look_the_page_says_so(world: PagesWorld, visitor: "Visitor"):
+async def test_before_the_first_run_the_page_says_so(world: PagesWorld, visitor: "Visitor"):
     for collection in ("aletheia_reasoning", "aletheia_reasoning_newest"):
         await world.service.store.delete(collection, {})
     await visitor.sign_in("manager")
     await visitor.open("system")
-    await visitor.see("The system was not looked at so far.")
+    await visitor.see("The system was not checked so far.")
