@@ -86,5 +86,6 @@ def configure_logs(level: str, *, is_json: bool) -> None:
         line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(line))
     logging.basicConfig(handlers=[handler], force=True)
-    for name in ("aletheia", "uvicorn"):
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger("aletheia").setLevel(level)
+    # Below that, it and what it hands its logger to write down whole requests, with their tokens.
+    logging.getLogger("uvicorn").setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))

@@ -4,13 +4,15 @@ import io
 import json
 import logging
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aletheia import telemetry
-from aletheia.logs import MAX_ID_CHARS, about_run, about_task, use_json
+from aletheia.logs import MAX_ID_CHARS, about_run, about_task, configure_logs, use_json
 from tests.aletheia.intake.conftest import Bench, bench
+from tests.fakes.service import calling, make_token, open_service
 from tests.fakes.tracing import recording
 
 __all__ = ["bench"]
@@ -104,3 +106,38 @@ async def test_every_line_about_a_task_is_found_by_its_id(lines: Lines, bench: B
     bad = [line["message"] for line in found if line.get("task_id") == "t-bad"]
     assert any("unknown type" in said for said in bad)
     assert {line["run_id"] for line in found} == {"run-7"}
+
+
+@pytest.fixture
+def configured() -> Generator[io.StringIO]:
+    """What a process writes that logs as much as it can."""
+    root, written = logging.getLogger(), io.StringIO()
+    loggers = (logging.getLogger("aletheia"), logging.getLogger("uvicorn"))
+    handlers, levels = list(root.handlers), [logger.level for logger in loggers]
+    root.handlers.clear()  # those of the tests, which would be closed
+    configure_logs("DEBUG", is_json=True)
+    # Prefect, where it was imported before, keeps these lines from the root.
+    propagates, loggers[1].propagate = loggers[1].propagate, True
+    (handler,) = root.handlers
+    vars(handler)["stream"] = written
+    yield written
+    root.handlers[:] = handlers
+    loggers[1].propagate = propagates
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+async def test_no_level_writes_the_tokens_of_sockets(configured: io.StringIO, tmp_path: Path):
+    token = make_token()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        open_service(tmp_path) as service,
+        calling(service, is_bounded=True) as client,
+        client.session.ws_connect("/ws/automated-gather/p", headers=headers) as websocket,
+    ):
+        await websocket.send_str("what-somebody-says")
+    logging.getLogger("uvicorn.error").info("what matters is written")
+    said = configured.getvalue()
+    assert "what matters is written" in said
+    assert token not in said
+    assert "what-somebody-says" not in said
