@@ -12,6 +12,9 @@ from pythonjsonlogger.json import JsonFormatter
 RUN_ID: Final = ContextVar[str | None]("run_id", default=None)
 """The run that this code works for; `None` outside of runs."""
 
+REQUEST_ID: Final = ContextVar[str | None]("request_id", default=None)
+"""The request that this code answers; `None` outside of the service."""
+
 FIELDS: Final = ("message", "levelname", "name")
 RENAMED: Final = {"levelname": "level", "name": "logger", "exc_info": "exception"}
 
@@ -33,8 +36,18 @@ def about_run(run_id: str | None) -> Generator[None]:
         RUN_ID.reset(token)
 
 
+@contextmanager
+def about_request(request_id: str) -> Generator[None]:
+    """Mark all lines of a block, and of what it starts, as those of a request to the service."""
+    token = REQUEST_ID.set(request_id)
+    try:
+        yield
+    finally:
+        REQUEST_ID.reset(token)
+
+
 class Correlating(logging.Filter):
-    """Adds to each line the ids by which the lines of a run, a task or a trace are found.
+    """Adds to each line the ids by which those of a run, a request, a task or a trace are found.
 
     Set on a handler; what a line says about itself stays.
     """
@@ -44,6 +57,8 @@ class Correlating(logging.Filter):
         values = vars(record)
         if (run_id := RUN_ID.get()) is not None:
             values.setdefault("run_id", run_id)
+        if (request_id := REQUEST_ID.get()) is not None:
+            values.setdefault("request_id", request_id)
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
             values.setdefault("trace_id", f"{context.trace_id:032x}")

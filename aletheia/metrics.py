@@ -156,7 +156,7 @@ SIGN_INS: Final = _counter(
 AUTHENTICATIONS: Final = _counter(
     "aletheia_authentications_total",
     "Callers of the service that were let in, or not.",
-    _outcome("succeeded", "missing", "invalid", "forbidden"),
+    _outcome("succeeded", "missing", "invalid", "forbidden", "unavailable"),
 )
 
 # Models and what they cost.

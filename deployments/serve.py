@@ -12,11 +12,14 @@ from typing import Annotated, Final
 import typer
 import uvicorn
 
+from aletheia.adapters.telemetry import exporting
 from aletheia.errors import Misconfigured, Unavailable
+from aletheia.logs import configure_logs
 from aletheia.service.assembly import build_service, no_parts
 from aletheia.service.connections import configure
 from aletheia.service.settings import ServiceSettings
 from aletheia.settings import IntakeSettings, LogSettings
+from aletheia.telemetry import TelemetrySettings
 from deployments import ROOT
 from deployments.service_parts import gather_parts
 from tasks.session import open_session
@@ -39,9 +42,8 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the Brain, reads, actions, live events and webhooks, until SIGTERM or Ctrl-C."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("aletheia", "uvicorn"):
-        logging.getLogger(name).setLevel(LogSettings().log_level)
+    logs = LogSettings()
+    configure_logs(logs.log_level, is_json=logs.log_format == "json")
     # uvicorn logs the addresses of sockets, in which a ticket may stand.
     logging.getLogger("uvicorn.error").addFilter(hide_queries)
     # uvicorn sends itself the signal again once it has stopped, and everything else still has to be
@@ -53,7 +55,7 @@ def serve(
 
 
 async def _serve(host: str, port: int, settings: ServiceSettings) -> None:
-    async with open_session():
+    async with open_session(), exporting(TelemetrySettings()):
         application = build_service(gather_parts(), settings, IntakeSettings())
         server = uvicorn.Server(configure(application, host, port))
         try:

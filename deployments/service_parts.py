@@ -14,11 +14,14 @@ from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.brain.index import IndexedBrain
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.items.content import ContentStore
+from aletheia.reasoning.history import History
 from aletheia.service.assembly import ServiceParts
 from aletheia.service.health import Ping, Readings, spaced
 from aletheia.service.keys import PublishedKeys, VerificationKeys
-from aletheia.service.parts import RETRY_AFTER_S, Part
-from aletheia.service.ports import Orchestrator
+from aletheia.service.metric_sources import own_sources, reasoning_source
+from aletheia.service.metrics import MetricsPage
+from aletheia.service.parts import RETRY_AFTER_S, Part, derive
+from aletheia.service.ports import OpenContent, Orchestrator
 from blocks import (
     BrainCredentials,
     EventCredentials,
@@ -26,15 +29,20 @@ from blocks import (
     StoreCredentials,
     UpstreamCredentials,
 )
+from blocks.secret_values import value_of
 from deployments.environment import require_server
 from tasks.clients.brain import get_indexed_brain
 from tasks.clients.embedding import get_embedding_settings
-from tasks.clients.metering import get_breakers, get_limiter
+from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.reasoning import get_reasoner
 from tasks.clients.store import get_store
-from tasks.session import current_session, load_block
+from tasks.session import current_session, load_block, read_block
 
 PING_OUTSIDE_EVERY_S: Final = 15.0
 """From one ping of what is not ours to the next, seconds: anybody may ask `/health/ready`."""
+
+READ_SECRETS_EVERY_S: Final = 30.0
+"""From one reading of what callers are checked with to the next, seconds, while somebody calls."""
 
 REDIS_URL: Final = "REDIS_URL"
 
@@ -46,32 +54,13 @@ BlockT = TypeVar("BlockT", bound=Block)
 
 
 def gather_parts() -> ServiceParts:
-    """Return the parts as blocks and settings have them, inside `open_session`."""
-    credentials = _block(ServiceCredentials)
-    store_block = _block(StoreCredentials)
+    """Return the parts as blocks and settings have them, inside `open_session`.
+
+    What callers are checked with is read again now and then, so that a secret that was changed
+    holds without a restart; what the service itself signs in with is read once.
+    """
+    credentials, brain = _followed(ServiceCredentials), _followed(BrainCredentials)
     orchestrator: Part[Orchestrator] = _part(_open_prefect)
-
-    @contextlib.asynccontextmanager
-    async def open_content(project_id: str) -> AsyncGenerator[ContentStore]:
-        content = (await store_block.get()).get_content_client(project_id)
-        try:
-            await content.open()
-            yield content
-        finally:
-            await content.close()
-
-    async def read_hook_secret() -> str:
-        return (await credentials.get()).get_hook_secret()
-
-    async def read_metrics_token() -> str:
-        token = (await credentials.get()).metrics_token
-        return token.get_secret_value().strip() if token else ""
-
-    async def read_brain_key() -> str:
-        return (await load_block(BrainCredentials)).api_key
-
-    async def open_keys() -> VerificationKeys:
-        return await _open_keys(await credentials.get())
 
     async def build_brain() -> IndexedBrain:
         return await _with_server(lambda: get_indexed_brain(draws_edges=False))
@@ -79,20 +68,26 @@ def gather_parts() -> ServiceParts:
     return ServiceParts(
         store=_part(get_store),
         orchestrator=orchestrator,
-        keys=_part(open_keys),
-        hook_secret=_part(read_hook_secret),
-        brain_key=_part(read_brain_key),
-        metrics_token=_part(read_metrics_token),
+        keys=_derived(credentials, _open_keys),
+        hook_secret=_derived(credentials, _read_hook_secret),
+        brain_key=_derived(brain, _read_brain_key),
+        metrics_token=_derived(credentials, _read_metrics_token),
+        metrics=_part(_build_metrics),
+        reasoner=_part(get_reasoner),
         build_brain=build_brain,
-        open_content=open_content,
+        open_content=_make_content_opener(),
         read_readings=_make_reader(),
         pings=tuple(_list_pings(orchestrator)),
     )
 
 
-def _part(open_it: Callable[[], Coroutine[Any, Any, T]]) -> Part[T]:
+def _part(
+    open_it: Callable[[], Coroutine[Any, Any, T]], *, renew_after_s: float | None = None
+) -> Part[T]:
     """Return a part that needs a Prefect server, since that has the blocks."""
-    return Part(lambda: _with_server(open_it), retry_after_s=RETRY_AFTER_S)
+    return Part(
+        lambda: _with_server(open_it), retry_after_s=RETRY_AFTER_S, renew_after_s=renew_after_s
+    )
 
 
 async def _with_server(open_it: Callable[[], Awaitable[T]]) -> T:
@@ -111,6 +106,39 @@ def _block(block_type: type[BlockT]) -> Part[BlockT]:
     return _part(load)
 
 
+def _followed(block_type: type[BlockT]) -> Part[BlockT]:
+    """Return a block, as it was a while ago at most."""
+
+    async def read() -> BlockT:
+        return await read_block(block_type)
+
+    return _part(read, renew_after_s=READ_SECRETS_EVERY_S)
+
+
+def _derived(block: Part[BlockT], build: Callable[[BlockT], Awaitable[T]]) -> Part[T]:
+    return derive(block, build, retry_after_s=RETRY_AFTER_S)
+
+
+async def _read_hook_secret(block: ServiceCredentials) -> str:
+    return block.get_hook_secret()
+
+
+async def _read_metrics_token(block: ServiceCredentials) -> str:
+    return value_of(block.metrics_token)
+
+
+async def _read_brain_key(block: BrainCredentials) -> str:
+    return block.api_key
+
+
+async def _open_keys(block: ServiceCredentials) -> VerificationKeys:
+    client = block.get_client()
+    if isinstance(client, KeyDocument):
+        await current_session().clients.open(client)
+        return PublishedKeys(client.read)
+    return client
+
+
 async def _open_prefect() -> Orchestrator:
     api = get_current_settings().api
     auth_string = api.auth_string.get_secret_value() if api.auth_string else ""
@@ -119,12 +147,25 @@ async def _open_prefect() -> Orchestrator:
     return await current_session().clients.open(client)
 
 
-async def _open_keys(credentials: ServiceCredentials) -> VerificationKeys:
-    client = credentials.get_client()
-    if isinstance(client, KeyDocument):
-        await current_session().clients.open(client)
-        return PublishedKeys(client.read)
-    return client
+async def _build_metrics() -> MetricsPage:
+    store = await get_store()
+    sources = own_sources(store, await get_breakers(), await get_limiter(), await get_spending())
+    return MetricsPage(store, {**sources, "reasoning": reasoning_source(History(store).health)})
+
+
+def _make_content_opener() -> OpenContent:
+    store_block = _block(StoreCredentials)
+
+    @contextlib.asynccontextmanager
+    async def open_content(project_id: str) -> AsyncGenerator[ContentStore]:
+        content = (await store_block.get()).get_content_client(project_id)
+        try:
+            await content.open()
+            yield content
+        finally:
+            await content.close()
+
+    return open_content
 
 
 def _make_reader() -> Callable[[], Awaitable[Readings]]:

@@ -118,8 +118,10 @@ def _describe_reliability(calibration: Calibration) -> list[str]:
         return []
     return [
         "",
-        f"Expected calibration error on the pairs that nothing is fitted on: "
-        f"**{calibration.calibration_error:.4f}**.",
+        (
+            "Expected calibration error on the pairs that nothing is fitted on: "
+            f"**{calibration.calibration_error:.4f}**."
+        ),
         "",
         "| probability said | repetitions | pairs |",
         "|---|---|---|",

@@ -235,9 +235,8 @@ def once(
     return get
 
 
-@once
-async def load_block(block_type: type[BlockT]) -> BlockT:
-    """Load the block of a type. Raises `Misconfigured`: none is saved, or one of another type."""
+async def read_block(block_type: type[BlockT]) -> BlockT:
+    """Read the block of a type as it is now; raises as `load_block`."""
     slug = block_type.get_block_type_slug()
     try:
         async with get_client() as client:
@@ -246,3 +245,9 @@ async def load_block(block_type: type[BlockT]) -> BlockT:
     except (ObjectNotFound, ValueError) as missing:
         reason = "is not saved; run `aletheia setup`"
         raise Misconfigured(f"block {slug}/default", reason) from missing
+
+
+@once
+async def load_block(block_type: type[BlockT]) -> BlockT:
+    """Load the block of a type. Raises `Misconfigured`: none is saved, or one of another type."""
+    return await read_block(block_type)

@@ -17,6 +17,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "font.family": "sans-serif",
     "font.size": 12,
     "svg.fonttype": "none",  # characters stay text, of any script
+    "svg.hashsalt": "reliability",  # the same names inside each time
     "text.parse_math": False,  # a `$` in a name is no formula
 }
 _LINE: Final = "#2b5c8a"

@@ -39,9 +39,8 @@ INSTRUMENTED: Final = (
     ("opentelemetry.instrumentation.pymongo", "PymongoInstrumentor"),
     ("opentelemetry.instrumentation.redis", "RedisInstrumentor"),
 )
-"""What makes clients' requests spans; one that is not installed is passed over."""
-
-_FASTAPI: Final = ("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor")
+"""What makes clients' requests spans; one that is not installed is passed over. FastAPI makes those
+of the requests that the service answers itself."""
 
 
 @asynccontextmanager
@@ -80,14 +79,6 @@ def start(settings: TelemetrySettings) -> Callable[[], None] | None:
             _instrument(module, name)
         log.info("traces go to %s", endpoint)
     return _flush
-
-
-def instrument_service(app: object) -> None:
-    """Make the requests that a FastAPI application answers spans, where that is installed."""
-    module, name = _FASTAPI
-    if find_spec("opentelemetry.sdk") is not None and _is_installed(module):
-        instrumentor = getattr(import_module(module), name)
-        instrumentor.instrument_app(app, excluded_urls="health,ready,metrics")
 
 
 def _is_idle(provider: object) -> bool:

@@ -2,9 +2,9 @@
 
 Pairs are weighted as they are met among real candidates, not as they were made: of an item's 20
 nearest one repeats it, one in five items has a variant of itself among them (another number, a
-`not`), and for 40 repetitions in other words there is one variant in other words. A threshold from which
-items are dropped without a judge is looked for on pairs that the weights were not fitted on: by
-topics left out, and on the other split.
+`not`), and for 40 repetitions in other words there is one variant in other words. A threshold from
+which items are dropped without a judge is looked for on pairs that the weights were not fitted on:
+by topics left out, and on the other split.
 """
 
 from collections import Counter
@@ -26,8 +26,8 @@ VARIANTS: Final = PRIOR / 5
 
 VARIANTS_IN_OTHER_WORDS: Final = PRIOR / 40
 """Share of variants of it in other words, which no rule finds. Who writes items repeats points
-often and contradicts them rarely; the labelled ones, made of each rewording and each variant, have three
-of these for a repetition (docs/decisions/0013-similarity.md)."""
+often and contradicts them rarely; the labelled ones, made of each rewording and each variant, have
+three of these for a repetition (docs/decisions/0013-similarity.md)."""
 
 MIN_PRECISION: Final = 0.97
 """Share of repetitions in what is dropped without a judge, at least (issue of judgement, 3)."""

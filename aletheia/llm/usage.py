@@ -348,12 +348,7 @@ class Spending:
 
     async def _count(self, settled: Reservation, used: Tokens, nanousd: int) -> None:
         call = settled.call
-        labels = {
-            "provider": call.provider,
-            "model": call.model,
-            "kind": call.kind,
-            "is_mock": call.is_mock,
-        }
+        labels = {name: getattr(call, name) for name in ("provider", "model", "kind", "is_mock")}
         figures = {"calls": 1, **_figures_of(used, nanousd)}
         id_ = "/".join([call.provider, call.model, call.kind, *(["mock"] if call.is_mock else [])])
         await self._documents.upsert(TOTALS, [Update(id_, Change(set=labels, increase=figures))])

@@ -68,10 +68,29 @@ class IntakeState(BaseModel):
     expired: int = Field(description="Tasks whose lease has run out.")
 
 
+class RunStarter:
+    """Starts the runs that operators ask for, each recorded before it is started."""
+
+    def __init__(self, store: Part[Documents], orchestrator: Part[Orchestrator]) -> None:
+        self._store, self._orchestrator = store, orchestrator
+
+    async def start(
+        self, caller: Caller, deployment: str, parameters: dict[str, Any], key: str | None
+    ) -> StartedRun:
+        """Start a run for a caller; a second start with the caller's key is the same run."""
+        await record_action(await self._store.get(), caller, deployment, parameters)
+        # Keys of two callers never meet.
+        idempotency_key = f"action:{caller.subject}:{key or uuid.uuid4().hex}"
+        started = await (await self._orchestrator.get()).start(
+            deployment, parameters, idempotency_key=idempotency_key
+        )
+        return StartedRun(run_id=started)
+
+
 def make_actions_router(
     routes: TokenRoutes,
     store: Part[Documents],
-    orchestrator: Part[Orchestrator],
+    starter: RunStarter,
     intake: IntakeSettings,
 ) -> APIRouter:
     """Build the routes that operators act by."""
@@ -81,17 +100,6 @@ def make_actions_router(
     async def open_ledger() -> Ledger:
         return Ledger(await store.get(), intake, owner=_OWNER)
 
-    async def start(
-        caller: Caller, deployment: str, parameters: dict[str, Any], key: str | None
-    ) -> StartedRun:
-        await record_action(await store.get(), caller, deployment, parameters)
-        # Keys of two callers never meet.
-        idempotency_key = f"action:{caller.subject}:{key or uuid.uuid4().hex}"
-        started = await (await orchestrator.get()).start(
-            deployment, parameters, idempotency_key=idempotency_key
-        )
-        return StartedRun(run_id=started)
-
     @router.post(
         "/api/v1/dead-letters/replay", status_code=HTTPStatus.ACCEPTED, responses=describe_body()
     )
@@ -99,7 +107,7 @@ def make_actions_router(
         request: Request, order: ReplayOrder, idempotency_key: IdempotencyKey = None
     ) -> StartedRun:
         """Start a run that sends dead letters through once more."""
-        return await start(caller_of(request), REPLAY, order.model_dump(), idempotency_key)
+        return await starter.start(caller_of(request), REPLAY, order.model_dump(), idempotency_key)
 
     @router.post("/api/v1/intake/pause")
     async def pause_intake(request: Request) -> IntakeState:
@@ -149,7 +157,7 @@ def make_actions_router(
             "decision_id": decision_id,
             "user_id": caller.subject,
         }
-        return await start(caller, UNDO, wanted, None)
+        return await starter.start(caller, UNDO, wanted, None)
 
     return router
 

@@ -1,12 +1,14 @@
 """The service: one FastAPI application over the routers it is given."""
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
 
+from aletheia.service.correlation import HEADER, CorrelationMiddleware
+from aletheia.service.documentation import add_documentation
 from aletheia.service.guarding import Guard, GuardedRoute
 from aletheia.service.health import Ping, ReadReadings, make_health_router
 from aletheia.service.refusals import install_refusals
@@ -22,6 +24,9 @@ token needs one.
 Beside what is listed here, `/ws/automated-gather/{project_id}?from_seq=` is a WebSocket with the \
 same frames as `/events/automated-gather/{project_id}`.
 """
+
+_ROUTINE: Final = frozenset({"/health", "/health/ready", "/ready", "/metrics"})
+"""What is asked for all the time, and not traced."""
 
 _HEADERS: Final = ("Authorization", "Content-Type", "Last-Event-ID")
 """Headers that pages of other origins may send."""
@@ -47,6 +52,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
+        # What a request failed with may hold anything; our own log has it.
+        telemetry={"exclude": _is_routine, "logs": False, "operation_spans": False},
     )
     install_refusals(app)
     if origins:
@@ -55,8 +62,9 @@ def create_app(
             allow_origins=list(origins),
             allow_methods=["GET", "POST"],
             allow_headers=_HEADERS,
-            expose_headers=["Retry-After"],
+            expose_headers=["Retry-After", HEADER],
         )
+    app.add_middleware(CorrelationMiddleware)
 
     async def authenticate(request: Request) -> None:
         await authenticator.admit(request)
@@ -65,4 +73,9 @@ def create_app(
         is_guarded = issubclass(router.route_class, GuardedRoute)
         app.include_router(router, dependencies=[] if is_guarded else [Depends(authenticate)])
     app.include_router(make_health_router(pings, read_readings))
+    add_documentation(app)
     return app
+
+
+def _is_routine(scope: MutableMapping[str, Any]) -> bool:
+    return scope.get("path") in _ROUTINE

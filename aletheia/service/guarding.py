@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hmac
+import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Protocol
@@ -14,7 +15,10 @@ from starlette.types import Message
 
 from aletheia.errors import AletheiaError, Misconfigured
 from aletheia.service.parts import Part
+from aletheia.service.refusal_counts import RefusalCounts
 from aletheia.service.refusals import ServiceError
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 16 * 2**20
 """Longest body that is read: a thousand items with 1,000 numbers each, and more."""
@@ -116,10 +120,21 @@ class BearerKey:
 
 
 class LateKey:
-    """A `BearerKey` that is read when somebody calls; while it cannot be read, there is none."""
+    """A `BearerKey` that is read when somebody calls; while it cannot be read, nobody is let in.
 
-    def __init__(self, key: Part[str], setting: str) -> None:
-        self._key, self._setting = key, setting
+    Where `is_open_without` and there is none, everybody is.
+    """
+
+    def __init__(
+        self,
+        key: Part[str],
+        setting: str,
+        refusals: RefusalCounts,
+        *,
+        is_open_without: bool = False,
+    ) -> None:
+        self._key, self._setting, self._refusals = key, setting, refusals
+        self._is_open_without = is_open_without
 
     async def ping(self) -> None:
         """Raise `Misconfigured` if there is no key, or what reading it ended with."""
@@ -129,9 +144,14 @@ class LateKey:
         """Admit who sends the key; see `BearerKey.check`."""
         try:
             key = await self._key.get()
-        except AletheiaError:
+        except AletheiaError as outage:
+            log.warning("%s cannot be read: %s", self._setting, outage)
             key = ""
-        BearerKey(key, self._setting).check(request.headers)
+        else:
+            if self._is_open_without and not key:
+                return
+        with self._refusals.counting(request):
+            BearerKey(key, self._setting).check(request.headers)
 
 
 class GuardedRoute(APIRoute):

@@ -8,11 +8,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from math import inf
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Response, Security
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -25,6 +27,7 @@ from prometheus_client.registry import Collector
 from aletheia.documents import Documents
 from aletheia.metrics import LOWERED, MAX_SERIES, METRICS, SCRAPE_DURATION, SOURCE_UP
 from aletheia.series import OTHER, Counters, Histogram, Metric
+from aletheia.service.refusals import TOKEN_MEANINGS, describe_refusals_of_stream
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.store.counters import read_counters
 
@@ -40,6 +43,21 @@ PROCESS_SERIES: Final = 6
 
 COUNTERS: Final = "counters"
 """Name of the counters among the sources."""
+
+_SCHEME: Final = HTTPBearer(
+    auto_error=False, scheme_name="metrics", description="METRICS_TOKEN, where one is set."
+)
+_PAGE: Final[dict[str, Any]] = {
+    "description": "The page, in Prometheus' text format.",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
+_MEANINGS: Final = {
+    HTTPStatus.UNAUTHORIZED: "`missing_key` or `wrong_key`.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: TOKEN_MEANINGS[HTTPStatus.INTERNAL_SERVER_ERROR],
+    HTTPStatus.BAD_GATEWAY: TOKEN_MEANINGS[HTTPStatus.BAD_GATEWAY],
+    HTTPStatus.SERVICE_UNAVAILABLE: "`no_key_configured`: it is not known whether a token is set. "
+    "`unavailable`: the store is away. Try again after `Retry-After`.",
+}
 
 log = logging.getLogger(__name__)
 
@@ -169,12 +187,9 @@ def make_metrics_router(
     @router.get(
         "/metrics",
         response_class=Response,
-        responses={
-            200: {
-                "description": "The page, in Prometheus' text format.",
-                "content": {"text/plain": {"schema": {"type": "string"}}},
-            }
-        },
+        dependencies=[Security(_SCHEME)],
+        openapi_extra={"security": [{}]},  # or none
+        responses={200: _PAGE, **describe_refusals_of_stream(_MEANINGS)},
     )
     async def read_metrics() -> Response:
         """Return all metrics for Prometheus; docs/metrics.md describes them."""

@@ -20,6 +20,7 @@ from aletheia.reasoning.models import (
 )
 from aletheia.reasoning.snapshot import SystemSnapshot
 from aletheia.service.refusals import ServiceError, describe_refusals
+from aletheia.service.token_routes import describe_body
 
 PREFIX: Final = "/ai/global"
 MAX_HISTORY: Final = 500
@@ -225,7 +226,7 @@ def _add_decisions(
         )
 
     @router.post(
-        f"{PREFIX}/recommendations/{{recommendation_id}}", responses=describe_refusals(UNKNOWN)
+        f"{PREFIX}/recommendations/{{recommendation_id}}", responses=describe_body(UNKNOWN)
     )
     async def decide_recommendation(
         recommendation_id: Annotated[
@@ -257,7 +258,7 @@ def _add_decisions(
             decided_by=row["decided_by"],
         )
 
-    @router.post(f"{PREFIX}/action-plan/{{plan_id}}/approve", responses=describe_refusals(CHANGED))
+    @router.post(f"{PREFIX}/action-plan/{{plan_id}}/approve", responses=describe_body(CHANGED))
     async def approve_plan(
         plan_id: Annotated[
             str, Path(pattern=r"^plan-[0-9a-f]{16}$", description="Id of the plan.")

@@ -50,7 +50,7 @@ class Upkeep:
 
     async def save(self) -> None:
         """Save what was counted, if anything was."""
-        if self._parts.refusals.unsaved:
+        if not self._parts.refusals.is_saved:
             await self._parts.refusals.save(await self._parts.store.get())
 
     async def purge(self) -> None:

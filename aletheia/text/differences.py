@@ -7,7 +7,8 @@ what the other states, or each has the opposite of a word of the other.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -81,44 +82,48 @@ def _find_contradiction(
     one: Wording, two: Wording, facts: Facts, others: Facts
 ) -> Difference | None:
     """Return in what two texts contradict each other, in whatever words."""
-    if _differ(one.codes, two.codes):
-        is_version = any(code.startswith("v") for code in one.codes ^ two.codes)
-        return "version" if is_version else "number"
-    if (difference := find_difference(facts, others)) in {"number", "unit"}:
-        return difference
-    if _differ(one.calendar, two.calendar):
-        return "date"
-    if _differ(one.signs, two.signs):
-        return "sign"
-    if difference is not None:
-        return difference
+    difference = find_difference(facts, others)
+    is_version = any(code.startswith("v") for code in one.codes ^ two.codes)
+    found: tuple[tuple[bool, Difference | None], ...] = (
+        (_differ(one.codes, two.codes), "version" if is_version else "number"),
+        (difference in {"number", "unit"}, difference),
+        (_differ(one.calendar, two.calendar), "date"),
+        (_differ(one.signs, two.signs), "sign"),
+        (difference is not None, difference),
+        (_are_opposed(one, two), "opposite"),
+        (_differ(one.names, two.names), "name"),
+    )
+    return next((what for differs, what in found if differs), None)
+
+
+def _are_opposed(one: Wording, two: Wording) -> bool:
+    """Return whether one has the opposite of a word of the other, neither having both."""
     added = two.poles - one.poles
-    if any((pair, 1 - side) in added for pair, side in one.poles - two.poles):
-        return "opposite"
-    return "name" if _differ(one.names, two.names) else None
+    return any((pair, 1 - side) in added for pair, side in one.poles - two.poles)
 
 
-def _differ(left: Set[str], right: Set[str]) -> bool:
+def _differ(left: AbstractSet[str], right: AbstractSet[str]) -> bool:
     """Return whether each has what the other has not."""
     return bool(left - right) and bool(right - left)
 
 
 def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
     """Return in what two texts differ that align but for few words."""
-    if one.sequence == two.sequence:
-        return None if one.signs == two.signs else "sign"
     if one.signs != two.signs:
         return "sign"
-    if one.negations != two.negations:
-        return "negation"
-    if one.calendar != two.calendar:
-        return "date"
+    if one.sequence == two.sequence:
+        return None
     left, right = Counter(one.content), Counter(two.content)
-    if left != right:
-        if any(stem.startswith("#") for stem in (left - right) + (right - left)):
-            return "number"
-        return "name" if one.names != two.names else "word"
-    return None if _is_turned(one, two) else "order"
+    changed = (left - right) + (right - left)
+    found: tuple[tuple[bool, Difference], ...] = (
+        (one.negations != two.negations, "negation"),
+        (one.calendar != two.calendar, "date"),
+        (any(stem.startswith("#") for stem in changed), "number"),
+        (bool(changed) and one.names != two.names, "name"),
+        (bool(changed), "word"),
+    )
+    difference = next((what for differs, what in found if differs), None)
+    return "order" if difference is None and not _is_turned(one, two) else difference
 
 
 def _is_turned(one: Wording, two: Wording) -> bool:

@@ -25,10 +25,10 @@ _SAME: Final = str.maketrans(
 )
 """Writings of one character; `NFKC` leaves them apart."""
 
-_MEANINGFUL: Final = frozenset(".,:'/-#%‰‱&@§^+′*!")
+_MEANINGFUL: Final = frozenset(".,:'/-#%‰‱&@§^+*!\N{PRIME}")
 """Punctuation that belongs to a number or a name in some places, such as 1,000 and C#."""
 
-_MARK: Final = re.compile(r"[.,:'^/#*!′-]")
+_MARK: Final = re.compile("[.,:'^/#*!\N{PRIME}-]")
 _OPENING: Final = frozenset(("", " ", "(", "[", "=", "&", "|", "<", ">", "≠"))
 """What stands before a `!` that negates what follows, as programs write it."""
 
@@ -106,7 +106,7 @@ def _replace_mark(found: re.Match[str]) -> str:
         is_part = before.isalnum() and after.isalnum()
     elif mark == "#":
         is_part = before.isalnum() or after.isdecimal()
-    elif mark == "′":
+    elif mark == "\N{PRIME}":
         is_part = before.isdecimal() or before == mark
     elif mark == "!":
         is_part = before in _OPENING and after.isalnum()

@@ -73,9 +73,12 @@ _SPELLED_SIGNS: Final[Sequence[tuple[str, str]]] = (
 _ARROWS: Final = re.compile(r"<?[-=]{1,2}>|<-{1,2}|[→⇒←⇐↔⇔]")
 _LONE_MINUS: Final = re.compile(r"(?<![\w)\]])[\u2010\u2011\u2012\u2013\u2212\u2015]\s*(?=\d)")
 
-_NAME: Final = re.compile(r"(?<=[^\s.!?:;•*–—\"“„»(\[-])\s+[\"“„'(]*(\w*[A-Z\u00c0-\u00de]\w*)")
+_BEFORE_NAME: Final = r"(?<=[^\s.!?:;•*\u2013—\"“„»(\[-])\s+"
+_NAME: Final = re.compile(rf"{_BEFORE_NAME}[\"“„'(]*(\w*[A-Z\u00c0-\u00de]\w*)")
 _LETTERS_FIRST: Final = re.compile(r"(?=\w*\d)[^\W\d_][\w.]*")
-_ROMAN: Final = frozenset("ii iii iv vi vii viii ix xi xii xiii xiv xv xvi xx".split())
+_ROMAN: Final = frozenset(
+    ("ii", "iii", "iv", "vi", "vii", "viii", "ix", "xi", "xii", "xiii", "xiv", "xv", "xvi", "xx")
+)
 _WHOLE: Final = re.compile(r"-?\d+|-?\d{1,3}(?:[.,']\d{3})+")
 _SEPARATORS: Final = re.compile(r"[.,']")
 

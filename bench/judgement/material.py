@@ -39,14 +39,20 @@ class Pair(_Material):
     b: str
 
 
+class CorpusItem(BaseModel):
+    """An item of a corpus; those of one `group` make one point."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    text: str
+    group: str
+
+
 class Corpus(_Material):
     """What a run would hold: items of one department, and which of them repeat which."""
 
-    project: str
-    department: str
-    description: str
-    items: tuple[str, ...]
-    repeats: tuple[tuple[int, int], ...]  # places in `items`
+    topic: str
+    items: tuple[CorpusItem, ...]
 
 
 class ItemSet(_Material):
@@ -102,17 +108,17 @@ class Injection(_Material):
 
 def read_minimal_pairs() -> list[Pair]:
     """Read texts that align but for a few words, and differ in meaning."""
-    return _read("minimal_pairs", Pair)
+    return [Pair.model_validate(row) for row in _load_held_out("minimal_pairs")]
 
 
 def read_paraphrases() -> list[Pair]:
     """Read texts that make one point in other words."""
-    return _read("paraphrases", Pair)
+    return [Pair.model_validate(row) for row in _load_held_out("paraphrases")]
 
 
 def read_corpora() -> list[Corpus]:
     """Read the corpora with repetitions."""
-    return _read("candidates", Corpus)
+    return [Corpus.model_validate(row) for row in _load_held_out("candidates")]
 
 
 def read_departments() -> list[GradedDepartment]:
@@ -127,7 +133,7 @@ def read_sets(name: Literal["experts", "thin", "nonsense"]) -> list[ItemSet]:
 
 def read_injections() -> list[Injection]:
     """Read the texts with orders to a judge."""
-    more = _load(files("bench").joinpath("data", "judgement", "injections.yaml"))
+    more = _load_held_out("injections")
     return [*_read("injections", Injection), *map(Injection.model_validate, more)]
 
 
@@ -147,8 +153,7 @@ def _read_graded() -> list[GradedDepartment]:
 
 
 def _read_held_out(name: str) -> list[_HeldOut]:
-    rows = _load(files("bench").joinpath("data", "judgement", f"{name}.yaml"))
-    return [_HeldOut.model_validate(row) for row in rows]
+    return [_HeldOut.model_validate(row) for row in _load_held_out(name)]
 
 
 def make_department(name: str, description: str) -> Department:
@@ -171,6 +176,10 @@ def make_items(texts: Sequence[str]) -> list[QualityItem]:
 def _read(name: str, row: type[Row]) -> list[Row]:
     rows = _load(files("bench.judgement").joinpath("data", f"{name}.yaml"))
     return [row.model_validate(found) for found in rows]
+
+
+def _load_held_out(name: str) -> list[Any]:
+    return _load(files("bench").joinpath("data", "judgement", f"{name}.yaml"))
 
 
 def _load(source: Traversable) -> list[Any]:

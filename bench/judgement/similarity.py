@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final
@@ -10,16 +10,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from aletheia.items.calibration import Calibration
+from aletheia.items.calibration import Calibration, shipped_calibration
 from aletheia.items.dedup import Decision, Deduplicator, Judge, Question, Verdict
 from aletheia.items.item_index import ItemIndex, make_entry
-from aletheia.items.labelled_pairs import NEAREST
+from aletheia.items.labelled_pairs import NEAREST, read_texts
 from aletheia.items.word_vectors import WordVectors
 from aletheia.text.differences import align_texts
 from aletheia.text.facts import read_facts
 from aletheia.text.normalisation import normalise
 from aletheia.text.wording import read_wording
-from bench.dedup_corpus import MODEL, SilentJudge, make_corpus
+from bench.dedup_corpus import MODEL, SilentJudge, embed_texts, embed_words, make_corpus
+from bench.judgement import material
 from bench.judgement.material import Corpus, Pair
 
 BINS: Final = 10
@@ -28,6 +29,39 @@ BINS: Final = 10
 ROUNDS: Final = 11
 
 Vectors = Mapping[str, NDArray[np.float32]]
+
+
+async def measure_similarity(existing: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Measure what is dropped, with and without a judge, and how long it takes.
+
+    Args:
+        existing: saved items of `ms_total`.
+
+    Returns:
+        The figures by name, and what lies behind them.
+    """
+    minimal, paraphrases = material.read_minimal_pairs(), material.read_paraphrases()
+    corpora = material.read_corpora()
+    texts = [text for pair in (*minimal, *paraphrases) for text in (pair.a, pair.b)]
+    texts += [item.text for corpus in corpora for item in corpus.items]
+    vectors = await embed_texts(texts)
+    # The items of `measure_ms` are made of the labelled ones.
+    words = await embed_words([*texts, *(labelled.text for labelled in read_texts("test"))])
+    calibration = shipped_calibration(MODEL)
+    differing = await call_pairs(minimal, vectors, calibration, None, words)
+    same = await call_pairs(paraphrases, vectors, calibration, Oracle(lambda _: True), words)
+    figures, details = await measure_corpora(corpora, vectors, calibration, words)
+    figures |= {
+        "minimal_pairs_dropped": float(differing.dropped.total()),
+        "paraphrases_recalled": same.dropped.total() / same.total.total(),
+        "ms_total": await measure_ms(existing, calibration, vectors, words),
+    }
+    details |= {
+        "minimal_pairs": differing.by_kind,
+        "minimal_pairs_dropped": differing.pairs,
+        "paraphrases": same.by_kind,
+    }
+    return figures, details
 
 
 @dataclass(slots=True)
@@ -140,11 +174,12 @@ async def _measure_corpus(
 ) -> None:
     same = _find_groups(corpus)
     tally.there += sum(len(group) > 1 for group in same)
-    rows = np.stack([vectors[text] for text in corpus.items])
+    texts = [item.text for item in corpus.items]
+    rows = np.stack([vectors[text] for text in texts])
     index = ItemIndex(MODEL, rows.shape[1])
-    index.add([str(place) for place in range(len(rows))], corpus.items, rows)
+    index.add([str(place) for place in range(len(rows))], texts, rows)
     oracle = Oracle(_by_groups(same))
-    for place, text in enumerate(corpus.items):
+    for place, text in enumerate(texts):
         index.remove([str(place)])
         item = make_entry(str(place), text, rows[place], index.dimensions)
         (decision,) = await deduplicator.deduplicate([item], index)
@@ -154,43 +189,37 @@ async def _measure_corpus(
                 tally.right += 1
             else:
                 tally.wrong += 1
-                tally.mistakes.setdefault(corpus.project, []).append([text, corpus.items[matched]])
+                tally.mistakes.setdefault(corpus.topic, []).append([text, texts[matched]])
         (decision,) = await deduplicator.deduplicate([item], index, oracle)
         tally.right_judged += not decision.is_kept and len(same[place]) > 1
         index.add([str(place)], [text], rows[[place]])
-        _score_nearest(corpus, place, rows, same[place], deduplicator, tally)
+        for other, score in _score_nearest(texts, place, rows, deduplicator):
+            tally.scores.append(score)
+            tally.labels.append(other in same[place])
     tally.judged += oracle.judged
-    tally.pairs += len(corpus.items) * min(NEAREST, len(corpus.items) - 1)
+    tally.pairs += len(texts) * min(NEAREST, len(texts) - 1)
 
 
 def _score_nearest(
-    corpus: Corpus,
-    place: int,
-    rows: NDArray[np.float32],
-    same: frozenset[int],
-    deduplicator: Deduplicator,
-    tally: _Tally,
-) -> None:
-    """Score the pairs of an item and its nearest, with a label each."""
+    texts: Sequence[str], place: int, rows: NDArray[np.float32], deduplicator: Deduplicator
+) -> Iterator[tuple[int, float]]:
+    """Yield the nearest of an item, and the score of each pair."""
     cosines = rows.astype(np.float64) @ rows[place].astype(np.float64)
     cosines[place] = -np.inf
     for other in np.argsort(-cosines)[: min(NEAREST, len(rows) - 1)].tolist():
         cosine = min(1.0, float(cosines[other]))
         score = deduplicator.calibration.measure(
-            corpus.items[place], corpus.items[other], cosine, deduplicator.words
+            texts[place], texts[other], cosine, deduplicator.words
         )
-        tally.scores.append(cosine if score is None else score)
-        tally.labels.append(other in same)
+        yield other, cosine if score is None else score
 
 
 def _find_groups(corpus: Corpus) -> list[frozenset[int]]:
     """Return, for each item, the places of all that make its point, its own among them."""
-    groups = [frozenset({place}) for place in range(len(corpus.items))]
-    for earlier, later in corpus.repeats:
-        joined = groups[earlier] | groups[later]
-        for place in joined:
-            groups[place] = joined
-    return groups
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(corpus.items):
+        places.setdefault(item.group, []).append(place)
+    return [frozenset(places[item.group]) for item in corpus.items]
 
 
 def _by_groups(same: Sequence[frozenset[int]]) -> Callable[[Question], bool]:

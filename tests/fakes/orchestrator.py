@@ -18,8 +18,11 @@ PARAMETERS: dict[str, set[str]] = {
     },
     "replay_dead_letters/replay_dead_letters": {"ids", "code", "limit"},
     "undo_duplicate/undo_duplicate": {"project_id", "decision_id", "user_id"},
+    "carry_out_plan/carry_out_plan": {"plan_id", "approval_id", "dry_run"},
+    "system_reasoning/system_reasoning": {"shift_seconds"},
+    "drop_repetition/drop_repetition": {"project_id", "pair_id", "user_id"},
 }
-"""What deployments take; `system_reasoning` is not deployed here."""
+"""What deployments take."""
 
 
 @dataclass(frozen=True)

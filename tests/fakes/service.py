@@ -18,15 +18,25 @@ from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.brain.index import IndexedBrain
 from aletheia.documents import Documents
+from aletheia.llm.prices import PriceTable
+from aletheia.llm.usage import Spending
+from aletheia.reasoning.engine import Reasoner
+from aletheia.reasoning.history import History
+from aletheia.resilience.breaker import CircuitBreaker
+from aletheia.resilience.limits import RateLimiter
 from aletheia.service.assembly import ServiceParts, build_service
 from aletheia.service.health import Readings
 from aletheia.service.keys import SecretKey, VerificationKeys
+from aletheia.service.metric_sources import own_sources, reasoning_source
+from aletheia.service.metrics import MetricsPage
 from aletheia.service.parts import Part, fixed
 from aletheia.service.ports import Orchestrator
 from aletheia.service.settings import ServiceSettings
-from aletheia.settings import IntakeSettings
+from aletheia.settings import BudgetSettings, IntakeSettings
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed
+from tests.fakes.clock import MovableClock
 from tests.fakes.orchestrator import FakeOrchestrator
+from tests.fakes.reasoning import Sources, make_reasoner
 from tests.fakes.serving import serving
 
 SECRET = "a-secret-of-the-tests-of-32-bytes-or-more"
@@ -66,12 +76,26 @@ class FakeService:
         directory: below which the store and the items of projects are.
         app: the application.
         orchestrator: what starts runs.
+        sources: what reasoning sees of the system.
     """
 
     store: Documents
     directory: Path
     app: FastAPI
     orchestrator: FakeOrchestrator = field(default_factory=FakeOrchestrator)
+    sources: Sources = field(default_factory=Sources)
+
+
+def make_page(store: Documents) -> MetricsPage:
+    """Make the page of metrics of a store."""
+    budgets = BudgetSettings()
+    sources = own_sources(
+        store,
+        CircuitBreaker(store, threshold=2, cooldown_s=60),
+        RateLimiter(store, None),
+        Spending(store, PriceTable.from_settings(budgets), budgets),
+    )
+    return MetricsPage(store, {**sources, "reasoning": reasoning_source(History(store).health)})
 
 
 def make_service(
@@ -81,11 +105,13 @@ def make_service(
     keys: Part[VerificationKeys] | None = None,
     orchestrator: FakeOrchestrator | None = None,
     settings: Mapping[str, Any] | None = None,
+    metrics_token: str = "",
 ) -> FakeService:
     """Build the service over an open store."""
     known = orchestrator or FakeOrchestrator()
     verification: VerificationKeys = SecretKey(SECRET)
     starter: Orchestrator = known
+    sources = Sources()
 
     async def build_brain() -> IndexedBrain:
         return IndexedBrain(EmbeddedGraph(directory), FakeEmbed(), MODEL, DIMENSIONS)
@@ -99,6 +125,11 @@ def make_service(
         finally:
             await content.close()
 
+    async def open_reasoner() -> Reasoner:
+        reasoner = make_reasoner(store, sources, MovableClock())
+        await reasoner.prepare()
+        return reasoner
+
     async def read_readings() -> Readings:
         return Readings({}, [])
 
@@ -108,13 +139,16 @@ def make_service(
         keys=keys or fixed(verification),
         hook_secret=fixed(HOOK_SECRET),
         brain_key=fixed(BRAIN_KEY),
-        metrics_token=fixed(""),
+        metrics_token=fixed(metrics_token),
+        metrics=fixed(make_page(store)),
+        reasoner=Part(open_reasoner),
         build_brain=build_brain,
         open_content=open_content,
         read_readings=read_readings,
     )
     values = ServiceSettings.model_validate({**SETTINGS, **(settings or {})})
-    return FakeService(store, directory, build_service(parts, values, IntakeSettings()), known)
+    app = build_service(parts, values, IntakeSettings())
+    return FakeService(store, directory, app, known, sources)
 
 
 @contextlib.asynccontextmanager

@@ -60,7 +60,8 @@ async def test_the_command_lists_pairs_and_drops_one(store: StoreCredentials):
     assert rows[1]["pair"] in again.stdout
 
 
-async def test_what_cannot_be_dropped_fails_its_run_with_a_code(store: StoreCredentials):
+@pytest.mark.usefixtures("store")
+async def test_what_cannot_be_dropped_fails_its_run_with_a_code():
     await gather("shop")
     with pytest.raises(DropRefused, match="none of this id"):
         await drop_repetition("shop", "0123456789ab", "anna")

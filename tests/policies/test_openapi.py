@@ -16,8 +16,16 @@ OPERATIONS = {
 OPEN = {"GET /health", "GET /health/ready", "GET /ready"}
 """Operations that everybody may call; every other one has a guard."""
 
-GUARDED = {name: operation for name, operation in OPERATIONS.items() if name not in OPEN}
+METRICS = "GET /metrics"
+"""Open, or behind a token of its own."""
+
+GUARDED = {
+    name: operation for name, operation in OPERATIONS.items() if name not in {*OPEN, METRICS}
+}
 BRAIN = {name: operation for name, operation in GUARDED.items() if operation["tags"] == ["brain"]}
+REASONING = {name for name in GUARDED if "/ai/global/" in name}
+"""What managers alone may read."""
+
 HOOKS = {name: operation for name, operation in GUARDED.items() if "/hooks/" in name[:14]}
 ROLES = {"admin", "manager", "operator", "viewer"}
 
@@ -43,6 +51,18 @@ def test_the_endpoints_of_the_specification_are_there():
         "POST /api/v1/ws-ticket",
         *(f"POST /hooks/{name}" for name in ("poll", "gather", "evaluate", "reason")),
     } <= set(GUARDED)
+    reads = ("last_run", "snapshot", "recommendations", "summary", "action-plan", "history")
+    assert {
+        "POST /ai/global/run",
+        "POST /ai/global/recommendations/{recommendation_id}",
+        "POST /ai/global/action-plan/{plan_id}/approve",
+        *(f"GET /ai/global/{name}" for name in reads),
+    } == REASONING
+
+
+def test_metrics_are_open_or_ask_for_a_token_of_their_own():
+    assert OPERATIONS[METRICS]["security"] == [{"metrics": []}, {}]
+    assert {"200", "401", "503"} <= set(OPERATIONS[METRICS]["responses"])
 
 
 @pytest.mark.parametrize("name", GUARDED)
@@ -60,7 +80,8 @@ def test_an_operation_for_bearers_of_tokens_names_their_roles(name: str):
     roles = set(GUARDED[name]["x-roles"])
     assert {"admin", "manager"} <= roles <= ROLES
     changes = name.startswith("POST") and not name.endswith("ws-ticket")
-    assert ("viewer" in roles) is not changes
+    assert ("viewer" in roles) is not (changes or name in REASONING)
+    assert name not in REASONING or roles == {"admin", "manager"}
 
 
 @pytest.mark.parametrize("name", GUARDED)

@@ -30,19 +30,22 @@ from aletheia.items.decisions import (
     UndoRefused,
     name_decision,
 )
-from aletheia.items.dedup import Decision
+from aletheia.items.dedup import Decision, Deduplicator
 from aletheia.store.clock import Clock
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.gather.gather_runner import (
+    MODEL,
     PROJECT,
     holder_ended,
     make_deps,
     three_departments,
 )
+from tests.aletheia.items.scales import make_scale
 
 NOW = 1_767_225_600.123
 WORDS = "Answer every complaint about a late delivery with a new date on the same day."
 CLOSE = "Answer every complaint about a late delivery with another date on the same day."
+SAME = "Answers every complaint about a late delivery with a new date on the same day."
 
 
 @dataclass
@@ -553,10 +556,12 @@ def batch_of(*texts: str) -> Batch:
 
 
 async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
-    deps = replace(make_deps(books.documents, books.content, MockChat()), decisions=books.ledger)
-    batch = batch_of(WORDS, CLOSE)
+    scale = Deduplicator(make_scale(MODEL))
+    deps = make_deps(books.documents, books.content, MockChat())
+    deps = replace(deps, decisions=books.ledger, deduplicator=scale)
+    batch = batch_of(WORDS, SAME)
     first = await drop_duplicates(deps, books.run, 1, batch)
-    assert [item.content for item in first] == [CLOSE]
+    assert [item.content for item in first] == [SAME]
     (kept,) = await books.ledger.list_dropped()
     assert not kept.decision.is_kept
     assert kept.decision.score is not None
@@ -571,8 +576,8 @@ async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
     assert (item.automation.department, item.automation.iteration) == ("support", 1)
     await deps.items.refresh()
     assert [item.content for item in deps.items.of_department("support")] == [WORDS]
-    later = await drop_duplicates(deps, books.run, 2, batch_of(WORDS, CLOSE))
-    assert [item.content for item in later] == [CLOSE]
+    later = await drop_duplicates(deps, books.run, 2, batch_of(WORDS, SAME))
+    assert [item.content for item in later] == [SAME]
     again, *_ = await books.ledger.list_dropped()
     assert again.decision.tier == "exact", "it repeats itself, being saved"
 

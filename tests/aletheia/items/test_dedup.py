@@ -395,7 +395,7 @@ async def test_first_questions_about_items_go_before_second_ones(dedup: Deduplic
     index = saved(item("b", 0), item("c", 2), item("d", 180), item("e", 182), *far(20))
     judge = FakeJudge(lambda _: False)
     await dedup.deduplicate([item("a", 30), item("z", 140)], index, judge)
-    assert judge.asked == [("z", "d"), ("a", "c")] or judge.asked == [("a", "c"), ("z", "d")]
+    assert sorted(judge.asked) == [("a", "c"), ("z", "d")]
 
 
 @pytest.mark.parametrize(("items", "questions"), [(0, 0), (1, 1), (10, 10)])

@@ -35,7 +35,8 @@ def test_the_prompt_reads_as_it_did() -> None:
 
 
 async def test_verdicts_come_in_the_order_of_the_questions() -> None:
-    chat = ScriptedChat(said(True), said(False, "The second is on trams."), said(True))
+    # A yes is asked for in both orders.
+    chat = ScriptedChat(said(True), said(True), said(False, "The second is on trams."))
     verdicts = await judge(chat)([question("a"), question("b")])
     assert [verdict and verdict.is_duplicate for verdict in verdicts] == [True, False]
     assert verdicts[1] is not None

@@ -30,7 +30,7 @@ def draw(pairs: int, seed: int, *, gap: float = 0.3, guarded: bool = False) -> C
     random = np.random.default_rng(seed)
     is_duplicate = random.random(pairs) < 0.3
     features = random.normal(0.0, 0.1, (pairs, len(FEATURES)))
-    features[:, 0] = 0.4 + gap * is_duplicate + random.normal(0, 0.1, pairs)
+    features[:, 0] = np.clip(0.4 + gap * is_duplicate + random.normal(0, 0.1, pairs), -1, 1)
     topics = random.integers(0, 12, pairs)
     return Candidates(features, is_duplicate, np.full(pairs, guarded), topics, weigh(is_duplicate))
 

@@ -25,12 +25,15 @@ async def test_without_any_part_it_starts_and_says_so(error: AletheiaError):
         assert set(checks.values()) <= {"missing", "failed"}
         assert {"store", "brain", "brain key", "sign-in", "webhooks in"} <= set(checks)
         session.headers["Authorization"] = f"Bearer {make_token('admin')}"
-        for path in ("/api/v1/dead-letters", "/events/automated-gather/p"):
+        for path in (
+            *("/api/v1/dead-letters", "/events/automated-gather/p", "/ai/global/last_run"),
+            "/metrics",
+        ):
             assert (await ask(session, path))[0] == 503
 
 
 async def test_what_is_not_there_is_said_in_our_form(client: Client):
-    for path in ("/", "/nothing", "/api/v1/nothing", "/ws/automated-gather/p/more", "/docs"):
+    for path in ("/", "/nothing", "/api/v1/nothing", "/ws/automated-gather/p/more", "/redoc"):
         status, answer = await client.get(path)
         assert (status, answer["error"]["code"]) == (404, "not_found")
     status, answer = await client.call("DELETE", "/api/v1/workers")

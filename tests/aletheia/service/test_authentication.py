@@ -247,8 +247,7 @@ async def test_tokens_of_the_issuer_are_taken(algorithm: str, key: RSAKey | ECKe
     [
         {},
         {"aud": [AUDIENCE, "another"]},
-        {"nbf": NOW - 10},
-        {"exp": NOW - 5},  # within what clocks may differ
+        pytest.param({"nbf": NOW - 10}, id="good since a while ago"),
         {"exp": 10**300},
         {"roles": ["viewer", "something-else"]},
     ],
@@ -257,6 +256,11 @@ async def test_tokens_of_the_issuer_are_taken(algorithm: str, key: RSAKey | ECKe
 async def test_a_good_token_is_taken(claims: dict[str, Any]):
     caller = await identify(BY_SECRET, make_token(**claims))
     assert caller.roles == {Role.VIEWER}
+
+
+async def test_clocks_may_differ_a_little():
+    caller = await identify(BY_SECRET, make_token(exp=int(time.time()) - 5))
+    assert caller.subject == "somebody"
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])

@@ -488,7 +488,7 @@ async def test_json_is_read_under_its_other_names(caller: Caller, kind: str):
         ("GET", "/api/v1/nodes/batch/x", (404, "not_found")),
         ("GET", BATCH_PATH, (405, "method_not_allowed")),
         ("DELETE", CONTEXT_PATH, (405, "method_not_allowed")),
-        ("GET", "/docs", (404, "not_found")),
+        ("GET", "/redoc", (404, "not_found")),
         ("GET", f"/api/v1/nodes?project_id={PROJECT}", (404, "not_found")),
         ("POST", "/api/v1/nodes/delete", (404, "not_found")),
         ("POST", "/api/v1/evaluations", (404, "not_found")),

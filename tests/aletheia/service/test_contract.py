@@ -119,6 +119,7 @@ async def fill(service: FakeService) -> None:
     await decide(service.store, 4)
     await save_items(service.directory, [item_of("An item of a department of this project.")])
     await service.store.insert(ROWS, [dead_row(number) for number in range(3)])
+    service.sources.facts["queue_pending"] = 1200
 
 
 EVALUATE = {"project_id": PROJECT, "user_id": "user-1", "department_number": 1}
@@ -133,6 +134,9 @@ TAGS = {
     "operations": ["--exclude-checks", EXCLUDED_CHECKS],
     "actions": ["--exclude-checks", EXCLUDED_CHECKS],
     "hooks": ["--exclude-checks", EXCLUDED_CHECKS],
+    "reasoning": ["--exclude-checks", EXCLUDED_CHECKS],
+    "monitoring": [],
+    "service": [],
 }
 """Tags of operations, and what is asked of them. Streams have no end; `test_live` has them."""
 
@@ -161,12 +165,12 @@ def test_each_operation_reaches_a_success(tmp_path: Path):
     with served_elsewhere(tmp_path / "service") as url:
         seed_reaches(url, reached)
     assert {name for name, statuses in reached.items() if max(statuses) >= 300} == set()
-    # `test_brain_api` has the Brain's, `test_live` the stream; `system_reasoning` is not deployed.
+    # `test_brain_api` has the Brain's, `test_live` the stream.
     elsewhere = {name for name in operations if any(part in name for part in ELSEWHERE)}
     assert operations - set(reached) == elsewhere
 
 
-ELSEWHERE = ("/nodes/", "/search/", "/context/", "/analyze/", "/events/automated", "/hooks/reason")
+ELSEWHERE = ("/nodes/", "/search/", "/context/", "/analyze/", "/events/automated")
 
 
 def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
@@ -177,21 +181,21 @@ def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
         def get(name: str, path: str) -> Any:
             response = client.get(path, headers=token)
             reached.setdefault(f"GET {name}", set()).add(response.status_code)
-            return response.json()
+            return response.json() if "json" in response.headers["Content-Type"] else None
 
         def post(name: str, path: str, body: Any = None) -> Any:
             response = client.post(path, headers=token, json=body)
             reached.setdefault(f"POST {name}", set()).add(response.status_code)
             return response.json()
 
-        orders: dict[str, Any] = {"poll": {}, "gather": GATHER, "evaluate": EVALUATE}
+        orders: dict[str, Any] = {"poll": {}, "gather": GATHER, "evaluate": EVALUATE, "reason": {}}
         for hook, order in orders.items():
             body = orjson.dumps(order)
             sent = signed(body, Idempotency_Key=f"seed-{hook}")
             response = client.post(f"/hooks/{hook}", content=body, headers=sent)
             reached.setdefault(f"POST /hooks/{hook}", set()).add(response.status_code)
         root = "/api/v1/projects/{project_id}"
-        for path in ("/health", "/ready", "/health/ready"):
+        for path in ("/health", "/ready", "/health/ready", "/metrics"):
             get(path, path)
         for path in ("dead-letters", "workers", "usage", "intake"):
             get(f"/api/v1/{path}", f"/api/v1/{path}")
@@ -208,3 +212,13 @@ def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
         kept = get("/api/v1/hooks/deliveries", "/api/v1/hooks/deliveries")["deliveries"]
         path = "/api/v1/hooks/deliveries"
         post(f"{path}/{{delivery_id}}/replay", f"{path}/{kept[0]['id']}/replay")
+        reason = "/ai/global"
+        post(f"{reason}/run", f"{reason}/run")
+        for path in ("last_run", "snapshot", "summary", "history"):
+            get(f"{reason}/{path}", f"{reason}/{path}")
+        (shown,) = get(f"{reason}/recommendations", f"{reason}/recommendations")
+        plan = get(f"{reason}/action-plan", f"{reason}/action-plan")
+        path = f"{reason}/action-plan/{{plan_id}}/approve"
+        post(path, path.format(plan_id=plan["plan_id"]), {"digest": plan["digest"]})
+        path = f"{reason}/recommendations/{{recommendation_id}}"
+        post(path, path.format(recommendation_id=shown["id"]), {"decision": "accepted"})

@@ -9,7 +9,8 @@ from aletheia.errors import Misconfigured, Unavailable
 from aletheia.service import guarding
 from aletheia.service.app import create_app
 from aletheia.service.guarding import BearerKey, LateKey, Slots, guarded_by
-from aletheia.service.parts import fixed, missing
+from aletheia.service.parts import Part, fixed, missing
+from aletheia.service.refusal_counts import RefusalCounts
 from aletheia.service.refusals import ServiceError
 from tests.aletheia.service.test_health import ask, calling
 
@@ -73,7 +74,7 @@ async def test_strangers_take_no_slots():
     "error", [Misconfigured("block", "is not saved"), Unavailable("prefect", "away")], ids=str
 )
 async def test_a_key_that_cannot_be_read_lets_nobody_in(error: Misconfigured | Unavailable):
-    key = LateKey(missing(error), "THE_SETTING")
+    key = LateKey(missing(error), "THE_SETTING", RefusalCounts())
     router = APIRouter(route_class=guarded_by(key))
 
     @router.get("/work")
@@ -89,7 +90,7 @@ async def test_a_key_that_cannot_be_read_lets_nobody_in(error: Misconfigured | U
 
 
 async def test_a_key_is_read_when_somebody_calls():
-    key = LateKey(fixed("the-key"), "THE_SETTING")
+    key = LateKey(fixed("the-key"), "THE_SETTING", RefusalCounts())
     router = APIRouter(route_class=guarded_by(key))
 
     @router.get("/work")
@@ -100,3 +101,33 @@ async def test_a_key_is_read_when_somebody_calls():
         assert (await ask(session, "/work"))[0] == 401
         session.headers.update(HEADERS)
         assert await ask(session, "/work") == (200, "done")
+
+
+@pytest.mark.parametrize(
+    ("key", "sent", "expected"),
+    [
+        (fixed(""), {}, 200),
+        (fixed(""), HEADERS, 200),
+        (fixed("the-key"), HEADERS, 200),
+        (fixed("the-key"), {}, 401),
+        (fixed("the-key"), {"Authorization": "Bearer the-ke"}, 401),
+        (fixed("the-key"), {"Authorization": "Bearer the-key\u00fc"}, 401),
+        (missing(Unavailable("prefect", "away")), HEADERS, 503),
+        (missing(Unavailable("prefect", "away")), {}, 503),
+    ],
+)
+async def test_what_is_open_without_a_key_is_closed_with_one_or_while_that_is_not_known(
+    key: Part[str], sent: dict[str, str], expected: int
+):
+    refusals = RefusalCounts()
+    guard = LateKey(key, "THE_SETTING", refusals, is_open_without=True)
+    router = APIRouter(route_class=guarded_by(guard))
+
+    @router.get("/work")
+    async def work() -> str:
+        return "done"
+
+    async with calling(create_app([router], guard, [])) as session:
+        session.headers.update(sent)
+        assert (await ask(session, "/work"))[0] == expected
+    assert sum(refusals.unsaved.values()) == (expected != 200)

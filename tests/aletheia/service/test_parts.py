@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from aletheia.errors import Misconfigured, Unavailable
-from aletheia.service.parts import Part, fixed, missing
+from aletheia.service import parts
+from aletheia.service.parts import Part, derive, fixed, missing
 
 
 class Opening:
@@ -66,3 +67,92 @@ async def test_a_ping_opens_it_and_checks_it():
     assert checked == ["open"]
     with pytest.raises(Misconfigured):
         await missing(Misconfigured("REDIS_URL", "is not set")).ping()
+
+
+class Changing:
+    """Opens what it is set to, or fails with what it is set to."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        self.error: Exception | None = None
+        self.opened, self.takes_s = 0, 0.0
+
+    async def __call__(self) -> str:
+        self.opened += 1
+        await asyncio.sleep(self.takes_s)
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+async def test_what_is_renewed_is_seen_to_change():
+    changing = Changing("old")
+    part = Part(changing, renew_after_s=0.0)
+    assert await part.get() == "old"
+    changing.value = "new"
+    assert await part.get() == "new"
+
+
+async def test_it_is_not_opened_anew_before_its_time():
+    changing = Changing("old")
+    part = Part(changing, renew_after_s=60)
+    for _ in range(5):
+        assert await part.get() == "old"
+    assert changing.opened == 1
+
+
+async def test_while_it_is_out_of_reach_the_earlier_one_serves():
+    changing = Changing("old")
+    part = Part(changing, renew_after_s=0.0)
+    await part.get()
+    changing.error, changing.value = Unavailable("prefect", "away"), "new"
+    assert [await part.get() for _ in range(3)] == ["old"] * 3
+    changing.error = None
+    assert await part.get() == "new"
+
+
+@pytest.mark.parametrize("error", [Misconfigured("block", "is not saved"), RuntimeError("a bug")])
+async def test_what_is_gone_for_good_serves_nobody(error: Exception):
+    changing = Changing("old")
+    part = Part(changing, renew_after_s=0.0)
+    await part.get()
+    changing.error = error
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            await part.get()
+    changing.error, changing.value = None, "new"
+    assert await part.get() == "new"
+
+
+async def test_nobody_waits_long_for_a_newer_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parts, "RENEWAL_WAIT_S", 0.01)
+    changing = Changing("old")
+    part = Part(changing, renew_after_s=0.0)
+    await part.get()
+    changing.value, changing.takes_s = "new", 0.2
+    assert await asyncio.gather(*(part.get() for _ in range(10))) == ["old"] * 10
+    assert changing.opened == 2, "all of them share an attempt"
+    await asyncio.sleep(0.3)
+    assert await part.get() == "new"
+
+
+async def test_what_is_derived_is_built_anew_only_after_a_change():
+    changing, built = Changing("old"), list[str]()
+
+    async def build(value: str) -> str:
+        built.append(value)
+        if value == "bad":
+            raise Misconfigured("SECRET", "is too short")
+        return value.upper()
+
+    part = derive(Part(changing, renew_after_s=0.0), build, retry_after_s=0.0)
+    assert [await part.get() for _ in range(3)] == ["OLD"] * 3
+    assert built == ["old"]
+    changing.value = "new"
+    assert [await part.get() for _ in range(2)] == ["NEW"] * 2
+    assert built == ["old", "new"]
+    changing.value = "bad"
+    with pytest.raises(Misconfigured):
+        await part.get()
+    changing.value = "good"
+    assert await part.get() == "GOOD"

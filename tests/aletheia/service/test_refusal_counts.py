@@ -3,6 +3,8 @@ from starlette.requests import HTTPConnection
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.errors import Unavailable
+from aletheia.metrics import AUTHENTICATIONS
+from aletheia.series import Counters
 from aletheia.service.refusal_counts import MAX_SHOWN, REFUSALS, RefusalCounts
 from aletheia.service.refusals import ServiceError
 from tests.fakes.documents import LosableDocuments
@@ -64,8 +66,30 @@ def test_neither_token_nor_ticket_is_logged(caplog: pytest.LogCaptureFixture):
     assert "10.1.2.3" in record.getMessage()
 
 
-def test_what_goes_well_is_not_counted():
+async def test_who_is_let_in_or_not_is_in_the_metric(documents: EmbeddedDocuments):
+    counts = RefusalCounts()
+    for _ in range(3):
+        with counts.counting(connection()):
+            pass
+    assert not counts.is_saved
+    for code in ("missing_token", "wrong_key", "expired_token", "forbidden", "keys_unavailable"):
+        refuse(counts, code)
+    await counts.save(documents)
+    assert counts.is_saved
+    found = Counters(await documents.counters())
+    assert dict(found.sets(AUTHENTICATIONS)) == {
+        ("succeeded",): 3,
+        ("missing",): 1,
+        ("invalid",): 2,
+        ("forbidden",): 1,
+        ("unavailable",): 1,
+    }
+
+
+async def test_what_is_let_in_is_no_refusal(documents: EmbeddedDocuments):
     counts = RefusalCounts()
     with counts.counting(connection()):
         pass
     assert counts.unsaved == {}
+    await counts.save(documents)
+    assert await documents.count(REFUSALS, {}) == 0

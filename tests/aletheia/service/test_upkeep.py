@@ -5,6 +5,7 @@ import pytest
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Where
 from aletheia.errors import Unavailable
+from aletheia.series import NOTHING, Counts
 from aletheia.service import upkeep as module
 from aletheia.service.refusal_counts import REFUSALS
 from aletheia.service.tickets import TICKETS
@@ -43,9 +44,16 @@ class AwayDocuments(EmbeddedDocuments):
 
     tried = 0
 
-    async def delete(self, collection: str, where: Where, *, limit: int | None = None) -> int:
+    async def delete(
+        self,
+        collection: str,
+        where: Where,
+        *,
+        limit: int | None = None,
+        counts: Counts = NOTHING,
+    ) -> int:
         """Fail."""
-        del collection, where, limit
+        del collection, where, limit, counts
         self.tried += 1
         raise Unavailable("store", "made to be away")
 
