@@ -29,7 +29,7 @@ from tests.fakes.projects import DEPARTMENTS, PROJECT, begin_run, item_of, save_
 from tests.fakes.reasoning import Sources, make_reasoner
 from tests.fakes.service import AUDIENCE, ISSUER, SECRET, FakeService
 
-HOSTILE = '<img src=x onerror="document.title=\'owned\'"> **bold** {{ 7*7 }} ${7*7} </script>'
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"> **bold** {{ 7*7 }} ${7*7} </script>"
 """An item that is markup for everybody who would believe it."""
 
 DROPPED_TEXT = "Write down who signs contracts, and up to which sum."
@@ -115,9 +115,7 @@ async def fill_project(service: FakeService) -> None:
     await known.save("run-a", 0, department, items, decisions, iteration=1)
 
 
-def _decide(
-    item_id: str, *, is_kept: bool, match_id: str | None = None, **values: Any
-) -> Decision:
+def _decide(item_id: str, *, is_kept: bool, match_id: str | None = None, **values: Any) -> Decision:
     reason = values.pop("reason", "It says the same in other words.")
     return Decision(
         item_id, is_kept, "embedding", "a/model", reason, match_id, score=0.93, **values
