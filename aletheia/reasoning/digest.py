@@ -16,6 +16,7 @@ from aletheia.intake.rows import ROWS
 from aletheia.llm.prices import NANO
 from aletheia.llm.usage_days import Dimension, read_usage
 from aletheia.reasoning.approvals import AUDIT
+from aletheia.reasoning.catalogue import measure_of
 from aletheia.reasoning.history import History
 from aletheia.reasoning.recommendations import RECOMMENDATIONS
 from aletheia.reasoning.rules.rule import write_number
@@ -34,6 +35,9 @@ TRENDS: Final[Mapping[str, str]] = {
     "jobs_failed": "failed runs in 24 h",
 }
 """Figures whose course is shown, by snapshot path."""
+
+SCORE: Final = "health score"
+"""The name of the score in what is read of the history."""
 
 NOBODY: Final = "(none)"
 """What stands for the project or the department of calls that were made for none."""
@@ -172,13 +176,13 @@ async def _read_figures(history: History, since: datetime) -> pd.DataFrame:
     """Read the course of what `TRENDS` names, oldest first, and of the health."""
     rows = [
         {
-            "health score": entry.score,
+            SCORE: entry.score,
             "health": entry.health,
             **{name: entry.figures.get(path) for path, name in TRENDS.items()},
         }
         async for entry in history.walk_since(since)
     ]
-    return pd.DataFrame(rows[::-1], columns=["health score", "health", *TRENDS.values()])
+    return pd.DataFrame(rows[::-1], columns=[SCORE, "health", *TRENDS.values()])
 
 
 async def _read_departments(
@@ -213,7 +217,12 @@ def _tabulate_departments(evaluations: Sequence[Mapping[str, Any]]) -> Table:
         for row in reversed(evaluations)  # the oldest first: a later one takes its place
     }
     rows = [
-        (project, department, f"{float(row['score']):.1f}", str(row.get("evaluated_at", ""))[:16])
+        (
+            project,
+            department,
+            f"{float(row['score']):.1f}",
+            str(row.get("evaluated_at", ""))[:16].replace("T", " "),
+        )
         for (project, department), row in sorted(newest.items())
     ]
     headings = ("project", "department", "quality", "evaluated")
@@ -222,16 +231,18 @@ def _tabulate_departments(evaluations: Sequence[Mapping[str, Any]]) -> Table:
 
 def _tabulate_trends(figures: pd.DataFrame) -> Table:
     rows: list[tuple[str, ...]] = []
-    for name in ("health score", *TRENDS.values()):
+    for path, name in {"": SCORE, **TRENDS}.items():
         known = figures[name].dropna()
         if not known.empty:
             ends = (known.iloc[0], known.min(), known.max(), known.iloc[-1])
-            rows.append((name, *map(_write_figure, ends)))
+            rows.append((name, *(_write_figure(path, float(value)) for value in ends)))
     return Table("Trends", ("figure", "at first", "lowest", "highest", "at last"), tuple(rows))
 
 
-def _write_figure(value: float) -> str:
-    return write_number(round(float(value), 3))
+def _write_figure(path: str, value: float) -> str:
+    """Return a value in the unit of its path; an empty path is that of the score."""
+    measure = measure_of(path)
+    return write_number(round(value)) if measure is None else measure.amount(value)
 
 
 async def _tabulate_done(documents: Documents, since: datetime) -> Table:
@@ -246,7 +257,7 @@ async def _tabulate_done(documents: Documents, since: datetime) -> Table:
         )
         for entry in found
     ]
-    return Table("What was done", ("at", "event", "what", "outcome"), tuple(rows))
+    return Table("What plans carried out", ("at", "event", "what", "outcome"), tuple(rows))
 
 
 async def _tabulate_decisions(documents: Documents, since: datetime) -> Table:
@@ -282,11 +293,11 @@ def _describe_cost(spent: pd.DataFrame) -> str:
 def _describe_health(figures: pd.DataFrame) -> str:
     if figures.empty:
         return "There was no reasoning run."
-    scores, last = figures["health score"], figures.iloc[-1]
-    return (
-        f"{len(figures):,} reasoning runs; the health score was {scores.min():.0f} to "
-        f"{scores.max():.0f}, at last {last['health score']:.0f} ({last['health']})."
-    )
+    scores, last = figures[SCORE], figures.iloc[-1]
+    runs = "1 reasoning run" if len(figures) == 1 else f"{len(figures):,} reasoning runs"
+    lowest, highest = f"{scores.min():.0f}", f"{scores.max():.0f}"
+    course = lowest if lowest == highest else f"{lowest} to {highest}"
+    return f"{runs}; the health score was {course}, at last {last[SCORE]:.0f} ({last['health']})."
 
 
 def _day(at: datetime) -> str:

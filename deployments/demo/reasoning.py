@@ -146,8 +146,8 @@ def show(output: AIReasoningOutput | None, truth: Mapping[str, float]) -> bool:
     if output is not None:
         _show_summary(output)
     success = (
-        f"{len(truth)} figures of the snapshot are what upstream, store, Prefect and platform "
-        "have;\n  the summary has no figure that is not one of the snapshot."
+        f"{len(truth)} figures are right by upstream, store, Prefect and platform;\n"
+        "  the summary has no figure that is not one of the snapshot."
     )
     return conclude("The reasoning run has something wrong:", find_problems(output, truth), success)
 
