@@ -8,6 +8,7 @@ with the bytes, so that reading or changing the one never touches the other.
 # statement (`notation`), everything else is bound.
 # ruff: noqa: S608 - values are parameters; only names of our own are written into statements
 
+import asyncio
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -53,8 +54,9 @@ class EmbeddedDocuments(SqliteFile):
 
     async def close(self) -> None:
         """Write what was noted; see `SqliteFile.close`."""
-        with suppress(Unavailable):  # as where it is closed already
-            await self._write_noted()
+        with suppress(Unavailable, TimeoutError):  # as where it is closed already
+            async with asyncio.timeout(notation.LAST_WRITE_S):
+                await self._write_noted()
         await super().close()
         self._known.clear()
 

@@ -29,6 +29,7 @@ from aletheia.adapters.documents.mongodb_queries import (
 )
 from aletheia.adapters.documents.notation import (
     ID,
+    LAST_WRITE_S,
     PAYLOAD,
     check_change,
     check_collection,
@@ -94,8 +95,9 @@ class MongoDocuments:
 
     async def close(self) -> None:
         """Write what was noted, and disconnect. Idempotent."""
-        with suppress(Unavailable):  # as where it is closed already
-            await self._counters.add()
+        with suppress(Unavailable, TimeoutError):  # as where it is closed already
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self._counters.add()
         database, self._database = self._database, None
         if database is not None:
             await database.client.close()

@@ -27,6 +27,12 @@ from aletheia.documents import Change, Document, Update, Where
 ID = "_id"
 PAYLOAD = "payload"
 
+LAST_WRITE_S = 1.0
+"""How long a store that is closed waits for what was noted to be written, seconds.
+
+A store that is locked or away must not keep a run from ending; too little is counted then.
+"""
+
 MAX_DEPTH = 90
 """Levels of nesting; MongoDB takes 100 and counts some of its own."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,18 @@ async def test_closing_writes_what_was_noted_and_may_be_repeated(tmp_path: Path)
     await store.open()
     assert await count(store) == 1
     await store.close()
+
+
+async def test_a_store_that_is_locked_is_closed_all_the_same(tmp_path: Path):
+    store = EmbeddedDocuments(tmp_path)
+    await store.open()
+    store.note(ONE)
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    await store.close()
+    assert time.monotonic() - began < 4
+    other.close()
 
 
 async def test_bounds_hold_for_processes_together(tmp_path: Path):
