@@ -105,8 +105,8 @@ def _describe_objective(findings: Sequence[Finding], answered: Sequence[str]) ->
 
 def _risk_of(steps: Sequence[PlanStep]) -> Risk:
     names = {step.action for step in steps}
-    risks = [action.risk for name, action in ACTIONS.items() if name in names]
-    return max(risks, key=_RISKS.index, default="low")
+    risks: list[Risk] = [action.risk for name, action in ACTIONS.items() if name in names]
+    return max(risks or _RISKS[:1], key=_RISKS.index)
 
 
 def _write_minutes(minutes: int) -> str:
