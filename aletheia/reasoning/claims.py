@@ -290,12 +290,14 @@ class Check:
             raise Unsupported("judgement")
         if words & (PRAISE - own) and words & WHOLE and self._evidence.findings:
             raise Unsupported("judgement")
-        if words & (BLAME - own) and not any(flagged):
+        if words & (BLAME - own) and not all(flagged):
             raise Unsupported("judgement")
         for judged, direction in ((HIGH - own, "up"), (LOW - own, "down")):
             if words & judged and not all(self._is_too(ref, direction) for ref in self.refs):
                 raise Unsupported("judgement")
-        if role == "concern" and not any(flagged):
+        # What is compared with something, or a part of it, is what the sentence is about.
+        is_about_first = self._claim.relation in ("above", "below", "share of")
+        if role == "concern" and not (flagged[0] if is_about_first else all(flagged)):
             raise Unsupported("wrong_role")
         if role == "positive" and (any(flagged) or not all(map(self._is_guarded, self.refs))):
             raise Unsupported("wrong_role")
