@@ -106,7 +106,7 @@ def _describe_objective(findings: Sequence[Finding], answered: Sequence[str]) ->
 def _risk_of(steps: Sequence[PlanStep]) -> Risk:
     names = {step.action for step in steps}
     risks: list[Risk] = [action.risk for name, action in ACTIONS.items() if name in names]
-    return max(risks or _RISKS[:1], key=_RISKS.index)
+    return max(risks, key=_RISKS.index) if risks else "low"
 
 
 def _write_minutes(minutes: int) -> str:
