@@ -35,6 +35,9 @@ FEATURES: Final = (
 )
 """What the probability is made of, in order; names are stored."""
 
+MIN_CONTENT_WORDS: Final = 3
+"""A text with fewer words of its own is not dropped for its probability alone."""
+
 _STRETCH: Final = 1.02
 """`-log(_STRETCH - cosine)` is finite also where two texts have one vector."""
 
@@ -120,6 +123,15 @@ def measure_features(
         float(alignment.is_close),
         float(alignment.difference is not None),
     ]
+
+
+def is_measurable(text: str) -> bool:
+    """Return whether a text is such as the labelled ones, of which probabilities are known.
+
+    They are of languages in Latin letters, and have some words.
+    """
+    wording = read_wording(text)
+    return wording.is_latin and len(wording.content) >= MIN_CONTENT_WORDS
 
 
 def list_words(texts: Sequence[str]) -> set[str]:

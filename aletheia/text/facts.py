@@ -165,7 +165,20 @@ def find_difference(text: Facts, other: Facts) -> Difference | None:
 
     A number that only one of them gives is no contradiction; if each has one of its own, it is.
     """
-    left, right = find_unsaid(text, other), find_unsaid(other, text)
+    return classify_difference(text, other, find_unsaid(text, other), find_unsaid(other, text))
+
+
+def classify_difference(
+    text: Facts, other: Facts, left: Sequence[Quantity], right: Sequence[Quantity]
+) -> Difference | None:
+    """Return what `find_difference` does, where it is known which numbers are not in both.
+
+    Args:
+        text: facts of one text.
+        other: facts of the other.
+        left: numbers that only the one gives, by `find_unsaid`.
+        right: numbers that only the other gives.
+    """
     if left and right:
         has_new_number = any(not any(q.values & p.values for p in right) for q in left)
         return "number" if has_new_number else "unit"
