@@ -335,8 +335,8 @@ class _Walk:
 
     def _is_sure(self, entry: Entry, match: Match) -> bool:
         """Return whether a pair is dropped without a judge: probable, and nothing against it."""
-        score, sure_from = self._score(entry, match), self._calibration.unjudged_from
-        if score is None or sure_from is None or score < sure_from:
+        score = self._score(entry, match)
+        if score is None or not self._calibration.is_sure(score, match.cosine):
             return False
         is_known = is_measurable(entry.text) and is_measurable(match.entry.text)
         return is_known and _find_difference(entry, match) is None

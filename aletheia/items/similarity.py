@@ -28,7 +28,7 @@ FEATURES: Final = (
     "phrases",  # the same of pairs of words that follow each other
     "length",  # words of the longer text, logarithm
     "length_ratio",  # words of the shorter text, as a share of the longer one's
-    "unsaid_numbers",  # share of the numbers of both that only one of them gives
+    "common_numbers",  # share of the numbers of both that both give; 0 where there are none
     "negations",  # whether they negate as often as each other: 0, else 1
     "close",  # whether they align but for few words: 1
     "differing",  # whether they differ in a number, a date, a name …: 1
@@ -118,7 +118,7 @@ def measure_features(
         _share(frozenset(pairwise(one.content)), frozenset(pairwise(two.content))),
         math.log1p(sizes[1]),
         (1 + sizes[0]) / (1 + sizes[1]),
-        alignment.unsaid_numbers,
+        alignment.common_numbers,
         float(one.negations != two.negations),
         float(alignment.is_close),
         float(alignment.difference is not None),

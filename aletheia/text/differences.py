@@ -48,7 +48,7 @@ class Alignment:
     is_close: bool  # whether they align but for few content words
     missing: int  # content words of the one that the other has not
     added: int  # content words of the other that the one has not
-    unsaid_numbers: float  # share of the numbers of both that only one of them gives
+    common_numbers: float  # share of the numbers of both that both give; 0 without numbers
 
 
 @lru_cache(maxsize=16384)
@@ -65,7 +65,7 @@ def align_texts(text: str, other: str) -> Alignment:
     if difference is None and is_close:
         difference = _find_small_difference(one, two)
     numbers = len(facts.quantities) + len(others.quantities)
-    share = sum(map(len, unsaid)) / numbers if numbers else 0.0
+    share = 1 - sum(map(len, unsaid)) / numbers if numbers else 0.0
     return Alignment(difference, is_close, missing, added, share)
 
 
