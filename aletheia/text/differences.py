@@ -120,7 +120,7 @@ def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
         (bool(changed) and one.names != two.names, "name"),
         (bool(changed), "word"),
     )
-    difference = next((what for differs, what in found if differs), None)
+    difference: Difference | None = next((what for differs, what in found if differs), None)
     return "order" if difference is None and not _is_turned(one, two) else difference
 
 
