@@ -209,8 +209,8 @@ class _Walk:
 
     def _reach(self, near: Sequence[Match]) -> list[Match]:
         """Return the matches that are compared word by word, of some that come nearest first."""
-        least = max(self._min_cosine, near[0].cosine - MAX_BEHIND) if near else 0.0
-        return [match for match in near if match.cosine >= least][:MAX_COMPARED]
+        lowest = max(self._min_cosine, near[0].cosine - MAX_BEHIND) if near else 0.0
+        return [match for match in near if match.cosine >= lowest][:MAX_COMPARED]
 
     def decide(
         self, verdicts: Mapping[str, Verdict | None]

@@ -116,7 +116,7 @@ class Wording:
     signs: frozenset[str]  # comparison signs
     poles: frozenset[tuple[int, int]]  # words that have an opposite: which pair, and which side
     negations: int  # how many words negate
-    is_latin: bool  # whether most of its letters are Latin ones
+    is_latin: bool  # whether it is mostly in Latin script
 
 
 @lru_cache(maxsize=8192)
