@@ -61,6 +61,9 @@ _BESIDE_THE_POINT: Final = frozenset({"praise", "questions", "mixed_languages", 
 """Kinds of nonsense whose items say nothing about the department; those of others are about it, and
 found by their build, their words or their repetition."""
 
+SHORT_WORDS: Final = 14
+"""Of a description, as many people write it; the graded sets' have some forty."""
+
 _MIN_STEP: Final = 0.01
 """Of what is counted, 0 to 1, between two knots."""
 
@@ -87,6 +90,27 @@ class Fitted:
 
     belonging: Weights
     knots: Knots
+
+
+def vary_sets(sets: Sequence[GradedSet]) -> list[GradedSet]:
+    """Return the sets, those of experts under another department, and all with few words of it."""
+    known = {graded.department.name: graded.department for graded in sets}
+    strayed: list[GradedSet] = []
+    for graded in sets:
+        if graded.grade == "expert":
+            own = graded.department
+            others = [d for d in known.values() if d.language == own.language and d != own]
+            other = others[len(strayed) % len(others)]
+            strayed.append(graded.model_copy(update={"department": other, "grade": "off_topic"}))
+    varied = [*sets, *strayed]
+    return [*varied, *map(_with_short_description, varied)]
+
+
+def _with_short_description(graded: GradedSet) -> GradedSet:
+    words = graded.department.description.split()[:SHORT_WORDS]
+    short = " ".join(words).rstrip(",;: ")
+    department = graded.department.model_copy(update={"description": f"{short}."})
+    return graded.model_copy(update={"department": department})
 
 
 async def embed_sets(sets: Sequence[GradedSet]) -> dict[str, NDArray[np.float32]]:
@@ -248,7 +272,7 @@ def tabulate(sets: Sequence[GradedSet], scores: Sequence[float], kind: str) -> T
 
 async def main(*, is_written: bool, is_shown: bool) -> None:
     """Fit, print and, where asked, write."""
-    sets = read_graded_sets()
+    sets = vary_sets(read_graded_sets())
     embedded = await embed_sets(sets)
     out = console()
     knots: dict[str, Any] = {}

@@ -21,7 +21,7 @@ Aim: TypeAlias = Literal["topical", "related", "substantial"]
 something?"""
 
 WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
-    "topical": ("set_linked", "mostly_linked"),
+    "topical": ("set_linked", "mostly_linked", "echo"),
     "related": ("linked",),
     "substantial": (
         *("linked", "not_vague", "set_not_vague", "specific", "set_specific", "active"),
@@ -37,15 +37,16 @@ WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     not_idle   how few words it has beside its specifics: long sentences without any are idle
     stated     share of its sentences that are no questions
 
-`set_` before one is its mean over all items; `mostly_linked` says whether most items are linked."""
+`set_` before one is its mean over all items that count; `mostly_linked` says whether most items are
+linked, and `echo` how many of the description's words they have, see `measure_echo`."""
 
 MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
-    "topical": (*WORD_FEATURES["topical"], "set_near"),
+    "topical": (*WORD_FEATURES["topical"], "set_near", "centre"),
     "related": (*WORD_FEATURES["related"], "near"),
     "substantial": (*WORD_FEATURES["substantial"], "not_empty", "set_not_empty"),
 }
-"""Those of vectors, too: deviations from the background, see `Meaning.own`, and how much nearer an
-item is to the department than to platitudes."""
+"""Those of vectors, too: deviations from the background, see `Meaning.own`, of each item and of the
+middle of all (`centre`), and how much nearer an item is to the department than to platitudes."""
 
 Weights: TypeAlias = Mapping[Aim, Mapping[str, float]]
 """Of each feature, and of `bias`."""
@@ -84,6 +85,7 @@ _IDLE_WORDS: Final = 10
 _MAX_SIGNS: Final = 3
 _ECHO_WORDS: Final = 12
 _BOUND: Final = 2.0
+_CENTRE_BOUND: Final = 4.0
 
 
 def find_linked(
@@ -100,17 +102,36 @@ def find_linked(
     return [frozenset(stem for stem in reading.specific if known[stem]) for reading in readings]
 
 
+def measure_echo(
+    readings: Sequence[Reading], described: frozenset[str], language: str | None
+) -> float:
+    """Return the share of the description's words that some text has, too, 0 to 1.
+
+    Unlike the share of linked texts it does not fall with the length of the description.
+    """
+    if not described:
+        return 1.0
+    said = frozenset(stem for reading in readings for stem in reading.specific)
+    known = sum(
+        stem in said or any(_is_part(stem, other, language) for other in said) for stem in described
+    )
+    return known / len(described)
+
+
 def measure_features(
     readings: Sequence[Reading],
     linked: Sequence[frozenset[str]],
     meaning: Meaning | None,
     *,
+    is_counted: NDArray[np.bool_],
+    echo: float,
     is_described: bool = True,
 ) -> Features:
     """Measure the features of items; without `meaning` those of words alone.
 
-    `linked`: words that each has in common with the description, see `find_linked`. Without a
-    description nothing shows that an item does not belong.
+    `linked`: words that each has in common with the description, see `find_linked`. `is_counted`:
+    `(n,)`, the items whose means `set_…` are; of all, if there are none. `echo`: see
+    `measure_echo`. Without a description nothing shows that an item does not belong.
     """
     specific = np.array([min(1.0, len(r.specifics) / MAX_SPECIFICS) for r in readings])
     words = np.array([min(1.0, len(r.specific) / _IDLE_WORDS) for r in readings])
@@ -126,13 +147,20 @@ def measure_features(
         found["near"] = _fill(np.clip(meaning.own, -_BOUND, _BOUND))
         ahead = meaning.own - meaning.empty
         found["not_empty"] = _fill(np.clip(ahead, -_BOUND, _BOUND))
-    share = float(found["linked"].mean()) if len(readings) else 0.0
-    mostly = min(1.0, max(0.0, (share - LINKED_FROM) / (LINKED_TO - LINKED_FROM)))
+    counted = is_counted if is_counted.any() else np.ones(len(readings), bool)
     means = {
-        f"set_{name}": np.full(len(readings), column.mean() if len(column) else 0.0)
+        f"set_{name}": np.full(len(readings), column[counted].mean() if len(column) else 0.0)
         for name, column in found.items()
     }
-    return {**found, **means, "mostly_linked": np.full(len(readings), mostly)}
+    mostly = (means["set_linked"] - LINKED_FROM) / (LINKED_TO - LINKED_FROM)
+    centre = np.full(len(readings), 0.0 if meaning is None else meaning.centre)
+    return {
+        **found,
+        **means,
+        "mostly_linked": np.clip(mostly, 0.0, 1.0),
+        "echo": np.full(len(readings), echo),
+        "centre": np.clip(centre, -_CENTRE_BOUND, _CENTRE_BOUND),
+    }
 
 
 def measure_belonging(features: Features, weights: Weights) -> NDArray[np.float64]:

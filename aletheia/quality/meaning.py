@@ -52,15 +52,17 @@ class Meaning:
     """
 
     own: NDArray[np.float64]  # `(n,)`, to the department; 1 is as near as subjects usually are
+    centre: float  # of all items, in deviations of statements on other subjects
     aspects: NDArray[np.float64]  # `(n, k)`, to its aspects
     empty: NDArray[np.float64]  # `(n,)`, to the nearest platitude, on the scale of `own`
     alike: NDArray[np.float64]  # `(n, n)`, 0 of unrelated items to 1 of equal ones
 
 
 def own_text(department: Department) -> str:
-    """Return the text whose vector is that of a department."""
+    """Return the text whose vector is that of a department: its name and its description."""
     said = drop_orders(department.description).strip()
-    return said[:MAX_OWN_CHARS]
+    name = drop_orders(department.name).strip()
+    return f"{name}: {said}"[:MAX_OWN_CHARS] if said and name else said[:MAX_OWN_CHARS]
 
 
 def list_texts(
@@ -96,15 +98,14 @@ def measure_meaning(
     said = items @ _rows(statements, vectors, dimensions).T
 
     def rank(texts: Sequence[str], chance: NDArray[np.float64]) -> NDArray[np.float64]:
-        deviation = np.maximum(chance.std(axis=1, keepdims=True), MIN_DEVIATION)
-        near = items @ _rows(texts, vectors, dimensions).T
-        return (near - chance.mean(axis=1, keepdims=True)) / deviation
+        return _measure_deviations(items @ _rows(texts, vectors, dimensions).T, chance)
 
     skill = _measure_skill(statements, topics, vectors)
     unrelated = float(np.nanmean(said)) if not np.isnan(said).all() else 0.0
     platitudes = [text for text in background.platitudes if text in vectors]
     return Meaning(
         own=rank([own], said)[:, 0] / skill,
+        centre=_measure_centre(items, own, statements, vectors),
         aspects=rank(aspects, by_chance) if aspects else np.empty((len(contents), 0)),
         empty=rank(platitudes or [own], said).max(axis=1) / skill,
         alike=(items @ items.T - unrelated) / max(MIN_DEVIATION, 1.0 - unrelated),
@@ -120,6 +121,31 @@ def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArra
             length = float(np.linalg.norm(vector))
             rows[place] = vector / length if length else np.nan
     return rows
+
+
+def _measure_deviations(
+    near: NDArray[np.float64], chance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return by how many standard deviations of chance, of each row, nearness is above it."""
+    deviation = np.maximum(chance.std(axis=1, keepdims=True), MIN_DEVIATION)
+    return (near - chance.mean(axis=1, keepdims=True)) / deviation
+
+
+def _measure_centre(
+    items: NDArray[np.float64], own: str, statements: Sequence[str], vectors: TextVectors
+) -> float:
+    """Return how much nearer to a department its items are than statements on other subjects.
+
+    In standard deviations of these, which are in the same language: other items are at 0.
+    """
+    dimensions = items.shape[1]
+    department = _rows([own], vectors, dimensions)[0]
+    others = _rows(statements, vectors, dimensions) @ department
+    near = items @ department
+    known = near[~np.isnan(near)]
+    if not len(known):
+        return 0.0
+    return float((known.mean() - others.mean()) / max(float(others.std()), MIN_DEVIATION))
 
 
 def _measure_skill(statements: Sequence[str], topics: Sequence[str], vectors: TextVectors) -> float:
