@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -175,8 +176,15 @@ def _fit_aim(cases: Sequence[Case], aim: Aim, names: Sequence[str]) -> dict[str,
 def fit_scale(sets: Sequence[GradedSet], cases: Sequence[Case], vectors: Vectors | None) -> Fitted:
     """Fit weights and knots to sets."""
     belonging = fit_belonging(cases)
-    rows = [(graded.grade, count_set(graded, vectors, belonging)) for graded in sets]
+    # Knots say what grades mean: they stand where people's own descriptions put them.
+    own = [graded for graded in sets if graded in _own_sets()]
+    rows = [(graded.grade, count_set(graded, vectors, belonging)) for graded in own]
     return Fitted(belonging, fit_knots(rows))
+
+
+@cache
+def _own_sets() -> frozenset[GradedSet]:
+    return frozenset(read_graded_sets())
 
 
 def _descend(

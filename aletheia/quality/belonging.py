@@ -37,8 +37,10 @@ WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     not_idle   how few words it has beside its specifics: long sentences without any are idle
     stated     share of its sentences that are no questions
 
-`set_` before one is its mean over all items that count; `mostly_linked` says whether most items are
-linked, and `echo` how many of the description's words they have, see `measure_echo`."""
+`set_` before one is its mean over all items that count, of what an item says over those alone that
+have a word of the description: one that does not show that it belongs lends the others nothing.
+`mostly_linked` says whether most items are linked, and `echo` how many of the description's words
+they have, see `measure_echo`."""
 
 MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     "topical": (*WORD_FEATURES["topical"], "set_near", "centre"),
@@ -148,10 +150,12 @@ def measure_features(
         ahead = meaning.own - meaning.empty
         found["not_empty"] = _fill(np.clip(ahead, -_BOUND, _BOUND))
     counted = is_counted if is_counted.any() else np.ones(len(readings), bool)
-    means = {
-        f"set_{name}": np.full(len(readings), column[counted].mean() if len(column) else 0.0)
-        for name, column in found.items()
-    }
+    related = counted & (found["linked"] > 0)
+    lending = {"linked": counted, "near": counted}
+    means: dict[str, NDArray[np.float64]] = {}
+    for name, column in found.items():
+        chosen = lending.get(name, related if related.any() else counted)
+        means[f"set_{name}"] = np.full(len(column), column[chosen].mean() if len(column) else 0.0)
     mostly = (means["set_linked"] - LINKED_FROM) / (LINKED_TO - LINKED_FROM)
     centre = np.full(len(readings), 0.0 if meaning is None else meaning.centre)
     return {
