@@ -65,6 +65,12 @@ found by their build, their words or their repetition."""
 SHORT_WORDS: Final = 14
 """Of a description, as many people write it; the graded sets' have some forty."""
 
+_STRAY_KINDS: Final = frozenset({"praise", "instructions"})
+"""Kinds of nonsense whose items belong nowhere."""
+
+_STRIDE: Final = 37
+_MAX_MIXED: Final = 10
+
 _MIN_STEP: Final = 0.01
 """Of what is counted, 0 to 1, between two knots."""
 
@@ -142,7 +148,7 @@ def label_set(graded: GradedSet) -> dict[Aim, bool | None]:
     is_empty = graded.grade == "empty" or graded.kind in _BESIDE_THE_POINT
     return {
         "topical": False if graded.grade == "off_topic" else None,
-        "related": False if graded.grade == "off_topic" or is_empty else None,
+        "related": None,
         "substantial": False if is_empty else None,
     }
 
@@ -153,9 +159,35 @@ def measure_case(graded: GradedSet, vectors: Vectors | None) -> Case:
     return Case(graded, features, len(features["linked"]), label_set(graded))
 
 
+def measure_strays(sets: Sequence[GradedSet], vectors: Vectors | None) -> list[Case]:
+    """Measure items that got into the sets of others, each the last one of a set."""
+    cases: list[Case] = []
+    for place, graded in enumerate(sets):
+        if graded.grade not in _USEFUL:
+            continue
+        own = graded.department
+        others = [
+            text
+            for other in sets
+            if other.department.language == own.language
+            and (other.kind in _STRAY_KINDS or other.department.name != own.name)
+            and other.grade != "empty"
+            for text in other.items
+        ]
+        text = others[place * _STRIDE % len(others)]
+        mixed = graded.model_copy(update={"items": (*graded.items[-_MAX_MIXED:], text)})
+        features = measure_set(*split_set(mixed), vectors)
+        last = {name: column[-1:] for name, column in features.items()}
+        if len(features["linked"]) == len(mixed.items):
+            cases.append(
+                Case(graded, last, 1, {"topical": None, "related": False, "substantial": None})
+            )
+    return cases
+
+
 def fit_belonging(cases: Sequence[Case]) -> Weights:
     """Fit the weights of the features."""
-    names = MEANING_FEATURES if "near" in cases[0].features else WORD_FEATURES
+    names = MEANING_FEATURES if "ahead" in cases[0].features else WORD_FEATURES
     return {aim: _fit_aim(cases, aim, features) for aim, features in names.items()}
 
 
@@ -218,7 +250,7 @@ def _fit_part(rows: Sequence[tuple[Grade, float]]) -> list[tuple[float, float]]:
         (quantile(_NOTHING, 0.9), LOW),
         (quantile(("thin",), 0.5), 45.0),
         (quantile(("usable",), 0.5), 70.0),
-        (quantile(("expert",), 0.2), GOOD),
+        (quantile(("expert",), 0.15), GOOD),
         (quantile(("expert",), 0.5), 90.0),
     ]
     knots = [(0.0, 0.0)]
@@ -288,6 +320,7 @@ async def main(*, is_written: bool, is_shown: bool) -> None:
     figures: dict[str, float] = {}
     for kind, vectors in (("words", None), ("meaning", embedded)):
         cases = [measure_case(graded, vectors) for graded in sets]
+        cases += measure_strays(sets, vectors)
         fitted = fit_scale(sets, cases, vectors)
         scores = cross_validate(sets, cases, vectors)
         out.print(tabulate(sets, scores, kind))

@@ -43,12 +43,13 @@ have a word of the description: one that does not show that it belongs lends the
 they have, see `measure_echo`."""
 
 MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
-    "topical": (*WORD_FEATURES["topical"], "set_near", "centre"),
-    "related": (*WORD_FEATURES["related"], "near"),
+    "topical": (*WORD_FEATURES["topical"], "set_ahead"),
+    "related": (*WORD_FEATURES["related"], "ahead", "kin"),
     "substantial": (*WORD_FEATURES["substantial"], "not_empty", "set_not_empty"),
 }
-"""Those of vectors, too: deviations from the background, see `Meaning.own`, of each item and of the
-middle of all (`centre`), and how much nearer an item is to the department than to platitudes."""
+"""Those of vectors, too: how far an item is ahead of other subjects in nearness to the department
+(`ahead`) and to the other items (`kin`), see `Meaning`, and how much nearer it is to the department
+than to platitudes (`not_empty`)."""
 
 Weights: TypeAlias = Mapping[Aim, Mapping[str, float]]
 """Of each feature, and of `bias`."""
@@ -73,7 +74,7 @@ ECHO_FROM: Final = 0.36
 ECHO_TO: Final = 0.56
 """Share of an item's words that the description has; short items are allowed more."""
 
-RELATED_POWER: Final = 0.5
+RELATED_POWER: Final = 0.8
 """Power of a single item's own relation to the department, which its words and vector show less
 surely than those of all items together."""
 
@@ -87,7 +88,7 @@ _IDLE_WORDS: Final = 10
 _MAX_SIGNS: Final = 3
 _ECHO_WORDS: Final = 12
 _BOUND: Final = 2.0
-_CENTRE_BOUND: Final = 4.0
+_AHEAD_BOUND: Final = 4.0
 
 
 def find_linked(
@@ -146,24 +147,23 @@ def measure_features(
         "stated": np.array([1.0 - reading.questions for reading in readings]),
     }
     if meaning is not None:
-        found["near"] = _fill(np.clip(meaning.own, -_BOUND, _BOUND))
-        ahead = meaning.own - meaning.empty
-        found["not_empty"] = _fill(np.clip(ahead, -_BOUND, _BOUND))
+        better = meaning.own - meaning.empty
+        found["not_empty"] = _fill(np.clip(better, -_BOUND, _BOUND))
+        found["ahead"] = _fill(np.clip(meaning.ahead, -_AHEAD_BOUND, _AHEAD_BOUND))
+        found["kin"] = _fill(np.clip(meaning.kin, -_AHEAD_BOUND, _AHEAD_BOUND))
     counted = is_counted if is_counted.any() else np.ones(len(readings), bool)
     related = counted & (found["linked"] > 0)
-    lending = {"linked": counted, "near": counted}
+    lending = {"linked": counted, "ahead": counted}
     means: dict[str, NDArray[np.float64]] = {}
     for name, column in found.items():
         chosen = lending.get(name, related if related.any() else counted)
         means[f"set_{name}"] = np.full(len(column), column[chosen].mean() if len(column) else 0.0)
     mostly = (means["set_linked"] - LINKED_FROM) / (LINKED_TO - LINKED_FROM)
-    centre = np.full(len(readings), 0.0 if meaning is None else meaning.centre)
     return {
         **found,
         **means,
         "mostly_linked": np.clip(mostly, 0.0, 1.0),
         "echo": np.full(len(readings), echo),
-        "centre": np.clip(centre, -_CENTRE_BOUND, _CENTRE_BOUND),
     }
 
 
