@@ -53,8 +53,8 @@ _CODE: Final = re.compile(
     re.MULTILINE,
 )
 _SOURCE: Final = re.compile(
-    r"\((?:1[89]|20)\d\d[a-z]?\)|\b(?:pp|págs?|Vol|vol|Bd|Hrsg|Hg|eds?|éd|ISBN|ISSN|doi|DOI)\b\.? ?[\d:.)]"
-    r"|\bet al\b|\bS\. \d+\s?[\u2013-]\s?\d+|\bp\. \d+"
+    r"\((?:1[89]|20)\d\d[a-z]?\)|\b(?:pp|págs?|Vol|vol|Bd|Hrsg|Hg|eds?|éd|ISBN|ISSN)\b\.? ?[\d:.)]"
+    r"|\b(?:doi|DOI)\b|\bet al\b|\bS\. \d+\s?[\u2013-]\s?\d+|\bp\. \d+"
 )
 _ENDED: Final = re.compile(r"[.!?:;)\]\"'\u201d\u00bb\u2019\u3002\uff01\uff1f%]\s*$")
 _BROKEN: Final = re.compile(r"(?:\u2026|\.{3}|[,\u2013\u2014-])\s*$")
@@ -66,16 +66,12 @@ def measure_form(text: str, sentences: Sequence[Sentence], grammar: Grammar | No
     words = sum(sentence.words for sentence in sentences)
     if not words:
         return 0.0
-    if _is_program(text, words) or _is_full_of_blanks(text, words):
-        return NO_PROSE
-    if len(_SOURCE.findall(text)) >= MIN_SOURCE_MARKS:
+    is_listing = len(_SOURCE.findall(text)) >= MIN_SOURCE_MARKS
+    if is_listing or _is_program(text, words) or _is_full_of_blanks(text, words):
         return NO_PROSE
     asked = sum(sentence.is_question for sentence in sentences)
-    if asked >= MAX_ASKED * len(sentences):
-        return BROKEN_OFF
-    if _breaks_off(text, sentences, grammar) or _goes_in_circles(sentences, grammar):
-        return BROKEN_OFF
-    if _is_verse(text):
+    is_broken = _breaks_off(text, sentences, grammar) or _goes_in_circles(sentences, grammar)
+    if is_broken or _is_verse(text) or asked >= MAX_ASKED * len(sentences):
         return BROKEN_OFF
     is_verbless = grammar is not None and not any(s.has_predicate for s in sentences)
     return VERBLESS if is_verbless else 1.0

@@ -31,6 +31,9 @@ MIN_WEIGHT: Final = 0.3
 FULL_SAID: Final = 9.0
 """As many make an item count as a whole one; with fewer it counts as a part of one."""
 
+MIN_SAYING: Final = 0.5
+"""How much of a whole item one says, from which its words count as the department's being met."""
+
 MIN_BUILD: Final = 0.35
 """Build of a text, 0 to 1, below which it is no prose."""
 
@@ -205,12 +208,13 @@ def _measure(
     language: str | None,
 ) -> Features:
     """Measure features; an item that counts for nothing lends the others nothing."""
+    saying = [item.reading for item in rated if item.is_good and item.said >= MIN_SAYING]
     return measure_features(
         [item.reading for item in rated],
         linked,
         meaning,
         is_counted=np.array([item.is_good for item in rated], dtype=bool),
-        echo=measure_echo([item.reading for item in rated if item.is_good], described, language),
+        echo=measure_echo(saying, described, language),
         is_described=bool(described),
     )
 

@@ -9,7 +9,7 @@ Four parts, each 0 to 100 and with its evidence:
 
 An item without substance (filler), one that repeats an earlier one or one that denies itself adds
 to no part and lowers the shares it is counted in; one that addresses whoever judges it is left out.
-A further item never lowers coverage or depth, as long as all are scored (`MAX_ITEMS`).
+A further good item hardly lowers coverage or depth: what items share is measured over all of them.
 
 The scale is that of the rubric in `docs/accuracy.md`: what is counted of each part is mapped to it
 by straight lines between knots that `bench.quality_fit` fits to the graded sets.
