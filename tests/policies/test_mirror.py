@@ -71,7 +71,6 @@ COVERED_BY = {
         "deployments/examples/platform",
     ),
     "aletheia/reasoning/test_sources.py": ("aletheia/reasoning/facts",),
-    "aletheia/reasoning/test_all_sources.py": ("aletheia/reasoning/catalogue",),
     "aletheia/adapters/prefect/test_reader.py": ("aletheia/reasoning/ports",),
     "aletheia/service/test_reasoning_api.py": ("aletheia/service/reasoning",),
     "aletheia/service/test_brain_api.py": ("aletheia/brain/wire", "aletheia/service/brain"),
