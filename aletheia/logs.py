@@ -97,3 +97,5 @@ def configure_logs(level: str, *, is_json: bool) -> None:
         # Prefect has handlers of its own for some, which write in another form.
         logger.handlers.clear()
         logger.propagate = True
+    # Below that, it and what it hands its logger to write down whole requests, with their tokens.
+    logging.getLogger("uvicorn").setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))

@@ -12,6 +12,7 @@ EVENT_ID_HEADER: Final = "X-Aletheia-Event-Id"
 WINDOW_S: Final = 300
 """How far the time of a signature may be from ours, seconds (SPEC §6)."""
 
+_SIGNATURE: Final = re.compile(r"sha256=[0-9a-f]{64}", re.ASCII)
 _TIMESTAMP: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
@@ -19,6 +20,11 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
     """Make the value of the signature's header."""
     signed = timestamp.encode() + b"." + body
     return f"sha256={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
+
+
+def has_form(signature: str) -> bool:
+    """Check whether a header's value looks like a signature, whatever it may have signed."""
+    return _SIGNATURE.fullmatch(signature.strip().lower()) is not None
 
 
 def is_signed(secret: str, timestamp: str, body: bytes, signature: str) -> bool:

@@ -1,13 +1,16 @@
 """What the ledger knows of one task, in order (SPEC §7, the command line)."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
 from aletheia.documents import Documents
 from aletheia.intake.rows import ROWS
+
+_CALLBACK: Final = "callback_json"
 
 MOMENTS: Final[Mapping[str, str]] = {
     "created_at": "created, by the upstream's clock",
@@ -27,7 +30,7 @@ MOMENTS: Final[Mapping[str, str]] = {
 FACTS: Final = (
     *("type", "group", "generation", "owner", "attempts", "report_tries", "outcome", "result"),
     *("usage", "error", "report_error", "waiting_for", "dead_code", "dead_message"),
-    *("replay_refused", "listed_state", "callback_json", "content_hash"),
+    *("replay_refused", "listed_state", _CALLBACK, "content_hash"),
 )
 """What else of a row is shown; never the task's content or its result's vectors."""
 
@@ -60,3 +63,21 @@ async def read_traces(documents: Documents, task_id: str) -> list[Trace]:
         facts = {name: row[name] for name in FACTS if row.get(name) not in (None, "", {})}
         traces.append(Trace(task_id=task_id, state=row["state"], events=events, facts=facts))
     return traces
+
+
+def hide_params(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts with the names alone of what the upstream sends along with its callback.
+
+    The values are the upstream's, and may be secrets of whoever is called back.
+    """
+    shown = {name: value for name, value in facts.items() if name != _CALLBACK}
+    if _CALLBACK not in facts:
+        return shown
+    try:
+        sent: object = json.loads(facts[_CALLBACK])
+    except (ValueError, TypeError, RecursionError):
+        return shown
+    callback = cast("dict[str, object]", sent) if isinstance(sent, dict) else {}
+    params = callback.get("params")
+    names = sorted(cast("dict[str, object]", params)) if isinstance(params, dict) else []
+    return {**shown, "callback": {"route": callback.get("route"), "params": names}}

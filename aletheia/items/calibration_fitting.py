@@ -1,14 +1,16 @@
 """Fitting an embedding model's scale to the labelled items (SPEC §4, Dedup)."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aletheia.errors import BudgetExceeded, Deferred
 from aletheia.items.calibration import (
     DUPLICATE_AT,
     GREY_FROM,
@@ -46,6 +48,9 @@ from aletheia.items.similarity_fitting import (
     weigh_pairs,
 )
 from aletheia.items.word_vectors import Embed, WordVectors
+from aletheia.store.clock import SYSTEM_CLOCK
+
+log = logging.getLogger(__name__)
 
 REACH_SPREADS: Final = 4.0
 """Standard deviations below the mean raw cosine of labelled repetitions that are compared still:
@@ -56,6 +61,9 @@ MIN_AUC: Final = 0.6
 
 KNOTS_AT: Final = (0.02, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
 """Probabilities whose raw cosines are the knots."""
+
+EMBEDDED_AT_ONCE: Final = 256
+"""Texts that are embedded anew, at most, where a limit of the provider's ends a call."""
 
 
 def fit_calibration(
@@ -94,20 +102,42 @@ def fit_calibration(
 async def calibrate(model: str, embed: Embed) -> Calibration:
     """Fit a model's scale to the labelled pairs, and test it on those that nothing is fitted on.
 
+    Where a limit of the provider's is reached, it waits until there is room again.
+
     Raises:
         ValueError: its vectors cannot tell the pairs apart.
+        Deferred: no wait helps, as where a budget is spent.
     """
-    words = WordVectors(embed)
+
+    async def embed_all(texts: Sequence[str]) -> NDArray[np.floating[Any]]:
+        pages = range(0, len(texts), EMBEDDED_AT_ONCE)
+        embedded = [await _embed_page(embed, texts[at : at + EMBEDDED_AT_ONCE]) for at in pages]
+        return np.concatenate(embedded)
+
+    words = WordVectors(embed_all)
     splits: list[tuple[Sequence[LabelledText], NDArray[np.float64]]] = []
     for split in SPLITS:
         texts = read_texts(split)
         plain = [text.text for text in texts]
-        vectors = (await embed(plain)).astype(np.float64)
+        vectors = (await embed_all(plain)).astype(np.float64)
         splits.append((texts, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)))
         await words.prepare(sorted(list_words(plain)))
     # In a thread: it takes a minute, in which leases are renewed.
     fitted = await asyncio.to_thread(_fit_splits, model, splits, words)
     return replace(fitted, labels=hash_labels())
+
+
+async def _embed_page(embed: Embed, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
+    while True:
+        try:
+            return await embed(texts)
+        except BudgetExceeded:
+            raise
+        except Deferred as deferred:
+            if deferred.until is None:
+                raise
+            log.info("%s; waiting until then", deferred)
+            await asyncio.sleep(max(0.0, deferred.until.timestamp() - SYSTEM_CLOCK.unix_s()))
 
 
 def _fit_splits(

@@ -107,6 +107,15 @@ class ContentStore(Protocol):
         """Yield the ids of all documents, some at a time, in no particular order."""
         ...
 
+    async def list_page(
+        self, after: str, limit: int, *, department: str | None = None
+    ) -> list[str]:
+        """Return the next ids after one of them, in an order of the store's; "" is before all.
+
+        With a department's slug: of its own items alone.
+        """
+        ...
+
     async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
         """Return documents by id, without those that are not there or have no text as content."""
         ...

@@ -1,9 +1,11 @@
 """What operators do: replay dead letters, pause and resume intake, undo duplicates (SPEC §6)."""
 
+import hashlib
 import uuid
 from http import HTTPStatus
 from typing import Annotated, Any, Final, TypeAlias
 
+import orjson
 from fastapi import APIRouter, Header, Path, Request
 from pydantic import BaseModel, Field
 
@@ -11,7 +13,7 @@ from aletheia.brain.wire import ProjectId
 from aletheia.documents import Documents
 from aletheia.intake.ledger import Ledger
 from aletheia.items.decisions import DECISIONS, ID_DIGITS, name_document
-from aletheia.service.audit import record_action
+from aletheia.service.audit import AUDIT, record_action
 from aletheia.service.authentication import caller_of
 from aletheia.service.parts import Part
 from aletheia.service.ports import Orchestrator
@@ -37,6 +39,9 @@ IdempotencyKey: TypeAlias = Annotated[
         description="A second request with the same one returns the run of the first.",
     ),
 ]
+KEY_REUSED_MEANING: Final = {
+    HTTPStatus.CONFLICT: "`idempotency_key_reused`: something else was asked for under this key."
+}
 TaskIdText: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -77,14 +82,26 @@ class RunStarter:
     async def start(
         self, caller: Caller, deployment: str, parameters: dict[str, Any], key: str | None
     ) -> StartedRun:
-        """Start a run for a caller; a second start with the caller's key is the same run."""
-        await record_action(await self._store.get(), caller, deployment, parameters)
-        # Keys of two callers never meet.
-        idempotency_key = f"action:{caller.subject}:{key or uuid.uuid4().hex}"
+        """Start a run for a caller; a second start with the caller's key is the same run.
+
+        Raises 409 `idempotency_key_reused`: something else was asked for under this key.
+        """
+        documents, name = await self._store.get(), name_action(caller, deployment, key)
+        if not await record_action(documents, caller, deployment, parameters, id_=name):
+            found = (await documents.get(AUDIT, [name])).get(name)
+            if found is not None and found["details"] != parameters:
+                message = "something else was asked for under this key"
+                raise ServiceError(HTTPStatus.CONFLICT, "idempotency_key_reused", message)
         started = await (await self._orchestrator.get()).start(
-            deployment, parameters, idempotency_key=idempotency_key
+            deployment, parameters, idempotency_key=f"action:{name}"
         )
         return StartedRun(run_id=started)
+
+
+def name_action(caller: Caller, deployment: str, key: str | None) -> str:
+    """Return the name of what a caller asks for: of two callers or deployments it never is one."""
+    parts = orjson.dumps([caller.subject, deployment, key or uuid.uuid4().hex])
+    return hashlib.sha256(parts).hexdigest()
 
 
 def make_actions_router(
@@ -101,7 +118,9 @@ def make_actions_router(
         return Ledger(await store.get(), intake, owner=_OWNER)
 
     @router.post(
-        "/api/v1/dead-letters/replay", status_code=HTTPStatus.ACCEPTED, responses=describe_body()
+        "/api/v1/dead-letters/replay",
+        status_code=HTTPStatus.ACCEPTED,
+        responses=describe_body(KEY_REUSED_MEANING),
     )
     async def replay_dead_letters(
         request: Request, order: ReplayOrder, idempotency_key: IdempotencyKey = None

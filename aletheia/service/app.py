@@ -28,7 +28,7 @@ same frames as `/events/automated-gather/{project_id}`.
 _ROUTINE: Final = frozenset({"/health", "/health/ready", "/ready", "/metrics"})
 """What is asked for all the time, and not traced."""
 
-_HEADERS: Final = ("Authorization", "Content-Type", "Last-Event-ID")
+_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 """Headers that pages of other origins may send."""
 
 

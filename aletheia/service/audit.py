@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aletheia.documents import Document, Documents
+from aletheia.service.purging import purge_all
 from aletheia.service.roles import Caller
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds
 
 log = logging.getLogger(__name__)
 
 AUDIT: Final = "aletheia_service_audit"
-
-MAX_PURGED: Final = 10_000
 
 
 async def record_action(
@@ -22,19 +21,24 @@ async def record_action(
     action: str,
     details: Mapping[str, Any],
     *,
+    id_: str | None = None,
     clock: Clock = SYSTEM_CLOCK,
-) -> None:
-    """Record what a caller asked for, before it is done."""
+) -> bool:
+    """Record what a caller asked for, before it is done; return whether that is new.
+
+    `id_` is the record's, where asking for the same again is nothing more.
+    """
     document: Document = {
-        "_id": uuid.uuid4().hex,
+        "_id": id_ or uuid.uuid4().hex,
         "at": clock.now(),
         "subject": caller.subject,
         "roles": sorted(caller.roles),
         "action": action,
         "details": dict(details),
     }
-    await documents.insert(AUDIT, [document])
+    is_new = bool(await documents.insert(AUDIT, [document]))
     log.info("%s asks for %s: %s", caller.subject, action, dict(details))
+    return is_new
 
 
 async def purge_audit(
@@ -42,4 +46,9 @@ async def purge_audit(
 ) -> int:
     """Delete records that are older than that; return how many."""
     old = {"at": {"$lt": clock.now() - microseconds(older_than_s)}}
-    return await documents.delete(AUDIT, old, limit=MAX_PURGED)
+    return await purge_all(documents, AUDIT, old)
+
+
+async def prepare_audit(documents: Documents) -> None:
+    """Make purging fast."""
+    await documents.ensure_index(AUDIT, ["at"])

@@ -3,9 +3,11 @@
 uvicorn by itself waits for ever for the headers of a request and for a client that reads nothing,
 and counts open sockets as requests. Here
 
-- a request's headers, and the rest of a body that nobody reads, have to arrive within a while;
-- of one address only so many connections may be without a complete request: when another one
-  comes, the one that has waited longest is closed, so that a new caller from there is heard;
+- a request's headers, and the body of a caller that nobody has let in, or the rest of one that
+  nobody reads, have to arrive within a while;
+- of one address only so many connections may be without a complete request, or one of a caller who
+  was let in: when another one comes, the one that has waited longest is closed, so that a new
+  caller from there is heard;
 - a client that reads nothing for a while is told so behind what it was sent, and closed; the
   connection is cut if it does not take even that.
 """
@@ -21,13 +23,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 MAX_WAITING_PER_ADDRESS: Final = 64
-"""Connections of one address without a complete request."""
+"""Connections of one address without a complete request, or one of a caller who was let in."""
 
 MAX_CONNECTIONS: Final = 4096
 """Connections in all; a further one is cut at once."""
 
 HEADERS_WITHIN_S: Final = 10.0
-"""From the beginning of a connection, or of a request, to the end of its headers."""
+"""From the beginning of a connection, or of a request, to the end of its headers, and to the end
+of its body where nobody has let the caller in by then."""
 
 STALLED_AFTER_S: Final = 15.0
 """For so long a client may read nothing while something waits for it."""
@@ -47,9 +50,12 @@ GRACE_S: Final = 20
 FAREWELL: Final = "farewell"
 """Name in a request's state: what is sent to a client that does not read, as the last of a body."""
 
+ADMITTED: Final = "is_admitted"
+"""Name in a request's state: whether its caller was let in, so that its body may take longer."""
+
 
 class Strangers:
-    """The connections of each address that are without a complete request, oldest first."""
+    """The connections of each address that wait for a request of a stranger, oldest first."""
 
     def __init__(self, max_per_address: int = MAX_WAITING_PER_ADDRESS) -> None:
         self._max = max_per_address
@@ -60,8 +66,7 @@ class Strangers:
         waiting = self._waiting[address]
         waiting[connection] = None
         if len(waiting) > self._max:
-            oldest, _ = waiting.popitem(last=False)
-            oldest.cut()
+            self._cut_oldest(tuple(waiting))
 
     def remove(self, connection: "BoundedHttp", address: str) -> None:
         """Note that a connection does not wait any more. Idempotent."""
@@ -71,6 +76,12 @@ class Strangers:
         waiting.pop(connection, None)
         if not waiting:
             del self._waiting[address]
+
+    def _cut_oldest(self, waiting: "tuple[BoundedHttp, ...]") -> None:
+        """Cut the first one that still waits; those before it were let in meanwhile."""
+        for connection in waiting:
+            if connection.end_waiting():
+                return
 
 
 class BoundedHttp(H11Protocol):
@@ -134,6 +145,15 @@ class BoundedHttp(H11Protocol):
         self._stop_waiting()
         super().timeout_keep_alive_handler()
 
+    def end_waiting(self) -> bool:
+        """Cut the connection if it still waits, and return whether it did."""
+        is_waiting = self._is_waiting()
+        if is_waiting:
+            self.cut()
+        else:
+            self._stop_waiting()
+        return is_waiting
+
     def cut(self) -> None:
         """Cut the connection, without a word."""
         self._is_cut = True
@@ -141,11 +161,15 @@ class BoundedHttp(H11Protocol):
         self.transport.abort()
 
     def _is_waiting(self) -> bool:
-        """Return whether the other side has something to send that nobody works on."""
+        """Return whether the other side has something to send that nobody waits for."""
         state = self.conn.their_state
         cycle = self._cycle()
-        is_answered = cycle is not None and cycle.response_complete
-        return state is h11.IDLE or (state is h11.SEND_BODY and is_answered)
+        is_body_wanted = (
+            cycle is not None
+            and not cycle.response_complete
+            and (cycle.scope.get("state") or {}).get(ADMITTED, False)
+        )
+        return state is h11.IDLE or (state is h11.SEND_BODY and not is_body_wanted)
 
     def _cycle(self) -> RequestResponseCycle | None:
         """Return the request under way, or the last one; `None` before the first."""
@@ -153,7 +177,7 @@ class BoundedHttp(H11Protocol):
 
     def _wait(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(HEADERS_WITHIN_S, self.cut)
+            self._deadline = self.loop.call_later(HEADERS_WITHIN_S, self.end_waiting)
             self.strangers.add(self, self.address)
 
     def _stop_waiting(self) -> None:

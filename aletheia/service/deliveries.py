@@ -1,13 +1,15 @@
 """Webhooks that were sent to us: each kept once, however often it comes, and starting one run.
 
 A delivery is written before anything is started, under the sender's own id. Whoever has its lease
-starts the run, with an idempotency key made of that id, so that a crash at any point, copies at
-several processes, and a sender that tries again all end in the same run.
+starts the run, with an idempotency key made of that id and of what was drawn when the delivery was
+written, so that a crash at any point, copies at several processes, and a sender that tries again
+all end in the same run, and an id that comes again once its delivery is gone starts another.
 """
 
 import asyncio
 import hashlib
 import logging
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +23,7 @@ from aletheia.errors import AletheiaError
 from aletheia.service.paging import Order, read_page
 from aletheia.service.parts import Part
 from aletheia.service.ports import Orchestrator
+from aletheia.service.purging import purge_all
 from aletheia.service.refusals import ServiceError
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
 from aletheia.store.lease import Lease, Leases, LeaseTerms
@@ -37,7 +40,6 @@ START_WITHIN_S: Final = 20.0
 SIGNATURES_KEPT_S: Final = 900.0
 """How long signatures are remembered: longer than any of them is good."""
 
-MAX_PURGED: Final = 10_000
 MAX_MESSAGE_CHARS: Final = 300
 
 _POLL_EVERY_S: Final = 0.5
@@ -98,6 +100,7 @@ class Deliveries:
         fresh: Document = {
             "_id": id_,
             "hook": hook,
+            "nonce": uuid.uuid4().hex,  # keys of runs last longer than deliveries and stores
             "key": key,
             "deployment": deployment,
             "parameters": text,
@@ -123,24 +126,31 @@ class Deliveries:
         )
         return list(map(_read, found)), following
 
-    async def replay(self, id_: str) -> Delivery:
-        """Start a delivery anew, by a run of its own. Raises 404 `not_found`, and as `accept`."""
-        taken = await self._documents.take(
-            DELIVERIES, {"_id": id_}, Change(increase={"replays": 1})
-        )
-        if taken is None:
+    async def replay(self, id_: str, *, key: str) -> Delivery:
+        """Start a delivery anew, by a run of its own; one that never started, by its first run.
+
+        A second replay with a key returns the run of the first, while that is the last one.
+        Raises 404 `not_found`, and as `accept`.
+        """
+        found = (await self._documents.get(DELIVERIES, [id_])).get(id_)
+        if found is None:
             raise ServiceError(HTTPStatus.NOT_FOUND, "not_found", "there is no such delivery")
-        run_id = await self._start_run(taken, f"hook:{id_}:{taken['replays']}")
-        change = Change(set={"replayed_run_id": run_id})
-        await self._documents.update(DELIVERIES, [Update(id_, change)])
-        return _read({**taken, "replayed_run_id": run_id})
+        if found["run_id"] is None:
+            # By its own key: what the sender sends again is this run, too.
+            return _read(await self._ensure_started(id_))
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        run_id = await self._start_run(found, f"replay:{digest}")
+        is_new = {"_id": id_, "replayed_run_id": {"$ne": run_id}}
+        change = Change(set={"replayed_run_id": run_id}, increase={"replays": 1})
+        noted = await self._documents.take(DELIVERIES, is_new, change)
+        return _read(noted or {**found, "replayed_run_id": run_id})
 
     async def purge(self, older_than_s: float) -> int:
         """Delete old deliveries and signatures; return how many."""
         old = {"received_at": {"$lt": self._clock.now() - microseconds(older_than_s)}}
         past = {"at": {"$lt": self._clock.now() - microseconds(SIGNATURES_KEPT_S)}}
-        gone = await self._documents.delete(SIGNATURES, past, limit=MAX_PURGED)
-        return gone + await self._documents.delete(DELIVERIES, old, limit=MAX_PURGED)
+        gone = await purge_all(self._documents, SIGNATURES, past)
+        return gone + await purge_all(self._documents, DELIVERIES, old)
 
     async def _note_signature(self, signature: str, id_: str) -> None:
         """Remember what a signature came with: it says nothing of the address or the key."""
@@ -186,7 +196,7 @@ class Deliveries:
     async def _start_leased(self, lease: Lease) -> Document:
         async with lease.hold():
             try:
-                run_id = await self._start_run(lease.document, f"hook:{lease.id}")
+                run_id = await self._start_run(lease.document, "first")
             except AletheiaError as error:
                 said = str(error)[:MAX_MESSAGE_CHARS]
                 await lease.write({"state": "failed", "code": error.code, "message": said})
@@ -195,8 +205,9 @@ class Deliveries:
             await lease.write(started)
             return {**lease.document, **started}
 
-    async def _start_run(self, delivery: Document, key: str) -> str:
+    async def _start_run(self, delivery: Document, which: str) -> str:
         orchestrator = await self._orchestrator.get()
+        key = f"hook:{delivery['_id']}:{delivery['nonce']}:{which}"
         parameters: dict[str, Any] = orjson.loads(delivery["parameters"])
         return await orchestrator.start(delivery["deployment"], parameters, idempotency_key=key)
 

@@ -11,9 +11,11 @@ from typing import Any, ClassVar, Final, Protocol
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from aletheia.errors import AletheiaError, Misconfigured
+from aletheia.service.connections import ADMITTED
 from aletheia.service.parts import Part
 from aletheia.service.refusal_counts import RefusalCounts
 from aletheia.service.refusals import ServiceError
@@ -161,6 +163,7 @@ class GuardedRoute(APIRoute):
     slots: ClassVar[Slots | None] = None
     roles: ClassVar[frozenset[str]] = frozenset()  # who may, for the document; the guard decides
     max_body_bytes: ClassVar[int | None] = None  # `MAX_BODY_BYTES`
+    body_timeout_s: ClassVar[float | None] = None  # `BODY_TIMEOUT_S`
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if self.roles:
@@ -173,9 +176,14 @@ class GuardedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def guard(request: Request) -> Response:
-            bounded = _BoundedRequest(request, self.max_body_bytes or MAX_BODY_BYTES)
+            bounded = _BoundedRequest(
+                request,
+                self.max_body_bytes or MAX_BODY_BYTES,
+                min(self.body_timeout_s or BODY_TIMEOUT_S, BODY_TIMEOUT_S),
+            )
             try:
                 await self.guard.admit(bounded)
+                setattr(request.state, ADMITTED, True)
                 _check_form(request)
                 async with self._slot():
                     return await handle(bounded)
@@ -196,6 +204,7 @@ def guarded_by(
     slots: Slots | None = None,
     roles: frozenset[str] = frozenset(),
     max_body_bytes: int | None = None,
+    body_timeout_s: float | None = None,
 ) -> type[GuardedRoute]:
     """Build the `route_class` of a router."""
     values = {
@@ -203,6 +212,7 @@ def guarded_by(
         "slots": slots,
         "roles": frozenset(map(str, roles)),
         "max_body_bytes": max_body_bytes,
+        "body_timeout_s": body_timeout_s,
     }
     return type("Guarded", (GuardedRoute,), values)
 
@@ -210,14 +220,14 @@ def guarded_by(
 class _BoundedRequest(Request):
     """A request whose body is read within bounds, as strict JSON."""
 
-    def __init__(self, request: Request, max_bytes: int) -> None:
+    def __init__(self, request: Request, max_bytes: int, timeout_s: float) -> None:
         async def receive_and_note_end() -> Message:
             message = await request.receive()
             self._is_complete = message["type"] != "http.request" or not message.get("more_body")
             return message
 
         super().__init__(request.scope, receive_and_note_end)
-        self._max_bytes = max_bytes
+        self._max_bytes, self._timeout_s = max_bytes, timeout_s
         self._is_complete = False
         self._read: bytes | None = None
 
@@ -231,14 +241,14 @@ class _BoundedRequest(Request):
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 async for chunk in self.stream():
                     size += len(chunk)
                     if size > self._max_bytes:
                         raise self._too_large()
                     chunks.append(chunk)
-        except TimeoutError:
-            message = f"no complete body within {BODY_TIMEOUT_S:g} s"
+        except (TimeoutError, ClientDisconnect):
+            message = f"no complete body within {self._timeout_s:g} s"
             raise ServiceError(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", message) from None
         self._read = b"".join(chunks)
         return self._read
@@ -255,7 +265,7 @@ class _BoundedRequest(Request):
         """Read the rest of the body, within the same bounds, and forget it."""
         size = 0
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(BODY_TIMEOUT_S, DISCARD_TIMEOUT_S)):
+            async with asyncio.timeout(min(self._timeout_s, DISCARD_TIMEOUT_S)):
                 while not self._is_complete and size <= MAX_BODY_BYTES:
                     size += len((await self.receive()).get("body", b""))
 

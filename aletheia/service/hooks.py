@@ -2,6 +2,7 @@
 
 import logging
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -21,9 +22,11 @@ from aletheia.events.signatures import (
     SIGNATURE_HEADER,
     TIMESTAMP_HEADER,
     WINDOW_S,
+    has_form,
     is_signed,
     is_timely,
 )
+from aletheia.service.actions import IdempotencyKey
 from aletheia.service.audit import record_action
 from aletheia.service.authentication import caller_of
 from aletheia.service.deliveries import Deliveries, Delivery
@@ -49,6 +52,9 @@ HOOK_SECRET: Final = "WEBHOOK_IN_SECRET"  # noqa: S105 - the name of a setting
 
 MAX_ITERATIONS: Final = 1_000_000
 MAX_SHIFT_S: Final = 86_400
+
+BODY_TIMEOUT_S: Final = 5.0
+"""How long a body may take to arrive: whose it is, is not known before."""
 
 DEPLOYMENTS: Final[Mapping[str, str]] = {
     "poll": "poll_tasks/poll_tasks",
@@ -130,7 +136,14 @@ class EvaluateOrder(BaseModel):
 
 
 class ReasonOrder(BaseModel):
-    """A run of system reasoning; it takes nothing."""
+    """A run of system reasoning."""
+
+    shift_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=MAX_SHIFT_S,
+        description="Its length; 0 reasons once, since shifts of the schedule wait for it.",
+    )
 
 
 class Accepted(BaseModel):
@@ -190,7 +203,10 @@ class HookGuard:
             if not is_timely(timestamp, self._clock.unix_s()):
                 message = f"{TIMESTAMP_HEADER} is more than {WINDOW_S} s from our clock"
                 raise _unauthorized("stale_signature", message)
-            if not is_signed(secret, timestamp, await request.body(), signature):
+            # What cannot be a signature is refused before the body, of a stranger, is waited for.
+            if not has_form(signature) or not is_signed(
+                secret, timestamp, await request.body(), signature
+            ):
                 raise _unauthorized("wrong_signature", "the signature is not that of the body")
 
     async def ping(self) -> None:
@@ -214,7 +230,12 @@ def make_hooks_router(parts: HookParts, guard: HookGuard) -> APIRouter:
     router = APIRouter(
         prefix="/hooks",
         tags=["hooks"],
-        route_class=guarded_by(guard, slots=parts.slots, max_body_bytes=MAX_BODY_BYTES),
+        route_class=guarded_by(
+            guard,
+            slots=parts.slots,
+            max_body_bytes=MAX_BODY_BYTES,
+            body_timeout_s=BODY_TIMEOUT_S,
+        ),
         dependencies=[Security(_SCHEME)],
         responses=describe_body(_MEANINGS),
         strict_content_type=False,
@@ -287,11 +308,14 @@ def make_deliveries_routers(routes: TokenRoutes, parts: HookParts) -> list[APIRo
         delivery_id: Annotated[
             str, Path(pattern=r"^[a-z]{1,20}-[0-9a-f]{24}$", description="Id of the delivery.")
         ],
+        idempotency_key: IdempotencyKey = None,
     ) -> DeliveryRow:
-        """Start what was sent anew, by a run of its own."""
-        details = {"delivery": delivery_id}
-        await record_action(await parts.store.get(), caller_of(request), "hook replay", details)
-        return _to_row(await (await deliveries.get()).replay(delivery_id))
+        """Start what was sent anew, by a run of its own; what never started, by its first one."""
+        caller, details = caller_of(request), {"delivery": delivery_id}
+        await record_action(await parts.store.get(), caller, "hook replay", details)
+        # Keys of two callers never meet: no key has a line break.
+        key = f"{idempotency_key or uuid.uuid4().hex}\n{caller.subject}"
+        return _to_row(await (await deliveries.get()).replay(delivery_id, key=key))
 
     return [reading, acting]
 

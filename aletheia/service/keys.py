@@ -5,6 +5,7 @@ no header of a token makes a public key a secret, or one algorithm another.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,9 @@ MIN_AGE_S: Final = 10.0
 
 MAX_STALE_S: Final = 3_600.0
 """For so long they are taken while the issuer is away; then nobody is let in."""
+
+PATIENCE_S: Final = 0.5
+"""For so long a caller whose key is known waits for an issuer that is asked again."""
 
 _BACKOFF: Final = Backoff(base_s=2.0, max_s=120.0)
 _PUBLIC_KEY: Final = re.compile(r"-----?\s?BEGIN |ssh-|ecdsa-|\{", re.ASCII)
@@ -123,8 +127,10 @@ class PublishedKeys:
 
     async def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
         """See `VerificationKeys`."""
-        if self._age_s(self._read_at) > MAX_AGE_S:
-            await self._ask()
+        age_s = self._age_s(self._read_at)
+        if age_s > MAX_AGE_S:
+            is_known = age_s <= MAX_STALE_S and self._choose(kid, algorithm) is not None
+            await self._ask(within_s=PATIENCE_S if is_known else None)
         found = self._choose(kid, algorithm)
         if found is None and self._age_s(self._asked_at) > MIN_AGE_S:
             await self._ask()
@@ -142,23 +148,31 @@ class PublishedKeys:
     def _age_s(self, since: float | None) -> float:
         return float("inf") if since is None else self._clock.steady_s() - since
 
-    async def _ask(self) -> None:
-        """Read the keys, unless that failed a moment ago; all that want it share an attempt."""
+    async def _ask(self, *, within_s: float | None = None) -> None:
+        """Read the keys, unless that failed a moment ago; all that want it share an attempt.
+
+        Whoever has waited for `within_s` seconds goes on, and so does the attempt.
+        """
         if self._attempt is None or self._attempt.done():
             if self._clock.steady_s() < self._next_try_at:
                 return
             self._attempt = asyncio.create_task(self._read())
-        await asyncio.shield(self._attempt)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.shield(self._attempt)
 
     async def _read(self) -> None:
         self._asked_at = self._clock.steady_s()
         try:
-            self._keys = read_keys(await self._fetch())
+            keys = read_keys(await self._fetch())
+            if not keys:
+                raise BadAnswer("the issuer of tokens", "it publishes no key that is of use")
         except AletheiaError as error:
             self._failures += 1
             self._next_try_at = self._clock.steady_s() + _BACKOFF.pause_s(self._failures)
             log.warning("the keys of tokens cannot be read: %s", error)
         else:
+            self._keys = keys
             self._read_at, self._failures, self._next_try_at = self._asked_at, 0, 0.0
 
 

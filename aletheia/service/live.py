@@ -1,6 +1,8 @@
 """Events of gather runs as they happen: a WebSocket, and server-sent events (SPEC §6, Live)."""
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import AsyncGenerator, Collection
 from http import HTTPStatus
 from typing import Annotated, Any, Final, cast
@@ -20,9 +22,11 @@ from aletheia.service.feeds import Feeds, Frame
 from aletheia.service.guarding import guarded_by
 from aletheia.service.parts import Part
 from aletheia.service.refusals import (
+    AWAY,
     TOKEN_MEANINGS,
     ServiceError,
     answer_refusal,
+    describe_refusals,
     describe_refusals_of_stream,
 )
 from aletheia.service.roles import READERS, Caller
@@ -32,8 +36,12 @@ from aletheia.service.token_routes import TOKEN_SCHEME, TokenRoutes
 from aletheia.store.clock import SYSTEM_CLOCK
 from aletheia.store.project_id import check_project_id
 
+log = logging.getLogger(__name__)
+
 MAX_SEQ: Final = 10**15
 """Largest number of an event that is taken."""
+
+MAX_DIGITS: Final = len(str(MAX_SEQ))
 
 PING_EVERY_S: Final = 15
 """From one comment to the next in a stream of events, so that nobody between closes it."""
@@ -44,6 +52,9 @@ NO_SOCKET: Final = 4400
 _SLOW: Final = b'data: {"type":"too_slow"}\n\n'
 _EXPIRED: Final = '{"type":"expired"}'
 
+_TICKET_MEANING: Final = {
+    HTTPStatus.TOO_MANY_REQUESTS: "`too_many_tickets`: many of the caller's are good and not used."
+}
 _LIVE_MEANINGS: Final = {
     **TOKEN_MEANINGS,
     HTTPStatus.UNAUTHORIZED: f"{TOKEN_MEANINGS[HTTPStatus.UNAUTHORIZED]} Or `invalid_ticket`.",
@@ -86,7 +97,11 @@ def make_ticket_router(routes: TokenRoutes, store: Part[Documents]) -> APIRouter
     """Build the route that makes tickets."""
     router = routes.make_router("live", READERS)
 
-    @router.post("/api/v1/ws-ticket", status_code=HTTPStatus.CREATED)
+    @router.post(
+        "/api/v1/ws-ticket",
+        status_code=HTTPStatus.CREATED,
+        responses=describe_refusals(_TICKET_MEANING),
+    )
     async def issue_ticket(request: Request) -> IssuedTicket:
         """Return a ticket that opens one socket or stream, as it stands for the caller's token."""
         ticket = await Tickets(await store.get()).issue(caller_of(request))
@@ -142,27 +157,28 @@ def make_live_router(
         caller = caller_of(request)
         sockets.check(caller)
         followed = await feeds.get()
-        followed.check_capacity(project_id)
+        followed.check_capacity(project_id, caller.subject)
         setattr(request.state, FAREWELL, _SLOW)
         after = from_seq - 1 if last_event_id is None else last_event_id
         return LiveResponse(_stream(followed, project_id, after, caller), sockets, caller)
 
     @router.websocket("/ws/automated-gather/{project_id}")
     async def follow_socket(websocket: WebSocket, project_id: str) -> None:
-        try:
-            await guard.admit(websocket)
-            caller, after = caller_of(websocket), _read_start(websocket, project_id)
-            sockets.check(caller)
-            followed = await feeds.get()
-            followed.check_capacity(project_id)
-            tickets = Tickets(await store.get())
-        except (ServiceError, AletheiaError) as refusal:
-            await _deny(websocket, refusal)
-            return
-        with sockets.holding(caller):
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                await guard.admit(websocket)
+                caller, after = caller_of(websocket), _read_start(websocket, project_id)
+                followed, tickets = await feeds.get(), Tickets(await store.get())
+                sockets.check(caller)
+                held.enter_context(sockets.holding(caller))
+                frames = await held.enter_async_context(
+                    followed.following(project_id, after=after, subject=caller.subject)
+                )
+            except (ServiceError, AletheiaError) as refusal:
+                await _deny(websocket, refusal)
+                return
             await websocket.accept()
-            async with followed.following(project_id, after=after) as frames:
-                await SocketSession(websocket, caller, tickets).run(frames)
+            await SocketSession(websocket, caller, tickets).run(frames)
 
     return router
 
@@ -170,9 +186,14 @@ def make_live_router(
 async def _stream(
     feeds: Feeds, project_id: str, after: int, caller: Caller
 ) -> AsyncGenerator[ServerSentEvent]:
-    async with feeds.following(project_id, after=after) as frames:
-        while (frame := await _next_before(frames, caller.expires_at)) is not None:
-            yield ServerSentEvent(data=frame.body.decode(), id=str(frame.seq), sep="\n")
+    try:
+        async with feeds.following(project_id, after=after, subject=caller.subject) as frames:
+            while (frame := await _next_before(frames, caller.expires_at)) is not None:
+                yield ServerSentEvent(data=frame.body.decode(), id=str(frame.seq), sep="\n")
+    except ServiceError as refusal:
+        # The last place was taken while the stream began; who comes back is told so by a status.
+        log.info("a stream of %s ends: %s", project_id, refusal.detail)
+        return
     yield ServerSentEvent(data=_EXPIRED, sep="\n")
 
 
@@ -192,7 +213,8 @@ def _read_start(websocket: WebSocket, project_id: str) -> int:
     """Return the number after which a socket begins, once project and number are checked."""
     check_project_id(project_id)
     given = websocket.query_params.get("from_seq", "1")
-    if not (given.isascii() and given.isdecimal() and 1 <= int(given[:20]) <= MAX_SEQ):
+    is_number = len(given) <= MAX_DIGITS and given.isascii() and given.isdecimal()
+    if not is_number or not 1 <= int(given) <= MAX_SEQ:
         message = f"from_seq is the number of an event, from 1 to {MAX_SEQ:,}"
         raise ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", message)
     return int(given) - 1
@@ -201,9 +223,10 @@ def _read_start(websocket: WebSocket, project_id: str) -> int:
 async def _deny(websocket: WebSocket, refusal: ServiceError | AletheiaError) -> None:
     """Answer the request for a socket with a refusal, as any other request."""
     if isinstance(refusal, AletheiaError):
+        log.warning("nothing of %s can be followed: %s", websocket.url.path, refusal)
         is_ours = refusal.code == "invalid_project_id"
         status = HTTPStatus.UNPROCESSABLE_ENTITY if is_ours else HTTPStatus.SERVICE_UNAVAILABLE
-        message = str(refusal) if is_ours else "what the service depends on is away"
+        message = str(refusal) if is_ours else AWAY
         refusal = ServiceError(status, refusal.code, message)
     if "websocket.http.response" in cast("dict[str, Any]", websocket.scope.get("extensions", {})):
         await websocket.send_denial_response(answer_refusal(refusal))

@@ -34,7 +34,10 @@ MAX_MODELS: Final = 50
 """Models in memory that are read."""
 
 MAX_AGED_ROWS: Final = 20_000
-"""With more unfinished tasks than these the oldest one is not looked for."""
+"""With more unfinished tasks than these the oldest one is not searched for each time."""
+
+SEARCH_EVERY_S: Final = 300.0
+"""From one search among more of them to the next, seconds."""
 
 _STATES: Final[Mapping[State, float]] = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
@@ -112,23 +115,34 @@ def model_source(documents: Documents) -> Source:
 def age_source(documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> Source:
     """Build the source of the age of the oldest task that intake still owes a report.
 
-    An index finds the unfinished rows, however many others there are.
+    An index finds the unfinished rows, however many others there are. Where they are many, the one
+    that was the oldest a while ago stands for it: until it is searched for again, it gets older.
     """
+    oldest_at: float | None = None  # Unix time, seconds
+    searched_at: float | None = None  # steady
 
     async def read(counters: Counters) -> Iterable[Sample]:
-        rows = counters.total(LEDGER_ROWS)
-        if not 0 < rows <= MAX_AGED_ROWS:
+        nonlocal oldest_at, searched_at
+        rows, now_s = counters.total(LEDGER_ROWS), clock.steady_s()
+        if rows <= 0:
             return []
-        claimed: list[float] = []
-        for state in UNFINISHED_STATES:
-            if counters.value(LEDGER_ROWS, state) > 0:
-                where = {"state": state}
-                found = await documents.find(ROWS, where, sort="claimed_at", limit=1)
-                claimed += [float(row["claimed_at"]) for row in found if row.get("claimed_at")]
-        oldest_s = max((clock.unix_s() - at for at in claimed), default=0.0)
+        is_old = searched_at is None or now_s - searched_at >= SEARCH_EVERY_S
+        if rows <= MAX_AGED_ROWS or is_old:
+            oldest_at, searched_at = await _find_oldest(documents, counters), now_s
+        oldest_s = 0.0 if oldest_at is None else clock.unix_s() - oldest_at
         return [Sample(LANE_OLDEST_AGE, ("intake",), max(0.0, oldest_s))]
 
     return read
+
+
+async def _find_oldest(documents: Documents, counters: Counters) -> float | None:
+    """Return when the oldest unfinished task was claimed, Unix time, seconds; `None` if none is."""
+    claimed: list[float] = []
+    for state in UNFINISHED_STATES:
+        if counters.value(LEDGER_ROWS, state) > 0:
+            found = await documents.find(ROWS, {"state": state}, sort="claimed_at", limit=1)
+            claimed += [float(row["claimed_at"]) for row in found if row.get("claimed_at")]
+    return min(claimed, default=None)
 
 
 def reasoning_source(

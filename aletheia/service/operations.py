@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from aletheia.brain.wire import ProjectId
 from aletheia.documents import Document, Documents
 from aletheia.intake.rows import ROWS
-from aletheia.intake.trace import Trace, read_traces
+from aletheia.intake.trace import Trace, hide_params, read_traces
 from aletheia.llm.prices import usd_of
 from aletheia.llm.usage_days import DIMENSIONS, Dimension, UsageGroup, read_usage
 from aletheia.service.paging import (
@@ -252,7 +252,7 @@ def _to_trace(trace: Trace) -> TaskTrace:
         task_id=trace.task_id,
         state=trace.state,
         events=[TraceMoment(at=event.at, what=event.what) for event in trace.events],
-        facts=trace.model_dump(mode="json")["facts"],
+        facts=hide_params(trace.model_dump(mode="json")["facts"]),
     )
 
 

@@ -3,7 +3,6 @@
 All of it is read from what is stored for other reasons; nothing here has a copy (SPEC §6, Reads).
 """
 
-import heapq
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
@@ -17,7 +16,7 @@ from aletheia.brain.wire import ProjectId
 from aletheia.documents import Document, Documents
 from aletheia.events.log import EventLog
 from aletheia.gather.run_records import RUNS
-from aletheia.items.content import ContentStore, SavedItem, read_document
+from aletheia.items.content import SavedItem, read_document
 from aletheia.items.decisions import DECISIONS
 from aletheia.quality.evaluation_store import EVALUATIONS
 from aletheia.service.paging import (
@@ -229,7 +228,7 @@ def _add_item_routes(router: APIRouter, store: Part[Documents], open_content: Op
         # Opening the items of a project that nobody has made would make it.
         await _read_known(await store.get(), project_id)
         async with open_content(project_id) as content:
-            ids = await _list_ids(content, department, after, limit + 1)
+            ids = await content.list_page(after, limit + 1, department=department)
             items = await content.read_items(ids[:limit])
         is_last = len(ids) <= limit
         return ItemsPage(
@@ -306,20 +305,6 @@ async def _read_known(documents: Documents, project_id: str) -> ProjectState:
     if state.run is None and not state.last_seq:
         raise _not_found("no run of this project is known")
     return state
-
-
-async def _list_ids(
-    content: ContentStore, department: str | None, after: str, count: int
-) -> list[str]:
-    """Return the first ids after one, in order."""
-    if department is not None:
-        own = await content.list_department(department)
-        return heapq.nsmallest(count, (item_id for item_id in own if item_id > after))
-    first: list[str] = []
-    async for ids in content.list_ids():
-        # Few are held at any time, however many there are.
-        first = heapq.nsmallest(count, [*first, *(item_id for item_id in ids if item_id > after)])
-    return first
 
 
 def _to_item_row(item: SavedItem) -> ItemRow:

@@ -75,6 +75,10 @@ NOT_FOUND_MEANING: Final = {
     HTTPStatus.NOT_FOUND: "`not_found`: there is no such thing, or it is older than what is kept."
 }
 
+AWAY: Final = "what the service depends on is away; try again"
+REFUSED: Final = "what the service depends on refuses it; the service's log says why"
+"""What is said in place of an error's own words, which may name hosts."""
+
 _MAX_FAULTS: Final = 5
 _MAX_MESSAGE: Final = 500
 _MIN_WAIT_S: Final = 1
@@ -187,12 +191,13 @@ async def _answer_ours(request: Request, error: AletheiaError) -> JSONResponse:
             wait_s = 0.0 if error.until is None else (error.until - now).total_seconds()
             return answer(HTTPStatus.SERVICE_UNAVAILABLE, headers=_retry_after(wait_s))
         case Unavailable() | ModelUnavailable() | ComputeFailed():
+            log.warning("%s %s has to wait: %s", request.method, request.url.path, error)
+            said = AWAY if isinstance(error, Unavailable) else str(error)
             headers = _retry_after(error.retry_after_s or 0)
-            return answer(HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)
+            return answer(HTTPStatus.SERVICE_UNAVAILABLE, message=said, headers=headers)
         case _:
             log.error("%s %s failed: %s", request.method, request.url.path, error)
-            message = f"the service itself was refused: {error}"
-            return _answer(HTTPStatus.BAD_GATEWAY, "backend_refused", message)
+            return _answer(HTTPStatus.BAD_GATEWAY, "backend_refused", REFUSED)
 
 
 async def _answer_bug(request: Request, error: Exception) -> JSONResponse:

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from aletheia.documents import Documents
+from aletheia.errors import AletheiaError
 from aletheia.service.authentication import Authenticator, check_roles
 from aletheia.service.connections import MAX_MESSAGE_BYTES
 from aletheia.service.feeds import Frame
@@ -35,6 +36,9 @@ FAULT: Final = 1011
 
 MAX_UNEXPECTED: Final = 100
 """Messages of a client that mean nothing, until it is closed."""
+
+RENEW_EVERY_S: Final = 1.0
+"""From one ticket that a socket takes to the next, seconds: each is asked of the store."""
 
 _CHECK_EVERY_S: Final = 60.0
 
@@ -155,17 +159,28 @@ class SocketSession:
 
     async def _receive(self) -> int | None:
         """Take new tickets; return when the client is gone, or misbehaves."""
-        for _ in range(MAX_UNEXPECTED):
+        unexpected = 0
+        while unexpected < MAX_UNEXPECTED:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return None
             ticket = read_ticket(message.get("text"))
-            if ticket is not None and not await self._renew(ticket):
+            if ticket is None:
+                unexpected += 1
+            elif await self._renew(ticket):
+                await asyncio.sleep(RENEW_EVERY_S)
+            else:
                 return NO_LONGER_AUTHORIZED
         return UNEXPECTED
 
     async def _renew(self, ticket: str) -> bool:
-        caller = await self._tickets.take(ticket)
+        """Take a ticket in place of the token; return whether the socket may go on."""
+        try:
+            caller = await self._tickets.take(ticket)
+        except AletheiaError as outage:
+            log.warning("a ticket cannot be checked for now: %s", outage)
+            await self._say({"type": "renewal_failed"})
+            return True  # for as long as what it has is good
         if caller is None or caller.subject != self._caller.subject or not caller.has_any(READERS):
             return False
         self._caller = caller

@@ -6,9 +6,12 @@ its hash, so that it is good at any process of the service and no copy of the st
 
 import hashlib
 import secrets
+from http import HTTPStatus
 from typing import Final
 
 from aletheia.documents import Document, Documents
+from aletheia.service.purging import purge_all
+from aletheia.service.refusals import ServiceError
 from aletheia.service.roles import Caller, Role
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
@@ -18,7 +21,9 @@ VALID_FOR_S: Final = 30.0
 """How long a ticket is good."""
 
 MAX_TICKET_CHARS: Final = 64
-MAX_PURGED: Final = 10_000
+
+MAX_UNUSED: Final = 60
+"""Good tickets that a caller may have and not have used; another one has to wait."""
 
 _BYTES: Final = 32
 
@@ -29,8 +34,19 @@ class Tickets:
     def __init__(self, documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._documents, self._clock = documents, clock
 
+    async def prepare(self) -> None:
+        """Make issuing and purging fast."""
+        await self._documents.ensure_index(TICKETS, ["subject"])
+        await self._documents.ensure_index(TICKETS, ["good_until"])
+
     async def issue(self, caller: Caller) -> str:
-        """Return a new ticket for a caller."""
+        """Return a new ticket for a caller; raise 429 `too_many_tickets`, where many are unused."""
+        unused = {"subject": caller.subject, "good_until": {"$gt": self._clock.unix_s()}}
+        if await self._documents.count(TICKETS, unused) >= MAX_UNUSED:
+            message = f"you have {MAX_UNUSED} tickets that are good and not used; wait for a while"
+            headers = {"Retry-After": str(round(VALID_FOR_S))}
+            status = HTTPStatus.TOO_MANY_REQUESTS
+            raise ServiceError(status, "too_many_tickets", message, headers)
         ticket = secrets.token_urlsafe(_BYTES)
         document: Document = {
             "_id": _name(ticket),
@@ -62,7 +78,7 @@ class Tickets:
     async def purge(self) -> int:
         """Delete tickets that nobody used in time; return how many."""
         old = {"good_until": {"$lt": self._clock.unix_s()}}
-        return await self._documents.delete(TICKETS, old, limit=MAX_PURGED)
+        return await purge_all(self._documents, TICKETS, old)
 
 
 def _name(ticket: str) -> str:

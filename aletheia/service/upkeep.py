@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 
 from aletheia.documents import Documents
 from aletheia.errors import AletheiaError
-from aletheia.service.audit import purge_audit
+from aletheia.service.audit import prepare_audit, purge_audit
 from aletheia.service.deliveries import Deliveries
 from aletheia.service.hooks import HookParts
 from aletheia.service.tickets import Tickets
@@ -56,8 +56,12 @@ class Upkeep:
     async def purge(self) -> None:
         """Delete tickets that nobody used, old deliveries and records."""
         store: Documents = await self._parts.store.get()
-        await Tickets(store).purge()
-        await Deliveries(store, self._parts.orchestrator).purge(self._hooks_kept_s)
+        tickets, deliveries = Tickets(store), Deliveries(store, self._parts.orchestrator)
+        await tickets.prepare()
+        await tickets.purge()
+        await deliveries.prepare()
+        await deliveries.purge(self._hooks_kept_s)
+        await prepare_audit(store)
         await purge_audit(store, AUDIT_KEPT_S)
 
     async def _work(self) -> None:

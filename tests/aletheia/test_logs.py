@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from aletheia.logs import (
     use_json,
 )
 from tests.aletheia.intake.conftest import Bench, bench
+from tests.fakes.service import calling, make_token, open_service
 from tests.fakes.tracing import recording
 
 __all__ = ["bench"]
@@ -140,3 +142,38 @@ def test_what_another_program_set_up_for_the_server_is_replaced(
     assert json.loads(written[1])["request_id"] == "request-1"
     assert "\\u001b" not in written[0]
     assert foreign.stream.getvalue() == ""
+
+
+@pytest.fixture
+def configured() -> Generator[io.StringIO]:
+    """What a process writes that logs as much as it can."""
+    root, written = logging.getLogger(), io.StringIO()
+    loggers = (logging.getLogger("aletheia"), logging.getLogger("uvicorn"))
+    handlers, levels = list(root.handlers), [logger.level for logger in loggers]
+    root.handlers.clear()  # those of the tests, which would be closed
+    configure_logs("DEBUG", is_json=True)
+    # Prefect, where it was imported before, keeps these lines from the root.
+    propagates, loggers[1].propagate = loggers[1].propagate, True
+    (handler,) = root.handlers
+    vars(handler)["stream"] = written
+    yield written
+    root.handlers[:] = handlers
+    loggers[1].propagate = propagates
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+async def test_no_level_writes_the_tokens_of_sockets(configured: io.StringIO, tmp_path: Path):
+    token = make_token()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        open_service(tmp_path) as service,
+        calling(service, is_bounded=True) as client,
+        client.session.ws_connect("/ws/automated-gather/p", headers=headers) as websocket,
+    ):
+        await websocket.send_str("what-somebody-says")
+    logging.getLogger("uvicorn.error").info("what matters is written")
+    said = configured.getvalue()
+    assert "what matters is written" in said
+    assert token not in said
+    assert "what-somebody-says" not in said

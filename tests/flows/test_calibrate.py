@@ -16,6 +16,7 @@ from aletheia.items.calibration import shipped_calibration
 from aletheia.items.calibration_store import CALIBRATIONS, CalibrationStore
 from aletheia.items.labelled_pairs import SPLITS, read_texts
 from aletheia.items.similarity import FEATURES
+from aletheia.text.wording import read_wording
 from blocks import StoreCredentials
 from flows.calibrate import calibrate
 from tasks.calibration import describe
@@ -46,14 +47,15 @@ async def ollama(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FakeOllama]:
     async with serve_fake_ollama() as fake:
         monkeypatch.setenv("PROCESSING_MODE", "ollama")
         monkeypatch.setenv("OLLAMA_BASE_URL", fake.url)
+        monkeypatch.setenv("RATE_LIMIT_PER_MINUTE", "100")
         yield fake
 
 
 def embed_words(text: str) -> NDArray[np.float32]:
-    """Embed a text as the words it has."""
-    vector = np.zeros(DIMENSIONS, np.float32)
-    for word in text.casefold().split():
-        vector[zlib.crc32(word.encode()) % DIMENSIONS] += 1
+    """Embed a text as the stems it has."""
+    vector = np.full(DIMENSIONS, 1e-3, np.float32)
+    for stem in read_wording(text).content:
+        vector[zlib.crc32(stem.encode()) % DIMENSIONS] += 1
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 

@@ -43,6 +43,15 @@ class EmbeddedContent(EmbeddedDocuments):
         """Return the ids of all documents."""
         yield [document["_id"] for document in await self.find(COLLECTION, {})]
 
+    async def list_page(
+        self, after: str, limit: int, *, department: str | None = None
+    ) -> list[str]:
+        """Return the next ids after one, in their order."""
+        where = {} if department is None else {_DEPARTMENT: department}
+        following = {**where, "_id": {"$gt": after}}
+        found = await self.find(COLLECTION, following, sort="_id", limit=limit)
+        return [document["_id"] for document in found]
+
     async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
         """Read documents by id."""
         found = await self.get(COLLECTION, ids, with_payload=True)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from aletheia.intake.trace import read_traces
+from aletheia.intake.trace import hide_params, read_traces
 from tests.aletheia.intake.conftest import Bench
 
 
@@ -74,3 +74,26 @@ async def test_each_step_of_a_task_is_a_line_with_its_id(
     lines = [r.getMessage() for r in caplog.records if r.levelno == logging.DEBUG]
     steps = [line.partition(": ")[2] for line in lines if line.startswith("task 'task-77'")]
     assert steps == ["claimed, by us", "processing", "kept", "reported"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ('{"route": "/hooks/1", "params": {"to": "s3cret", "a": 1}}', "/hooks/1: a to"),
+        ('{"route": "/hooks/1", "params": ["s3cret"]}', "/hooks/1: "),
+        ('{"route": "/hooks/1", "params": "s3cret"}', "/hooks/1: "),
+        ('{"route": "/hooks/1"}', "/hooks/1: "),
+        ('["s3cret"]', "None: "),
+    ],
+)
+def test_values_of_a_callback_are_not_shown(sent: str, shown: str):
+    found = hide_params({"type": "echo", "callback_json": sent})
+    callback = found.pop("callback")
+    assert f"{callback['route']}: {' '.join(callback['params'])}" == shown
+    assert found == {"type": "echo"}
+
+
+@pytest.mark.parametrize("sent", ["s3cret", '{"params": {"to": "s3cr', "[" * 100_000, None])
+def test_a_callback_that_cannot_be_read_is_not_shown(sent: str | None):
+    assert hide_params({"type": "echo", "callback_json": sent}) == {"type": "echo"}
+    assert hide_params({"type": "echo"}) == {"type": "echo"}

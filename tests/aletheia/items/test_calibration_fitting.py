@@ -2,11 +2,13 @@
 
 import zlib
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aletheia.errors import BudgetExceeded, Deferred, RateLimited
 from aletheia.items.calibration import DUPLICATE_AT, GREY_FROM, Calibration
 from aletheia.items.calibration_fitting import calibrate, fit_calibration
 from aletheia.items.labelled_pairs import hash_labels, read_texts
@@ -65,14 +67,18 @@ def test_pairs_that_all_differ_in_what_matters_are_never_dropped_unjudged():
     assert guarded.unjudged_from is None
 
 
-async def test_a_model_is_fitted_to_one_split_and_tested_on_the_other():
+async def test_a_model_is_fitted_to_one_split_and_tested_on_the_other_between_limits():
     asked: list[str] = []
+    waits = [timedelta(seconds=0.2), timedelta(0)]
 
     async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        if asked and waits:
+            raise RateLimited("ollama", datetime.now(UTC) + waits.pop())
         asked.extend(texts)
         return await embed_words(texts)
 
     found = await calibrate("m", embed)
+    assert waits == []
     assert found.labels == hash_labels()
     assert found.similarity is not None
     assert found.fitted is not None
@@ -81,3 +87,18 @@ async def test_a_model_is_fitted_to_one_split_and_tested_on_the_other():
     assert {text.text for text in read_texts("test")} < set(asked)
     assert found.calibration_error is not None
     assert found.calibration_error < 0.1
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        RateLimited("ollama", None),
+        BudgetExceeded("BUDGET_TOKENS_PER_DAY", 9, 9, 1, datetime.now(UTC)),
+    ],
+)
+async def test_what_no_wait_helps_is_said(problem: Deferred):
+    async def embed(_: Sequence[str]) -> NDArray[np.float32]:
+        raise problem
+
+    with pytest.raises(type(problem)):
+        await calibrate("m", embed)

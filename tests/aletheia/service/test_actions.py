@@ -38,6 +38,23 @@ async def test_a_second_request_with_the_same_key_is_the_same_run(
     assert len(service.orchestrator.runs) == 3
 
 
+async def test_keys_of_two_callers_never_meet(service: FakeService, operator: Client):
+    path = "/api/v1/dead-letters/replay"
+    for subject, key in (("a:b", "c"), ("a", "b:c")):
+        caller = operator.as_role("operator", sub=subject)
+        assert (await caller.call("POST", path, {"ids": [key]}, Idempotency_Key=key))[0] == 202
+    assert [wanted["ids"] for _, wanted in service.orchestrator.runs.values()] == [["c"], ["b:c"]]
+
+
+async def test_a_key_is_for_one_order(service: FakeService, operator: Client):
+    path = "/api/v1/dead-letters/replay"
+    assert (await operator.call("POST", path, {"ids": ["t1"]}, Idempotency_Key="k1"))[0] == 202
+    status, answer = await operator.call("POST", path, {"ids": ["t2"]}, Idempotency_Key="k1")
+    assert (status, answer["error"]["code"]) == (409, "idempotency_key_reused")
+    assert (await operator.call("POST", path, {"ids": ["t1"]}, Idempotency_Key="k1"))[0] == 202
+    assert len(service.orchestrator.runs) == 1
+
+
 async def test_intake_is_paused_and_resumed(client: Client, operator: Client):
     assert (await client.get("/api/v1/intake"))[1]["is_paused"] is False
     for verb, is_paused in (("pause", True), ("pause", True), ("resume", False)):

@@ -9,7 +9,8 @@ from aletheia.service.assembly import build_service, no_parts
 from aletheia.service.settings import ServiceSettings
 from aletheia.settings import IntakeSettings
 from tests.aletheia.service.test_health import ask, calling
-from tests.fakes.service import Client, FakeService, make_token
+from tests.fakes.service import Client, FakeService, make_service, make_token
+from tests.fakes.service import calling as serving_client
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,19 @@ async def test_health_answers_many_at_once_and_shows_nothing_secret(
         "breakers": [],
         "are_readings_known": True,
     }
+
+
+async def test_pages_of_allowed_origins_may_send_what_routes_take(service: FakeService):
+    allowed = "https://app.example.com"
+    other = make_service(
+        service.directory, service.store, settings={"service_allowed_origins": allowed}
+    )
+    async with serving_client(other) as client:
+        headers = {
+            "Origin": allowed,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+        }
+        path = "/api/v1/dead-letters/replay"
+        async with client.session.options(path, headers=headers) as response:
+            assert response.status == 200, await response.text()

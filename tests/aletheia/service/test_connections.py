@@ -284,3 +284,57 @@ async def test_a_thousand_idle_sockets_take_no_requests(
         assert (await client.get("/health"))[0] == 200
         assert (await client.get("/api/v1/dead-letters"))[0] == 200
         assert time.monotonic() - began < 3
+
+
+def hook_head(length: int) -> bytes:
+    """Return the head of a webhook as somebody without the secret makes it."""
+    return (
+        b"POST /hooks/poll HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"X-Aletheia-Timestamp: %d\r\nX-Aletheia-Signature: sha256=%s\r\n"
+        b"Content-Length: %d\r\n\r\n{" % (int(time.time()), b"0" * 64, length)
+    )
+
+
+async def test_a_stranger_whose_body_does_not_come_counts_as_one(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connections, "HEADERS_WITHIN_S", 30)
+    async with calling(service, is_bounded=True) as client:
+        port = client.session._base_url.port  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess] - aiohttp has no other name
+        begun = [
+            await connect(int(port or 0), hook_head(60_000))
+            for _ in range(connections.MAX_WAITING_PER_ADDRESS + 20)
+        ]
+        ended = await asyncio.gather(*(wait_for_end(reader, 1) for reader, _ in begun[:20]))
+        assert max(ended) < 1
+        assert (await client.get("/health"))[0] == 200
+        for _, writer in begun:
+            writer.close()
+
+
+async def test_the_body_of_a_stranger_takes_no_longer_than_its_headers(service: FakeService):
+    async with calling(service, is_bounded=True) as client:
+        port = client.session._base_url.port  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess] - aiohttp has no other name
+        reader, writer = await connect(int(port or 0), hook_head(60_000))
+        assert await wait_for_end(reader) < 2
+        writer.close()
+
+
+async def test_the_body_of_a_caller_who_was_let_in_may_take_its_time(service: FakeService):
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(12):
+            yield b" "
+            await asyncio.sleep(0.1)
+        yield b"{}"
+
+    headers = {
+        "Authorization": f"Bearer {make_token('operator')}",
+        "Content-Type": "application/json",
+    }
+    async with (
+        calling(service, is_bounded=True) as client,
+        client.session.post(
+            "/api/v1/dead-letters/replay", data=drip(), headers=headers
+        ) as response,
+    ):
+        assert response.status == 202

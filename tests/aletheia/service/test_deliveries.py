@@ -117,10 +117,53 @@ async def test_a_replay_is_a_run_of_its_own(
     deliveries = build(documents, orchestrator, clock)
     await accept(deliveries)
     ((delivery,), _) = await deliveries.newest(limit=10, cursor=None)
-    replayed = await asyncio.gather(*(deliveries.replay(delivery.id) for _ in range(3)))
+    replayed = await asyncio.gather(*(deliveries.replay(delivery.id, key=key) for key in "abc"))
     assert {again.replayed_run_id for again in replayed} == {"run-2", "run-3", "run-4"}
+    ((delivery,), _) = await deliveries.newest(limit=10, cursor=None)
+    assert delivery.replays == 3
     with pytest.raises(ServiceError):
-        await deliveries.replay("poll-unknown")
+        await deliveries.replay("poll-unknown", key="a")
+
+
+async def test_a_replay_that_is_asked_for_twice_is_one(
+    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+):
+    deliveries = build(documents, orchestrator, clock)
+    await accept(deliveries)
+    ((delivery,), _) = await deliveries.newest(limit=10, cursor=None)
+    orchestrator.is_away = True
+    with pytest.raises(Unavailable):
+        await deliveries.replay(delivery.id, key="a")
+    orchestrator.is_away = False
+    for _ in range(2):
+        again = await deliveries.replay(delivery.id, key="a")
+        assert (again.replays, again.replayed_run_id) == (1, "run-2")
+    assert len(orchestrator.runs) == 2
+
+
+async def test_what_never_started_is_replayed_by_the_run_that_its_sender_asks_for_again(
+    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+):
+    deliveries = build(documents, orchestrator, clock)
+    orchestrator.is_away = True
+    with pytest.raises(Unavailable):
+        await accept(deliveries)
+    orchestrator.is_away = False
+    ((delivery,), _) = await deliveries.newest(limit=10, cursor=None)
+    again = await deliveries.replay(delivery.id, key="a")
+    assert (again.state, again.run_id, again.replays) == ("started", "run-1", 0)
+    assert await accept(deliveries) == "run-1"
+    assert len(orchestrator.runs) == 1
+
+
+async def test_a_key_that_comes_again_when_its_delivery_is_gone_starts_another_run(
+    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+):
+    deliveries = build(documents, orchestrator, clock)
+    assert await accept(deliveries, key="nightly") == "run-1"
+    clock.move(seconds=4_000)
+    assert await deliveries.purge(3_600) == 2
+    assert await accept(deliveries, key="nightly") == "run-2"
 
 
 async def test_old_deliveries_and_signatures_are_purged(

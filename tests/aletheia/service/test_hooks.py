@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
@@ -12,7 +13,7 @@ from aletheia.service import guarding
 from aletheia.service.deliveries import DELIVERIES
 from aletheia.service.hooks import DEPLOYMENTS
 from tests.fakes.orchestrator import PARAMETERS, FakeOrchestrator
-from tests.fakes.service import HOOK_SECRET, Client, FakeService
+from tests.fakes.service import HOOK_SECRET, Client, FakeService, calling
 
 GATHER = {"project_id": "shop", "user_id": "user-1", "max_iterations": 5}
 
@@ -57,6 +58,7 @@ def orchestrator(service: FakeService) -> FakeOrchestrator:
             {"project_id": "shop", "user_id": "u", "department_number": 2},
             "evaluate_department/evaluate_department",
         ),
+        ("reason", {"shift_seconds": 60}, "system_reasoning/system_reasoning"),
     ],
 )
 async def test_a_signed_request_starts_its_run(
@@ -67,6 +69,13 @@ async def test_a_signed_request_starts_its_run(
     ((started, parameters),) = orchestrator.runs.values()
     assert started == deployment
     assert order.items() <= parameters.items()
+
+
+async def test_a_webhook_reasons_once_and_not_for_a_shift(
+    client: Client, orchestrator: FakeOrchestrator
+):
+    assert (await send(client, "reason", {}))[0] == 202
+    assert [wanted for _, wanted in orchestrator.runs.values()] == [{"shift_seconds": 0}]
 
 
 async def test_a_thousand_copies_start_one_run(client: Client, orchestrator: FakeOrchestrator):
@@ -139,9 +148,7 @@ async def test_a_key_is_for_one_content(client: Client, orchestrator: FakeOrches
         ({"X-Aletheia-Timestamp": "1e9"}, "stale_signature"),
         ({"X-Aletheia-Timestamp": "9" * 40}, "stale_signature"),
         ({"X-Aletheia-Timestamp": "now"}, "stale_signature"),
-        pytest.param(
-            {"X-Aletheia-Timestamp": str(int(time.time()) + 1)}, "wrong_signature", id="later"
-        ),
+        ({"X-Aletheia-Timestamp": "a second later"}, "wrong_signature"),
     ],
     ids=str,
 )
@@ -149,7 +156,10 @@ async def test_what_is_not_signed_starts_nothing(
     client: Client, orchestrator: FakeOrchestrator, changed: dict[str, str], code: str
 ):
     body = orjson.dumps(GATHER)
-    status, answer = await post(client, "gather", body, signed(body) | changed)
+    headers = signed(body) | changed
+    if headers["X-Aletheia-Timestamp"] == "a second later":
+        headers["X-Aletheia-Timestamp"] = str(int(time.time()) + 1)
+    status, answer = await post(client, "gather", body, headers)
     assert (status, answer["error"]["code"]) == (401, code)
     assert orchestrator.asked == 0
 
@@ -214,6 +224,37 @@ async def test_a_body_that_is_too_long_or_too_slow_starts_nothing(
         assert response.status == 408
 
 
+async def test_what_cannot_be_a_signature_is_refused_before_the_body_comes(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(guarding, "BODY_TIMEOUT_S", 0.2)
+
+    async def drip() -> Any:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.02)
+
+    headers = signed(b"") | {"X-Aletheia-Signature": "x"}
+    async with client.session.post("/hooks/gather", data=drip(), headers=headers) as response:
+        assert response.status == 401
+
+
+async def test_a_sender_that_goes_away_within_its_body_is_no_fault_of_ours(
+    service: FakeService, caplog: pytest.LogCaptureFixture
+):
+    async with calling(service) as client:
+
+        async def break_off() -> Any:
+            yield b"{"
+            await asyncio.sleep(0.1)
+            raise ConnectionError
+
+        with pytest.raises((ConnectionError, aiohttp.ClientError)):
+            await client.session.post("/hooks/poll", data=break_off(), headers=signed(b""))
+        await asyncio.sleep(0.3)
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_delivery_that_could_not_start_is_kept_and_started_when_it_comes_again(
     client: Client, orchestrator: FakeOrchestrator
 ):
@@ -242,7 +283,9 @@ async def test_a_delivery_is_replayed_by_who_may(client: Client, orchestrator: F
     operator = client.as_role("operator")
     status, row = await operator.call("POST", path)
     assert (status, row["replays"], row["replayed_run_id"]) == (202, 1, "run-2")
-    assert (await operator.call("POST", path))[1]["replayed_run_id"] == "run-3"
+    for _ in range(2):
+        _, row = await operator.call("POST", path, Idempotency_Key="again")
+        assert (row["replays"], row["replayed_run_id"]) == (2, "run-3")
     first, *others = orchestrator.runs.values()
     assert others == [first, first]
     unknown = f"/api/v1/hooks/deliveries/gather-{'0' * 24}/replay"

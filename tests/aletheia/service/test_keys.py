@@ -25,10 +25,13 @@ class Issuer:
         self.keys: Sequence[RSAKey | ECKey] = keys
         self.is_away = False
         self.asked = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def read(self) -> bytes:
         self.asked += 1
         await asyncio.sleep(0)
+        await self.answers.wait()
         if self.is_away:
             raise Unavailable("the issuer", "made to be away")
         return document(*(key.as_dict(private=False) for key in self.keys))
@@ -99,6 +102,36 @@ async def test_what_was_read_lasts_while_the_issuer_is_away_but_not_for_ever(clo
     issuer.is_away = False
     clock.move(seconds=200)
     assert await has(keys, "old")
+
+
+async def test_nobody_with_a_known_key_waits_for_an_issuer_that_hangs(
+    clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+    issuer = Issuer(OLD)
+    keys = PublishedKeys(issuer.read, clock=clock.both)
+    assert await has(keys, "old")
+    issuer.answers.clear()
+    clock.move(seconds=module.MAX_AGE_S + 1)
+    async with asyncio.timeout(2):
+        assert all(await asyncio.gather(*(has(keys, "old") for _ in range(50))))
+    issuer.keys = [NEW]
+    issuer.answers.set()
+    assert await has(keys, "new")
+    assert not await has(keys, "old")
+    assert issuer.asked == 2
+
+
+async def test_a_set_without_keys_replaces_none(clock: MovableClock):
+    issuer = Issuer(OLD)
+    keys = PublishedKeys(issuer.read, clock=clock.both)
+    assert await has(keys, "old")
+    issuer.keys = []
+    clock.move(seconds=module.MAX_AGE_S + 1)
+    assert await has(keys, "old")
+    clock.move(seconds=module.MAX_STALE_S)
+    with pytest.raises(Unavailable):
+        await has(keys, "old")
 
 
 async def test_an_issuer_that_is_away_is_asked_less_and_less(clock: MovableClock):

@@ -10,6 +10,8 @@ import aiohttp
 import orjson
 import pytest
 
+from aletheia.errors import Unavailable
+from aletheia.service import sockets
 from aletheia.service.feeds import MAX_PROJECTS
 from aletheia.service.sockets import NO_LONGER_AUTHORIZED
 from tests.fakes.projects import PROJECT, add_events, begin_run, purge_events
@@ -207,11 +209,22 @@ async def test_a_ticket_opens_one_socket(service: FakeService, client: Client):
         ({"from_seq": "-1"}, {"Authorization": f"Bearer {make_token()}"}, 422),
         ({"from_seq": "one"}, {"Authorization": f"Bearer {make_token()}"}, 422),
         ({"from_seq": "9" * 30}, {"Authorization": f"Bearer {make_token()}"}, 422),
+        (
+            {"from_seq": "0" * 19 + "1" + "9" * 30},
+            {"Authorization": f"Bearer {make_token()}"},
+            422,
+        ),
+        (
+            {"from_seq": "0" * 19 + "1" + "9" * 5_000},
+            {"Authorization": f"Bearer {make_token()}"},
+            422,
+        ),
     ],
     # Tokens differ from one worker of the tests to the next, and have no place in a name.
     ids=[
         *("none", "no token", "in the query", "as access_token", "empty", "made up", "as a ticket"),
         *("no role", "foreign origin", "no origin", "zero", "negative", "a word", "huge"),
+        *("huge behind zeros", "longer than any number"),
     ],
 )
 async def test_who_may_not_is_told_why(
@@ -283,6 +296,37 @@ async def test_a_socket_goes_on_with_a_ticket_of_a_newer_token(
         assert orjson.loads(await websocket.receive_str(timeout=5))["seq"] == 1
 
 
+async def test_tickets_are_no_messages_that_mean_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sockets, "MAX_UNEXPECTED", 2)
+    monkeypatch.setattr(sockets, "RENEW_EVERY_S", 0)
+    async with client.session.ws_connect(SOCKET, headers=client.headers) as websocket:
+        for _ in range(5):
+            _, issued = await client.call("POST", "/api/v1/ws-ticket")
+            await websocket.send_str(orjson.dumps({"ticket": issued["ticket"]}).decode())
+            assert orjson.loads(await websocket.receive_str(timeout=5))["type"] == "renewed"
+
+
+async def test_a_store_that_is_away_ends_no_socket(
+    service: FakeService, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    async def fail(*_: object, **__: object) -> None:
+        raise Unavailable("store", "made to be away")
+
+    monkeypatch.setattr(sockets, "RENEW_EVERY_S", 0)
+    _, issued = await client.call("POST", "/api/v1/ws-ticket")
+    sent = orjson.dumps({"ticket": issued["ticket"]}).decode()
+    async with client.session.ws_connect(SOCKET, headers=client.headers) as websocket:
+        with monkeypatch.context() as away:
+            away.setattr(service.store, "get", fail)
+            await websocket.send_str(sent)
+            said = orjson.loads(await websocket.receive_str(timeout=5))
+            assert said == {"type": "renewal_failed"}
+        await websocket.send_str(sent)
+        assert orjson.loads(await websocket.receive_str(timeout=5))["type"] == "renewed"
+
+
 async def test_a_ticket_of_somebody_else_ends_a_socket(client: Client):
     other = client.as_role("viewer", sub="somebody-else")
     _, issued = await other.call("POST", "/api/v1/ws-ticket")
@@ -343,3 +387,22 @@ async def test_no_more_projects_are_followed_than_can_be(
         assert refused.value.status == 503
         async with client.session.ws_connect(SOCKET, headers=client.headers):
             pass
+
+
+async def test_a_stranger_reads_nothing_of_the_store(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def fail(*_: object, **__: object) -> None:
+        raise Unavailable("store", "store-0.internal:27017 refuses us")
+
+    monkeypatch.setattr(service.store, "get", fail)
+    async with calling(service) as client:
+        async with client.session.get(STREAM, params={"ticket": "x"}) as response:
+            assert response.status == 503
+            said = await response.text()
+        assert orjson.loads(said)["error"]["code"] == "unavailable"
+        assert "internal" not in said
+        assert "store-0.internal" in caplog.text
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.session.ws_connect(SOCKET, params={"ticket": "x"})
+        assert refused.value.status == 503

@@ -19,6 +19,7 @@ from aletheia.resilience.limits import RateLimiter, RateLimits
 from aletheia.series import Counters
 from aletheia.service.metric_sources import (
     MAX_AGED_ROWS,
+    SEARCH_EVERY_S,
     age_source,
     breaker_source,
     budget_source,
@@ -29,6 +30,7 @@ from aletheia.service.metric_sources import (
 )
 from aletheia.service.metrics import MetricsPage, Source
 from aletheia.store.clock import Clock
+from tests.fakes.clock import MovableClock
 from tests.fakes.usage import budget_limits
 
 
@@ -98,12 +100,23 @@ async def test_the_oldest_unfinished_task_is_found(documents: EmbeddedDocuments)
     assert found == {("aletheia_lane_oldest_age_seconds", "intake"): pytest.approx(90)}
 
 
-@pytest.mark.parametrize("rows", [0, MAX_AGED_ROWS + 1])
-async def test_no_age_is_searched_for_among_no_rows_or_too_many(
-    documents: EmbeddedDocuments, rows: int
-):
-    counters = Counters(LEDGER_ROWS.add("kept", by=rows))
+async def test_without_unfinished_tasks_there_is_no_age(documents: EmbeddedDocuments):
+    counters = Counters(LEDGER_ROWS.add("kept", by=0))
     assert await read(age_source(documents), counters) == {}
+
+
+async def test_of_too_many_the_oldest_is_searched_for_now_and_then(documents: EmbeddedDocuments):
+    clock = MovableClock()
+    await documents.insert(ROWS, [{"_id": "a", "state": "kept", "claimed_at": clock() - 50}])
+    counters = Counters(LEDGER_ROWS.add("kept", by=MAX_AGED_ROWS + 1))
+    source = age_source(documents, clock=clock.both)
+    name = ("aletheia_lane_oldest_age_seconds", "intake")
+    assert await read(source, counters) == {name: pytest.approx(50)}
+    await documents.insert(ROWS, [{"_id": "b", "state": "kept", "claimed_at": clock() - 90}])
+    clock.move(seconds=10)
+    assert await read(source, counters) == {name: pytest.approx(60)}
+    clock.move(seconds=SEARCH_EVERY_S)
+    assert await read(source, counters) == {name: pytest.approx(100 + SEARCH_EVERY_S)}
 
 
 async def test_all_sources_of_a_new_store_answer(documents: EmbeddedDocuments):

@@ -49,6 +49,17 @@ async def test_a_task_is_traced_whatever_its_id_is(service: FakeService, client:
     assert (await client.get(f"/api/v1/tasks/{'a' * 501}"))[0] == 422
 
 
+async def test_a_trace_says_nothing_of_what_is_sent_along_with_a_callback(
+    service: FakeService, client: Client
+):
+    sent = '{"route": "/hooks/1", "params": {"token": "s3cret"}}'
+    await service.store.insert(ROWS, [dead_row(1) | {"task_id": "t1", "callback_json": sent}])
+    status, found = await client.get("/api/v1/tasks/t1")
+    assert (status, "s3cret" in str(found)) == (200, False)
+    facts = found["traces"][0]["facts"]
+    assert facts["callback"] == {"route": "/hooks/1", "params": ["token"]}
+
+
 async def test_workers_are_listed_by_pool_and_name(service: FakeService, client: Client):
     names = (("b", "one"), ("a", "two"), ("a", "one"))
     service.orchestrator.seen = [FakeWorker(name, pool) for pool, name in names]

@@ -4,8 +4,9 @@ import time
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.service.refusals import ServiceError
 from aletheia.service.roles import Caller, Role
-from aletheia.service.tickets import TICKETS, VALID_FOR_S, Tickets
+from aletheia.service.tickets import MAX_UNUSED, TICKETS, VALID_FOR_S, Tickets
 from tests.fakes.clock import MovableClock
 
 
@@ -73,3 +74,19 @@ async def test_unused_tickets_are_purged(documents: EmbeddedDocuments, clock: Mo
     assert await tickets.purge() == 0
     clock.move(seconds=VALID_FOR_S + 1)
     assert await tickets.purge() == 1
+
+
+async def test_nobody_has_more_unused_tickets_than_so_many(
+    documents: EmbeddedDocuments, clock: MovableClock
+):
+    tickets, caller = Tickets(documents, clock=clock.both), caller_until(clock() + 6_000)
+    await tickets.prepare()
+    issued = [await tickets.issue(caller) for _ in range(MAX_UNUSED)]
+    with pytest.raises(ServiceError) as refused:
+        await tickets.issue(caller)
+    assert (refused.value.status_code, refused.value.code) == (429, "too_many_tickets")
+    await tickets.issue(Caller("another", frozenset({Role.VIEWER}), clock() + 6_000))
+    assert await tickets.take(issued[0]) == caller
+    await tickets.issue(caller)
+    clock.move(seconds=VALID_FOR_S)
+    await tickets.issue(caller)

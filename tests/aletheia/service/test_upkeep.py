@@ -6,6 +6,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Where
 from aletheia.errors import Unavailable
 from aletheia.series import NOTHING, Counts
+from aletheia.service import purging
 from aletheia.service import upkeep as module
 from aletheia.service.refusal_counts import REFUSALS
 from aletheia.service.tickets import TICKETS
@@ -33,7 +34,10 @@ async def test_what_is_past_its_use_is_deleted(
     service: FakeService, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(module, "SAVE_EVERY_S", 0.05)
-    await service.store.insert(TICKETS, [{"_id": "old", "good_until": 1.0}])
+    # More at once than the store is asked to delete in one call.
+    monkeypatch.setattr(purging, "MAX_AT_ONCE", 2)
+    old = [{"_id": f"old-{number}", "good_until": 1.0} for number in range(7)]
+    await service.store.insert(TICKETS, old)
     async with calling(service), asyncio.timeout(5):
         while await service.store.count(TICKETS, {}):
             await asyncio.sleep(0.02)

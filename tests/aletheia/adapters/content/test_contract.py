@@ -163,6 +163,48 @@ async def test_a_department_s_own_items_are_listed(content: AnyContent):
     assert await content.list_department("none") == []
 
 
+async def walk(content: AnyContent, limit: int, department: str | None = None) -> list[str]:
+    """Return all ids, a page at a time."""
+    seen: list[str] = []
+    while page := await content.list_page(seen[-1] if seen else "", limit, department=department):
+        assert len(page) <= limit
+        seen += page
+    return seen
+
+
+@pytest.mark.parametrize("limit", [1, 3, 20, 50])
+async def test_pages_of_ids_have_each_of_them_once(content: AnyContent, limit: int):
+    made = [
+        make(f"What is said for the time number {n}.", department="legal" if n % 3 else "hr")
+        for n in range(20)
+    ]
+    await content.insert_items(made)
+    assert await walk(content, limit) == sorted(item.id for item in made)
+    legal = sorted(item.id for item in made if item.department == "legal")
+    assert await walk(content, limit, "legal") == legal
+    assert await walk(content, limit, "none") == []
+
+
+@pytest.mark.parametrize("after", ["f" * 24, "~", "é", "{", '{"$oid": 7}', "0" * 23, "\0"])
+async def test_a_page_after_what_is_no_id_is_empty_or_one_of_all(content: AnyContent, after: str):
+    made = [make(f"What is said for the time number {n}.") for n in range(3)]
+    await content.insert_items(made)
+    found = await content.list_page(after, 10)
+    assert set(found) <= {item.id for item in made}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+async def test_pages_of_ids_have_those_of_the_application_as_well(
+    mongo_content: MongoContent, limit: int
+):
+    made = [make(f"What is said for the time number {n}.") for n in range(5)]
+    await mongo_content.insert_items(made)
+    foreign = [*FOREIGN_IDS, "a" * 24, ObjectId("f" * 24), ObjectId("0" * 24)]
+    await raw_of(mongo_content).insert_many([{"_id": raw, "content": "x"} for raw in foreign])
+    expected = [*(item.id for item in made), *map(write_id, foreign)]
+    assert sorted(await walk(mongo_content, limit)) == sorted(expected)
+
+
 async def test_the_mark_goes_up_with_each_new_document(content: AnyContent):
     before = await content.mark()
     made = [make(f"What is said for the time number {n}.") for n in range(3)]
