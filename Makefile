@@ -59,6 +59,7 @@ services: $(STAMP) ## Install the test servers that PyPI, npm and Maven offer, i
 	@sh tests/services/install_nx.sh
 	@sh tests/services/install_oauth2.sh
 	@sh tests/services/install_neo4j.sh
+	@sh tests/services/install_browser.sh
 
 neo4j: $(STAMP) ## For developers: run the Neo4j of the tests, empty, until Ctrl-C (needs Java and Maven)
 	@sh tests/services/install_neo4j.sh

@@ -91,11 +91,11 @@ def configure_logs(level: str, *, is_json: bool) -> None:
         line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(line))
     logging.basicConfig(handlers=[handler], force=True)
-    for name in ("aletheia", "uvicorn"):
+    # Below that, it and what it hands its logger to write down whole requests, with their tokens.
+    least = max(logging.INFO, logging.getLevelNamesMapping()[level])
+    for name, lowest in (("aletheia", level), ("uvicorn", least)):
         logger = logging.getLogger(name)
-        logger.setLevel(level)
+        logger.setLevel(lowest)
         # Prefect has handlers of its own for some, which write in another form.
         logger.handlers.clear()
         logger.propagate = True
-    # Below that, it and what it hands its logger to write down whole requests, with their tokens.
-    logging.getLogger("uvicorn").setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))

@@ -58,6 +58,11 @@ class VectorMatrix:
         return len(self._vectors)
 
     @property
+    def size(self) -> int:
+        """How many rows it has, gaps among them."""
+        return self._size
+
+    @property
     def bytes(self) -> int:
         """How large it is."""
         return self._vectors.nbytes + self._norms.nbytes

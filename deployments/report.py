@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from aletheia.gather.run_records import RUNS
 from aletheia.quality.evaluation_store import EVALUATIONS
 from aletheia.reasoning.history import History
 from deployments.explaining import say
 from deployments.runs import in_session
 from tasks.clients.store import get_store
+from tasks.session import current_session
 
 app = typer.Typer()
 
@@ -21,7 +21,7 @@ MAX_DAYS = 366
 @app.command()
 @in_session
 async def report(
-    days: Annotated[int, typer.Option(min=1, max=MAX_DAYS, help="Days up to now.")] = 7,
+    days: Annotated[int, typer.Option(min=1, max=MAX_DAYS, help="Whole UTC days, and today.")] = 7,
     markdown: Annotated[
         Path | None, typer.Option(help="File for the markdown; by default it is printed.")
     ] = None,
@@ -37,8 +37,8 @@ async def report(
         History(store),
         until=datetime.now(UTC),
         days=days,
-        runs=RUNS,
         evaluations=EVALUATIONS,
+        ledger_days=current_session().settings.intake.ledger_retention_days,
     )
     if html is not None:
         html.write_text(digest.to_html(), "utf-8")

@@ -6,8 +6,11 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger, task
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
@@ -271,12 +274,23 @@ async def _await_end(run_id: UUID) -> tuple[str, str]:
         try:
             async with asyncio.timeout(limit_s):
                 while True:
-                    state = (await client.read_flow_run(run_id)).state
+                    state = await _read_state(client, run_id)
                     if state is not None and state.is_final():
                         return state.type.value.lower(), state.message or ""
                     await asyncio.sleep(POLL_EVERY_S)
         except TimeoutError:
             return "late", f"it has not ended within {limit_s:g} s"
+        except ObjectNotFound:
+            return "missing", "Prefect has no such run any more"
+
+
+async def _read_state(client: PrefectClient, run_id: UUID) -> State[Any] | None:
+    """Read the state of a run; `None` while Prefect is away, which says nothing of the run."""
+    try:
+        return (await client.read_flow_run(run_id)).state
+    except httpx.HTTPError as outage:
+        get_run_logger().warning("the state of run %s could not be read: %s", run_id, outage)
+        return None
 
 
 def _rehearse(current: CurrentPlan) -> list[StepReport]:

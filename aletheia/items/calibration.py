@@ -41,6 +41,10 @@ JUDGED_FROM: Final = 0.001
 """Probability, inclusive, from which a judge may be asked about the most probable pair of an item.
 What keeps questions few is their share of all pairs, not this: a rewording may look improbable."""
 
+UNJUDGED_COSINE_FROM: Final = 0.25
+"""Probability, inclusive, that the raw cosine alone has to give a pair for it to be dropped without
+a judge: short texts of one department share words enough without making one point."""
+
 OLD_GREY_FROM: Final = 0.80
 """The same on the scale of calibrations that have knots only, and of raw cosines."""
 
@@ -123,6 +127,12 @@ class Calibration:
             return self.drop_at
         is_precise = self.tested is not None and self.tested.precision >= MIN_PRECISION
         return DUPLICATE_AT if is_precise else None
+
+    def is_sure(self, score: float, cosine: float) -> bool:
+        """Return whether a pair is dropped that no judge was asked about, if nothing guards it."""
+        if self.unjudged_from is None or score < self.unjudged_from:
+            return False
+        return self.similarity is None or self.to_score(cosine) >= UNJUDGED_COSINE_FROM
 
     @property
     def min_cosine(self) -> float:

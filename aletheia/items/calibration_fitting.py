@@ -15,6 +15,7 @@ from aletheia.items.calibration import (
     DUPLICATE_AT,
     GREY_FROM,
     JUDGED_FROM,
+    UNJUDGED_COSINE_FROM,
     Accuracy,
     Calibration,
     measure_accuracy,
@@ -77,6 +78,8 @@ def fit_calibration(
     """
     for candidates in (fitted_on, held_out):
         _check_cosines(candidates)
+    knots = _fit_knots(fitted_on)
+    fitted_on, held_out = (_guard_far(candidates, knots) for candidates in (fitted_on, held_out))
     similarity = fit_model(fitted_on, word_nearness)
     left_out = predict_left_out(fitted_on, word_nearness)
     chances = predict(similarity, held_out.features)
@@ -86,7 +89,7 @@ def fit_calibration(
     bins = measure_reliability(chances, held_out)
     return Calibration(
         model,
-        _fit_knots(fitted_on),
+        knots,
         fitted=_measure_drops(left_out, fitted_on, drop_at),
         tested=_measure_drops(chances, held_out, drop_at),
         similarity=similarity,
@@ -219,6 +222,13 @@ def _fit_knots(candidates: Candidates) -> tuple[tuple[float, float], ...]:
         if knots[-1][0] < at < 1:
             knots.append((round(at, 6), chance))
     return (*knots, (1.0, 1.0))
+
+
+def _guard_far(candidates: Candidates, knots: tuple[tuple[float, float], ...]) -> Candidates:
+    """Return pairs of which those are guarded, too, whose cosines alone are not sure enough."""
+    cosines, scores = zip(*knots, strict=True)
+    is_far = np.interp(candidates.cosines, cosines, scores) < UNJUDGED_COSINE_FROM
+    return replace(candidates, is_guarded=candidates.is_guarded | is_far)
 
 
 def _measure_drops(

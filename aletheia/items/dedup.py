@@ -27,7 +27,7 @@ from typing import Final, Literal, TypeAlias
 from aletheia.items.calibration import Calibration
 from aletheia.items.item_index import Entry, ItemIndex, Match
 from aletheia.items.labelled_pairs import NEAREST
-from aletheia.items.similarity import find_alignment, list_words
+from aletheia.items.similarity import find_alignment, is_measurable, list_words
 from aletheia.items.word_vectors import WordVectors
 from aletheia.text.differences import DIFFERENCES
 from aletheia.text.excerpts import excerpt_pair
@@ -41,12 +41,13 @@ MAX_JUDGED_SHARE: Final = 0.05
 """Share of a batch's pairs of an item and one of its `NEAREST` that a judge is asked about, at
 most: one an item. First questions about an item go before second ones."""
 
-MAX_COMPARED: Final = 10
+MAX_COMPARED: Final = 6
 """Of an item's `NEAREST`, so many are compared word by word, the nearest ones: what repeats an item
 is hardly ever farther, and each takes some tenths of a millisecond."""
 
-MIN_CONTENT_WORDS: Final = 3
-"""A text with fewer words of its own is not dropped for its probability alone."""
+MAX_BEHIND: Final = 0.15
+"""Nor is what is farther than the nearest one by more than this, as raw cosines: of the labelled
+repetitions, the nearest one of an item never is (docs/decisions/0013-similarity.md)."""
 
 Tier: TypeAlias = Literal["exact", "near_exact", "guard", "embedding", "judge", "operator"]
 
@@ -196,7 +197,7 @@ class _Walk:
         """Return the texts of items that have one to be compared with, and of that."""
         found: dict[str, None] = {}
         for at, entry in enumerate(self._entries):
-            near = [match.entry for match in self._saved[at] if match.cosine >= self._min_cosine]
+            near = [match.entry for match in self._reach(self._saved[at])]
             near += [
                 other
                 for other in self._entries[at + 1 :]
@@ -205,6 +206,11 @@ class _Walk:
             if near:
                 found |= dict.fromkeys([entry.text, *(other.text for other in near)])
         return list(found)
+
+    def _reach(self, near: Sequence[Match]) -> list[Match]:
+        """Return the matches that are compared word by word, of some that come nearest first."""
+        lowest = max(self._min_cosine, near[0].cosine - MAX_BEHIND) if near else 0.0
+        return [match for match in near if match.cosine >= lowest][:MAX_COMPARED]
 
     def decide(
         self, verdicts: Mapping[str, Verdict | None]
@@ -259,7 +265,7 @@ class _Walk:
     ) -> Decision | _Asked:
         """Decide by probability, and by verdict in the grey zone."""
         near = list(self._best(entry, matches))
-        reach = [match for match in near if match.cosine >= self._min_cosine][:MAX_COMPARED]
+        reach = self._reach(near)
         ranked = sorted(reach, key=lambda match: (-self._order(entry, match), *_rank(match)))
         for match in ranked:
             if self._is_sure(entry, match):
@@ -328,17 +334,11 @@ class _Walk:
         return self._order(entry, match) >= self._calibration.grey_from
 
     def _is_sure(self, entry: Entry, match: Match) -> bool:
-        """Return whether a pair is dropped without a judge: probable, and nothing against it.
-
-        Labelled pairs are of languages in Latin letters; of others nothing is known.
-        """
-        score, sure_from = self._score(entry, match), self._calibration.unjudged_from
-        if score is None or sure_from is None or score < sure_from:
+        """Return whether a pair is dropped without a judge: probable, and nothing against it."""
+        score = self._score(entry, match)
+        if score is None or not self._calibration.is_sure(score, match.cosine):
             return False
-        wordings = entry.wording, match.entry.wording
-        is_known = all(
-            wording.is_latin and len(wording.content) >= MIN_CONTENT_WORDS for wording in wordings
-        )
+        is_known = is_measurable(entry.text) and is_measurable(match.entry.text)
         return is_known and _find_difference(entry, match) is None
 
     def _score(self, entry: Entry, match: Match) -> float | None:

@@ -28,12 +28,15 @@ FEATURES: Final = (
     "phrases",  # the same of pairs of words that follow each other
     "length",  # words of the longer text, logarithm
     "length_ratio",  # words of the shorter text, as a share of the longer one's
-    "unsaid_numbers",  # share of the numbers of both that only one of them gives
+    "common_numbers",  # share of the numbers of both that both give; 0 where there are none
     "negations",  # whether they negate as often as each other: 0, else 1
     "close",  # whether they align but for few words: 1
     "differing",  # whether they differ in a number, a date, a name …: 1
 )
 """What the probability is made of, in order; names are stored."""
+
+MIN_CONTENT_WORDS: Final = 3
+"""A text with fewer words of its own is not dropped for its probability alone."""
 
 _STRETCH: Final = 1.02
 """`-log(_STRETCH - cosine)` is finite also where two texts have one vector."""
@@ -115,11 +118,20 @@ def measure_features(
         _share(frozenset(pairwise(one.content)), frozenset(pairwise(two.content))),
         math.log1p(sizes[1]),
         (1 + sizes[0]) / (1 + sizes[1]),
-        alignment.unsaid_numbers,
+        alignment.common_numbers,
         float(one.negations != two.negations),
         float(alignment.is_close),
         float(alignment.difference is not None),
     ]
+
+
+def is_measurable(text: str) -> bool:
+    """Return whether a text is such as the labelled ones, of which probabilities are known.
+
+    They are of languages in Latin letters, and have some words.
+    """
+    wording = read_wording(text)
+    return wording.is_latin and len(wording.content) >= MIN_CONTENT_WORDS
 
 
 def list_words(texts: Sequence[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 Pairs are weighted as they are met among real candidates, not as they were made: of an item's 20
 nearest one repeats it, one in five items has a variant of itself among them (another number, a
-`not`), and for 40 repetitions in other words there is one variant in other words. A threshold from
+`not`), and for 20 repetitions in other words there is one variant in other words. A threshold from
 which items are dropped without a judge is looked for on pairs that the weights were not fitted on:
 by topics left out, and on the other split.
 """
@@ -24,7 +24,7 @@ PRIOR: Final = 1 / NEAREST
 VARIANTS: Final = PRIOR / 5
 """Share of variants of an item in its own words."""
 
-VARIANTS_IN_OTHER_WORDS: Final = PRIOR / 40
+VARIANTS_IN_OTHER_WORDS: Final = PRIOR / 20
 """Share of variants of it in other words, which no rule finds. Who writes items repeats points
 often and contradicts them rarely; the labelled ones, made of each rewording and each variant, have
 three of these for a repetition (docs/decisions/0013-similarity.md)."""
@@ -68,7 +68,7 @@ class Candidates:
     Attributes:
         features: `(n, len(FEATURES))`.
         is_duplicate: `(n,)`.
-        is_guarded: `(n,)`, whether the two differ in what no similarity sees.
+        is_guarded: `(n,)`, whether a judge has to decide, as about what differs unseen.
         topics: `(n,)`, a number of the topic of either; those of one are in one fold.
         weights: `(n,)`, how often such a pair is met among real candidates.
     """

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.errors import ComputeFailed, InvalidTask, Refused
+from aletheia.vectors import VectorMatrix
 
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[NDArray[np.floating[Any]]]]
 """Turns `n` texts into `(n, d)` vectors of the full texts, in order."""
@@ -30,14 +31,15 @@ class WordVectors:
 
     def __init__(self, embed: Embed) -> None:
         self._embed = embed
-        self._vectors: dict[str, NDArray[np.float32] | None] = {}
+        self._rows: dict[str, int | None] = {}  # of each word, in the matrix
+        self._vectors: VectorMatrix | None = None
 
     async def prepare(self, words: Iterable[str]) -> None:
         """Embed the words that are not known yet, all in one call as far as that is possible."""
         wanted = list(dict.fromkeys(words))
-        missing = [word for word in wanted if word not in self._vectors]
-        if len(self._vectors) + len(missing) > MAX_WORDS:
-            self._vectors.clear()
+        missing = [word for word in wanted if word not in self._rows]
+        if len(self._rows) + len(missing) > MAX_WORDS:
+            self._rows, self._vectors = {}, None
             missing = wanted
         usable = [word for word in missing if len(word) <= MAX_WORD_CHARS]
         for start in range(0, len(usable), _EMBEDDED_AT_ONCE):
@@ -48,20 +50,15 @@ class WordVectors:
 
         `None` if no vector of either is known.
         """
-        rows, columns = self._stack(words), self._stack(others)
-        if rows is None or columns is None:
+        rows = [self._rows.get(word) for word in words]
+        known = [row for row in rows if row is not None]
+        there = [row for word in others if (row := self._rows.get(word)) is not None]
+        if self._vectors is None or not known or not there:
             return None
+        cosines = self._vectors.vectors_of(known) @ self._vectors.vectors_of(there).T
         near = np.zeros(len(words))
-        at, left = rows
-        near[at] = np.clip((left @ columns[1].T).max(axis=1), 0.0, 1.0)
+        near[[row is not None for row in rows]] = np.clip(cosines.max(axis=1), 0.0, 1.0)
         return near
-
-    def _stack(self, words: Sequence[str]) -> tuple[list[int], NDArray[np.float32]] | None:
-        found = [(at, self._vectors.get(word)) for at, word in enumerate(words)]
-        known = [(at, vector) for at, vector in found if vector is not None]
-        if not known:
-            return None
-        return [at for at, _ in known], np.stack([vector for _, vector in known])
 
     async def _add(self, words: Sequence[str]) -> None:
         try:
@@ -69,14 +66,18 @@ class WordVectors:
         except (InvalidTask, ComputeFailed, Refused):
             # About one of the words; whatever is about all of them is raised.
             if len(words) == 1:
-                self._vectors[words[0]] = None
+                self._rows[words[0]] = None
                 return
             half = len(words) // 2
             await self._add(words[:half])
             await self._add(words[half:])
             return
-        norms = np.linalg.norm(vectors, axis=1)
-        for word, vector, norm in zip(words, vectors, norms.tolist(), strict=True):
-            # Also where it is not a number.
-            is_usable = _MIN_NORM <= norm < np.inf
-            self._vectors[word] = vector / np.float32(norm) if is_usable else None
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        # Also where one is not a number.
+        usable = np.flatnonzero((norms >= _MIN_NORM) & (norms < np.inf))
+        self._rows |= dict.fromkeys(words)
+        if self._vectors is None:
+            self._vectors = VectorMatrix(vectors.shape[1])
+        first = self._vectors.size
+        self._vectors.append(vectors[usable] / norms[usable])
+        self._rows |= {words[at]: first + row for row, at in enumerate(usable.tolist())}

@@ -44,7 +44,7 @@ def add_to_day(day: str, labels: Mapping[str, Any], figures: Mapping[str, int]) 
     values = {name: labels.get(name) or "" for name in DIMENSIONS if name != "day"}
     # Only the last may hold slashes beside the model, which stands between two that hold none.
     # An id that begins as a date does is one to some servers of MongoDB's protocol.
-    parts = (f"day:{day}", values["provider"], values["model"], values["kind"], values["project_id"])
+    parts = (f"day:{day}", *(values[name] for name in ("provider", "model", "kind", "project_id")))
     name = "/".join((*parts, "mock" if labels["is_mock"] else "", values["department"]))
     change = Change(
         set={**values, "day": day, "is_mock": bool(labels["is_mock"])}, increase=dict(figures)

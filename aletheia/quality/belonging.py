@@ -21,7 +21,7 @@ Aim: TypeAlias = Literal["topical", "related", "substantial"]
 something?"""
 
 WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
-    "topical": ("set_linked", "mostly_linked"),
+    "topical": ("set_linked", "mostly_linked", "echo"),
     "related": ("linked",),
     "substantial": (
         *("linked", "not_vague", "set_not_vague", "specific", "set_specific", "active"),
@@ -37,15 +37,19 @@ WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     not_idle   how few words it has beside its specifics: long sentences without any are idle
     stated     share of its sentences that are no questions
 
-`set_` before one is its mean over all items; `mostly_linked` says whether most items are linked."""
+`set_` before one is its mean over all items that count, of what an item says over those alone that
+have a word of the description: one that does not show that it belongs lends the others nothing.
+`mostly_linked` says whether most items are linked, and `echo` how many of the description's words
+they have, see `measure_echo`."""
 
 MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
-    "topical": (*WORD_FEATURES["topical"], "set_near"),
-    "related": (*WORD_FEATURES["related"], "near"),
+    "topical": (*WORD_FEATURES["topical"], "set_ahead"),
+    "related": (*WORD_FEATURES["related"], "ahead", "kin"),
     "substantial": (*WORD_FEATURES["substantial"], "not_empty", "set_not_empty"),
 }
-"""Those of vectors, too: deviations from the background, see `Meaning.own`, and how much nearer an
-item is to the department than to platitudes."""
+"""Those of vectors, too: how far an item is ahead of other subjects in nearness to the department
+(`ahead`) and to the other items (`kin`), see `Meaning`, and how much nearer it is to the department
+than to platitudes (`not_empty`)."""
 
 Weights: TypeAlias = Mapping[Aim, Mapping[str, float]]
 """Of each feature, and of `bias`."""
@@ -70,7 +74,7 @@ ECHO_FROM: Final = 0.36
 ECHO_TO: Final = 0.56
 """Share of an item's words that the description has; short items are allowed more."""
 
-RELATED_POWER: Final = 0.5
+RELATED_POWER: Final = 0.8
 """Power of a single item's own relation to the department, which its words and vector show less
 surely than those of all items together."""
 
@@ -84,6 +88,7 @@ _IDLE_WORDS: Final = 10
 _MAX_SIGNS: Final = 3
 _ECHO_WORDS: Final = 12
 _BOUND: Final = 2.0
+_AHEAD_BOUND: Final = 4.0
 
 
 def find_linked(
@@ -100,17 +105,36 @@ def find_linked(
     return [frozenset(stem for stem in reading.specific if known[stem]) for reading in readings]
 
 
+def measure_echo(
+    readings: Sequence[Reading], described: frozenset[str], language: str | None
+) -> float:
+    """Return the share of the description's words that some text has, too, 0 to 1.
+
+    Unlike the share of linked texts it does not fall with the length of the description.
+    """
+    if not described:
+        return 1.0
+    said = frozenset(stem for reading in readings for stem in reading.specific)
+    known = sum(
+        stem in said or any(_is_part(stem, other, language) for other in said) for stem in described
+    )
+    return known / len(described)
+
+
 def measure_features(
     readings: Sequence[Reading],
     linked: Sequence[frozenset[str]],
     meaning: Meaning | None,
     *,
+    is_counted: NDArray[np.bool_],
+    echo: float,
     is_described: bool = True,
 ) -> Features:
     """Measure the features of items; without `meaning` those of words alone.
 
-    `linked`: words that each has in common with the description, see `find_linked`. Without a
-    description nothing shows that an item does not belong.
+    `linked`: words that each has in common with the description, see `find_linked`. `is_counted`:
+    `(n,)`, the items whose means `set_…` are; of all, if there are none. `echo`: see
+    `measure_echo`. Without a description nothing shows that an item does not belong.
     """
     specific = np.array([min(1.0, len(r.specifics) / MAX_SPECIFICS) for r in readings])
     words = np.array([min(1.0, len(r.specific) / _IDLE_WORDS) for r in readings])
@@ -123,16 +147,24 @@ def measure_features(
         "stated": np.array([1.0 - reading.questions for reading in readings]),
     }
     if meaning is not None:
-        found["near"] = _fill(np.clip(meaning.own, -_BOUND, _BOUND))
-        ahead = meaning.own - meaning.empty
-        found["not_empty"] = _fill(np.clip(ahead, -_BOUND, _BOUND))
-    share = float(found["linked"].mean()) if len(readings) else 0.0
-    mostly = min(1.0, max(0.0, (share - LINKED_FROM) / (LINKED_TO - LINKED_FROM)))
-    means = {
-        f"set_{name}": np.full(len(readings), column.mean() if len(column) else 0.0)
-        for name, column in found.items()
+        better = meaning.own - meaning.empty
+        found["not_empty"] = _fill(np.clip(better, -_BOUND, _BOUND))
+        found["ahead"] = _fill(np.clip(meaning.ahead, -_AHEAD_BOUND, _AHEAD_BOUND))
+        found["kin"] = _fill(np.clip(meaning.kin, -_AHEAD_BOUND, _AHEAD_BOUND))
+    counted = is_counted if is_counted.any() else np.ones(len(readings), bool)
+    related = counted & (found["linked"] > 0)
+    lending = {"linked": counted, "ahead": counted}
+    means: dict[str, NDArray[np.float64]] = {}
+    for name, column in found.items():
+        chosen = lending.get(name, related if related.any() else counted)
+        means[f"set_{name}"] = np.full(len(column), column[chosen].mean() if len(column) else 0.0)
+    mostly = (means["set_linked"] - LINKED_FROM) / (LINKED_TO - LINKED_FROM)
+    return {
+        **found,
+        **means,
+        "mostly_linked": np.clip(mostly, 0.0, 1.0),
+        "echo": np.full(len(readings), echo),
     }
-    return {**found, **means, "mostly_linked": np.full(len(readings), mostly)}
 
 
 def measure_belonging(features: Features, weights: Weights) -> NDArray[np.float64]:

@@ -35,10 +35,11 @@ COUNTED_DEVIATION: Final = 5.0
 """Standard deviation of a true score around the counted one, points: that of the graded sets around
 the middle of their grade, see `docs/accuracy.md`."""
 
-COMMON_DEVIATION: Final = 8.0
-"""Standard deviation of what all answers of a model have in common, points. With it, a judge that
-is off by 10 in all of its answers still decides fewer than 2 % of departments wrongly that are 5
-points from the threshold (`bench.judgement`)."""
+COMMON_DEVIATION: Final = 9.5
+"""Standard deviation of what all answers of a model have in common, points. With it, judges whose
+answers of a run are all off by the same error of deviation 10 decide about 1 % of departments
+wrongly that are 5 points from the threshold: `trust` is then 0.2, and an error of 25 points is
+needed (`bench.judgement`)."""
 
 ANSWER_DEVIATION: Final = 10.0
 """Standard deviation of one answer, points, until rounds show another one."""

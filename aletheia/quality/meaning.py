@@ -52,15 +52,18 @@ class Meaning:
     """
 
     own: NDArray[np.float64]  # `(n,)`, to the department; 1 is as near as subjects usually are
+    ahead: NDArray[np.float64]  # `(n,)`, to it, in deviations of statements on other subjects
+    kin: NDArray[np.float64]  # `(n,)`, the same to the middle of the other items
     aspects: NDArray[np.float64]  # `(n, k)`, to its aspects
     empty: NDArray[np.float64]  # `(n,)`, to the nearest platitude, on the scale of `own`
     alike: NDArray[np.float64]  # `(n, n)`, 0 of unrelated items to 1 of equal ones
 
 
 def own_text(department: Department) -> str:
-    """Return the text whose vector is that of a department."""
+    """Return the text whose vector is that of a department: its name and its description."""
     said = drop_orders(department.description).strip()
-    return said[:MAX_OWN_CHARS]
+    name = drop_orders(department.name).strip()
+    return f"{name}: {said}"[:MAX_OWN_CHARS] if said and name else said[:MAX_OWN_CHARS]
 
 
 def list_texts(
@@ -93,18 +96,19 @@ def measure_meaning(
         _rows(topics, vectors, dimensions), _rows([own], vectors, dimensions)[0]
     )
     by_chance = items @ subjects.T
-    said = items @ _rows(statements, vectors, dimensions).T
+    around = _rows(statements, vectors, dimensions)
+    said = items @ around.T
 
     def rank(texts: Sequence[str], chance: NDArray[np.float64]) -> NDArray[np.float64]:
-        deviation = np.maximum(chance.std(axis=1, keepdims=True), MIN_DEVIATION)
-        near = items @ _rows(texts, vectors, dimensions).T
-        return (near - chance.mean(axis=1, keepdims=True)) / deviation
+        return _measure_deviations(items @ _rows(texts, vectors, dimensions).T, chance)
 
     skill = _measure_skill(statements, topics, vectors)
     unrelated = float(np.nanmean(said)) if not np.isnan(said).all() else 0.0
     platitudes = [text for text in background.platitudes if text in vectors]
     return Meaning(
         own=rank([own], said)[:, 0] / skill,
+        ahead=_measure_ahead(items, around, _rows([own], vectors, dimensions)[0]),
+        kin=_measure_kin(items, around),
         aspects=rank(aspects, by_chance) if aspects else np.empty((len(contents), 0)),
         empty=rank(platitudes or [own], said).max(axis=1) / skill,
         alike=(items @ items.T - unrelated) / max(MIN_DEVIATION, 1.0 - unrelated),
@@ -120,6 +124,41 @@ def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArra
             length = float(np.linalg.norm(vector))
             rows[place] = vector / length if length else np.nan
     return rows
+
+
+def _measure_deviations(
+    near: NDArray[np.float64], chance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return by how many standard deviations of chance, of each row, nearness is above it."""
+    deviation = np.maximum(chance.std(axis=1, keepdims=True), MIN_DEVIATION)
+    return (near - chance.mean(axis=1, keepdims=True)) / deviation
+
+
+def _measure_ahead(
+    items: NDArray[np.float64], statements: NDArray[np.float64], own: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how much nearer to a text items are than statements on other subjects, `(n,)`.
+
+    In standard deviations of these, which are in the same language: other items are at 0.
+    """
+    others = statements @ own
+    deviation = max(float(others.std()), MIN_DEVIATION)
+    return (items @ own - others.mean()) / deviation
+
+
+def _measure_kin(
+    items: NDArray[np.float64], statements: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the same of the middle of the other items, for each item, `(n,)`."""
+    known = np.nan_to_num(items)
+    total, count = known.sum(axis=0), int((~np.isnan(items).any(axis=1)).sum())
+    if count <= 1:
+        return np.zeros(len(items))
+    found = [
+        _measure_ahead(item[np.newaxis], statements, (total - item) / (count - 1))[0]
+        for item in items
+    ]
+    return np.array(found)
 
 
 def _measure_skill(statements: Sequence[str], topics: Sequence[str], vectors: TextVectors) -> float:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from aletheia.quality.aspects import Aspect, AspectFinder
 from aletheia.quality.belonging import (
+    Features,
     Weights,
     find_linked,
     measure_belonging,
+    measure_echo,
     measure_features,
     measure_variety,
 )
@@ -28,6 +30,9 @@ MIN_WEIGHT: Final = 0.3
 
 FULL_SAID: Final = 9.0
 """As many make an item count as a whole one; with fewer it counts as a part of one."""
+
+MIN_SAYING: Final = 0.5
+"""How much of a whole item one says, from which its words count as the department's being met."""
 
 MIN_BUILD: Final = 0.35
 """Build of a text, 0 to 1, below which it is no prose."""
@@ -145,18 +150,12 @@ def rate_items(
     `meaning` has a row for each of them. `aspects`: `WHOLE` is the last. `described`: stems of the
     description. `weights`: of what shows that an item belongs, see `measure_belonging`.
     """
-    finder = AspectFinder(aspects)
-    rated = [RatedItem(item.id, read_text(item.content, language)) for item in items]
+    rated = _read_items(items, aspects, meaning, language)
     if not rated:
         return rated
-    nearest = _rank_aspects(meaning)
-    for place, item in enumerate(rated):
-        _read_said(item, finder)
-        named = finder.find(item.reading)
-        item.aspects = _find_degrees(named, meaning, nearest, place)
     readings = [item.reading for item in rated]
     linked = find_linked(readings, described, language)
-    features = measure_features(readings, linked, meaning, is_described=bool(described))
+    features = _measure(rated, linked, meaning, described, language)
     fits = measure_belonging(features, weights).tolist()
     varieties = measure_variety(readings, linked).tolist()
     for item, row, fit, variety in zip(rated, items, fits, varieties, strict=True):
@@ -164,10 +163,60 @@ def rate_items(
         summary = read_text(row.summary).specific if row.summary else frozenset()
         if summary and summary.isdisjoint(item.reading.specific):
             item.fit *= _STRAY_SUMMARY
-    _find_contradictions(rated)
-    _find_repeats(rated, meaning)
     _find_details(rated)
     return rated
+
+
+def measure_items(
+    items: Sequence[QualityItem],
+    aspects: Sequence[Aspect],
+    described: frozenset[str],
+    *,
+    meaning: Meaning | None,
+    language: str | None,
+) -> Features:
+    """Measure what shows of items that they belong to a department, as `rate_items` does."""
+    rated = _read_items(items, aspects, meaning, language)
+    linked = find_linked([item.reading for item in rated], described, language)
+    return _measure(rated, linked, meaning, described, language)
+
+
+def _read_items(
+    items: Sequence[QualityItem],
+    aspects: Sequence[Aspect],
+    meaning: Meaning | None,
+    language: str | None,
+) -> list[RatedItem]:
+    """Read items, and find fillers, contradictions and repetitions among them."""
+    finder = AspectFinder(aspects)
+    rated = [RatedItem(item.id, read_text(item.content, language)) for item in items]
+    nearest = _rank_aspects(meaning)
+    for place, item in enumerate(rated):
+        _read_said(item, finder)
+        named = finder.find(item.reading)
+        item.aspects = _find_degrees(named, meaning, nearest, place)
+    _find_contradictions(rated)
+    _find_repeats(rated, meaning)
+    return rated
+
+
+def _measure(
+    rated: Sequence[RatedItem],
+    linked: Sequence[frozenset[str]],
+    meaning: Meaning | None,
+    described: frozenset[str],
+    language: str | None,
+) -> Features:
+    """Measure features; an item that counts for nothing lends the others nothing."""
+    saying = [item.reading for item in rated if item.is_good and item.said >= MIN_SAYING]
+    return measure_features(
+        [item.reading for item in rated],
+        linked,
+        meaning,
+        is_counted=np.array([item.is_good for item in rated], dtype=bool),
+        echo=measure_echo(saying, described, language),
+        is_described=bool(described),
+    )
 
 
 def _read_said(item: RatedItem, finder: AspectFinder) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 import yaml
 
+from aletheia.quality.form import measure_form
 from aletheia.quality.grammar import Grammar, find_language, grammar_of
 from aletheia.quality.orders import addresses_judge
 from aletheia.quality.sentences import (
@@ -120,6 +121,7 @@ def read_text(text: str, language: str | None = None) -> Reading:
     specific = frozenset(stem for stem in counted if stem not in WORDS["vague"])
     words = normalise(text).split()
     total = sum(sentence.words for sentence in sentences)
+    built = sum(s.build * s.words for s in sentences) / total if total else 0.0
     return Reading(
         order=tuple(counted),
         specific=specific,
@@ -127,7 +129,7 @@ def read_text(text: str, language: str | None = None) -> Reading:
         pairs=_shingles(words, 2),
         frames=frozenset(filter(None, (_frame(s, grammar) for s in sentences))),
         sentences=len(sentences),
-        build=sum(s.build * s.words for s in sentences) / total if total else 0.0,
+        build=built * measure_form(text, sentences, grammar),
         verbless=sum(not s.has_predicate and s.build < MEASURED_BUILD / 2 for s in sentences),
         questions=sum(s.is_question for s in sentences) / max(1, len(sentences)),
         specifics=frozenset(_find_specifics(text, sentences, grammar)),

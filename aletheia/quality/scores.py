@@ -9,7 +9,7 @@ Four parts, each 0 to 100 and with its evidence:
 
 An item without substance (filler), one that repeats an earlier one or one that denies itself adds
 to no part and lowers the shares it is counted in; one that addresses whoever judges it is left out.
-A further item never lowers coverage or depth, as long as all are scored (`MAX_ITEMS`).
+A further good item hardly lowers coverage or depth: what items share is measured over all of them.
 
 The scale is that of the rubric in `docs/accuracy.md`: what is counted of each part is mapped to it
 by straight lines between knots that `bench.quality_fit` fits to the graded sets.
@@ -28,11 +28,11 @@ import numpy as np
 
 from aletheia.items.departments import Department
 from aletheia.quality.aspects import WHOLE, Aspect, find_aspects
-from aletheia.quality.belonging import Features, Weights, find_linked, measure_features
+from aletheia.quality.belonging import Features, Weights
 from aletheia.quality.grammar import find_language
 from aletheia.quality.meaning import Meaning, TextVectors, list_texts, measure_meaning
 from aletheia.quality.orders import addresses_judge, drop_orders
-from aletheia.quality.rating import QualityItem, RatedItem, rate_items
+from aletheia.quality.rating import QualityItem, RatedItem, measure_items, rate_items
 from aletheia.quality.reading import SPECIFICS, read_text
 from aletheia.text.language import guess_language
 
@@ -216,11 +216,15 @@ def count_parts(
 def measure_set(
     department: Department, items: Sequence[QualityItem], vectors: TextVectors | None
 ) -> Features:
-    """Measure what shows of items that they belong to a department, see `measure_features`."""
+    """Measure what shows of items that they belong to a department, see `measure_items`."""
     found = _read_material(department, items, vectors)
-    readings = [read_text(item.content, found.language) for item in found.items]
-    linked = find_linked(readings, found.described, found.language)
-    return measure_features(readings, linked, found.meaning, is_described=bool(found.described))
+    return measure_items(
+        found.items,
+        found.aspects,
+        found.described,
+        meaning=found.meaning,
+        language=found.language,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +248,9 @@ def _read_material(
         names = [aspect.name for aspect in aspects[:-1]]
         contents = [item.content for item in scored]
         meaning = measure_meaning(department, names, contents, language, vectors)
-    described = read_text(drop_orders(department.description), language).specific
+    said = drop_orders(department.description)
+    named = f"{drop_orders(department.name)}. {said}" if said.strip() else said
+    described = read_text(named, language).specific
     return _Material(scored, language, aspects, described, meaning)
 
 

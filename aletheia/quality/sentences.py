@@ -18,8 +18,26 @@ _TOKEN: Final = re.compile(
     rf"(?P<number>\d+(?:[.,:/'\u2019]\d+)*)|(?P<word>[{UNSPACED}]|[^\W\d_{UNSPACED}]"
     rf"(?:[^\W_{UNSPACED}]|['\u2019-](?=[^\W\d_]))*)|(?P<mark>[^\w\s])"
 )
+_ABBREVIATIONS: Final = (
+    "Dr",
+    "Mr",
+    "Ms",
+    "St",
+    "Nr",
+    "No",
+    "Sr",
+    "Mrs",
+    "Sra",
+    "Mme",
+    "Art",
+    "Prof",
+    "Abs",
+)
+_NO_END: Final = "".join(rf"(?<!\b{word})" for word in _ABBREVIATIONS)
+"""Of a word whose full stop ends no sentence."""
+
 _SENTENCE_END: Final = re.compile(
-    r"(?<![ .(]\w)(?<!^\w)[.!?\u2026]+[\"'\u201d\u00bb)]*(?=\s+[^a-z\s]|\s*$)"
+    rf"(?<![ .(]\w)(?<!^\w){_NO_END}[.!?\u2026]+[\"'\u201d\u00bb)]*(?=\s+[^a-z\s]|\s*$)"
     r"|[\u3002\uff01\uff1f]|\n+"
 )
 _CLAUSE_MARKS: Final = frozenset(",;:.!?()\u2026\u2013\u2014")

@@ -1,7 +1,8 @@
 """Approvals of plans: used once, within their time, for exactly what was approved (SPEC §5).
 
     unused ──▶ consumed ──▶ begun ──▶ done | failed
-       │           └── resumed, once, by another run if the first one died before its first step
+       │           ├── resumed, once, by another run if the first one died before its first step
+       │           └──▶ lost, as from begun, if its run was lost and the plan is approved again
        └──▶ expired (by the clock; asked for again)
 
 Each arrow is one conditional write. Whatever a run does afterwards carries the approval's id as
@@ -19,7 +20,7 @@ from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import InvalidTask
 from aletheia.reasoning.findings import Finding
 from aletheia.reasoning.models import AIActionPlan
-from aletheia.reasoning.plans import check_steps, digest_plan
+from aletheia.reasoning.plans import MAX_STEPS, check_steps, digest_plan
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, microseconds_of, moment
 from aletheia.store.numbered_log import NumberedLog
 
@@ -30,12 +31,15 @@ AUDIT_PURGED: Final = "aletheia_plan_audit_purged"
 RESUMABLE_AFTER_S: Final = 30.0
 """How long a run has for its first step before another one may take its approval, seconds."""
 
+LOST_AFTER_S: Final = MAX_STEPS * 1800.0
+"""When a run that has begun is over for certain, seconds: the time limit of each step, added up."""
+
 MAX_TRIES: Final = 5
 """Tries of an approval whose row several approvers write at once."""
 
 _SALT: Final = "salt"
 
-ApprovalState: TypeAlias = Literal["unused", "consumed", "begun", "done", "failed"]
+ApprovalState: TypeAlias = Literal["unused", "consumed", "begun", "done", "failed", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,16 @@ class AuditRecord:
 class Approvals:
     """The approvals of one store, and the record of what they were used for."""
 
-    def __init__(self, documents: Documents, *, ttl_s: float, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        *,
+        ttl_s: float,
+        lost_after_s: float = LOST_AFTER_S,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         self._documents, self._ttl_s, self._clock = documents, ttl_s, clock
+        self._lost_after_s = lost_after_s
         self._audit = NumberedLog(documents, AUDIT, purged=AUDIT_PURGED, clock=clock)
 
     async def prepare(self) -> None:
@@ -92,8 +104,8 @@ class Approvals:
         """Approve a plan as it is now; a second approver of the same one gets the same approval.
 
         `digest`: of what the approver has seen; `planned_at`: when the plan was made, and
-        `traceparent`: in which trace. A plan that was carried out can be approved again once a
-        later run proposes the same.
+        `traceparent`: in which trace. A plan that was carried out, or whose run was lost, can be
+        approved again once a later run proposes the same.
 
         Raises:
             InvalidTask: `plan_changed`: it is not what was seen; `nothing_to_do`; `already_used`:
@@ -124,8 +136,10 @@ class Approvals:
                 await self._documents.update(APPROVALS, [renewal])
                 continue
             if newest is not None:
-                if not 0 < int(newest.get("ended_at") or 0) < planned_at:
+                if not self._is_over(newest, planned_at):
                     break
+                if newest["state"] in ("consumed", "begun") and not await self._end_lost(newest):
+                    continue
                 number = int(newest["number"]) + 1
             document: Document = {
                 "_id": await self._make_id(digest, number),
@@ -140,6 +154,26 @@ class Approvals:
             }
             await self._documents.insert(APPROVALS, [document])
         raise InvalidTask("already_used", "this plan was approved before, and is used up")
+
+    def _is_over(self, row: Document, planned_at: int) -> bool:
+        """Return whether a used approval makes room for another one of a plan made later."""
+        if row["state"] == "lost":
+            return True
+        if row["state"] in ("done", "failed"):
+            return 0 < int(row.get("ended_at") or 0) < planned_at
+        now, consumed_at = self._clock.now(), int(row["consumed_at"])
+        if row["state"] == "consumed":  # its run died before its first step
+            return consumed_at + microseconds(RESUMABLE_AFTER_S) <= now
+        return consumed_at + microseconds(self._lost_after_s) < min(now, planned_at)
+
+    async def _end_lost(self, row: Document) -> bool:
+        """End an approval whose run was lost; return whether it was still as in this row."""
+        where = {name: row[name] for name in ("state", "run_id", "consumed_at")}
+        change = Change(set={"state": "lost", "ended_at": self._clock.now()})
+        (is_ours,) = await self._documents.update(APPROVALS, [Update(row["_id"], change, where)])
+        if is_ours:
+            await self.note(row["_id"], f"lost:{row['run_id']}", "lost", {"run_id": row["run_id"]})
+        return is_ours
 
     async def _make_id(self, digest: str, number: int) -> str:
         """Return the id of an approval, which is that of no approval in another store.

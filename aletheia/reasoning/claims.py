@@ -41,6 +41,7 @@ from aletheia.reasoning.wording import (
     QUANTIFIERS,
     ROSE_WORDS,
     WHOLE,
+    Mark,
     OddText,
     Placeholder,
     Token,
@@ -112,6 +113,19 @@ class Check:
             allowed = {"from"}
         if words & (CAUSES - allowed):
             raise Unsupported("cause_without_rule")
+        self._refuse_sentences()
+
+    def _refuse_sentences(self) -> None:
+        """Refuse a second sentence, which would say something about no reference."""
+        places = [i for i, token in enumerate(self._tokens) if isinstance(token, Placeholder)]
+        for place, token in enumerate(self._tokens):
+            is_within = bool(places) and places[0] < place < places[-1]
+            is_last = place == len(self._tokens) - 1
+            ends = isinstance(token, Mark) and (
+                token.text == "." or (token.text == ";" and not is_within)
+            )
+            if ends and not is_last:
+                raise Unsupported("wrong_form")
 
     def _check_words(self, tokens: Sequence[Token], *refs: Reference) -> None:
         licensed = frozenset[str]().union(*(ref.words for ref in refs))
@@ -286,16 +300,18 @@ class Check:
         words = {token.text for token in self._tokens if isinstance(token, Word)}
         own = frozenset[str]().union(*(ref.words for ref in self.refs))
         flagged = [self._is_flagged(ref) for ref in self.refs]
-        if words & (PRAISE - own) and (any(flagged) or not all(map(self._is_guarded, self.refs))):
+        if words & PRAISE and (any(flagged) or not all(map(self._is_guarded, self.refs))):
             raise Unsupported("judgement")
-        if words & (PRAISE - own) and words & WHOLE and self._evidence.findings:
+        if words & PRAISE and words & WHOLE and self._evidence.findings:
             raise Unsupported("judgement")
-        if words & (BLAME - own) and not any(flagged):
+        if words & (BLAME - own) and not all(flagged):
             raise Unsupported("judgement")
         for judged, direction in ((HIGH - own, "up"), (LOW - own, "down")):
             if words & judged and not all(self._is_too(ref, direction) for ref in self.refs):
                 raise Unsupported("judgement")
-        if role == "concern" and not any(flagged):
+        # What is compared with something, or a part of it, is what the sentence is about.
+        is_about_first = self._claim.relation in ("above", "below", "share of")
+        if role == "concern" and not (flagged[0] if is_about_first else all(flagged)):
             raise Unsupported("wrong_role")
         if role == "positive" and (any(flagged) or not all(map(self._is_guarded, self.refs))):
             raise Unsupported("wrong_role")

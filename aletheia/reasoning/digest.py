@@ -14,14 +14,18 @@ import pandas as pd
 from aletheia.documents import Documents
 from aletheia.intake.rows import ROWS
 from aletheia.llm.prices import NANO
-from aletheia.llm.usage import USAGE
+from aletheia.llm.usage_days import Dimension, read_usage
 from aletheia.reasoning.approvals import AUDIT
-from aletheia.reasoning.history import Entry, History
+from aletheia.reasoning.catalogue import measure_of
+from aletheia.reasoning.history import History
 from aletheia.reasoning.recommendations import RECOMMENDATIONS
+from aletheia.reasoning.rules.rule import write_number
 from aletheia.store.clock import microseconds_of, moment
 
-MAX_ROWS: Final = 500_000
-"""Rows of one kind that a digest reads at most; a digest of more says so."""
+MAX_LISTED: Final = 1000
+"""Rows of one kind that a table lists at most; one of more says so."""
+
+DAY: Final = timedelta(days=1)
 
 TRENDS: Final[Mapping[str, str]] = {
     "queue_pending": "pending tasks",
@@ -32,8 +36,11 @@ TRENDS: Final[Mapping[str, str]] = {
 }
 """Figures whose course is shown, by snapshot path."""
 
-NO_PROJECT: Final = "(tasks)"
-"""What stands for the project of calls that no gather run made."""
+SCORE: Final = "health score"
+"""The name of the score in what is read of the history."""
+
+NOBODY: Final = "(none)"
+"""What stands for the project or the department of calls that were made for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,144 +112,142 @@ async def make_digest(
     *,
     until: datetime,
     days: int,
-    runs: str,
     evaluations: str,
+    ledger_days: float,
 ) -> Digest:
-    """Return the digest of so many days up to a moment.
+    """Return the digest of so many whole UTC days, and of the last one up to a moment.
 
-    `runs`, `evaluations`: the collections of gather runs and of evaluations.
+    `evaluations`: the collection of evaluations; `ledger_days`: how long ended tasks are kept.
     """
-    since = until - timedelta(days=days)
-    tasks = await _read_tasks(documents, since, until)
+    midnight = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    since = midnight - timedelta(days=days)
+    tasks = await _count_tasks(documents, since, until)
     spent = await _read_usage(documents, since, until)
-    owners = await _read_projects(documents, runs, since)
-    entries = await history.list_since(since)
-    departments = await _read_departments(documents, evaluations, since)
+    figures = await _read_figures(history, since)
     tables = [
         _tabulate_throughput(tasks),
-        _tabulate_cost(spent, owners),
-        _tabulate_departments(departments),
-        _tabulate_trends(entries),
+        _tabulate_cost(spent),
+        _tabulate_departments(await _read_departments(documents, evaluations, since)),
+        _tabulate_trends(figures),
         await _tabulate_done(documents, since),
         await _tabulate_decisions(documents, since),
     ]
-    sentences = _summarise(tasks, spent, entries)
+    sentences = [_describe_tasks(tasks), _describe_cost(spent), _describe_health(figures)]
+    if until - since > timedelta(days=ledger_days):
+        sentences.insert(1, f"Tasks are kept for {ledger_days:g} days: older ones are not counted.")
     return Digest(since, until, tuple(sentences), tuple(tables))
 
 
-async def _read_tasks(documents: Documents, since: datetime, until: datetime) -> pd.DataFrame:
-    where = {"finished_at": {"$gte": since.timestamp(), "$lt": until.timestamp()}}
-    rows = await documents.find(ROWS, where, sort="finished_at", limit=MAX_ROWS)
-    return pd.DataFrame(
-        [
-            {
-                "day": _day(datetime.fromtimestamp(float(row["finished_at"]), UTC)),
-                "type": str(row.get("type") or "unknown"),
-                "failed": bool(row.get("dead_code")),
-            }
-            for row in rows
-        ],
-        columns=["day", "type", "failed"],
-    )
+async def _count_tasks(documents: Documents, since: datetime, until: datetime) -> pd.DataFrame:
+    """Count the tasks that ended, by day and type, where they are; none of them is read."""
+    rows: list[dict[str, Any]] = []
+    day = since
+    while day < until:
+        ends = {"$gte": day.timestamp(), "$lt": min(day + DAY, until).timestamp()}
+        where: dict[str, Any] = {"finished_at": ends}
+        ended = await documents.count_by(ROWS, "type", where)
+        failed = await documents.count_by(ROWS, "type", {**where, "dead_code": {"$gt": ""}})
+        rows += [
+            {"day": _day(day), "type": kind, "tasks": count, "failed": failed.get(kind, 0)}
+            for kind, count in sorted(ended.items())
+        ]
+        day += DAY
+    return pd.DataFrame(rows, columns=["day", "type", "tasks", "failed"])
 
 
 async def _read_usage(documents: Documents, since: datetime, until: datetime) -> pd.DataFrame:
-    where = {"at": {"$gte": since.timestamp(), "$lt": until.timestamp()}, "state": "settled"}
-    rows = await documents.find(USAGE, where, limit=MAX_ROWS)
+    by: tuple[Dimension, ...] = ("project_id", "department", "provider", "model")
+    groups = await read_usage(documents, by, first_day=_day(since), last_day=_day(until), where={})
     return pd.DataFrame(
         [
             {
-                "run_id": str(row.get("run_id") or ""),
-                "provider": str(row["provider"]),
-                "model": str(row["model"]),
-                "calls": 1,
-                "tokens": int(row["tokens_in"]) + int(row["tokens_out"]),
-                "usd": int(row["nanousd"]) / NANO,
+                **{name: part or NOBODY for name, part in zip(by, group.key, strict=True)},
+                "calls": group.calls,
+                "tokens": group.tokens_in + group.tokens_out,
+                "usd": group.nanousd / NANO,
             }
-            for row in rows
+            for group in groups
         ],
-        columns=["run_id", "provider", "model", "calls", "tokens", "usd"],
+        columns=[*by, "calls", "tokens", "usd"],
     )
 
 
-async def _read_projects(documents: Documents, runs: str, since: datetime) -> dict[str, str]:
-    """Return the project of each gather run that may have spent anything since a moment."""
-    opened = {"opened_at": {"$gte": (since - timedelta(days=2)).timestamp()}}
-    rows = await documents.find(runs, opened, limit=MAX_ROWS)
-    return {row["_id"]: str(row["project_id"]) for row in rows}
+async def _read_figures(history: History, since: datetime) -> pd.DataFrame:
+    """Read the course of what `TRENDS` names, oldest first, and of the health."""
+    rows = [
+        {
+            SCORE: entry.score,
+            "health": entry.health,
+            **{name: entry.figures.get(path) for path, name in TRENDS.items()},
+        }
+        async for entry in history.walk_since(since)
+    ]
+    return pd.DataFrame(rows[::-1], columns=[SCORE, "health", *TRENDS.values()])
 
 
 async def _read_departments(
     documents: Documents, evaluations: str, since: datetime
 ) -> Sequence[Mapping[str, Any]]:
     where = {"evaluated_at": {"$gte": since.isoformat()}}
-    return await documents.find(evaluations, where, sort="evaluated_at", limit=1000)
+    return await documents.find(
+        evaluations, where, sort="evaluated_at", descending=True, limit=MAX_LISTED
+    )
 
 
 def _tabulate_throughput(tasks: pd.DataFrame) -> Table:
-    headings = ("day", "type", "tasks", "failed")
-    if tasks.empty:
-        return Table("Throughput", headings, ())
-    grouped = tasks.groupby(["day", "type"], sort=True)["failed"].agg(["size", "sum"])
     rows = [
-        (str(day), str(kind), f"{int(size):,}", f"{int(failed):,}")
-        for (day, kind), size, failed in zip(
-            grouped.index.tolist(), grouped["size"], grouped["sum"], strict=True
-        )
+        (str(day), str(kind), f"{int(count):,}", f"{int(failed):,}")
+        for day, kind, count, failed in tasks.itertuples(index=False)
     ]
-    return Table("Throughput", headings, tuple(rows))
+    return Table("Throughput", ("day", "type", "tasks", "failed"), tuple(rows))
 
 
-def _tabulate_cost(spent: pd.DataFrame, owners: Mapping[str, str]) -> Table:
-    headings = ("project", "provider", "model", "calls", "tokens", "USD")
-    if spent.empty:
-        return Table("Cost by project", headings, ())
-    named = spent.assign(project=[owners.get(run_id, NO_PROJECT) for run_id in spent["run_id"]])
-    grouped = named.groupby(["project", "provider", "model"], sort=True)[["calls", "tokens", "usd"]]
-    sums = grouped.sum()
+def _tabulate_cost(spent: pd.DataFrame) -> Table:
+    headings = ("project", "department", "provider", "model", "calls", "tokens", "USD")
     rows = [
         (*map(str, names), f"{int(calls):,}", f"{int(tokens):,}", f"{float(usd):,.4f}")
-        for names, calls, tokens, usd in zip(
-            sums.index.tolist(), sums["calls"], sums["tokens"], sums["usd"], strict=True
-        )
+        for *names, calls, tokens, usd in spent.itertuples(index=False)
     ]
-    return Table("Cost by project", headings, tuple(rows))
+    return Table("Cost by project and department", headings, tuple(rows))
 
 
 def _tabulate_departments(evaluations: Sequence[Mapping[str, Any]]) -> Table:
     newest = {
-        (str(row.get("project_id", "")), str(row.get("department", ""))): row for row in evaluations
+        (str(row.get("project_id", "")), str(row.get("department", ""))): row
+        for row in reversed(evaluations)  # the oldest first: a later one takes its place
     }
     rows = [
-        (project, department, f"{float(row['score']):.1f}", str(row.get("evaluated_at", ""))[:16])
+        (
+            project,
+            department,
+            f"{float(row['score']):.1f}",
+            str(row.get("evaluated_at", ""))[:16].replace("T", " "),
+        )
         for (project, department), row in sorted(newest.items())
     ]
     headings = ("project", "department", "quality", "evaluated")
     return Table("Departments, as last evaluated", headings, tuple(rows))
 
 
-def _tabulate_trends(entries: Sequence[Entry]) -> Table:
-    headings = ("figure", "at first", "lowest", "highest", "at last")
-    if not entries:
-        return Table("Trends", headings, ())
-    frame = pd.DataFrame(
-        [
-            {"health score": entry.score, **{TRENDS[p]: entry.figures.get(p) for p in TRENDS}}
-            for entry in entries
-        ]
-    )
+def _tabulate_trends(figures: pd.DataFrame) -> Table:
     rows: list[tuple[str, ...]] = []
-    for name in frame.columns:
-        known = frame[name].dropna()
+    for path, name in {"": SCORE, **TRENDS}.items():
+        known = figures[name].dropna()
         if not known.empty:
             ends = (known.iloc[0], known.min(), known.max(), known.iloc[-1])
-            rows.append((str(name), *(f"{float(value):,.4g}" for value in ends)))
-    return Table("Trends", headings, tuple(rows))
+            rows.append((name, *(_write_figure(path, float(value)) for value in ends)))
+    return Table("Trends", ("figure", "at first", "lowest", "highest", "at last"), tuple(rows))
+
+
+def _write_figure(path: str, value: float) -> str:
+    """Return a value in the unit of its path; an empty path is that of the score."""
+    measure = measure_of(path)
+    return write_number(round(value)) if measure is None else measure.amount(value)
 
 
 async def _tabulate_done(documents: Documents, since: datetime) -> Table:
     where = {"at": {"$gte": microseconds_of(since)}}
-    found = await documents.find(AUDIT, where, sort="at", limit=1000)
+    found = await documents.find(AUDIT, where, sort="at", descending=True, limit=MAX_LISTED)
     rows = [
         (
             f"{moment(entry['at']):%Y-%m-%d %H:%M}",
@@ -252,12 +257,14 @@ async def _tabulate_done(documents: Documents, since: datetime) -> Table:
         )
         for entry in found
     ]
-    return Table("What was done", ("at", "event", "what", "outcome"), tuple(rows))
+    return Table("What plans carried out", ("at", "event", "what", "outcome"), tuple(rows))
 
 
 async def _tabulate_decisions(documents: Documents, since: datetime) -> Table:
     where = {"decided_at": {"$gte": microseconds_of(since)}}
-    found = await documents.find(RECOMMENDATIONS, where, sort="decided_at", limit=500)
+    found = await documents.find(
+        RECOMMENDATIONS, where, sort="decided_at", descending=True, limit=MAX_LISTED
+    )
     rows = [
         (
             f"{moment(row['decided_at']):%Y-%m-%d %H:%M}",
@@ -272,24 +279,25 @@ async def _tabulate_decisions(documents: Documents, since: datetime) -> Table:
     return Table("Decisions about recommendations", headings, tuple(rows))
 
 
-def _summarise(tasks: pd.DataFrame, spent: pd.DataFrame, entries: Sequence[Entry]) -> list[str]:
-    failed = 0 if tasks.empty else int(tasks["failed"].sum())
-    sentences = [f"{len(tasks):,} tasks ended, {failed:,} of them failed."]
-    if len(tasks) >= MAX_ROWS:
-        sentences.append(f"There were more: the oldest {MAX_ROWS:,} are counted.")
-    usd, tokens = (
-        (0.0, 0) if spent.empty else (float(spent["usd"].sum()), int(spent["tokens"].sum()))
-    )
-    sentences.append(f"{len(spent):,} calls to models used {tokens:,} tokens and {usd:,.4f} USD.")
-    if entries:
-        scores = [entry.score for entry in entries]
-        sentences.append(
-            f"{len(entries):,} reasoning runs; the health score was {min(scores):.0f} to "
-            f"{max(scores):.0f}, at last {scores[-1]:.0f} ({entries[-1].health})."
-        )
-    else:
-        sentences.append("There was no reasoning run.")
-    return sentences
+def _describe_tasks(tasks: pd.DataFrame) -> str:
+    ended, failed = int(tasks["tasks"].sum()), int(tasks["failed"].sum())
+    return f"{ended:,} tasks ended, {failed:,} of them failed."
+
+
+def _describe_cost(spent: pd.DataFrame) -> str:
+    calls, tokens = int(spent["calls"].sum()), int(spent["tokens"].sum())
+    usd = float(spent["usd"].sum())
+    return f"{calls:,} calls to models used {tokens:,} tokens and {usd:,.4f} USD."
+
+
+def _describe_health(figures: pd.DataFrame) -> str:
+    if figures.empty:
+        return "There was no reasoning run."
+    scores, last = figures[SCORE], figures.iloc[-1]
+    runs = "1 reasoning run" if len(figures) == 1 else f"{len(figures):,} reasoning runs"
+    lowest, highest = f"{scores.min():.0f}", f"{scores.max():.0f}"
+    course = lowest if lowest == highest else f"{lowest} to {highest}"
+    return f"{runs}; the health score was {course}, at last {last[SCORE]:.0f} ({last['health']})."
 
 
 def _day(at: datetime) -> str:

@@ -25,7 +25,7 @@ from aletheia.reasoning.models import (
     AIReasoningOutput,
     FoundProblem,
 )
-from aletheia.reasoning.plans import build_plan
+from aletheia.reasoning.plans import MAX_STEPS, build_plan
 from aletheia.reasoning.recommendations import Recommendations, recommend
 from aletheia.reasoning.references import Evidence
 from aletheia.reasoning.rules.rule import Rule
@@ -73,8 +73,12 @@ class ReasoningDeps:
     @property
     def approvals(self) -> Approvals:
         """The approvals of plans."""
-        ttl_s = self.settings.approval_ttl_seconds
-        return Approvals(self.documents, ttl_s=ttl_s, clock=self.clock)
+        return Approvals(
+            self.documents,
+            ttl_s=self.settings.approval_ttl_seconds,
+            lost_after_s=MAX_STEPS * self.settings.plan_step_timeout_seconds,
+            clock=self.clock,
+        )
 
 
 @dataclass(frozen=True, slots=True)

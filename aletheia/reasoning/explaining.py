@@ -34,7 +34,7 @@ from aletheia.reasoning.prompts.explain_findings import (
     Explanation,
     build_prompt,
 )
-from aletheia.reasoning.references import Evidence, Unsupported
+from aletheia.reasoning.references import BOUNDS, Evidence, Unsupported
 from aletheia.reasoning.settings import ReasoningSettings
 from aletheia.store.backoff import Backoff
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
@@ -231,10 +231,22 @@ def check_explanation(answer: Explanation, evidence: Evidence) -> Explained:
     for advice in answer.advice[: 2 * MAX_CLAIMS]:
         if advice.finding not in evidence.findings:
             explained.dropped["unknown_ref"] += 1
+        elif not _is_about(advice.claim, evidence.findings[advice.finding], evidence):
+            explained.dropped["wrong_path"] += 1
         elif sentence := _check(advice.claim, evidence, "concern", explained.dropped):
             explained.advice.setdefault(advice.finding, sentence)
+    if not explained.kept:
+        explained.shift = 0.0  # who says nothing that holds has no say in the score
     explained.order = [id_ for id_ in dict.fromkeys(answer.order) if id_ in evidence.findings]
     return explained
+
+
+def _is_about(claim: Claim, finding: Finding, evidence: Evidence) -> bool:
+    """Return whether the first thing that a claim refers to is a finding, or it rests on that."""
+    ref = claim.refs[0]
+    if ref in (finding.id, f"{BOUNDS}{finding.id}"):
+        return True
+    return evidence.aliases.reveal(ref) in finding.evidence
 
 
 def _check(claim: Claim, evidence: Evidence, role: Role, dropped: Counter[str]) -> str:

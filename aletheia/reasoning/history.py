@@ -6,7 +6,7 @@ the one before in more than its figures.
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -25,9 +25,6 @@ HISTORY_PURGED: Final = "aletheia_reasoning_purged"
 NEWEST: Final = "aletheia_reasoning_newest"
 
 STREAM: Final = "system"
-MAX_ENTRIES: Final = 10_000
-"""Entries that one report reads at most."""
-
 _ID: Final = "newest"
 
 
@@ -119,18 +116,15 @@ class History:
         )
         return [_read(document) for document in found]
 
-    async def list_since(self, since: datetime, *, limit: int = MAX_ENTRIES) -> list[Entry]:
-        """Return the newest entries since a moment, oldest first."""
-        entries: list[Entry] = []
+    async def walk_since(self, since: datetime) -> AsyncGenerator[Entry]:
+        """Yield the entries since a moment, newest first."""
         before: int | None = None
-        while len(entries) < limit:
-            page = await self.list_newest(limit=PAGE, before_seq=before)
-            young = [entry for entry in page if entry.at >= since]
-            entries += young
-            if len(young) < PAGE:
-                break
-            before = young[-1].seq
-        return entries[:limit][::-1]
+        while page := await self.list_newest(limit=PAGE, before_seq=before):
+            for entry in page:
+                if entry.at < since:
+                    return
+                yield entry
+            before = page[-1].seq
 
     async def purge(self, older_than_s: float) -> int:
         """Delete entries that are older than that, but the newest; return how many."""

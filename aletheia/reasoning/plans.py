@@ -105,8 +105,8 @@ def _describe_objective(findings: Sequence[Finding], answered: Sequence[str]) ->
 
 def _risk_of(steps: Sequence[PlanStep]) -> Risk:
     names = {step.action for step in steps}
-    risks = [action.risk for name, action in ACTIONS.items() if name in names]
-    return max(risks, key=_RISKS.index, default="low")
+    risks: list[Risk] = [action.risk for name, action in ACTIONS.items() if name in names]
+    return max(risks, key=_RISKS.index) if risks else "low"
 
 
 def _write_minutes(minutes: int) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from aletheia.reasoning.catalogue import entity_of, measure_of
@@ -39,6 +40,9 @@ _GUARDED: Final = (
     *("queue_failed", "alerts_critical", "jobs_failed", "clips_ready", "campaigns_active"),
 )
 """Values that go well where no rule finds anything about them, the most telling first."""
+
+_BAD_AT_ALL: Final = frozenset({"queue_failed", "alerts_critical", "jobs_failed"})
+"""Those of them that go well only where there is none: a few are within bounds, but not good."""
 
 
 def summarise(
@@ -111,16 +115,18 @@ def describe_changes(findings: Sequence[Finding], before: AIReasoningOutput | No
 def describe_facts(evidence: Evidence, *, said: Sequence[str] = ()) -> list[str]:
     """Return sentences with the values that are known, each of some that belong together.
 
-    Values that stand in the sentences of `said` are left out.
+    Values that stand in the sentences of `said` are left out; the sentences with none of these come
+    first.
     """
-    sentences: list[str] = []
+    found: list[tuple[int, str]] = []
     for paths in _FACTS:
         phrases = [phrase for path in paths if (phrase := describe_value(path, evidence))]
         new = [phrase for phrase in phrases if not any(phrase in sentence for sentence in said)]
         if new:
             joined = ", ".join(new)
-            sentences.append(f"{joined[:1].upper()}{joined[1:]}.")
-    return sentences
+            sentence = f"{joined[:1].upper()}{joined[1:]}."
+            found.append((len(phrases) - len(new), sentence))
+    return [sentence for _, sentence in sorted(found, key=itemgetter(0))]
 
 
 def describe_value(path: str, evidence: Evidence) -> str:
@@ -147,8 +153,9 @@ def _list_positives(evidence: Evidence, *, said: Sequence[str]) -> list[str]:
     for path in _GUARDED:
         phrase = describe_value(path, evidence)
         is_new = not any(phrase.lower() in sentence.lower() for sentence in said)
-        if phrase and is_new and not evidence.is_flagged(path):
-            sentences.append(f"{phrase[:1].upper()}{phrase[1:]}: within its bounds.")
+        is_good = path not in _BAD_AT_ALL or not evidence.view.number(path)
+        if phrase and is_new and is_good and not evidence.is_flagged(path):
+            sentences.append(f"{phrase[:1].upper()}{phrase[1:]}: within bounds.")
     return sentences
 
 

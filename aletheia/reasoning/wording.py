@@ -21,8 +21,13 @@ NEUTRAL: Final = frozenset(
 )
 """Words that claim nothing."""
 
-WHOLE: Final = frozenset({"system", "platform", "status", "overview"})
-"""Words that speak of everything at once: with praise beside them, nothing may be found."""
+WHOLE: Final = frozenset(
+    {
+        *("system", "platform", "status", "overview", "snapshot", "figures", "figure", "value"),
+        *("this", "that", "it", "its", "current", "present", "there"),
+    }
+)
+"""Words that speak of everything at once, or may: with praise beside them, nothing may be found."""
 
 PRAISE: Final = frozenset({"healthy", "fine", "normal", "good", "well", "ok", "quiet"})
 """May be said of a value that a rule guards and about which nothing is found."""

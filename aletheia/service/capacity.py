@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -73,8 +74,8 @@ def _to_lanes(numbers: Mapping[str, float]) -> list[LaneRow]:
 def _to_budget(usage: BudgetUsage) -> BudgetRow:
     return BudgetRow(
         name=usage.name,
-        limit=None if usage.limit is None else f"{usage.limit:f}",
-        spent=f"{usage.spent:f}",
+        limit=None if usage.limit is None else f"{Decimal(usage.limit):f}",
+        spent=f"{Decimal(usage.spent):f}",
         is_spent=usage.is_spent,
         until=usage.until,
     )

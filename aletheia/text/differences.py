@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from aletheia.text.facts import Difference, Facts, find_difference, find_unsaid, read_facts
+from aletheia.text.facts import Difference, classify_difference, find_unsaid, read_facts
 from aletheia.text.wording import Wording, read_wording
 
 FEW_WORDS: Final = 2
@@ -48,7 +48,7 @@ class Alignment:
     is_close: bool  # whether they align but for few content words
     missing: int  # content words of the one that the other has not
     added: int  # content words of the other that the one has not
-    unsaid_numbers: float  # share of the numbers of both that only one of them gives
+    common_numbers: float  # share of the numbers of both that both give; 0 without numbers
 
 
 @lru_cache(maxsize=16384)
@@ -60,17 +60,13 @@ def align_texts(text: str, other: str) -> Alignment:
     few = FEW_WORDS + FEW_SHARE * longer
     is_close = max(missing, added) <= min(few, longer - max(missing, added))
     facts, others = read_facts(text), read_facts(other)
-    difference = _find_contradiction(one, two, facts, others)
+    unsaid = find_unsaid(facts, others), find_unsaid(others, facts)
+    difference = _find_contradiction(one, two, classify_difference(facts, others, *unsaid))
     if difference is None and is_close:
         difference = _find_small_difference(one, two)
-    return Alignment(difference, is_close, missing, added, _count_unsaid(facts, others))
-
-
-def _count_unsaid(facts: Facts, others: Facts) -> float:
     numbers = len(facts.quantities) + len(others.quantities)
-    if not numbers:
-        return 0.0
-    return (len(find_unsaid(facts, others)) + len(find_unsaid(others, facts))) / numbers
+    share = 1 - sum(map(len, unsaid)) / numbers if numbers else 0.0
+    return Alignment(difference, is_close, missing, added, share)
 
 
 def _count_unmatched(one: Wording, two: Wording) -> tuple[int, int]:
@@ -79,10 +75,12 @@ def _count_unmatched(one: Wording, two: Wording) -> tuple[int, int]:
 
 
 def _find_contradiction(
-    one: Wording, two: Wording, facts: Facts, others: Facts
+    one: Wording, two: Wording, difference: Difference | None
 ) -> Difference | None:
-    """Return in what two texts contradict each other, in whatever words."""
-    difference = find_difference(facts, others)
+    """Return in what two texts contradict each other, in whatever words.
+
+    `difference` is the one of their facts.
+    """
     is_version = any(code.startswith("v") for code in one.codes ^ two.codes)
     found: tuple[tuple[bool, Difference | None], ...] = (
         (_differ(one.codes, two.codes), "version" if is_version else "number"),
@@ -122,7 +120,7 @@ def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
         (bool(changed) and one.names != two.names, "name"),
         (bool(changed), "word"),
     )
-    difference = next((what for differs, what in found if differs), None)
+    difference: Difference | None = next((what for differs, what in found if differs), None)
     return "order" if difference is None and not _is_turned(one, two) else difference
 
 

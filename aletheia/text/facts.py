@@ -81,6 +81,7 @@ _HALF_OF_DAY: Final = re.compile(r"(?<=\d )([ap]) m\b")
 _GROUP: Final = 3
 
 _NO_UNIT: Final = "", Fraction(1)
+_CURRENCIES: Final = frozenset("€$£¥")
 _MAX_COUNTED_WORDS: Final = 2
 """Words between a number and its `per`."""
 
@@ -91,6 +92,9 @@ _MAX_WORD: Final = 30
 _DIGITS: Final = range(1, 10)
 _OPPOSITE: Final = re.compile(r"(?:un|non|in|im|ir|dis)(\w{4,})")
 """A prefix that negates a word; where it does not, the rest is no word and matches nothing."""
+
+_PREFIXED: Final = frozenset("unid")
+"""What such a word begins with."""
 
 _EDGE: Final = ""
 """What stands before a text's first word and after its last."""
@@ -118,13 +122,15 @@ class Quantity:
             return False
         if are_rates and self.per != other.per:
             return False
+        if not has_units and not are_rates:
+            return not self.values.isdisjoint(other.values)
         left, right = Fraction(1), Fraction(1)
         if has_units:
             left, right = self.factor, other.factor
         if are_rates:
             left, right = left / self.per_factor, right / other.per_factor
         if left == right:
-            return bool(self.values & other.values)
+            return not self.values.isdisjoint(other.values)
         return bool(
             {value * left for value in self.values} & {value * right for value in other.values}
         )
@@ -159,7 +165,20 @@ def find_difference(text: Facts, other: Facts) -> Difference | None:
 
     A number that only one of them gives is no contradiction; if each has one of its own, it is.
     """
-    left, right = find_unsaid(text, other), find_unsaid(other, text)
+    return classify_difference(text, other, find_unsaid(text, other), find_unsaid(other, text))
+
+
+def classify_difference(
+    text: Facts, other: Facts, left: Sequence[Quantity], right: Sequence[Quantity]
+) -> Difference | None:
+    """Return what `find_difference` does, where it is known which numbers are not in both.
+
+    Args:
+        text: facts of one text.
+        other: facts of the other.
+        left: numbers that only the one gives, by `find_unsaid`.
+        right: numbers that only the other gives.
+    """
     if left and right:
         has_new_number = any(not any(q.values & p.values for p in right) for q in left)
         return "number" if has_new_number else "unit"
@@ -181,11 +200,11 @@ def _read_quantities(tokens: Sequence[str]) -> Iterator[Quantity]:
     decimal = _decimal_sign(split)
     position = 0
     while position < len(split):
-        before = _at(split, position - 1)
         values, used = _read_number(split, position, decimal)
         if not used:
             position += 1
             continue
+        before = _at(split, position - 1)
         if before == "minus":
             values = frozenset(-value for value in values)
         after = position + used
@@ -195,7 +214,7 @@ def _read_quantities(tokens: Sequence[str]) -> Iterator[Quantity]:
         if name == "per" and _at(split, after + 1) == "cent":
             name, after = "%", after + 1
         unit, per = _read_unit(name)
-        if not unit[0] and before and before in "€$£¥":
+        if not unit[0] and before in _CURRENCIES:
             unit = UNITS[before]
         if unit[0] or split[position] not in _UNCOUNTED:
             yield Quantity(values, *unit, *(per or _read_rate(split, after)))
@@ -305,7 +324,7 @@ def _read_negations(
             if is_pending:
                 turned.add(len(words))
                 is_pending = False
-            if (opposite := _OPPOSITE.match(token)) is not None:
+            if token[0] in _PREFIXED and (opposite := _OPPOSITE.match(token)) is not None:
                 opposites[len(words)] = _stem(opposite[1])
             words.append(_stem(token))
     words.append(_EDGE)

@@ -13,7 +13,7 @@ _SUPERSCRIPTS: Final = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _POWER: Final = re.compile(rf"(?<=\d)(?=[{_SUPERSCRIPTS}])")
 _MIXED_NUMBER: Final = re.compile(r"(?<=\d)(?=[¼½¾⅐-⅞↉])")
 
-_SAME: Final = str.maketrans(
+_SAME: Final[dict[int, str | int | None]] = str.maketrans(
     {
         "\N{RIGHT SINGLE QUOTATION MARK}": "'",
         "\N{LEFT SINGLE QUOTATION MARK}": "'",
@@ -60,7 +60,7 @@ class _Table(dict[int, str | int | None]):
         return value
 
 
-_TABLE: Final = _Table()
+_TABLE: Final = _Table(_SAME)
 
 
 @lru_cache(maxsize=512)  # a batch's texts are asked for again in every step
@@ -74,7 +74,7 @@ def normalise(text: str) -> str:
     spelled = _spell_out(text)
     # Folding case can take a text out of NFKC.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", spelled).casefold())
-    plain = _MARK.sub(_replace_mark, folded.translate(_SAME).translate(_TABLE))
+    plain = _MARK.sub(_replace_mark, folded.translate(_TABLE))
     spaced = _SIGN_THEN_NUMBER.sub(r"\1 \2", _NUMBER_THEN_NAME.sub(r"\1 \2", plain))
     joined = " ".join(spaced.split())
     return _DEGREES.sub("°", joined) or " ".join(folded.split())

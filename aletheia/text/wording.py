@@ -70,6 +70,7 @@ _SPELLED_SIGNS: Final[Sequence[tuple[str, str]]] = (
     ("⩾", "≥"),
     ("==", "="),
 )
+_SIGN_OR_MINUS: Final = re.compile(r"[-=<>≠≤≥⩽⩾→⇒←⇐↔⇔\u2010-\u2015\u2212]")
 _ARROWS: Final = re.compile(r"<?[-=]{1,2}>|<-{1,2}|[→⇒←⇐↔⇔]")
 _LONE_MINUS: Final = re.compile(r"(?<![\w)\]])[\u2010\u2011\u2012\u2013\u2212\u2015]\s*(?=\d)")
 
@@ -115,7 +116,7 @@ class Wording:
     signs: frozenset[str]  # comparison signs
     poles: frozenset[tuple[int, int]]  # words that have an opposite: which pair, and which side
     negations: int  # how many words negate
-    is_latin: bool  # whether most of its letters are Latin ones
+    is_latin: bool  # whether it is mostly in Latin script
 
 
 @lru_cache(maxsize=8192)
@@ -188,6 +189,8 @@ _POLES: Final[Mapping[str, frozenset[tuple[int, int]]]] = _find_poles()
 
 def _spell_signs(text: str) -> str:
     """Write each comparison sign as one character, and every minus as a hyphen."""
+    if not _SIGN_OR_MINUS.search(text):
+        return text
     signed = _ARROWS.sub(_keep_signs, text)
     for spelled, sign in _SPELLED_SIGNS:
         signed = signed.replace(spelled, sign)
@@ -205,7 +208,7 @@ def _keep_signs(found: re.Match[str]) -> str:
 
 def _split(normalised: str) -> list[str]:
     tokens = normalised.split()
-    if not _UNSPACED.search(normalised):
+    if normalised.isascii() or not _UNSPACED.search(normalised):
         return tokens
     return [part for token in tokens for part in (token if _UNSPACED.search(token) else (token,))]
 

@@ -27,7 +27,7 @@ TRUE_SCORES: Final = (60.0, 70.0, 75.0, 85.0, 90.0, 95.0)
 ITERATIONS: Final = 12
 """Of a department at most: a run of 50 over four of them."""
 
-RUNS: Final = 200
+RUNS: Final = 500
 """Of each true score and each kind of noise."""
 
 AGREEING_GOOD: Final = 88.0

@@ -206,7 +206,8 @@ def _score_nearest(
     """Yield the nearest of an item, and the score of each pair."""
     cosines = rows.astype(np.float64) @ rows[place].astype(np.float64)
     cosines[place] = -np.inf
-    for other in np.argsort(-cosines)[: min(NEAREST, len(rows) - 1)].tolist():
+    nearest: list[int] = np.argsort(-cosines)[: min(NEAREST, len(rows) - 1)].tolist()
+    for other in nearest:
         cosine = min(1.0, float(cosines[other]))
         score = deduplicator.calibration.measure(
             texts[place], texts[other], cosine, deduplicator.words

@@ -1,5 +1,6 @@
 """The end of the demo: a reasoning run over everything that it did, checked figure by figure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.gather.run_records import RUNS
-from aletheia.reasoning.catalogue import measure_of
+from aletheia.reasoning.catalogue import listed_paths, measure_of
 from aletheia.reasoning.history import History
 from aletheia.reasoning.models import AIReasoningOutput
 from deployments.demo.runs import conclude, show_links, titled_table, watch
@@ -21,7 +22,16 @@ from deployments.local import Local
 from deployments.steps import Steps
 from deployments.up import SYSTEM_REASONING, request_run
 
-GATHERED: Final = "additional_metrics.gather.last_items_created"
+_METRICS: Final = "additional_metrics"
+GATHERED: Final = f"{_METRICS}.gather.last_items_created"
+OF_GATHER: Final[Mapping[str, str]] = {
+    GATHERED: "items_created",
+    f"{_METRICS}.gather.last_departments_processed": "departments_processed",
+    f"{_METRICS}.gather.last_iterations": "iterations",
+}
+"""What a gather run reports, by snapshot path."""
+
+_FIGURE: Final = re.compile(r"\d[\d,.]*\d|\d")
 
 MAX_SHOWN: Final = 5
 """Recommendations that are shown."""
@@ -41,6 +51,8 @@ async def run_reasoning(local: Local, steps: Steps) -> bool:
                 steps.say(f"run {state}")
         output = await History(documents).newest()
         truth = await read_truth(documents, read_upstream(local, "/stats"))
+        if output is not None:
+            truth |= count_runs(local, output.timestamp)
     finally:
         await documents.close()
     is_as_expected = show(output, truth)
@@ -62,6 +74,7 @@ async def read_truth(documents: EmbeddedDocuments, stats: Mapping[str, Any]) -> 
         "queue_success": states.get("succeeded", 0),
         "queue_failed": states.get("failed", 0),
         "queue_pending": 0,
+        "queue_processing": 0,
         "publish_total_24h": done,
         "publish_failed_24h": platform.FAILED,
         "publish_success_rate": round(platform.SUCCEEDED / done, 6),
@@ -74,8 +87,22 @@ async def read_truth(documents: EmbeddedDocuments, stats: Mapping[str, Any]) -> 
     }
     runs = await documents.find(RUNS, {}, sort="opened_at", descending=True, limit=1)
     if runs and runs[0].get("report"):
-        truth[GATHERED] = runs[0]["report"]["items_created"]
+        truth |= {path: runs[0]["report"][name] for path, name in OF_GATHER.items()}
     return truth
+
+
+def count_runs(local: Local, at: datetime) -> dict[str, float]:
+    """Return what Prefect has of the demo's runs, by snapshot path, as it was at a moment."""
+
+    def count(runs: Mapping[str, Any]) -> int:
+        return int(local.api.call("POST", "/flow_runs/count", {"flow_runs": runs}) or 0)
+
+    failed = {"state": {"type": {"any_": ["FAILED", "CRASHED"]}}}
+    return {
+        "orchestrator_actions_last_24h": count({"start_time": {"before_": at.isoformat()}}),
+        "jobs_failed": count({**failed, "end_time": {"before_": at.isoformat()}}),
+        f"{_METRICS}.prefect.workers_online": 1,
+    }
 
 
 def find_problems(output: AIReasoningOutput | None, truth: Mapping[str, float]) -> list[str]:
@@ -95,14 +122,33 @@ def find_problems(output: AIReasoningOutput | None, truth: Mapping[str, float]) 
         measure = measure_of(path)
         if path in truth and measure is not None and measure.phrase(truth[path]) not in said:
             problems.append(f"the summary does not say {measure.phrase(truth[path])!r}")
-    return problems
+    return problems + [
+        f"the summary says {figure}, which is no figure of the snapshot"
+        for figure in find_odd_figures(output)
+    ]
+
+
+def find_odd_figures(output: AIReasoningOutput) -> list[str]:
+    """Return figures of a summary that no listed value of its snapshot has."""
+    view, summary = output.snapshot.view, output.summary
+    known = {f"{summary.health_score:.0f}", "100", "24", str(len(output.findings))}
+    for path in listed_paths(view):
+        if (measure := measure_of(path)) is not None:
+            known.update(_FIGURE.findall(measure.amount(view.number(path) or 0)))
+    for problem in output.findings:
+        known.update(_FIGURE.findall(problem.text))
+    sentences = (*summary.key_insights, *summary.concerns, *summary.positives)
+    return [it for it in _FIGURE.findall(" ".join(sentences)) if it not in known]
 
 
 def show(output: AIReasoningOutput | None, truth: Mapping[str, float]) -> bool:
     """Print a reasoning run; return whether it is as it should be."""
     if output is not None:
         _show_summary(output)
-    success = f"every figure of the summary is what the demo did; {len(truth)} were compared."
+    success = (
+        f"{len(truth)} figures are right by upstream, store, Prefect and platform;\n"
+        "  the summary has no figure that is not one of the snapshot."
+    )
     return conclude("The reasoning run has something wrong:", find_problems(output, truth), success)
 
 
@@ -137,7 +183,6 @@ def _show_sentences(title: str, sentences: Sequence[str]) -> None:
 def _introduce() -> None:
     console.print(
         "\n[bold]3. Reasoning[/]\n\nThe deployment system_reasoning reads every source of the "
-        "system into a snapshot. Rules find\nwhat needs attention, a model (here the mock) "
-        "explains it in claims that code checks and\nfills in, and recommendations and a plan "
-        "follow.\n"
+        "system into a snapshot. Rules find what needs attention, a model (here the mock) explains "
+        "it in claims that code checks and fills in, and recommendations and a plan follow.\n"
     )

@@ -145,22 +145,14 @@ def test_what_another_program_set_up_for_the_server_is_replaced(
 
 
 @pytest.fixture
-def configured() -> Generator[io.StringIO]:
+def configured(loggers: list[logging.Logger]) -> io.StringIO:
     """What a process writes that logs as much as it can."""
-    root, written = logging.getLogger(), io.StringIO()
-    loggers = (logging.getLogger("aletheia"), logging.getLogger("uvicorn"))
-    handlers, levels = list(root.handlers), [logger.level for logger in loggers]
-    root.handlers.clear()  # those of the tests, which would be closed
+    loggers[0].handlers.clear()  # those of the tests, which would be closed
     configure_logs("DEBUG", is_json=True)
-    # Prefect, where it was imported before, keeps these lines from the root.
-    propagates, loggers[1].propagate = loggers[1].propagate, True
-    (handler,) = root.handlers
+    (handler,) = loggers[0].handlers
+    written = io.StringIO()
     vars(handler)["stream"] = written
-    yield written
-    root.handlers[:] = handlers
-    loggers[1].propagate = propagates
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
+    return written
 
 
 async def test_no_level_writes_the_tokens_of_sockets(configured: io.StringIO, tmp_path: Path):

@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from aletheia.items.calibration import read_texts
+from aletheia.items.labelled_pairs import read_texts
 from aletheia.text.language import guess_language
-from bench.judgement import material
 
-DATA = Path(__file__).resolve().parents[2] / "bench" / "data" / "judgement"
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "bench" / "data" / "judgement"
+BENCH = ROOT / "bench" / "judgement" / "data"
 
 LANGUAGES = ("en", "de", "es", "fr")
 
@@ -214,12 +215,19 @@ def test_no_department_is_there_twice():
 
 def test_nothing_is_what_the_product_is_fitted_on_or_other_material_of_the_bench():
     known = {text.text for split in ("calibration", "test") for text in read_texts(split)}
-    for department in material.read_departments():
-        known.update(chain(*department.grades.values()))
-    for name in ("experts", "thin", "nonsense"):
-        known.update(text for items_of in material.read_sets(name) for text in items_of.items)
-    known.update(injection.text for injection in material.read_injections())
+    for name in ("departments", "experts", "thin", "nonsense", "injections"):
+        rows = yaml.safe_load((BENCH / f"{name}.yaml").read_text(encoding="utf-8"))
+        known.update(text for row in rows for text in _texts_of(row))
     assert {" ".join(text.casefold().split()) for text in known}.isdisjoint(all_texts())
+
+
+def _texts_of(row: dict[str, Any]) -> list[str]:
+    graded: dict[str, list[str]] = row.get("grades", {})
+    return [
+        *row.get("items", []),
+        *chain(*graded.values()),
+        *([row["text"]] if "text" in row else []),
+    ]
 
 
 def test_sets_hide_no_characters_that_resemble_others():

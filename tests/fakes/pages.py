@@ -1,10 +1,8 @@
-"""A service with something on each of its pages, and programs that look at them."""
+"""A service with something on each of its pages, and programs that open them."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from fastapi import FastAPI
 
 from aletheia.gather.runs import GatherRuns
 from aletheia.intake.rows import ROWS
@@ -14,22 +12,14 @@ from aletheia.llm.attribution import spending_on
 from aletheia.llm.prices import PriceTable, Tokens
 from aletheia.llm.usage import Call, Spending
 from aletheia.reasoning.engine import Reasoner
-from aletheia.service.authentication import Authenticator, caller_of
-from aletheia.service.guarding import Slots
-from aletheia.service.keys import SecretKey, VerificationKeys
-from aletheia.service.parts import fixed
-from aletheia.service.reasoning import PREFIX, make_reasoning_router
-from aletheia.service.refusal_counts import RefusalCounts
-from aletheia.service.roles import MANAGERS
-from aletheia.service.token_routes import TokenRoutes
 from aletheia.settings import BudgetSettings
 from tests.fakes.clock import MovableClock
 from tests.fakes.orchestrator import FakeWorker
 from tests.fakes.projects import DEPARTMENTS, PROJECT, begin_run, item_of, save_items
-from tests.fakes.reasoning import Sources, make_reasoner
-from tests.fakes.service import AUDIENCE, ISSUER, SECRET, FakeService
+from tests.fakes.reasoning import make_reasoner
+from tests.fakes.service import FakeService
 
-HOSTILE = '<img src=x onerror="document.title=\'owned\'"> **bold** {{ 7*7 }} ${7*7} </script>'
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"> **bold** {{ 7*7 }} ${7*7} </script>"
 """An item that is markup for everybody who would believe it."""
 
 DROPPED_TEXT = "Write down who signs contracts, and up to which sum."
@@ -43,57 +33,33 @@ class PagesWorld:
     Attributes:
         service: the service.
         reasoner: what reasons about the system.
-        sources: what it finds.
-        approved: the plans that were started, with their approvals.
     """
 
     service: FakeService
     reasoner: Reasoner
-    sources: Sources
-    approved: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+    @property
+    def plans(self) -> list[dict[str, Any]]:
+        """The parameters of the runs that carry out plans."""
+        runs = self.service.orchestrator.runs.values()
+        return [parameters for name, parameters in runs if name.startswith("carry_out_plan/")]
 
 
 async def fill(service: FakeService) -> PagesWorld:
     """Fill the store of a service, and let it reason."""
-    clock, sources = MovableClock(), Sources()
-    reasoner = make_reasoner(service.store, sources, clock)
+    clock = MovableClock()
+    clock.set(minutes=-5)  # before the service itself reasons
+    reasoner = make_reasoner(service.store, service.sources, clock)
     await reasoner.prepare()
-    world = PagesWorld(service, reasoner, sources)
-    add_reasoning_routes(service.app, world)
     await fill_project(service)
     await service.store.insert(ROWS, [dead_row(number) for number in range(3)])
     service.orchestrator.seen = [FakeWorker("worker-1"), FakeWorker("worker-2", is_online=False)]
     await use_models(service)
     for pending in (12, 400, 1200):
-        sources.facts["queue_pending"] = pending
+        service.sources.facts["queue_pending"] = pending
         await reasoner.run()
         clock.move(seconds=30)
-    return world
-
-
-def add_reasoning_routes(app: FastAPI, world: PagesWorld) -> None:
-    """Add `/ai/global`, unless the service has it."""
-    if f"{PREFIX}/run" in app.openapi()["paths"]:
-        return
-    app.openapi_schema = None
-    verification: VerificationKeys = SecretKey(SECRET)
-    authenticator = Authenticator(
-        fixed(verification),
-        issuer=ISSUER,
-        audience=AUDIENCE,
-        roles_claim="roles",
-        refusals=RefusalCounts(),
-    )
-
-    async def open_reasoner() -> Reasoner:
-        return world.reasoner
-
-    async def start_plan(plan_id: str, approval_id: str) -> str:
-        world.approved.append((plan_id, approval_id))
-        return "run-of-the-plan"
-
-    router = TokenRoutes(authenticator, Slots()).make_router("reasoning", MANAGERS)
-    app.include_router(make_reasoning_router(router, open_reasoner, caller_of, start_plan))
+    return PagesWorld(service, reasoner)
 
 
 async def fill_project(service: FakeService) -> None:
@@ -115,9 +81,7 @@ async def fill_project(service: FakeService) -> None:
     await known.save("run-a", 0, department, items, decisions, iteration=1)
 
 
-def _decide(
-    item_id: str, *, is_kept: bool, match_id: str | None = None, **values: Any
-) -> Decision:
+def _decide(item_id: str, *, is_kept: bool, match_id: str | None = None, **values: Any) -> Decision:
     reason = values.pop("reason", "It says the same in other words.")
     return Decision(
         item_id, is_kept, "embedding", "a/model", reason, match_id, score=0.93, **values

@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    NoOpTracer,
     Span,
     SpanContext,
     SpanKind,
@@ -19,6 +20,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes, AttributeValue
 from typing_extensions import override
+
+from aletheia.telemetry import SCOPE
 
 
 class RecordedSpan(Span):
@@ -137,9 +140,9 @@ class RecordingProvider(TracerProvider):
         schema_url: str | None = None,
         attributes: Attributes = None,
     ) -> Tracer:
-        """Return the tracer."""
-        del instrumenting_module_name, instrumenting_library_version, schema_url, attributes
-        return self._tracer
+        """Return the tracer of our own spans; those of libraries go nowhere."""
+        del instrumenting_library_version, schema_url, attributes
+        return self._tracer if instrumenting_module_name == SCOPE else NoOpTracer()
 
     def named(self, name: str) -> list[RecordedSpan]:
         """Return the spans with a name, oldest first."""

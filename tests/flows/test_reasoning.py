@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow_async
@@ -179,6 +180,30 @@ async def test_an_approved_plan_is_carried_out_once_and_recorded(documents: Embe
     await reason()
     insights = (await newest(documents)).summary.key_insights
     assert any("was carried out, its finding is still there" in said for said in insights)
+
+
+async def test_prefect_may_be_away_while_a_step_is_waited_for(
+    documents: EmbeddedDocuments, monkeypatch: pytest.MonkeyPatch
+):
+    output = await with_plan(documents)
+    approval = await approve(documents, output)
+    refused: list[UUID] = []
+    read = PrefectClient.read_flow_run
+
+    async def read_badly(client: PrefectClient, flow_run_id: UUID) -> FlowRun:
+        steps = {run.id for run in await started_runs(deployment)}
+        if flow_run_id in steps and len(refused) < 2:
+            refused.append(flow_run_id)
+            raise httpx.ConnectError("connection refused")
+        return await read(client, flow_run_id)
+
+    monkeypatch.setattr("tasks.plans.POLL_EVERY_S", 0.05)
+    async with worker(lambda: Completed(message="swept")) as deployment:
+        monkeypatch.setattr(PrefectClient, "read_flow_run", read_badly)
+        running = carry_out_plan(output.action_plan.plan_id, approval)
+        report = cast("PlanReport", await cast("Awaitable[object]", running))
+    assert [(step.action, step.state) for step in report.steps] == [("sweep", "done")]
+    assert len(refused) == 2
 
 
 async def test_a_step_that_fails_fails_the_run_with_its_reason(documents: EmbeddedDocuments):

@@ -61,9 +61,16 @@ def _write_concern(
 
 
 def _write_positives(values: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    calm = [path for path, value in values.items() if value["worse"] and not value["is_found"]]
+    calm = [path for path, value in values.items() if _is_calm(value)]
     chosen = [path for path in calm if path in TELLING] or calm
     return [_claim("{1}: normal", [path]) for path in chosen[:3]]
+
+
+def _is_calm(value: Mapping[str, Any]) -> bool:
+    """Return whether a value is as good as it may be; a few dead letters are nothing to praise."""
+    if value["is_found"] or not value["worse"]:
+        return False
+    return value["worse"] == "down" or value["value"] == 0
 
 
 def _claim(text: str, refs: Sequence[str], relation: str = "equal") -> dict[str, Any]:

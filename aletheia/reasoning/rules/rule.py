@@ -122,14 +122,23 @@ def find_below(
 def find_worst(
     view: View, table: str, name: str, text: str, *levels: tuple[float, Severity]
 ) -> Found | None:
-    """Return what the entity with the largest number of a name is; `text` has `{entity}`, too."""
+    """Return what the entity with the largest number of a name is; `text` has `{entity}`, too.
+
+    The evidence has every entity that is past a bound, the worst first.
+    """
     paths = [f"{table}.{key}.{name}" for key in view.keys(table)]
     known = [(number, path) for path in paths if (number := view.number(path)) is not None]
     if not known:
         return None
-    _, path = max(known)
+    worst_first = sorted(known, reverse=True)
+    path = worst_first[0][1]
     entity = view.text(f"{path.rpartition('.')[0]}.name")
-    return find_above(view, path, text.replace("{entity}", _braceless(entity)), *levels)
+    found = find_above(view, path, text.replace("{entity}", _braceless(entity)), *levels)
+    if found is None:
+        return None
+    first_bound = min(bound for bound, _ in levels)
+    past = {path: number for number, path in worst_first if number >= first_bound}
+    return found._replace(evidence=past)
 
 
 def _braceless(name: str) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from nicegui import Client, ui
@@ -14,12 +15,13 @@ from nicegui.element import Element
 
 from aletheia.errors import AletheiaError
 from aletheia.service.pages.mounting import Visit
-from aletheia.service.pages.style import STYLE
 from aletheia.service.pages.words import SIGNED_OUT, say_refusal
 from aletheia.service.refusals import ServiceError
 from aletheia.service.roles import Role
 
 T = TypeVar("T")
+
+STYLE: Final = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
 LINKS: Final = (
     ("gather", "Gather", "projects, and how they are filled"),
@@ -99,6 +101,9 @@ class Page:
 
     async def refresh(self) -> None:
         """Read everything again; what has not changed stays as it is."""
+        if self.visit.session.ended.is_set():
+            self.leave()
+            return
         await asyncio.gather(*(section.refresh() for section in self.sections))
 
     def leave(self) -> None:
@@ -123,6 +128,9 @@ class Page:
             answer = await _ask(question)
             if answer is None:
                 return
+            if self.visit.session.ended.is_set():
+                self.leave()
+                return
             try:
                 said = await do(answer)
             except ServiceError as refusal:
@@ -132,7 +140,7 @@ class Page:
         await self.refresh()
 
     def refuse(self, refusal: ServiceError) -> None:
-        """Say that something was refused."""
+        """Show that something was refused."""
         with self.stage:
             ui.notify(say_refusal(refusal), type="negative", timeout=0, close_button="OK")
         if refusal.code in SIGNED_OUT:

@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aletheia.documents import Documents
+from aletheia.errors import Unavailable
 from aletheia.service.authentication import Authenticator
 from aletheia.service.feeds import Feeds
 from aletheia.service.pages.calls import Calls
@@ -54,7 +55,7 @@ _PREFIX_HEADER: Final = b"x-forwarded-prefix"
 
 @dataclass(frozen=True)
 class Visit:
-    """Somebody who looks at a page."""
+    """Somebody who has a page open."""
 
     session: Session
     app: ASGIApp = field(repr=False)  # the whole service
@@ -128,7 +129,11 @@ class Pages:
         if session is None:
             await _refuse(scope, root)(scope, receive, send)
             return
-        toolkit = await self._start_toolkit()
+        try:
+            toolkit = await self._start_toolkit()
+        except Unavailable as outage:
+            await _say_unavailable(outage)(scope, receive, send)
+            return
         scope[VISIT] = Visit(session, self._app, self._feeds, root)
         _clean_headers(scope)
         if scope["type"] == "websocket":
@@ -175,6 +180,11 @@ def _refuse(scope: Scope, root: str) -> ASGIApp:
         return RedirectResponse(f"{root}{SIGN_IN}", HTTPStatus.SEE_OTHER)
     refusal = {"error": {"code": "missing_token", "message": f"sign in at {root}{SIGN_IN}"}}
     return JSONResponse(refusal, HTTPStatus.UNAUTHORIZED)
+
+
+def _say_unavailable(outage: Unavailable) -> ASGIApp:
+    refusal = {"error": {"code": outage.code, "message": str(outage)}}
+    return JSONResponse(refusal, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 async def _close_socket(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -176,8 +176,8 @@ class Operations:
             ui.label("No task has failed for good.").classes("soft note")
             return
         with ui.element("div").classes("stack"):
-            for letter in found.dead_letters:
-                self._draw_dead_letter(letter)
+            for dead_letter in found.dead_letters:
+                self._draw_dead_letter(dead_letter)
         if found.next_cursor is not None:
             ui.label(f"There are more; the newest {MAX_SHOWN} are shown.").classes("soft")
         self._add_replay(
@@ -186,19 +186,25 @@ class Operations:
             "All dead letters are sent through once more, not only those you see here.",
         )
 
-    def _draw_dead_letter(self, letter: DeadLetterRow) -> None:
+    def _draw_dead_letter(self, dead_letter: DeadLetterRow) -> None:
         with ui.element("article").classes("card"):
             with ui.element("div").classes("row"):
-                ui.label(letter.id).classes("name")
-                ui.label(letter.code).classes("state bad")
-            ui.label(cut(letter.message) if letter.message else "It says no more.").classes("text")
-            kind = letter.type or "unknown"
-            said = f"Type {kind} · {letter.attempts} attempts · {say_time(letter.dead_at)}"
+                ui.label(dead_letter.id).classes("name")
+                ui.label(dead_letter.code).classes("state bad")
+            ui.label(
+                cut(dead_letter.message) if dead_letter.message else "It says no more."
+            ).classes("text")
+            kind = dead_letter.type or "unknown"
+            said = (
+                f"Type {kind} · {dead_letter.attempts} attempts · {say_time(dead_letter.dead_at)}"
+            )
             ui.label(said).classes("soft")
-            if letter.replay_refused is not None:
+            if dead_letter.replay_refused is not None:
                 said = "Its last replay was refused by the system that the task comes from."
                 ui.label(said).classes("warn")
-            self._add_replay("Replay", {"ids": [letter.id], "limit": 1}, None, quoted=letter.id)
+            self._add_replay(
+                "Replay", {"ids": [dead_letter.id], "limit": 1}, None, quoted=dead_letter.id
+            )
 
     def _add_replay(
         self, text: str, order: Mapping[str, object], warning: str | None, *, quoted: str = ""

@@ -15,7 +15,7 @@ from aletheia.service.roles import Caller
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 MAX_SESSIONS: Final = 2000
-"""Sessions at once; the one that ends first makes room."""
+"""Sessions at once; a further one ends the one that would end first."""
 
 MAX_SESSIONS_PER_CALLER: Final = 20
 
@@ -40,7 +40,7 @@ class Sessions:
 
     def open(self, caller: Caller, token: str) -> str:
         """Begin a session, and return its id: 256 random bits that no cookie had before."""
-        self._make_room(caller)
+        self._end_surplus(caller)
         session_id = secrets.token_urlsafe(_ID_BYTES)
         self._sessions[_name(session_id)] = Session(caller, token)
         return session_id
@@ -61,7 +61,7 @@ class Sessions:
         """Return how long a session lasts from now on, seconds."""
         return session.caller.expires_at - self._clock.unix_s()
 
-    def _make_room(self, caller: Caller) -> None:
+    def _end_surplus(self, caller: Caller) -> None:
         for name, session in list(self._sessions.items()):
             if self.left_s(session) <= 0:
                 self._end(name)

@@ -29,7 +29,7 @@ _REASONS: Final = {
     "missing_token": "Paste a token first.",
     "invalid_token": "This token is not valid here. Check that you copied all of it.",
     "expired_token": "This token has expired. Ask for a new one.",
-    "forbidden": "This token has none of the roles that may look at these pages.",
+    "forbidden": "This token has none of the roles that may see these pages.",
     "no_authentication_configured": "Nobody can sign in yet: the service knows no keys of tokens. "
     "Whoever runs it has to set AUTH_JWT_SECRET or AUTH_JWKS_URL.",
     "keys_unavailable": "The keys of tokens cannot be had for now. Try again in a minute.",
@@ -168,7 +168,7 @@ def read_token(form: str) -> str:
     """Return the token of a form; line breaks in it come from copying, as does the word Bearer."""
     given = parse_qs(form, keep_blank_values=True, max_num_fields=5).get("token", [""])
     token = "".join(given[0].removeprefix("Bearer ").split())
-    # A header has no room for anything else.
+    # A header holds nothing else.
     return token if token.isascii() and token.isprintable() else "?"
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from nicegui import Client, ui
 from starlette.requests import Request
 
-from aletheia.reasoning.models import AIReasoningOutput, AIRecommendation, FoundProblem
+from aletheia.reasoning.models import AIReasoningOutput, AIRecommendation, Decision, FoundProblem
 from aletheia.service.pages.calls import join_path
 from aletheia.service.pages.curves import draw_curve
 from aletheia.service.pages.frame import Answer, Page, Question, add_facts
@@ -22,15 +22,15 @@ MAX_HISTORY: Final = 200
 CURVE_WIDTH: Final = 640
 SNOOZE_HOURS: Final = 24
 
-LOOK: Final = Question(
-    "Look at the system now?",
+CHECK: Final = Question(
+    "Check the system now?",
     [
         (
             "The figures are read, the rules are asked, and a model may be paid to explain what "
             "they found. It takes some seconds; it happens by itself every now and then anyway."
         )
     ],
-    "Look now",
+    "Check now",
 )
 
 HEALTH_CLASSES: Final[Mapping[str, str]] = {
@@ -66,7 +66,7 @@ async def show_system(request: Request, client: Client) -> None:
             ui.label(said).classes("soft note")
         return
     with page.body:
-        page.add_button("Look now …", LOOK, lambda _: look(page), roles=MANAGERS, is_strong=True)
+        page.add_button("Check now …", CHECK, lambda _: check(page), roles=MANAGERS, is_strong=True)
     System(page).add_sections()
     await page.start()
 
@@ -76,6 +76,8 @@ class System:
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._decided: dict[str, Decision] = {}  # here, since the run that is shown
+        self._shown_run = ""
 
     def add_sections(self) -> None:
         """Add all parts."""
@@ -88,7 +90,7 @@ class System:
         )
         page.add_section(
             "Health over time",
-            "The score of each time the system was looked at, the newest on the right.",
+            "The score of each time the system was checked, the newest on the right.",
             self._load_history,
             _draw_history,
         )
@@ -101,7 +103,7 @@ class System:
         page.add_section(
             "Recommendations",
             "What can be done about the findings. Your decision is kept with your name.",
-            self._load,
+            self._load_recommendations,
             self._draw_recommendations,
         )
         page.add_section(
@@ -130,12 +132,23 @@ class System:
                 ui.label(insight).classes("text")
             ui.label(f"As of {say_time(output.timestamp)}.").classes("soft")
 
-    def _draw_recommendations(self, output: AIReasoningOutput) -> None:
-        if not output.recommendations:
+    async def _load_recommendations(self) -> list[AIRecommendation]:
+        """Return them as they were decided meanwhile: the run has them as they were then."""
+        output = await self._load()
+        if output.reasoning_id != self._shown_run:
+            self._shown_run = output.reasoning_id
+            self._decided.clear()
+        return [
+            shown.model_copy(update={"decision": self._decided.get(shown.id, shown.decision)})
+            for shown in output.recommendations
+        ]
+
+    def _draw_recommendations(self, recommendations: list[AIRecommendation]) -> None:
+        if not recommendations:
             ui.label("There is nothing to recommend.").classes("soft note")
             return
         with ui.element("div").classes("stack"):
-            for recommendation in output.recommendations:
+            for recommendation in recommendations:
                 self._draw_recommendation(recommendation)
 
     def _draw_recommendation(self, shown: AIRecommendation) -> None:
@@ -192,7 +205,9 @@ class System:
                 ),
             )
 
-    def _add_decision(self, shown: AIRecommendation, decision: str, question: Question) -> None:
+    def _add_decision(
+        self, shown: AIRecommendation, decision: Decision, question: Question
+    ) -> None:
         async def decide(answer: Answer) -> str:
             body = {
                 "decision": decision,
@@ -200,8 +215,9 @@ class System:
                 "snooze_hours": SNOOZE_HOURS,
             }
             path = PREFIX + join_path("recommendations", shown.id)
-            await self._page.visit.calls.act(Decided, path, body)
-            return f"{_DECIDED[decision]} It shows when the system is looked at next."
+            decided = await self._page.visit.calls.act(Decided, path, body)
+            self._decided[shown.id] = decided.decision
+            return f"{_DECIDED[decision]} Your name stands beside it."
 
         is_strong = decision == "accepted"
         self._page.add_button(
@@ -209,15 +225,15 @@ class System:
         )
 
 
-async def look(page: Page) -> str:
-    """Have the system looked at now."""
+async def check(page: Page) -> str:
+    """Start a reasoning run, and return what came of it."""
     done = await page.visit.calls.act(AIRunResponse, f"{PREFIX}/run")
     return f"Done in {done.execution_time_ms / 1000:.1f} s."
 
 
 def _draw_history(history: ReasoningHistory) -> None:
     if not history.runs:
-        ui.label("The system was not looked at so far.").classes("soft note")
+        ui.label("The system was not checked so far.").classes("soft note")
         return
     scores = [run.health_score for run in reversed(history.runs)]
     with ui.element("div").classes("card"):

@@ -60,7 +60,7 @@ _HOST: Final = _set_up()
 
 @contextlib.asynccontextmanager
 async def running() -> AsyncGenerator[ASGIApp]:
-    """Have the library running for the block, and return its application.
+    """Run the library for the block, and return its application.
 
     Raises:
         Unavailable: it runs in another event loop of this process.

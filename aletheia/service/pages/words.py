@@ -41,7 +41,7 @@ _REFUSALS: Final[Mapping[str, str]] = {
     "no_authentication_configured": "The service knows no keys of tokens any more.",
     "keys_unavailable": "The keys of tokens cannot be had for now. Try again in a minute.",
     "too_busy": "The service has its hands full. Try again in a moment.",
-    "no_reasoning_yet": "The system was not looked at so far. Press “Look now”.",
+    "no_reasoning_yet": "The system was not checked so far. Press “Check now”.",
     "plan_changed": "The plan, or what it answers, is not what you saw. Read it again.",
     "already_used": "This plan was approved and carried out already.",
     "unknown_plan": "There is a newer plan by now. Read it again.",
@@ -92,7 +92,7 @@ def say_usd(amount: str) -> str:
         return NONE
     if usd == 0 or usd >= Decimal("0.01"):
         return f"${usd:,.2f}"
-    return f"${usd:.6f}".rstrip("0")
+    return f"${usd:.6f}" if usd >= Decimal("0.000001") else "under $0.000001"
 
 
 def say_title(text: str) -> str:

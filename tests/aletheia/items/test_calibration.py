@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aletheia.items.calibration import (
     DUPLICATE_AT,
+    UNJUDGED_COSINE_FROM,
     Accuracy,
     Calibration,
     calibration_file,
@@ -155,3 +156,12 @@ def test_case_makes_no_difference_to_where_a_calibration_is():
 
 def test_no_name_of_a_model_leads_out_of_the_directory():
     assert "/" not in calibration_file("../../etc/passwd").name
+
+
+def test_a_far_pair_is_never_sure_whatever_its_words_are_worth():
+    scale = make_scale("m", drop_from=0.95)
+    far = scale.to_cosine(UNJUDGED_COSINE_FROM)
+    assert scale.is_sure(1.0, far)
+    assert not scale.is_sure(1.0, far - 0.001)
+    assert scale.drop_at is not None
+    assert not scale.is_sure(scale.drop_at - 0.001, 1.0)

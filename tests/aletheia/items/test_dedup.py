@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aletheia.items.calibration import identity
-from aletheia.items.dedup import Decision, Deduplicator, count_questions
+from aletheia.items.dedup import MAX_BEHIND, Decision, Deduplicator, count_questions
 from aletheia.items.item_index import Entry, ItemIndex, make_entry
 from aletheia.items.word_vectors import WordVectors
 from tests.aletheia.items.scales import make_scale, probability_at
@@ -510,6 +510,7 @@ async def test_asking_in_rounds_decides_as_asking_one_by_one_does(
     for new_item in reversed(batch):
         others = [(_cosine(new_item, other), other) for other in [*existing, *kept]]
         near = sorted((o for o in others if o[0] >= 0.5), key=lambda o: (-o[0], o[1].id[0] == "n"))
+        near = [other for other in near if other[0] >= near[0][0] - MAX_BEHIND]
         is_sure = bool(near) and near[0][0] >= 0.95
         if not is_sure and not any(rule(new_item.id, other.id) for _, other in near[:2]):
             kept.append(new_item)

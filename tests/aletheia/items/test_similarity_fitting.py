@@ -47,7 +47,7 @@ def test_weights_make_each_kind_as_rare_as_among_real_candidates():
         "variant in other words": 90,
         "other": 20,
     }
-    kinds = [kind for kind, count in counts.items() for _ in range(count)]
+    kinds: list[PairKind] = [kind for kind, count in counts.items() for _ in range(count)]
     weights = dict.fromkeys(kinds, 0.0)
     for kind, weight in zip(kinds, weigh_pairs(kinds).tolist(), strict=True):
         weights[kind] += weight
@@ -59,8 +59,9 @@ def test_weights_make_each_kind_as_rare_as_among_real_candidates():
 
 @pytest.mark.parametrize("kind", ["repetition", "other"])
 def test_pairs_of_one_kind_cannot_be_weighed(kind: PairKind):
+    kinds: list[PairKind] = [kind] * 5
     with pytest.raises(ValueError, match="to tell apart"):
-        weigh_pairs([kind] * 5)
+        weigh_pairs(kinds)
 
 
 def test_the_logistic_finds_the_odds_of_a_flag():

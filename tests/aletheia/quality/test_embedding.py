@@ -22,7 +22,7 @@ class Embedder:
         if self._error is not None:
             raise self._error
         self.asked += texts
-        fault = ComputeFailed("scripted")
+        fault = ComputeFailed("scripted", "a text could not be embedded")
         vectors = {n: word_vector(text) for n, text in enumerate(texts) if text != self._broken}
         return vectors, {n: fault for n, text in enumerate(texts) if text == self._broken}
 

@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 from pydantic import ValidationError
 
-from aletheia.items.calibration import LANGUAGES
+from aletheia.items.labelled_pairs import LANGUAGES
 from aletheia.quality.graded_sets import GRADES, SCORES, Grade, GradedSet, read_graded_sets
 from aletheia.text.language import guess_language
 from aletheia.text.normalisation import normalise

@@ -1,7 +1,7 @@
 import numpy as np
 
 from aletheia.quality.aspects import find_aspects
-from aletheia.quality.meaning import Meaning, list_texts, measure_meaning
+from aletheia.quality.meaning import Meaning, list_texts, measure_meaning, own_text
 from tests.aletheia.quality.quality_sets import GOOD, STRAY, department
 from tests.aletheia.quality.word_vectors import word_vectors
 
@@ -15,12 +15,23 @@ def measure(*texts: str, without: str = "") -> Meaning | None:
     return measure_meaning(LEGAL, ASPECTS, texts, "en", vectors)
 
 
-def test_items_are_nearer_to_their_department_than_to_anything_else() -> None:
+def test_items_are_ahead_of_other_subjects_at_their_department_and_strays_are_not() -> None:
     meaning = measure(GOOD[0], STRAY[0])
     assert meaning is not None
-    near = np.maximum(meaning.own, meaning.aspects.max(axis=1))
-    assert near[0] > meaning.elsewhere[0]
-    assert near[1] < meaning.elsewhere[1]
+    assert meaning.ahead[0] > 1
+    assert meaning.ahead[0] > meaning.ahead[1]
+
+
+def test_an_item_is_kin_to_items_on_its_subject_and_a_stray_is_not() -> None:
+    meaning = measure(GOOD[6], GOOD[7], GOOD[11], STRAY[0])
+    assert meaning is not None
+    assert max(meaning.kin[:3]) > meaning.kin[3]
+
+
+def test_an_item_alone_is_kin_to_nothing() -> None:
+    meaning = measure(GOOD[0])
+    assert meaning is not None
+    assert meaning.kin.tolist() == [0]
 
 
 def test_an_item_is_nearest_to_the_aspect_it_is_about() -> None:
@@ -45,7 +56,7 @@ def test_an_item_without_a_vector_has_no_nearness() -> None:
 
 
 def test_without_vectors_of_the_department_there_is_no_meaning() -> None:
-    assert measure(GOOD[0], without=LEGAL.description) is None
+    assert measure(GOOD[0], without=own_text(LEGAL)) is None
     assert measure_meaning(LEGAL, ASPECTS, [GOOD[0]], "en", {}) is None
 
 

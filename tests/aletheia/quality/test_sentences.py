@@ -4,8 +4,8 @@ from aletheia.quality.grammar import find_language, grammar_of
 from aletheia.quality.sentences import Sentence, split_sentences
 
 
-def read(text: str) -> tuple[Sentence, ...]:
-    return split_sentences(text, grammar_of(find_language(text, "en")))
+def read(text: str, otherwise: str = "en") -> tuple[Sentence, ...]:
+    return split_sentences(text, grammar_of(find_language(text, otherwise)))
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,6 @@ def read(text: str) -> tuple[Sentence, ...]:
         "Feed again if the starter has collapsed.",
         "Country loaf: 80 % wheat, 20 % rye, 74 % water, 2 % salt.",
         "Die Fahrerin prüft vor der Abfahrt die Bremsen und unterschreibt im Fahrtenbuch.",
-        "Ventile zweimal im Jahr prüfen.",
         "El encargado revisa los frenos antes de la salida y firma en el libro.",
         "Limpia el filtro con agua tibia cada dos semanas.",
         "Le chauffeur vérifie les freins avant le départ et signe le carnet.",
@@ -24,6 +23,11 @@ def read(text: str) -> tuple[Sentence, ...]:
 )
 def test_a_sentence_of_people_is_built(text: str) -> None:
     (sentence,) = read(text)
+    assert sentence.build >= 0.7
+
+
+def test_an_infinitive_at_the_end_is_a_predicate_in_german() -> None:
+    (sentence,) = read("Ventile zweimal im Jahr prüfen.", "de")
     assert sentence.build >= 0.7
 
 

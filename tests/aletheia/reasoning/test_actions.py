@@ -37,6 +37,8 @@ def test_an_action_starts_a_deployment_that_takes_its_parameters(action: str):
     else:
         assert flow in TO_COME
         assert deployment in {"media", "llm"}
+    # What is not deployed is for a person, or the plan would stop there.
+    assert is_complete(action, COMPLETE[action]) is (start.deployment in declared)
 
 
 @pytest.mark.parametrize("action", COMPLETE)

@@ -10,7 +10,7 @@ import pytest
 
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask
-from aletheia.reasoning.approvals import RESUMABLE_AFTER_S, Approval, Approvals
+from aletheia.reasoning.approvals import LOST_AFTER_S, RESUMABLE_AFTER_S, Approval, Approvals
 from aletheia.reasoning.explaining import Explained
 from aletheia.reasoning.findings import RULES, Finding
 from aletheia.reasoning.models import AIActionPlan
@@ -176,6 +176,51 @@ async def test_what_was_carried_out_is_approved_again_only_for_a_later_plan(
     again = await approve(approvals, clock)
     assert again.id != approval.id
     assert again.state == "unused"
+
+
+async def test_a_plan_whose_run_was_lost_can_be_approved_again(
+    approvals: Approvals, clock: MovableClock
+):
+    approval = await approve(approvals, clock)
+    await approvals.consume(approval.id, PLAN, FINDINGS, run_id="lost")
+    await approvals.begin(approval.id, run_id="lost")
+    clock.move(seconds=LOST_AFTER_S - 1)
+    assert await refusal(approve(approvals, clock)) == "already_used"
+    clock.move(seconds=2)
+    again, other = await asyncio.gather(*(approve(approvals, clock) for _ in range(2)))
+    assert (again.id, again.state) == (other.id, "unused")
+    assert again.id != approval.id
+    assert [it.event for it in await approvals.records(approval.id)][-1] == "lost"
+    # Should the lost one come back, it goes on no more.
+    assert await refusal(approvals.begin(approval.id, run_id="lost")) == "already_used"
+
+
+async def test_a_plan_that_was_made_before_its_run_was_lost_is_not_approved_again(
+    approvals: Approvals, clock: MovableClock
+):
+    approval, planned_at = await approve(approvals, clock), clock.now
+    await approvals.consume(approval.id, PLAN, FINDINGS, run_id="lost")
+    await approvals.begin(approval.id, run_id="lost")
+    clock.move(seconds=LOST_AFTER_S + 1)
+    attempt = approvals.approve(
+        PLAN, FINDINGS, PLAN.digest, planned_at=planned_at, who="ada", role="admin"
+    )
+    assert await refusal(attempt) == "already_used"
+
+
+async def test_whoever_approves_again_after_a_death_before_the_first_step_starts_anew(
+    approvals: Approvals, clock: MovableClock
+):
+    approval = await approve(approvals, clock)
+    await approvals.consume(approval.id, PLAN, FINDINGS, run_id="dead")
+    assert await refusal(approve(approvals, clock)) == "already_used"
+    clock.move(seconds=RESUMABLE_AFTER_S)
+    again = await approve(approvals, clock)
+    assert again.id != approval.id  # the key of another start
+    assert await refusal(approvals.begin(approval.id, run_id="dead")) == "already_used"
+    resumed = approvals.consume(approval.id, PLAN, FINDINGS, run_id="late")
+    assert await refusal(resumed) == "already_used"
+    assert (await approvals.consume(again.id, PLAN, FINDINGS, run_id="new")).run_id == "new"
 
 
 async def test_a_digest_that_was_not_seen_approves_nothing(

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aletheia.reasoning.claims import Claim, Relation, check_claim
+from aletheia.reasoning.claims import Claim, Relation, Role, check_claim
 from aletheia.reasoning.findings import find
 from aletheia.reasoning.references import Evidence, Unsupported
 from aletheia.reasoning.settings import FindingSettings
+from aletheia.reasoning.snapshot import SystemSnapshot
 from bench.reasoning_evaluation import evaluate_claims, explain_wrong
 from tests.fakes.reasoning import AT, make_snapshot
 
@@ -115,6 +116,100 @@ def test_whatever_code_cannot_show_is_dropped(
     text: str, refs: list[str], relation: Relation, why: str
 ):
     assert reason(text, *refs, relation=relation) == why
+
+
+FAILING = make_snapshot({"queue_failed": 500})
+"""A system about whose dead letters alone something is found."""
+
+
+def keep(
+    snapshot: SystemSnapshot,
+    text: str,
+    *refs: str,
+    relation: Relation = "equal",
+    role: Role = "insight",
+) -> str:
+    """Return what a claim about a snapshot comes to, or why it is dropped."""
+    evidence = Evidence.of(snapshot, find(snapshot.view, FindingSettings()), before=BEFORE)
+    try:
+        return check_claim(Claim(text=text, refs=refs, relation=relation), evidence, role)
+    except Unsupported as dropped:
+        return str(dropped)
+
+
+@pytest.mark.parametrize(
+    ("text", "refs", "role", "why"),
+    [
+        ("{1} and {2} need attention", ["queue_failed", "queue_success"], "concern", "judgement"),
+        ("Bad: {1}, {2}", ["queue_success", "queue_failed"], "insight", "judgement"),
+        ("{1} and {2}", ["queue_failed", "queue_success"], "concern", "wrong_role"),
+        ("{1} and {2} need attention", ["queue_failures", "clips_ready"], "concern", "judgement"),
+    ],
+)  # fmt: skip
+def test_what_is_healthy_is_not_named_as_a_concern_beside_what_is_not(
+    text: str, refs: list[str], role: Role, why: str
+):
+    assert keep(FAILING, text, *refs, role=role) == why
+
+
+def test_what_is_found_may_be_compared_with_what_is_not():
+    kept = keep(
+        FAILING, "{1} is above {2}", "queue_failed", "queue_pending",
+        relation="above", role="concern",
+    )  # fmt: skip
+    assert kept == "500 dead letters are above 12 pending tasks."
+    swapped = keep(
+        FAILING, "{1} is below {2}", "queue_pending", "queue_failed",
+        relation="below", role="concern",
+    )  # fmt: skip
+    assert swapped == "wrong_role"
+
+
+@pytest.mark.parametrize("lane", ["lane_1", "lane_2"])
+def test_no_entity_that_is_past_its_bound_is_praised_beside_a_worse_one(lane: str):
+    lanes = {"media": {"name": "media", "waiting": 5000}, "llm": {"name": "llm", "waiting": 4999}}
+    snapshot = make_snapshot({"additional_metrics.lanes": lanes})
+    ref = f"additional_metrics.lanes.{lane}.waiting"
+    assert keep(snapshot, "{1} are normal", ref, role="positive") == "judgement"
+    assert keep(snapshot, "{1} need attention", ref, role="concern").endswith("need attention.")
+
+
+def test_no_budget_that_is_spent_is_praised_beside_another_one():
+    budgets = {key: {"name": key, "share": 1.0} for key in ("tokens", "usd")}
+    snapshot = make_snapshot({"additional_metrics.budgets": budgets})
+    for alias in ("budget_1", "budget_2"):
+        ref = f"additional_metrics.budgets.{alias}.share"
+        assert keep(snapshot, "{1} is healthy", ref, role="positive") == "judgement"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{1}. The figures are good.",
+        "{1}. The current snapshot is good.",
+        "{1}. This is well.",
+        "{1}; the figures are good",
+        "{1}: the figures are good",
+        "{1} - it is healthy",
+        "{1}, and this is normal",
+        "The current figures are healthy: {1}",
+        "There is {1} at present, it is ok",
+        "Healthy. {1}",
+        "{1}. Healthy. Normal.",
+    ],
+)
+def test_not_everything_is_praised_while_something_is_found(text: str):
+    assert keep(FAILING, text, "queue_pending") in {"judgement", "wrong_form", "unknown_word"}
+
+
+def test_where_nothing_is_found_the_system_may_be_praised():
+    kept = keep(make_snapshot(), "The system is healthy: {1}", "queue_pending", role="positive")
+    assert kept == "The system is healthy: 12 pending tasks."
+
+
+def test_what_was_found_is_not_praised_in_the_words_of_its_title():
+    # "tasks failed for good"
+    assert keep(FAILING, "{1} is good", "queue_failures") == "judgement"
 
 
 def test_an_instruction_that_a_model_repeats_says_nothing():

@@ -1,13 +1,12 @@
 """A digest says what some days came to, as markdown and as HTML."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.intake.rows import ROWS
-from aletheia.llm.usage import USAGE
+from aletheia.llm.usage_days import USAGE_DAYS, add_to_day
 from aletheia.reasoning.digest import Digest, make_digest
 from aletheia.reasoning.history import History
 from tests.fakes.clock import MovableClock
@@ -18,7 +17,12 @@ ODD = "<script>alert(1)</script> | [x](y)"
 
 async def digest(documents: EmbeddedDocuments, days: int = 7) -> Digest:
     return await make_digest(
-        documents, History(documents), until=AT, days=days, runs="runs", evaluations="evaluations"
+        documents,
+        History(documents),
+        until=AT,
+        days=days,
+        evaluations="evaluations",
+        ledger_days=30,
     )
 
 
@@ -39,18 +43,18 @@ async def filled(documents: EmbeddedDocuments) -> EmbeddedDocuments:
             for id_, d, code in tasks
         ],
     )
-    call: dict[str, Any] = {"provider": "openai", "model": "gpt", "state": "settled"}
-    call |= {"tokens_in": 90, "tokens_out": 10, "nanousd": 2_000_000}
-    await documents.insert(
-        USAGE,
-        [
-            {"_id": str(n), **call, "run_id": run, "at": now - 60}
-            for n, run in enumerate(["gather-run", "gather-run", "shift"])
-        ],
-    )  # fmt: skip
-    await documents.insert(
-        "runs", [{"_id": "gather-run", "project_id": ODD, "opened_at": now - 3600}]
-    )
+    call = {"provider": "openai", "model": "gpt", "kind": "chat", "is_mock": False}
+    figures = {"calls": 1, "tokens_in": 90, "tokens_out": 10, "nanousd": 2_000_000}
+    made_for = [
+        *[{"project_id": ODD, "department": "legal"}] * 2,
+        {"project_id": ODD, "department": "sales"},
+        {},
+    ]
+    for whose in made_for:
+        update = add_to_day("2026-11-29", {**call, **whose}, figures)
+        await documents.upsert(USAGE_DAYS, [update])
+    old = add_to_day("2026-11-02", call, figures)
+    await documents.upsert(USAGE_DAYS, [old])
     await documents.insert(
         "evaluations",
         [{"_id": "e", "project_id": "p", "department": "legal", "score": 81.25,
@@ -73,16 +77,17 @@ async def filled(documents: EmbeddedDocuments) -> EmbeddedDocuments:
 async def test_a_digest_adds_up(filled: EmbeddedDocuments):
     found = await digest(filled)
     assert found.sentences[0] == "3 tasks ended, 1 of them failed."
-    assert found.sentences[1] == "3 calls to models used 300 tokens and 0.0060 USD."
+    assert found.sentences[1] == "4 calls to models used 400 tokens and 0.0080 USD."
     assert found.sentences[2].startswith("2 reasoning runs; the health score was 93 to 100")
     tables = {table.title: table for table in found.tables}
     assert tables["Throughput"].rows == (
         ("2026-11-28", "text_embedding", "1", "0"),
         ("2026-11-29", "text_embedding", "2", "1"),
     )
-    assert {row[0]: row[3:] for row in tables["Cost by project"].rows} == {
-        "(tasks)": ("1", "100", "0.0020"),
-        ODD: ("2", "200", "0.0040"),
+    assert {row[:2]: row[4:] for row in tables["Cost by project and department"].rows} == {
+        ("(none)", "(none)"): ("1", "100", "0.0020"),
+        (ODD, "legal"): ("2", "200", "0.0040"),
+        (ODD, "sales"): ("1", "100", "0.0020"),
     }
     assert tables["Departments, as last evaluated"].rows[0][:3] == ("p", "legal", "81.2")
     trends = {row[0]: row[1:] for row in tables["Trends"].rows}
@@ -99,6 +104,12 @@ async def test_what_others_wrote_is_text_and_nothing_else(filled: EmbeddedDocume
     assert "&lt;script&gt;" in page
     assert "\\<script\\>" in text
     assert "\\[x\\](y)" in text
+
+
+async def test_a_digest_of_more_days_than_tasks_are_kept_says_so(documents: EmbeddedDocuments):
+    said = "Tasks are kept for 30 days: older ones are not counted."
+    assert said in (await digest(documents, days=31)).sentences
+    assert said not in (await digest(documents, days=29)).sentences
 
 
 async def test_without_anything_a_digest_says_so(documents: EmbeddedDocuments):

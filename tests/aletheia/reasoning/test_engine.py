@@ -161,7 +161,7 @@ async def test_runs_and_the_claims_of_new_answers_are_counted(
 ):
     made_up = {"text": "{1} of 12,000", "refs": ["queue_success"], "relation": "equal"}
     right = {"text": "{1}", "refs": ["queue_success"], "relation": "equal"}
-    nothing = {name: [] for name in ("concerns", "positives", "advice", "order")}
+    nothing: dict[str, Any] = {name: [] for name in ("concerns", "positives", "advice", "order")}
     answer = {"insights": [right, made_up], **nothing, "score_shift": 0.0}
     chat = ScriptedChat(json.dumps(answer))
     reasoner = make_reasoner(documents, sources, clock, chat=chat)

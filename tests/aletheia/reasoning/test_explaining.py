@@ -13,14 +13,20 @@ from aletheia.errors import RateLimited, Unavailable
 from aletheia.llm.messages import read_quoted
 from aletheia.reasoning.aliases import Aliases
 from aletheia.reasoning.catalogue import listed_paths
+from aletheia.reasoning.claims import Claim, Relation
 from aletheia.reasoning.explaining import (
     Explained,
     Explainer,
+    check_explanation,
     describe_findings,
     describe_values,
 )
 from aletheia.reasoning.findings import find, score_of
-from aletheia.reasoning.prompts.explain_findings import build_prompt
+from aletheia.reasoning.prompts.explain_findings import (
+    ClaimedAdvice,
+    Explanation,
+    build_prompt,
+)
 from aletheia.reasoning.references import Evidence
 from aletheia.reasoning.settings import FindingSettings, ReasoningSettings
 from tests.fakes.chat import ScriptedChat
@@ -92,6 +98,52 @@ async def test_what_holds_is_kept_and_the_rest_is_counted(
     assert explained.order == ["queue_backlog"]
     assert explained.shift == 10, "a model moves the score by at most 10"
     assert explained.model == "m-2026"
+
+
+def advise(finding: str, text: str, *refs: str, relation: Relation = "equal") -> Explained:
+    """Check an answer that advises about a finding, of a system with two."""
+    claim = Claim(text=text, refs=refs, relation=relation)
+    answer = Explanation(
+        insights=(),
+        concerns=(),
+        positives=(),
+        advice=(ClaimedAdvice(finding=finding, claim=claim),),
+        order=(),
+        score_shift=0.0,
+    )
+    return check_explanation(answer, evidence({"queue_pending": 1200, "queue_failed": 700}))
+
+
+@pytest.mark.parametrize(
+    ("text", "refs", "relation"),
+    [
+        ("{1}", ["queue_failures"], "equal"),
+        ("{1}", ["queue_failed"], "equal"),
+        ("{1} is above {2}", ["queue_failed", "bounds.queue_failures"], "above"),
+        ("{1} is below {2}", ["bounds.queue_failures", "queue_failed"], "below"),
+    ],
+)
+def test_the_reason_of_an_advice_is_about_its_finding(
+    text: str, refs: list[str], relation: Relation
+):
+    explained = advise("queue_failures", text, *refs, relation=relation)
+    assert list(explained.advice) == ["queue_failures"]
+    assert explained.dropped == {}
+
+
+@pytest.mark.parametrize("ref", ["queue_backlog", "queue_pending", "bounds.queue_backlog"])
+def test_a_true_reason_that_is_about_something_else_is_dropped(ref: str):
+    explained = advise("queue_failures", "{1}", ref)
+    assert (explained.advice, explained.dropped) == ({}, {"wrong_path": 1})
+
+
+def test_an_answer_of_which_nothing_holds_moves_no_score():
+    said = Claim(text="all is 5", refs=("queue_pending",), relation="equal")
+    empty = Explanation(
+        insights=(said,), concerns=(), positives=(), advice=(), order=(), score_shift=10.0
+    )
+    explained = check_explanation(empty, evidence())
+    assert (explained.kept, explained.shift) == (0, 0.0)
 
 
 async def test_the_same_findings_are_explained_once_until_they_are_old(

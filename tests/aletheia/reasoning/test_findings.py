@@ -75,6 +75,8 @@ def worsened(draw: st.DrawFn) -> tuple[dict[str, float], dict[str, float]]:
     return before, after
 
 
+# Threads of other tests in this process, as of a database client, may use `random` meanwhile.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @given(worsened())
 def test_worse_input_never_raises_the_score(values: tuple[dict[str, float], dict[str, float]]):
     better, worse = map(found, values)

@@ -37,13 +37,13 @@ async def test_before_the_first_run_there_is_none(reasoner: Reasoner):
     assert await history.list_newest() == []
 
 
-async def test_what_is_since_a_moment_comes_oldest_first(reasoner: Reasoner, clock: MovableClock):
+async def test_what_is_since_a_moment_comes_newest_first(reasoner: Reasoner, clock: MovableClock):
     for _ in range(4):
         await reasoner.run()
         clock.move(minutes=1)
     since = clock.now.replace(minute=clock.now.minute - 2)
-    entries = await reasoner.deps.history.list_since(since)
-    assert [entry.seq for entry in entries] == [3, 4]
+    found = [entry.seq async for entry in reasoner.deps.history.walk_since(since)]
+    assert found == [4, 3]
 
 
 async def test_the_health_of_the_newest_run_is_read_without_its_output(

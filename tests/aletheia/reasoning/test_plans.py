@@ -39,6 +39,15 @@ def test_a_step_whose_parameters_are_not_known_is_for_a_person():
     assert (step.action, step.automated) == ("gather_project", False)
 
 
+def test_a_step_that_no_deployment_carries_out_does_not_stop_the_others():
+    plan = plan_of(clips_ready=0, queue_pending=1200)
+    assert [(step.action, step.automated) for step in plan.steps] == [
+        ("process_pending_jobs", False),
+        ("process_queue", True),
+    ]
+    assert not plan.automated
+
+
 def test_the_same_findings_make_the_same_plan():
     one, other = (plan_of(queue_pending=pending) for pending in (1200, 1300))
     assert one == other
