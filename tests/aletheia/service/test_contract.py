@@ -18,8 +18,10 @@ import httpx
 import orjson
 import pytest
 
+from aletheia.documents import Change, Update
 from aletheia.errors import Misconfigured
 from aletheia.intake.rows import ROWS
+from aletheia.items.decisions import DECISIONS
 from aletheia.service.assembly import build_service, no_parts
 from aletheia.service.settings import ServiceSettings
 from aletheia.settings import IntakeSettings
@@ -117,6 +119,11 @@ async def fill(service: FakeService) -> None:
     await begin_run(service.store)
     await add_events(service.store, 3)
     await decide(service.store, 4)
+    kept = [item_of(f"Item {number} of a batch.") for number in (0, 2)]
+    await save_items(service.directory, kept)
+    (found,) = await service.store.find(DECISIONS, {"item_id": kept[1].id})
+    possible = Change(set={"is_possible": True})
+    await service.store.upsert(DECISIONS, [Update(found["_id"], possible)])
     await save_items(service.directory, [item_of("An item of a department of this project.")])
     await service.store.insert(ROWS, [dead_row(number) for number in range(3)])
     service.sources.facts["queue_pending"] = 1200
@@ -198,7 +205,7 @@ def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
         root = "/api/v1/projects/{project_id}"
         for path in ("/health", "/ready", "/health/ready", "/metrics"):
             get(path, path)
-        for path in ("dead-letters", "workers", "usage", "intake"):
+        for path in ("dead-letters", "workers", "usage", "intake", "lanes", "budgets", "projects"):
             get(f"/api/v1/{path}", f"/api/v1/{path}")
         for path in ("ws-ticket", "intake/pause", "intake/resume"):
             post(f"/api/v1/{path}", f"/api/v1/{path}")
@@ -210,6 +217,11 @@ def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
         dropped = get(f"{root}/decisions", f"/api/v1/projects/{PROJECT}/decisions")["decisions"]
         undo = f"/decisions/{dropped[0]['id']}/undo"
         post(f"{root}/decisions/{{decision_id}}/undo", f"/api/v1/projects/{PROJECT}{undo}")
+        possible = get(
+            f"{root}/repetitions", f"/api/v1/projects/{PROJECT}/repetitions?is_possible=true"
+        )
+        drop = f"/decisions/{possible['repetitions'][0]['id']}/drop"
+        post(f"{root}/decisions/{{decision_id}}/drop", f"/api/v1/projects/{PROJECT}{drop}")
         kept = get("/api/v1/hooks/deliveries", "/api/v1/hooks/deliveries")["deliveries"]
         path = "/api/v1/hooks/deliveries"
         post(f"{path}/{{delivery_id}}/replay", f"{path}/{kept[0]['id']}/replay")
