@@ -94,8 +94,8 @@ _MAX_WORD: Final = 30
 _MIN_STEM: Final = 3
 _MIN_STEM_OF_VERB: Final = 4
 _VOWELS: Final = frozenset("aeiouyäöüáéíóúàèìòùâêîôû")
-_FIRST_OTHER_LETTER: Final = "\u0250"
-"""Letters from here on are not Latin ones."""
+_FIRST_OTHER_SCRIPT: Final = "\u0250"
+"""Characters from here on are not of Latin script."""
 
 _UNSPACED: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
@@ -249,5 +249,5 @@ def _is_latin(text: str) -> bool:
     if text.isascii():
         return True
     letters = [character for character in text if character.isalpha()]
-    others = sum(letter >= _FIRST_OTHER_LETTER for letter in letters)
+    others = sum(letter >= _FIRST_OTHER_SCRIPT for letter in letters)
     return 2 * others <= len(letters)
