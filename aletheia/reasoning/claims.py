@@ -81,6 +81,9 @@ class Check:
         except OddText as odd:
             raise Unsupported(str(odd.args[0])) from None
         self.refs = [evidence.resolve(ref) for ref in claim.refs]
+        patterns = {pattern_of(next(iter(ref.paths), "")) for ref in self.refs}
+        if any(ref.is_bound for ref in self.refs) and len(patterns) > 1:
+            raise Unsupported("wrong_path")  # the bound of something else
         self._share = ""
         self._since = ""
 
@@ -163,8 +166,9 @@ class Check:
         if all(_is_list(tokens) for tokens in between):
             if any(self._form(place) for place in places):
                 raise Unsupported("wrong_form")  # a name alone states no value
-            self._check_words(self._tokens[: places[0]], self.refs[0])
-            self._check_words(self._tokens[places[-1] + 1 :], self.refs[-1])
+            for ref in self.refs:  # words around a list are said of each of it
+                self._check_words(self._tokens[: places[0]], ref)
+                self._check_words(self._tokens[places[-1] + 1 :], ref)
             return
         self._compare(EQUAL_PHRASES, lambda a, b: a == b)
 
@@ -300,7 +304,7 @@ class Check:
         words = {token.text for token in self._tokens if isinstance(token, Word)}
         own = frozenset[str]().union(*(ref.words for ref in self.refs))
         flagged = [self._is_flagged(ref) for ref in self.refs]
-        if words & PRAISE and (any(flagged) or not all(map(self._is_guarded, self.refs))):
+        if words & PRAISE and not all(map(self._is_well, self.refs)):
             raise Unsupported("judgement")
         if words & PRAISE and words & WHOLE and self._evidence.findings:
             raise Unsupported("judgement")
@@ -313,14 +317,16 @@ class Check:
         is_about_first = self._claim.relation in ("above", "below", "share of")
         if role == "concern" and not (flagged[0] if is_about_first else all(flagged)):
             raise Unsupported("wrong_role")
-        if role == "positive" and (any(flagged) or not all(map(self._is_guarded, self.refs))):
+        if role == "positive" and not all(map(self._is_well, self.refs)):
             raise Unsupported("wrong_role")
 
     def _is_flagged(self, ref: Reference) -> bool:
         return ref.finding is not None or any(map(self._evidence.is_flagged, ref.paths))
 
-    def _is_guarded(self, ref: Reference) -> bool:
-        return (pattern_of(ref.path) or "") in self._evidence.guarded
+    def _is_well(self, ref: Reference) -> bool:
+        """Return whether a rule guards a value, and finds nothing about it or its entity."""
+        is_guarded = (pattern_of(ref.path) or "") in self._evidence.guarded
+        return is_guarded and not self._evidence.is_troubled(ref.path)
 
     def _is_too(self, ref: Reference, direction: str) -> bool:
         return ref.measure is not None and ref.measure.worse == direction and self._is_flagged(ref)

@@ -10,6 +10,7 @@ from aletheia.reasoning.catalogue import (
     MEASURES,
     Measure,
     entity_of,
+    entity_path,
     listed_paths,
     measure_of,
     pattern_of,
@@ -120,6 +121,15 @@ class Evidence:
         """Return whether a finding rests on the value at a path."""
         return any(path in finding.evidence for finding in self.findings.values())
 
+    def is_troubled(self, path: str) -> bool:
+        """Return whether a finding rests on a value, or on another one of the same entity."""
+        entity = entity_path(path)
+        return self.is_flagged(path) or any(
+            entity and resting.startswith(f"{entity}.")
+            for finding in self.findings.values()
+            for resting in finding.evidence
+        )
+
     def resolve(self, ref: str) -> Reference:
         """Return what a reference means. Raises `Unsupported`: `unknown_ref`, `stale`."""
         if ref in self.findings:
@@ -145,6 +155,8 @@ class Evidence:
         if finding.is_stale:
             raise Unsupported("stale")
         words = words_of(finding.title)
+        if words & FORBIDDEN:  # without its "no" or "nearly" a title says something else
+            words = frozenset[str]()
         return Reference(_usable(words), tuple(finding.evidence), finding=finding)
 
     def _resolve_bound(self, rule_id: str) -> Reference:

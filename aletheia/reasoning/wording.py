@@ -15,7 +15,7 @@ NEUTRAL: Final = frozenset(
     {
         *("a", "an", "the", "is", "are", "there", "now", "currently", "at", "present", "moment"),
         *("in", "on", "for", "with", "this", "that", "it", "its", "has", "have", "current"),
-        *("shows", "show", "figure", "figures", "value", "overview", "also", "of", "to", "be"),
+        *("shows", "show", "figure", "figures", "value", "overview", "also", "of"),
         *("status", "system", "platform", "snapshot", "stands", "note"),
     }
 )
