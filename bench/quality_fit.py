@@ -3,8 +3,10 @@
 First the weights of what shows that an item belongs to its department: logistic regression without
 negative weights over the items of sets with and without anything to use, and of mixtures of both.
 Then the knots of each part, which stand where the grades do: nine of ten sets without anything to
-use are at `LOW` or below, the middle thin set is at 45, the middle usable one at 70, one expert set
-of five is below `GOOD`, the middle one at 90. Both are fitted with vectors, and for words alone.
+use are at `LOW` or below, the middle thin set is at 45, the middle usable one at 70, three expert
+sets of twenty are below `GOOD`, the middle one at 90. Both are fitted with vectors, and for words
+alone. The weights are fitted to each set with its description and with the beginning of it, to the
+sets of experts under another department, and to items that got into the sets of others.
 Prints what each grade scores with a scale that was fitted without its department, and writes
 `scale.json`.
 """
@@ -332,11 +334,12 @@ async def main(*, is_written: bool, is_shown: bool) -> None:
             mark = " " if is_in_range(graded.grade, score) else "!"
             name = f"{graded.department.language} {graded.department.name} {graded.kind}"
             out.print(f"{mark} {graded.grade:9} {score:5.1f}  {name}", highlight=False)
-    labels = json.dumps([graded.model_dump() for graded in sets])
+    own = read_graded_sets()
+    labels = json.dumps([graded.model_dump() for graded in own])
     source: dict[str, Any] = {
         "command": "python -m bench.quality_fit --write",
         "model": MODEL,
-        "sets": dict(sorted(Counter(graded.grade for graded in sets).items())),
+        "sets": dict(sorted(Counter(graded.grade for graded in own).items())),
         "labels": hashlib.sha256(labels.encode()).hexdigest(),
     }
     if is_written:

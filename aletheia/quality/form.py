@@ -22,9 +22,12 @@ BROKEN_OFF: Final = 0.3
 VERBLESS: Final = 0.6
 """The same of a text none of whose sentences has a predicate."""
 
-MIN_CODE_MARKS: Final = 4
+MIN_CODE_MARKS: Final = 3
 MIN_CODE_SHARE: Final = 0.2
 """Marks of programs in a text, and their share of its words, from which it is one."""
+
+MIN_WORDS_A_BLANK: Final = 10
+"""Words of a text, below which one blank is too many."""
 
 MIN_SOURCE_MARKS: Final = 2
 """Years in brackets, pages, editors, from which a text is a list of sources."""
@@ -85,7 +88,7 @@ def _is_program(text: str, words: int) -> bool:
 def _is_full_of_blanks(text: str, words: int) -> bool:
     """Return whether blanks are left in a text: a single one in a long text may be meant."""
     blanks = len(_BLANK.findall(text))
-    return blanks > 1 or blanks * 30 > words
+    return blanks > 1 or blanks * MIN_WORDS_A_BLANK > words
 
 
 def _breaks_off(text: str, sentences: Sequence[Sentence], grammar: Grammar | None) -> bool:

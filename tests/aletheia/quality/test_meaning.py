@@ -16,10 +16,10 @@ def measure(*texts: str, without: str = "") -> Meaning | None:
 
 
 def test_items_are_ahead_of_other_subjects_at_their_department_and_strays_are_not() -> None:
-    meaning = measure(GOOD[0], STRAY[0])
+    meaning = measure("Contracts with suppliers, disputes, data protection, trademarks.", STRAY[0])
     assert meaning is not None
-    assert meaning.ahead[0] > 1
-    assert meaning.ahead[0] > meaning.ahead[1]
+    assert meaning.ahead[0] > max(1, meaning.ahead[1])
+    assert meaning.own[0] > meaning.own[1]
 
 
 def test_an_item_is_kin_to_items_on_its_subject_and_a_stray_is_not() -> None:
