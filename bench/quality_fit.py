@@ -212,7 +212,9 @@ def fit_scale(sets: Sequence[GradedSet], cases: Sequence[Case], vectors: Vectors
     belonging = fit_belonging(cases)
     # Knots say what grades mean: they stand where people's own descriptions put them.
     own = [graded for graded in sets if graded in _own_sets()]
-    rows = [(graded.grade, count_set(graded, vectors, belonging)) for graded in own]
+    rows: list[tuple[Grade, Raws]] = [
+        (graded.grade, count_set(graded, vectors, belonging)) for graded in own
+    ]
     return Fitted(belonging, fit_knots(rows))
 
 

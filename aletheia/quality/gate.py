@@ -191,7 +191,7 @@ def estimate_quality(
     judged = COMMON_DEVIATION**2 + scale / total
     trust = COUNTED_DEVIATION**2 / (COUNTED_DEVIATION**2 + judged)
     spread = math.sqrt(trust * judged)
-    scores = {
+    scores: dict[Part, float] = {
         part: _move(
             counted.parts[part].score,
             trust

@@ -160,7 +160,9 @@ def rate_items(
     varieties = measure_variety(readings, linked).tolist()
     for item, row, fit, variety in zip(rated, items, fits, varieties, strict=True):
         item.fit, item.variety = fit, variety
-        summary = read_text(row.summary).specific if row.summary else frozenset()
+        summary: frozenset[str] = frozenset()
+        if row.summary:
+            summary = read_text(row.summary).specific
         if summary and summary.isdisjoint(item.reading.specific):
             item.fit *= _STRAY_SUMMARY
     _find_details(rated)

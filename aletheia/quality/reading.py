@@ -36,6 +36,7 @@ _MIN_AGENT: Final = 5
 _MAX_INITIALS: Final = 2
 _NOBODY: Final = frozenset(["it", "es", "se", "lo", "le", "ne", "n", "s"])
 _SHINGLE: Final = 3
+_NO_SIGNS: Final[frozenset[str]] = frozenset()
 _NEGATED_WORDS: Final = 3
 
 _ENDING: Final = re.compile(
@@ -133,7 +134,7 @@ def read_text(text: str, language: str | None = None) -> Reading:
         verbless=sum(not s.has_predicate and s.build < MEASURED_BUILD / 2 for s in sentences),
         questions=sum(s.is_question for s in sentences) / max(1, len(sentences)),
         specifics=frozenset(_find_specifics(text, sentences, grammar)),
-        signs=max((_read_signs(s, grammar) for s in sentences), key=len, default=frozenset()),
+        signs=max((_read_signs(s, grammar) for s in sentences), key=len, default=_NO_SIGNS),
         statements=tuple(_read_statement(s, grammar) for s in sentences),
         vagueness=1.0 - len(specific) / len(counted) if counted else 1.0,
         addresses_judge=addresses_judge(text),

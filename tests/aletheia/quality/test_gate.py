@@ -149,6 +149,7 @@ def test_four_rounds_decide_wrongly_in_one_run_of_fifty_at_most(
     for _ in range(runs):
         error = noise(draw)
         opinions: list[Opinion] = []
+        estimate = estimate_quality(counted(truth), opinions, ITEMS)
         for _ in range(4):
             opinions.append(opinion(error()))
             estimate = estimate_quality(counted(truth), opinions, ITEMS)

@@ -37,7 +37,8 @@ def test_an_item_alone_is_kin_to_nothing() -> None:
 def test_an_item_is_nearest_to_the_aspect_it_is_about() -> None:
     meaning = measure(GOOD[0], GOOD[6])
     assert meaning is not None
-    nearest = [ASPECTS[place] for place in meaning.aspects.argmax(axis=1)]
+    places: list[int] = meaning.aspects.argmax(axis=1).tolist()
+    nearest = [ASPECTS[place] for place in places]
     assert nearest == ["contracts", "trademarks alive"]
 
 
