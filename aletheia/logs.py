@@ -92,8 +92,8 @@ def configure_logs(level: str, *, is_json: bool) -> None:
         handler.setFormatter(logging.Formatter(line))
     logging.basicConfig(handlers=[handler], force=True)
     # Below that, it and what it hands its logger to write down whole requests, with their tokens.
-    least = max(logging.INFO, logging.getLevelNamesMapping()[level])
-    for name, lowest in (("aletheia", level), ("uvicorn", least)):
+    lowest_other = max(logging.INFO, logging.getLevelNamesMapping()[level])
+    for name, lowest in (("aletheia", level), ("uvicorn", lowest_other)):
         logger = logging.getLogger(name)
         logger.setLevel(lowest)
         # Prefect has handlers of its own for some, which write in another form.

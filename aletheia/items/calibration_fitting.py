@@ -105,7 +105,7 @@ def fit_calibration(
 async def calibrate(model: str, embed: Embed) -> Calibration:
     """Fit a model's scale to the labelled pairs, and test it on those that nothing is fitted on.
 
-    Where a limit of the provider's is reached, it waits until there is room again.
+    Where a limit of the provider's is reached, it waits until that allows more.
 
     Raises:
         ValueError: its vectors cannot tell the pairs apart.

@@ -1,7 +1,7 @@
 """Whether a text has the form of prose for people: no program, no blanks, no fragments, no riddles.
 
 What is found here says nothing about a department, however many of its words it has. The rules go
-by marks and by repetition; each leaves room for what people do write: a bracket, a name of a
+by marks and by repetition; each allows what people do write: a bracket, a name of a
 setting, a sentence without its full stop.
 """
 

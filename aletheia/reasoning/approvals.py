@@ -156,7 +156,7 @@ class Approvals:
         raise InvalidTask("already_used", "this plan was approved before, and is used up")
 
     def _is_over(self, row: Document, planned_at: int) -> bool:
-        """Return whether a used approval makes room for another one of a plan made later."""
+        """Return whether a used approval gives way to another one of a plan made later."""
         if row["state"] == "lost":
             return True
         if row["state"] in ("done", "failed"):

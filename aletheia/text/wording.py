@@ -76,7 +76,7 @@ _LONE_MINUS: Final = re.compile(r"(?<![\w)\]])[\u2010\u2011\u2012\u2013\u2212\u2
 
 _BEFORE_NAME: Final = r"(?<=[^\s.!?:;•*\u2013—\"“„»(\[-])\s+"
 _NAME: Final = re.compile(rf"{_BEFORE_NAME}[\"“„'(]*(\w*[A-Z\u00c0-\u00de]\w*)")
-_LETTERS_FIRST: Final = re.compile(r"(?=\w*\d)[^\W\d_][\w.]*")
+_ALPHABETIC_FIRST: Final = re.compile(r"(?=\w*\d)[^\W\d_][\w.]*")
 _ROMAN: Final = frozenset(
     ("ii", "iii", "iv", "vi", "vii", "viii", "ix", "xi", "xii", "xiii", "xiv", "xv", "xvi", "xx")
 )
@@ -242,12 +242,12 @@ def _find_dates(tokens: Sequence[str], names: frozenset[str]) -> Iterator[str]:
 def _is_code(token: str) -> bool:
     if token.isalpha():
         return token in _ROMAN
-    return _LETTERS_FIRST.fullmatch(token) is not None
+    return _ALPHABETIC_FIRST.fullmatch(token) is not None
 
 
 def _is_latin(text: str) -> bool:
     if text.isascii():
         return True
-    letters = [character for character in text if character.isalpha()]
-    others = sum(letter >= _FIRST_OTHER_SCRIPT for letter in letters)
-    return 2 * others <= len(letters)
+    characters = [character for character in text if character.isalpha()]
+    others = sum(character >= _FIRST_OTHER_SCRIPT for character in characters)
+    return 2 * others <= len(characters)

@@ -106,7 +106,7 @@ def test_what_makes_no_difference_is_none(one: str, other: str):
         ),
         pytest.param(
             "Suppliers are told in writing that prices will increase next spring.",
-            "A letter informs vendors about the planned decrease of what they are paid.",
+            "A notice informs vendors about the planned decrease of what they are paid.",
             "opposite",
             id="opposite",
         ),

@@ -574,7 +574,7 @@ async def test_where_nothing_can_be_embedded_no_document_is_blamed(content: AnyC
 
 
 async def test_an_item_of_ours_is_deleted_once(content: AnyContent):
-    item = make("Answer every letter on the day it comes in.")
+    item = make("Answer every message on the day it comes in.")
     await content.insert_items([item, make("Ring the bell at noon, every day.")])
     assert await content.delete_item(item)
     assert item.id not in await ids_of(content)
@@ -583,7 +583,7 @@ async def test_an_item_of_ours_is_deleted_once(content: AnyContent):
 
 
 async def test_an_item_that_is_not_as_it_was_read_is_not_deleted(content: AnyContent):
-    item = make("Answer every letter on the day it comes in.")
+    item = make("Answer every message on the day it comes in.")
     await content.insert_items([item])
     assert not await content.delete_item(replace(item, user_id="user-2"))
     assert not await content.delete_item(replace(item, automation=None))
@@ -593,7 +593,7 @@ async def test_an_item_that_is_not_as_it_was_read_is_not_deleted(content: AnyCon
 async def test_an_item_to_which_the_application_has_added_is_not_deleted(
     mongo_content: MongoContent,
 ):
-    item = make("Answer every letter on the day it comes in.")
+    item = make("Answer every message on the day it comes in.")
     await mongo_content.insert_items([item])
     await raw_of(mongo_content).update_one({"_id": read_id(item.id)}, {"$set": {"votes": 3}})
     assert not await mongo_content.delete_item(item)
