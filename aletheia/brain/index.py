@@ -345,8 +345,8 @@ def check_query(
 
 
 def _measure_coverage(department: BrainDepartment, items: Sequence[KnownItem]) -> Coverage:
-    # Nothing but the description counts, and no department is refused for its name.
-    described = Department.model_construct(description=department.description)
+    # Nothing but name and description counts, and no department is refused for its name.
+    described = Department.model_construct(name=department.name, description=department.description)
     rows = [QualityItem(item.id, item.content, item.summary) for item in items]
     part = score_quality(described, rows).parts["coverage"]
     evidence = cast("list[dict[str, Any]]", part.evidence["aspects"])

@@ -70,6 +70,10 @@ COMMON_FROM: Final = 0.16
 COMMON_TO: Final = 0.32
 """Share of the other items that have an item's words, on average."""
 
+MIN_OTHERS: Final = 3
+"""Other items that this share is of, at least: a word that two items of a department have in common
+is not yet salad."""
+
 ECHO_FROM: Final = 0.36
 ECHO_TO: Final = 0.56
 """Share of an item's words that the description has; short items are allowed more."""
@@ -195,18 +199,27 @@ def _is_part(stem: str, other: str, language: str | None) -> bool:
 
 
 def measure_variety(
-    readings: Sequence[Reading], linked: Sequence[frozenset[str]]
+    readings: Sequence[Reading],
+    linked: Sequence[frozenset[str]],
+    is_counted: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Measure how far items have words of their own, 0 to 1, `(n,)`.
 
-    Salad is made of few words: those of the description, or those of all other items again.
+    Salad is made of few words: those of the description, or those of all other items again. Others
+    are those that count (`is_counted`, `(n,)`), so that a filler or a repeat thins out nothing.
     """
-    frequency = Counter(stem for reading in readings for stem in reading.specific)
+    counted = is_counted.tolist()
+    frequency = Counter(
+        stem
+        for reading, counts in zip(readings, counted, strict=True)
+        if counts
+        for stem in reading.specific
+    )
     found: list[float] = []
-    for reading, links in zip(readings, linked, strict=True):
-        words = max(1, len(reading.specific))
-        shared = sum(frequency[stem] - 1 for stem in reading.specific)
-        common = shared / words / max(1, len(readings) - 1)
+    for reading, links, counts in zip(readings, linked, counted, strict=True):
+        words, others = max(1, len(reading.specific)), sum(counted) - counts
+        shared = sum(frequency[stem] - counts for stem in reading.specific)
+        common = shared / words / max(MIN_OTHERS, others)
         echo = len(links) / words * min(1.0, words / _ECHO_WORDS)
         found.append(_fall(common, COMMON_FROM, COMMON_TO) * _fall(echo, ECHO_FROM, ECHO_TO))
     return np.array(found)

@@ -157,7 +157,8 @@ def rate_items(
     linked = find_linked(readings, described, language)
     features = _measure(rated, linked, meaning, described, language)
     fits = measure_belonging(features, weights).tolist()
-    varieties = measure_variety(readings, linked).tolist()
+    is_counted = np.array([item.is_good for item in rated], dtype=bool)
+    varieties = measure_variety(readings, linked, is_counted).tolist()
     for item, row, fit, variety in zip(rated, items, fits, varieties, strict=True):
         item.fit, item.variety = fit, variety
         summary: frozenset[str] = frozenset()
