@@ -30,7 +30,7 @@ GATHER: Final = "automated_gather_creation/automated_gather_creation"
 
 PROJECT: Final = "demo"
 
-MAX_ITERATIONS: Final = 13
+MAX_ITERATIONS: Final = 11
 """One department stalls only after its fourth iteration, and the last one is to have too few."""
 
 EVALUATIONS_WITHIN_S: Final = 25.0

@@ -45,7 +45,7 @@ EXAMPLE_DEPARTMENTS: Final = (
         "feedback after each rental.",
     ),
     ExampleDepartment(
-        *(20, "onboarding", "Onboarding", 93),
+        *(20, "onboarding", "Onboarding", 95),
         "Prepares first days for mechanics and dispatchers: workshop training, tool handling, "
         "safety briefings and a mentor for the first month.",
     ),

@@ -46,7 +46,9 @@ def lines() -> Generator[Lines]:
     level = root.level
     root.addHandler(found.handler)
     root.setLevel(logging.DEBUG)
+    root.propagate = False  # half a pair in what pytest captures ends the process of its tests
     yield found
+    root.propagate = True
     root.removeHandler(found.handler)
     root.setLevel(level)
 

@@ -500,7 +500,7 @@ async def test_a_judge_remembers_its_rounds_from_one_department_to_the_next(
     build: Callable[..., StoredDeps],
 ):
     chat = FlakyChat(writers={JUDGE_FORM.name: judging(50)})
-    low = {"coordination_settings": {"min_quality_threshold": 30}}
+    low = {"coordination_settings": {"min_quality_threshold": 90}}
     source = FakeDepartments(
         [make_department("legal", 1, **low), make_department("support", 2, **low)]
     )
