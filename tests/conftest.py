@@ -6,6 +6,7 @@ another one has waited for 60 s. What is tested meanwhile cannot pass.
 
 import functools
 import gc
+import logging
 import os
 from collections.abc import Generator
 from typing import Any, Final, cast
@@ -65,8 +66,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def collected_garbage(
     request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> Generator[None]:
-    """Collect what a test left open after its other fixtures, so that no later test is blamed."""
+    """Collect what a test left open after its other fixtures, so that no later test is blamed.
+
+    A handler of logs is left by a command that is run in this process, and its stream is closed.
+    """
+    root = logging.getLogger()
+    handlers = list(root.handlers)
     yield
+    root.handlers[:] = handlers
     # pytest keeps longer what fixtures gave, and what the tracebacks of log records refer to.
     cast("pytest.Function", request.node).funcargs.clear()
     for phase in ("setup", "call", "teardown"):

@@ -92,9 +92,33 @@ class RecordedSpan(Span):
         raise AssertionError(exception, attributes, timestamp, escaped)
 
 
+class RequestSpan(RecordedSpan):
+    """A span of FastAPI's, which adds events and describes statuses."""
+
+    @override
+    def add_event(
+        self, name: str, attributes: Attributes = None, timestamp: int | None = None
+    ) -> None:
+        del name, attributes, timestamp
+
+    @override
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        del status, description
+
+    @override
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        del exception, attributes, timestamp, escaped
+
+
 class _RecordingTracer(Tracer):
-    def __init__(self, spans: list[RecordedSpan]) -> None:
-        self._spans, self._numbers = spans, itertools.count(1)
+    def __init__(self, spans: list[RecordedSpan], kind: type[RecordedSpan] = RecordedSpan) -> None:
+        self._spans, self._kind, self._numbers = spans, kind, itertools.count(1)
 
     @override
     def start_span(
@@ -114,7 +138,7 @@ class _RecordingTracer(Tracer):
         number = next(self._numbers)
         trace_id = 1000 + number if parent is None else parent.trace_id
         flags = TraceFlags(TraceFlags.SAMPLED)
-        span = RecordedSpan(name, SpanContext(trace_id, number, False, flags), parent)
+        span = self._kind(name, SpanContext(trace_id, number, False, flags), parent)
         span.kind = kind
         span.set_attributes(attributes or {})
         self._spans.append(span)
@@ -131,7 +155,9 @@ class RecordingProvider(TracerProvider):
 
     def __init__(self) -> None:
         self.spans: list[RecordedSpan] = []
+        self.requests: list[RecordedSpan] = []
         self._tracer = _RecordingTracer(self.spans)
+        self._request_tracer = _RecordingTracer(self.requests, RequestSpan)
 
     def get_tracer(
         self,
@@ -140,8 +166,10 @@ class RecordingProvider(TracerProvider):
         schema_url: str | None = None,
         attributes: Attributes = None,
     ) -> Tracer:
-        """Return the tracer of our own spans; those of libraries go nowhere."""
+        """Return the tracer of our own spans, or of requests; those of others go nowhere."""
         del instrumenting_library_version, schema_url, attributes
+        if instrumenting_module_name.partition(".")[0] == "fastapi":
+            return self._request_tracer
         return self._tracer if instrumenting_module_name == SCOPE else NoOpTracer()
 
     def named(self, name: str) -> list[RecordedSpan]:
@@ -158,4 +186,5 @@ def recording() -> RecordingProvider:
     if trace.get_tracer_provider() is not PROVIDER:
         trace.set_tracer_provider(PROVIDER)
     PROVIDER.spans.clear()
+    PROVIDER.requests.clear()
     return PROVIDER

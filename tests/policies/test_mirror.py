@@ -10,7 +10,7 @@ from deployments import ROOT
 
 PRODUCT = ("aletheia", "flows", "tasks", "blocks", "deployments")
 
-MAX_LISTED = 146
+MAX_LISTED = 145
 """Modules without tests of their own name; the number may only shrink."""
 
 COVERED_BY = {

@@ -140,7 +140,7 @@ async def test_a_run_is_closed_once(stored: StoredRun):
     ends = [event for event in await events.read(PROJECT) if event.is_last]
     assert len(ends) == 1
     reached = [turn.department for turn in attempt.list_turns(StopReason.THRESHOLD_REACHED)]
-    assert reached == ["support"]
+    assert reached == ["support", "finance"]
 
 
 async def test_a_run_that_is_cancelled_in_the_middle_of_a_step_is_closed_as_cancelled(

@@ -123,8 +123,8 @@ HOSTILE: dict[str, Callable[[], str]] = {
     "an expiry that is no number": lambda: sign_by_hand(
         {"alg": "HS256"}, json.dumps(make_claims(exp=float("nan"))).encode()
     ),
-    "not yet valid": lambda: make_token(nbf=NOW + 600),
-    "issued in the future": lambda: make_token(iat=NOW + 600),
+    "not yet valid": lambda: make_token(nbf=int(time.time()) + 600),
+    "issued in the future": lambda: make_token(iat=int(time.time()) + 600),
     "another audience": lambda: make_token(aud="another"),
     "no audience": lambda: make_token(aud=None),
     "audiences without ours": lambda: make_token(aud=["a", "b"]),
