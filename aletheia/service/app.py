@@ -11,7 +11,7 @@ from aletheia.service.correlation import HEADER, CorrelationMiddleware
 from aletheia.service.documentation import add_documentation
 from aletheia.service.guarding import Guard, GuardedRoute
 from aletheia.service.health import Ping, ReadReadings, make_health_router
-from aletheia.service.refusals import install_refusals
+from aletheia.service.refusals import HTTP_MEANINGS, describe_refusals, install_refusals
 
 _DESCRIPTION: Final = """\
 Aletheia's service: its Brain, an index of what was gathered; what front ends read; what operators \
@@ -52,6 +52,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
+        responses=describe_refusals(HTTP_MEANINGS),
         # What a request failed with may hold anything; our own log has it.
         telemetry={"exclude": _is_routine, "logs": False, "operation_spans": False},
     )

@@ -15,12 +15,15 @@ and counts open sockets as requests. Here
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from aletheia.service.refusals import describe_no_http
 
 MAX_WAITING_PER_ADDRESS: Final = 64
 """Connections of one address without a complete request, or one of a caller who was let in."""
@@ -133,6 +136,15 @@ class BoundedHttp(H11Protocol):
         """Note that the client reads."""
         super().resume_writing()
         self._stop_stall()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, or has too long a head, in the form of all refusals."""
+        del msg
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        answer = h11.Response(status_code=HTTPStatus.BAD_REQUEST, headers=headers)
+        for event in (answer, h11.Data(data=describe_no_http()), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def shutdown(self) -> None:
         """End the connection; a stream of events would go on for ever."""

@@ -48,9 +48,14 @@ MEANINGS: Final = {
 }
 """What statuses mean that any route of the Brain API may answer with."""
 
+NO_HTTP: Final = "the request is not HTTP, or its line and headers are longer than 16 KiB"
+
+HTTP_MEANINGS: Final = {HTTPStatus.BAD_REQUEST: f"`invalid_http`: {NO_HTTP}."}
+"""What a status means that every route may answer with, whatever it is for."""
+
 BODY_MEANINGS: Final = {
     HTTPStatus.BAD_REQUEST: "`invalid_json`: the body is not JSON. NaN and Infinity are not, nor "
-    "is deeper nesting than 1,000 levels.",
+    f"is deeper nesting than 1,000 levels. Or {HTTP_MEANINGS[HTTPStatus.BAD_REQUEST]}",
     HTTPStatus.REQUEST_TIMEOUT: "`body_too_slow`: the body did not arrive in time.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "`body_too_large`.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "`unsupported_media_type`: the body must be "
@@ -125,6 +130,11 @@ def describe_refusals_of_stream(
     """Return the same of a route whose success is no JSON, while its refusals are."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refused"}}}
     return {status: {"description": said, "content": content} for status, said in meanings.items()}
+
+
+def describe_no_http() -> bytes:
+    """Return the body of the answer to what is not HTTP, or has too long a head."""
+    return Refused(error=Refusal(code="invalid_http", message=NO_HTTP)).model_dump_json().encode()
 
 
 def answer_refusal(refusal: ServiceError) -> JSONResponse:

@@ -204,6 +204,21 @@ async def test_of_one_address_the_oldest_stranger_goes(monkeypatch: pytest.Monke
             writer.close()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET /health?%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"q" * 20_000), b"nonsense\r\n\r\n"],
+    ids=["too long a line", "not HTTP"],
+)
+async def test_what_is_not_http_is_refused_in_the_form_of_all_refusals(sent: bytes):
+    async with served() as (_, _, port), asyncio.timeout(5):
+        reader, writer = await connect(port, sent)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head.lower()
+    assert b'"code":"invalid_http"' in body
+
+
 async def unread_socket(port: int, path: str) -> socket.socket:
     """Ask for something, and read nothing of it."""
     client = socket.socket()
@@ -258,7 +273,7 @@ async def test_who_reads_nothing_of_a_socket_is_told_behind_what_it_was_sent():
         # Reading stops as soon as what was received is not taken.
         transport: Any = websocket.get_extra_info("socket")
         assert transport is not None
-        await until(lambda: app.state.ended == [TOO_SLOW], within_s=10)
+        await until(lambda: app.state.ended == [TOO_SLOW], within_s=60)
         while (message := await websocket.receive()).type is aiohttp.WSMsgType.BINARY:
             pass
         assert message.type is aiohttp.WSMsgType.CLOSE
@@ -320,9 +335,13 @@ async def test_the_body_of_a_stranger_takes_no_longer_than_its_headers(service: 
         writer.close()
 
 
-async def test_the_body_of_a_caller_who_was_let_in_may_take_its_time(service: FakeService):
+async def test_the_body_of_a_caller_who_was_let_in_may_take_its_time(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connections, "HEADERS_WITHIN_S", 2)
+
     async def drip() -> AsyncIterator[bytes]:
-        for _ in range(12):
+        for _ in range(25):
             yield b" "
             await asyncio.sleep(0.1)
         yield b"{}"

@@ -1,5 +1,8 @@
 """Calls of the service's own routes."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from fastapi import FastAPI
 
@@ -20,15 +23,18 @@ async def test_a_route_answers_as_from_outside(service: FakeService):
 
 
 @pytest.mark.parametrize(
-    ("token", "code"),
+    ("make", "code"),
     [
-        (make_token("viewer"), "forbidden"),
-        (make_token("operator", exp=1), "expired_token"),
-        ("nonsense", "invalid_token"),
+        (partial(make_token, "viewer"), "forbidden"),
+        (partial(make_token, "operator", exp=1), "expired_token"),
+        (lambda: "nonsense", "invalid_token"),
     ],
+    ids=["another role", "expired", "nonsense"],
 )
-async def test_what_a_token_may_not_is_refused(service: FakeService, token: str, code: str):
-    calls = Calls(service.app, token)
+async def test_what_a_token_may_not_is_refused(
+    service: FakeService, make: Callable[[], str], code: str
+):
+    calls = Calls(service.app, make())
     with pytest.raises(ServiceError) as refused:
         await calls.act(StartedRun, "/api/v1/dead-letters/replay", {})
     assert refused.value.code == code
