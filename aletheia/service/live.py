@@ -27,7 +27,6 @@ from aletheia.service.refusals import (
     ServiceError,
     answer_refusal,
     describe_refusals,
-    describe_refusals_of_stream,
 )
 from aletheia.service.roles import READERS, Caller
 from aletheia.service.sockets import LiveGuard, Sockets, SocketSession
@@ -131,7 +130,7 @@ def make_live_router(
         status_code=HTTPStatus.OK,
         response_class=LiveResponse,
         dependencies=[Security(TOKEN_SCHEME)],
-        responses=describe_refusals_of_stream(_LIVE_MEANINGS),
+        responses=describe_refusals(_LIVE_MEANINGS),
     )
     async def follow_events(
         request: Request,

@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from aletheia.documents import Documents
 from aletheia.metrics import LOWERED, MAX_SERIES, METRICS, SCRAPE_DURATION, SOURCE_UP
 from aletheia.series import OTHER, Counters, Histogram, Metric
-from aletheia.service.refusals import TOKEN_MEANINGS, describe_refusals_of_stream
+from aletheia.service.refusals import TOKEN_MEANINGS, describe_refusals
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.store.counters import read_counters
 
@@ -189,7 +189,7 @@ def make_metrics_router(
         response_class=Response,
         dependencies=[Security(_SCHEME)],
         openapi_extra={"security": [{}]},  # or none
-        responses={200: _PAGE, **describe_refusals_of_stream(_MEANINGS)},
+        responses={200: _PAGE, **describe_refusals(_MEANINGS)},
     )
     async def read_metrics() -> Response:
         """Return all metrics for Prometheus; docs/metrics.md describes them."""

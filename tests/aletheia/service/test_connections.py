@@ -264,7 +264,10 @@ async def test_who_reads_nothing_of_a_stream_is_told_behind_what_it_was_sent():
         assert last.endswith(b"4\r\ntold\r\n0\r\n\r\n")
 
 
-async def test_who_reads_nothing_of_a_socket_is_told_behind_what_it_was_sent():
+async def test_who_reads_nothing_of_a_socket_is_told_behind_what_it_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(connections, "CLOSE_WITHIN_S", 60)
     async with (
         served() as (app, url, _),
         aiohttp.ClientSession() as session,

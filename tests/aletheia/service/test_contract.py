@@ -97,7 +97,7 @@ def served_elsewhere(directory: Path) -> Generator[str]:
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        async with open_service(directory) as service, serving(service.app) as url:
+        async with open_service(directory) as service, serving(service.app, is_bounded=True) as url:
             await fill(service)
             urls.append(url)
             started.set()
