@@ -14,12 +14,18 @@ from functools import lru_cache
 from typing import Final
 
 from aletheia.text.facts import Difference, classify_difference, find_unsaid, read_facts
+from aletheia.text.rewording import count_common, is_fronted, unify
 from aletheia.text.wording import Wording, read_wording
 
 FEW_WORDS: Final = 2
 FEW_SHARE: Final = 0.15
 """Of `n` content words of the longer text, `FEW_WORDS + FEW_SHARE * n` are few. Of the labelled
 rewordings, hardly any shares so many of its words (docs/decisions/0013-similarity.md)."""
+
+IN_PLACE_WORDS: Final = 2
+IN_PLACE_SHARE: Final = 0.35
+"""Of `n` words of the longer text, so many may stand elsewhere or be others for the rest to be the
+same text still: of the labelled pairs that differ in a word, hardly any has more."""
 
 MIN_BLOCK: Final = 2
 """Words of a clause that may stand before or behind the rest of its sentence."""
@@ -118,10 +124,26 @@ def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
         (one.calendar != two.calendar, "date"),
         (any(stem.startswith("#") for stem in changed), "number"),
         (bool(changed) and one.names != two.names, "name"),
-        (bool(changed), "word"),
+        (True, "word"),
     )
-    difference: Difference | None = next((what for differs, what in found if differs), None)
-    return "order" if difference is None and not _is_turned(one, two) else difference
+    difference: Difference = next(what for differs, what in found if differs)
+    return _find_new_words(one, two) if difference == "word" else difference
+
+
+def _find_new_words(one: Wording, two: Wording) -> Difference | None:
+    """Return what is left of a difference, if any, once words of one meaning are made the same.
+
+    Texts whose other words are in another order, too, are worded anew: nothing is known of them.
+    """
+    left, right = unify(one, two)
+    content = frozenset((*one.content, *two.content))
+    changed = (Counter(left) - Counter(right)) + (Counter(right) - Counter(left))
+    if content.isdisjoint(changed):
+        is_same = left == right or is_fronted(left, right, content)
+        return None if is_same or _is_turned(one, two) else "order"
+    longer = max(len(left), len(right))
+    is_in_place = longer - count_common(left, right) <= max(IN_PLACE_WORDS, IN_PLACE_SHARE * longer)
+    return "word" if is_in_place else None
 
 
 def _is_turned(one: Wording, two: Wording) -> bool:

@@ -29,6 +29,16 @@ def _split_lists(names: str) -> Iterator[str]:
         yield from normalise(words).split()
 
 
+LANGUAGES: Final = ("en", "de", "fr", "es")
+"""Languages that a short text is told to be of, and whose words of one meaning are known."""
+
+_COMMON: Final[Mapping[str, frozenset[str]]] = {
+    language: frozenset(
+        normalise(_LISTS["idle"][language] + " " + _LISTS["function"][language]).split()
+    )
+    for language in LANGUAGES
+}
+
 _IDLE: Final = frozenset(_split_lists("idle"))
 _FUNCTION: Final = FUNCTION_WORDS.union(CUES, _split_lists("function")) - _IDLE
 _NEGATIONS: Final = CUES.union(_split_lists("negations"))
@@ -116,6 +126,7 @@ class Wording:
     signs: frozenset[str]  # comparison signs
     poles: frozenset[tuple[int, int]]  # words that have an opposite: which pair, and which side
     negations: int  # how many words negate
+    language: str  # of `LANGUAGES`, whose common words it has most of; empty if it has none
     is_latin: bool  # whether it is mostly in Latin script
 
 
@@ -149,6 +160,7 @@ def read_wording(text: str) -> Wording:
         signs=_SIGN_CHARACTERS.intersection(tokens),
         poles=frozenset(pole for stem in sequence for pole in _POLES.get(stem, ())),
         negations=sum(token in _NEGATIONS for token in tokens),
+        language=_find_language(tokens),
         is_latin=_is_latin(text),
     )
 
@@ -237,6 +249,12 @@ def _find_dates(tokens: Sequence[str], names: frozenset[str]) -> Iterator[str]:
         date = _CALENDAR.get(token)
         if date is not None and (token not in _CAPITALISED or token in names):
             yield date
+
+
+def _find_language(tokens: Sequence[str]) -> str:
+    counts = [sum(token in _COMMON[language] for token in tokens) for language in LANGUAGES]
+    best = max(counts)
+    return LANGUAGES[counts.index(best)] if best else ""
 
 
 def _is_code(token: str) -> bool:
