@@ -53,6 +53,15 @@ _CALENDAR: Final[Mapping[str, str]] = {
 }
 """Weekday, month, ordinal, frequency: what it is, so that the same in two languages is equal."""
 
+_FREQUENCIES: Final[Sequence[tuple[re.Pattern[str], Mapping[str, str]]]] = tuple(
+    (
+        re.compile(rf"\b(?:{'|'.join(normalise(b) for b in way['before'].split('/'))}) (\w+)\b"),
+        {normalise(span.split("=")[0]): normalise(span.split("=")[1]) for span in way["spans"].split()},
+    )
+    for way in _LISTS["frequencies"].values()
+)
+"""Patterns such as `every day`, and what the spans in them are together, such as `daily`."""
+
 _CAPITALISED: Final = frozenset(_LISTS["capitalised"].split())
 """Words of the calendar that are others in lower case, such as `may`."""
 
@@ -135,7 +144,8 @@ def read_wording(text: str) -> Wording:
     """Read the words of a text."""
     spelled = _spell_signs(unicodedata.normalize("NFKC", text))
     names = _find_names(spelled)
-    tokens = _split(normalise(_SIGNS.sub(r" \g<0> ", _ELISION.sub(r"\1 ", spelled))))
+    plain = normalise(_SIGNS.sub(r" \g<0> ", _ELISION.sub(r"\1 ", spelled)))
+    tokens = _split(_join_frequencies(plain))
     forms: dict[str, str] = {}
     sequence: list[str] = []
     content: list[str] = []
@@ -223,6 +233,13 @@ def _split(normalised: str) -> list[str]:
     if normalised.isascii() or not _UNSPACED.search(normalised):
         return tokens
     return [part for token in tokens for part in (token if _UNSPACED.search(token) else (token,))]
+
+
+def _join_frequencies(normalised: str) -> str:
+    """Write `every day` as `daily`, and the like."""
+    for pattern, spans in _FREQUENCIES:
+        normalised = pattern.sub(lambda found: spans.get(found[1], found[0]), normalised)  # noqa: B023
+    return normalised
 
 
 def _number(token: str) -> str | None:

@@ -1,0 +1,45 @@
+"""How much of a text's words another text has, letter by letter (SPEC §4, Dedup).
+
+Parts of words are compared, four letters each, so that `Treppenhausfenster` and `Fenster im
+Treppenhaus`, or `verify` and `verification`, have most of them in common: in languages that a model
+embeds badly, this tells more than vectors of words.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+from aletheia.text.wording import read_wording
+
+SIZE: Final = 4
+"""Letters of a part; the beginning of a word counts as one."""
+
+
+def measure_letters(text: str, other: str) -> tuple[float, float]:
+    """Return the share of the parts of either text's words that the other has, `[0, 1]` each.
+
+    All words of a text count the same, however long they are; 0 for a text without words.
+    """
+    one, two = _read_parts(text), _read_parts(other)
+    return _measure_there(one, two), _measure_there(two, one)
+
+
+def _measure_there(
+    words: tuple[frozenset[str], ...], others: tuple[frozenset[str], ...]
+) -> float:
+    if not words:
+        return 0.0
+    there = frozenset[str]().union(*others)
+    return sum(len(parts & there) / len(parts) for parts in words) / len(words)
+
+
+@lru_cache(maxsize=8192)
+def _read_parts(text: str) -> tuple[frozenset[str], ...]:
+    """Return the parts of each word of a text that has a meaning of its own."""
+    return tuple(frozenset(_split(word)) for word in read_wording(text).forms.values())
+
+
+def _split(word: str) -> Iterator[str]:
+    begun = f"^{word}"
+    for at in range(max(1, len(begun) - SIZE + 1)):
+        yield begun[at : at + SIZE]
