@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from aletheia.text.facts import Difference, classify_difference, find_unsaid, read_facts
-from aletheia.text.rewording import count_common, is_fronted, unify
+from aletheia.text.rewording import count_common, find_language, is_fronted, unify
 from aletheia.text.wording import Wording, read_wording
 
 FEW_WORDS: Final = 2
@@ -135,6 +135,8 @@ def _find_new_words(one: Wording, two: Wording) -> Difference | None:
 
     Texts whose other words are in another order, too, are worded anew: nothing is known of them.
     """
+    if not find_language(one, two):
+        return "word" if Counter(one.content) != Counter(two.content) else "order"
     left, right = unify(one, two)
     content = frozenset((*one.content, *two.content))
     changed = (Counter(left) - Counter(right)) + (Counter(right) - Counter(left))

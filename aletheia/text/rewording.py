@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import yaml
 
+from aletheia.text.facts import UNITS
 from aletheia.text.normalisation import normalise
-from aletheia.text.wording import LANGUAGES, Wording, stem_word
+from aletheia.text.wording import FREQUENCY_WORDS, LANGUAGES, Wording, stem_word
 
 _LISTS: Final[Mapping[str, Any]] = yaml.safe_load(
     resources.files("aletheia.text").joinpath("rewording_words.yaml").read_text("utf-8")
@@ -23,12 +24,21 @@ _LISTS: Final[Mapping[str, Any]] = yaml.safe_load(
 _LIGHT: Final = {
     language: frozenset(_LISTS["light"][language].split()) for language in LANGUAGES
 }
+_ONE_SIDED: Final = {
+    language: frozenset(_LISTS["one_sided"][language].split()) for language in LANGUAGES
+}
+_BINDING: Final = frozenset(_LISTS["binding"].split())
+_FREQUENCIES: Final = frozenset(map(stem_word, FREQUENCY_WORDS))
+_TIMES: Final = frozenset(
+    stem_word(word)
+    for word in (*_LISTS["times"].split(), *(u for u, (d, _) in UNITS.items() if d in {"s", "month"}))
+)
 _ENDINGS: Final = {
     language: frozenset(("", *endings.split()))
     for language, endings in _LISTS["endings"].items()
 }
-_MIN_COMMON: Final = 4
-"""Letters that two forms of one word begin with, at least."""
+_MIN_COMMON: Final = 3
+"""Letters that two forms of one word begin with, at least; one more where one is no longer."""
 
 _UMLAUTS: Final = str.maketrans("äöü", "aou")
 _GENDERS: Final = frozenset(("a", "as")), frozenset(("o", "os"))
@@ -52,9 +62,8 @@ def unify(one: Wording, two: Wording) -> tuple[tuple[str, ...], tuple[str, ...]]
     """Return the words of two texts in order, with those of one meaning made the same."""
     left, right = Counter(one.sequence), Counter(two.sequence)
     missing, added = list((left - right).elements()), list((right - left).elements())
-    language = one.language or two.language
-    is_one = language in LANGUAGES and language == (two.language or language)
-    if not is_one or not (missing or added):
+    language = find_language(one, two)
+    if not language or not (missing or added):
         return one.sequence, two.sequence
     renamed: dict[str, str] = {}
     for word in added:
@@ -62,13 +71,23 @@ def unify(one: Wording, two: Wording) -> tuple[tuple[str, ...], tuple[str, ...]]
         if match is not None:
             missing.remove(match)
             renamed[word] = match
-    gone = _LIGHT[language].intersection((*missing, *added)).difference(
-        renamed, renamed.values()
-    )
+    used = {*renamed, *renamed.values()}
+    lost, new = set(missing) - used, set(added) - used
+    gone = _LIGHT[language] & (lost | new)
+    few = _ONE_SIDED[language]
+    if lost.isdisjoint(few) or new.isdisjoint(few):
+        gone |= few & (lost | new)
     return (
         tuple(word for word in one.sequence if word not in gone),
         tuple(renamed.get(word, word) for word in two.sequence if word not in gone),
     )
+
+
+def find_language(one: Wording, two: Wording) -> str:
+    """Return the language of both texts, of `LANGUAGES`; empty where it is not clear."""
+    counts = [left + right for left, right in zip(one.common, two.common, strict=True)]
+    best = max(counts)
+    return LANGUAGES[counts.index(best)] if best and counts.count(best) == 1 else ""
 
 
 def _is_same(word: str, other: str, one: Wording, two: Wording, language: str) -> bool:
@@ -97,6 +116,7 @@ def is_form(word: str, other: str, language: str) -> bool:
         common += 1
     return any(
         _are_endings(word[at:], other[at:], endings, language)
+        and (at > _MIN_COMMON or (word[at:] and other[at:]))
         for at in range(_MIN_COMMON, common + 1)
     )
 
@@ -113,8 +133,8 @@ def _are_endings(ending: str, other: str, endings: frozenset[str], language: str
 def is_fronted(left: Sequence[str], right: Sequence[str], content: Iterable[str]) -> bool:
     """Return whether a text begins with a part that stands elsewhere in the other.
 
-    The part has to begin with a word such as `after` or `every`, and neither ends nor begins with
-    one that negates: of two steps, or of who does what to whom, the order counts.
+    The part has to begin with a word such as `after`, a number or how often something is done: of
+    two steps, or of who does what to whom, the order counts.
     """
     return _moves_first(left, right, frozenset(content)) or _moves_first(
         right, left, frozenset(content)
@@ -123,24 +143,33 @@ def is_fronted(left: Sequence[str], right: Sequence[str], content: Iterable[str]
 
 def _moves_first(left: Sequence[str], right: Sequence[str], content: frozenset[str]) -> bool:
     """Return whether the beginning of the one stands farther behind in the other."""
-    if len(left) != len(right) or left[0] in content or left[0] in _BINDING:
+    if len(left) != len(right) or not left or not _may_begin(left[0], content):
         return False
-    for size in range(_MIN_PART, len(left)):
+    for size in range(1, len(left)):
         part, rest = left[:size], left[size:]
         if part[-1] not in content:
             continue
         for at in range(1, len(rest) + 1):
             if (*rest[:at], *part, *rest[at:]) == tuple(right):
                 return True
+            # As in `every two weeks, we change the filter` and `the filter is changed every …`.
+            if _is_time(part) and (*rest[at:], *rest[:at], *part) == tuple(right):
+                return True
     return False
 
 
-_MIN_PART: Final = 2
-_BINDING: Final = frozenset(
-    "not no never nicht kein keine nie ne no nunca only nur seulement solo of von des der den dem "
-    "and und et y or oder ou o than als que by durch par por".split()
-)
-"""What no such part begins with: what it says depends on where it stands."""
+def _is_time(part: Sequence[str]) -> bool:
+    """Return whether a part says when or how often: `weekly`, `every #2 month`, `#2 time a day`."""
+    if len(part) == 1:
+        return part[0] in _FREQUENCIES
+    has_number = any(word.startswith("#") for word in part[:2])
+    return has_number and not _TIMES.isdisjoint(part[1:3])
+
+
+def _may_begin(word: str, content: frozenset[str]) -> bool:
+    """Return whether a part that may stand anywhere begins with a word: `after`, `#2`, `weekly`."""
+    is_adverbial = word.startswith("#") or word in _FREQUENCIES
+    return is_adverbial or (word not in content and word not in _BINDING)
 
 
 def count_common(left: Sequence[str], right: Sequence[str]) -> int:

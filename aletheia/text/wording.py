@@ -32,12 +32,17 @@ def _split_lists(names: str) -> Iterator[str]:
 LANGUAGES: Final = ("en", "de", "fr", "es")
 """Languages that a short text is told to be of, and whose words of one meaning are known."""
 
-_COMMON: Final[Mapping[str, frozenset[str]]] = {
-    language: frozenset(
-        normalise(_LISTS["idle"][language] + " " + _LISTS["function"][language]).split()
-    )
+_LISTED: Final = tuple(
+    frozenset(normalise(f"{_LISTS['idle'][language]} {_LISTS['function'][language]}").split())
     for language in LANGUAGES
+)
+_COMMON: Final[Mapping[str, int]] = {
+    word: place
+    for place, words in enumerate(_LISTED)
+    for word in words
+    if sum(word in others for others in _LISTED) == 1
 }
+"""Words that are common in one language only, and the place of that."""
 
 _IDLE: Final = frozenset(_split_lists("idle"))
 _FUNCTION: Final = FUNCTION_WORDS.union(CUES, _split_lists("function")) - _IDLE
@@ -61,6 +66,11 @@ _FREQUENCIES: Final[Sequence[tuple[re.Pattern[str], Mapping[str, str]]]] = tuple
     for way in _LISTS["frequencies"].values()
 )
 """Patterns such as `every day`, and what the spans in them are together, such as `daily`."""
+
+FREQUENCY_WORDS: Final = frozenset(
+    word for word, date in _CALENDAR.items() if date.startswith("frequency")
+)
+"""Words such as `weekly`."""
 
 _CAPITALISED: Final = frozenset(_LISTS["capitalised"].split())
 """Words of the calendar that are others in lower case, such as `may`."""
@@ -135,7 +145,7 @@ class Wording:
     signs: frozenset[str]  # comparison signs
     poles: frozenset[tuple[int, int]]  # words that have an opposite: which pair, and which side
     negations: int  # how many words negate
-    language: str  # of `LANGUAGES`, whose common words it has most of; empty if it has none
+    common: tuple[int, ...]  # how many words it has that are common in one of `LANGUAGES` only
     is_latin: bool  # whether it is mostly in Latin script
 
 
@@ -170,7 +180,7 @@ def read_wording(text: str) -> Wording:
         signs=_SIGN_CHARACTERS.intersection(tokens),
         poles=frozenset(pole for stem in sequence for pole in _POLES.get(stem, ())),
         negations=sum(token in _NEGATIONS for token in tokens),
-        language=_find_language(tokens),
+        common=_count_common(tokens),
         is_latin=_is_latin(text),
     )
 
@@ -268,10 +278,12 @@ def _find_dates(tokens: Sequence[str], names: frozenset[str]) -> Iterator[str]:
             yield date
 
 
-def _find_language(tokens: Sequence[str]) -> str:
-    counts = [sum(token in _COMMON[language] for token in tokens) for language in LANGUAGES]
-    best = max(counts)
-    return LANGUAGES[counts.index(best)] if best else ""
+def _count_common(tokens: Sequence[str]) -> tuple[int, ...]:
+    counts = [0] * len(LANGUAGES)
+    for token in tokens:
+        if (place := _COMMON.get(token)) is not None:
+            counts[place] += 1
+    return tuple(counts)
 
 
 def _is_code(token: str) -> bool:
