@@ -5,8 +5,8 @@ item, the same point in other words (closely, then freely), and points that only
 come from within a group, and from the items of different groups of one topic; candidates are pairs
 of an item and its nearest. No topic is in both splits.
 
-Other files have the items of whole departments, as batches of a run bring them: some are said again,
-many are close neighbours. They show how often what is met.
+Other files have the items of whole departments, as batches of a run bring them: some are said
+again, many are close neighbours. They show how often what is met.
 """
 
 import hashlib

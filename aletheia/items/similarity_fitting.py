@@ -31,8 +31,8 @@ often and contradicts them rarely; the labelled ones, made of each rewording and
 three of these for a repetition (docs/decisions/0013-similarity.md)."""
 
 DEPARTMENTS: Final = 0.8
-"""Share of the pairs of whole departments in all: they are what runs compare; the others, made to be
-mistaken for each other, are there so that this is not forgotten."""
+"""Share of the pairs of whole departments in all: they are what runs compare. The others are made
+to be mistaken for each other, and have the rest."""
 
 MIN_PRECISION: Final = 0.97
 """Share of repetitions in what is dropped without a judge, at least (issue of judgement, 3)."""

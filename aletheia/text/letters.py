@@ -6,6 +6,7 @@ embeds badly, this tells more than vectors of words.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -21,22 +22,25 @@ def measure_letters(text: str, other: str) -> tuple[float, float]:
     All words of a text count the same, however long they are; 0 for a text without words.
     """
     one, two = _read_parts(text), _read_parts(other)
-    return _measure_there(one, two), _measure_there(two, one)
+    return _measure_there(one.words, two.every), _measure_there(two.words, one.every)
 
 
-def _measure_there(
-    words: tuple[frozenset[str], ...], others: tuple[frozenset[str], ...]
-) -> float:
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    words: tuple[frozenset[str], ...]  # parts of each word that has a meaning of its own
+    every: frozenset[str]
+
+
+def _measure_there(words: tuple[frozenset[str], ...], there: frozenset[str]) -> float:
     if not words:
         return 0.0
-    there = frozenset[str]().union(*others)
     return sum(len(parts & there) / len(parts) for parts in words) / len(words)
 
 
 @lru_cache(maxsize=8192)
-def _read_parts(text: str) -> tuple[frozenset[str], ...]:
-    """Return the parts of each word of a text that has a meaning of its own."""
-    return tuple(frozenset(_split(word)) for word in read_wording(text).forms.values())
+def _read_parts(text: str) -> _Parts:
+    words = tuple(frozenset(_split(word)) for word in read_wording(text).forms.values())
+    return _Parts(words, frozenset[str]().union(*words))
 
 
 def _split(word: str) -> Iterator[str]:

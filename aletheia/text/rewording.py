@@ -21,9 +21,7 @@ _LISTS: Final[Mapping[str, Any]] = yaml.safe_load(
     resources.files("aletheia.text").joinpath("rewording_words.yaml").read_text("utf-8")
 )
 
-_LIGHT: Final = {
-    language: frozenset(_LISTS["light"][language].split()) for language in LANGUAGES
-}
+_LIGHT: Final = {language: frozenset(_LISTS["light"][language].split()) for language in LANGUAGES}
 _ONE_SIDED: Final = {
     language: frozenset(_LISTS["one_sided"][language].split()) for language in LANGUAGES
 }
@@ -31,11 +29,13 @@ _BINDING: Final = frozenset(_LISTS["binding"].split())
 _FREQUENCIES: Final = frozenset(map(stem_word, FREQUENCY_WORDS))
 _TIMES: Final = frozenset(
     stem_word(word)
-    for word in (*_LISTS["times"].split(), *(u for u, (d, _) in UNITS.items() if d in {"s", "month"}))
+    for word in (
+        *_LISTS["times"].split(),
+        *(u for u, (d, _) in UNITS.items() if d in {"s", "month"}),
+    )
 )
 _ENDINGS: Final = {
-    language: frozenset(("", *endings.split()))
-    for language, endings in _LISTS["endings"].items()
+    language: frozenset(("", *endings.split())) for language, endings in _LISTS["endings"].items()
 }
 _MIN_COMMON: Final = 3
 """Letters that two forms of one word begin with, at least; one more where one is no longer."""

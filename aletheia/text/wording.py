@@ -61,7 +61,10 @@ _CALENDAR: Final[Mapping[str, str]] = {
 _FREQUENCIES: Final[Sequence[tuple[re.Pattern[str], Mapping[str, str]]]] = tuple(
     (
         re.compile(rf"\b(?:{'|'.join(normalise(b) for b in way['before'].split('/'))}) (\w+)\b"),
-        {normalise(span.split("=")[0]): normalise(span.split("=")[1]) for span in way["spans"].split()},
+        {
+            normalise(span.split("=")[0]): normalise(span.split("=")[1])
+            for span in way["spans"].split()
+        },
     )
     for way in _LISTS["frequencies"].values()
 )
