@@ -65,12 +65,7 @@ def unify(one: Wording, two: Wording) -> tuple[tuple[str, ...], tuple[str, ...]]
     language = find_language(one, two)
     if not language or not (missing or added):
         return one.sequence, two.sequence
-    renamed: dict[str, str] = {}
-    for word in added:
-        match = next((m for m in missing if _is_same(m, word, one, two, language)), None)
-        if match is not None:
-            missing.remove(match)
-            renamed[word] = match
+    renamed = _match(missing, added, one, two, language)
     used = {*renamed, *renamed.values()}
     lost, new = set(missing) - used, set(added) - used
     gone = _LIGHT[language] & (lost | new)
@@ -83,20 +78,58 @@ def unify(one: Wording, two: Wording) -> tuple[tuple[str, ...], tuple[str, ...]]
     )
 
 
+def measure_meanings(one: Wording, two: Wording) -> tuple[float, float]:
+    """Return the share of either text's content that the other has in a word of one meaning."""
+    left, right = frozenset(one.content), frozenset(two.content)
+    common = len(left & right)
+    language = find_language(one, two)
+    if language and common < min(len(left), len(right)):
+        common += len(_match(sorted(left - right), sorted(right - left), one, two, language))
+    return common / max(1, len(left)), common / max(1, len(right))
+
+
+def _match(
+    missing: Sequence[str], added: Sequence[str], one: Wording, two: Wording, language: str
+) -> dict[str, str]:
+    """Return which of the missing words each of the added ones stands for, if any."""
+    groups = _SYNONYMS[language]
+    by_group: dict[int, list[str]] = {}
+    by_beginning: dict[str, list[str]] = {}
+    for word in missing:
+        for group in groups.get(word, ()):
+            by_group.setdefault(group, []).append(word)
+        by_beginning.setdefault(_begin(one.forms.get(word, word), language), []).append(word)
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for word in added:
+        form = two.forms.get(word, word)
+        synonyms = [m for group in groups.get(word, ()) for m in by_group.get(group, ())]
+        alike = [
+            m
+            for m in by_beginning.get(_begin(form, language), ())
+            if is_form(one.forms.get(m, m), form, language)
+        ]
+        match = next((m for m in (*synonyms, *alike) if m not in taken), None)
+        if match is not None:
+            taken.add(match)
+            found[word] = match
+    return found
+
+
+def _begin(word: str, language: str) -> str:
+    """Return the letters that all forms of a word begin with."""
+    if language == "de":
+        word = word.translate(_UMLAUTS)
+        if len(word) > 2 * _MIN_COMMON:
+            word = word.removeprefix("ge")
+    return word[:_MIN_COMMON]
+
+
 def find_language(one: Wording, two: Wording) -> str:
     """Return the language of both texts, of `LANGUAGES`; empty where it is not clear."""
     counts = [left + right for left, right in zip(one.common, two.common, strict=True)]
     best = max(counts)
     return LANGUAGES[counts.index(best)] if best and counts.count(best) == 1 else ""
-
-
-def _is_same(word: str, other: str, one: Wording, two: Wording, language: str) -> bool:
-    if word.startswith("#") or other.startswith("#"):
-        return False
-    groups = _SYNONYMS[language]
-    if not groups.get(word, frozenset()).isdisjoint(groups.get(other, frozenset())):
-        return True
-    return is_form(one.forms.get(word, word), two.forms.get(other, other), language)
 
 
 @lru_cache(maxsize=16384)
