@@ -16,6 +16,7 @@ from aletheia.items.calibration import (
     GREY_FROM,
     JUDGED_FROM,
     UNJUDGED_COSINE_FROM,
+    UNJUDGED_FROM,
     Accuracy,
     Calibration,
     measure_accuracy,
@@ -83,7 +84,7 @@ def fit_calibration(
     similarity = fit_model(fitted_on, word_nearness)
     left_out = predict_left_out(fitted_on, word_nearness)
     chances = predict(similarity, held_out.features)
-    drop_at = find_threshold([(left_out, fitted_on), (chances, held_out)], DUPLICATE_AT)
+    drop_at = find_threshold([(left_out, fitted_on), (chances, held_out)], UNJUDGED_FROM)
     near = fitted_on.cosines[fitted_on.is_duplicate]
     reach = float(near.mean() - REACH_SPREADS * near.std())
     bins = measure_reliability(chances, held_out)

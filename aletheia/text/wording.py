@@ -58,17 +58,16 @@ _CALENDAR: Final[Mapping[str, str]] = {
 }
 """Weekday, month, ordinal, frequency: what it is, so that the same in two languages is equal."""
 
-_FREQUENCIES: Final[Sequence[tuple[re.Pattern[str], Mapping[str, str]]]] = tuple(
-    (
-        re.compile(rf"\b(?:{'|'.join(normalise(b) for b in way['before'].split('/'))}) (\w+)\b"),
-        {
-            normalise(span.split("=")[0]): normalise(span.split("=")[1])
-            for span in way["spans"].split()
-        },
+_SPANS: Final[Mapping[str, Mapping[str, str]]] = {
+    normalise(before): dict(
+        tuple(normalise(word) for word in span.split("=")) for span in way["spans"].split()
     )
     for way in _LISTS["frequencies"].values()
-)
-"""Patterns such as `every day`, and what the spans in them are together, such as `daily`."""
+    for before in way["before"].split("/")
+}
+"""What stands before a span of time, such as `every`: a span, and what the two are, as `daily`."""
+
+_FREQUENCY: Final = re.compile(rf"\b({'|'.join(sorted(_SPANS, key=len, reverse=True))}) (\w+)\b")
 
 FREQUENCY_WORDS: Final = frozenset(
     word for word, date in _CALENDAR.items() if date.startswith("frequency")
@@ -158,7 +157,7 @@ def read_wording(text: str) -> Wording:
     spelled = _spell_signs(unicodedata.normalize("NFKC", text))
     names = _find_names(spelled)
     plain = normalise(_SIGNS.sub(r" \g<0> ", _ELISION.sub(r"\1 ", spelled)))
-    tokens = _split(_join_frequencies(plain))
+    tokens = _split(_FREQUENCY.sub(_join_frequency, plain))
     forms: dict[str, str] = {}
     sequence: list[str] = []
     content: list[str] = []
@@ -248,11 +247,9 @@ def _split(normalised: str) -> list[str]:
     return [part for token in tokens for part in (token if _UNSPACED.search(token) else (token,))]
 
 
-def _join_frequencies(normalised: str) -> str:
-    """Write `every day` as `daily`, and the like."""
-    for pattern, spans in _FREQUENCIES:
-        normalised = pattern.sub(lambda found: spans.get(found[1], found[0]), normalised)  # noqa: B023
-    return normalised
+def _join_frequency(found: re.Match[str]) -> str:
+    """Return `daily` for `every day`, and the like; other words as they are."""
+    return _SPANS[found[1]].get(found[2], found[0])
 
 
 def _number(token: str) -> str | None:
