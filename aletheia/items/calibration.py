@@ -42,8 +42,8 @@ JUDGED_FROM: Final = 0.001
 What keeps questions few is their share of all pairs, not this: a rewording may look improbable."""
 
 UNJUDGED_FROM: Final = 0.95
-"""Probability, inclusive, that two items have at least if one is dropped without a judge: one-liners
-of a list of requirements reach 0.92 without making one point."""
+"""Probability, inclusive, that two items have at least if one is dropped without a judge:
+one-liners of a list of requirements reach 0.92 and make two points."""
 
 UNJUDGED_COSINE_FROM: Final = 0.25
 """Probability, inclusive, that the raw cosine alone has to give a pair for it to be dropped without

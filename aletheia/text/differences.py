@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from aletheia.text.facts import Difference, classify_difference, find_unsaid, read_facts
-from aletheia.text.rewording import count_common, find_language, is_fronted, unify
+from aletheia.text.rewording import count_common, find_language, is_agentless, is_fronted, unify
 from aletheia.text.wording import Wording, read_wording
 
 FEW_WORDS: Final = 2
@@ -141,8 +141,8 @@ def _find_new_words(one: Wording, two: Wording) -> Difference | None:
     content = frozenset((*one.content, *two.content))
     changed = (Counter(left) - Counter(right)) + (Counter(right) - Counter(left))
     if content.isdisjoint(changed):
-        is_same = left == right or is_fronted(left, right, content)
-        return None if is_same or _is_turned(one, two) else "order"
+        is_same = left == right or is_fronted(left, right, content) or _is_turned(one, two)
+        return None if is_same or is_agentless(one, two) or is_agentless(two, one) else "order"
     longer = max(len(left), len(right))
     is_in_place = longer - count_common(left, right) <= max(IN_PLACE_WORDS, IN_PLACE_SHARE * longer)
     return "word" if is_in_place else None

@@ -205,6 +205,41 @@ def _may_begin(word: str, content: frozenset[str]) -> bool:
     return is_adverbial or (word not in content and word not in _BINDING)
 
 
+def is_agentless(one: Wording, two: Wording) -> bool:
+    """Return whether a text says of nobody that they do what the other says is done.
+
+    As in `Scan each letter`, `On scanne chaque lettre`, `Se escanea cada carta`: the verb comes
+    first there, and later in the other one. Nobody can have changed places with what it is done to.
+    """
+    left, right = unify(one, two)
+    language = find_language(one, two)
+    if language == "es" and left[:1] == ("se",):
+        left, right = left[1:], _without(right, "se")
+    if not left or left[0] not in right or left[0] not in one.content:
+        return False
+    verb = left[0]
+    is_first = {
+        "en": _is_imperative(one.forms.get(verb, ""), two.forms.get(verb, "")),
+        "fr": one.sequence[:1] == ("on",),
+        "es": one.sequence[:1] == ("se",),
+    }
+    rest, others = left[1:], _without(right, verb)
+    content = (*one.content, *two.content)
+    return is_first.get(language, False) and (rest == others or is_fronted(rest, others, content))
+
+
+def _is_imperative(form: str, other: str) -> bool:
+    return other.endswith("ed") and bool(form) and not form.endswith(("ed", "s", "ing"))
+
+
+def _without(words: tuple[str, ...], word: str) -> tuple[str, ...]:
+    """Return words without the first one of a kind."""
+    if word not in words:
+        return words
+    at = words.index(word)
+    return words[:at] + words[at + 1 :]
+
+
 def count_common(left: Sequence[str], right: Sequence[str]) -> int:
     """Return how many words two texts have in the same order: the longest common subsequence."""
     places: dict[str, int] = {}

@@ -41,8 +41,12 @@ _COMMON: Final[Mapping[str, int]] = {
     for place, words in enumerate(_LISTED)
     for word in words
     if sum(word in others for others in _LISTED) == 1
+} | {
+    word: place
+    for place, language in enumerate(LANGUAGES)
+    for word in normalise(_LISTS["common"][language]).split()
 }
-"""Words that are common in one language only, and the place of that."""
+"""Words that are common in one language more than in others, and the place of that."""
 
 _IDLE: Final = frozenset(_split_lists("idle"))
 _FUNCTION: Final = FUNCTION_WORDS.union(CUES, _split_lists("function")) - _IDLE
