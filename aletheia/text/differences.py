@@ -7,7 +7,7 @@ what the other states, or each has the opposite of a word of the other.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +26,9 @@ IN_PLACE_WORDS: Final = 2
 IN_PLACE_SHARE: Final = 0.35
 """Of `n` words of the longer text, so many may stand elsewhere or be others for the rest to be the
 same text still: of the labelled pairs that differ in a word, hardly any has more."""
+
+MIN_NEW_WORDS: Final = 2
+"""Words of which the other text has none of that meaning that there are in texts worded anew."""
 
 MIN_BLOCK: Final = 2
 """Words of a clause that may stand before or behind the rest of its sentence."""
@@ -139,13 +142,30 @@ def _find_new_words(one: Wording, two: Wording) -> Difference | None:
         return "word" if Counter(one.content) != Counter(two.content) else "order"
     left, right = unify(one, two)
     content = frozenset((*one.content, *two.content))
-    changed = (Counter(left) - Counter(right)) + (Counter(right) - Counter(left))
-    if content.isdisjoint(changed):
+    new = content & (frozenset(left) ^ frozenset(right))
+    if not new and _count(left, content) == _count(right, content):
         is_same = left == right or is_fronted(left, right, content) or _is_turned(one, two)
         return None if is_same or is_agentless(one, two) or is_agentless(two, one) else "order"
     longer = max(len(left), len(right))
-    is_in_place = longer - count_common(left, right) <= max(IN_PLACE_WORDS, IN_PLACE_SHARE * longer)
-    return "word" if is_in_place else None
+    elsewhere = longer - count_common(left, right)
+    is_new = len(new) >= MIN_NEW_WORDS and elsewhere > max(IN_PLACE_WORDS, IN_PLACE_SHARE * longer)
+    if not new or (is_new and _are_exchanged(left, right, content - new)):
+        return "order"
+    return None if is_new else "word"
+
+
+def _count(words: Sequence[str], chosen: AbstractSet[str]) -> Counter[str]:
+    return Counter(word for word in words if word in chosen)
+
+
+def _are_exchanged(left: Sequence[str], right: Sequence[str], common: AbstractSet[str]) -> bool:
+    """Return whether two of the common words have changed places, and those between have not.
+
+    As in `the shop returns goods to the supplier` and `the supplier delivers goods to the shop`.
+    """
+    one, two = (list(dict.fromkeys(w for w in words if w in common)) for words in (left, right))
+    moved = [at for at, (word, other) in enumerate(zip(one, two, strict=False)) if word != other]
+    return len(moved) == 2 and moved[1] - moved[0] > 1  # noqa: PLR2004 - a pair
 
 
 def _is_turned(one: Wording, two: Wording) -> bool:
