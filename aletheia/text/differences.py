@@ -27,8 +27,8 @@ IN_PLACE_SHARE: Final = 0.35
 """Of `n` words of the longer text, so many may stand elsewhere or be others for the rest to be the
 same text still: of the labelled pairs that differ in a word, hardly any has more."""
 
-MIN_NEW_WORDS: Final = 2
-"""Words of which the other text has none of that meaning that there are in texts worded anew."""
+MIN_OTHER_WORDS: Final = 2
+"""Words that only one of two texts has, at least, if they are worded anew."""
 
 MIN_BLOCK: Final = 2
 """Words of a clause that may stand before or behind the rest of its sentence."""
@@ -148,7 +148,9 @@ def _find_new_words(one: Wording, two: Wording) -> Difference | None:
         return None if is_same or is_agentless(one, two) or is_agentless(two, one) else "order"
     longer = max(len(left), len(right))
     elsewhere = longer - count_common(left, right)
-    is_new = len(new) >= MIN_NEW_WORDS and elsewhere > max(IN_PLACE_WORDS, IN_PLACE_SHARE * longer)
+    others = frozenset(one.content) ^ frozenset(two.content)
+    is_in_place = elsewhere <= max(IN_PLACE_WORDS, IN_PLACE_SHARE * longer)
+    is_new = len(others) >= MIN_OTHER_WORDS and not is_in_place
     if not new or (is_new and _are_exchanged(left, right, content - new)):
         return "order"
     return None if is_new else "word"
