@@ -121,7 +121,7 @@ def measure_features(
         -math.log(_STRETCH - min(1.0, cosine)),
         min(shares),
         max(shares),
-        *sorted(measure_meanings(one, two)),
+        *_measure_meanings(text, other),
         *letters,
         _share(frozenset(one.content), frozenset(two.content)),
         _share(frozenset(pairwise(one.content)), frozenset(pairwise(two.content))),
@@ -163,6 +163,12 @@ def measure_word_nearness(pairs: Sequence[tuple[str, str]], words: WordVectors) 
 def find_alignment(text: str, other: str) -> Alignment:
     """Return how two texts align, and in what they differ; the same in either order."""
     return align_texts(*sorted((text, other)))
+
+
+def _measure_meanings(text: str, other: str) -> list[float]:
+    # Words are matched one by one: in one order of the texts, so that it is the same in either.
+    one, two = (read_wording(sorted_text) for sorted_text in sorted((text, other)))
+    return sorted(measure_meanings(one, two))
 
 
 def _measure_covered(
