@@ -41,10 +41,6 @@ JUDGED_FROM: Final = 0.001
 """Probability, inclusive, from which a judge may be asked about the most probable pair of an item.
 What keeps questions few is their share of all pairs, not this: a rewording may look improbable."""
 
-UNJUDGED_FROM: Final = 0.95
-"""Probability, inclusive, that two items have at least if one is dropped without a judge:
-one-liners of a list of requirements reach 0.92 and make two points."""
-
 UNJUDGED_COSINE_FROM: Final = 0.25
 """Probability, inclusive, that the raw cosine alone has to give a pair for it to be dropped without
 a judge: short texts of one department share words enough without making one point."""

@@ -16,7 +16,6 @@ from aletheia.items.calibration import (
     GREY_FROM,
     JUDGED_FROM,
     UNJUDGED_COSINE_FROM,
-    UNJUDGED_FROM,
     Accuracy,
     Calibration,
     measure_accuracy,
@@ -84,7 +83,7 @@ def fit_calibration(
     similarity = fit_model(fitted_on, word_nearness)
     left_out = predict_left_out(fitted_on, word_nearness)
     chances = predict(similarity, held_out.features)
-    drop_at = find_threshold([(left_out, fitted_on), (chances, held_out)], UNJUDGED_FROM)
+    drop_at = find_threshold([(left_out, fitted_on), (chances, held_out)], DUPLICATE_AT)
     near = fitted_on.cosines[fitted_on.is_duplicate]
     reach = float(near.mean() - REACH_SPREADS * near.std())
     bins = measure_reliability(chances, held_out)
@@ -190,14 +189,12 @@ def measure_candidates(
 
 def _kind_of(texts: Sequence[LabelledText], pair: LabelledPair) -> PairKind:
     """Return how often such a pair is met, as a kind of `weigh_pairs`."""
-    one, other = texts[pair.one], texts[pair.other]
-    if one.is_of_department and other.is_of_department and one.topic == other.topic:
-        return "of a department"
     if pair.is_duplicate:
         return "repetition"
     if pair.kind in {OTHER_GROUP, OTHER_POINT}:
         return "other"
-    return "variant" if one.is_item or other.is_item else "variant in other words"
+    is_of_item = texts[pair.one].is_item or texts[pair.other].is_item
+    return "variant" if is_of_item else "variant in other words"
 
 
 def _check_cosines(candidates: Candidates) -> None:

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from aletheia.items.word_vectors import WordVectors
 from aletheia.text.differences import Alignment, align_texts
-from aletheia.text.letters import measure_letters
-from aletheia.text.rewording import measure_meanings
 from aletheia.text.wording import Wording, read_wording
 
 FEATURES: Final = (
@@ -26,10 +24,6 @@ FEATURES: Final = (
     "nearness",  # the same, stretched towards 1
     "covered",  # share of the words of a text that the other has, or near ones; the smaller share
     "covered_more",  # the larger of the two shares
-    "meanings",  # share of the words of a text of whose meaning the other has one; the smaller
-    "meanings_more",  # the larger of the two shares
-    "letters",  # share of the letters of a text's words that the other's words have in such order
-    "letters_more",  # the same of the other text; `letters` is the smaller share
     "overlap",  # words that both have, as a share of all words
     "phrases",  # the same of pairs of words that follow each other
     "length",  # words of the longer text, logarithm
@@ -114,15 +108,12 @@ def measure_features(
         _measure_covered(one, two, words, word_nearness),
         _measure_covered(two, one, words, word_nearness),
     ]
-    letters = sorted(measure_letters(text, other))
     sizes = sorted((len(one.content), len(two.content)))
     return [
         cosine,
         -math.log(_STRETCH - min(1.0, cosine)),
         min(shares),
         max(shares),
-        *_measure_meanings(text, other),
-        *letters,
         _share(frozenset(one.content), frozenset(two.content)),
         _share(frozenset(pairwise(one.content)), frozenset(pairwise(two.content))),
         math.log1p(sizes[1]),
@@ -163,12 +154,6 @@ def measure_word_nearness(pairs: Sequence[tuple[str, str]], words: WordVectors) 
 def find_alignment(text: str, other: str) -> Alignment:
     """Return how two texts align, and in what they differ; the same in either order."""
     return align_texts(*sorted((text, other)))
-
-
-def _measure_meanings(text: str, other: str) -> list[float]:
-    # Words are matched one by one: in one order of the texts, so that it is the same in either.
-    one, two = (read_wording(sorted_text) for sorted_text in sorted((text, other)))
-    return sorted(measure_meanings(one, two))
 
 
 def _measure_covered(

@@ -7,28 +7,19 @@ what the other states, or each has the opposite of a word of the other.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from aletheia.text.facts import Difference, classify_difference, find_unsaid, read_facts
-from aletheia.text.rewording import count_common, find_language, is_agentless, is_fronted, unify
 from aletheia.text.wording import Wording, read_wording
 
 FEW_WORDS: Final = 2
 FEW_SHARE: Final = 0.15
 """Of `n` content words of the longer text, `FEW_WORDS + FEW_SHARE * n` are few. Of the labelled
 rewordings, hardly any shares so many of its words (docs/decisions/0013-similarity.md)."""
-
-IN_PLACE_WORDS: Final = 2
-IN_PLACE_SHARE: Final = 0.35
-"""Of `n` words of the longer text, so many may stand elsewhere or be others for the rest to be the
-same text still: of the labelled pairs that differ in a word, hardly any has more."""
-
-MIN_OTHER_WORDS: Final = 2
-"""Words that only one of two texts has, at least, if they are worded anew."""
 
 MIN_BLOCK: Final = 2
 """Words of a clause that may stand before or behind the rest of its sentence."""
@@ -127,47 +118,10 @@ def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
         (one.calendar != two.calendar, "date"),
         (any(stem.startswith("#") for stem in changed), "number"),
         (bool(changed) and one.names != two.names, "name"),
-        (True, "word"),
+        (bool(changed), "word"),
     )
-    difference: Difference = next(what for differs, what in found if differs)
-    return _find_new_words(one, two) if difference == "word" else difference
-
-
-def _find_new_words(one: Wording, two: Wording) -> Difference | None:
-    """Return what is left of a difference, if any, once words of one meaning are made the same.
-
-    Texts whose other words are in another order, too, are worded anew: nothing is known of them.
-    """
-    if not find_language(one, two):
-        return "word" if Counter(one.content) != Counter(two.content) else "order"
-    left, right = unify(one, two)
-    content = frozenset((*one.content, *two.content))
-    new = content & (frozenset(left) ^ frozenset(right))
-    if not new and _count(left, content) == _count(right, content):
-        is_same = left == right or is_fronted(left, right, content) or _is_turned(one, two)
-        return None if is_same or is_agentless(one, two) or is_agentless(two, one) else "order"
-    longer = max(len(left), len(right))
-    elsewhere = longer - count_common(left, right)
-    others = frozenset(one.content) ^ frozenset(two.content)
-    is_in_place = elsewhere <= max(IN_PLACE_WORDS, IN_PLACE_SHARE * longer)
-    is_new = len(others) >= MIN_OTHER_WORDS and not is_in_place
-    if not new or (is_new and _are_exchanged(left, right, content - new)):
-        return "order"
-    return None if is_new else "word"
-
-
-def _count(words: Sequence[str], chosen: AbstractSet[str]) -> Counter[str]:
-    return Counter(word for word in words if word in chosen)
-
-
-def _are_exchanged(left: Sequence[str], right: Sequence[str], common: AbstractSet[str]) -> bool:
-    """Return whether two of the common words have changed places, and those between have not.
-
-    As in `the shop returns goods to the supplier` and `the supplier delivers goods to the shop`.
-    """
-    one, two = (list(dict.fromkeys(w for w in words if w in common)) for words in (left, right))
-    moved = [at for at, (word, other) in enumerate(zip(one, two, strict=False)) if word != other]
-    return len(moved) == 2 and moved[1] - moved[0] > 1  # noqa: PLR2004 - a pair
+    difference: Difference | None = next((what for differs, what in found if differs), None)
+    return "order" if difference is None and not _is_turned(one, two) else difference
 
 
 def _is_turned(one: Wording, two: Wording) -> bool:

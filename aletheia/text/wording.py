@@ -29,25 +29,6 @@ def _split_lists(names: str) -> Iterator[str]:
         yield from normalise(words).split()
 
 
-LANGUAGES: Final = ("en", "de", "fr", "es")
-"""Languages that a short text is told to be of, and whose words of one meaning are known."""
-
-_LISTED: Final = tuple(
-    frozenset(normalise(f"{_LISTS['idle'][language]} {_LISTS['function'][language]}").split())
-    for language in LANGUAGES
-)
-_COMMON: Final[Mapping[str, int]] = {
-    word: place
-    for place, words in enumerate(_LISTED)
-    for word in words
-    if sum(word in others for others in _LISTED) == 1
-} | {
-    word: place
-    for place, language in enumerate(LANGUAGES)
-    for word in normalise(_LISTS["common"][language]).split()
-}
-"""Words that are common in one language more than in others, and the place of that."""
-
 _IDLE: Final = frozenset(_split_lists("idle"))
 _FUNCTION: Final = FUNCTION_WORDS.union(CUES, _split_lists("function")) - _IDLE
 _NEGATIONS: Final = CUES.union(_split_lists("negations"))
@@ -61,22 +42,6 @@ _CALENDAR: Final[Mapping[str, str]] = {
     if word != "_"
 }
 """Weekday, month, ordinal, frequency: what it is, so that the same in two languages is equal."""
-
-_SPANS: Final[Mapping[str, Mapping[str, str]]] = {
-    normalise(before): dict(
-        tuple(normalise(word) for word in span.split("=")) for span in way["spans"].split()
-    )
-    for way in _LISTS["frequencies"].values()
-    for before in way["before"].split("/")
-}
-"""What stands before a span of time, such as `every`: a span, and what the two are, as `daily`."""
-
-_FREQUENCY: Final = re.compile(rf"\b({'|'.join(sorted(_SPANS, key=len, reverse=True))}) (\w+)\b")
-
-FREQUENCY_WORDS: Final = frozenset(
-    word for word, date in _CALENDAR.items() if date.startswith("frequency")
-)
-"""Words such as `weekly`."""
 
 _CAPITALISED: Final = frozenset(_LISTS["capitalised"].split())
 """Words of the calendar that are others in lower case, such as `may`."""
@@ -151,7 +116,6 @@ class Wording:
     signs: frozenset[str]  # comparison signs
     poles: frozenset[tuple[int, int]]  # words that have an opposite: which pair, and which side
     negations: int  # how many words negate
-    common: tuple[int, ...]  # how many words it has that are common in one of `LANGUAGES` only
     is_latin: bool  # whether it is mostly in Latin script
 
 
@@ -160,8 +124,7 @@ def read_wording(text: str) -> Wording:
     """Read the words of a text."""
     spelled = _spell_signs(unicodedata.normalize("NFKC", text))
     names = _find_names(spelled)
-    plain = normalise(_SIGNS.sub(r" \g<0> ", _ELISION.sub(r"\1 ", spelled)))
-    tokens = _split(_FREQUENCY.sub(_join_frequency, plain))
+    tokens = _split(normalise(_SIGNS.sub(r" \g<0> ", _ELISION.sub(r"\1 ", spelled))))
     forms: dict[str, str] = {}
     sequence: list[str] = []
     content: list[str] = []
@@ -186,7 +149,6 @@ def read_wording(text: str) -> Wording:
         signs=_SIGN_CHARACTERS.intersection(tokens),
         poles=frozenset(pole for stem in sequence for pole in _POLES.get(stem, ())),
         negations=sum(token in _NEGATIONS for token in tokens),
-        common=_count_common(tokens),
         is_latin=_is_latin(text),
     )
 
@@ -251,11 +213,6 @@ def _split(normalised: str) -> list[str]:
     return [part for token in tokens for part in (token if _UNSPACED.search(token) else (token,))]
 
 
-def _join_frequency(found: re.Match[str]) -> str:
-    """Return `daily` for `every day`, and the like; other words as they are."""
-    return _SPANS[found[1]].get(found[2], found[0])
-
-
 def _number(token: str) -> str | None:
     """Return a whole number by its value, such as `#1000` for `1,000`; `None` for other words."""
     value = NUMBER_WORDS.get(token)
@@ -280,14 +237,6 @@ def _find_dates(tokens: Sequence[str], names: frozenset[str]) -> Iterator[str]:
         date = _CALENDAR.get(token)
         if date is not None and (token not in _CAPITALISED or token in names):
             yield date
-
-
-def _count_common(tokens: Sequence[str]) -> tuple[int, ...]:
-    counts = [0] * len(LANGUAGES)
-    for token in tokens:
-        if (place := _COMMON.get(token)) is not None:
-            counts[place] += 1
-    return tuple(counts)
 
 
 def _is_code(token: str) -> bool:
