@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, Field, StringConstraints
 
 from aletheia.errors import InvalidTask
+from aletheia.text.grammar import agree
 
 
 class RowState(StrEnum):
@@ -200,7 +201,8 @@ class Unacknowledged:
 
     def __str__(self) -> str:
         since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
-        return f"{self.count:,} reports are not acknowledged, since {since}: {self.answer}"
+        counted = agree(f"{self.count:,} [report is|reports are]", self.count)
+        return f"{counted} not acknowledged, since {since}: {self.answer}"
 
 
 @dataclass(frozen=True, slots=True)
