@@ -16,6 +16,7 @@ from joserfc.jwk import OctKey
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.gpus import read_gpus
 from aletheia.brain.index import IndexedBrain
 from aletheia.documents import Documents
 from aletheia.llm.prices import PriceTable
@@ -27,7 +28,7 @@ from aletheia.resilience.limits import RateLimiter
 from aletheia.service.assembly import ServiceParts, build_service
 from aletheia.service.health import Readings
 from aletheia.service.keys import SecretKey, VerificationKeys
-from aletheia.service.metric_sources import own_sources, reasoning_source
+from aletheia.service.metric_sources import gpu_source, own_sources, reasoning_source
 from aletheia.service.metrics import MetricsPage
 from aletheia.service.parts import Part, fixed
 from aletheia.service.ports import Orchestrator
@@ -95,7 +96,8 @@ def make_page(store: Documents) -> MetricsPage:
         RateLimiter(store, None),
         Spending(store, PriceTable.from_settings(budgets), budgets),
     )
-    return MetricsPage(store, {**sources, "reasoning": reasoning_source(History(store).health)})
+    reasoning = reasoning_source(History(store).health)
+    return MetricsPage(store, {**sources, "reasoning": reasoning, "gpus": gpu_source(read_gpus)})
 
 
 def make_service(

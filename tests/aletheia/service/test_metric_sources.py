@@ -8,6 +8,7 @@ import pytest
 
 from aletheia import metrics
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.gpus import Gpu
 from aletheia.analysis.model_manager import ModelEvent, ModelRecords
 from aletheia.errors import RateLimited
 from aletheia.intake.rows import ROWS
@@ -23,6 +24,7 @@ from aletheia.service.metric_sources import (
     age_source,
     breaker_source,
     budget_source,
+    gpu_source,
     limit_source,
     model_source,
     own_sources,
@@ -117,6 +119,23 @@ async def test_of_too_many_the_oldest_is_searched_for_now_and_then(documents: Em
     assert await read(source, counters) == {name: pytest.approx(60)}
     clock.move(seconds=SEARCH_EVERY_S)
     assert await read(source, counters) == {name: pytest.approx(100 + SEARCH_EVERY_S)}
+
+
+async def test_graphics_processors_are_shown_where_there_are_some():
+    async def read_two() -> list[Gpu]:
+        return [Gpu("0", 10, 100, 0.25), Gpu("1", 0, 50, None)]
+
+    async def read_none() -> list[Gpu]:
+        return []
+
+    assert await read(gpu_source(read_two)) == {
+        ("aletheia_gpu_memory_used_bytes", "0"): 10,
+        ("aletheia_gpu_memory_bytes", "0"): 100,
+        ("aletheia_gpu_busy_ratio", "0"): 0.25,
+        ("aletheia_gpu_memory_used_bytes", "1"): 0,
+        ("aletheia_gpu_memory_bytes", "1"): 50,
+    }
+    assert await read(gpu_source(read_none)) == {}
 
 
 async def test_all_sources_of_a_new_store_answer(documents: EmbeddedDocuments):
