@@ -2,8 +2,7 @@ import asyncio
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.documents import Where
+from aletheia.documents import Documents, Where
 from aletheia.errors import Unavailable
 from aletheia.series import NOTHING, Counts
 from aletheia.service import purging
@@ -43,7 +42,7 @@ async def test_what_is_past_its_use_is_deleted(
             await asyncio.sleep(0.02)
 
 
-class AwayDocuments(EmbeddedDocuments):
+class AwayDocuments(Documents):
     """A store whose deletions fail."""
 
     tried = 0
