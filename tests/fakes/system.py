@@ -34,12 +34,14 @@ class Words:
     Attributes:
         written: all words so far.
         texts: those of them that nobody is shown.
+        may_be_logged: those of the texts that are of errors.
     """
 
     def __init__(self, beginning: str = "") -> None:
         self._beginning = beginning
         self.written: list[str] = []
         self.texts: list[str] = []
+        self.may_be_logged: set[str] = set()
 
     def name(self, usual: str) -> str:
         """Return a name, which people are shown: the usual one, or a word that is nowhere else."""
@@ -48,10 +50,12 @@ class Words:
         self.written.append(f"{self._beginning}{len(self.written):02}")
         return self.written[-1]
 
-    def text(self, usual: str) -> str:
+    def text(self, usual: str, *, may_be_logged: bool = False) -> str:
         """Return a text, likewise, of which a snapshot has nothing."""
         word = self.name(usual)
         self.texts.append(word)
+        if may_be_logged:
+            self.may_be_logged.add(word)
         return word
 
 
@@ -183,7 +187,7 @@ def _make_platform(clock: MovableClock, words: Words) -> dict[str, list[dict[str
                 "_id": "a",
                 "status": "ready",
                 "platform": words.name("video"),
-                "title": words.text("Clip"),
+                "title": words.name("Clip"),
                 "path": words.text("/clips/a.mp4"),
                 "score": 68,
             }

@@ -186,7 +186,7 @@ def broken(name: str, words: Words) -> Collector:
     """Make a source that fails with a secret in its error."""
 
     async def collect(_: datetime) -> Facts:
-        raise RuntimeError(words.text(""))
+        raise RuntimeError(words.text("", may_be_logged=True))
 
     return Collector(f"broken {name}", collect)
 
