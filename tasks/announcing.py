@@ -5,10 +5,11 @@ at the next tick.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from aletheia.errors import AletheiaError
 from aletheia.reasoning.models import AIReasoningOutput
@@ -17,6 +18,8 @@ from tasks.clients.events import get_announcer
 from tasks.clients.metering import get_breakers, get_spending
 from tasks.policies import STEP
 from tasks.session import current_session
+
+log = logging.getLogger("aletheia.events")
 
 SEND_WITHIN_S: Final = 10.0
 """For all events of a tick, seconds; whoever sends them has other work to do."""
@@ -55,5 +58,5 @@ async def _attempt(
         async with asyncio.timeout(SEND_WITHIN_S):
             return await send(await get_announcer())
     except (AletheiaError, TimeoutError) as error:
-        get_run_logger().warning("events were not sent: %s", str(error) or "too slow")
+        log.warning("events were not sent: %s", str(error) or "too slow")
         return None

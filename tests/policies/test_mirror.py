@@ -135,7 +135,7 @@ COVERED_BY = {
     "flows/test_modes.py": (
         *("tasks/artifacts", "tasks/clients/embedding", "tasks/clients/metering"),
     ),
-    "flows/test_poll.py": ("tasks/announcing", "tasks/clients/intake", "tasks/intake"),
+    "flows/test_poll.py": ("tasks/clients/intake", "tasks/intake"),
     "flows/test_reasoning.py": (
         *("flows/plan", "tasks/clients/reasoning", "tasks/plans", "tasks/reasoning"),
     ),

@@ -34,7 +34,11 @@ from aletheia.reasoning.engine import Reasoner
 from aletheia.reasoning.history import History
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.service.health import Ping
-from aletheia.system_events import derive_reasoning_events, describe_dead_letter
+from aletheia.system_events import (
+    derive_breaker_events,
+    derive_reasoning_events,
+    describe_dead_letter,
+)
 from deployments.serve import hide_queries
 from tests.aletheia.reasoning.test_hostile import broken, echo
 from tests.aletheia.service.test_hooks import GATHER, signed
@@ -129,9 +133,13 @@ def logged() -> Generator[StringIO]:
     for name in names:
         logging.getLogger(name).setLevel(logging.DEBUG)
     logging.getLogger("uvicorn.error").addFilter(hide_queries)  # as `aletheia serve` does
-    logging.getLogger().addHandler(handler)
+    # Prefect keeps lines of uvicorn from the root; whoever runs the service lets them get there.
+    uvicorn, root = logging.getLogger("uvicorn"), logging.getLogger()
+    propagates, uvicorn.propagate = uvicorn.propagate, True
+    root.addHandler(handler)
     yield stream
-    logging.getLogger().removeHandler(handler)
+    root.removeHandler(handler)
+    uvicorn.propagate = propagates
     logging.getLogger("uvicorn.error").removeFilter(hide_queries)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -400,6 +408,7 @@ async def test_no_secret_leaves_by_an_answer_a_stream_or_a_line(
     assert set(read.values()) == {200}, read
     assert min(len("".join(texts)) for texts in secrets.out.values()) > 100
     assert set(secrets.out) == {"answers", "streams", "log", "prompts"}
+    assert "/ws/automated-gather/shop?…" in logged.getvalue()
 
 
 async def test_no_secret_leaves_by_a_page(tmp_path: Path, secrets: Secrets, logged: StringIO):
@@ -435,6 +444,10 @@ async def test_no_secret_leaves_by_a_report_or_an_event(
         store = service.store
         (row,) = await store.find(ROWS, {"task_id": TASK})
         secrets.out["events"].append(repr(describe_dead_letter(row)))
+        states = await CircuitBreaker(store, threshold=2, cooldown_s=60).states()
+        opened = list(derive_breaker_events(states, (), at=AT))
+        assert opened
+        secrets.out["events"] += map(repr, opened)
         output = await (await service.reasoner()).run()
         secrets.out["events"] += map(repr, derive_reasoning_events(output, None))
         digest = await make_digest(
