@@ -6,6 +6,7 @@ be sent is derived anew the next time. A process that dies between sending and w
 sends it twice; its id is the same.
 """
 
+import logging
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import Any, Final, Protocol
 from pydantic import BaseModel
 
 from aletheia.documents import Change, Document, Documents, Update
+from aletheia.errors import Refused
 from aletheia.intake.models import ShiftReport
 from aletheia.intake.rows import ROWS
 from aletheia.llm.usage import BudgetUsage
@@ -22,6 +24,8 @@ from aletheia.reasoning.models import AIReasoningOutput
 from aletheia.reasoning.rules.rule import Severity
 from aletheia.resilience.breaker import BreakerState, State
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
+
+log = logging.getLogger(__name__)
 
 ANNOUNCED: Final = "aletheia_announced_events"
 
@@ -107,17 +111,35 @@ class Announcer:
         await self._documents.ensure_index(ANNOUNCED, ["at"])
 
     async def announce(self, events: Sequence[SystemEvent]) -> list[SystemEvent]:
-        """Send those of some events that were not sent; return them. Raises as the sink does."""
+        """Send those of some events that were not sent; return them.
+
+        One that the receiver refuses is left out for good.
+
+        Raises:
+            Unavailable: the receiver, or the store, is away.
+        """
         known = await self.find_sent([event.id for event in events])
         new = [event for event in events if event.id not in known]
+        sent: list[SystemEvent] = []
         for start in range(0, len(new), MAX_AT_ONCE):
             page = new[start : start + MAX_AT_ONCE]
-            await self._sink.announce(page)
+            sent += await self._send(page)
             at = self._clock.now()
             rows: list[Document] = [{"_id": event.id, "at": at} for event in page]
             await self._documents.insert(ANNOUNCED, rows)
             self._known.update(event.id for event in page)
-        return new
+        return sent
+
+    async def _send(self, page: Sequence[SystemEvent]) -> list[SystemEvent]:
+        """Send events at once; where that is refused, each alone; return those that were taken."""
+        try:
+            await self._sink.announce(page)
+        except Refused as refusal:
+            if len(page) == 1:
+                log.error("the event %s is refused, and not sent: %s", page[0].id, refusal)  # noqa: TRY400 - the message says all
+                return []
+            return [event for single in page for event in await self._send([single])]
+        return list(page)
 
     async def find_sent(self, ids: Collection[str]) -> set[str]:
         """Return those of some events' ids that were sent, by any process."""
@@ -127,17 +149,23 @@ class Announcer:
         return self._known & set(ids)
 
     async def announce_changes(
-        self, breakers: Sequence[BreakerState], budgets: Sequence[BudgetUsage], *, near: float
+        self,
+        breakers: Sequence[BreakerState],
+        budgets: Sequence[BudgetUsage],
+        *,
+        near: float,
+        run_id: str | None = None,
     ) -> list[SystemEvent]:
         """Send what breakers, budgets and dead letters came to since the last time; return it.
 
-        `near`: the share of a budget from which on it is nearly spent.
+        `near`: the share of a budget from which on it is nearly spent; `run_id`: of the run whose
+        budgets are among them.
         """
         now = self._clock.now()
         opened = await self.find_sent([_opening_id(state) for state in breakers])
         changes = [
             *derive_breaker_events(breakers, opened, at=moment(now)),
-            *derive_budget_events(budgets, near=near, at=moment(now)),
+            *derive_budget_events(budgets, near=near, at=moment(now), run_id=run_id),
         ]
         sent = await self.announce(changes)
         async for page in self._walk_dead_letters(now):
@@ -207,9 +235,12 @@ def _opening_id(state: BreakerState) -> str:
 
 
 def derive_budget_events(
-    budgets: Sequence[BudgetUsage], *, near: float, at: datetime
+    budgets: Sequence[BudgetUsage], *, near: float, at: datetime, run_id: str | None = None
 ) -> Iterator[SystemEvent]:
-    """Yield which budgets are nearly spent, or spent: each once until it begins anew."""
+    """Yield which budgets are nearly spent, or spent: each once until it begins anew.
+
+    `run_id`: of the run that the budgets are of which have no such moment.
+    """
     for budget in budgets:
         if budget.limit is None:
             continue
@@ -224,7 +255,7 @@ def derive_budget_events(
         for name, bound in (("budget.near", near), ("budget.spent", 1.0)):
             if share >= bound:
                 # A budget that was raised may come near once more.
-                key = f"{budget.name}:{budget.limit}:{until}"
+                key = f"{budget.name}:{budget.limit}:{until or run_id}"
                 yield SystemEvent(name, f"budget.{budget.name}", key, at, facts)
 
 
@@ -235,7 +266,11 @@ def describe_dead_letter(row: Document) -> SystemEvent:
         f"task.{row['task_id'][:MAX_ID_CHARS]}",
         f"{row['_id']}:{row['dead_at']}",
         moment(microseconds(row["dead_at"])),
-        {"task_id": row["task_id"], "type": row.get("type") or "", "code": row["dead_code"]},
+        {
+            "task_id": row["task_id"].replace("\0", "?"),
+            "type": row.get("type") or "",
+            "code": row["dead_code"],
+        },
     )
 
 

@@ -35,6 +35,7 @@ async def announce_changes() -> int:
             await (await get_breakers()).states(),
             await (await get_spending()).budgets(session.run_id),
             near=session.settings.findings.finding_budget_share,
+            run_id=session.run_id,
         )
 
     return len(await _attempt(send) or ())

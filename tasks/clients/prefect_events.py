@@ -96,6 +96,8 @@ def describe_event(event: SavedEvent) -> dict[str, Any]:
 
 def describe_system_event(event: SystemEvent) -> dict[str, Any]:
     """Return an event about the system in that form; in a run, it is related to the run."""
+    # A database of the server may take no text with a NUL in it.
+    subject = "".join(c if c.isprintable() else "?" for c in event.subject)
     run_id = flow_run.id
     related = {"prefect.resource.id": f"prefect.flow-run.{run_id}"}
     return {
@@ -103,8 +105,8 @@ def describe_system_event(event: SystemEvent) -> dict[str, Any]:
         "event": f"aletheia.{event.name}",
         "occurred": event.at.isoformat(),
         "resource": {
-            "prefect.resource.id": f"aletheia.{event.subject}",
-            "prefect.resource.name": event.subject.partition(".")[2] or event.subject,
+            "prefect.resource.id": f"aletheia.{subject}",
+            "prefect.resource.name": subject.partition(".")[2] or subject,
         },
         "related": [{**related, "prefect.resource.role": "flow-run"}] if run_id else [],
         "payload": dict(event.payload),

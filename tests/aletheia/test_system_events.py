@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aletheia.documents import Documents
-from aletheia.errors import Unavailable
+from aletheia.errors import Refused, Unavailable
 from aletheia.intake.models import ShiftReport, Tally
 from aletheia.intake.rows import ROWS
 from aletheia.llm.usage import BudgetUsage
@@ -41,6 +41,7 @@ class Receiver:
     def __init__(self) -> None:
         self.events: list[SystemEvent] = []
         self.is_away = False
+        self.refused: set[str] = set()
 
     @property
     def names(self) -> list[str]:
@@ -49,6 +50,8 @@ class Receiver:
     async def announce(self, events: Sequence[SystemEvent]) -> None:
         if self.is_away:
             raise Unavailable("prefect", "away")
+        if self.refused & {event.key for event in events}:
+            raise Refused("prefect", 422, "no")
         self.events += events
 
 
@@ -123,6 +126,17 @@ async def test_what_could_not_be_sent_is_sent_the_next_time(
     assert receiver.names == ["dead_letter.created"]
 
 
+async def test_one_that_is_refused_is_left_out_and_holds_up_no_other(
+    announcer: Announcer, receiver: Receiver
+):
+    receiver.refused = {"r2"}
+    events = [describe_shift_start(f"r{number}", AT) for number in range(5)]
+    sent = await announcer.announce(events)
+    assert [event.key for event in sent] == [event.key for event in receiver.events]
+    assert [event.key for event in sent] == ["r0", "r1", "r3", "r4"]
+    assert await announcer.announce(events) == []
+
+
 async def test_a_breaker_that_opens_and_closes_says_both_once(
     documents: Documents, announcer: Announcer, clock: MovableClock
 ):
@@ -175,6 +189,14 @@ async def test_a_budget_is_said_to_be_spent_once_a_day_and_again_after_it_was_ra
     assert await tick(announcer, budgets=[budget("11")]) == []
     assert await tick(announcer, budgets=[budget("11", "20")]) == []
     assert len(await tick(announcer, budgets=[budget("17", "20")])) == 1
+
+
+async def test_the_budget_of_each_run_is_said_to_be_spent(announcer: Announcer):
+    of_run = BudgetUsage("BUDGET_TOKENS_PER_RUN", 10, 10, None)
+    for run_id in ("r1", "r2"):
+        sent = await announcer.announce_changes([], [of_run], near=0.8, run_id=run_id)
+        assert [event.name for event in sent] == ["budget.near", "budget.spent"]
+        assert not await announcer.announce_changes([], [of_run], near=0.8, run_id=run_id)
 
 
 async def test_dead_letters_are_said_once_and_old_ones_not_at_all(
