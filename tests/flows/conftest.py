@@ -81,8 +81,8 @@ async def artifacts(key: str, flow_run_id: UUID) -> list[Artifact]:
 
 
 async def told_events(prefix: str) -> list[dict[str, Any]]:
-    """Return the events that Prefect's server has, of names that begin so, oldest first."""
-    asked = {"filter": {"event": {"prefix": [prefix]}, "order": "ASC"}, "limit": 50}
+    """Return the events that Prefect's server has, of names that begin so, the newest first."""
+    asked = {"filter": {"event": {"prefix": [prefix]}, "order": "DESC"}, "limit": 50}
     async with get_client() as client:
         found = await client.request("POST", "/events/filter", json=asked)
     return found.json()["events"]
