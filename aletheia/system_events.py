@@ -41,7 +41,7 @@ MAX_ID_CHARS: Final = 256
 
 _DEAD_LETTERS: Final = "mark:dead_letters"
 _REASONING: Final = "mark:reasoning"
-"""Rows beside those of events, which are never old: how far each of these was told of."""
+"""Rows beside those of events, which are never old: how far each of these was announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,16 @@ class SystemEvent:
         return f"{self.name}:{self.key}"
 
 
-class Told(BaseModel, frozen=True):
-    """What was told of the last reasoning run."""
+class AnnouncedRun(BaseModel, frozen=True):
+    """The last reasoning run that was announced."""
 
     health: Health
     findings: dict[str, tuple[Severity, str]]  # severity and title, by the ids of their rules
     plan_id: str  # empty where it had no step
 
     @classmethod
-    def of(cls, output: AIReasoningOutput) -> "Told":
-        """Return what there is to tell of a run."""
+    def of(cls, output: AIReasoningOutput) -> "AnnouncedRun":
+        """Return what is announced of a run."""
         findings = {found.id: (found.severity, found.title) for found in output.findings}
         plan = output.action_plan
         plan_id = plan.plan_id if plan.steps else ""
@@ -175,13 +175,13 @@ class Announcer:
         return sent
 
     async def announce_reasoning(self, output: AIReasoningOutput) -> list[SystemEvent]:
-        """Send what differs from the reasoning run that was told of last; return it."""
+        """Send what differs from the reasoning run that was announced last; return it."""
         found = (await self._documents.get(ANNOUNCED, [_REASONING])).get(_REASONING)
-        before = None if found is None else Told.model_validate_json(found["told"])
+        before = None if found is None else AnnouncedRun.model_validate_json(found["run"])
         sent = await self.announce(list(derive_reasoning_events(output, before)))
-        told = Told.of(output)
-        if told != before:
-            change = Change(set={"told": told.model_dump_json()})
+        announced = AnnouncedRun.of(output)
+        if announced != before:
+            change = Change(set={"run": announced.model_dump_json()})
             await self._documents.upsert(ANNOUNCED, [Update(_REASONING, change)])
         return sent
 
@@ -295,10 +295,10 @@ def describe_shift_end(run_id: str, attempt: int, report: ShiftReport, at: datet
 
 
 def derive_reasoning_events(
-    output: AIReasoningOutput, before: Told | None
+    output: AIReasoningOutput, before: AnnouncedRun | None
 ) -> Iterator[SystemEvent]:
-    """Yield what differs from the run that was told of last: health, findings, and the plan."""
-    run, at, now = output.reasoning_id, output.timestamp, Told.of(output)
+    """Yield what differs from the run that was announced last: health, findings, and the plan."""
+    run, at, now = output.reasoning_id, output.timestamp, AnnouncedRun.of(output)
     known = {} if before is None else before.findings
     if before is None or now.health != before.health:
         facts = {

@@ -47,7 +47,7 @@ async def announce(event: SystemEvent) -> None:
 
 
 async def announce_reasoning(output: AIReasoningOutput) -> None:
-    """Send what differs from the reasoning run that was told of last."""
+    """Send what differs from the reasoning run that was announced last."""
     await _attempt(lambda announcer: announcer.announce_reasoning(output))
 
 

@@ -16,9 +16,9 @@ from aletheia.resilience.breaker import BreakerState, CircuitBreaker, State
 from aletheia.system_events import (
     MAX_AT_ONCE,
     OVERLAP_S,
+    AnnouncedRun,
     Announcer,
     SystemEvent,
-    Told,
     derive_breaker_events,
     derive_budget_events,
     derive_reasoning_events,
@@ -85,7 +85,7 @@ def budget(spent: str, limit: str | None = "10") -> BudgetUsage:
     return BudgetUsage("BUDGET_USD_PER_DAY", amount, Decimal(spent), AT + timedelta(hours=14))
 
 
-async def bury(documents: Documents, clock: MovableClock, *ids: str) -> None:
+async def add_dead_letters(documents: Documents, clock: MovableClock, *ids: str) -> None:
     rows: list[dict[str, Any]] = [
         {
             "_id": f"{id_}#1",
@@ -116,7 +116,7 @@ async def test_what_could_not_be_sent_is_sent_the_next_time(
     documents: Documents, announcer: Announcer, receiver: Receiver, clock: MovableClock
 ):
     await tick(announcer)
-    await bury(documents, clock, "t1")
+    await add_dead_letters(documents, clock, "t1")
     receiver.is_away = True
     with pytest.raises(Unavailable):
         await tick(announcer)
@@ -202,10 +202,10 @@ async def test_the_budget_of_each_run_is_said_to_be_spent(announcer: Announcer):
 async def test_dead_letters_are_said_once_and_old_ones_not_at_all(
     documents: Documents, announcer: Announcer, receiver: Receiver, clock: MovableClock
 ):
-    await bury(documents, clock, "old")
+    await add_dead_letters(documents, clock, "old")
     clock.move(seconds=OVERLAP_S + 1)
     assert await tick(announcer) == []
-    await bury(documents, clock, "t1", "t2")
+    await add_dead_letters(documents, clock, "t1", "t2")
     clock.move(seconds=1)
     assert len(await tick(announcer)) == 2
     assert await tick(announcer) == []
@@ -220,10 +220,10 @@ async def test_a_burst_of_dead_letters_is_said_as_a_whole(
 ):
     await tick(announcer)
     at_once = [f"t{number}" for number in range(2 * MAX_AT_ONCE + 10)]
-    await bury(documents, clock, *at_once)
+    await add_dead_letters(documents, clock, *at_once)
     for number in range(MAX_AT_ONCE + 1):
         clock.move(seconds=0.001)
-        await bury(documents, clock, f"u{number}")
+        await add_dead_letters(documents, clock, f"u{number}")
     await tick(announcer)
     assert len(receiver.events) == len({it.id for it in receiver.events}) == 3 * MAX_AT_ONCE + 11
 
@@ -235,7 +235,7 @@ async def test_what_was_said_long_ago_is_forgotten_but_not_how_far(
     await announcer.announce([describe_shift_start("r1", AT)])
     clock.move(days=31)
     assert await announcer.purge(30 * 86_400) == 1
-    await bury(documents, clock, "t1")
+    await add_dead_letters(documents, clock, "t1")
     assert len(await tick(Announcer(documents, Receiver(), clock=clock.both))) == 1
 
 
@@ -247,7 +247,7 @@ def test_a_shift_says_what_it_came_to():
     assert ended.id != describe_shift_start("r1", AT).id
 
 
-async def test_a_reasoning_run_says_what_differs_from_the_one_told_of_last(
+async def test_a_reasoning_run_says_what_differs_from_the_one_announced_last(
     documents: Documents, announcer: Announcer, receiver: Receiver, clock: MovableClock
 ):
     sources = Sources()
@@ -283,8 +283,8 @@ async def test_a_reasoning_run_says_what_differs_from_the_one_told_of_last(
 
 
 def test_a_plan_without_a_step_is_not_proposed():
-    told = Told(health="good", findings={}, plan_id="")
-    assert told == Told.model_validate_json(told.model_dump_json())
+    announced = AnnouncedRun(health="good", findings={}, plan_id="")
+    assert announced == AnnouncedRun.model_validate_json(announced.model_dump_json())
     event = describe_plan_event("done", "plan-1", "a1", AT)
     assert (event.name, event.subject) == ("reasoning.plan_done", "plan.plan-1")
 

@@ -1,5 +1,8 @@
 """Graphics processors are read where there are some, and absent where there are none."""
 
+# The functions of the fake have the names that NVIDIA's library has.
+# ruff: noqa: N802
+
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,27 +21,27 @@ class FakeLibrary:
     def __init__(self, *devices: tuple[int, int, int | None] | None) -> None:
         self.devices, self.is_open, self.has_driver = devices, False, True
 
-    def nvmlInit(self) -> None:  # noqa: N802 - its name there, as all of these
+    def nvmlInit(self) -> None:
         if not self.has_driver:
             raise NoAnswer("NVML Shared Library Not Found")
         self.is_open = True
 
-    def nvmlShutdown(self) -> None:  # noqa: N802
+    def nvmlShutdown(self) -> None:
         self.is_open = False
 
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+    def nvmlDeviceGetCount(self) -> int:
         assert self.is_open
         return len(self.devices)
 
-    def nvmlDeviceGetHandleByIndex(self, place: int) -> Any:  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, place: int) -> Any:
         if (device := self.devices[place]) is None:
             raise NoAnswer("GPU is lost")
         return device
 
-    def nvmlDeviceGetMemoryInfo(self, device: Any) -> Any:  # noqa: N802
+    def nvmlDeviceGetMemoryInfo(self, device: Any) -> Any:
         return SimpleNamespace(used=device[0], total=device[1])
 
-    def nvmlDeviceGetUtilizationRates(self, device: Any) -> Any:  # noqa: N802
+    def nvmlDeviceGetUtilizationRates(self, device: Any) -> Any:
         if device[2] is None:
             raise NoAnswer("Not Supported")
         return SimpleNamespace(gpu=device[2])

@@ -178,7 +178,7 @@ def failing_ping(secrets: Secrets, name: str, kind: type[Exception]) -> Ping:
 
 
 async def fill(service: FakeService, secrets: Secrets) -> None:
-    """Put secrets wherever the store keeps what somebody else wrote."""
+    """Write secrets wherever the store has what somebody else wrote."""
     store, word = service.store, secrets.word
     await begin_run(store)
     await add_events(store, 3)

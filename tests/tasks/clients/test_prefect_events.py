@@ -45,16 +45,16 @@ def test_an_event_has_the_same_id_whenever_it_is_sent_and_no_other_event_has_it(
 
 
 def test_an_event_about_the_system_says_what_happened_to_what():
-    told = SystemEvent("breaker.opened", "breaker.openai", "openai:3", AT, {"failures": "5"})
-    event = Event.model_validate(describe_system_event(told))
+    opened = SystemEvent("breaker.opened", "breaker.openai", "openai:3", AT, {"failures": "5"})
+    event = Event.model_validate(describe_system_event(opened))
     assert event.event == "aletheia.breaker.opened"
     assert event.resource.id == "aletheia.breaker.openai"
     assert (event.resource.name, event.occurred) == ("openai", AT)
     assert event.payload == {"failures": "5"}
     assert event.related == []  # outside of a run
-    assert describe_system_event(told)["id"] == describe_system_event(told)["id"]
+    assert describe_system_event(opened)["id"] == describe_system_event(opened)["id"]
     later = SystemEvent("breaker.opened", "breaker.openai", "openai:4", AT)
-    assert describe_system_event(later)["id"] != describe_system_event(told)["id"]
+    assert describe_system_event(later)["id"] != describe_system_event(opened)["id"]
 
 
 class Server:
