@@ -387,7 +387,7 @@ async def test_no_secret_leaves_by_an_answer_a_stream_or_a_line(
 ):
     async with (
         secretive_service(tmp_path, secrets) as service,
-        serving(service.app) as url,
+        serving(service.app, is_bounded=True) as url,
         aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=20)) as session,
     ):
         front = Front(session, secrets)
@@ -408,7 +408,7 @@ async def test_no_secret_leaves_by_an_answer_a_stream_or_a_line(
     assert set(read.values()) == {200}, read
     assert min(len("".join(texts)) for texts in secrets.out.values()) > 100
     assert set(secrets.out) == {"answers", "streams", "log", "prompts"}
-    assert "/ws/automated-gather/shop?…" in logged.getvalue()
+    assert "/ws/automated-gather/shop?\\u2026" in logged.getvalue(), "as JSON has it"
 
 
 async def test_no_secret_leaves_by_a_page(tmp_path: Path, secrets: Secrets, logged: StringIO):
