@@ -49,9 +49,10 @@ async def test_a_shift_tells_prefect_that_it_began_and_ended_and_which_tasks_are
 
 
 async def test_an_open_breaker_is_an_event_of_prefect(upstream: FakeUpstream, ledger: Ledger):
-    breakers = CircuitBreaker(ledger.rows.documents, threshold=1, cooldown_s=60)
+    breakers = CircuitBreaker(ledger.rows.documents, threshold=5, cooldown_s=60)
     name = f"provider-{uuid4()}"
-    await breakers.fail(await breakers.admit(name), "down")
+    for _ in range(5):
+        await breakers.fail(await breakers.admit(name), "down")
     upstream.add("t1")
     await poll_tasks(shift_seconds=0)
     await await_event("aletheia.breaker.opened", dependency=name)
