@@ -78,7 +78,9 @@ class AnnouncedRun(BaseModel, frozen=True):
     @classmethod
     def of(cls, output: AIReasoningOutput) -> "AnnouncedRun":
         """Return what is announced of a run."""
-        findings = {found.id: (found.severity, found.title) for found in output.findings}
+        findings: dict[str, tuple[Severity, str]] = {
+            found.id: (found.severity, found.title) for found in output.findings
+        }
         plan = output.action_plan
         plan_id = plan.plan_id if plan.steps else ""
         return cls(health=output.summary.overall_health, findings=findings, plan_id=plan_id)

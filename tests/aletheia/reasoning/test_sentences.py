@@ -85,7 +85,8 @@ def test_the_check_itself_finds_what_is_wrong(sentence: str):
 def eager(count: int) -> FindingSettings:
     """Return bounds that make a finding of any value at all, or of one below 3."""
     bounds = dict.fromkeys(FindingSettings.model_fields, 0.0)
-    return FindingSettings.model_construct(**{**bounds, "finding_clips_ready": count + 1})
+    bounds["finding_clips_ready"] = count + 1
+    return FindingSettings().model_copy(update=bounds)
 
 
 def counted(count: int) -> SystemSnapshot:

@@ -22,7 +22,7 @@ ON_BOTH_STORES = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of modules about records on both stores."""
     if "documents" in metafunc.fixturenames:
-        name = metafunc.module.__name__.rpartition(".test_")[2]
+        name = metafunc.definition.path.stem.removeprefix("test_")
         backends = BACKENDS if name in ON_BOTH_STORES else BACKENDS[:1]
         metafunc.parametrize("documents", backends, indirect=True)
 

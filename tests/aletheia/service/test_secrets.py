@@ -8,7 +8,7 @@ import asyncio
 import importlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import StringIO
@@ -202,7 +202,7 @@ async def fill(service: FakeService, secrets: Secrets) -> None:
     address = f"https://u:{word('a password in the address of a webhook')}@hooks.example"
     address += f"/{word('a path of a webhook')}?token={word('a token of a webhook')}"
     where = {"project": PROJECT, "receiver": "webhook-1", "kind": "webhook", "address": address}
-    open_cursor = {"runs": {}, "subscriptions": 1, "is_open": False, "sent": 0}
+    open_cursor: dict[str, Any] = {"runs": {}, "subscriptions": 1, "is_open": False, "sent": 0}
     await store.insert(ROWS, [row])
     await store.insert(RESULTS, [{"_id": "t#1", "payload": word("a kept result").encode()}])
     answer = {"_id": "a", "at": 1, "payload": word("a raw answer of a model").encode()}
@@ -227,11 +227,15 @@ class Front:
         self.token = {"Authorization": f"Bearer {token}"}
 
     async def call(
-        self, method: str, path: str, *, data: bytes | None = None, **headers: str
+        self,
+        method: str,
+        path: str,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """Make a call with the headers that are given, and the administrator's token unless so."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        sent = {**self.token, "Content-Type": "application/json", **named}
+        sent = {**self.token, "Content-Type": "application/json", **(headers or {})}
         async with self._session.request(
             method, path, data=data, headers=sent, allow_redirects=False
         ) as response:
@@ -241,8 +245,8 @@ class Front:
         self._secrets.out["answers"].append(shown)
         return body
 
-    async def post(self, path: str, body: Any, **headers: str) -> Any:
-        return orjson.loads(await self.call("POST", path, data=orjson.dumps(body), **headers))
+    async def post(self, path: str, body: Any) -> Any:
+        return orjson.loads(await self.call("POST", path, data=orjson.dumps(body)))
 
     async def listen(self) -> None:
         """Follow a project by both ways, each up to its third event."""
@@ -278,20 +282,21 @@ async def intrude(front: Front, secrets: Secrets) -> None:
     ]
     for form in forms:
         for path in ("/api/v1/usage", "/ai/global/summary", "/events/automated-gather/shop"):
-            await front.call("GET", path, **form)
+            await front.call("GET", path, headers=form)
     stranger = {"Authorization": ""}
     for name in ("access_token", "token", "ticket", "api_key"):
         query = f"?{name}={word(f'{name} in an address')}"
         for path in ("/api/v1/usage", "/events/automated-gather/shop", "/ws/automated-gather/shop"):
-            await front.call("GET", f"{path}{query}", **stranger)
+            await front.call("GET", f"{path}{query}", headers=stranger)
     body = orjson.dumps({"project_id": "shop", "items": word("items for the Brain")})
     key = {"Authorization": f"Bearer {word('a wrong key of the Brain')}"}
-    await front.call("POST", "/api/v1/nodes/batch", data=body, **key)
-    await front.call("GET", "/metrics", Authorization=f"Bearer {word('a wrong METRICS_TOKEN')}")
+    await front.call("POST", "/api/v1/nodes/batch", data=body, headers=key)
+    key = {"Authorization": f"Bearer {word('a wrong METRICS_TOKEN')}"}
+    await front.call("GET", "/metrics", headers=key)
     sent = signed(body) | {"X-Aletheia-Signature": f"sha256={word('a wrong signature')}"}
-    await front.call("POST", "/hooks/gather", data=body, **sent)
+    await front.call("POST", "/hooks/gather", data=body, headers=sent)
     form = f"token={word('a token in the form of the pages')}".encode()
-    await front.call("POST", "/ui/sign-in", data=form, **stranger)
+    await front.call("POST", "/ui/sign-in", data=form, headers=stranger)
 
 
 async def stumble(front: Front, secrets: Secrets) -> None:
@@ -303,14 +308,14 @@ async def stumble(front: Front, secrets: Secrets) -> None:
     for name in ("first_day", "cursor", "limit", "project_id", "by"):
         await front.call("GET", f"/api/v1/usage?{name}={word(f'a faulty {name}')}%00")
     odd = "{" + word("an id of a request that is none") + "}"
-    await front.call("GET", "/health", X_Request_ID=odd)
+    await front.call("GET", "/health", headers={"X-Request-ID": odd})
     url = f"https://hooks.example/?token={word('a token in an order')}"
     for number, order in enumerate(
         ({**GATHER, "webhook_url": url}, {**GATHER, "max_iterations": word("a faulty order")})
     ):
         body = orjson.dumps(order)
         sent = signed(body, Idempotency_Key=f"order-{number}")
-        await front.call("POST", "/hooks/gather", data=body, **sent)
+        await front.call("POST", "/hooks/gather", data=body, headers=sent)
 
 
 async def operate(front: Front) -> None:
@@ -399,7 +404,8 @@ async def test_no_secret_leaves_by_an_answer_a_stream_or_a_line(
         await intrude(front, secrets)
         for path in READS:
             await front.call("GET", path)
-        await front.call("GET", "/metrics", Authorization=f"Bearer {metrics_token}")
+        key = {"Authorization": f"Bearer {metrics_token}"}
+        await front.call("GET", "/metrics", headers=key)
         await front.listen()
     secrets.out["log"].append(logged.getvalue())
     assert secrets.leaks() == {}
@@ -429,8 +435,10 @@ async def test_no_secret_leaves_by_a_page(tmp_path: Path, secrets: Secrets, logg
             if path == "system":
                 await visitor.do("Check now …", "Check the system now?", "Done in")
             await visitor.see(said)
-            for element in list(visitor.user.client.elements.values()):
-                shown = (element.props, vars(element).get("_text"), vars(element).get("content"))
+            elements: list[Any] = list(visitor.user.client.elements.values())
+            for element in elements:
+                values: dict[str, Any] = vars(element)
+                shown = (values.get("_props"), values.get("_text"), values.get("content"))
                 secrets.out[path].append(repr(shown))
     secrets.out["log"].append(logged.getvalue())
     assert secrets.leaks() == {}

@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from aletheia.documents import Documents, Where
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Where
 from aletheia.errors import Unavailable
 from aletheia.series import NOTHING, Counts
 from aletheia.service import purging
@@ -42,7 +43,7 @@ async def test_what_is_past_its_use_is_deleted(
             await asyncio.sleep(0.02)
 
 
-class AwayDocuments(Documents):
+class AwayDocuments(EmbeddedDocuments):
     """A store whose deletions fail."""
 
     tried = 0
