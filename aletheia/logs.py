@@ -1,9 +1,11 @@
 """Log lines as JSON, each with the run and the task that it is about (SPEC §6, Logs)."""
 
 import logging
-from collections.abc import Generator
+import uuid
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -16,12 +18,32 @@ RUN_ID: Final = ContextVar[str | None]("run_id", default=None)
 REQUEST_ID: Final = ContextVar[str | None]("request_id", default=None)
 """The request that this code answers; `None` outside of the service."""
 
+MAX_NAMED_TASKS: Final = 128
+"""Tasks of one computation that lines and spans name."""
+
+MAX_ID_CHARS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """Tasks that are computed together, once: a try of some of them is another computation."""
+
+    id: str
+    task_ids: tuple[str, ...]
+
+    @property
+    def named_tasks(self) -> list[str]:
+        """The ids of its tasks, as far as lines and spans name them."""
+        return [task_id[:MAX_ID_CHARS] for task_id in self.task_ids[:MAX_NAMED_TASKS]]
+
+
+COMPUTATION: Final = ContextVar[Computation | None]("computation", default=None)
+"""What this code computes; `None` outside of the computing of tasks."""
+
 FIELDS: Final = ("message", "levelname", "name")
 RENAMED: Final = {"levelname": "level", "name": "logger", "exc_info": "exception"}
 LEFT_OUT: Final = (*RESERVED_ATTRS, "color_message")
 """What records have beside that; uvicorn repeats its message with colours."""
-
-MAX_ID_CHARS: Final = 256
 
 
 def about_task(task_id: str) -> dict[str, Any]:
@@ -49,6 +71,17 @@ def about_request(request_id: str) -> Generator[None]:
         REQUEST_ID.reset(token)
 
 
+@contextmanager
+def about_tasks(task_ids: Sequence[str]) -> Generator[Computation]:
+    """Mark all lines and calls to models of a block as those of a computation of some tasks."""
+    computation = Computation(uuid.uuid4().hex, tuple(task_ids))
+    token = COMPUTATION.set(computation)
+    try:
+        yield computation
+    finally:
+        COMPUTATION.reset(token)
+
+
 class Correlating(logging.Filter):
     """Adds to each line the ids by which those of a run, a request, a task or a trace are found.
 
@@ -62,6 +95,10 @@ class Correlating(logging.Filter):
             values.setdefault("run_id", run_id)
         if (request_id := REQUEST_ID.get()) is not None:
             values.setdefault("request_id", request_id)
+        if (computation := COMPUTATION.get()) is not None:
+            values.setdefault("computation_id", computation.id)
+            if "task_id" not in values:
+                values.setdefault("task_ids", computation.named_tasks)
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
             values.setdefault("trace_id", f"{context.trace_id:032x}")

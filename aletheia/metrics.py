@@ -69,6 +69,7 @@ _CODE: Final = Label("code")
 _LANE: Final = Label("lane", LANES)
 _PROVIDER: Final = Label("provider")
 _MODEL: Final = Label("model")
+_GPU: Final = Label("gpu")
 _CALL: Final = Label("kind", ("embedding", "chat"))
 _TIER: Final = Label("tier", TIERS)
 _DEPENDENCY: Final = Label("dependency")
@@ -215,6 +216,26 @@ CPU_SECONDS: Final = _counter(
     "Processor time of finished shifts, in the poller and in the processes of models.",
     Label("process", ("poller", "model")),
     unit="seconds",
+)
+GPU_MEMORY_USED: Final = _gauge(
+    "aletheia_gpu_memory_used_bytes",
+    "Memory in use of a graphics processor of the service's machine; none where there is none.",
+    _GPU,
+    sets=4,
+    unit="bytes",
+)
+GPU_MEMORY: Final = _gauge(
+    "aletheia_gpu_memory_bytes",
+    "Memory of a graphics processor of the service's machine.",
+    _GPU,
+    sets=4,
+    unit="bytes",
+)
+GPU_BUSY: Final = _gauge(
+    "aletheia_gpu_busy_ratio",
+    "How busy a graphics processor of the service's machine was lately, 0 to 1.",
+    _GPU,
+    sets=4,
 )
 
 # Limits, breakers, budgets.

@@ -39,6 +39,7 @@ PLAN_STEP: Final = "aletheia.reasoning.plan.step"
 TASKS: Final = "aletheia.tasks"
 TASK_IDS: Final = "aletheia.task.ids"
 RUN_ID: Final = "aletheia.run.id"
+COMPUTATION_ID: Final = "aletheia.computation.id"
 FINDING_ID: Final = "aletheia.finding.id"
 PLAN_ID: Final = "aletheia.plan.id"
 """Names of our own attributes."""
@@ -130,7 +131,9 @@ CONTENT: Final = ContentSwitch()
 class ModelCall:
     """The span of one call to a model, and what is measured about it."""
 
-    def __init__(self, provider: str, model: str, kind: str) -> None:
+    def __init__(
+        self, provider: str, model: str, kind: str, about: Attributes | None = None
+    ) -> None:
         self._kind, self._began_s = kind, time.monotonic()
         self._labels = {
             OPERATION: OPERATIONS.get(kind, kind),
@@ -138,7 +141,9 @@ class ModelCall:
             REQUEST_MODEL: model,
         }
         self.span = trace.get_tracer(SCOPE).start_span(
-            f"{self._labels[OPERATION]} {model}", kind=SpanKind.CLIENT, attributes=self._labels
+            f"{self._labels[OPERATION]} {model}",
+            kind=SpanKind.CLIENT,
+            attributes={**self._labels, **(about or {})},
         )
 
     def used(self, read: int, written: int = 0) -> None:
@@ -163,9 +168,14 @@ class ModelCall:
 
 
 @contextmanager
-def model_call(provider: str, model: str, kind: str) -> Generator[ModelCall]:
-    """Trace one call to a model, an `embedding` or a `chat`; what is sent within belongs to it."""
-    call = ModelCall(provider, model, kind)
+def model_call(
+    provider: str, model: str, kind: str, about: Attributes | None = None
+) -> Generator[ModelCall]:
+    """Trace one call to a model, an `embedding` or a `chat`; what is sent within belongs to it.
+
+    `about`: further attributes of its span, which no metric gets.
+    """
+    call = ModelCall(provider, model, kind, about)
     try:
         with trace.use_span(call.span, record_exception=False, set_status_on_exception=False):
             yield call

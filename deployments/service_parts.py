@@ -8,6 +8,7 @@ import httpx
 from prefect.blocks.core import Block
 from prefect.settings import get_current_settings
 
+from aletheia.adapters.gpus import read_gpus
 from aletheia.adapters.jwks import KeyDocument
 from aletheia.adapters.prefect.client import PrefectApi
 from aletheia.adapters.upstream.client import HttpUpstream
@@ -18,7 +19,7 @@ from aletheia.reasoning.history import History
 from aletheia.service.assembly import ServiceParts
 from aletheia.service.health import Ping, Readings, spaced
 from aletheia.service.keys import PublishedKeys, VerificationKeys
-from aletheia.service.metric_sources import own_sources, reasoning_source
+from aletheia.service.metric_sources import gpu_source, own_sources, reasoning_source
 from aletheia.service.metrics import MetricsPage
 from aletheia.service.parts import RETRY_AFTER_S, Part, derive
 from aletheia.service.ports import OpenContent, Orchestrator
@@ -154,7 +155,8 @@ async def _open_prefect() -> Orchestrator:
 async def _build_metrics() -> MetricsPage:
     store = await get_store()
     sources = own_sources(store, await get_breakers(), await get_limiter(), await get_spending())
-    return MetricsPage(store, {**sources, "reasoning": reasoning_source(History(store).health)})
+    reasoning = reasoning_source(History(store).health)
+    return MetricsPage(store, {**sources, "reasoning": reasoning, "gpus": gpu_source(read_gpus)})
 
 
 def _make_content_opener() -> OpenContent:

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from tasks.announcing import announce_changes
 from tasks.reasoning import (
     ReasoningReport,
     close_reasoning,
@@ -26,4 +27,5 @@ async def system_reasoning(shift_seconds: float | None = None) -> ReasoningRepor
             snapshot = await collect_snapshot()
             output = await reason(snapshot)
             await show_reasoning(output)
+            await announce_changes()
         return await close_reasoning()

@@ -23,7 +23,9 @@ from aletheia.reasoning.approvals import AuditRecord
 from aletheia.reasoning.engine import CurrentPlan
 from aletheia.reasoning.models import AIActionPlan, PlanStep
 from aletheia.reasoning.plans import automated_steps
-from aletheia.store.clock import SYSTEM_CLOCK
+from aletheia.store.clock import SYSTEM_CLOCK, moment
+from aletheia.system_events import describe_plan_event
+from tasks.announcing import announce
 from tasks.artifacts import escape, save_markdown, save_table
 from tasks.clients.reasoning import get_reasoner
 from tasks.policies import STEP
@@ -158,6 +160,7 @@ async def begin_plan(plan_id: str, approval_id: str) -> list[PlanStep]:
     if plan.plan_id != plan_id:
         raise InvalidTask("plan_changed", f"the approval is of {plan.plan_id}, not of {plan_id}")
     await approvals.begin(approval_id, run_id=run_id)
+    await _announce("begun", plan_id, approval_id)
     return automated_steps(plan)
 
 
@@ -212,6 +215,7 @@ async def close_plan(plan_id: str, approval_id: str, steps: list[StepReport]) ->
     carried_out = [step.recommendation for step in automated_steps(plan)]
     await reasoner.deps.recommendations.note_executed(carried_out, approval_id)
     await reasoner.deps.approvals.end(approval_id, run_id=run_id, state="done")
+    await _announce("done", plan_id, approval_id)
     report = PlanReport(
         plan_id=plan_id, approval_id=approval_id, steps=tuple(steps), ended="all steps are done"
     )
@@ -225,10 +229,11 @@ async def close_plan(plan_id: str, approval_id: str, steps: list[StepReport]) ->
 
 
 @task(name="fail_plan", task_run_name="fail", **STEP)
-async def fail_plan(approval_id: str) -> None:
+async def fail_plan(plan_id: str, approval_id: str) -> None:
     """Note that a step failed: the approval is used up, and the rest is not carried out."""
     approvals = (await get_reasoner()).deps.approvals
     await approvals.end(approval_id, run_id=str(flow_run.id), state="failed")
+    await _announce("failed", plan_id, approval_id)
     await save_table(
         "plan-audit",
         _rows(await approvals.records(approval_id)),
@@ -250,8 +255,13 @@ async def carrying_out(approval_id: str) -> AsyncGenerator[None]:
             yield
     except StepFailed as failure:
         get_run_logger().error("%s", failure)
-        await fail_plan(approval_id)
+        await fail_plan(plan_id, approval_id)
         raise
+
+
+async def _announce(what: str, plan_id: str, approval_id: str) -> None:
+    at = moment(SYSTEM_CLOCK.now())
+    await announce(describe_plan_event(what, plan_id, approval_id, at))
 
 
 def refuse_plan(plan_id: str) -> PlanReport:

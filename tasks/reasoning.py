@@ -17,6 +17,7 @@ from aletheia.reasoning.models import AIReasoningOutput, count_reasons
 from aletheia.reasoning.snapshot import SystemSnapshot
 from aletheia.store.clock import SYSTEM_CLOCK
 from aletheia.store.lease import Lease
+from tasks.announcing import announce_reasoning
 from tasks.artifacts import escape, save_markdown
 from tasks.clients.reasoning import get_reasoner
 from tasks.clients.store import get_store
@@ -130,7 +131,7 @@ async def reason(snapshot: SystemSnapshot) -> AIReasoningOutput | None:
 
 @task(name="show_reasoning", task_run_name="show", **STEP)
 async def show_reasoning(output: AIReasoningOutput | None) -> None:
-    """Save a page that says first what changed, whenever what it says is new."""
+    """Save a page that says first what changed, and send events of it, whenever it is new."""
     shift = _shift()
     if output is None:
         return
@@ -141,6 +142,7 @@ async def show_reasoning(output: AIReasoningOutput | None) -> None:
     if shown != shift.shown:
         shift.shown = shown
         await save_markdown("system-reasoning", describe(output), f"Health: {health}.")
+    await announce_reasoning(output)
 
 
 @task(name="close_reasoning", task_run_name="close", **STEP)

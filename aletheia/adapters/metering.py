@@ -38,6 +38,7 @@ from aletheia.errors import (
 from aletheia.llm.calls import CallPlan, PlannedCall, SentT
 from aletheia.llm.prices import Kind, Tokens
 from aletheia.llm.usage import Call, Reservation, Spending
+from aletheia.logs import COMPUTATION
 from aletheia.metrics import PROVIDER_CALLS, PROVIDER_DURATION
 from aletheia.resilience.breaker import CircuitBreaker, Permit
 from aletheia.resilience.limits import RateLimiter
@@ -237,7 +238,8 @@ class Meter:
         """Send an admitted request, and count it with what is written about it next."""
         plan, began_s, outcome = call.plan, SYSTEM_CLOCK.steady_s(), "failed"
         try:
-            with telemetry.model_call(plan.provider, plan.model, plan.kind) as span:
+            about = describe_work(self._run_id)
+            with telemetry.model_call(plan.provider, plan.model, plan.kind, about) as span:
                 sent = await call.send()
                 span.used(sent.used.input, sent.used.output)
             outcome = "succeeded"
@@ -264,6 +266,17 @@ def count_call(provider: str, kind: Kind, outcome: str, took_s: float) -> Counts
         PROVIDER_CALLS.add(provider, kind, outcome),
         PROVIDER_DURATION.observe(provider, kind, amount=took_s),
     )
+
+
+def describe_work(run_id: str | None) -> dict[str, str | Sequence[str]]:
+    """Return what a span says of the work that a call to a model is part of: run and tasks."""
+    about: dict[str, str | Sequence[str]] = {}
+    if run_id is not None:
+        about[telemetry.RUN_ID] = run_id
+    if (computation := COMPUTATION.get()) is not None:
+        about[telemetry.COMPUTATION_ID] = computation.id
+        about[telemetry.TASK_IDS] = computation.named_tasks
+    return about
 
 
 def is_free(error: AletheiaError) -> bool:
@@ -305,7 +318,8 @@ class Recorded:
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """See `aletheia.analysis.ports.Embedder.embed`; the call is recorded at its end."""
         tokens, took_s, asked_s = 0, 0.0, SYSTEM_CLOCK.steady_s()
-        outcome, traced = "failed", telemetry.ModelCall(self.provider, model, "embedding")
+        outcome, about = "failed", describe_work(self._run_id)
+        traced = telemetry.ModelCall(self.provider, model, "embedding", about)
         try:
             async with aclosing(self._inner.embed(model, texts)) as answers:
                 async for answered in answers:

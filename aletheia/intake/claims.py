@@ -20,6 +20,7 @@ from aletheia.intake.rows import (
     MAX_DEFERRAL_S,
     ROWS,
     Rows,
+    computed_values,
     kept_values,
 )
 from aletheia.metrics import TASK_RETRIES, TASKS
@@ -183,7 +184,7 @@ class Claims:
             claim.attempts += 1
         await self._rows.write(
             claims,
-            lambda claim: Change(set={"attempts": claim.attempts}),
+            lambda claim: Change(set={"attempts": claim.attempts, **computed_values(claim)}),
             lambda claim: TASK_RETRIES.add(claim.counted_type),
         )
 
@@ -192,8 +193,12 @@ class Claims:
         until = min(until, self._clock.unix_s() + MAX_DEFERRAL_S)
         why_not = {"code": why.code, "message": str(why)}
         values = {**self._rows.lease(until, None), "waiting_until": until, "waiting_for": why_not}
-        change = Change(set={"state": RowState.WAITING, **values})
-        await self._rows.move(claims, RowState.WAITING, lambda _: change)
+        waiting = {"state": RowState.WAITING, **values}
+        await self._rows.move(
+            claims,
+            RowState.WAITING,
+            lambda claim: Change(set={**waiting, **computed_values(claim)}),
+        )
 
     async def supersede(self, row_ids: Sequence[str]) -> int:
         """Abandon rows whose id the upstream hands out with other content."""

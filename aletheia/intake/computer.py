@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from aletheia import telemetry
 from aletheia.analysis.processor import Finished
@@ -22,6 +22,7 @@ from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
 from aletheia.intake.ports import Processors
 from aletheia.intake.wording import Wording
+from aletheia.logs import about_tasks
 from aletheia.store.backoff import MAX_WAIT_S, Backoff
 
 log = logging.getLogger(__name__)
@@ -82,10 +83,11 @@ class Computer:
         inputs = [claim.task.input for claim in claims]
         try:
             async with self._calls:
-                results = self._processors.process(task_type, group, inputs)
-                async with contextlib.aclosing(results):
-                    async for finished in results:
-                        again += await self._keep(batch, group, claims, finished)
+                with _computing(claims):
+                    results = self._processors.process(task_type, group, inputs)
+                    async with contextlib.aclosing(results):
+                        async for finished in results:
+                            again += await self._keep(batch, group, claims, finished)
             problem: AletheiaError = ComputeFailed("no_result", "the processor gave no result")
         except AletheiaError as raised:
             if isinstance(raised, Unavailable) and raised.dependency == "store":
@@ -174,6 +176,15 @@ class Computer:
         self._held.drop(claims)
         self._held.tally.waiting += len(claims)
         log.error("%d tasks wait for %s %r: %s", len(claims), task_type, group, problem)
+
+
+@contextlib.contextmanager
+def _computing(claims: Sequence[Claim]) -> Generator[None]:
+    """Mark the lines of a block, and its calls to models, as those of some claims, and note it."""
+    with about_tasks([claim.entry.id for claim in claims]) as computation:
+        for claim in claims:
+            claim.note_computation(computation.id)
+        yield
 
 
 def is_costly(problem: AletheiaError) -> bool:

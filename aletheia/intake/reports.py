@@ -11,7 +11,7 @@ from aletheia.intake import counting
 from aletheia.intake.models import Claim, Outcome, RowState, Task, Unacknowledged
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import UPSTREAM
-from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
+from aletheia.intake.rows import ROWS, Rows, computed_values, dead_values, kept_values
 from aletheia.intake.wording import Wording, failure_in
 from aletheia.metrics import CACHED_RESULTS, DEAD_LETTERS, FALLBACKS, REPORT_RETRIES
 from aletheia.series import NOTHING, Counts, merged
@@ -39,7 +39,9 @@ class Reports:
         kept = await self._rows.move(
             [claim for claim, _ in outcomes],
             RowState.KEPT,
-            lambda claim: Change(set=kept_values(by_row[claim.row_id], now_s)),
+            lambda claim: Change(
+                set={**kept_values(by_row[claim.row_id], now_s), **computed_values(claim)}
+            ),
             lambda claim: _origin_of(by_row[claim.row_id]),
         )
         for claim in kept:

@@ -125,6 +125,7 @@ class Rows:
             counted_type=counting.type_in(row),
             claimed_at=float(row.get("claimed_at") or self.clock.unix_s()),
             body=row.get("payload"),
+            computations=tuple((row.get("computations") or "").split()),
             was_reported=row.get("reported_at") is not None,
         )
 
@@ -274,6 +275,11 @@ def kept_values(outcome: Outcome, now_s: float) -> dict[str, Any]:
         if (value := getattr(outcome, name)) is not None:
             values[name] = dict(value)
     return values
+
+
+def computed_values(claim: Claim) -> dict[str, Any]:
+    """Return what a row has of the computations that its task was part of."""
+    return {"computations": " ".join(claim.computations)} if claim.computations else {}
 
 
 def dead_values(code: str, message: str, now_s: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the ledger knows of one task, in order (SPEC §7, the command line)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -9,7 +9,13 @@ from pydantic import BaseModel
 
 from aletheia.documents import Documents
 from aletheia.intake.rows import ROWS
+from aletheia.llm.prices import usd_of
+from aletheia.llm.usage import USAGE
 
+MAX_CALLS: Final = 200
+"""Calls to models that a trace shows, the first ones."""
+
+_CALL_FIELDS: Final = (*("provider", "model", "kind", "state", "tokens_in", "tokens_out", "tasks"),)
 _CALLBACK: Final = "callback_json"
 
 MOMENTS: Final[Mapping[str, str]] = {
@@ -42,12 +48,27 @@ class Event(BaseModel, frozen=True):
     what: str
 
 
+class ModelCall(BaseModel, frozen=True):
+    """A call to a model that was made for a task, perhaps for others together with it."""
+
+    at: datetime
+    provider: str
+    model: str
+    kind: str
+    state: str  # see `UsageState`
+    tokens_in: int  # as long as it is reserved, and if it was lost, the upper estimate
+    tokens_out: int
+    usd: str  # a decimal number
+    tasks: int  # that were computed together
+
+
 class Trace(BaseModel, frozen=True):
     """What the ledger knows of one content of a task's id."""
 
     task_id: str
     state: str  # of its row, see `RowState`
     events: list[Event]  # oldest first
+    calls: list[ModelCall]  # that are still kept, oldest first
     facts: dict[str, Any]  # the rest, by the names of the row
 
 
@@ -61,8 +82,27 @@ async def read_traces(documents: Documents, task_id: str) -> list[Trace]:
             for name, at_s in sorted(moments.items(), key=lambda moment: moment[1])
         ]
         facts = {name: row[name] for name in FACTS if row.get(name) not in (None, "", {})}
-        traces.append(Trace(task_id=task_id, state=row["state"], events=events, facts=facts))
+        calls = await _read_calls(documents, (row.get("computations") or "").split())
+        traces.append(
+            Trace(task_id=task_id, state=row["state"], events=events, calls=calls, facts=facts)
+        )
     return traces
+
+
+async def _read_calls(documents: Documents, computations: Sequence[str]) -> list[ModelCall]:
+    """Read the calls to models of some computations."""
+    if not computations:
+        return []
+    where = {"computation": {"$in": list(computations)}}
+    found = await documents.find(USAGE, where, sort="at", limit=MAX_CALLS)
+    return [
+        ModelCall(
+            at=datetime.fromtimestamp(call["at"], UTC),
+            usd=f"{usd_of(call['nanousd']):f}",
+            **{name: call[name] for name in _CALL_FIELDS},
+        )
+        for call in found
+    ]
 
 
 def hide_params(facts: Mapping[str, Any]) -> dict[str, Any]:

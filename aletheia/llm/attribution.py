@@ -1,9 +1,11 @@
-"""For which project and department a call to a model is made, as far as anybody says so."""
+"""For what a call to a model is made: project, department, tasks, as far as anybody says so."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
+
+from aletheia.logs import COMPUTATION
 
 _PROJECT: Final = ContextVar[str | None]("project", default=None)
 _DEPARTMENT: Final = ContextVar[str | None]("department", default=None)
@@ -28,3 +30,15 @@ def current_project() -> str | None:
 def current_department() -> str | None:
     """Return the department that calls are made for now, its slug; `None` if nobody said."""
     return _DEPARTMENT.get()
+
+
+def current_computation() -> str | None:
+    """Return the id of the computation that calls are made in; `None` where no task is computed."""
+    computation = COMPUTATION.get()
+    return None if computation is None else computation.id
+
+
+def count_current_tasks() -> int:
+    """Return how many tasks that computation is of; 0 where no task is computed."""
+    computation = COMPUTATION.get()
+    return 0 if computation is None else len(computation.task_ids)

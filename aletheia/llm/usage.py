@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import BudgetExceeded
-from aletheia.llm.attribution import current_department, current_project
+from aletheia.llm import attribution
 from aletheia.llm.prices import NANO, Kind, PriceTable, Tokens, usd_of
 from aletheia.llm.usage_days import DAYS_KEPT_S, USAGE_DAYS, add_to_day, purge_days
 from aletheia.metrics import COST, TOKENS
@@ -42,18 +42,19 @@ class UsageState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to a model."""
+    """A call to a model, and what it is made for, as far as the code around it says so."""
 
     key: str
     provider: str
     model: str
     kind: Kind
     run_id: str | None = None
-    task_id: str | None = None
+    computation: str | None = field(default_factory=attribution.current_computation)
+    tasks: int = field(default_factory=attribution.count_current_tasks)  # computed together
     is_batch: bool = False
     is_mock: bool = False
-    project_id: str | None = field(default_factory=current_project)  # for which it is made
-    department: str | None = field(default_factory=current_department)  # its slug
+    project_id: str | None = field(default_factory=attribution.current_project)
+    department: str | None = field(default_factory=attribution.current_department)  # its slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ class Spending:
         """Create the indices."""
         await self._documents.ensure_index(USAGE, ["key"])
         await self._documents.ensure_index(USAGE, ["run_id", "at"])
+        await self._documents.ensure_index(USAGE, ["computation"])
         await self._documents.ensure_index(USAGE, ["state", "at"])
         await self._documents.ensure_index(USAGE, ["at"])
         await self._documents.ensure_index(USAGE_DAYS, ["day"])

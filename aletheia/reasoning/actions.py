@@ -15,6 +15,7 @@ from aletheia.llm.structured import explain
 from aletheia.reasoning.models import Risk
 from aletheia.reasoning.rules.rule import ActionType, write_number
 from aletheia.reasoning.snapshot import View
+from aletheia.text.grammar import agree
 
 EVALUATIONS_WAITING: Final = "additional_metrics.gather.evaluations_waiting"
 
@@ -82,8 +83,11 @@ class Start:
 
 
 def _count(view: View, path: str, what: str) -> str:
+    """Return how many there are of something; `what`: its `[one|many]`, see `agree`."""
     value = view.number(path)
-    return f"an unknown number of {what}" if value is None else f"{write_number(value)} {what}"
+    if value is None:
+        return agree(f"an unknown number of {what}", 0)
+    return agree(f"{write_number(value)} {what}", value)
 
 
 ACTIONS: Final[Mapping[ActionType, Action]] = {
@@ -93,7 +97,7 @@ ACTIONS: Final[Mapping[ActionType, Action]] = {
         lambda _: {"shift_seconds": 0},
         lambda _, view: (
             "start one shift that drains the upstream's list once; "
-            f"{_count(view, 'queue_pending', 'tasks')} are pending here"
+            f"{_count(view, 'queue_pending', '[task is|tasks are]')} pending here"
         ),
         10,
     ),
@@ -103,7 +107,7 @@ ACTIONS: Final[Mapping[ActionType, Action]] = {
         lambda it: {"ids": None, "code": it.code, "limit": it.limit},
         lambda it, view: (
             f"replay up to {it.limit:,} of "
-            f"{_count(view, 'queue_failed', 'dead letters')}"
+            f"{_count(view, 'queue_failed', 'dead [letter|letters]')}"
             + (f", those with code {it.code}" if it.code else "")
         ),
         15,
@@ -115,7 +119,7 @@ ACTIONS: Final[Mapping[ActionType, Action]] = {
         lambda it: {"lane": it.lane},
         lambda it, view: (
             f"compute what waits in lane {it.lane}: "
-            + _count(view, f"additional_metrics.lanes.{it.lane}.waiting", "tasks")
+            + _count(view, f"additional_metrics.lanes.{it.lane}.waiting", "[task|tasks]")
         ),
         30,
     ),
@@ -125,7 +129,8 @@ ACTIONS: Final[Mapping[ActionType, Action]] = {
         lambda it: it.model_dump(),
         lambda it, _: (
             f"run a gather of project {it.project_id} for {it.user_id}, at most "
-            f"{it.max_iterations} iterations; models are paid for within the budgets"
+            + agree(f"{it.max_iterations} [iteration|iterations]", it.max_iterations)
+            + "; models are paid for within the budgets"
         ),
         10,
         "medium",
@@ -153,8 +158,8 @@ ACTIONS: Final[Mapping[ActionType, Action]] = {
         lambda _: {},
         lambda _, view: (
             "start what was requested and never began "
-            f"({_count(view, EVALUATIONS_WAITING, 'evaluations')}), send what waits, delete what "
-            "is old"
+            f"({_count(view, EVALUATIONS_WAITING, '[evaluation|evaluations]')}), "
+            "send what waits, delete what is old"
         ),
         5,
     ),

@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field
 from aletheia.reasoning.catalogue import WHOLES, pattern_of
 from aletheia.reasoning.references import Evidence, Reference, Unsupported, is_ambiguous
 from aletheia.reasoning.rules.rule import write_share
+from aletheia.reasoning.sentences import write_sentence
 from aletheia.reasoning.wording import (
     ABOVE_PHRASES,
     BELOW_PHRASES,
@@ -46,6 +47,7 @@ from aletheia.reasoning.wording import (
     Placeholder,
     Token,
     Word,
+    is_list,
     tokenise,
 )
 
@@ -101,7 +103,7 @@ class Check:
         }
         form[self._claim.relation]()
         self._judge(role)
-        return self._write()
+        return write_sentence(self._tokens, self.refs, self._share, self._since)
 
     # What is refused whatever the relation.
 
@@ -163,7 +165,7 @@ class Check:
         if any(self._form(place) not in ("", "name") for place in places):
             raise Unsupported("wrong_form")
         between = [self._tokens[a + 1 : b] for a, b in pairwise(places)]
-        if all(_is_list(tokens) for tokens in between):
+        if all(is_list(tokens) for tokens in between):
             if any(self._form(place) for place in places):
                 raise Unsupported("wrong_form")  # a name alone states no value
             for ref in self.refs:  # words around a list are said of each of it
@@ -331,29 +333,6 @@ class Check:
     def _is_too(self, ref: Reference, direction: str) -> bool:
         return ref.measure is not None and ref.measure.worse == direction and self._is_flagged(ref)
 
-    # The sentence.
-
-    def _write(self) -> str:
-        """Fill in the values; words that the value's own phrase repeats are left out."""
-        parts: list[str] = []
-        repeated, verb = frozenset[str](), ""
-        for token in self._tokens:
-            if isinstance(token, Placeholder):
-                ref = self.refs[token.ref - 1] if token.ref else None
-                parts.append(f" {self._share if ref is None else ref.write(token.form)}")
-                is_phrase = ref is not None and token.form == "" and ref.measure is not None
-                repeated = ref.words if ref is not None and is_phrase else frozenset[str]()
-                verb = "" if ref is None else ref.verb(token.form)
-                continue
-            is_word = isinstance(token, Word)
-            if is_word and token.text in repeated and token.text not in NEUTRAL:
-                continue
-            text = verb if verb and is_word and token.text in ("is", "are") else token.text
-            parts.append(f" {text}" if is_word or text == "(" else text)
-            repeated, verb = frozenset[str](), ""
-        sentence = "".join(parts).replace("( ", "(").strip().rstrip(" .,;:-")
-        return f"{sentence[:1].upper()}{sentence[1:]}{self._since}."
-
 
 _LINKS: Final = frozenset({"is", "are", "make", "makes", "up"})
 """Words between a part and its share."""
@@ -366,13 +345,6 @@ def _judging() -> frozenset[str]:
 def _word_at(tokens: Sequence[Token], place: int) -> str:
     token = tokens[place] if place < len(tokens) else None
     return token.text if isinstance(token, Word) else ""
-
-
-def _is_list(tokens: Sequence[Token]) -> bool:
-    """Return whether only commas and "and" stand between two references."""
-    return bool(tokens) and all(
-        token.text in ("and", ",", ";") for token in tokens if not isinstance(token, Placeholder)
-    )
 
 
 def check_claim(claim: Claim, evidence: Evidence, role: Role = "insight") -> str:

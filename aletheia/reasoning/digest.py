@@ -21,6 +21,7 @@ from aletheia.reasoning.history import History
 from aletheia.reasoning.recommendations import RECOMMENDATIONS
 from aletheia.reasoning.rules.rule import write_number
 from aletheia.store.clock import microseconds_of, moment
+from aletheia.text.grammar import agree
 
 MAX_LISTED: Final = 1000
 """Rows of one kind that a table lists at most; one of more says so."""
@@ -134,7 +135,8 @@ async def make_digest(
     ]
     sentences = [_describe_tasks(tasks), _describe_cost(spent), _describe_health(figures)]
     if until - since > timedelta(days=ledger_days):
-        sentences.insert(1, f"Tasks are kept for {ledger_days:g} days: older ones are not counted.")
+        kept = agree(f"Tasks are kept for {ledger_days:g} [day|days]", ledger_days)
+        sentences.insert(1, f"{kept}: older ones are not counted.")
     return Digest(since, until, tuple(sentences), tuple(tables))
 
 
@@ -281,20 +283,21 @@ async def _tabulate_decisions(documents: Documents, since: datetime) -> Table:
 
 def _describe_tasks(tasks: pd.DataFrame) -> str:
     ended, failed = int(tasks["tasks"].sum()), int(tasks["failed"].sum())
-    return f"{ended:,} tasks ended, {failed:,} of them failed."
+    return agree(f"{ended:,} [task|tasks] ended, {failed:,} of [it|them] failed.", ended)
 
 
 def _describe_cost(spent: pd.DataFrame) -> str:
     calls, tokens = int(spent["calls"].sum()), int(spent["tokens"].sum())
     usd = float(spent["usd"].sum())
-    return f"{calls:,} calls to models used {tokens:,} tokens and {usd:,.4f} USD."
+    counted = agree(f"{calls:,} [call|calls] to models used ", calls)
+    return counted + agree(f"{tokens:,} [token|tokens] and {usd:,.4f} USD.", tokens)
 
 
 def _describe_health(figures: pd.DataFrame) -> str:
     if figures.empty:
         return "There was no reasoning run."
     scores, last = figures[SCORE], figures.iloc[-1]
-    runs = "1 reasoning run" if len(figures) == 1 else f"{len(figures):,} reasoning runs"
+    runs = agree(f"{len(figures):,} reasoning [run|runs]", len(figures))
     lowest, highest = f"{scores.min():.0f}", f"{scores.max():.0f}"
     course = lowest if lowest == highest else f"{lowest} to {highest}"
     return f"{runs}; the health score was {course}, at last {last[SCORE]:.0f} ({last['health']})."

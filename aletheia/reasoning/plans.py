@@ -12,6 +12,7 @@ from typing import Any, Final
 from aletheia.reasoning.actions import ACTIONS, is_complete, read_step
 from aletheia.reasoning.findings import Finding
 from aletheia.reasoning.models import AIActionPlan, AIRecommendation, PlanStep, Risk
+from aletheia.text.grammar import agree
 
 MAX_STEPS: Final = 10
 MANUAL: Final = "manual"
@@ -110,4 +111,6 @@ def _risk_of(steps: Sequence[PlanStep]) -> Risk:
 
 
 def _write_minutes(minutes: int) -> str:
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"  # noqa: PLR2004 - two hours
+    if minutes < 120:  # noqa: PLR2004 - two hours
+        return agree(f"{minutes} [minute|minutes]", minutes)
+    return f"{minutes / 60:.0f} hours"

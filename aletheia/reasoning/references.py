@@ -51,12 +51,12 @@ class Reference:
             raise Unsupported("wrong_form")
         return self.measure, self.value
 
-    def verb(self, form: Form) -> str:
-        """Return "is" or "are", as goes with what stands for it; empty where either may."""
+    def count(self, form: Form) -> float | None:
+        """Return 1 where what stands for it is one thing, else 2; `None` where either may be."""
         if self.measure is None or self.value is None or form not in ("", "name"):
-            return ""
+            return None
         is_one = not self.measure.one or (form == "" and self.value == 1)
-        return "is" if is_one or self.is_bound else "are"
+        return 1 if is_one or self.is_bound else 2
 
     def write(self, form: Form) -> str:
         """Return what stands for it in a sentence. Raises `Unsupported`: it has no such form."""

@@ -13,6 +13,7 @@ from aletheia.reasoning.models import MAX_INSIGHTS, AIReasoningOutput, AISummary
 from aletheia.reasoning.references import Evidence
 from aletheia.reasoning.rules.rule import SEVERITIES
 from aletheia.reasoning.snapshot import SystemSnapshot
+from aletheia.text.grammar import agree
 
 MAX_CONCERNS: Final = 10
 MAX_POSITIVES: Final = 5
@@ -167,8 +168,8 @@ def _count_findings(findings: Sequence[Finding]) -> str:
         for severity in SEVERITIES
         if (count := sum(finding.severity == severity for finding in findings))
     ]
-    word = "finding" if len(findings) == 1 else "findings"
-    return f"{len(findings)} {word}: {', '.join(counts)}."
+    counted = agree(f"{len(findings)} [finding|findings]", len(findings))
+    return f"{counted}: {', '.join(counts)}."
 
 
 def _name(texts: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ A claim says what its references license, in few words of its own: what is not l
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -69,6 +70,13 @@ CAUSES: Final = frozenset(
 )
 FORBIDDEN: Final = QUANTIFIERS | NEGATIONS | CAUSES
 """Words that no reference licenses in a claim's own text."""
+
+VERBS: Final[Mapping[str, str]] = {
+    word: f"[{one}|{many}]"
+    for one, many in (("is", "are"), ("has", "have"), ("needs", "need"), ("shows", "show"))
+    for word in (one, many)
+}
+"""Verbs of claims, with both of their forms: code writes the one that goes with a value."""
 
 ABOVE_PHRASES: Final = (
     *("is above", "are above", "above", "exceeds", "exceed", "exceeding"),
@@ -151,6 +159,13 @@ def tokenise(text: str) -> list[Token]:
 
 def _form_of(written: str | None) -> Form:
     return written if written in ("name", "value", "before") else ""
+
+
+def is_list(tokens: Sequence[Token]) -> bool:
+    """Return whether only commas and "and" stand between two references."""
+    return bool(tokens) and all(
+        token.text in ("and", ",", ";") for token in tokens if not isinstance(token, Placeholder)
+    )
 
 
 def words_of(text: str) -> frozenset[str]:

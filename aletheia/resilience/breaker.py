@@ -71,6 +71,7 @@ class BreakerState:
     failures: int
     until: datetime | None  # when an open one lets a call try, or a probe's lease ends
     reason: str  # what the last failure said, empty after a success
+    generation: int = 0  # how often it has closed
 
 
 def is_breaker_failure(error: BaseException) -> bool:
@@ -219,7 +220,8 @@ class CircuitBreaker:
                 state, until = State.OPEN, moment(failed_at + self._cooldown)
             elif not self._probes.is_free(document):
                 until = moment(self._terms.end_of(document))
-        return BreakerState(document["_id"], state, failures, until, document["reason"])
+        generation = int(document["generation"])
+        return BreakerState(document["_id"], state, failures, until, document["reason"], generation)
 
     def _refuse(self, found: BreakerState) -> None:
         """Raise `BreakerOpen` for a breaker that admits no call now."""

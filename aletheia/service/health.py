@@ -30,6 +30,10 @@ CACHED_FOR_S: Final = 2.0
 """How long limits and breakers are taken as they were: anybody may ask for them."""
 
 
+INTERNAL: Final = "internal_error"
+"""Code of a ping that failed for no reason of its dependency."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ping:
     """How to find out whether a dependency answers.
@@ -197,7 +201,9 @@ class _Reader:
                 return _describe(await self._read())
         except (AletheiaError, TimeoutError) as error:
             log.warning("limits and breakers cannot be read: %s", error or "too slow")
-            return Alive()
+        except Exception:
+            log.exception("reading limits and breakers went wrong")
+        return Alive()
 
 
 class _Pinger:
@@ -247,4 +253,8 @@ async def _check(ping: Ping) -> Check:
         return Check(name=ping.name, status="failed", reason=error.code)
     except TimeoutError:
         return Check(name=ping.name, status="failed", reason="timeout")
+    except Exception:
+        # One that has a fault of ours hides none of the others.
+        log.exception("the ping of %s went wrong", ping.name)
+        return Check(name=ping.name, status="failed", reason=INTERNAL)
     return Check(name=ping.name, status="ok")

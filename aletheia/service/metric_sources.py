@@ -12,6 +12,9 @@ from aletheia.metrics import (
     BUDGET_LIMIT,
     BUDGET_SPENT,
     FINDINGS,
+    GPU_BUSY,
+    GPU_MEMORY,
+    GPU_MEMORY_USED,
     HEALTH_SCORE,
     LANE_OLDEST_AGE,
     LEDGER_ROWS,
@@ -25,6 +28,7 @@ from aletheia.resilience.breaker import CircuitBreaker, State
 from aletheia.resilience.limits import RateLimiter
 from aletheia.series import Counters, clean_value
 from aletheia.service.metrics import Sample, Source
+from aletheia.service.ports import ReadGpus
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 LIMITED: Final = ("openai", "ollama")
@@ -108,6 +112,22 @@ def model_source(documents: Documents) -> Source:
             for row in rows
             if row.get("memory_bytes") is not None
         ]
+
+    return read
+
+
+def gpu_source(read_gpus: ReadGpus) -> Source:
+    """Build the source of the graphics processors of the service's own machine."""
+
+    async def read(_: Counters) -> Iterable[Sample]:
+        samples: list[Sample] = []
+        for gpu in await read_gpus():
+            values = (clean_value(gpu.name),)
+            samples.append(Sample(GPU_MEMORY_USED, values, gpu.used_bytes))
+            samples.append(Sample(GPU_MEMORY, values, gpu.total_bytes))
+            if gpu.busy_share is not None:
+                samples.append(Sample(GPU_BUSY, values, gpu.busy_share))
+        return samples
 
     return read
 

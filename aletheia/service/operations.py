@@ -57,12 +57,30 @@ class TraceMoment(BaseModel):
     what: str = Field(description="What happened.")
 
 
+class TaskCall(BaseModel):
+    """A call to a model that was made for a task, perhaps for others together with it."""
+
+    at: datetime = Field(description="When it was sent, in UTC.")
+    provider: str = Field(description="Who was called.")
+    model: str = Field(description="The model.")
+    kind: str = Field(description="`embedding` or `chat`.")
+    state: str = Field(
+        description="`settled`; `reserved` while it is under way, or if it was lost; `released` if "
+        "it surely cost nothing."
+    )
+    tokens_in: int = Field(description="Tokens that the model read; their estimate until settled.")
+    tokens_out: int = Field(description="Tokens that it wrote, likewise.")
+    usd: str = Field(description="Estimated cost, USD, as a decimal number.")
+    tasks: int = Field(description="How many tasks were computed together, this one among them.")
+
+
 class TaskTrace(BaseModel):
     """What the ledger knows of one content that a task's id had."""
 
     task_id: str = Field(description="Id of the task.")
     state: str = Field(description="State of its row in the ledger.")
     events: list[TraceMoment] = Field(description="What happened, oldest first.")
+    calls: list[TaskCall] = Field(description="Calls to models, oldest first.")
     facts: dict[str, Any] = Field(
         description="What else is known: attempts, owner, report, usage, error; never the content."
     )
@@ -153,7 +171,7 @@ def make_operations_router(
 
     @router.get("/api/v1/tasks/{task_id:path}", responses=not_found)
     async def read_task(task_id: TaskId) -> TaskTraces:
-        """Return what is known of a task: claims, attempts, report, what it failed with."""
+        """Return what is known of a task: claims, attempts, calls to models, report, failure."""
         found = await read_traces(await store.get(), task_id)
         if not found:
             message = "the ledger knows no such task"
@@ -252,6 +270,7 @@ def _to_trace(trace: Trace) -> TaskTrace:
         task_id=trace.task_id,
         state=trace.state,
         events=[TraceMoment(at=event.at, what=event.what) for event in trace.events],
+        calls=[TaskCall(**call.model_dump()) for call in trace.calls],
         facts=hide_params(trace.model_dump(mode="json")["facts"]),
     )
 

@@ -38,6 +38,34 @@ class SeenWorker(Protocol):
         ...
 
 
+class SeenGpu(Protocol):
+    """A graphics processor of this machine."""
+
+    @property
+    def name(self) -> str:
+        """Its place in the machine, from 0."""
+        ...
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory in use, by all programs."""
+        ...
+
+    @property
+    def total_bytes(self) -> int:
+        """Memory that it has."""
+        ...
+
+    @property
+    def busy_share(self) -> float | None:
+        """How busy it was lately, 0 to 1; `None` where it does not say."""
+        ...
+
+
+ReadGpus: TypeAlias = Callable[[], Awaitable[Sequence[SeenGpu]]]
+"""Reads the graphics processors of this machine; none where there are none."""
+
+
 class Orchestrator(Protocol):
     """Whatever starts runs of deployments. All of it raises `Unavailable` and `Misconfigured`."""
 

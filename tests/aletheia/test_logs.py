@@ -12,9 +12,11 @@ import pytest
 from aletheia import telemetry
 from aletheia.logs import (
     MAX_ID_CHARS,
+    MAX_NAMED_TASKS,
     about_request,
     about_run,
     about_task,
+    about_tasks,
     configure_logs,
     use_json,
 )
@@ -177,3 +179,22 @@ async def test_no_level_writes_the_tokens_of_sockets(configured: io.StringIO, tm
     assert "what matters is written" in said
     assert token not in said
     assert "what-somebody-says" not in said
+
+
+def test_lines_of_a_computation_name_its_tasks_unless_they_are_about_one_of_them(lines: Lines):
+    with about_tasks(["t1", "t2"]) as computation:
+        log.info("sent")
+        log.info("one of them", extra=about_task("t1"))
+    log.info("over")
+    sent, about_one, over = lines.read()
+    assert (sent["computation_id"], sent["task_ids"]) == (computation.id, ["t1", "t2"])
+    assert (about_one["computation_id"], about_one["task_id"]) == (computation.id, "t1")
+    assert "task_ids" not in about_one
+    assert not {"computation_id", "task_ids"} & set(over)
+
+
+def test_the_tasks_of_a_large_computation_are_named_up_to_a_bound(lines: Lines):
+    with about_tasks(["x" * 1000] * (MAX_NAMED_TASKS + 1)):
+        log.info("sent")
+    (sent,) = lines.read()
+    assert sent["task_ids"] == ["x" * MAX_ID_CHARS] * MAX_NAMED_TASKS

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from joserfc.jwk import OctKey
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.gpus import read_gpus
 from aletheia.brain.index import IndexedBrain
 from aletheia.documents import Documents
 from aletheia.llm.prices import PriceTable
@@ -25,9 +26,9 @@ from aletheia.reasoning.history import History
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter
 from aletheia.service.assembly import ServiceParts, build_service
-from aletheia.service.health import Readings
+from aletheia.service.health import Ping, Readings
 from aletheia.service.keys import SecretKey, VerificationKeys
-from aletheia.service.metric_sources import own_sources, reasoning_source
+from aletheia.service.metric_sources import gpu_source, own_sources, reasoning_source
 from aletheia.service.metrics import MetricsPage
 from aletheia.service.parts import Part, fixed
 from aletheia.service.ports import Orchestrator
@@ -95,7 +96,8 @@ def make_page(store: Documents) -> MetricsPage:
         RateLimiter(store, None),
         Spending(store, PriceTable.from_settings(budgets), budgets),
     )
-    return MetricsPage(store, {**sources, "reasoning": reasoning_source(History(store).health)})
+    reasoning = reasoning_source(History(store).health)
+    return MetricsPage(store, {**sources, "reasoning": reasoning, "gpus": gpu_source(read_gpus)})
 
 
 def make_service(
@@ -106,6 +108,8 @@ def make_service(
     orchestrator: FakeOrchestrator | None = None,
     settings: Mapping[str, Any] | None = None,
     metrics_token: str = "",
+    build_reasoner: Callable[[Documents], Awaitable[Reasoner]] | None = None,
+    pings: Sequence[Ping] = (),
 ) -> FakeService:
     """Build the service over an open store."""
     known = orchestrator or FakeOrchestrator()
@@ -126,12 +130,15 @@ def make_service(
             await content.close()
 
     async def open_reasoner() -> Reasoner:
+        if build_reasoner is not None:
+            return await build_reasoner(store)
         reasoner = make_reasoner(store, sources, MovableClock())
         await reasoner.prepare()
         return reasoner
 
     async def read_readings() -> Readings:
-        return Readings({}, [])
+        breakers = CircuitBreaker(store, threshold=2, cooldown_s=60)
+        return Readings({}, await breakers.states())
 
     parts = ServiceParts(
         store=fixed(store),
@@ -145,6 +152,7 @@ def make_service(
         build_brain=build_brain,
         open_content=open_content,
         read_readings=read_readings,
+        pings=pings,
     )
     values = ServiceSettings.model_validate({**SETTINGS, **(settings or {})})
     app = build_service(parts, values, IntakeSettings())

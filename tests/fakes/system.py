@@ -33,18 +33,30 @@ class Words:
 
     Attributes:
         written: all words so far.
+        texts: those of them that nobody is shown.
+        may_be_logged: those of the texts that are of errors.
     """
 
     def __init__(self, beginning: str = "") -> None:
         self._beginning = beginning
         self.written: list[str] = []
+        self.texts: list[str] = []
+        self.may_be_logged: set[str] = set()
 
     def name(self, usual: str) -> str:
-        """Return a name: the usual one, or a word that is nowhere else."""
+        """Return a name, which people are shown: the usual one, or a word that is nowhere else."""
         if not self._beginning:
             return usual
         self.written.append(f"{self._beginning}{len(self.written):02}")
         return self.written[-1]
+
+    def text(self, usual: str, *, may_be_logged: bool = False) -> str:
+        """Return a text, likewise, of which a snapshot has nothing."""
+        word = self.name(usual)
+        self.texts.append(word)
+        if may_be_logged:
+            self.may_be_logged.add(word)
+        return word
 
 
 class System:
@@ -54,7 +66,7 @@ class System:
         self.words = words
         self.tasks = 0.0
         self.dependency, self.provider = words.name("openai"), words.name("openai")
-        self.budget, self.reason = words.name("BUDGET_USD_PER_DAY"), words.name("timed out")
+        self.budget, self.reason = words.name("BUDGET_USD_PER_DAY"), words.text("timed out")
 
     async def read_counters(self) -> Counters:
         """Return counters, of 100 tasks more each time."""
@@ -99,7 +111,7 @@ class Outbox:
     """Says what a project lacks in the Brain."""
 
     def __init__(self, words: Words) -> None:
-        self._project, self._reason = words.name("shop"), words.name("no route")
+        self._project, self._reason = words.name("shop"), words.text("no route")
 
     async def states(self) -> list[BrainStatus]:
         """Return one project."""
@@ -118,13 +130,13 @@ async def fill(documents: Documents, clock: MovableClock, words: Words) -> None:
         "_id": "a",
         "task_id": "a",
         "state": "claimed",
-        "owner": words.name("x"),
+        "owner": words.text("x"),
         "token": 1,
         "lease_until": clock() - 600,
         "claimed_at": clock() - 600,
         "report_error": error,
-        "task": {"content": {"text": words.name("a text"), "file": words.name("a.pdf")}},
-        "dead_message": words.name("it failed"),
+        "task": {"content": {"text": words.text("a text"), "file": words.text("a.pdf")}},
+        "dead_message": words.text("it failed"),
     }
     flags = [
         {"_id": "clocks", "owner": words.name("other"), "ahead_s": 9.0, "seen_at": clock()},
@@ -134,7 +146,7 @@ async def fill(documents: Documents, clock: MovableClock, words: Words) -> None:
         "items_created": 42,
         "departments_processed": 3,
         "iterations": 9,
-        "note": words.name("a note"),
+        "note": words.text("a note"),
     }
     runs = [
         {"_id": "a", "state": "open", "opened_at": clock() - 90},
@@ -156,19 +168,19 @@ async def fill(documents: Documents, clock: MovableClock, words: Words) -> None:
 
 
 def _make_event(words: Words) -> dict[str, Any]:
-    said = {"type": "department_started", "department_name": words.name("Legal")}
-    said |= {"webhook": words.name("https://example.org")}
+    said = {"type": "department_started", "department_name": words.text("Legal")}
+    said |= {"webhook": words.text("https://example.org")}
     body = orjson.dumps(said).decode()
     return {"_id": "p:1", "project": words.name("p"), "seq": 1, "at": 1, "body": body}
 
 
 def _make_platform(clock: MovableClock, words: Words) -> dict[str, list[dict[str, Any]]]:
     now = clock.now.isoformat()
-    published = {"published_at": now, "caption": words.name("Hello"), "token": words.name("t")}
+    published = {"published_at": now, "caption": words.text("Hello"), "token": words.text("t")}
     return {
         "publish_history": [
             {"_id": "a", "status": "success", **published},
-            {"_id": "b", "status": "failed", "error": words.name("refused"), **published},
+            {"_id": "b", "status": "failed", "error": words.text("refused"), **published},
         ],
         "clips": [
             {
@@ -176,17 +188,17 @@ def _make_platform(clock: MovableClock, words: Words) -> dict[str, list[dict[str
                 "status": "ready",
                 "platform": words.name("video"),
                 "title": words.name("Clip"),
-                "path": words.name("/clips/a.mp4"),
+                "path": words.text("/clips/a.mp4"),
                 "score": 68,
             }
         ],
-        "campaigns": [{"_id": "a", "status": "active", "name": words.name("Spring")}],
+        "campaigns": [{"_id": "a", "status": "active", "name": words.text("Spring")}],
         "alerts": [
             {
                 "_id": "a",
                 "severity": "warning",
                 "status": "open",
-                "message": words.name("disk"),
+                "message": words.text("disk"),
             }
         ],
         "platform_stats": [{"_id": "a", "platform": words.name("video"), words.name("views"): 3.0}],

@@ -27,7 +27,7 @@ from flows.reasoning import system_reasoning
 from tasks.plans import PlanReport, StepFailed
 from tasks.reasoning import ReasoningReport
 from tests.fakes.upstream import FakeUpstream
-from tests.flows.conftest import artifacts, last_run
+from tests.flows.conftest import artifacts, await_event, last_run
 from tests.flows.evaluation_setup import ROOT, started_runs
 
 
@@ -129,6 +129,22 @@ async def test_a_run_reads_the_system_and_leaves_a_page(documents: EmbeddedDocum
     assert said.index("first reasoning run") < said.index("Going well")
 
 
+async def test_what_reasoning_finds_anew_is_an_event_of_prefect(documents: EmbeddedDocuments):
+    output = await with_plan(documents)
+    run = await last_run("system_reasoning")
+    changed = await await_event(
+        "aletheia.reasoning.health_changed", reasoning_id=output.reasoning_id
+    )
+    assert changed["payload"]["health"] == output.summary.overall_health
+    assert [it["prefect.resource.id"] for it in changed["related"]] == [
+        f"prefect.flow-run.{run.id}"
+    ]
+    opened = await await_event("aletheia.reasoning.finding_opened", finding="events_given_up")
+    assert opened["resource"]["prefect.resource.id"] == "aletheia.finding.events_given_up"
+    plan_id = output.action_plan.plan_id
+    await await_event("aletheia.reasoning.plan_proposed", plan_id=plan_id)
+
+
 async def test_a_shift_reasons_again_and_again(
     documents: EmbeddedDocuments, monkeypatch: pytest.MonkeyPatch
 ):
@@ -177,6 +193,8 @@ async def test_an_approved_plan_is_carried_out_once_and_recorded(documents: Embe
     assert [(step.action, step.state) for step in report.steps] == [("sweep", "done")]
     events = [record.event for record in await Approvals(documents, ttl_s=1).records(approval)]
     assert events == ["approved", "consumed", "step_started", "step_done"]
+    for what in ("begun", "done"):
+        await await_event(f"aletheia.reasoning.plan_{what}", approval_id=approval)
     await reason()
     insights = (await newest(documents)).summary.key_insights
     assert any("was carried out, its finding is still there" in said for said in insights)
@@ -215,6 +233,7 @@ async def test_a_step_that_fails_fails_the_run_with_its_reason(documents: Embedd
     known = await Approvals(documents, ttl_s=1).find(approval)
     assert known is not None
     assert known.state == "failed"
+    await await_event("aletheia.reasoning.plan_failed", approval_id=approval)
 
 
 async def execute(run: FlowRun) -> Any:

@@ -55,7 +55,7 @@ def gather_failed(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         f"{_METRICS}.prefect.gather_failed_24h",
-        "{value} gather runs failed in 24 h; the bound is {limit}",
+        "{value} gather [run|runs] failed in 24 h; the bound is {limit}",
         (limits.finding_gather_failed, "medium"),
     )
 
@@ -82,7 +82,7 @@ def evaluations_waiting(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         f"{_GATHER}.evaluations_waiting",
-        "{value} evaluations never got a run; the bound is {limit}",
+        "{value} [evaluation|evaluations] never got a run; the bound is {limit}",
         (limits.finding_evaluations_waiting, "medium"),
     )
 
@@ -90,14 +90,17 @@ def evaluations_waiting(view: View, limits: FindingSettings) -> Found | None:
 @rule("brain_behind", "brain", "the Brain is behind", _SWEEP, because=("breaker_open",))
 def brain_behind(view: View, limits: FindingSettings) -> Found | None:
     """Find a project of which much waits for the Brain."""
-    text = "{value} batches of project {entity} wait for the Brain; the bound is {limit}"
+    text = (
+        "{value} [batch|batches] of project {entity} [waits|wait] for the Brain; "
+        "the bound is {limit}"
+    )
     return find_worst(view, _BRAIN, "waiting", text, (limits.finding_brain_waiting, "medium"))
 
 
 @rule("brain_refused", "brain", "the Brain refused items", _RECONCILE)
 def brain_refused(view: View, limits: FindingSettings) -> Found | None:
     """Find a project of which the Brain refused items."""
-    text = "the Brain refused {value} items of project {entity}"
+    text = "the Brain refused {value} [item|items] of project {entity}"
     return find_worst(view, _BRAIN, "refused", text, (limits.finding_brain_refused, "low"))
 
 
@@ -105,7 +108,7 @@ def brain_refused(view: View, limits: FindingSettings) -> Found | None:
 def events_given_up(view: View, limits: FindingSettings) -> Found | None:
     """Find events that their receivers did not get."""
     path = f"{_METRICS}.events.given_up"
-    text = "{value} events were given up: their receivers did not take them"
+    text = "{value} [event was|events were] given up: no receiver took [it|them]"
     return find_above(view, path, text, (limits.finding_dead_events, "low"))
 
 

@@ -57,7 +57,7 @@ def publish_failures(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "publish_failed_24h",
-        "{value} publications failed in 24 h; the bound is {limit}",
+        "{value} [publication|publications] failed in 24 h; the bound is {limit}",
         (limits.finding_publish_failed, "low"),
     )
 
@@ -90,7 +90,7 @@ def clips_missing(view: View, _: FindingSettings) -> Found | None:
 @rule("clips_low", "platform", "few clips are ready", _PRODUCE, because=("clips_unanalysed",))
 def clips_low(view: View, limits: FindingSettings) -> Found | None:
     """Find few clips that are ready."""
-    text = "{value} clips are ready, fewer than {limit}"
+    text = "{value} [clip is|clips are] ready, fewer than {limit}"
     return find_below(view, "clips_ready", text, (limits.finding_clips_ready, "medium"))
 
 
@@ -100,7 +100,7 @@ def clips_unanalysed(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "clips_pending_analysis",
-        "{value} clips wait to be analysed; the bound is {limit}",
+        "{value} [clip waits|clips wait] to be analysed; the bound is {limit}",
         (limits.finding_clips_pending, "low"),
     )
 
@@ -139,7 +139,7 @@ def campaigns_drafts(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "campaigns_draft",
-        "{value} campaigns are drafts; the bound is {limit}",
+        "{value} [campaign is a draft|campaigns are drafts]; the bound is {limit}",
         (limits.finding_campaigns_draft, "low"),
     )
 
@@ -161,7 +161,7 @@ def critical_alerts(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "alerts_critical",
-        "{value} critical alerts are open",
+        "{value} critical [alert is|alerts are] open",
         (limits.finding_alerts_critical, "high"),
         (limits.finding_alerts_critical_many, "critical"),
     )
@@ -173,7 +173,7 @@ def many_warnings(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "alerts_warning",
-        "{value} warnings are open; the bound is {limit}",
+        "{value} [warning is|warnings are] open; the bound is {limit}",
         (limits.finding_alerts_warning, "medium"),
     )
 

@@ -13,6 +13,7 @@ from aletheia.reasoning.rules.rule import (
 )
 from aletheia.reasoning.settings import FindingSettings
 from aletheia.reasoning.snapshot import ERRORS, View
+from aletheia.text.grammar import agree
 
 _METRICS: Final = "additional_metrics"
 _BREAKERS: Final = f"{_METRICS}.breakers"
@@ -46,7 +47,7 @@ def breaker_open(view: View, _: FindingSettings) -> Found | None:
 @rule("breaker_failing", "breakers", "a dependency fails repeatedly")
 def breaker_failing(view: View, limits: FindingSettings) -> Found | None:
     """Find a dependency that failed some times in a row."""
-    text = "{entity} failed {value} times in a row; the bound is {limit}"
+    text = "{entity} failed {value} [time|times] in a row; the bound is {limit}"
     return find_worst(view, _BREAKERS, "failures", text, (limits.finding_breaker_failures, "low"))
 
 
@@ -92,7 +93,7 @@ def limit_near(view: View, limits: FindingSettings) -> Found | None:
 @rule("limit_refusals", "limits", "a rate limit refuses many requests")
 def limit_refusals(view: View, limits: FindingSettings) -> Found | None:
     """Find a rate limit that is too small for what is asked."""
-    text = "the rate limit of {entity} refused {value} requests; the bound is {limit}"
+    text = "the rate limit of {entity} refused {value} [request|requests]; the bound is {limit}"
     return find_worst(view, _LIMITS, "refusals", text, (limits.finding_limit_refusals, "low"))
 
 
@@ -120,7 +121,7 @@ def models_memory(view: View, limits: FindingSettings) -> Found | None:
 def explanations_fail(view: View, _: FindingSettings) -> Found | None:
     """Find that explanations come from the rules alone for a while."""
     path = f"{_METRICS}.reasoning.failures"
-    text = "the model that explains findings failed {value} times in a row"
+    text = "the model that explains findings failed {value} [time|times] in a row"
     return find_above(view, path, text, (3, "low"))
 
 
@@ -145,7 +146,8 @@ def source_failed(view: View, _: FindingSettings) -> Found | None:
     total = view.number(f"{_METRICS}.sources")
     severity = "high" if total and 2 * len(failed) >= total else "medium"
     share = f" ({write_share(len(failed) / total)})" if total else ""
-    text = f"{len(failed)} sources failed{share}: {', '.join(failed)}"
+    counted = agree(f"{len(failed)} [source|sources] failed", len(failed))
+    text = f"{counted}{share}: {', '.join(failed)}"
     return Found(severity, text, {f"{path}.{name}": view.text(f"{path}.{name}") for name in failed})
 
 

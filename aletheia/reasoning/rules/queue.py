@@ -13,6 +13,7 @@ from aletheia.reasoning.rules.rule import (
 )
 from aletheia.reasoning.settings import FindingSettings
 from aletheia.reasoning.snapshot import View
+from aletheia.text.grammar import agree
 
 _INTAKE: Final = "additional_metrics.intake"
 _LANES: Final = "additional_metrics.lanes"
@@ -39,7 +40,7 @@ def queue_backlog(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "queue_pending",
-        "{value} tasks are pending; from {limit} on that is a backlog",
+        "{value} [task is|tasks are] pending; from {limit} on that is a backlog",
         (limits.finding_queue_pending, "medium"),
         (limits.finding_queue_pending_high, "high"),
     )
@@ -64,7 +65,7 @@ def queue_failures(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "queue_failed",
-        "{value} dead letters wait for a replay; the bound is {limit}",
+        "{value} dead [letter waits|letters wait] for a replay; the bound is {limit}",
         (limits.finding_queue_failed, "low"),
         (limits.finding_queue_failed_high, "high"),
     )
@@ -105,7 +106,7 @@ def intake_paused(view: View, _: FindingSettings) -> Found | None:
 def blocked_head(view: View, _: FindingSettings) -> Found | None:
     """Find pending tasks that must wait and hide what comes after them."""
     path = f"{_INTAKE}.blocked_head"
-    text = "{value} pending tasks must wait, and hide the others"
+    text = "{value} pending [task|tasks] must wait, and [hides|hide] the others"
     return find_above(view, path, text, (1, "critical"))
 
 
@@ -126,7 +127,8 @@ def unacknowledged(view: View, _: FindingSettings) -> Found | None:
     path = f"{_INTAKE}.unacknowledged"
     if not (count := view.number(f"{path}.count")):
         return None
-    text = view.text(f"{path}.said") or f"{count:,.0f} reports are not acknowledged"
+    counted = agree(f"{count:,.0f} [report is|reports are] not acknowledged", count)
+    text = view.text(f"{path}.said") or counted
     evidence = {f"{path}.count": count, f"{path}.answer": view.text(f"{path}.answer")}
     return Found("critical", text, evidence)
 
@@ -174,7 +176,7 @@ def leases_expired(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         f"{_INTAKE}.leases_expired",
-        "{value} leases have run out; the bound is {limit}",
+        "{value} [lease has|leases have] run out; the bound is {limit}",
         (limits.finding_leases_expired, "medium"),
     )
 
@@ -205,7 +207,7 @@ def tasks_deferred(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         f"{_INTAKE}.waiting",
-        "{value} claimed tasks are deferred; the bound is {limit}",
+        "{value} claimed [task is|tasks are] deferred; the bound is {limit}",
         (limits.finding_tasks_deferred, "medium"),
     )
 
@@ -226,7 +228,7 @@ def tasks_deferred(view: View, limits: FindingSettings) -> Found | None:
 )
 def lane_backlog(view: View, limits: FindingSettings) -> Found | None:
     """Find a lane with more tasks than its workers take."""
-    text = "{value} tasks wait in lane {entity}; the bound is {limit}"
+    text = "{value} [task waits|tasks wait] in lane {entity}; the bound is {limit}"
     return find_worst(view, _LANES, "waiting", text, (limits.finding_lane_waiting, "medium"))
 
 

@@ -1,11 +1,12 @@
 """What a rule is made of, and what the functions of rules share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from aletheia.reasoning.settings import FindingSettings
 from aletheia.reasoning.snapshot import View
+from aletheia.text.grammar import agree
 
 Severity: TypeAlias = Literal["critical", "high", "medium", "low"]
 
@@ -87,21 +88,23 @@ def rule(
 
 
 def find_above(
-    view: View, path: str, text: str, *levels: tuple[float, Severity], said: str = ""
+    view: View,
+    path: str,
+    text: str,
+    *levels: tuple[float, Severity],
+    said: str = "",
+    entity: str = "",
 ) -> Found | None:
     """Return what a number is from one of the bounds on, the worst one that holds, inclusive.
 
-    `text` has `{value}` and `{limit}`; `said` stands in for the value.
+    `text` has `{value}`, `{limit}` and `{entity}`, and `[one|many]` for words that go with the
+    value, see `agree`; `said` stands in for the value.
     """
     value = view.number(path)
     if value is None:
         return None
     holding = [level for level in levels if value >= level[0]]
-    if not holding:
-        return None
-    limit, severity = min(holding, key=lambda level: SEVERITIES.index(level[1]))
-    sentence = text.format(value=said or write_number(value), limit=write_number(limit))
-    return Found(severity, sentence, {path: value}, limit)
+    return _worst_of(holding, {path: value}, text, said=said, entity=entity)
 
 
 def find_below(
@@ -112,17 +115,31 @@ def find_below(
     if value is None:
         return None
     holding = [level for level in levels if value < level[0]]
+    return _worst_of(holding, {path: value}, text, said=said)
+
+
+def _worst_of(
+    holding: Sequence[tuple[float, Severity]],
+    evidence: Mapping[str, float],
+    text: str,
+    *,
+    said: str,
+    entity: str = "",
+) -> Found | None:
     if not holding:
         return None
     limit, severity = min(holding, key=lambda level: SEVERITIES.index(level[1]))
-    sentence = text.format(value=said or write_number(value), limit=write_number(limit))
-    return Found(severity, sentence, {path: value}, limit)
+    (value,) = evidence.values()
+    sentence = agree(text, value).format(
+        value=said or write_number(value), limit=write_number(limit), entity=entity
+    )
+    return Found(severity, sentence, evidence, limit)
 
 
 def find_worst(
     view: View, table: str, name: str, text: str, *levels: tuple[float, Severity]
 ) -> Found | None:
-    """Return what the entity with the largest number of a name is; `text` has `{entity}`, too.
+    """Return what the entity with the largest number of a name is.
 
     The evidence has every entity that is past a bound, the worst first.
     """
@@ -133,16 +150,12 @@ def find_worst(
     worst_first = sorted(known, reverse=True)
     path = worst_first[0][1]
     entity = view.text(f"{path.rpartition('.')[0]}.name")
-    found = find_above(view, path, text.replace("{entity}", _braceless(entity)), *levels)
+    found = find_above(view, path, text, *levels, entity=entity)
     if found is None:
         return None
     first_bound = min(bound for bound, _ in levels)
     past = {path: number for number, path in worst_first if number >= first_bound}
     return found._replace(evidence=past)
-
-
-def _braceless(name: str) -> str:
-    return name.replace("{", "{{").replace("}", "}}")
 
 
 def write_number(value: float) -> str:

@@ -24,7 +24,7 @@ def runs_late(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         f"{_PREFECT}.late",
-        "{value} runs are late; the bound is {limit}",
+        "{value} [run is|runs are] late; the bound is {limit}",
         (limits.finding_runs_late, "medium"),
         (limits.finding_runs_late_high, "high"),
     )
@@ -36,7 +36,7 @@ def scheduler_backlog(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "scheduler_pending",
-        "{value} runs are scheduled; the bound is {limit}",
+        "{value} [run is|runs are] scheduled; the bound is {limit}",
         (limits.finding_scheduler_pending, "medium"),
     )
 
@@ -47,7 +47,7 @@ def jobs_waiting(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "jobs_pending",
-        "{value} runs wait for a worker; the bound is {limit}",
+        "{value} [run waits|runs wait] for a worker; the bound is {limit}",
         (limits.finding_jobs_pending, "medium"),
     )
 
@@ -70,7 +70,7 @@ def runs_failed(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         "jobs_failed",
-        "{value} runs failed in 24 h; the bound is {limit}",
+        "{value} [run|runs] failed in 24 h; the bound is {limit}",
         (limits.finding_jobs_failed, "medium"),
         (limits.finding_jobs_failed_high, "high"),
     )
@@ -82,7 +82,7 @@ def runs_crashed(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         f"{_PREFECT}.crashed_24h",
-        "{value} runs lost their process in 24 h; the bound is {limit}",
+        "{value} [run|runs] lost [its|their] process in 24 h; the bound is {limit}",
         (limits.finding_runs_crashed, "medium"),
     )
 
@@ -127,7 +127,7 @@ def workers_lost(view: View, limits: FindingSettings) -> Found | None:
     return find_above(
         view,
         f"{_PREFECT}.workers_offline",
-        "{value} workers send no heartbeat; the bound is {limit}",
+        "{value} [worker sends|workers send] no heartbeat; the bound is {limit}",
         (limits.finding_workers_lost, "medium"),
     )
 

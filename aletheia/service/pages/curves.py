@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from aletheia.text.grammar import agree
+
 WIDTH: Final = 320
 HEIGHT: Final = 96
 MAX_POINTS: Final = 200
@@ -52,4 +54,5 @@ def _describe(values: Sequence[float], threshold: float | None) -> str:
     if not values:
         return "no score so far"
     goal = "" if threshold is None else f", to reach {float(threshold):.0f}"
-    return f"scores from {values[0]:.0f} to {values[-1]:.0f} in {len(values)} steps{goal}"
+    steps = agree(f"{len(values)} [step|steps]", len(values))
+    return f"scores from {values[0]:.0f} to {values[-1]:.0f} in {steps}{goal}"

@@ -21,6 +21,7 @@ from aletheia.service.pages.frame import Answer, Page, Question, add_facts
 from aletheia.service.pages.mounting import Visit
 from aletheia.service.pages.words import cut, say_number, say_time, say_usd
 from aletheia.service.roles import OPERATORS
+from aletheia.text.grammar import agree
 
 MAX_SHOWN: Final = 25
 """Dead letters, and workers, that are shown."""
@@ -149,7 +150,8 @@ class Operations:
             if not states:
                 ui.label("No task has come so far.").classes("soft")
             if intake.expired:
-                ui.label(f"{intake.expired:,} tasks lost whoever worked on them.").classes("warn")
+                lost = f"{intake.expired:,} [task|tasks] lost whoever worked on [it|them]."
+                ui.label(agree(lost, intake.expired)).classes("warn")
             lanes = [(f"Lane {lane.lane}", say_number(lane.waiting)) for lane in queue.lanes.lanes]
             add_facts(lanes)
             self._add_pause(intake)
@@ -195,10 +197,8 @@ class Operations:
                 cut(dead_letter.message) if dead_letter.message else "It says no more."
             ).classes("text")
             kind = dead_letter.type or "unknown"
-            said = (
-                f"Type {kind} · {dead_letter.attempts} attempts · {say_time(dead_letter.dead_at)}"
-            )
-            ui.label(said).classes("soft")
+            tries = agree(f"{dead_letter.attempts} [attempt|attempts]", dead_letter.attempts)
+            ui.label(f"Type {kind} · {tries} · {say_time(dead_letter.dead_at)}").classes("soft")
             if dead_letter.replay_refused is not None:
                 said = "Its last replay was refused by the system that the task comes from."
                 ui.label(said).classes("warn")

@@ -301,7 +301,7 @@ async def test_free_calls_are_recorded_and_no_budget_counts_them(
     documents: Documents, clock: Clock
 ):
     spending = book(documents, clock, tokens_per_day=10)
-    mock = call(is_mock=True, provider="mock", task_id="t1")
+    mock = call(is_mock=True, provider="mock", computation="c1", tasks=1)
     await spending.record(mock, Tokens(1000))
     (record,) = await read_usage(documents, run_id="a")
     assert (record.call, record.state, record.nanousd) == (mock, UsageState.SETTLED, 0)

@@ -1,11 +1,14 @@
-"""A system whose one source is set by the test, and what reasons about it."""
+"""A system whose one source is set by the test, and what reasons about it, on both stores."""
 
 import pytest
 
 from aletheia.documents import Documents
 from aletheia.reasoning.engine import Reasoner
+from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import Sources, make_reasoner
+
+__all__ = ["documents", "mongodb_uri"]
 
 
 @pytest.fixture

@@ -14,12 +14,9 @@ from aletheia.reasoning.findings import RULES
 from aletheia.reasoning.rules.rule import Rule
 from aletheia.reasoning.settings import FindingSettings
 from aletheia.reasoning.snapshot import SystemSnapshot, View
-from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import AT
 from tests.fakes.system import Words, make_collectors
-
-__all__ = ["documents", "mongodb_uri"]
 
 NAMES = [
     *("ledger", "telemetry", "lanes", "breakers", "limits", "budgets", "brain", "models"),

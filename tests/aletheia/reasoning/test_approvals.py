@@ -17,10 +17,7 @@ from aletheia.reasoning.models import AIActionPlan
 from aletheia.reasoning.plans import build_plan
 from aletheia.reasoning.recommendations import recommend
 from bench.reasoning_races import run_races
-from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.clock import MovableClock
-
-__all__ = ["documents", "mongodb_uri"]
 
 FINDINGS = [Finding("queue_backlog", "medium", "many tasks", {"queue_pending": 1200})]
 RULES_BY_ID = {it.id: it for it in RULES}

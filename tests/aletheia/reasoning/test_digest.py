@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Documents
 from aletheia.intake.rows import ROWS
 from aletheia.llm.usage_days import USAGE_DAYS, add_to_day
 from aletheia.reasoning.digest import Digest, make_digest
@@ -15,7 +15,7 @@ from tests.fakes.reasoning import AT, Sources, make_reasoner
 ODD = "<script>alert(1)</script> | [x](y)"
 
 
-async def digest(documents: EmbeddedDocuments, days: int = 7) -> Digest:
+async def digest(documents: Documents, days: int = 7) -> Digest:
     return await make_digest(
         documents,
         History(documents),
@@ -27,7 +27,7 @@ async def digest(documents: EmbeddedDocuments, days: int = 7) -> Digest:
 
 
 @pytest.fixture
-async def filled(documents: EmbeddedDocuments) -> EmbeddedDocuments:
+async def filled(documents: Documents) -> Documents:
     """A store with a week of work."""
     now = AT.timestamp()
     tasks = [("a", 1, None), ("b", 1, "model_crashed"), ("c", 2, None), ("old", 30, None)]
@@ -74,7 +74,7 @@ async def filled(documents: EmbeddedDocuments) -> EmbeddedDocuments:
     return documents
 
 
-async def test_a_digest_adds_up(filled: EmbeddedDocuments):
+async def test_a_digest_adds_up(filled: Documents):
     found = await digest(filled)
     assert found.sentences[0] == "3 tasks ended, 1 of them failed."
     assert found.sentences[1] == "4 calls to models used 400 tokens and 0.0080 USD."
@@ -97,7 +97,7 @@ async def test_a_digest_adds_up(filled: EmbeddedDocuments):
     )
 
 
-async def test_what_others_wrote_is_text_and_nothing_else(filled: EmbeddedDocuments):
+async def test_what_others_wrote_is_text_and_nothing_else(filled: Documents):
     found = await digest(filled)
     page, text = found.to_html(), found.to_markdown()
     assert "<script>" not in page
@@ -106,13 +106,13 @@ async def test_what_others_wrote_is_text_and_nothing_else(filled: EmbeddedDocume
     assert "\\[x\\](y)" in text
 
 
-async def test_a_digest_of_more_days_than_tasks_are_kept_says_so(documents: EmbeddedDocuments):
+async def test_a_digest_of_more_days_than_tasks_are_kept_says_so(documents: Documents):
     said = "Tasks are kept for 30 days: older ones are not counted."
     assert said in (await digest(documents, days=31)).sentences
     assert said not in (await digest(documents, days=29)).sentences
 
 
-async def test_without_anything_a_digest_says_so(documents: EmbeddedDocuments):
+async def test_without_anything_a_digest_says_so(documents: Documents):
     found = await digest(documents, days=1)
     assert found.sentences == (
         "0 tasks ended, 0 of them failed.",

@@ -17,13 +17,10 @@ from aletheia.reasoning.history import NEWEST
 from aletheia.reasoning.recommendations import recommendation_id
 from aletheia.store.counters import read_counters
 from aletheia.telemetry import FINDING, FINDING_ID
-from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import Sources, make_reasoner
 from tests.fakes.tracing import recording
-
-__all__ = ["documents", "mongodb_uri"]
 
 
 async def test_a_healthy_system_gets_three_to_five_insights_without_a_model(reasoner: Reasoner):

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.mock.reasoning import WRITERS
+from aletheia.documents import Documents
 from aletheia.errors import RateLimited, Unavailable
 from aletheia.llm.messages import read_quoted
 from aletheia.reasoning.aliases import Aliases
@@ -60,7 +60,7 @@ def clock() -> MovableClock:
 
 
 def make_explainer(
-    documents: EmbeddedDocuments, chat: Any, clock: MovableClock, **settings: Any
+    documents: Documents, chat: Any, clock: MovableClock, **settings: Any
 ) -> Explainer:
     return Explainer(
         documents, chat, "m", ReasoningSettings(**settings), free_of_charge, clock.both
@@ -88,7 +88,7 @@ def test_the_prompt_is_as_it_was():
 
 
 async def test_what_holds_is_kept_and_the_rest_is_counted(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     explainer = make_explainer(documents, ScriptedChat(json.dumps(ANSWER)), clock)
     explained = await explain(explainer)
@@ -147,7 +147,7 @@ def test_an_answer_of_which_nothing_holds_moves_no_score():
 
 
 async def test_the_same_findings_are_explained_once_until_they_are_old(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     chat = ScriptedChat(*[json.dumps(ANSWER)] * 2)
     explainer = make_explainer(documents, chat, clock)
@@ -159,9 +159,7 @@ async def test_the_same_findings_are_explained_once_until_they_are_old(
     assert len(chat.requests) == 2
 
 
-async def test_an_answer_in_use_is_filled_in_anew(
-    documents: EmbeddedDocuments, clock: MovableClock
-):
+async def test_an_answer_in_use_is_filled_in_anew(documents: Documents, clock: MovableClock):
     explainer = make_explainer(documents, ScriptedChat(json.dumps(ANSWER)), clock)
     await explain(explainer)
     later = await explain(explainer, {"queue_pending": 1300})
@@ -169,7 +167,7 @@ async def test_an_answer_in_use_is_filled_in_anew(
 
 
 async def test_an_alias_means_what_it_meant_when_the_model_was_asked(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     ref = "additional_metrics.breakers.dependency_1.failures"
     answer = {
@@ -184,7 +182,7 @@ async def test_an_alias_means_what_it_meant_when_the_model_was_asked(
     assert first.insights == later.insights == ["1 failure of openai."]
 
 
-async def test_other_findings_ask_anew(documents: EmbeddedDocuments, clock: MovableClock):
+async def test_other_findings_ask_anew(documents: Documents, clock: MovableClock):
     chat = ScriptedChat(*[json.dumps(ANSWER)] * 3)
     explainer = make_explainer(documents, chat, clock)
     for values in (BUSY, {"clips_ready": 3}, BUSY, {"queue_pending": 20_000}):
@@ -203,7 +201,7 @@ async def test_other_findings_ask_anew(documents: EmbeddedDocuments, clock: Mova
     ],
 )
 async def test_a_failure_leaves_the_rules_and_is_not_repeated_at_once(
-    documents: EmbeddedDocuments, clock: MovableClock, reply: Any
+    documents: Documents, clock: MovableClock, reply: Any
 ):
     chat = ScriptedChat(reply, json.dumps(ANSWER))
     explainer = make_explainer(documents, chat, clock)
@@ -218,7 +216,7 @@ async def test_a_failure_leaves_the_rules_and_is_not_repeated_at_once(
 
 
 async def test_a_model_that_never_makes_sense_is_asked_ever_less(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     chat = ScriptedChat(*["no JSON"] * 30)
     explainer = make_explainer(documents, chat, clock)
@@ -230,7 +228,7 @@ async def test_a_model_that_never_makes_sense_is_asked_ever_less(
     assert await explainer.read_failures() == len(chat.requests)
 
 
-async def test_a_day_has_a_cap_of_calls(documents: EmbeddedDocuments, clock: MovableClock):
+async def test_a_day_has_a_cap_of_calls(documents: Documents, clock: MovableClock):
     chat = ScriptedChat(*[json.dumps(ANSWER)] * 9)
     explainer = make_explainer(documents, chat, clock, reasoning_max_calls_per_day=2)
     for count in range(5):
@@ -244,7 +242,7 @@ async def test_a_day_has_a_cap_of_calls(documents: EmbeddedDocuments, clock: Mov
     assert len(chat.requests) == 3
 
 
-async def test_a_day_has_a_cap_of_cost(documents: EmbeddedDocuments, clock: MovableClock):
+async def test_a_day_has_a_cap_of_cost(documents: Documents, clock: MovableClock):
     chat = ScriptedChat(json.dumps(ANSWER))
     explainer = make_explainer(documents, chat, clock, reasoning_usd_per_day=1e-9)
     assert (await explain(explainer)).kept == 0
@@ -252,7 +250,7 @@ async def test_a_day_has_a_cap_of_cost(documents: EmbeddedDocuments, clock: Mova
 
 
 async def test_no_name_and_no_text_of_users_reaches_the_prompt(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     chat = ScriptedChat(json.dumps(ANSWER))
     canary = "sk-canary-42"
@@ -283,7 +281,7 @@ async def test_no_name_and_no_text_of_users_reaches_the_prompt(
     assert 0.3 <= (request.temperature or 0) <= 0.7
 
 
-async def test_claims_of_the_mock_hold(documents: EmbeddedDocuments, clock: MovableClock):
+async def test_claims_of_the_mock_hold(documents: Documents, clock: MovableClock):
     explainer = make_explainer(documents, MockChat(writers=WRITERS), clock)
     values = {**BUSY, "additional_metrics.prefect.workers_online": 0, "clips_ready": 3}
     explained = await explain(explainer, values)

@@ -11,13 +11,10 @@ import pytest
 from aletheia.documents import Documents
 from aletheia.reasoning.collecting import Collector, Facts
 from aletheia.reasoning.models import AIReasoningOutput
-from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.chat import ScriptedChat
 from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import AT, Sources, make_reasoner
 from tests.fakes.system import Words, make_collectors
-
-__all__ = ["documents", "mongodb_uri"]
 
 BUSY = {"queue_pending": 1200}
 
@@ -189,7 +186,7 @@ def broken(name: str, words: Words) -> Collector:
     """Make a source that fails with a secret in its error."""
 
     async def collect(_: datetime) -> Facts:
-        raise RuntimeError(words.name(""))
+        raise RuntimeError(words.text("", may_be_logged=True))
 
     return Collector(f"broken {name}", collect)
 
@@ -238,5 +235,6 @@ async def test_of_secrets_in_every_source_none_leaves(
     assert "sk_canary" not in logged
     shown = {word for word in words.written if word in output.model_dump_json()}
     said = {word for word in words.written if word in output.summary.model_dump_json()}
+    assert shown & set(words.texts) == set()
     assert len(shown) <= NAMED, sorted(shown)
     assert said <= shown

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.platform.embedded import EmbeddedPlatform
 from aletheia.adapters.platform.mongodb import write_like
+from aletheia.documents import Documents
 from aletheia.errors import Misconfigured
 from aletheia.reasoning.collecting import collect_snapshot
 from aletheia.reasoning.platform import Platform, PlatformSettings
@@ -16,14 +16,14 @@ from tests.fakes.clock import MovableClock
 from tests.fakes.reasoning import AT
 
 
-async def collect(documents: EmbeddedDocuments, **settings: Any) -> Any:
+async def collect(documents: Documents, **settings: Any) -> Any:
     source = Platform(EmbeddedPlatform(documents), PlatformSettings(**settings).names()).source()
     snapshot = await collect_snapshot([source], timeout_s=5, clock=MovableClock(AT).both)
     assert not snapshot.failed_sources
     return snapshot
 
 
-async def test_the_example_data_set_is_read_as_it_was_made(documents: EmbeddedDocuments):
+async def test_the_example_data_set_is_read_as_it_was_made(documents: Documents):
     for collection, rows in example.build_platform(AT).items():
         await documents.insert(collection, [dict(row) for row in rows])
     snapshot = await collect(documents)
@@ -39,7 +39,7 @@ async def test_the_example_data_set_is_read_as_it_was_made(documents: EmbeddedDo
 
 
 async def test_a_platform_that_has_nothing_leaves_every_value_unknown(
-    documents: EmbeddedDocuments,
+    documents: Documents,
 ):
     snapshot = await collect(documents)
     assert snapshot.publish_success_rate is None
@@ -47,14 +47,14 @@ async def test_a_platform_that_has_nothing_leaves_every_value_unknown(
     assert snapshot.platform_stats == {}
 
 
-async def test_names_of_collections_fields_and_values_are_settings(documents: EmbeddedDocuments):
+async def test_names_of_collections_fields_and_values_are_settings(documents: Documents):
     await documents.insert("videos", [{"_id": "a", "stage": "done"}, {"_id": "b", "stage": "new"}])
     names = {"clips": "videos", "clips.status": "stage", "clips.ready": "done,kept"}
     snapshot = await collect(documents, platform_names=names)
     assert (snapshot.clips_ready, snapshot.clips_pending_analysis) == (1, 0)
 
 
-async def test_publications_that_are_not_over_count_for_nothing(documents: EmbeddedDocuments):
+async def test_publications_that_are_not_over_count_for_nothing(documents: Documents):
     now = AT.isoformat()
     rows = [("a", "success", now), ("b", "queued", now), ("c", "failed", now)]
     old = (AT - timedelta(hours=25)).isoformat()

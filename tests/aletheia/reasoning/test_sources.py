@@ -17,10 +17,7 @@ from aletheia.reasoning.snapshot import SystemSnapshot
 from aletheia.series import Counters
 from aletheia.settings import IntakeSettings
 from aletheia.store.clock import SECOND
-from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.fakes.clock import MovableClock
-
-__all__ = ["documents", "mongodb_uri"]
 
 NUMBERS = {
     "aletheia_ledger_rows|claimed": 40.0,

@@ -1,6 +1,6 @@
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Documents
 from aletheia.service.audit import AUDIT, purge_audit, record_action
 from aletheia.service.roles import Caller, Role
 from tests.fakes.clock import MovableClock
@@ -13,9 +13,7 @@ def clock() -> MovableClock:
     return MovableClock()
 
 
-async def test_it_says_who_asked_for_what_and_when(
-    documents: EmbeddedDocuments, clock: MovableClock
-):
+async def test_it_says_who_asked_for_what_and_when(documents: Documents, clock: MovableClock):
     await record_action(documents, OPERATOR, "intake pause", {"why": "x"}, clock=clock.both)
     (record,) = await documents.find(AUDIT, {})
     assert (record["subject"], record["roles"]) == ("somebody", ["operator", "viewer"])
@@ -23,7 +21,7 @@ async def test_it_says_who_asked_for_what_and_when(
     assert record["at"] == clock.both.now()
 
 
-async def test_old_records_are_purged(documents: EmbeddedDocuments, clock: MovableClock):
+async def test_old_records_are_purged(documents: Documents, clock: MovableClock):
     await record_action(documents, OPERATOR, "intake pause", {}, clock=clock.both)
     clock.move(days=2)
     await record_action(documents, OPERATOR, "intake resume", {}, clock=clock.both)

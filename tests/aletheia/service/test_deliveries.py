@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Change, Documents, Update
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.service import deliveries as module
@@ -44,7 +43,7 @@ async def accept(deliveries: Deliveries, key: str = "k1", **more: Any) -> str | 
 
 
 async def test_copies_at_several_processes_start_one_run(
-    documents: EmbeddedDocuments,
+    documents: Documents,
     orchestrator: FakeOrchestrator,
     clock: MovableClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -58,7 +57,7 @@ async def test_copies_at_several_processes_start_one_run(
 
 
 async def test_who_takes_over_from_a_dead_process_starts_the_same_run(
-    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+    documents: Documents, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
     assert await accept(build(documents, orchestrator, clock)) == "run-1"
     # It died after the start, and before it could write down which run that is.
@@ -72,7 +71,7 @@ async def test_who_takes_over_from_a_dead_process_starts_the_same_run(
 
 
 async def test_a_start_that_failed_is_tried_again_by_the_next_copy(
-    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+    documents: Documents, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
     deliveries = build(documents, orchestrator, clock)
     orchestrator.is_away = True
@@ -86,7 +85,7 @@ async def test_a_start_that_failed_is_tried_again_by_the_next_copy(
 
 
 async def test_without_an_orchestrator_deliveries_are_kept(
-    documents: EmbeddedDocuments, clock: MovableClock
+    documents: Documents, clock: MovableClock
 ):
     deliveries = Deliveries(
         documents, missing(Misconfigured("PREFECT_API_URL", "is not set")), clock=clock.both
@@ -97,7 +96,7 @@ async def test_without_an_orchestrator_deliveries_are_kept(
 
 
 async def test_another_content_or_another_key_is_refused(
-    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+    documents: Documents, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
     deliveries = build(documents, orchestrator, clock)
     await accept(deliveries, signature="s1")
@@ -112,7 +111,7 @@ async def test_another_content_or_another_key_is_refused(
 
 
 async def test_a_replay_is_a_run_of_its_own(
-    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+    documents: Documents, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
     deliveries = build(documents, orchestrator, clock)
     await accept(deliveries)
@@ -126,7 +125,7 @@ async def test_a_replay_is_a_run_of_its_own(
 
 
 async def test_a_replay_that_is_asked_for_twice_is_one(
-    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+    documents: Documents, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
     deliveries = build(documents, orchestrator, clock)
     await accept(deliveries)
@@ -142,7 +141,7 @@ async def test_a_replay_that_is_asked_for_twice_is_one(
 
 
 async def test_what_never_started_is_replayed_by_the_run_that_its_sender_asks_for_again(
-    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+    documents: Documents, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
     deliveries = build(documents, orchestrator, clock)
     orchestrator.is_away = True
@@ -157,7 +156,7 @@ async def test_what_never_started_is_replayed_by_the_run_that_its_sender_asks_fo
 
 
 async def test_a_key_that_comes_again_when_its_delivery_is_gone_starts_another_run(
-    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+    documents: Documents, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
     deliveries = build(documents, orchestrator, clock)
     assert await accept(deliveries, key="nightly") == "run-1"
@@ -167,7 +166,7 @@ async def test_a_key_that_comes_again_when_its_delivery_is_gone_starts_another_r
 
 
 async def test_old_deliveries_and_signatures_are_purged(
-    documents: EmbeddedDocuments, orchestrator: FakeOrchestrator, clock: MovableClock
+    documents: Documents, orchestrator: FakeOrchestrator, clock: MovableClock
 ):
     deliveries = build(documents, orchestrator, clock)
     await deliveries.prepare()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from aletheia import metrics
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.gpus import Gpu
 from aletheia.analysis.model_manager import ModelEvent, ModelRecords
+from aletheia.documents import Documents
 from aletheia.errors import RateLimited
 from aletheia.intake.rows import ROWS
 from aletheia.llm.prices import PriceTable
@@ -23,6 +24,7 @@ from aletheia.service.metric_sources import (
     age_source,
     breaker_source,
     budget_source,
+    gpu_source,
     limit_source,
     model_source,
     own_sources,
@@ -39,7 +41,7 @@ async def read(source: Source, counters: Counters | None = None) -> dict[tuple[s
     return {(sample.metric.name, *sample.values): sample.value for sample in samples}
 
 
-async def test_a_breaker_that_opened_is_shown_and_counted(documents: EmbeddedDocuments):
+async def test_a_breaker_that_opened_is_shown_and_counted(documents: Documents):
     breakers = CircuitBreaker(documents, threshold=2, cooldown_s=60)
     for _ in range(2):
         await breakers.fail(await breakers.admit("openai"), "down")
@@ -52,7 +54,7 @@ async def test_a_breaker_that_opened_is_shown_and_counted(documents: EmbeddedDoc
     assert counters.by(metrics.BREAKER_OPENINGS, "dependency") == {"openai": 1}
 
 
-async def test_what_limits_allow_use_and_refuse_is_shown(documents: EmbeddedDocuments):
+async def test_what_limits_allow_use_and_refuse_is_shown(documents: Documents):
     limiter = RateLimiter(documents, RateLimits(2, 10, 100, 100, 100))
     for _ in range(2):
         await limiter.acquire("openai")
@@ -65,7 +67,7 @@ async def test_what_limits_allow_use_and_refuse_is_shown(documents: EmbeddedDocu
     assert found["aletheia_rate_limit_used", "ollama", "day"] == 0
 
 
-async def test_budgets_of_today_are_shown(documents: EmbeddedDocuments):
+async def test_budgets_of_today_are_shown(documents: Documents):
     limits = budget_limits(tokens_per_day=1000)
     spending = Spending(documents, PriceTable.from_settings(limits), limits)
     found = await read(budget_source(spending))
@@ -74,7 +76,7 @@ async def test_budgets_of_today_are_shown(documents: EmbeddedDocuments):
     assert ("aletheia_budget_limit", "BUDGET_USD_PER_DAY") not in found
 
 
-async def test_models_that_are_held_are_shown_and_loads_are_counted(documents: EmbeddedDocuments):
+async def test_models_that_are_held_are_shown_and_loads_are_counted(documents: Documents):
     records = ModelRecords(documents)
     await records.note(ModelEvent("local", "a/b", "loaded", load_s=2.5, memory_bytes=1000))
     await records.note(ModelEvent("local", "c", "loaded", load_s=1.0, memory_bytes=10))
@@ -86,7 +88,7 @@ async def test_models_that_are_held_are_shown_and_loads_are_counted(documents: E
     assert counters.value(metrics.MODEL_EVICTIONS) == 1
 
 
-async def test_the_oldest_unfinished_task_is_found(documents: EmbeddedDocuments):
+async def test_the_oldest_unfinished_task_is_found(documents: Documents):
     now_s = time.time()
     rows: list[dict[str, Any]] = [
         {"_id": "a", "state": "kept", "claimed_at": now_s - 50},
@@ -100,12 +102,12 @@ async def test_the_oldest_unfinished_task_is_found(documents: EmbeddedDocuments)
     assert found == {("aletheia_lane_oldest_age_seconds", "intake"): pytest.approx(90)}
 
 
-async def test_without_unfinished_tasks_there_is_no_age(documents: EmbeddedDocuments):
+async def test_without_unfinished_tasks_there_is_no_age(documents: Documents):
     counters = Counters(LEDGER_ROWS.add("kept", by=0))
     assert await read(age_source(documents), counters) == {}
 
 
-async def test_of_too_many_the_oldest_is_searched_for_now_and_then(documents: EmbeddedDocuments):
+async def test_of_too_many_the_oldest_is_searched_for_now_and_then(documents: Documents):
     clock = MovableClock()
     await documents.insert(ROWS, [{"_id": "a", "state": "kept", "claimed_at": clock() - 50}])
     counters = Counters(LEDGER_ROWS.add("kept", by=MAX_AGED_ROWS + 1))
@@ -119,7 +121,24 @@ async def test_of_too_many_the_oldest_is_searched_for_now_and_then(documents: Em
     assert await read(source, counters) == {name: pytest.approx(100 + SEARCH_EVERY_S)}
 
 
-async def test_all_sources_of_a_new_store_answer(documents: EmbeddedDocuments):
+async def test_graphics_processors_are_shown_where_there_are_some():
+    async def read_two() -> list[Gpu]:
+        return [Gpu("0", 10, 100, 0.25), Gpu("1", 0, 50, None)]
+
+    async def read_none() -> list[Gpu]:
+        return []
+
+    assert await read(gpu_source(read_two)) == {
+        ("aletheia_gpu_memory_used_bytes", "0"): 10,
+        ("aletheia_gpu_memory_bytes", "0"): 100,
+        ("aletheia_gpu_busy_ratio", "0"): 0.25,
+        ("aletheia_gpu_memory_used_bytes", "1"): 0,
+        ("aletheia_gpu_memory_bytes", "1"): 50,
+    }
+    assert await read(gpu_source(read_none)) == {}
+
+
+async def test_all_sources_of_a_new_store_answer(documents: Documents):
     limits = budget_limits()
     sources = own_sources(
         documents,

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aletheia import metrics
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Documents
 from aletheia.metrics import MAX_SERIES, METRICS, SOURCE_UP, TASK_DURATION, TASKS
 from aletheia.series import NOTHING, OTHER, Counters, Counts, Metric, merged
 from aletheia.service.guarding import BearerKey, guarded_by
@@ -70,7 +71,7 @@ def test_a_metric_without_a_value_is_not_on_the_page():
     assert b"aletheia_" not in render_metrics(Counters())
 
 
-async def test_a_page_with_all_there_can_be_is_within_its_bound(documents: EmbeddedDocuments):
+async def test_a_page_with_all_there_can_be_is_within_its_bound(documents: Documents):
     for metric in METRICS:
         if metric.is_counted:
             documents.note(full(metric))
@@ -100,7 +101,7 @@ def test_more_sets_than_a_metric_may_have_become_other():
     assert bound_sets(metric, few) == few
 
 
-async def test_a_source_that_fails_or_hangs_leaves_out_its_own(documents: EmbeddedDocuments):
+async def test_a_source_that_fails_or_hangs_leaves_out_its_own(documents: Documents):
     async def fail(_: Counters) -> Iterable[Sample]:
         raise KeyError("a secret in a message")
 
@@ -127,7 +128,7 @@ async def test_a_store_that_is_away_leaves_the_rest(tmp_path: Path):
     assert found[f"{SOURCE_UP.name}|nothing"] == 1
 
 
-async def test_those_who_ask_at_once_get_one_page(documents: EmbeddedDocuments):
+async def test_those_who_ask_at_once_get_one_page(documents: Documents):
     reads = 0
 
     async def count(_: Counters) -> Iterable[Sample]:
@@ -159,9 +160,7 @@ def test_counters_never_go_down_after_a_copy_was_restored():
 
 
 @pytest.mark.parametrize(("token", "status"), [("the-token", 200), ("another", 401), (None, 401)])
-async def test_the_page_may_ask_for_a_token(
-    documents: EmbeddedDocuments, token: str | None, status: int
-):
+async def test_the_page_may_ask_for_a_token(documents: Documents, token: str | None, status: int):
     page = MetricsPage(documents, {})
     app = FastAPI()
     install_refusals(app)
@@ -176,7 +175,7 @@ async def test_the_page_may_ask_for_a_token(
         assert response.status == status
 
 
-async def test_an_open_page_is_text_of_prometheus(documents: EmbeddedDocuments):
+async def test_an_open_page_is_text_of_prometheus(documents: Documents):
     app = FastAPI()
     app.include_router(make_metrics_router(MetricsPage(documents, {}).read))
     async with (

@@ -10,6 +10,7 @@ from aletheia.intake.rows import ROWS
 from aletheia.llm.attribution import spending_on
 from aletheia.llm.prices import PriceTable, Tokens
 from aletheia.llm.usage import Call, Spending
+from aletheia.logs import about_tasks
 from aletheia.settings import BudgetSettings
 from tests.aletheia.service.test_projects import read_all
 from tests.fakes.orchestrator import FakeWorker
@@ -58,6 +59,34 @@ async def test_a_trace_says_nothing_of_what_is_sent_along_with_a_callback(
     assert (status, "s3cret" in str(found)) == (200, False)
     facts = found["traces"][0]["facts"]
     assert facts["callback"] == {"route": "/hooks/1", "params": ["token"]}
+
+
+async def test_a_trace_shows_the_calls_to_models_that_were_made_for_the_task(
+    service: FakeService, client: Client
+):
+    budgets = BudgetSettings()
+    spending = Spending(service.store, PriceTable.from_settings(budgets), budgets)
+    with about_tasks(["t1", "t2"]) as computation:
+        call = Call("key", "openai", "text-embedding-3-small", "embedding")
+    await spending.settle(await spending.reserve(call, Tokens(90)), Tokens(70))
+    await spending.reserve(
+        Call("other", "openai", "text-embedding-3-small", "embedding"), Tokens(9)
+    )
+    row = dead_row(1) | {"task_id": "t1", "computations": f"gone {computation.id}"}
+    await service.store.insert(ROWS, [row])
+    status, found = await client.get("/api/v1/tasks/t1")
+    (shown,) = found["traces"][0]["calls"]
+    assert (status, shown.pop("at")[:2]) == (200, "20")
+    assert float(shown.pop("usd")) > 0
+    assert shown == {
+        "provider": "openai",
+        "model": "text-embedding-3-small",
+        "kind": "embedding",
+        "state": "settled",
+        "tokens_in": 70,
+        "tokens_out": 0,
+        "tasks": 2,
+    }
 
 
 async def test_workers_are_listed_by_pool_and_name(service: FakeService, client: Client):

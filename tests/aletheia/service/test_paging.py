@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.documents import Documents
 from aletheia.service.paging import MAX_NUMBER, Order, Place, read_cursor, read_page
 from aletheia.service.refusals import ServiceError
@@ -33,7 +32,7 @@ async def read_all(documents: Documents, order: Order, limit: int) -> list[str]:
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
 async def test_pages_hold_everything_once_and_in_order(
-    documents: EmbeddedDocuments, descending: bool, limit: int
+    documents: Documents, descending: bool, limit: int
 ):
     # Many have the same value, so that pages end in the middle of them.
     things = [
@@ -51,7 +50,7 @@ async def test_pages_hold_everything_once_and_in_order(
 
 
 async def test_what_is_added_or_goes_meanwhile_repeats_and_hides_nothing(
-    documents: EmbeddedDocuments,
+    documents: Documents,
 ):
     await documents.insert("things", [{"_id": f"t{n}", "at": n, "kind": "a"} for n in range(10)])
     order = Order("at")

@@ -1,14 +1,14 @@
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Documents
 from aletheia.service.project_state import read_state
 from tests.fakes.projects import PROJECT, add_events, begin_run, finish_run
 
 
-async def test_a_project_that_nobody_knows_has_nothing(documents: EmbeddedDocuments):
+async def test_a_project_that_nobody_knows_has_nothing(documents: Documents):
     state = await read_state(documents, "unknown")
     assert (state.last_seq, state.run) == (0, None)
 
 
-async def test_the_newest_run_is_the_projects_state(documents: EmbeddedDocuments):
+async def test_the_newest_run_is_the_projects_state(documents: Documents):
     run = await begin_run(documents, "run-a")
     await finish_run(documents, run)
     await begin_run(documents, "run-b")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Documents
 from aletheia.reasoning.engine import Reasoner
 from aletheia.service.reasoning import make_reasoning_router
 from aletheia.service.refusals import install_refusals
@@ -49,7 +49,7 @@ class World:
 
 
 @pytest.fixture
-async def world(documents: EmbeddedDocuments) -> AsyncGenerator[World]:
+async def world(documents: Documents) -> AsyncGenerator[World]:
     clock, sources = MovableClock(), Sources()
     reasoner = make_reasoner(documents, sources, clock)
     await reasoner.prepare()

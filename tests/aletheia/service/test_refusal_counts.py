@@ -1,7 +1,7 @@
 import pytest
 from starlette.requests import HTTPConnection
 
-from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.documents import Documents
 from aletheia.errors import Unavailable
 from aletheia.metrics import AUTHENTICATIONS
 from aletheia.series import Counters
@@ -29,7 +29,7 @@ def refuse(counts: RefusalCounts, code: str) -> None:
         raise ServiceError(401, code, "no")
 
 
-async def test_refusals_are_counted_by_code_and_saved_now_and_then(documents: EmbeddedDocuments):
+async def test_refusals_are_counted_by_code_and_saved_now_and_then(documents: Documents):
     counts = RefusalCounts()
     for code in ("expired_token", "forbidden", "forbidden"):
         refuse(counts, code)
@@ -44,7 +44,7 @@ async def test_refusals_are_counted_by_code_and_saved_now_and_then(documents: Em
 
 
 async def test_what_cannot_be_saved_is_kept(
-    documents: EmbeddedDocuments, tmp_path_factory: pytest.TempPathFactory
+    documents: Documents, tmp_path_factory: pytest.TempPathFactory
 ):
     lost = LosableDocuments(tmp_path_factory.mktemp("lost"))
     lost.is_lost = True
@@ -66,7 +66,7 @@ def test_neither_token_nor_ticket_is_logged(caplog: pytest.LogCaptureFixture):
     assert "10.1.2.3" in record.getMessage()
 
 
-async def test_who_is_let_in_or_not_is_in_the_metric(documents: EmbeddedDocuments):
+async def test_who_is_let_in_or_not_is_in_the_metric(documents: Documents):
     counts = RefusalCounts()
     for _ in range(3):
         with counts.counting(connection()):
@@ -86,7 +86,7 @@ async def test_who_is_let_in_or_not_is_in_the_metric(documents: EmbeddedDocument
     }
 
 
-async def test_what_is_let_in_is_no_refusal(documents: EmbeddedDocuments):
+async def test_what_is_let_in_is_no_refusal(documents: Documents):
     counts = RefusalCounts()
     with counts.counting(connection()):
         pass
