@@ -42,6 +42,9 @@ os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL"] = "1"
 # Prefect's servers are on this machine, without TLS; each client would read some 150 certificates.
 os.environ["PREFECT_API_SSL_CERT_FILE"] = str(Path(__file__).parent / "one_certificate.pem")
 
+# Client and server are of one version; each client would ask for the server's first.
+os.environ["PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED"] = "false"
+
 # Nothing here is an automation.
 os.environ["PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED"] = "false"
 
