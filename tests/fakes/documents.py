@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import FILE, EmbeddedDocuments
+from aletheia.adapters.documents.notation import check_writes
 from aletheia.documents import Write, write_in_turn
 from aletheia.errors import Unavailable
 from tests.crash.harness import Steps
@@ -26,6 +27,7 @@ class InTurnDocuments(EmbeddedDocuments):
     has_transactions = False
 
     async def write(self, writes: Sequence[Write]) -> list[Any]:
+        check_writes(writes)
         return await write_in_turn(self, writes)
 
 
