@@ -1,4 +1,4 @@
-"""Texts by the bands of their MinHash signatures, found without a look at each."""
+"""Texts by the bands of their MinHash signatures, found without reading all of them."""
 
 from typing import Any, Final
 

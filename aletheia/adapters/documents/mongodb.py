@@ -84,7 +84,7 @@ class MongoDocuments:
         """
         if self._database is not None:
             return
-        database = self._connect()
+        database = _connect(self._uri, self._name)
         try:
             with self._translating():
                 await database.client.admin.command("ping")
@@ -298,30 +298,6 @@ class MongoDocuments:
         with self._translating():
             return await measure_skew_s(self._opened())
 
-    def _connect(self) -> AsyncDatabase[Document]:
-        try:
-            client: AsyncMongoClient[Document] = AsyncMongoClient(
-                self._uri,
-                appname="aletheia",
-                maxPoolSize=2 * IN_FLIGHT,
-                w="majority",
-                journal=True,
-                wTimeoutMS=10_000,
-                serverSelectionTimeoutMS=int(TIMEOUT_S * 1000),
-                connectTimeoutMS=int(TIMEOUT_S * 1000),
-                waitQueueTimeoutMS=10_000,
-                socketTimeoutMS=30_000,
-            )
-            return client.get_database(self._name, codec_options=CODEC)
-        except (PyMongoError, ValueError, TypeError) as error:
-            kind = type(error).__name__
-        # Raised out here, as an error about a URI that cannot be read may quote any part of it.
-        raise Misconfigured(
-            "MONGODB_URI",
-            f"it, or the database {self._name!r}, cannot be read ({kind}); user and password "
-            "must be percent-encoded",
-        )
-
     def _opened(self) -> AsyncDatabase[Document]:
         if self._database is None:
             raise Unavailable(STORE, "it is not open")
@@ -370,6 +346,31 @@ class MongoDocuments:
                     return
                 else:
                     return
+
+
+def _connect(uri: str, name: str) -> AsyncDatabase[Document]:
+    try:
+        client: AsyncMongoClient[Document] = AsyncMongoClient(
+            uri,
+            appname="aletheia",
+            maxPoolSize=2 * IN_FLIGHT,
+            w="majority",
+            journal=True,
+            wTimeoutMS=10_000,
+            serverSelectionTimeoutMS=int(TIMEOUT_S * 1000),
+            connectTimeoutMS=int(TIMEOUT_S * 1000),
+            waitQueueTimeoutMS=10_000,
+            socketTimeoutMS=30_000,
+        )
+        return client.get_database(name, codec_options=CODEC)
+    except (PyMongoError, ValueError, TypeError) as error:
+        kind = type(error).__name__
+    # Raised out here, as an error about a URI that cannot be read may quote any part of it.
+    raise Misconfigured(
+        "MONGODB_URI",
+        f"it, or the database {name!r}, cannot be read ({kind}); user and password "
+        "must be percent-encoded",
+    )
 
 
 async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -> None:
