@@ -138,7 +138,7 @@ async def test_what_is_implied_is_only_added_to_and_a_new_process_emits_nothing_
     await documents.close()
 
 
-async def test_what_was_emitted_ahead_is_in_the_log_once_and_not_looked_for_again(tmp_path: Path):
+async def test_what_was_emitted_ahead_is_in_the_log_once_and_not_searched_for_again(tmp_path: Path):
     documents = CountedFinds(tmp_path)
     await documents.open()
     emitter = EventEmitter(EventLog(documents), "default-model")

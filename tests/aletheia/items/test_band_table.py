@@ -31,7 +31,7 @@ def test_all_rows_that_share_a_band_are_found_and_no_others(sizes: tuple[int, ..
         assert table.find(asked) == compare_all(rows, asked)
 
 
-def test_the_least_and_the_greatest_key_are_found():
+def test_the_smallest_and_the_greatest_key_are_found():
     ends = np.array([[0] * 3000, [2**32 - 1] * 3000], np.uint32)
     table = BandTable(2)
     table.append(ends)
