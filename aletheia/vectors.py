@@ -30,6 +30,9 @@ _CODED_ROWS: Final = 8192
 """Rows that one search codes, once there are so many more: 30 ms."""
 
 _MAX_CODE: Final = 127
+_FAR: Final = np.float32(-2)
+"""Below every cosine, and above that of a row that does not count."""
+
 _MAX_MEASURED_SHARE: Final = 16
 """Where codes leave more than this part of the rows, all are measured instead."""
 
@@ -140,10 +143,10 @@ class VectorMatrix:
         # What rounding can take from a product of unit vectors: half a unit in the last place a
         # term (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and the norms.
         slack = (self.dimensions + 8) * 2.0**-24 + UNIT_TOLERANCE
-        few = 1 < len(queries) <= _FEW_QUERIES
-        if few:
+        are_few = 1 < len(queries) <= _FEW_QUERIES
+        if are_few:
             self._codes.add(self._vectors[: self._size], self._norms)
-        if few and self._codes.rows:
+        if are_few and self._codes.rows:
             yield from self._find_by_codes(queries, min_cosine, limit, slack, without)
             return
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
@@ -169,16 +172,23 @@ class VectorMatrix:
         cosines[:, coded:] = self._measure(queries, coded)
         self._leave_out(cosines, without)
         lowest = np.float32(min_cosine) - errors
-        for query, about in zip(queries, cosines, strict=True):
-            rows: NDArray[np.intp] = np.flatnonzero(about >= lowest)
-            near = self._measure_rows(query, rows) if len(rows) else about[:0]
-            if not (near >= min_cosine - slack).any():
+        chosen = [_rule_out(about, errors, lowest, limit, slack) for about in cosines]
+        if sum(map(len, chosen)) * _MAX_MEASURED_SHARE > self._size:
+            cosines[:, :coded] = self._measure(queries, 0)[:, :coded]
+            self._leave_out(cosines, without)
+            yield from (_choose(about, min_cosine, limit, slack) for about in cosines)
+            return
+        for query, about, rows in zip(queries, cosines, chosen, strict=True):
+            near = self._measure_rows(query, rows)
+            if (near >= min_cosine - slack).any():
+                yield rows[_choose(near, min_cosine, limit, slack)]
+            else:
                 # What may be the nearest: no farther than the one whose code is.
                 best = int(np.argmax(about))
-                rows = np.flatnonzero(about >= about[best] - errors[best] - errors)
-                rows = rows[~np.isneginf(about[rows])]
-                near = self._measure_rows(query, rows) if len(rows) else about[:0]
-            yield rows[_choose(near, min_cosine, limit, slack)]
+                bound = max(about[best] - errors[best], _FAR)
+                nearest: NDArray[np.intp] = np.flatnonzero(about >= bound - errors)
+                near = self._measure_rows(query, nearest)
+                yield nearest[_choose(near, min_cosine, limit, slack)]
 
     def _leave_out(self, cosines: NDArray[np.float32], without: Sequence[int]) -> None:
         if self._gaps:
@@ -196,7 +206,7 @@ class VectorMatrix:
     def _measure_rows(
         self, query: NDArray[np.float32], rows: NDArray[np.intp]
     ) -> NDArray[np.float32]:
-        """Return the cosines of a vector with some rows, `(len(rows),)`."""
+        """Return the cosines of a vector with rows, `(len(rows),)`."""
         if len(rows) * _MAX_MEASURED_SHARE > self._size:
             return self._measure(query[np.newaxis], 0)[0][rows]
         return (self._vectors[rows] @ query) / self._norms[rows].astype(np.float32)
@@ -280,6 +290,27 @@ def _encode(
     # What rounding may have taken from the rests themselves.
     rests = rests * np.float32(1.001) + factors * np.float32(1e-4)
     return codes.astype(np.int8), factors, rests
+
+
+def _rule_out(
+    cosines: NDArray[np.float32],
+    errors: NDArray[np.float32],
+    lowest: NDArray[np.float32],
+    limit: int,
+    slack: float,
+) -> NDArray[np.intp]:
+    """Return the rows that may be among those that are wanted: near enough, and the nearest.
+
+    `errors`: how far each row's cosine may be from the true one; `slack`: the part of rounding.
+    `lowest`: the cosine that each has at least if it is near enough.
+    """
+    rows: NDArray[np.intp] = np.flatnonzero(cosines >= lowest)
+    if len(rows) > limit:
+        surely = cosines[rows] - errors[rows]
+        last = np.partition(surely, -limit)[-limit]
+        # `_choose` takes in what is farther than the last one by no more than rounding, twice.
+        rows = rows[cosines[rows] + errors[rows] >= last - np.float32(4 * slack)]
+    return rows
 
 
 def _multiply(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
