@@ -31,8 +31,9 @@ class BandTable:
         found: list[set[int]] = [set() for _ in range(keys.shape[1])]
         first = self._keys.shape[1]
         for band, wanted in enumerate(keys):
-            starts = np.searchsorted(self._keys[band], wanted, "left").tolist()
-            ends = np.searchsorted(self._keys[band], wanted, "right").tolist()
+            known: Any = self._keys[band]
+            starts: list[int] = np.searchsorted(known, wanted, "left").tolist()
+            ends: list[int] = np.searchsorted(known, wanted, "right").tolist()
             for rows, key, start, end in zip(found, wanted, starts, ends, strict=True):
                 rows.update(self._rows[band, start:end].tolist())
                 rows.update((first + np.flatnonzero(recent[band] == key)).tolist())

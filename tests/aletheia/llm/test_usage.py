@@ -379,15 +379,15 @@ class Failing(InTurnDocuments):
         self._step()
         return done
 
-    async def update(self, *args: Any) -> list[bool]:
+    async def update(self, *args: Any, **options: Any) -> list[bool]:
         self._step()
-        done = await super().update(*args)
+        done = await super().update(*args, **options)
         self._step()
         return done
 
-    async def upsert(self, *args: Any) -> None:
+    async def upsert(self, *args: Any, **options: Any) -> None:
         self._step()
-        await super().upsert(*args)
+        await super().upsert(*args, **options)
         self._step()
 
     async def take(self, *args: Any, **options: Any) -> Document | None:
